@@ -61,11 +61,7 @@ def check_count(name: str, count: float) -> None:
 
 
 def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
-    """Return icons, each given as an Icon or by its URI.
-
-    Raises ValueError for a URI that is neither https nor an image in a data URI, as clients must
-    refuse those.
-    """
+    """Return icons, each given as an Icon or by its URI.  Raises ValueError for an unsafe URI."""
     found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons or ()]
     for icon in found:
         if not icon.is_safe:
@@ -74,10 +70,7 @@ def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
 
 
 def common_members(options: FeatureOptions, description: str) -> dict[str, Any]:
-    """Return the members that all declarations have in common; ``description`` is the default.
-
-    Raises ValueError for an invalid icon.
-    """
+    """Return the members that all declarations have in common; ``description`` is the default."""
     return {
         "title": given(options.get("title")),
         "description": given(options.get("description") or description),
@@ -92,20 +85,14 @@ def given(value: T | None) -> T | None:
 
 
 def typed(value: Any, type: type[T]) -> T | None:
-    """Return ``value`` as a Struct of ``type``, from one or from a mapping with its wire names.
-
-    Raises ValueError naming the invalid member.
-    """
+    """Return a Struct from one or from a mapping with its wire names.  Raises ValueError."""
     if value is None or isinstance(value, type):
         return value
     return convert(value, type)
 
 
 def cache_hints(ttl_ms: int, scope: CacheScope) -> bytes:
-    """Return the members for caching, without braces (caching page).
-
-    Raises ValueError for a negative time or an unknown scope.
-    """
+    """Return the members for caching, without braces (caching page).  Raises ValueError."""
     if not 0 <= ttl_ms < math.inf:
         raise ValueError(f"ttl_ms must be finite and not negative, got {ttl_ms}")
     if scope not in ("public", "private"):

@@ -93,10 +93,8 @@ class Handler:
         try:
             hints = get_type_hints(plain, include_extras=True)
         except Exception as error:
-            raise TypeError(
-                f"an annotation cannot be resolved ({error}); it must be importable at "
-                "run time, not only under TYPE_CHECKING"
-            ) from error
+            text = "it must be importable at run time, not only under TYPE_CHECKING"
+            raise TypeError(f"an annotation cannot be resolved ({error}); {text}") from error
         self.returns: Any = without_paths(hints.get("return", Any))
         self.context: str | None = None  # name of the parameter that takes the context
         self.rest: str | None = None
@@ -157,11 +155,9 @@ class Handler:
 
     def taken(self) -> frozenset[str]:
         """Return the names that entries of ``**kwargs`` cannot have."""
-        return frozenset(
-            parameter.name
-            for parameter in inspect.signature(self.function).parameters.values()
-            if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_KEYWORD)
-        )
+        parameters = inspect.signature(self.function).parameters.values()
+        free = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_KEYWORD)
+        return frozenset(parameter.name for parameter in parameters if parameter.kind not in free)
 
 
 def _parameter(name: str, annotation: Any, default: Any, keyword: bool) -> Parameter:
@@ -219,10 +215,7 @@ def is_masked(error: BaseException) -> bool:
 
 
 def shown(error: Exception, error_id: str | None = None, *, reveal: bool = False) -> str:
-    """Return the text of an exception for the client: its message, its rule, or neither.
-
-    ``error_id`` is added to masked text, for the log.  ``reveal``: True to mask nothing.
-    """
+    """Return the text of an exception for the client; ``error_id`` is added to masked text."""
     if not is_masked(error):
         return str(error)
     rule = _revealed(error) if reveal else error.rule if isinstance(error, MaskedError) else ""
@@ -240,7 +233,7 @@ def _revealed(error: BaseException) -> str:
 
 
 class Prepared:
-    """Request, bound to its handler.
+    """Request, looked up and checked.
 
     If ``result`` is set, that is the answer.  Otherwise the runtime calls the handler and shapes
     its return value::
@@ -257,7 +250,6 @@ class Prepared:
                     log(error)
                 body = prepared.failure(error)      # or raises McpError
 
-    ``finish`` is inside the ``try``, as the return value of a handler may be invalid as well.
     """
 
     # Most requests have only defaults, which cost nothing here.
@@ -306,10 +298,7 @@ class Prepared:
         raise NotImplementedError
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Return a result that reports the error, if results can.  Raises McpError otherwise.
-
-        ``told``: text for the client, by default that of :func:`shown`.
-        """
+        """Return a result that reports the error with the text ``told``, or raise McpError."""
         if isinstance(error, McpError):
             raise error
         code = error.code if isinstance(error, HandlerError) else INTERNAL_ERROR
@@ -409,12 +398,9 @@ class Lifespan:
         if inspect.iscoroutinefunction(function):
             text = f"{self.name} is a coroutine function: have it yield, and {decorate}"
             raise TypeError(f"lifespan: {text}")
-        needed = [
-            each
-            for each in inspect.signature(function).parameters.values()
-            if each.default is each.empty
-            and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        ]
+        optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        needed = [e for e in parameters if e.default is e.empty and e.kind not in optional]
         if len(needed) > 1 or any(each.kind not in _POSITIONAL for each in needed):
             names = ", ".join(each.name for each in needed)
             raise TypeError(f"lifespan: {self.name} takes {names}; expected the server or nothing")

@@ -1,9 +1,8 @@
 """Paged lists: ordered collections, opaque cursors, encoded pages.
 
 A cursor names the last item of the page before it by the number that the item got when it was
-added. It thus stays valid while items come and go: no item is skipped or repeated.  A check value
-tells cursors of other lists or servers, and invalid ones, apart.  A cursor is no secret: a client
-that forges one gains a position in a list that it may read anyway.
+added, so that it stays valid while items come and go.  A check value tells cursors of other lists
+or servers apart; it is no secret.
 
 Source: pagination page of the specification.
 """
@@ -28,14 +27,12 @@ _NUMBER = 6  # bytes: enough for all items ever added
 
 
 class Cursors:
-    """Encoder and decoder of the cursors of one list; ``scope`` names the list and its server.
+    """Cursors of one list; ``scope`` names the list and its server.
 
     >>> cursors = Cursors("weather tools/list")
     >>> cursors.read(cursors.make(20))
     20
     """
-
-    __slots__ = ("_key", "_scope")
 
     def __init__(self, scope: str) -> None:
         self._scope = scope
@@ -84,9 +81,9 @@ class Collection(Generic[T]):
     ``changed``: function called after each change.
 
     Pages are encoded once per revision and kept until the collection changes; if not all principals
-    see the same, items are.  Threads may change it while others read it, without a lock: an item is
-    never changed, readers use a copy of the table, and each change replaces the table of pages by
-    an empty one, so that a page made of older items is not kept.
+    see the same, items are.  Threads may change it while others read it, without a lock: readers
+    use a copy of the table, and each change replaces the table of pages by an empty one, so that a
+    page made of older items is not kept.
     """
 
     def __init__(
@@ -132,10 +129,7 @@ class Collection(Generic[T]):
         return (item for item in self if _sees(principal, item))
 
     def add(self, key: str, item: T, *, replace: bool = False) -> None:
-        """Append ``item``; with ``replace`` it may replace one with the same key.
-
-        Raises ValueError if the key is taken.
-        """
+        """Append an item, or ``replace`` one.  Raises ValueError if the key is taken."""
         known = self._items.get(key)
         if known is None:
             item.number = next(self._numbers)

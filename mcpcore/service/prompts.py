@@ -82,7 +82,7 @@ class PromptEntry(Declaration):
         return _encode(known_members(self.prompt, revision))
 
     def bind(self, arguments: Mapping[str, str]) -> tuple[Any, ...]:
-        """Check the arguments.  Raises McpError (-32602) naming the invalid one."""
+        """Return the values for the handler.  Raises McpError (-32602) naming the argument."""
         try:
             return self._bind(arguments, "arguments")
         except InvalidValue as error:
@@ -143,10 +143,8 @@ class CompletionEntry(Declaration):
         known = ("argument", "arguments") if owned else ("ref", "argument", "context")
         for name in names[owned:]:
             if name not in known:
-                first = "the text, then " if owned else ""
-                raise TypeError(
-                    f"parameter {name!r}: only {first}{', '.join(map(repr, known))} can be filled"
-                )
+                text = ("the text, then " if owned else "") + ", ".join(map(repr, known))
+                raise TypeError(f"parameter {name!r}: only {text} can be filled")
         self._names = tuple(names)
         self._owned = owned
 

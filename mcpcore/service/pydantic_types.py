@@ -1,9 +1,8 @@
-"""Types that pydantic reads and writes: models, and types with its annotations.
+"""Types that pydantic, which the application has imported, reads and writes.
 
-pydantic is not imported here: an application with such a type has imported it.  pydantic handles a
-type as a whole, with its own validation, coercion and schema, unless a part of it is known to
-msgspec alone (a Struct, an attrs class, ``msgspec.Meta``). Then msgspec reads it, and asks pydantic
-for the models in it (:mod:`mcpcore.service.custom_types`).
+pydantic handles a type as a whole, with its own validation, coercion and schema, unless a part of
+it is known to msgspec alone (a Struct, an attrs class, ``msgspec.Meta``). Then msgspec reads it,
+and asks pydantic for the models in it (:mod:`mcpcore.service.custom_types`).
 """
 
 import sys
@@ -72,7 +71,7 @@ class PydanticType:
 
 
 def pydantic_type(annotation: Any) -> PydanticType | None:
-    """Return the reader of a type that pydantic handles; None for all others.
+    """Return the reader of a type that pydantic handles, or None.
 
     Raises TypeError for one that neither pydantic nor msgspec can read as a whole.
     """
@@ -123,10 +122,7 @@ def parameter_of(
 
 
 def _inspect(annotation: Any) -> tuple[bool, str | None, str | None]:
-    """Return True for models in the type, a rule for pydantic, and a part foreign to pydantic.
-
-    The rule and the part are names for messages, None without any.
-    """
+    """Return True for models in a type, and the names of a rule for pydantic and a foreign part."""
     models = False
     rules: str | None = None
     foreign: str | None = None

@@ -1,9 +1,8 @@
 """Readers of values of the application's types: arguments, results, forms.
 
-msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which for some patterns takes time
-exponential in the length of the text, and the peer chooses the text. A type with patterns is
-therefore read as a twin without them. The server's validator, whose work is bounded, then checks
-the value against the type's JSON Schema, patterns included.
+msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which may take time exponential in the
+length of a text that the peer chooses. A type with patterns is therefore read as a twin without
+them, and the server's validator, whose work is bounded, checks the value against its JSON Schema.
 """
 
 import re
@@ -154,14 +153,11 @@ def has_patterns(info: types.Type) -> bool:
 class ValueReader(Generic[T]):
     """Reader of values of a type, patterns included.
 
-    ``schema`` returns the type's JSON Schema, and is called if the type has patterns. In that case
-    raises ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses, and
-    TypeError for a type that cannot be read without its patterns; ``what`` names the value.
-    ``custom`` reads types that msgspec does not know.  ``foreign`` reads the members of a Struct
-    that are for pydantic, by name.
+    ``schema`` returns the JSON Schema of a type with patterns, for which this raises
+    ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses, and
+    TypeError if the type cannot be read without its patterns; ``what`` names the value.  ``custom``
+    reads types that msgspec does not know, ``foreign`` the members that are for pydantic, by name.
     """
-
-    __slots__ = ("_decode", "_decoder", "_foreign", "_plain", "_problems", "_twins", "type")
 
     def __init__(
         self,

@@ -166,15 +166,9 @@ class ResourceEntry(Declaration):
 
 
 def find(
-    uri: str,
-    static: ResourceEntry | None,
-    templates: Iterable[ResourceEntry],
-    revision: Revision,
+    uri: str, static: ResourceEntry | None, templates: Iterable[ResourceEntry], revision: Revision
 ) -> tuple[ResourceEntry, tuple[Any, ...]]:
-    """Return the entry for a URI, with values: the resource, or the first template that matches.
-
-    Raises McpError, not found, if there is none.
-    """
+    """Return the resource of a URI, or the first template, with values.  Raises McpError."""
     if static is not None:
         return static, static.bind(uri) or ()
     unsafe: UnsafeValue | None = None

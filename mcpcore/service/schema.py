@@ -5,7 +5,8 @@ fields outside of ``Meta``, and it copies docstrings as they stand in the code.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
@@ -60,7 +61,8 @@ def input_schema(
         schema = derive(type)
     except (TypeError, NotImplementedError):
         for parameter in parameters:
-            _named(parameter, derive, parameter.type)
+            with _explained(f"parameter {parameter.name!r}"):
+                derive(parameter.type)
         raise
     del schema["title"]
     if not schema["required"]:
@@ -68,7 +70,8 @@ def input_schema(
     for parameter in parameters:
         rules = schema["properties"][parameter.name]
         if parameter.foreign is not None:
-            rules |= _named(parameter, parameter.foreign.schema)
+            with _explained(f"parameter {parameter.name!r}"):
+                rules |= parameter.foreign.schema()
         words = described(parameter.type) or descriptions.get(parameter.name)
         if words:
             rules.setdefault("description", words)
@@ -78,20 +81,19 @@ def input_schema(
     return schema
 
 
-def _named(parameter: Parameter, make: Callable[..., Schema], *args: Any) -> Schema:
-    """Call the maker of a schema; name the parameter in the error."""
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Name ``what`` has no schema; msgspec names the type in the last line of an explanation."""
     try:
-        return make(*args)
+        yield
     except (TypeError, NotImplementedError) as error:
-        raise TypeError(f"parameter {parameter.name!r}: {_last_line(error)}") from None
+        raise TypeError(f"{what}: {str(error).strip().splitlines()[-1]}") from None
 
 
 def output_schema(type: Any) -> Schema:
     """Return the schema of a value of ``type``.  Raises TypeError if it has none."""
-    try:
+    with _explained("return type"):
         return derive(type, output=True)
-    except (TypeError, NotImplementedError) as error:
-        raise TypeError(f"return type: {_last_line(error)}") from None
 
 
 def _set_default(rules: Schema, parameter: Parameter) -> None:
@@ -107,11 +109,6 @@ def _set_default(rules: Schema, parameter: Parameter) -> None:
     except (TypeError, ValueError, OverflowError, NotImplementedError):
         return
     rules["default"] = msgspec.json.decode(text)
-
-
-def _last_line(error: Exception) -> str:
-    """Return the line in which msgspec names the type, after a longer explanation."""
-    return str(error).strip().splitlines()[-1]
 
 
 # Types
@@ -172,10 +169,9 @@ def _inlined(schema: Schema) -> Schema:
 
 
 def gather_definitions(schema: Schema) -> None:
-    """Move the definitions of nested schemas up to the root of ``schema``.
+    """Move the definitions of nested schemas, which each refers to as its own, up to the root.
 
-    Each nested schema refers to its own definitions. If a name is taken by another definition, it
-    gets a number.
+    A name that is taken by another definition gets a number.
     """
     nodes = [node for node in walk(schema) if "$defs" in node and node is not schema]
     if not nodes:
@@ -280,10 +276,9 @@ class _Finisher:
         structs: list[types.Type] = []
         others: list[types.Type] = []
         for each in map(_bare, info.types):
-            if isinstance(each, types.StructType) and not each.array_like:
-                structs.append(each)
-            elif not isinstance(each, types.NoneType):
-                others.append(each)
+            is_struct = isinstance(each, types.StructType) and not each.array_like
+            if not isinstance(each, types.NoneType):
+                (structs if is_struct else others).append(each)
         options = node["anyOf"]
         if "discriminator" not in node:
             for each, rules in zip(others, options, strict=False):
@@ -356,10 +351,8 @@ def form_schema(type: Any) -> Schema:
     >>> form_schema(msgspec.defstruct("Login", [("user", str)]))
     {'type': 'object', 'properties': {'user': {'type': 'string'}}, 'required': ['user']}
     """
-    try:
+    with _explained("a form cannot hold this type"):
         schema = derive(type)
-    except (TypeError, NotImplementedError) as error:
-        raise TypeError(f"a form cannot hold this type: {_last_line(error)}") from None
     if schema.get("type") != "object" or "properties" not in schema:
         raise TypeError(f"a form needs a type with named fields, not {type!r}")
     definitions = schema.get("$defs", {})

@@ -88,10 +88,7 @@ class _Call(Struct):
 
 
 class Server:
-    """Declarations of a server, and the answers to its clients' requests.
-
-    Features can be added and removed in any thread, also while the server is served; so can changes
-    be reported (:meth:`resource_updated`, :meth:`list_changed`).
+    """Declarations of a server.  Any thread may change them, also while it is served.
 
     ``name``, ``version``, ``title``, ``description``, ``website_url``, ``icons``: its identity.
     ``instructions``: a hint to models on how to use it.
@@ -99,19 +96,18 @@ class Server:
     patterns of types (``Meta(pattern=...)``).
     ``page_size``: items in one page of a list.
     ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
-    for all lists, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that
-    is not the same for all principals is always private.
+    for all, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that is not
+    the same for all principals is always private.
     ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
     ``offers``: the features out of tools, resources, prompts, completions and tasks to declare as
     capabilities even while there are none.
     ``list_changed``, ``subscribe``, ``logging``: True to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
     ``max_uri``: maximum characters of a URI that is read or subscribed to.
-    ``max_result``: maximum bytes of a tool's result, unless the tool declares its own; None: no
-    limit.
-    ``lifespan``: a function, of the server or of nothing, that returns an async context manager. It
-    is entered before the first connection and left after the last one, and ``context.lifespan`` is
-    the value that it yields.
+    ``max_result``: maximum bytes of a tool's result, unless the tool declares its own.
+    ``lifespan``: a function, of the server or of nothing, that returns an async context manager,
+    which is entered before the first connection and left after the last one; its value is
+    ``context.lifespan``.
 
     >>> server = Server("calculator", version="1.0")
     >>> @server.tool
@@ -244,10 +240,7 @@ class Server:
         return _decorator(given, name, partial(self.add_tool, **options))
 
     def add_tool(
-        self,
-        function: Callable[..., Any],
-        name: str | None = None,
-        **options: Unpack[ToolOptions],
+        self, function: Callable[..., Any], name: str | None = None, **options: Unpack[ToolOptions]
     ) -> None:
         """Declare a tool; ``name`` is by default that of the function.
 
@@ -274,9 +267,8 @@ class Server:
 
         A ``uri`` with braces is an RFC 6570 template (levels 1 to 3, and ``{path*}`` for the rest
         of a path); its variables fill the parameters of the function.  The function returns text,
-        bytes, any value with a JSON form, ``TextResourceContents`` or ``BlobResourceContents`` or a
-        list of these.  See :class:`~mcpcore.service.resources.ResourceOptions` and
-        :meth:`add_resource`.
+        bytes, any value with a JSON form, or one or a list of ``TextResourceContents`` and
+        ``BlobResourceContents``.  See :class:`~mcpcore.service.resources.ResourceOptions`.
         """
 
         def declare(function: F) -> F:
@@ -348,9 +340,9 @@ class Server:
     ) -> Any:
         """Declare the decorated function as a prompt, with or without parentheses.
 
-        Its parameters are the arguments; those with a default are optional.  It returns a string
-        or content (a message of the user), messages (:func:`~mcpcore.service.prompts.user`,
-        :func:`~mcpcore.service.prompts.assistant`), a list of these or a ``GetPromptResult``.
+        Its parameters are the arguments.  It returns a string or content (a message of the user),
+        messages (:func:`~mcpcore.service.user`, :func:`~mcpcore.service.assistant`), a list of
+        these or a ``GetPromptResult``.
         """
         return _decorator(given, name, partial(self.add_prompt, **options))
 
@@ -389,16 +381,14 @@ class Server:
 
         ``prompt``: the prompt's name, or ``template``: the text of the URI template. ``argument``:
         the argument or variable; None: all that have no function of their own. The function takes
-        the text typed so far and, if it has parameters of these names, ``argument`` and
-        ``arguments``. It returns proposals, best first, in any number (100 are sent), or a
-        ``Completion``.  ``thread``: run it in a worker thread, as it may block.
+        the text typed so far and, if it has parameters of these names, ``argument`` (its name) and
+        ``arguments`` (the values known already). It returns proposals, best first, in any number
+        (100 are sent), or a ``Completion``.  ``thread``: run it in a worker thread.
 
         Without ``prompt`` and ``template`` the function completes all arguments without a function
-        of their own. It takes the members of the request: ``ref`` (PromptReference or
+        of their own, and takes the members of the request: ``ref`` (PromptReference or
         ResourceTemplateReference), ``argument`` (CompletionArgument), ``context``
-        (CompletionContext or None).
-
-        Raises ValueError for an argument without its owner, and for both a prompt and a template.
+        (CompletionContext or None).  Raises ValueError for both, or an argument without either.
         """
         kind, owner = ("template", template) if prompt is None else ("prompt", prompt)
         if (prompt is not None and template is not None) or (
@@ -434,7 +424,7 @@ class Server:
 
         Its parameters are the members of ``params`` with their names; it returns a Struct, a
         mapping or None.  Declare it before the server is served.  ``thread``: run it in a worker
-        thread, as it may block.  Raises ValueError for a method of the specification.
+        thread.  Raises ValueError for a method of the specification.
         """
         if method in KNOWN_METHODS:
             raise ValueError(f"{method} belongs to the specification, not to an extension")
@@ -443,9 +433,9 @@ class Server:
     def notification(self, method: str, *, thread: bool = False) -> Callable[[F], F]:
         """Declare the decorated function as the listener to a notification of clients.
 
-        For instance ``notifications/roots/list_changed``, or one of an extension. Notifications
-        that the engine handles itself never arrive.  Parameters as for :meth:`method`.  The
-        notifications of one client are handled in order.
+        For instance ``notifications/roots/list_changed``, or one of an extension; not those that
+        the engine handles itself.  Parameters as for :meth:`method`.  The notifications of one
+        client are handled in order.
         """
         return self._add_method(self._listeners, method, thread)
 
@@ -500,10 +490,7 @@ class Server:
         return made
 
     def watch(self, watcher: Watcher) -> None:
-        """Call ``watcher(method, params)`` for each notification to be sent.
-
-        It is called at once, in the thread that makes the change, and must not raise.
-        """
+        """Call ``watcher(method, params)`` at once for each notification, in whatever thread."""
         self._watchers.append(watcher)
 
     def unwatch(self, watcher: Watcher) -> None:
@@ -512,7 +499,7 @@ class Server:
             self._watchers.remove(watcher)
 
     def list_changed(self, list: str) -> None:
-        """Notify the watchers that a list has changed for some, as ``visible`` decides differently.
+        """Notify the watchers that ``visible`` decides differently about some of a list.
 
         ``list``: ``tools``, ``resources``, ``templates`` or ``prompts``.
         """
@@ -547,13 +534,15 @@ class Server:
             if extension is None:
                 raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
             return Bound(extension, extension.bind(params), revision)
-        if skim is None or skim.name is None:
-            name, arguments = _read_call(params)
+        try:
+            name = None if skim is None or skim.name is None else _decode_name(skim.name)
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # the full decoding gives the reason
+            name = None
+        if name is None or skim is None:
+            call = _read(params, _Call)
+            name, arguments = call.name, call.arguments
         else:
-            try:
-                name, arguments = _decode_name(skim.name), skim.arguments
-            except (msgspec.MsgspecError, UnicodeDecodeError):  # the full decoding gives the reason
-                name, arguments = _read_call(params)
+            arguments = skim.arguments
         entry = self._tools.get(name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {name}"))
@@ -662,10 +651,9 @@ def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:
 
 
 def _name(function: Any, name: str | None) -> str:
-    found = name or getattr(function, "__name__", None)
-    if found is None:
-        raise TypeError(f"{type(function).__name__} objects have no name; pass one")
-    return str(found)
+    if found := name or getattr(function, "__name__", None):
+        return str(found)
+    raise TypeError(f"{type(function).__name__} objects have no name; pass one")
 
 
 def _decorator(given: Any, name: str | None, add: Callable[[Any, str | None], None]) -> Any:
@@ -679,11 +667,6 @@ def _decorator(given: Any, name: str | None, add: Callable[[Any, str | None], No
         return declare(given)
     name = name if given is None else given
     return declare
-
-
-def _read_call(params: Raw | bytes) -> tuple[str, Raw | None]:
-    call = _read(params, _Call)
-    return call.name, call.arguments
 
 
 def _read(params: Raw | bytes, type: type[P]) -> P:

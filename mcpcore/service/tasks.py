@@ -400,10 +400,8 @@ def detail(record: TaskRecord) -> Raw:
     if record.status == "input_required":
         payload = b'"inputRequests":' + msgspec.json.encode(record.questions)
     elif record.result is not None:
-        members = b'"resultType":"complete"'
-        if record.meta:
-            members += b',"_meta":' + to_json(record.meta)
-        payload = b'"result":' + splice(to_json(record.result), members)
+        meta = b',"_meta":' + to_json(record.meta) if record.meta else b""
+        payload = b'"result":' + splice(to_json(record.result), b'"resultType":"complete"' + meta)
     elif record.error is not None:
         payload = b'"error":' + msgspec.json.encode(record.error)
     return Raw(splice(view, payload))

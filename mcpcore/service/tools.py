@@ -16,12 +16,7 @@ from msgspec.structs import astuple
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
 from mcpcore.service.content import blocks, for_revision, is_content, json_value
-from mcpcore.service.custom_types import (
-    accept_custom,
-    read_by_pydantic,
-    read_custom,
-    twin_of_class,
-)
+from mcpcore.service.custom_types import accept_custom, read_by_pydantic, read_custom, twin_of_class
 from mcpcore.service.declarations import (
     FeatureOptions,
     check_count,
@@ -30,14 +25,7 @@ from mcpcore.service.declarations import (
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.handlers import (
-    Declaration,
-    Handler,
-    Prepared,
-    is_masked,
-    shown,
-    values_type,
-)
+from mcpcore.service.handlers import Declaration, Handler, Prepared, is_masked, shown, values_type
 from mcpcore.service.reading import (
     ValueReader,
     arguments_reader,
@@ -99,11 +87,7 @@ class ToolOptions(FeatureOptions, total=False):
 
 
 class ToolEntry(Declaration):
-    """Tool that a function runs.
-
-    Raises TypeError or ValueError for an invalid declaration, and ValidatorMissing for a schema
-    written by hand without a validator.
-    """
+    """Tool that a function runs.  Raises TypeError, ValueError, ValidatorMissing."""
 
     bare = True
 
@@ -194,16 +178,14 @@ class ToolEntry(Declaration):
 
     def finish(self, value: Any, request: Prepared) -> Raw:
         """Shape the return value into content and structured content."""
-        if type(value) is str and self.output is None:  # the most frequent case
-            result = _result(value)
-        elif isinstance(value, CallToolResult):
+        if isinstance(value, CallToolResult):
             request.failed = value.is_error is True
             result = given_result(request.own(value), self.output, request.revision)
         else:
             result = tool_result(value, self.output, request.revision)
         if self.max_result is not None:
             meta = 0 if request.meta is None else len(to_json(request.meta))
-            if (problem := _too_large(self.max_result, len(result) + meta)) is not None:
+            if problem := _too_large(self.max_result, len(result) + meta):
                 raise OutputMismatch(problem, problem)
         return result
 
@@ -213,9 +195,7 @@ class ToolEntry(Declaration):
             raise error
         text = told or shown(error)
         result, most = error_result(text), self.max_result
-        if most is None or is_masked(error):
-            return result
-        if (problem := _too_large(most, len(result))) is None:
+        if most is None or is_masked(error) or not (problem := _too_large(most, len(result))):
             return result
         note = f" ... ({problem})"
         fits = bisect_right(
@@ -319,9 +299,8 @@ def _output(returns: Any, validator: Validator | None, options: ToolOptions) -> 
 
 
 def _too_large(most: int, size: int) -> str | None:
-    if size <= most:
-        return None
-    return f"the result takes {size} bytes, and the tool may return {most}"
+    fits = size <= most
+    return None if fits else f"the result takes {size} bytes, and the tool may return {most}"
 
 
 # Results
@@ -361,10 +340,7 @@ def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> R
 
 
 def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
-    """Check a result that the tool made itself, and fit it to the revision (``result`` changes).
-
-    Structured content must also be present as a text block, which is added if missing.
-    """
+    """Check a result that the tool made itself; change it to fit the revision."""
     structured, is_structured = result.structured_content, result.is_structured
     result.structured_content = UNSET  # even where null would be written
     result.content = for_revision(result.content, revision)

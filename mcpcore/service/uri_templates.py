@@ -70,9 +70,8 @@ _OPERATORS = {
 _EXPLODED = {"": Operator(path=True), "/": Operator(first="/", separator="/", path=True)}
 """Operators whose variable may have the modifier ``*``.
 
-In RFC 6570 it splits a list into as many parts; with ``/`` these are segments of a path, as here.
-Without an operator the RFC joins them by commas, which no URI needs; here it means a path, as is
-widely understood.
+In RFC 6570 it splits a list, with ``/`` into segments of a path, as here.  Without an operator the
+RFC joins the parts by commas; here it means a path, as is widely understood.
 """
 
 
@@ -114,10 +113,8 @@ def _parse_expression(text: str, body: str) -> Expression:
         operators, names = _EXPLODED, [names[0][:-1]]
     for name in names:
         if name.endswith("*") or re.search(r":\d{1,4}$", name):
-            raise TemplateError(
-                f"template {text!r}: the modifier in {name!r} is level 4; of that only {{x*}} and "
-                "{/x*} are known, one variable for the rest of a path"
-            )
+            known = "of that only {x*} and {/x*} are known, one variable for the rest of a path"
+            raise TemplateError(f"template {text!r}: the modifier in {name!r} is level 4; {known}")
         if not _NAME.fullmatch(name):
             raise TemplateError(f"template {text!r}: {name!r} is no variable name")
     return Expression(operators[operator], tuple(names))
@@ -232,10 +229,8 @@ def _check_end_of_pairs(text: str, pairs: Pairs, rest: list[Piece]) -> None:
         else:
             opening = piece.text[0] if isinstance(piece, Literal) else piece.prefix[:1]
         if not opening or opening in _SIMPLE or opening in ("%", "=", pairs.operator.separator):
-            raise TemplateError(
-                f"template {text!r}: what follows {{{pairs.operator.first}...}} cannot be told "
-                f"from its values; put all of them into one expression"
-            )
+            what = f"what follows {{{pairs.operator.first}...}} cannot be told from its values"
+            raise TemplateError(f"template {text!r}: {what}; put all of them into one expression")
         if isinstance(piece, Literal):
             return
 
@@ -326,7 +321,7 @@ def _pairs(piece: Pairs, uri: str, at: int) -> tuple[Values, int] | None:
 
 
 class UnsafeValue(ValueError):
-    """Dangerous value of ``variable`` in a URI that matches; the message names the reason."""
+    """Dangerous value of a variable in a URI that matches."""
 
     def __init__(self, variable: str, reason: str) -> None:
         super().__init__(f"variable {variable!r}: {reason}")
@@ -334,7 +329,7 @@ class UnsafeValue(ValueError):
 
 
 class UriTemplate:
-    """Parsed template: ``variables``, :meth:`expand`, :meth:`match`.
+    """Parsed template.
 
     ``unchecked`` names variables whose values are not checked.  Raises :class:`TemplateError` if
     the text is no template of the kinds described above.
@@ -378,8 +373,7 @@ class UriTemplate:
     def expand(self, values: Mapping[str, Any]) -> str:
         """Fill in ``values`` (strings, numbers, booleans); absent ones and None are undefined.
 
-        A path (``{x*}``) may be a list of its segments.  RFC 6570 section 3.2.  Raises TypeError
-        for any other compound value (level 4).
+        A path (``{x*}``) may be a list of its segments.  RFC 6570 section 3.2.  Raises TypeError.
         """
         return "".join(
             part.text if isinstance(part, Literal) else _expand(part, values)
@@ -389,8 +383,7 @@ class UriTemplate:
     def match(self, uri: str) -> dict[str, str] | None:
         """Return the decoded values by name, or None if the URI is no expansion of the template.
 
-        Variables that are missing from the URI are missing from the result.  Characters outside
-        ASCII count as their percent-encoded form (RFC 3987 section 3.1).  Raises
+        Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).  Raises
         :class:`UnsafeValue` if the URI matches but a value is dangerous.
         """
         if len(uri) > self._limit:
@@ -417,9 +410,7 @@ class UriTemplate:
 def hazard(raw: str, value: str) -> str | None:
     """Return the reason for which a matched value is dangerous as part of a path, or None.
 
-    ``raw`` is the value as it stands in the URI, ``value`` the same, decoded.  Dangerous are
-    control characters, encoded slashes and backslashes, the segment ``..`` (encoded twice too), and
-    absolute paths of an operating system.
+    ``raw`` is the value as it stands in the URI, ``value`` the same, decoded.
     """
     lowered = raw.lower()
     if "%2f" in lowered or "%5c" in lowered:

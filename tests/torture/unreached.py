@@ -99,7 +99,7 @@ WHY: dict[str, Excuse] = {
             "memory.py MemoryLink._receive": (2, 1),
             "memory.py WireLink._send": (1, 1),
             "stream/connection.py StreamConnection._write_out": (1, 1),
-            "server/elicitation.py WireQuestions._receive": (3, 1),
+            "server/questions.py ask_client.receive": (2, 1),
             "server/tasks/tasks.py ServerTasks._follow": (1, 1),
             "sockets/unix.py _lock": (1, 1),
             "websocket/link.py WebSocketLink._receive": (4, 2),

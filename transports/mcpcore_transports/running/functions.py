@@ -344,21 +344,16 @@ def with_room(
     def call(context: "Context[Any]", /, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() == context.thread:
             return method(context, *args, **kwargs)
-        return when_there_is_room(context, functools.partial(method, context, *args, **kwargs))
+
+        async def wait_and_send() -> R:
+            await context.room()
+            return method(context, *args, **kwargs)
+
+        from anyio import from_thread
+
+        return from_thread.run(wait_and_send)
 
     return call
-
-
-def when_there_is_room(context: "Context[Any]", send: Callable[[], R]) -> R:
-    """Wait in a thread until there is room for output, then call ``send`` in the event loop."""
-
-    async def wait_and_send() -> R:
-        await context.room()
-        return send()
-
-    from anyio import from_thread
-
-    return from_thread.run(wait_and_send)
 
 
 def in_loop(method: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:

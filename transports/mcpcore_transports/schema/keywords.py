@@ -195,30 +195,18 @@ def _property_names(validator: Any, rule: Any, instance: Any, schema: Any) -> Er
                 yield ValidationError(name, context=[error])
 
 
-def _unevaluated_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    if isinstance(instance, dict):
-        extra = _unevaluated(validator, rule, instance, instance, schema, "unevaluatedProperties")
-        if extra:
-            yield ValidationError(unexpected(extra))
-
-
-def _unevaluated_items(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    if isinstance(instance, list):
-        indices = range(len(instance))
-        if _unevaluated(validator, rule, indices, instance, schema, "unevaluatedItems"):
-            yield ValidationError(UNEVALUATED_ITEMS)
-
-
-def _unevaluated(
-    validator: Any, rule: Any, keys: Iterable[Any], instance: Any, schema: Schema, keyword: str
-) -> list[Any]:
-    """Return the members or items that no other keyword has evaluated, and that do not fit."""
+def _unevaluated(keyword: str, validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
+    """Find the members or items that no other keyword has evaluated, and that do not fit."""
+    is_list = keyword == "unevaluatedItems"
+    if not isinstance(instance, list if is_list else dict):
+        return
     others = {word: other for word, other in schema.items() if word != keyword}
-    evaluated = _evaluated(validator, instance, others)
-    if evaluated is None:
-        return []
+    if (evaluated := _evaluated(validator, instance, others)) is None:
+        return
+    keys: Iterable[Any] = range(len(instance)) if is_list else instance
     rest = (key for key in keys if key not in evaluated)
-    return [key for key in rest if not _fits(validator, instance[key], rule)]
+    if extra := [key for key in rest if not _fits(validator, instance[key], rule)]:
+        yield ValidationError(UNEVALUATED_ITEMS if is_list else unexpected(extra))
 
 
 def _fits(validator: Any, instance: Any, schema: Any) -> bool:
@@ -232,12 +220,12 @@ def _evaluated(validator: Any, instance: Any, schema: Any) -> set[Any] | None:
     WORK.get().take(1 + len(schema) + len(instance) // _PER_ENTRY)
     is_object = isinstance(instance, dict)
     found = _members(instance, schema) if is_object else _items(validator, instance, schema)
-    if found is not None:
-        for where, inner in _applied(validator, instance, schema):
-            more = _evaluated(where, instance, inner)
-            if more is None:
-                return None
-            found |= more
+    if found is None:
+        return None
+    for where, inner in _applied(validator, instance, schema):
+        if (more := _evaluated(where, instance, inner)) is None:
+            return None
+        found |= more
     return found
 
 
@@ -298,8 +286,8 @@ _OWN: dict[str, Callable[..., Errors]] = {
     "pattern": _unless(lambda rule, text: WORK.get().matches(rule, text), str),
     "patternProperties": _pattern_properties,
     "propertyNames": _property_names,
-    "unevaluatedItems": _unevaluated_items,
-    "unevaluatedProperties": _unevaluated_properties,
+    "unevaluatedItems": partial(_unevaluated, "unevaluatedItems"),
+    "unevaluatedProperties": partial(_unevaluated, "unevaluatedProperties"),
     "uniqueItems": _unless(_is_unique, list),
 }
 """Implementations by keyword, in place of the library's."""

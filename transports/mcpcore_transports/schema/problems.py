@@ -1,4 +1,4 @@
-"""Wording of the problems of a value, the same for every validator.
+"""Wording of the problems of a value.
 
 A problem is ``path: what``.  The path is relative to the value: ``user.age``, ``[0].name``,
 ``["odd name"]``, empty for the value itself.  Values are quoted where they are short.
@@ -150,9 +150,8 @@ def _contains(schema: Mapping[str, Any]) -> str:
 
 
 def _no_alternative(rule: Any, alternatives: Sequence[Sequence[str]]) -> str:
-    told = [
-        each[0].removeprefix(": ") for each in alternatives if each and len(each[0]) <= _QUOTED * 2
-    ]
+    firsts = [each[0].removeprefix(": ") for each in alternatives if each]
+    told = [first for first in firsts if len(first) <= _QUOTED * 2]
     if not alternatives:
         return "fits more than one of the alternatives"
     if len(alternatives) <= _BRANCHES and len(told) == len(alternatives):

@@ -1,9 +1,8 @@
 """Validation by the ``jsonschema`` library, of schemas that were checked in every part before.
 
-A schema that was read holds no surprises: every keyword has a value that the meta-schema allows,
-every reference leads to a place within the schema or to a published meta-schema of its dialect,
-and every pattern is compiled.  Nothing is ever fetched.  Every evaluated keyword counts, and a
-value that needs too many of them is refused.
+Every keyword of a schema that was read has a value that the meta-schema allows, every reference
+leads to a place within the schema or to a published meta-schema of its dialect, and every pattern
+is compiled.  Nothing is ever fetched.
 
 Sources: JSON Schema 2020-12 core, sections 8 (identifiers, references) and 9; for keywords beside
 ``$ref`` draft-07 core, section 8.3; the meta-schemas of 2020-12, 2019-09, draft-07, draft-06,
@@ -12,6 +11,7 @@ draft-04; base protocol page, "Composition-Keyword Resource Use".
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
@@ -236,10 +236,7 @@ DIALECTS = {
 
 
 def dialect_of(schema: Mapping[str, Any], default: str) -> Dialect:
-    """Return the dialect that a schema declares, or the default.
-
-    Raises ValueError for one that is not supported.
-    """
+    """Return the dialect that a schema declares, or the default.  Raises ValueError."""
     named = schema.get("$schema", default)
     found = DIALECTS.get(named.removesuffix("#")) if isinstance(named, str) else None
     if found is None:
@@ -292,12 +289,11 @@ class _Reader:
             if id(node) in self._nodes:
                 continue
             self._nodes[id(node)] = node
-            if depth > self._limits.schema_depth:
-                raise ValueError(
-                    f"the schema is nested deeper than {self._limits.schema_depth} levels"
-                )
-            if len(self._nodes) > self._limits.subschemas:
-                raise ValueError(f"the schema has more than {self._limits.subschemas} subschemas")
+            limits = self._limits
+            if depth > limits.schema_depth:
+                raise ValueError(f"the schema is nested deeper than {limits.schema_depth} levels")
+            if len(self._nodes) > limits.subschemas:
+                raise ValueError(f"the schema has more than {limits.subschemas} subschemas")
             if dialect_of(node, self._dialect.uri) is not self._dialect:
                 raise ValueError("a schema of one dialect cannot hold one of another")
             node.pop("$schema", None)  # the library would switch to another class of validators
@@ -330,10 +326,8 @@ class _Reader:
         try:
             TopologicalSorter(self._same).prepare()
         except CycleError:
-            raise ValueError(
-                "the schema refers to itself without end: a reference leads back to where it "
-                "stands without going into the value"
-            ) from None
+            text = "a reference leads back to where it stands without going into the value"
+            raise ValueError(f"the schema refers to itself without end: {text}") from None
         return self._dialect.validator(root, registry=registry), dict(self._compiled())
 
     def _split(self, node: Schema) -> tuple[Schema, list[tuple[tuple[str, ...], Schema]]]:
@@ -410,21 +404,17 @@ class _Reader:
                     raise BadPattern(f"it is longer than {self._limits.pattern_length} characters")
                 yield text, compile_pattern(text, memory)
             except BadPattern as error:
-                raise BadPattern(
-                    f"the pattern {str(text[:_QUOTED])!r} is not supported: {error}"
-                ) from None
+                shown = str(text[:_QUOTED])
+                raise BadPattern(f"the pattern {shown!r} is not supported: {error}") from None
 
 
 def _lookup(registry: Registry[Any], reference: str) -> Any:
-    try:
+    target: Any = None
+    with suppress(Unresolvable, LookupError, TypeError, ValueError):
         target = registry.resolver().lookup(reference).contents
-    except (Unresolvable, LookupError, TypeError, ValueError):
-        target = None
     if not isinstance(target, dict | bool):
-        raise ValueError(
-            f"the reference {reference[:_QUOTED]!r} leads nowhere within the schema, and "
-            "references are not fetched"
-        )
+        text = f"the reference {reference[:_QUOTED]!r} leads nowhere within the schema"
+        raise ValueError(f"{text}, and references are not fetched")
     return target
 
 

@@ -1,9 +1,6 @@
 """Context of a request for its handler: facts, messages and questions to the client.
 
-The same handler code serves both eras.  ``await context.elicit(...)`` sends a request and waits if
-the era allows that.  In the modern era it leaves the handler with :class:`InputNeeded`.  The client
-retries with the answers, and the handler runs again from its beginning and finds them.  Work that
-must not be repeated then goes through :meth:`Context.remember`.
+The same handler code serves both eras, see :mod:`mcpcore_transports.server.questions`.
 """
 
 import inspect
@@ -15,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import NotificationReceived, RequestReceived
+from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
 from mcpcore.http.principals import Principal
@@ -34,16 +32,10 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.functions import current, in_loop, when_there_is_room, with_room
+from mcpcore_transports.running.decode import InvalidAnswer
+from mcpcore_transports.running.functions import in_loop, with_room
 from mcpcore_transports.running.pending import ProgressCallback, Run
-from mcpcore_transports.server.questions import (
-    InputNeeded,
-    RoundState,
-    ask_client,
-    params_of,
-    ping,
-    read_answers,
-)
+from mcpcore_transports.server.questions import InputNeeded, RoundState, ask_client, params_of, ping
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
@@ -62,6 +54,7 @@ else:
 """Type of the value that the lifespan of a server yields; anything by default."""
 T = TypeVar("T")
 R = TypeVar("R")
+
 
 __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 
@@ -123,21 +116,11 @@ class MessageContext(Generic[L]):
 class Context(MessageContext[L]):
     """The current request of a handler, which gets it by annotating a parameter with this class.
 
-    ``Context[Database]`` gives the type of the lifespan's value.
-
-    ``progress``, ``log`` and its shorthands may be called from any handler, also from one that
-    runs in a thread; awaitable methods only from ``async def`` handlers.
+    ``Context[Database]`` gives the type of the lifespan's value.  Handlers that run in a thread may
+    call ``progress``, ``log`` and its shorthands too; awaitable methods are for ``async def``.
     """
 
-    __slots__ = (
-        "_counts",
-        "_request",
-        "_result_meta",
-        "_state",
-        "call",
-        "cancel_reason",
-        "scope",
-    )
+    __slots__ = ("_counts", "_request", "_result_meta", "_state", "call", "cancel_reason", "scope")
 
     def __init__(
         self,
@@ -217,10 +200,7 @@ class Context(MessageContext[L]):
         return declares(self._request.client_capabilities, capability)
 
     def require(self, capability: str) -> None:
-        """Refuse the request unless the client declared ``capability``.
-
-        Raises McpError -32021 (modern) or InputUnavailable (legacy).
-        """
+        """Raise McpError -32021, in legacy InputUnavailable, unless a capability was declared."""
         if self.supports(capability):
             return
         message = f"the client does not support {capability}"
@@ -297,6 +277,7 @@ class Context(MessageContext[L]):
 
     # Messages to the client, on the stream of the request; those of a task go with the task
 
+    @with_room
     def progress(
         self,
         value: float,
@@ -307,23 +288,20 @@ class Context(MessageContext[L]):
     ) -> bool:
         """Report progress, which must increase; return False if the client did not ask for it.
 
-        In a task it is also the task's status message.  ``meta`` is the notification's ``_meta``.
+        In a task it is also the status message.  ``meta`` is the notification's ``_meta``.
         """
-        if current() != self.thread:  # with_room written out: it may be called very often
-            again = partial(self.progress, value, total, message, meta=meta)
-            return when_there_is_room(self, again)
-        task, runtime = self._task, self._runtime
-        throttle = runtime.throttle
+        task, throttle = self._task, self._runtime.throttle
         if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        key = self._request.key
-        teller = runtime.teller
-        waits = teller.waits(key)
-        sent = teller.progress(key, value, total, message, meta=meta)
+        key, machine = self._request.key, self._runtime.machine
+        waits = machine.waits(key)
+        return self._flushed(machine.progress(key, value, total, message, meta=meta), waits)
+
+    def _flushed(self, sent: bool, waits: bool) -> bool:
         if sent and not waits:  # waiting output is flushed by its own writer, and this with it
-            runtime.flush()
+            self._runtime.flush()
         return sent
 
     async def report_progress(
@@ -341,19 +319,12 @@ class Context(MessageContext[L]):
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> "Sent":
-        """Send a log message, any JSON value; return False if the client does not want it.
-
-        ``meta`` is the notification's ``_meta``.
-        """
+        """Send a log message, any JSON value; return False if the client does not want it."""
         return Sent(self._log(level, data, logger, meta), self)
 
     @with_room
     def _log(
-        self,
-        level: LoggingLevel,
-        data: Any,
-        logger: str | None,
-        meta: Mapping[str, Any] | None,
+        self, level: LoggingLevel, data: Any, logger: str | None, meta: Mapping[str, Any] | None
     ) -> bool:
         task, throttle = self._task, self._runtime.throttle
         if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
@@ -362,10 +333,7 @@ class Context(MessageContext[L]):
             return task.log(level, data, logger, meta)
         key, machine = self._request.key, self._runtime.machine
         waits = machine.waits(key)
-        sent = machine.log(key, level, data, logger, meta=meta)
-        if sent and not waits:
-            self._runtime.flush()
-        return sent
+        return self._flushed(machine.log(key, level, data, logger, meta=meta), waits)
 
     def debug(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
@@ -428,10 +396,7 @@ class Context(MessageContext[L]):
         await ping(self._runtime, self.revision, timeout, request=self._request)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
-        """Return a function that checks, at any later time, that the client is there (legacy).
-
-        It takes the timeout in seconds and raises as :meth:`ping`, also once the session has ended.
-        """
+        """Return :meth:`ping` as a function of the timeout, for any later time (legacy)."""
         return partial(ping, self._runtime, self.revision, session=self.session)
 
     def drained(self) -> Awaitable[None]:
@@ -531,10 +496,9 @@ class Context(MessageContext[L]):
     ) -> dict[str, Any]:
         """Ask several questions at once, each under its key; a bad answer is asked for again.
 
-        ``progress`` has the progress callbacks under the same keys (legacy).
-
-        Raises McpError -32021 (modern) or InputUnavailable (legacy) if the client did not declare a
-        capability that a question needs, InputUnavailable if it refuses to answer.
+        ``progress`` has the progress callbacks under the same keys (legacy).  Raises as
+        :meth:`require` for a capability that a question needs, InputUnavailable if the client
+        refuses to answer.
         """
         for question in wanted.values():
             for capability in question.needs(self.revision):
@@ -583,11 +547,27 @@ class Context(MessageContext[L]):
         return complete
 
     def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
+        """Find the answers of this round or earlier ones.  Raises InputNeeded for the others."""
         row = lookup(self.method, "client", self.revision)
         if row is None or not row.needs_input:
             raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
-        given, trace = self._request.input_responses or {}, self._request.meta.trace
-        return read_answers(wanted, given, self.state.answers, self.revision, trace)
+        given, used = self._request.input_responses or {}, self.state.answers
+        answers: dict[str, Any] = {}
+        missing: dict[str, InputRequest] = {}
+        for key, question in wanted.items():
+            problem = None
+            if (answer := used.get(key, given.get(key))) is not None:
+                try:
+                    answers[key] = question.parse(answer)
+                    used[key] = answer
+                    continue
+                except InvalidAnswer as error:
+                    problem = str(error)
+            params = params_of(question, self.revision, problem, self._request.meta.trace)
+            missing[key] = InputRequest(question.method, params)
+        if missing:
+            raise InputNeeded(missing)
+        return answers
 
 
 class Sent(int):
@@ -596,6 +576,7 @@ class Sent(int):
     _context: Context[Any]
 
     def __new__(cls, sent: bool, context: Context[Any]) -> "Sent":
+        """Make the return value for a message of a handler."""
         made = super().__new__(cls, sent)
         made._context = context
         return made

@@ -23,15 +23,10 @@ REVEALING = (
 )
 
 
-class _Reference(Struct):
-    name: Any = None
-    uri: Any = None
-
-
 class _Params(Struct):
     name: Any = None
     uri: Any = None
-    ref: _Reference | None = None
+    ref: Any = None
 
 
 def subject(params: Raw | bytes) -> str | None:
@@ -40,10 +35,9 @@ def subject(params: Raw | bytes) -> str | None:
         said = msgspec.json.decode(params, type=_Params)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    for found in (said.name, said.uri, said.ref and (said.ref.name or said.ref.uri)):
-        if isinstance(found, str):
-            return found
-    return None
+    ref = said.ref if isinstance(said.ref, dict) else {}
+    found = (said.name, said.uri, ref.get("name"), ref.get("uri"))
+    return next((each for each in found if isinstance(each, str)), None)
 
 
 def about(method: str, params: Raw | bytes) -> str:

@@ -266,10 +266,9 @@ class Sample(Input[CreateMessageResult]):
 
     def needs(self, revision: Revision) -> tuple[str, ...]:
         """Return the capabilities; context of servers needs one of its own in some revisions."""
-        context = self._typed.include_context
-        if revision.sampling_tools and context not in (None, "none"):
-            return (self.capability, "sampling.context")
-        return (self.capability,)
+        with_context = self._typed.include_context not in (None, "none")
+        more = ("sampling.context",) if revision.sampling_tools and with_context else ()
+        return (self.capability, *more)
 
     def parse(self, answer: Raw) -> CreateMessageResult:
         """Decode the model's message."""

@@ -47,10 +47,7 @@ class NotificationContext(MessageContext[L]):
         return await self.ask(ListRoots())
 
     async def ask(self, wanted: "Input[R]", *, progress: ProgressCallback | None = None) -> R:
-        """Send one request to the client; ``progress`` is called for the progress that it reports.
-
-        Raises InputUnavailable if the client cannot be asked, refuses, or does not answer.
-        """
+        """Send one request to the client.  Raises InputUnavailable without an answer."""
         revision, name = self._legacy(), wanted.method
         if lookup(name, "server", revision) is None:
             raise InputUnavailable(f"{revision.name} has no {name}")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mcpcore.engine.seal import Binding, Seal
     from mcpcore_transports.server.inputs import Input
     from mcpcore_transports.server.runtime import ServerRuntime
+    from mcpcore_transports.server.settings import RuntimeSettings
 
 GIVEN_UP = "the request that it belongs to was given up"
 """Reason for which a question is cancelled when its handler is stopped."""
@@ -202,43 +203,13 @@ class RoundState(Struct, array_like=True):
     """Values that the handler has stored."""
 
 
-def read_answers(
-    wanted: "Mapping[str, Input[Any]]",
-    given: Mapping[str, Raw],
-    used: dict[str, Raw],
-    revision: Revision,
-    trace: Mapping[str, str],
-) -> dict[str, Any]:
-    """Find the answers among those ``given`` in this round and ``used`` in earlier ones.
-
-    Raises :class:`InputNeeded` for those that are missing or do not fit.
-    """
-    answers: dict[str, Any] = {}
-    missing: dict[str, InputRequest] = {}
-    for key, question in wanted.items():
-        answer = used.get(key, given.get(key))
-        problem = None
-        if answer is not None:
-            try:
-                answers[key] = question.parse(answer)
-                used[key] = answer
-                continue
-            except InvalidAnswer as error:
-                problem = str(error)
-        params = params_of(question, revision, problem, trace)
-        missing[key] = InputRequest(question.method, params)
-    if missing:
-        raise InputNeeded(missing)
-    return answers
-
-
 class Rounds:
-    """Sealing of ``requestState``, and the limit: a request may take ``limit`` rounds."""
+    """Sealing of ``requestState``, and the limit of rounds."""
 
-    def __init__(self, seal: "Seal", wall: Callable[[], float], limit: int) -> None:
-        self._seal = seal
-        self._wall = wall
-        self._limit = limit
+    def __init__(self, settings: "RuntimeSettings") -> None:
+        self._seal = settings.seal or OwnSeal()
+        self._wall = settings.wall
+        self._limit = settings.input_rounds
 
     def open(self, event: RequestReceived) -> RoundState | None:
         """Return the state of earlier rounds, None in the first.  Raises McpError (-32602)."""

@@ -21,10 +21,6 @@ _LIMITED = {
 _connections = itertools.count(1)
 
 
-class _Undecided(Exception):
-    """Failure of the limiter; the message is for the client."""
-
-
 class Throttle:
     """Rate limiting of the requests of one machine; the settings have a limiter."""
 
@@ -42,12 +38,7 @@ class Throttle:
         activity = _LIMITED.get(request.method)
         if activity is None:
             return
-        try:
-            wait = self._wait(activity, request)
-        except _Undecided as error:
-            if self._admits:
-                return
-            raise McpError(INTERNAL_ERROR, str(error)) from None
+        wait = self._wait(activity, request)
         if wait > 0.0:
             text = f"busy: too many {activity.value}; try again in {wait:.3g} seconds"
             data = {"retryAfterMs": math.ceil(wait * 1000)}
@@ -66,11 +57,11 @@ class Throttle:
     def _drops(self, activity: Activity, request: RequestReceived) -> bool:
         try:
             return self._wait(activity, request) > 0.0
-        except _Undecided:
-            return not self._admits
+        except McpError:
+            return True
 
     def _wait(self, activity: Activity, request: RequestReceived) -> float:
-        """Return the seconds to wait.  Raises :class:`_Undecided` if the limiter fails."""
+        """Return the seconds to wait.  Raises McpError if the limiter fails and refuses then."""
         caller = self._name
         if request.principal is not None:
             caller = f"principal {request.principal}"
@@ -84,4 +75,7 @@ class Throttle:
         except BaseException as error:
             what = f"the rate limiter's decision on {activity.value}"
             told = self._failures.told(what, failure_of(error))
-            raise _Undecided(f"{told}: the rate of {activity.value} is unknown") from None
+            if self._admits:
+                return 0.0
+            text = f"{told}: the rate of {activity.value} is unknown"
+            raise McpError(INTERNAL_ERROR, text) from None

@@ -13,10 +13,10 @@ which may contain secrets, are never logged.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
 
 from mcpcore.spec.errors import McpError
 from mcpcore.wire.message import to_json
@@ -55,19 +55,15 @@ class RequestRecord(Struct, kw_only=True):
 
 
 class _Failure(Struct, rename="camel"):
-    is_error: Any = False
+    is_error: Raw = Raw(b"false")
 
 
 def log_incoming(
     logger: logging.Logger | None = None, level: int = logging.INFO
 ) -> ServerMiddleware:
     """Return the middleware for the server."""
-    target = logger or logging.getLogger(LOGGER)
 
     def incoming(request: Context) -> Steps[Answer]:
-        if not target.isEnabledFor(level):
-            yield
-            return
         record = RequestRecord(
             side="server",
             method=request.method,
@@ -77,7 +73,7 @@ def log_incoming(
             principal=request.principal,
             traceparent=request.meta.traceparent,
         )
-        with _logged(target, level, record):
+        with _logged(logger, level, record):
             answer = yield
             record.outcome = "failed" if answer.failed else "answered"
 
@@ -88,28 +84,24 @@ def log_outgoing(
     logger: logging.Logger | None = None, level: int = logging.INFO
 ) -> ClientMiddleware:
     """Return the middleware for the client."""
-    target = logger or logging.getLogger(LOGGER)
 
     def outgoing(request: OutgoingRequest) -> Steps[Outcome]:
-        if not target.isEnabledFor(level):
-            yield
-            return
         record = RequestRecord(
             side="client",
             method=request.method,
             subject=subject(to_json(request.params)),
             traceparent=request.meta.get("traceparent"),
         )
-        with _logged(target, level, record):
+        with _logged(logger, level, record):
             outcome = yield
-            failed = msgspec.json.decode(outcome.result, type=_Failure).is_error is True
+            failed = msgspec.json.decode(outcome.result, type=_Failure).is_error == Raw(b"true")
             record.outcome = "failed" if failed else "answered"
 
     return outgoing
 
 
 @contextmanager
-def _logged(logger: logging.Logger, level: int, record: RequestRecord) -> Iterator[None]:
+def _logged(logger: logging.Logger | None, level: int, record: RequestRecord) -> Iterator[None]:
     began = clock()
     try:
         yield
@@ -126,12 +118,7 @@ def _logged(logger: logging.Logger, level: int, record: RequestRecord) -> Iterat
         record.duration = clock() - began
         name = record.method if record.subject is None else f"{record.method} {record.subject!r}"
         code = "" if record.code is None else f" ({record.code})"
-        logger.log(
-            level,
-            "%s: %s%s in %.1f ms",
-            name,
-            record.outcome,
-            code,
-            record.duration * 1000,
-            extra={f"mcp_{key}": value for key, value in structs.asdict(record).items()},
-        )
+        extra = {f"mcp_{key}": value for key, value in structs.asdict(record).items()}
+        said = (name, record.outcome, code, record.duration * 1000)
+        target = logger or logging.getLogger(LOGGER)
+        target.log(level, "%s: %s%s in %.1f ms", *said, extra=extra)

@@ -43,7 +43,7 @@ from mcpcore_transports.running.pending import (
 from mcpcore_transports.server.context import Context, InputNeeded, RoundState
 from mcpcore_transports.server.failures import Failures, about, simplified
 from mcpcore_transports.server.notifications import NotificationDispatcher
-from mcpcore_transports.server.questions import OwnSeal, Rounds
+from mcpcore_transports.server.questions import Rounds
 from mcpcore_transports.server.settings import RuntimeSettings
 
 # Imported by servers that have them, as that takes time.
@@ -85,8 +85,6 @@ class ServerRuntime:
         tasks: "TaskHost | None" = None,
     ) -> None:
         self.machine = machine
-        self.teller = machine if isinstance(machine, Peer) else machine.teller
-        """Object for the most frequent calls, in place of the machine."""
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
         self.waiting = Waiting()
@@ -110,9 +108,7 @@ class ServerRuntime:
             from mcpcore_transports.server.middleware import guard
 
             self._guard = guard(self.settings.middleware, self.failures)
-        self._rounds = Rounds(
-            self.settings.seal or OwnSeal(), self.settings.wall, self.settings.input_rounds
-        )
+        self._rounds = Rounds(self.settings)
         self._handlers: Handlers
         self._notifications: NotificationDispatcher
         self._tasks: ServerTasks | None = None
@@ -143,10 +139,7 @@ class ServerRuntime:
             self._table[SessionClosed] = self._tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        """Run the link to its end, within the lifespan; handlers that still run then are cancelled.
-
-        Raises LifespanError.
-        """
+        """Run the link to its end, within the lifespan; then cancel the handlers."""
         if self._server.lifespan is None:
             await self._serve(link_run)
             return
@@ -411,7 +404,7 @@ class ServerRuntime:
         """Wait until the output for a request has been taken; let other tasks run now and then."""
         if self.link is not None:
             self.link.write_now()
-        queued = self.teller.queued
+        queued = self.machine.queued
         if queued(key):
             while queued(key):
                 event = self._drains.setdefault(key, anyio.Event())

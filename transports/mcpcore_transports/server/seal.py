@@ -143,10 +143,7 @@ class _KeyedSeal(ABC):
         self._newest = keys[0]
 
     def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
-        """Return a text that :meth:`open` turns back into ``payload`` for the same ``binding``.
-
-        Raises ValueError if the payload is over the limit.
-        """
+        """Return a text for :meth:`open`.  Raises ValueError if the payload is over the limit."""
         if len(payload) > self.settings.limit:
             text = f"{len(payload)} bytes, over the limit of {self.settings.limit}"
             raise ValueError(f"the state of an input round is {text}")

@@ -23,16 +23,10 @@ STATUS = "notifications/tasks/status"
 
 
 class TaskDesk:
-    """Answers to the requests about tasks that arrive at one machine.
-
-    ``flush`` has the link write the data that the machine has to send.
-    """
+    """Answers to the requests about tasks at one machine; ``flush`` has its output written."""
 
     def __init__(
-        self,
-        host: TaskHost,
-        machine: "Peer | HttpServer | HttpClient",
-        flush: Callable[[], None],
+        self, host: TaskHost, machine: "Peer | HttpServer | HttpClient", flush: Callable[[], None]
     ) -> None:
         self.host = host
         self.machine = machine
@@ -54,15 +48,13 @@ class TaskDesk:
 
         The modern era has no session: None means that everyone who knows the id may use the task.
         """
-        return self.owner_of(event.principal, event.session, modern=event.revision.modern)
+        if event.principal is not None or event.revision.modern:
+            return self.principal(event.principal)
+        return self._name if event.session is None else f"{self._name}, session {event.session}"
 
-    def owner_of(self, principal: str | None, session: str | None, *, modern: bool) -> str | None:
-        """Return the owner for a principal and a session; see :meth:`owner`."""
-        if principal is not None:
-            return f"principal {principal}"
-        if modern:
-            return None
-        return self._name if session is None else f"{self._name}, session {session}"
+    def principal(self, principal: str | None) -> str | None:
+        """Return the owner for a principal."""
+        return None if principal is None else f"principal {principal}"
 
     # Requests
 
@@ -79,10 +71,7 @@ class TaskDesk:
         return True
 
     def answer(self, event: RequestReceived) -> "TaskAnswer | TaskRecord":
-        """Return the answer to a request, or the task for whose :meth:`ended` it waits.
-
-        Raises McpError.
-        """
+        """Return the answer, or the task for whose :meth:`ended` it waits.  Raises McpError."""
         try:
             return METHODS[event.method](self, event)
         except Malformed as error:

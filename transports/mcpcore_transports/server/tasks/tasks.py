@@ -30,14 +30,7 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
-from mcpcore.service.tasks import (
-    TableFull,
-    TaskRecord,
-    TooManyQuestions,
-    describe,
-    detail,
-    related,
-)
+from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
@@ -194,12 +187,7 @@ class TaskCall:
     # Answers, with the interface of the machine
 
     def respond(
-        self,
-        key: Key,
-        result: Raw,
-        *,
-        meta: Mapping[str, Any] | None = None,
-        bare: bool = False,
+        self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None, bare: bool = False
     ) -> bool:
         """Take the result of the handler."""
         self._over = True
@@ -256,7 +244,7 @@ class TaskCall:
         share = f"{value:g}" if total is None else f"{value:g} of {total:g}"
         self._desk.host.say(record, message or share)
         token = self.event.meta.progress_token
-        if self._form is TaskForm.EXPERIMENTAL and token is not None:
+        if token is not None:
             optional = {"total": total, "message": message, "_meta": meta or None}
             params = {name: each for name, each in optional.items() if each is not None}
             params |= {"progressToken": token, "progress": value}
@@ -271,8 +259,7 @@ class TaskCall:
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """Send a log message; return False in the extension, which has none for tasks."""
-        record = self.record
-        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+        if (record := self._followed()) is None:
             return False
         runtime, outlet = self._desk.runtime, self._outlet()
         meta = {**(meta or {}), **related(record.id)}
@@ -286,12 +273,16 @@ class TaskCall:
 
     def notify(self, method: str, params: Body) -> bool:
         """Send a notification to the session of the task; the extension has none."""
-        record = self.record
-        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+        if (record := self._followed()) is None:
             return False
         tell, meta = self._desk.runtime.tell, related(record.id)
         tell(self.event.session, method, params, parent=self._outlet(), meta=meta)
         return True
+
+    def _followed(self) -> TaskRecord | None:
+        """Return the task if it has not ended and its session gets messages about it."""
+        record = None if self._form is TaskForm.EXTENSION else self.record
+        return None if record is None or record.ended else record
 
     async def ask(
         self,
@@ -566,7 +557,7 @@ class ServerTasks(TaskDesk):
         """Handle an opened listen stream: register the tasks that its client may see."""
         if not (wanted := event.filter.task_ids):
             return
-        owner = self.owner_of(event.principal, None, modern=True)
+        owner = self.principal(event.principal)
         known = []
         for id in wanted:
             with suppress(McpError):
@@ -667,11 +658,7 @@ def runs_tasks(method: str, asker: Asker) -> bool:
 
 
 async def task_outcome(
-    runtime: "ServerRuntime",
-    asker: Asker,
-    answered: ResultReceived,
-    *,
-    over: bool = False,
+    runtime: "ServerRuntime", asker: Asker, answered: ResultReceived, *, over: bool = False
 ) -> Settled:
     """Return the outcome of a question that the client may have made a task of.
 
