@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import h11
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
@@ -32,6 +32,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_transports.http.settings import HeadLimits, ParserName
+from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
@@ -67,15 +68,6 @@ Kind = tuple[bytes, ...]
 """Key of similar heads: first line, deciding lines, and the names of the other lines.
 
 Heads with the same key are read alike."""
-
-
-class BadHead(Exception):
-    """Head that is refused; ``status`` is the status of the server's response."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 class RequestLines(Struct):
@@ -277,24 +269,10 @@ class RequestParser:
             headers, request = found[0], kind.request
             assert isinstance(request.headers, HeaderLines)  # noqa: S101 - that of a usual head
             headers.alike = request.headers.alike
-            return RequestHead(
-                HttpRequest(
-                    method=request.method,
-                    path=request.path,
-                    headers=headers,
-                    query=request.query,
-                    peer=peer,
-                    scheme=scheme,
-                    certificate=certificate,
-                ),
-                head,
-                kind.keep_alive,
-                kind.http_1_0,
-                headers.length,
-                kind.expects_continue,
-                kind.upgrade,
-                kind.plain,
+            request = structs.replace(
+                request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
             )
+            return structs.replace(kind, request=request, text=head, length=headers.length)
         lines = None if found is None else usual(*found)
         if found is None or lines is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass

@@ -393,9 +393,7 @@ class HttpCall:
         if refusal is not None:
             self._refuse(*refusal)
             return
-        self._route = host.register(self)
-        if host.trace is not None:
-            host.trace.asked(self._route, request)
+        self._route = host.register(self, request)
         self.wanted = host.machine.open(self._route, request, principal=principal, now=clock())
         if not self.wanted:
             self._received()
@@ -535,11 +533,7 @@ class HttpCall:
     def _leave(self) -> None:
         if self._route is not None:
             route, self._route = self._route, None
-            self._host.unregister(route)
-            if self._host.trace is not None:
-                self._host.trace.left(route)
-            self._host.machine.disconnect(route, now=clock())
-            self._host.flush_soon()
+            self._host.disconnect(route)
         self.wake()
 
     def _refuse(self, status: int, message: str) -> None:

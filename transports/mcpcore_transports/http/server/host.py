@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
+from mcpcore.http.messages import HttpRequest
 from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
@@ -204,15 +205,25 @@ class HttpHost(PumpedLink):
         if not self.carriers:
             self._changed.set()
 
-    def register(self, carrier: Carrier) -> Route:
+    def register(self, carrier: Carrier, request: HttpRequest) -> Route:
         """Begin an exchange on ``carrier``; return its number."""
         self._last_exchange += 1
         self._exchanges[self._last_exchange] = carrier
+        if self.trace is not None:
+            self.trace.asked(self._last_exchange, request)
         return self._last_exchange
 
     def unregister(self, exchange: Route) -> None:
         """Remove an exchange that has ended."""
         del self._exchanges[exchange]
+
+    def disconnect(self, exchange: Route) -> None:
+        """Leave an exchange whose reply is not complete, as its client has left."""
+        self.unregister(exchange)
+        if self.trace is not None:
+            self.trace.left(exchange)
+        self.machine.disconnect(exchange, now=clock())
+        self.flush_soon()
 
     # For the pump
 

@@ -23,7 +23,6 @@ from anyio.abc import ByteStream
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpReply, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
-from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead
 from mcpcore_transports.link import clock
@@ -304,10 +303,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._woken = False
         self._writing = True  # output that is ready at once is taken below
         now = clock()
-        exchange = self._exchange = link.register(self)
-        if link.trace is not None:
-            link.trace.asked(exchange, head.request)
-        elif (body := http.take_whole()) is not None:
+        exchange = self._exchange = link.register(self, head.request)
+        if link.trace is None and (body := http.take_whole()) is not None:
             return self._ask_whole(exchange, head, body)
         if machine.open(exchange, head.request, principal=self._principal, now=now):
             self._held += http.begin_body(now)
@@ -423,8 +420,6 @@ class HttpProtocol(asyncio.BufferedProtocol):
         Any other error is a fault of the driver and ends one connection, not all of them.
         """
         try:
-            if isinstance(error, BadBody):
-                error = BadHead(error.status, str(error))
             if isinstance(error, BadHead):
                 if self._exchange is None and self._link.trace is not None:
                     self._link.trace.undecodable(bytes(self._http.buffer))
@@ -456,11 +451,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _disconnect(self) -> None:
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
-            self._link.unregister(exchange)
-            if self._link.trace is not None:
-                self._link.trace.left(exchange)
-            self._machine.disconnect(exchange, now=clock())
-            self._link.flush_soon()
+            self._link.disconnect(exchange)
 
     # Output
 
@@ -527,10 +518,9 @@ class HttpProtocol(asyncio.BufferedProtocol):
         """Write ``data``, through TLS if there is any."""
         if self._tls is not None:
             data = self._tls.send(data)
-        if data and self._transport is not None:
-            self._transport.write(data)
+        self._send(data)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
