@@ -72,10 +72,7 @@ class Body(ABC):
 
     @abstractmethod
     def take(self, buffer: bytearray) -> bytes:
-        """Remove the data of the body from ``buffer`` and return its content.
-
-        Raises :class:`BadBody`.
-        """
+        """Remove the data of the body from ``buffer``; return its content.  Raises BadBody."""
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
         """Do the same as :meth:`take` with ``data`` behind ``buffer``."""

@@ -406,10 +406,7 @@ def is_interim(head: bytes) -> bool:
 
 
 def parse_response(head: bytes) -> ResponseHead:
-    """Parse the head of a response to a POST, GET or DELETE, which may ask for an upgrade.
-
-    Raises :class:`BadHead`.
-    """
+    """Parse the head of a response, which may grant an upgrade.  Raises :class:`BadHead`."""
     _refuse_folded(head)
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
     interim = is_interim(head)
@@ -450,10 +447,7 @@ def _refuse_folded(head: bytes) -> None:
 
 
 def _content_length(head: bytes) -> int | None:
-    """Return the Content-Length, if there is one; parsers may merge repeated ones.
-
-    Raises :class:`BadHead` if it is repeated or no number.
-    """
+    """Return the Content-Length, if any.  Raises BadHead if it is repeated or no number."""
     found: list[bytes] = _CONTENT_LENGTH.findall(head)
     if not found:
         return None
@@ -481,10 +475,7 @@ def split_target(target: str, host: bytes) -> tuple[str, str]:
 
 
 def chosen(name: ParserName) -> Literal["h11", "httptools"]:
-    """Return the name of the parser to use; ``auto`` is httptools where it is installed.
-
-    Raises LocalError for a parser that is not installed.
-    """
+    """Return the parser to use; ``auto``: httptools where it is installed.  Raises LocalError."""
     if name == "h11":
         return "h11"
     if find_spec("httptools") is not None:

@@ -445,21 +445,18 @@ class WebSocketServer:
                 await stream.send(refusal_response(refusal))
             except LOST:
                 return
-            await _linger(stream, _LINGER, self._settings.linger_bytes)
-
-
-async def _linger(stream: ByteStream, seconds: float, left: int) -> None:
-    """Let the client read the reply: closing with unread input would reset the connection."""
-    with anyio.move_on_after(seconds), suppress(*LOST):
-        # Further input is not needed, and TLS itself cannot be closed in one direction.
-        if isinstance(stream, SecureStream):
-            await stream.finish()
-            stream = cast(ByteStream, stream.transport_stream)
-        elif isinstance(stream, ProtocolStream):
-            stream = stream.beneath()
-        await stream.send_eof()
-        while left > 0:
-            left -= len(await stream.receive())
+            # Closing with unread input would reset the connection before the reply is read.
+            with anyio.move_on_after(_LINGER), suppress(*LOST):
+                # Further input is not needed, and TLS itself cannot be closed in one direction.
+                if isinstance(stream, SecureStream):
+                    await stream.finish()
+                    stream = cast(ByteStream, stream.transport_stream)
+                elif isinstance(stream, ProtocolStream):
+                    stream = stream.beneath()
+                await stream.send_eof()
+                left = self._settings.linger_bytes
+                while left > 0:
+                    left -= len(await stream.receive())
 
 
 def refusal_response(refusal: Refusal) -> bytes:

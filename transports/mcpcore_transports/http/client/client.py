@@ -306,17 +306,14 @@ class Origin(Struct, frozen=True):
         """Ask the proxy to open a tunnel (RFC 9110 section 9.3.6)."""
         try:
             await self._ask(stream, proxy, limits)
-        except (Failure, BadHead, *LOST) as error:
+        except BaseException as error:
             await anyio.aclose_forcefully(stream)
-            if isinstance(error, Failure):
+            if not isinstance(error, (BadHead, *LOST)):
                 raise
             reason = "closed the connection"
             if isinstance(error, BadHead):
                 reason = f"sent a malformed response: {error}"
             raise Failure(f"the proxy {proxy} {reason}", Fault(FaultKind.PROXY)) from error
-        except BaseException:
-            await anyio.aclose_forcefully(stream)
-            raise
 
     async def _ask(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
         authority = str(self)

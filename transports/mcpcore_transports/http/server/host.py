@@ -107,11 +107,7 @@ class HttpHost(PumpedLink):
             await self._run(task_status.started)
 
     async def aclose(self) -> None:
-        """Shut down gracefully and wait for the end.
-
-        No new carriers are accepted, the machine is closed, running requests have time to end, and
-        then the remaining carriers are closed.
-        """
+        """Refuse new carriers, let running requests end, for a bounded time, and close the rest."""
         self._closing.set()
         if self._tasks is not None:
             await self._ended.wait()
@@ -151,10 +147,7 @@ class HttpHost(PumpedLink):
             self._ended.set()
 
     def flush_soon(self) -> None:
-        """Implement :meth:`Link.flush_soon <mcpcore_transports.link.Link.flush_soon>`.
-
-        A call before :meth:`run` takes effect when that begins.
-        """
+        """Implement :meth:`Link.flush_soon`; before :meth:`run` it takes effect later."""
         if self._tasks is not None:
             super().flush_soon()
             if self.draining:
@@ -264,10 +257,7 @@ async def guarded(work: Work) -> None:
 
 
 def peer_name(address: object) -> str | None:
-    """Format the address of a client, as sockets and frameworks give it, for logs.
-
-    Return None for an unknown address.
-    """
+    """Format the address of a client, as sockets and frameworks give it; None if it is unknown."""
     if isinstance(address, (tuple, list)) and len(address) >= 2:
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -565,7 +565,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if self._gone:
             return
         self._stream = None
-        http.decline(stream.reclaim())
+        http.decline(bytes(stream.received))
         try:
             self._ask(head)
         except Exception as error:
@@ -613,12 +613,6 @@ class ProtocolStream(ByteStream):
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()
-
-    def reclaim(self) -> bytes:
-        """Take back the unread input, because the connection stays with HTTP."""
-        data = bytes(self.received)
-        self.received.clear()
-        return data
 
     # Stream interface
 
