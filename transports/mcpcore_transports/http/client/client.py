@@ -551,7 +551,7 @@ class PooledConnection:
                     self._signal = anyio.Event()
                     self.http.rest(clock())
                     self._link.finish(self, send.exchange, result)  # may resume us
-                    if self._send is None and self.usable:
+                    if self.usable:
                         await self._signal.wait()
             if self._overdue:
                 failure = Failure(f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED))
