@@ -28,7 +28,8 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
+from mcpcore_transports.http.client.client import HttpClientLink
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience

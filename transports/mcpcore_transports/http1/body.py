@@ -37,18 +37,23 @@ _SIZE = rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION
 _TRAILER = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*"
 
 
-class BadBody(Exception):
-    """Body that is refused; the data after it cannot be trusted.
+class BadHead(Exception):
+    """Message that is refused; ``status`` is the status of the server's response."""
 
-    ``status`` is the status of the server's response.
-    """
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class BadBody(BadHead):
+    """Body that is refused; the data after it cannot be trusted."""
 
     content = b""
     """Content received before the fault and not returned yet."""
 
     def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message)
 
 
 class Body(ABC):
@@ -67,10 +72,7 @@ class Body(ABC):
 
     @abstractmethod
     def take(self, buffer: bytearray) -> bytes:
-        """Remove the data of the body from ``buffer`` and return its content.
-
-        Raises :class:`BadBody`.
-        """
+        """Remove the data of the body from ``buffer``; return its content.  Raises BadBody."""
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
         """Do the same as :meth:`take` with ``data`` behind ``buffer``."""

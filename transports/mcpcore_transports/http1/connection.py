@@ -599,10 +599,7 @@ class Http1Client:
         self.received = True
 
     def next_head(self, now: float) -> ResponseHead | None:
-        """Take the head of the response, past interim ones; None if it is not complete.
-
-        Raises :class:`BadHead`.
-        """
+        """Take the head of the response, past interim ones; None if incomplete.  Raises BadHead."""
         while size := find_head(self.buffer, self._limits):
             raw = bytes(self.buffer[:size])
             del self.buffer[:size]

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import h11
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
@@ -32,6 +32,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_transports.http.settings import HeadLimits, ParserName
+from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
@@ -67,15 +68,6 @@ Kind = tuple[bytes, ...]
 """Key of similar heads: first line, deciding lines, and the names of the other lines.
 
 Heads with the same key are read alike."""
-
-
-class BadHead(Exception):
-    """Head that is refused; ``status`` is the status of the server's response."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 class RequestLines(Struct):
@@ -277,24 +269,10 @@ class RequestParser:
             headers, request = found[0], kind.request
             assert isinstance(request.headers, HeaderLines)  # noqa: S101 - that of a usual head
             headers.alike = request.headers.alike
-            return RequestHead(
-                HttpRequest(
-                    method=request.method,
-                    path=request.path,
-                    headers=headers,
-                    query=request.query,
-                    peer=peer,
-                    scheme=scheme,
-                    certificate=certificate,
-                ),
-                head,
-                kind.keep_alive,
-                kind.http_1_0,
-                headers.length,
-                kind.expects_continue,
-                kind.upgrade,
-                kind.plain,
+            request = structs.replace(
+                request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
             )
+            return structs.replace(kind, request=request, text=head, length=headers.length)
         lines = None if found is None else usual(*found)
         if found is None or lines is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
@@ -428,10 +406,7 @@ def is_interim(head: bytes) -> bool:
 
 
 def parse_response(head: bytes) -> ResponseHead:
-    """Parse the head of a response to a POST, GET or DELETE, which may ask for an upgrade.
-
-    Raises :class:`BadHead`.
-    """
+    """Parse the head of a response, which may grant an upgrade.  Raises :class:`BadHead`."""
     _refuse_folded(head)
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
     interim = is_interim(head)
@@ -472,10 +447,7 @@ def _refuse_folded(head: bytes) -> None:
 
 
 def _content_length(head: bytes) -> int | None:
-    """Return the Content-Length, if there is one; parsers may merge repeated ones.
-
-    Raises :class:`BadHead` if it is repeated or no number.
-    """
+    """Return the Content-Length, if any.  Raises BadHead if it is repeated or no number."""
     found: list[bytes] = _CONTENT_LENGTH.findall(head)
     if not found:
         return None
@@ -503,10 +475,7 @@ def split_target(target: str, host: bytes) -> tuple[str, str]:
 
 
 def chosen(name: ParserName) -> Literal["h11", "httptools"]:
-    """Return the name of the parser to use; ``auto`` is httptools where it is installed.
-
-    Raises LocalError for a parser that is not installed.
-    """
+    """Return the parser to use; ``auto``: httptools where it is installed.  Raises LocalError."""
     if name == "h11":
         return "h11"
     if find_spec("httptools") is not None:

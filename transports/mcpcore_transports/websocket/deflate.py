@@ -140,10 +140,7 @@ class Deflate(Bounds):
     def __init__(
         self, settings: DeflateSettings, *, bits: int, fresh_out: bool, fresh_in: bool
     ) -> None:
-        """Set the parameters; ``bits``: our window.
-
-        ``fresh_out`` and ``fresh_in``: True if the messages of that direction are independent.
-        """
+        """Set the parameters: ``bits`` of our window, True for a direction without context."""
         super().__init__()
         self._settings = settings
         self._bits = bits

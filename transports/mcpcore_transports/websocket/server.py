@@ -30,11 +30,13 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.redaction import TOKEN_PREFIX
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
+from mcpcore_transports.http.server.listening import accept_each
+from mcpcore_transports.http.server.protocol import ProtocolStream
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.plain import PendingConnections, accept
+from mcpcore_transports.stream.plain import PendingConnections
 from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.tls import client_certificate
 from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
@@ -221,7 +223,7 @@ class UpgradeRules:
     ) -> Handshake:
         """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
         headers = [item for item in request.headers if item[0] != _PROTOCOLS]
-        who = None if principal is None else _as_principal(principal)
+        who = Principal(principal) if type(principal) is str else principal
         if who is None and self._authenticate is not None:
             shown = headers
             if offer.token is not None and all(name != _AUTHORIZATION for name, _ in headers):
@@ -241,10 +243,6 @@ class UpgradeRules:
 
 
 _EXTENSIONS = b"sec-websocket-extensions"
-
-
-def _as_principal(name: str) -> Principal:
-    return name if isinstance(name, Principal) else Principal(name)
 
 
 def _check_opening(request: HttpRequest) -> bytes:
@@ -277,7 +275,6 @@ logger = logging.getLogger("mcpcore.websocket")
 Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 """Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
-_PAUSE = 0.1
 _LINGER = 1.0
 """Seconds for a client to read a refusal and stop sending."""
 _RETRY = ("Retry-After", "1")
@@ -447,24 +444,18 @@ class WebSocketServer:
                 await stream.send(refusal_response(refusal))
             except LOST:
                 return
-            await _linger(stream, _LINGER, self._settings.linger_bytes)
-
-
-async def _linger(stream: ByteStream, seconds: float, left: int) -> None:
-    """Let the client read the reply: closing with unread input would reset the connection."""
-    # Imported late: needed for connections of an HTTP server only.
-    from mcpcore_transports.http.server.protocol import ProtocolStream
-
-    with anyio.move_on_after(seconds), suppress(*LOST):
-        # Further input is not needed, and TLS itself cannot be closed in one direction.
-        if isinstance(stream, SecureStream):
-            await stream.finish()
-            stream = cast(ByteStream, stream.transport_stream)
-        elif isinstance(stream, ProtocolStream):
-            stream = stream.beneath()
-        await stream.send_eof()
-        while left > 0:
-            left -= len(await stream.receive())
+            # Closing with unread input would reset the connection before the reply is read.
+            with anyio.move_on_after(_LINGER), suppress(*LOST):
+                # Further input is not needed, and TLS itself cannot be closed in one direction.
+                if isinstance(stream, SecureStream):
+                    await stream.finish()
+                    stream = cast(ByteStream, stream.transport_stream)
+                elif isinstance(stream, ProtocolStream):
+                    stream = stream.beneath()
+                await stream.send_eof()
+                left = self._settings.linger_bytes
+                while left > 0:
+                    left -= len(await stream.receive())
 
 
 def refusal_response(refusal: Refusal) -> bytes:
@@ -499,20 +490,11 @@ async def listen_websocket(
         raise LinkError(cannot_listen(host, port, error)) from error
     async with bound, PendingConnections() as pending, anyio.create_task_group() as tasks:
 
-        async def accept_from(listener: SocketListener) -> None:
-            while True:
-                try:
-                    stream, address = await accept(listener)
-                except (OSError, anyio.BrokenResourceError) as error:
-                    # Out of descriptors, or the client was gone before it was accepted.
-                    logger.warning("cannot accept a connection: %s", error.__cause__ or error)
-                    await anyio.sleep(_PAUSE)
-                else:
-                    peer = peer_name(address)
-                    work = partial(server.connection, stream, peer, ssl_context)
-                    pending.begin(tasks, stream, work, "connection")
+        async def let_in(stream: ByteStream, address: object) -> None:
+            work = partial(server.connection, stream, peer_name(address), ssl_context)
+            pending.begin(tasks, stream, work, "connection")
 
         for listener in bound.listeners:
             assert isinstance(listener, SocketListener)  # noqa: S101 - made above
-            tasks.start_soon(accept_from, listener)
+            tasks.start_soon(accept_each, listener, let_in, logger)
         task_status.started(bound.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's

@@ -134,7 +134,15 @@ class AdaptedClientLink(HttpCarrier):
         failure: Failure | None = Failure("it was given up")
         try:
             with scope:
-                failure = await self._guarded(send, scope)
+                try:
+                    await self._converse(send, scope)
+                    failure = None
+                except Failure as error:
+                    failure = error
+                except BadCoding as error:
+                    failure = coding_fault(self._base, error)
+                except Exception as error:  # it ends this exchange and nothing else
+                    failure = _failure(error, self._base)
             if scope.cancelled_caught:
                 text = f"{self._base} took too long"
                 failure = Failure(text, Fault(FaultKind.STALLED))
@@ -146,18 +154,6 @@ class AdaptedClientLink(HttpCarrier):
                 self._send(self._waiting.popleft())
             self.flush_soon()
             self._check_quiet()
-
-    async def _guarded(self, send: HttpSend, scope: anyio.CancelScope) -> Failure | None:
-        try:
-            await self._converse(send, scope)
-        except Failure as failure:
-            return failure
-        except BadCoding as error:
-            return coding_fault(self._base, error)
-        except Exception as error:
-            # Any exception ends this exchange and nothing else.
-            return _failure(error, self._base)
-        return None
 
     async def _converse(self, send: HttpSend, scope: anyio.CancelScope) -> None:
         settings, machine, exchange = self.settings, self.machine, send.exchange

@@ -14,8 +14,6 @@ from abc import abstractmethod
 from asyncio.trsock import TransportSocket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from heapq import heapify, heappop, heappush
-from itertools import count
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -94,8 +92,8 @@ class HttpCarrier(PumpedLink):
         self._tasks: TaskGroup | None = None
         self._waiting: deque[HttpSend] = deque()
         """Requests that wait for the end of another exchange."""
-        self._delayed: list[tuple[float, int, HttpSend]] = []
-        self._sequence = count()
+        self._delayed: dict[Route, tuple[float, HttpSend]] = {}
+        """Requests that are due later, and when."""
         self._stopped = False
         self.trace: HttpTrace | None = None
         """Trace that records the requests and responses; set it before run()."""
@@ -142,7 +140,7 @@ class HttpCarrier(PumpedLink):
             return
         self._stopped = True
         self.machine.close(now=clock())  # aclose() may have come when this task was cancelled
-        for send in [*self._waiting, *(send for _, _, send in self._delayed)]:
+        for send in [*self._waiting, *(send for _, send in self._delayed.values())]:
             self.machine.response_end(send.exchange, error=_CLOSED, now=clock())
         self._waiting.clear()
         self._delayed.clear()
@@ -202,7 +200,7 @@ class HttpCarrier(PumpedLink):
                 self.machine.response_end(plan.exchange, error=_CLOSED, now=clock())
                 news = True
             elif plan.after:
-                heappush(self._delayed, (clock() + plan.after, next(self._sequence), plan))
+                self._delayed[plan.exchange] = clock() + plan.after, plan
             else:
                 self._send(plan)
         return news
@@ -210,8 +208,7 @@ class HttpCarrier(PumpedLink):
     def _abort(self, exchange: Route) -> None:
         if self.trace is not None:
             self.trace.given_up(exchange)
-        self._delayed = [entry for entry in self._delayed if entry[2].exchange != exchange]
-        heapify(self._delayed)
+        self._delayed.pop(exchange, None)
         if not self._stop_running(exchange):
             self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
         self._check_quiet()
@@ -223,14 +220,16 @@ class HttpCarrier(PumpedLink):
     # Timer
 
     def _deadline(self) -> float | None:
-        deadline = self.machine.deadline()
-        if self._delayed and (deadline is None or self._delayed[0][0] < deadline):
-            return self._delayed[0][0]
-        return deadline
+        times = [due for due, _ in self._delayed.values()]
+        if (deadline := self.machine.deadline()) is not None:
+            times.append(deadline)
+        return min(times, default=None)
 
     def _handle_deadline(self, now: float) -> None:
-        while self._delayed and self._delayed[0][0] <= now:
-            self._send(heappop(self._delayed)[2])
+        for exchange, (due, send) in tuple(self._delayed.items()):
+            if due <= now:
+                del self._delayed[exchange]
+                self._send(send)
         self.machine.handle_timeout(now)
 
 
@@ -305,17 +304,14 @@ class Origin(Struct, frozen=True):
         """Ask the proxy to open a tunnel (RFC 9110 section 9.3.6)."""
         try:
             await self._ask(stream, proxy, limits)
-        except (Failure, BadHead, *LOST) as error:
+        except BaseException as error:
             await anyio.aclose_forcefully(stream)
-            if isinstance(error, Failure):
+            if not isinstance(error, (BadHead, *LOST)):
                 raise
             reason = "closed the connection"
             if isinstance(error, BadHead):
                 reason = f"sent a malformed response: {error}"
             raise Failure(f"the proxy {proxy} {reason}", Fault(FaultKind.PROXY)) from error
-        except BaseException:
-            await anyio.aclose_forcefully(stream)
-            raise
 
     async def _ask(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
         authority = str(self)
@@ -553,7 +549,7 @@ class PooledConnection:
                     self._signal = anyio.Event()
                     self.http.rest(clock())
                     self._link.finish(self, send.exchange, result)  # may resume us
-                    if self._send is None and self.usable:
+                    if self.usable:
                         await self._signal.wait()
             if self._overdue:
                 failure = Failure(f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED))
@@ -579,7 +575,9 @@ class PooledConnection:
         except Failure as failure:
             return failure
         while True:
-            reused = self._stream is not None and not self._stale()
+            # Input of an idle connection is an end of stream, or garbage.
+            stale = self._poll is not None and bool(self._poll.poll(0))
+            reused = self._stream is not None and not stale
             try:
                 if not reused:
                     await self._connect()
@@ -587,8 +585,8 @@ class PooledConnection:
                 return None
             except Failure as failure:
                 problem = failure
-            except (BadHead, BadBody) as error:
-                over = isinstance(error, BadHead) and error.status in _OVER_LIMITS
+            except BadHead as error:
+                over = not isinstance(error, BadBody) and error.status in _OVER_LIMITS
                 kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
                 problem = Failure(f"malformed response from {link.origin}: {error}", Fault(kind))
             except BadCoding as error:
@@ -646,10 +644,6 @@ class PooledConnection:
             poll.register(raw_socket, select.POLLIN)
             self._poll = poll
 
-    def _stale(self) -> bool:
-        """Return True if an idle connection has input, which is an end of stream or garbage."""
-        return self._poll is not None and bool(self._poll.poll(0))
-
     async def _close(self) -> None:
         stream, self._stream, self._socket, self._poll = self._stream, None, None, None
         self.http.stop()
@@ -678,7 +672,7 @@ class PooledConnection:
             tasks.start_soon(self._write, head, body)
             try:
                 await self._read(exchange)
-            except (Failure, BadHead, BadBody, BadCoding, *LOST) as error:
+            except (Failure, BadHead, BadCoding, *LOST) as error:
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:

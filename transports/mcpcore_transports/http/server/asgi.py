@@ -119,18 +119,12 @@ class AsgiApp:
         await serve(scope, receive, send)
 
     async def prepare(self) -> None:
-        """Enter the lifespan of the server, and connect to the store, before the first request.
-
-        For applications that embed it without the lifespan protocol.  See HttpEndpoint.
-        """
+        """Prepare the endpoint before the first request, where no lifespan protocol does it."""
         self._told = True
         await self.endpoint.prepare()
 
     async def aclose(self) -> None:
-        """End the tasks of the application in this event loop: see HttpEndpoint.
-
-        For applications that embed it without the lifespan protocol, before their event loop ends.
-        """
+        """End the tasks in this event loop, before it ends, where no lifespan protocol does it."""
         await self.endpoint.aclose()
 
     # HTTP

@@ -69,12 +69,10 @@ class HttpEndpoint:
     ``connections_per_client`` (requests at a time), ``body_time``, ``body_rate``, ``body_grace``,
     ``write_time``, ``write_size``, ``drain_time``, ``authenticate`` and ``authenticate_time``;
     under ASGI also ``linger_time``, ``shared`` and ``websocket``.  ``revisions`` names the
-    revisions to speak, in place of those in ``settings``; ``trace`` records the traffic. Raises
-    ValueError for settings that cannot be read.
-
-    Each event loop that brings requests has its own sessions.  The tasks of an endpoint end with
-    :meth:`aclose` or with the loop; they run in the context (``contextvars``) in which the endpoint
-    was made.
+    revisions to speak, in place of those in ``settings``; ``trace`` records the traffic.  Raises
+    ValueError for settings that cannot be read.  Each event loop that brings requests has its own
+    sessions.  The tasks of an endpoint end with :meth:`aclose` or with the loop; they run in the
+    context in which the endpoint was made.
     """
 
     def __init__(
@@ -116,7 +114,11 @@ class HttpEndpoint:
         """
         if body:
             request = with_length(request, len(body))
-        call = HttpCall(self._prepared().host, request, principal)
+        if self.server.lifespan is not None:
+            running = self._running.get(current_loop())
+            if running is None or not running.begun.is_set():
+                raise RuntimeError("the server has a lifespan: await prepare() first")
+        call = HttpCall(self._serving().host, request, principal)
         if body is not None:
             call.feed(body, end=True)
         return call
@@ -139,10 +141,7 @@ class HttpEndpoint:
             raise LifespanError(str(running.failure)) from running.failure
 
     async def identify(self, request: HttpRequest) -> Principal | Refusal | None:
-        """Call ``settings.http_link.authenticate`` for a request, before :meth:`handle`.
-
-        Returns None if it is not set, or if the request does not depend on it.
-        """
+        """Call ``authenticate`` for a request; None if nothing depends on it."""
         await self.prepare()
         settings = self.settings.http_link
         machine = self._serving().host.machine
@@ -217,13 +216,6 @@ class HttpEndpoint:
         running = self._running.get(loop)
         if running is not None and running.ended.is_set():
             self._running.pop(loop, None)
-
-    def _prepared(self) -> "_Running":
-        if self.server.lifespan is not None:
-            running = self._running.get(current_loop())
-            if running is None or not running.begun.is_set():
-                raise RuntimeError("the server has a lifespan: await prepare() first")
-        return self._serving()
 
     def _serving(self, shared: StoreBinding | None = None) -> "_Running":
         """Return the state for this event loop; start it if there is none."""
@@ -393,9 +385,7 @@ class HttpCall:
         if refusal is not None:
             self._refuse(*refusal)
             return
-        self._route = host.register(self)
-        if host.trace is not None:
-            host.trace.asked(self._route, request)
+        self._route = host.register(self, request)
         self.wanted = host.machine.open(self._route, request, principal=principal, now=clock())
         if not self.wanted:
             self._received()
@@ -535,11 +525,7 @@ class HttpCall:
     def _leave(self) -> None:
         if self._route is not None:
             route, self._route = self._route, None
-            self._host.unregister(route)
-            if self._host.trace is not None:
-                self._host.trace.left(route)
-            self._host.machine.disconnect(route, now=clock())
-            self._host.flush_soon()
+            self._host.disconnect(route)
         self.wake()
 
     def _refuse(self, status: int, message: str) -> None:

@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
+from mcpcore.http.messages import HttpRequest
 from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
@@ -106,11 +107,7 @@ class HttpHost(PumpedLink):
             await self._run(task_status.started)
 
     async def aclose(self) -> None:
-        """Shut down gracefully and wait for the end.
-
-        No new carriers are accepted, the machine is closed, running requests have time to end, and
-        then the remaining carriers are closed.
-        """
+        """Refuse new carriers, let running requests end, for a bounded time, and close the rest."""
         self._closing.set()
         if self._tasks is not None:
             await self._ended.wait()
@@ -150,10 +147,7 @@ class HttpHost(PumpedLink):
             self._ended.set()
 
     def flush_soon(self) -> None:
-        """Implement :meth:`Link.flush_soon <mcpcore_transports.link.Link.flush_soon>`.
-
-        A call before :meth:`run` takes effect when that begins.
-        """
+        """Implement :meth:`Link.flush_soon`; before :meth:`run` it takes effect later."""
         if self._tasks is not None:
             super().flush_soon()
             if self.draining:
@@ -204,15 +198,25 @@ class HttpHost(PumpedLink):
         if not self.carriers:
             self._changed.set()
 
-    def register(self, carrier: Carrier) -> Route:
+    def register(self, carrier: Carrier, request: HttpRequest) -> Route:
         """Begin an exchange on ``carrier``; return its number."""
         self._last_exchange += 1
         self._exchanges[self._last_exchange] = carrier
+        if self.trace is not None:
+            self.trace.asked(self._last_exchange, request)
         return self._last_exchange
 
     def unregister(self, exchange: Route) -> None:
         """Remove an exchange that has ended."""
         del self._exchanges[exchange]
+
+    def disconnect(self, exchange: Route) -> None:
+        """Leave an exchange whose reply is not complete, as its client has left."""
+        self.unregister(exchange)
+        if self.trace is not None:
+            self.trace.left(exchange)
+        self.machine.disconnect(exchange, now=clock())
+        self.flush_soon()
 
     # For the pump
 
@@ -253,10 +257,7 @@ async def guarded(work: Work) -> None:
 
 
 def peer_name(address: object) -> str | None:
-    """Format the address of a client, as sockets and frameworks give it, for logs.
-
-    Return None for an unknown address.
-    """
+    """Format the address of a client, as sockets and frameworks give it; None if it is unknown."""
     if isinstance(address, (tuple, list)) and len(address) >= 2:
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

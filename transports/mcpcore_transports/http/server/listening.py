@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -117,7 +117,7 @@ class HttpServerLink(HttpHost):
         def started() -> None:
             assert self._tasks is not None  # noqa: S101 - called while serving only
             for listener in listeners:
-                self._tasks.start_soon(self._accept, listener)
+                self._tasks.start_soon(accept_each, listener, self._let_in, logger)
             self.addresses = [_address(listener) for listener in listeners]
             task_status.started(self.addresses)
 
@@ -130,23 +130,10 @@ class HttpServerLink(HttpHost):
 
     # Connections
 
-    async def _accept(self, listener: SocketListener) -> None:
-        while True:
-            try:
-                stream, address = await accept(listener)
-            except anyio.ClosedResourceError:
-                return
-            except (OSError, anyio.BrokenResourceError) as error:
-                # No descriptors are left, or the client was gone before it was accepted.
-                logger.warning("cannot accept a connection: %s", error.__cause__ or error)
-                await anyio.sleep(_PAUSE)
-                continue
-            await self._let_in(stream, HttpProtocol(self, peer_name(address)))
-            del stream  # it would be kept alive until the next one comes
-
-    async def _let_in(self, stream: ByteStream, connection: HttpProtocol) -> None:
+    async def _let_in(self, stream: ByteStream, address: object) -> None:
         """Serve a new connection, or refuse it with a 503, or close it at once."""
         assert self._tasks is not None  # noqa: S101 - runs while serving only
+        connection = HttpProtocol(self, peer_name(address))
         full = self.full_for(connection.client)
         if full is not None:
             if self.turned_away >= self.settings.turned_away:
@@ -318,6 +305,26 @@ class StreamTransport(asyncio.Transport):
         """Implement :meth:`asyncio.WriteTransport.abort`."""
         self._closing = True
         self._scope.cancel()
+
+
+async def accept_each(
+    listener: SocketListener,
+    let_in: Callable[[ByteStream, object], Awaitable[None]],
+    logger: logging.Logger,
+) -> None:
+    """Accept connections until the listener is closed; log failures, and pause after them."""
+    while True:
+        try:
+            stream, address = await accept(listener)
+        except anyio.ClosedResourceError:
+            return
+        except (OSError, anyio.BrokenResourceError) as error:
+            # No descriptors are left, or the client was gone before it was accepted.
+            logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+            await anyio.sleep(_PAUSE)
+            continue
+        await let_in(stream, address)
+        del stream  # it would be kept alive until the next one comes
 
 
 async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener]:

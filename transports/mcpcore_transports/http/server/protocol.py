@@ -23,7 +23,6 @@ from anyio.abc import ByteStream
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpReply, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
-from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead
 from mcpcore_transports.link import LOST, clock
@@ -303,10 +302,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._woken = False
         self._writing = True  # output that is ready at once is taken below
         now = clock()
-        exchange = self._exchange = link.register(self)
-        if link.trace is not None:
-            link.trace.asked(exchange, head.request)
-        elif (body := http.take_whole()) is not None:
+        exchange = self._exchange = link.register(self, head.request)
+        if link.trace is None and (body := http.take_whole()) is not None:
             return self._ask_whole(exchange, head, body)
         if machine.open(exchange, head.request, principal=self._principal, now=now):
             self._held += http.begin_body(now)
@@ -422,8 +419,6 @@ class HttpProtocol(asyncio.BufferedProtocol):
         Any other error is a fault of the driver and ends one connection, not all of them.
         """
         try:
-            if isinstance(error, BadBody):
-                error = BadHead(error.status, str(error))
             if isinstance(error, BadHead):
                 if self._exchange is None and self._link.trace is not None:
                     self._link.trace.undecodable(bytes(self._http.buffer))
@@ -455,11 +450,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _disconnect(self) -> None:
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
-            self._link.unregister(exchange)
-            if self._link.trace is not None:
-                self._link.trace.left(exchange)
-            self._machine.disconnect(exchange, now=clock())
-            self._link.flush_soon()
+            self._link.disconnect(exchange)
 
     # Output
 
@@ -526,10 +517,9 @@ class HttpProtocol(asyncio.BufferedProtocol):
         """Write ``data``, through TLS if there is any."""
         if self._tls is not None:
             data = self._tls.send(data)
-        if data and self._transport is not None:
-            self._transport.write(data)
+        self._send(data)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
@@ -574,7 +564,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if self._gone:
             return
         self._stream = None
-        http.decline(stream.reclaim())
+        http.decline(bytes(stream.received))
         try:
             self._ask(head)
         except Exception as error:
@@ -622,12 +612,6 @@ class ProtocolStream(ByteStream):
         if self._changed is None:
             self._changed = anyio.Event()
         await self._changed.wait()
-
-    def reclaim(self) -> bytes:
-        """Take back the unread input, because the connection stays with HTTP."""
-        data = bytes(self.received)
-        self.received.clear()
-        return data
 
     # Stream interface
 

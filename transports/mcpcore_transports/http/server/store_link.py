@@ -28,18 +28,12 @@ logger = logging.getLogger("mcpcore.store")
 
 
 def worker_name() -> str:
-    """Return a random name for a worker, which is unique and reveals nothing.
-
-    Clients see it in the ids of requests to them.
-    """
+    """Return a random name, unique for a worker, which clients see in the ids of requests."""
     return secrets.token_urlsafe(9)
 
 
 def binding(store: Store) -> StoreBinding:
-    """Make this process a worker of a store; ask it for the secret, which may block.
-
-    Raises StoreUnavailableError.
-    """
+    """Make this process a worker of a store, which may block.  Raises StoreUnavailableError."""
     known = getattr(store, "settings", None)
     lives = known if isinstance(known, StoreSettings) else None
     return StoreBinding(
