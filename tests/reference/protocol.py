@@ -25,6 +25,7 @@ revision means to an application, see [the two eras](../explanation/eras.md).
 NO, YES = "", "yes"
 TABLES = (
     "mcpcore.engine.lifecycle",
+    "mcpcore.http.server.sessions",
     "mcpcore.http.server.exchange",
     "mcpcore_transports.http1.connection",
     "mcpcore_transports.stream.connection",

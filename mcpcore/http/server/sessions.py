@@ -8,11 +8,12 @@ import math
 from base64 import urlsafe_b64encode
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from itertools import chain
+from sys import intern
 from typing import TYPE_CHECKING, cast
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import EndReason, Event, Route
+from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.principals import address_of, quota_key
@@ -46,7 +47,7 @@ class SessionClosed(Event, frozen=True, kw_only=True):
 
 
 class Session:
-    """Legacy conversation with its streams."""
+    """Legacy conversation with its streams; its states are those of :class:`SessionUse`."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Session:
         self.peer = Peer(Role.SERVER, config, endpoint=router.endpoint, session=id)
         self.principal = None if principal is None else str(principal)
         self.owner = owner
+        self.use = SessionUse.FRESH
         self.temporary = False
         """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
@@ -286,45 +288,51 @@ def owner_of(record: Exchange) -> Owner:
     return f"principal {record.principal}"
 
 
-class SessionOrder:
-    """Sessions in the order in which they would be ended."""
+class SessionUse(State):
+    """States of a session: what its client has made of it."""
 
-    __slots__ = ("agreed", "fresh", "owner", "used")
+    FRESH = "fresh"
+    """No message since ``initialize``."""
+    AGREED = "agreed"
+    """Never used since its handshake was complete."""
+    USED = "used"
+    ENDED = "ended"
 
-    def __init__(self, owner: "Owner" = "") -> None:
-        self.owner = owner
-        self.fresh: OrderedDict[Session, None] = OrderedDict()
-        """Sessions without any message since ``initialize``, oldest first."""
-        self.agreed: OrderedDict[Session, None] = OrderedDict()
-        """Sessions never used since their handshake was complete, oldest first."""
-        self.used: OrderedDict[Session, None] = OrderedDict()
-        """All other sessions, least recently used first."""
 
-    def __len__(self) -> int:
-        return len(self.fresh) + len(self.agreed) + len(self.used)
+class UseSignal(State):
+    """Signals that move a session."""
 
-    def __iter__(self) -> Iterator["Session"]:
-        return chain(self.fresh, self.agreed, self.used)
+    AGREE = "notifications/initialized"
+    USE = "any other POST, or a GET"
+    END = "DELETE, or another end"
 
-    def agree(self, session: "Session") -> None:
-        """Note that the handshake of a session is complete."""
-        del self.fresh[session]
-        self.agreed[session] = None
 
-    def touch(self, session: "Session") -> None:
-        """Make a session the most recently used."""
-        try:
-            self.used.move_to_end(session)
-        except KeyError:
-            self.remove(session)
-            self.used[session] = None
+_FRESH, _AGREED, _USED = SessionUse.FRESH, SessionUse.AGREED, SessionUse.USED
+_KEPT = (_FRESH, _AGREED, _USED)
 
-    def remove(self, session: "Session") -> None:
-        """Remove a session."""
-        for queue in (self.used, self.agreed, self.fresh):
-            if session in queue:
-                del queue[session]
-                return
+SESSION_USE: Table[SessionUse, UseSignal] = {
+    (_FRESH, UseSignal.AGREE): _AGREED,
+    **{(use, UseSignal.USE): _USED for use in _KEPT},
+    **{(use, UseSignal.END): SessionUse.ENDED for use in _KEPT},
+}
+
+DIAGRAMS = (
+    (
+        "Session",
+        "One `Mcp-Session-Id` at an HTTP server, beside the conversation of its Peer. Its ends: "
+        "DELETE, a refused `initialize`, `session_unused` while fresh or agreed, `session_idle`, "
+        "`session_age`, too many others (`sessions_per_client`, `max_sessions`), the end of its "
+        "stream (HTTP+SSE), of the server, or of its record in the store.",
+        SESSION_USE,
+    ),
+)
+
+Queues = dict[SessionUse, OrderedDict["Session", None]]
+"""Sessions by use, in the order in which they would be ended."""
+
+
+def _queues() -> Queues:
+    return {use: OrderedDict() for use in _KEPT}
 
 
 class SessionTable:
@@ -341,15 +349,15 @@ class SessionTable:
         unused = min((limit for limit in limits if limit is not None), default=None)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._temporary: dict[str, Session] = {}
-        self._all = SessionOrder()
+        self._all = _queues()
         queues = (
-            (self._all.fresh, unused, "it was never used"),
-            (self._all.agreed, unused, "it was never used"),
-            (self._all.used, settings.session_idle, "idle for too long"),
+            (self._all[_FRESH], unused, "it was never used"),
+            (self._all[_AGREED], unused, "it was never used"),
+            (self._all[_USED], settings.session_idle, "idle for too long"),
         )
         self._limited = [(queue, wait, why) for queue, wait, why in queues if wait is not None]
         """Queues of sessions that end without use: with limit in seconds and reason."""
-        self._owners: dict[Owner, SessionOrder] = {}
+        self._owners: dict[Owner, Queues] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -376,30 +384,30 @@ class SessionTable:
             self._temporary[session.id] = session
             return
         self._sessions[session.id] = session
-        self._all.fresh[session] = None
-        shelf = self._owners.get(session.owner)
-        if shelf is None:
-            shelf = self._owners[session.owner] = SessionOrder(session.owner)
-        session.owner = shelf.owner  # one string for all sessions of an owner
-        shelf.fresh[session] = None
+        session.owner = intern(session.owner)  # one string for all sessions of an owner
+        for queues in (self._all, self._owners.setdefault(session.owner, _queues())):
+            queues[_FRESH][session] = None
 
     def agree(self, session: "Session", now: float) -> None:
         """Note that the handshake of a session is complete; no effect on a session already used."""
-        if session in self._all.fresh:
+        if session.use is _FRESH and not session.temporary:
             session.used_at = now
-            self._all.agree(session)
-            self._owners[session.owner].agree(session)
+            self._move(session, UseSignal.AGREE)
 
     def touch(self, session: "Session", now: float) -> None:
         """Note that a session is being used."""
         session.used_at = now
-        if not session.temporary:
-            self._all.touch(session)
-            self._owners[session.owner].touch(session)
+        if session.temporary:
+            return
+        if session.use is _USED:
+            self._all[_USED].move_to_end(session)
+            self._owners[session.owner][_USED].move_to_end(session)
+        else:
+            self._move(session, UseSignal.USE)
 
     def rest(self, session: "Session", now: float) -> None:
         """Note that a session was in use until now; a handshake is no use of it."""
-        if session.used_at != now and session in self._all.used:
+        if session.used_at != now and session.use is _USED:
             self.touch(session, now)
 
     def remove(self, session: "Session") -> None:
@@ -408,11 +416,17 @@ class SessionTable:
             del self._temporary[session.id]
             return
         del self._sessions[session.id]
-        self._all.remove(session)
-        shelf = self._owners[session.owner]
-        shelf.remove(session)
-        if not shelf:
+        self._move(session, UseSignal.END)
+        if not any(self._owners[session.owner].values()):
             del self._owners[session.owner]
+
+    def _move(self, session: "Session", signal: UseSignal) -> None:
+        before = session.use
+        session.use = after = SESSION_USE[before, signal]
+        for queues in (self._all, self._owners[session.owner]):
+            del queues[before][session]
+            if after in queues:
+                queues[after][session] = None
 
     # Finding
 
@@ -437,23 +451,24 @@ class SessionTable:
         Sessions never used go first, then the least recently used, the idle ones of them.
         """
         settings = self._settings
-        shelf = self._owners.get(owner)
-        if shelf is not None and len(shelf) >= settings.sessions_per_client:
-            return self._victim(shelf, now), "its client has opened too many others"
+        queues = self._owners.get(owner, {})
+        if sum(map(len, queues.values())) >= settings.sessions_per_client:
+            return self._victim(queues, now), "its client has opened too many others"
         if len(self._sessions) >= settings.max_sessions:
             return self._victim(self._all, now), "there are too many others"
         return None
 
-    def _victim(self, shelf: SessionOrder, now: float) -> "Session":
-        for queue in (shelf.fresh, shelf.agreed):
+    def _victim(self, queues: Queues, now: float) -> "Session":
+        for queue in (queues[_FRESH], queues[_AGREED]):
             if queue:
                 return next(iter(queue))
+        used = queues[_USED]
         for _ in range(SPARED):
-            oldest = next(iter(shelf.used))
+            oldest = next(iter(used))
             if not oldest.busy:
                 return oldest
             self.touch(oldest, now)
-        return next(iter(shelf.used))
+        return next(iter(used))
 
     def overdue(self, now: float) -> "tuple[Session, str] | None":
         """Return a session that has lived too long, and the reason; None if there is none."""
