@@ -184,7 +184,7 @@ class Watch:
             demand(reader._named or reader._unsent_size == unsent, _COUNTED, unsent)
             demand(unsent <= most, _STORED, unsent)
         queue = replica.queue
-        waiting = sum(len(message.data) for message in queue._items)
+        waiting = sum(len(each.data) for each in (*queue._items, *queue._failed))
         demand(queue._size == waiting, _COUNTED, queue._size, waiting)
         demand(waiting <= replica.settings.session_queue, _STORED, waiting)
 
