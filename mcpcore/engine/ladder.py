@@ -25,7 +25,7 @@ from mcpcore.spec.errors import (
     ErrorData,
     busy_code,
 )
-from mcpcore.spec.methods import KNOWN_METHODS
+from mcpcore.spec.methods import KNOWN_METHODS, MODERN_ONLY
 from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
@@ -77,8 +77,11 @@ def is_modern_request(
     """Return True if a request is modern; the era belongs to the request, not the connection."""
     if state.role is _CLIENT:
         return False
-    header = None if mirror is None else mirror.version
-    return not state.profile.legacy or is_modern(meta, header, method)
+    if not state.profile.legacy or meta.protocol_version is not None:
+        return True
+    if mirror is None and meta.client_capabilities is None:
+        return method in MODERN_ONLY
+    return is_modern(meta, None if mirror is None else mirror.version, method)
 
 
 def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:

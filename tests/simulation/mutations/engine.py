@@ -52,15 +52,15 @@ def _two_ends() -> None:
 def _answered_twice() -> None:
     """A result is sent twice."""
 
-    def make(send_last: Any) -> Any:
-        def mutant(self: Any, route: Any, kind: Any, data: Any = None, **rest: Any) -> None:
-            send_last(self, route, kind, data, **rest)
-            if kind is FrameKind.RESULT and route == 0:
-                send_last(self, route, kind, data, **rest)
+    def make(answer: Any) -> Any:
+        def mutant(self: Any, record: Any, kind: Any, data: Any, code: Any = None) -> None:
+            answer(self, record, kind, data, code)
+            if kind is FrameKind.RESULT and record.route == 0:
+                answer(self, record, kind, data, code)
 
         return mutant
 
-    wrapped(PeerState, "send_last", make)
+    wrapped(PeerState, "answer", make)
 
 
 def _cancelled_answered() -> None:
