@@ -55,12 +55,11 @@ class Application:
                 http.feed(data)
             while self._step():
                 pass
-        except (BadHead, BadBody) as error:
+        except BadHead as error:
             if isinstance(error, BadBody):
                 self._content(error.content)  # a server has no use for it
             self.events.append(("refused", str(error)))
-            refusal = error if isinstance(error, BadHead) else BadHead(error.status, str(error))
-            self.sent += http.refuse(refusal, (), 0.0)
+            self.sent += http.refuse(error, (), 0.0)
 
     def end(self) -> None:
         """Take the end of the input."""

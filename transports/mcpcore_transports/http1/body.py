@@ -165,8 +165,7 @@ class ChunkedBody(Body):
                 if not self._left:
                     self._line = self._chunk_end
                 continue
-            # A fault is found at the same byte however the data is split: at the first one that
-            # shows it.
+            # A fault is found at the first byte that shows it, however the data is split.
             end = buffer.find(b"\n", 0, _LINE + 2)
             size = end if end >= 0 else len(buffer)
             if size > _LINE and (size > _LINE + 1 or buffer[_LINE] != _CR):

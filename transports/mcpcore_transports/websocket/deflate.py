@@ -104,8 +104,7 @@ class Bounds(Extension):
     def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
         """Process a part of a payload."""
         if self._closes and data.startswith(_BAD_GATEWAY):
-            # Registered later than the codes that wsproto accepts: presented to it as the one
-            # before.
+            # Registered later than the codes that wsproto accepts: it gets the one before.
             self.bad_gateway = 1014
             return _TRY_AGAIN + data[2:]
         if self._control:

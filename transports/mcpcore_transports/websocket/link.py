@@ -368,8 +368,7 @@ class WebSocketLink(StreamConnection):
                 answered = answered or isinstance(event, CloseConnection)
                 if self.trace is not None:
                     self.trace.websocket_frame(event)
-        # The peer may still be sending, also if its answer was invalid (then the state is
-        # unchanged).
+        # The peer may still be sending, also if its answer was invalid: the state is unchanged.
         if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
             await self._let_it_read(stream)
         if client:  # the server has to close first (section 7.1.1)

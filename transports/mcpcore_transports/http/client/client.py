@@ -327,6 +327,8 @@ class Origin(Struct, frozen=True):
             del buffer[:size]
             if not is_interim(head):
                 break
+        else:
+            raise BadHead(400, f"{_INTERIM} interim responses")
         status = parse_response(head).status
         if not 200 <= status < 300:
             raise proxy_refusal(proxy, status, str(self))
@@ -554,8 +556,7 @@ class PooledConnection:
             if self._overdue:
                 failure = Failure(f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED))
         finally:
-            # If all tasks are cancelled, this slot may be idle while others still have requests to
-            # send.
+            # If all tasks are cancelled, this slot may be idle while others have requests to send.
             self._over = True
             self._link.retire(self)
             if self._send is not None:

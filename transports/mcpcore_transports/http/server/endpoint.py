@@ -249,8 +249,7 @@ class HttpEndpoint:
             running.begun.set()
             await running.host.run()
 
-        # This task is not awaited; after a failure the next request starts anew, without the
-        # sessions.
+        # This task is not awaited; after a failure the next request starts without the sessions.
         try:
             with running.scope:
                 await running.runtime.run(run_host)

@@ -20,7 +20,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
 
 from mcpcore.http import HttpServer
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.http.server.host import HttpHost, Work, guarded, peer_name
+from mcpcore_transports.http.server.host import HttpHost, guarded, peer_name
 from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import RequestParser
@@ -73,6 +73,7 @@ class HttpServerLink(HttpHost):
         self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
         self._pending = PendingConnections()
+        self._joining: set[asyncio.Task[None]] = set()
         self._listeners: Sequence[SocketListener] = ()
 
     @property
@@ -141,12 +142,14 @@ class HttpServerLink(HttpHost):
                 return
             connection.turn_away(f"too many connections{full}")
         self.add(connection)
-        run: Work
         if self.on_streams:
-            run = StreamTransport(self, stream, connection).run
-        else:
-            run = partial(self._join, stream, connection)
-        self._pending.begin(self._tasks, stream, partial(guarded, run), "connection")
+            run = partial(guarded, StreamTransport(self, stream, connection).run)
+            self._pending.begin(self._tasks, stream, run, "connection")
+        else:  # a task of asyncio costs less
+            work = guarded(partial(self._join, stream, connection))
+            task = asyncio.get_running_loop().create_task(work)
+            self._joining.add(task)
+            task.add_done_callback(self._joining.discard)
 
     async def _join(self, stream: ByteStream, connection: HttpProtocol) -> None:
         """Give the socket of a stream to a transport of asyncio."""
