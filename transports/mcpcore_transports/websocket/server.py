@@ -22,9 +22,9 @@ from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import App, Handshake, LinkFactory
 from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
+from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import PendingConnections, accept
-from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.tls import client_certificate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings

@@ -15,7 +15,7 @@ from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, find_head, parse_response
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.tls import client_tls, tls_problem
 
 _PORTS = {"http": 80, "https": 443}

@@ -21,7 +21,7 @@ from mcpcore_transports.http.server.exchanges import Exchanges
 from mcpcore_transports.http.server.lingering import LOST, linger
 from mcpcore_transports.http1.states import Http1State
 from mcpcore_transports.link import clock
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.tls import client_certificate
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ async def linger(stream: ByteStream, settings: HttpServerSettings = _DEFAULTS) -
     """Let the client read the reply: closing with unread input would reset the connection."""
     # Imported late: one is for upgrades, the other for TLS.
     from mcpcore_transports.http.server.protocol_stream import ProtocolStream
-    from mcpcore_transports.stream.secure import SecureStream
+    from mcpcore_transports.stream.channels import SecureStream
 
     with anyio.move_on_after(settings.linger_time):
         try:
