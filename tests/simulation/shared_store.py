@@ -141,8 +141,8 @@ class SharedStore:
     def _sum(self, column: str, where: str, *values: object) -> tuple[int, int]:
         """The number of rows and their bytes."""
         query = f"SELECT count(*), coalesce(sum(length({column})), 0) FROM {where}"
-        (row,) = self._rows(query, *values)
-        return row
+        ((count, size),) = self._rows(query, *values)
+        return int(count), int(size)
 
     # The end
 

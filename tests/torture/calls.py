@@ -224,19 +224,13 @@ def _os_function(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class _Cursor(sqlite3.Cursor):
-    def execute(self, *args: Any) -> Any:
-        _perhaps_sqlite(args[0], caller())
-        return super().execute(*args)
-
-
 class _Database(sqlite3.Connection):
     def execute(self, *args: Any) -> Any:
-        _perhaps_sqlite(args[0], caller())
+        frame = caller()
+        if frame.f_code.co_name in ("_run", "_row", "_value") and frame.f_back is not None:
+            frame = frame.f_back
+        _perhaps_sqlite(args[0], frame)
         return super().execute(*args)
-
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        return super().cursor(factory)
 
 
 def _perhaps_sqlite(statement: str, frame: FrameType) -> None:

@@ -115,9 +115,31 @@ async def _served(stage: Stage, stored: Stored, offered: Any = None) -> AsyncIte
 
 
 @asynccontextmanager
+async def _served_by_sqlite(
+    stage: Stage,
+    make: Callable[[Ahead], Store],
+    contents: Callable[[Any], Counter[str]],
+    offer: Callable[[Store], Any] = lambda store: store,
+) -> AsyncIterator[None]:
+    try:
+        stored = Stored(make, contents)
+    except StoreUnavailableError as error:
+        stage.failure = error
+        yield
+        return
+    with closing(stored.store):
+        async with _served(stage, stored, offer(stored.store)):
+            yield
+
+
+@asynccontextmanager
 async def stored_in_memory(stage: Stage) -> AsyncIterator[None]:
-    stored = Stored(lambda workers: MemoryStore(clock=workers), lambda store: rows(store._db))
-    async with _served(stage, stored, Fallible(stored.store, "store")):
+    async with _served_by_sqlite(
+        stage,
+        lambda workers: MemoryStore(clock=workers),
+        lambda store: rows(store._db),
+        lambda store: Fallible(store, "store"),
+    ):
         yield
 
 
@@ -130,17 +152,10 @@ async def stored_in_sqlite(stage: Stage) -> AsyncIterator[None]:
             with closing(sqlite3.connect(path)) as db:
                 return rows(db)
 
-        try:
-            stored = Stored(lambda workers: SqliteStore(path, clock=workers), contents)
-        except StoreUnavailableError as error:
-            stage.failure = error
+        async with _served_by_sqlite(
+            stage, lambda workers: SqliteStore(path, clock=workers), contents
+        ):
             yield
-            return
-        try:
-            async with _served(stage, stored):
-                yield
-        finally:
-            stored.store.close()
 
 
 @asynccontextmanager

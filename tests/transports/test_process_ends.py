@@ -67,7 +67,7 @@ async def bad_server(*habits: str, **settings: Any) -> AsyncIterator[tuple[Calle
 
 
 def guard_pid() -> int | None:
-    return GUARD.pid
+    return GUARD._process and GUARD._process.pid
 
 
 async def until_up(link: ProcessLink) -> None:
@@ -235,7 +235,7 @@ def test_a_guard_that_cannot_be_set_up_is_done_without(
     first, later = ProcessTree(0.1, 0.1), ProcessTree(0.1, 0.1)
 
     def runs() -> bool:
-        return guard.pid is not None
+        return guard._process is not None
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "set_blocking", refuse)

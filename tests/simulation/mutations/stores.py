@@ -211,7 +211,7 @@ def _ended_early() -> None:
     def mutant(created: float, used: float | None, settings: Any) -> float:
         return (created if used is None else used) + 45.0
 
-    sqlite.ends = mutant
+    setattr(sqlite, "ends", mutant)  # noqa: B010 - it is not exported
 
 
 def _news_overtaken() -> None:

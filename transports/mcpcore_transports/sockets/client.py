@@ -15,10 +15,9 @@ from mcpcore.wire.message import Message, decode
 from mcpcore_transports.link import STREAM_ERRORS, App, system_reason, what_broke
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome
-from mcpcore_transports.stream.channels import open_channel
+from mcpcore_transports.stream.channels import SecureStream, open_channel
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import DIRECT, PlainStream
-from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_tls, tls_problem

@@ -30,11 +30,10 @@ from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.link import STREAM_ERRORS, App, cannot_listen, clock, what_broke
 from mcpcore_transports.sockets.tcp import keep_alive, listen_tcp
 from mcpcore_transports.sockets.unix import UnixFile, credentials, listen_unix, not_welcome
-from mcpcore_transports.stream.channels import open_channel
+from mcpcore_transports.stream.channels import SecureStream, open_channel
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import DescriptorChannel, LoopReader
 from mcpcore_transports.stream.plain import stream_of
-from mcpcore_transports.stream.secure import SecureStream
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_certificate, tls_problem

@@ -329,18 +329,12 @@ class ErrorLines:
 
     def take(self, data: bytes) -> None:
         """Cut data into lines; time and memory are linear in its size."""
-        start = 0
-        while start < len(data):
-            newline = data.find(b"\n", start)
-            end = len(data) if newline < 0 else newline
-            end = min(end, start + self._longest - len(self._part))
-            self._part += data[start:end]
-            start = end
-            if start < len(data) and data[start] == 0x0A:
-                start += 1
+        for number, part in enumerate(data.split(b"\n")):
+            if number:
                 self._cut(len(self._part))
-            elif len(self._part) >= self._longest:
-                self._cut(_whole(self._part))
+            self._part += part
+            while len(self._part) > self._longest:
+                self._cut(_whole(self._part[: self._longest]))
 
     def _finish(self) -> None:
         """Pass on an unterminated last line."""
@@ -348,10 +342,15 @@ class ErrorLines:
             self._cut(len(self._part))
 
     def _cut(self, length: int) -> None:
-        """Pass on the first ``length`` buffered bytes as a line."""
+        """Pass on the first ``length`` buffered bytes as a line, and keep it for the error."""
         text = self._part[:length].decode("utf-8", "replace").rstrip("\r")
         del self._part[:length]
-        self._keep(text)
+        if self._lines > 0:
+            last = text[-self._size :] if self._size else ""
+            self.tail.append(last)
+            self._kept += len(last)
+            while len(self.tail) > self._lines or self._kept > self._size:
+                self._kept -= len(self.tail.popleft())
         if callable(self._sink):
             try:
                 self._sink(text)
@@ -359,15 +358,6 @@ class ErrorLines:
                 _log.error("the callback for standard error failed", exc_info=failure_of(error))
         elif self._sink == "log":
             _log.info("%s: %s", self._name, text)
-
-    def _keep(self, text: str) -> None:
-        if self._lines < 1:
-            return
-        text = text[-self._size :] if self._size else ""
-        self.tail.append(text)
-        self._kept += len(text)
-        while len(self.tail) > self._lines or self._kept > self._size:
-            self._kept -= len(self.tail.popleft())
 
 
 def _whole(part: bytearray) -> int:

@@ -163,8 +163,7 @@ class StdioServerLink(StreamConnection):
         return (self._watch_output, *errors, *signals)
 
     def _feed(self, data: bytes) -> None:
-        if self._errors is not None:
-            self._check_errors()  # before handlers run, which may print
+        self._check_errors()  # before handlers run, which may print
         super()._feed(data)
 
     def _check_errors(self) -> None:

@@ -222,10 +222,8 @@ def check_shared(url: str) -> None:
 
 def _opener(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     kind = url.partition(":")[0].lower()
-    if kind == "memory":
-        return _memory(_StoreUrl(url), settings)
-    if kind == "sqlite":
-        return _sqlite(_StoreUrl(url), settings)
+    if kind == "memory" or kind == "sqlite":
+        return _sqlite(_StoreUrl(url), settings, kind)
     if kind in _REDIS:
         return _redis(_StoreUrl(url), settings)
     raise StoreUrlError(
@@ -285,24 +283,19 @@ class _StoreUrl:
             raise StoreUrlError(f"{self.shown} has no option {', '.join(sorted(self.options))}")
 
 
-def _memory(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store]:
-    if url.rest:
-        raise StoreUrlError(f"{url.shown}: nothing but options follows on 'memory:'")
+def _sqlite(url: _StoreUrl, settings: StoreSettings | None, kind: str) -> Callable[[], Store]:
+    from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore, Synchronous
+
     settings = url.settings(settings)
-    url.check_taken()
-    from mcpcore_transports.stores.sqlite import MemoryStore
-
-    return partial(MemoryStore, settings)
-
-
-def _sqlite(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store]:
+    if kind == "memory":
+        if url.rest:
+            raise StoreUrlError(f"{url.shown}: nothing but options follows on 'memory:'")
+        url.check_taken()
+        return partial(MemoryStore, settings)
     # sqlite:///path as other programs write it, beside sqlite:path
     path = unquote(url.rest.removeprefix("//") if url.rest.startswith("///") else url.rest)
     if not path or path.startswith(("//", ":")):
         raise StoreUrlError(f"{url.shown}: 'sqlite:' is followed by the path of a file")
-    settings = url.settings(settings)
-    from mcpcore_transports.stores.sqlite import SqliteStore, Synchronous
-
     synchronous = url.options.pop("synchronous", "NORMAL").upper()
     if synchronous not in get_args(Synchronous):
         raise StoreUrlError(

@@ -329,8 +329,8 @@ class SqliteStore:
                 yield
                 self._run("COMMIT")
             except BaseException as error:
-                with suppress(sqlite3.Error):
-                    self._db.rollback()
+                with suppress(sqlite3.Error):  # it may have rolled back already: a full disk
+                    self._run("ROLLBACK")
                 # the renewals may have been rolled back, too
                 self._renewed = dict.fromkeys(self._renewed, -math.inf)
                 values_at_fault = isinstance(error, sqlite3.DataError | sqlite3.ProgrammingError)

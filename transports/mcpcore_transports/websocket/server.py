@@ -37,7 +37,12 @@ from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import PendingConnections
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.channels import SecureStream
+from mcpcore_transports.link import App, Handshake, LinkFactory
+from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
+from mcpcore_transports.stream.channels import SecureStream
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.plain import PendingConnections, accept
 from mcpcore_transports.tls import client_certificate
 from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink

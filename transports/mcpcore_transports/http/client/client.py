@@ -37,7 +37,7 @@ from mcpcore_transports.http1.heads import BadHead, find_head, is_interim, parse
 from mcpcore_transports.link import LOST, App, clock
 from mcpcore_transports.running.functions import called, failure_of, without_messages
 from mcpcore_transports.sockets.tcp import socket_of
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.tls import client_tls, tls_problem
 
 if TYPE_CHECKING:
