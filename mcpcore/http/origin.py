@@ -127,7 +127,7 @@ class OriginPolicy:
         else:
             # With any Host accepted, "same as the Host" would accept a rebound name.
             usual = _DEFAULT_PORTS.get(parsed.scheme)
-            named = not self._any_host and usual is not None and scheme in (None, parsed.scheme)
+            sure = not self._any_host and usual is not None and scheme in (None, parsed.scheme)
             same = None if authority is None else (authority.host, authority.port or usual)
-            allowed = named and (parsed.host, parsed.port) == same
+            allowed = sure and (parsed.host, parsed.port) == same
         return None if allowed else f"the Origin header is refused: {quoted(origin)} is not allowed"

@@ -1,6 +1,6 @@
 """Which sessions go: limits on their number, on each client's share, and on their times."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -298,7 +298,7 @@ class Plain:
     def __init__(self, number: int) -> None:
         self.id = str(number)
         self.owner = f"owner {number % 2}"
-        self.use = SessionUse.FRESH
+        self.usage = SessionUse.FRESH
 
 
 @given(st.lists(st.tuples(st.sampled_from("oatx"), st.integers(0, 5)), max_size=60))
@@ -310,10 +310,10 @@ def test_the_table_agrees_with_a_plain_model(steps: list[tuple[str, int]]) -> No
     worn: list[Any] = []
     sessions: dict[int, Any] = {}
     for action, number in steps:
-        session = sessions.get(number)
+        session: Any = sessions.get(number)
         found = [each for each in (fresh, agreed, worn) if session in each]
         if action == "o" and not found:
-            session = sessions[number] = Plain(number)
+            session = sessions[number] = cast(Any, Plain(number))
             table.add(session, 0.0)
             fresh.append(session)
         elif action == "a" and found:
@@ -328,7 +328,7 @@ def test_the_table_agrees_with_a_plain_model(steps: list[tuple[str, int]]) -> No
         elif action == "x" and found:
             table.remove(session)
             found[0].remove(session)
-            assert session.use is SessionUse.ENDED
+            assert session.usage is SessionUse.ENDED
         everybody = [*fresh, *agreed, *worn]
         assert len(table) == len(everybody)
         for owner in ("owner 0", "owner 1"):

@@ -67,7 +67,7 @@ async def bad_server(*habits: str, **settings: Any) -> AsyncIterator[tuple[Calle
 
 
 def guard_pid() -> int | None:
-    return GUARD._process and GUARD._process.pid
+    return None if GUARD._process is None else GUARD._process.pid
 
 
 async def until_up(link: ProcessLink) -> None:

@@ -79,7 +79,7 @@ class Workshop(Server):
         self.add_tool(self._look, "look", annotations=hints)
         self.add_tool(self._ask, "ask")
         self.add_tool(self._log, "log")
-        self.add_tool(self._tell, "tell")
+        self.add_tool(self._said, "tell")
         self.add_tool(self._grow, "grow")
         self.resource("shop:shelf", name="shelf")(self._read)
 
@@ -109,7 +109,7 @@ class Workshop(Server):
         context.debug("fine detail")
         return "logged"
 
-    async def _tell(self) -> str:
+    async def _said(self) -> str:
         self.resource_updated("shop:shelf")
         return "told"
 

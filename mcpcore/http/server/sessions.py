@@ -8,6 +8,7 @@ import math
 from base64 import urlsafe_b64encode
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from itertools import chain
 from sys import intern
 from typing import TYPE_CHECKING, cast
 
@@ -62,7 +63,7 @@ class Session:
         self.peer = Peer(Role.SERVER, config, endpoint=router.endpoint, session=id)
         self.principal = None if principal is None else str(principal)
         self.owner = owner
-        self.use = SessionUse.FRESH
+        self.usage = SessionUse.FRESH
         self.temporary = False
         """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
@@ -390,7 +391,7 @@ class SessionTable:
 
     def agree(self, session: "Session", now: float) -> None:
         """Note that the handshake of a session is complete; no effect on a session already used."""
-        if session.use is _FRESH and not session.temporary:
+        if session.usage is _FRESH and not session.temporary:
             session.used_at = now
             self._move(session, UseSignal.AGREE)
 
@@ -399,7 +400,7 @@ class SessionTable:
         session.used_at = now
         if session.temporary:
             return
-        if session.use is _USED:
+        if session.usage is _USED:
             self._all[_USED].move_to_end(session)
             self._owners[session.owner][_USED].move_to_end(session)
         else:
@@ -407,7 +408,7 @@ class SessionTable:
 
     def rest(self, session: "Session", now: float) -> None:
         """Note that a session was in use until now; a handshake is no use of it."""
-        if session.used_at != now and session.use is _USED:
+        if session.used_at != now and session.usage is _USED:
             self.touch(session, now)
 
     def remove(self, session: "Session") -> None:
@@ -420,9 +421,12 @@ class SessionTable:
         if not any(self._owners[session.owner].values()):
             del self._owners[session.owner]
 
+    def _in_order(self) -> Iterator[Session]:
+        return chain.from_iterable(self._all.values())
+
     def _move(self, session: "Session", signal: UseSignal) -> None:
-        before = session.use
-        session.use = after = SESSION_USE[before, signal]
+        before = session.usage
+        session.usage = after = SESSION_USE[before, signal]
         for queues in (self._all, self._owners[session.owner]):
             del queues[before][session]
             if after in queues:

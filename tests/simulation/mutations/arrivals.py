@@ -187,7 +187,7 @@ def _answers_kept() -> None:
         here, elsewhere = sort_out(frame, peer, name)
         return here, [each for each in elsewhere if each.worker is None]
 
-    stored.sort_out = mutant  # type: ignore[attr-defined]
+    stored.sort_out = mutant
 
 
 def _cancellations_kept() -> None:

@@ -35,14 +35,9 @@ from mcpcore_transports.http.server.protocol import ProtocolStream
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
 from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
+from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import PendingConnections
-from mcpcore_transports.stream.channels import SecureStream
-from mcpcore_transports.link import App, Handshake, LinkFactory
-from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
-from mcpcore_transports.stream.channels import SecureStream
-from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.plain import PendingConnections, accept
 from mcpcore_transports.tls import client_certificate
 from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
@@ -228,7 +223,7 @@ class UpgradeRules:
     ) -> Handshake:
         """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
         headers = [item for item in request.headers if item[0] != _PROTOCOLS]
-        who = Principal(principal) if type(principal) is str else principal
+        who = None if principal is None else _principal(principal)
         if who is None and self._authenticate is not None:
             shown = headers
             if offer.token is not None and all(name != _AUTHORIZATION for name, _ in headers):
@@ -245,6 +240,10 @@ class UpgradeRules:
             revision=offer.revision,
             principal=who,
         )
+
+
+def _principal(name: str) -> Principal:
+    return name if isinstance(name, Principal) else Principal(name)
 
 
 _EXTENSIONS = b"sec-websocket-extensions"

@@ -195,7 +195,7 @@ class ReplicaTable(SessionTable):
         """Return an idle replica to drop before there is one more; the store limits sessions."""
         if len(self._sessions) < self._settings.max_sessions:
             return None
-        replicas = (session for session in self._all if not session.over_sse)
+        replicas = (session for session in self._in_order() if not session.over_sse)
         found = list(islice(replicas, SPARED))
         for session in found:
             if not session.busy:
@@ -207,7 +207,7 @@ class ReplicaTable(SessionTable):
     def excess_of_sse(self, owner: Owner) -> tuple[Session, str] | None:
         """Return the HTTP+SSE session to end, and the reason; such sessions are in no store."""
         settings = self._settings
-        all = [session for session in self._all if session.over_sse]
+        all = [session for session in self._in_order() if session.over_sse]
         own = [session for session in all if session.owner == owner]
         if len(own) >= settings.sessions_per_client:
             return own[0], "its client has opened too many others"
@@ -579,8 +579,10 @@ class StoredSessions:
                     each.behind.append(note)
         self.router.collect()
         self._delivering = note.once
-        sessions: Iterable[Session] = (replica,)
-        if replica is None:  # those that have had all earlier broadcasts
+        sessions: Iterable[Session] = ()
+        if replica is not None:
+            sessions = (replica,)
+        else:  # those that have had all earlier broadcasts
             sessions = [
                 each for each in self.router.sessions if getattr(each, "behind", None) is None
             ]
