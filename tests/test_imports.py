@@ -157,7 +157,6 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "mcpcore.http.server.stored",
             "random",
             "secrets",
-            "mcpcore_transports.stream.plain",
             "mcpcore_transports.stream.connection",
             "mcpcore_transports.server.rate_limits",
             "mcpcore_transports.stdio.server",

@@ -28,12 +28,14 @@ NUMBERED = {
         "Steps._numbers",
         "TaskTable._count",
     ),
-    *("Trace._connections"),
-    *("Trace._written", "ReplicaTable._count"),
+    *("Trace._connections", "Trace._written", "ReplicaTable._count"),
 }
 """Numbers that go up only, as whatever comes gets the next one, or that stay where they are."""
 REMEMBERED = {
-    "_Entry.encoded": "an item of a list as each revision has it",
+    **dict.fromkeys(
+        ("ToolEntry.encoded", "PromptEntry.encoded", "ResourceEntry.encoded"),
+        "an item of a list as each revision has it",
+    ),
     "Collection._pages": "a list as each revision has it",
     "Deadlines._heap": "64 that are over, and four for each that is not",
     "Dialect.keywords": "those of a dialect",
