@@ -188,7 +188,7 @@ def driver_statuses() -> dict[str, set[int]]:
             parts = [
                 part
                 for node in ast.walk(tree)
-                if isinstance(node, ast.Call | ast.Tuple)
+                if isinstance(node, ast.Call | ast.Tuple) and not _of_upgrade(node)
                 for part in (node.args if isinstance(node, ast.Call) else node.elts)
             ]
             numbers = {part.value for part in parts if isinstance(part, ast.Constant)}
@@ -196,6 +196,15 @@ def driver_statuses() -> dict[str, set[int]]:
             if statuses := statuses - {_LEFT}:
                 found[str(path.relative_to(ROOT))] = statuses
     return found
+
+
+def _of_upgrade(node: ast.expr) -> bool:
+    """Tell whether a call refuses an upgrade to WebSocket, which is no row of HTTP."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "upgrade_refused"
+    )
 
 
 def _closes() -> Iterator[str]:

@@ -700,7 +700,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         modern = any(revision.modern for revision in self._revisions)
         open_era = modern and any(revision.handshake for revision in self._revisions)
         sse = isinstance(core.machine, HttpClient) and core.machine.uses_sse
-        if sse or (open_era and settings.negotiation is Negotiation.AUTO):
+        probed = open_era and settings.negotiation is Negotiation.AUTO
+        if self._place is not None and (sse or probed):
             era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
             self._eras.learn(self._place, era, now=clock(), sse=sse)
         return Client(

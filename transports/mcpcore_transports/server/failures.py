@@ -82,9 +82,10 @@ def simplified(error: BaseException) -> Exception | InputNeeded:
         return error
     if isinstance(error, BaseExceptionGroup):
         asked, rest = error.split(InputNeeded)
-        if asked is not None and rest is None:
-            return InputNeeded(_requests(asked))
-        error = rest or error
+        if asked is not None:
+            if rest is None:
+                return InputNeeded(_requests(asked))
+            error = rest
     return failure_of(settled(error))
 
 
