@@ -29,6 +29,8 @@ _SETTLED = {
     "ReplicaTable._limited": "a setting",
 }
 """Tables that stay as they are ..."""
+_QUEUES = {"SessionTable._all", "ReplicaTable._all"}
+"""Tables of three queues; what is in these is looked at."""
 _ENDED = {
     "Outbox.frames": "what nobody has taken when the connection ended",
     "PeerState.replaceable": "what nobody has taken when the connection ended",
@@ -125,4 +127,4 @@ def empty(machine: Any, name: str) -> None:
 
 def _may(table: str, but: dict[str, str]) -> bool:
     name = table.partition("[")[0]
-    return name in but or name in _SETTLED or name in REMEMBERED
+    return table in _QUEUES or name in but or name in _SETTLED or name in REMEMBERED

@@ -59,7 +59,7 @@ REMEMBERED = {
 }
 """What is kept to be used again, and how much of it at most."""
 STORED = {
-    *("TaskTable._expiries", "TaskTable._owned", "TaskTable._stored", "TaskTable._tasks"),
+    *("TaskTable._expiries", "TaskTable._owned", "TaskTable.stored", "TaskTable._tasks"),
 }
 """What is there for its time, so that somebody may come back to it."""
 _CACHED = type(cache(len))

@@ -67,7 +67,7 @@ FOUND = {
         *("features 2026-07-28 asyncio", "call", "_program read_text", "error"),
     ),
     "a group of processes that cannot be signalled as one": (
-        *("stubborn 2026-07-28 asyncio", "call", "_signal killpg", "error"),
+        *("stubborn 2026-07-28 asyncio", "call", "send killpg", "error"),
     ),
     "a process table that cannot be read": (
         *("process 2026-07-28 asyncio", "call", "_living listdir", "error"),

@@ -59,7 +59,7 @@ def _session_stays() -> None:
         def mutant(self: Any, session: Any) -> None:
             if session.id in self._sessions:
                 del self._sessions[session.id]
-                self._all.remove(session)
+                del self._all[session.usage][session]
 
         return mutant
 

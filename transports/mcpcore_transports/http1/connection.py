@@ -291,6 +291,7 @@ class Http1Server:
         length = head.length
         self._body = ChunkedBody(trailers=False) if length is None else LengthBody(length)
         self._began, self._received = now, 0
+        self._due(self._settings.body_deadline(now, 0))
         return CONTINUE if head.expects_continue and not self.buffer else b""
 
     def read_body(self, data: bytes | memoryview, now: float) -> tuple[bytes, int, bool]:
