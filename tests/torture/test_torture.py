@@ -70,7 +70,7 @@ FOUND = {
         *("stubborn 2026-07-28 asyncio", "call", "send killpg", "error"),
     ),
     "a process table that cannot be read": (
-        *("process 2026-07-28 asyncio", "call", "_find listdir", "error"),
+        *("stubborn 2026-07-28 asyncio", "call", "_find listdir", "error"),
     ),
     "a guard that was killed just now": (
         *("process 2026-07-28 asyncio", "call", "_tell write", "error"),
