@@ -29,7 +29,7 @@ class Binding(Struct, frozen=True):
     """Digest of the salient parameters."""
 
 
-class Refusal(StrEnum):
+class SealRefusal(StrEnum):
     """Reasons to refuse a state; the values may be shown to anybody."""
 
     FOREIGN = "requestState was not given out by this server, or under a key that it has no more"
@@ -41,9 +41,9 @@ class Refusal(StrEnum):
 
 
 class SealBroken(LocalError):
-    """Refusal of a state; the message is safe to show and says why, as ``reason`` does."""
+    """SealRefusal of a state; the message is safe to show and says why, as ``reason`` does."""
 
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: SealRefusal) -> None:
         super().__init__(reason.value)
         self.reason = reason
 

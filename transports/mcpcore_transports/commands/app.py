@@ -13,12 +13,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mcpcore_transports.commands.options import (
-    AskOptions,
     CallOptions,
     ClientName,
     ConfigOption,
     ConnectOptions,
     InstallOptions,
+    QueryOptions,
     ServeOptions,
     Shown,
     connecting,
@@ -66,8 +66,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     app.command("dev", help=_DEV)(serving)
     for name, work, usage, declared, text in (
         ("call", "call", "TOOL [KEY=VALUE]...", CallOptions, _CALL),
-        ("list", "list_offers", "[KIND]...", AskOptions, _LIST),
-        ("probe", "probe", "", AskOptions, _PROBE),
+        ("list", "list_offers", "[KIND]...", QueryOptions, _LIST),
+        ("probe", "probe", "", QueryOptions, _PROBE),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
     app.command("servers")(servers)

@@ -19,7 +19,7 @@ from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config import ConfiguredServer, read_config
-from mcpcore_transports.commands.options import AskOptions, CallOptions, ConnectOptions, recording
+from mcpcore_transports.commands.options import CallOptions, ConnectOptions, QueryOptions, recording
 from mcpcore_transports.commands.output import (
     Exit,
     Failure,
@@ -188,7 +188,7 @@ KINDS = {
 }
 
 
-def list_offers(options: AskOptions) -> int:
+def list_offers(options: QueryOptions) -> int:
     """List the kinds that the words name, all by default; return the exit status."""
     rest, target = split_target(options.words, options)
     unknown = [word for word in rest if word not in KINDS]
@@ -259,7 +259,7 @@ def _written(server: ConfiguredServer) -> str:
 _ROUNDS = 10
 
 
-def probe(options: AskOptions) -> int:
+def probe(options: QueryOptions) -> int:
     """Probe a server; return the exit status."""
     rest, target = split_target(options.words, options)
     if rest:

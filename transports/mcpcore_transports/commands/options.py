@@ -107,7 +107,7 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
     ] = False
 
 
-class AskOptions(ConnectOptions, frozen=True, kw_only=True):
+class QueryOptions(ConnectOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore list`` and ``mcpcore probe``."""
 
     words: Annotated[Texts, typer.Argument(hidden=True)] = ()

@@ -215,7 +215,7 @@ class Rounds:
         """Return the state of earlier rounds, None in the first.  Raises McpError (-32602)."""
         if event.request_state is None:
             return None
-        from mcpcore.engine.seal import Refusal, SealBroken, request_binding
+        from mcpcore.engine.seal import SealBroken, SealRefusal, request_binding
 
         binding = request_binding(event.principal, event.method, event.params)
         try:
@@ -224,7 +224,7 @@ class Rounds:
         except SealBroken as broken:
             raise McpError(INVALID_PARAMS, str(broken)) from None
         except msgspec.DecodeError:  # sealed by a worker of another version
-            raise McpError(INVALID_PARAMS, Refusal.FOREIGN) from None
+            raise McpError(INVALID_PARAMS, SealRefusal.FOREIGN) from None
 
     def close(self, event: RequestReceived, state: RoundState) -> str:
         """End a round: return its state, sealed.

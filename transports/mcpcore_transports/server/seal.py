@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct, field
 
-from mcpcore.engine.seal import Binding, Refusal, SealBroken
+from mcpcore.engine.seal import Binding, SealBroken, SealRefusal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -156,19 +156,19 @@ class _KeyedSeal(ABC):
     def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
         """Return the payload.  Raises :class:`SealBroken` with a reason that is safe to show."""
         if len(text) > self._longest:
-            raise SealBroken(Refusal.FOREIGN)
+            raise SealBroken(SealRefusal.FOREIGN)
         data = _decode(text)
         head = data[:_HEAD_SIZE]
         key = self._keys.get(head[1:]) if head[:1] == self._KIND else None
         if key is None:
-            raise SealBroken(Refusal.FOREIGN)
+            raise SealBroken(SealRefusal.FOREIGN)
         body = self._reveal(key, head, data[_HEAD_SIZE:])
         if body is None:
-            raise SealBroken(Refusal.ALTERED)
+            raise SealBroken(SealRefusal.ALTERED)
         if wall * 1000 >= int.from_bytes(body[:_EXPIRY_SIZE], "big"):
-            raise SealBroken(Refusal.EXPIRED)
+            raise SealBroken(SealRefusal.EXPIRED)
         start = _EXPIRY_SIZE
-        reasons = (Refusal.PRINCIPAL, Refusal.METHOD, Refusal.PARAMS)
+        reasons = (SealRefusal.PRINCIPAL, SealRefusal.METHOD, SealRefusal.PARAMS)
         for expected, reason in zip(key.fingerprints(binding), reasons, strict=True):
             if not hmac.compare_digest(body[start : start + _PRINT_SIZE], expected):
                 raise SealBroken(reason)
@@ -248,7 +248,7 @@ def _decode(text: str) -> bytes:
     try:
         data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
     except (UnicodeEncodeError, binascii.Error):
-        raise SealBroken(Refusal.ALTERED) from None
+        raise SealBroken(SealRefusal.ALTERED) from None
     if _encode(data) != text:  # the decoder skips unknown characters
-        raise SealBroken(Refusal.ALTERED)
+        raise SealBroken(SealRefusal.ALTERED)
     return data

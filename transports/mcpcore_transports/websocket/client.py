@@ -26,7 +26,7 @@ from mcpcore.http.client.call import own_header
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.wire.redaction import shown_flaw, shown_url
-from mcpcore_transports.http.client.client import Failure, Origin, RequestHeaders
+from mcpcore_transports.http.client.client import ExchangeFailed, Origin, RequestHeaders
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import format_request
@@ -119,8 +119,8 @@ class WebSocketAddress:
         return f"{'https' if self.secure else 'http'}://{self.parts.netloc}{self.parts.path}"
 
 
-class NotOpened(Failure):
-    """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
+class NotOpened(ExchangeFailed):
+    """ExchangeFailed to open a WebSocket; the message gives the reason, ``fault`` its kind."""
 
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
@@ -129,7 +129,7 @@ def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] |
         return str(error), error.fault
     if isinstance(error, TimeoutError):
         return f"no WebSocket within {seconds:g} s", Fault(FaultKind.CONNECT_TIMEOUT)
-    if isinstance(error, Failure):
+    if isinstance(error, ExchangeFailed):
         if error.fault is not None and error.fault.kind is FaultKind.CONNECT_TIMEOUT:
             return f"no WebSocket within {seconds:g} s", error.fault
         return f"cannot connect: {error}", error.fault

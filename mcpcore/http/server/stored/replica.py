@@ -55,7 +55,7 @@ class Retried(Protocol):
 Item = TypeVar("Item")
 
 
-class Rounds(Generic[Item]):
+class RetryQueue(Generic[Item]):
     """Queue of messages to the store, in order, handed over in rounds; failed ones go again."""
 
     def __init__(self, steps: "Steps") -> None:
@@ -216,7 +216,7 @@ class _Message(Struct, eq=False):
     attempts: int = 0
 
 
-class SessionQueue(Rounds[_Message]):
+class SessionQueue(RetryQueue[_Message]):
     """Sender of messages that belong to no request into the queue of a session."""
 
     def __init__(self, replica: "SessionReplica") -> None:

@@ -29,7 +29,7 @@ from mcpcore.http.server.router import CLOSING, LocalSessions, Router, any_strea
 from mcpcore.http.server.sessions import MIN_SECRET, SPARED, Owner, Session, SessionTable, owner_of
 from mcpcore.http.server.stored.replica import (
     Repeated,
-    Rounds,
+    RetryQueue,
     SessionReplica,
     Steps,
     Then,
@@ -111,7 +111,7 @@ def _asker(id: Any, name: str) -> tuple[str | None, bool]:
     return match[1].partition(".")[0], True
 
 
-class NoteQueue(Rounds[Note]):
+class NoteQueue(RetryQueue[Note]):
     """Queue of notes from this worker to all others."""
 
     def __init__(self, steps: Steps) -> None:

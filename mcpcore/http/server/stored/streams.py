@@ -172,7 +172,7 @@ class StreamWriter:
         self._replica.steps.forget(self)
         self._drop_all()
 
-    # Rounds
+    # RetryQueue
 
     def _pump(self) -> None:
         if self._open or self._over or self.deadline is not None:

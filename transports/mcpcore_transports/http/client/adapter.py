@@ -20,7 +20,7 @@ from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.client import (
     CODINGS,
-    Failure,
+    ExchangeFailed,
     HttpCarrier,
     RequestHeaders,
     coding_fault,
@@ -131,13 +131,13 @@ class AdaptedClientLink(HttpCarrier):
     # One exchange
 
     async def _carry(self, send: HttpSend, scope: anyio.CancelScope) -> None:
-        failure: Failure | None = Failure("it was given up")
+        failure: ExchangeFailed | None = ExchangeFailed("it was given up")
         try:
             with scope:
                 try:
                     await self._converse(send, scope)
                     failure = None
-                except Failure as error:
+                except ExchangeFailed as error:
                     failure = error
                 except BadCoding as error:
                     failure = coding_fault(self._base, error)
@@ -145,7 +145,7 @@ class AdaptedClientLink(HttpCarrier):
                     failure = _failure(error, self._base)
             if scope.cancelled_caught:
                 text = f"{self._base} took too long"
-                failure = Failure(text, Fault(FaultKind.STALLED))
+                failure = ExchangeFailed(text, Fault(FaultKind.STALLED))
         finally:
             del self._running[send.exchange]
             # The machine ignores this for an exchange that it has aborted itself.
@@ -205,7 +205,7 @@ class AdaptedClientLink(HttpCarrier):
         size = sum(len(name) + len(value) for name, value in lines)
         if len(lines) > self.settings.header_count or size > self.settings.header_bytes:
             text = f"malformed response from {self._base}: too many headers"
-            raise Failure(text, Fault(FaultKind.TOO_LARGE))
+            raise ExchangeFailed(text, Fault(FaultKind.TOO_LARGE))
         return lines
 
 
@@ -217,13 +217,13 @@ async def _close(body: AsyncIterator[bytes]) -> None:
             await close()
 
 
-def _failure(error: Exception, base: str) -> Failure:
+def _failure(error: Exception, base: str) -> ExchangeFailed:
     problem = tls_problem(error)
     if problem is not None:
-        return Failure(f"TLS with {base} failed: {problem}", Fault(FaultKind.TLS))
+        return ExchangeFailed(f"TLS with {base} failed: {problem}", Fault(FaultKind.TLS))
     text = str(error) or type(error).__name__
     kinds = (_KINDS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _KINDS)
     kind = next(kinds, None)
     if kind is FaultKind.MALFORMED and any(word in text for word in _CUT):
         kind = None
-    return Failure(f"{base}: {text}", None if kind is None else Fault(kind))
+    return ExchangeFailed(f"{base}: {text}", None if kind is None else Fault(kind))

@@ -61,8 +61,8 @@ _SWEEP = 0.4
 """Maximum seconds between two checks of the deadlines of connections."""
 
 
-class Failure(Exception):
-    """Failure of an exchange; the message gives the reason, ``fault`` its kind."""
+class ExchangeFailed(Exception):
+    """ExchangeFailed of an exchange; the message gives the reason, ``fault`` its kind."""
 
     def __init__(self, message: str, fault: Fault | None = None) -> None:
         super().__init__(message)
@@ -161,7 +161,7 @@ class HttpCarrier(PumpedLink):
         """Return True if any exchange is being carried out."""
 
     async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
-        """Return all headers of a request, the application's too.  Raises :class:`Failure`."""
+        """Return all headers of a request, the application's too.  Raises ExchangeFailed."""
         if self._headers is None:
             return send.headers
         try:
@@ -171,16 +171,16 @@ class HttpCarrier(PumpedLink):
             error = failure_of(raised)
             logger.debug("the function for headers failed\n%s", without_messages(error))
             text = f"its headers could not be made: {type(error).__name__}"
-            raise Failure(text, Fault(FaultKind.HEADERS)) from error
+            raise ExchangeFailed(text, Fault(FaultKind.HEADERS)) from error
         try:
             own = [own_header(pair) for pair in pairs]
         except Exception as error:
             text = f"its headers could not be made: {type(error).__name__}: {error}"
-            raise Failure(text, Fault(FaultKind.HEADERS)) from error
+            raise ExchangeFailed(text, Fault(FaultKind.HEADERS)) from error
         names = {name for name, _ in own}
         return [*(pair for pair in send.headers if pair[0] not in names), *own]
 
-    def ended(self, exchange: Route, failure: Failure | None) -> None:
+    def ended(self, exchange: Route, failure: ExchangeFailed | None) -> None:
         """Tell the machine that a response is complete, or that it failed with ``failure``."""
         error = None if failure is None else str(failure)
         fault = None if failure is None else failure.fault
@@ -233,10 +233,10 @@ class HttpCarrier(PumpedLink):
         self.machine.handle_timeout(now)
 
 
-def coding_fault(server: object, error: BadCoding) -> Failure:
+def coding_fault(server: object, error: BadCoding) -> ExchangeFailed:
     """Return the failure for a response whose content coding is refused."""
     kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
-    return Failure(f"{server}: {error}", Fault(kind))
+    return ExchangeFailed(f"{server}: {error}", Fault(kind))
 
 
 # Destinations
@@ -275,14 +275,16 @@ class Origin(Struct, frozen=True):
         return self.proxy if self.ssl_context is None and not self.tunnel else None
 
     async def connect(self, seconds: float, limits: HeadLimits) -> ByteStream:
-        """Open a connection.  ``limits`` are those of a proxy's head.  Raises :class:`Failure`."""
+        """Open a connection.  ``limits`` are those of a proxy's head.  Raises ExchangeFailed."""
         try:
             with anyio.fail_after(seconds):
                 return await self._connect(limits)
         except TimeoutError:
             fault = Fault(FaultKind.CONNECT_TIMEOUT)
             by = f" by the proxy {self.proxy}" if self.proxy is not None else ""
-            raise Failure(f"connecting to {self}{by} took more than {seconds:g} s", fault) from None
+            raise ExchangeFailed(
+                f"connecting to {self}{by} took more than {seconds:g} s", fault
+            ) from None
 
     async def _connect(self, limits: HeadLimits) -> ByteStream:
         proxy = self.proxy
@@ -311,7 +313,7 @@ class Origin(Struct, frozen=True):
             reason = "closed the connection"
             if isinstance(error, BadHead):
                 reason = f"sent a malformed response: {error}"
-            raise Failure(f"the proxy {proxy} {reason}", Fault(FaultKind.PROXY)) from error
+            raise ExchangeFailed(f"the proxy {proxy} {reason}", Fault(FaultKind.PROXY)) from error
 
     async def _ask(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
         authority = str(self)
@@ -335,14 +337,14 @@ class Origin(Struct, frozen=True):
         if buffer:
             # The server never sends first, in TLS or before an upgrade.
             text = f"the proxy {proxy} sent something through the tunnel before we did"
-            raise Failure(text, Fault(FaultKind.PROXY))
+            raise ExchangeFailed(text, Fault(FaultKind.PROXY))
 
 
-def proxy_refusal(proxy: Proxy, status: int, what: str) -> Failure:
+def proxy_refusal(proxy: Proxy, status: int, what: str) -> ExchangeFailed:
     """Return the failure for a proxy that refuses with a response of its own."""
     why = "it wants authorization, or other" if status == 407 else "it does not connect us"
     text = f"the proxy {proxy} answered with HTTP status {status} to {what} ({why})"
-    return Failure(text, Fault(FaultKind.PROXY, status))
+    return ExchangeFailed(text, Fault(FaultKind.PROXY, status))
 
 
 async def _reach(host: str, port: int, shown: str, kind: FaultKind) -> ByteStream:
@@ -351,7 +353,7 @@ async def _reach(host: str, port: int, shown: str, kind: FaultKind) -> ByteStrea
     except (OSError, UnicodeError) as error:
         # UnicodeError comes for names that are invalid, such as a..b.
         reason = "unknown host" if isinstance(error, UnicodeError) else _reason(error)
-        raise Failure(f"{reason}: {shown}", Fault(kind)) from error
+        raise ExchangeFailed(f"{reason}: {shown}", Fault(kind)) from error
 
 
 async def _secure(
@@ -368,7 +370,7 @@ async def _secure(
         reason = tls_problem(error)
         if reason is None:
             reason = str(error) if isinstance(error, ValueError) else "it closed the connection"
-        raise Failure(f"TLS with {shown} failed: {reason}", Fault(kind)) from error
+        raise ExchangeFailed(f"TLS with {shown} failed: {reason}", Fault(kind)) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -423,7 +425,7 @@ class HttpClientLink(HttpCarrier):
     # Called by connections
 
     def finish(
-        self, connection: "PooledConnection", exchange: Route, failure: Failure | None
+        self, connection: "PooledConnection", exchange: Route, failure: ExchangeFailed | None
     ) -> None:
         """Handle the end of the response of ``exchange``, complete or failed with ``failure``."""
         if self._exchanges.pop(exchange, None) is None:
@@ -541,7 +543,7 @@ class PooledConnection:
 
     async def run(self) -> None:
         """Carry out exchanges until there was none for ``idle_time``."""
-        failure = Failure(f"the connection to {self._link.origin} was closed")
+        failure = ExchangeFailed(f"the connection to {self._link.origin} was closed")
         try:
             with self._scope:
                 while (send := self._send) is not None:
@@ -554,7 +556,9 @@ class PooledConnection:
                     if self.usable:
                         await self._signal.wait()
             if self._overdue:
-                failure = Failure(f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED))
+                failure = ExchangeFailed(
+                    f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED)
+                )
         finally:
             # If all tasks are cancelled, this slot may be idle while others have requests to send.
             self._over = True
@@ -564,7 +568,7 @@ class PooledConnection:
             await self._close()
             self._link.discard(self)
 
-    async def _carry_out(self, send: HttpSend) -> Failure | None:
+    async def _carry_out(self, send: HttpSend) -> ExchangeFailed | None:
         """Send one request and feed the response to the machine; return the failure, if any.
 
         A connection that was used before may turn out to be closed without a byte received, most
@@ -573,7 +577,7 @@ class PooledConnection:
         link = self._link
         try:
             head = await self._head(send)
-        except Failure as failure:
+        except ExchangeFailed as failure:
             return failure
         while True:
             # Input of an idle connection is an end of stream, or garbage.
@@ -584,12 +588,14 @@ class PooledConnection:
                     await self._connect()
                 await self._converse(head, send.body, send.exchange)
                 return None
-            except Failure as failure:
+            except ExchangeFailed as failure:
                 problem = failure
             except BadHead as error:
                 over = not isinstance(error, BadBody) and error.status in _OVER_LIMITS
                 kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
-                problem = Failure(f"malformed response from {link.origin}: {error}", Fault(kind))
+                problem = ExchangeFailed(
+                    f"malformed response from {link.origin}: {error}", Fault(kind)
+                )
             except BadCoding as error:
                 problem = coding_fault(link.origin, error)
             except LOST as error:
@@ -598,13 +604,13 @@ class PooledConnection:
                 # Any exception ends this exchange and nothing else.
                 logger.exception("an exchange with %s failed", link.origin)
                 await self._close()
-                return Failure(f"{link.origin}: {type(error).__name__}: {error}")
+                return ExchangeFailed(f"{link.origin}: {type(error).__name__}: {error}")
             await self._close()
             if self.http.received or not reused or not send.repeatable:
                 return problem
 
     async def _head(self, send: HttpSend) -> bytes:
-        """Return the head of a request for this connection.  Raises :class:`Failure`."""
+        """Return the head of a request for this connection.  Raises :class:`ExchangeFailed`."""
         link, target = self._link, send.target
         headers = await link.headers_of(send)
         headers = [*headers, (b"accept-encoding", CODINGS[self._settings.compression])]
@@ -619,15 +625,15 @@ class PooledConnection:
         try:
             return format_request(send.method, target, headers)
         except ValueError as error:
-            raise Failure(str(error), Fault(FaultKind.HEADERS)) from error
+            raise ExchangeFailed(str(error), Fault(FaultKind.HEADERS)) from error
 
-    def _loss(self, error: BaseException) -> Failure:
+    def _loss(self, error: BaseException) -> ExchangeFailed:
         origin = self._link.origin
         problem = tls_problem(error)
         if problem is not None:
-            return Failure(f"TLS with {origin} failed: {problem}", Fault(FaultKind.TLS))
+            return ExchangeFailed(f"TLS with {origin} failed: {problem}", Fault(FaultKind.TLS))
         where = "within a response" if self.http.received else "without a response"
-        return Failure(f"{origin} closed the connection {where}")
+        return ExchangeFailed(f"{origin} closed the connection {where}")
 
     async def _connect(self) -> None:
         await self._close()
@@ -673,7 +679,7 @@ class PooledConnection:
             tasks.start_soon(self._write, head, body)
             try:
                 await self._read(exchange)
-            except (Failure, BadHead, BadCoding, *LOST) as error:
+            except (ExchangeFailed, BadHead, BadCoding, *LOST) as error:
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
