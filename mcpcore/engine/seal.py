@@ -41,7 +41,7 @@ class SealRefusal(StrEnum):
 
 
 class SealBroken(LocalError):
-    """SealRefusal of a state; the message is safe to show and says why, as ``reason`` does."""
+    """Refusal of a state; the message is safe to show and says why, as ``reason`` does."""
 
     def __init__(self, reason: SealRefusal) -> None:
         super().__init__(reason.value)
