@@ -18,10 +18,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import stat
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -55,7 +57,6 @@ _SCHEMES = {
     _SSE: ("http://", "https://", "sse+http://", "sse+https://"),
     _WS: ("ws://", "wss://"),
 }
-_MEMBERS = ("command", "args", "env", "cwd", "url", "headers", "type", "disabled")
 _OF_COMMANDS = ("args", "env", "cwd")
 _NOT_READ = {"envFile": "put its variables into 'env'"}
 """Members of other programs that matter to a server but are not supported, with a hint."""
@@ -82,6 +83,18 @@ _KINDS: dict[type, str] = {
     int: "a number",
     float: "a number",
     type(None): "null",
+}
+
+
+_MEMBERS: dict[str, type] = {
+    "command": str,
+    "args": list,
+    "env": _Object,
+    "cwd": str,
+    "url": str,
+    "headers": _Object,
+    "type": str,
+    "disabled": bool,
 }
 
 
@@ -113,10 +126,9 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         }
 
     def target(self, environ: Mapping[str, str] | None = None) -> Target:
-        """Return the target to connect to, with variables replaced.
+        """Return the target, with variables of ``environ`` (default: this process) replaced.
 
-        ``environ`` has the variables; the default is the environment of this process.  Raises
-        BadConfig for an undefined variable and for an invalid URL.
+        Raises BadConfig for an undefined variable and for an invalid URL.
         """
         place = Place(self.file, os.environ if environ is None else environ)
 
@@ -185,7 +197,14 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
             return "disabled"
         texts = [self.command, *self.args, *self.env.values(), self.cwd]
         texts += [self.url, *self.headers.values()]
-        missing = undefined([text for text in texts if text], Place(self.file, os.environ))
+        place, missing = Place(self.file, os.environ), dict[str, None]()
+        for match in _REFERENCE.finditer("\0".join(text for text in texts if text)):
+            try:
+                _value(match, place)
+            except Undefined as error:
+                missing[error.name] = None
+            except ValueError:
+                continue  # malformed: not undefined
         if missing:
             return f"{', '.join(missing)} not set"
         try:
@@ -214,10 +233,7 @@ def load_targets(
 
 
 def find_config() -> Path | None:
-    """Return the default file: that of :data:`VARIABLE`, or the first existing of :data:`PLACES`.
-
-    None if there is none; a file named by the variable need not exist.
-    """
+    """Return the file that :data:`VARIABLE` names, or the first existing of :data:`PLACES`."""
     if named := os.environ.get(VARIABLE):
         return Path(named).expanduser()
     found = (Path(place).expanduser() for place in PLACES)
@@ -225,10 +241,7 @@ def find_config() -> Path | None:
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, ConfiguredServer]:
-    """Read the servers of a configuration file as written, with the disabled ones.
-
-    Raises BadConfig.
-    """
+    """Read the servers of a configuration file as written, disabled ones too.  Raises BadConfig."""
     file = Path(path)
     _, top = parse_file(file)
     if not isinstance(top, _Object):
@@ -271,18 +284,16 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
     return made
 
 
-def _whole_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = _object(pairs)
-    if made.twice:
-        raise ValueError(f"the member {made.twice[0]!r} is there twice")
-    return made
+def _whole_object(pairs: list[tuple[str, Any]]) -> _Object:
+    if twice := _object(pairs).twice:
+        raise ValueError(f"the member {twice[0]!r} is there twice")
+    return _Object(pairs)
 
 
 def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
-    """Return the text of a file and the JSON in it, from which comments are removed.
+    """Return the text of a file and the JSON in it.  Raises BadConfig.
 
-    With ``exactly`` the file must be plain JSON: no comments and no duplicate members.  Raises
-    BadConfig.
+    With ``exactly`` no comments and no duplicate members are allowed.
     """
     try:
         with file.open("rb") as opened:
@@ -318,39 +329,21 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
     if not isinstance(entry, _Object):
         raise BadConfig(f"{where}: expected an object, not {_kind(entry)}")
     _once(entry, where, _MEMBERS)
-
-    def member(key: str, wanted: type) -> Any:
-        value = entry.get(key)
-        if value is not None and type(value) is not wanted:
-            raise BadConfig(f"{where}: {key}: expected {_KINDS[wanted]}, not {_kind(value)}")
-        if isinstance(value, str):
-            _check_text(value, f"{where}: {key}")
-        return value
-
-    command, url, kind = member("command", str), member("url", str), member("type", str)
-    args, cwd = member("args", list) or [], member("cwd", str)
-    for index, value in enumerate(args):
-        _check_text(value, f"{where}: args[{index}]")
-    env = _texts(member("env", _Object), f"{where}: env")
-    for variable in env:
-        _check_text(variable, f"{where}: env")
+    for key, wanted in _MEMBERS.items():
+        _check(entry.get(key), wanted, f"{where}: {key}")
+    known = {key: entry[key] for key in _MEMBERS if entry.get(key) is not None}
+    for variable in known.get("env", ()):
         if not variable or "=" in variable:
             raise BadConfig(f"{where}: env: {variable!r} is no name of a variable")
-    headers = _texts(member("headers", _Object), f"{where}: headers")
+    kind = known.pop("type", None)
     if kind is not None and kind not in _TYPES:
         raise BadConfig(f"{where}: type: expected {_EXPECTED}, not {kind!r}")
     server = ConfiguredServer(
         name=name,
         file=file,
-        type=_TYPES[kind] if kind else (_STDIO if command is not None else None),
-        command=command,
-        args=args,
-        env=env,
-        cwd=cwd,
-        url=url,
-        headers=headers,
-        disabled=member("disabled", bool) or False,
+        type=_TYPES[kind] if kind else (_STDIO if "command" in known else None),
         unknown=[key for key in entry if key not in _MEMBERS],
+        **known,
     )
     _check_members(server)
     return server
@@ -377,13 +370,22 @@ def _check_members(server: ConfiguredServer) -> None:
             raise BadConfig(f"{server}: {key}: goes with a command, not with a url")
 
 
-def _texts(values: Any, where: str) -> dict[str, str]:
-    if values is None:
-        return {}
-    _once(values, where)
-    for key, value in values.items():
-        _check_text(value, f"{where}.{key}")
-    return dict(values)
+def _check(value: Any, wanted: type, where: str) -> None:
+    """Raise BadConfig for a member of another type, or with text that cannot be passed on."""
+    if value is None:
+        return
+    if type(value) is not wanted:
+        raise BadConfig(f"{where}: expected {_KINDS[wanted]}, not {_kind(value)}")
+    if isinstance(value, str):
+        _check_text(value, where)
+    elif isinstance(value, list):
+        for index, text in enumerate(value):
+            _check_text(text, f"{where}[{index}]")
+    elif isinstance(value, _Object):
+        _once(value, where)
+        for name, text in value.items():
+            _check_text(name, where)
+            _check_text(text, f"{where}.{name}")
 
 
 def _check_text(value: Any, where: str) -> None:
@@ -396,7 +398,7 @@ def _check_text(value: Any, where: str) -> None:
         raise BadConfig(f"{where}: half a character (a lone surrogate) cannot be passed on")
 
 
-def _once(members: _Object, where: str, known: Sequence[str] | None = None) -> None:
+def _once(members: _Object, where: str, known: Collection[str] | None = None) -> None:
     for name in members.twice:
         if known is None or name in known:
             raise BadConfig(f"{where}: {name!r} is there twice")
@@ -441,20 +443,6 @@ def substitute(text: str, place: Place) -> str:
     return _REFERENCE.sub(lambda match: _value(match, place), text)
 
 
-def undefined(texts: Iterable[str], place: Place) -> list[str]:
-    """Return the names of the variables in ``texts`` that have no value, each once."""
-    names: dict[str, None] = {}
-    for text in texts:
-        for match in _REFERENCE.finditer(text):
-            try:
-                _value(match, place)
-            except Undefined as error:
-                names[error.name] = None
-            except ValueError:
-                continue  # malformed: not undefined
-    return list(names)
-
-
 def _value(match: re.Match[str], place: Place) -> str:
     inside, end = match.groups()
     if not end:
@@ -474,3 +462,71 @@ def _value(match: re.Match[str], place: Place) -> str:
     if value is None:
         raise Undefined(name)
     return value
+
+
+BACKUP = ".bak"
+"""Suffix of the copy of a file before its change."""
+_OWNERS = 0o600
+"""Mode of a new file: it may contain secrets."""
+_INDENT = re.compile(r"\n([ \t]+)\S")
+
+
+def add_server(
+    path: Path, table: str, name: str, entry: Mapping[str, Any], *, replace: bool = False
+) -> Literal["added", "replaced", ""]:
+    """Add a server to the object ``table`` of a file; create the file if necessary.
+
+    A file that could not be rewritten faithfully is refused: one with comments, one with a
+    duplicate member, one that is no JSON object.
+    ``replace`` allows replacing another server of that name.  The file is replaced atomically, and
+    the old version is kept beside it (:data:`BACKUP`).  Returns "added" or "replaced", or nothing
+    if the same entry is there already.  Raises BadConfig without any change.
+    """
+    file = path.resolve()  # a symbolic link stays one
+    text, top = parse_file(file, exactly=True) if _has_text(file) else ("", {})
+    servers = top.setdefault(table, {}) if isinstance(top, dict) else None
+    if not isinstance(servers, dict):
+        raise BadConfig(f"{path}: expected an object, with an object {table!r} if there is one")
+    known = servers.get(name)
+    if known == entry:
+        return ""
+    if known is not None and not replace:
+        raise BadConfig(f"{path} has another server {name!r}")
+    servers[name] = entry
+    indent = _INDENT.search(text)
+    try:
+        made = json.dumps(
+            top, indent=indent[1] if indent else 2, ensure_ascii=False, allow_nan=False
+        )
+        data, mode = f"{made}\n".encode(), _OWNERS
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.exists(file):
+            mode = stat.S_IMODE(file.stat().st_mode)
+            _exchange(file.with_name(file.name + BACKUP), file.read_bytes(), mode=mode)
+        _exchange(file, data, mode=mode)
+    except (ValueError, OSError) as error:  # ValueError: infinity, or a lone surrogate
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadConfig(f"{path}: cannot be written: {reason.lower()}") from None
+    return "added" if known is None else "replaced"
+
+
+def _has_text(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _exchange(file: Path, data: bytes, *, mode: int) -> None:
+    """Replace a file atomically: a reader gets the old version or the new one."""
+    handle, new = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.chmod(new, mode)
+        os.replace(new, file)
+    except BaseException:
+        os.unlink(new)
+        raise

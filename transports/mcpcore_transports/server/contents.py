@@ -1,23 +1,39 @@
-"""Forms of elicitation: check the content against the requested schema, fill in defaults.
+"""Contents of questions and answers: the forms of elicitation, the messages of sampling.
 
-The specification restricts these schemas to flat objects of primitive properties (elicitation
-page, "Requested Schema"), so that no JSON Schema library is needed here, except for patterns.
+The specification restricts the schemas of forms to flat objects of primitive properties, so that no
+JSON Schema library is needed here, except for patterns.
+
+Sources: the elicitation page, "Requested Schema"; the sampling page of 2025-11-25 and later,
+"Message Content Constraints".
 """
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from mcpcore.errors import Unsayable, ValidatorMissing
+from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.forms import PrimitiveSchema
+from mcpcore.spec.types.content import (
+    AudioContent,
+    SamplingContent,
+    ToolResultContent,
+    ToolUseContent,
+    UnknownContent,
+)
+from mcpcore.spec.types.elicitation import PrimitiveSchema
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult, SamplingMessage
 
 _PATTERN_MEMORY = 4 * 1024 * 1024
 """Maximum bytes of compiled patterns of one form."""
+
+
+# Forms
 
 
 def check_form(schema: Mapping[str, Any]) -> None:
@@ -41,8 +57,7 @@ def check_form(schema: Mapping[str, Any]) -> None:
 def form_for(schema: Mapping[str, Any], revision: Revision) -> Mapping[str, Any]:
     """Return a form in terms of ``revision``.  Raises :class:`Unsayable` for multiple choices.
 
-    Revisions before rich forms have the titles of choices in a separate list, and defaults for
-    booleans only.
+    Older revisions have the titles of choices in a separate list, and defaults for booleans only.
     """
     if revision.rich_forms:
         return schema
@@ -71,11 +86,9 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
 
     Unknown fields, and fields with rules that are not allowed in a form, are accepted.
     """
-    properties: Mapping[str, Any] = schema.get("properties", {})
-    problems = [
-        f"{name}: missing" for name in schema.get("required", ()) if content.get(name) is None
-    ]
-    for name, rules in properties.items():
+    required = schema.get("required", ())
+    problems = [f"{name}: missing" for name in required if content.get(name) is None]
+    for name, rules in schema.get("properties", {}).items():
         if (value := content.get(name)) is None:
             continue
         try:
@@ -91,8 +104,8 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
 def pattern_check(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
     """Return a function that lists the fields of a form's content that violate their patterns.
 
-    Raises ValidatorMissing if there are patterns and the extra ``schema`` is not installed, and
-    ValueError, naming the field, for a pattern that is not supported.
+    Raises ValidatorMissing for patterns without the extra ``schema``, and ValueError, naming the
+    field, for a pattern that is not supported.
     """
     checks: dict[str, Callable[[Any], list[str]]] = {}
     for name, rules in schema.get("properties", {}).items():
@@ -137,10 +150,8 @@ def _string_problem(rules: Mapping[str, Any], value: Any) -> str | None:
         return f"expected a string, got {_type_name(value)}"
     if wrong := _choice_problem(rules, value):
         return wrong
-    if len(value) < rules.get("minLength", 0):
-        return f"expected at least {rules['minLength']} characters"
-    if "maxLength" in rules and len(value) > rules["maxLength"]:
-        return f"expected at most {rules['maxLength']} characters"
+    if wrong := _bound_problem(rules, "minLength", "maxLength", len(value), " characters"):
+        return wrong
     if isinstance(pattern := rules.get("pattern"), str):
         # Patterns that cannot be checked are left to the other side.
         with suppress(ImportError, ValueError):
@@ -158,22 +169,26 @@ def _number_problem(rules: Mapping[str, Any], value: Any) -> str | None:
         return f"expected {'an integer' if whole else 'a number'}, got {_type_name(value)}"
     if whole and isinstance(value, float) and not value.is_integer():
         return "expected an integer, got a fraction"
-    if "minimum" in rules and value < rules["minimum"]:
-        return f"expected at least {rules['minimum']}"
-    if "maximum" in rules and value > rules["maximum"]:
-        return f"expected at most {rules['maximum']}"
-    return None
+    return _bound_problem(rules, "minimum", "maximum", value)
 
 
 def _array_problem(rules: Mapping[str, Any], value: Any) -> str | None:
     if not isinstance(value, list):
         return f"expected an array, got {_type_name(value)}"
-    if len(value) < rules.get("minItems", 0):
-        return f"expected at least {rules['minItems']} choices"
-    if "maxItems" in rules and len(value) > rules["maxItems"]:
-        return f"expected at most {rules['maxItems']} choices"
+    if wrong := _bound_problem(rules, "minItems", "maxItems", len(value), " choices"):
+        return wrong
     items = {"type": "string", **rules.get("items", {})}
     return next((wrong for item in value if (wrong := _string_problem(items, item))), None)
+
+
+def _bound_problem(
+    rules: Mapping[str, Any], least: str, most: str, value: float, unit: str = ""
+) -> str | None:
+    if least in rules and value < rules[least]:
+        return f"expected at least {rules[least]}{unit}"
+    if most in rules and value > rules[most]:
+        return f"expected at most {rules[most]}{unit}"
+    return None
 
 
 def _choice_problem(rules: Mapping[str, Any], value: str) -> str | None:
@@ -217,3 +232,79 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
     "email": lambda text: "@" in text[1:-1],
     "uri": lambda text: ":" in text[1:],
 }
+
+
+# Messages of sampling
+
+
+def blocks_of(message: SamplingMessage | CreateMessageResult) -> Sequence[SamplingContent]:
+    """Return the content blocks of a message, one or several."""
+    return message.content if isinstance(message.content, list) else [message.content]
+
+
+def message_problem(messages: Sequence[SamplingMessage]) -> str | None:
+    """Return the fault in the tool uses and results of a conversation, or None.
+
+    Results, without other content, follow directly after the uses that they answer.
+    """
+    open_uses: list[str] = []
+    for number, message in enumerate(messages):
+        found = blocks_of(message)
+        results = [block for block in found if isinstance(block, ToolResultContent)]
+        where = f"messages[{number}]"
+        if results and len(results) < len(found):
+            return f"{where}: tool results are mixed with other content"
+        if results and message.role != "user":
+            return f"{where}: tool results are the user's, not the {message.role}'s"
+        answered = sorted(block.tool_use_id for block in results)
+        if answered != sorted(open_uses):
+            missing = sorted(set(open_uses).difference(answered))
+            if missing:
+                return f"{where}: tool result missing for {', '.join(missing)}"
+            return f"{where}: a tool result answers no tool use of the message before"
+        open_uses = [block.id for block in found if isinstance(block, ToolUseContent)]
+        if open_uses and message.role != "assistant":
+            return f"{where}: tool uses are the assistant's, not the {message.role}'s"
+    if open_uses:
+        return f"tool result missing for {', '.join(sorted(open_uses))}"
+    return None
+
+
+def params_for(params: CreateMessageParams, revision: Revision) -> CreateMessageParams:
+    """Convert the params of a sampling request for ``revision``.  Raises :class:`Unsayable`.
+
+    For a revision with one block per message, a message with several becomes several messages.
+    """
+    if not revision.sampling_tools and (params.tools, params.tool_choice) != (None, None):
+        raise Unsayable(f"{revision.name} has no tools in sampling")
+    messages: list[SamplingMessage] = []
+    for message in params.messages:
+        found = blocks_of(message)
+        for block in found:
+            _check_kind(block, revision)
+        if revision.sampling_tools or not isinstance(message.content, list):
+            messages.append(message)
+        else:
+            messages += [structs.replace(message, content=block) for block in found]
+    return known_members(structs.replace(params, messages=messages), revision)
+
+
+def result_for(result: CreateMessageResult, revision: Revision) -> CreateMessageResult:
+    """Convert the result of a model for ``revision``.  Raises :class:`Unsayable`."""
+    found = blocks_of(result)
+    for block in found:
+        _check_kind(block, revision)
+    if not revision.sampling_tools and isinstance(result.content, list):
+        if len(found) != 1:
+            raise Unsayable(f"{revision.name} has one block of content in a sampling result")
+        result = structs.replace(result, content=found[0])
+    return known_members(result, revision)
+
+
+def _check_kind(block: SamplingContent, revision: Revision) -> None:
+    if isinstance(block, UnknownContent):
+        raise Unsayable(f"content of the kind {block.type!r} is in no revision")
+    if isinstance(block, ToolUseContent | ToolResultContent) and not revision.sampling_tools:
+        raise Unsayable(f"{revision.name} has no tools in sampling")
+    if isinstance(block, AudioContent) and not revision.audio_content:
+        raise Unsayable(f"{revision.name} has no audio in sampling")

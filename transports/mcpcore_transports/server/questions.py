@@ -1,10 +1,17 @@
-"""Questions of a handler to the client as requests on the wire: the legacy era."""
+"""Questions of a handler to the client, in both eras.
+
+Legacy: requests on the wire, whose answers the handler waits for (:func:`ask_client`).  Modern:
+input rounds.  A handler that needs an answer is left with :class:`InputNeeded`; when the client
+retries, the handler runs again from its beginning, and finds the answers.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, Struct
 
 from mcpcore.engine.events import (
     ErrorReceived,
@@ -12,26 +19,43 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.errors import InputUnavailable
-from mcpcore.spec.errors import LocalProtocolError, McpError
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.errors import InputUnavailable, Unsayable
+from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.decode import InvalidAnswer
-from mcpcore_transports.running.pending import Settled
-from mcpcore_transports.running.serial_calls import ProgressCallback
-from mcpcore_transports.server.input_rounds import params_of
+from mcpcore_transports.running.functions import Signal
+from mcpcore_transports.running.pending import ProgressCallback, Settled
 
-# Questions are imported with the first one, as most handlers ask nothing; the runtime imports this.
+# Imported with the first question, and at the end of the first round: most servers have none.
 if TYPE_CHECKING:
+    from mcpcore.engine.seal import Binding, Seal
     from mcpcore_transports.server.inputs import Input
     from mcpcore_transports.server.runtime import ServerRuntime
+    from mcpcore_transports.server.settings import RuntimeSettings
 
 GIVEN_UP = "the request that it belongs to was given up"
 """Reason for which a question is cancelled when its handler is stopped."""
 
 Asker = RequestReceived | NotificationReceived
 """Message that a question belongs to: a request or a notification of the client."""
+
+
+def params_of(
+    question: "Input[Any]", revision: Revision, problem: str | None, trace: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the question's params, with ``_meta`` and trace context.  Raises InputUnavailable."""
+    try:
+        params = question.wire_params(revision, problem)
+    except Unsayable as error:
+        raise InputUnavailable(str(error)) from error
+    meta = {**trace, **(question.meta or {})}
+    return {**params, "_meta": meta} if meta else params
+
+
+# Legacy: requests
 
 
 async def ping(
@@ -66,9 +90,8 @@ async def ask_client(
 ) -> dict[str, Any]:
     """Send questions and return all answers by key; cancel the rest after a failure.
 
-    A question on behalf of a request is sent on its stream, one on behalf of a notification in the
-    session of the notification.  ``progress``: callbacks for the progress that the client reports,
-    by the keys of the questions.  Raises InputUnavailable.
+    They are sent on the stream of the request ``asker``, or in the session of the notification.
+    ``progress``: callbacks for the client's progress, by key.  Raises InputUnavailable.
     """
     request = asker if isinstance(asker, RequestReceived) else None
     trace = {} if request is None else request.meta.trace
@@ -78,7 +101,7 @@ async def ask_client(
     def send(key: str, question: "Input[Any]", problem: str | None) -> None:
         params = params_of(question, revision, problem, trace)
         if question.task is not None:
-            from mcpcore_transports.server.tasks.questions import runs_tasks
+            from mcpcore_transports.server.tasks.tasks import runs_tasks
 
             if runs_tasks(question.method, asker):
                 params["task"] = question.task
@@ -98,7 +121,7 @@ async def ask_client(
         sent = open.pop(key)
         try:
             if question.task is not None and isinstance(outcome, ResultReceived):
-                from mcpcore_transports.server.tasks.questions import task_outcome
+                from mcpcore_transports.server.tasks.tasks import task_outcome
 
                 outcome = await task_outcome(runtime, asker, outcome)
         finally:
@@ -135,8 +158,8 @@ async def ask_all(
 ) -> dict[str, Any]:
     """Send all questions, then await and decode all answers, by key.
 
-    A question whose answer does not fit is sent again with the problem.  Raises InputUnavailable if
-    none of as many ``attempts`` fits.
+    A question whose answer does not fit is sent again with the problem.  Raises InputUnavailable
+    after so many ``attempts``.
     """
     answers: dict[str, Any] = {}
     for key, question in wanted.items():
@@ -154,3 +177,82 @@ async def ask_all(
                 attempt += 1
                 send(key, question, str(error))
     return answers
+
+
+# Modern: input rounds
+
+
+class InputNeeded(Signal):
+    """Signal that leaves a handler of the modern era to ask the client first.
+
+    It is no Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
+    """
+
+    def __init__(self, requests: Mapping[str, InputRequest]) -> None:
+        super().__init__(f"input needed: {', '.join(requests)}")
+        self.requests = dict(requests)
+
+
+class RoundState(Struct, array_like=True):
+    """State that travels, sealed, through the client between the rounds of one request."""
+
+    round: int = 0
+    answers: dict[str, Raw] = {}
+    """Answers of earlier rounds that the handler has used."""
+    kept: dict[str, Raw] = {}
+    """Values that the handler has stored."""
+
+
+class Rounds:
+    """Sealing of ``requestState``, and the limit of rounds."""
+
+    def __init__(self, settings: "RuntimeSettings") -> None:
+        self._seal = settings.seal or OwnSeal()
+        self._wall = settings.wall
+        self._limit = settings.input_rounds
+
+    def open(self, event: RequestReceived) -> RoundState | None:
+        """Return the state of earlier rounds, None in the first.  Raises McpError (-32602)."""
+        if event.request_state is None:
+            return None
+        from mcpcore.engine.seal import SealBroken, SealRefusal, request_binding
+
+        binding = request_binding(event.principal, event.method, event.params)
+        try:
+            payload = self._seal.open(event.request_state, binding, wall=self._wall())
+            return msgspec.json.decode(payload, type=RoundState)
+        except SealBroken as broken:
+            raise McpError(INVALID_PARAMS, str(broken)) from None
+        except msgspec.DecodeError:  # sealed by a worker of another version
+            raise McpError(INVALID_PARAMS, SealRefusal.FOREIGN) from None
+
+    def close(self, event: RequestReceived, state: RoundState) -> str:
+        """End a round: return its state, sealed.
+
+        Raises McpError (-32600) after too many, ValueError or TypeError for a bad state.
+        """
+        state.round += 1
+        if state.round > self._limit:
+            raise McpError(INVALID_REQUEST, f"no usable input after {self._limit} rounds")
+        from mcpcore.engine.seal import request_binding
+
+        binding = request_binding(event.principal, event.method, event.params)
+        return self._seal.seal(msgspec.json.encode(state), binding, wall=self._wall())
+
+
+class OwnSeal:
+    """Default seal of a server: the best kind that is available, made and imported when needed."""
+
+    @cached_property
+    def _made(self) -> "Seal":
+        from mcpcore_transports.server.seal import make_seal
+
+        return make_seal()
+
+    def seal(self, payload: bytes, binding: "Binding", *, wall: float) -> str:
+        """Implement :meth:`Seal.seal <mcpcore.engine.seal.Seal.seal>`."""
+        return self._made.seal(payload, binding, wall=wall)
+
+    def open(self, text: str, binding: "Binding", *, wall: float) -> bytes:
+        """Implement :meth:`Seal.open <mcpcore.engine.seal.Seal.open>`."""
+        return self._made.open(text, binding, wall=wall)

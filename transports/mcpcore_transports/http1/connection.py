@@ -1,33 +1,133 @@
-"""HTTP/1.1 connection of a server, without I/O (RFC 9112).
+"""HTTP/1.1 connections without I/O (RFC 9112): the states, and a machine for each role.
 
-Received bytes go in (:meth:`Http1Server.whole_request`, :meth:`~Http1Server.feed`); heads
-(:meth:`~Http1Server.next_head`) and pieces of bodies (:meth:`~Http1Server.read_body`) come out.
-Replies go in and come out as bytes (:meth:`~Http1Server.send_whole`, :meth:`~Http1Server.send`).
-The driver writes these in order, and tells when the client does not take them
-(:meth:`~Http1Server.pause`).  ``deadline`` is the time at which the current step has taken too
-long.  Times are seconds of any monotonic clock.
+Received bytes go in (``feed``); heads (``next_head``) and pieces of bodies (``read_body``) come
+out.  A server's replies come out as bytes (:meth:`Http1Server.send_whole`, ``send``); its driver
+writes these in order, and tells when the client does not take them (``pause``).  The request of a
+client goes out as its driver likes.  ``deadline`` is the time at which the current step has taken
+too long.  Times are seconds of any monotonic clock.
 """
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mcpcore.http.headers import CONTENT_LENGTH
+from mcpcore.engine.lifecycle import State, Table
+from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
-from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.http1.body import ChunkedBody, LengthBody
+from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
+from mcpcore_transports.http1.body import (
+    BadBody,
+    Body,
+    ChunkedBody,
+    Inflater,
+    LengthBody,
+    decoder_for,
+)
 from mcpcore_transports.http1.format import (
     CONTINUE,
     PROCESSING,
-    error_response,
+    error_reply,
     format_reply,
     format_response,
 )
-from mcpcore_transports.http1.heads import HALF_A_LINE, BadHead, RequestHead, RequestParser
-from mcpcore_transports.http1.states import SERVER, Http1Signal, Http1State
+from mcpcore_transports.http1.heads import (
+    HALF_A_LINE,
+    BadHead,
+    RequestHead,
+    RequestParser,
+    ResponseHead,
+    find_head,
+    is_interim,
+    parse_response,
+)
 
 if TYPE_CHECKING:
-    from mcpcore.http.certificates import ClientCertificate  # not needed without TLS
+    from mcpcore.http.certificates import ClientCertificate
+
+# States
+
+
+class Http1State(State):
+    """States of a connection, of either role."""
+
+    OPENING = "opening"
+    """Before the connection, or its TLS, is established."""
+    IDLE = "idle"
+    """Client: between two exchanges."""
+    HEAD = "head"
+    """Server: between two requests, or within the head of one.  Client: the head of the response
+    is awaited."""
+    HELD = "held"
+    """Server: the head of a request is complete; the application decides what follows."""
+    BODY = "body"
+    """A body is being received."""
+    REPLY = "reply"
+    """Server: the request is complete, its reply is not."""
+    SWITCHED = "switched"
+    """Server: another protocol has taken the connection, or is offered it."""
+    LINGERING = "lingering"
+    """Server: the last reply is made; further input is counted and dropped."""
+    CLOSING = "closing"
+    """Server: the last bytes are being sent."""
+    CLOSED = "closed"
+
+
+class Http1Signal(State):
+    """Signals that move a connection."""
+
+    CONNECT = "connection wanted"
+    ESTABLISHED = "connection established"
+    SEND = "request to be sent"
+    HEAD = "head received"
+    WHOLE = "whole request received"
+    ADMIT = "body wanted"
+    ANSWER = "request complete, or its rest not wanted"
+    REPLIED = "reply complete"
+    SWITCH = "offered to another protocol"
+    DECLINE = "not taken"
+    RECEIVED = "response complete, another may follow"
+    FINISH = "last reply or refusal made"
+    CLOSE = "end of input, nothing to reply"
+    STOP = "lost, overdue, given up or not to be kept"
+
+
+_S, _G = Http1State, Http1Signal
+
+SERVER: Table[Http1State, Http1Signal] = {
+    (_S.OPENING, _G.ESTABLISHED): _S.HEAD,
+    (_S.HEAD, _G.HEAD): _S.HELD,
+    (_S.HEAD, _G.FINISH): _S.LINGERING,
+    (_S.HELD, _G.ADMIT): _S.BODY,
+    (_S.HELD, _G.WHOLE): _S.REPLY,
+    (_S.HELD, _G.ANSWER): _S.REPLY,
+    (_S.HELD, _G.SWITCH): _S.SWITCHED,
+    (_S.HELD, _G.FINISH): _S.LINGERING,
+    (_S.BODY, _G.ANSWER): _S.REPLY,
+    (_S.BODY, _G.FINISH): _S.LINGERING,
+    (_S.REPLY, _G.REPLIED): _S.HEAD,
+    (_S.REPLY, _G.FINISH): _S.LINGERING,
+    (_S.SWITCHED, _G.DECLINE): _S.HELD,
+    **{(state, _G.CLOSE): _S.CLOSING for state in _S if state not in (_S.IDLE, _S.CLOSED)},
+    (_S.CLOSED, _G.CLOSE): _S.CLOSED,
+    **{(state, _G.STOP): _S.CLOSED for state in _S if state is not _S.IDLE},
+}
+
+CLIENT: Table[Http1State, Http1Signal] = {
+    (_S.CLOSED, _G.CONNECT): _S.OPENING,
+    (_S.OPENING, _G.ESTABLISHED): _S.IDLE,
+    (_S.IDLE, _G.SEND): _S.HEAD,
+    (_S.HEAD, _G.HEAD): _S.BODY,
+    (_S.BODY, _G.RECEIVED): _S.IDLE,
+    **{(state, _G.STOP): _S.CLOSED for state in (_S.CLOSED, _S.OPENING, _S.IDLE, _S.HEAD, _S.BODY)},
+}
+
+DIAGRAMS = (
+    ("HTTP/1.1 server", "One connection of an HTTP server.", SERVER),
+    ("HTTP/1.1 client", "One connection of an HTTP client.", CLIENT),
+)
+"""Title, text and table of each diagram."""
+
 
 SMALL_READ = 64 * 1024
 """Maximum bytes of one read where no more are known to belong together."""
@@ -44,34 +144,6 @@ _REPLY, _LINGERING = Http1State.REPLY, Http1State.LINGERING
 
 class Http1Server:
     """State of one connection and its framing, request after request."""
-
-    __slots__ = (
-        "_began",
-        "_begun",
-        "_bodiless",
-        "_body",
-        "_certificate",
-        "_chunked",
-        "_http_1_0",
-        "_last",
-        "_left",
-        "_parser",
-        "_peer",
-        "_plain",
-        "_probes",
-        "_received",
-        "_rest",
-        "_settings",
-        "blocked",
-        "buffer",
-        "deadline",
-        "ended",
-        "head",
-        "keep_alive",
-        "replying",
-        "secure",
-        "state",
-    )
 
     def __init__(
         self, parser: RequestParser, settings: HttpServerSettings, peer: str | None, now: float
@@ -104,12 +176,15 @@ class Http1Server:
         self._received = 0
         self._plain = self._http_1_0 = self._bodiless = False  # of the current request
         self._chunked = False  # of its reply
-        self._rest: bytes | memoryview = b""  # of a whole reply
         self._probes = -1  # number of probes made during this reply; -1 before they begin
         self._left = settings.linger_bytes  # that may still be dropped
 
     def _move(self, signal: Http1Signal) -> None:
         self.state = SERVER[self.state, signal]
+
+    def _due(self, deadline: float) -> None:
+        if not self.blocked:  # then it is that of writing
+            self.deadline = deadline
 
     # Input
 
@@ -150,26 +225,6 @@ class Http1Server:
         else:
             self.buffer += data
 
-    def whole_request(self, data: bytes) -> RequestHead | None:
-        """Return the head of the request that ``data`` is: head and body of a simple POST.
-
-        Only while no input is buffered, and only for a head that is (nearly) the same as the one
-        before; otherwise return None, for :meth:`feed` to take ``data``.
-        """
-        head = self._last
-        if head is None or not head.plain:
-            return None
-        if len(data) - len(head.text) != head.length or not data.startswith(head.text):
-            head = self._parser.next(head, data)
-            if head is None or not head.plain or len(data) - len(head.text) != head.length:
-                return None
-            if len(head.request.headers) <= _FEW:
-                self._last = head
-        self._begin(head)
-        self.state = _REPLY
-        self.deadline = math.inf
-        return head
-
     def next_head(self, now: float, *, draining: bool = False) -> RequestHead | None:
         """Take the next head from the input; None if none is complete.
 
@@ -195,8 +250,7 @@ class Http1Server:
         self.head = head
         self._begin(head)
         self.state = _HELD
-        if not self.blocked:
-            self.deadline = math.inf  # the application has time limits of its own
+        self._due(math.inf)  # the application has time limits of its own
         return head
 
     def _begin(self, head: RequestHead) -> None:
@@ -226,8 +280,7 @@ class Http1Server:
         del self.buffer[: head.length]
         self.state = _REPLY
         self.head = None
-        if not self.blocked:
-            self.deadline = math.inf
+        self._due(math.inf)
         return body
 
     def begin_body(self, now: float) -> bytes:
@@ -238,14 +291,14 @@ class Http1Server:
         length = head.length
         self._body = ChunkedBody(trailers=False) if length is None else LengthBody(length)
         self._began, self._received = now, 0
+        self._due(self._settings.body_deadline(now, 0))
         return CONTINUE if head.expects_continue and not self.buffer else b""
 
     def read_body(self, data: bytes | memoryview, now: float) -> tuple[bytes, int, bool]:
         """Return content from the input and ``data`` behind it.
 
         Further: the bytes known to follow, and True if the body is complete; then the reply is
-        awaited.  Raises :class:`~mcpcore_transports.http1.body.BadBody`, and :class:`BadHead` if
-        the stream has ended.
+        awaited.  Raises :class:`BadBody`, and :class:`BadHead` if the stream has ended.
         """
         body = self._body
         assert body is not None  # noqa: S101 - begun
@@ -254,8 +307,7 @@ class Http1Server:
             self.answer()
             return content, 0, True
         self._received += len(content)
-        if not self.blocked:
-            self.deadline = self._settings.body_deadline(self._began, self._received)
+        self._due(self._settings.body_deadline(self._began, self._received))
         return content, body.announced, False
 
     def check_body(self) -> None:
@@ -277,8 +329,7 @@ class Http1Server:
         """Await the reply, whether or not the request is complete."""
         self._move(Http1Signal.ANSWER)
         self.head = self._body = None
-        if not self.blocked:
-            self.deadline = math.inf
+        self._due(math.inf)
 
     def end_input(self, now: float) -> None:
         """Handle the end of the input; what was received before is still served."""
@@ -289,36 +340,15 @@ class Http1Server:
     # Output
 
     @property
-    def unsent(self) -> bool:
-        """True if a part of a whole reply waits for :meth:`send_rest`."""
-        return bool(self._rest)
-
-    @property
     def may_be_whole(self) -> bool:
         """True if :meth:`send_whole` may send the reply."""
         return self._plain and self.keep_alive and not self.replying
 
     def send_whole(self, reply: HttpReply, now: float) -> bytes:
-        """Return the bytes of a whole reply, or of its beginning: see :attr:`unsent`."""
-        if len(reply.body) <= self._settings.write_size:
-            self.state = _HEAD
-            if not self.blocked:
-                self.deadline = now + self._settings.idle_time
-            return format_reply(reply)
-        length = (CONTENT_LENGTH, b"%d" % len(reply.body))
-        head = format_response(reply.status, (*reply.headers, length))
-        self.replying = True
-        self._rest = memoryview(reply.body)
-        return head + self.send_rest(now)
-
-    def send_rest(self, now: float) -> bytes:
-        """Return the next ``write_size`` bytes of a whole reply."""
-        size = self._settings.write_size
-        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        if not self._rest:
-            self._rest = b""
-            self._replied(now)
-        return data
+        """Return the bytes of a whole reply."""
+        self.state = _HEAD
+        self._due(now + self._settings.idle_time)
+        return format_reply(reply)
 
     def send(self, items: Iterable[HttpHead | HttpChunk | HttpEnd], now: float) -> bytes:
         """Return the bytes of the next parts of the reply.
@@ -369,8 +399,7 @@ class Http1Server:
             self.finish(now)
             return
         self._move(Http1Signal.REPLIED)
-        if not self.blocked:
-            self.deadline = now + self._settings.idle_time
+        self._due(now + self._settings.idle_time)
 
     def refuse(self, refusal: BadHead, extra: Iterable[tuple[bytes, bytes]], now: float) -> bytes:
         """Return the reply to a request that is malformed or incomplete, the last of all.
@@ -379,16 +408,15 @@ class Http1Server:
         """
         revision = None if self.head is None else self.head.revision
         self.finish(now)
-        return error_response(refusal.status, refusal.message, revision, extra)
+        headers, body = error_reply(refusal.status, refusal.message, revision, extra)
+        return format_response(refusal.status, [*headers, (b"connection", b"close")]) + body
 
     def probe(self) -> tuple[bytes, float] | None:
         """Return an interim response for a client that has finished sending, and a delay.
 
-        ``shutdown(SHUT_WR)`` and ``close()`` look the same from here: only writing shows if the
-        client still listens.  One that closed answers with a reset; one that listens must ignore
-        an interim response (RFC 9110 section 15.2).  The delay is in seconds until the next probe.
-        Return None if there is none any more: if the client leaves then, writing the reply will
-        fail.
+        Only writing shows if the client still listens.  One that closed answers with a reset; one
+        that listens must ignore an interim response (RFC 9110 section 15.2).  The delay is in
+        seconds until the next probe.  Return None if there is none any more.
         """
         self.keep_alive = self.keep_alive and bool(self.buffer)  # else no request can follow
         self._probes += 1
@@ -453,15 +481,193 @@ class Http1Server:
         self._move(Http1Signal.FINISH)
         self.head = self._body = None
         self.buffer.clear()
-        if not self.blocked:
-            self.deadline = now + self._settings.linger_time
+        self._due(now + self._settings.linger_time)
 
     def close(self, now: float) -> None:
         """Close once the last bytes are out."""
         self._move(Http1Signal.CLOSE)
-        if not self.blocked:
-            self.deadline = now + self._settings.linger_time
+        self._due(now + self._settings.linger_time)
 
     def stop(self) -> None:
         """Close at once."""
         self._move(Http1Signal.STOP)
+
+
+# Client
+
+
+_INTERIM = 64
+"""Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
+_SHORT = 2048
+"""Maximum bytes of a head that is remembered."""
+_EVENT_STREAM = b"text/event-stream"
+_WRITING = "does not take the request"
+_READING = "took too long to send its response"
+_EXCHANGE = "did not take the message in time"
+_BEGINNING = "did not begin its response in time"
+
+
+@lru_cache(64)
+def _known_head(head: bytes) -> ResponseHead:
+    """Parse a head, or remember it: those of a server differ mostly in the second of Date."""
+    return parse_response(head)
+
+
+class Http1Client:
+    """State of a connection, which may be opened again, and of its exchange."""
+
+    def __init__(self, settings: HttpClientLinkSettings) -> None:
+        self.state = Http1State.CLOSED
+        self.deadline = math.inf
+        self.step = ""
+        """The stage of the exchange that a passed deadline names."""
+        self.buffer = bytearray()
+        """Input that was received and not processed."""
+        self.received = False
+        """True if some of the response to the current request was received."""
+        self._settings = settings
+        self._limits = settings.head_limits
+        self._until = math.inf  # when the exchange must be over, or the head received
+        self._until_step = ""
+        self._interim = 0
+        self._keep_alive = True
+        self._body: Body | None = None
+        self._inflater: Inflater | None = None
+        self._fault: BadBody | None = None
+
+    def _move(self, signal: Http1Signal) -> None:
+        self.state = CLIENT[self.state, signal]
+
+    # The connection
+
+    def connect(self) -> None:
+        """Begin to open the connection."""
+        self._move(Http1Signal.CONNECT)
+
+    def established(self) -> None:
+        """Handle an established connection."""
+        self._move(Http1Signal.ESTABLISHED)
+
+    def stop(self) -> None:
+        """Handle the end of the connection."""
+        self._move(Http1Signal.STOP)
+        self.buffer.clear()
+
+    # Time
+
+    def begin(self, timeout: float | None, head_timeout: float | None, now: float) -> None:
+        """Begin an exchange, which may need more than one attempt; limits in seconds."""
+        self.received = False
+        self._until, self._until_step = math.inf, ""
+        if head_timeout is not None:
+            self._until, self._until_step = now + head_timeout, _BEGINNING
+        elif timeout is not None:
+            self._until, self._until_step = now + timeout, _EXCHANGE
+        self._allow(math.inf, "")
+
+    def rest(self, now: float) -> None:
+        """Wait for another exchange for ``idle_time``."""
+        self.deadline = now + self._settings.idle_time
+
+    def _allow(self, until: float, step: str) -> None:
+        """Set the deadline of the current step, within that of the whole exchange."""
+        if self._until < until:
+            until, step = self._until, self._until_step
+        self.deadline, self.step = until, step
+
+    # The request
+
+    def send(self) -> None:
+        """Begin to send a request, or a part of one, and to await its response."""
+        self._move(Http1Signal.SEND)
+        self._interim = 0
+
+    def sending(self, now: float) -> None:
+        """Allow ``write_time`` for a part of the request, unless the response has begun."""
+        if self.state is Http1State.HEAD:
+            self._allow(now + self._settings.write_time, _WRITING)
+
+    def sent(self) -> None:
+        """Await the response to a request that was sent completely."""
+        if self.state is Http1State.HEAD:
+            self._allow(math.inf, "")
+
+    # The response
+
+    def feed(self, data: bytes) -> None:
+        """Take input for later steps."""
+        self.buffer += data
+        self.received = True
+
+    def next_head(self, now: float) -> ResponseHead | None:
+        """Take the head of the response, past interim ones; None if incomplete.  Raises BadHead."""
+        while size := find_head(self.buffer, self._limits):
+            raw = bytes(self.buffer[:size])
+            del self.buffer[:size]
+            if not is_interim(raw):
+                head = _known_head(raw) if len(raw) <= _SHORT else parse_response(raw)
+                return self._begin_body(head, now)
+            if raw[9:12] == b"101":
+                raise BadHead(400, "it switched protocols unasked")
+            self._interim += 1
+            if self._interim >= _INTERIM:
+                raise BadHead(400, f"{_INTERIM} interim responses")
+        return None
+
+    def _begin_body(self, head: ResponseHead, now: float) -> ResponseHead:
+        self._move(Http1Signal.HEAD)
+        if self._until_step == _BEGINNING:
+            self._until = math.inf
+        lasting = any(_EVENT_STREAM in value.lower() for value in head.values(CONTENT_TYPE))
+        self._allow(math.inf if lasting else now + self._settings.body_time, _READING)
+        self._keep_alive = head.keep_alive
+        self._fault = None
+        self._body = head.body()
+        return head
+
+    def accept_codings(self, codings: list[bytes]) -> None:
+        """Prepare for the content codings of the response.  Raises BadCoding."""
+        ratio = self._settings.inflate_ratio
+        self._inflater = decoder_for(codings, ratio) if codings else None
+
+    def read_body(self) -> bytes:
+        """Take content of the response from the input, still coded; b"" if there is none.
+
+        A fault behind it is raised by :meth:`check_body`: content before it counts, received
+        separately or together with it.
+        """
+        assert self._body is not None  # noqa: S101 - begun
+        try:
+            return self._body.take(self.buffer)
+        except BadBody as error:
+            self._fault = error
+            return error.content
+
+    def check_body(self) -> None:
+        """Raise the :class:`BadBody` that is behind the content."""
+        if self._fault is not None:
+            raise self._fault
+
+    def decode(self, data: bytes) -> Iterable[bytes]:
+        """Return content without its coding, in pieces of bounded size.  Raises BadCoding."""
+        return (data,) if self._inflater is None else self._inflater.feed(data)
+
+    @property
+    def complete(self) -> bool:
+        """True if the end of the response was received."""
+        return self._body is not None and self._body.done
+
+    def end_input(self) -> bool:
+        """Handle the end of the input; return True if it properly ends the response."""
+        self._keep_alive = False
+        return self._body is not None and self._body.end()
+
+    def finish(self) -> bool:
+        """End a response; return True if another exchange may follow.  Raises BadCoding."""
+        if self._inflater is not None:
+            self._inflater.end()
+        self._body = self._inflater = None
+        if self.buffer or not self._keep_alive:
+            return False
+        self._move(Http1Signal.RECEIVED)
+        return True
