@@ -120,7 +120,7 @@ class WebSocketAddress:
 
 
 class NotOpened(ExchangeFailed):
-    """ExchangeFailed to open a WebSocket; the message gives the reason, ``fault`` its kind."""
+    """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
 
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:

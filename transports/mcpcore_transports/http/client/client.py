@@ -62,7 +62,7 @@ _SWEEP = 0.4
 
 
 class ExchangeFailed(Exception):
-    """ExchangeFailed of an exchange; the message gives the reason, ``fault`` its kind."""
+    """Failure of an exchange; the message gives the reason, ``fault`` its kind."""
 
     def __init__(self, message: str, fault: Fault | None = None) -> None:
         super().__init__(message)
