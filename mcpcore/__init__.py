@@ -9,224 +9,126 @@ capabilities: :mod:`mcpcore.types`; exceptions: :mod:`mcpcore.errors`.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mcpcore.engine import (
-    MAIN,
-    Config,
-    Endpoint,
-    EndReason,
-    Fault,
-    FaultKind,
-    FrameKind,
-    InputRequest,
-    Limits,
-    Mirror,
-    Negotiation,
-    Peer,
-    Role,
-    Transmit,
-)
+from mcpcore.engine import MAIN as MAIN
+from mcpcore.engine import Config as Config
+from mcpcore.engine import Endpoint as Endpoint
+from mcpcore.engine import EndReason as EndReason
+from mcpcore.engine import Fault as Fault
+from mcpcore.engine import FaultKind as FaultKind
+from mcpcore.engine import FrameKind as FrameKind
+from mcpcore.engine import InputRequest as InputRequest
+from mcpcore.engine import Limits as Limits
+from mcpcore.engine import Mirror as Mirror
+from mcpcore.engine import Negotiation as Negotiation
+from mcpcore.engine import Peer as Peer
+from mcpcore.engine import Role as Role
+from mcpcore.engine import Transmit as Transmit
 from mcpcore.engine import events as events
-from mcpcore.spec.errors import (
-    CapabilityMissing,
-    ErrorData,
-    LocalError,
-    LocalProtocolError,
-    McpError,
-    ToolFailed,
-)
-from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
+from mcpcore.spec.errors import ErrorData as ErrorData
+from mcpcore.spec.errors import LocalError as LocalError
+from mcpcore.spec.errors import LocalProtocolError as LocalProtocolError
+from mcpcore.spec.errors import McpError as McpError
+from mcpcore.spec.errors import ToolFailed as ToolFailed
+from mcpcore.spec.types.base import Implementation as Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities as ClientCapabilities
+from mcpcore.spec.types.capabilities import ServerCapabilities as ServerCapabilities
 
 if TYPE_CHECKING:
-    from mcpcore.engine.reconnection import (
-        ConnectionEvent,
-        ConnectionLost,
-        Reconnected,
-        Reconnecting,
-        ReconnectingGivenUp,
-        ReconnectSettings,
-    )
-    from mcpcore.errors import (
-        CallFailed,
-        ConnectionClosed,
-        InputUnavailable,
-        LifespanError,
-        LinkError,
-        NegotiationError,
-        PeerError,
-        PromptError,
-        RequestTimeout,
-        ResourceNotFound,
-        ToolError,
-    )
-    from mcpcore.http import HttpClient, HttpServer
-    from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-    from mcpcore.http.principals import Principal, Refusal, bearer_token
-    from mcpcore.http.settings import HttpSettings, SsePaths
-    from mcpcore.service import Audio, Embedded, Image, Server, assistant, mirrored, user
-    from mcpcore.service.rate import Activity, Rate, RateLimits
-    from mcpcore_transports.client.cache import ResultCache
-    from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
-    from mcpcore_transports.client.client import Client, connect
-    from mcpcore_transports.client.config.file import load_targets
-    from mcpcore_transports.client.era_cache import EraCache
-    from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-    from mcpcore_transports.client.opening import ClientSettings
-    from mcpcore_transports.client.tasks import TaskOptions
-    from mcpcore_transports.http.client.proxies import parse_proxy
-    from mcpcore_transports.http.server.asgi import asgi_app
-    from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
-    from mcpcore_transports.http.settings import HttpServerSettings
-    from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Steps
-    from mcpcore_transports.schema import SchemaLimits, compile_schema
-    from mcpcore_transports.serve.serve import ServeSettings, run, serve
-    from mcpcore_transports.server.context import Context
-    from mcpcore_transports.server.inputs import ElicitUrl
-    from mcpcore_transports.server.middleware import Answer
-    from mcpcore_transports.server.notifications import NotificationContext
-    from mcpcore_transports.server.request_log import log_incoming, log_outgoing
-    from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
-    from mcpcore_transports.server.settings import RuntimeSettings
-    from mcpcore_transports.sockets.settings import Caller, SocketSettings
-    from mcpcore_transports.stdio.settings import ProcessSettings, StdioSettings
-    from mcpcore_transports.stores.base import Store, StoreSettings
-    from mcpcore_transports.stores.memory import MemoryStore
-    from mcpcore_transports.stores.open import open_store
-    from mcpcore_transports.stream.settings import PumpSettings
-    from mcpcore_transports.targets import (
-        CustomTarget,
-        HttpTarget,
-        MemoryTarget,
-        SseTarget,
-        StdioTarget,
-        TcpTarget,
-        UnixTarget,
-        WebSocketTarget,
-        parse_target,
-    )
-    from mcpcore_transports.tls import client_tls, server_tls
-    from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
-
-__all__ = [
-    "MAIN",
-    "Activity",
-    "Answer",
-    "AnsweringSteps",
-    "Audio",
-    "CallFailed",
-    "CallNext",
-    "CallbackContext",
-    "Callbacks",
-    "Caller",
-    "CapabilityMissing",
-    "Client",
-    "ClientCapabilities",
-    "ClientSettings",
-    "Config",
-    "ConnectionClosed",
-    "ConnectionEvent",
-    "ConnectionLost",
-    "Context",
-    "CustomTarget",
-    "DeflateSettings",
-    "ElicitUrl",
-    "Embedded",
-    "EndReason",
-    "Endpoint",
-    "EraCache",
-    "ErrorData",
-    "Fault",
-    "FaultKind",
-    "FrameKind",
-    "HttpChunk",
-    "HttpClient",
-    "HttpEnd",
-    "HttpEndpoint",
-    "HttpHead",
-    "HttpRequest",
-    "HttpServer",
-    "HttpServerSettings",
-    "HttpSettings",
-    "HttpTarget",
-    "Image",
-    "Implementation",
-    "InputRequest",
-    "InputUnavailable",
-    "LifespanError",
-    "Limits",
-    "LinkError",
-    "LocalError",
-    "LocalProtocolError",
-    "McpError",
-    "MemoryStore",
-    "MemoryTarget",
-    "Mirror",
-    "Negotiation",
-    "NegotiationError",
-    "NotificationContext",
-    "Outcome",
-    "OutgoingRequest",
-    "Peer",
-    "PeerError",
-    "Principal",
-    "ProcessSettings",
-    "PromptError",
-    "PumpSettings",
-    "Rate",
-    "RateLimits",
-    "ReconnectSettings",
-    "Reconnected",
-    "Reconnecting",
-    "ReconnectingGivenUp",
-    "Refusal",
-    "RequestTimeout",
-    "ResourceNotFound",
-    "ResultCache",
-    "Role",
-    "RuntimeSettings",
-    "SchemaLimits",
-    "SealKey",
-    "SealSettings",
-    "ServeSettings",
-    "Server",
-    "ServerCapabilities",
-    "SocketSettings",
-    "SsePaths",
-    "SseTarget",
-    "StdioSettings",
-    "StdioTarget",
-    "Steps",
-    "Store",
-    "StoreSettings",
-    "TaskOptions",
-    "TcpTarget",
-    "ToolError",
-    "ToolFailed",
-    "Transmit",
-    "UnixTarget",
-    "WebSocketSettings",
-    "WebSocketTarget",
-    "asgi_app",
-    "assistant",
-    "bearer_token",
-    "client_tls",
-    "compile_schema",
-    "connect",
-    "events",
-    "http_request",
-    "load_targets",
-    "log_incoming",
-    "log_outgoing",
-    "make_seal",
-    "mirrored",
-    "open_store",
-    "parse_proxy",
-    "parse_target",
-    "run",
-    "serve",
-    "server_tls",
-    "user",
-]
+    from mcpcore.engine.reconnection import ConnectionEvent as ConnectionEvent
+    from mcpcore.engine.reconnection import ConnectionLost as ConnectionLost
+    from mcpcore.engine.reconnection import Reconnected as Reconnected
+    from mcpcore.engine.reconnection import Reconnecting as Reconnecting
+    from mcpcore.engine.reconnection import ReconnectingGivenUp as ReconnectingGivenUp
+    from mcpcore.engine.reconnection import ReconnectSettings as ReconnectSettings
+    from mcpcore.errors import CallFailed as CallFailed
+    from mcpcore.errors import ConnectionClosed as ConnectionClosed
+    from mcpcore.errors import InputUnavailable as InputUnavailable
+    from mcpcore.errors import LifespanError as LifespanError
+    from mcpcore.errors import LinkError as LinkError
+    from mcpcore.errors import NegotiationError as NegotiationError
+    from mcpcore.errors import PeerError as PeerError
+    from mcpcore.errors import PromptError as PromptError
+    from mcpcore.errors import RequestTimeout as RequestTimeout
+    from mcpcore.errors import ResourceNotFound as ResourceNotFound
+    from mcpcore.errors import ToolError as ToolError
+    from mcpcore.http import HttpClient as HttpClient
+    from mcpcore.http import HttpServer as HttpServer
+    from mcpcore.http.messages import HttpChunk as HttpChunk
+    from mcpcore.http.messages import HttpEnd as HttpEnd
+    from mcpcore.http.messages import HttpHead as HttpHead
+    from mcpcore.http.messages import HttpRequest as HttpRequest
+    from mcpcore.http.principals import Principal as Principal
+    from mcpcore.http.principals import Refusal as Refusal
+    from mcpcore.http.principals import bearer_token as bearer_token
+    from mcpcore.http.settings import HttpSettings as HttpSettings
+    from mcpcore.http.settings import SsePaths as SsePaths
+    from mcpcore.service import Audio as Audio
+    from mcpcore.service import Embedded as Embedded
+    from mcpcore.service import Image as Image
+    from mcpcore.service import Server as Server
+    from mcpcore.service import assistant as assistant
+    from mcpcore.service import mirrored as mirrored
+    from mcpcore.service import user as user
+    from mcpcore.service.rate import Activity as Activity
+    from mcpcore.service.rate import Rate as Rate
+    from mcpcore.service.rate import RateLimits as RateLimits
+    from mcpcore_transports.client.cache import EraCache as EraCache
+    from mcpcore_transports.client.cache import ResultCache as ResultCache
+    from mcpcore_transports.client.callbacks import CallbackContext as CallbackContext
+    from mcpcore_transports.client.callbacks import Callbacks as Callbacks
+    from mcpcore_transports.client.client import Client as Client
+    from mcpcore_transports.client.client import connect as connect
+    from mcpcore_transports.client.config import load_targets as load_targets
+    from mcpcore_transports.client.core import ClientSettings as ClientSettings
+    from mcpcore_transports.client.middleware import Outcome as Outcome
+    from mcpcore_transports.client.middleware import OutgoingRequest as OutgoingRequest
+    from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
+    from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
+    from mcpcore_transports.http.server.asgi import asgi_app as asgi_app
+    from mcpcore_transports.http.server.endpoint import HttpEndpoint as HttpEndpoint
+    from mcpcore_transports.http.server.endpoint import http_request as http_request
+    from mcpcore_transports.http.settings import HttpServerSettings as HttpServerSettings
+    from mcpcore_transports.running.middleware import AnsweringSteps as AnsweringSteps
+    from mcpcore_transports.running.middleware import CallNext as CallNext
+    from mcpcore_transports.running.middleware import Steps as Steps
+    from mcpcore_transports.schema import SchemaLimits as SchemaLimits
+    from mcpcore_transports.schema import compile_schema as compile_schema
+    from mcpcore_transports.serve.serve import ServeSettings as ServeSettings
+    from mcpcore_transports.serve.serve import run as run
+    from mcpcore_transports.serve.serve import serve as serve
+    from mcpcore_transports.server.context import Context as Context
+    from mcpcore_transports.server.inputs import ElicitUrl as ElicitUrl
+    from mcpcore_transports.server.middleware import Answer as Answer
+    from mcpcore_transports.server.notifications import NotificationContext as NotificationContext
+    from mcpcore_transports.server.request_log import log_incoming as log_incoming
+    from mcpcore_transports.server.request_log import log_outgoing as log_outgoing
+    from mcpcore_transports.server.seal import SealKey as SealKey
+    from mcpcore_transports.server.seal import SealSettings as SealSettings
+    from mcpcore_transports.server.seal import make_seal as make_seal
+    from mcpcore_transports.server.settings import RuntimeSettings as RuntimeSettings
+    from mcpcore_transports.stores.base import Store as Store
+    from mcpcore_transports.stores.base import StoreSettings as StoreSettings
+    from mcpcore_transports.stores.base import open_store as open_store
+    from mcpcore_transports.stores.sqlite import MemoryStore as MemoryStore
+    from mcpcore_transports.stream.settings import Caller as Caller
+    from mcpcore_transports.stream.settings import ProcessSettings as ProcessSettings
+    from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
+    from mcpcore_transports.stream.settings import SocketSettings as SocketSettings
+    from mcpcore_transports.stream.settings import StdioSettings as StdioSettings
+    from mcpcore_transports.targets import CustomTarget as CustomTarget
+    from mcpcore_transports.targets import HttpTarget as HttpTarget
+    from mcpcore_transports.targets import MemoryTarget as MemoryTarget
+    from mcpcore_transports.targets import SseTarget as SseTarget
+    from mcpcore_transports.targets import StdioTarget as StdioTarget
+    from mcpcore_transports.targets import TcpTarget as TcpTarget
+    from mcpcore_transports.targets import UnixTarget as UnixTarget
+    from mcpcore_transports.targets import WebSocketTarget as WebSocketTarget
+    from mcpcore_transports.targets import parse_target as parse_target
+    from mcpcore_transports.tls import client_tls as client_tls
+    from mcpcore_transports.tls import server_tls as server_tls
+    from mcpcore_transports.websocket.settings import DeflateSettings as DeflateSettings
+    from mcpcore_transports.websocket.settings import WebSocketSettings as WebSocketSettings
 
 _LATER = {
     "mcpcore.engine.reconnection": (
@@ -243,13 +145,12 @@ _LATER = {
     "mcpcore.http.settings": "HttpSettings SsePaths",
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
-    "mcpcore_transports.client.cache": "ResultCache",
+    "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
-    "mcpcore_transports.client.config.file": "load_targets",
-    "mcpcore_transports.client.era_cache": "EraCache",
+    "mcpcore_transports.client.config": "load_targets",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
-    "mcpcore_transports.client.opening": "ClientSettings",
+    "mcpcore_transports.client.core": "ClientSettings",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "asgi_app",
@@ -265,12 +166,11 @@ _LATER = {
     "mcpcore_transports.server.request_log": "log_incoming log_outgoing",
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
     "mcpcore_transports.server.settings": "RuntimeSettings",
-    "mcpcore_transports.sockets.settings": "Caller SocketSettings",
-    "mcpcore_transports.stdio.settings": "ProcessSettings StdioSettings",
-    "mcpcore_transports.stores.base": "Store StoreSettings",
-    "mcpcore_transports.stores.memory": "MemoryStore",
-    "mcpcore_transports.stores.open": "open_store",
-    "mcpcore_transports.stream.settings": "PumpSettings",
+    "mcpcore_transports.stores.base": "Store StoreSettings open_store",
+    "mcpcore_transports.stores.sqlite": "MemoryStore",
+    "mcpcore_transports.stream.settings": (
+        "Caller ProcessSettings PumpSettings SocketSettings StdioSettings"
+    ),
     "mcpcore_transports.targets": (
         "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget"
         " WebSocketTarget parse_target"
@@ -280,7 +180,9 @@ _LATER = {
 }
 """Modules that are imported when one of their names is first asked for."""
 _HOMES = {name: module for module, names in _LATER.items() for name in names.split()}
+_INNER = {"TYPE_CHECKING", "Any", "import_module", "engine", "spec", "wire"}
 
+__all__ = sorted({*_HOMES, *(name for name in globals() if name[0] != "_")} - _INNER)
 
 if not TYPE_CHECKING:  # a checker would take any name for one of these
 

@@ -12,82 +12,22 @@ There are four kinds, which are never mixed up:
   cannot be opened (:class:`LinkError`), a server that cannot start.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mcpcore.engine.events import Fault
-from mcpcore.spec.errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    CapabilityMissing,
-    ErrorData,
-    LocalError,
-    LocalProtocolError,
-    McpError,
-    ToolFailed,
-)
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
+from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
+from mcpcore.spec.errors import ErrorData as ErrorData
+from mcpcore.spec.errors import LocalError as LocalError
+from mcpcore.spec.errors import LocalProtocolError as LocalProtocolError
+from mcpcore.spec.errors import McpError as McpError
+from mcpcore.spec.errors import ToolFailed as ToolFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mcpcore.engine.events import Fault
     from mcpcore.spec.types.elicitation import ElicitUrlParams
     from mcpcore.spec.types.tasks import Task
-
-__all__ = [
-    "AuthorizationError",
-    "BadConfig",
-    "BadProxy",
-    "BadTarget",
-    "BadTls",
-    "CallFailed",
-    "CapabilityMissing",
-    "ConnectFailed",
-    "ConnectTimeout",
-    "ConnectionClosed",
-    "DocumentRefused",
-    "ErrorData",
-    "ExtraMissingError",
-    "HandlerError",
-    "HandlerExit",
-    "HeadersFailed",
-    "HttpStatusError",
-    "InputFailed",
-    "InputUnavailable",
-    "InvalidResponse",
-    "InvalidValue",
-    "LifespanError",
-    "LinkError",
-    "LocalError",
-    "LocalProtocolError",
-    "Malformed",
-    "MalformedResponse",
-    "MaskedError",
-    "McpError",
-    "NegotiationError",
-    "NoSessionError",
-    "OutputMismatch",
-    "PeerError",
-    "PromptError",
-    "ProxyFailed",
-    "RedirectRefused",
-    "RequestAborted",
-    "RequestRefused",
-    "RequestTimeout",
-    "ResourceError",
-    "ResourceNotFound",
-    "ResponseTooLarge",
-    "ResponseUndecodable",
-    "ServerStalled",
-    "StepFailedError",
-    "StoreUnavailableError",
-    "TaskCancelled",
-    "TlsFailed",
-    "ToolError",
-    "ToolFailed",
-    "Unsayable",
-    "UrlElicitationRequired",
-    "UrlRefused",
-    "ValidatorMissing",
-    "WorkersFailed",
-]
 
 
 class HandlerError(Exception):
@@ -130,10 +70,7 @@ class InvalidValue(ValueError):
 
 
 class MaskedError(LocalError):
-    """Failure of which the client sees only the ``rule``, if there is one.
-
-    The message is for the log: it may hold secrets.  ``rule`` holds fixed words of this library.
-    """
+    """Failure of which the client sees only the ``rule``; the message is for the log alone."""
 
     def __init__(self, message: str, rule: str = "") -> None:
         super().__init__(message)
@@ -154,10 +91,7 @@ class HandlerExit(MaskedError):
 
 
 class LifespanError(LocalError):
-    """Failure of a server's lifespan: at its start, while it was needed, or at its end.
-
-    The message is one sentence that names the function and, if there is one, the exception raised.
-    """
+    """Failure of a server's lifespan: at its start, while it was needed, or at its end."""
 
 
 class ValidatorMissing(LocalError):
@@ -193,7 +127,7 @@ class UrlElicitationRequired(PeerError):
 class CallFailed(LocalError):
     """A request ended without an answer of the server."""
 
-    fault: Fault | None = None
+    fault: "Fault | None" = None
     """Details of the failure, if the transport gives them (HTTP)."""
 
     def __init__(self, method: str, message: str) -> None:
@@ -211,7 +145,11 @@ class ConnectionClosed(CallFailed, ConnectionError):
 
 
 class RequestRefused(CallFailed):
-    """The request was not sent: negotiation failed, or the transport refused it."""
+    """The request was not carried out: negotiation failed, or the transport refused it.
+
+    One exception: an HttpStatusError for a stream that could not be resumed, whose request was
+    sent before.
+    """
 
 
 class RequestAborted(CallFailed):
@@ -303,19 +241,18 @@ class TaskCancelled(CallFailed):
 class LinkError(LocalError):
     """Failure to open a connection; the message is one sentence for the user.
 
-    ``fault`` is the kind of failure, where that is known: with the status and the ``Retry-After``
-    of a server that refused, for instance.  ``final``: True if a retry would not help; by default
-    this follows from the fault.
+    Over HTTP, :class:`NegotiationError` tells of it.
+    ``fault`` is the kind of failure, where that is known.  ``final``: True if a retry would not
+    help; by default this follows from the fault.
     """
 
     def __init__(
-        self, message: str, fault: Fault | None = None, *, final: bool | None = None
+        self, message: str, fault: "Fault | None" = None, *, final: bool | None = None
     ) -> None:
         super().__init__(message)
         self.fault = fault
         if final is None:
-            # Imported late: a server that cannot listen has no use for it.
-            from mcpcore.engine.reconnection import fails_for_good
+            from mcpcore.engine.reconnection import fails_for_good  # late: few need it
 
             final = fails_for_good(fault)
         self.final = final
@@ -391,3 +328,6 @@ class NoSessionError(StepFailedError):
 
 class ExtraMissingError(StoreUnavailableError, ImportError):
     """The store needs an extra that is not installed; the message names it."""
+
+
+__all__ = [name for name, value in vars().items() if isinstance(value, type)]

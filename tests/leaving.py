@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from mcpcore.service.prepared import MASKED
+from mcpcore.service.handlers import MASKED
 
 LOG = "what was logged"
 """The case of the journal that holds the words."""

@@ -21,7 +21,6 @@ IMPORT = re.compile(r"^\s*from (mcpcore_transports[\w.]*) import", re.MULTILINE)
 INSIDE = {
     "docs/how-to/embedding.md": {
         "mcpcore_transports.link",
-        "mcpcore_transports.link_errors",
         "mcpcore_transports.serve.serve",
         "mcpcore_transports.stream.connection",
     },

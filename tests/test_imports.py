@@ -66,7 +66,6 @@ ASKED = [
 
 NOT_OFFERED = {
     "mcpcore.engine.seal",
-    "mcpcore.service.completions",
     "mcpcore.service.prompts",
     "mcpcore.service.pydantic_types",
     "mcpcore.service.rate",
@@ -76,7 +75,6 @@ NOT_OFFERED = {
     "mcpcore.service.uri_templates",
     "mcpcore.spec.types.completion",
     "mcpcore.spec.types.elicitation",
-    "mcpcore.spec.types.forms",
     "mcpcore.spec.types.prompts",
     "mcpcore.spec.types.resources",
     "mcpcore.spec.types.sampling",
@@ -87,7 +85,7 @@ NOT_OFFERED = {
     "mcpcore_transports.server.seal",
     "mcpcore_transports.server.middleware",
     "mcpcore_transports.running.tasks",
-    "mcpcore_transports.server.tasks.questions",
+    "mcpcore_transports.server.tasks.tasks",
     "mcpcore_transports.tracing.tracing",
 }
 OF_OTHERS = {
@@ -139,7 +137,6 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "mcpcore.http.server",
             "random",
             "secrets",
-            "mcpcore_transports.serve.event_loops",
             "mcpcore_transports.http.server.host",
             "mcpcore_transports.stores",
             "mcpcore_transports.websocket.link",
@@ -160,11 +157,6 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "mcpcore.http.server.stored",
             "random",
             "secrets",
-            "mcpcore_transports.stream.plain",
-            "mcpcore_transports.stdio.shutdown",
-            "mcpcore_transports.http.server.connection",
-            "mcpcore_transports.http.server.protocol_stream",
-            "mcpcore_transports.http.server.protocol_tls",
             "mcpcore_transports.stream.connection",
             "mcpcore_transports.server.rate_limits",
             "mcpcore_transports.stdio.server",

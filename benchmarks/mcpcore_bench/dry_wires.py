@@ -18,8 +18,7 @@ from mcpcore_bench.programs.ours import make, settings
 from mcpcore_bench.programs.raw_codec import Codec
 from mcpcore_bench.programs.raw_http import Site
 from mcpcore_bench.programs.raw_stdio import answer
-from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
-from mcpcore_transports.http.server.listening import Address
+from mcpcore_transports.http.server.listening import Address, HttpServerLink
 from mcpcore_transports.http.server.protocol import HttpProtocol
 from mcpcore_transports.link import App, Handshake
 from mcpcore_transports.serve.assembling import assemble_http, serve_connection
@@ -85,7 +84,7 @@ async def ours_http(tools: int, count: int, written: Written) -> AsyncIterator[l
     # Counting takes its time, for which no reply is to become an event stream.
     chosen = structs.replace(chosen, http=structs.replace(chosen.http, json_delay=PATIENCE))
     link, runtime = assemble_http(
-        make(tools), partial(AsyncioServerLink, settings=chosen.http_link), settings=chosen
+        make(tools), partial(HttpServerLink, settings=chosen.http_link), settings=chosen
     )
 
     def connect() -> Wire:

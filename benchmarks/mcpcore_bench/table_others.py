@@ -125,7 +125,7 @@ _BYTES = SelfMeasured(
 )
 """One, to hold multiples against."""
 SERVING = (
-    "import mcpcore_transports.serve.serve, mcpcore_transports.http.server.asyncio_server;"
+    "import mcpcore_transports.serve.serve, mcpcore_transports.http.server.listening;"
     "from mcpcore.http import HttpServer"
 )
 BARE = (

@@ -19,14 +19,9 @@ from mcpcore.errors import InputFailed, PeerError, RequestTimeout
 from mcpcore.http import HttpClient
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.types import (
-    CreateMessageParams,
-    CreateMessageResult,
-    ElicitParams,
-    ElicitResult,
-    PromptReference,
-    ResourceTemplateReference,
-)
+from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 

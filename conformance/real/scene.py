@@ -19,7 +19,7 @@ from conformance.real.processes import MARK, free_port, listening
 from conformance.real.table import OURS, Offer, Row, ServerProgram, Table
 from mcpcore_conformance.everything.app import PAGE_SIZE
 from mcpcore_transports.stdio.process import environment
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 
 SMALL_PAGES = "15"
 """Entries on a page of our server's lists, so that some list has several."""

@@ -67,14 +67,19 @@ class ApiKeys:
     """Keys that a server accepts; two that overlap let a client change from one to the other."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
-        self._keys = {key.id: key for key in keys}
+        self._keys: dict[str, ApiKey] = {}
+        self.replace(keys)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def replace(self, keys: Iterable[ApiKey]) -> None:
-        """Accept these keys from now on, and no other."""
-        self._keys = {key.id: key for key in keys}
+        """Accept these keys from now on, and no other.  Raises ValueError if two have one id."""
+        given = tuple(keys)
+        by_id = {key.id: key for key in given}
+        if len(by_id) != len(given):
+            raise ValueError("two API keys have the same id")
+        self._keys = by_id
 
     def find(self, text: str, *, wall: float) -> ApiKey | None:
         """Return the record of a key that is accepted now, in the same time for any text."""
@@ -87,5 +92,5 @@ class ApiKeys:
 
 
 def read_keys_file(body: bytes) -> tuple[ApiKey, ...]:
-    """Return the keys of a JSON array.  Raises msgspec.ValidationError, which names the member."""
+    """Return the keys of a JSON array.  Raises msgspec.DecodeError, which names the member."""
     return msgspec.json.decode(body, type=tuple[ApiKey, ...])

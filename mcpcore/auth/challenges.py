@@ -14,21 +14,22 @@ MAX_CHALLENGES = 32
 MAX_LENGTH = 16 * 1024
 """Characters of all lines together that are read; challenges behind them are ignored."""
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_END = r"(?=[ \t]*(?:,|$))"
-_PARAM = re.compile(
-    rf'({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*+)")'
-    + _END
-)
-_SCHEME = re.compile(rf"({_TOKEN})(?: +|{_END})")
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_END = r"(?=[ \t]*(?:,|\Z))"
+_CONTROL = r"\x00-\x08\x0a-\x1f\x7f"
+_QUOTED = rf'"((?:[^"\\{_CONTROL}]|\\[^{_CONTROL}])*+)"'
+_PARAM = re.compile(rf"({_NAME})[ \t]*=[ \t]*(?:({_NAME})|{_QUOTED}){_END}")
+_SCHEME = re.compile(rf"({_NAME})(?: +|{_END})")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*" + _END)
 _GAP = re.compile(r"[ \t,]*")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: +[\x21\x23-\x5b\x5d-\x7e]+)*")
+_CUT = "\0"
+"""End of a text that was cut off; it is malformed wherever it stands."""
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _SAYABLE = re.compile(r"[\t\x20-\x7e]*")
 
 
 class Challenge(Struct, frozen=True):
-    """One challenge: a scheme with parameters, or with a ``token68``."""
+    """Challenge: a scheme with parameters, or with a ``token68``."""
 
     scheme: str
     """Authentication scheme, in lower case."""
@@ -48,7 +49,9 @@ def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:
     Reading ends at the first malformed place.  A challenge that names a parameter twice is left
     out, since readers could take either value.
     """
-    text = ", ".join(lines)[:MAX_LENGTH]
+    text = ", ".join(lines)
+    if len(text) > MAX_LENGTH:
+        text = text[:MAX_LENGTH] + _CUT
     found: list[Challenge] = []
     params: dict[str, str] = {}
     ambiguous: set[int] = set()
@@ -102,14 +105,13 @@ def format_challenge(scheme: str, params: Mapping[str, str | None]) -> str:
 
 def parse_scopes(text: str | None) -> frozenset[str] | None:
     """Return the scopes of a space-separated list, None if it is absent, empty or malformed."""
-    if text is None or not _SCOPE.fullmatch(text):
-        return None
-    return frozenset(text.split(" ")) - {""}
+    scopes = frozenset((text or "").split(" ")) - {""}
+    return scopes if scopes and all(map(_SCOPE.fullmatch, scopes)) else None
 
 
 def format_scopes(scopes: Iterable[str]) -> str:
     """Return scopes as a space-separated list in a fixed order.  Raises ValueError for others."""
-    text = " ".join(sorted(scopes))
-    if text and not _SCOPE.fullmatch(text):
+    ordered = sorted(scopes)
+    if not all(map(_SCOPE.fullmatch, ordered)):
         raise ValueError("a scope holds visible ASCII characters but quotes and backslashes")
-    return text
+    return " ".join(ordered)

@@ -19,13 +19,13 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 from msgspec import Struct
 
-from mcpcore.auth.metadata import Secret, ServerMetadata
+from mcpcore.auth.metadata import Secret, ServerMetadata, printable
 from mcpcore.errors import AuthorizationError
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_JAG = "urn:ietf:params:oauth:token-type:id-jag"
-ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_AGE = 60.0
 """Seconds for which an assertion is valid."""
@@ -67,7 +67,7 @@ class ClientIdentity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_id: str
     client_secret: str | None = None
     method: ClientAuth | None = None
-    """How the client was registered to authenticate itself; None: whatever both sides can."""
+    """Way in which the client was registered to authenticate itself; None: any that both can."""
     signing: SigningKey | None = None
     certificate: bool = False
     """True if the client presents a TLS certificate."""
@@ -85,7 +85,7 @@ class ClientIdentity(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if method is ClientAuth.PRIVATE_KEY:
             return self.signing is not None
         if method is ClientAuth.NONE:
-            return self.client_secret is None
+            return self.client_secret is None and self.signing is None and not self.certificate
         return self.certificate
 
 
@@ -107,24 +107,16 @@ class SigningInput(Struct, frozen=True, kw_only=True):
         return (self.text + b"." + base64url(signature)).decode()
 
 
-class TokenForm(Struct, kw_only=True):
-    """Token request: form parameters and headers; complete once its assertion is signed."""
+class TokenForm(Struct, frozen=True, kw_only=True):
+    """Token request: form parameters and headers."""
 
-    params: dict[str, str]
-    headers: dict[str, str]
-    assertion: SigningInput | None = None
-    """Assertion of the client that is still to be signed."""
-
-    def sign(self, signature: bytes) -> None:
-        """Complete the form by the signature of its assertion."""
-        assert self.assertion is not None
-        self.params["client_assertion"] = Secret(self.assertion.signed(signature))
-        self.assertion = None
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
 
     def body(self) -> bytes:
         """Return the form as ``application/x-www-form-urlencoded``."""
-        plain = ((name, str.__str__(value)) for name, value in self.params.items())
-        return urlencode(list(plain)).encode()
+        plain = [(name, str.__str__(value)) for name, value in self.params.items()]
+        return urlencode(plain).encode()
 
 
 def base64url(data: bytes) -> bytes:
@@ -143,11 +135,11 @@ def choose_method(client: ClientIdentity, server: ServerMetadata) -> ClientAuth:
     for method in _PREFERENCE:
         if method.value in offered and client.can(method):
             return method
-    if client.client_secret is None and client.can(ClientAuth.NONE):
+    if client.can(ClientAuth.NONE):
         return ClientAuth.NONE  # a public client of a server that lists secrets alone (RFC 8414)
     raise AuthorizationError(
         "the authorization server takes none of the ways in which this client can authenticate "
-        f"itself; it offers {', '.join(offered[:8]) or 'none'}"
+        f"itself; it offers {printable(', '.join(offered)) or 'none'}"
     )
 
 
@@ -160,55 +152,45 @@ def token_form(
     grant: Mapping[str, str | None],
     client: ClientIdentity,
     method: ClientAuth,
-    *,
-    audience: str,
-    jti: str,
-    wall: float,
+    assertion: str | None = None,
 ) -> TokenForm:
     """Return the token request for a grant; parameters that are None are left out.
 
-    ``audience``: that of an assertion, the issuer.  ``jti``: unique id of it.  ``wall``: seconds
-    since 1970.
+    ``assertion``: the signed :func:`client_assertion`, for PRIVATE_KEY.
     """
-    form = TokenForm(
-        params={name: value for name, value in grant.items() if value is not None},
-        headers={"accept": "application/json"},
-    )
+    params = {name: value for name, value in grant.items() if value is not None}
+    headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
+    secret = str.__str__(client.client_secret or "")
     if method is ClientAuth.BASIC:
-        pair = f"{quote_plus(client.client_id)}:{quote_plus(_plain(client))}"
-        form.headers["authorization"] = Secret(f"Basic {b64encode(pair.encode()).decode()}")
-        return form
-    form.params["client_id"] = client.client_id
+        pair = f"{quote_plus(client.client_id)}:{quote_plus(secret)}"
+        headers["authorization"] = Secret(f"Basic {b64encode(pair.encode()).decode()}")
+    else:
+        params["client_id"] = client.client_id
     if method is ClientAuth.POST:
-        form.params["client_secret"] = Secret(_plain(client))
-    elif method is ClientAuth.PRIVATE_KEY:
-        assert client.signing is not None
-        form.params["client_assertion_type"] = _ASSERTION_TYPE
-        form.assertion = client_assertion(client, audience=audience, jti=jti, wall=wall)
-    return form
+        params["client_secret"] = Secret(secret)
+    if assertion is not None:
+        params["client_assertion_type"] = _ASSERTION_TYPE
+        params["client_assertion"] = Secret(assertion)
+    return TokenForm(params=params, headers=headers)
 
 
 def client_assertion(
-    client: ClientIdentity, *, audience: str, jti: str, wall: float
+    client_id: str, key: SigningKey, *, audience: str, jti: str, wall: float
 ) -> SigningInput:
-    """Return the assertion by which a client authenticates itself (RFC 7523 section 3)."""
-    assert client.signing is not None
-    header = {"alg": client.signing.algorithm, "typ": "JWT"}
-    if client.signing.kid is not None:
-        header["kid"] = client.signing.kid
+    """Return the assertion by which a client authenticates itself (RFC 7523 section 3).
+
+    ``audience``: the issuer.  ``jti``: a unique id.  ``wall``: seconds since 1970.
+    """
+    kid = {} if key.kid is None else {"kid": key.kid}
     claims = {
-        "iss": client.client_id,
-        "sub": client.client_id,
+        "iss": client_id,
+        "sub": client_id,
         "aud": audience,
         "jti": jti,
         "iat": int(wall),
         "exp": int(wall + _ASSERTION_AGE),
     }
-    return SigningInput(header=header, claims=claims)
-
-
-def _plain(client: ClientIdentity) -> str:
-    return str.__str__(client.client_secret or "")
+    return SigningInput(header={"alg": key.algorithm, "typ": "JWT", **kid}, claims=claims)
 
 
 # Grants: parameters of the token request, beside the client's own
@@ -255,7 +237,7 @@ def exchange_grant(
 ) -> dict[str, str | None]:
     """Return the parameters that ask an identity provider for an ID-JAG (RFC 8693)."""
     return {
-        "grant_type": TOKEN_EXCHANGE,
+        "grant_type": EXCHANGE,
         "requested_token_type": ID_JAG,
         "subject_token": Secret(subject_token),
         "subject_token_type": subject_token_type,

@@ -1,4 +1,4 @@
-"""Introspection of opaque tokens: a cache as a machine.
+"""Introspection of opaque tokens, and the cache of what was judged.
 
 Tokens are known by their hash.  An active answer is kept until the token expires, at most for a
 set time; an inactive one shortly.  One request is made for a token, however many wait for it.
@@ -8,8 +8,6 @@ Source: RFC 7662 sections 2 and 4.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -18,14 +16,14 @@ from mcpcore.auth.metadata import read_object
 from mcpcore.auth.tokens import ClaimRules, Grant, TokenFault, TokenRefused, judge_claims
 
 
-class IntrospectionLimits(Struct, frozen=True, kw_only=True):
-    """Limits of the cache of one introspection endpoint; times in seconds."""
+class CacheLimits(Struct, frozen=True, kw_only=True):
+    """Limits of a cache of tokens; times in seconds."""
 
     active_for: float = 60.0
-    """Most time for which an active answer is used again: a revoked token works as long."""
+    """Most time for which a grant is used again: a revoked token works as long."""
     inactive_for: float = 5.0
     max_tokens: int = 10_000
-    """Tokens of which answers are kept."""
+    """Tokens of which judgements are kept."""
     max_waiting: int = 1_000
     """Tokens that are asked about at a time."""
 
@@ -40,26 +38,26 @@ def introspection_form(token: str) -> bytes:
     return urlencode({"token": token, "token_type_hint": "access_token"}).encode()
 
 
-def read_introspection(body: bytes, rules: ClaimRules, *, wall: float) -> Grant:
+def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:
     """Return what a token grants by the answer of the endpoint.
 
-    Raises TokenRefused for one that is not active, or whose claims do not hold; DocumentRefused for
-    an answer that cannot be read.
+    ``lasts``: seconds for which an answer without ``exp`` holds.  Raises TokenRefused for a token
+    that is not active, or whose claims do not hold; DocumentRefused for an answer that cannot be
+    read.
     """
     answer = read_object(body, "the answer of the introspection endpoint")
     if answer.get("active") is not True:
         raise TokenRefused(TokenFault.REVOKED)
-    claims: Mapping[str, Any] = {"iss": rules.issuer, **answer}
-    if "exp" not in claims:  # optional here (RFC 7662 section 2.2); the cache bounds its life
-        claims = {**claims, "exp": wall + 1}
+    # Both are optional here (RFC 7662 section 2.2).
+    claims = {"iss": rules.issuer, "exp": wall + lasts, **answer}
     return judge_claims(claims, rules, wall=wall, explicit=True)
 
 
 class TokenCache:
     """Judgements of tokens that were seen before: grants, refusals, and questions under way."""
 
-    def __init__(self, limits: IntrospectionLimits | None = None) -> None:
-        self.limits = limits or IntrospectionLimits()
+    def __init__(self, limits: CacheLimits | None = None) -> None:
+        self.limits = limits or CacheLimits()
         self._known: OrderedDict[bytes, tuple[float, Grant | TokenFault]] = OrderedDict()
         self._waiting: set[bytes] = set()
 
@@ -93,13 +91,16 @@ class TokenCache:
     def end(
         self, key: bytes, judgement: Grant | TokenFault | None, *, now: float, wall: float
     ) -> None:
-        """End a question with a judgement to keep, or None if there was no answer."""
+        """End a question with a judgement to keep, or None if there was no answer.
+
+        It is kept for a second at least, so that the request that asked is answered by it.
+        """
         self._waiting.discard(key)
         if judgement is None:
             return
         limits = self.limits
         if isinstance(judgement, Grant):
-            lives = min(limits.active_for, judgement.expires_at - wall)
+            lives = max(1.0, min(limits.active_for, judgement.expires_at - wall))
         else:
             lives = limits.inactive_for
         self._known[key] = (now + lives, judgement)

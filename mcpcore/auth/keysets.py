@@ -18,10 +18,17 @@ from mcpcore.auth.metadata import read_object
 from mcpcore.auth.tokens import decode_base64url
 from mcpcore.errors import DocumentRefused
 
-_RSA_BITS = 2048
-_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_RSA_BITS = range(2048, 8193)
+_RSA_EXPONENT = 4
+"""Most bytes of the public exponent of an RSA key."""
+_CURVES = {
+    "ES256": ("P-256",),
+    "ES384": ("P-384",),
+    "ES512": ("P-521",),
+    "EdDSA": ("Ed25519", "Ed448"),
+}
 _KINDS = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
-_EXPIRED = 24 * 3600.0
+_PUBLIC = {"RSA": ("n", "e"), "EC": ("x", "y", "crv"), "OKP": ("x", "crv")}
 
 
 class KeySetLimits(Struct, frozen=True, kw_only=True):
@@ -54,12 +61,12 @@ class Key(Struct, frozen=True, kw_only=True):
 
     def fits(self, algorithm: str) -> bool:
         """Return True if the key can have made a signature of ``algorithm``."""
-        if self.algorithm is not None and self.algorithm != algorithm:
-            return False
-        if self.kind != _KINDS[algorithm[:2]]:
-            return False
-        curve = _CURVES.get(algorithm)
-        return curve is None or self.jwk.get("crv") == curve
+        curves = _CURVES.get(algorithm, (None,))
+        return (
+            self.algorithm in (None, algorithm)
+            and self.kind == _KINDS[algorithm[:2]]
+            and self.jwk.get("crv") in curves
+        )
 
 
 def read_keys(body: bytes, limits: KeySetLimits) -> tuple[Key, ...]:
@@ -76,7 +83,7 @@ def read_keys(body: bytes, limits: KeySetLimits) -> tuple[Key, ...]:
     found: dict[str | int, Key] = {}
     twice = set()
     for place, jwk in enumerate(members[: limits.max_keys]):
-        key = _usable(jwk)
+        key = usable_key(jwk)
         if key is not None:
             name: str | int = place if key.kid is None else key.kid
             if name in found:
@@ -88,24 +95,31 @@ def read_keys(body: bytes, limits: KeySetLimits) -> tuple[Key, ...]:
     return keys
 
 
-def _usable(jwk: Any) -> Key | None:
+def usable_key(jwk: Any) -> Key | None:
+    """Return a JWK as a key that verifies signatures, None if it is not sound, or for other uses.
+
+    RSA keys that are too weak are left out, and those so large that they cost too much time.
+    """
     if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig":
         return None
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         return None
     kid, algorithm, kind = jwk.get("kid"), jwk.get("alg"), jwk.get("kty")
-    texts = isinstance(kid, str | None) and isinstance(algorithm, str | None)
-    if not texts or kind not in ("RSA", "EC", "OKP"):
+    if not isinstance(kid, str | None) or not isinstance(algorithm, str | None):
         return None
-    public = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}[kind]
+    if not isinstance(kind, str) or kind not in _PUBLIC:
+        return None
+    parts = {name: jwk.get(name) for name in _PUBLIC[kind]}
     try:
-        parts = {name: jwk[name] for name in public}
-        numbers = [decode_base64url(parts[name]) for name in public if name != "crv"]
-    except (KeyError, TypeError, ValueError):
+        numbers = [decode_base64url(part) for name, part in parts.items() if name != "crv"]
+    except ValueError:
         return None
-    if kind == "RSA" and int.from_bytes(numbers[0]).bit_length() < _RSA_BITS:
-        return None
+    if kind == "RSA":
+        modulus, exponent = numbers
+        bits = int.from_bytes(modulus).bit_length()
+        if bits not in _RSA_BITS or len(exponent) > _RSA_EXPONENT:
+            return None
     # Nothing but the public members goes on: a private part of theirs is none of our business.
     return Key(jwk={"kty": kind, **parts}, kid=kid, kind=kind, algorithm=algorithm)
 
@@ -131,7 +145,7 @@ class KeySet:
 
         None: nobody knows yet; ask again once a fetch is over, for which :meth:`due` calls.
         """
-        if self._fetched < 0 or now - self._fetched > max(self.limits.max_age, _EXPIRED):
+        if self.lacking(now):
             self._wanted = True
             return None if self._may_fetch(now) or self._fetching else ()
         found = tuple(
@@ -147,6 +161,10 @@ class KeySet:
         self._wanted = True
         return None
 
+    def lacking(self, now: float) -> bool:
+        """Return True if no keys are known, or those that are known are too old."""
+        return self._fetched < 0 or now - self._fetched > self.limits.max_age
+
     def due(self, now: float) -> bool:
         """Return True if the document is to be fetched now; the caller does, and reports it."""
         if self._fetching:
@@ -155,7 +173,6 @@ class KeySet:
             self._tokens -= 1
         elif self._fetched < 0 or now < self._fresh_until:
             return False
-        self._wanted = False
         self._fetching = True
         return True
 
@@ -167,20 +184,21 @@ class KeySet:
         ``max_age``: seconds for which its sender says it is fresh.  ``asked``: the key it was
         fetched for, which is remembered as unknown if it is not there.
         """
-        self._fetching = False
+        self._fetching = self._wanted = False
         try:
             keys = read_keys(body, self.limits)
         except DocumentRefused:
             self.failed(now, asked=asked)
             raise
         limits = self.limits
-        age = min(max(max_age or limits.min_age, limits.min_age), limits.max_age)
+        age = min(max(max_age or 0.0, limits.min_age), limits.max_age)
         self.keys, self._fetched, self._fresh_until = keys, now, now + 0.8 * age
         self._remember(asked, now)
 
     def failed(self, now: float, *, asked: str | None = None) -> None:
-        """Note that a fetch has failed; known keys stay."""
-        self._fetching = False
+        """Note that a fetch has failed; known keys stay, and the next fetch waits an interval."""
+        self._fetching = self._wanted = False
+        self._tokens = 0.0
         self._fresh_until = now + self.limits.min_age
         self._remember(asked, now)
 

@@ -30,6 +30,10 @@ class Secret(str):
 
     __slots__ = ()
 
+    def __new__(cls, text: str) -> "Secret":
+        """Create a secret from a text, or from a secret: its text, not ``<secret>``."""
+        return super().__new__(cls, str.__str__(text))
+
     def __repr__(self) -> str:
         return "<secret>"
 
@@ -50,7 +54,7 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
     """Return the members of a JSON object.
 
     Raises DocumentRefused, which names ``what``, for anything else: too large or too deep, not
-    UTF-8, with a member twice, with a number that no float holds.
+    UTF-8, with a member twice, with a number that no float holds, with half of a surrogate pair.
     """
     if len(body) > MAX_DOCUMENT:
         raise DocumentRefused(what, f"it is larger than {MAX_DOCUMENT} bytes")
@@ -58,6 +62,7 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
         raise DocumentRefused(what, f"it nests more than {_MAX_DEPTH} deep")
     try:
         document = _decode(body.decode())
+        json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise DocumentRefused(what, "it is not sound JSON") from None
     if not isinstance(document, dict):

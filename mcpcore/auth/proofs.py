@@ -18,7 +18,9 @@ import msgspec
 from msgspec import Struct
 
 from mcpcore.auth.grants import SigningInput, base64url
+from mcpcore.auth.keysets import usable_key
 from mcpcore.auth.tokens import Jws, TokenFault, TokenRefused, read_jws
+from mcpcore.auth.urls import parse_url
 from mcpcore.errors import UrlRefused
 
 _TYPE = "dpop+jwt"
@@ -37,7 +39,7 @@ def thumbprint(key: Mapping[str, Any]) -> str:
 
     Raises ValueError for a key of another kind, or with members that are missing.
     """
-    members = _KEY_MEMBERS.get(key.get("kty", ""))
+    members = _KEY_MEMBERS.get(str(key.get("kty")))
     if members is None or not all(isinstance(key.get(name), str) for name in members):
         raise ValueError("not a public key of a known kind")
     text = msgspec.json.encode({name: key[name] for name in members})
@@ -68,7 +70,7 @@ def make_proof(
     claims: dict[str, Any] = {
         "jti": jti,
         "htm": method,
-        "htu": url.partition("#")[0].partition("?")[0],
+        "htu": _bare(url),
         "iat": int(wall),
     }
     if token is not None:
@@ -78,13 +80,18 @@ def make_proof(
     return SigningInput(header={"typ": _TYPE, "alg": algorithm, "jwk": dict(key)}, claims=claims)
 
 
+def _bare(url: str) -> str:
+    """Return a URL without its query and fragment."""
+    return url.partition("#")[0].partition("?")[0]
+
+
 def sound_nonce(text: str | None) -> str | None:
     """Return a nonce that another party gave, None if it is none that can be sent."""
     return text if text is not None and _NONCE.fullmatch(text) else None
 
 
 class ProofRules(Struct, frozen=True, kw_only=True):
-    """What a resource server expects of a proof."""
+    """Expectations of a resource server of a proof."""
 
     algorithms: frozenset[str] = frozenset({"ES256", "EdDSA"})
     age: float = 300.0
@@ -97,23 +104,29 @@ def read_proof(text: str, rules: ProofRules) -> tuple[Jws, Mapping[str, Any]]:
     Raises TokenRefused.
     """
     proof = read_jws(text, embedded_key=True)
-    key = proof.header.get("jwk")
+    jwk = proof.header.get("jwk")
+    key = usable_key(jwk)
     if (
         proof.header.get("typ") != _TYPE
         or proof.algorithm not in rules.algorithms
-        or not isinstance(key, dict)
-        or key.keys() & _PRIVATE
+        or not isinstance(jwk, dict)
+        or jwk.keys() & _PRIVATE
+        or key is None
+        or not key.fits(proof.algorithm)
     ):
         raise TokenRefused(TokenFault.PROOF)
-    try:
-        thumbprint(key)
-    except ValueError:
-        raise TokenRefused(TokenFault.PROOF) from None
-    return proof, key
+    return proof, key.jwk
 
 
 class NonceMissing(Exception):
-    """The proof has no nonce of this server, or one that has expired (``use_dpop_nonce``)."""
+    """The proof has no nonce of this server, or one that has expired (``use_dpop_nonce``).
+
+    ``nonce``: the one to use.
+    """
+
+    def __init__(self, nonce: str) -> None:
+        super().__init__("the proof needs a nonce of this server")
+        self.nonce = nonce
 
 
 def judge_proof(
@@ -139,6 +152,7 @@ def judge_proof(
         and 0 < len(jti) <= 256
         and isinstance(made, int | float)
         and not isinstance(made, bool)
+        and abs(made) < 2**53
         and claims.get("htm") == method
         and _same_url(claims.get("htu"), url)
         and isinstance(claims.get("ath"), str)
@@ -150,18 +164,16 @@ def judge_proof(
     if bound_to is None or thumbprint(proof.header["jwk"]) != bound_to:
         raise TokenRefused(TokenFault.BINDING)
     if nonces is not None and not nonces.accepts(claims.get("nonce"), wall):
-        raise NonceMissing
+        raise NonceMissing(nonces.current(wall))
     return str(jti)
 
 
 def _same_url(claimed: Any, url: str) -> bool:
     """Compare URLs without query and fragment, in the form of RFC 3986 section 6.2.3."""
-    from mcpcore.auth.urls import parse_url
-
     if not isinstance(claimed, str):
         return False
     try:
-        one, other = (parse_url(text.partition("?")[0], "htu") for text in (claimed, url))
+        one, other = (parse_url(_bare(text), "htu") for text in (claimed, url))
     except UrlRefused:
         return False
     return (one.origin, one.path or "/") == (other.origin, other.path or "/")
@@ -173,7 +185,7 @@ class Seen(Enum):
     FRESH = "fresh"
     REPLAYED = "replayed"
     FULL = "full"
-    """Nobody knows: the window holds as many proofs as it may."""
+    """Not known: the window holds as many proofs as it may."""
 
 
 class ReplayWindow:

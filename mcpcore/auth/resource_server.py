@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.introspection import (
-    IntrospectionLimits,
+    CacheLimits,
     TokenCache,
     read_introspection,
     token_key,
@@ -51,14 +51,17 @@ from mcpcore.auth.tokens import (
     judge_type,
     read_jws,
 )
-from mcpcore.auth.urls import canonical_resource, parse_url
+from mcpcore.auth.urls import RESOURCE_METADATA, canonical_resource, parse_url
 
 Verify = Callable[[Mapping[str, Any], str, bytes, bytes], bool]
-"""Verification of a signature: JWK, algorithm, signed bytes, signature."""
+"""Verification of a signature: JWK, algorithm, signed bytes, signature.
+
+It returns False, and raises nothing, for a key that is not sound.
+"""
 
 
 class Dpop(Enum):
-    """Whether tokens are bound to keys of their clients."""
+    """Binding of tokens to keys of their clients."""
 
     OFF = "off"
     ALLOWED = "allowed"
@@ -102,8 +105,8 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     dpop: Dpop = Dpop.OFF
     proofs: ProofRules = ProofRules()
     leeway: float = 60.0
-    verified_for: float = 300.0
-    """Most seconds for which a verified token is not verified again."""
+    verified_for: float = 60.0
+    """Most seconds for which a token is not verified, or asked about, again."""
     max_tokens: int = 10_000
     """Tokens whose judgement is kept."""
     keys: KeySetLimits = KeySetLimits()
@@ -164,11 +167,11 @@ class ResourceGuard:
         self.tree = ScopeTree({name: tuple(each) for name, each in rules.scope_tree.items()})
         self.key_sets = {each.issuer: KeySet(rules.keys) for each in rules.issuers}
         self.tokens = TokenCache(
-            IntrospectionLimits(active_for=rules.verified_for, max_tokens=rules.max_tokens)
+            CacheLimits(active_for=rules.verified_for, max_tokens=rules.max_tokens)
         )
         self._verify = verify
         self._nonces = nonces
-        self._replays = replays or ReplayWindow()
+        self._replays = ReplayWindow() if replays is None else replays  # an empty one is false
         self._issuers = {each.issuer: each for each in rules.issuers}
         self._opaque = next((each for each in rules.issuers if each.introspection_url), None)
         format_scopes(rules.required)
@@ -178,7 +181,7 @@ class ResourceGuard:
     @property
     def metadata_path(self) -> str:
         """Path at which the metadata is served (RFC 9728 section 3.1)."""
-        return f"/.well-known/oauth-protected-resource{self.url.path}"
+        return RESOURCE_METADATA + self.url.path
 
     @property
     def metadata_url(self) -> str:
@@ -216,17 +219,19 @@ class ResourceGuard:
     ) -> str:
         """Return the value of WWW-Authenticate: a challenge for each scheme that is accepted."""
         wanted = self.rules.required if scopes is None else scopes
+        fault = {"error": error, "error_description": description}
         params = {
-            "error": error,
-            "error_description": description,
             "scope": format_scopes(wanted) or None,
             "resource_metadata": self.metadata_url,
         }
         dpop = self.rules.dpop
-        texts = [] if dpop is Dpop.REQUIRED else [format_challenge("Bearer", params)]
+        texts = []
+        if dpop is not Dpop.REQUIRED:
+            told = {} if error in _PROOF_ERRORS else fault
+            texts.append(format_challenge("Bearer", {**told, **params}))
         if dpop is not Dpop.OFF:
             algorithms = " ".join(sorted(self.rules.proofs.algorithms))
-            texts.append(format_challenge("DPoP", {**params, "algs": algorithms}))
+            texts.append(format_challenge("DPoP", {**fault, **params, "algs": algorithms}))
         return ", ".join(texts)
 
     def unauthorized(self, fault: TokenFault | None) -> Denied:
@@ -263,7 +268,7 @@ class ResourceGuard:
             return Denied(
                 status=400, reason=text, challenge=self.challenge("invalid_request", text)
             )
-        if not token or len(token) > MAX_TOKEN or not set(token) <= _TOKEN:
+        if not token or len(token) > MAX_TOKEN or not set(token) <= _SENDABLE:
             return self.unauthorized(TokenFault.MALFORMED)
         if scheme == "dpop" and self.rules.dpop is Dpop.OFF:
             return self.unauthorized(TokenFault.BINDING)
@@ -293,18 +298,15 @@ class ResourceGuard:
             self._bound(grant, credential, method, certificate, wall)
         except TokenRefused as refused:
             return self.unauthorized(refused.fault)
-        except NonceMissing:
-            assert self._nonces is not None
+        except NonceMissing as missing:
             return Denied(
                 status=401,
-                reason="the proof needs a nonce of this server",
+                reason=str(missing),
                 challenge=self.challenge("use_dpop_nonce"),
-                headers=(("DPoP-Nonce", self._nonces.current(wall)),),
+                headers=(("DPoP-Nonce", missing.nonce),),
             )
-        except _Full:
-            return Denied(
-                status=503, reason="busy: too many proofs", headers=(("Retry-After", "1"),)
-            )
+        except _Unavailable as unavailable:
+            return Denied(status=503, reason=str(unavailable), headers=(("Retry-After", "5"),))
         held = self.tree.all_of(grant.scopes)
         if not self.rules.required <= held:
             required = self.rules.required
@@ -336,9 +338,12 @@ class ResourceGuard:
             raise TokenRefused(TokenFault.ALGORITHM)
         rules = self.claim_rules(issuer)
         judge_type(jws, rules)
-        keys = self.key_sets[issuer.issuer].find(jws.kid, jws.algorithm, now)
+        key_set = self.key_sets[issuer.issuer]
+        keys = key_set.find(jws.kid, jws.algorithm, now)
         if keys is None:
             return NeedKeys(issuer, jws.kid)
+        if key_set.lacking(now):
+            raise _Unavailable("the keys of the issuer cannot be fetched")
         if not keys:
             raise TokenRefused(TokenFault.KEY)
         signed, signature = jws.signing_input, jws.signature
@@ -353,7 +358,8 @@ class ResourceGuard:
         """Take the answer about a token.  Raises DocumentRefused for one that cannot be read."""
         judgement: Grant | TokenFault | None = None
         try:
-            judgement = read_introspection(body, self.claim_rules(need.issuer), wall=wall)
+            rules, lasts = self.claim_rules(need.issuer), self.rules.verified_for
+            judgement = read_introspection(body, rules, wall=wall, lasts=lasts)
         except TokenRefused as refused:
             judgement = refused.fault
         finally:
@@ -408,18 +414,20 @@ class ResourceGuard:
         if seen is Seen.REPLAYED:
             raise TokenRefused(TokenFault.PROOF)
         if seen is Seen.FULL:
-            raise _Full
+            raise _Unavailable("there are too many proofs to remember")
 
     def nonce_line(self, wall: float) -> tuple[tuple[str, str], ...]:
         """Return the header that offers the next nonce, if nonces are demanded."""
         return () if self._nonces is None else (("DPoP-Nonce", self._nonces.current(wall)),)
 
 
-class _Full(Exception):
-    """The window of proofs is full."""
+class _Unavailable(Exception):
+    """Lack of what it takes to say if a request is authorized."""
 
 
-_TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+_SENDABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+_PROOF_ERRORS = ("invalid_dpop_proof", "use_dpop_nonce")
+"""Errors that the DPoP scheme alone has (RFC 9449 sections 7.1 and 9)."""
 
 
 def principal_name(issuer: str, subject: str) -> str:

@@ -43,17 +43,13 @@ class ScopeTree:
 
 
 class Requirement(Struct, frozen=True):
-    """What an operation requires: all of the scopes, and one of the roles if there are any."""
+    """Requirement of an operation: all of the scopes, and one of the roles if there are any."""
 
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.scopes or self.roles)
-
-    def __or__(self, other: "Requirement") -> "Requirement":
-        """Return the requirement of both; roles of both are alternatives."""
-        return Requirement(self.scopes | other.scopes, self.roles | other.roles)
 
     def missing(self, scopes: Collection[str], roles: Collection[str]) -> "Missing | None":
         """Return what is missing; None if nothing is.  ``scopes``: with all that they imply."""

@@ -79,9 +79,9 @@ class Jws(Struct, frozen=True, kw_only=True):
         return issuer if isinstance(issuer, str) else None
 
 
-def decode_base64url(text: str) -> bytes:
-    """Decode base64url without padding.  Raises ValueError if it is not the canonical form."""
-    if not _PART.fullmatch(text) or len(text) % 4 == 1:
+def decode_base64url(text: Any) -> bytes:
+    """Decode base64url without padding.  Raises ValueError if it is no text in canonical form."""
+    if not isinstance(text, str) or not _PART.fullmatch(text) or len(text) % 4 == 1:
         raise ValueError("no base64url")
     data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     # The unused bits of the last character must be zero: else two texts would be one token.
@@ -124,7 +124,7 @@ def read_jws(token: str, *, embedded_key: bool = False) -> Jws:
 
 
 class ClaimRules(Struct, frozen=True, kw_only=True):
-    """What a resource server expects of the claims of one issuer's tokens."""
+    """Expectations of a resource server of the claims of one issuer's tokens."""
 
     issuer: str
     audiences: frozenset[str]
@@ -141,7 +141,7 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
 
 
 class Grant(Struct, frozen=True, kw_only=True):
-    """What a verified token grants, and to whom."""
+    """Rights that a verified token grants, and to whom."""
 
     issuer: str
     subject: str
@@ -245,7 +245,9 @@ def _scopes(claims: Mapping[str, Any], names: tuple[str, ...]) -> frozenset[str]
             return parse_scopes(value) or frozenset()
         if isinstance(value, list):
             return frozenset(
-                each for each in value if isinstance(each, str) and parse_scopes(each) == {each}
+                each
+                for each in value
+                if isinstance(each, str) and parse_scopes(each) == frozenset({each})
             )
     return frozenset()
 

@@ -1,9 +1,10 @@
 """URLs of OAuth: which may be fetched, opened and compared, and where metadata is found.
 
 One policy for every URL that another party names: ``https``, or ``http`` on loopback if that is
-allowed; no user information, no fragment, no character that a shell, a terminal or a second parser
-could read differently; no host that is a private, loopback or otherwise special address, however it
-is spelled.  The drivers apply :func:`is_public` to resolved addresses as well.
+allowed; no user information, no fragment, no character that a terminal or a second parser could
+read differently, and none that a shell reads where a browser is sent; no host that is a private,
+loopback or otherwise special address, however it is spelled.  The drivers apply :func:`is_public`
+to resolved addresses as well.
 
 Sources: RFC 3986 sections 2 and 3; RFC 8414 section 3.1, RFC 9728 sections 3.1, 3.3 and 7.7
 (metadata URLs), OpenID Connect Discovery section 4; RFC 8707 section 2; the authorization pages,
@@ -12,7 +13,7 @@ Sources: RFC 3986 sections 2 and 3; RFC 8414 section 3.1, RFC 9728 sections 3.1,
 
 import re
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import parse_qsl, urlencode
 
 from msgspec import Struct
@@ -24,16 +25,19 @@ MAX_URL = 4096
 
 _URL = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?P<host>\[[0-9a-fA-F:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z\-._]{0,252}[0-9A-Za-z])?)"
+    r"(?P<host>\[[0-9a-f]{0,4}:[0-9a-f:.]{1,40}\]|[0-9A-Za-z](?:[0-9A-Za-z\-._]{0,252}[0-9A-Za-z])?)"
     r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[0-9A-Za-z\-._~:/\[\]@!$&'()*+,;=%]*)?"
     r"(?P<query>\?[0-9A-Za-z\-._~:/?\[\]@!$&'()*+,;=%]*)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # without ASCII, the Kelvin sign is a letter k
 )
-_NUMERIC = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
+_NUMERIC = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)", re.IGNORECASE | re.ASCII)
+_SHELL = re.compile(r"[!$'()*;\[\]]")
 _PORTS = {"https": 443, "http": 80}
-_NAT64 = int(IPv6Address("64:ff9b::"))
-_RESOURCE = "/.well-known/oauth-protected-resource"
+_NAT64 = IPv6Network("64:ff9b::/96")
+_GLOBAL = IPv6Network("2000::/3")
+"""All that is assigned for the public Internet; what is outside is refused unseen."""
+RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 _SERVER = "/.well-known/oauth-authorization-server"
 _OPENID = "/.well-known/openid-configuration"
 
@@ -122,6 +126,8 @@ def is_public(address: IPv4Address | IPv6Address | str) -> bool:
         except ValueError:
             return False
     plain = _plain(address)
+    if isinstance(plain, IPv6Address) and plain not in _GLOBAL:
+        return False
     return plain.is_global and not plain.is_multicast
 
 
@@ -129,7 +135,7 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """Return the IPv4 address that an IPv6 address stands for, or ``address``."""
     if isinstance(address, IPv4Address):
         return address
-    if int(address) >> 32 == _NAT64 >> 32:
+    if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, address))[1]
 
@@ -161,14 +167,15 @@ def covers(resource: str, server: str) -> bool:
 def resource_metadata_urls(server: str) -> tuple[str, ...]:
     """Return the well-known URLs of protected resource metadata, in the order to ask."""
     url = parse_url(server, "the URL of the server")
-    path = url.path.rstrip("/")
-    root = url.origin + _RESOURCE
-    return (root + path, root) if path else (root,)
+    root = url.origin + RESOURCE_METADATA
+    return (root,) if url.path in ("", "/") else (root + url.path, root)
 
 
 def server_metadata_urls(issuer: str) -> tuple[str, ...]:
     """Return the well-known URLs of authorization server metadata, in the order to ask."""
     url = parse_url(issuer, "the issuer")
+    if url.query:
+        raise UrlRefused("the issuer", "it has a query")
     path = url.path.rstrip("/")
     if not path:
         return (url.origin + _SERVER, url.origin + _OPENID)
@@ -182,11 +189,15 @@ def server_metadata_urls(issuer: str) -> tuple[str, ...]:
 def with_query(endpoint: Url, params: Mapping[str, str]) -> str:
     """Return the URL of an authorization request (RFC 6749 section 3.1: its query is kept).
 
-    Raises UrlRefused if the endpoint's own query holds one of ``params``.
+    Raises UrlRefused if the endpoint's own query holds one of ``params``, or if the endpoint holds
+    characters that a shell reads: a browser may be started by one.
     """
+    what = "the authorization endpoint"
+    if _SHELL.search(endpoint.text):
+        raise UrlRefused(what, "it holds characters that a shell reads")
     own = {name for name, _ in parse_qsl(endpoint.query[1:], keep_blank_values=True)}
     if own & params.keys():
-        raise UrlRefused("the authorization endpoint", "its query holds a parameter of the request")
+        raise UrlRefused(what, "its query holds a parameter of the request")
     query = urlencode(params)
     glue = "&" if len(endpoint.query) > 1 else ("" if endpoint.query else "?")
     return f"{endpoint.text}{glue}{query}"

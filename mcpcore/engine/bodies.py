@@ -1,14 +1,18 @@
-"""Bodies given by the application, without the members that the engine writes itself.
+"""Bodies and their ``_meta``: those to send are split into both, params that arrived are read.
 
 ``_meta`` travels beside a body so that the engine can add to it without encoding it twice.  A
 body with a ``_meta`` of its own (typed results, bodies that a relay passes on) is split here.
+
+In params, the revision decides which keys of ``_meta`` have a meaning; any other key may hold any
+value and never makes a request invalid.  Sources: basic protocol page of each revision (``_meta``);
+W3C Trace Context, "Processing Model": a receiver that cannot parse ``traceparent`` ignores it.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from mcpcore.spec.errors import (
     ERRORS,
@@ -19,81 +23,48 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
 )
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import (
-    META_PREFIX,
-    META_PROGRESS_TOKEN,
-    META_SERVER_INFO,
-    META_SUBSCRIPTION_ID,
-)
+from mcpcore.spec.types import base
+from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import Body, to_json
 
 Meta = Mapping[str, Any]
 T = TypeVar("T")
 
-_RESERVED = frozenset(
-    [
-        META_PROGRESS_TOKEN,
-        *(
-            META_PREFIX + name
-            for name in ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
-        ),
-    ]
-)
-_OF_RESULTS = _RESERVED | {META_SERVER_INFO, META_SUBSCRIPTION_ID}
+_NAMES = ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
+_RESERVED = frozenset([base.META_PROGRESS_TOKEN, *(base.META_PREFIX + name for name in _NAMES)])
+_OF_RESULTS = _RESERVED | {base.META_SERVER_INFO, base.META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _text_of = msgspec.json.Decoder(str).decode
 # One rare byte of each name is looked for first: that takes a tenth of the time.
 _UNDERSCORE, _T, _BACKSLASH = b"_T\\"
 
 
-def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
-    """Encode a body without its own ``_meta``; return both. ``meta`` wins where they differ.
+def take_apart(
+    body: Body, meta: Meta | None, *, result: bool = False
+) -> tuple[bytes, Meta | None, str | None]:
+    """Encode a body without its own ``_meta``, and a result without its ``resultType``.
 
-    Raises ValueError or TypeError for a body that is no JSON object.
+    Returns the text, the ``_meta`` (``meta`` wins where they differ) and the type.  Raises
+    ValueError or TypeError for a body that is no JSON object.
     """
     text = to_json(body)
-    if (type(body) is dict and "_meta" not in body) or not _may_name_meta(text):
-        return text, meta
-    members = _members(text)
-    if "_meta" not in members:
-        return text, meta
-    return _without_meta(members, meta)
-
-
-def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None, str | None]:
-    """Encode a result without its own ``_meta`` and ``resultType``; return all three.
-
-    Otherwise like :func:`take_apart`.
-    """
-    text = to_json(body)
-    if type(body) is dict and "_meta" not in body and "resultType" not in body:
+    if type(body) is dict:
+        found = "_meta" in body or (result and "resultType" in body)
+    else:  # an escape could hide any name
+        found = (_UNDERSCORE in text and b'"_meta"' in text) or (
+            (_BACKSLASH in text and b"\\u" in text)
+            or (result and _T in text and b'"resultType"' in text)
+        )
+    if not found:
         return text, meta, None
-    if not _may_name_meta(text) and not (_T in text and b'"resultType"' in text):
-        return text, meta, None
-    members = _members(text)
-    result_type = members.pop("resultType", None)
-    if result_type is None and "_meta" not in members:
-        return text, meta, None
-    text, meta = _without_meta(members, meta)
-    return text, meta, None if result_type is None else _typed(_text_of, result_type, "resultType")
-
-
-def _may_name_meta(text: bytes) -> bool:
-    """Return True if a member may be called ``_meta``; an escape could hide any name."""
-    if _UNDERSCORE in text and b'"_meta"' in text:
-        return True
-    return _BACKSLASH in text and b"\\u" in text
-
-
-def _members(text: bytes) -> dict[str, Raw]:
-    return _typed(_members_of, text, "the body")
-
-
-def _without_meta(members: dict[str, Raw], meta: Meta | None) -> tuple[bytes, Meta | None]:
+    members = _typed(_members_of, text, "the body")
     own = members.pop("_meta", None)
+    kind = members.pop("resultType", None) if result else None
+    if own is None and kind is None:
+        return text, meta, None
     if own is not None:
         meta = {**_typed(_members_of, own, "_meta"), **(meta or {})}
-    return to_json(members), meta
+    return to_json(members), meta, None if kind is None else _typed(_text_of, kind, "resultType")
 
 
 def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> T:
@@ -116,36 +87,76 @@ def becomes_task(body: bytes | Raw) -> bool:
 
 
 def permitted(error: ErrorData, revision: Revision) -> ErrorData:
-    """Return the error as ``revision`` may carry it: replace codes that it does not have."""
-    row = ERRORS.get(error.code)
-    if row is None:
-        allowed = error.code not in RESERVED or not revision.modern
-    else:
-        allowed = revision in row.revisions
-    if allowed:
+    """Return the error with a code that ``revision`` has."""
+    code, row = error.code, ERRORS.get(error.code)
+    if revision in row.revisions if row else (code not in RESERVED or not revision.modern):
         return error
-    code = INTERNAL_ERROR
-    if error.code == RESOURCE_NOT_FOUND:
-        code = revision.resource_not_found
+    missing = code == RESOURCE_NOT_FOUND
+    code = revision.resource_not_found if missing else INTERNAL_ERROR
     return ErrorData(code, error.message, error.data)
 
 
 def own_meta(meta: Meta) -> Meta:
-    """Return the ``_meta`` of a result without the keys that only the engine sets.
-
-    A relay may pass on results that name another server; here only this side may be named.
-    """
-    if _OF_RESULTS.isdisjoint(meta):
-        return meta
+    """Return the ``_meta`` of a result, which a relay may pass on, without keys of the engine."""
     return {key: value for key, value in meta.items() if key not in _OF_RESULTS}
 
 
 def checked_meta(meta: Meta) -> dict[str, Any]:
-    """Return the ``_meta`` of a request as a dict; refuse the keys that the engine sets.
-
-    Raises LocalProtocolError.
-    """
+    """Return the ``_meta`` of a request as a dict, or LocalProtocolError for keys of the engine."""
     for key in meta:
         if key in _RESERVED:
             raise LocalProtocolError(f"_meta key {key!r} is set by the engine")
     return dict(meta)
+
+
+# Params that arrived
+
+NO_META = base.RequestMeta()
+_NAMES_TERMS = base.RequestMeta(protocol_version="")
+
+
+class _Loose(Struct):
+    meta: Maybe[dict[str, Raw]] = field(default=None, name="_meta")
+
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""Exceptions that reading params may raise."""
+
+decode_skim = msgspec.json.Decoder(base.Skim).decode
+"""Decodes the members of params that the engine needs, as strictly as any era asks for."""
+_decode_loose = msgspec.json.Decoder(_Loose).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_member(member: Raw) -> Any:
+    """Return the value of a member, or the Raw itself for a number that Python cannot read.
+
+    JSON sets no limit to numbers: 1e999 is valid, and so is an integer of 5000 digits.
+    """
+    try:
+        return _decode_any(member)
+    except msgspec.MsgspecError:
+        return member
+
+
+def read_skim(params: Raw, is_modern: Callable[[base.RequestMeta], bool]) -> base.Skim:
+    """Decode a request's params without the keys of ``_meta`` that have no meaning in its era.
+
+    ``is_modern`` tells the era from the named keys.  Raises one of :data:`UNREADABLE`.
+    """
+    try:
+        return decode_skim(params)
+    except msgspec.ValidationError:
+        meta = _decode_loose(params).meta
+        if meta is None:
+            raise
+    kept = {
+        key: value
+        for key, value in meta.items()
+        if key not in base.TRACE_KEYS or bytes(value).startswith(b'"')
+    }
+    names_terms = base.META_PROTOCOL_VERSION in meta or base.META_CLIENT_CAPABILITIES in meta
+    if not is_modern(_NAMES_TERMS if names_terms else NO_META):
+        known = {base.META_PROGRESS_TOKEN, *base.TRACE_KEYS}
+        kept = {key: value for key, value in kept.items() if key in known}
+    return decode_skim(to_json({**_members_of(params), "_meta": kept}))

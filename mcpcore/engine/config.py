@@ -3,14 +3,20 @@
 import math
 from collections.abc import Collection, Mapping
 from enum import Enum
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
+import msgspec
 from msgspec import Struct, field
 
+from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.bounds import check_numbers
-from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.capabilities import Capabilities, declares, in_revision
+from mcpcore.spec.methods import KNOWN_METHODS, METHODS, Method, lookup
+from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
+from mcpcore.spec.types import base
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.wire.message import decode
 
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout, as None means to wait for ever."""
@@ -87,22 +93,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Seconds to wait for the result of a subscription that the server has cancelled."""
 
     def __post_init__(self) -> None:
-        check_numbers(
-            self,
-            "batch",
-            "subscriptions",
-            "listen_streams",
-            "queued",
-            "input_rounds",
-            "input_requests",
-            "farewell",
-        )
+        may_be_zero = ("queued", "input_rounds", "input_requests", "farewell")
+        check_numbers(self, "batch", "subscriptions", "listen_streams", *may_be_zero)
 
 
 class Config(Struct, frozen=True, kw_only=True):
     """Settings of one side. ``capabilities`` must be of the type of its role."""
 
-    info: Implementation
+    info: base.Implementation
     capabilities: ServerCapabilities | ClientCapabilities
     instructions: str | None = None
     revisions: tuple[Revision, ...] = REVISIONS
@@ -134,11 +132,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """Prefix that turns outbound request ids into strings (several workers, one session)."""
 
     def __post_init__(self) -> None:
-        """Check the numbers and the cache scope.
-
-        Raises ValueError for a value out of range, TypeError for a ``discover_ttl_ms`` that is no
-        int.
-        """
+        """Raise ValueError for a value out of range, TypeError for a TTL that is no int."""
         check_numbers(self, "discover_ttl_ms")
         if not isinstance(self.discover_ttl_ms, int):
             raise TypeError(f"discover_ttl_ms must be a whole number, not {self.discover_ttl_ms}")
@@ -154,3 +148,73 @@ class Config(Struct, frozen=True, kw_only=True):
         if not isinstance(self.capabilities, kind):
             raise TypeError(f"the capabilities must be {kind.__name__} in this role")
         return self.capabilities
+
+
+# Facts that follow from the settings
+
+Rows = tuple[dict[str, Method], ...]
+"""Methods that one side may send, by the position of the revision, then by method."""
+
+_PATHS = frozenset(method.capability for method in METHODS if method.capability is not None)
+ROWS: dict[Role, Rows] = {
+    role: tuple(
+        {name: row for name in KNOWN_METHODS if (row := lookup(name, role.value, revision))}
+        for revision in REVISIONS
+    )
+    for role in Role
+}
+
+
+class Profile:
+    """Facts derived from one Config in one role, shared by all Peers of an endpoint that have them.
+
+    Raises TypeError or ValueError for a Config that makes no sense in this role.
+    """
+
+    def __init__(self, role: Role, config: Config) -> None:
+        capabilities: Capabilities
+        if role is Role.CLIENT:
+            capabilities = config.declared(ClientCapabilities)
+        else:
+            capabilities = config.declared(ServerCapabilities)
+        if not config.revisions:
+            raise ValueError("no revision is left to speak")
+        if strange := config.asked_first - ASKABLE:
+            raise ValueError(f"the engine does not ask its application about {min(strange)}")
+        for icon in config.info.icons or ():
+            if not icon.is_safe:
+                raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
+        self.role = role
+        self.config = config
+        limits = config.limits
+        self.decode = partial(decode, max_depth=limits.depth, max_batch=limits.batch)
+        """Decodes one JSON text within the limits."""
+        self.modern = modern_of(config.revisions)
+        self.legacy = legacy_of(config.revisions)
+        self.by_name = {revision.name: revision for revision in self.modern}
+        """Revisions that are served statelessly, by name."""
+        self.ours = ROWS[role]
+        self.theirs = ROWS[role.other]
+        self.server_meta: dict[str, Any] = {base.META_SERVER_INFO: config.info}
+        ours = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
+        self.complete = {row: ours if row.result_type else b"" for row in REVISIONS}
+        """Encoded members of every complete result of this side, by revision."""
+        self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
+        """Declared capabilities that methods need, as dotted paths."""
+        announced = {None, *self.offered}
+        self.announced = {name: topic.row.capability in announced for name, topic in TOPICS.items()}
+        """True if this side declared that it announces such changes, by notification method."""
+        self._client_meta: dict[str, bytes] = {}
+
+    def client_meta(self, revision: Revision) -> bytes:
+        """Return the ``_meta`` member of every outbound request in a modern ``revision``."""
+        meta = self._client_meta.get(revision.name)
+        if meta is None:
+            members: dict[str, Any] = {
+                base.META_PROTOCOL_VERSION: revision.name,
+                base.META_CLIENT_INFO: self.config.info,
+                base.META_CLIENT_CAPABILITIES: in_revision(self.config.capabilities, revision),
+            }
+            meta = b'"_meta":' + msgspec.json.encode(members)
+            self._client_meta[revision.name] = meta
+        return meta

@@ -182,7 +182,11 @@ class InputRequired(Event, frozen=True, gc=False):
 
 
 class RequestEnded(Event, frozen=True, gc=False):
-    """Local end of an outbound request without an answer; never an error that was received."""
+    """Local end of an outbound request without an answer; never an error that was received.
+
+    At the end of the transport each request ends so, CLOSED, before :class:`ConnectionEnded`; but
+    with a next connection those that are sent again on it get no event yet.
+    """
 
     request: RequestId
     method: str

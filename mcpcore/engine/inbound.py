@@ -3,56 +3,34 @@
 frame -> message -> kind -> the ladder (:mod:`mcpcore.engine.ladder`) -> event.  The answers owed
 to a frame are counted: one end of its route, one array for a batch.
 
-Some requests the engine answers itself, by two tables from method to function.  ``IMMEDIATE``: they
-are answered at once, and take no place in the table of requests in flight.  ``LASTING``: they stay
-in flight.  Each function answers, or returns the error to refuse with; params of the wrong type it
-need not catch.  Notifications that only change the state of the engine are consumed here as well.
-
-Every outbound request ends exactly once: in a result, an error, a demand for input, or a local
-end (timeout, cancellation, end of the transport, an answer that is not valid).
+Some requests the engine answers itself, by the functions of ``ANSWERED_HERE``: each answers, or
+returns the error to refuse with; params of the wrong type it need not catch.  Notifications that
+only change the state of the engine are consumed here as well.
 
 Sources: the lifecycle, ping, logging and resources pages of 2025-11-25; the discovery and
 subscriptions pages of 2026-07-28.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, json, structs
 from msgspec.json import Decoder
 
-from mcpcore.engine.bodies import becomes_task
+from mcpcore.engine import events
+from mcpcore.engine.bodies import NO_META, UNREADABLE, becomes_task, decode_skim, read_skim
 from mcpcore.engine.config import Role
-from mcpcore.engine.events import (
-    ENGINE,
-    MAIN,
-    ConnectionEnded,
-    EndReason,
-    ErrorReceived,
-    Fault,
-    InputRequired,
-    Key,
-    LogLevelChanged,
-    NotificationReceived,
-    ProgressReceived,
-    Ready,
-    RequestReceived,
-    ResourceSubscribed,
-    ResultReceived,
-    Route,
-    SubscriptionAcknowledged,
-    SubscriptionNotification,
-    SubscriptionOpened,
-)
+from mcpcore.engine.events import ENGINE, MAIN, EndReason, Fault, Key, Route
 from mcpcore.engine.input_rounds import refuse_questions
 from mcpcore.engine.ladder import (
     climb,
     finds_room,
     is_early_enough,
+    is_modern_request,
     lacks_capability,
     names_itself_shortly,
-    read_metadata,
 )
 from mcpcore.engine.lifecycle import (
     STREAM,
@@ -64,7 +42,6 @@ from mcpcore.engine.lifecycle import (
     StreamState,
     step,
 )
-from mcpcore.engine.metadata import NO_META, UNREADABLE, decode_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import Negotiator, discover_result, initialize_result
 from mcpcore.engine.outbound import COMPLETE, INPUT_REQUIRED, TASK, Sender
@@ -93,24 +70,17 @@ from mcpcore.spec.types.base import (
     CancelledParams,
     NotificationSkim,
     ProgressParams,
+    ResultSkim,
     Skim,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import InitializeParams, SetLevelParams
-from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.spec.types.subscriptions import (
     SubscriptionsAcknowledgedParams,
     SubscriptionsListenParams,
 )
 from mcpcore.wire.framing import TooLong
-from mcpcore.wire.message import (
-    Frame,
-    Message,
-    Reject,
-    RequestId,
-    encode_result,
-    refuse_oversized,
-)
+from mcpcore.wire.message import Frame, Message, Reject, RequestId, encode_result, refuse_oversized
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
@@ -141,16 +111,8 @@ class TransportFailure(Struct, frozen=True):
     fault: Fault | None = None
 
 
-class _ResultSkim(Model):
-    """Members of a result that tell its kind; the rest is not read."""
-
-    result_type: Maybe[str] = None
-    input_requests: Maybe[dict[str, Raw]] = None
-    request_state: Maybe[str] = None
-
-
 _decode_error = Decoder(ErrorData).decode
-_decode_result = Decoder(_ResultSkim).decode
+_decode_result = Decoder(ResultSkim).decode
 _decode_notification = Decoder(NotificationSkim).decode
 _decode_cancelled = Decoder(CancelledParams).decode
 _decode_progress = Decoder(ProgressParams).decode
@@ -164,15 +126,7 @@ _decode_state = Decoder(str).decode
 
 def _reply(state: PeerState, arrival: Inbound, result: bytes = b"{}") -> None:
     members = state.profile.complete[arrival.revision]
-    state.send_last(
-        arrival.route,
-        FrameKind.RESULT,
-        encode_result(arrival.id, result, members),
-        batch=arrival.batch,
-        key=ENGINE,
-        method=arrival.method,
-        revision=arrival.revision,
-    )
+    state.answer(arrival, FrameKind.RESULT, encode_result(arrival.id, result, members))
 
 
 def _initialize(state: PeerState, arrival: Inbound) -> ErrorData | None:
@@ -191,10 +145,6 @@ def _initialize(state: PeerState, arrival: Inbound) -> ErrorData | None:
     return None
 
 
-def _ping(state: PeerState, arrival: Inbound) -> None:
-    _reply(state, arrival)
-
-
 def _discover(state: PeerState, arrival: Inbound) -> None:
     _reply(state, arrival, discover_result(state.config))
 
@@ -205,7 +155,7 @@ def _set_level(state: PeerState, arrival: Inbound) -> ErrorData | None:
     if state.said is not None:
         state.said.add(None)
     state.changes += 1
-    state.emit(LogLevelChanged(level=params.level, session=state.session))
+    state.emit(events.LogLevelChanged(level=params.level, session=state.session))
     _reply(state, arrival)
     return None
 
@@ -215,14 +165,6 @@ def _overlong(state: PeerState, member: str, uri: str) -> ErrorData | None:
     if len(uri) <= limit:
         return None
     return ErrorData(INVALID_PARAMS, f"invalid params: {member}: longer than {limit} characters")
-
-
-def _subscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    return _set_subscription(state, arrival, active=True)
-
-
-def _unsubscribe(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    return _set_subscription(state, arrival, active=False)
 
 
 def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> ErrorData | None:
@@ -243,24 +185,22 @@ def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> Er
     if state.said is not None:
         state.said.add(uri)
     state.changes += 1
-    state.emit(ResourceSubscribed(uri=uri, active=active, session=state.session))
+    state.emit(events.ResourceSubscribed(uri=uri, active=active, session=state.session))
     _reply(state, arrival)
     return None
 
 
 def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    early = is_early_enough(state, arrival)
+    if early is not None:
+        return early
     params = json.decode(arrival.params, type=SubscriptionsListenParams)
     overlong = names_itself_shortly(state, arrival)
     if overlong is not None:
         return overlong
-    limits = state.config.limits
-    if (
-        len(state.streams) >= limits.listen_streams
-        or len(state.endpoint.inbound) >= state.endpoint.capacity
-    ):
-        return ErrorData(
-            busy_code(arrival.revision), f"busy: {len(state.streams)} streams are open"
-        )
+    limits, endpoint, count = state.config.limits, state.endpoint, len(state.streams)
+    if count >= limits.listen_streams or len(endpoint.inbound) >= endpoint.capacity:
+        return ErrorData(busy_code(arrival.revision), f"busy: {count} streams are open")
     asked = honoured(params.notifications, state.profile.announced)
     missing = undeclared(asked, arrival.capabilities)
     if missing is not None:
@@ -277,50 +217,35 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
         overlong = _overlong(state, "notifications.resourceSubscriptions", uri)
         if overlong is not None:
             return overlong
-    record = arrival
-    state.register(record)
-    record.forget_arrival()
-    record.stream = StreamState.LISTENING
-    record.interest = interest
-    state.streams[record.key] = record
+    key = state.register(arrival)
+    arrival.forget_arrival()
+    arrival.stream = StreamState.LISTENING
+    arrival.interest = interest
+    state.streams[key] = arrival
+    members, body = subscription_meta(arrival.id), acknowledged(interest)
     state.send_notification(
-        ACKNOWLEDGED,
-        acknowledged(interest),
-        members=subscription_meta(record.id),
-        record=record,
-        subject=ACKNOWLEDGED,
+        ACKNOWLEDGED, body, members=members, record=arrival, subject=ACKNOWLEDGED
     )
-    state.emit(
-        SubscriptionOpened(
-            key=record.key, filter=asked, route=record.route, principal=arrival.principal
-        )
-    )
+    state.emit(events.SubscriptionOpened(key, asked, arrival.route, arrival.principal))
     return None
 
 
-IMMEDIATE: dict[str, Handler] = {
+ANSWERED_HERE: dict[str, Handler] = {
     "initialize": _initialize,
-    "ping": _ping,
+    "ping": _reply,
     "server/discover": _discover,
     "logging/setLevel": _set_level,
-    "resources/subscribe": _subscribe,
-    "resources/unsubscribe": _unsubscribe,
+    "resources/subscribe": partial(_set_subscription, active=True),
+    "resources/unsubscribe": partial(_set_subscription, active=False),
+    "subscriptions/listen": _listen,
 }
-
-LASTING: dict[str, Handler] = {"subscriptions/listen": _listen}
-
-_ANSWERED_HERE = frozenset({*IMMEDIATE, *LASTING})
 
 
 def _answer_here(arrival: Inbound) -> None:
     """Answer a request that is the engine's to answer."""
-    state, answer = arrival.peer, IMMEDIATE.get(arrival.method)
+    state = arrival.peer
     try:
-        if answer is not None:
-            refusal = answer(state, arrival)
-        else:
-            answer = LASTING[arrival.method]
-            refusal = is_early_enough(state, arrival) or answer(state, arrival)
+        refusal = ANSWERED_HERE[arrival.method](state, arrival)
     except msgspec.MsgspecError as error:
         refusal = ErrorData(INVALID_PARAMS, f"invalid params: {error}")
     if refusal is not None:
@@ -328,20 +253,12 @@ def _answer_here(arrival: Inbound) -> None:
 
 
 def _refuse(arrival: Inbound, error: ErrorData) -> None:
-    arrival.peer.refuse(
-        arrival.route,
-        arrival.id,
-        error,
-        batch=arrival.batch,
-        method=arrival.method,
-        revision=arrival.revision,
-    )
+    route, batch, method, revision = arrival.route, arrival.batch, arrival.method, arrival.revision
+    arrival.peer.refuse(route, arrival.id, error, batch=batch, method=method, revision=revision)
 
 
 class Receiver:
     """Part of a Peer that takes in what arrives."""
-
-    __slots__ = ("_decode", "_endpoint", "_negotiator", "_sender", "_state", "_task_progress")
 
     def __init__(self, state: PeerState, sender: Sender, negotiator: Negotiator) -> None:
         self._state = state
@@ -362,10 +279,7 @@ class Receiver:
         proves_modern: bool = False,
         batch: Batch | None = None,
     ) -> None:
-        """Process one item that arrived; ``batch`` is the batch of a message, if any.
-
-        A request climbs the ladder, and is answered here or emitted to the application.
-        """
+        """Process one item that arrived; ``batch`` is the batch of a message, if any."""
         state = self._state
         frame = self._decode(item) if isinstance(item, bytes) else item
         if state.ended or not isinstance(frame, Message):
@@ -380,48 +294,43 @@ class Receiver:
             batch.expect()
         if params is UNSET:
             params = NO_PARAMS
+        era, theirs, info = state.revision, state.client_capabilities, state.peer_info
+        if era is None:
+            era = LATEST_LEGACY
         try:
             skim = decode_skim(params)
         except UNREADABLE:
-            skim, refusal = read_metadata(state, method, params, mirror)
-            if refusal is not None:
-                era = state.revision or LATEST_LEGACY
-                state.refuse(route, id, refusal, batch=batch, method=method, revision=era)
+            try:  # as strictly as the request's era asks for
+                skim = read_skim(params, partial(is_modern_request, state, method, mirror))
+            except UNREADABLE as error:
+                flawed = ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+                state.refuse(route, id, flawed, batch=batch, method=method, revision=era)
                 return
         meta = skim.meta or NO_META
         arrival = Inbound(
-            state,
-            id,
-            method,
-            params,
-            route,
-            principal,
-            batch,
-            state.revision or LATEST_LEGACY,
-            skim,
-            meta,
-            state.client_capabilities,
-            state.peer_info,
+            state, id, method, params, route, principal, batch, era, skim, meta, theirs, info
         )
         refusal = climb(state, arrival, mirror)
         revision = arrival.revision
         responses: dict[str, Raw] | None = None
         echoed: str | None = None
         if refusal is None:
-            if method in _ANSWERED_HERE:
+            if method in ANSWERED_HERE:
                 if method not in state.config.asked_first:
                     _answer_here(arrival)
                     return
                 arrival.held = True
             refusal = finds_room(state, arrival)
             if refusal is None and revision.input_rounds:
-                responses, echoed, refusal = self._retried(skim)
+                responses, echoed, flaw = self._retried(skim)
+                if flaw is not None:
+                    refusal = ErrorData(INVALID_PARAMS, f"invalid params: {flaw}")
         if refusal is not None:
             _refuse(arrival, refusal)
             return
         key = state.register(arrival)
         self._endpoint.events.append(
-            RequestReceived(
+            events.RequestReceived(
                 key=key,
                 id=id,
                 method=method,
@@ -461,9 +370,7 @@ class Receiver:
         elif isinstance(item, End):
             self._end(item, route)
         elif isinstance(item, TransportFailure):
-            request = state.pending.get(item.request)
-            if request is not None:
-                self._transport_failed(request, item, now)
+            self._transport_failed(item, now)
         elif isinstance(item, TooLong):
             self._reject(refuse_oversized(item.head, item.limit), now, route, None, item.head)
 
@@ -541,22 +448,20 @@ class Receiver:
 
     # Requests
 
-    def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, ErrorData | None]:
-        """Return the answers and the state of a retry, and the error if they are invalid."""
-        responses, echoed = None, None
+    def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, str | None]:
+        """Return the answers and the state of a retry, and what is wrong with them."""
+        responses, echoed, flaw = None, None, None
         try:
             if skim.input_responses is not None:
                 responses = _decode_responses(skim.input_responses)
                 most = self._state.config.limits.input_requests
                 if len(responses) > most:
-                    text = f"invalid params: inputResponses has more than {most} members"
-                    return None, None, ErrorData(INVALID_PARAMS, text)
+                    flaw = f"inputResponses has more than {most} members"
             if skim.request_state is not None:
                 echoed = _decode_state(skim.request_state)
         except msgspec.MsgspecError as error:
-            text = f"invalid params: inputResponses or requestState: {error}"
-            return None, None, ErrorData(INVALID_PARAMS, text)
-        return responses, echoed, None
+            flaw = f"inputResponses or requestState: {error}"
+        return responses, echoed, flaw
 
     def admit(self, key: Key) -> bool:
         """Answer a request that the application admits; False if it was cancelled meanwhile."""
@@ -566,22 +471,18 @@ class Receiver:
         if not record.peer.finish(record, _ANSWER):
             return False
         # As it arrived: a listen stream is registered anew.
-        arrival = structs.replace(record, state=_ACTIVE, held=False)
-        refusal = is_early_enough(arrival.peer, arrival)
-        if refusal is None:
+        arrival = structs.replace(record, state=_ACTIVE, held=False, key=ENGINE)
+        early = is_early_enough(arrival.peer, arrival)
+        if early is None:
             _answer_here(arrival)
         else:
-            _refuse(arrival, refusal)
+            _refuse(arrival, early)
         return True
 
     # Ends
 
     def restart(self, now: float) -> None:
-        """Client, legacy: initialize again after the session was lost.
-
-        Pending requests stay (the transport sends them again or fails them).  Requests of the
-        server in the lost session are cancelled.
-        """
+        """Client, legacy: initialize again after the session was lost; pending requests stay."""
         state = self._state
         self._negotiator.initialize_again(now)
         for record in list(state.in_flight_by_id.values()):
@@ -618,7 +519,7 @@ class Receiver:
             state.drop_unsent()
         if state.lifecycle is not SessionState.CLOSED:
             state.move(SessionSignal.EOF)
-        state.emit(ConnectionEnded(reason=end.reason, session=state.session))
+        state.emit(events.ConnectionEnded(reason=end.reason, session=state.session))
         state.ended = True
 
     # Answers to outbound requests
@@ -641,7 +542,7 @@ class Receiver:
                 self._negotiator.refused(request, failure, now, modern=modern)
                 return
             state.conclude(request, _ANSWER)
-            state.emit(ErrorReceived(request=request.id, method=request.method, error=failure))
+            state.emit(events.ErrorReceived(request.id, request.method, failure))
         elif result is UNSET:
             return
         elif request.purpose is not _APPLICATION:
@@ -651,21 +552,14 @@ class Receiver:
             if revision.result_type and not self._is_complete(request, result, now):
                 return
             state.conclude(request, _ANSWER)
-            if request.want_progress and request.row is not None and request.row.task_capability:
-                self._remember_progress(request, result)
-            self._endpoint.events.append(
-                ResultReceived(
-                    request=request.id, method=request.method, result=result, revision=revision
-                )
-            )
-
-    def _remember_progress(self, request: Outbound, result: Raw) -> None:
-        """Keep the last progress of an experimental task, as more follows after the answer."""
-        if not becomes_task(result):
-            return
-        self._task_progress[request.id] = request.progress
-        if len(self._task_progress) > self._state.config.limits.in_flight:
-            del self._task_progress[next(iter(self._task_progress))]
+            row = request.row
+            if request.want_progress and row and row.task_capability and becomes_task(result):
+                # An experimental task, of which more progress follows after the answer.
+                self._task_progress[request.id] = request.progress
+                if len(self._task_progress) > state.config.limits.in_flight:
+                    del self._task_progress[next(iter(self._task_progress))]
+            event = events.ResultReceived(request.id, request.method, result, revision)
+            self._endpoint.events.append(event)
 
     def _is_complete(self, request: Outbound, result: Raw, now: float) -> bool:
         """Return True for a final result; handle every other ``resultType`` here."""
@@ -682,16 +576,13 @@ class Receiver:
             if flaw is not None:
                 self._invalid_answer(request, flaw, now)
             return False
-        if kind == TASK and self._takes_tasks(request):
+        extension = None if request.row is None else request.row.task_extension
+        if kind == TASK and f"extensions.{extension}" in self._state.profile.offered:
             return True
         self._invalid_answer(request, f"invalid result: unknown resultType {kind!r}", now)
         return False
 
-    def _takes_tasks(self, request: Outbound) -> bool:
-        extension = None if request.row is None else request.row.task_extension
-        return extension is not None and f"extensions.{extension}" in self._state.profile.offered
-
-    def _input_required(self, request: Outbound, skim: _ResultSkim) -> str | None:
+    def _input_required(self, request: Outbound, skim: ResultSkim) -> str | None:
         """Handle a demand for input; return what is wrong with it, or None."""
         state = self._state
         if request.row is None or not request.row.needs_input:
@@ -712,14 +603,7 @@ class Receiver:
         request.round += 1
         request.input_state = skim.request_state
         state.waiting_input[request.id] = request
-        state.emit(
-            InputRequired(
-                request=request.id,
-                method=request.method,
-                requests=questions,
-                round=request.round,
-            )
-        )
+        state.emit(events.InputRequired(request.id, request.method, questions, request.round))
         return None
 
     # Ends without a valid answer
@@ -733,16 +617,16 @@ class Receiver:
         else:
             self._negotiator.broken(request, message, now, legacy=True)
 
-    def _transport_failed(self, request: Outbound, failure: TransportFailure, now: float) -> None:
+    def _transport_failed(self, failure: TransportFailure, now: float) -> None:
         """End an outbound request that the transport reports as failed."""
+        request, fault = self._state.pending.get(failure.request), failure.fault
+        if request is None:
+            return
+        text = failure.message
         if request.purpose is _APPLICATION:
-            self._state.abort(
-                request, RequestSignal.END, failure.reason, failure.message, failure.fault
-            )
+            self._state.abort(request, RequestSignal.END, failure.reason, text, fault)
         else:
-            self._negotiator.broken(
-                request, failure.message, now, legacy=failure.evidence, fault=failure.fault
-            )
+            self._negotiator.broken(request, text, now, legacy=failure.evidence, fault=fault)
 
     # Notifications, which are never answered
 
@@ -753,9 +637,8 @@ class Receiver:
         if state.revision is not None:
             row = state.profile.theirs[state.revision.position].get(method)
             if row is None and method in KNOWN_METHODS:
-                text = (
-                    f"{method} is not sent by a {state.role.other.value} in {state.revision.name}"
-                )
+                other = state.role.other.value
+                text = f"{method} is not sent by a {other} in {state.revision.name}"
                 state.violation(route, METHOD_NOT_FOUND, text)
                 return
             if row is not None and row.kind is MethodKind.REQUEST:
@@ -766,17 +649,12 @@ class Receiver:
             if handler is not None:
                 handler(self, params, row, route, now)
             elif not (state.is_modern_client and self._on_stream(method, params, route)):
-                declared = state.peer_capabilities
+                theirs = state.peer_capabilities
+                declared = theirs if isinstance(theirs, ClientCapabilities) else None
+                revision, session = state.revision, state.session
                 state.emit(
-                    NotificationReceived(
-                        method=method,
-                        params=params,
-                        route=route,
-                        revision=state.revision,
-                        session=state.session,
-                        client_capabilities=(
-                            declared if isinstance(declared, ClientCapabilities) else None
-                        ),
+                    events.NotificationReceived(
+                        method, params, route, revision, None, session, declared
                     )
                 )
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -789,24 +667,15 @@ class Receiver:
         revision = state.revision
         if state.alone:
             return  # no session is opened, which the client cannot know
-        if (
-            state.role is Role.CLIENT
-            or state.lifecycle is not SessionState.OPENING
-            or revision is None
-        ):
-            text = f"notifications/initialized while the session is {state.lifecycle.value}"
+        stage = state.lifecycle
+        if state.role is Role.CLIENT or stage is not SessionState.OPENING or revision is None:
+            text = f"notifications/initialized while the session is {stage.value}"
             state.violation(route, INVALID_REQUEST, text)
             return
         state.move(SessionSignal.INITIALIZED)
         state.changes += 1
-        state.emit(
-            Ready(
-                revision=revision,
-                info=state.peer_info,
-                capabilities=state.peer_capabilities or ClientCapabilities(),
-                session=state.session,
-            )
-        )
+        declared = state.client_capabilities
+        state.emit(events.Ready(revision, state.peer_info, declared, session=state.session))
         self._sender.send_held()
 
     # Cancellation
@@ -814,33 +683,25 @@ class Receiver:
     def _cancelled(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
         state = self._state
         cancelled = _decode_cancelled(params)
-        id = cancelled.request_id
+        id, reason = cancelled.request_id, cancelled.reason
         if id is None:
             return
-        reason = cancelled.reason
-        if row is not None and row.about is not None:
-            self._ended_by_server(id, reason, row.about, route, now)
+        if row is None or row.about is None:
+            record = state.in_flight_by_id.get(state.slot(route, id))
+            if record is not None:
+                state.drop(record, RequestSignal.CANCEL, reason)
             return
-        record = state.in_flight_by_id.get(state.slot(route, id))
-        if record is not None:
-            state.drop(record, RequestSignal.CANCEL, reason)
-
-    def _ended_by_server(
-        self, id: RequestId, reason: str | None, about: frozenset[str], route: Route, now: float
-    ) -> None:
-        """Handle a modern server's end of one of our subscriptions. Its result may follow."""
-        state = self._state
+        # A modern server ends one of our subscriptions; its result may follow.
         request = state.pending.get(id)
         if request is None:
             return
-        if request.method not in about:
+        if request.method not in row.about:
             text = f"notifications/cancelled from a server for {request.method}"
             state.violation(route, INVALID_REQUEST, text)
         elif request.farewell is None:
             request.farewell = f"the server ended the subscription: {reason or 'no reason given'}"
-            request.stream = step(
-                STREAM, request.stream or StreamState.OPENING, StreamSignal.FINISH
-            )
+            stream = request.stream or StreamState.OPENING
+            request.stream = step(STREAM, stream, StreamSignal.FINISH)
             self._endpoint.deadlines.set(request, now + state.config.limits.farewell)
 
     # Progress
@@ -866,14 +727,7 @@ class Receiver:
         else:
             request.progress = value
             self._sender.extend(request, now)
-        state.emit(
-            ProgressReceived(
-                request=token,
-                progress=value,
-                total=progress.total,
-                message=progress.message,
-            )
-        )
+        state.emit(events.ProgressReceived(token, value, progress.total, progress.message))
 
     # Listen streams of a client
 
@@ -889,24 +743,18 @@ class Receiver:
         if request is None or request.stream is None:
             return True  # it crossed the end of its stream
         if method == ACKNOWLEDGED:
-            self._acknowledged(request, params)
+            confirmed = _decode_acknowledged(params).notifications
+            after = step(STREAM, request.stream, StreamSignal.ACKNOWLEDGE)
+            if after is not None:
+                request.stream = after
+                self._endpoint.deadlines.set(request, None)
+                state.emit(events.SubscriptionAcknowledged(request.id, confirmed))
         elif request.stream is StreamState.LISTENING:
-            state.emit(SubscriptionNotification(request=request.id, method=method, params=params))
+            state.emit(events.SubscriptionNotification(request.id, method, params))
         else:
             text = f"{method} came while its subscription is {request.stream.value}"
             state.violation(route, INVALID_REQUEST, text)
         return True
-
-    def _acknowledged(self, request: Outbound, params: Raw) -> None:
-        confirmed = _decode_acknowledged(params)
-        after = step(STREAM, request.stream or StreamState.OPENING, StreamSignal.ACKNOWLEDGE)
-        if after is None:
-            return
-        request.stream = after
-        self._endpoint.deadlines.set(request, None)
-        self._state.emit(
-            SubscriptionAcknowledged(request=request.id, filter=confirmed.notifications)
-        )
 
 
 _CONSUMED: dict[str, Callable[[Receiver, Raw, Method | None, Route, float], None]] = {

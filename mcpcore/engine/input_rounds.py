@@ -37,9 +37,7 @@ def input_required(
 ) -> bytes:
     """Build the ``input_required`` result, without ``resultType`` and ``_meta``.
 
-    Raises LocalProtocolError if the method or the revision has no input rounds, or if there are
-    neither requests nor a state; CapabilityMissing if the client did not declare what a question
-    needs.
+    Raises LocalProtocolError, and CapabilityMissing for a question that the client did not allow.
     """
     if record.row is None or not record.row.needs_input:
         raise LocalProtocolError(f"{record.method} cannot require input in {record.revision.name}")
@@ -89,14 +87,10 @@ def refuse_questions(
 
 
 def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
-    """Build the params of a retry: the original ones, the answers, the state byte for byte.
-
-    The original may be a retry that a relay passes on: its answers and state are left out, as they
-    belong to another round.
-    """
+    """Build the params of a retry: the original ones, the answers, the state byte for byte."""
     members: dict[str, Any] = dict(_members_of(request.original))
-    members.pop("inputResponses", None)
-    members.pop("requestState", None)
+    for name in ("inputResponses", "requestState"):  # of another round, if a relay asks
+        members.pop(name, None)
     if responses:
         members["inputResponses"] = {key: Raw(to_json(body)) for key, body in responses.items()}
     if request.input_state is not None:

@@ -1,23 +1,20 @@
 """Inbound ladder: the checks that a request of the other side passes before it is served.
 
-Each rung is one function.  It returns None to pass the request on, with its findings noted, or the
-error that refuses it.  The order is the specification's: the message itself, the claims of the
-headers, the revision, the method, the state of the session, the capabilities, the table of
-requests in flight.  Source: 2026-07-28, basic protocol (``_meta``), versioning, Streamable HTTP
-("Server Validation"); the lifecycle page of 2025-11-25.
+Findings are noted in the request that passes.  The order is the specification's: the message
+itself, the claims of the headers, the revision, the method, the state of the session, the
+capabilities, the table of requests in flight.  Source: 2026-07-28, basic protocol (``_meta``),
+versioning, Streamable HTTP ("Server Validation"); the lifecycle page of 2025-11-25.
 """
-
-from functools import partial
 
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from mcpcore.engine.bodies import read_member
 from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SESSION, SessionSignal, SessionState, step
-from mcpcore.engine.metadata import UNREADABLE, read_member, read_skim
-from mcpcore.engine.mirror import Mirror, mismatch, names_the_same
+from mcpcore.engine.mirror import Mirror, mismatch
 from mcpcore.engine.negotiation import is_modern, unsupported
-from mcpcore.engine.state import NO_SKIM, Inbound, PeerState
+from mcpcore.engine.state import Inbound, PeerState
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
@@ -28,202 +25,117 @@ from mcpcore.spec.errors import (
     ErrorData,
     busy_code,
 )
-from mcpcore.spec.methods import KNOWN_METHODS, MethodKind
+from mcpcore.spec.methods import KNOWN_METHODS, MODERN_ONLY
 from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_PROTOCOL_VERSION,
     RequestMeta,
-    Skim,
 )
 from mcpcore.wire.jsontext import shortened
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_CLIENT, _REQUEST = Role.CLIENT, MethodKind.REQUEST
+_CLIENT = Role.CLIENT
 _ENDING = frozenset({SessionState.CLOSING, SessionState.CLOSED})
-
-
-def read_metadata(
-    state: PeerState, method: str, params: Raw, mirror: Mirror | None
-) -> tuple[Skim, ErrorData | None]:
-    """Read ``_meta`` as strictly as the request's era asks for; return it and the error, if any.
-
-    For params that :func:`~mcpcore.engine.metadata.decode_skim` does not take.
-    """
-    try:
-        return read_skim(params, partial(_is_modern, state, method, mirror)), None
-    except UNREADABLE as error:
-        return NO_SKIM, ErrorData(INVALID_PARAMS, f"invalid params: {error}")
 
 
 def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
     """Take a request up the ladder; return the error that refuses it, or None if it passes.
 
-    ``mirror`` is what the HTTP headers claim.  Most requests pass, which one look-up tells; all
-    others go through the rungs one by one, which find the reason.
+    ``mirror`` is what the HTTP headers claim.
     """
-    meta = arrival.meta
-    version = meta.protocol_version
-    if state.in_flight_by_id and has_its_own_id(state, arrival) is not None:
-        return _climb_by_rungs(state, arrival, mirror)  # an earlier rung may refuse it
-    if version is None:
-        if meta.client_capabilities is None and mirror is None:
-            row = state.profile.usual.get((state.revision, arrival.method))
-            if row is not None:
-                arrival.row = row
-                return None
-    elif (capabilities := meta.client_capabilities) is not None and arrival.batch is None:
-        row = state.profile.usual.get((version, arrival.method))
-        if row is not None and (
-            mirror is None
-            or (
-                mirror.version == version
-                and mirror.method == row.name
-                and names_the_same(mirror, row, arrival.skim, state.config.header_params)
-            )
-        ):
-            arrival.revision = state.profile.by_name[version]
-            arrival.row = row
-            arrival.capabilities = capabilities
-            arrival.client_info = meta.client_info
-            return None
-    return _climb_by_rungs(state, arrival, mirror)
+    method, modern = arrival.method, is_modern_request(state, arrival.method, mirror, arrival.meta)
+    if modern:
+        refusal = _read_terms(state, arrival, mirror)
+        if refusal is not None:
+            return refusal
+    row = arrival.row = state.profile.theirs[arrival.revision.position].get(method)
+    if row is None:
+        if method not in state.config.extension_methods:
+            return _unknown(state, arrival)
+    elif row.result_type is None:
+        return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
+    if not modern and (state.revision is None or method == "initialize"):
+        refusal = _comes_in_order(state, arrival)
+        if refusal is not None:
+            return refusal
+    if row is not None:
+        if row.capability is not None and row.capability not in state.profile.offered:
+            text = f"this {state.role.value} does not declare {row.capability!r}"
+            return ErrorData(METHOD_NOT_FOUND, f"method not found: {method} ({text})")
+        missing = row.peer_capability
+        if missing is not None and not declares(arrival.capabilities, missing):
+            return lacks_capability(method, missing)
+    if state.in_flight_by_id and state.slot(arrival.route, arrival.id) in state.in_flight_by_id:
+        return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
+    return None
 
 
-def _climb_by_rungs(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
-    if _is_modern(state, arrival.method, mirror, arrival.meta):
-        return (
-            is_alone(arrival)
-            or names_its_terms(state, arrival)
-            or agrees_with_headers(state, arrival, mirror)
-            or speaks_our_revision(state, arrival)
-            or names_a_method(state, arrival)
-            or has_its_capabilities(state, arrival)
-            or has_its_own_id(state, arrival)
-        )
-    return (
-        names_a_method(state, arrival)
-        or comes_in_order(state, arrival)
-        or has_its_capabilities(state, arrival)
-        or has_its_own_id(state, arrival)
-    )
-
-
-def _is_modern(state: PeerState, method: str, mirror: Mirror | None, meta: RequestMeta) -> bool:
+def is_modern_request(
+    state: PeerState, method: str, mirror: Mirror | None, meta: RequestMeta
+) -> bool:
     """Return True if a request is modern; the era belongs to the request, not the connection."""
     if state.role is _CLIENT:
         return False
-    header = None if mirror is None else mirror.version
-    return not state.profile.legacy or is_modern(meta, header, method)
+    if not state.profile.legacy or meta.protocol_version is not None:
+        return True
+    if mirror is None and meta.client_capabilities is None:
+        return method in MODERN_ONLY
+    return is_modern(meta, None if mirror is None else mirror.version, method)
 
 
-# The modern era: the request carries all of its terms
+def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorData | None:
+    """Note the terms that a modern request names in ``_meta``, and compare the mirror headers.
 
-
-def is_alone(arrival: Inbound) -> ErrorData | None:
-    """Refuse a modern request in a batch: no modern revision has batches."""
+    It cannot be in a batch: no modern revision has batches.
+    """
+    meta, method, profile = arrival.meta, arrival.method, state.profile
     arrival.revision = LATEST
-    if arrival.batch is None:
-        return None
-    return ErrorData(INVALID_REQUEST, f"{arrival.method}: not possible in a batch")
-
-
-def names_its_terms(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    """Require the protocol version and the client's capabilities in ``_meta``."""
-    meta = arrival.meta
-    if meta.protocol_version is None:
-        if arrival.method == "initialize":
+    if arrival.batch is not None:
+        return ErrorData(INVALID_REQUEST, f"{method}: not possible in a batch")
+    version = meta.protocol_version
+    if version is None:
+        if method == "initialize":
             # A legacy client cannot read anything but this error (versioning page).
             return unsupported(_requested_version(arrival.params), state.config.revisions)
         return _missing(META_PROTOCOL_VERSION)
     if meta.client_capabilities is None:
         return _missing(META_CLIENT_CAPABILITIES)
-    arrival.capabilities = meta.client_capabilities
-    arrival.client_info = meta.client_info
-    return None
-
-
-def agrees_with_headers(
-    state: PeerState, arrival: Inbound, mirror: Mirror | None
-) -> ErrorData | None:
-    """Compare the mirror headers with the body."""
-    if mirror is None:
-        return None
-    version = str(arrival.meta.protocol_version)
-    revision = state.profile.by_name.get(version, LATEST)
-    row = state.profile.theirs[revision.position].get(arrival.method)
-    wanted = state.config.header_params
-    flaw = mismatch(mirror, version, arrival.method, row, arrival.skim, arrival.params, wanted)
-    return None if flaw is None else ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
-
-
-def speaks_our_revision(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    """Require a revision that this side serves."""
-    version = str(arrival.meta.protocol_version)
-    revision = state.profile.by_name.get(version)
+    arrival.capabilities, arrival.client_info = meta.client_capabilities, meta.client_info
+    revision = profile.by_name.get(version)
+    if mirror is not None:
+        row = profile.theirs[(revision or LATEST).position].get(method)
+        wanted = state.config.header_params
+        flaw = mismatch(mirror, version, method, row, arrival.skim, arrival.params, wanted)
+        if flaw is not None:
+            return ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
     if revision is None:
         return unsupported(version, state.config.revisions)
     arrival.revision = revision
     return None
 
 
-# The legacy era: the handshake sets the terms of a request
-
-
-def comes_in_order(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    """Require ``initialize`` first, once and alone; only ``ping`` may come before it."""
+def _comes_in_order(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    """Require ``initialize`` first, once and alone; only ``ping`` may come before it (legacy)."""
     text = None
     if arrival.method == "initialize":
         if arrival.batch is not None:
             text = "initialize must not be part of a batch"
         elif step(SESSION, state.lifecycle, SessionSignal.INITIALIZE) is None:
             text = "initialize was already received"
-    elif state.revision is None and arrival.method != "ping":
+    elif arrival.method != "ping":
         text = f"{shortened(arrival.method)} came before initialize"
     return None if text is None else ErrorData(INVALID_REQUEST, text)
 
 
-# Both eras
-
-
-def names_a_method(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    """Require a method that the other side may send as a request in this revision."""
-    method, revision = arrival.method, arrival.revision
-    row = arrival.row = state.profile.theirs[revision.position].get(method)
-    if row is not None:
-        if row.kind is _REQUEST:
-            return None
-        return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
-    if method in state.config.extension_methods:
-        return None
-    text = f"method not found: {shortened(method)}"
-    if method in KNOWN_METHODS:
-        text += f" (no request of a {state.role.other.value} in {revision.name})"
+def _unknown(state: PeerState, arrival: Inbound) -> ErrorData:
+    text = f"method not found: {shortened(arrival.method)}"
+    if arrival.method in KNOWN_METHODS:
+        text += f" (no request of a {state.role.other.value} in {arrival.revision.name})"
     return ErrorData(METHOD_NOT_FOUND, text)
 
 
-def has_its_capabilities(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    """Require the capabilities that the method needs, of this side and of the client."""
-    row = arrival.row
-    if row is None:
-        return None
-    if row.capability is not None and row.capability not in state.profile.offered:
-        text = f"this {state.role.value} does not declare {row.capability!r}"
-        return ErrorData(METHOD_NOT_FOUND, f"method not found: {arrival.method} ({text})")
-    missing = row.peer_capability
-    if missing is not None and not declares(arrival.capabilities, missing):
-        return lacks_capability(arrival.method, missing)
-    return None
-
-
-def has_its_own_id(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    """Refuse an id that another request in flight has."""
-    if state.slot(arrival.route, arrival.id) not in state.in_flight_by_id:
-        return None
-    return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
-
-
-# The last rungs, for requests that stay in flight
+# The last checks, for requests that stay in flight
 
 
 def is_early_enough(state: PeerState, arrival: Inbound) -> ErrorData | None:

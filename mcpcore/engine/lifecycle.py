@@ -3,9 +3,7 @@
 Three machines: a *session* (one conversation), a *request* (inbound or outbound) and a *stream*
 (a ``subscriptions/listen``).  A pair that is not in a table is a mistake: of the application
 (:class:`~mcpcore.spec.errors.LocalProtocolError`) or of the other side (the engine answers).
-The diagrams in ``docs/reference/protocol.md`` are generated from these tables.
-
-Source: the lifecycle page of 2025-11-25, the versioning, cancellation and subscriptions pages of
+Source: the lifecycle page of 2025-11-25; the versioning, cancellation and subscriptions pages of
 2026-07-28.
 """
 
@@ -144,7 +142,13 @@ STREAM: Table[StreamState, StreamSignal] = {
 }
 
 DIAGRAMS = (
-    ("Session", "One conversation: negotiation, use, end.", SESSION),
+    (
+        "Conversation",
+        "`Peer.state`: negotiation, use, end. *probe sent*, *discovered*, *failed* and "
+        "*session lost* are signals of a client. (A session of `Mcp-Session-Id` has a diagram of "
+        "its own.)",
+        SESSION,
+    ),
     ("Request", "One request, in either direction.", REQUEST),
     ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),
 )

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from mcpcore.engine.bodies import decode_skim, read_member
 from mcpcore.engine.config import HeaderParams
-from mcpcore.engine.metadata import read_member
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
 from mcpcore.spec.types.base import Skim
@@ -40,7 +40,6 @@ class _Arguments(Struct):
     arguments: dict[str, Raw] = {}
 
 
-_decode_skim = msgspec.json.Decoder(Skim).decode
 _decode_arguments = msgspec.json.Decoder(_Arguments).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -53,11 +52,7 @@ _MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
 
 
 def text_of(value: Any) -> str | None:
-    """Return the header text of an argument.
-
-    Strings as they are, integers in decimal, true or false.  None if there is nothing to mirror
-    (null, or a value of no permitted type).
-    """
+    """Return the header text of a string, an integer or a boolean; None for any other argument."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -68,24 +63,17 @@ def text_of(value: Any) -> str | None:
 
 
 def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
-    """Return the value at a property path, None if there is none.
-
-    Raw values are read along the path and no further, as by :func:`read_member`.
-    """
+    """Return the value at a property path, None if there is none; Raw values are read."""
     for step in path:
         if isinstance(arguments, Raw):
-            arguments = _members_of(arguments)
+            try:
+                arguments = _decode_object(arguments)
+            except msgspec.MsgspecError:
+                return None
         if not isinstance(arguments, dict):
             return None
         arguments = arguments.get(step)
     return read_member(arguments) if isinstance(arguments, Raw) else arguments
-
-
-def _members_of(value: Raw) -> dict[str, Raw] | None:
-    try:
-        return _decode_object(value)
-    except msgspec.MsgspecError:
-        return None
 
 
 def same_value(claimed: str, value: Any) -> bool:
@@ -114,7 +102,6 @@ def name_in(skim: Skim, row: Method) -> str | None:
 
 def mirror_of(
     params: bytes,
-    *,
     version: str,
     method: str,
     row: Method | None,
@@ -123,17 +110,14 @@ def mirror_of(
     """Compute the headers that mirror a request with ``params``."""
     if row is None or row.header is None:
         return Mirror(version=version, method=method)
-    name = name_in(_decode_skim(params), row)
+    name = name_in(decode_skim(params), row)
     wanted = header_params.get(name) if name is not None and row.header_params else None
     texts = header_arguments(params, wanted) if wanted else {}
     return Mirror(version=version, method=method, name=name, params=texts)
 
 
 def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
-    """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``.
-
-    Raises LocalProtocolError for a number that no header can carry: servers must refuse it.
-    """
+    """Return the texts of the mirrored arguments; LocalProtocolError if no header can carry one."""
     arguments = _decode_arguments(params).arguments
     texts = {}
     for name, path in wanted.items():
@@ -142,27 +126,13 @@ def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str
         if text is not None:
             texts[name] = text
         elif isinstance(value, int | Raw):
-            raise LocalProtocolError(
-                f"arguments.{'.'.join(path)} cannot be mirrored in the header Mcp-Param-{name}: "
-                f"integers there are between -(2**53 - 1) and 2**53 - 1"
-            )
+            where = f"arguments.{'.'.join(path)} cannot be mirrored in the header Mcp-Param-{name}"
+            text = f"{where}: integers there are between -(2**53 - 1) and 2**53 - 1"
+            raise LocalProtocolError(text)
     return texts
 
 
 # The server's side
-
-
-def names_the_same(
-    mirror: Mirror, row: Method, skim: Skim, header_params: Mapping[str, HeaderParams]
-) -> bool:
-    """Return True if ``Mcp-Name`` agrees with the body and no other header has to."""
-    if row.header is None:
-        return True
-    name = mirror.name
-    if name is None or (row.header_params and name in header_params):
-        return False
-    member = getattr(skim, _MIRRORED[row.header])
-    return member is not None and read_member(member) == name
 
 
 def mismatch(
@@ -174,10 +144,7 @@ def mismatch(
     params: Raw,
     header_params: Mapping[str, HeaderParams],
 ) -> str | None:
-    """Return a text on how the headers contradict the body, or None if they do not.
-
-    ``row`` is the method's row if the method is known.
-    """
+    """Return a text on how the headers contradict the body, or None if they do not."""
     if mirror.version != version:
         return _differs("MCP-Protocol-Version", mirror.version, version)
     if mirror.method != method:

@@ -5,7 +5,7 @@ Source: the versioning page of 2026-07-28 ("Backward Compatibility"), the lifecy
 2025-11-25.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 import msgspec
@@ -25,16 +25,8 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
 )
 from mcpcore.spec.members import known_members
-from mcpcore.spec.methods import modern_only
-from mcpcore.spec.revisions import (
-    BY_NAME,
-    LATEST,
-    Revision,
-    legacy_of,
-    modern_of,
-    newest,
-    select,
-)
+from mcpcore.spec.methods import MODERN_ONLY
+from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, legacy_of, modern_of, newest, select
 from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
@@ -43,20 +35,11 @@ from mcpcore.wire.message import to_json
 
 
 def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:
-    """Return True if a request that a server received is modern.
-
-    Modern if its ``_meta`` names a protocol version or the client's capabilities, or the version
-    header names a modern revision, or the method exists only there; otherwise legacy.
-    """
-    if meta is not None and (
-        meta.protocol_version is not None or meta.client_capabilities is not None
-    ):
+    """Return True if a request that a server received is modern, else it is legacy."""
+    if meta and (meta.protocol_version is not None or meta.client_capabilities is not None):
         return True
-    if version_header is not None:
-        row = BY_NAME.get(version_header)
-        if row is not None and row.modern:
-            return True
-    return modern_only(method)
+    row = None if version_header is None else BY_NAME.get(version_header)
+    return (row is not None and row.modern) or method in MODERN_ONLY
 
 
 def names(revisions: Iterable[Revision]) -> list[str]:
@@ -67,8 +50,7 @@ def names(revisions: Iterable[Revision]) -> list[str]:
 
 def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
     """Return the error for a version that is not served statelessly; it lists those that are."""
-    known = tuple(revisions)
-    row = BY_NAME.get(requested)
+    known, row = tuple(revisions), BY_NAME.get(requested)
     if row is not None and not row.modern:
         # A legacy revision needs a handshake, so none is offered here.
         known = modern_of(known) or known
@@ -83,19 +65,14 @@ def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
 def bound_to(config: Config, revision: str | None) -> Config:
     """Return ``config`` restricted to one revision, agreed on before the first message.
 
-    ``initialize`` is then answered with that revision whatever it asks for.  A modern request
-    that names another revision gets -32022.  Only the era of that revision is spoken.  None, or a
-    revision that ``config`` does not speak, leaves the config as it is.
+    None, or a revision that ``config`` does not speak, leaves the config as it is.
     """
     chosen = None if revision is None else select([revision], config.revisions)
     return config if chosen is None else structs.replace(config, revisions=(chosen,))
 
 
 def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
-    """Choose the revision for an ``initialize`` and build its result.
-
-    The requested revision if this side speaks it, else its newest legacy one.
-    """
+    """Return the requested revision, or else the newest legacy one, and the result naming it."""
     legacy = legacy_of(config.revisions)
     chosen = select([requested], legacy) or newest(legacy) or LATEST
     result = InitializeResult(
@@ -107,26 +84,17 @@ def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
     return chosen, to_json(result)
 
 
-def initialize_params(config: Config, revision: Revision) -> bytes:
-    """Build the params of ``initialize``."""
-    params = InitializeParams(
-        protocol_version=revision.name,
-        capabilities=in_revision(config.declared(ClientCapabilities), revision),
-        client_info=known_members(config.info, revision),
-    )
-    return to_json(params)
-
-
 def discover_result(config: Config) -> bytes:
     """Build the result of ``server/discover``."""
-    result = DiscoverResult(
-        supported_versions=names(config.revisions),
-        capabilities=in_revision(config.declared(ServerCapabilities), LATEST),
-        instructions=config.instructions,
-        ttl_ms=config.discover_ttl_ms,
-        cache_scope=config.discover_cache_scope,
+    return to_json(
+        DiscoverResult(
+            supported_versions=names(config.revisions),
+            capabilities=in_revision(config.declared(ServerCapabilities), LATEST),
+            instructions=config.instructions,
+            ttl_ms=config.discover_ttl_ms,
+            cache_scope=config.discover_cache_scope,
+        )
     )
-    return to_json(result)
 
 
 class Verdict(Enum):
@@ -147,6 +115,10 @@ class NegotiationStep(Struct, frozen=True):
     message: str = ""
 
 
+def _impossible(message: str) -> NegotiationStep:
+    return NegotiationStep(Verdict.IMPOSSIBLE, None, message)
+
+
 def first_step(config: Config) -> NegotiationStep:
     """Return the first step of a client's negotiation."""
     modern, legacy = modern_of(config.revisions), legacy_of(config.revisions)
@@ -158,25 +130,7 @@ def first_step(config: Config) -> NegotiationStep:
         return NegotiationStep(Verdict.MODERN, newest(modern))
     if legacy:
         return NegotiationStep(Verdict.LEGACY, newest(legacy))
-    return NegotiationStep(Verdict.IMPOSSIBLE, None, "no revision is left to negotiate")
-
-
-def second_step(config: Config) -> Revision | None:
-    """Return the revision to probe after a refused handshake that no probe preceded, or None."""
-    if config.negotiation is not Negotiation.AUTO or config.assumed is not Negotiation.LEGACY:
-        return None
-    return newest(modern_of(config.revisions))
-
-
-def modern_after_all(config: Config, error: ErrorData) -> Revision | None:
-    """Return the revision of one more probe, if a refused handshake names modern revisions.
-
-    A server of both eras refuses so if the probe has bound it to the modern era, and its answer
-    to the probe is late.
-    """
-    if config.negotiation is not Negotiation.AUTO or error.code != UNSUPPORTED_PROTOCOL_VERSION:
-        return None
-    return select(_versions_in(error), modern_of(config.revisions))
+    return _impossible("no revision is left to negotiate")
 
 
 def falls_back(config: Config) -> bool:
@@ -191,28 +145,19 @@ class Upset(Enum):
     REFUSED = "refused initialize"
 
 
-_UPSET = {
-    (SessionState.PROBING, False): Upset.ENDED,
-    (SessionState.OPENING, False): Upset.ENDED,
-    (SessionState.OPENING, True): Upset.REFUSED,
-}
-"""Kind of failure by the state of negotiation, and by whether a request of it was refused
-(True) or the connection ended (False)."""
-
-
 def upset_by_probe(config: Config, state: SessionState, error: ErrorData | None) -> Upset | None:
     """Return the kind of failure if a handshake may succeed on a new connection, else None.
 
     Some legacy servers do not survive a request before ``initialize``, or take it for the one that
-    opens the session.  ``state`` is that of the session when negotiation failed.  ``error`` is the
-    error that refused a request of it, None if the connection ended.  A server is not of this kind
-    if it answers the probe as a modern one does, or refuses the revision of the handshake.
+    opens the session.  ``error`` refused a request of negotiation; None if the connection ended.
     """
     if not falls_back(config) or first_step(config).verdict is not Verdict.MODERN:
         return None
     if error is not None and (proves_modern(error.code) or _versions_in(error)):
         return None
-    return _UPSET.get((state, error is not None))
+    if error is not None:
+        return Upset.REFUSED if state is SessionState.OPENING else None
+    return Upset.ENDED if state in (SessionState.PROBING, SessionState.OPENING) else None
 
 
 def probe_timeout(config: Config) -> float | None:
@@ -222,9 +167,8 @@ def probe_timeout(config: Config) -> float | None:
     return config.limits.request_timeout
 
 
-def _choose(
-    config: Config, offered: Iterable[str], tried: Revision | None, supported_text: str
-) -> NegotiationStep:
+def _choose(config: Config, offered: Sequence[str], tried: Revision | None) -> NegotiationStep:
+    """Return the step that follows from the revisions of a server, which may have refused one."""
     modern = select(offered, modern_of(config.revisions))
     if modern is not None:
         # Even the one just refused: the caller limits the retries.
@@ -233,11 +177,10 @@ def _choose(
         legacy = select(offered, legacy_of(config.revisions))
         if legacy is not None:
             return NegotiationStep(Verdict.LEGACY, legacy)
+    theirs = ", ".join(offered) or ("none" if tried is None else "nothing that it names")
     ours = ", ".join(names(config.revisions))
-    return NegotiationStep(
-        Verdict.IMPOSSIBLE,
-        None,
-        f"no common protocol revision: the server supports {supported_text}, we support {ours}",
+    return _impossible(
+        f"no common protocol revision: the server supports {theirs}, we support {ours}"
     )
 
 
@@ -256,29 +199,6 @@ def _versions_in(error: ErrorData) -> list[str]:
     return [] if versions.supported is UNSET else versions.supported
 
 
-def read_discover_result(result: Raw) -> DiscoverResult:
-    """Decode the result of ``server/discover``. Raises msgspec.MsgspecError."""
-    discovered = msgspec.json.decode(result, type=DiscoverResult)
-    if discovered.result_type not in (None, COMPLETE):
-        raise msgspec.ValidationError(f"unknown resultType {discovered.result_type!r}")
-    return discovered
-
-
-def identity_in(discovered: DiscoverResult) -> Implementation | None:
-    """Return the server's self-reported identity; None also for a malformed one."""
-    meta = discovered.meta or {}
-    try:
-        return msgspec.convert(meta.get(META_SERVER_INFO), Implementation | None)
-    except msgspec.ValidationError:
-        return None
-
-
-def read_discovery(config: Config, result: DiscoverResult) -> NegotiationStep:
-    """Return the step that follows from a DiscoverResult."""
-    offered = result.supported_versions
-    return _choose(config, offered, None, ", ".join(offered) or "none")
-
-
 def proves_modern(code: int) -> bool:
     """Return True if only a modern server sends this error code."""
     row = ERRORS.get(code)
@@ -290,58 +210,42 @@ def read_probe_error(
 ) -> NegotiationStep:
     """Return the step that follows from an error answer to the probe (or None: no answer).
 
-    ``modern``: the transport recognised a modern server by other means (HTTP status 404 with a
-    JSON-RPC body).
+    ``modern``: the transport recognised a modern server (HTTP status 404 with a JSON-RPC body).
     """
     if error is not None and error.code == UNSUPPORTED_PROTOCOL_VERSION:
-        offered = _versions_in(error)
-        return _choose(config, offered, tried, ", ".join(offered) or "nothing that it names")
+        return _choose(config, _versions_in(error), tried)
     if error is not None and proves_modern(error.code):
-        return NegotiationStep(
-            Verdict.IMPOSSIBLE, None, f"the server is modern and refused us: {error.message}"
-        )
+        return _impossible(f"the server is modern and refused us: {error.message}")
     if modern:
         return NegotiationStep(Verdict.MODERN, tried)
     legacy = newest(legacy_of(config.revisions))
     if legacy is None or not falls_back(config):
         said = "did not answer" if error is None else f"answered {error.message!r} ({error.code})"
         ours = ", ".join(names(modern_of(config.revisions)))
-        return NegotiationStep(
-            Verdict.IMPOSSIBLE,
-            None,
-            f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only",
+        return _impossible(
+            f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only"
         )
     return NegotiationStep(Verdict.LEGACY, legacy)
 
 
-class Negotiator:
-    """Part of a Peer that agrees with the other side on a revision: probe, discovery, handshake.
+class Negotiator(Struct, weakref=False, eq=False):
+    """Part of a Peer that agrees with the other side on a revision: probe, discovery, handshake."""
 
-    The functions above decide what an answer means, and this class carries it out.
-    """
-
-    __slots__ = ("_late", "_sender", "_state", "upset")
-
-    def __init__(self, state: PeerState, sender: Sender) -> None:
-        self._state = state
-        self._sender = sender
-        self._late: tuple[Revision, DiscoverResult] | None = None
-        """Client: what the probe found out, once the handshake was on its way."""
-        self.upset: Upset | None = None
-        """Client: kind of failed negotiation that the era probe may have caused."""
+    _state: PeerState
+    _sender: Sender
+    _late: tuple[Revision, DiscoverResult] | None = None
+    """Client: what the probe found out, once the handshake was on its way."""
+    upset: Upset | None = None
+    """Client: kind of failed negotiation that the era probe may have caused."""
 
     # A server that goes on where another process began
 
     def restore(
-        self,
-        revision: Revision,
-        info: Implementation | None,
-        capabilities: ClientCapabilities,
+        self, revision: Revision, info: Implementation | None, capabilities: ClientCapabilities
     ) -> None:
         """Server, legacy: take up a session whose ``initialize`` another process has answered.
 
-        Nothing is emitted or sent.  :meth:`opened` follows if the client has confirmed it.  Raises
-        LocalProtocolError for a client, and for a conversation that has begun.
+        :meth:`opened` follows if the client has confirmed it.
         """
         state = self._state
         if state.role is Role.CLIENT or state.lifecycle is not SessionState.NEW:
@@ -363,17 +267,13 @@ class Negotiator:
         state = self._state
         if state.role is not Role.CLIENT or state.lifecycle is not SessionState.NEW:
             raise LocalProtocolError("only a new client can start")
-        self._begin(now)
+        self._follow(first_step(state.config), now, first=True)
 
     def disconnected(self) -> None:
         """Note that the connection has ended."""
         state = self._state
         if state.role is Role.CLIENT and self.upset is None:
             self.upset = upset_by_probe(state.config, state.lifecycle, None)
-
-    def _begin(self, now: float) -> None:
-        """Begin to negotiate."""
-        self._follow(first_step(self._state.config), now, first=True)
 
     def answered(self, request: Outbound, result: Raw, now: float) -> None:
         """Handle the result of one of the engine's own requests."""
@@ -384,10 +284,7 @@ class Negotiator:
             self._initialize_answered(result)
 
     def refused(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
-        """Handle the error response to one of the engine's own requests.
-
-        ``modern``: the transport tells that the server is modern.
-        """
+        """Handle the error response to one of the engine's own requests."""
         state = self._state
         state.conclude(request, RequestSignal.ANSWER)
         if request.purpose is Purpose.PROBE:
@@ -397,8 +294,8 @@ class Negotiator:
                 opening = NegotiationStep(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         elif self._late is not None:
-            self._open_discovered(self._late)
-        elif request.tries < 2 and (revision := modern_after_all(state.config, error)) is not None:
+            self._open_discovered(*self._late)
+        elif request.tries < 2 and (revision := self._modern_after_all(error)) is not None:
             # Only this probe is under way, so it may take as long as any request.
             self._forget(Purpose.PROBE)
             self._probe(revision, now, 2, state.config.limits.request_timeout)
@@ -407,6 +304,16 @@ class Negotiator:
             ours = ", ".join(names(state.profile.legacy))
             text = f"the server refused initialize: {error.message} (we speak {ours})"
             self._handshake_failed(request, text, now, error)
+
+    def _modern_after_all(self, error: ErrorData) -> Revision | None:
+        """Return the revision of one more probe, if a refused handshake names modern revisions.
+
+        A server of both eras does so whose answer to the probe, which has bound it, is late.
+        """
+        config = self._state.config
+        if config.negotiation is Negotiation.AUTO and error.code == UNSUPPORTED_PROTOCOL_VERSION:
+            return select(_versions_in(error), modern_of(config.revisions))
+        return None
 
     def broken(
         self,
@@ -417,7 +324,7 @@ class Negotiator:
         legacy: bool,
         fault: Fault | None = None,
     ) -> None:
-        """Handle one of the engine's own requests that gets no answer, or an unreadable one.
+        """Handle one of the engine's own requests without an answer that can be read.
 
         ``legacy``: a legacy server behaves like that when it is probed.
         """
@@ -440,12 +347,14 @@ class Negotiator:
         error: ErrorData | None = None,
         fault: Fault | None = None,
     ) -> None:
-        state = self._state
-        revision = None if request.tries else second_step(state.config)
+        config, revision = self._state.config, None
+        remembered = (config.negotiation, config.assumed) == (Negotiation.AUTO, Negotiation.LEGACY)
+        if remembered and not request.tries:  # no probe came before this handshake
+            revision = newest(modern_of(config.revisions))
         if revision is None:
             self.fail(message, error, fault)
         else:
-            self._probe(revision, now, 1, probe_timeout(state.config))
+            self._probe(revision, now, 1, probe_timeout(config))
 
     def expire(self, request: Outbound, now: float) -> None:
         """Handle one of the engine's own requests that was not answered in time.
@@ -474,7 +383,6 @@ class Negotiator:
         first: bool = False,
         tries: int = 1,
     ) -> None:
-        """Carry out a step of negotiation."""
         state = self._state
         verdict, revision = opening.verdict, opening.revision
         if state.lifecycle is SessionState.OPENING:
@@ -520,9 +428,14 @@ class Negotiator:
 
     def _initialize(self, revision: Revision, now: float, tries: int = 1) -> None:
         state = self._state
+        config = state.config
         state.move(SessionSignal.INITIALIZE)
-        body = initialize_params(state.config, revision)
-        timeout = state.config.limits.request_timeout
+        params = InitializeParams(
+            protocol_version=revision.name,
+            capabilities=in_revision(config.declared(ClientCapabilities), revision),
+            client_info=known_members(config.info, revision),
+        )
+        body, timeout = to_json(params), config.limits.request_timeout
         self._ask(Purpose.INITIALIZE, "initialize", body, revision, now, timeout, tries)
 
     def initialize_again(self, now: float) -> None:
@@ -533,50 +446,49 @@ class Negotiator:
         self._forget(Purpose.INITIALIZE)
         self._agree(None)
         if revision is None:
-            self._begin(now)
+            self._follow(first_step(state.config), now, first=True)
         else:
             self._initialize(revision, now)
 
     def _discovered(self, request: Outbound, result: Raw, now: float) -> None:
         state = self._state
         try:
-            discovered = read_discover_result(result)
+            found = msgspec.json.decode(result, type=DiscoverResult)
+            if found.result_type not in (None, COMPLETE):
+                raise msgspec.ValidationError(f"unknown resultType {found.result_type!r}")
         except msgspec.MsgspecError as error:
             state.violation(MAIN, INVALID_REQUEST, f"server/discover: {error}")
             self._follow(self._silence(request), now)
             return
-        opening = read_discovery(state.config, discovered)
+        opening = _choose(state.config, found.supported_versions, None)
         if opening.verdict is not Verdict.MODERN or opening.revision is None:
             self._follow(opening, now)
         elif state.lifecycle is SessionState.OPENING and not state.mirrors:
             # A server of both eras may bind its connection to that of the handshake; over HTTP
             # each request stands alone.
-            self._late = opening.revision, discovered
+            self._late = opening.revision, found
         else:
-            self._open_discovered((opening.revision, discovered))
+            self._open_discovered(opening.revision, found)
 
-    def _open_discovered(self, found: tuple[Revision, DiscoverResult]) -> None:
-        state = self._state
-        revision, discovered = found
+    def _open_discovered(self, revision: Revision, found: DiscoverResult) -> None:
         self._forget(Purpose.INITIALIZE)
-        state.peer_info = identity_in(discovered)
-        self._open_modern(revision, discovered)
+        identity = (found.meta or {}).get(META_SERVER_INFO)
+        try:
+            self._state.peer_info = msgspec.convert(identity, Implementation | None)
+        except msgspec.ValidationError:
+            self._state.peer_info = None
+        self._open_modern(revision, found)
 
-    def _open_modern(self, revision: Revision, discovered: DiscoverResult | None) -> None:
+    def _open_modern(self, revision: Revision, found: DiscoverResult | None) -> None:
         state = self._state
         state.move(SessionSignal.DISCOVERED)
         self._agree(revision)
-        state.peer_capabilities = None if discovered is None else discovered.capabilities
-        instructions = None if discovered is None else discovered.instructions
-        state.emit(
-            Ready(
-                revision=revision,
-                info=state.peer_info,
-                capabilities=state.peer_capabilities or ServerCapabilities(),
-                instructions=instructions,
-                supported=tuple(discovered.supported_versions) if discovered else (revision.name,),
-            )
-        )
+        instructions, supported, state.peer_capabilities = None, [revision.name], None
+        if found is not None:
+            instructions, supported = found.instructions, found.supported_versions
+            state.peer_capabilities = found.capabilities
+        declared = state.peer_capabilities or ServerCapabilities()
+        state.emit(Ready(revision, state.peer_info, declared, instructions, tuple(supported)))
         self._sender.send_held()
 
     def _initialize_answered(self, result: Raw) -> None:
@@ -587,12 +499,10 @@ class Negotiator:
             self.fail(f"invalid initialize result: {error}")
             return
         legacy = state.profile.legacy
-        chosen = next((row for row in legacy if row.name == answer.protocol_version), None)
+        chosen = select([answer.protocol_version], legacy)
         if chosen is None:
-            ours = ", ".join(revision.name for revision in legacy)
-            self.fail(
-                f"the server chose protocol version {answer.protocol_version!r}; we speak {ours}"
-            )
+            theirs, ours = answer.protocol_version, ", ".join(row.name for row in legacy)
+            self.fail(f"the server chose protocol version {theirs!r}; we speak {ours}")
             return
         self._agree(chosen)
         state.peer_info = answer.server_info
@@ -601,14 +511,7 @@ class Negotiator:
         state.send_notification("notifications/initialized", b"{}", revision=chosen)
         for probe in self._forget(Purpose.PROBE):
             self._sender.send_cancelled(probe, "no answer in time")
-        state.emit(
-            Ready(
-                revision=chosen,
-                info=answer.server_info,
-                capabilities=answer.capabilities,
-                instructions=answer.instructions,
-            )
-        )
+        state.emit(Ready(chosen, answer.server_info, answer.capabilities, answer.instructions))
         self._sender.send_held()
 
     def _agree(self, revision: Revision | None) -> None:
@@ -626,13 +529,10 @@ class Negotiator:
     def fail(
         self, message: str, error: ErrorData | None = None, fault: Fault | None = None
     ) -> None:
-        """Fail the negotiation: there is no common ground, and every waiting request ends.
-
-        Unless the probe had a late answer: then the server is modern after all.
-        """
+        """Fail the negotiation, unless the probe had a late answer; every waiting request ends."""
         state = self._state
         if self._late is not None:
-            self._open_discovered(self._late)
+            self._open_discovered(*self._late)
             return
         state.move(SessionSignal.FAILED)
         state.failure = message

@@ -1,8 +1,4 @@
-"""Outbound requests of a Peer: held until negotiation has ended, checked, sent, timed, given up.
-
-A request whose connection broke before the answer may or may not have been carried out.  One rule
-for all transports tells if it may be sent again: :func:`may_repeat`.
-"""
+"""Outbound requests of a Peer: held until negotiation has ended, checked, sent, timed, given up."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,20 +32,15 @@ _CLIENT, _REQUEST = Role.CLIENT, FrameKind.REQUEST
 COMPLETE = "complete"
 """Value of ``resultType`` for a final result; one that is absent means the same."""
 INPUT_REQUIRED = "input_required"
+CANCELLED = "notifications/cancelled"
 TASK = "task"
 """Value of ``resultType`` for a request that has become a task (the tasks extension)."""
 
 
-class Sender:
+class Sender(Struct, frozen=True, weakref=False, eq=False):
     """Part of a Peer that sends requests."""
 
-    __slots__ = ("_endpoint", "_state")
-
-    def __init__(self, state: PeerState) -> None:
-        self._state = state
-        self._endpoint = state.endpoint
-
-    # Requests
+    _state: PeerState
 
     def request(
         self,
@@ -68,10 +59,9 @@ class Sender:
         state = self._state
         self._check_open(len(state.pending) + len(state.waiting_input))
         if log_level is not None and log_level not in SEVERITY:
-            raise LocalProtocolError(
-                f"unknown log level {log_level!r}; known: {', '.join(SEVERITY)}"
-            )
-        body, meta = take_apart(params, meta)
+            known = ", ".join(SEVERITY)
+            raise LocalProtocolError(f"unknown log level {log_level!r}; known: {known}")
+        body, meta, _ = take_apart(params, meta)
         request = Outbound(
             sender=self,
             id=self.new_id(),
@@ -93,11 +83,7 @@ class Sender:
         return request.id
 
     def retry(
-        self,
-        request: RequestId,
-        responses: Mapping[str, Body],
-        now: float,
-        timeout: float | None,
+        self, request: RequestId, responses: Mapping[str, Body], now: float, timeout: float | None
     ) -> RequestId:
         """Answer an InputRequired: send the request again with answers, state and a new id."""
         state = self._state
@@ -142,15 +128,14 @@ class Sender:
             raise LocalProtocolError(f"{limit} requests wait for an answer already")
 
     def _route_of(self, parent: Key) -> Route:
-        record = self._endpoint.inbound.get(parent)
+        record = self._state.endpoint.inbound.get(parent)
         if record is None:
             raise LocalProtocolError(f"no request with key {parent} is in flight")
         if record.state is not _ACTIVE:
             raise LocalProtocolError(f"the request with key {parent} was cancelled")
         if not record.revision.server_requests:
-            raise LocalProtocolError(
-                f"{record.revision.name} has no requests on the stream of another"
-            )
+            revision = record.revision.name
+            raise LocalProtocolError(f"{revision} has no requests on the stream of another")
         return record.route
 
     def _timeout(self, timeout: float | None) -> float | None:
@@ -162,25 +147,19 @@ class Sender:
 
     def new_id(self) -> RequestId:
         """Return an id for an outbound request."""
-        self._endpoint.serial = serial = self._endpoint.serial + 1
-        prefix = self._state.config.id_prefix
+        state = self._state
+        state.endpoint.serial = serial = state.endpoint.serial + 1
+        prefix = state.config.id_prefix
         return serial if prefix is None else f"{prefix}{serial}"
 
     def submit(self, request: Outbound, now: float) -> None:
-        """Send a request, or hold it until negotiation has ended.
-
-        Raises LocalProtocolError if it may not be sent, ValueError or TypeError if it has no JSON
-        form; then nothing has changed.
-        """
+        """Send a request, or hold it until negotiation has ended; an error changes nothing."""
         state = self._state
         if state.alone:
             text = f"{request.method} cannot be sent: no session is there in which to answer it"
             raise LocalProtocolError(text)
-        if (
-            state.lifecycle is not _OPEN
-            and request.purpose is _APPLICATION
-            and self._must_wait(request.method)
-        ):
+        early = state.lifecycle is not _OPEN and request.purpose is _APPLICATION
+        if early and self._must_wait(request.method):
             to_json({"method": request.method, "meta": request.meta})  # raise now rather than later
             state.held[request.id] = request
         else:
@@ -199,23 +178,17 @@ class Sender:
 
     def _check(self, request: Outbound, revision: Revision) -> Method | None:
         """Return the row of a request; raise LocalProtocolError if it may not be sent."""
-        state = self._state
-        method = request.method
+        state, method = self._state, request.method
         row = state.profile.ours[revision.position].get(method)
         if row is not None:
             if not request.forced:
                 self._check_capability(row, request)
-        elif not self._is_extension(request):
-            raise LocalProtocolError(
-                f"a {state.role.value} does not send {method} in {revision.name}"
-            )
+        elif method not in state.config.extension_methods and (
+            not request.forced or method in KNOWN_METHODS
+        ):
+            text = f"a {state.role.value} does not send {method} in {revision.name}"
+            raise LocalProtocolError(text)
         return row
-
-    def _is_extension(self, request: Outbound) -> bool:
-        method = request.method
-        return method in self._state.config.extension_methods or (
-            request.forced and method not in KNOWN_METHODS
-        )
 
     def _check_capability(self, row: Method, request: Outbound) -> None:
         state = self._state
@@ -238,34 +211,19 @@ class Sender:
             request.row = self._check(request, revision) if row is None else row
         mirror = None
         if state.mirrors and revision.mirror_headers:
-            mirror = mirror_of(
-                request.body,
-                version=revision.name,
-                method=request.method,
-                row=request.row,
-                header_params=state.config.header_params,
-            )
-        data = encode_request(
-            request.id, request.method, request.body, self._meta_member(request, revision)
-        )
+            wanted = state.config.header_params
+            mirror = mirror_of(request.body, revision.name, request.method, request.row, wanted)
+        meta = self._meta_member(request, revision)
+        data = encode_request(request.id, request.method, request.body, meta)
         request.revision = revision
         request.state = _ACTIVE
-        frame = Transmit(
-            peer=state,
-            route=request.route,
-            data=(data,),
-            size=len(data),
-            kind=_REQUEST,
-            key=request.parent,
-            request=request.id,
-            method=request.method,
-            revision=revision,
-            mirror=mirror,
-            repeatable=state.mirrors
-            and may_repeat(request.method, request.body, request.repeat, state.config),
-        )
-        if request.parent is not None and request.parent in self._endpoint.inbound:
-            self._endpoint.inbound[request.parent].queued += frame.size
+        route, size, key, method = request.route, len(data), request.parent, request.method
+        frame = Transmit(state, route, (data,), size, _REQUEST, key, method, revision)
+        frame.request, frame.mirror = request.id, mirror
+        if state.mirrors:  # else no transport sends it twice
+            frame.repeatable = may_repeat(method, request.body, request.repeat, state.config)
+        if key is not None and key in state.endpoint.inbound:
+            state.endpoint.inbound[key].queued += size
         state.outbox.push(frame)
 
     def _meta_member(self, request: Outbound, revision: Revision) -> bytes:
@@ -302,7 +260,7 @@ class Sender:
         maximum = self._state.config.limits.max_timeout
         if maximum is not None:
             when = min(when, max(request.started + maximum, request.deadline))
-        self._endpoint.deadlines.set(request, when)
+        self._state.endpoint.deadlines.set(request, when)
 
     def expire(self, request: Outbound, now: float) -> None:
         """End a request of the application that got no answer in time."""
@@ -334,12 +292,9 @@ class Sender:
         body: dict[str, Any] = {"requestId": request.id}
         if reason is not None:
             body["reason"] = sayable(reason)
+        route, revision = request.route, request.revision
         self._state.send_notification(
-            "notifications/cancelled",
-            to_json(body),
-            route=request.route,
-            request=request.id,
-            revision=request.revision,
+            CANCELLED, to_json(body), route=route, request=request.id, revision=revision
         )
 
 
@@ -355,8 +310,6 @@ def overdue(request: Outbound, config: Config, now: float) -> str:
 
 
 # Repetition
-
-_CALL = "tools/call"
 
 
 class _Named(Struct):
@@ -375,7 +328,7 @@ def may_repeat(method: str, body: bytes, mark: bool | None, config: Config) -> b
         return mark
     if method in REPEATABLE:
         return True
-    if method != _CALL or not config.repeatable_tools:
+    if method != "tools/call" or not config.repeatable_tools:
         return False
     try:
         return _decode_name(body).name in config.repeatable_tools

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, field
+from msgspec import Raw
 
-from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart, take_result_apart
+from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route, SubscriptionClosed
 from mcpcore.engine.inbound import End, Receiver, TransportFailure
@@ -58,7 +58,6 @@ from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
-from mcpcore.wire.jsontext import encode_sound
 from mcpcore.wire.message import (
     Body,
     Frame,
@@ -80,47 +79,22 @@ _NEWLINE = (b"\n",)
 DEFAULT_LOG_LEVEL = "info"
 """Lowest level sent to a legacy client that never set one."""
 _PROGRESS = "notifications/progress"
-_INFINITE = math.inf
-"""Bound for comparisons, as :func:`math.isfinite` takes no integer larger than all floats."""
 LOST_LOGGER = "mcpcore"
 LOST_LEVEL = "warning"
 """Level of the message that log messages were dropped; ``LOST_LOGGER`` is its logger."""
 
-_NOT_BY_HAND = frozenset(
-    {
-        "notifications/cancelled",
-        "notifications/initialized",
-        "notifications/message",
-        ACKNOWLEDGED,
-    }
+_NOT_BY_HAND = (
+    *("notifications/cancelled", "notifications/initialized", "notifications/message"),
+    ACKNOWLEDGED,
 )
 """Notifications that the engine sends, for which there are calls."""
-
-
-class _Report(Struct, gc=False):
-    """Params of a progress notification."""
-
-    token: Any = field(name="progressToken")
-    progress: Any
-    total: Any
-    message: Any
-    meta: Any = field(name="_meta")
-
-
-class _Reported(Struct, gc=False):
-    """Progress notification with its envelope: encoded in one step, as there may be many."""
-
-    jsonrpc: str = "2.0"
-    method: str = _PROGRESS
-    params: _Report | None = None
 
 
 class Peer:
     """Client or server end of a conversation, in either era.
 
-    It answers requests and sends notifications itself.  Its state and the parts that do the rest, a
-    Receiver, a Sender (of requests), a Negotiator, and for a client that reconnects a Succession,
-    have underscores: ``mcpcore.http`` uses them as well, and nothing outside of this package does.
+    Its state and parts (Receiver, Sender of requests, Negotiator; for a client that reconnects a
+    Succession) have underscores: ``mcpcore.http`` uses them, nothing outside of this package does.
 
     ``endpoint`` is given where several Peers share one, ``session`` names this one in events.
     ``mirrors`` asks for header mirrors on the frames of a client.  ``joins`` lets one frame hold
@@ -153,7 +127,7 @@ class Peer:
     ) -> None:
         self.role = role
         self.config = config
-        self._endpoint = endpoint = Endpoint() if endpoint is None else endpoint
+        self._endpoint = endpoint = endpoint or Endpoint()
         self._inbox = endpoint.inbox
         self._state = state = PeerState(
             role=role,
@@ -193,10 +167,7 @@ class Peer:
 
     @property
     def in_flight(self) -> int:
-        """Number of inbound requests that are open.
-
-        Listen streams are counted, and cancelled requests until they are released.
-        """
+        """Number of inbound requests that are open, listen streams and unreleased ones included."""
         return len(self._state.in_flight_by_id)
 
     @property
@@ -212,10 +183,7 @@ class Peer:
 
     @property
     def finished(self) -> bool:
-        """True if nothing can follow.
-
-        The conversation has ended, or the other side stopped writing and has all its answers.
-        """
+        """True if the conversation has ended, or the other side, done writing, has all answers."""
         state = self._state
         if state.lifecycle is SessionState.CLOSED:
             return True
@@ -351,8 +319,7 @@ class Peer:
         """Make the Peer of the next conversation with the same server, yet to be started.
 
         It speaks the era of this one; requests may be given to it at once.  Raises
-        LocalProtocolError unless this is a client with ``reconnects`` whose conversation has
-        ended.
+        LocalProtocolError unless this is a client with ``reconnects`` that has ended.
         """
         state = self._state
         succession = state.succession
@@ -419,10 +386,7 @@ class Peer:
         self._state.waiting_input.pop(request, None)
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """Cancel an outbound request: its terminal event is RequestEnded, a late answer is dropped.
-
-        A request that has ended already is left alone; one that waits for input is abandoned.
-        """
+        """Cancel an outbound request, or abandon it; its terminal event is RequestEnded."""
         self.abandon(request)
         pending = self._state.pending.get(request)
         if pending is not None:
@@ -451,10 +415,15 @@ class Peer:
         if record is None or record.stream is not None or record.held:
             record = self._unheld(key)  # raises the error
         if not (bare and isinstance(result, Raw)):
-            result, meta, own_type = take_result_apart(result, meta)
+            result, meta, own_type = take_apart(result, meta, result=True)
             result_type = own_type or result_type
         if meta or result_type != COMPLETE:
-            _check_result_type(record, result_type)
+            if result_type == INPUT_REQUIRED:
+                raise LocalProtocolError("an input_required result is made by require_input")
+            extension = None if record.row is None else record.row.task_extension
+            path = f"extensions.{extension}"
+            if result_type == TASK and extension and not declares(record.capabilities, path):
+                raise CapabilityMissing(path)
             return answer_with(record, result, own_meta(meta) if meta else None, result_type)
         members = record.peer.profile.complete[record.revision]
         return _finish(record, _RESULT, encode_result(record.id, result, members))
@@ -468,10 +437,7 @@ class Peer:
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
     ) -> bool:
-        """Modern: answer that input is needed; the client retries with the answers.
-
-        Raises LocalProtocolError, CapabilityMissing.
-        """
+        """Modern: answer that input is needed.  Raises LocalProtocolError, CapabilityMissing."""
         record = self._unheld(key)
         body = input_required(record, requests, state)
         return answer_with(record, body, None, INPUT_REQUIRED)
@@ -483,10 +449,7 @@ class Peer:
         return record
 
     def admit(self, key: Key) -> bool:
-        """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled.
-
-        Raises LocalProtocolError for any other request.
-        """
+        """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled."""
         return self._inbound.admit(key)
 
     def release(self, key: Key) -> None:
@@ -506,27 +469,22 @@ class Peer:
     ) -> bool:
         """Report progress; False if not asked for, not increased, or if the request is over."""
         record = self._endpoint.inbound.get(key)
-        if record is None or record.state is not _ACTIVE or record.stream is not None:
+        if record is None or not _takes_news(record):
             return False
-        if record.held:
-            return False  # as in _takes_news, without a call
         token, last = record.meta.progress_token, record.progress
-        if token is None:
+        finite = -math.inf < value < math.inf  # math.isfinite takes no integer above all floats
+        if token is None or not finite or (last is not None and value <= last):
             return False
-        if not -_INFINITE < value < _INFINITE or (last is not None and value <= last):
-            return False
-        report = _Report(
-            token,
-            value,
-            UNSET if total is None else total,
-            UNSET if message is None else message,
-            meta or UNSET,
-        )
-        sound = not meta and (total is None or -_INFINITE < total < _INFINITE)
-        encode = encode_sound if sound else to_json
-        data = encode(_Reported(params=report))
+        params: dict[str, Any] = {"progressToken": token, "progress": value}
+        if total is not None:
+            params["total"] = total
+        if message is not None:
+            params["message"] = message
+        if meta:
+            params["_meta"] = meta
+        body = to_json(params)
         record.progress = value
-        record.peer.send_news(_PROGRESS, data, record, "progress")
+        record.peer.send_notification(_PROGRESS, body, record=record, subject="progress")
         return True
 
     def log(
@@ -606,7 +564,7 @@ class Peer:
         state = self._state
         if method in _NOT_BY_HAND:
             raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
-        body, meta = take_apart(params, meta)
+        body, meta, _ = take_apart(params, meta)
         topic = TOPICS.get(method) if state.role is Role.SERVER else None
         change = None if topic is None else change_of(topic, body)
         if parent is not None:
@@ -648,18 +606,15 @@ class Peer:
 
     def _publish(self, change: TopicChange, body: bytes, meta: Meta | None) -> bool:
         state = self._state
-        topic = change.topic
-        if not state.profile.announced[topic.method]:
+        topic, method = change.topic, change.topic.row.name
+        if not state.profile.announced[method]:
             return False
         told = False
         heard = topic.subject is None or (topic.subject == "uri" and change.subject in state.uris)
         if heard and state.lifecycle is SessionState.OPEN:
+            members, subject = _meta_member(meta), (method, change.subject)
             state.send_notification(
-                topic.method,
-                body,
-                members=_meta_member(meta),
-                revision=state.revision,
-                subject=(topic.method, change.subject),
+                method, body, members=members, revision=state.revision, subject=subject
             )
             told = True
         for record in state.streams.values():
@@ -690,11 +645,9 @@ class Peer:
         record = self._stream(key)
         if record is None:
             return False
+        members, body = subscription_meta(record.id), to_json({"requestId": record.id})
         record.peer.send_notification(
-            "notifications/cancelled",
-            to_json({"requestId": record.id}),
-            members=subscription_meta(record.id),
-            record=record,
+            "notifications/cancelled", body, members=members, record=record
         )
         record.stream = step(STREAM, StreamState.LISTENING, StreamSignal.FINISH)
         answer_with(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, COMPLETE)
@@ -710,7 +663,7 @@ class Peer:
     def _unless_over(self, key: Key) -> Inbound | None:
         """Return the request with ``key``, or None if it was answered, cancelled or ended."""
         record = self._endpoint.inbound.get(key)
-        if record is None and not self._endpoint.was_issued(key):
+        if record is None and not 0 < key <= self._endpoint.last_key:
             raise LocalProtocolError(f"there never was a request with key {key}")
         return record if record is not None and record.state is RequestState.ACTIVE else None
 
@@ -757,34 +710,19 @@ class Peer:
 
 
 def _takes_news(record: Inbound) -> bool:
-    """Return True if progress and log messages may be sent for a request.
-
-    A listen stream has none, nor a held request that becomes one when it is admitted.
-    """
+    """Return True if progress and log messages may be sent for a request."""
     return record.state is _ACTIVE and record.stream is None and not record.held
-
-
-def _check_result_type(record: Inbound, result_type: str) -> None:
-    """Raise LocalProtocolError if a request may not be answered with this type of result."""
-    if result_type == INPUT_REQUIRED:
-        raise LocalProtocolError("an input_required result is made by require_input")
-    extension = None if record.row is None else record.row.task_extension
-    if result_type == TASK and extension is not None:
-        path = f"extensions.{extension}"
-        if not declares(record.capabilities, path):
-            raise CapabilityMissing(path)
 
 
 def answer_with(record: Inbound, body: bytes | Raw, meta: Meta | None, result_type: str) -> bool:
     """Send a result with a type or ``_meta`` of its own; False if it was cancelled."""
-    members = b""
     if record.revision.result_type:
         members = b'"resultType":%b,"_meta":%b' % (
             msgspec.json.encode(result_type),
             to_json({**record.peer.profile.server_meta, **(meta or {})}),
         )
-    elif meta:
-        members = b'"_meta":' + to_json(meta)
+    else:
+        members = _meta_member(meta)
     return _finish(record, _RESULT, encode_result(record.id, body, members))
 
 
@@ -793,24 +731,7 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
     peer = record.peer
     if not peer.finish(record, _ANSWER):
         return False
-    if record.batch is not None:
-        record.batch.settle(data)
-        return True
-    route = record.route
-    peer.outbox.push(
-        Transmit(
-            peer=peer,
-            route=route,
-            data=(data,),
-            size=len(data),
-            kind=kind,
-            ends=route != MAIN,
-            key=record.key,
-            code=code,
-            method=record.method,
-            revision=record.revision,
-        )
-    )
+    peer.answer(record, kind, data, code)
     return True
 
 
@@ -836,16 +757,10 @@ def _tell(record: Inbound, change: TopicChange, body: bytes, meta: Meta | None) 
     """Send a change on a listen stream that carries it; False for any other stream."""
     if record.interest is None or not record.interest.wants(change):
         return False
-    members = subscription_meta(record.id)
-    if meta:  # a relay passes on the id of another stream
-        members = _meta_member({**meta, META_SUBSCRIPTION_ID: record.id})
-    record.peer.send_notification(
-        change.topic.method,
-        body,
-        members=members,
-        record=record,
-        subject=(change.topic.method, change.subject),
-    )
+    # A relay passes on the id of another stream.
+    members = _meta_member({**(meta or {}), META_SUBSCRIPTION_ID: record.id})
+    method, subject = change.topic.row.name, (change.topic.row.name, change.subject)
+    record.peer.send_notification(method, body, members=members, record=record, subject=subject)
     return True
 
 

@@ -1,8 +1,7 @@
 """Reconnection after a connection broke: attempts, their delays, and what outlives a connection.
 
-Several conversations follow each other, each with a Peer of its own
-(:meth:`mcpcore.engine.peer.Peer.succeed`).  The code that makes the connections asks
-:class:`Reconnection` after each end if, and when, there is to be another.
+The code that makes the connections asks :class:`Reconnection` after each end if, and when, there
+is to be another; each has a Peer of its own (:meth:`mcpcore.engine.peer.Peer.succeed`).
 """
 
 from msgspec import Struct, structs
@@ -57,18 +56,8 @@ class ReconnectSettings(Struct, frozen=True, kw_only=True):
     safe."""
 
     def __post_init__(self) -> None:
-        check_numbers(
-            self,
-            "attempts",
-            "max_restarts",
-            "first_delay",
-            "max_delay",
-            "jitter",
-            "lasting",
-            "max_waiting",
-            "parting",
-            "max_repeats",
-        )
+        above_zero = ("opening", "growth")
+        check_numbers(self, *(name for name in self.__struct_fields__ if name not in above_zero))
         if not self.growth >= 1:
             raise ValueError(f"growth must be at least 1, not {self.growth}")
 
@@ -116,12 +105,11 @@ ConnectionEvent = ConnectionLost | Reconnecting | Reconnected | ReconnectingGive
 # Attempts and their delays
 
 
-class Chance:
+class Chance(Struct, eq=False):
     """Generator of fractions in [0, 1): fixed by its seed, and always 0 without one."""
 
-    def __init__(self, seed: bytes) -> None:
-        self._seed = seed[:64]
-        self._count = 0
+    _seed: bytes
+    _count: int = 0
 
     def next(self) -> float:
         """Return the next fraction."""
@@ -130,7 +118,7 @@ class Chance:
         from hashlib import blake2b  # imported late: most programs never need it
 
         self._count += 1
-        digest = blake2b(b"%d" % self._count, key=self._seed, digest_size=6).digest()
+        digest = blake2b(b"%d" % self._count, key=self._seed[:64], digest_size=6).digest()
         return int.from_bytes(digest) / 2**48
 
 
@@ -196,11 +184,7 @@ _PASSING = frozenset({404, 408, 425, 429})
 
 
 def fails_for_good(fault: Fault | None) -> bool:
-    """Return True if a connection that could not be opened will fail the next time too.
-
-    True if the server, or a proxy, refuses access: 401, 403, 407 and most other client errors,
-    redirects.
-    """
+    """Return True if a server, or a proxy, refuses access: redirects and most client errors."""
     if fault is None:
         return False
     if fault.status is None:
@@ -214,10 +198,7 @@ _INCOMPREHENSIBLE = frozenset(
 
 
 def breaks_for_good(fault: Fault | None) -> bool:
-    """Return True if a stream that ended with ``fault`` is not to be requested again.
-
-    True if its content cannot be understood, or is over our limits.
-    """
+    """Return True if a stream ended with content that is over our limits, or not understood."""
     return fault is not None and (fault.kind in _INCOMPREHENSIBLE or fails_for_good(fault))
 
 
@@ -228,10 +209,8 @@ _PRIVATE = range(3000, 5000)
 def closes_for_good(code: int) -> bool:
     """Return True if a WebSocket that the server closed with ``code`` is not to be reopened.
 
-    1000: it is done with us.  1002, 1003, 1007 and 1010: it did not understand us.  1008: it does
-    not want us.  From 3000 on: reasons of its own, unknown but deliberate.  False for 1001, 1011
-    to 1014 (it goes away, fails, restarts, is busy), 1009 (one message was too long; it is not sent
-    again) and no code at all.  Source: RFC 6455 section 7.4, and its registry.
+    1000: it is done with us.  1002, 1003, 1007, 1010: it did not understand us.  1008: it does not
+    want us.  From 3000 on: reasons of its own.  Source: RFC 6455 section 7.4, and its registry.
     """
     return code in _CLOSED_FOR_GOOD or code in _PRIVATE
 
@@ -247,24 +226,16 @@ def refuses_for_good(error: ErrorData | None) -> bool:
 # Succession of conversations
 
 
-class Succession:
+class Succession(Struct, frozen=True, weakref=False, eq=False):
     """Part of a Peer that reconnects: the next conversation of a client takes over its requests.
 
-    When the transport ends, some requests are held: those that were never sent, those that may be
-    repeated, and listen streams.  Every other request has its one terminal event, and
-    ConnectionEnded follows.  Then :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>` makes the
-    Peer of the next conversation, which takes requests at once, or :meth:`Peer.renounce
-    <mcpcore.engine.peer.Peer.renounce>` ends the held requests.
-
-    Ids and keys go on where those of the previous Peer ended, so that messages of the two
-    conversations cannot be confused.
+    When the transport ends, requests that were never sent or may be repeated, and listen streams,
+    are held for the Peer that :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>` makes.  Ids
+    and keys go on where they ended, so that the two conversations cannot be confused.
     """
 
-    __slots__ = ("_state", "settings")
-
-    def __init__(self, state: PeerState, settings: ReconnectSettings) -> None:
-        self._state = state
-        self.settings = settings
+    _state: PeerState
+    settings: ReconnectSettings
 
     def keeps(self, request: Outbound, unsent: set[RequestId | None]) -> bool:
         """Return True if a request need not end with this conversation; then it is held."""
@@ -290,9 +261,8 @@ class Succession:
         """Raise LocalProtocolError if no further request may wait for the next connection."""
         state, limit = self._state, self.settings.max_waiting
         if state.lifecycle is not SessionState.OPEN and len(state.held) >= limit:
-            raise LocalProtocolError(
-                f"the connection is lost, and {limit} requests wait for the next one already"
-            )
+            text = f"the connection is lost, and {limit} requests wait for the next one already"
+            raise LocalProtocolError(text)
 
     def config_of_heir(self) -> Config:
         """Return the config of the next conversation, which speaks the era of this one."""

@@ -1,9 +1,8 @@
 """Protection of ``requestState`` on its way through the client: the interface.
 
-The engine hands the state of an input round out and in as an opaque string.  The maker of a state
-seals it, so that the client, which the specification treats as an attacker, can neither alter it
-nor use it for another request, for another principal, or later than allowed.  Time is passed in;
-randomness belongs to the implementations, of which :mod:`mcpcore_transports.server.seal` has two.
+The maker of a state seals it, so that the client, which the specification treats as an attacker,
+can neither alter it nor use it for another request, for another principal, or later than allowed.
+:mod:`mcpcore_transports.server.seal` has two implementations.
 
 Source: 2026-07-28, patterns, "Multi Round-Trip Requests", server requirements 4 and 5.
 """
@@ -30,7 +29,7 @@ class Binding(Struct, frozen=True):
     """Digest of the salient parameters."""
 
 
-class Refusal(StrEnum):
+class SealRefusal(StrEnum):
     """Reasons to refuse a state; the values may be shown to anybody."""
 
     FOREIGN = "requestState was not given out by this server, or under a key that it has no more"
@@ -44,7 +43,7 @@ class Refusal(StrEnum):
 class SealBroken(LocalError):
     """Refusal of a state; the message is safe to show and says why, as ``reason`` does."""
 
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: SealRefusal) -> None:
         super().__init__(reason.value)
         self.reason = reason
 

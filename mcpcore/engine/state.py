@@ -1,37 +1,24 @@
 """State of a Peer, which its parts share: the record, its tables, and the ways out.
 
-Ids on the wire come from the other side and may be anything.  Inside, an inbound request is known
-by its ``key``, an outbound one by the id that this side gave it.  Both are unique in the endpoint.
-
-Every inbound request is registered by :meth:`PeerState.register` and ends in
-:meth:`PeerState.finish`; every outbound one by :meth:`PeerState.expect` and in
-:meth:`PeerState.conclude`.  Every frame leaves by one of the ``send_`` methods.
+Inside, an inbound request is known by its ``key``, an outbound one by the id that this side gave
+it.  Both are unique in the endpoint.  An inbound request is registered by
+:meth:`PeerState.register` and ends in :meth:`PeerState.finish`; an outbound one by
+:meth:`PeerState.expect` and in :meth:`PeerState.conclude`.
 """
 
 import sys
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Raw, Struct, field
 
-from mcpcore.engine.config import Config, Role
+from mcpcore.engine import events
+from mcpcore.engine.bodies import NO_META
+from mcpcore.engine.config import Config, Profile, Role
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import (
-    ENGINE,
-    MAIN,
-    EndReason,
-    Event,
-    Fault,
-    Key,
-    RequestCancelled,
-    RequestEnded,
-    Route,
-    StreamDrained,
-    SubscriptionClosed,
-    Violation,
-)
+from mcpcore.engine.events import ENGINE, MAIN, EndReason, Event, Fault, Key, Route
 from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
@@ -44,8 +31,6 @@ from mcpcore.engine.lifecycle import (
     StreamState,
     step,
 )
-from mcpcore.engine.metadata import NO_META
-from mcpcore.engine.profile import Profile
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
@@ -63,6 +48,8 @@ from mcpcore.wire.message import (
 )
 
 if TYPE_CHECKING:
+    from mcpcore.engine.negotiation import Negotiator
+    from mcpcore.engine.outbound import Sender
     from mcpcore.engine.reconnection import Succession
 
 NO_PARAMS = Raw(b"{}")
@@ -70,18 +57,15 @@ NO_SKIM = Skim()
 NO_CAPABILITIES = ClientCapabilities()
 
 
-class Batch:
+class Batch(Struct, weakref=False, eq=False):
     """Collector of the answers to one batch: one array, sent when the last answer is known."""
 
-    __slots__ = ("_open", "_parts", "peer", "revision", "route")
-
-    def __init__(self, peer: "PeerState", route: Route, revision: Revision | None) -> None:
-        self.peer = peer
-        self.route = route
-        self.revision = revision
-        self._parts: list[bytes] = []
-        # The batch itself counts as one until all of its messages have been read.
-        self._open = 1
+    peer: "PeerState"
+    route: Route
+    revision: Revision | None
+    _parts: list[bytes] = []
+    _open: int = 1
+    """Answers owed; the batch itself counts as one until all of its messages have been read."""
 
     def expect(self) -> None:
         """Count one more answer that is owed."""
@@ -100,10 +84,7 @@ class Batch:
 
 
 class Inbound(Struct, weakref=False, eq=False):
-    """Inbound request: as it arrived, the findings about it, and its state.
-
-    It gets a key, and a place in the tables, when it has climbed the ladder and stays in flight.
-    """
+    """Inbound request: as it arrived, the findings about it, and its state."""
 
     peer: "PeerState"
     id: RequestId
@@ -149,20 +130,10 @@ class Purpose(Enum):
     INITIALIZE = auto()
 
 
-class Sends(Protocol):
-    """Part of a Peer that sends requests."""
-
-    def expire(self, request: "Outbound", now: float) -> None:
-        """Handle a request that got no answer in time."""
-
-    def give_up(self, request: "Outbound", reason: str | None) -> None:
-        """Cancel a request as the application asks, or raise LocalProtocolError."""
-
-
 class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Outbound request."""
 
-    sender: Sends
+    sender: "Sender | Negotiator"
     """Part that has sent it."""
     id: RequestId
     method: str
@@ -222,18 +193,10 @@ _PROFILES = 8
 """Maximum profiles kept; an endpoint has one or two Configs, unless each Peer has its own."""
 
 
-class TakesIn(Protocol):
-    """Target of an item of the endpoint's queue."""
-
-    def take_in(self, *item: Any) -> None:
-        """Process one item that arrived."""
-
-
 class Endpoint(Struct, weakref=False, eq=False):
     """Shared state of the Peers of one endpoint: counters, queues, in-flight tables, deadlines.
 
-    Arrived items wait in ``inbox``, each behind the Peer (or other machine of the endpoint)
-    that takes it in; :meth:`next_event` advances the state by one item at a time.
+    Items in ``inbox`` stand behind the part of a Peer, or other machine, that takes them in.
     """
 
     inbox: deque[tuple[Any, ...]] = field(default_factory=deque)
@@ -259,12 +222,8 @@ class Endpoint(Struct, weakref=False, eq=False):
         self._profiles = [*self._profiles[-_PROFILES:], profile]
         return profile
 
-    def queue(self, target: TakesIn, *item: Any) -> None:
-        """Queue an item for ``target`` behind everything that has arrived already."""
-        self.inbox.append((target, *item))
-
-    def advance(self, target: TakesIn, *item: Any) -> None:
-        """Process an item at once if nothing waits before it, else queue it for ``target``."""
+    def advance(self, target: Any, *item: Any) -> None:
+        """Let ``target`` take in an item, or queue it if something waits before it."""
         if self.inbox or self.events:
             self.inbox.append((target, *item))
         else:
@@ -282,20 +241,13 @@ class Endpoint(Struct, weakref=False, eq=False):
         return waiting.union(record.route for record in self.inbound.values())
 
     def answerable(self, key: Key) -> Inbound:
-        """Return the request that the application answers by ``key``.
-
-        Raises LocalProtocolError if there is none.
-        """
+        """Return the request that the application answers by ``key``; or LocalProtocolError."""
         record = self.inbound.get(key)
         if record is None:
             raise LocalProtocolError(f"no request with key {key} is in flight")
         if record.stream is not None:
             raise LocalProtocolError("a listen stream ends with end_subscription")
         return record
-
-    def was_issued(self, key: Key) -> bool:
-        """Return True if ``key`` is or was the handle of a request."""
-        return 0 < key <= self.last_key
 
     def next_event(self) -> Event | None:
         """Advance to the next event and return it; None when all input is used up."""
@@ -392,22 +344,15 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     @property
     def is_modern_client(self) -> bool:
         """True for a client of a modern revision: it gets no requests and never sends responses."""
-        return (
-            self.role is Role.CLIENT
-            and self.revision is not None
-            and not self.revision.server_requests
-        )
+        revision = self.revision
+        return self.role is Role.CLIENT and revision is not None and not revision.server_requests
 
     def slot(self, route: Route, id: RequestId) -> Any:
         """Return the key under which an inbound id is unique."""
         return (route, id) if self.scoped else id
 
     def crowded(self, record: Inbound | None) -> bool:
-        """Return True if the queue is over its limit, so that notifications must make way.
-
-        Bytes are counted on the stream of ``record``.  On MAIN, which all requests share, the whole
-        outbox counts.
-        """
+        """Return True if the stream of ``record``, or on MAIN the outbox, is over its limit."""
         limit = self.config.limits.queued
         if record is not None and record.queued > limit:
             return True
@@ -419,9 +364,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         """Advance the session; raises LocalProtocolError if the table does not allow it."""
         after = step(SESSION, self.lifecycle, signal)
         if after is None:
-            raise LocalProtocolError(
-                f"{signal.value!r} is not possible while the session is {self.lifecycle.value}"
-            )
+            text = f"{signal.value!r} is not possible while the session is {self.lifecycle.value}"
+            raise LocalProtocolError(text)
         self.lifecycle = after
 
     def agree(self, revision: Revision | None) -> None:
@@ -443,7 +387,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     ) -> None:
         """Emit a Violation: the other side broke a rule. Nothing is emitted after the end."""
         if not self.ended:
-            self.emit(Violation(code, message, route, self.session, refused, excerpt))
+            self.emit(events.Violation(code, message, route, self.session, refused, excerpt))
 
     # Sending
 
@@ -459,26 +403,29 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         method: str | None = None,
         revision: Revision | None = None,
     ) -> None:
-        """Send the last frame of a route, or put the answer into the batch that it belongs to.
-
-        MAIN has no end: no ACCEPTED frame is sent there.
-        """
+        """Send the last frame of a route, or put the answer into its batch; MAIN has no end."""
         if batch is not None:
             batch.settle(data)
         elif kind is not _ACCEPTED or route != MAIN:
-            frame = Transmit(
-                peer=self,
-                route=route,
-                data=() if data is None else (data,),
-                size=0 if data is None else len(data),
-                kind=kind,
-                ends=route != MAIN,
-                key=key,
-                code=code,
-                method=method,
-                revision=revision,
+            texts, size = ((), 0) if data is None else ((data,), len(data))
+            ends = route != MAIN
+            self.outbox.push(
+                Transmit(self, route, texts, size, kind, key, method, revision, code, ends=ends)
             )
-            self.outbox.push(frame)
+
+    def answer(
+        self, record: Inbound, kind: FrameKind, data: bytes, code: int | None = None
+    ) -> None:
+        """Send the answer to a request, or put it into its batch."""
+        if record.batch is not None:
+            record.batch.settle(data)
+            return
+        route, size, method = record.route, len(data), record.method
+        frame = Transmit(
+            self, route, (data,), size, kind, record.key, method, record.revision, code
+        )
+        frame.ends = route != MAIN
+        self.outbox.push(frame)
 
     def refuse(
         self,
@@ -490,21 +437,13 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         method: str | None = None,
         revision: Revision | None = None,
     ) -> None:
-        """Answer with an error of the engine's own and report the violation.
-
-        ``method``: of the request, if it is one that could be read.
-        """
+        """Answer with an error of the engine's own and report the violation."""
         self.violation(route, error.code, error.message, refused=method is not None)
         if method is not None and self.is_modern_client:
             return  # a modern client never sends responses
+        data, code = encode_error(id, error), error.code
         self.send_last(
-            route,
-            FrameKind.ERROR,
-            encode_error(id, error),
-            batch=batch,
-            code=error.code,
-            method=method,
-            revision=revision,
+            route, FrameKind.ERROR, data, batch=batch, code=code, method=method, revision=revision
         )
 
     def send_notification(
@@ -525,55 +464,23 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         on; if the stream is crowded, it replaces a queued notification with the same subject.
         """
         data = encode_notification(method, body, members)
+        size, key = len(data), None if subject is None else ENGINE
         if record is not None:
-            self.send_news(method, data, record, subject)
-            return
-        key = None if subject is None else ENGINE
-        if subject is not None and self.crowded(None) and self.renew(None, subject, data):
-            return
-        frame = Transmit(
-            peer=self,
-            route=route,
-            data=(data,),
-            size=len(data),
-            kind=_NOTIFICATION,
-            key=key,
-            request=request,
-            method=method,
-            revision=revision,
-            subject=subject,
-        )
+            key, route, revision = record.key, record.route, record.revision
         if subject is not None:
-            self.replaceable[key, subject] = frame
-        self.outbox.push(frame)
-
-    def send_news(
-        self, method: str, data: bytes, record: Inbound, subject: Hashable = None
-    ) -> None:
-        """Send an encoded notification on a request's stream; see :meth:`send_notification`."""
-        key, outbox, size = record.key, self.outbox, len(data)
-        if subject is not None:
-            full = record.queued > self.config.limits.queued or record.route == MAIN
-            if full and self.crowded(record) and self.renew(record, subject, data):
+            if self.crowded(record) and self.renew(record, subject, data):
                 return
-            if self.joins and outbox.join(data, size, key, subject):
+            if record is not None and self.joins and self.outbox.join(data, size, key, subject):
                 record.queued += size
                 return
-        record.queued += size
-        frame = Transmit(
-            peer=self,
-            route=record.route,
-            data=(data,),
-            size=size,
-            kind=_NOTIFICATION,
-            key=key,
-            method=method,
-            revision=record.revision,
-            subject=subject,
-        )
+        frame = Transmit(self, route, (data,), size, _NOTIFICATION, key, method, revision)
+        frame.request = request
+        if record is not None:
+            record.queued += size
         if subject is not None:
+            frame.subject = subject
             self.replaceable[key, subject] = frame
-        outbox.push(frame)
+        self.outbox.push(frame)
 
     def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:
         """Replace the queued notification of ``subject`` by ``data``; False if none is queued."""
@@ -586,10 +493,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         return True
 
     def taken(self, frame: Transmit) -> None:
-        """Note that a frame was taken from the outbox (or dropped).
-
-        Needed for frames of a request in flight and for frames with a subject.
-        """
+        """Note that a frame of a request in flight, or with a subject, left the outbox."""
         if frame.subject is not None:
             place = (frame.key, frame.subject)
             if self.replaceable.get(place) is frame:
@@ -601,17 +505,12 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         if record.drain_wanted and not record.queued:
             record.drain_wanted = False
             if not self.ended:
-                self.emit(StreamDrained(key=record.key))
+                self.emit(events.StreamDrained(key=record.key))
 
     def withdraw(self, record: Inbound) -> None:
         """Drop the queued notifications of a request that is no longer wanted."""
-
-        def unwanted(frame: Transmit) -> bool:
-            return frame.key == record.key and frame.kind is FrameKind.NOTIFICATION
-
         if record.queued:
-            for frame in self.outbox.discard(unwanted):
-                self.taken(frame)
+            self._discard(lambda each: each.key == record.key and each.kind is _NOTIFICATION)
 
     # Requests in flight: inbound
 
@@ -641,29 +540,24 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         if self.scoped:
             self.in_flight_by_id.pop((record.route, record.id), None)
             self.by_route.pop(record.route, None)
-        else:
-            named = self.in_flight_by_id.pop(record.id, None)
-            if named is not record and named is not None:  # a newer session reused the id
-                self.in_flight_by_id[record.id] = named
+        elif self.in_flight_by_id.get(record.id) is record:  # else a newer session uses the id
+            del self.in_flight_by_id[record.id]
         if record.stream is not None:
             self.streams.pop(record.key, None)
         return before is _ACTIVE
-
-    def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
-        """End a listen stream of the other side and emit SubscriptionClosed."""
-        record.stream = step(STREAM, StreamState.LISTENING, signal)
-        self.finish(record, RequestSignal.RELEASE)
-        self.emit(SubscriptionClosed(key=record.key))
 
     def drop(self, record: Inbound, signal: RequestSignal, reason: str | None) -> None:
         """Drop an inbound request to which the other side wants no answer any more."""
         cancelled = signal is RequestSignal.CANCEL
         if record.stream is not None:
             self.withdraw(record)
-            self.end_stream(record, StreamSignal.CANCEL if cancelled else StreamSignal.END)
+            ending = StreamSignal.CANCEL if cancelled else StreamSignal.END
+            record.stream = step(STREAM, StreamState.LISTENING, ending)
+            self.finish(record, RequestSignal.RELEASE)
+            self.emit(events.SubscriptionClosed(key=record.key))
         elif record.state is RequestState.ACTIVE:
             record.state = step(REQUEST, record.state, signal) or record.state
-            self.emit(RequestCancelled(key=record.key, reason=reason))
+            self.emit(events.RequestCancelled(key=record.key, reason=reason))
             self.withdraw(record)
         else:
             return
@@ -701,20 +595,9 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         message: str,
         fault: Fault | None = None,
     ) -> None:
-        """End an outbound request without an answer: emit its one terminal event.
-
-        The engine's own requests (probe, handshake) have none; negotiation has its own events.
-        """
+        """End an outbound request without an answer; emit its event if it is the application's."""
         if self.conclude(request, signal) and request.purpose is _APPLICATION:
-            self.emit(
-                RequestEnded(
-                    request=request.id,
-                    method=request.method,
-                    reason=reason,
-                    message=message,
-                    fault=fault,
-                )
-            )
+            self.emit(events.RequestEnded(request.id, request.method, reason, message, fault))
 
     def end_outbound(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
         """End every outbound request that does not outlive this conversation."""
@@ -726,9 +609,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
 
     def drop_unsent(self) -> None:
         """Drop all frames of this conversation that were not sent."""
+        self._discard(lambda each: each.peer is self)
 
-        def unwanted(frame: Transmit) -> bool:
-            return frame.peer is self
-
+    def _discard(self, unwanted: Callable[[Transmit], bool]) -> None:
         for frame in self.outbox.discard(unwanted):
             self.taken(frame)

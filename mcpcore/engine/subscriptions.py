@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.metadata import read_member
+from mcpcore.engine.bodies import read_member
 from mcpcore.spec.capabilities import Capabilities, declares
-from mcpcore.spec.methods import METHODS
+from mcpcore.spec.methods import METHODS, Method
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedParams
 from mcpcore.wire.message import RequestId
@@ -19,29 +19,20 @@ from mcpcore.wire.message import RequestId
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
-class Topic(Struct, frozen=True, kw_only=True):
-    """Kind of change: the filter field that asks for it and the capability that announces it."""
+_SUBJECTS = {"resource_subscriptions": "uri", "task_ids": "taskId"}
 
-    method: str
+
+class Topic(Struct, frozen=True):
+    """Kind of change: the notification of it, and the field of the filter that asks for it."""
+
+    row: Method
     field: str
-    """Field of the filter."""
-    capability: str | None
-    peer_capability: str | None
-    """Capability that the client must have declared to ask for it."""
-    subject: str | None = None
+    subject: str | None
     """Params member that names the changed thing; None for a topic without subjects."""
 
 
-_SUBJECTS = {"resource_subscriptions": "uri", "task_ids": "taskId"}
-
 TOPICS: dict[str, Topic] = {
-    row.name: Topic(
-        method=row.name,
-        field=row.filter,
-        capability=row.capability,
-        peer_capability=row.peer_capability,
-        subject=_SUBJECTS.get(row.filter),
-    )
+    row.name: Topic(row, row.filter, _SUBJECTS.get(row.filter))
     for row in METHODS
     if row.filter is not None
 }
@@ -94,7 +85,7 @@ def honoured(asked: SubscriptionFilter, announced: Mapping[str, bool]) -> Subscr
     fields: dict[str, Any] = {}
     for topic in TOPICS.values():
         value = getattr(asked, topic.field)
-        if value and announced[topic.method]:
+        if value and announced[topic.row.name]:
             fields[topic.field] = value
     return SubscriptionFilter(**fields)
 
@@ -102,10 +93,8 @@ def honoured(asked: SubscriptionFilter, announced: Mapping[str, bool]) -> Subscr
 def undeclared(asked: SubscriptionFilter, capabilities: Capabilities) -> str | None:
     """Return the capability that a client lacks to ask for this filter, or None."""
     for topic in TOPICS.values():
-        path = topic.peer_capability
-        if path is None or not getattr(asked, topic.field):
-            continue
-        if not declares(capabilities, path):
+        path = topic.row.peer_capability
+        if path is not None and getattr(asked, topic.field) and not declares(capabilities, path):
             return path
     return None
 

@@ -27,7 +27,7 @@ class FrameKind(Enum):
     """Nothing to send (any more) on this route: HTTP 202, or the end of a stream."""
 
 
-class Transmit(Struct, kw_only=True):
+class Transmit(Struct):
     """Outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
 
     peer: "PeerState"
@@ -36,19 +36,19 @@ class Transmit(Struct, kw_only=True):
     size: int
     """Bytes in ``data``, and in ``more``."""
     kind: FrameKind
+    key: Key | None = None
+    """Key of the inbound request it belongs to.  ENGINE if the engine answers the request or speaks
+    for itself.  None for a rejection by the engine, and for frames that belong to no request."""
+    method: str | None = None
+    revision: Revision | None = None
+    code: int | None = None
+    """Code of an error."""
+    request: RequestId | None = None
+    """Id of the outbound request that this frame is, or that it cancels."""
     more: list[bytes] | None = None
     """Further JSON texts: newer notifications of the subject; only of a Peer that joins them."""
     ends: bool = False
     """True if nothing more is owed on this route."""
-    key: Key | None = None
-    """Key of the inbound request it belongs to.  ENGINE if the engine answers the request or speaks
-    for itself.  None for a rejection by the engine, and for frames that belong to no request."""
-    request: RequestId | None = None
-    """Id of the outbound request that this frame is, or that it cancels."""
-    method: str | None = None
-    code: int | None = None
-    """Code of an error."""
-    revision: Revision | None = None
     mirror: Mirror | None = None
     """Client: values that the HTTP headers must have."""
     subject: Hashable = None
@@ -67,48 +67,32 @@ _FULL = 8 * 1024
 """Bytes of a frame to which no more texts are joined: it counts as waiting until all is taken."""
 
 
-class Outbox:
+class Outbox(Struct, weakref=False, eq=False):
     """Queue of the frames that wait to be taken, with a count of their bytes.
 
     Shared by the Peers of one endpoint.  Frames of a request are also counted per request, so
     that a handler can be told to wait (``queued`` and StreamDrained).
     """
 
-    __slots__ = ("frames", "size")
-
-    def __init__(self) -> None:
-        self.frames: list[Transmit] = []
-        """Queued frames, in order; read-only for others."""
-        self.size = 0
-
-    def __len__(self) -> int:
-        return len(self.frames)
+    frames: list[Transmit] = []
+    """Queued frames, in order; read-only for others."""
+    size: int = 0
 
     def push(self, frame: Transmit) -> None:
         """Append a frame."""
         self.frames.append(frame)
         self.size += frame.size
 
-    def join(self, data: bytes, size: int, key: Key, subject: Hashable) -> bool:
+    def join(self, data: bytes, size: int, key: Key | None, subject: Hashable) -> bool:
         """Add ``data`` to the last frame; False if that has another subject or is full."""
-        frames = self.frames
-        if not frames:
+        last = self.frames[-1] if self.frames else None
+        if last is None or last.key != key or last.subject != subject or last.size > _FULL:
             return False
-        last = frames[-1]
-        if last.key != key or last.subject != subject or last.size > _FULL:
-            return False
-        more = last.more
-        if more is None:
-            last.more = [data]
-        else:
-            more.append(data)
+        last.more = last.more or []
+        last.more.append(data)
         last.size += size
         self.size += size
         return True
-
-    def lines(self) -> bytes:
-        """Return the queued frames as newline-framed lines, without taking them; thread-safe."""
-        return b"".join(frame.line() for frame in list(self.frames))
 
     def requests(self) -> set[RequestId | None]:
         """Return the ids of the outbound requests that are queued."""

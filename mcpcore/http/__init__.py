@@ -1,9 +1,7 @@
 """HTTP server and client state machines without sockets, for all revisions of MCP.
 
-:class:`HttpServer` holds many conversations behind one endpoint, :class:`HttpClient` one
-conversation with one URL. They know methods, headers, statuses and streams; a driver moves heads
-and bodies. Names are imported at first access: an application that needs one side, or a type alone,
-does not load the rest.
+A driver moves heads and bodies.  Names are imported at first access: an application that needs one
+side, or a type alone, does not load the rest.
 """
 
 from importlib import import_module

@@ -24,8 +24,7 @@ _SPECIAL = frozenset('",+;<>\\=')
 class ClientCertificate(Struct, frozen=True, kw_only=True):
     """A verified client certificate whose key the client has proved to own.
 
-    An application that tells parties apart by ``subject`` or ``names`` relies on the authorities
-    not to issue the same one to two of them.
+    ``subject`` and ``names`` tell parties apart as far as the authorities issue none twice.
     """
 
     subject: str
@@ -55,7 +54,6 @@ def write_name(name: Iterable[Iterable[tuple[str, str]]]) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Return a value with the special characters of a name escaped (RFC 4514 section 2.4)."""
     text = "".join(
         f"\\{char}" if char in _SPECIAL else "\\00" if char == "\0" else char for char in value
     )

@@ -1,16 +1,17 @@
-"""Header fields of MCP over HTTP: names, parsing, and the encoding of values.
+"""Header fields of MCP over HTTP: names, parsing, and the encoding of values; gzip of replies.
 
-Sources: RFC 9110 sections 5 (fields), 8.3 (Content-Type) and 12.5.1 (Accept); the Streamable HTTP
-pages, for 2026-07-28 its section "Request Metadata" (mirrored headers, base64 form).  Field names
-are lower-case bytes throughout, as the HTTP parsers of the drivers give and take them.
+Sources: RFC 9110 sections 5 (fields), 8.3 (Content-Type), 8.4 (codings) and 12.5 (negotiation); the
+Streamable HTTP pages, for 2026-07-28 its section "Request Metadata" (mirrored headers, base64
+form).  Field names are lower-case bytes throughout, as the HTTP parsers of the drivers give and
+take them.
 """
 
 import re
+import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Field lines in order: lower-cased name, value."""
 
 ACCEPT = b"accept"
 ACCEPT_ENCODING = b"accept-encoding"
@@ -44,7 +45,6 @@ _QUALITY = r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?"
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 _QUOTED = 60
-"""Maximum characters of a client's value that an error message repeats."""
 
 _SENTINEL_START = "=?base64?"
 _SENTINEL_END = "?="
@@ -55,29 +55,25 @@ _NONE: dict[bytes, list[bytes]] = {}
 """Shared empty dict of the many heads without repeated fields."""
 
 
-_DECIDING = frozenset(
-    {
-        ACCEPT,
-        ACCEPT_ENCODING,
-        CONTENT_ENCODING,
-        CONTENT_TYPE,
-        HOST,
-        LAST_EVENT_ID,
-        ORIGIN,
-        TRANSFER_ENCODING,
-    }
+DECIDING = (
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    HOST,
+    LAST_EVENT_ID,
+    ORIGIN,
+    TRANSFER_ENCODING,
+    PROTOCOL_VERSION,
 )
+"""Fields that decide, with path, scheme and length, on a POST and the form of its reply."""
 
 
 def decides(name: bytes) -> bool:
-    """Return True if the value of a field may decide on the admission or meaning of a request.
-
-    Of the other fields only Content-Length and Mcp-Session-Id are used, and those are read from
-    each request anew.
-    """
+    """Return True if a field may decide on a request; length and session are read each time."""
     if name.startswith(b"mcp-"):
         return name != SESSION_ID
-    return name in _DECIDING
+    return name in DECIDING
 
 
 class Alike:
@@ -91,19 +87,14 @@ class Alike:
 
 
 class HeaderLines(list[tuple[bytes, bytes]]):
-    """Field lines of a request, which do not change.
-
-    Code that recognizes equal requests sets all three attributes; otherwise none is set.
-    """
+    """Field lines of a request; who recognizes equal ones sets all three attributes, or none."""
 
     __slots__ = ("alike", "length", "session")
 
     alike: Alike
-    """Record shared by all requests with the same method, target and deciding fields."""
     length: int
     """Number of bytes of the body, by Content-Length; 0 without one."""
     session: str | None
-    """Value of Mcp-Session-Id, if present."""
 
 
 class HeaderError(ValueError):
@@ -111,10 +102,7 @@ class HeaderError(ValueError):
 
 
 class Fields:
-    """Fields of one message head by name, optional whitespace stripped.
-
-    Whitespace around a value is no part of it (RFC 9110 section 5.5), but some parsers keep it.
-    """
+    """Fields of one message head by name, without the whitespace around them (RFC 9110 5.5)."""
 
     __slots__ = ("_first", "_more")
 
@@ -124,18 +112,14 @@ class Fields:
         if headers:
             names, values = zip(*headers, strict=True)
             self._first = dict(zip(map(bytes.lower, names), values, strict=True))
-            if len(self._first) < len(headers):
-                self._keep_all(headers)
-
-    def _keep_all(self, headers: Headers) -> None:
-        """Index a head with repeated names: the first value of each, then the others."""
-        self._first, self._more = {}, {}
-        for name, value in headers:
-            name = name.lower()
-            if name in self._first:
-                self._more.setdefault(name, []).append(value)
-            else:
-                self._first[name] = value
+            if len(self._first) < len(headers):  # some are repeated
+                self._first, self._more = {}, {}
+                for name, value in headers:
+                    name = name.lower()
+                    if name in self._first:
+                        self._more.setdefault(name, []).append(value)
+                    else:
+                        self._first[name] = value
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._first
@@ -143,8 +127,7 @@ class Fields:
     def one(self, name: bytes) -> str | None:
         """Return the value of a field that may occur once, None if it is absent.
 
-        Raises HeaderError if it is repeated (parsers disagree on which value counts) or holds
-        anything but visible ASCII, space and tab.
+        Raises HeaderError if it is repeated, or holds other than visible ASCII, space and tab.
         """
         value = self._first.get(name)
         if value is None:
@@ -157,10 +140,7 @@ class Fields:
         return value.decode("ascii")
 
     def all(self, name: bytes) -> str | None:
-        """Return the values of a list field joined by commas, None if it is absent.
-
-        Bytes outside ASCII read as Latin-1, which keeps them apart from all known values.
-        """
+        """Return the values of a list field joined by commas, as Latin-1; None if it is absent."""
         value = self._first.get(name)
         if value is None:
             return None
@@ -174,11 +154,9 @@ class Fields:
         return tuple(map(self._first.get, names)) if self._more is _NONE else None
 
     def mirrored(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the ``Mcp-Param-*`` fields by the lower-cased rest of their names.
+        """Return values and, apart, errors of ``Mcp-Param-*`` fields by the rest of their names.
 
-        The first dict holds the values, the second the errors of unreadable ones. These are errors
-        only if the field is recognized (2026-07-28, Streamable HTTP, "Server Behavior for Custom
-        Headers").
+        An error counts only if the field is recognized ("Server Behavior for Custom Headers").
         """
         said: dict[str, str] = {}
         unreadable: dict[str, str] = {}
@@ -210,7 +188,6 @@ def quoted(value: str) -> str:
 
 
 def _shown(name: bytes) -> str:
-    """Return the name in its usual form: ``Mcp-Name``, but ``MCP-Protocol-Version``."""
     text = "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
     return text.replace("Mcp-Protocol", "MCP-Protocol")
 
@@ -218,8 +195,7 @@ def _shown(name: bytes) -> str:
 def encode_value(value: str) -> str:
     """Encode any text as a header value: unchanged if that is safe, else in the base64 form.
 
-    Tabs, surrounding blanks, everything outside printable ASCII, and texts that look like the
-    base64 form itself are encoded.  Raises HeaderError for lone surrogates, which have no UTF-8.
+    Raises HeaderError for lone surrogates, which have no UTF-8.
     """
     if re.fullmatch(_PLAIN, value) and not _looks_encoded(value):
         return value
@@ -233,8 +209,7 @@ def encode_value(value: str) -> str:
 def decode_value(value: str) -> str:
     """Decode a value of :func:`encode_value`; a value without the exact markers is literal.
 
-    Raises HeaderError if the part between the markers is not canonical base64 of UTF-8: a text must
-    have one reading, whoever decodes it.
+    Raises HeaderError if the part between them is not canonical base64 of UTF-8.
     """
     if not _looks_encoded(value):
         return value
@@ -273,17 +248,22 @@ def is_session_id(value: str) -> bool:
 def quality(accept: str | None, media_type: str) -> float:
     """Return the weight of ``media_type`` in an ``Accept`` value: 0 means not acceptable.
 
-    The most specific range that matches decides (``application/json;q=0, */*`` refuses JSON).  A
-    missing header accepts everything. Unreadable elements are skipped; a header with only such
-    elements accepts nothing.
+    The most specific range decides. A missing header accepts everything.
     """
-    if accept is None:
-        return 1.0
-    if accept == _ACCEPT_BOTH:
+    if accept is None or accept == ACCEPT_BOTH:
         return 1.0
     main, _, sub = media_type.partition("/")
     best = (-1, 0.0)
-    for kind, subtype, weight in _media_ranges(accept):
+    for element in _split_list(accept):
+        match = _MEDIA_TYPE.match(element)
+        parameters = None if match is None else _parameters(element, match.end())
+        # Of the parameters only q has a meaning for event streams and JSON.
+        if match is None or parameters is None:
+            continue
+        weight = parameters.get("q", "1")
+        kind, subtype = match[1].lower(), match[2].lower()
+        if not re.fullmatch(_QUALITY, weight):
+            continue
         if kind == main and subtype == sub:
             specificity = 2
         elif kind == main and subtype == "*":
@@ -292,34 +272,14 @@ def quality(accept: str | None, media_type: str) -> float:
             specificity = 0
         else:
             continue
-        best = max(best, (specificity, weight))
+        best = max(best, (specificity, float(weight)))
     return best[1]
 
 
-_ACCEPT_BOTH = f"{JSON}, {EVENT_STREAM}"
-ACCEPT_BOTH = _ACCEPT_BOTH.encode()
-"""Accept header of every POST of a client."""
-
-
-def _media_ranges(accept: str) -> Iterable[tuple[str, str, float]]:
-    for element in _split_list(accept):
-        match = _MEDIA_TYPE.match(element)
-        if match is None:
-            continue
-        weight = 1.0
-        parameters = _parameters(element, match.end())
-        if parameters is None:
-            continue
-        # Of the parameters only q has a meaning for event streams and JSON.
-        if "q" in parameters:
-            if not re.fullmatch(_QUALITY, parameters["q"]):
-                continue
-            weight = float(parameters["q"])
-        yield match[1].lower(), match[2].lower(), weight
+ACCEPT_BOTH = f"{JSON}, {EVENT_STREAM}"
 
 
 def _split_list(value: str) -> list[str]:
-    """Split at commas outside of quoted strings."""
     if '"' not in value:
         return value.split(",")
     return re.findall(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', value)
@@ -351,10 +311,9 @@ def media_type(value: str) -> tuple[str, dict[str, str]] | None:
 
 
 def is_json(content_type: str | None) -> bool:
-    """Return True if a body with this ``Content-Type`` is JSON in UTF-8; a missing type is not.
+    """Return True if a body with this ``Content-Type`` is JSON in UTF-8.
 
-    A missing type is refused because browsers can send such requests to other origins without a
-    preflight, as they can ``text/plain``.
+    A missing type is not: browsers can send such requests to other origins without a preflight.
     """
     if content_type == JSON:
         return True
@@ -379,3 +338,52 @@ def body_length(fields: Fields) -> int | None:
     if not announced.isascii() or not announced.isdigit() or len(announced) > 18:
         raise HeaderError("the Content-Length header is not a number")
     return int(announced)
+
+
+VARIES = (b"vary", ACCEPT_ENCODING)
+"""Header of every reply whose form depends on the codings that its client accepts."""
+GZIP_LINE = (CONTENT_ENCODING, b"gzip")
+
+PIECE = 256 * 1024
+"""Maximum bytes compressed at once, which takes some milliseconds."""
+_LEVEL = 1
+"""Compression level; higher ones take three times as long, for a tenth less of JSON."""
+_GZIP = 16 + zlib.MAX_WBITS
+_ELEMENT = r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*(?:;\s*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
+
+
+def takes_gzip(accept_encoding: str | None) -> bool:
+    """Return True if ``Accept-Encoding`` allows gzip and does not prefer an uncompressed reply."""
+    if accept_encoding is None or accept_encoding == "identity":
+        return False
+    weights: dict[str, float] = {}
+    for element in accept_encoding.split(","):
+        if match := re.fullmatch(_ELEMENT, element):
+            name = match[1].lower().removeprefix("x-")
+            weights.setdefault(name, 1.0 if match[2] is None else float(match[2]))
+    gzip = weights.get("gzip", weights.get("*", 0.0))
+    return gzip > 0 and gzip >= weights.get("identity", 0.0)
+
+
+class Packing:
+    """Compressor of one body, a piece at a time."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = memoryview(body)
+        self._stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+
+    @property
+    def done(self) -> bool:
+        """True if there is no further piece."""
+        return not self._left
+
+    def next(self) -> bytes:
+        """Return the next piece, which is never empty."""
+        piece, self._left = self._left[:PIECE], self._left[PIECE:]
+        end = zlib.Z_SYNC_FLUSH if self._left else zlib.Z_FINISH
+        return self._stream.compress(piece) + self._stream.flush(end)
+
+
+def unpacker() -> Callable[[bytes], bytes]:
+    """Return a function that decompresses trusted output of a :class:`Packing`, piece by piece."""
+    return zlib.decompressobj(_GZIP).decompress

@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 
 class HttpRequest(Discreet, frozen=True, kw_only=True):
-    """Head of a request as a server received it.
+    """Head of a request as a server received it; its ``repr`` shows no credentials and no query.
 
     ``path`` is without the query; header names are lower-case.  A driver of HTTP/2 gives the
-    ``:authority`` as ``host``.  Its ``repr`` shows no credentials and no query.
-
-    A driver that receives the same head again may pass the same object, or the same ``headers`` in
-    another: their parsed values are kept with them.
+    ``:authority`` as ``host``.  A driver that receives the same head again may pass the same
+    object, or the same ``headers`` in another: their parsed values are kept with them.
     """
 
     method: str
@@ -46,11 +44,7 @@ class HttpRequest(Discreet, frozen=True, kw_only=True):
 
 
 class HttpHead(Discreet, frozen=True):
-    """Status and headers of a response.
-
-    ``content-length`` is among them if the length is known. If it is not, the body ends with
-    :class:`HttpEnd` (chunked in HTTP/1.1).
-    """
+    """Status and headers of a response; without ``content-length`` its body ends with HttpEnd."""
 
     exchange: Route
     status: int
@@ -87,10 +81,9 @@ class HttpReply(Discreet, frozen=True):
 
 
 class HttpSend(Discreet, frozen=True, kw_only=True):
-    """Request that a client must send.
+    """Request that a client must send, to ``target`` (path and query).
 
-    ``headers`` are complete (``host`` and ``content-length`` included); the driver adds only the
-    headers of its connection.  ``target`` is path and query.
+    ``headers`` are complete (``host`` and ``content-length`` included) but for the connection's.
     """
 
     exchange: Route

@@ -47,7 +47,15 @@ def parse_authority(value: str) -> Authority:
     match = _AUTHORITY.fullmatch(value)
     if match is None or match[2] == ANY:
         raise ValueError(f"{quoted(value)} is no host with an optional port")
-    return Authority(_normal_host(match[1]), _port(match[2]))
+    host, port = match[1].lower(), None if match[2] is None else int(match[2])
+    if port is not None and port > 65535:
+        raise ValueError(f"{port} is no port")
+    if host.startswith("["):
+        try:
+            host = f"[{IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            raise ValueError(f"{quoted(match[1])} is no IPv6 address") from None
+    return Authority(host, port)
 
 
 def parse_origin(value: str) -> WebOrigin:
@@ -61,24 +69,6 @@ def parse_origin(value: str) -> WebOrigin:
     return WebOrigin(scheme, authority.host, port)
 
 
-def _normal_host(host: str) -> str:
-    if not host.startswith("["):
-        return host.lower()
-    try:
-        return f"[{IPv6Address(host[1:-1]).compressed}]"
-    except ValueError:
-        raise ValueError(f"{quoted(host)} is no IPv6 address") from None
-
-
-def _port(text: str | None) -> int | None:
-    if text is None:
-        return None
-    port = int(text)
-    if port > 65535:
-        raise ValueError(f"{text} is no port")
-    return port
-
-
 class OriginPolicy:
     """Policy for the Host and Origin of each request.
 
@@ -87,9 +77,8 @@ class OriginPolicy:
     switches the check off.  None means the loopback names with any port.
 
     ``origins``: the exact origins of the web pages that may call.  None means the pages of this
-    same server: the scheme by which it is reached, and the host and port of the Host header, if
-    that was accepted by name.  A request without an Origin does not come from a web page and
-    passes.
+    server: its scheme, and the Host header if that was accepted by name.  A request without an
+    Origin does not come from a web page and passes.
 
     Raises ValueError for entries that cannot be parsed.
     """
@@ -117,10 +106,7 @@ class OriginPolicy:
         self._origins = None if origins is None else frozenset(map(parse_origin, origins))
 
     def check(self, host: str | None, origin: str | None, scheme: str | None = None) -> str | None:
-        """Return the reason to refuse a request with these headers, or None to accept it.
-
-        ``scheme``: the scheme of the request, ``http`` or ``https``; None if that is not known.
-        """
+        """Return the reason to refuse a request, None to accept it; ``scheme`` None: not known."""
         try:
             authority = parse_authority(host) if host is not None else None
         except ValueError as error:
@@ -136,21 +122,12 @@ class OriginPolicy:
             parsed = parse_origin(origin)
         except ValueError as error:
             return f"the Origin header is refused: {error}"
-        if self.allows(parsed, authority, scheme):
-            return None
-        return f"the Origin header is refused: {quoted(origin)} is not allowed"
-
-    def allows(self, origin: WebOrigin, host: Authority | None, scheme: str | None = None) -> bool:
-        """Return True if pages of ``origin`` may call a server reached as ``host``.
-
-        ``scheme``: as for :meth:`check`.
-        """
-        if self._origins is not None and origin in self._origins:
-            return True
-        # With any Host accepted, "same as the Host" would accept a rebound name.
-        if self._origins is not None or self._any_host or host is None:
-            return False
-        usual = _DEFAULT_PORTS.get(origin.scheme)
-        if usual is None or scheme not in (None, origin.scheme):
-            return False
-        return (origin.host, origin.port) == (host.host, usual if host.port is None else host.port)
+        if self._origins is not None:
+            allowed = parsed in self._origins
+        else:
+            # With any Host accepted, "same as the Host" would accept a rebound name.
+            usual = _DEFAULT_PORTS.get(parsed.scheme)
+            sure = not self._any_host and usual is not None and scheme in (None, parsed.scheme)
+            same = None if authority is None else (authority.host, authority.port or usual)
+            allowed = sure and (parsed.host, parsed.port) == same
+        return None if allowed else f"the Origin header is refused: {quoted(origin)} is not allowed"

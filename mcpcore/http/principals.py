@@ -1,10 +1,7 @@
 """Parties that a server tells apart: the principal of a request, or else its address.
 
-The owner of one IPv6 address owns at least the 64-bit network around it (RFC 4291 section 2.5.4,
-RFC 6177). Such a network therefore counts as one client.
-
-Sources: RFC 9110 section 11 (authentication), RFC 6750 section 3 (Bearer challenges); the
-authorization pages since 2025-03-26, of which nothing is built in here.
+An IPv6 /64 network counts as one client (RFC 4291 section 2.5.4, RFC 6177).  Sources: RFC 9110
+section 11 (authentication), RFC 6750 section 3 (Bearer challenges).
 """
 
 import re
@@ -29,9 +26,7 @@ _NETWORK_BYTES = 8
 class Principal(str):
     """Authenticated party: a name, which is the string itself, with scopes and claims.
 
-    Sessions, sealed state, tasks and quotas are bound to the name. It must therefore belong to one
-    party only, for instance issuer and subject of a token.  Equality and hash are the name's.
-    ``scopes``: permissions of the request; ``claims``: any other facts for handlers.
+    Sessions, sealed state, tasks and quotas are bound to the name: it must belong to one party.
     """
 
     __slots__ = ("claims", "scopes")
@@ -57,10 +52,9 @@ class Principal(str):
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """Refusal of a request that is not authenticated.
+    """Refusal of a request that is not authenticated; ``message`` goes to the client.
 
-    ``challenge`` is the value of WWW-Authenticate, which a 401 must have: its default there is
-    ``Bearer``.  ``message`` goes to the client.  Raises ValueError for values that cannot be sent.
+    ``challenge``: value of WWW-Authenticate, for a 401 ``Bearer``.  Raises ValueError.
     """
 
     status: int = UNAUTHENTICATED.status
@@ -95,10 +89,7 @@ refusal."""
 
 
 def bearer_token(request: "HttpRequest") -> str | None:
-    """Return the token of an ``Authorization: Bearer`` header, None without a readable one.
-
-    A token anywhere else, such as in the query, is ignored ("Token Requirements").
-    """
+    """Return the token of an ``Authorization: Bearer`` header; None without a readable one."""
     values = [value for name, value in request.headers if name == b"authorization"]
     if len(values) != 1:
         return None
@@ -118,10 +109,7 @@ def address_of(peer: str | None) -> str:
 
 
 def quota_key(address: str) -> str:
-    """Return the quota key of an address: an IPv4 address, also if mapped, or an IPv6 /64 network.
-
-    Anything that is not an IP address (a path of a Unix socket, a name) is returned unchanged.
-    """
+    """Return the quota key of an address: an IPv4 address, an IPv6 /64 network, or itself."""
     if ":" not in address:
         return address
     try:

@@ -14,18 +14,14 @@ _PATH = r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*"
 
 
 class SsePaths(Struct, frozen=True, kw_only=True):
-    """Paths of HTTP+SSE, the transport of 2024-11-05.
-
-    Raises ValueError for invalid or equal paths.
-    """
+    """Paths of HTTP+SSE, the transport of 2024-11-05; ValueError for invalid or equal ones."""
 
     stream: str = "/sse"
     """Path of the GET that opens an event stream, and with it a session."""
     messages: str = "/messages"
     """Path of the POSTs of the client's messages."""
     root: str | None = None
-    """Prefix of these paths that clients see, for instance if a proxy removes ``/tools``; None: the
-    mount path that the framework reports."""
+    """Prefix of these paths that clients see, for instance of a proxy; None: the mount path."""
 
     def __post_init__(self) -> None:
         paths = (self.stream, self.messages)
@@ -36,24 +32,17 @@ class SsePaths(Struct, frozen=True, kw_only=True):
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
-    """Paths and limits of an :class:`~mcpcore.http.HttpServer`.
-
-    Raises ValueError for settings that contradict each other, and for numbers that are not valid
-    limits.
-    """
+    """Paths and limits of an HttpServer; ValueError for contradictions and invalid limits."""
 
     path: str | None = "/mcp"
     """Path of the endpoint of Streamable HTTP; None: only HTTP+SSE is served."""
     sse: SsePaths | None = None
-    """Paths of HTTP+SSE, whose sessions last as long as their streams.  None: it is not served."""
+    """Paths of HTTP+SSE, whose sessions last as long as their streams.  None: not served."""
     health_path: str | None = "/health"
-    """Path of the health check, which answers GET with any Host: ``/health`` and ``/health/ready``
-    with 200, or with 503 once the server drains or closes, and while it cannot reach the store of
-    its sessions; ``/health/live`` with 200 as long as the server can answer.  None switches all of
-    them off."""
+    """Path of the health check: ``/health`` and ``/health/ready`` give 503 while draining, closing
+    or without the store; ``/health/live`` always 200.  None switches all off."""
     allowed_hosts: tuple[str, ...] | None = None
-    """Accepted Host headers, see :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback
-    names."""
+    """Accepted Host headers (:class:`~mcpcore.http.origin.OriginPolicy`); None: loopback names."""
     allowed_origins: tuple[str, ...] | None = None
     """Exact origins of web pages that may call; None means the server's own pages."""
     max_body: int = 4 * 1024 * 1024
@@ -61,20 +50,16 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     json_delay: float | None = 1.0
     """Seconds after which a missing answer turns the response into an event stream; None: never."""
     gzip_from: int | None = 32 * 1024
-    """Minimum bytes of a JSON body that is compressed (gzip) for a client that asks for it; event
-    streams never are.  None: no compression."""
+    """Minimum bytes of a JSON body that is compressed (gzip) if the client asks; None: never."""
     heartbeat: float | None = 15.0
     """Approximate seconds of silence on an event stream after which a comment is sent."""
     sessions: bool = True
-    """True to give legacy clients sessions.  If False, each of their requests stands on its own:
-    there is no Mcp-Session-Id, no GET stream, and no request to the client."""
+    """True to give legacy clients sessions.  If False, each of their requests stands on its own."""
     max_sessions: int = 10_000
-    """Maximum legacy sessions at a time.  A new one beyond it ends another: one that was never
-    used, or else the least recently used."""
+    """Maximum legacy sessions at a time; a new one ends an unused or the least recently used."""
     sessions_per_client: int = 1_000
-    """Maximum sessions of one principal, or of one peer address without authentication; a new one
-    beyond it ends another of the same client.  Raise it behind a proxy, whose address all clients
-    share."""
+    """Maximum sessions of one principal, or else of one peer address; a new one ends another of the
+    same client.  Raise it behind a proxy, whose address all clients share."""
     session_unused: float | None = 60.0
     """Seconds after which a session ends that was opened but not used."""
     session_idle: float | None = 1800.0
@@ -82,20 +67,15 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     session_age: float | None = 86_400.0
     """Maximum age of a session in seconds, used or not."""
     session_streams: int = 16
-    """Maximum GET streams per session at a time; one more gets 409.  As many that broke off are
-    remembered."""
+    """Maximum GET streams per session; one more gets 409.  As many broken ones are remembered."""
     max_calls: int = 20_000
-    """Maximum requests in progress at a time, of all clients together; one more is answered as
-    busy. ``Limits.in_flight`` limits those of one session."""
+    """Maximum requests in progress of all clients together; one more is answered as busy."""
     session_queue: int = 256 * 1024
-    """Maximum bytes kept for a session while it has no GET stream; the oldest notifications go
-    first."""
+    """Maximum bytes kept for a session without a GET stream; the oldest notifications go first."""
     max_queued: int = 1024 * 1024
-    """Bytes waiting on one exchange beyond which its log messages and outdated progress are
-    dropped."""
+    """Bytes waiting on one exchange beyond which log messages and outdated progress are dropped."""
     stall_timeout: float = 30.0
-    """Seconds for which an event stream may be over ``max_queued`` before it is closed; it is
-    closed at once if it is over twice that."""
+    """Seconds for which a stream may be over ``max_queued``; at twice that it is closed."""
     resumable: bool = True
     """True to give events of legacy sessions ids, so that a client can resume its streams."""
     replay_events: int = 1000
@@ -109,8 +89,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     reconnect_delay: float = 1.0
     """Seconds that a client is asked to wait before it comes back, in revisions with polling."""
     session_view_idle: float = 300.0
-    """With a store: seconds after which a worker forgets its replica of a session that it does not
-    use; the store limits the life of the session."""
+    """With a store: seconds after which a worker forgets its replica of an unused session."""
     session_touch: float = 30.0
     """With a store: minimum seconds between two notes to it that a session is in use."""
     store_timeout: float = 10.0
@@ -169,35 +148,28 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     max_redirects: int = 3
     """Maximum redirects in a row that a GET follows within its origin; all others are refused."""
     max_violations: int = 100
-    """Maximum messages on one stream that are not allowed, refused requests of the server included;
-    one more ends the request or conversation of the stream."""
+    """Maximum messages on one stream that are not allowed; one more ends its request."""
     stream_timeout: float | None = 60.0
-    """Seconds for the server to begin the event stream that a GET asks for, standalone or resumed;
-    after them the stream counts as broken.  None: no limit, for servers that hold the head of a
-    response back until they have a message."""
+    """Seconds for the server to begin the stream that a GET asks for, after which it counts as
+    broken.  None: no limit, for servers that hold a head back until they have a message."""
     notify_timeout: float = 30.0
-    """Seconds for the server to accept a message that is not a request: notifications, our
-    responses, the end of the session."""
+    """Seconds for the server to accept notifications, our responses, the end of the session."""
     linger: float = 5.0
-    """Seconds for the server to end a response whose content is complete; then its connection is
-    closed instead of used again."""
+    """Seconds for the server to end a complete response; then its connection is closed."""
     max_lost_sessions: int = 2
-    """Maximum sessions in a row that the server loses before it has answered a request in them;
-    then no more are opened, and waiting requests end."""
+    """Maximum sessions in a row lost before they answer a request; then no more are opened."""
     resume: bool = True
     """True to resume a broken stream after its last event."""
     reopen: bool = True
     """True to begin the standalone stream anew if it cannot be resumed."""
     max_resumes: int = 5
-    """Maximum attempts in a row without an event in between, and without a connection that lasted.
-    The messages that open a session are sent again as often: ``initialize`` in the place of a lost
-    session, and ``notifications/initialized``."""
+    """Maximum attempts in a row without an event, and without a connection that lasted; the
+    messages that open a session are sent again as often."""
     lasting: float = 10.0
     """Seconds after which a connection counts as one that lasted."""
     retry_delay: float = 1.0
     """Seconds before an attempt, if the server names none; doubles each time.  Also the minimum
-    between attempts once ``max_resumes`` of them came quicker, with events or without, whatever the
-    server asks for."""
+    once ``max_resumes`` attempts came quicker."""
     min_retry_delay: float = 0.1
     """Minimum of that delay, whatever the server asks for."""
     max_retry_delay: float = 300.0

@@ -1,27 +1,20 @@
 """Data of an HTTP server outside of its process: records, steps and outcomes.
 
-An :class:`~mcpcore.http.HttpServer` keeps its sessions and their events in memory.  One with a
-:class:`StoreBinding` asks the application for everything that must outlive the process or be
-visible to others::
+An :class:`~mcpcore.http.HttpServer` with a :class:`StoreBinding` asks the application for all that
+must outlive the process or be visible to others::
 
     while (event := server.next_event()) is not None:
         if isinstance(event, Step):
             batch.append(event)             # later: server.stored(event.token, outcome, now=...)
     server.note(data, now=clock())          # from the mailbox of this worker
 
-Steps are carried out in the order in which they were made; output that depends on a step is sent
-only after its outcome. This module knows nothing of the implementation of a store.
+Steps are carried out in the order in which they were made.  The servers that share a store are its
+*workers*; each makes itself a replica of a session when a request needs one.
 
-The servers that share a store are its *workers*.  A session belongs to none of them: each makes
-itself a replica of it when a request needs one.  A request belongs to the worker that runs it.
-
-An event stream is an append-only log with positions from 1.  The stream of a request is written by
-the worker that runs it.  A message that belongs to no request goes into the *queue* of its session.
-The newest open GET stream, at any worker, is the *carrier* and takes messages from the queue, so
-that each message is on exactly one stream.
-
-Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management" and
-"Resumability and Redelivery".
+An event stream is a log with positions from 1.  The stream of a request is written by the worker
+that runs it.  Messages that belong to no request go into the *queue* of the session.  The newest
+open GET stream, at any worker, is the *carrier* and takes them from there.  Source: the Streamable
+HTTP pages, "Session Management" and "Resumability and Redelivery".
 """
 
 from typing import Any
@@ -39,10 +32,7 @@ class StoreBinding(Struct, frozen=True, kw_only=True):
     """Membership of a server in a store: its name there, and the common secret and limits."""
 
     worker: str
-    """Name of the worker among those of the store: up to 64 letters, digits, ``-`` and ``_``.
-
-    Each start of a process needs a new one: obligations under an old name are void.
-    """
+    """Name of the worker: up to 64 letters, digits, ``-`` and ``_``; new for each start."""
     secret: bytes
     """At least 32 random bytes that all workers share; event ids are authenticated with it."""
     epoch: float = 0.0
@@ -54,10 +44,7 @@ class StoreBinding(Struct, frozen=True, kw_only=True):
 
 
 class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Stored session (JSON): the data with which another process can continue it.
-
-    Times are of the wall clock, in seconds since 1970, as they outlive the process.
-    """
+    """Stored session (JSON), which another process can continue; times are of the wall clock."""
 
     id: str
     principal: str | None = None
@@ -98,9 +85,8 @@ class LogPage(Struct, frozen=True, kw_only=True):
 class Step(Event, frozen=True, kw_only=True):
     """Step to carry out in the store; answered by ``stored(token, outcome, now=...)``.
 
-    Each class documents its outcome.  If the store fails, the outcome is a :class:`StoreFailure`,
-    which ends the work that depended on the step, with a clear error.  Steps on the streams or the
-    queue of a missing session have the outcome :class:`NoSession`.
+    Each class documents its outcome.  If the store fails, it is a :class:`StoreFailure`.  Steps on
+    the streams or the queue of a missing session have the outcome :class:`NoSession`.
     """
 
     token: int
@@ -110,19 +96,15 @@ class Step(Event, frozen=True, kw_only=True):
 class SessionSave(Step, frozen=True, kw_only=True):
     """Write a session record.  It must be durable before the step is answered.
 
-    Outcome: None if that was done.  The stored SessionRecord if its version is not lower (two
-    workers changed the session at once); it is left as it is.  False if ``record.version`` is above
-    1 and there is no such session any more.
+    Outcome: None if that was done.  The stored SessionRecord if its version is not lower, which is
+    left as it is.  False if ``record.version`` is above 1 and there is no such session any more.
     """
 
     record: SessionRecord
 
 
 class SessionLoad(Step, frozen=True, kw_only=True):
-    """Load a session.  Outcome: its SessionRecord, or None.
-
-    The session was asked for: it no longer counts as unused.
-    """
+    """Load a session, which no longer counts as unused.  Outcome: its SessionRecord, or None."""
 
 
 class SessionTouch(Step, frozen=True, kw_only=True):
@@ -132,9 +114,8 @@ class SessionTouch(Step, frozen=True, kw_only=True):
 class SessionCalls(Step, frozen=True, kw_only=True):
     """Ask for up to ``calls`` requests of a session at a time for this worker; 0 gives them back.
 
-    All workers together may have ``limit``.  Outcome: the number that this worker may have from now
-    on, which is ``calls`` or as many as there is room for; None without the session.  The share of
-    a worker that is gone is free again.
+    All workers together may have ``limit``; the share of one that is gone is free.  Outcome: the
+    number that this worker may have now: ``calls``, or the room there is; None without session.
     """
 
     calls: int
@@ -148,10 +129,9 @@ class SessionDelete(Step, frozen=True, kw_only=True):
 class StreamBegin(Step, frozen=True, kw_only=True):
     """Begin a stream that this worker writes.  Outcome: None.
 
-    ``request`` is the id, as JSON, of the request that it answers; None makes it a GET stream,
-    which then is the newest of its session and so its carrier.  If ``limit`` GET streams of the
-    session (0: any number) have a connection, at all workers together, nothing is done and the
-    outcome is False.
+    ``request``: id, as JSON, that it answers; None: a GET stream, which becomes the carrier.  If
+    ``limit`` GET streams of the session (0: any number) have a connection, at all workers together,
+    nothing is done and the outcome is False.
     """
 
     stream: StreamNumber
@@ -160,10 +140,9 @@ class StreamBegin(Step, frozen=True, kw_only=True):
 
 
 class StreamAppend(Step, frozen=True, kw_only=True):
-    """Add an event to a stream; ``ends``: it is the last.
+    """Add an event to a stream; ``ends``: it is the last.  Must be durable before it is answered.
 
-    Outcome: its position; None if the stream has ended or is unknown (nothing was added).  Must be
-    durable before it is answered.  ``data`` empty with ``ends``: only ends it, outcome ``last``.
+    Outcome: its position; None if the stream has ended or is unknown.  Empty ``data`` only ends it.
     """
 
     stream: StreamNumber
@@ -174,8 +153,7 @@ class StreamAppend(Step, frozen=True, kw_only=True):
 class StreamRead(Step, frozen=True, kw_only=True):
     """Read the events after position ``after``, at most about ``limit`` bytes (at least one event).
 
-    Outcome: a LogPage, or None for an unknown stream.  If there are none, this worker gets a
-    ``wake`` note once there is one (once for each such read), or once the stream is orphaned.
+    Outcome: a LogPage, or None for an unknown stream.  An empty one is followed by a ``wake`` note.
     """
 
     stream: StreamNumber
@@ -187,8 +165,7 @@ class QueuePut(Step, frozen=True, kw_only=True):
     """Put a message that belongs to no request into the queue of a session.
 
     The queue is bounded: the oldest notifications go first.  With ``once``, a second put with the
-    same value does nothing, so that a message that every worker announces arrives once.  Wakes the
-    worker of the carrier.  Outcome: True if it was put.
+    same value does nothing.  Wakes the worker of the carrier.  Outcome: True if it was put.
     """
 
     data: bytes
@@ -198,10 +175,8 @@ class QueuePut(Step, frozen=True, kw_only=True):
 class QueueTake(Step, frozen=True, kw_only=True):
     """Move messages from the queue onto GET stream ``stream``, at most about ``limit`` bytes.
 
-    Outcome: a LogPage with the moved messages, ``last`` as in a read; None for an unknown stream.
-    Nothing moves unless the stream is the carrier and has its connection at this worker.  If
-    nothing moved, this worker is woken once a message can move (also when the stream becomes
-    carrier).
+    Outcome: a LogPage with them, ``last`` as in a read; None for an unknown stream.  Nothing moves
+    unless the stream is the carrier and connected at this worker, which is woken once it can.
     """
 
     stream: StreamNumber
@@ -209,21 +184,16 @@ class QueueTake(Step, frozen=True, kw_only=True):
 
 
 class StreamRelease(Step, frozen=True, kw_only=True):
-    """Release GET stream ``stream``, which has lost its connection.  Outcome: None.
-
-    It is the carrier no longer: the next newest that is open becomes it. The stream can still be
-    read.
-    """
+    """Release GET stream ``stream``, which has lost its connection, as carrier.  Outcome: None."""
 
     stream: StreamNumber
 
 
 class StreamClaim(Step, frozen=True, kw_only=True):
-    """Claim GET stream ``stream`` for a new connection at this worker, as the newest.
+    """Claim a stream for a new connection at this worker, as the newest.  Outcome: None.
 
-    Outcome: None.  A worker that has an older connection of it gets a ``moved`` note and closes it.
-    The stream of a request can be claimed as well: its writer goes on writing, but sends no longer.
-    ``limit`` as for StreamBegin, for a GET stream that had no connection.
+    A worker that has an older connection of it gets a ``moved`` note and closes it.  The writer of
+    the stream of a request goes on writing, but sends no longer.  ``limit`` as for StreamBegin.
     """
 
     stream: StreamNumber
@@ -233,9 +203,7 @@ class StreamClaim(Step, frozen=True, kw_only=True):
 class Post(Step, frozen=True, kw_only=True):
     """Pass a note on to another worker, or with ``to`` None to all others.  Outcome: None.
 
-    A note for a worker that is gone, or never was, is dropped.  ``session`` is "" if the note
-    concerns none.  The store does not read the note. The receiving application calls ``note(data,
-    now=...)``.
+    A note for a worker that is gone is dropped.  ``session`` is "" if the note concerns none.
     """
 
     to: str | None
@@ -245,8 +213,7 @@ class Post(Step, frozen=True, kw_only=True):
 class Announce(Step, frozen=True, kw_only=True):
     """Pass a note on to all others, and keep it for sessions not loaded now.  Outcome: None.
 
-    It replaces an earlier one with the same ``topic``.  Kept notes are bounded in number and size,
-    and by the time for which a session lives without being used.
+    It replaces an earlier one with the same ``topic``.  Kept notes are bounded in number and size.
     """
 
     note: bytes

@@ -1,13 +1,10 @@
-"""Declarations of a server's features, without I/O or awaiting.  Start with :class:`Server`.
-
-Names of prompts and templates are imported at first access.
-"""
+"""Declarations of a server's features, without I/O or awaiting.  Start with :class:`Server`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.service.content import Audio, Embedded, Image
-from mcpcore.service.prepared import Prepared, is_masked
+from mcpcore.service.handlers import Prepared, is_masked
 from mcpcore.service.schema import Validator, mirrored
 from mcpcore.service.server import Server
 
@@ -31,17 +28,11 @@ __all__ = [
     "user",
 ]
 
-_HOMES = {
-    "prompts": ("assistant", "user"),
-    "uri_templates": ("TemplateError", "UnsafeValue", "UriTemplate"),
-}
-
-
 if not TYPE_CHECKING:  # a checker would take any name for one of these
 
     def __getattr__(name: str) -> Any:
-        for module, names in _HOMES.items():
-            if name in names:
-                value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = "prompts" if name in ("assistant", "user") else "uri_templates"
+        value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+        return value

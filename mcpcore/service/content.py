@@ -27,14 +27,7 @@ from mcpcore.spec.types.content import (
 )
 from mcpcore.wire.message import to_json
 
-BLOCKS = (
-    TextContent,
-    ImageContent,
-    AudioContent,
-    ResourceLink,
-    EmbeddedResource,
-    UnknownContent,
-)
+_BLOCKS = (TextContent, ImageContent, AudioContent, ResourceLink, EmbeddedResource, UnknownContent)
 
 _SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
@@ -47,7 +40,6 @@ _SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
     (b"ID3", 0, "audio/mpeg"),
 )
 """Signatures of file types: bytes, their offset, and the media type."""
-
 
 _SUBTYPES = {"jpg": "jpeg", "mp3": "mpeg", "svg": "svg+xml"}
 """Subtypes of media types that differ from the name of the format."""
@@ -62,7 +54,17 @@ def _type_of(data: bytes, kind: str, format: str | None) -> str:
     raise ValueError(f"cannot tell the type of this {kind} from its bytes; pass mime_type")
 
 
-class Image(Struct, frozen=True):
+class _Media(Struct, frozen=True):
+    data: bytes
+    mime_type: str | None = None
+    format: str | None = None
+
+    def _encoded(self, kind: str) -> dict[str, Any]:
+        mime_type = self.mime_type or _type_of(self.data, kind, self.format)
+        return {"data": b64encode(self.data).decode(), "mime_type": mime_type}
+
+
+class Image(_Media, frozen=True):
     """An image; PNG, JPEG, GIF and WebP are recognised, other types must be named.
 
     ``format`` is a short form of ``mime_type``: ``png`` for ``image/png``.
@@ -71,27 +73,17 @@ class Image(Struct, frozen=True):
     'image/svg+xml'
     """
 
-    data: bytes
-    mime_type: str | None = None
-    format: str | None = None
-
     def block(self) -> ImageContent:
         """Encode the image.  Raises ValueError if its type is not recognised."""
-        mime_type = self.mime_type or _type_of(self.data, "image", self.format)
-        return ImageContent(data=b64encode(self.data).decode(), mime_type=mime_type)
+        return ImageContent(**self._encoded("image"))
 
 
-class Audio(Struct, frozen=True):
+class Audio(_Media, frozen=True):
     """A sound; WAV, Ogg, FLAC and tagged MP3 are recognised; ``format`` as for :class:`Image`."""
-
-    data: bytes
-    mime_type: str | None = None
-    format: str | None = None
 
     def block(self) -> AudioContent:
         """Encode the sound.  Raises ValueError if its type is not recognised."""
-        mime_type = self.mime_type or _type_of(self.data, "audio", self.format)
-        return AudioContent(data=b64encode(self.data).decode(), mime_type=mime_type)
+        return AudioContent(**self._encoded("audio"))
 
 
 class Embedded(Struct, frozen=True):
@@ -107,40 +99,32 @@ class Embedded(Struct, frozen=True):
 
 
 _LISTS = (list, tuple, Sequence, Iterable)
-HELPERS = (Image, Audio, Embedded)
-
-_PIECES = (str, bytes, bytearray, *BLOCKS, *HELPERS)
+_HELPERS = (Image, Audio, Embedded)
+_PIECES = (str, bytes, bytearray, *_BLOCKS, *_HELPERS)
 
 
 def contents(
-    uri: str, data: str | bytes, mime_type: str | None
+    uri: str, data: str | bytes | bytearray, mime_type: str | None
 ) -> TextResourceContents | BlobResourceContents:
     """Return text or bytes as the contents of a resource."""
     if isinstance(data, str):
         return TextResourceContents(uri=uri, text=data, mime_type=mime_type or "text/plain")
-    return BlobResourceContents(
-        uri=uri,
-        blob=b64encode(data).decode(),
-        mime_type=mime_type or "application/octet-stream",
-    )
+    mime_type = mime_type or "application/octet-stream"
+    return BlobResourceContents(uri=uri, blob=b64encode(data).decode(), mime_type=mime_type)
 
 
 def block(value: Any) -> ContentBlock:
-    """Return one content block for a string, bytes, a helper or a block.
-
-    Raises :class:`OutputMismatch` for anything else.
-    """
+    """Return the block for a string, bytes, a helper or a block.  Raises OutputMismatch."""
     if isinstance(value, str):
         return TextContent(text=value)
-    if isinstance(value, BLOCKS):
+    if isinstance(value, _BLOCKS):
         return value
-    if isinstance(value, HELPERS):
+    if isinstance(value, _HELPERS):
         return value.block()
     if isinstance(value, bytes | bytearray):
         return Embedded(bytes(value), "embedded:result").block()
-    raise OutputMismatch(
-        f"expected content, got {type(value).__name__}", "the result is no content"
-    )
+    text = f"expected content, got {type(value).__name__}"
+    raise OutputMismatch(text, "the result is no content")
 
 
 def blocks(value: Any) -> list[ContentBlock] | None:
@@ -182,11 +166,7 @@ def is_content(annotation: Any) -> bool:
 
 
 def json_value(value: Any) -> bytes:
-    """Return any value as one line of JSON.
-
-    Raises :class:`OutputMismatch` for values without a JSON form: NaN, lone surrogates, objects of
-    unknown types.
-    """
+    """Return any value as one line of JSON.  Raises OutputMismatch for one without a JSON form."""
     try:
         return to_json({"": value})[4:-1]
     except (TypeError, ValueError, RecursionError) as error:
@@ -196,9 +176,8 @@ def json_value(value: Any) -> bytes:
 def for_revision(found: list[ContentBlock], revision: Revision) -> list[ContentBlock]:
     """Convert blocks to the kinds and members that a revision knows.
 
-    Without audio content, a sound becomes an embedded resource; without links, a link becomes text
-    that holds its members.  Raises :class:`OutputMismatch` for a block of a kind that no revision
-    has, and for an icon that no client may show.
+    Without audio content, a sound becomes an embedded resource; without links, a link becomes text.
+    Raises OutputMismatch for a block of a kind that no revision has, and for an unsafe icon.
     """
     return known_members([_known(each, revision) for each in found], revision)
 
@@ -211,15 +190,14 @@ def _known(each: ContentBlock, revision: Revision) -> ContentBlock:
         return EmbeddedResource(resource=resource, annotations=each.annotations, meta=each.meta)
     if isinstance(each, ResourceLink):
         if not revision.resource_links:
-            lines = [f"{each.title or each.name}: {each.uri}"]
-            if each.description:
-                lines.append(each.description)
-            facts = [each.mime_type] if each.mime_type else []
-            if each.size is not None:
-                facts.append(f"{each.size} bytes")
-            if facts:
-                lines.append(f"({', '.join(facts)})")
-            text = "\n".join(lines)
+            size = None if each.size is None else f"{each.size} bytes"
+            facts = ", ".join(filter(None, (each.mime_type, size)))
+            lines = (
+                f"{each.title or each.name}: {each.uri}",
+                each.description,
+                f"({facts})" if facts else None,
+            )
+            text = "\n".join(filter(None, lines))
             return TextContent(text=text, annotations=each.annotations, meta=each.meta)
         try:
             check_icons(each.icons or ())

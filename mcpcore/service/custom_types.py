@@ -1,6 +1,5 @@
 """Types that msgspec reads and writes with help: paths, and models of pydantic.
 
-They may be parameters, or members of types that msgspec knows.
 :func:`mcpcore.wire.jsontext.encodable` writes them.
 """
 
@@ -17,10 +16,7 @@ _JSON_NAMES = {"dict": "object", "list": "array", "NoneType": "null"}
 
 
 def read_by_pydantic(annotation: Any) -> "PydanticType | None":
-    """Return the reader of a type that pydantic reads as a whole, or None.
-
-    Raises TypeError for one that neither pydantic nor msgspec can read.
-    """
+    """Return the reader of a type that pydantic reads as a whole, or None; see there."""
     if "pydantic" not in sys.modules:
         return None
     from mcpcore.service.pydantic_types import pydantic_type
@@ -29,11 +25,7 @@ def read_by_pydantic(annotation: Any) -> "PydanticType | None":
 
 
 def describe(cls: Any, *, output: bool = False) -> dict[str, Any]:
-    """Return the schema of a type that msgspec does not know: its ``schema_hook``.
-
-    ``output``: the schema of the written form, not of the read one.  Raises NotImplementedError if
-    the type has none.
-    """
+    """Return the schema of a type that msgspec does not know.  Raises NotImplementedError."""
     if is_path(cls):
         cls()  # raises NotImplementedError if it is of another operating system
         return {"type": "string", "format": "path"}
@@ -77,10 +69,7 @@ def is_union(origin: Any) -> bool:
 
 
 def twin_of_class(cls: Any) -> type[Struct] | None:
-    """Return a Struct with the attributes of a class, if it is a plain one with annotations.
-
-    ``msgspec.convert(value, twin, from_attributes=True)`` makes a twin of an object of the class.
-    """
+    """Return a Struct with the attributes of a class, if it is a plain one with annotations."""
     info = inspect.type_info(cls) if isinstance(cls, type) else None
     if not isinstance(info, inspect.CustomType) or is_path(cls) or is_model(cls):
         return None

@@ -1,12 +1,14 @@
 """Common parts of all declarations: names, icons, hints, absent members."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypedDict, TypeVar
 
 from msgspec import convert
 
-from mcpcore.service.pagination import Visible
+from mcpcore.errors import ValidatorMissing
+from mcpcore.service.handlers import Visible
 from mcpcore.spec.types.base import Icon
 
 T = TypeVar("T")
@@ -20,6 +22,8 @@ MAX_URI = 8192
 class FeatureOptions(TypedDict, total=False):
     """Options that tools, resources, templates and prompts have in common."""
 
+    replace: bool
+    """True to replace a feature of the same name or URI; otherwise that is an error."""
     title: str
     description: str
     """Description; default: the docstring, without its parts on parameters and results."""
@@ -34,10 +38,20 @@ class FeatureOptions(TypedDict, total=False):
     block."""
 
 
-def check_options(options: Mapping[str, Any], known: type, what: str) -> None:
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Put the name of a declaration in front of the messages of its errors."""
+    try:
+        yield
+    except (TypeError, ValueError, ValidatorMissing) as error:
+        error.args = (f"{what}: {error}",)
+        raise
+
+
+def check_options(options: Mapping[str, Any], known: type) -> None:
     """Raise TypeError for an option that the TypedDict ``known`` does not have."""
     if unknown := options.keys() - known.__annotations__.keys():
-        raise TypeError(f"{what}: there is no option {min(unknown)!r}")
+        raise TypeError(f"there is no option {min(unknown)!r}")
 
 
 def check_count(name: str, count: float) -> None:
@@ -47,11 +61,7 @@ def check_count(name: str, count: float) -> None:
 
 
 def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
-    """Return icons, each given as an Icon or by its URI.
-
-    Raises ValueError for a URI that is neither https nor an image in a data URI, as clients must
-    refuse those.
-    """
+    """Return icons, each given as an Icon or by its URI.  Raises ValueError for an unsafe URI."""
     found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons or ()]
     for icon in found:
         if not icon.is_safe:
@@ -60,10 +70,7 @@ def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
 
 
 def common_members(options: FeatureOptions, description: str) -> dict[str, Any]:
-    """Return the members that all declarations have in common; ``description`` is the default.
-
-    Raises ValueError for an invalid icon.
-    """
+    """Return the members that all declarations have in common; ``description`` is the default."""
     return {
         "title": given(options.get("title")),
         "description": given(options.get("description") or description),
@@ -78,20 +85,14 @@ def given(value: T | None) -> T | None:
 
 
 def typed(value: Any, type: type[T]) -> T | None:
-    """Return ``value`` as a Struct of ``type``, from one or from a mapping with its wire names.
-
-    Raises ValueError naming the invalid member.
-    """
+    """Return a Struct from one or from a mapping with its wire names.  Raises ValueError."""
     if value is None or isinstance(value, type):
         return value
     return convert(value, type)
 
 
 def cache_hints(ttl_ms: int, scope: CacheScope) -> bytes:
-    """Return the members for caching, without braces (caching page).
-
-    Raises ValueError for a negative time or an unknown scope.
-    """
+    """Return the members for caching, without braces (caching page).  Raises ValueError."""
     if not 0 <= ttl_ms < math.inf:
         raise ValueError(f"ttl_ms must be finite and not negative, got {ttl_ms}")
     if scope not in ("public", "private"):

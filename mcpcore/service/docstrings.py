@@ -10,14 +10,8 @@ import re
 from msgspec import Struct, field
 
 _PARAMETERS = {
-    "args",
-    "arguments",
-    "attributes",
-    "keyword args",
-    "keyword arguments",
-    "other parameters",
-    "parameters",
-    "params",
+    *("args", "arguments", "attributes", "keyword args", "keyword arguments"),
+    *("other parameters", "parameters", "params"),
 }
 _DROPPED = {"raises", "return", "returns", "yield", "yields"}
 """Sections for programmers, of no use to a model or a user."""

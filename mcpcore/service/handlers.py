@@ -1,7 +1,10 @@
-"""Functions of the application: handlers, with their parameters and calls, and the lifespan.
+"""Functions of the application: handlers and their parameters, their requests, the lifespan.
 
 The runtime's context is injected into the parameter that is annotated with a context class: one
 that has the attribute ``__mcp_context__ = True``.  The service never uses its members.
+
+The message of a :class:`~mcpcore.errors.HandlerError` is shown to clients.  Any other exception is
+masked, as its text may hold secrets.
 """
 
 import functools
@@ -9,19 +12,42 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 from msgspec import NODEFAULT, Raw, Struct
+from msgspec.structs import replace
 
+from mcpcore.errors import HandlerError, HandlerExit, MaskedError
 from mcpcore.service.custom_types import is_union, without_paths
+from mcpcore.service.task_settings import TaskSupport
+from mcpcore.spec.errors import INTERNAL_ERROR, McpError
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Result
 
 if TYPE_CHECKING:  # the first is imported with pydantic, the second imports this module
     from mcpcore.service.pydantic_types import PydanticType
     from mcpcore.service.server import Server
 
-CONTEXT_MARK = "__mcp_context__"
-"""Name of the attribute that makes a class a context class."""
+R = TypeVar("R", bound=Result)
+
+Visible = Callable[[str | None], bool]
+"""Function that returns True if a principal (None: not authenticated) may see and use an item.
+
+It must not depend on anything else, such as the connection, and must return at once.
+"""
+
+MASKED = "Internal error"
+"""Text that the client gets for any exception that is masked."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -46,88 +72,56 @@ class Parameter(Struct, frozen=True):
 
 
 class Handler:
-    """Function and its parameters; ``what`` names it in messages.
+    """Function and its parameters.
 
     ``thread``: True to run it in a worker thread, as it may block.  Raises TypeError if it is a
     coroutine function then, if the parameters cannot be filled from named values (``*args``, two
     contexts), or an annotation cannot be resolved.
     """
 
-    __slots__ = (
-        "call",
-        "context",
-        "doc",
-        "function",
-        "is_async",
-        "parameters",
-        "rest",
-        "returns",
-        "takes_context",
-        "thread",
-        "what",
-    )
-
-    def __init__(self, function: Any, what: str, *, thread: bool = False) -> None:
+    def __init__(self, function: Any, *, thread: bool = False) -> None:
         if not callable(function) or inspect.isclass(function):
-            raise TypeError(f"{what}: expected a function, got {type(function).__name__}")
+            raise TypeError(f"expected a function, got {type(function).__name__}")
         self.function: Callable[..., Any] = function
-        self.what = what
         plain = _plain(function)
         self.is_async: bool = inspect.iscoroutinefunction(plain)
         """True if calling the function gives a coroutine."""
         self.thread = thread
         if thread and self.is_async:
-            raise TypeError(f"{what}: a coroutine function does not run in a thread")
+            raise TypeError("a coroutine function does not run in a thread")
         self.doc: str | None = inspect.getdoc(plain)
         try:
             hints = get_type_hints(plain, include_extras=True)
         except Exception as error:
-            raise TypeError(
-                f"{what}: an annotation cannot be resolved ({error}); it must be importable at "
-                "run time, not only under TYPE_CHECKING"
-            ) from error
+            text = "it must be importable at run time, not only under TYPE_CHECKING"
+            raise TypeError(f"an annotation cannot be resolved ({error}); {text}") from error
         self.returns: Any = without_paths(hints.get("return", Any))
-        self.context: str | None = None
-        """Name of the parameter that takes the context."""
+        self.context: str | None = None  # name of the parameter that takes the context
         self.rest: str | None = None
         """Name of ``**kwargs``."""
         self.parameters: tuple[Parameter, ...] = tuple(self._read(hints))
         self.takes_context = self.context is not None
         self.call: Callable[[Any, tuple[Any, ...]], Any] = self._binder()
-        """Function ``call(context, values)``, which calls the handler.
-
-        ``values`` holds one value per parameter, in the order of ``parameters``, and with
-        ``**kwargs`` a dict of its entries as the last one.
-        """
+        """Function ``call(context, values)``; values are in the order of ``parameters``, and with
+        ``**kwargs`` a dict of its entries is the last one."""
 
     def _read(self, hints: dict[str, Any]) -> Iterator[Parameter]:
         for parameter in inspect.signature(self.function).parameters.values():
             name, kind = parameter.name, parameter.kind
             annotation = without_paths(hints.get(name, Any))
             if kind is parameter.VAR_POSITIONAL:
-                raise TypeError(f"{self.what}: *{name} cannot be filled, as arguments have names")
+                raise TypeError(f"*{name} cannot be filled, as arguments have names")
             if kind is parameter.VAR_KEYWORD:
                 self.rest = name
             elif is_context(annotation):
                 if self.context is not None:
-                    raise TypeError(f"{self.what}: {self.context} and {name} both take the context")
+                    raise TypeError(f"{self.context} and {name} both take the context")
                 self.context = name
             else:
                 if name.startswith("__"):
-                    raise TypeError(f"{self.what}: a parameter cannot be called {name}")
+                    raise TypeError(f"a parameter cannot be called {name}")
                 default = NODEFAULT if parameter.default is parameter.empty else parameter.default
-                yield self._parameter(name, annotation, default, kind not in _POSITIONAL)
-
-    def _parameter(self, name: str, annotation: Any, default: Any, keyword: bool) -> Parameter:
-        if "pydantic" not in sys.modules:
-            return Parameter(name, annotation, default, keyword)
-        from mcpcore.service.pydantic_types import parameter_of
-
-        try:
-            foreign, default, factory = parameter_of(annotation, default)
-        except TypeError as error:
-            raise TypeError(f"{self.what}: parameter {name!r}: {error}") from error
-        return Parameter(name, annotation, default, keyword, foreign, factory)
+                yield _parameter(name, annotation, default, kind not in _POSITIONAL)
 
     def _binder(self) -> Callable[[Any, tuple[Any, ...]], Any]:
         function = self.function
@@ -142,12 +136,9 @@ class Handler:
         # General case: insert the context among the positional values, pass the rest by name.
         first = len(self.parameters) - len(keywords)
         slot: int | None = None
-        context_name: str | None = None
-        if self.context is not None:
-            if order[self.context].kind in _POSITIONAL:
-                slot = list(order).index(self.context)
-            else:
-                context_name = self.context
+        context_name = self.context
+        if context_name is not None and order[context_name].kind in _POSITIONAL:
+            slot, context_name = list(order).index(context_name), None
         has_rest = self.rest is not None
 
         def call(context: Any, values: tuple[Any, ...]) -> Any:
@@ -164,11 +155,21 @@ class Handler:
 
     def taken(self) -> frozenset[str]:
         """Return the names that entries of ``**kwargs`` cannot have."""
-        return frozenset(
-            parameter.name
-            for parameter in inspect.signature(self.function).parameters.values()
-            if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_KEYWORD)
-        )
+        parameters = inspect.signature(self.function).parameters.values()
+        free = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_KEYWORD)
+        return frozenset(parameter.name for parameter in parameters if parameter.kind not in free)
+
+
+def _parameter(name: str, annotation: Any, default: Any, keyword: bool) -> Parameter:
+    if "pydantic" not in sys.modules:
+        return Parameter(name, annotation, default, keyword)
+    from mcpcore.service.pydantic_types import parameter_of
+
+    try:
+        foreign, default, factory = parameter_of(annotation, default)
+    except TypeError as error:
+        raise TypeError(f"parameter {name!r}: {error}") from error
+    return Parameter(name, annotation, default, keyword, foreign, factory)
 
 
 def is_context(annotation: Any) -> bool:
@@ -176,7 +177,7 @@ def is_context(annotation: Any) -> bool:
     origin = get_origin(annotation)
     if origin is Annotated or is_union(origin):
         return any(is_context(inner) for inner in get_args(annotation))
-    return getattr(origin or annotation, CONTEXT_MARK, False) is True
+    return getattr(origin or annotation, "__mcp_context__", False) is True
 
 
 def values_type(
@@ -185,8 +186,7 @@ def values_type(
     """Return a Struct type with a field for each parameter, in order.
 
     ``strict``: unknown members are refused.  Values that msgspec does not read stay as they are:
-    Raw, or a string if all are ``text``.  A binder takes ``msgspec.structs.astuple`` of an
-    instance.
+    Raw, or a string if all are ``text``.
     """
     fields: list[Any] = []
     for parameter in parameters:
@@ -194,14 +194,9 @@ def values_type(
         if parameter.required:
             fields.append((parameter.name, type))
         else:
-            factory = parameter.factory or _constant(parameter.default)
+            factory = parameter.factory or functools.partial(getattr, parameter, "default")
             fields.append((parameter.name, type, msgspec.field(default_factory=factory)))
     return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=strict)
-
-
-def _constant(value: Any) -> Callable[[], Any]:
-    # As in Python, all calls share a mutable default.
-    return lambda: value
 
 
 def _plain(function: Any) -> Any:
@@ -209,6 +204,174 @@ def _plain(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__
+
+
+# Requests
+
+
+def is_masked(error: BaseException) -> bool:
+    """Return True if the client must not see this error, so that it should be logged."""
+    return not isinstance(error, McpError | HandlerError)
+
+
+def shown(error: Exception, error_id: str | None = None, *, reveal: bool = False) -> str:
+    """Return the text of an exception for the client; ``error_id`` is added to masked text."""
+    if not is_masked(error):
+        return str(error)
+    rule = _revealed(error) if reveal else error.rule if isinstance(error, MaskedError) else ""
+    text = f"{MASKED}: {rule}" if rule else MASKED
+    return text if error_id is None else f"{text} (error id {error_id})"
+
+
+def _revealed(error: BaseException) -> str:
+    """Return the types and messages of an exception, or of all exceptions in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_revealed, error.exceptions))
+    if isinstance(error, HandlerExit) and error.__cause__ is not None:
+        return _revealed(error.__cause__)
+    return f"{type(error).__name__}: {error}"
+
+
+class Prepared:
+    """Request, looked up and checked.
+
+    If ``result`` is set, that is the answer.  Otherwise the runtime calls the handler and shapes
+    its return value::
+
+        prepared = server.prepare(method, params, revision)
+        if (body := prepared.result) is None:
+            try:
+                value = prepared.call(context)
+                if inspect.isawaitable(value):      # always, if prepared.is_async
+                    value = await value
+                body = prepared.finish(value)       # and prepared.meta
+            except Exception as error:
+                if is_masked(error):
+                    log(error)
+                body = prepared.failure(error)      # or raises McpError
+
+    """
+
+    # Most requests have only defaults, which cost nothing here.
+    __slots__ = ("__dict__", "is_async", "revision")
+
+    bare = False
+    """True if results are JSON without line breaks and have neither ``_meta`` nor
+    ``resultType``."""
+    result: Raw | None = None
+    """Result object, if no handler is needed."""
+    takes_context: bool = True
+    """True if :meth:`call` uses its argument; if not, that may be None."""
+    thread: bool = False
+    """True if the handler may block: :meth:`call` it in a worker thread."""
+    meta: dict[str, Any] | None = None
+    """Value for the result's ``_meta``, after :meth:`finish`; it is not part of the body."""
+    task: TaskSupport | None = None
+    """Task options of the request; None if it cannot run as a task."""
+    uri: str = ""
+    """URI of the resource that is read."""
+    error: Exception | None = None
+    """Exception that ``result`` reports, if that is an error."""
+    failed: bool = False
+    """True if ``result``, or the value of :meth:`finish`, reports the failure of a tool."""
+
+    def __init__(
+        self,
+        revision: Revision,
+        *,
+        result: Raw | None = None,
+        is_async: bool = False,
+        bare: bool = False,
+    ) -> None:
+        self.revision = revision
+        self.is_async = is_async
+        """True if the handler is a coroutine function."""
+        if result is not None:
+            self.result, self.bare = result, bare
+
+    def call(self, context: Any) -> Any:
+        """Call the handler; return its value, or a coroutine."""
+        raise NotImplementedError
+
+    def finish(self, value: Any) -> Raw:
+        """Shape the return value of the handler into the result object; raise if it is invalid."""
+        raise NotImplementedError
+
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
+        """Return a result that reports the error with the text ``told``, or raise McpError."""
+        if isinstance(error, McpError):
+            raise error
+        code = error.code if isinstance(error, HandlerError) else INTERNAL_ERROR
+        raise McpError(code, told or shown(error)) from error
+
+    def own(self, result: R) -> R:
+        """Return a copy of a handler's result, without the members that belong to the engine."""
+        self.meta = result.meta
+        return replace(result, meta=None, result_type=None)
+
+
+class Declaration:
+    """Feature or method that a function stands for; the item of a list, if it is listed.
+
+    ``visible``: function that decides who may see it; None: all may.
+    """
+
+    bare = False
+    number = 0
+    """Position in the order of the list."""
+
+    def __init__(self, handler: Handler, visible: Visible | None = None) -> None:
+        self.handler = handler
+        self.visible = visible
+        self.encoded: dict[Revision, bytes] = {}
+        """Listed forms, kept where each principal has its own pages."""
+
+    def encode(self, revision: Revision) -> bytes:
+        """Return the declaration in its listed form."""
+        raise NotImplementedError
+
+    def listed(self, revision: Revision) -> bool:
+        """Return True if it can be used in a revision; it is not listed in others."""
+        return True
+
+    def finish(self, value: Any, request: Prepared) -> Raw:
+        """Implement :meth:`Prepared.finish`."""
+        raise NotImplementedError
+
+    def failure(self, error: Exception, told: str | None, request: Prepared) -> Raw:
+        """Implement :meth:`Prepared.failure`."""
+        return Prepared.failure(request, error, told)
+
+
+class Bound(Prepared):
+    """Request with the declaration whose handler it calls, and the values for that."""
+
+    __slots__ = ("_declaration", "_values", "bare", "takes_context")
+
+    def __init__(
+        self, declaration: Declaration, values: tuple[Any, ...], revision: Revision
+    ) -> None:
+        handler = declaration.handler
+        self.revision = revision
+        self.is_async = handler.is_async
+        self.takes_context = handler.takes_context
+        self.bare = declaration.bare
+        if handler.thread:
+            self.thread = True
+        self._declaration = declaration
+        self._values = values
+
+    def call(self, context: Any) -> Any:
+        """Call the handler."""
+        return self._declaration.handler.call(context, self._values)
+
+    def finish(self, value: Any) -> Raw:
+        """Shape the return value as the declaration says."""
+        return self._declaration.finish(value, self)
+
+    def failure(self, error: Exception, told: str | None = None) -> Raw:
+        """Report the error as the declaration says."""
+        return self._declaration.failure(error, told, self)
 
 
 # Lifespan
@@ -219,16 +382,9 @@ OpenLifespan: TypeAlias = (
 )
 """Function that returns an async context manager; takes the server, or nothing."""
 
-_DECORATE = "decorate it with contextlib.asynccontextmanager"
-
 
 class Lifespan:
-    """Declared lifespan: the function that makes the context manager, and its name in messages.
-
-    Raises TypeError, naming the function, if it cannot be a lifespan.
-    """
-
-    __slots__ = ("_function", "_takes_server", "name")
+    """Declared lifespan.  Raises TypeError, naming the function, if it cannot be one."""
 
     def __init__(self, function: Any) -> None:
         if not callable(function) or isinstance(function, AbstractAsyncContextManager):
@@ -236,18 +392,15 @@ class Lifespan:
             raise TypeError(f"lifespan: expected a function, which is not called yet, got {kind}")
         plain = function.func if isinstance(function, functools.partial) else function
         self.name: str = getattr(plain, "__name__", type(plain).__name__)
+        decorate = "decorate it with contextlib.asynccontextmanager"
         if inspect.isasyncgenfunction(function):
-            raise TypeError(f"lifespan: {self.name} is an async generator function: {_DECORATE}")
+            raise TypeError(f"lifespan: {self.name} is an async generator function: {decorate}")
         if inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"lifespan: {self.name} is a coroutine function: have it yield, and {_DECORATE}"
-            )
-        needed = [
-            each
-            for each in inspect.signature(function).parameters.values()
-            if each.default is each.empty
-            and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        ]
+            text = f"{self.name} is a coroutine function: have it yield, and {decorate}"
+            raise TypeError(f"lifespan: {text}")
+        optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        needed = [e for e in parameters if e.default is e.empty and e.kind not in optional]
         if len(needed) > 1 or any(each.kind not in _POSITIONAL for each in needed):
             names = ", ".join(each.name for each in needed)
             raise TypeError(f"lifespan: {self.name} takes {names}; expected the server or nothing")
@@ -255,10 +408,7 @@ class Lifespan:
         self._takes_server = bool(needed)
 
     def open(self, server: "Server") -> AbstractAsyncContextManager[Any]:
-        """Make the context manager.
-
-        Raises TypeError if it is not an async one, and the exceptions of the function.
-        """
+        """Make the context manager.  Raises TypeError if it is not an async one."""
         made = self._function(server) if self._takes_server else self._function()
         if not isinstance(made, AbstractAsyncContextManager):
             raise TypeError(f"it returned a {type(made).__name__}, no async context manager")

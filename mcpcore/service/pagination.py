@@ -1,9 +1,8 @@
 """Paged lists: ordered collections, opaque cursors, encoded pages.
 
 A cursor names the last item of the page before it by the number that the item got when it was
-added. It thus stays valid while items come and go: no item is skipped or repeated.  A check value
-tells cursors of other lists or servers, and invalid ones, apart.  A cursor is no secret: a client
-that forges one gains a position in a list that it may read anyway.
+added, so that it stays valid while items come and go.  A check value tells cursors of other lists
+or servers apart; it is no secret.
 
 Source: pagination page of the specification.
 """
@@ -16,32 +15,24 @@ from typing import Generic, TypeVar
 
 from msgspec import Raw
 
+from mcpcore.service.handlers import Declaration
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.message import to_json
 
-Visible = Callable[[str | None], bool]
-"""Function that returns True if a principal (None: not authenticated) may see and use an item.
-
-It must not depend on anything else, such as the connection, and must return at once.
-"""
-
-
-T = TypeVar("T")
+T = TypeVar("T", bound=Declaration)
 
 _CHECK = 8  # bytes
 _NUMBER = 6  # bytes: enough for all items ever added
 
 
 class Cursors:
-    """Encoder and decoder of the cursors of one list; ``scope`` names the list and its server.
+    """Cursors of one list; ``scope`` names the list and its server.
 
     >>> cursors = Cursors("weather tools/list")
     >>> cursors.read(cursors.make(20))
     20
     """
-
-    __slots__ = ("_key", "_scope")
 
     def __init__(self, scope: str) -> None:
         self._scope = scope
@@ -72,23 +63,11 @@ class Cursors:
         return hashlib.blake2s(data, key=self._key, digest_size=_CHECK).digest()
 
 
-class _Entry(Generic[T]):
-    """Item of a collection, with its number, visibility and encodings."""
-
-    __slots__ = ("encoded", "item", "number", "visible")
-
-    def __init__(self, number: int, item: T, visible: Visible | None) -> None:
-        self.number = number
-        self.item = item
-        self.visible = visible
-        self.encoded: dict[Revision, bytes] = {}
-        """Wire form by revision, used where each principal has its own pages."""
-
-    def seen_by(self, principal: str | None) -> bool:
-        return self.visible is None or self.visible(principal)
-
-
 _in_order = attrgetter("number")
+
+
+def _sees(principal: str | None, item: Declaration) -> bool:
+    return item.visible is None or item.visible(principal)
 
 
 class Collection(Generic[T]):
@@ -96,45 +75,36 @@ class Collection(Generic[T]):
 
     ``kind``: name of an item in messages, for instance ``tool``.
     ``member``: the member of the result that holds the items.
-    ``encode``: function for the wire form of an item in a revision.
-    ``hints``: the members for caching, without braces, in revisions that have them.
+    ``scope``: the name of the server, for the cursors.
+    ``hints``: the members for caching, without braces, in revisions that have them; ``private``:
+    the same if an item is not visible to all.
     ``changed``: function called after each change.
-    ``visible``: function that decides who may see an item; None: all may.  If an item is not
-    visible to all, the members for caching are ``private``.
-    ``listed``: function that returns True if an item can be used in a revision; others are not
-    listed.
 
     Pages are encoded once per revision and kept until the collection changes; if not all principals
-    see the same, items are.  Threads may change it while others read it, without a lock: an entry
-    is never changed, readers use a copy of the table, and each change replaces the table of pages
-    by an empty one, so that a page made of older items is not kept.
+    see the same, items are.  Threads may change it while others read it, without a lock: readers
+    use a copy of the table, and each change replaces the table of pages by an empty one, so that a
+    page made of older items is not kept.
     """
 
     def __init__(
         self,
         kind: str,
         member: str,
-        encode: Callable[[T, Revision], bytes],
         *,
+        scope: str,
         hints: bytes,
-        cursors: Cursors,
+        private: bytes,
         page_size: int,
         changed: Callable[[], None],
-        visible: Callable[[T], Visible | None] = lambda item: None,
-        private: bytes = b"",
-        listed: Callable[[T, Revision], bool] = lambda item, revision: True,
     ) -> None:
         self._kind = kind
         self._head = f'"{member}":['.encode()
-        self._encode = encode
+        self._cursors = Cursors(f"{scope}\n{member}")
         self._hints = hints
         self._private = private
-        self._visible = visible
-        self._listed = listed
-        self._cursors = cursors
         self._page_size = page_size
         self._changed = changed
-        self._items: dict[str, _Entry[T]] = {}
+        self._items: dict[str, T] = {}
         self._numbers = count(1)
         self._pages: dict[tuple[Revision, str | None], Raw] = {}
 
@@ -145,47 +115,38 @@ class Collection(Generic[T]):
         return key in self._items
 
     def __iter__(self) -> Iterator[T]:
-        return (entry.item for entry in tuple(self._items.values()))
+        return iter(tuple(self._items.values()))
 
     def get(self, key: str, principal: str | None = None) -> T | None:
         """Return the item with ``key``, or None if there is none that ``principal`` may see."""
-        entry = self._items.get(key)
-        if entry is None or (entry.visible is not None and not entry.visible(principal)):
+        item = self._items.get(key)
+        if item is None or (item.visible is not None and not item.visible(principal)):
             return None
-        return entry.item
+        return item
 
     def seen_by(self, principal: str | None) -> Iterator[T]:
         """Return the items that ``principal`` may see, in order."""
-        entries = tuple(self._items.values())
-        return (entry.item for entry in entries if entry.seen_by(principal))
+        return (item for item in self if _sees(principal, item))
 
     def add(self, key: str, item: T, *, replace: bool = False) -> None:
-        """Append ``item``; with ``replace`` it may replace one with the same key.
-
-        Raises ValueError if the key is taken.
-        """
+        """Append an item, or ``replace`` one.  Raises ValueError if the key is taken."""
         known = self._items.get(key)
         if known is None:
-            new = _Entry(next(self._numbers), item, self._visible(item))
-            known = self._items.setdefault(key, new)  # another thread may have been quicker
-            if known is new:
-                self._has_changed()
-                return
-        if not replace:
-            raise ValueError(
-                f"{self._kind} {key!r} is declared already; pass replace=True to mean it"
-            )
-        self._items[key] = _Entry(known.number, item, self._visible(item))
+            item.number = next(self._numbers)
+            known = self._items.setdefault(key, item)  # another thread may have been quicker
+        if known is not item:
+            if not replace:
+                text = f"{self._kind} {key!r} is declared already; pass replace=True to mean it"
+                raise ValueError(text)
+            item.number = known.number
+            self._items[key] = item
         self._has_changed()
 
-    def remove(self, key: str) -> T:
-        """Remove and return the item.  Raises KeyError if there is none."""
-        try:
-            entry = self._items.pop(key)
-        except KeyError:
-            raise KeyError(f"there is no {self._kind} {key!r}") from None
+    def remove(self, key: str) -> None:
+        """Remove an item.  Raises KeyError if there is none."""
+        if self._items.pop(key, None) is None:
+            raise KeyError(f"there is no {self._kind} {key!r}")
         self._has_changed()
-        return entry.item
 
     def _has_changed(self) -> None:
         self._pages = {}
@@ -193,29 +154,27 @@ class Collection(Generic[T]):
 
     def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
-        pages = self._pages  # before the entries are read
+        pages = self._pages  # before the items are read
         kept = pages.get((revision, cursor))
         if kept is not None:
             return kept
         after = 0 if cursor is None else self._cursors.read(cursor)
         # With threads that add items at the same time, numbers need not come in order.
-        entries = sorted(self._items.values(), key=_in_order)
-        private = any(entry.visible is not None for entry in entries)
+        items = sorted(self._items.values(), key=_in_order)
+        private = any(item.visible is not None for item in items)
         rest = (
-            entry
-            for entry in entries
-            if entry.number > after
-            and self._listed(entry.item, revision)
-            and entry.seen_by(principal)
+            item
+            for item in items
+            if item.number > after and item.listed(revision) and _sees(principal, item)
         )
         chosen = list(islice(rest, self._page_size))
         if private:
-            for entry in chosen:
-                if revision not in entry.encoded:
-                    entry.encoded[revision] = self._encode(entry.item, revision)
-            parts = [entry.encoded[revision] for entry in chosen]
+            for item in chosen:
+                if revision not in item.encoded:
+                    item.encoded[revision] = item.encode(revision)
+            parts = [item.encoded[revision] for item in chosen]
         else:
-            parts = [self._encode(entry.item, revision) for entry in chosen]
+            parts = [item.encode(revision) for item in chosen]
         body = self._head + b",".join(parts) + b"]"
         if next(rest, None) is not None:
             body += f',"nextCursor":"{self._cursors.make(chosen[-1].number)}"'.encode()
@@ -223,6 +182,6 @@ class Collection(Generic[T]):
             body += b"," + (self._private if private else self._hints)
         page = Raw(to_json(b"{" + body + b"}"))
         # Our own cursors are fewer than this; forged ones must not make the cache grow.
-        if not private and len(pages) < (len(entries) + 1) * len(REVISIONS):
+        if not private and len(pages) < (len(items) + 1) * len(REVISIONS):
             pages[revision, cursor] = page
         return page

@@ -1,9 +1,10 @@
-"""Prompts: declared with their arguments, filled in to messages.
+"""Prompts: declared with their arguments, filled in to messages; completion of arguments.
 
-Source: the prompts page of each revision.
+Source: the prompts and completion pages of each revision.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,14 +13,21 @@ from msgspec import Raw
 from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import block, for_revision
 from mcpcore.service.declarations import FeatureOptions, check_options, common_members, given
-from mcpcore.service.prepared import Bound
+from mcpcore.service.handlers import Declaration, Handler, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.completion import CompleteParams, CompleteResult, Completion
 from mcpcore.spec.types.prompts import GetPromptResult, Prompt, PromptArgument, PromptMessage
 from mcpcore.wire.message import to_json
+
+MAX_VALUES = 100
+"""Maximum values in one completion result."""
+_COUNTED = 10_000
+"""Maximum further proposals that are counted; with more the total is left open."""
+_NO_PROPOSALS = "the result is no list of strings"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -38,10 +46,8 @@ def assistant(content: Any) -> PromptMessage:
     return PromptMessage(role="assistant", content=block(content))
 
 
-class PromptEntry:
-    """Declaration and handler of a prompt."""
-
-    __slots__ = ("handler", "prompt", "visible")
+class PromptEntry(Declaration):
+    """Prompt that a function fills in."""
 
     def __init__(
         self,
@@ -50,25 +56,20 @@ class PromptEntry:
         options: FeatureOptions,
         validator: Validator | None = None,
     ) -> None:
-        what = f"prompt {name!r}"
-        check_options(options, FeatureOptions, what)
-        thread = options.get("thread", False)
-        self.handler = StringHandler(function, what, validator, thread=thread)
-        self.visible = options.get("visible")
-        properties = self.handler.properties
+        check_options(options, FeatureOptions)
+        handler = StringHandler(function, validator, thread=options.get("thread", False))
+        super().__init__(handler, options.get("visible"))
+        self._bind = handler.bind
         arguments = [
             PromptArgument(
                 name=parameter.name,
-                title=given(properties[parameter.name].get("title")),
-                description=given(properties[parameter.name].get("description")),
+                title=given(handler.properties[parameter.name].get("title")),
+                description=given(handler.properties[parameter.name].get("description")),
                 required=parameter.required,
             )
-            for parameter in self.handler.parameters
+            for parameter in handler.parameters
         ]
-        try:
-            common = common_members(options, self.handler.description)
-        except ValueError as error:
-            raise ValueError(f"{what}: {error}") from None
+        common = common_members(options, handler.description)
         self.prompt = Prompt(name=name, arguments=arguments, **common)
 
     @property
@@ -81,36 +82,31 @@ class PromptEntry:
         return _encode(known_members(self.prompt, revision))
 
     def bind(self, arguments: Mapping[str, str]) -> tuple[Any, ...]:
-        """Check the arguments.  Raises McpError (-32602) naming the invalid one."""
+        """Return the values for the handler.  Raises McpError (-32602) naming the argument."""
         try:
-            return self.handler.bind(arguments, "arguments")
+            return self._bind(arguments, "arguments")
         except InvalidValue as error:
             raise McpError(INVALID_PARAMS, str(error)) from None
 
-
-class PromptGet(Bound[PromptEntry]):
-    """Request for one filled-in prompt."""
-
-    __slots__ = ()
-
-    def finish(self, value: Any) -> Raw:
+    def finish(self, value: Any, request: Prepared) -> Raw:
         """Shape strings, content and messages into the result."""
         if isinstance(value, GetPromptResult):
-            result = self.own(value)
-            result.messages = self._fitted(value.messages)
+            result = request.own(value)
+            result.messages = _fitted(value.messages, request.revision)
         else:
             items = value if isinstance(value, list | tuple) else [value]
             result = GetPromptResult(
-                description=self._entry.prompt.description,
-                messages=self._fitted(list(map(_message, items))),
+                description=self.prompt.description,
+                messages=_fitted(map(_message, items), request.revision),
             )
         return Raw(to_json(result))
 
-    def _fitted(self, messages: list[PromptMessage]) -> list[PromptMessage]:
-        return [
-            msgspec.structs.replace(each, content=for_revision([each.content], self.revision)[0])
-            for each in messages
-        ]
+
+def _fitted(messages: Iterable[PromptMessage], revision: Revision) -> list[PromptMessage]:
+    return [
+        msgspec.structs.replace(each, content=for_revision([each.content], revision)[0])
+        for each in messages
+    ]
 
 
 def _message(item: Any) -> PromptMessage:
@@ -125,3 +121,70 @@ def _message(item: Any) -> PromptMessage:
             rule = "the result has a message that is malformed"
             raise OutputMismatch(f"a message is wrong: {error}", rule) from None
     return user(item)
+
+
+# Completion
+
+
+class CompletionEntry(Declaration):
+    """Function that completes arguments; see :meth:`mcpcore.service.Server.completion`.
+
+    ``owned``: False for the function that completes arguments without a function of their own.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], *, thread: bool = False, owned: bool = True
+    ) -> None:
+        handler = Handler(function, thread=thread)
+        super().__init__(handler)
+        names = [parameter.name for parameter in handler.parameters]
+        if owned and (not names or handler.rest is not None):
+            raise TypeError("the function must take the text typed so far, no **kwargs")
+        known = ("argument", "arguments") if owned else ("ref", "argument", "context")
+        for name in names[owned:]:
+            if name not in known:
+                text = ("the text, then " if owned else "") + ", ".join(map(repr, known))
+                raise TypeError(f"parameter {name!r}: only {text} can be filled")
+        self._names = tuple(names)
+        self._owned = owned
+
+    def bind(self, asked: CompleteParams) -> tuple[Any, ...]:
+        """Return the values for the handler."""
+        context = asked.context or None
+        if not self._owned:
+            members = {"ref": asked.ref, "argument": asked.argument, "context": context}
+            return tuple(members[name] for name in self._names)
+        others = {
+            "argument": asked.argument.name,
+            "arguments": dict(context.arguments or {}) if context else {},
+        }
+        return (asked.argument.value, *(others[name] for name in self._names[1:]))
+
+    def finish(self, value: Any, request: Prepared) -> Raw:
+        """Shape proposals into the result: the first 100, and whether there are more."""
+        if isinstance(value, CompleteResult):
+            value = request.own(value).completion
+        return complete_result(value)
+
+
+def complete_result(value: Any) -> Raw:
+    """Shape proposals: None, an iterable of strings, or a Completion."""
+    if value is None:
+        value = ()
+    if isinstance(value, Completion):
+        completion = value
+        if len(value.values) > MAX_VALUES:
+            values = value.values[:MAX_VALUES]
+            completion = Completion(values=values, total=value.total, has_more=True)
+    elif isinstance(value, str) or not isinstance(value, Iterable):
+        raise OutputMismatch(f"expected a list, got {type(value).__name__}", _NO_PROPOSALS)
+    else:
+        rest = iter(value)
+        values = list(islice(rest, MAX_VALUES))
+        more = sum(1 for _ in islice(rest, _COUNTED))
+        total = len(values) + more if more < _COUNTED else None
+        completion = Completion(values=values, total=total, has_more=more > 0)
+    for each in completion.values:
+        if not isinstance(each, str):
+            raise OutputMismatch(f"expected strings, got {type(each).__name__}", _NO_PROPOSALS)
+    return Raw(to_json(CompleteResult(completion=completion)))

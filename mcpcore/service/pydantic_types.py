@@ -1,9 +1,8 @@
-"""Types that pydantic reads and writes: models, and types with its annotations.
+"""Types that pydantic, which the application has imported, reads and writes.
 
-pydantic is not imported here: an application with such a type has imported it.  pydantic handles a
-type as a whole, with its own validation, coercion and schema, unless a part of it is known to
-msgspec alone (a Struct, an attrs class, ``msgspec.Meta``). Then msgspec reads it, and asks pydantic
-for the models in it (:mod:`mcpcore.service.custom_types`).
+pydantic handles a type as a whole, with its own validation, coercion and schema, unless a part of
+it is known to msgspec alone (a Struct, an attrs class, ``msgspec.Meta``). Then msgspec reads it,
+and asks pydantic for the models in it (:mod:`mcpcore.service.custom_types`).
 """
 
 import sys
@@ -30,8 +29,6 @@ _NOT_A_NUMBER = (b"null", b"NaN", b"Infinity")
 class PydanticType:
     """Type that pydantic reads and writes.  Raises TypeError if it cannot."""
 
-    __slots__ = ("_adapter", "_invalid")
-
     def __init__(self, annotation: Any) -> None:
         pydantic = sys.modules["pydantic"]
         self._invalid: type[Any] = pydantic.ValidationError
@@ -44,10 +41,7 @@ class PydanticType:
         return schema
 
     def read(self, raw: bytes | Raw, root: str) -> Any:
-        """Decode and check a JSON text; ``root`` is its name in messages.
-
-        Raises :class:`InvalidValue` naming the invalid members.
-        """
+        """Decode and check a JSON text; ``root`` is its name in messages.  Raises InvalidValue."""
         try:
             return self._adapter.validate_json(bytes(raw))
         except self._invalid as error:
@@ -61,21 +55,15 @@ class PydanticType:
             raise InvalidValue(in_one_line(_problems(error, b"null"), root)) from None
 
     def encode(self, value: Any) -> bytes:
-        """Check the return value of a handler, and write it as JSON.
-
-        Raises :class:`~mcpcore.errors.OutputMismatch` for a value that does not fit the
-        type or has no JSON form.
-        """
+        """Check the return value of a handler, and write it as JSON.  Raises OutputMismatch."""
         try:
             value = self._adapter.validate_python(value)
-            # A model may have been changed since it was checked, which pydantic reports as a
-            # warning.
+            # pydantic warns of a model that was changed since it was checked.
             text: bytes = self._adapter.dump_json(value, by_alias=True, warnings="error")
             if any(word in text for word in _NOT_A_NUMBER):
                 return json_value(self._adapter.dump_python(value, mode="json", by_alias=True))
         except self._invalid as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            places = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+            places = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in _found(error))
             raise schema_not_met("; ".join(places)) from None
         except ValueError as error:
             raise schema_not_met(without_input(error)) from None
@@ -83,7 +71,7 @@ class PydanticType:
 
 
 def pydantic_type(annotation: Any) -> PydanticType | None:
-    """Return the reader of a type that pydantic handles; None for all others.
+    """Return the reader of a type that pydantic handles, or None.
 
     Raises TypeError for one that neither pydantic nor msgspec can read as a whole.
     """
@@ -112,10 +100,7 @@ def read_model(model: Any, value: Any) -> Any:
 def parameter_of(
     annotation: Any, default: Any
 ) -> tuple[PydanticType | None, Any, Callable[[], Any] | None]:
-    """Return the parts of a parameter: its reader, its default (NODEFAULT), its default factory.
-
-    The default may stand in a ``Field``.  Raises TypeError.
-    """
+    """Return the reader of a parameter, its default (NODEFAULT), and its default factory."""
     fields = sys.modules.get("pydantic.fields")
     if fields is None:  # no Field and no model has been made yet
         return None, default, None
@@ -123,9 +108,7 @@ def parameter_of(
     if isinstance(default, field_type):
         annotation, default = Annotated[annotation, default], msgspec.NODEFAULT
     found = pydantic_type(annotation)
-    if found is None or get_origin(annotation) is not Annotated:
-        return found, default, None
-    if not any(isinstance(rule, field_type) for rule in get_args(annotation)[1:]):
+    if found is None or not any(isinstance(rule, field_type) for rule in _metadata(annotation)):
         return found, default, None
     field = field_type.from_annotation(annotation)
     if field.alias or field.validation_alias:
@@ -139,10 +122,7 @@ def parameter_of(
 
 
 def _inspect(annotation: Any) -> tuple[bool, str | None, str | None]:
-    """Return True for models in the type, a rule for pydantic, and a part foreign to pydantic.
-
-    The rule and the part are names for messages, None without any.
-    """
+    """Return True for models in a type, and the names of a rule for pydantic and a foreign part."""
     models = False
     rules: str | None = None
     foreign: str | None = None
@@ -236,8 +216,13 @@ def _problems(error: Any, raw: bytes | Raw) -> list[str]:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError):  # unknown members are not decoded by a type
         value = None
+    return [f"{_path(each['loc'], value, each['type'])}: {each['msg']}" for each in _found(error)]
+
+
+def _found(error: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]]
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [f"{_path(each['loc'], value, each['type'])}: {each['msg']}" for each in found]
+    return found
 
 
 def _path(steps: tuple[str | int, ...], value: Any, kind: str) -> str:

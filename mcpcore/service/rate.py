@@ -1,8 +1,6 @@
 """Rate limits for the activities of callers.  Pure state; the time is passed in.
 
-The specification asks servers to limit tool calls, completions, log messages, progress and the
-requests about tasks ("Security Considerations" of their pages).  A :class:`RateLimiter` decides;
-:class:`RateLimits`, with a token bucket for each caller, is the built-in one.
+Source: "Security Considerations" of the pages on tools, completion, logging, progress and tasks.
 """
 
 from collections import Counter, OrderedDict

@@ -1,9 +1,8 @@
 """Readers of values of the application's types: arguments, results, forms.
 
-msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which for some patterns takes time
-exponential in the length of the text, and the peer chooses the text. A type with patterns is
-therefore read as a twin without them. The server's validator, whose work is bounded, then checks
-the value against the type's JSON Schema, patterns included.
+msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which may take time exponential in the
+length of a text that the peer chooses. A type with patterns is therefore read as a twin without
+them, and the server's validator, whose work is bounded, checks the value against its JSON Schema.
 """
 
 import re
@@ -31,8 +30,6 @@ T = TypeVar("T")
 
 _FLAWS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _INNER = ("type", "item_type", "key_type", "value_type")
-
-
 _SCALARS = {"string", "integer", "number", "boolean", "null"}
 _MESSAGE = 500
 """Maximum characters of a message about a value: names in it come from the client."""
@@ -62,11 +59,7 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
 
 
 def read_tree(raw: bytes | Raw, root: str) -> Any:
-    """Decode a value for a validator.
-
-    Raises :class:`InvalidValue` for a number that Python cannot read (1e999), at any place: a type
-    does not check members that it does not know.
-    """
+    """Decode a value for a validator, members that a type does not know included."""
     return read(_anything, raw, root)
 
 
@@ -97,9 +90,7 @@ def in_one_line(problems: list[str], root: str) -> str:
     >>> in_one_line(["age: expected int", "[0].x: missing", ": too short"], "user")
     'user.age: expected int; user[0].x: missing; user: too short'
     """
-    named = [
-        f"{root}{'' if problem[:1] in '[:' else '.'}{problem}" for problem in problems[:_PROBLEMS]
-    ]
+    named = (f"{root}{'' if each[:1] in '[:' else '.'}{each}" for each in problems[:_PROBLEMS])
     return shorten("; ".join(named))
 
 
@@ -162,14 +153,11 @@ def has_patterns(info: types.Type) -> bool:
 class ValueReader(Generic[T]):
     """Reader of values of a type, patterns included.
 
-    ``schema`` returns the type's JSON Schema, and is called if the type has patterns. In that case
-    raises ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses, and
-    TypeError for a type that cannot be read without its patterns; ``what`` names its owner.
-    ``custom`` reads types that msgspec does not know.  ``foreign`` reads the members of a Struct
-    that are for pydantic, by name.
+    ``schema`` returns the JSON Schema of a type with patterns, for which this raises
+    ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses, and
+    TypeError if the type cannot be read without its patterns; ``what`` names the value.  ``custom``
+    reads types that msgspec does not know, ``foreign`` the members that are for pydantic, by name.
     """
-
-    __slots__ = ("_decode", "_decoder", "_foreign", "_plain", "_problems", "_twins", "type")
 
     def __init__(
         self,
@@ -200,10 +188,7 @@ class ValueReader(Generic[T]):
         self._decode = self._decoder.decode
 
     def read(self, raw: bytes | Raw, root: str) -> T:
-        """Decode and check a JSON text; ``root`` is its name in messages.
-
-        Raises :class:`InvalidValue` naming the field.
-        """
+        """Decode and check a JSON text; ``root`` is its name in messages.  Raises InvalidValue."""
         if self._plain:
             try:
                 return self._decode(raw)
@@ -224,10 +209,7 @@ class ValueReader(Generic[T]):
         return value
 
     def convert(self, values: Mapping[str, str], root: str) -> T:
-        """Make a value of the type, which has named fields, from strings.
-
-        Raises :class:`InvalidValue` naming the field.
-        """
+        """Make a value of the type, which has named fields, from strings.  Raises InvalidValue."""
         try:
             value: T = msgspec.convert(values, self.type, strict=False, dec_hook=read_custom)
         except msgspec.ValidationError as error:
@@ -251,49 +233,37 @@ class ValueReader(Generic[T]):
 
 
 def arguments_reader(
-    type: type[Struct], parameters: tuple[Parameter, ...], validator: Validator | None, what: str
+    type: type[Struct], parameters: tuple[Parameter, ...], validator: Validator | None
 ) -> ValueReader[Any]:
-    """Return the reader of the arguments of a handler.
-
-    ``type``: result of :func:`mcpcore.service.handlers.values_type` for ``parameters``.  Raises as
-    :class:`ValueReader` does.
-    """
+    """Return the reader of the arguments of a handler; ``type``: its :func:`values_type`."""
     foreign = {each.name: each.foreign for each in parameters if each.foreign}
-    return ValueReader(type, partial(derive, type), validator, what, foreign=foreign)
+    return ValueReader(type, partial(derive, type), validator, "the input", foreign=foreign)
 
 
 class StringHandler(Handler):
     """Handler of a prompt or a template, whose values arrive as strings.
 
-    Parameters may have any type that a string can represent: text, numbers, booleans, dates,
-    choices.  ``paths``: names of parameters whose strings are paths; they may be lists, of the
-    segments.  Raises TypeError for a parameter that no string can fill, ValidatorMissing and
-    ValueError as :class:`ValueReader` does.
+    ``paths``: names of parameters whose strings are paths; they may be lists, of the segments.
+    Raises TypeError for a parameter that no string can fill, ValidatorMissing and ValueError as
+    :class:`ValueReader` does.
     """
-
-    __slots__ = ("_lists", "_values", "description", "properties")
 
     def __init__(
         self,
         function: Callable[..., Any],
-        what: str,
         validator: Validator | None,
         *,
         thread: bool,
         paths: Collection[str] = (),
     ) -> None:
-        super().__init__(function, what, thread=thread)
+        super().__init__(function, thread=thread)
         if self.rest is not None:
-            raise TypeError(f"{what}: **{self.rest} cannot be filled from named values")
+            raise TypeError(f"**{self.rest} cannot be filled from named values")
         type = values_type(self.parameters, text=True)
         doc = parse_docstring(self.doc)
         self.description = doc.description
-        try:
-            schema = input_schema(type, self.parameters, doc.parameters)
-            self._values = arguments_reader(type, self.parameters, validator, what)
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{what}: {error}") from None
+        schema = input_schema(type, self.parameters, doc.parameters)
+        self._values = arguments_reader(type, self.parameters, validator)
         self.properties: dict[str, Schema] = schema["properties"]
         """Schema of each parameter, from its type and the docstring."""
         self._lists: list[Parameter] = []
@@ -304,9 +274,7 @@ class StringHandler(Handler):
                 self._lists.append(parameter)
                 rules = rules["items"]
             if not _is_scalar(rules, definitions):
-                raise TypeError(
-                    f"{what}: parameter {parameter.name!r} cannot be made from a string"
-                )
+                raise TypeError(f"parameter {parameter.name!r} cannot be made from a string")
 
     def bind(self, values: Mapping[str, str], root: str) -> tuple[Any, ...]:
         """Convert the values.  Raises :class:`InvalidValue` naming the one that does not fit."""

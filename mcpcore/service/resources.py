@@ -21,7 +21,7 @@ from mcpcore.service.declarations import (
     given,
     typed,
 )
-from mcpcore.service.prepared import Bound
+from mcpcore.service.handlers import Declaration, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
 from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
@@ -55,19 +55,8 @@ class ResourceOptions(FeatureOptions, total=False):
     cache_scope: CacheScope
 
 
-class ResourceEntry:
-    """Declaration and handler of a resource, or of a template with its family of resources."""
-
-    __slots__ = (
-        "cache_scope",
-        "declaration",
-        "handler",
-        "mime_type",
-        "template",
-        "ttl_ms",
-        "uri",
-        "visible",
-    )
+class ResourceEntry(Declaration):
+    """Resource, or template with its family of resources."""
 
     def __init__(
         self,
@@ -80,46 +69,40 @@ class ResourceEntry:
         max_uri: int,
         validator: Validator | None = None,
     ) -> None:
-        what = f"resource {uri!r}"
-        check_options(options, ResourceOptions, what)
-        self.uri = uri
+        check_options(options, ResourceOptions)
         self.template: UriTemplate | None = None
         if "{" in uri:
             unchecked = options.get("unchecked", ())
             self.template = UriTemplate(uri, unchecked=unchecked, max_length=max_uri)
         elif "unchecked" in options:
-            raise TypeError(f"{what}: only a template has variables that could be unchecked")
+            raise TypeError("only a template has variables that could be unchecked")
         if self.template is not None and "size" in options:
-            raise TypeError(f"{what}: a template has no size")
+            raise TypeError("a template has no size")
         paths = self.template.paths if self.template else ()
         thread = options.get("thread", False)
-        self.handler = StringHandler(function, what, validator, thread=thread, paths=paths)
-        self.visible = options.get("visible")
+        handler = StringHandler(function, validator, thread=thread, paths=paths)
+        super().__init__(handler, options.get("visible"))
+        self.bind_values = handler.bind
         self.mime_type = options.get("mime_type")
         variables = set(self.template.variables) if self.template else set()
-        parameters = {parameter.name: parameter for parameter in self.handler.parameters}
+        parameters = {parameter.name: parameter for parameter in handler.parameters}
         for variable in variables - parameters.keys():
-            text = f"the function has no parameter for the variable {variable!r}"
-            raise TypeError(f"{what}: {text}")
+            raise TypeError(f"the function has no parameter for the variable {variable!r}")
         for parameter in parameters.keys() - variables:
             if parameters[parameter].required:
-                raise TypeError(f"{what}: the URI has no variable for the parameter {parameter!r}")
+                raise TypeError(f"the URI has no variable for the parameter {parameter!r}")
         self.ttl_ms: int = options.get("ttl_ms", ttl_ms)
         self.cache_scope: CacheScope = options.get("cache_scope", cache_scope)
-        name = options.get("name") or getattr(function, "__name__", None) or uri
-        try:
-            fixed = uri.partition("{")[0]
-            if not re.match(_SCHEME, fixed) or re.search(_UNFIT, fixed):
-                raise ValueError(f"{fixed!r} is no absolute URI")
-            cache_hints(self.ttl_ms, self.cache_scope)
-            common = {
-                "name": name,
-                "mime_type": given(self.mime_type),
-                "annotations": typed(options.get("annotations"), Annotations),
-                **common_members(options, self.handler.description),
-            }
-        except ValueError as error:
-            raise ValueError(f"{what}: {error}") from error
+        cache_hints(self.ttl_ms, self.cache_scope)
+        fixed = uri.partition("{")[0]
+        if not re.match(_SCHEME, fixed) or re.search(_UNFIT, fixed):
+            raise ValueError(f"{fixed!r} is no absolute URI")
+        common = {
+            "name": options.get("name") or getattr(function, "__name__", None) or uri,
+            "mime_type": given(self.mime_type),
+            "annotations": typed(options.get("annotations"), Annotations),
+            **common_members(options, handler.description),
+        }
         self.declaration: Resource | ResourceTemplate = (
             Resource(uri=uri, size=options.get("size"), **common)
             if self.template is None
@@ -131,31 +114,61 @@ class ResourceEntry:
         return _encode(known_members(self.declaration, revision))
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
-        """Return the values for the handler, or None if ``uri`` is not one of this entry.
-
-        Raises UnsafeValue if it is, but with a value that could escape its place.
-        """
-        values: dict[str, str] | None = {}
-        if self.template is not None:
-            values = self.template.match(uri)
+        """Return the values for the handler, None for a URI of others.  Raises UnsafeValue."""
+        values = {} if self.template is None else self.template.match(uri)
         if values is None:
             return None
         try:
-            return self.handler.bind(values, uri)
+            return self.bind_values(values, uri)
         except InvalidValue:
             return None  # a URI with 'x' in place of a number names nothing
 
+    def finish(self, value: Any, request: Prepared) -> Raw:
+        """Shape text, bytes, contents, or data (as JSON) into the result."""
+        if isinstance(value, ReadResourceResult):
+            result = request.own(value)
+        else:
+            result = ReadResourceResult(contents=self._contents(value, request.uri))
+        if not request.revision.cache_hints:
+            result.ttl_ms = result.cache_scope = None
+        else:
+            if result.ttl_ms is None:
+                result.ttl_ms = self.ttl_ms
+            elif result.ttl_ms < 0:
+                result.ttl_ms = 0  # as clients treat it
+            if result.cache_scope is None:
+                result.cache_scope = self.cache_scope
+        return Raw(to_json(known_members(result, request.revision)))
+
+    def _contents(self, value: Any, uri: str) -> list[ResourceContents]:
+        mime_type = self.mime_type
+        if isinstance(value, ResourceContents):
+            return [value]
+        if isinstance(value, list) and value and isinstance(value[0], ResourceContents):
+            if not all(isinstance(item, ResourceContents) for item in value):
+                text = "either all items are ResourceContents or none is"
+                raise OutputMismatch(text, "the result mixes contents and something else")
+            return value
+        if isinstance(value, str | bytes | bytearray):
+            return [contents(uri, value, mime_type)]
+        if value is None:
+            raise OutputMismatch("a resource must have contents, got None", "the result is empty")
+        text = json_value(value).decode()
+        return [contents(uri, text, mime_type or "application/json")]
+
+    def failure(self, error: Exception, told: str | None, request: Prepared) -> Raw:
+        """Raise an error with the URI; a resource that is not found has its own code."""
+        if isinstance(error, ResourceNotFound):
+            raise not_found(request.uri, request.revision, str(error)) from error
+        if isinstance(error, ResourceError):
+            raise McpError(error.code, str(error), {"uri": request.uri}) from error
+        return super().failure(error, told, request)
+
 
 def find(
-    uri: str,
-    static: ResourceEntry | None,
-    templates: Iterable[ResourceEntry],
-    revision: Revision,
+    uri: str, static: ResourceEntry | None, templates: Iterable[ResourceEntry], revision: Revision
 ) -> tuple[ResourceEntry, tuple[Any, ...]]:
-    """Return the entry for ``uri`` and its values: the resource itself, or the first template.
-
-    Raises McpError, not found, if there is none.
-    """
+    """Return the resource of a URI, or the first template, with values.  Raises McpError."""
     if static is not None:
         return static, static.bind(uri) or ()
     unsafe: UnsafeValue | None = None
@@ -176,58 +189,3 @@ def not_found(
     """Return the error for a resource that does not exist."""
     data = {"uri": uri} if reason is None else {"uri": uri, "reason": reason}
     return McpError(revision.resource_not_found, message, data)
-
-
-class ResourceRead(Bound[ResourceEntry]):
-    """Request to read a resource."""
-
-    __slots__ = ("_uri",)
-
-    def __init__(
-        self, entry: ResourceEntry, values: tuple[Any, ...], uri: str, revision: Revision
-    ) -> None:
-        super().__init__(entry, values, revision)
-        self._uri = uri
-
-    def finish(self, value: Any) -> Raw:
-        """Shape text, bytes, contents, or data (as JSON) into the result."""
-        if isinstance(value, ReadResourceResult):
-            result = self.own(value)
-        else:
-            result = ReadResourceResult(contents=self._contents(value))
-        if not self.revision.cache_hints:
-            result.ttl_ms = result.cache_scope = None
-        else:
-            if result.ttl_ms is None:
-                result.ttl_ms = self._entry.ttl_ms
-            elif result.ttl_ms < 0:
-                result.ttl_ms = 0  # as clients treat it
-            if result.cache_scope is None:
-                result.cache_scope = self._entry.cache_scope
-        return Raw(to_json(known_members(result, self.revision)))
-
-    def _contents(self, value: Any) -> list[ResourceContents]:
-        mime_type = self._entry.mime_type
-        if isinstance(value, ResourceContents):
-            return [value]
-        if isinstance(value, list) and value and isinstance(value[0], ResourceContents):
-            if not all(isinstance(item, ResourceContents) for item in value):
-                text = "either all items are ResourceContents or none is"
-                raise OutputMismatch(text, "the result mixes contents and something else")
-            return value
-        if isinstance(value, str):
-            return [contents(self._uri, value, mime_type)]
-        if isinstance(value, bytes | bytearray):
-            return [contents(self._uri, bytes(value), mime_type)]
-        if value is None:
-            raise OutputMismatch("a resource must have contents, got None", "the result is empty")
-        text = json_value(value).decode()
-        return [contents(self._uri, text, mime_type or "application/json")]
-
-    def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Raise an error with the URI; a resource that is not found has its own code."""
-        if isinstance(error, ResourceNotFound):
-            raise not_found(self._uri, self.revision, str(error)) from error
-        if isinstance(error, ResourceError):
-            raise McpError(error.code, str(error), {"uri": self._uri}) from error
-        return super().failure(error, told)

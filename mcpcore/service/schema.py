@@ -1,12 +1,12 @@
 """JSON Schema of the application's types, dialect 2020-12: derived by msgspec, completed here.
 
-msgspec enforces the types, so that the checks agree with the schemas.  It leaves out the formats of
-dates and times if several are allowed, and all descriptions of fields outside of ``Meta``, and it
-copies docstrings as they stand in the code.
+msgspec leaves out the formats of dates and times if several are allowed, and all descriptions of
+fields outside of ``Meta``, and it copies docstrings as they stand in the code.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
@@ -17,8 +17,7 @@ from msgspec import inspect as types
 from mcpcore.service.custom_types import describe, read_by_pydantic, read_custom
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Parameter
-from mcpcore.spec.header_params import ANNOTATION
-from mcpcore.spec.json_schema import subschemas, walk
+from mcpcore.spec.json_schema import ANNOTATION, subschemas, walk
 from mcpcore.spec.types.model import Model
 from mcpcore.wire.jsontext import encodable
 
@@ -53,17 +52,17 @@ def mirrored(header: str) -> Meta:
 def input_schema(
     type: type[Struct], parameters: tuple[Parameter, ...], descriptions: Mapping[str, str]
 ) -> Schema:
-    """Return the schema of a tool's arguments.
+    """Return the schema of a handler's arguments; ``type``: its :func:`values_type`.
 
-    ``type``: result of :func:`mcpcore.service.handlers.values_type` for ``parameters``.
-    ``descriptions``: of parameters whose types have none.
-    Raises TypeError naming the parameter whose type has no schema.
+    ``descriptions``: of parameters whose types have none.  Raises TypeError naming the parameter
+    whose type has no schema.
     """
     try:
         schema = derive(type)
     except (TypeError, NotImplementedError):
         for parameter in parameters:
-            _named(parameter, derive, parameter.type)
+            with _explained(f"parameter {parameter.name!r}"):
+                derive(parameter.type)
         raise
     del schema["title"]
     if not schema["required"]:
@@ -71,7 +70,8 @@ def input_schema(
     for parameter in parameters:
         rules = schema["properties"][parameter.name]
         if parameter.foreign is not None:
-            rules |= _named(parameter, parameter.foreign.schema)
+            with _explained(f"parameter {parameter.name!r}"):
+                rules |= parameter.foreign.schema()
         words = described(parameter.type) or descriptions.get(parameter.name)
         if words:
             rules.setdefault("description", words)
@@ -81,20 +81,19 @@ def input_schema(
     return schema
 
 
-def _named(parameter: Parameter, make: Callable[..., Schema], *args: Any) -> Schema:
-    """Call the maker of a schema; name the parameter in the error."""
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Name ``what`` has no schema; msgspec names the type in the last line of an explanation."""
     try:
-        return make(*args)
+        yield
     except (TypeError, NotImplementedError) as error:
-        raise TypeError(f"parameter {parameter.name!r}: {_last_line(error)}") from None
+        raise TypeError(f"{what}: {str(error).strip().splitlines()[-1]}") from None
 
 
 def output_schema(type: Any) -> Schema:
     """Return the schema of a value of ``type``.  Raises TypeError if it has none."""
-    try:
+    with _explained("return type"):
         return derive(type, output=True)
-    except (TypeError, NotImplementedError) as error:
-        raise TypeError(f"return type: {_last_line(error)}") from None
 
 
 def _set_default(rules: Schema, parameter: Parameter) -> None:
@@ -112,11 +111,6 @@ def _set_default(rules: Schema, parameter: Parameter) -> None:
     rules["default"] = msgspec.json.decode(text)
 
 
-def _last_line(error: Exception) -> str:
-    # msgspec names the type in the last line of a longer explanation.
-    return str(error).strip().splitlines()[-1]
-
-
 # Types
 
 
@@ -128,14 +122,13 @@ def derive(type: Any, *, output: bool = False) -> Schema:
     """
     found = read_by_pydantic(type)
     if found is not None:
-        schema = found.schema(output=output)
-    else:
-        schema = _generate(type, partial(describe, output=output))
-        _Finisher(schema.get("$defs", {})).finish(types.type_info(type), schema)
-        gather_definitions(schema)
-        for node in walk(schema):
-            _name_type_of_enum(node)
-    return _in_plain_sight(schema)
+        return _inlined(found.schema(output=output))
+    schema = _generate(type, partial(describe, output=output))
+    _Finisher(schema.get("$defs", {})).finish(types.type_info(type), schema)
+    gather_definitions(schema)
+    for node in walk(schema):
+        _name_type_of_enum(node)
+    return _inlined(schema)
 
 
 def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
@@ -160,7 +153,7 @@ def _generate(type: Any, hook: Callable[[Any], Schema]) -> Schema:
         return schema
 
 
-def _in_plain_sight(schema: Schema) -> Schema:
+def _inlined(schema: Schema) -> Schema:
     reference = schema.get("$ref")
     if reference is None:
         return schema
@@ -176,10 +169,9 @@ def _in_plain_sight(schema: Schema) -> Schema:
 
 
 def gather_definitions(schema: Schema) -> None:
-    """Move the definitions of nested schemas up to the root of ``schema``.
+    """Move the definitions of nested schemas, which each refers to as its own, up to the root.
 
-    Each nested schema refers to its own definitions. If a name is taken by another definition, it
-    gets a number.
+    A name that is taken by another definition gets a number.
     """
     nodes = [node for node in walk(schema) if "$defs" in node and node is not schema]
     if not nodes:
@@ -284,10 +276,9 @@ class _Finisher:
         structs: list[types.Type] = []
         others: list[types.Type] = []
         for each in map(_bare, info.types):
-            if isinstance(each, types.StructType) and not each.array_like:
-                structs.append(each)
-            elif not isinstance(each, types.NoneType):
-                others.append(each)
+            is_struct = isinstance(each, types.StructType) and not each.array_like
+            if not isinstance(each, types.NoneType):
+                (structs if is_struct else others).append(each)
         options = node["anyOf"]
         if "discriminator" not in node:
             for each, rules in zip(others, options, strict=False):
@@ -352,21 +343,16 @@ _FORM_FORMATS = ("email", "uri", "date", "date-time")
 
 
 def form_schema(type: Any) -> Schema:
-    """Return the schema of a form (elicitation) with the fields of ``type``.
+    """Return the schema of a form (elicitation page, "Requested Schema") with the fields of a type.
 
-    ``type``: a Struct, dataclass or TypedDict whose fields are strings, numbers, booleans,
-    choices (Literal or enum of strings) or lists of choices, or any of these or None.  Raises
-    TypeError naming the first field that a form cannot hold.
-
-    Source: elicitation page, "Requested Schema".
+    The fields are strings, numbers, booleans, choices (Literal or enum of strings) or lists of
+    choices, or any of these or None.  Raises TypeError naming the first field of another kind.
 
     >>> form_schema(msgspec.defstruct("Login", [("user", str)]))
     {'type': 'object', 'properties': {'user': {'type': 'string'}}, 'required': ['user']}
     """
-    try:
+    with _explained("a form cannot hold this type"):
         schema = derive(type)
-    except (TypeError, NotImplementedError) as error:
-        raise TypeError(f"a form cannot hold this type: {_last_line(error)}") from None
     if schema.get("type") != "object" or "properties" not in schema:
         raise TypeError(f"a form needs a type with named fields, not {type!r}")
     definitions = schema.get("$defs", {})
@@ -396,20 +382,18 @@ def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, 
         rules = {**rules, "enum": [rules["const"]]}
     kind = rules.get("type")
     items = resolved(rules.get("items") or {}, definitions)
+    is_choices = items.get("type") == "string" and "enum" in items
     if (
         kind not in _FORM_KEYWORDS
-        or (kind == "array" and items.get("type") != "string")
-        or (kind == "array" and "enum" not in items)
+        or (kind == "array" and not is_choices)
         or (kind != "string" and "enum" in rules)
     ):
         raise TypeError(
             f"field {name!r}: a form holds strings, numbers, booleans, choices and lists of "
             "choices (which are strings) only"
         )
-    field: Schema = {w: rules[w] for w in ("type", "title", "description") if w in rules}
-    for word in _FORM_KEYWORDS[kind]:
-        if rules.get(word) is not None:
-            field[word] = rules[word]
+    words = ("type", "title", "description", *_FORM_KEYWORDS[kind])
+    field: Schema = {word: rules[word] for word in words if rules.get(word) is not None}
     if field.get("format", "email") not in _FORM_FORMATS:
         del field["format"]
     if kind == "array":
@@ -439,14 +423,9 @@ def wrap_schema(schema: Schema) -> Schema:
 
     References into the document follow the schema to its new place.
     """
-    inner = {word: value for word, value in schema.items() if word != "$schema"}
+    inner = _moved({word: value for word, value in schema.items() if word != "$schema"})
     wrapped: Schema = {"$schema": schema["$schema"]} if "$schema" in schema else {}
-    return {
-        **wrapped,
-        "type": "object",
-        "properties": {WRAPPED: _moved(inner)},
-        "required": [WRAPPED],
-    }
+    return wrapped | {"type": "object", "properties": {WRAPPED: inner}, "required": [WRAPPED]}
 
 
 def _moved(schema: Schema) -> Schema:
@@ -457,15 +436,12 @@ def _moved(schema: Schema) -> Schema:
         target = copy.get(word)
         if isinstance(target, str) and (target == "#" or target.startswith("#/")):
             copy[word] = f"#/properties/{WRAPPED}{target[1:]}"
-    for steps, inner in subschemas(schema):
-        if len(steps) == 1:
-            copy[steps[0]] = _moved(inner)
-        else:
-            keyword, key = steps
-            if isinstance(schema[keyword], list):
-                if copy[keyword] is schema[keyword]:
-                    copy[keyword] = list(schema[keyword])
-                copy[keyword][int(key)] = _moved(inner)
-            else:
-                copy[keyword] = {**copy[keyword], key: _moved(inner)}
+    for (keyword, *key), inner in subschemas(schema):
+        if not key:
+            copy[keyword] = _moved(inner)
+            continue
+        if copy[keyword] is schema[keyword]:
+            copy[keyword] = schema[keyword].copy()
+        is_list = isinstance(schema[keyword], list)
+        copy[keyword][int(key[0]) if is_list else key[0]] = _moved(inner)
     return copy

@@ -1,8 +1,7 @@
-"""Server: declared features, and the lookup, checking and answering of its requests.
+"""Server: declared features, and the lookup and checking of the targets of its requests.
 
-:class:`Server` does no I/O and awaits nothing.  It declares the features, finds and checks the
-target of a request, and shapes the return value of a handler. Calling the handler is the runtime's
-part (:class:`~mcpcore.service.prepared.Prepared`).
+It does no I/O and awaits nothing; calling handlers is the runtime's part
+(:class:`~mcpcore.service.Prepared`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,13 +20,13 @@ from mcpcore.service.declarations import (
     check_count,
     check_icons,
     given,
+    naming,
 )
-from mcpcore.service.handlers import Lifespan, OpenLifespan
-from mcpcore.service.pagination import Collection, Cursors
-from mcpcore.service.prepared import Prepared
+from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared
+from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
 from mcpcore.service.schema import Validator
-from mcpcore.service.tools import ToolCall, ToolEntry, ToolOptions, error_result
+from mcpcore.service.tools import MethodEntry, ToolEntry, ToolOptions, error_result
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
@@ -48,9 +47,7 @@ from mcpcore.spec.types.model import Maybe
 
 # Optional features are imported with their first declaration, as that takes time.
 if TYPE_CHECKING:
-    from mcpcore.service.completions import CompletionEntry
-    from mcpcore.service.extensions import MethodEntry
-    from mcpcore.service.prompts import PromptEntry
+    from mcpcore.service.prompts import CompletionEntry, PromptEntry
     from mcpcore.service.resources import ResourceEntry, ResourceOptions
 
 P = TypeVar("P", bound=Struct)
@@ -59,20 +56,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 Watcher = Callable[[str, Struct | None], object]
 """Callback for a notification to be sent; takes its method and its params."""
 
-_TOOLS_CHANGED = "notifications/tools/list_changed"
-_RESOURCES_CHANGED = "notifications/resources/list_changed"
-_PROMPTS_CHANGED = "notifications/prompts/list_changed"
-_RESOURCE_UPDATED = "notifications/resources/updated"
-
 _LISTS = {
-    "tools": _TOOLS_CHANGED,
-    "resources": _RESOURCES_CHANGED,
-    "templates": _RESOURCES_CHANGED,
-    "prompts": _PROMPTS_CHANGED,
+    "tools": "notifications/tools/list_changed",
+    "resources": "notifications/resources/list_changed",
+    "templates": "notifications/resources/list_changed",
+    "prompts": "notifications/prompts/list_changed",
 }
 """Lists by name, each with the notification of its changes."""
 
-FOR_ALL: tuple[str, str, str | None] = ("", "", None)
+_FOR_ALL: tuple[str, str, str | None] = ("", "", None)
 """Key of the function that completes arguments without a function of their own."""
 
 _KINDS = ("tools", "resources", "prompts", "completions", "tasks")
@@ -96,10 +88,7 @@ class _Call(Struct):
 
 
 class Server:
-    """Declarations of a server, and the answers to its clients' requests.
-
-    Features can be added and removed in any thread, also while the server is served; so can changes
-    be reported (:meth:`resource_updated`, :meth:`list_changed`).
+    """Declarations of a server.  Any thread may change them, also while it is served.
 
     ``name``, ``version``, ``title``, ``description``, ``website_url``, ``icons``: its identity.
     ``instructions``: a hint to models on how to use it.
@@ -107,19 +96,18 @@ class Server:
     patterns of types (``Meta(pattern=...)``).
     ``page_size``: items in one page of a list.
     ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
-    for all lists, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that
-    is not the same for all principals is always private.
+    for all, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that is not
+    the same for all principals is always private.
     ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
     ``offers``: the features out of tools, resources, prompts, completions and tasks to declare as
     capabilities even while there are none.
     ``list_changed``, ``subscribe``, ``logging``: True to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
     ``max_uri``: maximum characters of a URI that is read or subscribed to.
-    ``max_result``: maximum bytes of a tool's result, unless the tool declares its own; None: no
-    limit.
-    ``lifespan``: a function, of the server or of nothing, that returns an async context manager. It
-    is entered before the first connection and left after the last one, and ``context.lifespan`` is
-    the value that it yields.
+    ``max_result``: maximum bytes of a tool's result, unless the tool declares its own.
+    ``lifespan``: a function, of the server or of nothing, that returns an async context manager,
+    which is entered before the first connection and left after the last one; its value is
+    ``context.lifespan``.
 
     >>> server = Server("calculator", version="1.0")
     >>> @server.tool
@@ -202,45 +190,31 @@ class Server:
         ttls = _by_list(list_ttl_ms, 60_000, "list_ttl_ms")
         scopes: dict[str, CacheScope] = _by_list(list_cache_scope, "public", "list_cache_scope")
 
-        def collection(
-            kind: str, member: str, notification: str, **options: Any
-        ) -> Collection[Any]:
-            list = f"{kind.rpartition(' ')[2]}s"
+        def collection(kind: str, member: str, list: str) -> Collection[Any]:
             return Collection(
                 kind,
                 member,
-                lambda entry, revision: entry.encode(revision),
+                scope=name,
                 hints=cache_hints(ttls[list], scopes[list]),
-                cursors=Cursors(f"{name}\n{member}"),
-                page_size=page_size,
-                changed=lambda: self._changed(notification),
-                visible=lambda entry: entry.visible,
                 private=cache_hints(ttls[list], "private"),
-                **options,
+                page_size=page_size,
+                changed=lambda: self.list_changed(list),
             )
 
-        self._tools: Collection[ToolEntry] = collection(
-            "tool", "tools", _TOOLS_CHANGED, listed=ToolEntry.listed
-        )
+        self._tools: Collection[ToolEntry] = collection("tool", "tools", "tools")
         self._resources: Collection[ResourceEntry] = collection(
-            "resource", "resources", _RESOURCES_CHANGED
+            "resource", "resources", "resources"
         )
         self._templates: Collection[ResourceEntry] = collection(
-            "resource template", "resourceTemplates", _RESOURCES_CHANGED
+            "resource template", "resourceTemplates", "templates"
         )
-        self._prompts: Collection[PromptEntry] = collection("prompt", "prompts", _PROMPTS_CHANGED)
+        self._prompts: Collection[PromptEntry] = collection("prompt", "prompts", "prompts")
 
     # Declaring
 
     @overload
     def tool(
-        self,
-        function: F,
-        /,
-        *,
-        name: str | None = None,
-        replace: bool = False,
-        **options: Unpack[ToolOptions],
+        self, function: F, /, *, name: str | None = None, **options: Unpack[ToolOptions]
     ) -> F: ...
 
     @overload
@@ -250,47 +224,34 @@ class Server:
         /,
         *,
         name: str | None = None,
-        replace: bool = False,
         **options: Unpack[ToolOptions],
     ) -> Callable[[F], F]: ...
 
     def tool(
-        self,
-        function: str | Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        replace: bool = False,
-        **options: Unpack[ToolOptions],
+        self, given: Any = None, /, *, name: str | None = None, **options: Unpack[ToolOptions]
     ) -> Any:
         """Declare the decorated function as a tool, with or without parentheses.
 
         The input schema comes from the type hints, descriptions from the docstring or
-        ``Annotated[..., msgspec.Meta(description=...)]``.  Unknown arguments are refused, and the
-        schema says so (``additionalProperties: false``).  A parameter annotated with a context
-        class takes the context.  See :class:`~mcpcore.service.tools.ToolOptions` and
-        :meth:`add_tool`.
+        ``Annotated[..., msgspec.Meta(description=...)]``.  Unknown arguments are refused.  A
+        parameter annotated with a context class takes the context.  See
+        :class:`~mcpcore.service.tools.ToolOptions` and :meth:`add_tool`.
         """
-        return _decorator(function, name, partial(self.add_tool, replace=replace, **options))
+        return _decorator(given, name, partial(self.add_tool, **options))
 
     def add_tool(
-        self,
-        function: Callable[..., Any],
-        name: str | None = None,
-        *,
-        replace: bool = False,
-        **options: Unpack[ToolOptions],
+        self, function: Callable[..., Any], name: str | None = None, **options: Unpack[ToolOptions]
     ) -> None:
         """Declare a tool; ``name`` is by default that of the function.
 
         Raises ValueError or TypeError naming the tool: bad name, name taken (unless ``replace``),
         types without a schema, a schema that is not sound.  Raises
-        :class:`~mcpcore.errors.ValidatorMissing` for a schema written by hand if the
-        server has no validator.
+        :class:`~mcpcore.errors.ValidatorMissing` for a schema written by hand without a validator.
         """
         name = _name(function, name)
-        entry = ToolEntry(function, name, self.validator, options, max_result=self._max_result)
-        self._tools.add(name, entry, replace=replace)
+        with naming(f"tool {name!r}"):
+            entry = ToolEntry(function, name, self.validator, options, max_result=self._max_result)
+        self._tools.add(name, entry, replace=options.get("replace", False))
         if entry.header_params:
             self.header_params[name] = entry.header_params
         else:
@@ -301,20 +262,17 @@ class Server:
         self._tools.remove(name)
         self.header_params.pop(name, None)
 
-    def resource(
-        self, uri: str, *, replace: bool = False, **options: "Unpack[ResourceOptions]"
-    ) -> Callable[[F], F]:
+    def resource(self, uri: str, **options: "Unpack[ResourceOptions]") -> Callable[[F], F]:
         """Declare the decorated function as the reader of a resource or a family of them.
 
         A ``uri`` with braces is an RFC 6570 template (levels 1 to 3, and ``{path*}`` for the rest
         of a path); its variables fill the parameters of the function.  The function returns text,
-        bytes, any value with a JSON form, ``TextResourceContents`` or ``BlobResourceContents`` or a
-        list of these.  See :class:`~mcpcore.service.resources.ResourceOptions` and
-        :meth:`add_resource`.
+        bytes, any value with a JSON form, or one or a list of ``TextResourceContents`` and
+        ``BlobResourceContents``.  See :class:`~mcpcore.service.resources.ResourceOptions`.
         """
 
         def declare(function: F) -> F:
-            self.add_resource(uri, function, replace=replace, **options)
+            self.add_resource(uri, function, **options)
             return function
 
         return declare
@@ -323,8 +281,6 @@ class Server:
         self,
         uri: str,
         content: Callable[..., Any] | str | bytes,
-        *,
-        replace: bool = False,
         **options: "Unpack[ResourceOptions]",
     ) -> None:
         """Declare a resource or a template; text or bytes may stand for a function.
@@ -340,40 +296,33 @@ class Server:
         ttl_ms, cache_scope = self._read_hints
         from mcpcore.service.resources import ResourceEntry
 
-        entry = ResourceEntry(
-            content,
-            uri,
-            options,
-            ttl_ms=ttl_ms,
-            cache_scope=cache_scope,
-            max_uri=self.max_uri,
-            validator=self.validator,
-        )
+        with naming(f"resource {uri!r}"):
+            entry = ResourceEntry(
+                content,
+                uri,
+                options,
+                ttl_ms=ttl_ms,
+                cache_scope=cache_scope,
+                max_uri=self.max_uri,
+                validator=self.validator,
+            )
         kind = self._resources if entry.template is None else self._templates
-        kind.add(uri, entry, replace=replace)
+        kind.add(uri, entry, replace=options.get("replace", False))
 
     def remove_resource(self, uri: str) -> None:
         """Remove a resource or a template, with its completions; KeyError if there is none."""
         (self._templates if uri in self._templates else self._resources).remove(uri)
-        self._forget_completions("template", uri)
+        self._forget("template", uri)
 
     def resource_updated(self, uri: str) -> None:
         """Notify the watchers (:meth:`watch`) that a resource has changed."""
         from mcpcore.spec.types.resources import ResourceUpdatedParams
 
-        params = ResourceUpdatedParams(uri=uri)
-        for watcher in tuple(self._watchers):
-            watcher(_RESOURCE_UPDATED, params)
+        self._tell("notifications/resources/updated", ResourceUpdatedParams(uri=uri))
 
     @overload
     def prompt(
-        self,
-        function: F,
-        /,
-        *,
-        name: str | None = None,
-        replace: bool = False,
-        **options: Unpack[FeatureOptions],
+        self, function: F, /, *, name: str | None = None, **options: Unpack[FeatureOptions]
     ) -> F: ...
 
     @overload
@@ -383,33 +332,24 @@ class Server:
         /,
         *,
         name: str | None = None,
-        replace: bool = False,
         **options: Unpack[FeatureOptions],
     ) -> Callable[[F], F]: ...
 
     def prompt(
-        self,
-        function: str | Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        replace: bool = False,
-        **options: Unpack[FeatureOptions],
+        self, given: Any = None, /, *, name: str | None = None, **options: Unpack[FeatureOptions]
     ) -> Any:
         """Declare the decorated function as a prompt, with or without parentheses.
 
-        Its parameters are the arguments; those with a default are optional.  It returns a string
-        or content (a message of the user), messages (:func:`~mcpcore.service.prompts.user`,
-        :func:`~mcpcore.service.prompts.assistant`), a list of these or a ``GetPromptResult``.
+        Its parameters are the arguments.  It returns a string or content (a message of the user),
+        messages (:func:`~mcpcore.service.user`, :func:`~mcpcore.service.assistant`), a list of
+        these or a ``GetPromptResult``.
         """
-        return _decorator(function, name, partial(self.add_prompt, replace=replace, **options))
+        return _decorator(given, name, partial(self.add_prompt, **options))
 
     def add_prompt(
         self,
         function: Callable[..., Any],
         name: str | None = None,
-        *,
-        replace: bool = False,
         **options: Unpack[FeatureOptions],
     ) -> None:
         """Declare a prompt; ``name`` is by default that of the function.
@@ -420,13 +360,14 @@ class Server:
         name = _name(function, name)
         from mcpcore.service.prompts import PromptEntry
 
-        entry = PromptEntry(function, name, options, self.validator)
-        self._prompts.add(name, entry, replace=replace)
+        with naming(f"prompt {name!r}"):
+            entry = PromptEntry(function, name, options, self.validator)
+        self._prompts.add(name, entry, replace=options.get("replace", False))
 
     def remove_prompt(self, name: str) -> None:
         """Remove a prompt, with its completions; KeyError if there is none of that name."""
         self._prompts.remove(name)
-        self._forget_completions("prompt", name)
+        self._forget("prompt", name)
 
     def completion(
         self,
@@ -440,34 +381,41 @@ class Server:
 
         ``prompt``: the prompt's name, or ``template``: the text of the URI template. ``argument``:
         the argument or variable; None: all that have no function of their own. The function takes
-        the text typed so far and, if it has parameters of these names, ``argument`` and
-        ``arguments``. It returns proposals, best first, in any number (100 are sent), or a
-        ``Completion``.  ``thread``: run it in a worker thread, as it may block.
+        the text typed so far and, if it has parameters of these names, ``argument`` (its name) and
+        ``arguments`` (the values known already). It returns proposals, best first, in any number
+        (100 are sent), or a ``Completion``.  ``thread``: run it in a worker thread.
 
         Without ``prompt`` and ``template`` the function completes all arguments without a function
-        of their own. It takes the members of the request: ``ref`` (PromptReference or
+        of their own, and takes the members of the request: ``ref`` (PromptReference or
         ResourceTemplateReference), ``argument`` (CompletionArgument), ``context``
-        (CompletionContext or None).
-
-        Raises ValueError for an argument without its owner, and for both a prompt and a template.
+        (CompletionContext or None).  Raises ValueError for both, or an argument without either.
         """
-        owned = prompt is not None or template is not None
-        if (prompt is not None and template is not None) or (argument is not None and not owned):
+        kind, owner = ("template", template) if prompt is None else ("prompt", prompt)
+        if (prompt is not None and template is not None) or (
+            argument is not None and owner is None
+        ):
             raise ValueError("an argument belongs to a prompt or to a template: name one of them")
         what = "the completion of all arguments"
-        key = FOR_ALL
-        if owned:
-            kind, owner = ("prompt", prompt) if template is None else ("template", template)
+        key = _FOR_ALL
+        if owner is not None:
             what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
-            key = (kind, str(owner), argument)
+            key = (kind, owner, argument)
 
         def declare(function: F) -> F:
-            from mcpcore.service.completions import CompletionEntry
+            from mcpcore.service.prompts import CompletionEntry
 
-            self._completions[key] = CompletionEntry(function, what, thread=thread, owned=owned)
+            with naming(what):
+                self._completions[key] = CompletionEntry(
+                    function, thread=thread, owned=owner is not None
+                )
             return function
 
         return declare
+
+    def _forget(self, kind: str, owner: str) -> None:
+        for key in tuple(self._completions):  # other threads may change them meanwhile
+            if key[:2] == (kind, owner):
+                self._completions.pop(key, None)
 
     # Beyond the features
 
@@ -476,7 +424,7 @@ class Server:
 
         Its parameters are the members of ``params`` with their names; it returns a Struct, a
         mapping or None.  Declare it before the server is served.  ``thread``: run it in a worker
-        thread, as it may block.  Raises ValueError for a method of the specification.
+        thread.  Raises ValueError for a method of the specification.
         """
         if method in KNOWN_METHODS:
             raise ValueError(f"{method} belongs to the specification, not to an extension")
@@ -485,9 +433,9 @@ class Server:
     def notification(self, method: str, *, thread: bool = False) -> Callable[[F], F]:
         """Declare the decorated function as the listener to a notification of clients.
 
-        For instance ``notifications/roots/list_changed``, or one of an extension. Notifications
-        that the engine handles itself never arrive.  Parameters as for :meth:`method`.  The
-        notifications of one client are handled in order.
+        For instance ``notifications/roots/list_changed``, or one of an extension; not those that
+        the engine handles itself.  Parameters as for :meth:`method`.  The notifications of one
+        client are handled in order.
         """
         return self._add_method(self._listeners, method, thread)
 
@@ -496,38 +444,32 @@ class Server:
         """Methods of the requests that :meth:`method` has declared."""
         return frozenset(self._extension_methods)
 
-    def listener(self, method: str) -> "MethodEntry | None":
+    def listener(self, method: str) -> MethodEntry | None:
         """Return the listener to a notification, if there is one."""
         return self._listeners.get(method)
 
     def _add_method(
-        self, table: "dict[str, MethodEntry]", method: str, thread: bool
+        self, table: dict[str, MethodEntry], method: str, thread: bool
     ) -> Callable[[F], F]:
         if method in table:
             raise ValueError(f"{method} is declared already")
 
         def declare(function: F) -> F:
-            from mcpcore.service.extensions import MethodEntry
-
-            table[method] = MethodEntry(function, method, thread=thread, validator=self.validator)
+            with naming(method):
+                table[method] = MethodEntry(function, thread=thread, validator=self.validator)
             return function
 
         return declare
 
-    def _forget_completions(self, kind: str, owner: str) -> None:
-        for key in tuple(self._completions):  # other threads may change them meanwhile
-            if key[:2] == (kind, owner):
-                self._completions.pop(key, None)
-
-    # Declared features
+    # Capabilities and changes
 
     def capabilities(self) -> ServerCapabilities:
         """Return the capabilities for clients, from the declared features and ``offers``."""
-        changed = self._list_changed
 
         def offered(kind: str, *found: Any) -> bool:
             return kind in self._offers or any(found)
 
+        changed = self._list_changed
         made = ServerCapabilities(experimental=given(self._experimental))
         extensions = self._extensions
         if offered("tools", self._tools):
@@ -547,13 +489,8 @@ class Server:
         made.extensions = given(extensions)
         return made
 
-    # Changes
-
     def watch(self, watcher: Watcher) -> None:
-        """Call ``watcher(method, params)`` for each notification to be sent.
-
-        It is called at once, in the thread that makes the change, and must not raise.
-        """
+        """Call ``watcher(method, params)`` at once for each notification, in whatever thread."""
         self._watchers.append(watcher)
 
     def unwatch(self, watcher: Watcher) -> None:
@@ -562,16 +499,16 @@ class Server:
             self._watchers.remove(watcher)
 
     def list_changed(self, list: str) -> None:
-        """Notify the watchers that a list has changed for some, as ``visible`` decides differently.
+        """Notify the watchers that ``visible`` decides differently about some of a list.
 
         ``list``: ``tools``, ``resources``, ``templates`` or ``prompts``.
         """
-        self._changed(_LISTS[list])
-
-    def _changed(self, method: str) -> None:
         if self._list_changed:
-            for watcher in tuple(self._watchers):
-                watcher(method, None)
+            self._tell(_LISTS[list], None)
+
+    def _tell(self, method: str, params: Struct | None) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(method, params)
 
     # Requests
 
@@ -586,10 +523,9 @@ class Server:
         """Look up and check the target of a request; ``params`` is its params object.
 
         ``principal``: the authenticated principal, if any.  ``skim``: the members of ``params``
-        that the engine has read, which saves decoding them again.
-
-        Raises McpError: unknown method, unknown tool, prompt or resource, bad params, bad cursor,
-        and bad arguments in revisions in which these are an error of the protocol.
+        that the engine has read already.  Raises McpError: unknown method, unknown tool, prompt or
+        resource, bad params, bad cursor, and bad arguments in revisions in which these are an error
+        of the protocol.
         """
         if method != "tools/call":
             if (handler := _METHODS.get(method)) is not None:
@@ -597,16 +533,16 @@ class Server:
             extension = self._extension_methods.get(method)
             if extension is None:
                 raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
-            from mcpcore.service.extensions import MethodCall
-
-            return MethodCall(extension, extension.bind(params), revision)
-        if skim is None or skim.name is None:
-            name, arguments = _read_call(params)
+            return Bound(extension, extension.bind(params), revision)
+        try:
+            name = None if skim is None or skim.name is None else _decode_name(skim.name)
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # the full decoding gives the reason
+            name = None
+        if name is None or skim is None:
+            call = _read(params, _Call)
+            name, arguments = call.name, call.arguments
         else:
-            try:
-                name, arguments = _decode_name(skim.name), skim.arguments
-            except (msgspec.MsgspecError, UnicodeDecodeError):  # the full decoding gives the reason
-                name, arguments = _read_call(params)
+            arguments = skim.arguments
         entry = self._tools.get(name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {name}"))
@@ -622,7 +558,7 @@ class Server:
             prepared = Prepared(revision, result=error_result(str(error)))
             prepared.error, prepared.failed = error, True
         else:
-            prepared = ToolCall(entry, values, revision)
+            prepared = Bound(entry, values, revision)
         if entry.task is not None:
             prepared.task = entry.task
         return prepared
@@ -636,7 +572,7 @@ class Server:
     def _read_resource(
         self, params: Raw | bytes, revision: Revision, principal: str | None
     ) -> Prepared:
-        from mcpcore.service.resources import ResourceRead, find, not_found
+        from mcpcore.service.resources import find, not_found
         from mcpcore.spec.types.resources import ReadResourceParams
 
         uri = _read(params, ReadResourceParams).uri
@@ -644,32 +580,33 @@ class Server:
             raise not_found(shorten(uri), revision, reason=f"longer than {self.max_uri}")
         templates = self._templates.seen_by(principal)
         entry, values = find(uri, self._resources.get(uri, principal), templates, revision)
-        return ResourceRead(entry, values, uri, revision)
+        read = Bound(entry, values, revision)
+        read.uri = uri
+        return read
 
     def _get_prompt(
         self, params: Raw | bytes, revision: Revision, principal: str | None
     ) -> Prepared:
-        from mcpcore.service.prompts import PromptGet
         from mcpcore.spec.types.prompts import GetPromptParams
 
         get = _read(params, GetPromptParams)
-        entry = self._prompts.get(get.name, principal)
+        entry = self._prompt(get.name, principal)
+        return Bound(entry, entry.bind(get.arguments or {}), revision)
+
+    def _prompt(self, name: str, principal: str | None) -> "PromptEntry":
+        entry = self._prompts.get(name, principal)
         if entry is None:
-            raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {get.name}"))
-        arguments = get.arguments or {}
-        return PromptGet(entry, entry.bind(arguments), revision)
+            raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {name}"))
+        return entry
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
-        from mcpcore.service.completions import CompletionCall, complete_result
+        from mcpcore.service.prompts import complete_result
         from mcpcore.spec.types.completion import CompleteParams, PromptReference
 
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):
             kind, owner = "prompt", asked.ref.name
-            prompt = self._prompts.get(owner, principal)
-            if prompt is None:
-                raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {owner}"))
-            names = prompt.arguments
+            names = self._prompt(owner, principal).arguments
         else:
             kind = "template"
             owner, names = self._completed_template(asked.ref.uri, principal)
@@ -679,10 +616,10 @@ class Server:
             raise McpError(INVALID_PARAMS, shorten(text))
         entry = self._completions.get((kind, owner, argument))
         entry = entry or self._completions.get((kind, owner, None))
-        entry = entry or self._completions.get(FOR_ALL)
+        entry = entry or self._completions.get(_FOR_ALL)
         if entry is None:
             return Prepared(revision, result=complete_result(None))
-        return CompletionCall(entry, entry.bind(asked), revision)
+        return Bound(entry, entry.bind(asked), revision)
 
     def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
         """Return the template of a reference: by its text, or by a URI that it matches."""
@@ -714,21 +651,13 @@ def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:
 
 
 def _name(function: Any, name: str | None) -> str:
-    found = name or getattr(function, "__name__", None)
-    if found is None:
-        raise TypeError(f"{type(function).__name__} objects have no name; pass one")
-    return str(found)
+    if found := name or getattr(function, "__name__", None):
+        return str(found)
+    raise TypeError(f"{type(function).__name__} objects have no name; pass one")
 
 
-def _decorator(
-    given: str | Callable[..., Any] | None,
-    name: str | None,
-    add: Callable[[Any, str | None], None],
-) -> Any:
-    """Return the decorator, or declare ``given`` at once where it is the function.
-
-    A string in its place is the name.
-    """
+def _decorator(given: Any, name: str | None, add: Callable[[Any, str | None], None]) -> Any:
+    """Return the decorator, or declare ``given`` at once if it is the function and not a name."""
 
     def declare(function: F) -> F:
         add(function, name)
@@ -738,11 +667,6 @@ def _decorator(
         return declare(given)
     name = name if given is None else given
     return declare
-
-
-def _read_call(params: Raw | bytes) -> tuple[str, Raw | None]:
-    call = _read(params, _Call)
-    return call.name, call.arguments
 
 
 def _read(params: Raw | bytes, type: type[P]) -> P:

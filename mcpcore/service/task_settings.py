@@ -1,7 +1,4 @@
-"""Tasks as they are declared: the limits of a table, the options of a tool, the form in a revision.
-
-Apart from the table of :mod:`mcpcore.service.tasks`, so that servers without tasks do not load it.
-"""
+"""Tasks as they are declared; servers without tasks load this and not the table of tasks."""
 
 import math
 from enum import Enum
@@ -82,24 +79,22 @@ class TaskSupport(Struct, frozen=True, kw_only=True):
 def support_of(
     mode: TaskMode, after: float | None, ttl: float | UnsetType | None, poll: float | None
 ) -> TaskSupport | None:
-    """Check a tool's options; times in seconds.  Raises ValueError naming the invalid one."""
+    """Return a tool's task options, checked; times in seconds.  Raises ValueError."""
     if mode not in ("forbidden", "optional", "required"):
         raise ValueError(f"task must be 'forbidden', 'optional' or 'required', not {mode!r}")
     if mode == "forbidden":
         return None
     if after is not None and not after >= 0:
         raise ValueError(f"task_after must not be negative, got {after}")
-    if ttl is not UNSET and ttl is not None and not 0 < ttl < math.inf:
-        raise ValueError(f"task_ttl must be positive and finite, got {ttl}")
-    if poll is not None and not 0 < poll < math.inf:
-        raise ValueError(f"task_poll must be positive and finite, got {poll}")
     return TaskSupport(
         required=mode == "required",
         after=after,
-        ttl=ttl if ttl is UNSET or ttl is None else _ms(ttl),
-        poll_interval=None if poll is None else _ms(poll),
+        ttl=ttl if ttl is UNSET or ttl is None else _ms("task_ttl", ttl),
+        poll_interval=None if poll is None else _ms("task_poll", poll),
     )
 
 
-def _ms(seconds: float) -> int:
+def _ms(name: str, seconds: float) -> int:
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {seconds}")
     return max(1, round(seconds * 1000))

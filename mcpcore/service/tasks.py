@@ -1,9 +1,8 @@
 """Tasks: calls whose results come later, as a table without I/O.
 
-:class:`TaskTable` holds every task of a server (or of a client that works for its server): its
-owner, its status, its requests for input, its outcome and its expiry.  It neither runs nor waits.
-Time is passed in as ``wall``, seconds since the epoch, as tasks outlive connections.  One record
-serves both forms of tasks, which differ on the wire.  The experimental tasks of 2025-11-25 have
+:class:`TaskTable` holds every task of a server (or of a client that works for its server).  It
+neither runs nor waits.  Time is passed in as ``wall``, seconds since the epoch, as tasks outlive
+connections.  One record serves both forms of tasks.  The experimental tasks of 2025-11-25 have
 ``ttl`` and ``pollInterval``, call a tool's failure ``failed`` and give the result on request.  The
 extension of the modern era has ``ttlMs`` and ``pollIntervalMs``, keeps ``failed`` for errors of the
 protocol and carries result, error and open requests for input in the task.
@@ -48,7 +47,7 @@ MIN_SECRET = 32
 
 
 class TaskSignal(Enum):
-    """TaskSignal that changes the status of a task."""
+    """Signal that changes the status of a task."""
 
     ASK = "asks its client"
     ANSWERED = "has all answers"
@@ -117,27 +116,23 @@ class TaskRecord(Struct, eq=False):
         return math.inf if self.ttl is None else self.created + self.ttl / 1000
 
 
-class _Outcome(Struct, rename="camel"):
-    is_error: bool = False
-
-
 class _Block(Struct):
     text: str = ""
 
 
-class _Failed(Struct):
-    content: list[_Block] = []
+class _Outcome(Struct, rename="camel"):
+    is_error: bool = False
+    content: Raw = Raw(b"[]")
 
 
-_outcome = msgspec.json.Decoder(_Outcome)
-_failed = msgspec.json.Decoder(_Failed)
+_decode_outcome = msgspec.json.Decoder(_Outcome).decode
+_decode_blocks = msgspec.json.Decoder(list[_Block]).decode
 
 
 class TaskTable:
     """All tasks of one side.
 
-    ``secret``: at least 32 fresh random bytes. The unguessable ids are derived from it, and it must
-    not be used for another table.
+    ``secret``: at least 32 fresh random bytes, from which the ids are derived, for this table only.
     """
 
     def __init__(self, secret: bytes, settings: TaskSettings | None = None) -> None:
@@ -148,16 +143,12 @@ class TaskTable:
         self._tasks: dict[str, TaskRecord] = {}
         self._owned: dict[str, dict[str, TaskRecord]] = {}
         self._expiries: list[tuple[float, int, str]] = []
-        self._stored = 0
+        self.stored = 0
+        """Number of bytes of the results that are kept."""
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._tasks)
-
-    @property
-    def stored(self) -> int:
-        """Number of bytes of the results that are kept."""
-        return self._stored
 
     # Creating and removing
 
@@ -169,16 +160,15 @@ class TaskTable:
         ttl: int | UnsetType | None = UNSET,
         poll: int | None = None,
     ) -> TaskRecord:
-        """Add a task that is in progress.
+        """Add a task that is in progress; ``ttl`` in milliseconds, None for no limit.
 
-        ``ttl`` in milliseconds, None for no limit, by default that of the settings.  Raises
-        TableFull.
+        Raises TableFull.
         """
         settings = self.settings
-        owned = {} if owner is None else self._owned.get(owner, {})
-        if len(self._tasks) >= settings.tasks or len(owned) >= settings.per_owner:
-            limit = settings.per_owner if len(owned) >= settings.per_owner else settings.tasks
-            raise TableFull(f"busy: {limit} tasks are kept already")
+        owned = 0 if owner is None else len(self._owned.get(owner, ()))
+        for kept, limit in ((owned, settings.per_owner), (len(self._tasks), settings.tasks)):
+            if kept >= limit:
+                raise TableFull(f"busy: {limit} tasks are kept already")
         self._count += 1
         digest = hmac.digest(self._key, b"%d" % self._count, "sha256")
         record = TaskRecord(
@@ -197,7 +187,7 @@ class TaskTable:
         return record
 
     def granted(self, asked: int | None) -> int | None:
-        """Return the time to live for a client that asked for ``asked`` milliseconds, or for none.
+        """Return the time to live in milliseconds for a client that asked for one, or for none.
 
         Raises McpError (-32602) for a negative time.
         """
@@ -209,10 +199,7 @@ class TaskTable:
         return min(max(asked, settings.min_ttl), settings.max_ttl)
 
     def find(self, id: str, owner: str | None, *, wall: float) -> TaskRecord:
-        """Return the task with this id, if it belongs to ``owner``.
-
-        Raises McpError (-32602) if there is none (any more); a foreign one gives the same error.
-        """
+        """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
         record = self._tasks.get(id)
         if record is None or record.owner != owner or record.expires <= wall:
             raise McpError(INVALID_PARAMS, "there is no such task (any more)")
@@ -227,10 +214,8 @@ class TaskTable:
         """
         cursors = Cursors(f"tasks\n{owner}")
         after = 0 if cursor is None else cursors.read(cursor)
-        owned = {} if owner is None else self._owned.get(owner, {})
-        rest = (
-            record for record in owned.values() if record.number > after and record.expires > wall
-        )
+        owned = [] if owner is None else self.owned(owner)
+        rest = (each for each in owned if each.number > after and each.expires > wall)
         chosen = list(islice(rest, self.settings.page_size))
         more = next(rest, None) is not None
         return chosen, cursors.make(chosen[-1].number) if more else None
@@ -244,7 +229,7 @@ class TaskTable:
         if self._tasks.pop(record.id, None) is None:
             return
         if record.result is not None:
-            self._stored -= len(bytes(record.result))
+            self.stored -= len(bytes(record.result))
         if record.owner is not None:
             owned = self._owned[record.owner]
             del owned[record.id]
@@ -252,10 +237,7 @@ class TaskTable:
                 del self._owned[record.owner]
 
     def deadline(self) -> float | None:
-        """Return the time at which :meth:`expire` is next needed; None if never.
-
-        In seconds since the epoch.
-        """
+        """Return the time at which :meth:`expire` is next needed, since the epoch; None: never."""
         while self._expiries:
             when, _, id = self._expiries[0]
             record = self._tasks.get(id)
@@ -265,10 +247,7 @@ class TaskTable:
         return None
 
     def expire(self, wall: float) -> list[TaskRecord]:
-        """Remove expired tasks; return those that had not ended.
-
-        These fail first, and are kept for a while so that their clients can see it.
-        """
+        """Remove expired tasks; return those that had not ended, which fail and are kept."""
         failed = []
         while (when := self.deadline()) is not None and when <= wall:
             record = self._tasks[heappop(self._expiries)[2]]
@@ -296,11 +275,10 @@ class TaskTable:
     ) -> str | None:
         """Add a request for input; return the key of its response, None if the task has ended.
 
-        ``params`` is a JSON object.  A key is never used twice in the life of a task: a used one
-        gets a number appended.  Raises TooManyQuestions.
+        ``params`` is a JSON object.  A key that was used before gets a number appended.  Raises
+        TooManyQuestions.
         """
-        after = TRANSITIONS.get((record.status, TaskSignal.ASK))
-        if after is None:
+        if record.ended:
             return None
         if len(record.used) >= self.settings.questions:
             raise TooManyQuestions(f"a task may ask {self.settings.questions} questions")
@@ -311,7 +289,7 @@ class TaskTable:
         record.used.add(name)
         question: dict[str, Any] = {"method": method, "params": Raw(params)}
         record.questions[name] = Raw(msgspec.json.encode(question))
-        self._move(record, after, wall)
+        self._move(record, TaskSignal.ASK, wall)
         return name
 
     def answer(
@@ -325,11 +303,8 @@ class TaskTable:
 
     def withdraw(self, record: TaskRecord, key: str, *, wall: float) -> None:
         """Close a request for input."""
-        if record.questions.pop(key, None) is None or record.questions:
-            return
-        after = TRANSITIONS.get((record.status, TaskSignal.ANSWERED))
-        if after is not None:
-            self._move(record, after, wall)
+        if record.questions.pop(key, None) is not None and not record.questions:
+            self._move(record, TaskSignal.ANSWERED, wall)
 
     def complete(
         self,
@@ -339,29 +314,26 @@ class TaskTable:
         *,
         wall: float,
     ) -> bool:
-        """End a task with the result of its call; return False if it has ended before.
-
-        A result for which there is no room ends it with an error.
-        """
+        """End a task with a result, or an error if there is no room; False: it had ended before."""
         if record.ended:
             return False
         size, settings = len(bytes(result)), self.settings
-        if size > settings.result_size or self._stored + size > settings.stored:
-            limit = min(settings.result_size, settings.stored - self._stored)
+        limit = min(settings.result_size, settings.stored - self.stored)
+        if size > limit:
             text = f"the result of the task has {size} bytes; there is room for {limit}"
             return self.fail(record, ErrorData(INTERNAL_ERROR, text), wall=wall)
         if record.id in self._tasks:
-            self._stored += size
+            self.stored += size
         record.result, record.meta = Raw(bytes(result)), meta
-        record.is_error = _outcome.decode(result).is_error
-        message = None
+        outcome = _decode_outcome(result)
+        record.is_error, message = outcome.is_error, None
         if record.is_error:
-            blocks = _failed.decode(result).content
+            blocks = _decode_blocks(outcome.content)
             message = next((block.text for block in blocks if block.text), None)
         return self._end(record, TaskSignal.COMPLETE, message, wall)
 
     def fail(self, record: TaskRecord, error: ErrorData, *, wall: float) -> bool:
-        """End a task with an error of the protocol; return False if it has ended before."""
+        """End a task with an error of the protocol; return False if it had ended before."""
         if record.ended:
             return False
         record.error = error
@@ -371,25 +343,22 @@ class TaskTable:
         """End a task without a result; return False if it has ended before."""
         return self._end(record, TaskSignal.CANCEL, message, wall)
 
-    # Internals
-
     def _end(
         self, record: TaskRecord, signal: TaskSignal, message: str | None, wall: float
     ) -> bool:
-        after = TRANSITIONS.get((record.status, signal))
-        if after is None:
+        if record.ended:
             return False
         record.questions.clear()
         record.message = None if message is None else sayable(shorten(message))
-        self._move(record, after, wall)
+        self._move(record, signal, wall)
         if record.ttl is not None:
             lived = math.ceil((wall - record.created) * 1000)
             record.ttl = max(record.ttl, lived + self.settings.keep)
             self._schedule(record)
         return True
 
-    def _move(self, record: TaskRecord, status: TaskStatus, wall: float) -> None:
-        record.status = status
+    def _move(self, record: TaskRecord, signal: TaskSignal, wall: float) -> None:
+        record.status = TRANSITIONS[record.status, signal]
         record.updated = wall
 
     def _schedule(self, record: TaskRecord) -> None:
@@ -431,10 +400,8 @@ def detail(record: TaskRecord) -> Raw:
     if record.status == "input_required":
         payload = b'"inputRequests":' + msgspec.json.encode(record.questions)
     elif record.result is not None:
-        members = b'"resultType":"complete"'
-        if record.meta:
-            members += b',"_meta":' + to_json(record.meta)
-        payload = b'"result":' + splice(to_json(record.result), members)
+        meta = b',"_meta":' + to_json(record.meta) if record.meta else b""
+        payload = b'"result":' + splice(to_json(record.result), b'"resultType":"complete"' + meta)
     elif record.error is not None:
         payload = b'"error":' + msgspec.json.encode(record.error)
     return Raw(splice(view, payload))

@@ -1,6 +1,7 @@
-"""Tools: declared with their schemas, called with checked arguments.
+"""Tools: declared with their schemas, called with checked arguments; methods beyond the features.
 
-Source: the tools page of each revision.
+Source: the tools page of each revision; for methods the "Notifications" section of basic/index, and
+"Extension Negotiation" of 2026-07-28.
 """
 
 import re
@@ -10,17 +11,12 @@ from functools import partial
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
 from mcpcore.service.content import blocks, for_revision, is_content, json_value
-from mcpcore.service.custom_types import (
-    accept_custom,
-    read_by_pydantic,
-    read_custom,
-    twin_of_class,
-)
+from mcpcore.service.custom_types import accept_custom, read_by_pydantic, read_custom, twin_of_class
 from mcpcore.service.declarations import (
     FeatureOptions,
     check_count,
@@ -29,8 +25,7 @@ from mcpcore.service.declarations import (
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.handlers import Handler, values_type
-from mcpcore.service.prepared import Bound, is_masked, shown
+from mcpcore.service.handlers import Declaration, Handler, Prepared, is_masked, shown, values_type
 from mcpcore.service.reading import (
     ValueReader,
     arguments_reader,
@@ -50,10 +45,11 @@ from mcpcore.service.schema import (
     wrap_schema,
 )
 from mcpcore.service.task_settings import TaskForm, TaskMode, support_of, task_form
-from mcpcore.spec.errors import McpError
-from mcpcore.spec.header_params import header_params
+from mcpcore.spec.errors import INVALID_PARAMS, McpError
+from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Result
 from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
 from mcpcore.wire.jsontext import encodable, sayable
@@ -66,7 +62,7 @@ _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str,
 
 
 class ToolOptions(FeatureOptions, total=False):
-    """Options of a tool, beyond its name and its function."""
+    """Options of a tool."""
 
     annotations: ToolAnnotations | Mapping[str, Any]
     """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
@@ -82,35 +78,18 @@ class ToolOptions(FeatureOptions, total=False):
     task: TaskMode
     """Use of tasks: ``optional``, ``required``, or (default) ``forbidden``."""
     task_after: float | None
-    """Extension: seconds until a call that has not ended becomes a task (default: at once).
-
-    None: when the handler calls ``start_task`` of its context.
-    """
+    """Extension: seconds until a call that has not ended becomes a task (default: at once); None:
+    when the handler calls ``start_task`` of its context."""
     task_ttl: float | None
     """Seconds for which its tasks are kept from their creation; None: no limit."""
     task_poll: float
     """Seconds between two polls that clients are asked to leave."""
 
 
-class ToolEntry:
-    """Declaration and handler of a tool.
+class ToolEntry(Declaration):
+    """Tool that a function runs.  Raises TypeError, ValueError, ValidatorMissing."""
 
-    Raises TypeError or ValueError, naming the tool, for an invalid declaration, and
-    ValidatorMissing for a schema written by hand without a validator.
-    """
-
-    __slots__ = (
-        "_arguments",
-        "_known",
-        "_problems",
-        "handler",
-        "header_params",
-        "max_result",
-        "output",
-        "task",
-        "tool",
-        "visible",
-    )
+    bare = True
 
     def __init__(
         self,
@@ -122,55 +101,45 @@ class ToolEntry:
         max_result: int | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):  # tools page, "Tool Names", and the slash of 2025-11-25
-            raise ValueError(
-                f"tool name {name!r}: must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -"
-            )
-        what = f"tool {name!r}"
-        check_options(options, ToolOptions, what)
-        thread = options.get("thread", False)
-        self.handler = handler = Handler(function, what, thread=thread)
+            raise ValueError("the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -")
+        check_options(options, ToolOptions)
+        handler = Handler(function, thread=options.get("thread", False))
+        super().__init__(handler, options.get("visible"))
         doc = parse_docstring(handler.doc)
-        self.visible = options.get("visible")
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
-            check_count(f"{what}: max_result", self.max_result)
+            check_count("max_result", self.max_result)
         self._problems: Callable[[Any], list[str]] | None = None
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
-        try:
-            arguments = values_type(handler.parameters, strict=written is None)
-            self._arguments = arguments_reader(
-                arguments, handler.parameters, validator, f"the input of {what}"
-            )
-            if written is None:
-                if handler.rest is not None:
-                    raise TypeError(f"**{handler.rest} has no schema; pass input_schema")
-                schema = input_schema(arguments, handler.parameters, doc.parameters)
-            else:
-                schema = dict(written)
-                if not is_object_schema(schema):
-                    raise ValueError('input_schema must say "type": "object"')
-                self._problems = compiled(schema, validator, f"the input of {what}")
-                if handler.rest is not None:
-                    self._known = handler.taken()
-            self.output = _output(handler, validator, what, options)
-            self.task = support_of(
-                options.get("task", "forbidden"),
-                options.get("task_after", 0.0),
-                options.get("task_ttl", UNSET),
-                options.get("task_poll"),
-            )
-            self.header_params = header_params(schema)
-            """Mirrored arguments: header part to property path."""
-            self.tool = Tool(
-                name=name,
-                input_schema=schema,
-                annotations=typed(options.get("annotations"), ToolAnnotations),
-                **common_members(options, doc.description),
-            )
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{what}: {error}") from error
+        arguments = values_type(handler.parameters, strict=written is None)
+        self._arguments = arguments_reader(arguments, handler.parameters, validator)
+        if written is None:
+            if handler.rest is not None:
+                raise TypeError(f"**{handler.rest} has no schema; pass input_schema")
+            schema = input_schema(arguments, handler.parameters, doc.parameters)
+        else:
+            schema = dict(written)
+            if not is_object_schema(schema):
+                raise ValueError('input_schema must say "type": "object"')
+            self._problems = _compiled(schema, validator, "the input")
+            if handler.rest is not None:
+                self._known = handler.taken()
+        self.output = _output(handler.returns, validator, options)
+        self.task = support_of(
+            options.get("task", "forbidden"),
+            options.get("task_after", 0.0),
+            options.get("task_ttl", UNSET),
+            options.get("task_poll"),
+        )
+        self.header_params = header_params(schema)
+        """Mirrored arguments: header part to property path."""
+        self.tool = Tool(
+            name=name,
+            input_schema=schema,
+            annotations=typed(options.get("annotations"), ToolAnnotations),
+            **common_members(options, doc.description),
+        )
 
     def listed(self, revision: Revision) -> bool:
         """Return True if it can be called in a revision; a tool with required tasks needs tasks."""
@@ -192,14 +161,11 @@ class ToolEntry:
         return _encode(tool)
 
     def bind(self, arguments: bytes | Raw) -> tuple[Any, ...]:
-        """Check the arguments, a JSON object, and return the values for the handler.
-
-        Raises :class:`InvalidValue` naming the field.
-        """
-        if self._problems is None:
-            return astuple(self._arguments.read(arguments, "arguments"))
-        tree = read(_anything, arguments, "arguments")
-        refuse(self._problems(tree), "arguments")
+        """Return the values for the handler.  Raises InvalidValue naming the argument."""
+        tree = {}
+        if self._problems is not None:
+            tree = read(_anything, arguments, "arguments")
+            refuse(self._problems(tree), "arguments")
         values = astuple(self._arguments.read(arguments, "arguments"))
         if self._known is None:
             return values
@@ -209,6 +175,33 @@ class ToolEntry:
             if name in self._known:
                 raise InvalidValue(f"arguments.{name}: the name is taken")
         return (*values, rest)
+
+    def finish(self, value: Any, request: Prepared) -> Raw:
+        """Shape the return value into content and structured content."""
+        if isinstance(value, CallToolResult):
+            request.failed = value.is_error is True
+            result = given_result(request.own(value), self.output, request.revision)
+        else:
+            result = tool_result(value, self.output, request.revision)
+        if self.max_result is not None:
+            meta = 0 if request.meta is None else len(to_json(request.meta))
+            if problem := _too_large(self.max_result, len(result) + meta):
+                raise OutputMismatch(problem, problem)
+        return result
+
+    def failure(self, error: Exception, told: str | None, request: Prepared) -> Raw:
+        """Return a result with ``isError``, whose message is cut if that is too large."""
+        if isinstance(error, McpError):
+            raise error
+        text = told or shown(error)
+        result, most = error_result(text), self.max_result
+        if most is None or is_masked(error) or not (problem := _too_large(most, len(result))):
+            return result
+        note = f" ... ({problem})"
+        fits = bisect_right(
+            range(len(text)), most, key=lambda kept: len(error_result(f"{text[:kept]}{note}"))
+        )
+        return error_result(f"{text[: max(0, fits - 1)]}{note}")
 
 
 def _titled_by_annotation(tool: Tool) -> Tool:
@@ -223,12 +216,7 @@ def _titled_by_annotation(tool: Tool) -> Tool:
 
 
 class Output:
-    """Output schema of a tool, and the check that goes with it.
-
-    ``check`` takes the JSON of a value; it raises :class:`InvalidValue` naming the field.
-    """
-
-    __slots__ = ("_wrapped", "check", "encode", "schema")
+    """Output schema of a tool; ``check`` takes the JSON of a value, and raises InvalidValue."""
 
     def __init__(
         self,
@@ -243,12 +231,8 @@ class Output:
         self._wrapped = schema if is_object_schema(schema) else wrap_schema(schema)
 
     @classmethod
-    def derived(cls, type: Any, validator: Validator | None, what: str) -> "Output":
-        """Create an output from a return type.
-
-        Raises TypeError if it has no schema, ValidatorMissing and ValueError as
-        :class:`~mcpcore.service.reading.ValueReader` does.
-        """
+    def derived(cls, type: Any, validator: Validator | None) -> "Output":
+        """Create an output from a return type.  Raises TypeError if it has no schema."""
         twin = twin_of_class(type)
         schema = output_schema(twin or type)
         if twin is not None:
@@ -259,22 +243,15 @@ class Output:
         else:
             encode = None
         reader: ValueReader[Any] = ValueReader(
-            type, lambda: schema, validator, what, custom=accept_custom
+            type, lambda: schema, validator, "the output", custom=accept_custom
         )
         return cls(schema, lambda value: reader.check(value, WRAPPED), encode)
 
     @classmethod
-    def written(cls, schema: Schema, validator: Validator | None, what: str) -> "Output":
-        """Create an output from a JSON Schema.
-
-        Raises ValidatorMissing, or ValueError if the schema is not valid.
-        """
-        problems = compiled(schema, validator, what)
-
-        def check(value: bytes) -> None:
-            refuse(problems(read_tree(value, WRAPPED)), WRAPPED)
-
-        return cls(schema, check)
+    def written(cls, schema: Schema, validator: Validator | None) -> "Output":
+        """Create an output from a JSON Schema."""
+        problems = _compiled(schema, validator, "the output")
+        return cls(schema, lambda value: refuse(problems(read_tree(value, WRAPPED)), WRAPPED))
 
     def _encode(self, value: Any) -> bytes:
         encoded = json_value(value)
@@ -297,25 +274,18 @@ def _encode_attributes(twin: Any, value: Any) -> bytes:
         raise schema_not_met(explain(error, WRAPPED)) from None
 
 
-def compiled(
+def _compiled(
     schema: Mapping[str, Any], validator: Validator | None, what: str
 ) -> Callable[[Any], list[str]]:
-    """Compile a schema written by hand; ``what`` names its owner in messages.
-
-    Raises ValidatorMissing without a validator, ValueError if the schema is not valid.
-    """
     if validator is None:
         raise ValidatorMissing(what)
     return validator(schema)
 
 
-def _output(
-    handler: Handler, validator: Validator | None, what: str, options: ToolOptions
-) -> Output | None:
+def _output(returns: Any, validator: Validator | None, options: ToolOptions) -> Output | None:
     written, structured = options.get("output_schema"), options.get("structured_output")
     if written is not None:
-        return Output.written(dict(written), validator, f"the output of {what}")
-    returns: Any = handler.returns
+        return Output.written(dict(written), validator)
     if get_origin(returns) is Annotated and get_args(returns)[0] is CallToolResult:
         returns = next(
             (each for each in get_args(returns)[1:] if isinstance(each, type) or get_origin(each)),
@@ -325,127 +295,52 @@ def _output(
         return None
     if structured is None and is_content(returns):
         return None
-    return Output.derived(returns, validator, f"the output of {what}")
-
-
-# Calls
-
-
-class ToolCall(Bound[ToolEntry]):
-    """Call of a tool with checked arguments."""
-
-    __slots__ = ()
-
-    bare = True
-
-    def finish(self, value: Any) -> Raw:
-        """Shape the return value into content and structured content.
-
-        Raises OutputMismatch if it breaks the tool's declaration, or the result is too large.
-        """
-        entry = self._entry
-        if type(value) is str and entry.output is None:  # the most frequent case
-            result = text_result(value)
-        elif isinstance(value, CallToolResult):
-            self.failed = value.is_error is True
-            result = given_result(self.own(value), entry.output, self.revision)
-        else:
-            result = tool_result(value, entry.output, self.revision)
-        if entry.max_result is not None:
-            meta = 0 if self.meta is None else len(to_json(self.meta))
-            if (problem := _too_large(entry.max_result, len(result) + meta)) is not None:
-                raise OutputMismatch(problem, problem)
-        return result
-
-    def failure(self, error: Exception, told: str | None = None) -> Raw:
-        """Return a result with ``isError``; only an McpError is an error of the protocol.
-
-        A message that would make the result too large is cut.
-        """
-        if isinstance(error, McpError):
-            raise error
-        text = told or shown(error)
-        result, most = error_result(text), self._entry.max_result
-        if most is None or is_masked(error):
-            return result
-        if (problem := _too_large(most, len(result))) is None:
-            return result
-        note = f" ... ({problem})"
-        fits = bisect_right(
-            range(len(text)), most, key=lambda kept: len(error_result(f"{text[:kept]}{note}"))
-        )
-        return error_result(f"{text[: max(0, fits - 1)]}{note}")
+    return Output.derived(returns, validator)
 
 
 def _too_large(most: int, size: int) -> str | None:
-    if size <= most:
-        return None
-    return f"the result takes {size} bytes, and the tool may return {most}"
+    fits = size <= most
+    return None if fits else f"the result takes {size} bytes, and the tool may return {most}"
 
 
 # Results
 
 
-class _Text(Struct, gc=False, tag_field="type", tag="text"):
-    text: str
-
-
-class _Texts(Struct, gc=False):
-    """The most frequent result, as a Struct, which is encoded faster than a dict."""
-
-    content: tuple[_Text]
-
-
-def text_result(text: str) -> Raw:
-    """Return a result with one text block."""
-    return Raw(_encode(_Texts((_Text(text),))))
+def _result(text: str, more: bytes = b"") -> Raw:
+    """Return a result with one text block and ``more`` members."""
+    return Raw(b'{"content":[{"type":"text","text":%b}]%b}' % (_encode(text), more))
 
 
 def error_result(message: str) -> Raw:
     """Return the error of a tool: one text block and ``isError``."""
-    text = _encode(sayable(message))
-    return Raw(b'{"content":[{"type":"text","text":' + text + b'}],"isError":true}')
+    return _result(sayable(message), b',"isError":true')
 
 
 def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
-    """Shape the return value of a tool.
-
-    Raises :class:`OutputMismatch` if it breaks the tool's declaration or has no JSON form.
-    """
+    """Shape the return value of a tool.  Raises OutputMismatch."""
     if output is not None:
         encoded = output.encode(value)
         text = value if isinstance(value, str) else encoded.decode()
         return _structured(text, encoded, output.wraps(revision), revision)
     if isinstance(value, str):
-        return text_result(value)
+        return _result(value)
     found = blocks(value)
     if found is not None:
         return Raw(to_json({"content": for_revision(found, revision)}))
     encoded = json_value(value)
     if not revision.any_structured_content and not encoded.startswith(b"{"):
-        return text_result(encoded.decode())  # no schema has promised structured content
+        return _result(encoded.decode())  # no schema has promised structured content
     return _structured(encoded.decode(), encoded, False, revision)
 
 
 def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> Raw:
     if not revision.structured_content:
-        return text_result(text)
-    if wraps:
-        encoded = _wrap(encoded)
-    return Raw(
-        b'{"content":[{"type":"text","text":'
-        + _encode(text)
-        + b'}],"structuredContent":'
-        + encoded
-        + b"}"
-    )
+        return _result(text)
+    return _result(text, b',"structuredContent":' + (_wrap(encoded) if wraps else encoded))
 
 
 def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
-    """Check a result that the tool made itself, and fit it to the revision (``result`` changes).
-
-    Structured content must also be present as a text block, which is added if missing.
-    """
+    """Check a result that the tool made itself; change it to fit the revision."""
     structured, is_structured = result.structured_content, result.is_structured
     result.structured_content = UNSET  # even where null would be written
     result.content = for_revision(result.content, revision)
@@ -496,3 +391,38 @@ def _check(encoded: bytes, output: Output) -> None:
         output.check(encoded)
     except InvalidValue as error:
         raise schema_not_met(error) from None
+
+
+# Extension requests, client notifications
+
+
+class MethodEntry(Declaration):
+    """Method whose members of ``params`` are parameters of the function; others are ignored."""
+
+    def __init__(
+        self, function: Callable[..., Any], *, thread: bool, validator: Validator | None
+    ) -> None:
+        handler = Handler(function, thread=thread)
+        super().__init__(handler)
+        if handler.rest is not None:
+            raise TypeError(f"**{handler.rest} cannot be filled: name the members")
+        values = values_type(handler.parameters, strict=False)
+        self._values = arguments_reader(values, handler.parameters, validator)
+
+    def bind(self, params: Raw | bytes) -> tuple[Any, ...]:
+        """Return the values for the handler.  Raises McpError (-32602) naming the member."""
+        try:
+            return astuple(self._values.read(params, "params"))
+        except InvalidValue as error:
+            raise McpError(INVALID_PARAMS, str(error)) from None
+
+    def finish(self, value: Any, request: Prepared) -> Raw:
+        """Shape the result, an object in JSON; None becomes an empty one."""
+        if isinstance(value, Result):
+            value = request.own(value)
+        body = b"{}" if value is None else json_value(value)
+        if not body.startswith(b"{"):
+            raise OutputMismatch(
+                f"expected an object, got {type(value).__name__}", "the result is no object"
+            )
+        return Raw(body)

@@ -17,24 +17,14 @@ from msgspec import inspect as types
 
 from mcpcore.service.reading import has_patterns
 
-_PLAIN: dict[type, Any] = {
+_SCALARS: dict[type, Any] = {
     types.AnyType: Any,
     types.NoneType: None,
     types.BoolType: bool,
+    types.IntType: int,
+    types.FloatType: float,
+    types.StrType: str,
     types.RawType: Raw,
-}
-_LIMITED: dict[type, tuple[Any, tuple[str, ...]]] = {
-    types.StrType: (str, ("min_length", "max_length")),
-    types.IntType: (int, ("gt", "ge", "lt", "le", "multiple_of")),
-    types.FloatType: (float, ("gt", "ge", "lt", "le", "multiple_of")),
-}
-_COLLECTIONS: dict[type, Any] = {
-    types.ListType: list,
-    types.SetType: set,
-    types.FrozenSetType: frozenset,
-}
-_LENGTHS = ("min_length", "max_length")
-_SCALARS: dict[type, Any] = {
     types.BytesType: bytes,
     types.ByteArrayType: bytearray,
     types.MemoryViewType: memoryview,
@@ -45,6 +35,12 @@ _SCALARS: dict[type, Any] = {
     types.UUIDType: uuid.UUID,
     types.DecimalType: decimal.Decimal,
 }
+_COLLECTIONS: dict[type, Any] = {
+    types.ListType: list,
+    types.SetType: set,
+    types.FrozenSetType: frozenset,
+}
+_LIMITS = ("min_length", "max_length", "gt", "ge", "lt", "le", "multiple_of", "tz")
 
 
 class Twins:
@@ -61,28 +57,27 @@ class Twins:
         kind = type(info)
         if kind is types.Metadata:
             return self.annotation(info.type)
-        if kind in _PLAIN:
-            return _PLAIN[kind]
-        if kind in _LIMITED:
-            return _limited(_LIMITED[kind][0], info, _LIMITED[kind][1])
         if kind is types.UnionType:
             return Union[tuple(map(self.annotation, info.types))]  # noqa: UP007 - made at run time
         if kind in _COLLECTIONS:
             item = self.annotation(info.item_type)
-            return _limited(GenericAlias(_COLLECTIONS[kind], (item,)), info, _LENGTHS)
+            return _limited(GenericAlias(_COLLECTIONS[kind], (item,)), info)
         if kind is types.VarTupleType:
-            items = (self.annotation(info.item_type), ...)
-            return _limited(GenericAlias(tuple, items), info, _LENGTHS)
+            return _limited(GenericAlias(tuple, (self.annotation(info.item_type), ...)), info)
         if kind is types.TupleType:
             return GenericAlias(tuple, tuple(map(self.annotation, info.item_types)))
         if kind is types.DictType:
             inner = (self.annotation(info.key_type), self.annotation(info.value_type))
-            return _limited(GenericAlias(dict, inner), info, _LENGTHS)
+            return _limited(GenericAlias(dict, inner), info)
         if kind is types.LiteralType:
             return Literal[tuple(info.values)]
         if hasattr(info, "fields"):
             return self._twin(info) if has_patterns(info) else info.cls
-        return _whole(info)
+        if hasattr(info, "cls"):  # an enum, or a class that msgspec does not know
+            return info.cls
+        if kind not in _SCALARS:
+            raise TypeError(f"{kind.__name__} cannot be read beside a type with a pattern")
+        return _limited(_SCALARS[kind], info)
 
     def _twin(self, info: Any) -> Any:
         twin = self._twins.get(info.cls, UNSET)
@@ -98,44 +93,29 @@ class Twins:
         original = getattr(info.cls, "__origin__", info.cls)
         fields = [(field, self.annotation(field.type)) for field in info.fields]
         if isinstance(info, types.TypedDictType):
-            members = {
+            named = {
                 field.encode_name: kind if field.required else NotRequired[kind]
                 for field, kind in fields
             }
-            return TypedDict(original.__name__, members)  # type: ignore[operator]
+            return TypedDict(original.__name__, named)  # type: ignore[operator]
         parameters = inspect.signature(original).parameters
         if missing := [field.name for field in info.fields if field.name not in parameters]:
             raise TypeError(
                 f"{original.__name__} has a pattern and cannot be made of its fields: "
                 f"{missing[0]!r} is no parameter"
             )
-        is_struct = isinstance(info, types.StructType)
-        options: dict[str, Any] = {"array_like": isinstance(info, types.NamedTupleType)}
-        options["forbid_unknown_fields"] = options["array_like"]
-        if is_struct:
-            options = {
-                "array_like": info.array_like,
-                "forbid_unknown_fields": info.forbid_unknown_fields,
-                "tag_field": info.tag_field,
-                "tag": info.tag,
-            }
-        twin = msgspec.defstruct(
-            original.__name__,
-            [
-                # An absent value is left to the original, which has its default.
-                (
-                    field.name,
-                    kind,
-                    msgspec.field(
-                        name=field.encode_name, default=NODEFAULT if field.required else UNSET
-                    ),
-                )
-                for field, kind in fields
-            ],
-            kw_only=True,
-            frozen=True,
-            **options,
-        )
+        is_tuple = isinstance(info, types.NamedTupleType)
+        options: dict[str, Any] = {"array_like": is_tuple, "forbid_unknown_fields": is_tuple}
+        if isinstance(info, types.StructType):
+            names = ("array_like", "forbid_unknown_fields", "tag_field", "tag")
+            options = {name: getattr(info, name) for name in names}
+        members: list[Any] = []
+        for field, kind in fields:
+            # An absent value is left to the original, which has its default.
+            default = NODEFAULT if field.required else UNSET
+            form = msgspec.field(name=field.encode_name, default=default)
+            members.append((field.name, kind, form))
+        twin = msgspec.defstruct(original.__name__, members, kw_only=True, frozen=True, **options)
         self._made[twin] = original
         return twin
 
@@ -144,14 +124,8 @@ class Twins:
         kind = type(value)
         original = self._made.get(kind)
         if original is not None:
-            members = {name: getattr(value, name) for name in kind.__struct_fields__}
-            return original(
-                **{
-                    name: self.original(member)
-                    for name, member in members.items()
-                    if member is not UNSET
-                }
-            )
+            members = ((name, getattr(value, name)) for name in kind.__struct_fields__)
+            return original(**{n: self.original(each) for n, each in members if each is not UNSET})
         if kind is dict:
             return {self.original(key): self.original(inner) for key, inner in value.items()}
         if kind in (list, tuple, set, frozenset):
@@ -159,20 +133,6 @@ class Twins:
         return value
 
 
-def _limited(annotation: Any, info: Any, limits: tuple[str, ...]) -> Any:
-    given = {name: value for name in limits if (value := getattr(info, name)) is not None}
-    return Annotated[annotation, Meta(**given)] if given else annotation
-
-
-def _whole(info: Any) -> Any:
-    """Return the annotation of a type that has no parts."""
-    if hasattr(info, "cls"):  # an enum, or a class that msgspec does not know
-        return info.cls
-    if isinstance(info, types.DateTimeType | types.TimeType):
-        bare: Any = _SCALARS[type(info)]
-        return bare if info.tz is None else Annotated[bare, Meta(tz=info.tz)]
-    if isinstance(info, types.BytesType | types.ByteArrayType | types.MemoryViewType):
-        return _limited(_SCALARS[type(info)], info, _LENGTHS)
-    if type(info) not in _SCALARS:
-        raise TypeError(f"{type(info).__name__} cannot be read beside a type with a pattern")
-    return _SCALARS[type(info)]
+def _limited(annotation: Any, info: Any) -> Any:
+    limits = {name: limit for name in _LIMITS if (limit := getattr(info, name, None)) is not None}
+    return Annotated[annotation, Meta(**limits)] if limits else annotation

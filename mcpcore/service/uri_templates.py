@@ -27,10 +27,9 @@ from msgspec import Struct
 
 from mcpcore.service.declarations import MAX_URI
 
-__all__ = ["TemplateError", "UnsafeValue", "UriTemplate", "hazard"]
-
 _UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-_RESERVED = ":/?#[]@!$&'()*+,;="
+_URI = _UNRESERVED + ":/?#[]@!$&'()*+,;="
+"""Characters that a URI consists of, apart from percent triplets."""
 _NAME = re.compile(r"(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+(?:\.(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+)*")
 _TRIPLET = re.compile(r"%[0-9A-Fa-f]{2}")
 _ASCII = "".join(map(chr, range(128)))
@@ -71,9 +70,8 @@ _OPERATORS = {
 _EXPLODED = {"": Operator(path=True), "/": Operator(first="/", separator="/", path=True)}
 """Operators whose variable may have the modifier ``*``.
 
-In RFC 6570 it splits a list into as many parts; with ``/`` these are segments of a path, as here.
-Without an operator the RFC joins them by commas, which no URI needs; here it means a path, as is
-widely understood.
+In RFC 6570 it splits a list, with ``/`` into segments of a path, as here.  Without an operator the
+RFC joins the parts by commas; here it means a path, as is widely understood.
 """
 
 
@@ -94,7 +92,7 @@ class Literal(Struct, frozen=True):
 
 
 def parse(text: str) -> list[Literal | Expression]:
-    """Split a template into its parts.  Raises :class:`TemplateError`."""
+    """Split a template into its parts.  Raises TemplateError."""
     parts: list[Literal | Expression] = []
     for index, chunk in enumerate(re.split(r"(\{[^{}]*\})", text)):
         if index % 2:
@@ -103,9 +101,7 @@ def parse(text: str) -> list[Literal | Expression]:
             if wrong := _NOT_LITERAL.search(chunk):
                 raise TemplateError(f"template {text!r}: {wrong[0]!r} is not allowed in a literal")
             # RFC 6570 section 3.1: characters not allowed in a URI are percent-encoded.
-            parts.append(
-                Literal(percent_encode(chunk, _UNRESERVED + _RESERVED, keep_triplets=True))
-            )
+            parts.append(Literal(_encode_rest(chunk)))
     return parts
 
 
@@ -117,19 +113,16 @@ def _parse_expression(text: str, body: str) -> Expression:
         operators, names = _EXPLODED, [names[0][:-1]]
     for name in names:
         if name.endswith("*") or re.search(r":\d{1,4}$", name):
-            raise TemplateError(
-                f"template {text!r}: the modifier in {name!r} is level 4; of that only {{x*}} and "
-                "{/x*} are known, one variable for the rest of a path"
-            )
+            known = "of that only {x*} and {/x*} are known, one variable for the rest of a path"
+            raise TemplateError(f"template {text!r}: the modifier in {name!r} is level 4; {known}")
         if not _NAME.fullmatch(name):
             raise TemplateError(f"template {text!r}: {name!r} is no variable name")
     return Expression(operators[operator], tuple(names))
 
 
-def expand_expression(part: Expression, values: Mapping[str, Any]) -> str:
+def _expand(part: Expression, values: Mapping[str, Any]) -> str:
     """Expand one expression, RFC 6570 section 3.2."""
     operator = part.operator
-    allowed = _UNRESERVED + _RESERVED if operator.reserved else _UNRESERVED
     expanded = []
     for name in part.names:
         value = values.get(name)
@@ -137,10 +130,10 @@ def expand_expression(part: Expression, values: Mapping[str, Any]) -> str:
             continue
         if operator.path:
             segments = value if isinstance(value, list | tuple) else _text(name, value).split("/")
-            encoded = "/".join(quote(_text(name, each), safe=allowed) for each in segments)
+            encoded = "/".join(quote(_text(name, each), safe="~") for each in segments)
         else:
             text = _text(name, value)
-            encoded = percent_encode(text, allowed, keep_triplets=operator.reserved)
+            encoded = _encode_rest(text) if operator.reserved else quote(text, safe="~")
         if operator.named:
             encoded = f"{name}={encoded}" if encoded else name + operator.empty
         expanded.append(encoded)
@@ -155,20 +148,16 @@ def _text(name: str, value: Any) -> str:
     raise TypeError(f"variable {name!r}: expected a string or a number, got {type(value).__name__}")
 
 
-def percent_encode(text: str, allowed: str, *, keep_triplets: bool) -> str:
-    """Encode characters that are not ``allowed``; ``keep_triplets`` leaves triplets unchanged."""
-    if not keep_triplets:
-        return quote(text, safe=allowed)
+def _encode_rest(text: str) -> str:
+    """Percent-encode the characters that a URI cannot have; triplets stay."""
     pieces = re.split(f"({_TRIPLET.pattern})", text)
     return "".join(
-        piece if index % 2 else quote(piece, safe=allowed) for index, piece in enumerate(pieces)
+        piece if index % 2 else quote(piece, safe=_URI) for index, piece in enumerate(pieces)
     )
 
 
-def percent_decode(raw: str) -> str | None:
+def _percent_decode(raw: str) -> str | None:
     """Percent-decode once; None if the bytes are not UTF-8."""
-    if "%" not in raw:
-        return raw
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
@@ -181,7 +170,7 @@ Values = list[tuple[str, str]]
 """Names and undecoded values."""
 
 _SIMPLE = frozenset(_UNRESERVED)
-_ANY = frozenset(_UNRESERVED + _RESERVED)
+_ANY = frozenset(_URI)
 _PATH = _ANY.difference("?#[]")
 """Characters of the path of a URI (RFC 3986 section 3.3)."""
 _PAIR = re.compile(r"([A-Za-z0-9_.%]+)(?:(=)((?:[A-Za-z0-9\-._~]|%[0-9A-Fa-f]{2})*))?")
@@ -240,10 +229,8 @@ def _check_end_of_pairs(text: str, pairs: Pairs, rest: list[Piece]) -> None:
         else:
             opening = piece.text[0] if isinstance(piece, Literal) else piece.prefix[:1]
         if not opening or opening in _SIMPLE or opening in ("%", "=", pairs.operator.separator):
-            raise TemplateError(
-                f"template {text!r}: what follows {{{pairs.operator.first}...}} cannot be told "
-                f"from its values; put all of them into one expression"
-            )
+            what = f"what follows {{{pairs.operator.first}...}} cannot be told from its values"
+            raise TemplateError(f"template {text!r}: {what}; put all of them into one expression")
         if isinstance(piece, Literal):
             return
 
@@ -251,65 +238,62 @@ def _check_end_of_pairs(text: str, pairs: Pairs, rest: list[Piece]) -> None:
 def match_pieces(pieces: list[Piece], uri: str) -> Values | None:
     """Return the values, None if the URI does not match.
 
-    Two passes over a table replace backtracking.  The first, from the right, marks the positions
-    from which the rest of the pieces matches the rest of the URI.  The second, from the left, takes
-    the longest value that leads to such a position.
+    A table replaces backtracking: ``ends[index][at]`` is the longest end of the piece that begins
+    at ``at``, if it and all pieces after it match the rest of the URI, else -1.  It is filled from
+    the right and followed from the left.
     """
-    start, end = 0, len(uri)
-    low, high = 0, len(pieces)
-    # Literals at both ends are cheap to check and leave little to the table.
-    while low < high and isinstance(piece := pieces[low], Literal):
-        if not uri.startswith(piece.text, start):
-            return None
-        start, low = start + len(piece.text), low + 1
-    while low < high and isinstance(piece := pieces[high - 1], Literal):
-        if not uri.endswith(piece.text, start, end):
-            return None
-        end, high = end - len(piece.text), high - 1
-    pieces, uri = pieces[low:high], uri[start:end]
-    size = len(uri)
-    reach = [bytearray(size + 1) for _ in range(len(pieces) + 1)]
-    reach[-1][size] = 1
-    for index in range(len(pieces) - 1, -1, -1):
-        _fill(pieces[index], uri, reach, index)
-    if not reach[0][0]:
+    if pieces and isinstance(first := pieces[0], Literal) and not uri.startswith(first.text):
         return None
-    return _take(pieces, uri, reach)
+    size = len(uri)
+    ends = [[-1] * (size + 1) for _ in range(len(pieces) + 1)]
+    ends[-1][size] = size
+    for index in range(len(pieces) - 1, -1, -1):
+        _fill(pieces[index], uri, ends, index)
+    found: Values = []
+    at = index = 0
+    while index < len(pieces):
+        piece, end = pieces[index], ends[index][at]
+        if end < 0:
+            return None
+        if isinstance(piece, Variable):
+            if end > at:
+                found.append((piece.name, uri[at + len(piece.prefix) : end]))
+            else:
+                index += piece.skip - 1
+        elif isinstance(piece, Pairs) and (taken := _pairs(piece, uri, at)) and end > at:
+            found += taken[0]
+        at = end
+        index += 1
+    return found if at == size else None
 
 
-def _fill(piece: Piece, uri: str, reach: list[bytearray], index: int) -> None:
-    """Set ``reach[index][i]`` where ``piece`` and all after it match ``uri[i:]``."""
-    here, after = reach[index], reach[index + 1]
+def _fill(piece: Piece, uri: str, ends: list[list[int]], index: int) -> None:
+    here, after = ends[index], ends[index + 1]
     if isinstance(piece, Literal):
         at = uri.find(piece.text)
         while at >= 0:
-            here[at] = after[at + len(piece.text)]
+            if after[end := at + len(piece.text)] >= 0:
+                here[at] = end
             at = uri.find(piece.text, at + 1)
     elif isinstance(piece, Pairs):
-        here[:] = after
-        for at in range(len(uri)):
-            if uri[at] == piece.operator.first and (taken := _pairs(piece, uri, at)):
-                here[at] = here[at] or after[taken[1]]
+        for at in range(len(here)):
+            here[at] = at if after[at] >= 0 else -1
+            taken = _pairs(piece, uri, at)
+            if taken and after[taken[1]] >= 0:
+                here[at] = taken[1]
     else:
-        ends = _run_ends(uri, piece.alphabet, after)
-        width = len(piece.prefix)
-        for at in range(len(uri) - width):
-            here[at] = ends[at + width] and uri.startswith(piece.prefix, at)
+        runs = [-1] * len(here)  # the longest value from each position that leaves a matching rest
+        for at in range(len(uri) - 1, -1, -1):
+            if step := _step(uri, at, piece.alphabet):
+                end = at + step
+                runs[at] = end if runs[end] < 0 <= after[end] else runs[end]
+        for at in range(len(uri) - len(piece.prefix)):
+            if uri.startswith(piece.prefix, at):
+                here[at] = runs[at + len(piece.prefix)]
         if piece.skip:
-            skipped = reach[index + piece.skip]
-            for at, reached in enumerate(skipped):
-                here[at] |= reached
-
-
-def _run_ends(uri: str, alphabet: frozenset[str], after: bytearray) -> bytearray:
-    """Mark where a non-empty run of the alphabet starts that ends at a marked position."""
-    size = len(uri)
-    marks = bytearray(size + 1)
-    for at in range(size - 1, -1, -1):
-        step = _step(uri, at, alphabet)
-        if step:
-            marks[at] = after[at + step] | marks[at + step]
-    return marks
+            for at, reached in enumerate(ends[index + piece.skip]):
+                if here[at] < 0 <= reached:
+                    here[at] = at
 
 
 def _step(uri: str, at: int, alphabet: frozenset[str]) -> int:
@@ -317,41 +301,6 @@ def _step(uri: str, at: int, alphabet: frozenset[str]) -> int:
     if uri[at] in alphabet:
         return 1
     return 3 if _TRIPLET.match(uri, at) else 0
-
-
-def _take(pieces: list[Piece], uri: str, reach: list[bytearray]) -> Values:
-    found: Values = []
-    at = index = 0
-    while index < len(pieces):
-        piece = pieces[index]
-        if isinstance(piece, Literal):
-            at += len(piece.text)
-        elif isinstance(piece, Pairs):
-            taken = _pairs(piece, uri, at)
-            if taken and reach[index + 1][taken[1]]:
-                found += taken[0]
-                at = taken[1]
-        else:
-            end = _longest(piece, uri, at, reach[index + 1])
-            if end:
-                found.append((piece.name, uri[at + len(piece.prefix) : end]))
-                at = end
-            else:
-                index += piece.skip - 1
-        index += 1
-    return found
-
-
-def _longest(piece: Variable, uri: str, at: int, after: bytearray) -> int:
-    """Return the end of the longest value that leaves a matching rest, 0 if there is none."""
-    if not uri.startswith(piece.prefix, at):
-        return 0
-    end, at = 0, at + len(piece.prefix)
-    while at < len(uri) and (step := _step(uri, at, piece.alphabet)):
-        at += step
-        if after[at]:
-            end = at
-    return end
 
 
 def _pairs(piece: Pairs, uri: str, at: int) -> tuple[Values, int] | None:
@@ -372,7 +321,7 @@ def _pairs(piece: Pairs, uri: str, at: int) -> tuple[Values, int] | None:
 
 
 class UnsafeValue(ValueError):
-    """Dangerous value of ``variable`` in a URI that matches; the message names the reason."""
+    """Dangerous value of a variable in a URI that matches."""
 
     def __init__(self, variable: str, reason: str) -> None:
         super().__init__(f"variable {variable!r}: {reason}")
@@ -380,7 +329,7 @@ class UnsafeValue(ValueError):
 
 
 class UriTemplate:
-    """Parsed template: ``variables``, :meth:`expand`, :meth:`match`.
+    """Parsed template.
 
     ``unchecked`` names variables whose values are not checked.  Raises :class:`TemplateError` if
     the text is no template of the kinds described above.
@@ -402,16 +351,13 @@ class UriTemplate:
     ) -> None:
         self.text = text
         self._parts = parse(text)
-        self.variables: tuple[str, ...] = tuple(
-            name for part in self._parts if isinstance(part, Expression) for name in part.names
-        )
+        expressions = [part for part in self._parts if isinstance(part, Expression)]
+        self.variables: tuple[str, ...] = tuple(name for part in expressions for name in part.names)
         """Names in the order of the template."""
-        self.paths = frozenset(
-            name
-            for part in self._parts
-            if isinstance(part, Expression) and part.operator.path
-            for name in part.names
+        paths = (
+            part for part in self._parts if isinstance(part, Expression) and part.operator.path
         )
+        self.paths = frozenset(name for part in paths for name in part.names)
         """Names of variables that stand for a path of any length."""
         if len(set(self.variables)) != len(self.variables):
             raise TemplateError(f"template {text!r} names a variable twice")
@@ -427,19 +373,17 @@ class UriTemplate:
     def expand(self, values: Mapping[str, Any]) -> str:
         """Fill in ``values`` (strings, numbers, booleans); absent ones and None are undefined.
 
-        A path (``{x*}``) may be a list of its segments.  RFC 6570 section 3.2.  Raises TypeError
-        for any other compound value (level 4).
+        A path (``{x*}``) may be a list of its segments.  RFC 6570 section 3.2.  Raises TypeError.
         """
         return "".join(
-            part.text if isinstance(part, Literal) else expand_expression(part, values)
+            part.text if isinstance(part, Literal) else _expand(part, values)
             for part in self._parts
         )
 
     def match(self, uri: str) -> dict[str, str] | None:
         """Return the decoded values by name, or None if the URI is no expansion of the template.
 
-        Variables that are missing from the URI are missing from the result.  Characters outside
-        ASCII count as their percent-encoded form (RFC 3987 section 3.1).  Raises
+        Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).  Raises
         :class:`UnsafeValue` if the URI matches but a value is dangerous.
         """
         if len(uri) > self._limit:
@@ -454,7 +398,7 @@ class UriTemplate:
             return None
         values: dict[str, str] = {}
         for name, raw in found:
-            value = percent_decode(raw)
+            value = _percent_decode(raw)
             if value is None:
                 return None
             if name not in self.unchecked and (reason := hazard(raw, value)):
@@ -466,15 +410,13 @@ class UriTemplate:
 def hazard(raw: str, value: str) -> str | None:
     """Return the reason for which a matched value is dangerous as part of a path, or None.
 
-    ``raw`` is the value as it stands in the URI, ``value`` the same, decoded.  Dangerous are
-    control characters, encoded slashes and backslashes, the segment ``..`` (encoded twice too), and
-    absolute paths of an operating system.
+    ``raw`` is the value as it stands in the URI, ``value`` the same, decoded.
     """
     lowered = raw.lower()
     if "%2f" in lowered or "%5c" in lowered:
         return "it holds an encoded slash or backslash"
     # A handler may decode once more, so the result of that is checked as well.
-    for text in (value, percent_decode(value) or value) if "%" in value else (value,):
+    for text in (value, _percent_decode(value) or value) if "%" in value else (value,):
         if _CONTROL.search(text):
             return "it holds a control character"
         path = text.replace("\\", "/")

@@ -98,11 +98,9 @@ def requirement(path: str) -> dict[str, Any]:
 def in_revision(capabilities: C, revision: Revision) -> C:
     """Return the part of ``capabilities`` that may be declared in ``revision``.
 
-    Tasks are a capability in one revision and an extension in later ones; declared in the wrong
-    one they would promise a protocol that is not spoken there.  The same holds for capabilities
-    that a client declares before it knows the revision: where elicitation has no modes it means
-    forms.  Other extensions may be declared in every revision, as the capabilities of
-    ``schema.ts`` are "not a closed set" in any.
+    Tasks are a capability in one revision and an extension in later ones; where elicitation has no
+    modes it means forms.  Other extensions may be declared in every revision, as the capabilities
+    of ``schema.ts`` are "not a closed set" in any.
     """
     if capabilities.tasks is not None and revision not in _EXPERIMENTAL_TASKS:
         capabilities = structs.replace(capabilities, tasks=None)
@@ -126,29 +124,6 @@ def _input_in_revision(capabilities: Any, revision: Revision) -> Any:
     )
 
 
-class _Need(Struct, frozen=True):
-    """Need for ``capability`` of params whose ``member`` is present (or one of ``values``)."""
-
-    capability: str
-    member: str | None = None
-    values: tuple[str, ...] | None = None
-
-
-INPUT_NEEDS: dict[str, tuple[_Need, ...]] = {
-    "roots/list": (_Need("roots"),),
-    "sampling/createMessage": (
-        _Need("sampling.tools", "tools"),
-        _Need("sampling.tools", "toolChoice"),
-        _Need("sampling"),
-    ),
-    "elicitation/create": (
-        _Need("elicitation.url", "mode", ("url",)),
-        _Need("elicitation.form"),
-    ),
-}
-"""Capabilities that requests to the client need; the first row that applies decides."""
-
-
 class _InputSkim(Model):
     mode: Any = None
     tools: Maybe[Raw] = None
@@ -165,13 +140,15 @@ def input_capability(method: str, params: Struct | Mapping[str, Any] | Raw | Non
     raw and no JSON object.
     """
     source: Any = _input_skim.decode(params) if isinstance(params, Raw) else params
-    for need in INPUT_NEEDS.get(method, ()):
-        if need.member is None:
-            return need.capability
+
+    def member(name: str) -> Any:
         if isinstance(source, Mapping):
-            value = source.get(need.member)
-        else:
-            value = getattr(source, _ATTRIBUTES.get(need.member, need.member), None)
-        if value is not None and (need.values is None or value in need.values):
-            return need.capability
-    return None
+            return source.get(name)
+        return getattr(source, _ATTRIBUTES.get(name, name), None)
+
+    if method == "sampling/createMessage":
+        plain = member("tools") is None and member("toolChoice") is None
+        return "sampling" if plain else "sampling.tools"
+    if method == "elicitation/create":
+        return "elicitation.url" if member("mode") == "url" else "elicitation.form"
+    return "roots" if method == "roots/list" else None

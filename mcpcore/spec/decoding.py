@@ -24,10 +24,7 @@ _SAMPLING = frozenset(block.__struct_config__.tag for block in get_args(Sampling
 # Built on the first unknown block, as it imports the types.
 @cache
 def _places() -> dict[Any, tuple[tuple[str, ...], frozenset[Any]]]:
-    """Return the path of the content in each type that has any, and the kinds known there.
-
-    Arrays on the way are passed through.
-    """
+    """Return the path of the content in each type that has any, and the kinds known there."""
     from mcpcore.spec.types import prompts, sampling, tools
 
     return {

@@ -1,9 +1,6 @@
-"""Error codes as a table, the error object, and the exceptions of this package.
+"""Error codes as a table, the error object, and the exceptions on which others are built.
 
-Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.  There are three kinds of
-exception, which are never mixed up: :class:`McpError` is an error of the protocol (to be sent, or
-received from the other side); :class:`ToolFailed` is a result that reports an error;
-:class:`LocalError` and its subclasses happened on this side and are never sent.
+Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -55,8 +52,7 @@ class ErrorData(Struct, frozen=True, omit_defaults=True):
     def make(cls, code: int, message: str, data: Any = None) -> "ErrorData":
         """Build one from plain values; ``data`` is anything msgspec can encode, None: absent.
 
-        Characters of ``message`` without a JSON form are replaced, as it may quote anything, such
-        as a path.
+        Characters of ``message`` without a JSON form are replaced, as it may quote anything.
         """
         message = sayable(message)
         if data is None or isinstance(data, Raw):
@@ -64,7 +60,7 @@ class ErrorData(Struct, frozen=True, omit_defaults=True):
         return cls(code, message, Raw(msgspec.json.encode(data)))
 
 
-class ErrorRow(Struct, frozen=True, kw_only=True):
+class ErrorRow(Struct, frozen=True):
     """Row of the specification (or, for positive codes, of this project) on one code."""
 
     code: int
@@ -72,72 +68,43 @@ class ErrorRow(Struct, frozen=True, kw_only=True):
     revisions: tuple[Revision, ...] = REVISIONS
     status: int = 200
     """HTTP status in the modern era when the engine itself rejects the request."""
-    status_always: bool = False
-    """True if the status holds also when a handler answered with this code."""
     retryable: bool = False
     """True if the same request may succeed later, or after the correction that the error names."""
+    status_always: bool = False
+    """True if the status holds also when a handler answered with this code."""
     proves_modern: bool = False
     """True if only a modern server sends it: never a reason to fall back to ``initialize``."""
 
 
-ERRORS: dict[int, ErrorRow] = {
-    row.code: row
-    for row in (
-        ErrorRow(code=PARSE_ERROR, name="ParseError", status=400),
-        ErrorRow(code=INVALID_REQUEST, name="InvalidRequest", status=400),
-        ErrorRow(code=METHOD_NOT_FOUND, name="MethodNotFound", status=404),
-        ErrorRow(code=INVALID_PARAMS, name="InvalidParams", status=400),
-        ErrorRow(code=INTERNAL_ERROR, name="InternalError", status=500),
-        ErrorRow(code=RESOURCE_NOT_FOUND, name="ResourceNotFound", revisions=LEGACY),
-        ErrorRow(
-            code=URL_ELICITATION_REQUIRED,
-            name="UrlElicitationRequired",
-            revisions=(BY_NAME["2025-11-25"],),
-        ),
-        ErrorRow(
-            code=HEADER_MISMATCH,
-            name="HeaderMismatch",
-            revisions=MODERN,
-            status=400,
-            status_always=True,
-            retryable=True,
-            proves_modern=True,
-        ),
-        ErrorRow(
-            code=MISSING_CLIENT_CAPABILITY,
-            name="MissingRequiredClientCapability",
-            revisions=MODERN,
-            status=400,
-            status_always=True,
-            proves_modern=True,
-        ),
-        ErrorRow(
-            code=UNSUPPORTED_PROTOCOL_VERSION,
-            name="UnsupportedProtocolVersion",
-            revisions=MODERN,
-            status=400,
-            status_always=True,
-            retryable=True,
-            proves_modern=True,
-        ),
-        ErrorRow(code=LEGACY_BUSY, name="Busy", revisions=LEGACY, status=503, retryable=True),
-        ErrorRow(
-            code=LEGACY_TIMED_OUT, name="TimedOut", revisions=LEGACY, status=408, retryable=True
-        ),
-        ErrorRow(code=LEGACY_TOO_LARGE, name="TooLarge", revisions=LEGACY, status=413),
-        ErrorRow(code=BUSY, name="Busy", revisions=MODERN, status=503, retryable=True),
-        ErrorRow(code=TOO_LARGE, name="TooLarge", revisions=MODERN, status=413),
-        ErrorRow(code=TIMED_OUT, name="TimedOut", revisions=MODERN, status=408, retryable=True),
-    )
-}
+def _modern(code: int, name: str, *, retryable: bool) -> ErrorRow:
+    """Make the row of a code with which only a modern server refuses a request."""
+    return ErrorRow(code, name, MODERN, 400, retryable, status_always=True, proves_modern=True)
+
+
+_ROWS = (
+    ErrorRow(PARSE_ERROR, "ParseError", status=400),
+    ErrorRow(INVALID_REQUEST, "InvalidRequest", status=400),
+    ErrorRow(METHOD_NOT_FOUND, "MethodNotFound", status=404),
+    ErrorRow(INVALID_PARAMS, "InvalidParams", status=400),
+    ErrorRow(INTERNAL_ERROR, "InternalError", status=500),
+    ErrorRow(RESOURCE_NOT_FOUND, "ResourceNotFound", LEGACY),
+    ErrorRow(URL_ELICITATION_REQUIRED, "UrlElicitationRequired", (BY_NAME["2025-11-25"],)),
+    _modern(HEADER_MISMATCH, "HeaderMismatch", retryable=True),
+    _modern(MISSING_CLIENT_CAPABILITY, "MissingRequiredClientCapability", retryable=False),
+    _modern(UNSUPPORTED_PROTOCOL_VERSION, "UnsupportedProtocolVersion", retryable=True),
+    ErrorRow(LEGACY_BUSY, "Busy", LEGACY, status=503, retryable=True),
+    ErrorRow(LEGACY_TIMED_OUT, "TimedOut", LEGACY, status=408, retryable=True),
+    ErrorRow(LEGACY_TOO_LARGE, "TooLarge", LEGACY, status=413),
+    ErrorRow(BUSY, "Busy", MODERN, status=503, retryable=True),
+    ErrorRow(TOO_LARGE, "TooLarge", MODERN, status=413),
+    ErrorRow(TIMED_OUT, "TimedOut", MODERN, status=408, retryable=True),
+)
+ERRORS: dict[int, ErrorRow] = {row.code: row for row in _ROWS}
 """Rows by code."""
 
 
 def busy_code(revision: Revision | None) -> int:
-    """Return the code for "too many requests in flight" in ``revision``.
-
-    None, where a client names none, stands for the legacy era, as everywhere.
-    """
+    """Return the code for "too many requests in flight"; None stands for the legacy era."""
     return BUSY if revision is not None and revision.modern else LEGACY_BUSY
 
 

@@ -24,10 +24,6 @@ def _since(first: str, members: _Members) -> tuple[Span, _Members]:
     return Span(BY_NAME[first], REVISIONS[-1]), members
 
 
-def _only(name: str, members: _Members) -> tuple[Span, _Members]:
-    return Span(BY_NAME[name], BY_NAME[name]), members
-
-
 _ROWS: tuple[tuple[Span, _Members], ...] = (
     _since(
         "2025-03-26",
@@ -49,7 +45,7 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
             "resources.Resource": ("meta", "title"),
             "content.ResourceContents": ("meta",),
             "resources.ResourceTemplate": ("meta", "title"),
-            "roots.Root": ("meta",),
+            "sampling.Root": ("meta",),
             "content.TextContent": ("meta",),
             "tools.Tool": ("meta", "output_schema", "title"),
         },
@@ -68,8 +64,8 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
             "tools.Tool": ("icons",),
         },
     ),
-    _only(
-        "2025-11-25",
+    (
+        Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"]),
         {
             "sampling.CreateMessageParams": ("task",),
             "elicitation.ElicitParams": ("elicitation_id", "task"),
@@ -135,11 +131,7 @@ def _absent(kind: type[Struct]) -> dict[str, Any]:
 
 
 def known_members(value: V, revision: Revision) -> V:
-    """Return ``value`` without the members that ``revision`` does not know, at any depth.
-
-    ``value`` is a Struct of the protocol or a list of them.  It is returned as it is if nothing
-    has to be removed, and never changed.
-    """
+    """Return a Struct, or a list of them, without members unknown to ``revision``, at any depth."""
     if revision in _COMPLETE:
         return value
     if isinstance(value, list):

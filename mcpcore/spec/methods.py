@@ -1,11 +1,10 @@
 """Methods of every revision, and of the tasks extension: one row per request or notification.
 
-A row says who may send the method and when, its needs and its content.  If a method
-has different rules in different revisions, the row holds all of them, and :func:`lookup` gives the
-row as it holds in one revision, so that no other code has to ask which revision it is.  The tasks
-of 2025-11-25 and those of the extension are different protocols that share names: they have a row
-each.  Source: ``schema.ts`` and the feature pages of each revision; the specification of the
-extension ``io.modelcontextprotocol/tasks``.
+If a method has different rules in different revisions, the row holds all of them, and
+:func:`lookup` gives the row as it holds in one revision.  The tasks of 2025-11-25 and those of the
+extension are different protocols that share names: they have a row each.  Where a method is served
+is in CONTRIBUTING.md, "A new method, a new revision".  Source: ``schema.ts`` and the feature pages
+of each revision; the specification of ``io.modelcontextprotocol/tasks``.
 """
 
 from enum import Enum
@@ -25,19 +24,19 @@ class MethodKind(Enum):
     NOTIFICATION = "notification"
 
 
-class Method(Struct, frozen=True, kw_only=True):
+class Method(Struct, frozen=True):
     """Method of the protocol: its senders and revisions, its needs, its types."""
 
     name: str
-    kind: MethodKind = MethodKind.REQUEST
     client: Span | None = None
     """Revisions in which a client sends it on the wire."""
     server: Span | None = None
     """Revisions in which a server sends it on the wire."""
     embedded: Span | None = None
     """Revisions in which a server puts it into an input round instead."""
-    params_type: str = "base.RequestParams"
-    """Module and name, within :mod:`mcpcore.spec.types`, of the type :attr:`params`."""
+    params_type: str | None = None
+    """Module and name, within :mod:`mcpcore.spec.types`, of the type :attr:`params`; None if they
+    have no members of their own."""
     result_type: str | None = None
     """Module and name of the type :attr:`result`."""
     capability: str | None = None
@@ -66,15 +65,19 @@ class Method(Struct, frozen=True, kw_only=True):
     """True if it may be answered with ``input_required``, where there are input rounds."""
     cacheable: bool = False
     """True if the result carries cache hints, where there are any."""
-    repeatable: bool = False
-    """True if it may reach the other side twice: the second time changes only a connection."""
     extension: str | None = None
     """Extension that defines it; None for the core."""
 
     @property
+    def kind(self) -> MethodKind:
+        """Kind of the method, by its name."""
+        return _NOTIFICATION if self.name.startswith("notifications/") else MethodKind.REQUEST
+
+    @property
     def params(self) -> type[Struct]:
         """Type of its params."""
-        return _type(self.params_type)
+        kind = "Notification" if self.kind is _NOTIFICATION else "Request"
+        return _type(self.params_type or f"base.{kind}Params")
 
     @property
     def result(self) -> type[Struct] | None:
@@ -103,62 +106,82 @@ _ONLY_2025_11_25 = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
 _NOTIFICATION = MethodKind.NOTIFICATION
 _TASKS = f"extensions.{TASKS_EXTENSION}"
 
+
+def _page(name: str, result_type: str, capability: str) -> Method:
+    """Make the row of a request for one page of a list."""
+    return Method(
+        name,
+        client=_ALWAYS,
+        params_type="base.PaginatedParams",
+        result_type=result_type,
+        capability=capability,
+        cacheable=True,
+    )
+
+
+def _list_changed(feature: str) -> Method:
+    """Make the row of the notification that a list of the server has changed."""
+    return Method(
+        f"notifications/{feature}/list_changed",
+        server=_ALWAYS,
+        capability=f"{feature}.listChanged",
+        filter=f"{feature}_list_changed",
+    )
+
+
+def _experimental(name: str, params_type: str, result_type: str | None, capability: str) -> Method:
+    """Make a row of the experimental tasks, which either side may have."""
+    return Method(
+        name,
+        client=_ONLY_2025_11_25,
+        server=_ONLY_2025_11_25,
+        params_type=params_type,
+        result_type=result_type,
+        capability=capability,
+    )
+
+
+def _task(name: str, params_type: str, result_type: str) -> Method:
+    """Make the row of a request of the tasks extension."""
+    return Method(
+        name,
+        client=_MODERN,
+        params_type=params_type,
+        result_type=result_type,
+        capability=_TASKS,
+        peer_capability=_TASKS,
+        header="taskId",
+        extension=TASKS_EXTENSION,
+    )
+
+
 METHODS: tuple[Method, ...] = (
     # Lifecycle
     Method(
-        name="initialize",
+        "initialize",
         client=_LEGACY,
         params_type="lifecycle.InitializeParams",
         result_type="lifecycle.InitializeResult",
-        repeatable=True,
+    ),
+    Method("notifications/initialized", client=_LEGACY),
+    Method("ping", client=_LEGACY, server=_LEGACY, result_type="base.EmptyResult"),
+    Method(
+        "server/discover", client=_MODERN, result_type="lifecycle.DiscoverResult", cacheable=True
     ),
     Method(
-        name="notifications/initialized",
-        kind=_NOTIFICATION,
-        client=_LEGACY,
-        params_type="base.NotificationParams",
-    ),
-    Method(
-        name="ping",
-        client=_LEGACY,
-        server=_LEGACY,
-        result_type="base.EmptyResult",
-        repeatable=True,
-    ),
-    Method(
-        name="server/discover",
-        client=_MODERN,
-        result_type="lifecycle.DiscoverResult",
-        cacheable=True,
-        repeatable=True,
-    ),
-    Method(
-        name="notifications/cancelled",
-        kind=_NOTIFICATION,
+        "notifications/cancelled",
         client=_ALWAYS,
         server=_ALWAYS,
         params_type="base.CancelledParams",
         about=frozenset({"subscriptions/listen"}),
     ),
     Method(
-        name="notifications/progress",
-        kind=_NOTIFICATION,
-        client=_LEGACY,
-        server=_ALWAYS,
-        params_type="base.ProgressParams",
+        "notifications/progress", client=_LEGACY, server=_ALWAYS, params_type="base.ProgressParams"
     ),
     # Tools
+    _page("tools/list", "tools.ListToolsResult", "tools"),
     Method(
-        name="tools/list",
-        client=_ALWAYS,
-        params_type="base.PaginatedParams",
-        result_type="tools.ListToolsResult",
-        capability="tools",
-        cacheable=True,
-        repeatable=True,
-    ),
-    Method(
-        name="tools/call",
+        "tools/call",
         client=_ALWAYS,
         params_type="tools.CallToolParams",
         result_type="tools.CallToolResult",
@@ -169,35 +192,12 @@ METHODS: tuple[Method, ...] = (
         header_params=True,
         needs_input=True,
     ),
-    Method(
-        name="notifications/tools/list_changed",
-        kind=_NOTIFICATION,
-        server=_ALWAYS,
-        params_type="base.NotificationParams",
-        capability="tools.listChanged",
-        filter="tools_list_changed",
-    ),
+    _list_changed("tools"),
     # Resources
+    _page("resources/list", "resources.ListResourcesResult", "resources"),
+    _page("resources/templates/list", "resources.ListResourceTemplatesResult", "resources"),
     Method(
-        name="resources/list",
-        client=_ALWAYS,
-        params_type="base.PaginatedParams",
-        result_type="resources.ListResourcesResult",
-        capability="resources",
-        cacheable=True,
-        repeatable=True,
-    ),
-    Method(
-        name="resources/templates/list",
-        client=_ALWAYS,
-        params_type="base.PaginatedParams",
-        result_type="resources.ListResourceTemplatesResult",
-        capability="resources",
-        cacheable=True,
-        repeatable=True,
-    ),
-    Method(
-        name="resources/read",
+        "resources/read",
         client=_ALWAYS,
         params_type="resources.ReadResourceParams",
         result_type="resources.ReadResourceResult",
@@ -205,52 +205,33 @@ METHODS: tuple[Method, ...] = (
         header="uri",
         needs_input=True,
         cacheable=True,
-        repeatable=True,
     ),
     Method(
-        name="resources/subscribe",
+        "resources/subscribe",
         client=_LEGACY,
         params_type="resources.SubscribeParams",
         result_type="base.EmptyResult",
         capability="resources.subscribe",
-        repeatable=True,
     ),
     Method(
-        name="resources/unsubscribe",
+        "resources/unsubscribe",
         client=_LEGACY,
         params_type="resources.UnsubscribeParams",
         result_type="base.EmptyResult",
         capability="resources.subscribe",
-        repeatable=True,
     ),
+    _list_changed("resources"),
     Method(
-        name="notifications/resources/list_changed",
-        kind=_NOTIFICATION,
-        server=_ALWAYS,
-        params_type="base.NotificationParams",
-        capability="resources.listChanged",
-        filter="resources_list_changed",
-    ),
-    Method(
-        name="notifications/resources/updated",
-        kind=_NOTIFICATION,
+        "notifications/resources/updated",
         server=_ALWAYS,
         params_type="resources.ResourceUpdatedParams",
         capability="resources.subscribe",
         filter="resource_subscriptions",
     ),
     # Prompts and completion
+    _page("prompts/list", "prompts.ListPromptsResult", "prompts"),
     Method(
-        name="prompts/list",
-        client=_ALWAYS,
-        params_type="base.PaginatedParams",
-        result_type="prompts.ListPromptsResult",
-        capability="prompts",
-        cacheable=True,
-        repeatable=True,
-    ),
-    Method(
-        name="prompts/get",
+        "prompts/get",
         client=_ALWAYS,
         params_type="prompts.GetPromptParams",
         result_type="prompts.GetPromptResult",
@@ -258,16 +239,9 @@ METHODS: tuple[Method, ...] = (
         header="name",
         needs_input=True,
     ),
+    _list_changed("prompts"),
     Method(
-        name="notifications/prompts/list_changed",
-        kind=_NOTIFICATION,
-        server=_ALWAYS,
-        params_type="base.NotificationParams",
-        capability="prompts.listChanged",
-        filter="prompts_list_changed",
-    ),
-    Method(
-        name="completion/complete",
+        "completion/complete",
         client=_ALWAYS,
         params_type="completion.CompleteParams",
         result_type="completion.CompleteResult",
@@ -276,36 +250,33 @@ METHODS: tuple[Method, ...] = (
     ),
     # Logging
     Method(
-        name="logging/setLevel",
+        "logging/setLevel",
         client=_LEGACY,
         params_type="lifecycle.SetLevelParams",
         result_type="base.EmptyResult",
         capability="logging",
-        repeatable=True,
     ),
     Method(
-        name="notifications/message",
-        kind=_NOTIFICATION,
+        "notifications/message",
         server=_ALWAYS,
         params_type="lifecycle.LoggingMessageParams",
         capability="logging",
     ),
     # Subscriptions
     Method(
-        name="subscriptions/listen",
+        "subscriptions/listen",
         client=_MODERN,
         params_type="subscriptions.SubscriptionsListenParams",
         result_type="subscriptions.SubscriptionsListenResult",
     ),
     Method(
-        name="notifications/subscriptions/acknowledged",
-        kind=_NOTIFICATION,
+        "notifications/subscriptions/acknowledged",
         server=_MODERN,
         params_type="subscriptions.SubscriptionsAcknowledgedParams",
     ),
     # Requests of a server to a client
     Method(
-        name="sampling/createMessage",
+        "sampling/createMessage",
         server=_LEGACY,
         embedded=_MODERN,
         params_type="sampling.CreateMessageParams",
@@ -314,7 +285,7 @@ METHODS: tuple[Method, ...] = (
         task_capability="tasks.requests.sampling.createMessage",
     ),
     Method(
-        name="elicitation/create",
+        "elicitation/create",
         server=_SINCE_2025_06_18,
         embedded=_MODERN,
         params_type="elicitation.ElicitParams",
@@ -323,105 +294,31 @@ METHODS: tuple[Method, ...] = (
         task_capability="tasks.requests.elicitation.create",
     ),
     Method(
-        name="notifications/elicitation/complete",
-        kind=_NOTIFICATION,
+        "notifications/elicitation/complete",
         server=_ONLY_2025_11_25,
         params_type="elicitation.ElicitationCompleteParams",
         peer_capability="elicitation.url",
     ),
     Method(
-        name="roots/list",
+        "roots/list",
         server=_LEGACY,
         embedded=_MODERN,
-        result_type="roots.ListRootsResult",
+        result_type="sampling.ListRootsResult",
         capability="roots",
     ),
-    Method(
-        name="notifications/roots/list_changed",
-        kind=_NOTIFICATION,
-        client=_LEGACY,
-        params_type="base.NotificationParams",
-        capability="roots.listChanged",
-    ),
+    Method("notifications/roots/list_changed", client=_LEGACY, capability="roots.listChanged"),
     # Tasks, experimental (2025-11-25)
-    Method(
-        name="tasks/get",
-        client=_ONLY_2025_11_25,
-        server=_ONLY_2025_11_25,
-        params_type="tasks.TaskParams",
-        result_type="tasks.TaskResult",
-        capability="tasks",
-        repeatable=True,
-    ),
-    Method(
-        name="tasks/result",
-        client=_ONLY_2025_11_25,
-        server=_ONLY_2025_11_25,
-        params_type="tasks.TaskParams",
-        result_type="tasks.GetTaskPayloadResult",
-        capability="tasks",
-        repeatable=True,
-    ),
-    Method(
-        name="tasks/list",
-        client=_ONLY_2025_11_25,
-        server=_ONLY_2025_11_25,
-        params_type="base.PaginatedParams",
-        result_type="tasks.ListTasksResult",
-        capability="tasks.list",
-        repeatable=True,
-    ),
-    Method(
-        name="tasks/cancel",
-        client=_ONLY_2025_11_25,
-        server=_ONLY_2025_11_25,
-        params_type="tasks.TaskParams",
-        result_type="tasks.TaskResult",
-        capability="tasks.cancel",
-    ),
-    Method(
-        name="notifications/tasks/status",
-        kind=_NOTIFICATION,
-        client=_ONLY_2025_11_25,
-        server=_ONLY_2025_11_25,
-        params_type="tasks.TaskStatusParams",
-        capability="tasks",
-    ),
+    _experimental("tasks/get", "tasks.TaskParams", "tasks.TaskResult", "tasks"),
+    _experimental("tasks/result", "tasks.TaskParams", "tasks.GetTaskPayloadResult", "tasks"),
+    _experimental("tasks/list", "base.PaginatedParams", "tasks.ListTasksResult", "tasks.list"),
+    _experimental("tasks/cancel", "tasks.TaskParams", "tasks.TaskResult", "tasks.cancel"),
+    _experimental("notifications/tasks/status", "tasks.TaskStatusParams", None, "tasks"),
     # Tasks, extension
+    _task("tasks/get", "tasks.TaskParams", "tasks.TaskResult"),
+    _task("tasks/update", "tasks.UpdateTaskParams", "base.EmptyResult"),
+    _task("tasks/cancel", "tasks.TaskParams", "base.EmptyResult"),
     Method(
-        name="tasks/get",
-        client=_MODERN,
-        params_type="tasks.TaskParams",
-        result_type="tasks.TaskResult",
-        capability=_TASKS,
-        peer_capability=_TASKS,
-        header="taskId",
-        extension=TASKS_EXTENSION,
-        repeatable=True,
-    ),
-    Method(
-        name="tasks/update",
-        client=_MODERN,
-        params_type="tasks.UpdateTaskParams",
-        result_type="base.EmptyResult",
-        capability=_TASKS,
-        peer_capability=_TASKS,
-        header="taskId",
-        extension=TASKS_EXTENSION,
-    ),
-    Method(
-        name="tasks/cancel",
-        client=_MODERN,
-        params_type="tasks.TaskParams",
-        result_type="base.EmptyResult",
-        capability=_TASKS,
-        peer_capability=_TASKS,
-        header="taskId",
-        extension=TASKS_EXTENSION,
-    ),
-    Method(
-        name="notifications/tasks",
-        kind=_NOTIFICATION,
+        "notifications/tasks",
         server=_MODERN,
         params_type="tasks.TaskStatusParams",
         capability=_TASKS,
@@ -469,22 +366,29 @@ _EMBEDDED: dict[tuple[str, Revision], Method] = {
     if revision in row.embedded
 }
 
-REPEATABLE = frozenset(row.name for row in METHODS if row.repeatable)
-"""Requests that may reach the other side twice, in any revision."""
+REPEATABLE = frozenset(
+    {
+        *("initialize", "ping", "server/discover", "logging/setLevel"),
+        *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
+        *("resources/read", "resources/subscribe", "resources/unsubscribe"),
+        *("tasks/get", "tasks/result", "tasks/list"),
+    }
+)
+"""Requests that may reach the other side twice: the second time changes only a connection."""
 
 KNOWN_METHODS = frozenset(row.name for row in METHODS)
 """All methods of all revisions; any other method belongs to an extension."""
 
-_MODERN_ONLY = KNOWN_METHODS.difference(
+MODERN_ONLY = KNOWN_METHODS.difference(
     row.name for row in METHODS if any(map(row.occurs_in, LEGACY))
 )
+"""Methods that exist in the modern era only."""
 
 
 def lookup(method: str, sender: str, revision: Revision) -> Method | None:
     """Return the row of a method that ``sender`` (``client`` or ``server``) may send on the wire.
 
-    The row is as it holds in ``revision``: rules of other revisions are blanked.  None if there is
-    no such method there.
+    Rules of other revisions than ``revision`` are blanked.  None if there is no such method there.
     """
     return _WIRE.get((method, sender, revision))
 
@@ -492,8 +396,3 @@ def lookup(method: str, sender: str, revision: Revision) -> Method | None:
 def lookup_embedded(method: str, revision: Revision) -> Method | None:
     """Return the row of a request that a server may embed in an input round, or None."""
     return _EMBEDDED.get((method, revision))
-
-
-def modern_only(name: str) -> bool:
-    """Return True if the method exists in the modern era only."""
-    return name in _MODERN_ONLY

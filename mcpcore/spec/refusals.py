@@ -7,32 +7,22 @@ row.  Clauses without a number are sections of the Streamable HTTP pages.
 
 from msgspec import Struct
 
-from mcpcore.spec.errors import (
-    BUSY,
-    HEADER_MISMATCH,
-    INVALID_REQUEST,
-    LEGACY_BUSY,
-    LEGACY_TIMED_OUT,
-    LEGACY_TOO_LARGE,
-    PARSE_ERROR,
-    TIMED_OUT,
-    TOO_LARGE,
-)
+from mcpcore.spec import errors
 from mcpcore.spec.revisions import Revision
 
 
-class RefusalRow(Struct, frozen=True, kw_only=True, eq=False):
+class RefusalRow(Struct, frozen=True, eq=False):
     """Row on one refusal."""
 
     status: int
-    code: int = INVALID_REQUEST
-    """JSON-RPC code of the body."""
-    modern_code: int | None = None
-    """Code for a request that names a modern revision, if it is another."""
     when: str
     clause: str
     message: str = ""
     """Message of the error, if it is always the same."""
+    code: int = errors.INVALID_REQUEST
+    """JSON-RPC code of the body."""
+    modern_code: int | None = None
+    """Code for a request that names a modern revision, if it is another."""
     retry: bool = False
     """True if the reply has a ``Retry-After``."""
     close: bool = False
@@ -50,208 +40,177 @@ class RefusalRow(Struct, frozen=True, kw_only=True, eq=False):
 # Of the head of a request
 
 HOST_OR_ORIGIN = RefusalRow(
-    status=403,
-    when="`Host` or `Origin` is repeated, malformed or not allowed",
-    clause="Security Warning",
+    403, "`Host` or `Origin` is repeated, malformed or not allowed", "Security Warning"
 )
-UNKNOWN_PATH = RefusalRow(
-    status=404, when="nothing is served at the path", clause="RFC 9110 section 15.5.5"
-)
-METHOD_NOT_ALLOWED = RefusalRow(
-    status=405, when="the path does not take the method", clause="RFC 9110 section 15.5.6"
-)
+UNKNOWN_PATH = RefusalRow(404, "nothing is served at the path", "RFC 9110 section 15.5.5")
+METHOD_NOT_ALLOWED = RefusalRow(405, "the path does not take the method", "RFC 9110 section 15.5.6")
 UNAUTHENTICATED = RefusalRow(
-    status=401,
-    when="the application does not authenticate the request; it may choose any status from 400",
-    clause="RFC 9110 section 15.5.2; Authorization, Error Handling",
-    message="authentication is required",
+    401,
+    "the application does not authenticate the request; it may choose any status from 400",
+    "RFC 9110 section 15.5.2; Authorization, Error Handling",
+    "authentication is required",
 )
 MALFORMED_VERSION = RefusalRow(
-    status=400,
-    code=HEADER_MISMATCH,
-    when="`MCP-Protocol-Version` is repeated, or no visible ASCII",
-    clause="Protocol Version Header",
+    400,
+    "`MCP-Protocol-Version` is repeated, or no visible ASCII",
+    "Protocol Version Header",
+    code=errors.HEADER_MISMATCH,
 )
 SHUTTING_DOWN = RefusalRow(
-    status=503,
-    code=LEGACY_BUSY,
-    modern_code=BUSY,
-    when="the server is shutting down",
-    clause="RFC 9110 section 15.6.4",
-    message="the server is shutting down",
+    503,
+    "the server is shutting down",
+    "RFC 9110 section 15.6.4",
+    "the server is shutting down",
+    code=errors.LEGACY_BUSY,
+    modern_code=errors.BUSY,
     retry=True,
     close=True,
 )
 NOT_READY = RefusalRow(
-    status=503,
-    when="a health check of a server that drains or closes, or cannot reach its store",
-    clause="RFC 9110 section 15.6.4",
+    503,
+    "a health check of a server that drains or closes, or cannot reach its store",
+    "RFC 9110 section 15.6.4",
     plain=True,
 )
 
 # Of a POST
 
 CONTENT_TYPE = RefusalRow(
-    status=415,
-    when="the body is not `application/json` in UTF-8",
-    clause="RFC 9110 section 15.5.16; Sending Messages",
+    415, "the body is not `application/json` in UTF-8", "RFC 9110 section 15.5.16; Sending Messages"
 )
 CONTENT_CODING = RefusalRow(
-    status=415,
-    when="the body is compressed",
-    clause="RFC 9110 section 15.5.16",
-    message="the body must not be compressed",
+    415, "the body is compressed", "RFC 9110 section 15.5.16", "the body must not be compressed"
 )
 NOT_ACCEPTABLE = RefusalRow(
-    status=406,
-    when="`Accept` allows neither JSON nor an event stream",
-    clause="RFC 9110 section 15.5.7; Sending Messages",
+    406,
+    "`Accept` allows neither JSON nor an event stream",
+    "RFC 9110 section 15.5.7; Sending Messages",
 )
 BODY_LENGTH = RefusalRow(
-    status=400,
-    when="`Content-Length` is no number, repeated, or beside `Transfer-Encoding`",
-    clause="RFC 9112 section 6.3",
+    400,
+    "`Content-Length` is no number, repeated, or beside `Transfer-Encoding`",
+    "RFC 9112 section 6.3",
     close=True,
 )
 EMPTY_BODY = RefusalRow(
-    status=400,
-    code=PARSE_ERROR,
-    when="there is no body",
-    clause="JSON-RPC 2.0 section 5.1",
-    message="Parse error: the body is empty",
+    400,
+    "there is no body",
+    "JSON-RPC 2.0 section 5.1",
+    "Parse error: the body is empty",
+    code=errors.PARSE_ERROR,
 )
 BODY_TOO_LARGE = RefusalRow(
-    status=413,
-    code=LEGACY_TOO_LARGE,
-    modern_code=TOO_LARGE,
-    when="the body is longer than `max_body`",
-    clause="RFC 9110 section 15.5.14",
+    413,
+    "the body is longer than `max_body`",
+    "RFC 9110 section 15.5.14",
+    code=errors.LEGACY_TOO_LARGE,
+    modern_code=errors.TOO_LARGE,
     close=True,
 )
 UNSUPPORTED_VERSION = RefusalRow(
-    status=400,
-    when="a legacy request names a revision that is not served",
-    clause="Protocol Version Header",
+    400, "a legacy request names a revision that is not served", "Protocol Version Header"
 )
 NO_MESSAGE = RefusalRow(
-    status=400,
-    when="the body of a legacy POST is no valid message; the code says what is wrong with it",
-    clause="JSON-RPC 2.0 section 5.1; Sending Messages",
+    400,
+    "the body of a legacy POST is no valid message; the code says what is wrong with it",
+    "JSON-RPC 2.0 section 5.1; Sending Messages",
 )
 
 # Of sessions and their streams
 
 MODERN_METHOD = RefusalRow(
-    status=405,
-    when="a GET or DELETE names a modern revision, which has neither",
-    clause="2026-07-28, Earlier Streamable HTTP Revisions",
+    405,
+    "a GET or DELETE names a modern revision, which has neither",
+    "2026-07-28, Earlier Streamable HTTP Revisions",
 )
 SESSION_MISSING = RefusalRow(
-    status=400,
-    when="a legacy request other than `initialize` has no `Mcp-Session-Id`",
-    clause="Session Management",
+    400, "a legacy request other than `initialize` has no `Mcp-Session-Id`", "Session Management"
 )
 NO_SESSION = RefusalRow(
-    status=404,
-    when="the session is unknown, has ended, or belongs to another principal",
-    clause="Session Management",
-    message="there is no such session (any more); initialize again",
+    404,
+    "the session is unknown, has ended, or belongs to another principal",
+    "Session Management",
+    "there is no such session (any more); initialize again",
 )
 NO_EVENT_STREAM = RefusalRow(
-    status=406,
-    when="`Accept` does not allow the event stream that a GET or `subscriptions/listen` asks for",
-    clause="RFC 9110 section 15.5.7; Listening for Messages from the Server",
-    message="the Accept header does not allow text/event-stream",
+    406,
+    "`Accept` does not allow the event stream that a GET or `subscriptions/listen` asks for",
+    "RFC 9110 section 15.5.7; Listening for Messages from the Server",
+    "the Accept header does not allow text/event-stream",
 )
 LAST_EVENT_ID = RefusalRow(
-    status=400,
-    when="`Last-Event-ID` is malformed, or none of this session",
-    clause="Resumability and Redelivery",
-    message="the Last-Event-ID is none that this session was given",
+    400,
+    "`Last-Event-ID` is malformed, or none of this session",
+    "Resumability and Redelivery",
+    "the Last-Event-ID is none that this session was given",
 )
 EVENTS_GONE = RefusalRow(
-    status=410,
-    when="an event behind the `Last-Event-ID` is not kept any more",
-    clause="RFC 9110 section 15.5.11; Resumability and Redelivery",
-    message="what followed the Last-Event-ID is not kept any more",
+    410,
+    "what followed the `Last-Event-ID`, or its whole stream, is not kept any more",
+    "RFC 9110 section 15.5.11; Resumability and Redelivery",
+    "what followed the Last-Event-ID is not kept any more",
 )
 TOO_MANY_STREAMS = RefusalRow(
-    status=409,
-    when="the session has `session_streams` GET streams open",
-    clause="RFC 9110 section 15.5.10; Multiple Connections",
+    409,
+    "the session has `session_streams` GET streams open",
+    "RFC 9110 section 15.5.10; Multiple Connections",
 )
 STORE_UNAVAILABLE = RefusalRow(
-    status=503,
-    code=LEGACY_BUSY,
-    when="the store of the sessions fails, or does not answer in time",
-    clause="RFC 9110 section 15.6.4",
-    message="busy: where sessions are kept cannot be reached",
+    503,
+    "the store of the sessions fails, or does not answer in time",
+    "RFC 9110 section 15.6.4",
+    "busy: where sessions are kept cannot be reached",
+    code=errors.LEGACY_BUSY,
     retry=True,
 )
 
 # Of HTTP+SSE
 
 SSE_SESSION_MISSING = RefusalRow(
-    status=400,
-    when="the query of a POST does not name one session of HTTP+SSE",
-    clause="2024-11-05, HTTP with SSE",
+    400, "the query of a POST does not name one session of HTTP+SSE", "2024-11-05, HTTP with SSE"
 )
 SSE_BATCH = RefusalRow(
-    status=400,
-    when="a batch over HTTP+SSE in a revision that has none",
-    clause="JSON-RPC 2.0 section 6",
+    400, "a batch over HTTP+SSE in a revision that has none", "JSON-RPC 2.0 section 6"
 )
 SSE_STREAM_FULL = RefusalRow(
-    status=503,
-    code=LEGACY_BUSY,
-    when="a request over HTTP+SSE while the client does not read its stream",
-    clause="RFC 9110 section 15.6.4",
-    message="busy: so much waits on the event stream that nothing more can be asked",
+    503,
+    "a request over HTTP+SSE while the client does not read its stream",
+    "RFC 9110 section 15.6.4",
+    "busy: so much waits on the event stream that nothing more can be asked",
+    code=errors.LEGACY_BUSY,
     retry=True,
 )
 
 # Of the drivers, which refuse by status what does not reach the machine
 
-MALFORMED_REQUEST = RefusalRow(
-    status=400, when="the request is no well-formed HTTP", clause="RFC 9112 section 2.2"
-)
+MALFORMED_REQUEST = RefusalRow(400, "the request is no well-formed HTTP", "RFC 9112 section 2.2")
 TOO_SLOW = RefusalRow(
-    status=408,
-    code=LEGACY_TIMED_OUT,
-    modern_code=TIMED_OUT,
-    when="the head or the body takes too long to arrive",
-    clause="RFC 9110 section 15.5.9",
+    408,
+    "the head or the body takes too long to arrive",
+    "RFC 9110 section 15.5.9",
+    code=errors.LEGACY_TIMED_OUT,
+    modern_code=errors.TIMED_OUT,
 )
-TARGET_TOO_LONG = RefusalRow(
-    status=414, when="the request target is too long", clause="RFC 9110 section 15.5.15"
-)
+TARGET_TOO_LONG = RefusalRow(414, "the request target is too long", "RFC 9110 section 15.5.15")
 EXPECTATION = RefusalRow(
-    status=417,
-    when="`Expect` has another value than `100-continue`",
-    clause="RFC 9110 section 15.5.18",
+    417, "`Expect` has another value than `100-continue`", "RFC 9110 section 15.5.18"
 )
 MISDIRECTED = RefusalRow(
-    status=421,
-    when="the target is one of `https`, and the connection has no TLS",
-    clause="RFC 9110 section 15.5.20",
+    421, "the target is one of `https`, and the connection has no TLS", "RFC 9110 section 15.5.20"
 )
 HEAD_TOO_LARGE = RefusalRow(
-    status=431,
-    when="the head has too many lines or bytes, or the body has trailers",
-    clause="RFC 6585 section 5",
+    431, "the head has too many lines or bytes, or the body has trailers", "RFC 6585 section 5"
 )
-NO_PROXY = RefusalRow(status=501, when="the method is CONNECT", clause="RFC 9110 section 15.6.2")
+NO_PROXY = RefusalRow(501, "the method is CONNECT", "RFC 9110 section 15.6.2")
 OVERLOADED = RefusalRow(
-    status=503,
-    code=LEGACY_BUSY,
-    modern_code=BUSY,
-    when="there are too many connections or requests, or the server is not up or shutting down",
-    clause="RFC 9110 section 15.6.4",
+    503,
+    "there are too many connections or requests, or the server is not up or shutting down",
+    "RFC 9110 section 15.6.4",
+    code=errors.LEGACY_BUSY,
+    modern_code=errors.BUSY,
     retry=True,
 )
-HTTP_VERSION = RefusalRow(
-    status=505, when="the version is neither HTTP/1.0 nor 1.1", clause="RFC 9110 section 15.6.6"
-)
+HTTP_VERSION = RefusalRow(505, "the version is neither HTTP/1.0 nor 1.1", "RFC 9110 section 15.6.6")
 
 BY_DRIVERS = {
     row.status: row

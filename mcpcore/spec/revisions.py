@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 
-class Revision(Struct, frozen=True, kw_only=True, eq=False):
+class Revision(Struct, frozen=True, eq=False):
     """Protocol revision: its wire name and its features.
 
     Rows are singletons: they compare and hash by identity, copies and pickles give the row itself.
@@ -99,55 +99,43 @@ def _by_name(name: str) -> Revision:
     return BY_NAME[name]
 
 
-_V2024_11_05 = Revision(
-    name="2024-11-05",
-    position=0,
-    streamable_http=False,
-    audio_content=False,
-    resource_links=False,
-)
-_V2025_03_26 = Revision(name="2025-03-26", position=1, batches=True, resource_links=False)
-_V2025_06_18 = Revision(name="2025-06-18", position=2, version_header=True, structured_content=True)
-_V2025_11_25 = Revision(
-    name="2025-11-25",
-    position=3,
-    version_header=True,
-    structured_content=True,
-    priming=True,
-    tool_errors_in_result=True,
-    sampling_tools=True,
-    rich_forms=True,
-)
-_V2026_07_28 = Revision(
-    name="2026-07-28",
-    position=4,
-    modern=True,
-    handshake=False,
-    sessions=False,
-    get_stream=False,
-    resumable=False,
-    version_header=True,
-    mirror_headers=True,
-    server_requests=False,
-    input_rounds=True,
-    result_type=True,
-    cache_hints=True,
-    per_request_log_level=True,
-    tool_errors_in_result=True,
-    structured_content=True,
-    any_structured_content=True,
-    sampling_tools=True,
-    rich_forms=True,
-    disconnect_cancels=True,
-    resource_not_found=-32602,
-)
-
 REVISIONS: tuple[Revision, ...] = (
-    _V2024_11_05,
-    _V2025_03_26,
-    _V2025_06_18,
-    _V2025_11_25,
-    _V2026_07_28,
+    Revision("2024-11-05", 0, streamable_http=False, audio_content=False, resource_links=False),
+    Revision("2025-03-26", 1, batches=True, resource_links=False),
+    Revision("2025-06-18", 2, version_header=True, structured_content=True),
+    Revision(
+        "2025-11-25",
+        3,
+        version_header=True,
+        structured_content=True,
+        priming=True,
+        tool_errors_in_result=True,
+        sampling_tools=True,
+        rich_forms=True,
+    ),
+    Revision(
+        "2026-07-28",
+        4,
+        modern=True,
+        handshake=False,
+        sessions=False,
+        get_stream=False,
+        resumable=False,
+        version_header=True,
+        mirror_headers=True,
+        server_requests=False,
+        input_rounds=True,
+        result_type=True,
+        cache_hints=True,
+        per_request_log_level=True,
+        tool_errors_in_result=True,
+        structured_content=True,
+        any_structured_content=True,
+        sampling_tools=True,
+        rich_forms=True,
+        disconnect_cancels=True,
+        resource_not_found=-32602,
+    ),
 )
 """All revisions, oldest first."""
 

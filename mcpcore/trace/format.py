@@ -1,15 +1,13 @@
 """Format of traces: the traffic of connections, one JSON object a line.
 
-The first line is a :class:`Header`, every other one a :class:`Record`: a message, the head of an
-HTTP request or response, a WebSocket control frame, or an event of the connection.
-:class:`RecordBuilder` makes records of the bytes on the wire: it finds their kind, hides the
-secrets and limits the size.  Nothing here reads a clock or a file;
+The first line is a :class:`Header`, every other one a :class:`Record`.  :class:`RecordBuilder`
+makes records of the bytes on the wire: it finds their kind, hides the secrets and limits the size.
 docs/reference/traces.md describes the format for authors of other readers.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Literal, Required, TypedDict, Unpack, get_args
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
@@ -148,7 +146,8 @@ def decode_line(line: bytes) -> Header | Record:
         try:
             return _RECORD.decode(line)
         except msgspec.ValidationError:
-            if not _is_header(line):
+            found = msgspec.json.decode(line)
+            if not (isinstance(found, dict) and "trace" in found):
                 raise
         header = _HEADER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -156,11 +155,6 @@ def decode_line(line: bytes) -> Header | Record:
     if header.trace != FORMAT:
         raise BadTrace(f"format {header.trace} of traces is not known, {FORMAT} is")
     return header
-
-
-def _is_header(line: bytes) -> bool:
-    found = msgspec.json.decode(line)
-    return isinstance(found, dict) and "trace" in found
 
 
 def classify(data: bytes) -> tuple[Kind, str | None, RequestId | None]:
@@ -185,6 +179,20 @@ def classify(data: bytes) -> tuple[Kind, str | None, RequestId | None]:
     return ("error" if found.result is UNSET else "result"), None, identity
 
 
+class Facts(TypedDict, total=False):
+    """Members of a record that stand there as they are given; see :class:`Record`."""
+
+    time: Required[float]
+    direction: Direction | None
+    connection: int
+    stream: int
+    status: int | None
+    event: str | None
+    event_id: str | None
+    retry: int | None
+    binding: str | None
+
+
 class RecordBuilder:
     """Makes the records of one trace; a secret has the same mark throughout."""
 
@@ -194,37 +202,16 @@ class RecordBuilder:
         self._size = record_size
 
     def message(
-        self,
-        data: bytes,
-        *,
-        time: float,
-        direction: Direction,
-        connection: int = 1,
-        stream: int = 0,
-        event: str | None = None,
-        event_id: str | None = None,
-        retry: int | None = None,
-        otherwise: Kind = "invalid",
-        dropped: int = 0,
+        self, data: bytes, *, otherwise: Kind = "invalid", dropped: int = 0, **facts: Unpack[Facts]
     ) -> Record:
-        """Record a JSON-RPC message; ``event`` and the rest if it came in a server-sent event.
+        """Record a JSON-RPC message.
 
         ``otherwise`` is the kind of an input that is no message; ``dropped`` the number of bytes at
         its end that were not kept.
         """
         kind, method, identity = classify(data)
-        record = self.note(
-            otherwise if kind == "invalid" else kind,
-            time=time,
-            direction=direction,
-            connection=connection,
-            stream=stream,
-            data=data,
-            event=event,
-            event_id=event_id,
-            retry=retry,
-            dropped=dropped,
-        )
+        kind = otherwise if kind == "invalid" else kind
+        record = self.note(kind, data=data, dropped=dropped, **facts)
         if method is None and identity is None:
             return record
         if self._redactor is not None:
@@ -238,13 +225,9 @@ class RecordBuilder:
         self,
         headers: Iterable[tuple[bytes, bytes]],
         *,
-        time: float,
-        direction: Direction,
-        connection: int = 1,
-        stream: int = 0,
         method: str = "",
         target: str = "",
-        status: int | None = None,
+        **facts: Unpack[Facts],
     ) -> Record:
         """Record the head of an HTTP request (``method``, ``target``) or response (``status``).
 
@@ -256,26 +239,16 @@ class RecordBuilder:
             fields, places = self._redactor.headers(fields)
             target, more = self._redactor.target(target)
             places = more + places
+        status = facts.get("status")
         start = f"{method} {target}" if status is None else f"{status}"
         lines = [start.encode("utf-8", "surrogateescape")]
         lines += [name + b": " + value for name, value in fields]
         text, data, cut = self._bounded(b"\n".join(lines))
-        return Record(
-            time=time,
-            kind="http-request" if status is None else "http-response",
-            direction=direction,
-            connection=connection,
-            stream=stream,
-            text=text,
-            data=data,
-            status=status,
-            cut=cut,
-            redactions=tuple(places),
-        )
+        kind: Kind = "http-request" if status is None else "http-response"
+        told = tuple(places)
+        return Record(kind=kind, text=text, data=data, cut=cut, redactions=told, **facts)
 
-    def unread_head(
-        self, data: bytes, *, time: float, direction: Direction, connection: int = 1
-    ) -> Record:
+    def unread_head(self, data: bytes, **facts: Unpack[Facts]) -> Record:
         """Record input that came in place of an HTTP head and is none."""
         places: list[str] = []
         if self._redactor is not None:
@@ -287,69 +260,31 @@ class RecordBuilder:
                 places += more
             fields = [line.partition(b":") for line in rest]
             shown, more = self._redactor.headers((name, value) for name, _, value in fields)
+            colons = [colon for _, colon, _ in fields]
             lines = [
-                name + colon + value
-                for (name, value), (_, colon, _) in zip(shown, fields, strict=True)
+                name + colon + value for (name, value), colon in zip(shown, colons, strict=True)
             ]
             places += more
             data = b"".join((b" ".join(words), *lines))
-        record = self.note(
-            "invalid", time=time, direction=direction, connection=connection, data=data
-        )
+        record = self.note("invalid", data=data, **facts)
         return msgspec.structs.replace(record, redactions=(*places, *record.redactions))
 
     def note(
-        self,
-        kind: Kind,
-        *,
-        time: float,
-        direction: Direction | None = None,
-        connection: int = 1,
-        stream: int = 0,
-        data: bytes | None = None,
-        status: int | None = None,
-        event: str | None = None,
-        event_id: str | None = None,
-        retry: int | None = None,
-        binding: str | None = None,
-        dropped: int = 0,
+        self, kind: Kind, *, data: bytes | None = None, dropped: int = 0, **facts: Unpack[Facts]
     ) -> Record:
         """Record anything else; ``data`` holds the bytes on the wire or a description."""
+        if data is None:
+            return Record(kind=kind, cut=dropped, **facts)
         places: list[str] = []
-        if data is not None and self._redactor is not None:
-            data, places = self._safe_place(data) if event == "endpoint" else self._safe(data)
-        text, kept, cut = (None, None, 0) if data is None else self._bounded(data)
-        return Record(
-            time=time,
-            kind=kind,
-            direction=direction,
-            connection=connection,
-            stream=stream,
-            text=text,
-            data=kept,
-            status=status,
-            event=event,
-            event_id=event_id,
-            retry=retry,
-            binding=binding,
-            cut=cut + dropped,
-            redactions=tuple(places),
-        )
-
-    def _safe_place(self, data: bytes) -> tuple[bytes, list[str]]:
-        """Hide the secrets of a URL, the endpoint of HTTP+SSE: its query is the session."""
-        assert self._redactor is not None  # noqa: S101 - asked for then only
-        safe, places = self._redactor.target(data.decode("utf-8", "surrogateescape"))
-        return safe.encode("utf-8", "surrogateescape"), places
-
-    def _safe(self, data: bytes) -> tuple[bytes, list[str]]:
-        assert self._redactor is not None  # noqa: S101 - asked for then only
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            return self._redactor.data(data)
-        safe, places = self._redactor.text(text)
-        return (data if safe == text else safe.encode()), places
+        if self._redactor is not None:
+            if facts.get("event") == "endpoint":  # of HTTP+SSE: its query is the session
+                url, places = self._redactor.target(data.decode("utf-8", "surrogateescape"))
+                data = url.encode("utf-8", "surrogateescape")
+            else:
+                data, places = self._redactor.data(data)
+        text, kept, cut = self._bounded(data)
+        cut, told = cut + dropped, tuple(places)
+        return Record(kind=kind, text=text, data=kept, cut=cut, redactions=told, **facts)
 
     def _bounded(self, data: bytes) -> tuple[str | None, bytes | None, int]:
         """Return the kept part as text or as bytes, and the number of bytes cut."""

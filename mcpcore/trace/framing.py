@@ -7,7 +7,7 @@ an incomplete unit at the end is given all the same.
 import re
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 _WORD = 4096
 """Maximum bytes of a last word."""
@@ -21,15 +21,12 @@ class Held(NamedTuple):
     dropped: int = 0
 
 
-class Gatherer:
-    """Joins pieces of data, up to a limit."""
+class Gatherer(Struct, eq=False):
+    """Joins pieces of data, up to a limit in bytes."""
 
-    __slots__ = ("_data", "_dropped", "_limit")
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._data = bytearray()
-        self._dropped = 0
+    _limit: int
+    _data: bytearray = field(default_factory=bytearray)
+    _dropped: int = 0
 
     def __bool__(self) -> bool:
         return bool(self._data) or bool(self._dropped)
@@ -64,8 +61,6 @@ class Gatherer:
 
 class Lines:
     """Cuts one direction of a newline-framed stream."""
-
-    __slots__ = ("_partial",)
 
     def __init__(self, limit: int) -> None:
         self._partial = Gatherer(limit)
@@ -121,11 +116,9 @@ class Events:
         if self._after_cr and data:
             self._after_cr = False
             data = data.removeprefix(b"\n")
-        if not data:
-            return frames
-        self._after_cr = data.endswith(b"\r")
+        self._after_cr = data.endswith(b"\r") or (self._after_cr and not data)
         lines = data.splitlines()
-        rest = lines.pop() if data[-1] not in b"\r\n" else b""
+        rest = b"" if data.endswith((b"\r", b"\n")) or not lines else lines.pop()
         for piece in lines:
             self._line.add(piece)
             self._take(self._line.take(), frames)
@@ -171,16 +164,9 @@ class Events:
             self._retry = int(value)
 
     def _dispatch(self, frames: list[EventFrame]) -> None:
-        told = self._event is not None or self._id is not None or self._retry is not None
-        if self._has_data or told:
-            held = self._data.take()
-            frames.append(
-                EventFrame(
-                    held.data if self._has_data else None,
-                    held.dropped,
-                    event=self._event,
-                    id=self._id,
-                    retry=self._retry,
-                )
-            )
+        data, dropped = self._data.take()
+        named = (self._event, self._id, self._retry)
+        if self._has_data or named != (None, None, None):
+            shown = data if self._has_data else None
+            frames.append(EventFrame(shown, dropped, False, *named))
         self._begin()

@@ -6,11 +6,8 @@ token or a private key, also in plain text and in JSON that is itself a string; 
 occurrence of a value that was hidden before.  ``<hidden-N>`` stands in its place: one
 number for one secret, so that a reader still sees that two places held the same.
 
-Literal words are looked for first, which costs next to nothing, and a form of secrets only if its
-word is there.
-
-Text is not decoded and encoded again: text that is not secret stays byte for byte, and malformed
-text is read as far as possible.  Time and memory are linear in the text.
+Text that is not secret stays byte for byte, and malformed text is read as far as possible.  Time
+and memory are linear in the text.
 """
 
 import binascii
@@ -36,27 +33,23 @@ _SQUASH = re.compile(r"[^A-Za-z0-9]+")
 _PROTOCOL_NAMES = frozenset(("progressToken",))
 """Members of the protocol that are named like secrets, but are none."""
 
+_TOKENS = (
+    *("sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("xox", "akia", "aiza"),
+)
+"""Beginnings of the tokens of well-known services."""
 _WORDS = (
     *("passw", "passphrase", "pwd", "passcode", "secret", "credential", "pin", "otp", "cvv"),
     *("auth", "token", "cookie", "jwt", "bearer", "key", "session", "signature", "assertion"),
-    *("://", "eyj", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
-    *("xox", "akia", "aiza", "private key", "\\u"),
+    *_TOKENS,
+    *("://", "eyj", "private key", "\\u"),
 )
 """Words in lower case; every text with a secret, by its name or its form, contains one of them.
 The last one stands for names written with escapes."""
 
 
-class Form(NamedTuple):
-    """Form of a secret: ``find`` yields where secrets are, if one of ``words`` is in the text."""
-
-    words: tuple[str, ...]
-    find: Callable[[str], Iterator[tuple[int, int]]]
-
-
-def is_quiet(text: str) -> bool:
-    """Return True if nothing in a text, names of members included, can be a secret."""
-    lower = text.lower()
-    return not any(word in lower for word in _WORDS)
+_Find = Callable[[str], Iterator[tuple[int, int]]]
+"""Function that yields where secrets of one form are in a text."""
 
 
 def weight(name: str) -> int:
@@ -67,12 +60,7 @@ def weight(name: str) -> int:
     return 2 if _HARD.search(squashed) else 1 if _SOFT.search(squashed) else 0
 
 
-def is_secret_query(name: str) -> bool:
-    """Return True if a parameter in the query of a URL in a text is named like a secret."""
-    return _QUERY.search(_SQUASH.sub("", name).lower()) is not None
-
-
-def _groups(pattern: str) -> Callable[[str], Iterator[tuple[int, int]]]:
+def _groups(pattern: str) -> _Find:
     """Return a function that finds the first group of a pattern."""
     compiled = re.compile(pattern, re.DOTALL)
     return lambda text: (found.span(1) for found in compiled.finditer(text))
@@ -83,18 +71,8 @@ _PARAMETER = re.compile(r"(?:\A|[?&#;])([\w.~%\[\]-]{1,64})=([^&#\s\"<>\\]+)")
 
 def _parameters(text: str) -> Iterator[tuple[int, int]]:
     for found in _PARAMETER.finditer(text):
-        if is_secret_query(found[1]):
+        if _QUERY.search(_SQUASH.sub("", found[1]).lower()):
             yield found.span(2)
-
-
-_HEADER = re.compile(
-    r"(?<![A-Za-z0-9_])(?i:authorization)[\"']?\s{0,4}[:=]\s{0,4}[\"']?"
-    r"(?:[A-Za-z0-9-]{1,32}\s{1,4})?([^\s\"',;]+)"
-)
-
-
-def _headers(text: str) -> Iterator[tuple[int, int]]:
-    return (found.span(1) for found in _HEADER.finditer(text))
 
 
 _DOTTED = re.compile(r"[\w.-]+")
@@ -130,34 +108,28 @@ def _private_keys(text: str) -> Iterator[tuple[int, int]]:
         yield begin.end(), at
 
 
-FORMS = (
-    Form(("://",), _groups(r"://([^/\s?#\"<>\\]{0,2000})@")),
-    Form(("bearer",), _groups(r"(?<![A-Za-z0-9_])(?i:bearer)\s{1,9}([A-Za-z0-9._~+/=-]{6,})")),
-    Form(("authorization",), _headers),
-    Form(("=",), _parameters),
-    Form(("eyj",), _json_web_tokens),
-    Form(
-        (
-            "sk-",
-            "ghp_",
-            "gho_",
-            "ghu_",
-            "ghs_",
-            "ghr_",
-            "github_pat_",
-            "glpat-",
-            "xox",
-            "akia",
-            "aiza",
+FORMS: tuple[tuple[tuple[str, ...], _Find], ...] = (
+    (("://",), _groups(r"://([^/\s?#\"<>\\]{0,2000})@")),
+    (("bearer",), _groups(r"(?<![A-Za-z0-9_])(?i:bearer)\s{1,9}([A-Za-z0-9._~+/=-]{6,})")),
+    (
+        ("authorization",),
+        _groups(
+            r"(?<![A-Za-z0-9_])(?i:authorization)[\"']?\s{0,4}[:=]\s{0,4}[\"']?"
+            r"(?:[A-Za-z0-9-]{1,32}\s{1,4})?([^\s\"',;]+)"
         ),
+    ),
+    (("=",), _parameters),
+    (("eyj",), _json_web_tokens),
+    (
+        _TOKENS,
         _groups(
             r"(?<![A-Za-z0-9_-])(sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}"
             r"|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
         ),
     ),
-    Form(("private key",), _private_keys),
-    Form(("mcp.auth.",), _groups(r"(?i:mcp\.auth\.)([^,\s\"\\]+)")),
-    Form(
+    (("private key",), _private_keys),
+    (("mcp.auth.",), _groups(r"(?i:mcp\.auth\.)([^,\s\"\\]+)")),
+    (
         ("passw", "pwd", "passphrase", "secret", "token", "key", "session", "cookie"),
         _groups(
             r"(?<![A-Za-z])(?i:password|passwd|pwd|passphrase|secret|client[_-]secret|api[_-]?key"
@@ -166,7 +138,7 @@ FORMS = (
         ),
     ),
 )
-"""Forms in the order in which they are looked for."""
+"""Forms of secrets in the order in which they are looked for, if one of the words is there."""
 
 # A trace
 
@@ -190,17 +162,13 @@ _MOST = 32
 _PLACE = 120
 """Maximum characters of a place."""
 
-_PUBLIC_FIELDS = frozenset(
-    (
-        b"www-authenticate",
-        b"proxy-authenticate",
-        b"sec-websocket-key",
-        b"access-control-allow-credentials",
-    )
+_PUBLIC_FIELDS = (
+    *(b"www-authenticate", b"proxy-authenticate", b"sec-websocket-key"),
+    b"access-control-allow-credentials",
 )
 """Fields that are named like secrets, but are none: a challenge, a nonce, a switch."""
-_SCHEMED = frozenset((b"authorization", b"proxy-authorization"))
-_COOKIES = frozenset((b"cookie", b"set-cookie"))
+_SCHEMED = (b"authorization", b"proxy-authorization")
+_COOKIES = (b"cookie", b"set-cookie")
 _PROTOCOLS = b"sec-websocket-protocol"
 _OFFERED = re.compile(re.escape(TOKEN_PREFIX) + r"([^,\s]+)", re.IGNORECASE)
 _COOKIE_VALUE = re.compile(r"=([^;\s]*)")
@@ -247,11 +215,9 @@ class Redactor:
         """Return the mark that replaces ``secret`` from now on."""
         if _HIDDEN.fullmatch(secret):
             return secret
-        name = (
-            secret
-            if len(secret) <= _SHORT
-            else sha256(secret.encode("utf-8", "replace")).hexdigest()
-        )
+        name = secret
+        if len(secret) > _SHORT:
+            name = sha256(secret.encode("utf-8", "replace")).hexdigest()
         label = self._labels.get(name)
         if label is None:
             full = len(self._labels) >= _LABELS
@@ -305,10 +271,11 @@ class Redactor:
     def text(self, text: str) -> tuple[str, list[str]]:
         """Return a message, or any text, without secrets, and the hidden places."""
         places: list[str] = []
+        lower = text.lower()
         for _ in range(2):
             self._learned = False
             self._look_for(text)
-            if not self._present and is_quiet(text):
+            if not self._present and not any(word in lower for word in _WORDS):
                 return text, places
             places.clear()
             safe = self._any(text, "", 0, places)
@@ -319,9 +286,14 @@ class Redactor:
         return safe, places
 
     def data(self, data: bytes) -> tuple[bytes, list[str]]:
-        """Do the same as :meth:`text` for bytes that are no text."""
-        safe, places = self.text(data.decode("latin-1"))
-        return safe.encode("latin-1"), places
+        """Do the same as :meth:`text` for bytes, which need not be UTF-8."""
+        encoding = "utf-8"
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            encoding, text = "latin-1", data.decode("latin-1")
+        safe, places = self.text(text)
+        return safe.encode(encoding), places
 
     # Headers
 
@@ -448,7 +420,7 @@ class Redactor:
                 text = self._without(text, find)
         return text
 
-    def _without(self, text: str, find: Callable[[str], Iterator[tuple[int, int]]]) -> str:
+    def _without(self, text: str, find: _Find) -> str:
         parts: list[str] = []
         done = 0
         for start, end in find(text):

@@ -96,11 +96,7 @@ class LineReader:
         return self.lines()
 
     def eof(self) -> bytes | TooLong | None:
-        """Take the last line at the end of the stream, if it lacks its newline.
-
-        Call it when there are no more lines to take.  If there are, it returns the first of them,
-        and nothing is lost.
-        """
+        """Take the last line at the end of the stream, when all others are taken."""
         self.receive(_LF)
         return self.next_line()
 

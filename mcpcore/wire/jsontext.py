@@ -39,11 +39,7 @@ _STRING_OR_BRACKET = rb'(?s:"(?:[^"\\]|\\.)*+"|[{\[\]}])'
 
 
 def deeper_than(text: bytes, limit: int) -> bool:
-    """Return True if brackets outside strings nest more than ``limit`` deep; linear in ``text``.
-
-    The outermost object or array is level 1.  Texts with few brackets are let through by counting
-    alone; the others are stripped of all but brackets and summed up.
-    """
+    """Return True if brackets outside strings nest more than ``limit`` deep; linear in ``text``."""
     if not _has_more_brackets(text, limit):
         return False
     if b"\\" in text:
@@ -147,9 +143,7 @@ def _explain(text: bytes, reason: str) -> str:
 def read_leniently(text: bytes, max_depth: int) -> Any:
     """Return the value of a text that is JSON but for one of a few well-known faults, else None.
 
-    These are: bytes that are not UTF-8, a byte order mark, NaN and Infinity, lone surrogates, too
-    much depth.  Texts over ``LENIENT_LIMIT`` are not read.  Use it only to find the id in a
-    message that is about to be refused.
+    It finds the id in a message that is about to be refused; not in texts over ``LENIENT_LIMIT``.
     """
     if deeper_than(text, max_depth):
         text = _shallow_part(text, max_depth)
@@ -167,11 +161,7 @@ def read_leniently(text: bytes, max_depth: int) -> Any:
 
 
 def encodable(value: Any) -> Any:
-    """Return a stand-in for ``value`` that msgspec can encode as JSON.
-
-    For mappings, subclasses of str, paths, and models of pydantic, which encode themselves; msgspec
-    takes none of these.  Raises TypeError for other types.
-    """
+    """Return a stand-in that msgspec can encode for a mapping, str, path or pydantic model."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, str):
@@ -203,8 +193,6 @@ def sayable(text: str) -> str:
 
 
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
-encode_sound = _encode
-"""As :func:`to_json`, for an object that is known to hold no Raw and only finite numbers."""
 _pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _BRACE, _QUOTE, _LF, _CR = b'{"\n\r'  # as integers: faster to look for

@@ -124,10 +124,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode(
-    data: bytes | bytearray | memoryview,
-    *,
-    max_depth: int = MAX_DEPTH,
-    max_batch: int = MAX_BATCH,
+    data: bytes | bytearray | memoryview, *, max_depth: int = MAX_DEPTH, max_batch: int = MAX_BATCH
 ) -> Frame:
     """Read one JSON text: a message, a batch, or the reason why it is neither.
 
@@ -163,7 +160,7 @@ def decode(
 
 
 def _check_utf8(text: bytes) -> None:
-    """Raise UnicodeDecodeError if it is not UTF-8; a long text is never decoded as a whole."""
+    """Raise UnicodeDecodeError if it is not UTF-8; a long text is decoded in blocks."""
     view, start, end = memoryview(text), 0, len(text)
     while start < end:
         last = end - start <= _BLOCK

@@ -46,11 +46,7 @@ def is_secret_header(name: bytes) -> bool:
 
 
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return header fields as they may be shown: values that may be credentials are hidden.
-
-    Of subprotocols only the tokens are hidden.  A session id counts as a credential: it gives
-    access to the session where there is no authentication.
-    """
+    """Return header fields as they may be shown: credentials, tokens and session ids are hidden."""
     hidden = HIDDEN.encode()
     shown = []
     for name, value in headers:

@@ -36,10 +36,7 @@ class ServerSentEvent(Struct, frozen=True):
 
 
 class SseTooLarge(Exception):
-    """Event over the limit; the rest of the stream cannot be read.
-
-    ``events`` are those of the same call that were complete before it.
-    """
+    """Event over the limit, after which nothing is read; ``events``: those complete before it."""
 
     def __init__(self, limit: int, events: list[ServerSentEvent]) -> None:
         super().__init__(f"a server-sent event is larger than {limit} bytes")

@@ -11,7 +11,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from tests.bindings.features import text
 from tests.bindings.table import Bench, behaviour
 from tests.clock import PATIENCE

@@ -19,11 +19,10 @@ from mcpcore.errors import ConnectionClosed
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.features import text
 from tests.bindings.places import ASGI, HTTP_WAYS, MODERN, House
@@ -166,8 +165,8 @@ class Ledger:
         def submitted(sender: Sender, request: Outbound, now: float) -> None:
             submit(sender, request, now)
             if request.purpose is Purpose.APPLICATION:
-                self._endpoints.append(sender._endpoint)
-                self._asked[id(sender._endpoint), request.id] = request.method
+                self._endpoints.append(sender._state.endpoint)
+                self._asked[id(sender._state.endpoint), request.id] = request.method
 
         def told(endpoint: Endpoint) -> Any:
             event = next_event(endpoint)

@@ -14,7 +14,7 @@ import pytest
 from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from tests.bindings.cells import cells
 from tests.bindings.places import LEGACY, House
 from tests.bindings.relay import DOWN, UP, Harm, Relay, relayed

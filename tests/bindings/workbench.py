@@ -21,7 +21,6 @@ from msgspec import Struct
 import mcpcore_transports
 from mcpcore.errors import ToolError
 from mcpcore.service import Server
-from mcpcore_transports.http.server.writers import Writers
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
@@ -78,7 +77,6 @@ def census() -> Census:
     else:
         coroutines = [task.get_coro() for task in asyncio.all_tasks()]
     tasks = Counter(_doing(coroutine) for coroutine in coroutines)
-    del tasks[Writers._write.__qualname__]
     # Trio keeps idle threads of its own for a while.
     threads = [each for each in threading.enumerate() if not each.name.startswith("Trio")]
     return Census(dict(tasks), len(threads), len(os.listdir("/proc/self/fd")))

@@ -7,6 +7,7 @@ from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.reports.formats import FORMATS
 from mcpcore_conformance.run.expected import read_expected
 from mcpcore_conformance.run.registry import all_cases
+from mcpcore_transports.commands.options import Opt
 from mcpcore_transports.commands.output import Exit
 from tests.docs.blocks import ROOT, blocks
 
@@ -17,9 +18,10 @@ TEXT = PAGE.read_text(encoding="utf-8")
 def test_every_option_is_named() -> None:
     options = {
         name
-        for declared in _Declared.__annotations__.values()
+        for attribute, declared in _Declared.__annotations__.items()
         for meta in getattr(declared, "__metadata__", ())
-        for name in (meta.default, *(meta.param_decls or ()))
+        for option in [meta.of(attribute) if isinstance(meta, Opt) else meta]
+        for name in (option.default, *(option.param_decls or ()))
         if str(name).startswith("--")
     }
     assert len(options) > 10

@@ -28,7 +28,7 @@ from mcpcore import (
     ServerCapabilities,
     events,
 )
-from mcpcore.spec.types import ToolsCapability
+from mcpcore.spec.types.capabilities import ToolsCapability
 from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.docs.test_embedding_docs import FILES

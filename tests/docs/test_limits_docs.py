@@ -6,13 +6,13 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stdio.server import StdioSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 from tests.docs.blocks import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from mcpcore.engine.seal import Refusal
+from mcpcore.engine.seal import SealRefusal
 from mcpcore_transports.schema import SchemaLimits
-from mcpcore_transports.schema.dialects import DIALECTS
+from mcpcore_transports.schema.validation import DIALECTS
 from tests.docs.blocks import ROOT
 
 SEALED, SCHEMAS = (
@@ -20,7 +20,7 @@ def rows(page: Path) -> set[str]:
 
 
 def test_every_refusal_is_explained() -> None:
-    assert {reason.value for reason in Refusal} <= rows(SEALED)
+    assert {reason.value for reason in SealRefusal} <= rows(SEALED)
 
 
 def test_every_dialect_and_every_limit_is_listed() -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mcpcore_transports.client.config.file import PLACES, VARIABLE, load_targets, read_config
+from mcpcore_transports.client.config import PLACES, VARIABLE, load_targets, read_config
 from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget
 from tests.docs.blocks import ROOT, blocks
 

@@ -209,19 +209,6 @@ def test_newer_progress_takes_the_place_of_the_last_in_its_frame() -> None:
     assert frame.size == size == sum(map(len, (*frame.data, *(frame.more or ()))))
 
 
-def test_what_waits_can_be_looked_at_as_lines() -> None:
-    peer = legacy_server()
-    peer.notify(CHANGED)
-    peer.notify("notifications/prompts/list_changed")
-    outbox = peer._endpoint.outbox
-    lines = outbox.lines()
-    told = [json.loads(line)["method"] for line in lines.splitlines()]
-    assert told == [CHANGED, "notifications/prompts/list_changed"]
-    assert lines == outbox.lines()
-    assert b"".join(frame.line() for frame in peer.data_to_send()) == lines
-    assert outbox.lines() == b""
-
-
 def test_the_outbox_of_one_exchange_does_not_crowd_another() -> None:
     peer = modern_server(server_config(route_scoped_ids=True, limits=limits(queued=300)))
     meta = {"_meta": {**META, "progressToken": "p", "io.modelcontextprotocol/logLevel": "info"}}
@@ -442,4 +429,4 @@ def test_nothing_is_left_of_what_has_ended() -> None:
     ]
     left += [endpoint.inbound, endpoint.outbound, endpoint.events, endpoint.inbox]
     assert [len(table) for table in left] == [0] * 9
-    assert (len(endpoint.outbox), endpoint.outbox.size, endpoint.deadline()) == (0, 0, None)
+    assert (len(endpoint.outbox.frames), endpoint.outbox.size, endpoint.deadline()) == (0, 0, None)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore.engine.seal import Refusal, SealBroken, request_binding
+from mcpcore.engine.seal import SealBroken, SealRefusal, request_binding
 
 
 def bound(params: Any, principal: str | None = None, method: str = "tools/call") -> Any:
@@ -50,8 +50,8 @@ def test_numbers_that_no_float_holds_are_bound_as_they_are_written() -> None:
     assert bound(huge) != bound(huge.replace(b"1e999", b"1e998"))
 
 
-@pytest.mark.parametrize("reason", list(Refusal))
-def test_a_refusal_says_why(reason: Refusal) -> None:
+@pytest.mark.parametrize("reason", list(SealRefusal))
+def test_a_refusal_says_why(reason: SealRefusal) -> None:
     broken = SealBroken(reason)
     assert broken.reason is reason
     assert str(broken) == reason.value

@@ -11,8 +11,13 @@ from mcpcore.engine.config import Config, Limits, Negotiation, Role
 from mcpcore.engine.peer import Peer
 from mcpcore.spec.capabilities import TASKS_EXTENSION, in_revision
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
-from mcpcore.spec.types import ClientCapabilities, Implementation, ServerCapabilities
-from mcpcore.spec.types.capabilities import TasksCapability, ToolsCapability
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import (
+    ClientCapabilities,
+    ServerCapabilities,
+    TasksCapability,
+    ToolsCapability,
+)
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 
 INFO = Implementation(name="x", version="1")

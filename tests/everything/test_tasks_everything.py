@@ -9,16 +9,13 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.errors import PeerError, RequestTimeout, TaskCancelled
-from mcpcore.spec.types import (
-    CallToolResult,
-    ElicitParams,
-    ElicitResult,
-    Task,
-    TextContent,
-)
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.tasks import Task
+from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from tests.clock import patience
 

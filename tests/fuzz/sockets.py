@@ -33,7 +33,7 @@ from mcpcore.http import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore_transports.http.server.listening import ListeningHost, http_driver
+from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http.settings import DriverName, HttpServerSettings, ParserName
 from mcpcore_transports.tls import server_tls
 from tests.http.support import SERVER_OFFERS
@@ -188,7 +188,7 @@ class Echo:
 
     def __init__(self, machine: HttpServer) -> None:
         self._machine = machine
-        self.link: ListeningHost
+        self.link: HttpServerLink
 
     def handle(self, event: Any) -> None:
         """Take an event."""
@@ -225,7 +225,7 @@ async def _converse(way: Way, pieces: list[bytes]) -> bytes:
         usual_heads="parsed" if way.parsed else "plainly",
     )
     context = secured() if way.tls else None
-    link = app.link = http_driver(settings)(machine, app, settings=settings, ssl_context=context)
+    link = app.link = HttpServerLink(machine, app, settings=settings, ssl_context=context)
     path = str(_folder() / "socket")
     with suppress(FileNotFoundError):
         os.unlink(path)

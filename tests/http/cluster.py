@@ -19,7 +19,7 @@ from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.support import SERVER_OFFERS
 
 EPOCH = 1_800_000_000.0

@@ -8,7 +8,7 @@ from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, Worker, home_of, make_stored
 from tests.http.support import LEGACY, Bench, Reply, request
 

@@ -9,6 +9,7 @@ from msgspec import structs
 from mcpcore.http import HttpServer
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
+    DECIDING,
     LAST_EVENT_ID,
     MCP_METHOD,
     MCP_NAME,
@@ -20,7 +21,6 @@ from mcpcore.http.headers import (
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
-from mcpcore.http.server import gate
 from mcpcore.http.settings import HttpSettings
 from tests.http.support import LEGACY, META, MODERN, initialize, make_server, request
 
@@ -202,7 +202,7 @@ def test_nothing_that_may_differ_is_kept_for_others() -> None:
 
 
 def test_all_that_lets_a_request_in_decides() -> None:
-    looked_at = {*gate._DECIDE, MCP_METHOD, MCP_NAME, LAST_EVENT_ID, b"mcp-param-region"}
+    looked_at = {*DECIDING, MCP_METHOD, MCP_NAME, LAST_EVENT_ID, b"mcp-param-region"}
     assert {name for name in looked_at if not decides(name)} == set()
     assert not any(map(decides, (CONTENT_LENGTH, SESSION_ID, b"x-request-id", b"traceparent")))
 

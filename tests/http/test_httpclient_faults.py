@@ -21,7 +21,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.http import Recovery
-from mcpcore.http.client.plan import Planner
+from mcpcore.http.client.call import Planner
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData

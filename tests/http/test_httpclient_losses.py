@@ -73,8 +73,8 @@ def expect_nothing_old(hand: Hand, call: HttpSend) -> None:
     hand.client.respond(hand.take(RequestReceived).key, {"roots": ["new"]})
     assert hand.body_of(hand.next())["result"] == {"roots": ["new"]}
     assert hand.sent == []
-    sender, state = hand.client._sender, hand.client._state
-    assert (sender.turns, state.waiting, sender._saved) == ({}, [], {})
+    state = hand.client._state
+    assert (state.turns, state.waiting, state._saved) == ({}, [], {})
 
 
 @pytest.mark.parametrize("releases_late", [False, True])

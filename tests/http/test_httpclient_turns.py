@@ -46,7 +46,7 @@ def test_reports_and_the_answer_that_follows_do_not_overtake_each_other(ends: st
     assert posted(hand) == [3], "what came in between is out of date"
     hand.reply(hand.next(), 202)
     assert posted(hand) == [1]
-    assert hand.client._sender.turns == {}
+    assert hand.client._state.turns == {}
 
 
 def test_an_answer_alone_waits_for_nothing() -> None:
@@ -56,7 +56,7 @@ def test_an_answer_alone_waits_for_nothing() -> None:
     hand.reply(hand.next(), 202)
     hand.client.respond(key, {"roots": []})
     assert posted(hand) == [1]
-    assert hand.client._sender.turns == {}
+    assert hand.client._state.turns == {}
 
 
 def test_no_report_follows_a_cancellation() -> None:
@@ -70,7 +70,7 @@ def test_no_report_follows_a_cancellation() -> None:
     hand.client.release(key)
     hand.reply(report, 202)
     assert posted(hand) == []
-    assert hand.client._sender.turns == {}
+    assert hand.client._state.turns == {}
 
 
 # Answers on connections that break

@@ -1,6 +1,6 @@
 """Which sessions go: limits on their number, on each client's share, and on their times."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore.http import SessionClosed
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.session_table import SessionOrder
+from mcpcore.http.server.sessions import SessionTable, SessionUse
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from tests.http.support import Bench, initialize, make_server, note, request
@@ -289,33 +289,52 @@ def test_a_handshake_that_is_still_being_answered_is_not_unused() -> None:
     assert bench.server.sessions == 1
 
 
+class Plain:
+    """A session without a conversation."""
+
+    temporary = busy = False
+    used_at = created = 0.0
+
+    def __init__(self, number: int) -> None:
+        self.id = str(number)
+        self.owner = f"owner {number % 2}"
+        self.usage = SessionUse.FRESH
+
+
 @given(st.lists(st.tuples(st.sampled_from("oatx"), st.integers(0, 5)), max_size=60))
-def test_shelves_agree_with_a_plain_model(steps: list[tuple[str, int]]) -> None:
+def test_the_table_agrees_with_a_plain_model(steps: list[tuple[str, int]]) -> None:
     """``o``: open, ``a``: agree, ``t``: touch, ``x``: remove; the model is three lists."""
-    shelf = SessionOrder()
+    table = SessionTable(bytes(32), HttpSettings(sessions_per_client=1))
     fresh: list[Any] = []
     agreed: list[Any] = []
     worn: list[Any] = []
-    sessions: list[Any] = [object() for _ in range(6)]
+    sessions: dict[int, Any] = {}
     for action, number in steps:
-        session = sessions[number]
+        session: Any = sessions.get(number)
         found = [each for each in (fresh, agreed, worn) if session in each]
         if action == "o" and not found:
-            shelf.fresh[session] = None
+            session = sessions[number] = cast(Any, Plain(number))
+            table.add(session, 0.0)
             fresh.append(session)
-        elif action == "a" and found == [fresh]:
-            shelf.agree(session)
-            fresh.remove(session)
-            agreed.append(session)
+        elif action == "a" and found:
+            table.agree(session, 0.0)
+            if found == [fresh]:
+                fresh.remove(session)
+                agreed.append(session)
         elif action == "t" and found:
-            shelf.touch(session)
+            table.touch(session, 0.0)
             found[0].remove(session)
             worn.append(session)
         elif action == "x" and found:
-            shelf.remove(session)
+            table.remove(session)
             found[0].remove(session)
-        assert [list(shelf.fresh), list(shelf.agreed), list(shelf.used)] == [fresh, agreed, worn]
-        assert len(shelf) == len(fresh) + len(agreed) + len(worn)
+            assert session.usage is SessionUse.ENDED
+        everybody = [*fresh, *agreed, *worn]
+        assert len(table) == len(everybody)
+        for owner in ("owner 0", "owner 1"):
+            own = [each for each in everybody if each.owner == owner]
+            excess = table.excess(owner, 0.0)
+            assert (excess and excess[0]) == (own[0] if own else None)
 
 
 # Without sessions

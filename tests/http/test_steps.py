@@ -4,7 +4,7 @@ from collections import deque
 
 from mcpcore.engine.events import Event
 from mcpcore.http.server.event_log import EventLog
-from mcpcore.http.server.stored.steps import Steps, ignore
+from mcpcore.http.server.stored.replica import Steps, ignore
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionLoad, StoreFailure
 from tests.torture.tables import tables

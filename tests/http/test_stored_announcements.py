@@ -228,7 +228,7 @@ def test_what_is_said_before_it_is_known_what_was_missed_comes_behind_that() -> 
 def test_what_is_said_after_the_store_was_asked_what_was_missed_comes_behind_that(
     most: int, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcpcore.http.server.stored.mailbox.MOST_NOTES", most)
+    monkeypatch.setattr("mcpcore.http.server.stored.sessions.MOST_NOTES", most)
     one, other, third = party("a", "b", "c")
     session = one.session()
     one.worker.store.leave("a")

@@ -416,7 +416,7 @@ def test_what_is_said_to_one_and_to_all_is_said_twice() -> None:
 
 
 def test_notes_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcpcore.http.server.stored.mailbox.MOST_NOTES", 5)
+    monkeypatch.setattr("mcpcore.http.server.stored.sessions.MOST_NOTES", 5)
     one, other = party("a", "b")
     one.slow = True
     for number in range(20):

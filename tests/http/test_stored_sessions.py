@@ -31,7 +31,7 @@ from mcpcore.http.storing import (
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, make_stored
 from tests.http.storebench import CALL, StoreBench, party, settle, shown
 from tests.http.support import CLIENT_OFFERS, LEGACY, Reply, initialize, note, request

@@ -22,7 +22,7 @@ from mcpcore.http.storing import (
 )
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, home_of
 from tests.http.storebench import CALL, CUT, StoreBench, cursor, party, settle, shown
 from tests.http.support import LEGACY, MODERN, Reply, note, request
@@ -232,7 +232,8 @@ def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
     assert one.server.sessions == 0
     store = one.worker.store
     assert isinstance(store, MemoryStore)
-    assert not store._all.sessions[session].busy
+    assert store._value("SELECT count(*) FROM streams WHERE NOT ended") == 0
+    assert store._value("SELECT count(*) FROM calls") == 0
 
 
 # Picking up
@@ -514,6 +515,7 @@ def test_a_reader_that_does_not_keep_up() -> None:
 
 def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 1000)
+    monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 1000)
     one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
     session = one.session()
     route, key = one.call(session)
@@ -713,7 +715,7 @@ def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, un
     tell(one, session, 1, 2)
     first = one.replies[one.listen(session)]
     assert first.status == 503
-    assert bool(one.replica(session).queue) is unread
+    assert one.replica(session).repeats is unread
     one.failing()
     one.pass_time(1.5)
     assert not one.replica(session).queue
@@ -911,7 +913,7 @@ def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
     assert one.post(body, mcp_session_id=session).status == 202
     one.server.release(key)
     one.pump()
-    assert not one.replica(session).busy
+    assert not one.replica(session).repeats
 
 
 def test_a_stream_is_closed_where_it_has_just_gone() -> None:
@@ -1051,13 +1053,14 @@ def test_a_stream_that_is_given_up_does_not_stay_open(
     else:
         assert isinstance(page, LogPage)
         assert page.ended
-    assert not one.replica(session).releases
+    assert not one.replica(session).repeats
 
 
 def test_looking_how_far_a_stream_has_come_takes_several_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mcpcore.http.server.stored.streams.PAGE", 100)
+    monkeypatch.setattr("mcpcore.http.server.stored.replica.PAGE", 100)
     one, other = party("a", "b")
     session = one.session()
     route, key = one.call(session)

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore_transports.http1.body import BadBody
+from mcpcore_transports.http1.connection import SERVER, Http1Server, Http1State
 from mcpcore_transports.http1.format import CONTINUE, PROCESSING
 from mcpcore_transports.http1.heads import BadHead
-from mcpcore_transports.http1.server import Http1Server
-from mcpcore_transports.http1.states import SERVER, Http1State
 from tests.http1.ends import SETTINGS, Application, server, told
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"
@@ -121,19 +120,6 @@ def test_replies_are_framed_as_the_request_allows(
     assert http.state is after
     assert http.deadline == 1.0 + (60.0 if after is Http1State.HEAD else 1.0)
     assert (b"connection: close" in head) is (request_ is OLD)
-
-
-def test_a_large_reply_is_sent_in_pieces_and_ends_with_the_last() -> None:
-    http = server()
-    http.feed(POST)
-    assert http.next_head(0.0) is not None
-    assert http.take_whole() == b"hello"
-    pieces = [http.send_whole(HttpReply(1, 200, (), b"x" * 150), 0.0)]
-    while http.unsent:
-        assert (http.state, http.may_probe) == (Http1State.REPLY, False)
-        pieces.append(http.send_rest(0.0))
-    assert [piece.count(b"x") for piece in pieces] == [64, 64, 22]
-    assert http.state is Http1State.HEAD
 
 
 def due(http: Http1Server) -> tuple[float, str | None]:
@@ -272,7 +258,7 @@ def test_another_protocol_may_take_the_connection_or_leave_it() -> None:
 
 ALLOWED = {(before, after) for (before, _), after in SERVER.items()}
 INPUTS = (POST, CHUNKED, GET, LAST, OLD, POST[:40], b"5\r\nhello\r\n", b"\r\n", b"\0", b"x" * 70)
-ACTIONS = ("head", "body", "whole", "skip", "switch", "decline", "send", "reply", "rest")
+ACTIONS = ("head", "body", "whole", "skip", "switch", "decline", "send", "reply")
 ANY_TIME = ("pause", "resume", "end", "probe", "finish", "close", "stop", "refuse")
 
 
@@ -295,10 +281,8 @@ def act(http: Http1Server, action: str, now: float) -> None:
             http.check_body()
     elif action == "reply" and state is Http1State.REPLY and http.may_be_whole:
         http.send_whole(WHOLE, now)
-    elif action == "send" and state is Http1State.REPLY and not http.unsent:
+    elif action == "send" and state is Http1State.REPLY:
         http.send(ENDED, now)
-    elif action == "rest" and http.unsent and state is Http1State.REPLY:
-        http.send_rest(now)
     elif action in ("pause", "resume", "close"):
         if action != "close" or (state, "close") != (Http1State.CLOSED, "close"):
             getattr(http, action)(now)
@@ -323,9 +307,6 @@ def test_every_state_bears_every_input(steps: list[bytes | str]) -> None:
         try:
             if isinstance(step, str):
                 act(http, step, now)
-            elif http.state is Http1State.HEAD and not http.buffer and not http.blocked:
-                if http.whole_request(step) is None:
-                    http.feed(step)
             else:
                 http.feed(step)
         except (BadHead, BadBody):

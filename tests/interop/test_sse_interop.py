@@ -7,9 +7,9 @@ import pytest
 from conformance.interop.matrix import LINES, Line
 from conformance.interop.talk import SSE, offered
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

@@ -1,12 +1,14 @@
 """The page reference/exceptions.md: each exception with its bases and what it says."""
 
 import importlib
+import inspect
 from collections.abc import Iterable, Iterator
 
+from mcpcore import connect
 from mcpcore.errors import HandlerError
 from mcpcore.spec.errors import LocalError, McpError, ToolFailed
 from tests.reference.api import API
-from tests.reference.sources import classes, summary, table
+from tests.reference.sources import as_markdown, classes, summary, table
 
 NAME = "exceptions.md"
 HEAD = """# Exceptions
@@ -28,11 +30,17 @@ ROOTS = (McpError, ToolFailed, LocalError, HandlerError)
 
 def render() -> str:
     """Return the page."""
-    lines = [HEAD]
+    lines = [HEAD, "## What `connect` raises", "", _raised_by(connect), ""]
     shown = [each for each in classes(Exception) if issubclass(each, ROOTS) or each in _listed()]
     for module in dict.fromkeys(each.__module__ for each in shown):
         lines += [f"## {module}", "", *_table(each for each in shown if each.__module__ == module)]
     return "\n".join(lines)
+
+
+def _raised_by(function: object) -> str:
+    """Return the end of a docstring, from the words "At the call" on."""
+    text = inspect.getdoc(function) or ""
+    return as_markdown(text[text.index("At the call") :])
 
 
 def engine_exceptions() -> Iterator[str]:

@@ -25,8 +25,9 @@ revision means to an application, see [the two eras](../explanation/eras.md).
 NO, YES = "", "yes"
 TABLES = (
     "mcpcore.engine.lifecycle",
+    "mcpcore.http.server.sessions",
     "mcpcore.http.server.exchange",
-    "mcpcore_transports.http1.states",
+    "mcpcore_transports.http1.connection",
     "mcpcore_transports.stream.connection",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
@@ -187,7 +188,7 @@ def driver_statuses() -> dict[str, set[int]]:
             parts = [
                 part
                 for node in ast.walk(tree)
-                if isinstance(node, ast.Call | ast.Tuple)
+                if isinstance(node, ast.Call | ast.Tuple) and not _of_upgrade(node)
                 for part in (node.args if isinstance(node, ast.Call) else node.elts)
             ]
             numbers = {part.value for part in parts if isinstance(part, ast.Constant)}
@@ -195,6 +196,15 @@ def driver_statuses() -> dict[str, set[int]]:
             if statuses := statuses - {_LEFT}:
                 found[str(path.relative_to(ROOT))] = statuses
     return found
+
+
+def _of_upgrade(node: ast.expr) -> bool:
+    """Tell whether a call refuses an upgrade to WebSocket, which is no row of HTTP."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "upgrade_refused"
+    )
 
 
 def _closes() -> Iterator[str]:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("mcpcore", "transports")
+PACKAGES = ("mcpcore", "mcpcore_transports")
 """Packages that are installed and have settings and exceptions."""
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 
@@ -45,10 +45,14 @@ def classes(base: type) -> Iterator[type]:
         yield from sorted(mine, key=lambda each: inspect.getsourcelines(each)[1])
 
 
+def as_markdown(docstring: str) -> str:
+    """Return a docstring as Markdown: roles and double backticks are code."""
+    return _ROLE.sub(r"`\1`", docstring).replace("``", "`")
+
+
 def text_of(docstring: str | None) -> str:
     """Return a docstring as one line of Markdown for the cell of a table."""
-    plain = _ROLE.sub(r"`\1`", " ".join((docstring or "").split()))
-    return plain.replace("``", "`").replace("|", "\\|")
+    return as_markdown(" ".join((docstring or "").split())).replace("|", "\\|")
 
 
 def summary(thing: Any) -> str:

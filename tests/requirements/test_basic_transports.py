@@ -6,7 +6,7 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import RequestReceived
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from tests.http.support import META, Bench, Hand, make_client
 from tests.requirements.looking_glass import PROGRAM, seen
 

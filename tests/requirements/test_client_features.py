@@ -17,7 +17,7 @@ from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
 from tests.requirements.looking_glass import PROGRAM, ask, seen
 from tests.transports.runtime_bench import LEGACY, MODERN, bench

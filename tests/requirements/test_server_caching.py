@@ -6,10 +6,10 @@ import pytest
 
 from mcpcore.errors import PeerError
 from mcpcore.service import Server
-from mcpcore.spec.types.roots import Root
+from mcpcore.spec.types.sampling import Root
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
 from tests.transports.scripted import DISCOVERY, http_server, modern
 

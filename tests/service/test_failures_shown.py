@@ -5,7 +5,7 @@ from msgspec import Raw
 
 from mcpcore.errors import HandlerExit, OutputMismatch, ResourceNotFound, ToolError
 from mcpcore.service import Server, is_masked
-from mcpcore.service.prepared import shown
+from mcpcore.service.handlers import shown
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.revisions import LATEST
 

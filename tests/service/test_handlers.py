@@ -93,7 +93,7 @@ class Callable_:  # noqa: N801 - it is called like what it tests
 def test_binding(
     function: Callable[..., Any], values: tuple[Any, ...], expected: tuple[Any, ...]
 ) -> None:
-    handler = Handler(function, "it")
+    handler = Handler(function)
     assert len(handler.parameters) == len(values)
     assert handler.call(CONTEXT, values) == expected
 
@@ -102,7 +102,7 @@ def test_rest() -> None:
     def function(context: Context[int], a: int, *, b: int, **rest: Any) -> Any:
         return (context, a, b, rest)
 
-    handler = Handler(function, "it")
+    handler = Handler(function)
     assert handler.rest == "rest"
     assert handler.taken() == {"context", "a", "b"}
     called = handler.call(CONTEXT, (1, 2, {"c": 3}))
@@ -114,7 +114,7 @@ def test_what_is_known_of_a_handler() -> None:
         """Docs."""
         return [a, b]
 
-    handler = Handler(function, "it")
+    handler = Handler(function)
     assert handler.is_async
     assert handler.context == "context"
     assert handler.doc == "Docs."
@@ -129,7 +129,7 @@ def test_what_is_known_of_a_handler() -> None:
     [functools.partial(lambda a: a), lambda: None, Callable_(), Callable_().method],
 )
 def test_not_async(function: Any) -> None:
-    assert not Handler(function, "it").is_async
+    assert not Handler(function).is_async
 
 
 def test_async_objects() -> None:
@@ -140,9 +140,9 @@ def test_async_objects() -> None:
         async def method(self) -> None:
             return None
 
-    assert Handler(Slow(), "it").is_async
-    assert Handler(Slow().method, "it").is_async
-    assert Handler(functools.partial(Slow().method), "it").is_async
+    assert Handler(Slow()).is_async
+    assert Handler(Slow().method).is_async
+    assert Handler(functools.partial(Slow().method)).is_async
 
 
 def unresolved(a: "Decimal") -> None: ...
@@ -160,7 +160,7 @@ def dunder(__a: int) -> None: ...
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (unresolved, "tool 'x': an annotation cannot be resolved.*TYPE_CHECKING"),
+        (unresolved, "an annotation cannot be resolved.*TYPE_CHECKING"),
         (stars, r"\*a cannot be filled"),
         (two, "a and b both take the context"),
         (dunder, "cannot be called __a"),
@@ -170,7 +170,7 @@ def dunder(__a: int) -> None: ...
 )
 def test_refused(function: Any, says: str) -> None:
     with pytest.raises(TypeError, match=says):
-        Handler(function, "tool 'x'")
+        Handler(function)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_values_type() -> None:
 
     def function(a: int = 1, b: list[int] = default, *, self: str, _c: int = 2) -> None: ...
 
-    parameters = Handler(function, "it").parameters
+    parameters = Handler(function).parameters
     strict, loose = values_type(parameters), values_type(parameters, strict=False)
     values = msgspec.structs.astuple(msgspec.json.decode(b'{"self":"x"}', type=strict))
     assert values == (1, [1], "x", 2)

@@ -6,7 +6,8 @@ import pytest
 from msgspec import json
 
 from mcpcore.service import Server
-from mcpcore.service.pagination import Collection, Cursors
+from mcpcore.service.handlers import Declaration, Handler
+from mcpcore.service.pagination import Collection
 from mcpcore.spec.revisions import REVISIONS, Revision
 
 COUNT = 1_000
@@ -67,21 +68,26 @@ def test_so_is_every_page(revision: Revision) -> None:
 def test_each_item_is_encoded_once_for_a_revision() -> None:
     encoded: Counter[tuple[str, str]] = Counter()
 
-    def encode(item: str, revision: Revision) -> bytes:
-        encoded[item, revision.name] += 1
-        return json.encode(item)
+    class Item(Declaration):
+        def __init__(self, name: str) -> None:
+            super().__init__(Handler(lambda: name))
+            self.name = name
 
-    collection = Collection(
+        def encode(self, revision: Revision) -> bytes:
+            encoded[self.name, revision.name] += 1
+            return json.encode(self.name)
+
+    collection: Collection[Item] = Collection(
         "tool",
         "tools",
-        encode,
+        scope="test",
         hints=b'"ttlMs":0',
-        cursors=Cursors("test"),
+        private=b'"ttlMs":0',
         page_size=COUNT,
         changed=lambda: None,
     )
     for number in range(COUNT):
-        collection.add(str(number), str(number))
+        collection.add(str(number), Item(str(number)))
     assert not encoded
     for _ in range(3):
         for revision in REVISIONS:

@@ -10,30 +10,59 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpcore.service.handlers import Declaration, Handler, Visible
 from mcpcore.service.pagination import Collection, Cursors
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from tests.clock import PATIENCE
 
 
-def collection(page_size: int = 2, calls: list[str] | None = None) -> Collection[str]:
-    def encode(item: str, revision: Revision) -> bytes:
-        if calls is not None:
-            calls.append(item)
-        return msgspec.json.encode(item)
+class Thing(Declaration):
+    def __init__(
+        self,
+        name: str,
+        looked_at: Callable[[str], object] = lambda name: None,
+        visible: Visible | None = None,
+    ) -> None:
+        super().__init__(Handler(lambda: name), visible)
+        self.name = name
+        self.looked_at = looked_at
 
-    return Collection(
+    def encode(self, revision: Revision) -> bytes:
+        self.looked_at(self.name)
+        return msgspec.json.encode(self.name)
+
+
+class Things(Collection[Thing]):
+    """A collection of names."""
+
+    looked_at: Callable[[str], object] = staticmethod(lambda name: None)
+    sees: Callable[[str], Visible | None] = staticmethod(lambda name: None)
+
+    def put(self, key: str, name: str, *, replace: bool = False) -> None:
+        self.add(key, Thing(name, self.looked_at, self.sees(name)), replace=replace)
+
+    def name_of(self, key: str, principal: str | None = None) -> str | None:
+        thing = self.get(key, principal)
+        return None if thing is None else thing.name
+
+
+def collection(page_size: int = 2, calls: list[str] | None = None) -> Things:
+    things = Things(
         "thing",
         "things",
-        encode,
-        hints=b'"ttlMs":5,"cacheScope":"private"',
-        cursors=Cursors("test things"),
+        scope="test",
+        hints=b'"ttlMs":5,"cacheScope":"public"',
+        private=b'"ttlMs":5,"cacheScope":"private"',
         page_size=page_size,
         changed=lambda: None,
     )
+    if calls is not None:
+        things.looked_at = calls.append
+    return things
 
 
-def page(of: Collection[str], cursor: str | None = None, revision: Revision = LATEST) -> Any:
+def page(of: Things, cursor: str | None = None, revision: Revision = LATEST) -> Any:
     return msgspec.json.decode(of.page(cursor, revision))
 
 
@@ -103,13 +132,13 @@ def test_spare_bits_do_not_make_a_second_cursor() -> None:
 def test_pages() -> None:
     things = collection()
     for name in "abcde":
-        things.add(name, name.upper())
+        things.put(name, name.upper())
     first = page(things)
     assert first == {
         "things": ["A", "B"],
         "nextCursor": first["nextCursor"],
         "ttlMs": 5,
-        "cacheScope": "private",
+        "cacheScope": "public",
     }
     second = page(things, first["nextCursor"])
     assert second["things"] == ["C", "D"]
@@ -122,7 +151,7 @@ def test_pages() -> None:
 def test_no_cursor_when_the_last_page_is_full() -> None:
     things = collection()
     for name in "ab":
-        things.add(name, name)
+        things.put(name, name)
     assert "nextCursor" not in page(things)
 
 
@@ -130,35 +159,23 @@ def test_an_empty_list_has_a_page() -> None:
     assert page(collection(), revision=LATEST_LEGACY) == {"things": []}
 
 
-def meddling(visible: bool) -> tuple[Collection[str], list[Callable[[], object]]]:
+def meddling(visible: bool) -> tuple[Things, list[Callable[[], object]]]:
     """A collection, and what happens to it when one of its items is next looked at."""
     meanwhile: list[Callable[[], object]] = []
 
-    def meddle() -> None:
+    def meddle(name: str = "") -> None:
         if meanwhile:
             meanwhile.pop()()
-
-    def encode(item: str, revision: Revision) -> bytes:
-        meddle()
-        return msgspec.json.encode(item)
 
     def sees(principal: str | None) -> bool:
         meddle()
         return principal == "ada"
 
-    things = Collection(
-        "thing",
-        "things",
-        encode,
-        hints=b'"ttlMs":5,"cacheScope":"public"',
-        private=b'"ttlMs":5,"cacheScope":"private"',
-        cursors=Cursors("test things"),
-        page_size=10,
-        changed=lambda: None,
-        visible=lambda item: sees if visible or item == "secret" else None,
-    )
+    things = collection(page_size=10)
+    things.looked_at = meddle
+    things.sees = lambda name: sees if visible or name == "secret" else None
     for name in "abc":
-        things.add(name, name)
+        things.put(name, name)
     return things, meanwhile
 
 
@@ -166,13 +183,13 @@ def meddling(visible: bool) -> tuple[Collection[str], list[Callable[[], object]]
 @pytest.mark.parametrize(
     ("change", "after"),
     [
-        (lambda things: things.add("d", "d"), "abcd"),
+        (lambda things: things.put("d", "d"), "abcd"),
         (lambda things: things.remove("b"), "ac"),
-        (lambda things: things.add("b", "B", replace=True), "aBc"),
+        (lambda things: things.put("b", "B", replace=True), "aBc"),
     ],
 )
 def test_what_changes_while_it_is_listed_is_in_the_next_list(
-    change: Callable[[Collection[str]], object], after: str, visible: bool
+    change: Callable[[Things], object], after: str, visible: bool
 ) -> None:
     things, meanwhile = meddling(visible)
     meanwhile.append(lambda: change(things))
@@ -185,20 +202,20 @@ def test_what_changes_while_it_is_listed_is_in_the_next_list(
 def test_what_changes_while_it_is_gone_through_is_no_error() -> None:
     things, _ = meddling(visible=False)
     for seen in (iter(things), things.seen_by(None)):
-        assert next(seen) == "a"
-        things.add("more", "more", replace=True)
-        assert list(seen)[:2] == ["b", "c"]
+        assert next(seen).name == "a"
+        things.put("more", "more", replace=True)
+        assert [each.name for each in seen][:2] == ["b", "c"]
         things.remove("more")
 
 
 def test_what_is_hidden_while_it_is_listed_stays_hidden() -> None:
     things, meanwhile = meddling(visible=False)
-    meanwhile.append(lambda: things.add("s", "secret"))
+    meanwhile.append(lambda: things.put("s", "secret"))
     for principal, seen in (("bob", "abc"), ("bob", "abc"), (None, "abc")):
         found = msgspec.json.decode(things.page(None, LATEST, principal))
         assert found["things"] == [*seen]
-    assert things.get("s", "bob") is None
-    assert things.get("s", "ada") == "secret"
+    assert things.name_of("s", "bob") is None
+    assert things.name_of("s", "ada") == "secret"
     found = msgspec.json.decode(things.page(None, LATEST, "ada"))
     assert (found["things"], found["cacheScope"]) == (["a", "b", "c", "secret"], "private")
 
@@ -213,7 +230,7 @@ def test_threads_that_add_at_the_same_time_lose_nothing() -> None:
         together.wait(PATIENCE)
         for name in names:
             try:
-                things.add(name, name)
+                things.put(name, name)
             except ValueError:
                 taken.append(name)
 
@@ -236,13 +253,13 @@ def test_threads_that_add_at_the_same_time_lose_nothing() -> None:
 def test_pages_are_encoded_once_until_something_changes() -> None:
     calls: list[str] = []
     things = collection(calls=calls)
-    things.add("a", "a")
+    things.put("a", "a")
     first = things.page(None, LATEST)
     assert things.page(None, LATEST) is first
     assert calls == ["a"]
     things.page(None, LATEST_LEGACY)
     assert calls == ["a", "a"]
-    things.add("b", "b")
+    things.put("b", "b")
     assert page(things)["things"] == ["a", "b"]
     things.remove("a")
     assert page(things)["things"] == ["b"]
@@ -255,7 +272,7 @@ def test_paging_through_changes_skips_and_repeats_nothing(
 ) -> None:
     things = collection(page_size=3)
     for number in range(10):
-        things.add(f"old{number}", f"old{number}")
+        things.put(f"old{number}", f"old{number}")
     seen: list[str] = []
     cursor = None
     removed = set()
@@ -266,7 +283,7 @@ def test_paging_through_changes_skips_and_repeats_nothing(
             break
         for kind, number in changes[:5]:
             if kind == "add" and f"new{number}" not in things:
-                things.add(f"new{number}", f"new{number}")
+                things.put(f"new{number}", f"new{number}")
             elif kind == "remove" and f"old{number}" in things:
                 things.remove(f"old{number}")
                 removed.add(f"old{number}")
@@ -279,24 +296,24 @@ def test_paging_through_changes_skips_and_repeats_nothing(
 def test_replacing_keeps_the_place() -> None:
     things = collection(page_size=9)
     for name in "abc":
-        things.add(name, name)
+        things.put(name, name)
     with pytest.raises(ValueError, match="thing 'b' is declared already"):
-        things.add("b", "B")
-    things.add("b", "B", replace=True)
+        things.put("b", "B")
+    things.put("b", "B", replace=True)
     assert page(things)["things"] == ["a", "B", "c"]
-    things.add("d", "D", replace=True)
-    assert list(things) == ["a", "B", "c", "D"]
+    things.put("d", "D", replace=True)
+    assert [each.name for each in things] == ["a", "B", "c", "D"]
     assert len(things) == 4
-    assert things.get("b") == "B"
-    assert things.get("z") is None
+    assert things.name_of("b") == "B"
+    assert things.name_of("z") is None
     with pytest.raises(KeyError, match="there is no thing 'z'"):
         things.remove("z")
 
 
 def test_forged_cursors_do_not_fill_the_cache() -> None:
     things = collection()
-    things.add("a", "a")
-    cursors = Cursors("test things")
+    things.put("a", "a")
+    cursors = Cursors("test\nthings")
     for number in range(100):
         assert page(things, cursors.make(number + 1))["things"] == []
     assert len(things._pages) <= 2 * len(REVISIONS)

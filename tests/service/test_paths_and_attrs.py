@@ -15,7 +15,8 @@ from mcpcore.service.reading import ValueReader
 from mcpcore.service.schema import form_schema, output_schema
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, REVISIONS
-from mcpcore.spec.types import CallToolResult, TextContent
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.schema import compile_schema
 from tests.service.calling import ask, call
 

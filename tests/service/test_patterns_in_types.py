@@ -150,12 +150,12 @@ def output() -> Inner:
 @pytest.mark.parametrize(
     ("declare", "what"),
     [
-        (lambda server: server.add_tool(tool, "x"), "the input of tool 'x'"),
-        (lambda server: server.add_tool(output, "x"), "the output of tool 'x'"),
-        (lambda server: server.add_prompt(tool, "x"), "prompt 'x'"),
-        (lambda server: server.add_resource("t://{x}", tool), "resource 't://{x}'"),
-        (lambda server: server.method("acme/x")(tool), "acme/x"),
-        (lambda server: server.notification("notifications/x")(tool), "notifications/x"),
+        (lambda server: server.add_tool(tool, "x"), "tool 'x': the input"),
+        (lambda server: server.add_tool(output, "x"), "tool 'x': the output"),
+        (lambda server: server.add_prompt(tool, "x"), "prompt 'x': the input"),
+        (lambda server: server.add_resource("t://{x}", tool), "resource 't://{x}': the input"),
+        (lambda server: server.method("acme/x")(tool), "acme/x: the input"),
+        (lambda server: server.notification("notifications/x")(tool), "notifications/x: the input"),
     ],
 )
 def test_without_a_validator_it_is_refused(declare: Callable[[Server], Any], what: str) -> None:

@@ -48,7 +48,8 @@ from mcpcore.service.custom_types import read_by_pydantic  # noqa: E402
 from mcpcore.service.schema import form_schema  # noqa: E402
 from mcpcore.spec.errors import INVALID_PARAMS, McpError  # noqa: E402
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision  # noqa: E402
-from mcpcore.spec.types import CallToolResult, GetPromptResult  # noqa: E402
+from mcpcore.spec.types.prompts import GetPromptResult  # noqa: E402
+from mcpcore.spec.types.tools import CallToolResult  # noqa: E402
 from mcpcore_transports.schema import compile_schema  # noqa: E402
 from tests.service.calling import ask, call  # noqa: E402
 

@@ -76,7 +76,7 @@ class Pair(NamedTuple):
 
 
 def schema_of(function: Callable[..., Any], **descriptions: str) -> dict[str, Any]:
-    parameters = Handler(function, "it").parameters
+    parameters = Handler(function).parameters
     return input_schema(values_type(parameters), parameters, descriptions)
 
 

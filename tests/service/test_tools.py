@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Raw, Struct
 
-from mcpcore.engine.metadata import decode_skim
+from mcpcore.engine.bodies import decode_skim
 from mcpcore.errors import OutputMismatch, PromptError, ResourceError, ToolError, ValidatorMissing
 from mcpcore.service import Audio, Embedded, Image, Server, is_masked, mirrored
 from mcpcore.service.task_settings import task_form
@@ -180,11 +180,11 @@ def nullable(a: Annotated[str | None, mirrored("X")]) -> str:
 @pytest.mark.parametrize(
     ("function", "name", "options", "kind", "says"),
     [
-        (lambda: "", "x" * 129, {}, ValueError, "tool name 'x"),
-        (lambda: "", "a b", {}, ValueError, "tool name 'a b'"),
-        (lambda: "", None, {}, ValueError, "tool name '<lambda>'"),
+        (lambda: "", "x" * 129, {}, ValueError, "tool 'x+': the name"),
+        (lambda: "", "a b", {}, ValueError, "tool 'a b': the name"),
+        (lambda: "", None, {}, ValueError, "tool '<lambda>': the name"),
         (lambda: "", "ä", {}, ValueError, "A-Z a-z 0-9"),
-        (lambda: "", "a\n", {}, ValueError, "tool name"),
+        (lambda: "", "a\n", {}, ValueError, "the name must be"),
         (Context(), None, {}, TypeError, "Context objects have no name"),
         (5, "x", {}, TypeError, "tool 'x': expected a function"),
         (unknown_argument, None, {}, TypeError, "tool 'unknown_argument': parameter 'a'.*Unknown"),
@@ -223,8 +223,8 @@ def test_what_cannot_be_declared(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"input_schema": {"type": "object"}}, "the input of tool 'x'"),
-        ({"output_schema": {"type": "object"}}, "the output of tool 'x'"),
+        ({"input_schema": {"type": "object"}}, "tool 'x': the input"),
+        ({"output_schema": {"type": "object"}}, "tool 'x': the output"),
     ],
 )
 def test_a_written_schema_needs_a_validator(options: Any, says: str) -> None:

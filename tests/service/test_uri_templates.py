@@ -431,7 +431,8 @@ def test_what_matches_expands_to_the_same_uri(text: str, uri: str) -> None:
     if values is not None:
         again = template.expand(values)
         assert template.match(again) == values
-        if "%" not in uri and uri.isascii() and "=" not in uri:
+        listed = "," in uri and "*" in text  # a comma between values is given as a part of the text
+        if "%" not in uri and uri.isascii() and "=" not in uri and not listed:
             assert again == uri
 
 

@@ -115,20 +115,16 @@ class Watch:
         self._deadlines(endpoint.deadlines)
 
     def _deadlines(self, deadlines: Deadlines[Any]) -> None:
-        queue, heap = deadlines._queue, deadlines._heap
-        if not queue and not heap:
+        heap = deadlines._heap
+        if not heap:
             demand(not deadlines.live, "deadlines are counted right", deadlines.live)
             return
         alive, first = set(), math.inf
-        for when, item in queue:
-            if item.deadline == when:
-                alive.add(id(item))
-                first = min(first, when)
         for when, _, item in heap:
             if item.deadline == when:
                 alive.add(id(item))
                 first = min(first, when)
-        live, size = len(alive), len(queue) + len(heap)
+        live, size = len(alive), len(heap)
         # Cleared away is when one is set: as many may stay as there were allowed before.
         most = self._most[deadlines] = max(live, self._most.get(deadlines, 0))
         demand(size <= 65 + 4 * most, "deadlines are bounded", size, live)
@@ -154,7 +150,7 @@ class Watch:
             self._stalled(server, stuffed)
         self._peer(server._modern)
         if server._stored is not None:
-            steps = server._stored._steps
+            steps = server._stored.steps
             few = len(steps) <= 4 * _MOST_WAITING
             demand(few, "what the store was asked is bounded", len(steps))
             few = len(steps._due) <= 66 + 2 * 4 * _MOST_WAITING
@@ -188,7 +184,7 @@ class Watch:
             demand(reader._named or reader._unsent_size == unsent, _COUNTED, unsent)
             demand(unsent <= most, _STORED, unsent)
         queue = replica.queue
-        waiting = sum(len(message.data) for message in queue._messages)
+        waiting = sum(len(each.data) for each in (*queue._items, *queue._failed))
         demand(queue._size == waiting, _COUNTED, queue._size, waiting)
         demand(waiting <= replica.settings.session_queue, _STORED, waiting)
 
@@ -215,7 +211,7 @@ class Watch:
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
         stale = [id for id in client._state.by_request if id not in endpoint.outbound]
         demand(not stale, "no exchange waits for what has ended", stale)
-        for what in (client._sender._saved, client._state.waiting, client._sender.turns):
+        for what in (client._state._saved, client._state.waiting, client._state.turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))
 
 
@@ -227,14 +223,10 @@ def _patience(settings: HttpSettings) -> float:
 
 def _earliest(deadlines: Deadlines[Any]) -> float:
     """What ``next()`` would find, without that it clears anything away."""
-    queue, heap = deadlines._queue, deadlines._heap
-    if heap and heap[0][2].deadline != heap[0][0]:
-        copy: Deadlines[Any] = Deadlines()
-        copy._queue, copy._heap = queue.copy(), heap.copy()
-        found = copy.next()
-        return math.inf if found is None else found
-    first = heap[0][0] if heap else math.inf
-    return next((min(first, when) for when, item in queue if item.deadline == when), first)
+    copy: Deadlines[Any] = Deadlines()
+    copy._heap = deadlines._heap.copy()
+    found = copy.next()
+    return math.inf if found is None else found
 
 
 def rested(machine: Any, name: str) -> None:

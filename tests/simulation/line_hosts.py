@@ -184,7 +184,8 @@ class LineServer(Host):
             self.world.note(self.name, "sends", data)
             link.wire.sent(1, data)
             link.put(link.down, data)
-        if peer._state.half_closed and peer.finished and link.open[1] and not peer._endpoint.outbox:
+        idle = not peer._endpoint.outbox.frames
+        if peer._state.half_closed and peer.finished and link.open[1] and idle:
             link.open[1] = False
             link.down.send(None)
             peer.receive_eof(now=self.now())

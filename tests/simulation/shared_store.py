@@ -1,17 +1,17 @@
 """The store that the workers of a run share: who is there, what it holds, and for how long."""
 
-from collections import Counter
+from typing import Any
+from unittest import mock
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from mcpcore.http.storing import Announcements, SessionDelete, SessionRecord, SessionSave
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.simulation.hosts import EPOCH
 from tests.simulation.rules import demand
-from tests.simulation.twin_store import TwinStore
 from tests.simulation.world import World
-from tests.torture.tables import REMEMBERED, counts, more, tables
+from tests.torture.tables import more, rows
 
 SPAN = 4 * StoreSettings().absolute
 """Seconds in which the time of everything is over that a store keeps."""
@@ -22,8 +22,8 @@ _NOBODY = "nobody"
 _RETURN = 7
 """After so many leases a worker that says nothing is not known any more."""
 _SLACK = 0.001
-_TWINS = 0.125
-"""The share of schedules in which a store in SQLite has to say the same as that in memory."""
+_AT_ONCE = 1e-9
+"""Seconds between two renewals of a lease, so that who is gone is noticed at once."""
 _FREE = "what a worker held is free once its lease has lapsed"
 _RIGHT = "what a store keeps is counted right"
 
@@ -31,21 +31,22 @@ _RIGHT = "what a store keeps is counted right"
 class SharedStore:
     """A store in memory, which has the time of the world, held to its limits and its ends.
 
-    Now and then it has a twin in SQLite.  It has to be closed.
+    It has to be closed.
     """
 
     def __init__(self, world: World, settings: StoreSettings) -> None:
         self._world = world
         self.settings = settings
-        make = TwinStore if world.chance("twin").random() < _TWINS else MemoryStore
-        self.store = make(settings, clock=lambda: world.time)
-        self.store._secret = b"the secret of all workers".ljust(32)
+        at_once = structs.replace(settings, renew=_AT_ONCE)
+        self.store = MemoryStore(at_once, clock=lambda: world.time)
+        secret = b"the secret of all workers".ljust(32)
+        self.store._run("INSERT INTO facts VALUES ('secret', ?)", secret)
         self._there: set[str] = set()
         """Workers that live, and reach it."""
         self._heard: dict[str, float] = {}
         """By worker: when it said last that it is there."""
-        self._looks = self._most = 0
-        self._before = self._contents()
+        self._looks = 0
+        self._before = rows(self.store._db)
 
     # Who is there
 
@@ -62,14 +63,15 @@ class SharedStore:
     def present(self) -> None:
         """Whoever is there has said so, as each does every few seconds.
 
-        That only matters as somebody looks who else is there.
+        That only matters as somebody looks who else is there.  Nobody is looked for who may be
+        gone: he may be the next of whom this is told.
         """
-        for worker in self._there:
-            self._heard[worker] = self._world.time
-            if isinstance(self.store, TwinStore):
-                self.store.present(worker)
-            else:
+        with mock.patch.object(self.store, "_bury_expired"):
+            for worker in self._there:
+                self._heard[worker] = self._world.time
                 self.store._renew(worker)
+        # or the next look, if it comes within the same moment, would be put off
+        self.store._renewed.clear()
 
     def lapsed(self, worker: str) -> bool:
         """Nothing was heard of a worker for as long as its lease is."""
@@ -84,30 +86,29 @@ class SharedStore:
 
     def look(self) -> None:
         """Demand that all that it keeps is within its limits."""
-        store, settings = self.store, self.settings
-        sessions = store._all.sessions
-        kept = size = 0
-        demand(len(sessions) <= settings.sessions, "the sessions of a store are bounded")
-        for session in sessions.values():
-            events = session.kept <= settings.events
-            fits = session.size <= settings.event_bytes or session.kept == 1
-            demand(events and fits, "events are bounded", session.kept, session.size)
-            queued = session.queued <= settings.queue_bytes
-            few = len(session.queue) <= settings.events
-            demand(queued and few, "a queue is bounded", session.queued, len(session.queue))
-            demand(len(session.streams) <= settings.streams, "streams are bounded")
-            demand(len(session.once) <= settings.once, "announcements are bounded")
-            kept += session.kept
-            size += session.size + session.queued
-        demand((kept, size) == (store._kept, store._size), _RIGHT, kept, size)
+        settings, kept, size = self.settings, 0, 0
+        demand(len(self._sessions()) <= settings.sessions, "the sessions of a store are bounded")
+        for key, _, events, event_bytes in self._sessions():
+            fits = event_bytes <= settings.event_bytes or events == 1
+            demand(events <= settings.events and fits, "events are bounded", events, event_bytes)
+            queued, queue_bytes = self._sum("data", "queue WHERE session = ?", key)
+            fits = queue_bytes <= settings.queue_bytes and queued <= settings.events
+            demand(fits, "a queue is bounded", queue_bytes, queued)
+            streams = self._count("streams WHERE session = ?", key)
+            demand(streams <= settings.streams, "streams are bounded")
+            once = self._count("once WHERE session = ?", key)
+            demand(once <= settings.once, "announcements are bounded")
+            kept += events
+            size += event_bytes + queue_bytes
+        counted = self.store._value("SELECT value FROM facts WHERE name = 'bytes'")
+        demand((kept, size) == (self._count("events"), counted), _RIGHT, kept, size)
         demand(size <= settings.total_bytes or kept == 1, "events are bounded", size)
-        self._most = max(self._most, kept)
-        demand(len(store._order) <= 65 + 4 * self._most, "events are bounded", len(store._order))
-        announced = store._announced_size <= settings.queue_bytes
-        few = len(store._announced) <= settings.announcements
-        demand(announced and few, "announcements are bounded", store._announced_size)
-        for name, worker in store._workers.items():
-            demand(worker.posted <= settings.mailbox, "a mailbox is bounded", worker.posted)
+        count, size = self._sum("note", "announcements")
+        fits = size <= settings.queue_bytes and count <= settings.announcements
+        demand(fits, "announcements are bounded", size)
+        for (name,) in self._rows("SELECT name FROM workers"):
+            posted = self._count("notes WHERE posted AND worker = ?", name)
+            demand(posted <= settings.mailbox, "a mailbox is bounded", posted)
             silent = self._world.time - self._heard.get(name, self._world.time)
             known = silent <= _RETURN * settings.lease + _SLACK
             demand(known, "a worker that is gone is forgotten", name, silent)
@@ -116,25 +117,32 @@ class SharedStore:
             self._look_closely()
 
     def _look_closely(self) -> None:
-        for session in self.store._all.sessions.values():
-            streams = session.streams.values()
-            for stream in streams:
-                held = {*stream.readers}
-                if stream.holder is not None:
-                    held.add(stream.holder)
-                if stream.request is not None and not stream.idle:
-                    held.add(stream.writer)
-                gone = [worker for worker in sorted(held) if self.lapsed(worker)]
-                demand(not gone, _FREE, stream.number, gone)
-            gone = [worker for worker in session.calls if self.lapsed(worker)]
-            demand(not gone, _FREE, session.record.id, gone)
-            count = sum(len(stream.entries) for stream in streams)
-            size = sum(len(entry.data) for stream in streams for entry in stream.entries)
-            demand((count, size) == (session.kept, session.size), _RIGHT, count, size)
-            queued = sum(len(data) for data, _ in session.queue)
-            demand(queued == session.queued, _RIGHT, queued)
-        noted = sum(len(note) for _, note in self.store._announced.values())
-        demand(noted == self.store._announced_size, _RIGHT, noted)
+        holding = (
+            "SELECT holder FROM streams WHERE holder IS NOT NULL UNION SELECT worker FROM readers"
+            " UNION SELECT worker FROM calls UNION SELECT writer FROM streams"
+            " WHERE request IS NOT NULL AND NOT ended AND NOT orphaned ORDER BY 1"
+        )
+        gone = [worker for (worker,) in self._rows(holding) if self.lapsed(worker)]
+        demand(not gone, _FREE, gone)
+        for key, _, kept, size in self._sessions():
+            found = self._sum("data", "events WHERE session = ?", key)
+            demand(found == (kept, size), _RIGHT, *found)
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        return self.store._run(query, *values).fetchall()
+
+    def _sessions(self) -> list[tuple[int, str, int, int]]:
+        """Key, id, number of events and their bytes of every session."""
+        return self._rows("SELECT key, id, kept, size FROM sessions")
+
+    def _count(self, where: str, *values: object) -> int:
+        return int(self.store._value(f"SELECT count(*) FROM {where}", *values))
+
+    def _sum(self, column: str, where: str, *values: object) -> tuple[int, int]:
+        """The number of rows and their bytes."""
+        query = f"SELECT count(*), coalesce(sum(length({column})), 0) FROM {where}"
+        ((count, size),) = self._rows(query, *values)
+        return int(count), int(size)
 
     # The end
 
@@ -142,11 +150,11 @@ class SharedStore:
         """Demand that in sessions that nobody uses any more nothing is kept but their queues."""
         self.present()
         self._visit(EPOCH + now)
-        for id, session in self.store._all.sessions.items():
+        for key, id, kept, _ in self._sessions():
             left = {
-                "events": session.kept,
-                "streams": len(session.streams),
-                "calls": len(session.calls),
+                "events": kept,
+                "streams": self._count("streams WHERE session = ?", key),
+                "calls": self._count("calls WHERE session = ?", key),
             }
             fits = not any(left.values())
             demand(fits, "a store keeps nothing of sessions that nobody uses", id, left)
@@ -157,7 +165,7 @@ class SharedStore:
         self._world.time += SPAN
         self._there.clear()
         self._visit(EPOCH + now + SPAN)
-        left = more(self._contents(), self._before, {*REMEMBERED, "TwinStore._order"})
+        left = more(rows(self.store._db), self._before, ())
         demand(not left, "a store is empty in the end", left)
 
     def _visit(self, wall: float) -> None:
@@ -172,6 +180,3 @@ class SharedStore:
         )
         self.store.commit(_NOBODY, steps, wall)
         self.store.leave(_NOBODY)
-
-    def _contents(self) -> Counter[str]:
-        return tables([self.store, self.store._all]) + counts([self.store])

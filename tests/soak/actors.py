@@ -24,9 +24,8 @@ from msgspec import structs
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.listen import Change
-from mcpcore_transports.client.notifications import RESOURCE_UPDATED
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.client.listen import RESOURCE_UPDATED, Change
 from mcpcore_transports.targets import UnixTarget
 from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.relay import DOWN, UP, Harm, relayed

@@ -12,11 +12,11 @@ from msgspec import json, structs
 
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.tls import client_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings

@@ -18,24 +18,18 @@ MAY_GROW = {
     "Profile.offered": "those of the profiles, which are counted by themselves",
     "Profile.ours": "those of the profiles",
     "Profile.theirs": "those of the profiles",
-    "Profile.usual": "those of the profiles",
     "ResponseHead.headers": "those of the heads",
-    "ResponseParser._known": "32 heads of each client",
     "ResultCache._changes": "as many as there are results",
-    "ToolBook._checks": "one of each tool, made when it is needed after a change of the list",
     "database: once": "1,000 announcements of each session",
     "objects: mcpcore_transports _Array": "those of 32 forms",
     "objects: mcpcore_transports _Check": "those of the tools",
     "objects: mcpcore_transports _Object": "those of 32 forms",
-    "objects: mcpcore_transports Response": "those of the heads",
     "objects: mcpcore_transports ResponseHead": "those of the heads",
     "redis: all": "10,000 notes to all workers",
     "redis: held": "the sessions that each worker had, for as long as one may last",
     "redis: inbox": "10,000 notes to each worker",
     "redis: t": "4,096 streams of each session; those that are over go when room is wanted",
     "redis: u": "1,000 announcements of each session",
-    "mcpcore_transports.http1.format._known_lines": "256 sets of lines",
-    "mcpcore_transports.http1.format._known_starts": "256 sets of lines",
     "mcpcore_transports.websocket.link._xor": "256 bytes",
 }
 """What is kept to be used again, and how much of it at most.  Functions that remember so many
@@ -50,12 +44,10 @@ def forget() -> int:
     most = 0
     for each in gc.get_objects():
         if type(each) is RequestParser:
-            most = max(most, len(each._known), len(each._once), len(each._kinds))
-            for table in (each._known, each._once, each._kinds):
-                table.clear()
-            if each._lines is not None:
-                each._lines._known.clear()
-                each._lines._lengths.clear()
+            most = max(most, len(each._known), len(each._kinds))
+            each._known.clear()
+            each._lengths.clear()
+            each._kinds.clear()
     give_back()
     return most
 

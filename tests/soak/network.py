@@ -22,8 +22,8 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import offer_asgi

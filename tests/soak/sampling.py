@@ -85,9 +85,7 @@ def sample(begun: float | None = None, heads: int = 0) -> Sample:
     known = gc.get_objects()
     endpoints = [each for each in known if type(each) is Endpoint]
     machines = [each for each in known if HttpServer in type(each).__mro__]
-    sizes = [
-        (len(each._queue) + len(each._heap), each.live) for each in known if type(each) is Deadlines
-    ]
+    sizes = [(len(each._heap), each.live) for each in known if type(each) is Deadlines]
     return Sample(
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE / 1e6,
         in_use=in_use(),

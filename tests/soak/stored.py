@@ -19,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import anyio
 from msgspec import structs
 
-from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import StoreSettings, open_store
 from tests.bindings.network import offer
 from tests.soak.network import HTTP, LIVES, SETTINGS, answer
 from tests.soak.sampling import listen_to_errors

@@ -6,7 +6,6 @@ class.  What may grow up to a bound is :data:`~tests.torture.tables.REMEMBERED`,
 """
 
 import gc
-import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,8 +18,6 @@ from msgspec import structs
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.http.server.host import Work
-from mcpcore_transports.http.server.writers import Writers
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget
@@ -106,37 +103,6 @@ async def _grown(few: Counter[str]) -> list[str]:
         while found := more(_look(), few, REMEMBERED, (MANY - FEW) * 9 // 10):  # noqa: ASYNC110
             await anyio.sleep(0.1)  # nobody tells of the end of what is just about to end
     return found
-
-
-class _Piece:
-    """A piece of work, as connections have them."""
-
-    def __init__(self) -> None:
-        self.over = anyio.Event()
-
-    async def work(self) -> None:
-        self.over.set()
-
-    def at_once(self) -> bool:
-        return False
-
-
-async def test_a_writer_that_rests_keeps_nothing_of_what_it_wrote() -> None:
-    async with anyio.create_task_group() as group:
-
-        def start(work: Work) -> None:
-            group.start_soon(work)
-
-        writers = Writers(start)
-        piece = _Piece()
-        kept = weakref.ref(piece)
-        writers.run(piece.work, piece.at_once)
-        await piece.over.wait()
-        del piece
-        await anyio.wait_all_tasks_blocked()  # it rests
-        gc.collect()
-        assert kept() is None
-        group.cancel_scope.cancel()
 
 
 @pytest.mark.share(2)

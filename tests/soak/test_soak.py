@@ -187,7 +187,7 @@ async def test_deadlines_that_are_over_and_not_cleared_away_are_counted() -> Non
     cleared = sample()
     assert cleared.deadlines < before.deadlines + 100
     assert cleared.overdue <= max(before.overdue, 0)
-    deadlines._queue.extend((1.0, staying) for _ in range(3_000))
+    deadlines._heap.extend((1.0, 0, staying) for _ in range(3_000))
     assert sample().deadlines >= cleared.deadlines + 3_000
     assert sample().overdue > 4 * CALM
 

@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from mcpcore.spec import types
 from mcpcore.spec.decoding import decode, decoder
-from mcpcore.spec.types import UnknownContent, full_meta
+from mcpcore.spec.types.base import full_meta
+from mcpcore.spec.types.content import UnknownContent
 
 TEXT = {"type": "text", "text": "a"}
 IMAGE = {"type": "image", "data": "AA==", "mimeType": "image/png"}
@@ -205,13 +206,15 @@ def test_the_other_skims() -> None:
         b'{"_meta":{"io.modelcontextprotocol/subscriptionId":"7"}}', types.NotificationSkim
     )
     assert note.meta == types.NotificationMeta(subscription_id="7")
+    meta = decode(
+        b'{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}}', types.ResultMeta
+    )
+    assert meta == types.ResultMeta(server_info=types.Implementation(name="s", version="1"))
     result = decode(
-        b'{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1"}},'
-        b'"resultType":"input_required","inputRequests":{"k":{"method":"roots/list"}},'
+        b'{"resultType":"input_required","inputRequests":{"k":{"method":"roots/list"}},'
         b'"requestState":"s","content":5}',
         types.ResultSkim,
     )
-    assert result.meta == types.ResultMeta(server_info=types.Implementation(name="s", version="1"))
     assert (result.result_type, result.request_state) == ("input_required", "s")
     assert isinstance(result.input_requests, dict)
     assert {key: bytes(raw) for key, raw in result.input_requests.items()} == {

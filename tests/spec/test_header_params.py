@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 
-from mcpcore.spec.header_params import header_params
-from mcpcore.spec.json_schema import SCHEMA, SCHEMA_LIST, SCHEMA_MAP, subschemas, walk
+from mcpcore.spec.json_schema import (
+    SCHEMA,
+    SCHEMA_LIST,
+    SCHEMA_MAP,
+    header_params,
+    subschemas,
+    walk,
+)
 
 MARK = {"type": "string", "x-mcp-header": "Region"}
 

@@ -13,7 +13,7 @@ from mcpcore import Config, Implementation, Peer, Role, ServerCapabilities, even
 from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore.spec.methods import METHODS, MethodKind, lookup
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore.spec.types import (
+from mcpcore.spec.types.capabilities import (
     PromptsCapability,
     ResourcesCapability,
     TasksCapability,

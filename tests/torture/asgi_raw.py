@@ -15,7 +15,7 @@ from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.torture.acts import Act
 from tests.torture.asgi_sockets import fails
 from tests.torture.raw_http import Refused, call_of, of_call, right

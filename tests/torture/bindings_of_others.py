@@ -9,8 +9,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
-from mcpcore_transports.serve.bindings import Accept
-from mcpcore_transports.serve.serve import serve
+from mcpcore_transports.serve.serve import Accept, serve
 from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
 from mcpcore_transports.targets import parse_target
 from tests.torture.functions import fallible

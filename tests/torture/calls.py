@@ -224,19 +224,13 @@ def _os_function(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class _Cursor(sqlite3.Cursor):
-    def execute(self, *args: Any) -> Any:
-        _perhaps_sqlite(args[0], caller())
-        return super().execute(*args)
-
-
 class _Database(sqlite3.Connection):
     def execute(self, *args: Any) -> Any:
-        _perhaps_sqlite(args[0], caller())
+        frame = caller()
+        if frame.f_code.co_name in ("_run", "_row", "_value") and frame.f_back is not None:
+            frame = frame.f_back
+        _perhaps_sqlite(args[0], frame)
         return super().execute(*args)
-
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        return super().cursor(factory)
 
 
 def _perhaps_sqlite(statement: str, frame: FrameType) -> None:
@@ -316,5 +310,5 @@ def watched() -> Iterator[None]:
             if getattr(module, "os", None) is os:
                 instead(module, "os", own_os)
         opening = _like(sqlite3, connect=_connect)
-        instead(every["mcpcore_transports.stores.sqlite_file"], "sqlite3", opening)
+        instead(every["mcpcore_transports.stores.sqlite"], "sqlite3", opening)
         yield

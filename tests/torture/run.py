@@ -25,7 +25,7 @@ from mcpcore.errors import RequestTimeout, StoreUnavailableError
 from mcpcore.http import HttpClient
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.link import clock
-from mcpcore_transports.serve.event_loops import backend_options
+from mcpcore_transports.serve.serve import backend_options
 from tests.bindings.stories import Ledger, children
 from tests.bindings.workbench import census
 from tests.torture import calls

@@ -77,7 +77,7 @@ def watched_calls() -> set[str]:
         *(f".{name}" for name in SOCKET),
         *(others - methods),
         *(f".{what.partition('.')[2]}" for what in methods),
-        *("socket.socket", "sqlite3.connect", ".execute", ".cursor"),
+        *("socket.socket", "sqlite3.connect", ".execute"),
     }
 
 
@@ -92,7 +92,6 @@ NO_POINTS: dict[str, str] = {
         (
             *(
                 ".connection",
-                ".touch",
                 "os.PathLike",
                 "os.fsdecode",
                 "os.fsencode",
@@ -102,7 +101,7 @@ NO_POINTS: dict[str, str] = {
             ),
             *("os.register_at_fork", "os.stat_result", "os.strerror", "os.urandom"),
             *("signal.Signals", "signal.getsignal", "signal.signal"),
-            *("sqlite3.Connection", "sqlite3.Cursor"),
+            *("sqlite3.Connection", "sqlite3.Cursor", "sqlite3.complete_statement"),
         ),
         _ASKS,
     ),
@@ -118,7 +117,7 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(("socket.create_server", ".fetchall", ".fetchone", ".commit"), _WHOLE),
     **dict.fromkeys(
         (
-            *("os.access", "os.getcwd", "resource.getrlimit", "shutil.which"),
+            *("os.getcwd", "resource.getrlimit", "shutil.which"),
             *("tempfile.TemporaryDirectory", ".exists", ".expanduser", ".home", ".is_file"),
             *("os.chdir", "os.fsync", "os.replace"),
             *("os.walk", ".unlink", ".write_bytes"),

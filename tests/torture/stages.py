@@ -19,8 +19,8 @@ from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings

@@ -21,19 +21,18 @@ from mcpcore.http.storing import (
 )
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.stores.base import Store, StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
-from mcpcore_transports.stores.sqlite import SqliteStore
+from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore
 from tests.torture.functions import Fallible
 from tests.torture.points import unwatched
 from tests.torture.stages import Stage, network
-from tests.torture.tables import REMEMBERED, counts, more, tables
+from tests.torture.tables import REMEMBERED, more, rows
 from tests.transports.redis_server import redis_server
 
 SPAN = 4 * StoreSettings().absolute
 """Seconds in which the time of everything is over that a server or a store keeps."""
 SERVING = frozenset(
     {
-        *("MemoryStore._workers", "RedisStore._here", "SqliteStore._renewed"),
+        *("MemoryStore._renewed", "RedisStore._here", "SqliteStore._renewed"),
         "Server._watchers",
         *("TaskHost._workers", "TaskHost._working"),
     }
@@ -115,14 +114,32 @@ async def _served(stage: Stage, stored: Stored, offered: Any = None) -> AsyncIte
     await stage.until("stored", stored.left)
 
 
-def _objects(store: MemoryStore) -> Counter[str]:
-    return tables([store, store._all]) + counts([store])
+@asynccontextmanager
+async def _served_by_sqlite(
+    stage: Stage,
+    make: Callable[[Ahead], Store],
+    contents: Callable[[Any], Counter[str]],
+    offer: Callable[[Store], Any] = lambda store: store,
+) -> AsyncIterator[None]:
+    try:
+        stored = Stored(make, contents)
+    except StoreUnavailableError as error:
+        stage.failure = error
+        yield
+        return
+    with closing(stored.store):
+        async with _served(stage, stored, offer(stored.store)):
+            yield
 
 
 @asynccontextmanager
 async def stored_in_memory(stage: Stage) -> AsyncIterator[None]:
-    stored = Stored(lambda workers: MemoryStore(clock=workers), _objects)
-    async with _served(stage, stored, Fallible(stored.store, "store")):
+    async with _served_by_sqlite(
+        stage,
+        lambda workers: MemoryStore(clock=workers),
+        lambda store: rows(store._db),
+        lambda store: Fallible(store, "store"),
+    ):
         yield
 
 
@@ -131,30 +148,14 @@ async def stored_in_sqlite(stage: Stage) -> AsyncIterator[None]:
     with tempfile.TemporaryDirectory(prefix="mcp-") as room:
         path = Path(room, "store.db")
 
-        def rows(store: Any) -> Counter[str]:
+        def contents(store: Any) -> Counter[str]:
             with closing(sqlite3.connect(path)) as db:
-                names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-                found = Counter(
-                    {
-                        name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
-                        for (name,) in names
-                        if name != "facts"
-                    }
-                )
-                found.update(dict(db.execute("SELECT * FROM facts WHERE name <> 'secret'")))
-            return found
+                return rows(db)
 
-        try:
-            stored = Stored(lambda workers: SqliteStore(path, clock=workers), rows)
-        except StoreUnavailableError as error:
-            stage.failure = error
+        async with _served_by_sqlite(
+            stage, lambda workers: SqliteStore(path, clock=workers), contents
+        ):
             yield
-            return
-        try:
-            async with _served(stage, stored):
-                yield
-        finally:
-            stored.store.close()
 
 
 @asynccontextmanager

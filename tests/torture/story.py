@@ -11,11 +11,11 @@ from msgspec import structs
 
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.running.middleware import CallNext, Steps
 from tests.torture.acts import Act, Call, ToolFailed, said
 from tests.torture.functions import Failed, fallible

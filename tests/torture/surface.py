@@ -143,8 +143,7 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("Client.get_prompt.progress", "Client.request.progress", "OutgoingRequest.progress"),
-            *("Context.ask.progress", "Context.elicit.progress", "Context.elicit_url.progress"),
-            *("Context.list_roots.progress", "Context.sample.progress"),
+            "Context.sample.progress",
             *("NotificationContext.ask.progress", "connect.headers", "parse_target.headers"),
             "HttpEndpoint.serve_connection.make_link",
         ),

@@ -5,6 +5,7 @@ or of the event loops' library, is looked into.  So a table that somebody adds i
 """
 
 import gc
+import sqlite3
 import sys
 from collections import Counter, deque
 from collections.abc import Container, Iterable, Iterator
@@ -20,23 +21,23 @@ KEEPERS = OURS | {"anyio"}
 _SIMPLE = frozenset({set, frozenset, deque, bytearray, WeakSet, WeakKeyDictionary})
 NUMBERED = {
     *("Deadlines._count", "Endpoint.serial", "Endpoint.last_key"),
-    *("AsyncioServerLink._last_exchange", "HttpServerLink._last_exchange", "SessionTable._count"),
+    *("HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
-        "SqliteFile.rung",
         "Steps._count",
         "Steps._numbers",
         "TaskTable._count",
     ),
-    *("Broadcasts._count", "Trace._connections"),
-    *("Trace._written", "ReplicaTable._count"),
+    *("Trace._connections", "Trace._written", "ReplicaTable._count"),
 }
 """Numbers that go up only, as whatever comes gets the next one, or that stay where they are."""
 REMEMBERED = {
-    "_Entry.encoded": "an item of a list as each revision has it",
+    **dict.fromkeys(
+        ("ToolEntry.encoded", "PromptEntry.encoded", "ResourceEntry.encoded"),
+        "an item of a list as each revision has it",
+    ),
     "Collection._pages": "a list as each revision has it",
     "Deadlines._heap": "64 that are over, and four for each that is not",
-    "Deadlines._queue": "64 that are over, and four for each that is not",
     "Dialect.keywords": "those of a dialect",
     "EventLog._order": "64 events that are gone, and four for each that is kept",
     "Gate._terms": "256 revisions and credentials",
@@ -44,7 +45,6 @@ REMEMBERED = {
     "Endpoint._profiles": "8 kinds of clients",
     "LineReader._known": "1,024 lines of heads",
     "LineReader._lengths": "1,024 lengths of bodies",
-    "MemoryStore._order": "64 events that are gone, and four for each that is kept",
     "NotificationDispatcher._sessions": "the last one to be told of something",
     "Redactor._known": "256 names",
     "Redactor._labels": "256 names",
@@ -52,15 +52,14 @@ REMEMBERED = {
     "_Life.holders": "the lifespan protocol, and its endpoint, which begins with the first request",
     "RedisStore._here": "where a worker of this process reads on, whose leaving was cut off",
     "RequestParser._kinds": "1,024 kinds of heads",
-    "RequestParser._known": "1,024 heads",
-    "RequestParser._once": "1,024 marks of heads",
-    "Writers._resting": "as many as wrote at a time",
+    "RequestParser._known": "1,024 lines of heads",
+    "RequestParser._lengths": "1,024 lengths of bodies",
     "objects: trio CancelScope": "1,000 whose deadlines do not matter any more, and two for each",
     "objects: weakref ReferenceType": "of cursors that are gone a connection of SQLite has 200",
 }
 """What is kept to be used again, and how much of it at most."""
 STORED = {
-    *("TaskTable._expiries", "TaskTable._owned", "TaskTable._stored", "TaskTable._tasks"),
+    *("TaskTable._expiries", "TaskTable._owned", "TaskTable.stored", "TaskTable._tasks"),
 }
 """What is there for its time, so that somebody may come back to it."""
 _CACHED = type(cache(len))
@@ -109,6 +108,20 @@ def counts(objects: Iterable[Any]) -> Counter[str]:
         for name, value in _attributes(each):
             if type(value) is int:
                 found[f"{type(each).__name__}.{name}"] += value
+    return found
+
+
+def rows(db: sqlite3.Connection) -> Counter[str]:
+    """The rows of all tables of a store in SQLite, and what it counts."""
+    names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    found = Counter(
+        {
+            name: db.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+            for (name,) in names
+            if name != "facts"
+        }
+    )
+    found.update(dict(db.execute("SELECT * FROM facts WHERE name <> 'secret'")))
     return found
 
 

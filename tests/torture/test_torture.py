@@ -67,10 +67,10 @@ FOUND = {
         *("features 2026-07-28 asyncio", "call", "_program read_text", "error"),
     ),
     "a group of processes that cannot be signalled as one": (
-        *("stubborn 2026-07-28 asyncio", "call", "_signal killpg", "error"),
+        *("stubborn 2026-07-28 asyncio", "call", "send killpg", "error"),
     ),
     "a process table that cannot be read": (
-        *("process 2026-07-28 asyncio", "call", "_living listdir", "error"),
+        *("stubborn 2026-07-28 asyncio", "call", "_find listdir", "error"),
     ),
     "a guard that was killed just now": (
         *("process 2026-07-28 asyncio", "call", "_tell write", "error"),
@@ -121,7 +121,7 @@ FOUND = {
         *("asgi-ws 2026-07-28 asyncio", "wait", "_converse", "server"),
     ),
     "a refusal that the system takes in parts": (
-        *("crowded-tcp 2026-07-28 asyncio", "call", "_tell send", "short"),
+        *("crowded-tcp 2026-07-28 asyncio", "call", "send send", "short"),
     ),
     "a farewell for which there is no room at first": (
         *("crowded-tcp 2026-07-28 trio", "call", "send_nowait write", "again"),

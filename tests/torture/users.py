@@ -19,12 +19,11 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimiter
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.middleware import ServerMiddleware
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stores.base import Store
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.torture.functions import Fallible, fallible

@@ -13,7 +13,7 @@ from mcpcore.service.task_settings import TaskSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.server.questions import OwnSeal
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.targets import StdioTarget
 from mcpcore_transports.tls import client_tls

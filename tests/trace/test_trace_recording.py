@@ -450,4 +450,4 @@ async def test_what_is_not_traced_has_no_recorder() -> None:
         await client.ping()
         link = client._core.link
         assert link is not None
-        assert link.trace is None  # type: ignore[attr-defined]
+        assert link.trace is None  # type: ignore[union-attr]

@@ -21,7 +21,7 @@ from mcpcore_transports.http.server.asgi import Scope, asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import open_store
 
 MAX_BODY = 64 * 1024
 BODY_TIME = 1.0

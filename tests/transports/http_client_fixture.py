@@ -23,7 +23,8 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
+from mcpcore_transports.http.client.client import HttpClientLink
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from tests.clock import PATIENCE, patience
 

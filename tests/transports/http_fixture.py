@@ -20,8 +20,8 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
-from mcpcore_transports.http.server.connection import Upgrade
-from mcpcore_transports.http.server.listening import ListeningHost, http_driver
+from mcpcore_transports.http.server.listening import HttpServerLink
+from mcpcore_transports.http.server.protocol import Upgrade
 from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, patience
 from tests.transports.malformed import META
@@ -33,7 +33,7 @@ class Tools:
 
     def __init__(self) -> None:
         self.machine: HttpServer
-        self.link: ListeningHost
+        self.link: HttpServerLink
         self.events: list[Event] = []
         self.waiting: list[Key] = []
         self.cancelled: list[Key] = []
@@ -84,7 +84,7 @@ class Running(Struct):
     """A server that is being served."""
 
     app: Tools
-    link: ListeningHost
+    link: HttpServerLink
     machine: HttpServer
     port: int
     clients: list["Client"] = field(default_factory=list)
@@ -116,10 +116,10 @@ class Running(Struct):
 
 def link_for(
     machine: HttpServer, app: Tools, settings: HttpServerSettings | None = None, **options: Any
-) -> ListeningHost:
+) -> HttpServerLink:
     """Make a link of the driver and with the parser that the test is about."""
     settings = on_this_way(settings)
-    return http_driver(settings)(machine, app, settings=settings, **options)
+    return HttpServerLink(machine, app, settings=settings, **options)
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import anyio
 
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 
 BACKEND, TOKEN, *HABITS = sys.argv[1:]
 SERVER = str(Path(__file__).with_name("habits.py"))

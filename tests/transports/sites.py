@@ -14,7 +14,7 @@ from anyio.abc import ByteStream
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App, Handshake
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.websocket.server import serve_websocket
+from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.apps import ToolServer, make_server
@@ -65,11 +65,11 @@ async def site(
 
         async def run(*, task_status: Any) -> None:
             with found.scope:
-                await serve_websocket(
+                rules = UpgradeRules(WebSocketSettings(**{**_PATIENT, **settings}))
+                await listen_websocket(
                     "127.0.0.1",
                     0,
-                    found.serve,
-                    settings=WebSocketSettings(**{**_PATIENT, **settings}),
+                    WebSocketServer(found.serve, rules),
                     ssl_context=ssl_context,
                     task_status=task_status,
                 )

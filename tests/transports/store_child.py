@@ -16,8 +16,7 @@ from mcpcore.http.storing import (
     StreamAppend,
     StreamBegin,
 )
-from mcpcore_transports.stores.base import Store, StoreSettings
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import Store, StoreSettings, open_store
 from tests.transports.store_stage import record
 
 ROOMY = StoreSettings(events=1_000_000, event_bytes=1 << 30, total_bytes=1 << 30, lease=3600)

@@ -13,7 +13,7 @@ from mcpcore.http.storing import (
     Step,
 )
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.transports.redis_server import redis_server
 
 KINDS = ("memory", "sqlite", "redis")

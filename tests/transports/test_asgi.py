@@ -17,7 +17,7 @@ from mcpcore_transports.http.server.asgi import AsgiApp, Message, asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import PATIENCE, patience
 from tests.transports.http_fixture import http, legacy, tool
 

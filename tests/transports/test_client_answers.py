@@ -14,11 +14,15 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types.content import TextContent, ToolUseContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.roots import ListRootsResult, Root
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.sampling import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ListRootsResult,
+    Root,
+)
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context, InputNeeded
 from mcpcore_transports.server.inputs import Elicit
 from tests.clock import patience

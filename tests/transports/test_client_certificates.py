@@ -14,10 +14,9 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.server.call import http_request
-from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context

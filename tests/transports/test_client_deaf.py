@@ -17,8 +17,8 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.listen import Listening
-from mcpcore_transports.client.opening import ClientSettings
 from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide
 

@@ -13,9 +13,9 @@ from mcpcore.errors import ConnectionClosed, PeerError
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.listen import Change, Listening
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.running.middleware import CallNext
 from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide

@@ -13,7 +13,7 @@ from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore_transports.client.cache import ResultCache
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,7 @@ from msgspec import Raw
 
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 from mcpcore.spec.types.tools import CallToolResult, Tool
-from mcpcore_transports.client.cache import ResultCache, ServerCache
-from mcpcore_transports.client.tools import ToolBook
+from mcpcore_transports.client.cache import ResultCache, ServerCache, ToolBook
 from mcpcore_transports.targets import HttpTarget, StdioTarget, Target, WebSocketTarget
 
 HTTP = HttpTarget("http://x.test/mcp")

@@ -20,7 +20,7 @@ from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.link import clock
 from tests.clock import patience
 from tests.transports.http_client_fixture import Request, ServerSide

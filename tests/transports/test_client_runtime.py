@@ -25,10 +25,11 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.roots import Root
+from mcpcore.spec.types.sampling import Root
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
@@ -704,6 +705,12 @@ async def test_news_make_kept_results_stale() -> None:
 
 
 # Settings
+
+
+async def test_the_era_of_a_server_of_this_process_is_not_remembered() -> None:
+    eras = EraCache()
+    async with connect(library(), settings=ClientSettings(eras=eras)):
+        assert len(eras) == 0
 
 
 async def test_environment_and_directory_of_a_child(tmp_path: Any) -> None:

@@ -12,7 +12,7 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import HEADER_MISMATCH, INTERNAL_ERROR, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 
 pytestmark = pytest.mark.anyio

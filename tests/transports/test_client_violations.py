@@ -3,7 +3,7 @@
 import pytest
 
 from mcpcore.engine.events import Violation
-from mcpcore_transports.client.notifications import ViolationLog
+from mcpcore_transports.client.core import ViolationLog
 
 
 def test_each_stream_is_shown_a_few_times(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from mcpcore.errors import BadTarget, LinkError, NegotiationError
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.config.file import VARIABLE
+from mcpcore_transports.client.config import VARIABLE
 from mcpcore_transports.commands.main import main
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Failure

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mcpcore.errors import BadConfig
-from mcpcore_transports.client.config.file import (
+from mcpcore_transports.client.config import (
     MAX_SIZE,
     VARIABLE,
     find_config,

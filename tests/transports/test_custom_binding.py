@@ -17,10 +17,10 @@ from anyio.abc import SocketStream
 from mcpcore.engine.reconnection import Reconnected, ReconnectSettings
 from mcpcore.errors import BadTarget, CallFailed, LinkError
 from mcpcore.service import Server
+from mcpcore_transports.client.cache import EraCache, place_of
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.era_cache import EraCache, place_of
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.targets import describe, parse_target

@@ -11,9 +11,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcpcore.spec.types import TextContent
+from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.commands.sources import Sources, imported, look
+from mcpcore_transports.commands.processes import Sources, imported, look
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.serving import Serving, gone, kill, runs, serving

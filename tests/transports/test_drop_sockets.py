@@ -22,11 +22,11 @@ from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import open_store
 from tests.clock import PATIENCE, patience
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.redis_server import redis_server

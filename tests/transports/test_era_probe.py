@@ -22,12 +22,12 @@ from mcpcore.errors import ConnectionClosed, LinkError, NegotiationError
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LATEST, LEGACY
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import EraCache, place_of
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache, place_of
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.link import clock
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.command import mcpcore_here
 from tests.more_time import with_more_time

@@ -8,12 +8,11 @@ import pytest
 
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.http.server.anyio_server import HttpServerLink
-from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
-from mcpcore_transports.http.server.listening import http_driver
-from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.serve import event_loops
-from mcpcore_transports.serve.event_loops import LoopName, backend_options
+from mcpcore_transports.http.server.listening import HttpServerLink
+from mcpcore_transports.http.settings import DriverName, HttpServerSettings
+from mcpcore_transports.serve.serve import LoopName, backend_options
+from tests.http.support import make_server
+from tests.transports.http_fixture import Tools
 from tests.transports.served import ANY_PORT
 from tests.transports.serving import serving
 
@@ -43,7 +42,7 @@ def test_uvloop_runs_where_it_is_worth_it(
 
 
 def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_loops, "find_spec", lambda name: None)
+    monkeypatch.setattr("mcpcore_transports.serve.serve.find_spec", lambda name: None)
     assert backend_options("auto", "asyncio", QUICK) == {}
     with pytest.raises(LocalError, match=r"mcpcore\[speed\]"):
         backend_options("uvloop", "asyncio", QUICK)
@@ -57,14 +56,19 @@ def test_it_is_no_loop_of_trio() -> None:
 @pytest.mark.anyio
 async def test_the_driver_fits_the_loop(anyio_backend_name: str) -> None:
     on_asyncio = anyio_backend_name == "asyncio"
-    usual = AsyncioServerLink if on_asyncio else HttpServerLink
-    assert http_driver(HttpServerSettings()) is usual
-    assert http_driver(HttpServerSettings(driver="anyio")) is HttpServerLink
+    assert _on_streams("auto") is not on_asyncio
+    assert _on_streams("anyio")
     if on_asyncio:
-        assert http_driver(HttpServerSettings(driver="asyncio")) is AsyncioServerLink
+        assert not _on_streams("asyncio")
         return
     with pytest.raises(LocalError, match="trio"):
-        http_driver(HttpServerSettings(driver="asyncio"))
+        _on_streams("asyncio")
+
+
+def _on_streams(driver: DriverName) -> bool:
+    return HttpServerLink(
+        make_server(), Tools(), settings=HttpServerSettings(driver=driver)
+    ).on_streams
 
 
 # On the command line

@@ -9,7 +9,7 @@ from msgspec import Meta, Raw, Struct
 
 from mcpcore.errors import Unsayable, ValidatorMissing
 from mcpcore.spec.revisions import BY_NAME, LATEST, REVISIONS
-from mcpcore_transports.server.form_validation import (
+from mcpcore_transports.server.contents import (
     _matcher,
     check_form,
     fill_defaults,

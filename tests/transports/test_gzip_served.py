@@ -18,13 +18,13 @@ from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.content import TextContent
 from mcpcore_conformance.trace.check import check
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.server.endpoint import HttpEndpoint
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.trace.recorded import loaded, messages, records
 from tests.transports.http_fixture import tool
 from tests.transports.served import Served, served

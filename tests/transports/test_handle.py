@@ -14,8 +14,7 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http.server.call import Action, HttpCall, http_request
-from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.http.server.endpoint import Action, HttpCall, HttpEndpoint, http_request
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import BadHead
 from mcpcore_transports.serve.serve import ServeSettings

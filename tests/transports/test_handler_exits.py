@@ -25,8 +25,8 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
@@ -35,9 +35,8 @@ from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,

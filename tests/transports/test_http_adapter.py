@@ -24,7 +24,7 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.adapter import AdaptedClientLink, HttpClientLike
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock

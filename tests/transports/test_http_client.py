@@ -28,8 +28,9 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore_transports.http.client.client import HttpClientLink, HttpClientLinkSettings
-from mcpcore_transports.http1.client import ResponseParser
+from mcpcore_transports.http.client.client import HttpClientLink
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
@@ -128,7 +129,7 @@ async def test_cancelled_call_closes_its_connection() -> None:
 async def test_call_that_times_out_closes_its_connection(clock: Clock) -> None:
     async with server() as running, caller(url_of(running)) as client:
         request = client.request("wait", timeout=HOUR)
-        assert client.link._pump._alarm <= clock() + HOUR
+        assert client.link._alarm <= clock() + HOUR
         await running.app.until(lambda: running.app.waiting)
         await clock.skip(HOUR)
         outcome = await client.outcome(request)
@@ -180,10 +181,10 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
         [connection] = client.link._connections
-        assert client.link.quiet_until() == connection.http.deadline > clock() + 900
+        assert client.link._quiet_until() == connection.http.deadline > clock() + 900
         request = client.request("wait")
-        assert client.link.quiet_until() == 0.0
-        assert client.link._pump._sweep_at <= clock() + client.link._pump._sweep
+        assert client.link._quiet_until() == 0.0
+        assert client.link._sweep_at <= clock() + client.link._sweep
         client.machine.cancel(request, now=clock())
 
 
@@ -310,7 +311,7 @@ async def test_a_mistake_of_ours_ends_one_exchange(
 ) -> None:
     async with server() as running, caller(url_of(running)) as client:
         await client.call()
-        monkeypatch.setattr(ResponseParser, "parse", lambda: None)
+        monkeypatch.setattr(Http1Client, "next_head", lambda: None)
         assert "TypeError" in await client.failure()
         monkeypatch.undo()
         assert await client.call() == "{}"
@@ -536,7 +537,7 @@ async def test_idle_connection_on_which_the_server_spoke_is_not_used_again() -> 
 async def test_connection_that_expires_is_not_given_another_request() -> None:
     async with server() as running, caller(url_of(running)) as client:
         await client.call()
-        client.link.expire(math.inf)
+        client.link._expire(math.inf)
         assert await client.call() == "{}"
 
 

@@ -9,7 +9,7 @@ import pytest
 from anyio.abc import ByteStream, TaskGroup
 
 from mcpcore.engine.events import RequestEnded, ResultReceived
-from mcpcore_transports.http.client.client import HttpClientLinkSettings
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from tests.transports.http_client_fixture import Caller, caller
 from tests.transports.http_fixture import Running, server

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore_transports.http1.coding import BadCoding, Bomb, Inflater, decoder_for
+from mcpcore_transports.http1.body import BadCoding, Bomb, Inflater, decoder_for
 
 MIB = 1024 * 1024
 PACK = {

@@ -13,7 +13,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore_transports.http.server.connection import ServerConnection
 from mcpcore_transports.http.server.host import Carrier
 from mcpcore_transports.http.server.protocol import HttpProtocol
 from mcpcore_transports.http.settings import HttpServerSettings
@@ -59,7 +58,6 @@ async def ask(
     with patience():
         while not (found := [each for each in running.link.carriers if waits(each)]):
             await anyio.lowlevel.checkpoint()
-    assert running.machine.exchanges == 0  # it has done its part
     (carrier,) = found
     return carrier
 
@@ -277,7 +275,7 @@ async def test_no_more_is_read_behind_a_large_body_than_behind_others() -> None:
         tasks.start_soon(client.send, tool("wait", text=TEXT[:900_000]) + behind)
         await running.app.until(lambda: running.app.waiting)
         (connection,) = running.link.carriers
-        assert isinstance(connection, ServerConnection | HttpProtocol)
+        assert isinstance(connection, HttpProtocol)
         assert len(connection._http.buffer) <= 64 * 1024
         assert running.app.finish(running.app.waiting.pop())
         assert (await client.response()).result == "late"

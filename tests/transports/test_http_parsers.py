@@ -9,10 +9,9 @@ from msgspec import structs
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.http.server.listening import http_driver
+from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http.settings import HttpServerSettings, ParserName
 from mcpcore_transports.http1 import heads as http_heads
-from mcpcore_transports.http1 import parsers as http_parsers
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
 from tests.http.support import make_server
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
@@ -124,13 +123,13 @@ def test_a_head_is_understood(name: ParserName) -> None:
 def test_httptools_reads_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """And h11 only what is odd: or else all of these tests would hold h11 against itself."""
     seen: list[bytes] = []
-    by_h11 = http_parsers.read_by_h11
+    by_h11 = http_heads.read_by_h11
 
-    def spy(head: bytes) -> http_parsers.RequestLines:
+    def spy(head: bytes) -> http_heads.RequestLines:
         seen.append(head)
         return by_h11(head)
 
-    monkeypatch.setattr(http_parsers, "read_by_h11", spy)
+    monkeypatch.setattr(http_heads, "read_by_h11", spy)
     for data in (USUAL + b"Content-Length: 3\r\nX: \xe9\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"):
         assert isinstance(outcome("httptools", data)[0], RequestHead)
     assert seen == []
@@ -153,19 +152,19 @@ async def test_the_parser_reads_usual_heads_where_it_is_told_to(
 ) -> None:
     """As it is for the behaviours of every binding: or else the plain reader answered for it."""
     seen: list[bytes] = []
-    read = http_parsers.reader(name)
-
-    def spy(head: bytes) -> http_parsers.RequestLines:
-        seen.append(head)
-        return read(head)
-
-    monkeypatch.setattr(http_heads, "reader", lambda name: spy)
     head = USUAL + b"\r\n"
     for settings, heads in (
         (HttpServerSettings(parser=name), []),
         (HttpServerSettings(parser=name, usual_heads="parsed"), [head]),
     ):
-        link = http_driver(settings)(make_server(HttpSettings()), Deaf(), settings=settings)
+        link = HttpServerLink(make_server(HttpSettings()), Deaf(), settings=settings)
+        read = link.parser._read
+
+        def spy(head: bytes, read: http_heads.Reader = read) -> http_heads.RequestLines:
+            seen.append(head)
+            return read(head)
+
+        monkeypatch.setattr(link.parser, "_read", spy)
         assert link.parser.parse(head).request.path == "/mcp"
         assert seen == heads
 
@@ -180,10 +179,10 @@ def test_a_known_head_is_taken_within_the_same_limits() -> None:
 
 
 def test_a_parser_that_is_not_there_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_parsers, "find_spec", lambda name: None)
-    assert http_parsers.chosen("auto") == "h11"
+    monkeypatch.setattr(http_heads, "find_spec", lambda name: None)
+    assert http_heads.chosen("auto") == "h11"
     with pytest.raises(LocalError, match=r"mcpcore\[speed\]"):
-        http_parsers.chosen("httptools")
+        http_heads.chosen("httptools")
     monkeypatch.undo()
-    assert http_parsers.chosen("auto") == "httptools"
+    assert http_heads.chosen("auto") == "httptools"
     assert "h11" in sys.modules

@@ -1,5 +1,7 @@
 """Usual heads, and what is remembered of them: read as the parser reads them, or not at all."""
 
+from typing import cast
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -10,13 +12,13 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings, ParserName
 from mcpcore_transports.http1.heads import (
     BadHead,
-    HeadLineReader,
     RequestHead,
+    RequestLines,
     RequestParser,
     find_head,
+    read_by_h11,
     usual,
 )
-from mcpcore_transports.http1.parsers import RequestLines, read_by_h11
 from tests.http.support import make_server
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
@@ -41,7 +43,7 @@ def seen(found: RequestHead) -> tuple[object, ...]:
 
 
 def usual_lines(head: bytes) -> RequestLines | None:
-    found = HeadLineReader().read(head)
+    found = RequestParser().read_lines(head)
     return None if found is None else usual(*found)
 
 
@@ -81,7 +83,6 @@ def test_the_usual_is_usual(lines: bytes) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        b"POST /mcp HTTP/1.0\r\nHost: a\r\n\r\n",
         b"post /mcp HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST http://a/mcp HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST /mcp HTTP/1.1\r\nX: a\r\n\r\n",
@@ -175,8 +176,6 @@ def test_a_head_is_read_as_if_no_other_had_come_before(
     last: RequestHead | None = None
     for data in several:
         alone = taken(RequestParser("h11", LIMITS), data + b"behind")
-        next = None if last is None else parser.next(last, data + b"behind")
-        assert next is None or (seen(next), b"behind") == alone
         assert taken(parser, data + b"behind", last) == alone
         if alone[1] == b"behind":
             last = parser.take(bytearray(data), "1.2.3.4:5", last=last)
@@ -189,7 +188,7 @@ def test_what_decides_is_not_read_again() -> None:
     kind = first.request.headers
     for number in range(2, 5):
         data = USUAL + b"Content-Length: %d\r\nX-Id: %d\r\n\r\n" % (number, number)
-        found = parser.next(first, data)
+        found = parser.take(bytearray(data))
         assert found is not None
         lines = found.request.headers
         assert isinstance(kind, HeaderLines)
@@ -213,20 +212,20 @@ def test_what_decides_is_not_read_again() -> None:
 def test_what_decides_tells_heads_apart(one: bytes, other: bytes) -> None:
     parser = RequestParser("h11", LIMITS)
     first = parser.take(bytearray(USUAL + one + b"\r\n\r\n"))
-    assert first is not None
-    assert parser.next(first, USUAL + one + b"\r\n\r\n") is not None
-    assert parser.next(first, USUAL + other + b"\r\n\r\n") is None
-    assert parser.next(first, USUAL + one + b"\r\n") is None
+    again = parser.take(bytearray(USUAL + one + b"\r\n\r\n"))
+    another = parser.take(bytearray(USUAL + other + b"\r\n\r\n"))
+    assert first is not None and again is not None and another is not None  # noqa: PT018
+    alike = [cast("HeaderLines", each.request.headers).alike for each in (first, again, another)]
+    assert alike[0] is alike[1] is not alike[2]
+    assert parser.take(bytearray(USUAL + one + b"\r\n")) is None
 
 
-def test_a_head_that_is_like_another_comes_from_where_the_last_came() -> None:
+def test_a_head_that_is_like_another_comes_from_where_it_came() -> None:
     parser = RequestParser("h11", LIMITS)
     lines = USUAL + b"X-Id: %d\r\n\r\n"
-    last = parser.take(bytearray(lines % 1), "1.2.3.4:5", scheme="https")
-    assert last is not None
     parser.take(bytearray(lines % 2), "6.7.8.9:0")
     for number in (2, 3, 2, 3, 3):
-        found = parser.next(last, lines % number)
+        found = parser.take(bytearray(lines % number), "1.2.3.4:5", scheme="https")
         assert found is not None
         assert (found.request.peer, found.request.scheme) == ("1.2.3.4:5", "https")
         assert (b"x-id", b"%d" % number) in found.request.headers
@@ -250,7 +249,6 @@ def test_limits_hold_for_it_too() -> None:
     assert last is not None
     assert parser.take(bytearray(data.replace(b": a", b": b"))) is not None
     longer = data.replace(b": a", b": bb")
-    assert parser.next(last, longer) is None
     with pytest.raises(BadHead, match="larger than"):
         parser.take(bytearray(longer))
 
@@ -267,18 +265,16 @@ def test_attacks_are_the_same_behind_a_good_one(data: bytes) -> None:
 def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcpcore_transports.http1.heads._KNOWN", 3)
     parser = RequestParser("h11", LIMITS)
-    known_lines = parser._lines
-    assert known_lines is not None
     for number in range(10):
         lines = b"Accept: %d\r\nX: %d\r\nContent-Length: %d\r\n" % (number, number, number)
         assert taken(parser, USUAL + lines + b"\r\n")
-        assert len(known_lines._known) <= 3
-        assert 0 < len(known_lines._lengths) <= 3
+        assert len(parser._known) <= 3
+        assert 0 < len(parser._lengths) <= 3
         assert len(parser._kinds) <= 3
-    assert not any(name == b"x" for name, _ in known_lines._known.values())
-    before = dict(known_lines._known)
+    assert not any(name == b"x" for name, _ in parser._known.values())
+    before = dict(parser._known)
     taken(parser, USUAL + b"Accept: %b\r\n\r\n" % (b"a" * 5000))
-    assert known_lines._known == before
+    assert parser._known == before
 
 
 # What a server makes of it

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
-from mcpcore_transports.http.server.listening import http_driver
+from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http.settings import DriverName, HttpServerSettings
 from tests.clock import PATIENCE
 from tests.http.support import make_server
@@ -18,7 +17,7 @@ async def _call(driver: DriverName) -> bytes:
     app = Tools()
     app.machine = machine = make_server()
     settings = HttpServerSettings(driver=driver)
-    app.link = link = http_driver(settings)(machine, app, settings=settings)
+    app.link = link = HttpServerLink(machine, app, settings=settings)
     serving = asyncio.create_task(link.serve("127.0.0.1", 0))
     while not link.addresses:  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(0)
@@ -50,7 +49,11 @@ def test_a_turn_that_could_not_be_asked_for_is_asked_for_again() -> None:
             self.written += 1
 
     late: Any = Late()
-    link = AsyncioServerLink(make_server(), Tools())
+
+    async def make() -> HttpServerLink:
+        return HttpServerLink(make_server(), Tools())
+
+    link = asyncio.run(make())
     with pytest.raises(RuntimeError, match="event loop"):
         link.write_soon(late)
 

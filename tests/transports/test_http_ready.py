@@ -10,10 +10,10 @@ from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from tests.clock import PATIENCE, patience

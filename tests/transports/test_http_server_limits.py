@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http.server.anyio_server import HttpServerSettings
+from mcpcore_transports.http.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, Clock, arrived, patience, until
 from tests.transports.http_fixture import Client, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
@@ -343,5 +343,5 @@ async def test_timer_sleeps_when_nobody_is_there() -> None:
         assert (await client.call(tool("echo"))).status == 200
         assert await client.closed()
         with patience():
-            while running.link._pump._sweep_at != float("inf"):
+            while running.link._sweep_at != float("inf"):
                 await anyio.lowlevel.checkpoint()

@@ -8,7 +8,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from mcpcore.service import Server
-from mcpcore_transports.http.server.descriptor import descriptor_of, write_some
+from mcpcore_transports.http.client.client import descriptor_of, write_some
 from mcpcore_transports.server.context import Context
 from tests.transports.http_fixture import tool
 from tests.transports.raw_site import served

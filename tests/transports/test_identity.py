@@ -7,7 +7,7 @@ import pytest
 from mcpcore.service import Server
 from mcpcore.spec.types.base import Icon, Implementation
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from tests.requirements.looking_glass import PROGRAM, seen
 from tests.transports.runtime_bench import bench
 

@@ -19,8 +19,8 @@ from mcpcore.spec.types.content import (
     UnknownContent,
 )
 from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
+from mcpcore_transports.server.contents import message_problem, params_for, result_for
 from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
-from mcpcore_transports.server.sampling import message_problem, params_for, result_for
 from tests.service.test_results_schema import closed
 from tests.spec.oracle import FOLDER, definitions, needs_schemas
 

@@ -12,8 +12,7 @@ import pytest
 
 from mcpcore.errors import BadConfig
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.config.file import load_targets, read_config
-from mcpcore_transports.client.config.writing import add_server
+from mcpcore_transports.client.config import add_server, load_targets, read_config
 from mcpcore_transports.commands.install import _FILES
 from mcpcore_transports.targets import HttpTarget, SseTarget, StdioTarget
 from tests.command import Done, mcpcore_here

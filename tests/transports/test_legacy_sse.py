@@ -16,12 +16,11 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, Ss
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.http.server.call import http_request
-from mcpcore_transports.http.server.endpoint import HttpEndpoint
+from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context

@@ -22,9 +22,9 @@ from mcpcore.errors import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import open_store
 from tests.clock import Clock, arrived, patience
 from tests.transports.http_fixture import Client, Response, Running, server
 from tests.transports.served import ANY_PORT, served

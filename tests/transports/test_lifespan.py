@@ -14,7 +14,7 @@ import pytest
 
 from mcpcore.errors import LifespanError
 from mcpcore.service import Server
-from mcpcore_transports.running.background import start_background
+from mcpcore_transports.running.functions import start_background
 from mcpcore_transports.server.lifespan import seconds_left, within
 from mcpcore_transports.server.settings import RuntimeSettings
 from tests.clock import PATIENCE

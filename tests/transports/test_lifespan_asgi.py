@@ -14,7 +14,7 @@ from msgspec import structs
 
 from mcpcore.errors import LifespanError
 from mcpcore.service import Server
-from mcpcore.spec.types import TextContent
+from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app
 from mcpcore_transports.http.server.endpoint import HttpEndpoint

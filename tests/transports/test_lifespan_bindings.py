@@ -16,9 +16,10 @@ from msgspec import structs
 from mcpcore.errors import CallFailed, LifespanError, LinkError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from mcpcore.spec.types import PromptReference, TextContent
+from mcpcore.spec.types.completion import PromptReference
+from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import Steps
@@ -27,8 +28,7 @@ from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import PumpSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import HOUR, PATIENCE

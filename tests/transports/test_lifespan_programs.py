@@ -12,7 +12,7 @@ import anyio
 import pytest
 from msgspec import structs
 
-from mcpcore.spec.types import TextContent
+from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here

@@ -17,7 +17,7 @@ from mcpcore.service import Server
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.server.endpoint import HttpEndpoint
@@ -25,8 +25,7 @@ from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
-from mcpcore.spec.types import TextContent
+from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
 
 pytestmark = pytest.mark.anyio

@@ -30,8 +30,8 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
 from mcpcore_transports.serve.serve import ServeSettings, server_config
 from mcpcore_transports.server.context import Context
@@ -174,7 +174,7 @@ def test_without_middleware_nothing_is_between() -> None:
     server = library()
     peer = Peer(Role.SERVER, server_config(server, RuntimeSettings()))
     runtime = ServerRuntime(server, peer)
-    assert runtime._prepare == server.prepare
+    assert runtime._guard is None
     assert runtime._table[RequestReceived] == runtime._on_request
     assert runtime.throttle is None
 

@@ -18,9 +18,9 @@ from mcpcore.errors import LinkError, NegotiationError
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import ERAS, EraCache, place_of
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.era_cache import ERAS, EraCache, place_of
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.clock import PATIENCE

@@ -15,8 +15,8 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, RequestEnded, Violation
 from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.process import ProcessLink
-from mcpcore_transports.stdio.settings import ProcessSettings
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 from tests.clock import HOUR, PATIENCE, Clock
 from tests.transports.apps import Caller, make_client
 

@@ -15,7 +15,7 @@ import pytest
 from mcpcore.engine.config import Negotiation
 from mcpcore_transports.stdio.process import ProcessLink
 from mcpcore_transports.stdio.reaper import GUARD, ProcessGuard, ProcessTree
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 from tests.clock import PATIENCE
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token, wait_gone, wait_input_closed
@@ -67,7 +67,7 @@ async def bad_server(*habits: str, **settings: Any) -> AsyncIterator[tuple[Calle
 
 
 def guard_pid() -> int | None:
-    return GUARD.pid
+    return None if GUARD._process is None else GUARD._process.pid
 
 
 async def until_up(link: ProcessLink) -> None:
@@ -235,7 +235,7 @@ def test_a_guard_that_cannot_be_set_up_is_done_without(
     first, later = ProcessTree(0.1, 0.1), ProcessTree(0.1, 0.1)
 
     def runs() -> bool:
-        return guard.pid is not None
+        return guard._process is not None
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "set_blocking", refuse)

@@ -14,9 +14,9 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, Violation
 from mcpcore.errors import LinkError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.stdio.process import ErrorLines, ProcessLink
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 from tests.more_time import with_more_time
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held
@@ -141,7 +141,7 @@ async def test_limits_that_cannot_be(
 async def test_platforms_without_limits_refuse_them(
     platform: str, settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcpcore_transports.stdio.settings.sys.platform", platform)
+    monkeypatch.setattr("mcpcore_transports.stream.settings.sys.platform", platform)
     _, link = bad_link("0", **settings)
     with pytest.raises(LinkError) as caught:
         await link.run()

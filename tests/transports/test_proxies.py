@@ -21,7 +21,7 @@ from mcpcore.errors import (
     TlsFailed,
 )
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, parse_proxy, proxy_for
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.serve import ServeSettings

@@ -23,7 +23,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.peer import Peer
-from mcpcore_transports.link_errors import what_broke
+from mcpcore_transports.link import what_broke
 from mcpcore_transports.sockets.server import SocketServerLink
 from mcpcore_transports.stream.channels import StreamLink
 from mcpcore_transports.stream.connection import PumpSettings, StreamConnection

@@ -16,8 +16,8 @@ from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.errors import RaisedExceptions
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.runtime import RuntimeSettings

@@ -30,8 +30,8 @@ from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-from mcpcore_transports.client.opening import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.server.context import Context
@@ -79,7 +79,7 @@ class Workshop(Server):
         self.add_tool(self._look, "look", annotations=hints)
         self.add_tool(self._ask, "ask")
         self.add_tool(self._log, "log")
-        self.add_tool(self._tell, "tell")
+        self.add_tool(self._said, "tell")
         self.add_tool(self._grow, "grow")
         self.resource("shop:shelf", name="shelf")(self._read)
 
@@ -109,7 +109,7 @@ class Workshop(Server):
         context.debug("fine detail")
         return "logged"
 
-    async def _tell(self) -> str:
+    async def _said(self) -> str:
         self.resource_updated("shop:shelf")
         return "told"
 

@@ -23,8 +23,8 @@ from mcpcore.errors import ConnectionClosed
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget
 from tests.clock import patience
 from tests.transports.serving import gone, serving

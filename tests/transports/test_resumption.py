@@ -15,7 +15,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.events import Key
-from mcpcore_transports.running.background import current_loop
+from mcpcore_transports.running.functions import current_loop
 from mcpcore_transports.running.pending import Handlers
 from tests.clock import patience
 

@@ -18,7 +18,7 @@ from mcpcore.errors import CallFailed, PeerError
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw, structs
 
-from mcpcore.engine.seal import Binding, Refusal, Seal, SealBroken, request_binding
+from mcpcore.engine.seal import Binding, Seal, SealBroken, SealRefusal, request_binding
 from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings, make_seal
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +30,10 @@ def settings(*keys: int, **others: Any) -> SealSettings:
     return SealSettings(keys=tuple(KEYS[key] for key in keys or (0,)), **others)
 
 
-NOT_OURS = (Refusal.FOREIGN, Refusal.ALTERED)
+NOT_OURS = (SealRefusal.FOREIGN, SealRefusal.ALTERED)
 
 
-def refusal(seal: Seal, text: str, binding: Binding = MINE, wall: float = NOW) -> Refusal:
+def refusal(seal: Seal, text: str, binding: Binding = MINE, wall: float = NOW) -> SealRefusal:
     with pytest.raises(SealBroken, match="requestState") as caught:
         seal.open(text, binding, wall=wall)
     assert str(caught.value) == caught.value.reason.value
@@ -73,7 +73,7 @@ def test_no_flipped_bit_goes_unnoticed(kind: Any, payload: bytes, data: st.DataO
     position = data.draw(st.integers(0, len(sealed) - 1))
     sealed[position] ^= data.draw(st.integers(1, 255))
     reason = refusal(seal, encoded(bytes(sealed)))
-    assert reason == (Refusal.FOREIGN if position < 9 else Refusal.ALTERED)
+    assert reason == (SealRefusal.FOREIGN if position < 9 else SealRefusal.ALTERED)
 
 
 @both
@@ -85,7 +85,7 @@ def test_no_flipped_byte_goes_unnoticed(kind: Any) -> None:
             altered = bytearray(sealed)
             altered[position] ^= mask
             reason = refusal(seal, encoded(bytes(altered)))
-            assert reason == (Refusal.FOREIGN if position < 9 else Refusal.ALTERED)
+            assert reason == (SealRefusal.FOREIGN if position < 9 else SealRefusal.ALTERED)
     for size in range(len(sealed)):
         assert refusal(seal, encoded(sealed[:size])) in NOT_OURS
         assert refusal(seal, encoded(sealed[size:] if size else b"")) in NOT_OURS
@@ -109,35 +109,35 @@ def test_what_was_never_given_out(kind: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda text: text + "-TAMPERED", Refusal.ALTERED),
-        (lambda text: text + "=", Refusal.ALTERED),
-        (lambda text: text[:-1], Refusal.ALTERED),
-        (lambda text: text + "\n", Refusal.ALTERED),
-        (lambda text: " " + text, Refusal.ALTERED),
-        (lambda text: text[:40] + "!" + text[40:], Refusal.ALTERED),
-        (lambda text: text[:12], Refusal.ALTERED),
-        (lambda text: "", Refusal.FOREIGN),
-        (lambda text: "\ud800", Refusal.ALTERED),
-        (lambda text: "x", Refusal.ALTERED),
-        (lambda text: "A" * 400_000, Refusal.FOREIGN),
-        (lambda text: "A" * 10_000_000, Refusal.FOREIGN),
-        (lambda text: text * 10_000, Refusal.FOREIGN),
+        (lambda text: text + "-TAMPERED", SealRefusal.ALTERED),
+        (lambda text: text + "=", SealRefusal.ALTERED),
+        (lambda text: text[:-1], SealRefusal.ALTERED),
+        (lambda text: text + "\n", SealRefusal.ALTERED),
+        (lambda text: " " + text, SealRefusal.ALTERED),
+        (lambda text: text[:40] + "!" + text[40:], SealRefusal.ALTERED),
+        (lambda text: text[:12], SealRefusal.ALTERED),
+        (lambda text: "", SealRefusal.FOREIGN),
+        (lambda text: "\ud800", SealRefusal.ALTERED),
+        (lambda text: "x", SealRefusal.ALTERED),
+        (lambda text: "A" * 400_000, SealRefusal.FOREIGN),
+        (lambda text: "A" * 10_000_000, SealRefusal.FOREIGN),
+        (lambda text: text * 10_000, SealRefusal.FOREIGN),
     ],
 )
-def test_tampered_texts(kind: Any, change: Callable[[str], str], reason: Refusal) -> None:
+def test_tampered_texts(kind: Any, change: Callable[[str], str], reason: SealRefusal) -> None:
     seal = kind(settings())
     assert refusal(seal, change(seal.seal(PAYLOAD, MINE, wall=NOW))) == reason
 
 
 def test_one_kind_does_not_open_the_other() -> None:
     hmac, aead = HmacSeal(settings()), AeadSeal(settings())
-    assert refusal(aead, hmac.seal(PAYLOAD, MINE, wall=NOW)) == Refusal.FOREIGN
-    assert refusal(hmac, aead.seal(PAYLOAD, MINE, wall=NOW)) == Refusal.FOREIGN
+    assert refusal(aead, hmac.seal(PAYLOAD, MINE, wall=NOW)) == SealRefusal.FOREIGN
+    assert refusal(hmac, aead.seal(PAYLOAD, MINE, wall=NOW)) == SealRefusal.FOREIGN
     # Neither by claiming to be the other.
     as_aead = b"\x02" + decoded(hmac.seal(PAYLOAD, MINE, wall=NOW))[1:]
     as_hmac = b"\x01" + decoded(aead.seal(PAYLOAD, MINE, wall=NOW))[1:]
-    assert refusal(aead, encoded(as_aead)) == Refusal.ALTERED
-    assert refusal(hmac, encoded(as_hmac)) == Refusal.ALTERED
+    assert refusal(aead, encoded(as_aead)) == SealRefusal.ALTERED
+    assert refusal(hmac, encoded(as_hmac)) == SealRefusal.ALTERED
 
 
 # Binding
@@ -148,19 +148,19 @@ def test_one_kind_does_not_open_the_other() -> None:
 @pytest.mark.parametrize(
     ("principal", "method", "params", "reason"),
     [
-        ("bob", "tools/call", b'{"name":"a"}', Refusal.PRINCIPAL),
-        (None, "tools/call", b'{"name":"a"}', Refusal.PRINCIPAL),
-        ("", "tools/call", b'{"name":"a"}', Refusal.PRINCIPAL),
-        ("alice", "prompts/get", b'{"name":"a"}', Refusal.METHOD),
-        ("alice", "tools/call", b'{"name":"b"}', Refusal.PARAMS),
-        ("alice", "tools/call", b'{"name":"a","arguments":{}}', Refusal.PARAMS),
-        ("alice", "tools/call", b"{}", Refusal.PARAMS),
+        ("bob", "tools/call", b'{"name":"a"}', SealRefusal.PRINCIPAL),
+        (None, "tools/call", b'{"name":"a"}', SealRefusal.PRINCIPAL),
+        ("", "tools/call", b'{"name":"a"}', SealRefusal.PRINCIPAL),
+        ("alice", "prompts/get", b'{"name":"a"}', SealRefusal.METHOD),
+        ("alice", "tools/call", b'{"name":"b"}', SealRefusal.PARAMS),
+        ("alice", "tools/call", b'{"name":"a","arguments":{}}', SealRefusal.PARAMS),
+        ("alice", "tools/call", b"{}", SealRefusal.PARAMS),
         # Who presents somebody else's state learns nothing else of it.
-        ("bob", "prompts/get", b"{}", Refusal.PRINCIPAL),
+        ("bob", "prompts/get", b"{}", SealRefusal.PRINCIPAL),
     ],
 )
 def test_a_state_of_something_else(
-    kind: Any, principal: str | None, method: str, params: bytes, reason: Refusal
+    kind: Any, principal: str | None, method: str, params: bytes, reason: SealRefusal
 ) -> None:
     seal = kind(settings())
     text = seal.seal(PAYLOAD, MINE, wall=NOW)
@@ -173,7 +173,7 @@ def test_nobody_and_the_empty_name_are_two(kind: Any) -> None:
     nobody = structs.replace(MINE, principal=None)
     text = seal.seal(PAYLOAD, nobody, wall=NOW)
     assert seal.open(text, nobody, wall=NOW) == PAYLOAD
-    assert refusal(seal, text, structs.replace(MINE, principal="")) == Refusal.PRINCIPAL
+    assert refusal(seal, text, structs.replace(MINE, principal="")) == SealRefusal.PRINCIPAL
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,9 @@ def test_numbers_beyond_floats_are_told_apart() -> None:
 @both
 @pytest.mark.parametrize(
     ("later", "reason"),
-    [(0, None), (59.9, None), (60, Refusal.EXPIRED), (1e9, Refusal.EXPIRED), (-1e6, None)],
+    [(0, None), (59.9, None), (60, SealRefusal.EXPIRED), (1e9, SealRefusal.EXPIRED), (-1e6, None)],
 )
-def test_expiry(kind: Any, later: float, reason: Refusal | None) -> None:
+def test_expiry(kind: Any, later: float, reason: SealRefusal | None) -> None:
     seal = kind(settings(lifetime=60))
     text = seal.seal(PAYLOAD, MINE, wall=NOW)
     if reason is None:
@@ -226,7 +226,7 @@ def test_expiry(kind: Any, later: float, reason: Refusal | None) -> None:
 @both
 def test_the_expiry_is_that_of_the_one_who_sealed(kind: Any) -> None:
     text = kind(settings(lifetime=60)).seal(PAYLOAD, MINE, wall=NOW)
-    assert refusal(kind(settings(lifetime=3600)), text, wall=NOW + 61) == Refusal.EXPIRED
+    assert refusal(kind(settings(lifetime=3600)), text, wall=NOW + 61) == SealRefusal.EXPIRED
 
 
 # Keys
@@ -235,8 +235,8 @@ def test_the_expiry_is_that_of_the_one_who_sealed(kind: Any) -> None:
 @both
 def test_another_key_does_not_open(kind: Any) -> None:
     text = kind(settings(0)).seal(PAYLOAD, MINE, wall=NOW)
-    assert refusal(kind(settings(1)), text) == Refusal.FOREIGN
-    assert refusal(kind(), text) == Refusal.FOREIGN
+    assert refusal(kind(settings(1)), text) == SealRefusal.FOREIGN
+    assert refusal(kind(), text) == SealRefusal.FOREIGN
 
 
 @both
@@ -244,7 +244,7 @@ def test_a_state_cannot_be_moved_to_another_key(kind: Any) -> None:
     seal = kind(settings(1, 0))
     text = kind(settings(0)).seal(PAYLOAD, MINE, wall=NOW)
     moved = decoded(text)[:1] + KEYS[1].id + decoded(text)[9:]
-    assert refusal(seal, encoded(moved)) == Refusal.ALTERED
+    assert refusal(seal, encoded(moved)) == SealRefusal.ALTERED
 
 
 @both
@@ -262,7 +262,7 @@ def test_rotation(kind: Any) -> None:
     assert late.open(second, MINE, wall=NOW) == b"1"
     assert decoded(late.seal(b"", MINE, wall=NOW))[1:9] == KEYS[0].id
     seal.rotate(KEYS[2], KEYS[1])
-    assert refusal(seal, first) == Refusal.FOREIGN
+    assert refusal(seal, first) == SealRefusal.FOREIGN
     assert seal.open(second, MINE, wall=NOW) == b"1"
     with pytest.raises(ValueError, match="at least one key"):
         seal.rotate()
@@ -279,15 +279,18 @@ def test_keys_derived_from_one_secret(kind: Any) -> None:
     text = worker("2026-11").seal(PAYLOAD, MINE, wall=NOW)
     assert worker("2026-11").open(text, MINE, wall=NOW) == PAYLOAD
     assert worker("2026-12", "2026-11").open(text, MINE, wall=NOW) == PAYLOAD
-    assert refusal(worker("2026-12"), text) == Refusal.FOREIGN
-    assert refusal(kind(SealSettings(keys=(SealKey(secret),))), text) == Refusal.FOREIGN
+    assert refusal(worker("2026-12"), text) == SealRefusal.FOREIGN
+    assert refusal(kind(SealSettings(keys=(SealKey(secret),))), text) == SealRefusal.FOREIGN
     ids = {SealKey.derive(secret, label).id for label in ("", "a", "b", "id")}
     assert len(ids | {SealKey(secret).id}) == 5
 
 
 def test_keys_of_one_secret_have_nothing_in_common() -> None:
     key = KEYS[0]
-    assert len({key.id, key.mac_key[:8], key._print_key[:8], b"\0" * 8}) == 4
+    assert (
+        len({key.id, key._subkey(b"hmac-sha-256")[:8], key._subkey(b"fingerprint")[:8], b"\0" * 8})
+        == 4
+    )
     assert SealKey.random().id != SealKey.random().id
 
 
@@ -329,7 +332,7 @@ def test_size(kind: Any) -> None:
         seal.seal(b"x" * 101, MINE, wall=NOW)
     # What another worker let pass is refused before anything is done with it.
     longer = kind(settings(limit=101)).seal(b"x" * 101, MINE, wall=NOW)
-    assert refusal(seal, longer) == Refusal.FOREIGN
+    assert refusal(seal, longer) == SealRefusal.FOREIGN
 
 
 # What the client sees

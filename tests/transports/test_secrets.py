@@ -11,13 +11,13 @@ from mcpcore.http.messages import HttpRequest, HttpSend
 from mcpcore.http.principals import Principal, Verdict, bearer_token
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.config.file import ConfiguredServer
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.config import ConfiguredServer
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import parse_proxy
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import (
     HttpTarget,
     SseTarget,

@@ -26,8 +26,7 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.sockets.server import SocketServerLink
-from mcpcore_transports.stream.channels import SecureChannel
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.channels import SecureChannel, SecureStream
 from mcpcore_transports.stream.settings import PumpSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings

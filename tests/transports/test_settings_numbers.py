@@ -18,10 +18,8 @@ from mcpcore_transports.http.settings import (
 )
 from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import StdioSettings
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import PumpSettings, SocketSettings, StdioSettings
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 
 MAY_BE_ZERO: dict[type[Any], set[str]] = {

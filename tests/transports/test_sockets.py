@@ -18,14 +18,14 @@ from anyio.abc import SocketAttribute
 from mcpcore.errors import BadTarget
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
-from mcpcore_transports.http.server.descriptor import descriptor_of
+from mcpcore_transports.http.client.client import descriptor_of
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.link import STREAM_ERRORS
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.sockets.settings import Caller, SocketSettings
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time

@@ -16,14 +16,14 @@ from mcpcore.engine.config import Limits
 from mcpcore.errors import BadTarget, CallFailed, LinkError, NegotiationError
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.types.content import TextContent
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.era_cache import EraCache
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve as run_serve
 from mcpcore_transports.serve.serve import ServeSettings
-from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget, describe, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.transports.certificates import papers

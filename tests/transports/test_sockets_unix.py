@@ -20,9 +20,8 @@ import pytest
 
 from mcpcore.errors import BadTarget, LinkError
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.sockets.settings import SocketSettings
 from mcpcore_transports.sockets.unix import (
     LONGEST_PATH,
     Credentials,
@@ -32,6 +31,7 @@ from mcpcore_transports.sockets.unix import (
     listen_unix,
     not_welcome,
 )
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import UnixTarget, parse_target
 from tests.clock import PATIENCE
 from tests.transports.malformed import good

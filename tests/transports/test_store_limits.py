@@ -14,13 +14,12 @@ from mcpcore.http.storing import SessionSave, Step
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import Outcome, Store, StoreSettings, open_store
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy
 from tests.transports.redis_server import redis_server

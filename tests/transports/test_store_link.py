@@ -17,7 +17,7 @@ from mcpcore_transports.http.server.store_link import StoreLink, StoreLinkSettin
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.base import Outcome
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import PATIENCE, patience
 from tests.transports.served import served
 
@@ -189,7 +189,7 @@ async def test_a_thread_that_begins_late_does_not_bring_back_a_worker_that_has_l
     nobody: Any = None
     link = StoreLink(store, "worker", nobody, nobody, lambda: None)
     link._receive(0.0)
-    assert [*store._workers] == ["worker"]
+    assert [*store._renewed] == ["worker"]
     await link.leave()
     link._receive(0.0)
-    assert not store._workers
+    assert not store._renewed

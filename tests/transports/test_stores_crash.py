@@ -24,8 +24,7 @@ from mcpcore.http.storing import (
     StreamRead,
     Wake,
 )
-from mcpcore_transports.stores.base import LOST, Store, StoreSettings
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import LOST, Store, StoreSettings, open_store
 from tests.clock import PATIENCE
 from tests.transports.redis_server import redis_server
 from tests.transports.store_child import ROOMY

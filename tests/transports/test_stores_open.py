@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
-from mcpcore_transports.stores.open import StoreUrlError, check_shared, open_store
+from mcpcore_transports.stores.base import StoreSettings, StoreUrlError, check_shared, open_store
 from mcpcore_transports.stores.redis import RedisStore
-from mcpcore_transports.stores.sqlite import SqliteStore
+from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore
 
 SETTINGS = StoreSettings(events=7)
 
@@ -122,7 +120,7 @@ def test_a_missing_extra_is_named() -> None:
         "import importlib.util as util\n"
         "find = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name == 'redis' else find(name, *rest)\n"
-        "from mcpcore_transports.stores.open import open_store\n"
+        "from mcpcore_transports.stores.base import open_store\n"
         "try:\n    open_store('redis://localhost/')\n"
         "except ImportError as error:\n    print(error)\n"
         "open_store('memory:').close()\n"

@@ -100,7 +100,7 @@ def a_folder(path: Path) -> None:
     ("make", "message"),
     [
         (of_another_program, "another program"),
-        (of_a_newer_version, "version 99; this program knows version 4"),
+        (of_a_newer_version, "version 99; this program knows version 5"),
         (no_database, "not a database"),
         (a_folder, "unable to open"),
     ],
@@ -159,6 +159,5 @@ def test_what_is_over_leaves_the_file(store: SqliteStore) -> None:
         (count,) = store._db.execute(f"SELECT count(*) FROM {table}").fetchone()
         assert count == 0, table
     assert dict(store._db.execute("SELECT name, value FROM facts WHERE name <> 'secret'")) == {
-        "bytes": 0,
-        "sessions": 0,
+        "bytes": 0
     }

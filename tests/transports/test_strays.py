@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from mcpcore.errors import HandlerExit, ToolError
-from mcpcore_transports.running.cancellation import failure_of, settled
+from mcpcore_transports.running.functions import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
 from tests.leaving import Left
 

@@ -6,7 +6,7 @@ import pytest
 
 from mcpcore.errors import BadTarget
 from mcpcore.service import Server
-from mcpcore_transports.sockets.settings import parse_address
+from mcpcore_transports.stream.settings import parse_address
 from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,

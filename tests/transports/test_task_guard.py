@@ -17,7 +17,7 @@ from mcpcore.errors import HandlerExit
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.running.task_guard import called, enter_handler, guard_tasks, in_handler
+from mcpcore_transports.running.functions import called, enter_handler, guard_tasks, in_handler
 from tests.error_ids import without_id
 from tests.leaving import EXITED
 

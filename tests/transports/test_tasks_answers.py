@@ -18,28 +18,23 @@ from mcpcore.errors import InputUnavailable
 from mcpcore.service import Server
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.types import (
-    CreateMessageParams,
-    CreateMessageResult,
-    ElicitParams,
-    ElicitResult,
-    Implementation,
-    ServerCapabilities,
-    Task,
-    TextContent,
-)
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import to_json
+from mcpcore_transports.client.answers import related_meta
 from mcpcore_transports.client.callbacks import Callbacks, meta_of
 from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.task_requests import related_meta
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.memory import MemoryPair
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.server.tasks.questions import _pause
-from mcpcore_transports.server.tasks.tasks import _terms
+from mcpcore_transports.server.tasks.tasks import _pause, _terms
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import LEGACY, Bench, bench

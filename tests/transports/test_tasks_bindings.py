@@ -12,10 +12,12 @@ from msgspec import Struct
 
 from mcpcore.errors import PeerError
 from mcpcore.service import Server
-from mcpcore.spec.types import CallToolResult, Task, TextContent
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tasks import Task
+from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import Steps

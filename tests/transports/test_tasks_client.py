@@ -20,10 +20,13 @@ from mcpcore.errors import (
 )
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
-from mcpcore.spec.types import CallToolResult, ElicitParams, Task, TextContent
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.tasks import Task
+from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context

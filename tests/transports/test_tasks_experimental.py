@@ -13,13 +13,17 @@ from msgspec import Raw
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, RequestReceived, ResultReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.spec.types import CallToolResult, Implementation, ServerCapabilities, TextContent
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.link import Handshake, LinkFactory, clock
-from mcpcore_transports.websocket.server import serve_websocket
+from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer, listen_websocket
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
@@ -103,9 +107,10 @@ async def scripted(
         script.peer = Peer(Role.SERVER, Config(info=info, capabilities=offered))
         await make_link(script.peer, script).run()
 
+    server = WebSocketServer(converse, UpgradeRules(WebSocketSettings()))
     with patience():
         async with anyio.create_task_group() as group:
-            port = await group.start(serve_websocket, "127.0.0.1", 0, converse)
+            port = await group.start(listen_websocket, "127.0.0.1", 0, server)
             async with connect(
                 f"ws://127.0.0.1:{port}/mcp",
                 revision="2025-11-25",

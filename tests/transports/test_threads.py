@@ -17,7 +17,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.running.background import call_in_loop, current_loop, is_over
+from mcpcore_transports.running.functions import call_in_loop, current_loop, is_over
 from mcpcore_transports.running.middleware import CallNext, Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import ElicitUrl

@@ -16,7 +16,7 @@ from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import ElicitUrl
 from tests.clock import patience

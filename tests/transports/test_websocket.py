@@ -12,9 +12,8 @@ from anyio.abc import ByteStream
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
 from mcpcore_transports.stream.connection import PumpSettings
 from mcpcore_transports.websocket.link import WebSocketLink
-from mcpcore_transports.websocket.server import WebSocketServer
+from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import UpgradeRules
 from tests.clock import patience
 from tests.transports.malformed import TABLE, good, request
 from tests.transports.sites import (

@@ -1,15 +1,13 @@
 """Frames that are read and written at sight, against wsproto."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, TextMessage
+from wsproto.events import TextMessage
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from mcpcore_transports.websocket.deflate import Bounds
-from mcpcore_transports.websocket.link import Boundaries, long_text, text_head, whole_text
-from tests.websocket_table import codec
+from mcpcore_transports.websocket.link import Boundaries, text_head, whole_text
 
 SIZES = [0, 1, 3, 4, 5, 125, 126, 127, 511, 512, 513, 1030, 65535]
 LIMIT = 1 << 20
@@ -68,7 +66,6 @@ ODD = [
     [
         *ODD,
         (b"\x81\x03ab", "half a text"),
-        (b"\x81\x7f" + (70_000).to_bytes(8, "big") + b"x" * 70_000, "a long one"),
         (b"\x81\x02\xff\xfe", "no UTF-8"),
         (b"\x81\x03\xed\xa0\x80", "half a surrogate"),
     ],
@@ -87,146 +84,6 @@ def test_a_text_without_bytes_has_a_mask_all_the_same(size: int) -> None:
     frame = b"\x81\x80\x01\x02\x03\x04"
     assert whole_text(frame[:size], 0, masked=True, limit=LIMIT) is None
     assert whole_text(frame, 0, masked=True, limit=LIMIT) == (b"", 6)
-
-
-@pytest.mark.parametrize(
-    ("frame", "why"),
-    [
-        *ODD,
-        (b"\x81\x7f" + (65_535).to_bytes(8, "big"), "a long length that could be shorter"),
-        (b"\x81\x7f\x80" + bytes(7), "a length with its highest bit"),
-        (b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big"), "longer than allowed"),
-        (b"\x81\x7f" + (70_000).to_bytes(8, "big")[:7], "most of a length"),
-    ],
-)
-def test_no_head_but_that_of_a_message_begins_a_long_text(frame: bytes, why: str) -> None:
-    limit = 10 if why == "over the limit" else LIMIT
-    assert long_text(frame, 0, masked=False, limit=limit) is None
-
-
-def test_a_long_text_may_be_as_long_as_allowed_and_its_head_is_complete() -> None:
-    frame = b"\x81\xff" + LIMIT.to_bytes(8, "big") + b"mask"
-    assert long_text(frame[:-1], 0, masked=True, limit=LIMIT) is None
-    assert long_text(frame, 0, masked=True, limit=LIMIT - 1) is None
-    assert long_text(frame, 0, masked=False, limit=LIMIT) is None
-    assert long_text(frame[:1] + b"\x7f" + frame[2:], 0, masked=True, limit=LIMIT) is None
-    begun = long_text(b"before" + frame, 6, masked=True, limit=LIMIT)
-    assert begun is not None
-    assert begun[1] == 6 + len(frame)
-
-
-CHARACTERS = [
-    "x",
-    "x" * 9,
-    "\x00",
-    "\u00e9",
-    "\u20ac",
-    "\ud7ff",
-    "\ue000",
-    "\U0001f600",
-    "\U0010ffff",
-]
-NO_CHARACTERS = [
-    *(
-        b"\x80",
-        b"\xbf",
-        b"\xc0",
-        b"\xc1",
-        b"\xc0\xaf",
-        b"\xe0\x80",
-        b"\xe0\x9f\xbf",
-        b"\xed\xa0\x80",
-    ),
-    *(
-        b"\xed\xbf",
-        b"\xf0\x80\x80",
-        b"\xf0\x8f",
-        b"\xf4\x90",
-        b"\xf5",
-        b"\xff",
-        b"\xe2\x82",
-        b"\xc3",
-    ),
-    *(b"\xf0\x9f\x98", b"\xed", b"\xed\xa0", b"\xed\x9f"),
-]
-"""What is not UTF-8 by itself, or not without what follows."""
-
-Outcome = tuple[str, int, bytes]
-"""Of a text that comes in pieces: what it came to, at which of them, and the text."""
-
-
-def piecewise_by_wsproto(head: bytes, pieces: list[bytes], *, masked: bool) -> Outcome:
-    bounds = Bounds()
-    bounds.limit = LIMIT
-    role = ConnectionType.SERVER if masked else ConnectionType.CLIENT
-    connection = Connection(role, extensions=[bounds])
-    connection.receive_data(head)
-    assert not list(connection.events())
-    text = b""
-    for number, piece in enumerate(pieces):
-        connection.receive_data(piece)
-        for event in connection.events():
-            if isinstance(event, CloseConnection):
-                return f"refused with {int(event.code)}", number, b""
-            assert isinstance(event, TextMessage)
-            text += event.data.encode()
-            if event.message_finished:
-                return "taken", number, text
-    return "on its way", len(pieces), b""
-
-
-def piecewise_at_sight(head: bytes, pieces: list[bytes], *, masked: bool) -> Outcome:
-    begun = long_text(head, 0, masked=masked, limit=LIMIT)
-    assert begun is not None
-    text, start = begun
-    assert start == len(head)
-    left = int.from_bytes(head[2:4], "big") if head[1] & 0x7F == 126 else head[1] & 0x7F
-    for number, piece in enumerate(pieces):
-        left -= len(piece)
-        try:
-            text.take(piece)
-            if not left:
-                return "taken", number, text.whole()
-        except UnicodeDecodeError:
-            return "refused with 1007", number, b""
-    return "on its way", len(pieces), b""
-
-
-@given(
-    parts=st.lists(
-        st.sampled_from([*(text.encode() for text in CHARACTERS), *NO_CHARACTERS])
-        | st.binary(max_size=3),
-        min_size=1,
-        max_size=12,
-    ),
-    only_characters=st.booleans(),
-    key=st.none() | st.binary(min_size=4, max_size=4),
-    cuts=st.lists(st.integers(min_value=1, max_value=12), max_size=60),
-)
-@example(parts=[b"x\xed", b"\xa0"], only_characters=False, key=b"mask", cuts=[2, 1])
-@example(parts=[b"x\xed\xa0", b"xx"], only_characters=False, key=None, cuts=[3, 2])
-@example(parts=[b"x\xe2\x82", b"\xac"], only_characters=False, key=b"mask", cuts=[1, 1, 1, 1])
-@example(parts=[b"x\xe2\x82"], only_characters=False, key=b"mask", cuts=[2, 1])
-@example(parts=[b"\xe2xx"], only_characters=False, key=b"mask", cuts=[1, 1])
-def test_a_text_in_pieces_is_what_it_is_to_wsproto(
-    parts: list[bytes], only_characters: bool, key: bytes | None, cuts: list[int]
-) -> None:
-    text = b"".join(parts)
-    if only_characters:
-        text = text.decode(errors="replace").encode()
-    frame = codec.text(text, key=key).encode(client=key is not None)
-    head, rest = frame[: len(frame) - len(text)], frame[len(frame) - len(text) :]
-    pieces = []
-    for cut in cuts:
-        pieces.append(rest[:cut])
-        rest = rest[cut:]
-    pieces = [piece for piece in [*pieces, rest] if piece]
-    if not pieces:
-        return  # it is whole with its head
-    found = piecewise_at_sight(head, pieces, masked=key is not None)
-    assert found == piecewise_by_wsproto(head, pieces, masked=key is not None)
-    if only_characters:
-        assert found == ("taken", len(pieces) - 1, text)
 
 
 @given(frame=st.binary(max_size=200), masked=st.booleans(), first=st.booleans())

@@ -137,7 +137,7 @@ def test_a_long_text_is_told_as_it_was_sent_however_it_is_cut(filling: str, clie
 @pytest.mark.parametrize("cuts", [(0, 2), (0, 1, 2), (0,)], ids=["apart", "in three", "together"])
 async def test_who_is_left_within_a_long_text_may_end_it_and_answer(cuts: tuple[int, ...]) -> None:
     """What is left of it is no frame, though its bytes look like the head of one."""
-    rest = b"\x8a\xfd" + codec.close(1001).encode(client=True)
+    rest = b"\x01\x7d" + codec.close(1001).encode(client=True)
     stream = Scripted([rest[start:end] for start, end in pairwise([*cuts, len(rest)])])
     peer = make_server()
     link = WebSocketLink(peer, Recorder(peer), never, settings=WebSocketSettings())

@@ -15,7 +15,7 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import Proxy, proxy_for
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings

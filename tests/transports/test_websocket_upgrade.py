@@ -6,8 +6,15 @@ import anyio
 import pytest
 
 from mcpcore.errors import LinkError
-from mcpcore_transports.websocket.server import serve_websocket
-from mcpcore_transports.websocket.upgrade import Token, UpgradeRefused, read_offers
+from mcpcore_transports.websocket.server import (
+    Token,
+    UpgradeRefused,
+    UpgradeRules,
+    WebSocketServer,
+    listen_websocket,
+    read_offers,
+)
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.transports.malformed import good
 from tests.transports.sites import CLOSE, TEXT, raw, site, upgrade, upgraded
 
@@ -147,8 +154,9 @@ async def test_connections_that_have_ended_do_not_count() -> None:
 
 async def test_an_address_in_use_is_said_in_words() -> None:
     async with site() as server:
+        other = WebSocketServer(server.serve, UpgradeRules(WebSocketSettings()))
         with pytest.raises(LinkError, match=f"cannot listen on 127.0.0.1:{server.port}: "):
-            await serve_websocket("127.0.0.1", server.port, server.serve)
+            await listen_websocket("127.0.0.1", server.port, other)
 
 
 def test_offers_never_show_the_token() -> None:

@@ -14,8 +14,8 @@ import pytest
 from mcpcore.errors import WorkersFailed
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.commands.workers import without
+from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.commands.processes import without
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.workers import LIFELINE, Supervisor, WorkersSettings, reserved
 from tests.bindings.stories import children

@@ -13,7 +13,7 @@ from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import CallFailed
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.targets import WebSocketTarget

@@ -9,7 +9,7 @@ from msgspec import Struct
 from mcpcore.errors import LinkError
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.targets import WebSocketTarget
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings

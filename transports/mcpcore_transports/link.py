@@ -1,16 +1,21 @@
-"""Interfaces between drivers and runtime: an application that takes events, and a link."""
+"""Interfaces between drivers and runtime: an application that takes events, a link, its errors."""
 
+import errno
+import os
+import signal
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
 from msgspec import Struct
 
 from mcpcore.engine.events import Event, Fault
 from mcpcore.engine.peer import Peer
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported where it is needed
     from mcpcore.http.principals import Principal  # not needed by clients, and slow to import
     from mcpcore_transports.stream.connection import StreamConnection  # a kind of link
 
@@ -37,19 +42,13 @@ class Link(ABC):
 
     @abstractmethod
     def flush_soon(self) -> None:
-        """Drain the machine's events and write what it has to send, soon.
+        """Drain the machine's events and write what it has to send, soon; never blocks.
 
-        Must be called whenever the machine was used outside of :meth:`App.handle`.  Safe from any
-        task of the event loop, never blocks.
+        Must be called whenever the machine was used outside of :meth:`App.handle`.
         """
 
     def write_now(self) -> None:
-        """Write as much as possible without waiting for the next turn of the event loop.
-
-        For a task that is about to wait for its output to be taken; never from within
-        :meth:`App.handle`. Links that cannot do this leave it to :meth:`flush_soon`, which was
-        called before.
-        """
+        """Write as much as possible, for a task that waits for room; not in :meth:`App.handle`."""
         return
 
     @abstractmethod
@@ -80,3 +79,52 @@ class Handshake(Struct, frozen=True, kw_only=True):
             f"Handshake(path={self.path!r}, peer={self.peer!r}, revision={self.revision!r}, "
             f"principal={self.principal!r})"
         )
+
+
+STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+"""Exceptions with which anyio's streams report their end."""
+LOST = (*STREAM_ERRORS, OSError)
+"""Exceptions with which streams and sockets report their end."""
+
+
+_WORDS: dict[type[BaseException], str] = {
+    anyio.BrokenResourceError: "the other side broke it off",
+    anyio.ClosedResourceError: "it was closed on this side",
+    anyio.EndOfStream: "the other side closed it",
+}
+
+
+def cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> str:
+    """Return a message about an address that cannot be bound; UnicodeError: invalid host name."""
+    return f"cannot listen on {host}:{port}: {system_reason(error) or error}"
+
+
+def system_reason(error: BaseException) -> str:
+    """Return the reason for an error of the system or a host name that cannot be used, else ""."""
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "unknown host"
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None and number in errno.errorcode:
+        return os.strerror(number).lower()
+    return ""
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, as far as it has one here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def what_broke(error: BaseException) -> str:
+    """Return the reason at the bottom of a chain or group of connection errors, as text."""
+    import ssl  # imported late: connections without TLS do not need it
+
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if cause is not None and not isinstance(error, ssl.SSLError):
+        return what_broke(cause)
+    said = getattr(error, "strerror", None) or str(error)
+    return said or _WORDS.get(type(error)) or type(error).__name__

@@ -48,11 +48,7 @@ _HEAD = 1024
 
 
 def _texts(frames: Iterable[Transmit]) -> list[bytes]:
-    return [
-        frame.data[0] if len(frame.data) == 1 else b"".join(frame.data)
-        for frame in frames
-        if frame.data
-    ]
+    return [b"".join(frame.data) for frame in frames if frame.data]  # one piece is not copied
 
 
 def _hand_over(text: bytes, peer: Peer, now: float) -> None:
@@ -64,10 +60,7 @@ def _hand_over(text: bytes, peer: Peer, now: float) -> None:
 
 
 class MemoryPair:
-    """Client and server Peer, pumped by explicit calls; ``wire``: through newline-framed bytes.
-
-    ``trace`` records the client's side.
-    """
+    """Client and server Peer, pumped by explicit calls; ``trace`` records the client's side."""
 
     def __init__(
         self,
@@ -135,11 +128,9 @@ class MemoryPair:
 
 
 class MemoryLink(StreamConnection):
-    """Link at one end of a joined pair; made by :func:`memory_links`.
+    """Link at one end of a joined pair; it hands messages to the other end, in the same task.
 
-    Sending hands the messages to the other end and processes them there at once, in the same task.
-    If the other end does not take them, because it does not run yet or because its own output is
-    not taken, they wait there as long as there is room, and then here, as on a socket.
+    Messages that the other end does not take wait there as long as there is room, and then here.
     """
 
     binding = "memory"
@@ -157,10 +148,7 @@ class MemoryLink(StreamConnection):
     # Output
 
     def flush_soon(self) -> None:
-        """Implement :meth:`Link.flush_soon`; done at once, as collecting more gains nothing.
-
-        It runs in the context (``contextvars``) in which the link was made, not in the caller's.
-        """
+        """Implement :meth:`Link.flush_soon` at once, in the context in which the link was made."""
         self._again = True  # for the turn that is being made, if one is
         if self._turning or self._life not in AT_WORK:
             return
@@ -301,8 +289,7 @@ def memory_links(
 ) -> tuple[StreamConnection, StreamConnection]:
     """Join two Peers in one event loop; return the client's link and the server's, both to be run.
 
-    ``wire``: pass messages as bytes.  ``settings.read_size`` is the room in bytes for messages that
-    the other end has not taken in; without ``wire`` a last message may exceed it.
+    ``settings.read_size``: room in bytes for messages that the other end has not taken in.
     """
     if wire:
         near, far = WireLink(*client, settings=settings), WireLink(*server, settings=settings)

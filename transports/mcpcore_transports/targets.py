@@ -10,13 +10,13 @@ from msgspec import Struct, field
 from mcpcore.errors import BadTarget as BadTarget
 from mcpcore.service import Server
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
-from mcpcore_transports.sockets.settings import authority
+from mcpcore_transports.stream.settings import authority
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from urllib.parse import SplitResult
 
     from mcpcore.engine.peer import Peer
-    from mcpcore_transports.http.client.carrier import RequestHeaders
+    from mcpcore_transports.http.client.client import RequestHeaders
     from mcpcore_transports.link import App
     from mcpcore_transports.server.runtime import RuntimeSettings
     from mcpcore_transports.stream.connection import StreamConnection
@@ -31,33 +31,25 @@ class _UrlTarget(Discreet, frozen=True):
 
 
 class HttpTarget(_UrlTarget, frozen=True):
-    """Streamable HTTP endpoint.
+    """Streamable HTTP endpoint; ``headers`` are sent with every request.
 
-    ``headers`` are sent with every request, for instance authorization; a function (or coroutine
-    function) is called with each request before it is sent, and returns them.
+    A function (or coroutine function) as ``headers`` is called with each request and returns them.
     """
 
 
 class SseTarget(_UrlTarget, frozen=True):
-    """Server of HTTP+SSE, the transport of 2024-11-05; ``url`` is that of its event stream.
-
-    A server whose kind is not known is an :class:`HttpTarget`.  ``headers``: as there.
-    """
+    """Server that speaks HTTP+SSE (2024-11-05) for sure; ``url`` is that of its event stream."""
 
 
 class WebSocketTarget(_UrlTarget, frozen=True):
-    """WebSocket endpoint.
-
-    ``headers`` are sent with the opening handshake; a function (or coroutine function) is called
-    with it for each connection, and returns them.
-    """
+    """WebSocket endpoint; ``headers``, or a function that makes them, are for the handshake."""
 
 
 class StdioTarget(Discreet, frozen=True):
     """Server to be started as a child process, connected by its standard streams.
 
     ``command``: program and arguments.  ``env``: variables in addition to the few of
-    :data:`~mcpcore_transports.stdio.settings.SAFE_ENVIRONMENT`, which take precedence over
+    :data:`~mcpcore_transports.stream.settings.SAFE_ENVIRONMENT`, which take precedence over
     those of ``ProcessSettings.env``.  ``cwd``: its working directory.
     """
 
@@ -96,11 +88,7 @@ class UnixTarget(Struct, frozen=True):
 
 
 class MemoryTarget(Struct, frozen=True):
-    """Server in this process, with the settings for its handlers.
-
-    ``wire``: pass messages as bytes in pieces, as over a socket, instead of handing them over
-    unchanged.
-    """
+    """Server in this process; ``wire``: pass messages as bytes in pieces, as over a socket."""
 
     server: Server
     settings: "RuntimeSettings | None" = None
@@ -108,20 +96,13 @@ class MemoryTarget(Struct, frozen=True):
 
 
 class CustomTarget(ABC):
-    """Server that is reached by a binding of the application: see ``docs/how-to/embedding.md``.
-
-    ``name`` names the server in messages, and is the key under which its era is remembered.
-    """
+    """Server that is reached by a binding of the application: see ``docs/how-to/embedding.md``."""
 
     name: str
 
     @abstractmethod
     def make_link(self, peer: "Peer", app: "App") -> "StreamConnection":
-        """Make the link of one connection, without running it.
-
-        Called once for each connection: another one follows a broken one, if the settings say so
-        (``ClientSettings.reconnect``).
-        """
+        """Make the link of one connection, yet to be run; another may follow when it breaks."""
 
 
 Target = (
@@ -144,10 +125,7 @@ _SOCKET_SCHEMES = {"tcp", "tls", "unix"}
 def parse_target(
     target: Any, *, headers: "Mapping[str, str] | RequestHeaders | None" = None
 ) -> Target:
-    """Turn a URL, a command (list of strings), a Server or a Target into a Target.
-
-    ``headers`` are for URLs; a Target has its own.  Raises :class:`BadTarget`.
-    """
+    """Turn a URL, with ``headers``, a command, a Server or a Target into a Target, or BadTarget."""
     if headers and not isinstance(target, str):
         hint = "set those of the target itself" if hasattr(target, "headers") else "it has none"
         kind = "a command" if isinstance(target, list | tuple) else f"a {type(target).__name__}"
@@ -190,10 +168,7 @@ def named(target: Target) -> str:
 
 
 def headers_of(lines: Iterable[str]) -> dict[str, str]:
-    """Parse headers, a line of ``Name: value`` each.  Raises :class:`BadTarget` without the line.
-
-    A malformed line may be a secret whose header name was forgotten.
-    """
+    """Parse headers, lines of ``Name: value``.  Raises :class:`BadTarget`, without the line."""
     headers = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -205,11 +180,8 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise :class:`BadTarget` for a header that cannot be sent or is reserved for the engine.
-
-    The message contains no value.
-    """
-    from mcpcore.http.client.plan import own_header
+    """Raise :class:`BadTarget`, without the value, for a header that cannot be sent or is ours."""
+    from mcpcore.http.client.call import own_header
 
     for header in headers.items():
         try:

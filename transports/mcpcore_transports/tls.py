@@ -71,10 +71,7 @@ def server_tls(
 
 
 def client_certificate(stream: TLSStream) -> ClientCertificate | None:
-    """Return the certificate that the client of ``stream`` has sent, verified by the handshake.
-
-    None if it has sent none or was not asked.  A resumed session has that of the one before it.
-    """
+    """Return the verified certificate that the client of ``stream`` has sent, None without one."""
     return shown_certificate(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's
 
 
@@ -93,10 +90,7 @@ def shown_certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> ClientCertif
 
 
 def read_all(connection: ssl.SSLObject, source: ssl.MemoryBIO, into: list[bytes]) -> bool:
-    """Decrypt all complete data of ``source`` ``into`` a list; return True if the peer has ended.
-
-    Raises ssl.SSLError for invalid data.
-    """
+    """Decrypt all of ``source`` ``into`` a list; return True at the end.  Raises ssl.SSLError."""
     try:
         while part := connection.read(_PIECE):
             into.append(part)

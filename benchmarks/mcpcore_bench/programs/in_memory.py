@@ -22,7 +22,9 @@ from mcpcore import (
 )
 from mcpcore.engine.events import RequestReceived, ResultReceived
 from mcpcore.service import Server
-from mcpcore.spec.types import CallToolParams, CallToolResult, TextContent, ToolsCapability
+from mcpcore.spec.types.capabilities import ToolsCapability
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolParams, CallToolResult
 from mcpcore_bench.programs.measuring import TEXT, measured
 from mcpcore_transports.client.client import connect
 

@@ -21,7 +21,7 @@ from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stream.settings import SocketSettings
 
 MANY = 100_000
 LARGE = 256 * 1024 * 1024

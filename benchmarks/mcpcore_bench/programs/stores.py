@@ -24,8 +24,7 @@ from mcpcore.http.storing import (
     StreamAppend,
     StreamBegin,
 )
-from mcpcore_transports.stores.base import Store
-from mcpcore_transports.stores.open import open_store
+from mcpcore_transports.stores.base import Store, open_store
 
 SESSIONS = 20
 WARM = 2_100

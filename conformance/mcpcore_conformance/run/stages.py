@@ -24,7 +24,7 @@ from mcpcore_conformance.kit.wire import Stage
 from mcpcore_conformance.launch import LaunchError, serving
 from mcpcore_conformance.subjects.memory import MemoryStage
 from mcpcore_transports.stdio.process import environment
-from mcpcore_transports.stdio.settings import ProcessSettings
+from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import (
     HttpTarget,
     MemoryTarget,

@@ -19,7 +19,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import ToolError
 from mcpcore.service import Server
-from mcpcore.service.prepared import Prepared
+from mcpcore.service.handlers import Prepared
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, CapabilityMissing, McpError
 from mcpcore.spec.methods import METHODS
 from mcpcore_transports.schema import compile_schema

@@ -23,12 +23,11 @@ from mcpcore_conformance.kit.client_launch import SCRIPT
 from mcpcore_conformance.kit.hosts.core import Door
 from mcpcore_conformance.subjects.core_conversation import Conversation
 from mcpcore_conformance.subjects.strands import Strands
-from mcpcore_transports.client.cache import ResultCache, ServerCache
+from mcpcore_transports.client.cache import ResultCache, ServerCache, ToolBook
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.listen import Listening
-from mcpcore_transports.client.opening import ClientSettings
-from mcpcore_transports.client.tools import ToolBook
 from mcpcore_transports.schema import compile_schema
 
 

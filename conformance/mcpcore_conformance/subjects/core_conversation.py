@@ -26,7 +26,7 @@ from mcpcore_conformance.kit.hosts.core import End
 from mcpcore_conformance.subjects.strands import Bell, Cancelled, Strand, Strands, Work
 from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, ProgressCallback
-from mcpcore_transports.client.core import CANCELLED
+from mcpcore_transports.client.core import CANCELLED, ClientSettings
 from mcpcore_transports.client.errors import failure_of_request
 from mcpcore_transports.client.listen import LISTEN, Listening
 from mcpcore_transports.client.middleware import Outcome
@@ -49,8 +49,7 @@ class Conversation:
     Whoever has called it lets the strands run and the Peer speak: :meth:`turn`.
     """
 
-    max_changes = 4096
-    """So many changes wait for a listener."""
+    settings = ClientSettings()
     deaf: str | None = None
     listeners: tuple[Listening, ...] = ()
     """Only streams are listened to."""

@@ -12,8 +12,8 @@ from mcpcore_conformance.everything.script import AnyioPace, Script
 from mcpcore_conformance.kit.client_launch import SCRIPT
 from mcpcore_conformance.kit.hosts.memory import InMemory, Visit
 from mcpcore_conformance.subjects.memory import memory_streams
+from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.era_cache import EraCache
 from mcpcore_transports.link import App
 from mcpcore_transports.stream.channels import StreamLink
 from mcpcore_transports.targets import CustomTarget

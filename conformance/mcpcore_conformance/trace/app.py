@@ -15,7 +15,7 @@ from mcpcore_conformance.trace.show import timeline
 from mcpcore_transports.commands.options import ConnectOptions, connecting
 from mcpcore_transports.commands.output import Exit, Failure, guarded
 from mcpcore_transports.commands.target import client_settings, split_target
-from mcpcore_transports.sockets.settings import parse_address
+from mcpcore_transports.stream.settings import parse_address
 
 __all__ = ["app"]
 

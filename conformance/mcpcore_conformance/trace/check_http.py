@@ -2,7 +2,7 @@
 
 from mcpcore.engine.mirror import same_value, value_at
 from mcpcore.http.headers import HeaderError, decode_value, encode_value, is_session_id, quality
-from mcpcore.spec.header_params import header_params
+from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION

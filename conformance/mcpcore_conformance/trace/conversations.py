@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from mcpcore_conformance.trace.dialogue import Router, Said
 from mcpcore_conformance.trace.reading import Entry, TraceFile
-from mcpcore_transports.tracing.http import GIVEN_UP, LEFT
+from mcpcore_transports.tracing.tracing import GIVEN_UP, LEFT
 
 __all__ = [
     "Line",

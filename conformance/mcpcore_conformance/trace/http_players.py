@@ -19,7 +19,7 @@ from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, parse_head
 from mcpcore_conformance.trace.players import Player
 from mcpcore_conformance.trace.reading import Entry
 from mcpcore_conformance.trace.unasked import answer
-from mcpcore_transports.tracing.http import GIVEN_UP, LEFT
+from mcpcore_transports.tracing.tracing import GIVEN_UP, LEFT
 
 __all__ = ["HttpClientPlayer", "HttpServerPlayer"]
 

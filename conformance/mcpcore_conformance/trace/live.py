@@ -19,7 +19,7 @@ from mcpcore_conformance.trace.conversations import connections, places, script
 from mcpcore_conformance.trace.hosted import Place, hosted
 from mcpcore_conformance.trace.own_stdio import OwnStdio
 from mcpcore_conformance.trace.reading import TraceFile
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.serve.serve import ungrouped
 from mcpcore_transports.targets import Target

@@ -20,7 +20,7 @@ from mcpcore_conformance.trace.reading import Entry, TraceFile
 
 __all__ = ["Part", "Step", "parts", "play_part", "replay"]
 
-_UNTOLD = frozenset(("client_info", "client_capabilities", "meta", "capabilities", "info"))
+_UNTOLD = frozenset(("client_info", "client_capabilities", "meta", "capabilities", "info", "skim"))
 _SHOWN = 100
 
 

@@ -1,17 +1,20 @@
 """Exchange of an HTTP client: the request sent, its response, and the recovery of its stream.
 
-Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and Redelivery"; for
-``retry``, 2025-11-25, "Sending Messages to the Server".
+Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28, "Resumability and Redelivery" and
+"Request Metadata"; for ``retry``, 2025-11-25, "Sending Messages to the Server".
 """
 
 from contextlib import suppress
 from enum import Enum
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from msgspec import Struct, field
 
 from mcpcore.engine.events import Event, Fault, FaultKind, Route
 from mcpcore.engine.reconnection import Chance, grown
 from mcpcore.engine.transmit import Transmit
+from mcpcore.http import headers
 from mcpcore.http.headers import (
     CONTENT_TYPE,
     EVENT_STREAM,
@@ -21,10 +24,12 @@ from mcpcore.http.headers import (
     HeaderError,
     media_type,
 )
+from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
+from mcpcore.wire.redaction import shown_url
 from mcpcore.wire.sse import SseDecoder
 
 
@@ -32,9 +37,7 @@ class CallPurpose(Enum):
     """Reason for which an exchange was begun."""
 
     POST = "post"
-    """A POST that carries one message of ours."""
     RESUME = "resume"
-    """A GET that resumes the stream of a POST."""
     STREAM = "stream"
     """The standalone GET of a legacy session."""
     DELETE = "delete"
@@ -46,11 +49,9 @@ class ResponseKind(Enum):
     """Kind of a response, as far as it is known."""
 
     HEAD = "head"
-    """No head that decides the kind has arrived."""
     JSON = "json"
     EVENTS = "events"
     ERROR = "error"
-    """A status of refusal; the body may give the reason."""
 
 
 class Call(Struct, kw_only=True, eq=False):
@@ -61,16 +62,13 @@ class Call(Struct, kw_only=True, eq=False):
     epoch: int
     """Number of the legacy session that the exchange belongs to."""
     in_session: bool
-    """True if the request carried a session id."""
     revision: Revision | None
     frame: Transmit | None = None
-    """Frame of a POST, kept while it may be sent again: until a head arrives, or until the response
-    if sending it twice does no harm."""
+    """Frame of a POST, kept while it may be sent again."""
     method: str | None = None
     request: RequestId | None = None
     """Id of our request that waits for a response here; None once that is settled."""
     negotiating: bool = False
-    """True if this is the era probe or ``initialize``."""
     again: bool = False
     """True if the message was sent before, in a session that was lost."""
     tries: int = 0
@@ -80,20 +78,16 @@ class Call(Struct, kw_only=True, eq=False):
     earlier: list[Route] = field(default_factory=list)
     """Earlier routes of this exchange on which the server's requests are still open."""
     over: bool = False
-    """True if the rest of the response is ignored."""
     reading: ResponseKind = ResponseKind.HEAD
     status: int = 0
     retry_after: float | None = None
-    """Seconds to wait, as a refusal asked by ``Retry-After``."""
     body: bytearray = field(default_factory=bytearray)
     skipped: int = 0
-    """Number of bytes received and ignored."""
     violations: int = 0
     """Number of messages that are not allowed here, refused requests included."""
     heard: float = 0.0
     """Time at which the event stream last brought data."""
     redirects: int = 0
-    """Number of redirects followed in a row."""
     decoder: SseDecoder | None = None
     last_event_id: str = ""
     retry: float | None = None
@@ -135,7 +129,6 @@ _HINTS = {
     503: "it is overloaded or closing",
 }
 _NO_EVIDENCE = frozenset({401, 403, 407, 408, 413, 429})
-"""Statuses of client errors that are no evidence of a server's era."""
 
 
 def tells_era(status: int) -> bool:
@@ -144,10 +137,7 @@ def tells_era(status: int) -> bool:
 
 
 def proves_modern(status: int, error: ErrorData) -> bool:
-    """Return True if only a modern server answers an unknown method with this status and error.
-
-    2026-07-28, Streamable HTTP, "Protocol Version Header".
-    """
+    """Return True if only a modern server answers an unknown method like this (2026-07-28)."""
     return status == 404 and error.code == METHOD_NOT_FOUND
 
 
@@ -186,12 +176,10 @@ class Recovery(Enum):
     """Action for a stream that broke off before its end."""
 
     RESUME = "resume"
-    """The stream is resumed after the last event received: no event is missed."""
     REOPEN = "reopen"
     """The standalone stream begins anew: messages sent meanwhile may be missed."""
     FAIL = "fail"
-    """The stream is given up; a request that waited on it has ended, and RequestEnded gives the
-    reason."""
+    """The stream is given up; RequestEnded gives the reason."""
 
 
 class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
@@ -208,10 +196,7 @@ class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
 
 
 class StreamReopened(Event, frozen=True, kw_only=True, gc=False):
-    """Client, legacy: the standalone stream is open again, and began anew.
-
-    Messages that the server sent meanwhile may have been missed.
-    """
+    """Client, legacy: the standalone stream began anew; messages meanwhile may be missed."""
 
 
 class Backoff:
@@ -223,10 +208,9 @@ class Backoff:
         self._chance = Chance(seed)
 
     def delay(self, attempt: int, retry: float | None) -> float:
-        """Return the seconds before an attempt (from 1), after the server has asked for ``retry``.
+        """Return the seconds before an attempt (from 1); ``retry``: the minimum, by the server.
 
-        ``retry`` is the minimum. From the second attempt in a row on the delay doubles, whatever
-        the server asked for.  Part of it is random, so that clients do not come back in step.
+        From the second attempt in a row on the delay doubles.  Part of it is random.
         """
         settings = self._settings
         delay = grown(settings.retry_delay, 2, attempt, settings.max_retry_delay)
@@ -234,3 +218,144 @@ class Backoff:
             delay = retry if attempt == 1 else max(delay, retry)
         delay = max(delay, settings.min_retry_delay) * (1 + settings.jitter * self._chance.next())
         return min(delay, settings.max_retry_delay)
+
+
+Lines = list[tuple[bytes, bytes]]
+
+_OURS = frozenset(
+    {
+        headers.ACCEPT,
+        headers.CONTENT_LENGTH,
+        headers.CONTENT_TYPE,
+        headers.HOST,
+        headers.LAST_EVENT_ID,
+        headers.MCP_METHOD,
+        headers.MCP_NAME,
+        headers.PROTOCOL_VERSION,
+        headers.SESSION_ID,
+        headers.TRANSFER_ENCODING,
+        b"connection",
+    }
+)
+_LONGEST_ID = 4096
+
+
+class Planner:
+    """Builder of the requests to one server; ValueError for a URL or headers that it cannot use."""
+
+    def __init__(self, url: str, own: tuple[tuple[str, str], ...]) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{shown_url(url)!r} is no http:// or https:// URL")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("the URL holds credentials; send them in a header")
+        self._url = url
+        self._origin = _origin(parts)
+        self.target = _target(parts)
+        if not _is_sendable(self.target):
+            raise ValueError(f"the path of {shown_url(url)!r} must be percent-encoded")
+        host = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
+        self._base: Lines = [(headers.HOST, host), *map(own_header, own)]
+
+    def request(
+        self,
+        route: Route,
+        method: str,
+        lines: Lines,
+        *,
+        session: str | None,
+        version: Revision | None,
+        target: str | None = None,
+        **more: Any,
+    ) -> HttpSend:
+        """Build a request, to ``target`` (path and query) if not to the URL itself."""
+        lines = [*self._base, *lines]
+        if session is not None:
+            lines.append((headers.SESSION_ID, session.encode("ascii")))
+        if version is not None:
+            lines.append((headers.PROTOCOL_VERSION, version.name.encode("ascii")))
+        target = self.target if target is None else target
+        return HttpSend(exchange=route, method=method, target=target, headers=lines, **more)
+
+    def endpoint(self, uri: bytes, base: str) -> str:
+        """Return the target for POSTs that a stream at ``base`` names.  Raises ValueError."""
+        text = uri.decode("utf-8", "replace")
+        if not 0 < len(text) <= _LONGEST_ID or not _is_sendable(text) or "\\" in text:
+            raise ValueError("it is no URI")
+        return self._resolve(text, base)
+
+    def _resolve(self, text: str, base: str) -> str:
+        parts = urlsplit(urljoin(urljoin(self._url, base), text))
+        target = _target(parts)
+        if "@" in parts.netloc or _origin(parts) != self._origin:
+            raise ValueError("it is of another origin")
+        if not _is_sendable(target):
+            raise ValueError("it is no URI")
+        return target
+
+    def another(self) -> str:
+        """Return a question about the usual path, for users of a URL that answers 404; or ""."""
+        parts = urlsplit(self._url)
+        if parts.path.endswith(_USUAL):
+            return ""
+        return f"; is it {parts.scheme}://{parts.netloc}{_USUAL}?"
+
+    def moved(self, location: str | None, base: str = "") -> str | None:
+        """Return the target of a redirect from ``base`` within our origin; None for any other."""
+        try:
+            return self._resolve(location, base) if location else None
+        except ValueError:
+            return None
+
+
+_USUAL = "/mcp"
+_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _is_sendable(target: str) -> bool:
+    return target.isascii() and not any(char <= " " or char == "\x7f" for char in target)
+
+
+def post_lines(frame: Transmit, size: int) -> Lines:
+    """Return the header lines of a POST with a body of ``size`` bytes, mirrored ones included."""
+    lines = [
+        (headers.ACCEPT, headers.ACCEPT_BOTH.encode()),
+        (headers.CONTENT_TYPE, headers.JSON.encode()),
+        (headers.CONTENT_LENGTH, b"%d" % size),
+    ]
+    mirror = frame.mirror
+    if mirror is not None:
+        mirrored = {headers.MCP_METHOD: mirror.method, headers.MCP_NAME: mirror.name}
+        for name, text in mirror.params.items():
+            mirrored[headers.MCP_PARAM_PREFIX + name.lower().encode("ascii")] = text
+        lines += [
+            (name, headers.encode_value(text).encode("ascii"))
+            for name, text in mirrored.items()
+            if text is not None
+        ]
+    return lines
+
+
+def own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Check a header that the application of a client wants sent.  Raises ValueError."""
+    name, value = (text.encode("utf-8", "surrogatepass") for text in (header[0].lower(), header[1]))
+    if not headers.is_token(name):
+        raise ValueError(f"{header[0]!r} is no header name")
+    if name in _OURS or name.startswith(headers.MCP_PARAM_PREFIX):
+        raise ValueError(f"the header {header[0]!r} is set by the engine")
+    if not headers.is_field_text(value):
+        raise ValueError(f"the value of the header {header[0]!r} cannot be sent")
+    return name, value
+
+
+def sendable_event_id(id: str) -> bool:
+    """Return True if an event id can be sent in a header: short, without control characters."""
+    return len(id) <= _LONGEST_ID and all(char >= " " and char != "\x7f" for char in id)

@@ -7,45 +7,82 @@ A driver carries out :meth:`HttpClient.requests_to_send`, feeds responses into `
     for plan in client.requests_to_send():      # HttpSend or HttpAbort
         ...
     client.response_head(exchange, 200, headers, now=clock())
-    client.response_data(exchange, data, now=clock())
-    client.response_end(exchange, now=clock())
-    while (event := client.next_event()) is not None:
-        ...
 
-Ready comes with the response to ``initialize``. Messages of a legacy session also wait until the
-server has accepted ``notifications/initialized``. That notification is repeated if it was refused
-for now or lost. If it cannot be delivered the conversation ends, and ConnectionEnded gives the
-reason.
-
-A legacy session that the server has lost is opened anew, once, however many requests noticed; the
-application sees a second Ready. A GET that meets 404 counts as a loss as any other request does,
-until the next session shows that the server offers no stream by GET.
-
-Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
+Messages of a legacy session wait until the server has accepted ``notifications/initialized``. A
+session that the server has lost is opened anew, once, however many requests noticed; the
+application sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
-from msgspec import structs
+import msgspec
+from msgspec import UNSET, Raw, structs
 
-from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Negotiation, Role
-from mcpcore.engine.events import Event, Fault, Key, Ready, Route, Violation
+from mcpcore.engine.config import Config, Negotiation, Role
+from mcpcore.engine.events import EndReason, Event, Fault, FaultKind, Key, Ready, Route, Violation
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.http.client.call import Call, CallPurpose
-from mcpcore.http.client.plan import Planner
-from mcpcore.http.client.responses import ResponseReader
-from mcpcore.http.client.sending import PostSender
-from mcpcore.http.client.state import ClientState
-from mcpcore.http.headers import Headers
+from mcpcore.engine.transmit import FrameKind
+from mcpcore.http.client.call import (
+    REDIRECTS,
+    Call,
+    CallPurpose,
+    Planner,
+    Recovery,
+    ResponseKind,
+    StreamReopened,
+    content_kind,
+    proves_modern,
+    refusal_of,
+    refusal_text,
+    seconds_of,
+    sendable_event_id,
+    tells_era,
+)
+from mcpcore.http.client.state import CANCELLED, INITIALIZE, INITIALIZED, ClientState, reason_of
+from mcpcore.http.headers import (
+    CONTENT_LENGTH,
+    SESSION_ID,
+    Fields,
+    HeaderError,
+    Headers,
+    is_session_id,
+)
 from mcpcore.http.legacy_sse.client import SseClient
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.settings import HttpClientSettings, SseUse
-from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
+from mcpcore.spec.errors import ERRORS, METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision, legacy_of
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
+from mcpcore.wire.sse import SseDecoder, SseTooLarge
+
+_decode_error = msgspec.json.Decoder(ErrorData).decode
+_SHOWN = 200
+_ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
+_PASSING = frozenset({429, 502, 503, 504})
+"""Statuses of a server that restarts, or of an intermediary in front of it."""
+_FINAL = frozenset({401, 403, 405})
+"""Statuses of the standalone stream that another form of the request will not change."""
+_SKIPPED = 64 * 1024
+"""Maximum ignored bytes that are read so that the connection can be used again."""
+_LATER = frozenset({429, 503})
+
+
+def _announced(fields: Fields) -> int:
+    value = fields.all(CONTENT_LENGTH) or ""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
+
+
+def _asks(item: Message | Reject) -> bool:
+    """Return True for an item whose id would name another request in the next session."""
+    return isinstance(item, Reject) or item.id is not UNSET or item.method == CANCELLED
+
+
+def _passes(call: Call, fault: Fault | None) -> bool:
+    """Return True if an exchange that failed may succeed later."""
+    unheard = call.status in (0, 200) if call.method == INITIALIZE else call.status == 0
+    return unheard and (fault is None or fault.kind is FaultKind.CONNECT)
 
 
 class HttpClient:
@@ -54,6 +91,9 @@ class HttpClient:
     ``seed``: random bytes that spread the times of reconnecting; without any they are exact.
     ``assume_sse``: True if the server is remembered as one of HTTP+SSE, which is then tried first.
     Raises ValueError for a URL or settings that cannot be used.
+
+    ``request``, ``retry``, ``cancel``, ``abandon``, ``notify``, ``respond``, ``progress``,
+    ``release`` and ``renounce`` are the methods of a :class:`~mcpcore.engine.peer.Peer`.
     """
 
     def __init__(
@@ -76,10 +116,15 @@ class HttpClient:
         self.url = url
         planner = Planner(url, settings.headers)
         self._state = state = ClientState(peer, planner, settings, seed)
-        self._sender = sender = PostSender(state)
-        self._sse = SseClient(state, sender, self._refused)
-        self._reader = ResponseReader(state, sender, self._sse)
+        self._use(peer)
+        self._sse = SseClient(state, self._refused)
         self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
+
+    def _use(self, peer: Peer) -> None:
+        self._state.peer = peer
+        self.request, self.retry, self.cancel = peer.request, peer.retry, peer.cancel
+        self.abandon, self.renounce, self.notify = peer.abandon, peer.renounce, peer.notify
+        self.respond, self.progress, self.release = peer.respond, peer.progress, peer.release
 
     # Facts
 
@@ -117,82 +162,14 @@ class HttpClient:
         if self._sse_first and state.peer.state is SessionState.OPENING:
             self._sse.open(now)
 
-    def request(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        now: float,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: bool = False,
-        meta: Mapping[str, Any] | None = None,
-        log_level: str | None = None,
-        force: bool = False,
-        repeat: bool | None = None,
-    ) -> RequestId:
-        """Send a request, as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>` does."""
-        return self._state.peer.request(
-            method,
-            params,
-            now=now,
-            timeout=timeout,
-            progress=progress,
-            meta=meta,
-            log_level=log_level,
-            force=force,
-            repeat=repeat,
-        )
-
-    def notify(
-        self, method: str, params: Body = None, *, meta: Mapping[str, Any] | None = None
-    ) -> bool:
-        """Send a notification, as :meth:`Peer.notify <mcpcore.engine.peer.Peer.notify>` does."""
-        return self._state.peer.notify(method, params, meta=meta)
-
-    def respond(self, key: Key, result: Body, *, meta: Mapping[str, Any] | None = None) -> bool:
-        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
-        return self._state.peer.respond(key, result, meta=meta)
-
     def fail(self, key: Key, error: ErrorData) -> bool:
-        """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does.
-
-        With METHOD_NOT_FOUND the request counts as a violation (``max_violations``).
-        """
+        """Answer with an error, as on Peer; METHOD_NOT_FOUND counts as a violation."""
         state = self._state
         record = state.endpoint.inbound.get(key)
         failed = state.peer.fail(key, error)
         if failed and record is not None and error.code == METHOD_NOT_FOUND:
-            self._reader.refused_one(record.route)
+            self._refused_one(record.route)
         return failed
-
-    def progress(
-        self, key: Key, value: float, total: float | None = None, message: str | None = None
-    ) -> bool:
-        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
-        return self._state.peer.progress(key, value, total, message)
-
-    def release(self, key: Key) -> None:
-        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
-        self._state.peer.release(key)
-
-    def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """Cancel a request, as :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>` does."""
-        self._state.peer.cancel(request, now=now, reason=reason)
-
-    def retry(
-        self,
-        request: RequestId,
-        responses: Mapping[str, Body],
-        *,
-        now: float,
-        timeout: float | None = DEFAULT_TIMEOUT,
-    ) -> RequestId:
-        """Retry a request, as :meth:`Peer.retry <mcpcore.engine.peer.Peer.retry>` does."""
-        return self._state.peer.retry(request, responses, now=now, timeout=timeout)
-
-    def abandon(self, request: RequestId) -> None:
-        """Abandon a request, as :meth:`Peer.abandon <mcpcore.engine.peer.Peer.abandon>` does."""
-        self._state.peer.abandon(request)
 
     # HTTP+SSE: successive conversations
 
@@ -206,39 +183,25 @@ class HttpClient:
         self._state.peer.reconnects = settings
 
     def succeed(self) -> None:
-        """Begin the next conversation, after the event stream of HTTP+SSE has ended.
-
-        See :meth:`Peer.succeed <mcpcore.engine.peer.Peer.succeed>`; here the same machine goes on.
-        :meth:`start` asks for the next stream.
-        """
+        """Begin the next conversation, after the stream of HTTP+SSE has ended; then start it."""
         state = self._state
-        state.peer = state.peer.succeed()
-        for call in list(state.calls.values()):  # plans still on their way to the last session
-            state.abort(call)
+        self._use(state.peer.succeed())
+        state.abort_all()  # plans still on their way to the last session
         state.next_epoch()
         state.sse, self._sse_first, state.revision = None, True, None
         state.waiting.clear()
-        self._sender.clear()
-
-    def renounce(self, reason: str) -> None:
-        """Give up the next conversation; requests held for it end as CLOSED.
-
-        See :meth:`Peer.renounce <mcpcore.engine.peer.Peer.renounce>`.
-        """
-        self._state.peer.renounce(reason)
+        state.clear()
 
     def end(self, *, now: float, reason: str) -> None:
         """End the conversation at once; ConnectionEnded follows, and another conversation may."""
         state = self._state
-        for call in list(state.calls.values()):
-            state.abort(call)
+        state.abort_all()
         state.peer.receive_eof(now=now, reason=reason)
 
     def close(self, *, now: float) -> None:
         """Close all exchanges, end waiting requests as CLOSED, and delete a legacy session.
 
-        Cancellations made before are sent first.  A driver carries out the plans that
-        :meth:`requests_to_send` still returns; ConnectionEnded follows.
+        A driver carries out the plans that remain, such as cancellations; ConnectionEnded follows.
         """
         state = self._state
         if state.closing:
@@ -248,72 +211,39 @@ class HttpClient:
         state.peer.close(now=now)
         self._collect()
         for call in list(state.calls.values()):
-            if not self._sender.kept(call):
+            if not state.kept(call):
                 state.abort(call)
-        self._sender.forget_unsent()
-        self._sender.ended(now)
-
-    # Input
-
-    def response_head(self, exchange: Route, status: int, headers: Headers, *, now: float) -> None:
-        """Handle status and headers of a final response.  An aborted exchange is ignored."""
-        self._reader.head(exchange, status, headers, now)
-
-    def response_data(self, exchange: Route, data: bytes, *, now: float) -> None:
-        """Handle a part of a response body."""
-        self._reader.data(exchange, data, now)
-
-    def response_end(
-        self,
-        exchange: Route,
-        *,
-        error: str | None = None,
-        fault: Fault | None = None,
-        now: float,
-    ) -> None:
-        """Handle the end of a response, complete or, with ``error``, broken off.
-
-        ``fault`` gives the exact problem, if it was more than the loss of a connection.
-        """
-        self._reader.end(exchange, error, fault, now)
+        state.forget_unsent()
+        state.ended(now)
 
     # Output
 
     def _collect(self) -> None:
-        sender = self._sender
-        if sender.turns:
-            sender.go_on()
-        if self._state.must_wait:
+        state = self._state
+        if state.turns:
+            state.go_on()
+        if state.must_wait:
             self._sse.forget()
-        sender.collect()
-
-    def _refused(self, call: Call, body: bytes, now: float) -> None:
-        self._reader.refused(call, body, now)
+        state.collect()
 
     def next_event(self) -> Event | None:
         """Advance until there is an event and return it; None when all input is used up."""
         event = self._state.peer.next_event()
         if type(event) is Violation and event.refused:
-            self._reader.refused_one(event.route)
+            self._refused_one(event.route)
         elif type(event) is Ready and event.revision.modern:
-            self._sender.forget_handshake()
+            self._state.forget_handshake()
         return event
 
     def requests_to_send(self) -> list[HttpSend | HttpAbort]:
-        """Take the requests to send and the exchanges to abort.
-
-        An aborted exchange may leave an event: the server's requests that came on it end with it.
-        """
+        """Take the requests to send and the exchanges to abort, which may leave an event."""
         state = self._state
         self._collect()
         plans, state.plans = state.plans, []
         return plans
 
     def deadline(self) -> float | None:
-        """Return the time at which :meth:`handle_timeout` is next needed, None if never.
-
-        The origin is that of ``now``.
-        """
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
         state = self._state
         ours, theirs = state.deadlines.next(), state.peer.deadline()
         if ours is None or theirs is None:
@@ -330,12 +260,463 @@ class HttpClient:
             elif state.calls.get(call.route) is call:
                 state.abort(call)
 
+    # Input
+
+    def response_head(self, exchange: Route, status: int, headers: Headers, *, now: float) -> None:
+        """Handle status and headers of a final response.  An aborted exchange is ignored."""
+        call = self._state.calls.get(exchange)
+        if call is None or status < 200:
+            return
+        call.status = status
+        frame = call.frame
+        if frame is not None and not frame.repeatable:
+            call.frame = None
+        if call.purpose is CallPurpose.DELETE:
+            call.over = True
+        elif status == 404 and call.in_session and self._tells_loss(call, now):
+            call.over = True
+            self._state.lost(call, frame, now)
+            return
+        elif call.purpose is CallPurpose.SSE:
+            self._sse.head(call, status, Fields(headers), now)
+        elif call.purpose is CallPurpose.POST:
+            self._post_head(call, status, Fields(headers), now)
+        else:
+            self._get_head(call, status, Fields(headers), now)
+        if call.method == INITIALIZED and status < 300:
+            self._state.confirmed()
+
+    def _tells_loss(self, call: Call, now: float) -> bool:
+        """Return True if the 404 of ``call`` means that its session is lost.
+
+        If the next session refuses it again the reason is another, and for a while no 404 counts.
+        """
+        state = self._state
+        current = call.epoch == state.epoch
+        if call.purpose is not CallPurpose.POST:
+            state.get_missing |= current and state.get_unproven
+            return not (current and state.get_missing)
+        if call.method == INITIALIZED:
+            return True
+        if call.again and current:
+            state.doubtful = now + state.settings.retry_delay
+        return not (call.again or (current and now < state.doubtful))
+
+    def response_data(self, exchange: Route, data: bytes, *, now: float) -> None:
+        """Handle a part of a response body."""
+        state = self._state
+        call = state.calls.get(exchange)
+        if call is None:
+            return
+        if call.over or (call.reading is ResponseKind.HEAD and call.decoder is None):
+            call.skipped += len(data)
+            if call.skipped > _SKIPPED:
+                self._cut(call, now)
+        elif call.decoder is not None:
+            self._read_events(call, call.decoder, data, now)
+        elif call.reading is ResponseKind.ERROR:
+            call.body += data
+            if len(call.body) > state.settings.max_refusal:
+                del call.body[state.settings.max_refusal :]
+                self.response_end(exchange, now=now)
+                state.plans.append(HttpAbort(exchange))
+        else:
+            call.body += data
+            if len(call.body) > state.settings.max_body:
+                call.body.clear()
+                self._too_large(call, now)
+
+    def _cut(self, call: Call, now: float) -> None:
+        state = self._state
+        if call.over or call.purpose is CallPurpose.POST:
+            state.abort(call)
+            state.ended(now)
+            return
+        # A GET that was refused for now: its end starts the next attempt.
+        state.plans.append(HttpAbort(call.route))
+        self.response_end(call.route, error="the refusal has no end", now=now)
+
+    def _too_large(self, call: Call, now: float) -> None:
+        text = f"{call.method}: the response is larger than {self._state.settings.max_body} bytes"
+        self._give_up(call, text, now, fault=Fault(FaultKind.TOO_LARGE))
+
+    def response_end(
+        self, exchange: Route, *, error: str | None = None, fault: Fault | None = None, now: float
+    ) -> None:
+        """Handle the end of a response; ``error`` if it broke off, ``fault`` if more than that."""
+        state = self._state
+        call = state.calls.pop(exchange, None)
+        if call is None:
+            return
+        if call.deadline is not None:
+            state.deadlines.set(call, None)
+        if not call.over:
+            self._finish(call, error, fault, now)
+        state.ended(now)
+
+    # Heads
+
+    def _post_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        state = self._state
+        if status >= 400:
+            call.reading = ResponseKind.ERROR
+            call.retry_after = seconds_of(fields)
+            return
+        if status >= 300:
+            call.over = True
+            fault = refusal_of(status, fields)
+            text = refusal_text(status, "redirects of POST are not followed")
+            if call.method == INITIALIZED:
+                state.unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+            else:
+                state.fail(call, f"{call.method}: {text}", now, fault=fault)
+            return
+        if state.uses_sse:
+            self._sse.posted(call)
+            return
+        if call.method == INITIALIZE and not self._read_session(call, fields, now):
+            return
+        if call.request is None:
+            call.over = True
+            return
+        kind = content_kind(fields)
+        if status in (202, 204):
+            call.over = True
+            text = f"the server accepted {call.method} without answering it"
+            # A server that takes a request for a notification does not know the method, or the era.
+            state.fail(call, text, now, reason=EndReason.INVALID, evidence=True)
+        elif kind is None:
+            call.over = True
+            text = f"the answer to {call.method} is neither JSON nor an event stream"
+            state.fail(call, text, now, reason=EndReason.INVALID)
+        else:
+            if call.in_session and call.epoch == state.epoch:
+                state.fruitful = True
+            if kind is ResponseKind.JSON and _announced(fields) > state.settings.max_body:
+                self._too_large(call, now)
+            else:
+                self._begin(call, kind, now)
+
+    def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        state = self._state
+        if 200 <= status < 300 and content_kind(fields) is ResponseKind.EVENTS:
+            if call.epoch == state.epoch:
+                state.get_unproven = state.get_missing = False
+                if call.purpose is CallPurpose.STREAM:
+                    if state.streamed and call.resumes and not call.last_event_id:
+                        state.report(StreamReopened())
+                    state.streamed = True
+            self._begin(call, ResponseKind.EVENTS, now)
+        elif status in REDIRECTS:
+            self._redirected(call, status, fields, now)
+        elif status < 500 and status != 429 and not (status == 409 and call.resumes):
+            if call.purpose is CallPurpose.STREAM and call.last_event_id and status not in _FINAL:
+                # The server has dropped the events; the end of this response begins a new stream.
+                call.last_event_id = ""
+                return
+            # A server need not offer the standalone stream.
+            call.over = True
+            text = f"{call.method} cannot be resumed: {refusal_text(status)}"
+            if call.resumes:
+                state.interrupted(call, Recovery.FAIL, 0.0, text)
+            state.fail(call, text, now, fault=refusal_of(status, fields), reason=EndReason.CLOSED)
+        elif status in _LATER:
+            wait = seconds_of(fields)
+            call.retry = call.retry if wait is None else wait
+        # Otherwise the next attempt, which the end of this response starts, may succeed: a server
+        # may not have noticed yet that a connection of ours is dead (409).
+
+    def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        state = self._state
+        fault = refusal_of(status, fields)
+        target, reason = state.redirected(call, fault, now)
+        if target is not None:
+            self._ask_again(call, None, target)
+            return
+        call.over = True
+        text = f"{call.method}: {refusal_text(status, reason)}"
+        state.interrupted(call, Recovery.FAIL, 0.0, text)
+        state.deadlines.set(call, now + state.settings.linger)
+        state.fail(call, text, now, fault=fault)
+
+    def _begin(self, call: Call, kind: ResponseKind, now: float) -> None:
+        call.reading = kind
+        call.opened = now
+        if kind is ResponseKind.EVENTS:
+            call.decoder = SseDecoder(self._state.settings.max_event)
+            call.decoder.last_event_id = call.last_event_id
+
+    def _read_session(self, call: Call, fields: Fields, now: float) -> bool:
+        state = self._state
+        try:
+            session = fields.one(SESSION_ID)
+        except HeaderError as error:
+            session = str(error)
+        if session is not None and not is_session_id(session):
+            call.over = True
+            text = "the server gave a session id that is not visible ASCII"
+            state.fail(call, text, now, reason=EndReason.INVALID)
+            return False
+        state.session = session
+        return True
+
+    # Streams that break off
+
+    def _broken(self, call: Call, error: str, now: float, fault: Fault | None = None) -> None:
+        state = self._state
+        wanted = call.purpose is CallPurpose.STREAM or call.request is not None
+        if not wanted:
+            return
+        stood = 0.0 if call.opened is None else now - call.opened
+        call.opened = None
+        if stood >= state.settings.lasting:
+            call.resumes = 0
+        call.hasty = 0 if stood >= state.settings.retry_delay else call.hasty + 1
+        if reason_of(fault) is EndReason.INVALID and call.request is not None:
+            # The next connection would bring the same.
+            state.fail(call, f"{call.method}: {error}", now, fault=fault)
+            return
+        recovery = self._recovery(call)
+        if recovery is not Recovery.FAIL:
+            self._pick_up(call, recovery, error)
+            return
+        current = call.epoch == state.epoch
+        if not current:
+            error = f"{error}, and its session was lost"
+        elif call.resumes:
+            error = f"{error}; resuming failed {call.resumes} times"
+        if call.revision is None or call.revision.resumable:
+            state.interrupted(call, recovery, 0.0, error)
+        message = f"{call.method}: {error} before the answer"
+        if current:
+            state.fail(call, message, now, fault=fault)
+        else:
+            state.save(call, call.frame, message, now)
+
+    def _recovery(self, call: Call) -> Recovery:
+        state = self._state
+        again = call.resumes < state.settings.max_resumes and not state.get_missing
+        if call.epoch == state.epoch and again:
+            if state.settings.resume and call.resumable:
+                return Recovery.RESUME
+            if state.settings.reopen and call.purpose is CallPurpose.STREAM:
+                return Recovery.REOPEN
+        return Recovery.FAIL
+
+    def _pick_up(self, call: Call, recovery: Recovery, reason: str) -> None:
+        state = self._state
+        if recovery is Recovery.REOPEN:
+            call.last_event_id = ""
+        call.resumes += 1
+        delay = state.backoff.delay(call.resumes, call.retry)
+        if call.hasty > state.settings.max_resumes:
+            # A server that sends many events must not set the rate of reconnecting.
+            delay = max(delay, state.settings.retry_delay)
+        state.interrupted(call, recovery, delay, reason)
+        call.redirects = 0
+        self._ask_again(call, delay)
+
+    def _ask_again(self, call: Call, after: float | None, target: str | None = None) -> None:
+        state = self._state
+        in_use = state.endpoint.routes_in_use()
+        call.earlier = [route for route in (*call.earlier, call.route) if route in in_use]
+        call.route = state.new_route()
+        if call.purpose is CallPurpose.POST:
+            call.purpose = CallPurpose.RESUME
+        call.reading = ResponseKind.HEAD
+        call.decoder = None
+        call.in_session = state.session is not None
+        state.calls[call.route] = call
+        state.get(call, after=after, target=target, head_timeout=state.settings.stream_timeout)
+
+    # Bodies
+
+    def _read_events(self, call: Call, decoder: SseDecoder, data: bytes, now: float) -> None:
+        broken: str | None = None
+        call.heard = now
+        try:
+            events = decoder.receive(data)
+        except SseTooLarge as error:
+            events, broken = error.events, str(error)
+        if sendable_event_id(decoder.last_event_id):
+            if decoder.last_event_id != call.last_event_id:
+                call.resumes = 0
+            call.last_event_id = decoder.last_event_id
+        if decoder.retry is not None:
+            call.retry = decoder.retry / 1000
+        for event in events:
+            call.resumes = 0
+            wanted = call.purpose is not CallPurpose.SSE or self._sse.event(call, event, now)
+            if wanted and event.event == "message" and event.payload:
+                self._take(call, self._decode(event.payload), now)
+            if call.violations > self._state.settings.max_violations:
+                self._too_much(call, now)
+                return
+        if broken is not None:
+            fault = Fault(FaultKind.TOO_LARGE)
+            self._give_up(call, f"{call.method}: {broken}", now, fault=fault)
+
+    def _decode(self, data: bytes) -> Frame:
+        limits = self._state.peer.config.limits
+        return decode(data, max_depth=limits.depth, max_batch=limits.batch)
+
+    def _take(self, call: Call, frame: Frame, now: float, *, modern: bool = False) -> None:
+        """Pass a frame to the engine, without responses to requests not sent on this exchange."""
+        state = self._state
+        if isinstance(frame, list) and call.revision is not None and not call.revision.batches:
+            state.violation(
+                call, f"a batch in answer to {call.method}: {call.revision.name} has none"
+            )
+            return
+        for part in frame if isinstance(frame, list) else (frame,):
+            item = self._expected(call, part, now)
+            if item is not None:
+                state.peer.receive(item, now=now, route=call.route, proves_modern=modern)
+
+    def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
+        """Return the item, with its id filled in if missing; None if it does not belong here."""
+        state = self._state
+        if isinstance(item, Reject):
+            answer, id = item.response, item.id
+            if not answer or call.purpose is CallPurpose.SSE:
+                call.violations += 1
+        else:
+            answer = item.method is UNSET
+            id = None if item.id is UNSET else item.id
+        if call.purpose is CallPurpose.SSE:
+            asked = state.by_request.get(id) if answer and id is not None else None
+            if asked is not None and id is not None:  # it is settled, and needs no 202
+                state.settle(asked, id, now)
+                asked.over = True
+            return item
+        if not answer:
+            return None if call.epoch != state.epoch and _asks(item) else item
+        if call.request is None or (id is not None and id != call.request):
+            text = f"an answer to request {id!r} came where none was asked for"
+            if call.request is not None:
+                text = f"an answer to request {id!r} came in place of one to {call.request!r}"
+            state.violation(call, text)
+            return None
+        if id is None:
+            item = structs.replace(item, id=call.request)
+        state.settle(call, call.request, now)
+        return item
+
+    # Ends
+
+    def _finish(self, call: Call, error: str | None, fault: Fault | None, now: float) -> None:
+        state = self._state
+        reading = call.reading
+        if reading is ResponseKind.EVENTS or call.purpose is not CallPurpose.POST:
+            broken = self._sse.broken if call.purpose is CallPurpose.SSE else self._broken
+            broken(call, error or "the stream ended", now, fault)
+        elif reading is ResponseKind.ERROR:
+            self._refused(call, bytes(call.body), now)
+        elif error is not None or reading is ResponseKind.HEAD:
+            if self._repeats(call, fault) or (
+                _passes(call, fault) and self._state.opens_later(call)
+            ):
+                return
+            text = error or "the connection ended before the response"
+            if call.method == INITIALIZED:
+                self._state.unconfirmed(call, f"{INITIALIZED} was not taken: {text}", fault, now)
+            elif call.request is None and error is not None and not state.closing:
+                state.violation(call, f"{call.method} was not taken: {error}")
+            state.fail(call, text, now, fault=fault)
+        else:
+            self._answered(call, self._decode(bytes(call.body)), now)
+
+    def _repeats(self, call: Call, fault: Fault | None) -> bool:
+        state = self._state
+        frame = call.frame
+        if not _passes(call, fault) or frame is None or frame.kind not in _ANSWERS or call.repeated:
+            return False
+        if state.closing or call.epoch != state.epoch:
+            return False
+        self._state.repeat(frame)
+        return True
+
+    def _answered(self, call: Call, frame: Frame, now: float) -> None:
+        state = self._state
+        if isinstance(frame, Reject) and not frame.response:
+            text = f"the answer to {call.method} is no valid message: {frame.message}"
+            state.fail(call, text, now, reason=EndReason.INVALID)
+            return
+        self._take(call, frame, now)
+        text = f"the response to {call.method} holds no answer to it"
+        state.fail(call, text, now, reason=EndReason.INVALID)
+
+    def _refused(self, call: Call, body: bytes, now: float) -> None:
+        """Handle a status of 400 or more; a body that is a JSON-RPC error decides its meaning."""
+        state = self._state
+        if call.status in _PASSING and self._state.opens_later(call):
+            return
+        frame, status, asks = self._decode(body), call.status, call.request is not None
+        if isinstance(frame, Message) and frame.kind is Kind.ERROR:
+            error = _decode_error(cast(Raw, frame.error))
+            modern = proves_modern(status, error)
+            row = ERRORS.get(error.code)
+            clear = modern or (row is not None and row.proves_modern)
+            if not clear and self._sse.falls_back(call, body, now):
+                return
+            # A 404 comes from HTTP; the engine would report it as failed version negotiation.
+            missing = call.method == INITIALIZE and status == 404 and not clear
+            if asks and not missing and (clear or not call.negotiating or tells_era(status)):
+                self._take(call, frame, now, modern=modern)
+            detail = error.message
+        elif self._sse.falls_back(call, body, now):
+            return
+        else:
+            text = body[: 4 * _SHOWN].decode("utf-8", "replace").strip()
+            detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
+        refusal = refusal_text(status, detail)
+        message = f"{call.method}: {refusal}"
+        if call.method == INITIALIZE and status == 404:
+            message += state.planner.another()
+        # The reason given for the POST is not repeated.
+        if (
+            call.method == INITIALIZE
+            and self._sse.denial
+            and refusal_text(status) not in self._sse.denial
+        ):
+            message = f"{message}; {self._sse.denial}"
+        fault = Fault(FaultKind.STATUS, status, call.retry_after)
+        if asks:
+            state.fail(call, message, now, fault=fault, evidence=tells_era(status))
+        elif call.method == INITIALIZED:
+            self._state.unconfirmed(call, message, fault, now)
+        else:
+            state.violation(call, message)
+
+    # Violations
+
+    def _refused_one(self, route: Route) -> None:
+        """Count a refused request of the server on ``route`` as a violation."""
+        state = self._state
+        call = state.calls.get(route)
+        if call is None:
+            return
+        call.violations += 1
+        if call.violations > state.settings.max_violations:
+            state.endpoint.discard(route)
+            self._too_much(call, call.heard)
+
+    def _too_much(self, call: Call, now: float) -> None:
+        text = f"{call.method}: the server breaks the protocol over and over"
+        self._give_up(call, text, now)
+
+    def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
+        state = self._state
+        if call.purpose is CallPurpose.SSE:
+            self._sse.give_up(call, message, now, fault)
+            return
+        if call.purpose is CallPurpose.STREAM:
+            state.interrupted(call, Recovery.FAIL, 0.0, message)
+        state.fail(call, message, now, reason=EndReason.INVALID, fault=fault)
+        state.abort(call)
+
 
 def _without_modern(config: Config) -> Config:
-    """Return the config with legacy revisions alone, as HTTP+SSE needs.
-
-    Raises ValueError if there are none.
-    """
     legacy = legacy_of(config.revisions)
     if not legacy:
         raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")

@@ -1,18 +1,15 @@
 """HTTP+SSE at a client: the event stream of the server's messages, and the endpoint for POSTs.
 
-It is used if the settings ask for it, or if ``initialize`` was refused with a status after which
-the specification wants a GET tried. No POST is sent before the stream has named an endpoint of its
-own origin, and none after it has ended.  Sources: 2024-11-05, transports page, "HTTP with SSE";
-2025-03-26 to 2025-11-25, transports page, "Backwards Compatibility".
+No POST is sent before the stream has named an endpoint, and none after it has ended.  Sources:
+2024-11-05, transports page, "HTTP with SSE"; the later ones, "Backwards Compatibility".
 """
 
 from collections.abc import Callable
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.engine.transmit import Transmit
 from mcpcore.http.client.call import (
     REDIRECTS,
     Call,
@@ -22,16 +19,13 @@ from mcpcore.http.client.call import (
     refusal_of,
     refusal_text,
 )
-from mcpcore.http.client.sending import PostSender
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.headers import Fields
 from mcpcore.http.settings import SseUse
-from mcpcore.wire.message import Message, Reject
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 
 FALLS_BACK = frozenset({400, 404, 405})
-"""Statuses of ``initialize`` after which HTTP+SSE is tried (2025-11-25, "Backwards
-Compatibility")."""
+"""Statuses of ``initialize`` after which HTTP+SSE is tried ("Backwards Compatibility")."""
 _NOT_SSE = FALLS_BACK | {406, 410, 501}
 """Statuses that mean that the server has no event stream for any client."""
 _ENDPOINT, _MESSAGE = "endpoint", "message"
@@ -43,7 +37,6 @@ class Refused(Struct, kw_only=True, eq=False):
 
     call: Call
     request: int | str
-    frame: Transmit
     body: bytes
 
 
@@ -54,29 +47,17 @@ class SseStream(Struct, kw_only=True, eq=False):
     base: str
     """Target of the GET after redirects; the URI of the endpoint is relative to it."""
     target: str | None = None
-    """Target of POSTs, once the endpoint was named."""
     refused: Refused | None
 
 
 class SseClient:
-    """The part of an HttpClient that speaks HTTP+SSE.
+    """The part of an HttpClient that speaks HTTP+SSE; ``refused`` handles its refused POST."""
 
-    ``refused`` handles the POST of an ``initialize`` that was refused, if nothing came of HTTP+SSE.
-    """
-
-    def __init__(
-        self,
-        state: ClientState,
-        sender: PostSender,
-        refused: Callable[[Call, bytes, float], None],
-    ) -> None:
+    def __init__(self, state: ClientState, refused: Callable[[Call, bytes, float], None]) -> None:
         self._state = state
-        self._sender = sender
         self._refused = refused
         self._fell_back = False
-        """True once HTTP+SSE was tried; it is not tried twice."""
         self.denial = ""
-        """Reason for which HTTP+SSE is not available."""
 
     # Beginning of the stream
 
@@ -84,14 +65,7 @@ class SseClient:
         """Ask for the event stream."""
         state = self._state
         self._fell_back = True
-        call = Call(
-            route=state.new_route(),
-            purpose=CallPurpose.SSE,
-            epoch=state.epoch,
-            in_session=False,
-            revision=None,
-            method=_STREAM,
-        )
+        call = state.new_call(CallPurpose.SSE, None, _STREAM)
         state.sse = SseStream(call=call, base=state.planner.target, refused=refused)
         self._ask_for(call, state.planner.target, now)
 
@@ -99,7 +73,7 @@ class SseClient:
         state = self._state
         state.calls[call.route] = call
         state.deadlines.set(call, now + state.settings.endpoint_timeout)
-        state.plans.append(state.planner.get(call.route, session=None, version=None, target=target))
+        state.get(call, target=target)
 
     def falls_back(self, call: Call, body: bytes, now: float) -> bool:
         """Try HTTP+SSE after ``initialize`` was refused; return False if that does not apply."""
@@ -114,7 +88,7 @@ class SseClient:
         del state.by_request[request]
         call.request = None
         state.waiting.insert(0, frame)
-        self.open(now, Refused(call=call, request=request, frame=frame, body=body))
+        self.open(now, Refused(call=call, request=request, body=body))
         return True
 
     def head(self, call: Call, status: int, fields: Fields, now: float) -> None:
@@ -139,7 +113,6 @@ class SseClient:
     def _moved(
         self, stream: SseStream, call: Call, status: int, fields: Fields, now: float
     ) -> None:
-        """Follow a redirect within our origin, a few times."""
         state = self._state
         fault = refusal_of(status, fields)
         target, reason = state.redirected(call, fault, now, stream.base)
@@ -180,26 +153,12 @@ class SseClient:
             state.deadlines.set(stream.call, None)
             waiting, state.waiting = state.waiting, []
             for frame in waiting:
-                self._sender.say(frame)
+                self._state.say(frame)
         elif stream.target == target:
             state.violation(stream.call, f"{_STREAM} names its endpoint a second time")
         else:
             text = f"{_STREAM} names a second endpoint, which is another one"
             self._over(stream.call, text, now, Fault(FaultKind.MALFORMED))
-
-    def heard(self, call: Call, item: Message | Reject, now: float) -> Message | Reject:
-        """Pass on a message of the stream; a response settles its request, which needs no 202."""
-        state = self._state
-        if isinstance(item, Reject):
-            answer, id = item.response, item.id
-            call.violations += 1
-        else:
-            answer, id = item.method is UNSET, None if item.id is UNSET else item.id
-        asked = state.by_request.get(id) if answer and id is not None else None
-        if asked is not None and id is not None:
-            state.settle(asked, id, now)
-            asked.over = True
-        return item
 
     def posted(self, call: Call) -> None:
         """Settle a POST that was accepted; the response comes on the stream."""
@@ -237,8 +196,8 @@ class SseClient:
         self.denial = message
         refused = stream.refused
         if refused is not None:
-            if refused.frame in state.waiting:
-                state.waiting.remove(refused.frame)
+            if refused.call.frame in state.waiting:
+                state.waiting.remove(refused.call.frame)
                 refused.call.request = refused.request
                 state.by_request[refused.request] = refused.call
             if _is_there(fault):
@@ -252,7 +211,7 @@ class SseClient:
         waiting, state.waiting = state.waiting, []
         for frame in waiting:
             if not final:
-                self._sender.say(frame)
+                self._state.say(frame)
             else:
                 state.unsent(frame, message, fault, now)
 
@@ -266,8 +225,8 @@ class SseClient:
                 state.abort(stream.call)
             waiting, state.waiting = state.waiting, []
             for frame in waiting:
-                if stream.refused is None or frame is not stream.refused.frame:
-                    self._sender.say(frame)
+                if stream.refused is None or frame is not stream.refused.call.frame:
+                    self._state.say(frame)
 
     def broken(self, call: Call, error: str, now: float, fault: Fault | None) -> None:
         """Handle the end of the connection of the stream."""
@@ -281,5 +240,4 @@ class SseClient:
 
 
 def _is_there(fault: Fault | None) -> bool:
-    """Return True if a stream was refused for another reason than that there is none."""
     return fault is not None and fault.kind is FaultKind.STATUS and fault.status not in _NOT_SSE

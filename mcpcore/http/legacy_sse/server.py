@@ -1,32 +1,25 @@
 """HTTP+SSE at a server: the two endpoints of 2024-11-05, which later revisions replaced by one.
 
-A GET opens an event stream, whose first event names the URI that messages are posted to. All
-messages of the server go onto that stream, responses included, and a POST gets no more than 202.
-The stream is the session: both begin and end together. Hosts, origins, principals, limits and
-quotas are those of the endpoint beside it.  Source: 2024-11-05, transports page, "HTTP with SSE".
+A GET opens an event stream, which is the session; its first event names the URI for POSTs, which
+get no more than 202.  Source: 2024-11-05, transports page, "HTTP with SSE".
 """
 
 from typing import cast
 
 from msgspec import structs
 
-from mcpcore.engine.config import Config, Role
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.engine.peer import Peer
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.exchange import Exchange, is_handshake, opens_session
+from mcpcore.http.server.exchange import Exchange, Terms, is_handshake, opens_session
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.router import Router
-from mcpcore.http.server.session_table import owner_of
-from mcpcore.http.server.sessions import Session, SessionOpened
+from mcpcore.http.server.sessions import Session, SessionOpened, owner_of
+from mcpcore.http.settings import SsePaths
 from mcpcore.spec import refusals
-from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.message import Frame, Kind, Message, Reject
 from mcpcore.wire.sse import encode_event
 
 ENDPOINT = "endpoint"
-"""Name of the event that carries the URI for messages."""
 _PARAMETER = "session_id"
 _MOST_PARAMETERS = 16
 _UNRESERVED = "/!$&'()*+,;=:@~-._"
@@ -35,8 +28,6 @@ _UNRESERVED = "/!$&'()*+,;=:@~-._"
 
 class SseSession(Session):
     """Session that one event stream carries, and that ends with it."""
-
-    __slots__ = ()
 
     over_sse = True
 
@@ -52,45 +43,30 @@ class SseSession(Session):
 
 
 class SseServer:
-    """The part of an HttpServer that serves HTTP+SSE.
-
-    Raises ValueError if the settings ask for it, and no revision for it is spoken.
-    """
+    """The part of an HttpServer that serves HTTP+SSE; ValueError if no revision has it."""
 
     def __init__(self, router: Router, gate: Gate) -> None:
         self._router = router
         self._gate = gate
-        self._config: Config | None = None
-        if router.settings.sse is None:
-            return
-        if not router.legacy:
-            raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
-        # The stream is one conversation: nothing would identify the sender of a modern request on
-        # it.
-        self._config = structs.replace(router.session_config, revisions=router.legacy)
+        if router.settings.sse is not None:
+            if not router.legacy:
+                raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
+            # One conversation: nothing would identify the sender of a modern request on it.
+            self._config = structs.replace(router.session_config, revisions=router.legacy)
 
     # The event stream
 
     def open(self, record: Exchange, head: HttpRequest, now: float) -> None:
         """Begin a session on the event stream that a GET has asked for."""
         router = self._router
-        sse, config = router.settings.sse, self._config
-        if sse is None or config is None:  # not reached, as the path is only known with HTTP+SSE
-            raise LocalProtocolError("HTTP+SSE is not served")
-        if not record.accepts_stream:
+        sse = cast(SsePaths, router.settings.sse)  # else the path is not known
+        if not record.terms.accepts_stream:
             record.refuse(refusals.NO_EVENT_STREAM)
             return
         id = router.sessions.new_id()
-        session = SseSession(
-            id,
-            Peer(Role.SERVER, config, endpoint=router.endpoint, session=id),
-            record.principal,
-            router.log,
-            router.settings,
-            owner=owner_of(record.principal, quota_key(address_of(record.peer))),
-        )
+        session = SseSession(router, id, record.principal, owner_of(record), self._config)
         router.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
-        self._router.home.admit(session, now)
+        router.home.admit(session, now)
         router.sse_sessions[id] = session
         session.open_stream(record)
         from urllib.parse import quote  # here, as below: few servers have HTTP+SSE
@@ -109,7 +85,7 @@ class SseServer:
         """Find the session that a POST names; return the bytes to read of it, 0 if refused."""
         record.over_sse = True
         # Responses go onto the stream, so that the Accept header of the POST is irrelevant.
-        record.accepts_json = record.accepts_stream = True
+        record.terms = Terms(record.terms.version)
         record.session_id = _session_in(query)
         if record.session_id is None:
             text = f"the query must name one {_PARAMETER}"
@@ -119,7 +95,6 @@ class SseServer:
         return 0
 
     def _find(self, record: Exchange) -> SseSession | None:
-        """Return the session of a POST; None after a refusal if there is none."""
         session = self._router.sessions.find(record.session_id or "", record.principal)
         if isinstance(session, SseSession):
             return session
@@ -128,15 +103,11 @@ class SseServer:
         return None
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
-        """Handle a posted body: reply 202, or 400 if it is not a message.
-
-        An error that names the request it answers goes onto the stream as well, where the client
-        waits for it.
-        """
+        """Handle a posted body: reply 202 or 400; answers to a request go onto the stream."""
         session = self._find(record)
         if session is None:
             return
-        revision = session.peer.revision
+        revision, exchange = session.peer.revision, session.stream_exchange
         if isinstance(frame, Reject):
             record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)
             if frame.id is not None:
@@ -145,7 +116,7 @@ class SseServer:
             where = "before initialize" if revision is None else f"in {revision.name}"
             text = f"Invalid request: batches are not supported {where}"
             record.refuse(refusals.SSE_BATCH, text)
-        elif _asks(frame) and self._is_deaf(session):
+        elif _asks(frame) and exchange is not None and self._router.overfull(exchange):
             record.refuse(refusals.SSE_STREAM_FULL)
         else:
             if is_handshake(frame):
@@ -155,13 +126,8 @@ class SseServer:
             session.peer.receive(frame, now=now, principal=record.principal)
             record.reply(202)
 
-    def _is_deaf(self, session: SseSession) -> bool:
-        exchange = session.stream_exchange
-        return exchange is not None and self._router.overfull(exchange)
-
 
 def _asks(frame: Frame) -> bool:
-    """Return True if a message, or one of a batch, is a request."""
     return any(
         isinstance(each, Message) and each.kind is Kind.REQUEST
         for each in (frame if isinstance(frame, list) else (frame,))
@@ -169,7 +135,6 @@ def _asks(frame: Frame) -> bool:
 
 
 def _session_in(query: str) -> str | None:
-    """Return the session that a query names; None if it names none, or several."""
     from urllib.parse import parse_qsl
 
     try:

@@ -1,9 +1,7 @@
 """Event ids, and a bounded log of the events that a client may ask for again.
 
-An id names its stream and its position there. It is authenticated for the session that it was given
-to, so that no other client can ask for its events. The log keeps events for a time, up to limits on
-their number and bytes; the oldest go first. Source: the Streamable HTTP pages of 2025-03-26 to
-2025-11-25, "Resumability and Redelivery".
+An id names its stream and its position there, authenticated for the session that it was given to.
+Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and Redelivery".
 """
 
 import math
@@ -18,6 +16,7 @@ from msgspec import Struct
 
 from mcpcore.engine.events import Route
 from mcpcore.http.settings import HttpSettings
+from mcpcore.wire.sse import encode_event
 
 if TYPE_CHECKING:
     from hashlib import blake2s
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
 _ID = r"([0-9a-f]{1,15})\.([0-9a-f]{1,15})\.[A-Za-z0-9_-]{22}"
 _MAC_BYTES = 16
 _MAC_CHARS = 22
-_NOTHING: deque[Any] = deque(maxlen=0)
+NOTHING: deque[Any] = deque(maxlen=0)
 """Shared empty queue; a real one would take 760 bytes in every session and stream."""
 _SWEEPS = 8
-"""Maximum number of sweeps of the log within the maximum age of an event."""
 
 
 class EventIds:
@@ -44,19 +42,15 @@ class EventIds:
         """Return the id of an event; position 0 is the beginning of its stream."""
         place = f"{stream:x}.{position:x}."
         text = f"{session}\n{place}".encode()
-        keyed = self._keyed or self._begin()
-        mac = keyed(text).digest()
+        if self._keyed is None:
+            from hashlib import blake2s  # here, as only streams of sessions have ids
+            from hmac import digest
+
+            # BLAKE2 takes a key by itself (RFC 7693), in a fraction of the time of HMAC.
+            key = digest(self._secret, b"mcpcore event ids", "sha256")
+            self._keyed = partial(blake2s, key=key, digest_size=_MAC_BYTES)
+        mac = self._keyed(text).digest()
         return place + urlsafe_b64encode(mac)[:_MAC_CHARS].decode("ascii")
-
-    def _begin(self) -> "Callable[[bytes], blake2s]":
-        """Derive the key; the imports are here as only streams of sessions have ids."""
-        from hashlib import blake2s
-        from hmac import digest
-
-        # BLAKE2 takes a key by itself (RFC 7693), in a fraction of the time of HMAC.
-        key = digest(self._secret, b"mcpcore event ids", "sha256")
-        self._keyed = partial(blake2s, key=key, digest_size=_MAC_BYTES)
-        return self._keyed
 
     def read(self, session: str, id: str) -> tuple[int, int] | None:
         """Return stream and position of an id of ``session``; None for any other text."""
@@ -70,6 +64,11 @@ class EventIds:
         return (stream, position) if compare_digest(genuine, id) else None
 
 
+def poll_event(id: str, delay: float) -> bytes:
+    """Return an event without data, with a position and the seconds until the client comes back."""
+    return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
+
+
 class LogEntry(Struct, eq=False, weakref=False):
     """Event of a stream, sent or still to be sent."""
 
@@ -79,33 +78,22 @@ class LogEntry(Struct, eq=False, weakref=False):
     """JSON text of the message."""
     time: float
     gone: bool = False
-    """True once the entry is no longer kept."""
 
 
 class EventStream(Struct, eq=False, weakref=False):
-    """Stream of events of one session, which outlives the connections that carry it.
-
-    ``route`` is the exchange of the request that the stream answers, None for a stream that a GET
-    has opened.
-    """
+    """Stream of events of a session, for the request of exchange ``route``, or None: a GET."""
 
     log: "SessionLog"
     number: int
     route: Route | None
     numbered: bool
-    """True if its events have ids."""
     primed: bool = False
     """True if it opens with an event that has an id and nothing else."""
     named: bool = False
     """True if the client has received an id, so that it can ask for the events that follow."""
     exchange: "Exchange | None" = None
-    """Exchange that carries the stream at present."""
     ended: bool = False
-    """True if no event will be added."""
-    entries: deque[LogEntry] = _NOTHING
-    """Entries that are kept, oldest first."""
     last: int = 0
-    """Position of the newest event."""
     lost: int = 0
     """Position of the newest event that is no longer kept."""
 
@@ -130,7 +118,8 @@ class EventStream(Struct, eq=False, weakref=False):
         self.log.owner.sweep()
         if position < self.lost:
             return None
-        return [entry for entry in self.entries if entry.place > position]
+        kept = (entry for entry in self.log.entries if entry.stream is self)
+        return [entry for entry in kept if entry.place > position]
 
 
 class SessionLog(Struct, eq=False, weakref=False):
@@ -142,9 +131,8 @@ class SessionLog(Struct, eq=False, weakref=False):
     """Streams that can be resumed or still grow, by number."""
     posts: dict[Route, EventStream] = {}
     """Streams that wait for a response, by the exchange of its request."""
-    entries: deque[LogEntry] = _NOTHING
+    entries: deque[LogEntry] = NOTHING
     size: int = 0
-    """Number of bytes in ``entries``."""
     _count: int = 0
 
     def new_stream(self, route: Route | None, *, numbered: bool) -> EventStream:
@@ -172,7 +160,7 @@ class SessionLog(Struct, eq=False, weakref=False):
 
     def tidy(self, stream: EventStream) -> None:
         """Drop a stream that has ended once no event of it is kept or being sent."""
-        if stream.ended and not stream.entries and stream.exchange is None:
+        if stream.ended and stream.lost == stream.last and stream.exchange is None:
             self.streams.pop(stream.number, None)
 
     def forget(self, stream: EventStream) -> None:
@@ -180,10 +168,10 @@ class SessionLog(Struct, eq=False, weakref=False):
         del self.streams[stream.number]
         if stream.route is not None:
             self.posts.pop(stream.route, None)
-        for entry in stream.entries:
-            self.owner.drop(entry)
+        for entry in self.entries:
+            if entry.stream is stream:
+                self.owner.drop(entry)
         self.entries = deque(entry for entry in self.entries if not entry.gone)
-        stream.entries.clear()
         stream.lost = stream.last
 
     def close(self) -> None:
@@ -201,9 +189,7 @@ class EventLog:
     def __init__(self, secret: bytes, settings: HttpSettings) -> None:
         self.ids = EventIds(secret)
         self.now = 0.0
-        """Current time, as last given to the server."""
         self.size = 0
-        """Number of bytes kept."""
         self._settings = settings
         self._order: deque[LogEntry] = deque()
         """All entries, oldest first; entries that are gone are skipped."""
@@ -216,10 +202,9 @@ class EventLog:
     def keep(self, entry: LogEntry) -> None:
         """Add an event, and drop the oldest ones beyond the limits."""
         settings, session = self._settings, entry.stream.log
-        for keeper in (session, entry.stream):
-            if keeper.entries is _NOTHING:
-                keeper.entries = deque()
-            keeper.entries.append(entry)
+        if session.entries is NOTHING:
+            session.entries = deque()
+        session.entries.append(entry)
         session.size += len(entry.data)
         self._order.append(entry)
         self._kept += 1
@@ -254,9 +239,7 @@ class EventLog:
         return max(oldest.time + age, self._swept + age / _SWEEPS)
 
     def _evict(self, entry: LogEntry) -> None:
-        """Drop the oldest entry of a session, which is also the oldest of its stream."""
         stream = entry.stream
-        stream.entries.popleft()
         stream.log.entries.popleft()
         stream.lost = entry.place
         self.drop(entry)

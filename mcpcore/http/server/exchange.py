@@ -1,45 +1,28 @@
 """Exchange of an HTTP server: a request, and the response that is built for it.
 
-The head is written lazily. If the first frame is the answer, it goes as JSON. If it is another
-frame, or the answer takes too long, the response becomes an event stream. Source: the Streamable
-HTTP pages, "Sending Messages" and "Receiving Messages".
+If the first frame is the answer, it goes as JSON, else the response becomes an event stream.
+Source: the Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
 """
 
 import math
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from msgspec import UNSET, Struct
 from msgspec.json import encode as json_encode
 
+from mcpcore.engine.bodies import read_skim
 from mcpcore.engine.events import Event, Route
 from mcpcore.engine.lifecycle import State, Table
-from mcpcore.engine.metadata import read_skim
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.coding import GZIP_LINE, PIECE, VARIES, Packing, takes_gzip
-from mcpcore.http.headers import (
-    ACCEPT,
-    ACCEPT_ENCODING,
-    CACHE_CONTROL,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    EVENT_STREAM,
-    JSON,
-    MCP_METHOD,
-    PROTOCOL_VERSION,
-    RETRY_AFTER,
-    SESSION_ID,
-    Fields,
-    HeaderError,
-    Headers,
-    decides,
-    quality,
-)
+from mcpcore.http import headers
+from mcpcore.http.headers import Fields, HeaderError, Headers, Packing
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
+from mcpcore.http.server.event_log import NOTHING
 from mcpcore.spec.errors import BUSY, ERRORS, ErrorData
 from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
 from mcpcore.spec.revisions import BY_NAME, Revision
@@ -49,12 +32,13 @@ from mcpcore.wire.sse import encode_comment, encode_event, encode_events
 if TYPE_CHECKING:
     from mcpcore.http.server.event_log import EventStream
     from mcpcore.http.server.sessions import Session
+    from mcpcore.http.server.stored.streams import StreamReader, StreamWriter
 
 
-_JSON_LINES: tuple[tuple[bytes, bytes], ...] = ((CONTENT_TYPE, JSON.encode()),)
+_JSON_LINES: tuple[tuple[bytes, bytes], ...] = ((headers.CONTENT_TYPE, headers.JSON.encode()),)
 _STREAM_HEADERS = (
-    (CONTENT_TYPE, EVENT_STREAM.encode()),
-    (CACHE_CONTROL, b"no-store"),
+    (headers.CONTENT_TYPE, headers.EVENT_STREAM.encode()),
+    (headers.CACHE_CONTROL, b"no-store"),
     # Reverse proxies must pass events on at once (2026-07-28, "Receiving Messages").
     (b"x-accel-buffering", b"no"),
 )
@@ -62,20 +46,14 @@ _STREAM_HEADERS = (
 _ACCEPTED, _ERROR, _RESULT = FrameKind.ACCEPTED, FrameKind.ERROR, FrameKind.RESULT
 _COMMENT = encode_comment()
 _NO_BODY = 204
-NOTHING: deque[Any] = deque(maxlen=0)
-"""Shared empty queue: a real one takes 760 bytes, and most are empty at most times."""
-
 HARD_FACTOR = 2
 """Factor for ``max_queued``: a stream with this many times its bytes waiting is closed at once."""
 _BUSY = ERRORS[BUSY].status
-_RETRY = ((RETRY_AFTER, b"1"),)
+_RETRY = ((headers.RETRY_AFTER, b"1"),)
 
 
 def is_modern_body(frame: Frame, body: bytes) -> bool:
-    """Return True if a body is modern whose version header names no modern revision.
-
-    A body without a method (responses, batches, invalid messages) is judged by the header alone.
-    """
+    """Return True if a body is modern by what it holds; one without a method is not."""
     if not isinstance(frame, Message) or frame.method is UNSET:
         return False
     meta = None
@@ -99,55 +77,52 @@ def is_handshake(frame: Frame) -> bool:
     return isinstance(frame, Message) and frame.method == "notifications/initialized"
 
 
+class Terms(Struct, frozen=True, eq=False):
+    """Version of a request, and the forms of the reply that its client accepts."""
+
+    version: str | None = None
+    accepts_json: bool = True
+    accepts_stream: bool = True
+    accepts_gzip: bool = False
+
+
+_ANY_TERMS = Terms()
+
+
 class RequestFields(Fields):
-    """Header fields of a request, and the values parsed from them.
+    """Header fields of a request, and the values parsed from them, once for equal heads."""
 
-    They are parsed once, however often the same head comes, and never change then.
-    """
+    __slots__ = ("_mirror", "session_id", "terms")
 
-    __slots__ = (
-        "_mirror",
-        "accepts_gzip",
-        "accepts_json",
-        "accepts_stream",
-        "session_id",
-        "version",
-    )
-
-    def __init__(self, headers: Headers) -> None:
-        super().__init__(headers)
-        self.version: str | None = None
+    def __init__(self, lines: Headers) -> None:
+        super().__init__(lines)
+        self.terms = _ANY_TERMS
         self.session_id: str | None = None
-        self.accepts_json = self.accepts_stream = True
-        self.accepts_gzip = False
         self._mirror: Mirror | None = None
 
     def read(self) -> None:
-        """Parse version, session id and accepted types.
-
-        Raises HeaderError if the version is malformed.
-        """
-        self.version = self.one(PROTOCOL_VERSION)
+        """Parse version, session id and accepted types.  Raises HeaderError for the version."""
+        version, accept = self.one(headers.PROTOCOL_VERSION), self.all(headers.ACCEPT)
         self.read_session()
-        accept = self.all(ACCEPT)
-        self.accepts_json = quality(accept, JSON) > 0
-        self.accepts_stream = quality(accept, EVENT_STREAM) > 0
-        self.accepts_gzip = takes_gzip(self.all(ACCEPT_ENCODING))
+        self.terms = Terms(
+            version,
+            headers.quality(accept, headers.JSON) > 0,
+            headers.quality(accept, headers.EVENT_STREAM) > 0,
+            headers.takes_gzip(self.all(headers.ACCEPT_ENCODING)),
+        )
 
     def read_session(self) -> None:
         """Parse the session id."""
         try:
-            self.session_id = self.one(SESSION_ID)
+            self.session_id = self.one(headers.SESSION_ID)
         except HeaderError:
             # No session has such an id; in the modern era the header is ignored.
             self.session_id = ""
 
-    def deciding(self, headers: Headers) -> "RequestFields":
+    def deciding(self, lines: Headers) -> "RequestFields":
         """Return a copy without the fields that may vary between otherwise equal requests."""
-        fields = RequestFields([line for line in headers if decides(line[0].lower())])
-        fields.version = self.version
-        fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
-        fields.accepts_gzip = self.accepts_gzip
+        fields = RequestFields([line for line in lines if headers.decides(line[0].lower())])
+        fields.terms = self.terms
         return fields
 
     def mirror(self) -> Mirror:
@@ -155,8 +130,8 @@ class RequestFields(Fields):
         if self._mirror is None:
             params, unreadable = self.mirrored()
             self._mirror = Mirror(
-                version=self.version,
-                method=self.one(MCP_METHOD),
+                version=self.terms.version,
+                method=self.one(headers.MCP_METHOD),
                 name=self.name(),
                 params=params,
                 unreadable=unreadable,
@@ -183,15 +158,12 @@ class ExchangeEnded(Event, frozen=True, kw_only=True):
 
     exchange: Route
     method: str
-    """HTTP method."""
     path: str
     peer: str | None
     status: int | None
     """HTTP status; None if the client left before there was one."""
     complete: bool
-    """True if the response was taken to its end."""
     sent: int
-    """Number of bytes of the response body."""
     began: float
     """Time at which the head came, by the clock of the machine's ``now``."""
     principal: str | None
@@ -209,7 +181,6 @@ class ExchangeState(State):
     """States of an exchange."""
 
     READING = "reading"
-    """The request is still arriving."""
     WAITING = "waiting"
     """The form of the response is still open."""
     STREAMING = "streaming"
@@ -229,15 +200,11 @@ class ExchangeSignal(State):
 EXCHANGE: Table[ExchangeState, ExchangeSignal] = {
     (ExchangeState.READING, ExchangeSignal.READ): ExchangeState.WAITING,
     (ExchangeState.READING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
-    (ExchangeState.READING, ExchangeSignal.FINISH): ExchangeState.DONE,
     (ExchangeState.WAITING, ExchangeSignal.STREAM): ExchangeState.STREAMING,
-    (ExchangeState.WAITING, ExchangeSignal.FINISH): ExchangeState.DONE,
-    (ExchangeState.STREAMING, ExchangeSignal.FINISH): ExchangeState.DONE,
     # A response that is complete may still be replaced, or cut off, before it is taken.
-    (ExchangeState.DONE, ExchangeSignal.FINISH): ExchangeState.DONE,
+    **{(state, ExchangeSignal.FINISH): ExchangeState.DONE for state in ExchangeState},
 }
 DIAGRAMS = (("Exchange", "One HTTP request at a server, and its response.", EXCHANGE),)
-"""Title, text and table of the diagram."""
 
 
 def taken_over(frame: Transmit) -> None:
@@ -249,30 +216,11 @@ def taken_over(frame: Transmit) -> None:
 _WAITING, _STREAMING = ExchangeState.WAITING, ExchangeState.STREAMING
 _DONE = ExchangeState.DONE
 _READ, _STREAM = ExchangeSignal.READ, ExchangeSignal.STREAM
-
-
-class Source(Protocol):
-    """Source of the events of an exchange; gives each event once its id can be used to resume."""
-
-    number: int
-    """Number of the stream within its session."""
-
-    def drained(self) -> None:
-        """Note that part of the waiting output was taken."""
-
-    def let_go(self) -> None:
-        """Note that the exchange is gone."""
-
-
 _NO_FIELDS = RequestFields(())
 
 
 class Exchange(Struct, eq=False, weakref=False):
-    """Request and its response.
-
-    Parts of the request that are no longer needed are dropped; output waits until the driver takes
-    it.
-    """
+    """Request and its response, which waits until the driver takes it."""
 
     route: Route
     fields: RequestFields
@@ -280,20 +228,12 @@ class Exchange(Struct, eq=False, weakref=False):
     news: "dict[Route, Exchange]"
     """Exchanges with output, by route; the exchange adds itself here."""
     peer: str | None = None
-    """Address from which the request came."""
-    version: str | None = None
+    terms: Terms = _ANY_TERMS
     session_id: str | None = None
-    accepts_json: bool = True
-    accepts_stream: bool = True
-    accepts_gzip: bool = False
     report: Report | None = None
-    """Report for the log; None if none is wanted."""
     chunks: list[bytes] | None = None
-    """Parts of the body, if there are several."""
     received: int = 0
-    """Number of bytes of the body received so far."""
     request_id: RequestId | None = None
-    """Request id that an error must carry."""
     batch: tuple[RequestId, ...] = ()
     """Ids of the requests, if the body is a batch."""
     sound: bool = False
@@ -306,15 +246,11 @@ class Exchange(Struct, eq=False, weakref=False):
     state: ExchangeState = ExchangeState.READING
     session: "Session | None" = None
     stream: "EventStream | None" = None
-    """Stream of a session that this exchange carries."""
-    source: Source | None = None
-    """Source of the events, if the stream is kept in a store."""
+    source: "StreamWriter | StreamReader | None" = None
     opens: bool = False
     """True if the body is the ``initialize`` that opens ``session``."""
     extra: tuple[tuple[bytes, bytes], ...] = ()
-    """Headers for any form of the response."""
     size: int = 0
-    """Number of bytes that wait to be taken."""
     deadline: float | None = None
     slow_at: float = math.inf
     """Time at which a missing answer makes the response an event stream."""
@@ -330,27 +266,16 @@ class Exchange(Struct, eq=False, weakref=False):
     _out: deque[Transmit | bytes | memoryview] = NOTHING
     _close: bool = False
     _waits: bool = False
-    """True if there is output to take."""
     _holds: int = 0
     """Number of holds; output is given out at zero."""
     packing: Packing | None = None
-    """Compressor of the rest of the body of a whole response."""
 
     # The request
-
-    def note_head(self) -> None:
-        """Copy the values of the fields, once they have been parsed."""
-        fields = self.fields
-        self.version = fields.version
-        self.session_id = fields.session_id
-        self.accepts_json = fields.accepts_json
-        self.accepts_stream = fields.accepts_stream
-        self.accepts_gzip = fields.accepts_gzip
 
     @property
     def claimed(self) -> Revision | None:
         """Revision that the version header names; None if there is no such revision."""
-        return None if self.version is None else BY_NAME.get(self.version)
+        return None if self.terms.version is None else BY_NAME.get(self.terms.version)
 
     def look_at_body(self, frame: Frame) -> None:
         """Note the facts of the body that the response depends on."""
@@ -389,15 +314,15 @@ class Exchange(Struct, eq=False, weakref=False):
         self,
         status: int,
         body: bytes = b"",
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        more: tuple[tuple[bytes, bytes], ...] = (),
         *,
         close: bool = False,
     ) -> None:
-        """Build the whole response; a body is JSON unless ``headers`` names another type."""
+        """Build the whole response; a body is JSON unless ``more`` names another type."""
         lines = _JSON_LINES
-        if headers or self.extra or not body:
-            lines = (*headers, *self.extra)
-            if body and not any(name == CONTENT_TYPE for name, _ in headers):
+        if more or self.extra or not body:
+            lines = (*more, *self.extra)
+            if body and not any(name == headers.CONTENT_TYPE for name, _ in more):
                 lines += _JSON_LINES
         self._whole = HttpReply(self.route, status, lines, body)
         self.size = len(body)
@@ -407,7 +332,7 @@ class Exchange(Struct, eq=False, weakref=False):
         self,
         row: RefusalRow,
         message: str = "",
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        more: tuple[tuple[bytes, bytes], ...] = (),
         *,
         status: int | None = None,
         code: int | None = None,
@@ -415,9 +340,9 @@ class Exchange(Struct, eq=False, weakref=False):
         """Answer with status and JSON-RPC error of a row, unless others are given."""
         error = ErrorData(code or row.code_in(self.claimed), message or row.message)
         if row.retry:
-            headers = (*headers, *_RETRY)
+            more = (*more, *_RETRY)
         body = encode_error(self.request_id, error)
-        self.reply(status or row.status, body, headers, close=row.close)
+        self.reply(status or row.status, body, more, close=row.close)
 
     def open_stream(self) -> None:
         """Make the response an event stream."""
@@ -425,14 +350,10 @@ class Exchange(Struct, eq=False, weakref=False):
             self.session.begin(self, self.route)
         self.state = EXCHANGE[self.state, _STREAM]
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
-        if not self._waits:
-            self._announce()
+        self._announce()
 
     def push(self, frame: Transmit) -> bool:
-        """Send a frame in the form of the response, choosing the form if it is still open.
-
-        Return False if the response cannot carry it: it is complete, or the client takes only JSON.
-        """
+        """Send a frame in the form of the response; return False if that cannot carry it."""
         state = self.state
         if state is not _STREAMING:
             if state is _DONE:
@@ -440,7 +361,7 @@ class Exchange(Struct, eq=False, weakref=False):
             if state is _WAITING:
                 if self.answer(frame):
                     return True
-                if not self.accepts_stream:
+                if not self.terms.accepts_stream:
                     return False
                 self.open_stream()
         size = frame.size
@@ -465,7 +386,7 @@ class Exchange(Struct, eq=False, weakref=False):
     def answer(self, frame: Transmit) -> bool:
         """Build the whole response from ``frame`` if that is all of it; return True if so."""
         kind = frame.kind
-        if kind is _RESULT and frame.ends and self.accepts_json:
+        if kind is _RESULT and frame.ends and self.terms.accepts_json:
             self.reply(200, b"".join(frame.data))
             return True
         if kind is _ACCEPTED:
@@ -475,7 +396,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if not frame.ends:
             return False
         status = self._status(frame) if kind is _ERROR else 200
-        if status == 200 and not self.accepts_json:
+        if status == 200 and not self.terms.accepts_json:
             return False
         self.reply(status, b"".join(frame.data), _RETRY if status == _BUSY else ())
         return True
@@ -483,8 +404,7 @@ class Exchange(Struct, eq=False, weakref=False):
     def _status(self, frame: Transmit) -> int:
         """Return the status for an error that is the first frame of the response.
 
-        A legacy client takes 404 for the end of its session and other errors for failures of the
-        transport. An error for one of its requests therefore always has status 200.
+        It is 200 for legacy requests, whose clients take others for failures of the transport.
         """
         if not self.modern:
             return 200 if self.sound else NO_MESSAGE.status
@@ -500,19 +420,16 @@ class Exchange(Struct, eq=False, weakref=False):
         self.silent = True
 
     def pack(self) -> None:
-        """Compress the body of a whole response that is not taken yet, if the client accepts gzip.
-
-        A long one is compressed in pieces, as it is taken; its compressed length is not known then.
-        """
+        """Compress a whole body not taken yet, if the client accepts gzip; a long one in pieces."""
         whole = self._whole
-        if whole is None or VARIES in whole.headers:
+        if whole is None or headers.VARIES in whole.headers:
             return
-        lines = (*whole.headers, VARIES)
+        lines = (*whole.headers, headers.VARIES)
         body = whole.body
-        if self.accepts_gzip:
-            lines = (*lines, GZIP_LINE)
+        if self.terms.accepts_gzip:
+            lines = (*lines, headers.GZIP_LINE)
             packing = Packing(body)
-            if len(body) > PIECE:
+            if len(body) > headers.PIECE:
                 self.packing, self._whole, self.size = packing, None, 0
                 self._head = HttpHead(self.route, whole.status, [*lines])
                 return
@@ -524,9 +441,7 @@ class Exchange(Struct, eq=False, weakref=False):
         """Complete the response; with ``close`` the connection ends as well."""
         self.state = _DONE  # from every state, as the table has it; a look into it costs too much
         self._close = close
-        self._waits = True
-        if not self._holds:
-            self.news[self.route] = self  # announced even if output waits
+        self._announce()  # even if output waits
 
     # Holds
 
@@ -538,12 +453,8 @@ class Exchange(Struct, eq=False, weakref=False):
     def release(self) -> None:
         """Undo one :meth:`hold`."""
         self._holds -= 1
-        if self.ready:
-            self.news[self.route] = self
-
-    def forget(self) -> None:
-        """Stop announcing output, as the exchange is gone."""
-        self.news = {}
+        if self._waits:
+            self._announce()
 
     def fail(self, row: RefusalRow, message: str = "") -> None:
         """Refuse the request, or end a response that has begun, as its source has failed."""
@@ -552,7 +463,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if begun:
             self.finish(close=True)
             return
-        self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
+        self.extra = tuple(line for line in self.extra if line[0] != headers.SESSION_ID)
         self.refuse(row, message)
 
     def drop_queued(self) -> list[Transmit]:
@@ -565,11 +476,6 @@ class Exchange(Struct, eq=False, weakref=False):
     def complete(self) -> bool:
         """True if the response is over and all of it was taken."""
         return self.state is _DONE and not self._waits
-
-    @property
-    def ready(self) -> bool:
-        """True if there is output that may be taken."""
-        return self._waits and not self._holds
 
     def _append(self, item: Transmit | bytes, size: int) -> None:
         if self._out is NOTHING:
@@ -605,18 +511,10 @@ class Exchange(Struct, eq=False, weakref=False):
         if whole is not None:
             lines = [*whole.headers]
             if whole.status != _NO_BODY:
-                lines.append((CONTENT_LENGTH, b"%d" % len(whole.body)))
+                lines.append((headers.CONTENT_LENGTH, b"%d" % len(whole.body)))
             head = HttpHead(self.route, whole.status, lines)
             self._whole = None
             if whole.body:
-                if report is None and self.size <= limit:
-                    self.size, self._waits = 0, False
-                    self.news.pop(self.route, None)
-                    return [
-                        head,
-                        HttpChunk(self.route, whole.body),
-                        HttpEnd(self.route, self._close),
-                    ]
                 self._out = deque((whole.body,))
         if head is not None:
             taken.append(head)
@@ -643,7 +541,6 @@ class Exchange(Struct, eq=False, weakref=False):
         return taken
 
     def _take_data(self, limit: int) -> bytes:
-        """Take waiting parts of the body, at most ``limit`` bytes."""
         parts: list[bytes | memoryview] = []
         out, room = self._out, limit
         while out and room > 0:
@@ -674,7 +571,6 @@ class Exchange(Struct, eq=False, weakref=False):
         return b"".join(parts)
 
     def _encoded(self, frame: Transmit) -> bytes:
-        """Return a frame as one or several events, with an id if the stream keeps it."""
         data = b"".join(frame.data)
         if frame.key is not None:
             frame.peer.taken(frame)

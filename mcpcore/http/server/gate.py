@@ -9,91 +9,47 @@ from typing import cast
 
 from msgspec import Struct
 
-from mcpcore.http.headers import (
-    ACCEPT,
-    ACCEPT_ENCODING,
-    ALLOW,
-    CONTENT_ENCODING,
-    CONTENT_TYPE,
-    EVENT_STREAM,
-    HOST,
-    JSON,
-    LAST_EVENT_ID,
-    MCP_METHOD,
-    MCP_NAME,
-    MCP_PARAM_PREFIX,
-    ORIGIN,
-    PROTOCOL_VERSION,
-    RETRY_AFTER,
-    SESSION_ID,
-    TRANSFER_ENCODING,
-    Alike,
-    Fields,
-    HeaderError,
-    HeaderLines,
-    body_length,
-    is_json,
-    is_token,
-    quoted,
-)
+from mcpcore.http import headers
+from mcpcore.http.headers import Alike, Fields, HeaderError, HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Refusal
-from mcpcore.http.server.exchange import Exchange, RequestFields
+from mcpcore.http.server.exchange import Exchange, RequestFields, Terms
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec import refusals
 from mcpcore.spec.revisions import Revision
 
-_TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
+_TEXT = ((headers.CONTENT_TYPE, b"text/plain; charset=utf-8"),)
 _UNCODED = "identity"
-_PLAIN = ((ACCEPT_ENCODING, _UNCODED.encode()),)
+_PLAIN = ((headers.ACCEPT_ENCODING, _UNCODED.encode()),)
 _VARY = (b"vary", b"Origin")
 _ASKED_METHOD = b"access-control-request-method"
 _ASKED_HEADERS = b"access-control-request-headers"
 _EXPOSED = (
     b"access-control-expose-headers",
-    b", ".join((SESSION_ID, PROTOCOL_VERSION, RETRY_AFTER, b"www-authenticate")),
+    b", ".join(
+        (headers.SESSION_ID, headers.PROTOCOL_VERSION, headers.RETRY_AFTER, b"www-authenticate")
+    ),
 )
 _CROSS_ORIGIN_HEADERS = frozenset(
     {
         b"accept",
         b"authorization",
-        CONTENT_TYPE,
-        LAST_EVENT_ID,
-        MCP_METHOD,
-        MCP_NAME,
-        PROTOCOL_VERSION,
-        SESSION_ID,
+        headers.CONTENT_TYPE,
+        headers.LAST_EVENT_ID,
+        headers.MCP_METHOD,
+        headers.MCP_NAME,
+        headers.PROTOCOL_VERSION,
+        headers.SESSION_ID,
     }
 )
 _PREFLIGHT_SECONDS = b"600"
-_DECIDE = (
-    HOST,
-    ORIGIN,
-    ACCEPT,
-    ACCEPT_ENCODING,
-    CONTENT_TYPE,
-    CONTENT_ENCODING,
-    TRANSFER_ENCODING,
-    PROTOCOL_VERSION,
-)
-"""Fields that decide, with path, scheme, length and session, if a POST is admitted and what form
-its reply may have."""
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
 
 
 Values = tuple[bytes | None, ...]
-
-
-class Terms(Struct, frozen=True, eq=False):
-    """Parsed values of the fields that decide on a POST, for one that was admitted."""
-
-    version: str | None
-    accepts_json: bool
-    accepts_stream: bool
-    accepts_gzip: bool
-    extra: tuple[tuple[bytes, bytes], ...]
+Lines = tuple[tuple[bytes, bytes], ...]
 
 
 class Admitted(Struct, frozen=True, eq=False):
@@ -103,8 +59,7 @@ class Admitted(Struct, frozen=True, eq=False):
     path: str
     scheme: str
     fields: RequestFields
-    """Fields that decide on admission."""
-    extra: tuple[tuple[bytes, bytes], ...]
+    extra: Lines
 
 
 class Gate:
@@ -121,21 +76,15 @@ class Gate:
         }
         if settings.sse is not None:
             self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
-        self._terms: dict[tuple[str, Values | None], Terms] = {}
-        """Terms of admitted requests, by scheme and by the fields that decide."""
+        self._terms: dict[tuple[str, Values | None], tuple[Terms, Lines]] = {}
+        """Terms and reply headers of admitted requests, by scheme and by the fields that decide."""
 
     def asks_who(self, head: HttpRequest) -> bool:
-        """Return True if a request must be authenticated: one that reaches an endpoint.
-
-        A browser's preflight is sent without credentials, and carries no data.
-        """
+        """Return True if a request must be authenticated; preflights have no credentials."""
         return head.path in self._methods and head.method != "OPTIONS"
 
     def recall(self, head: HttpRequest) -> Admitted | None:
-        """Return the record of an earlier admitted POST with an equal head; None without one.
-
-        In that case length and session are attributes of the header lines.
-        """
+        """Return the record of an earlier admitted POST with an equal head; None without one."""
         if head.method != "POST":
             return None
         lines = cast(HeaderLines, head.headers)
@@ -154,29 +103,22 @@ class Gate:
         return self._recognise(head) if head.path == self._settings.path else None
 
     def _recognise(self, head: HttpRequest) -> Admitted | None:
-        """Return the record of a POST whose deciding fields were admitted before; else None."""
         fields = RequestFields(head.headers)
-        terms = self._terms.get((head.scheme, fields.values_of(_DECIDE)))
-        if terms is None:
+        known = self._terms.get((head.scheme, fields.values_of(headers.DECIDING)))
+        if known is None:
             return None
         try:
-            length = body_length(fields)
+            length = headers.body_length(fields)
         except HeaderError:
             return None
         if length is None or not 0 < length <= self._settings.max_body:
             return None
         fields.read_session()
-        fields.version = terms.version
-        fields.accepts_json, fields.accepts_stream = terms.accepts_json, terms.accepts_stream
-        fields.accepts_gzip = terms.accepts_gzip
-        return self._note(head, fields, terms.extra, length)
+        fields.terms, extra = known
+        return self._note(head, fields, extra, length)
 
     def _note(
-        self,
-        head: HttpRequest,
-        fields: RequestFields,
-        extra: tuple[tuple[bytes, bytes], ...],
-        wanted: int,
+        self, head: HttpRequest, fields: RequestFields, extra: Lines, wanted: int
     ) -> Admitted:
         lines = cast(HeaderLines, head.headers)
         known = Admitted(self, head.path, head.scheme, fields.deciding(lines), extra)
@@ -196,10 +138,7 @@ class Gate:
         unready: bytes = b"",
         refusal: Refusal | None = None,
     ) -> bool:
-        """Check all that does not depend on the method; return False if the reply is ready.
-
-        ``unready``: reason for which new clients should use another server, for the health check.
-        """
+        """Check all but the method; return False if the reply is ready."""
         base = self._settings.health_path
         checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
         if head.path in checks and head.method in ("GET", "HEAD"):
@@ -217,21 +156,29 @@ class Gate:
         if (head.method, head.path) == ("OPTIONS", "*"):  # RFC 9110 section 9.3.7
             exchange.reply(204, b"", (_allowed(self._methods[self._settings.path]),))
         elif methods is None:
-            text = f"nothing is served at {quoted(head.path)}"
+            text = f"nothing is served at {headers.quoted(head.path)}"
             exchange.refuse(refusals.UNKNOWN_PATH, text)
         elif head.method == "OPTIONS":
             self._preflight(exchange, methods, cross_origin=origin is not None)
         elif head.method not in methods:
-            text = f"the method {quoted(head.method)} is not allowed here"
+            text = f"the method {headers.quoted(head.method)} is not allowed here"
             exchange.refuse(refusals.METHOD_NOT_ALLOWED, text, (_allowed(methods),))
         elif refusal is not None:
             row = refusals.UNAUTHENTICATED
             exchange.refuse(row, refusal.message, refusal.lines(), status=refusal.status)
         else:
-            return self._understood(exchange, closing)
+            try:
+                exchange.fields.read()
+            except HeaderError as error:
+                exchange.refuse(refusals.MALFORMED_VERSION, f"header mismatch: {error}")
+                return False
+            exchange.terms, exchange.session_id = exchange.fields.terms, exchange.fields.session_id
+            if closing:
+                exchange.refuse(refusals.SHUTTING_DOWN)
+            return not closing
         return False
 
-    def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
+    def readable(self, head: HttpRequest) -> Lines:
         """Return the header lines that let a page of an allowed origin read any reply."""
         origin, problem = self._origin(Fields(head.headers), head.scheme)
         return () if problem is not None else _readable_by(origin)
@@ -239,58 +186,41 @@ class Gate:
     def _origin(self, fields: Fields, scheme: str) -> tuple[str | None, str | None]:
         """Return the Origin of a request, and the reason to refuse it or its Host, if any."""
         try:
-            origin = fields.one(ORIGIN)
-            return origin, self._policy.check(fields.one(HOST), origin, scheme)
+            origin = fields.one(headers.ORIGIN)
+            return origin, self._policy.check(fields.one(headers.HOST), origin, scheme)
         except HeaderError as error:
             return None, str(error)
-
-    def _understood(self, exchange: Exchange, closing: bool) -> bool:
-        try:
-            exchange.fields.read()
-        except HeaderError as error:
-            exchange.refuse(refusals.MALFORMED_VERSION, f"header mismatch: {error}")
-            return False
-        exchange.note_head()
-        if closing:
-            exchange.refuse(refusals.SHUTTING_DOWN)
-        return not closing
 
     def post_wanted(self, exchange: Exchange, head: HttpRequest) -> int:
         """Return :meth:`body_wanted`, and remember an admitted head for equal ones."""
         wanted = self.body_wanted(exchange)
-        if wanted:
-            fields = exchange.fields
-            if TRANSFER_ENCODING not in fields:  # else the length is the limit of this server alone
-                self._note(head, fields, exchange.extra, wanted)
-            values = fields.values_of(_DECIDE)
+        fields = exchange.fields
+        # Without a length, that of the body is limited by this server alone.
+        if wanted and headers.TRANSFER_ENCODING not in fields:
+            self._note(head, fields, exchange.extra, wanted)
+            values = fields.values_of(headers.DECIDING)
             if values is not None and sum(len(each or b"") for each in values) <= _LONGEST_TERMS:
                 if len(self._terms) >= _MOST_TERMS:
                     self._terms.clear()
-                self._terms[head.scheme, values] = Terms(
-                    fields.version,
-                    fields.accepts_json,
-                    fields.accepts_stream,
-                    fields.accepts_gzip,
-                    exchange.extra,
-                )
+                self._terms[head.scheme, values] = exchange.terms, exchange.extra
         return wanted
 
     def body_wanted(self, exchange: Exchange) -> int:
         """Return the number of bytes of a POST to read, 0 if it is refused."""
-        content_type = exchange.fields.all(CONTENT_TYPE)
+        content_type = exchange.fields.all(headers.CONTENT_TYPE)
         limit = self._settings.max_body
-        if not is_json(content_type):
-            given = "missing" if content_type is None else quoted(content_type)
-            text = f"the Content-Type must be {JSON} (UTF-8), it is {given}"
+        if not headers.is_json(content_type):
+            given = "missing" if content_type is None else headers.quoted(content_type)
+            text = f"the Content-Type must be {headers.JSON} (UTF-8), it is {given}"
             exchange.refuse(refusals.CONTENT_TYPE, text)
-        elif (exchange.fields.all(CONTENT_ENCODING) or _UNCODED).lower() != _UNCODED:
-            exchange.refuse(refusals.CONTENT_CODING, headers=_PLAIN)
-        elif not (exchange.accepts_json or exchange.accepts_stream):
-            text = f"the Accept header allows neither {JSON} nor {EVENT_STREAM}"
+        elif (exchange.fields.all(headers.CONTENT_ENCODING) or _UNCODED).lower() != _UNCODED:
+            exchange.refuse(refusals.CONTENT_CODING, more=_PLAIN)
+        elif not (exchange.terms.accepts_json or exchange.terms.accepts_stream):
+            text = f"the Accept header allows neither {headers.JSON} nor {headers.EVENT_STREAM}"
             exchange.refuse(refusals.NOT_ACCEPTABLE, text)
         else:
             try:
-                length = body_length(exchange.fields)
+                length = headers.body_length(exchange.fields)
             except HeaderError as error:
                 exchange.refuse(refusals.BODY_LENGTH, str(error))
                 return 0
@@ -314,10 +244,10 @@ class Gate:
         claimed = exchange.claimed
         if claimed is not None and claimed.modern:
             text = f"{head.method} is not part of protocol version {claimed.name}"
-            exchange.refuse(refusals.MODERN_METHOD, text, ((ALLOW, b"POST, OPTIONS"),))
+            exchange.refuse(refusals.MODERN_METHOD, text, ((headers.ALLOW, b"POST, OPTIONS"),))
         elif not self.version_served(exchange):
             pass
-        elif head.method == "GET" and not exchange.accepts_stream:
+        elif head.method == "GET" and not exchange.terms.accepts_stream:
             exchange.refuse(refusals.NO_EVENT_STREAM)
         elif exchange.session_id is None:
             exchange.refuse(refusals.SESSION_MISSING, "the Mcp-Session-Id header is missing")
@@ -327,23 +257,22 @@ class Gate:
 
     def version_served(self, exchange: Exchange) -> bool:
         """Check the version of a legacy request, which may be absent; return False if refused."""
-        version = exchange.version
+        version = exchange.terms.version
         if version is None or version in self._versions:
             return True
         served = ", ".join(sorted(self._versions, reverse=True))
-        text = f"unsupported protocol version {quoted(version)}; supported: {served}"
+        text = f"unsupported protocol version {headers.quoted(version)}; supported: {served}"
         exchange.refuse(refusals.UNSUPPORTED_VERSION, text)
         return False
 
     def _preflight(
         self, exchange: Exchange, methods: tuple[str, ...], *, cross_origin: bool
     ) -> None:
-        """Answer a preflight with the methods and headers that are allowed; no wildcards."""
         lines = [_allowed(methods)]
         fields = exchange.fields
         if cross_origin and _ASKED_METHOD in fields:
             asked = (fields.all(_ASKED_HEADERS) or "").lower().encode("latin-1").split(b",")
-            granted = sorted(set(self._granted(name.strip() for name in asked)))
+            granted = sorted(set(filter(_may_cross, map(bytes.strip, asked))))
             lines += [
                 (b"access-control-allow-methods", ", ".join(methods).encode()),
                 (b"access-control-allow-headers", b", ".join(granted)),
@@ -351,18 +280,17 @@ class Gate:
             ]
         exchange.reply(204, b"", tuple(lines))
 
-    def _granted(self, names: Iterable[bytes]) -> Iterable[bytes]:
-        for name in names:
-            mirrored = name.startswith(MCP_PARAM_PREFIX) and is_token(name)
-            if mirrored or name in _CROSS_ORIGIN_HEADERS:
-                yield name
 
-
-def _readable_by(origin: str | None) -> tuple[tuple[bytes, bytes], ...]:
+def _readable_by(origin: str | None) -> Lines:
     if origin is None:
         return ()
     return ((b"access-control-allow-origin", origin.encode("ascii")), _EXPOSED, _VARY)
 
 
 def _allowed(methods: tuple[str, ...]) -> tuple[bytes, bytes]:
-    return ALLOW, ", ".join((*methods, "OPTIONS")).encode()
+    return headers.ALLOW, ", ".join((*methods, "OPTIONS")).encode()
+
+
+def _may_cross(name: bytes) -> bool:
+    mirrored = name.startswith(headers.MCP_PARAM_PREFIX) and headers.is_token(name)
+    return mirrored or name in _CROSS_ORIGIN_HEADERS

@@ -1,21 +1,22 @@
-"""Exchanges, sessions and events of an HTTP server: routing of messages, and all ends.
+"""Exchanges and events of an HTTP server, routing of messages, all ends, and sessions in memory.
 
-Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections" and "Resumability and
-Redelivery".
+Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections", "Resumability and
+Redelivery" and "Session Management".
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, Event, Route
+from mcpcore.engine.lifecycle import SessionSignal
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.headers import SESSION_ID
+from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import (
     HARD_FACTOR,
@@ -23,120 +24,40 @@ from mcpcore.http.server.exchange import (
     ExchangeEnded,
     ExchangeState,
     Report,
+    is_handshake,
+    opens_session,
     taken_over,
 )
-from mcpcore.http.server.session_table import SessionTable
-from mcpcore.http.server.sessions import Session
+from mcpcore.http.server.sessions import (
+    Session,
+    SessionClosed,
+    SessionOpened,
+    SessionTable,
+    owner_of,
+)
 from mcpcore.http.settings import HttpSettings
+from mcpcore.spec import refusals
 from mcpcore.spec.errors import LocalProtocolError
-from mcpcore.spec.revisions import legacy_of
-from mcpcore.wire.message import Body, Frame
+from mcpcore.spec.revisions import LATEST_LEGACY, legacy_of, newest
+from mcpcore.wire.message import Body, Frame, Reject
 
 if TYPE_CHECKING:
     from mcpcore.http.legacy_sse.server import SseSession
-
+    from mcpcore.http.server.stored.sessions import StoredSessions
 
 _DONE = ExchangeState.DONE
-
-
-class SessionHome(Protocol):
-    """Home of the legacy sessions of a server: where they are opened, found, used and ended."""
-
-    # From requests
-
-    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
-        """Handle the body of a legacy POST in its session, or open one."""
-
-    def listen(self, record: Exchange, now: float) -> None:
-        """Handle a GET: open or resume an event stream of its session."""
-
-    def delete(self, record: Exchange, now: float) -> None:
-        """Handle a DELETE: end the session at the request of its client."""
-
-    def make(self, id: str, record: Exchange) -> Session:
-        """Return a new session for the client that sends ``record``."""
-
-    def admit(self, session: Session, now: float) -> None:
-        """Register a session, after making room for it."""
-
-    # From Peers
-
-    def carry(self, frame: Transmit, session: Session, record: Exchange | None) -> None:
-        """Give a frame to the stream of its request, or to an exchange without a stream."""
-
-    def place(self, frame: Transmit, session: Session) -> None:
-        """Give a session a frame that belongs to none of its requests."""
-
-    # From the application
-
-    def notify(
-        self,
-        method: str,
-        params: Body,
-        session: str | None,
-        meta: Mapping[str, Any] | None,
-    ) -> None:
-        """Notify one session, or all clients."""
-
-    def write_log(
-        self,
-        level: str,
-        data: Any,
-        logger: str | None,
-        session: str | None,
-        meta: Mapping[str, Any] | None,
-    ) -> bool:
-        """Log to one session, or to all clients; return True if at least one message is sent."""
-
-    # Time and ends
-
-    @property
-    def timed(self) -> bool:
-        """True if :meth:`deadline` may have come nearer."""
-
-    def deadline(self) -> float | None:
-        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
-
-    def handle_timeout(self, now: float) -> None:
-        """End or forget the sessions that are due."""
-
-    def look_at(self, record: Exchange, now: float) -> None:
-        """Check the session of an exchange that is being checked."""
-
-    def end(self, session: Session, reason: str, now: float) -> None:
-        """End a session with its streams and requests."""
-
-    def evict(self, session: Session, reason: str, now: float) -> None:
-        """Remove a session from here although no party has ended it."""
-
-    def end_if_unused(self, session: Session) -> None:
-        """Forget a session that is of no use any more, as the server closes."""
-
-    def close(self, now: float) -> None:
-        """Begin to close."""
-
-    @property
-    def finished(self) -> bool:
-        """True if nothing is left to do for the sessions."""
-
-
 _ROUNDING = 0.001
-"""Seconds of tolerance for rounding of times, without which the timeout would wait for one more
-check."""
+"""Seconds of tolerance for rounding of times."""
 CLOSING = "the server is shutting down"
 _NOTIFICATION, _RESULT = FrameKind.NOTIFICATION, FrameKind.RESULT
 _WAITING = ExchangeState.WAITING
+_ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
 class Router:
-    """Exchanges, sessions and events of an HttpServer, and which exchange carries a frame.
+    """Exchanges, sessions and events of an HttpServer; all frames pass here."""
 
-    The parts of the server share it.  Every frame, every check and every end of an exchange passes
-    here.
-    """
-
-    home: "SessionHome"
-    """Home of the sessions, set by the server."""
+    home: "LocalSessions | StoredSessions"
 
     def __init__(self, config: Config, secret: bytes, settings: HttpSettings) -> None:
         self.settings = settings
@@ -152,19 +73,16 @@ class Router:
         )
         self.session_config = structs.replace(config, route_scoped_ids=False)
         self.legacy = legacy_of(config.revisions)
-        """Revisions that are served with sessions."""
         self.sessions = SessionTable(secret, settings)
         self.log = EventLog(secret, settings)
         self.exchanges: dict[Route, Exchange] = {}
         self.news: dict[Route, Exchange] = {}
-        """Exchanges with output that was not reported yet."""
         self.sse_sessions: dict[str, SseSession] = {}
         """Sessions of HTTP+SSE whose stream has not been ended from here, by id."""
         self.closing = False
         self.deadlines: Deadlines[Any] = Deadlines()
         self.unwatched: list[tuple[Exchange, float]] = []
-        """Exchanges that wait for an answer without a deadline yet, with the start of the wait:
-        most need none."""
+        """Exchanges without a deadline yet, as most need none, with the start of the wait."""
         self.watched = False
         """True if an exchange was given a deadline since the earliest one was last asked for."""
         self.interval = settings.heartbeat or settings.stall_timeout
@@ -195,7 +113,7 @@ class Router:
         """Start the wait for the answer of an exchange."""
         record.forget_head()
         delay = self.settings.json_delay
-        if delay is not None and record.accepts_stream:
+        if delay is not None and record.terms.accepts_stream:
             record.slow_at = now + delay
         self.unwatched.append((record, now))
 
@@ -219,7 +137,6 @@ class Router:
             self._finish_sse()
 
     def _finish_sse(self) -> None:
-        """End the streams of HTTP+SSE sessions without running requests, as the server closes."""
         sessions = self.sse_sessions
         for session in [each for each in sessions.values() if not each.peer.in_flight]:
             exchange = session.stream_exchange
@@ -228,10 +145,7 @@ class Router:
             del sessions[session.id]
 
     def _place(self, frame: Transmit) -> None:
-        """Give a frame of a Peer to the exchange or stream that carries it.
-
-        All frames pass here, in order and with their stream (session and route) known.
-        """
+        """Give a frame to the exchange or stream that carries it; all pass here in order."""
         id, route = frame.peer.session, frame.route
         session = None if id is None else self.sessions.get(id)
         if session is None:
@@ -266,7 +180,6 @@ class Router:
             self.home.end(session, "initialize was refused", self.log.now)
 
     def _carry(self, frame: Transmit, record: Exchange) -> None:
-        """Give a frame to an exchange of no session."""
         self.make_way(frame, record)
         if not record.push(frame):
             taken_over(frame)
@@ -284,7 +197,8 @@ class Router:
 
     def look_at(self, record: Exchange, now: float) -> None:
         """Check an exchange: open a stream for a slow answer, send a heartbeat, end a stall."""
-        self.home.look_at(record, now)
+        if record.session is not None:
+            record.session.look_at(record)
         settings = self.settings
         if record.state is ExchangeState.DONE:
             if record.packing is not None:
@@ -297,7 +211,9 @@ class Router:
             record.over_since = None
             if settings.heartbeat is not None:
                 record.heartbeat()
-        elif record.over_since is None or (record.moved and _carries_all(record)):
+        elif record.over_since is None or (
+            record.moved and record.session is not None and record.session.over_sse
+        ):
             # A stream that stays too full is closed; one of HTTP+SSE, which carries responses as
             # well, may be as slow as its client.
             record.over_since = now
@@ -306,6 +222,11 @@ class Router:
             return
         record.moved = False
         self.watch(record, now)
+
+    def expire(self, now: float) -> None:
+        """End or forget the sessions that are due."""
+        while (overdue := self.sessions.overdue(now)) is not None:
+            self.home.evict(*overdue, now)
 
     # Ends
 
@@ -342,38 +263,237 @@ class Router:
             for frame in record.drop_queued():
                 taken_over(frame)
         self.news.pop(record.route, None)
-        record.forget()
+        record.news = {}
         if session is not None and self.closing:
             self.home.end_if_unused(session)
 
 
 def any_stream_will_do(frame: Transmit) -> bool:
-    """Return True if a frame whose stream is missing, or carries answers only, may use another one.
-
-    These are requests to the client, and their cancellations.
-    """
+    """Return True for requests to the client and cancellations, which any stream may carry."""
     return frame.kind is FrameKind.REQUEST or frame.method == "notifications/cancelled"
-
-
-def _carries_all(record: Exchange) -> bool:
-    return record.session is not None and record.session.over_sse
 
 
 def _ended(record: Exchange, report: Report) -> ExchangeEnded:
     carried = record.stream or record.source
+    if record.session is not None:
+        report.session = record.session.id
     return ExchangeEnded(
         exchange=record.route,
-        method=report.method,
-        path=report.path,
-        peer=report.peer,
-        status=report.status,
         complete=record.complete,
-        sent=report.sent,
-        began=report.began,
         principal=record.principal,
-        session=report.session if record.session is None else record.session.id,
         stream=None if carried is None else carried.number,
-        rpc_method=report.rpc_method,
         request=record.request_id,
-        revision=record.version,
+        revision=record.terms.version,
+        **structs.asdict(report),
     )
+
+
+class LocalSessions:
+    """Home of sessions that live and end with this server; a store's home uses it for its own."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        legacy = router.legacy
+        nameless = newest(revision for revision in legacy if not revision.version_header)
+        self._unnamed = nameless or newest(legacy) or LATEST_LEGACY
+        """Revision of a request that names none: the newest that has no version header."""
+
+    # From requests
+
+    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
+        """Handle the body of a legacy POST in its session, or open one."""
+        if not self._router.settings.sessions:
+            session: Session | None = self._temporary(record, frame, now)
+        elif record.session_id is not None:
+            session = self.find(record)
+        elif isinstance(frame, Reject):
+            record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)
+            return
+        elif not opens_session(frame):
+            text = "the Mcp-Session-Id header is missing; initialize first"
+            record.refuse(refusals.SESSION_MISSING, text)
+            return
+        else:
+            session = self._open(record, now)
+        if session is not None:
+            self.converse(record, frame, session, now)
+
+    def converse(self, record: Exchange, frame: Frame, session: Session, now: float) -> None:
+        """Give the Peer of a session a frame, whose exchange waits for the answer."""
+        router = self._router
+        if is_handshake(frame):
+            router.sessions.agree(session, now)
+        elif not record.opens:
+            router.sessions.touch(session, now)
+        session.attach(record)
+        router.wait(record, now)
+        router.endpoint.advance(
+            session.peer._inbound, frame, now, record.route, None, record.principal
+        )
+
+    def _open(self, record: Exchange, now: float) -> Session:
+        router = self._router
+        session = router.home.make(router.sessions.new_id(), record)
+        router.endpoint.events.append(SessionOpened(session=session.id, principal=record.principal))
+        record.opens = True
+        router.home.admit(session, now)
+        return session
+
+    def _temporary(self, record: Exchange, frame: Frame, now: float) -> Session:
+        """Return a session for one request, as after a handshake with a client of no capability."""
+        session = self.make(self._router.sessions.new_id(), record)
+        state = session.peer._state
+        session.temporary = state.alone = True
+        self._router.sessions.add(session, now)
+        if not opens_session(frame):
+            state.move(SessionSignal.INITIALIZE)
+            state.move(SessionSignal.INITIALIZED)
+            state.agree(record.claimed or self._unnamed)
+        return session
+
+    def make(self, id: str, record: Exchange) -> Session:
+        """Return a new session for the client that sends ``record``."""
+        return Session(self._router, id, record.principal, owner_of(record))
+
+    def admit(self, session: Session, now: float) -> None:
+        """Register a session, after making room for it."""
+        sessions = self._router.sessions
+        while (excess := sessions.excess(session.owner, now)) is not None:
+            self._router.home.evict(*excess, now)
+        sessions.add(session, now)
+
+    def find(self, record: Exchange) -> Session | None:
+        """Return the session that the header names; None after a refusal if there is none."""
+        session = self._router.sessions.find(record.session_id or "", record.principal)
+        if session is None or session.over_sse:
+            record.refuse(refusals.NO_SESSION)
+            return None
+        if record.report is not None:
+            record.report.session = session.id
+        return session
+
+    def listen(self, record: Exchange, now: float) -> None:
+        """Handle a GET: open or resume an event stream of its session."""
+        session = self.find(record)
+        if session is not None:
+            self.open_stream(record, session, now)
+
+    def open_stream(self, record: Exchange, session: Session, now: float) -> None:
+        """Make an exchange a GET stream of its session, or the next connection of a stream."""
+        router = self._router
+        try:
+            cursor = record.fields.one(LAST_EVENT_ID)
+        except HeaderError as error:
+            record.refuse(refusals.LAST_EVENT_ID, str(error))
+            return
+        router.sessions.touch(session, now)
+        if not cursor:
+            session.listen(record)
+        elif (place := router.log.ids.read(session.id, cursor)) is None:
+            record.refuse(refusals.LAST_EVENT_ID)
+        else:
+            session.pick_up(record, *place)
+        if record.state is ExchangeState.STREAMING:
+            record.forget_head()
+            router.watch(record, now)
+
+    def delete(self, record: Exchange, now: float) -> None:
+        """Handle a DELETE: end the session at the request of its client."""
+        session = self.find(record)
+        if session is not None:
+            record.reply(204)
+            self.end(session, "ended by the client", now)
+
+    # From Peers
+
+    def carry(self, frame: Transmit, session: Session, record: Exchange | None) -> None:
+        """Give a frame to the stream of its request, or to an exchange without a stream."""
+        stream = session.log.posts.get(frame.route)
+        carrier = record if stream is None else stream.exchange
+        if carrier is not None:
+            if carrier.size and frame.kind is _NOTIFICATION:
+                self._router.make_way(frame, carrier)
+            if carrier.push(frame):
+                return
+        if stream is not None and stream.number in session.log.streams:
+            if frame.data:
+                stream.append(b"".join(frame.data))
+            if frame.ends:
+                session.log.end(stream)
+            taken_over(frame)
+        elif any_stream_will_do(frame):
+            self._router.home.place(frame, session)
+        else:
+            taken_over(frame)
+
+    def place(self, frame: Transmit, session: Session) -> None:
+        """Give a session a frame that belongs to none of its requests."""
+        router = self._router
+        for stream in session.gets:
+            carrier = cast(Exchange, stream.exchange)
+            # Responses come here in HTTP+SSE only; the number of requests limits them.
+            if router.overfull(carrier) and frame.kind not in _ANSWERS:
+                router.give_up(carrier, router.log.now)
+        if session.over_sse and router.sessions.get(session.id) is not session:
+            taken_over(frame)
+        else:
+            session.place(frame, router.log.now)
+
+    # From the application
+
+    def notify(
+        self, method: str, params: Body, session: str | None, meta: Mapping[str, Any] | None
+    ) -> None:
+        """Notify one session, or all clients."""
+        if session is None:
+            self._router.modern.notify(method, params, meta=meta)
+        for each in self._chosen(session):
+            each.peer.notify(method, params, meta=meta)
+
+    def write_log(
+        self,
+        level: str,
+        data: Any,
+        logger: str | None,
+        session: str | None,
+        meta: Mapping[str, Any] | None,
+    ) -> bool:
+        """Log to one session, or to all sessions; return True if at least one message is sent."""
+        chosen = self._chosen(session)
+        sent = [each.peer.log(None, level, data, logger, meta=meta) for each in chosen]
+        return any(sent)
+
+    def _chosen(self, id: str | None) -> Iterable[Session]:
+        return self._router.sessions if id is None else (self._router.session(id),)
+
+    # Ends
+
+    def evict(self, session: Session, reason: str, now: float) -> None:
+        """End a session although no party has ended it."""
+        self.end(session, reason, now)
+
+    def end_if_unused(self, session: Session) -> None:
+        """End a session without exchanges, as the server closes."""
+        if not session.exchanges:
+            self.end(session, CLOSING, self._router.log.now)
+
+    def end(self, session: Session, reason: str, now: float) -> None:
+        """End a session with its streams and requests; every session ends here."""
+        router = self._router
+        if router.sessions.get(session.id) is not session:
+            return
+        router.sse_sessions.pop(session.id, None)
+        router.sessions.remove(session)
+        session.log.close()
+        for record in session.exchanges.values():
+            record.session = None
+            if record.state is ExchangeState.WAITING:
+                record.refuse(refusals.NO_SESSION, f"the session has ended: {reason}")
+            elif record.state is ExchangeState.STREAMING:
+                record.finish()
+        for frame in session.backlog:
+            taken_over(frame)
+        session.peer.end(now=now, reason=reason)
+        if not session.temporary:
+            # Queued behind the end itself, so that it follows all events of the session.
+            router.report(SessionClosed(session=session.id, reason=reason))

@@ -21,9 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
-from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.outbound import Sender
-from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Inbound
 from mcpcore.http.headers import HeaderError, HeaderLines
 from mcpcore.http.legacy_sse.server import SseServer
@@ -37,13 +35,11 @@ from mcpcore.http.server.exchange import (
     is_modern_body,
 )
 from mcpcore.http.server.gate import Gate
-from mcpcore.http.server.local_sessions import LocalSessions
-from mcpcore.http.server.router import Router, SessionHome
+from mcpcore.http.server.router import LocalSessions, Router
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.refusals import NO_EVENT_STREAM
 from mcpcore.spec.revisions import LATEST, REVISIONS
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
 
 if TYPE_CHECKING:
@@ -51,7 +47,7 @@ if TYPE_CHECKING:
     from mcpcore.http.storing import StoreBinding
 
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
-_READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
+_READING = ExchangeState.READING
 _LISTEN = "subscriptions/listen"
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
@@ -59,15 +55,15 @@ _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 class HttpServer:
     """Server side of one HTTP endpoint.
 
-    ``secret``: at least 32 fresh random bytes. Session ids are derived from it, so it must not be
-    shared with another HttpServer, nor kept for the next start.
+    ``secret``: at least 32 fresh random bytes, not shared with another HttpServer nor kept for the
+    next start, as session ids are derived from it.  With ``store`` the server is one of the workers
+    that share a store (:mod:`mcpcore.http.storing`); ``config.id_prefix`` is not used then.
 
-    With ``store`` the server is one of the workers that share a store, where sessions and events
-    live; :mod:`mcpcore.http.storing` says what the application then carries out.
-    ``config.id_prefix`` is not used: ids of our requests name the worker.
+    Requests are answered as on :class:`~mcpcore.engine.peer.Peer`: ``respond``, ``fail``,
+    ``require_input``, ``admit``, ``release``, ``progress``, ``wants_progress``, ``wants_log``,
+    ``queued``, ``waits``, ``narrow`` and ``end_subscription`` are the methods of a Peer.
 
-    Raises ValueError for a secret that is too short, and for invalid settings or an invalid
-    binding.
+    Raises ValueError for a secret that is too short, and for invalid settings or binding.
     """
 
     def __init__(
@@ -80,39 +76,38 @@ class HttpServer:
     ) -> None:
         self.settings = settings = HttpSettings() if settings is None else settings
         self._router = router = Router(config, secret, settings)
-        self._gate = Gate(settings, router.legacy)
-        self._sse = SseServer(router, self._gate)
+        self._gate = gate = Gate(settings, router.legacy)
+        # Must the application authenticate a request; what lets an allowed page read any reply.
+        self.asks_who, self.readable = gate.asks_who, gate.readable
+        self._sse = SseServer(router, gate)
         self._stored: StoredSessions | None = None
         if store is not None:
             from mcpcore.http.server.stored import sessions  # here: few servers have a store
 
             self._stored = sessions.StoredSessions(router, secret, store)
-        self._home: SessionHome = self._stored or LocalSessions(router)
+        self._home = self._stored or LocalSessions(router)
         router.home = self._home
         self._endpoint = router.endpoint
-        self._modern = router.modern
+        self._modern = self.teller = peer = router.modern
+        """Peer for progress reports, which serves all requests of the endpoint."""
+        # Answers are given as on Peer: any Peer of the endpoint finds the request of a key, and
+        # keys are unique across all sessions.
+        self.respond, self.fail, self.require_input = peer.respond, peer.fail, peer.require_input
+        self.admit, self.release, self.progress = peer.admit, peer.release, peer.progress
+        self.wants_log, self.wants_progress = peer.wants_log, peer.wants_progress
+        self.queued, self.waits = peer.queued, peer.waits
+        self.narrow, self.end_subscription = peer.narrow, peer.end_subscription
         self._exchanges = router.exchanges
         self._log = router.log
-        self._stateful = bool(router.legacy)
         self._pack_from = settings.gzip_from or math.inf
         self.ready = True
-        """Readiness that ``/health/ready`` reports; an application that is going to close may set
-        False before."""
+        """Readiness that ``/health/ready`` reports; set it to False before closing."""
         self.reachable = True
-        """True while sessions can be kept, as far as the application knows; if not,
-        ``/health/ready`` reports it."""
+        """True while sessions can be kept; if not, ``/health/ready`` reports it."""
         self.reports = False
         """True to report each exchange that has ended (ExchangeEnded)."""
 
     # Input
-
-    def asks_who(self, head: HttpRequest) -> bool:
-        """Return True if the application should authenticate the request before :meth:`open`."""
-        return self._gate.asks_who(head)
-
-    def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
-        """Return header lines with which an allowed page can read a reply of the driver's own."""
-        return self._gate.readable(head)
 
     def open(
         self,
@@ -124,9 +119,8 @@ class HttpServer:
     ) -> int:
         """Handle the head of a request; return the maximum bytes of its body to feed in.
 
-        0 means that no body is wanted: the request is refused or has no body, and a reply is ready
-        or will be.  ``principal`` is the authenticated party, or the refusal of the request;
-        sessions are bound to it.  Raises LocalProtocolError for a number that is in use, or 0.
+        0 means that no body is wanted: a reply is ready or will be.  ``principal`` is the
+        authenticated party, or the refusal.  Raises LocalProtocolError for a number in use, or 0.
         """
         refusal = None
         if isinstance(principal, Refusal):
@@ -167,21 +161,8 @@ class HttpServer:
         now: float,
     ) -> None:
         """Handle a whole request: :meth:`open`, and :meth:`body` if a body is wanted."""
-        known = self._gate.recall(head)
-        if (
-            known is None
-            or self._router.closing
-            or isinstance(principal, Refusal)
-            or len(body) > self.settings.max_body
-        ):
-            if self.open(exchange, head, principal=principal, now=now):
-                self.body(exchange, body, end=True, now=now)
-            return
-        record = self._begin(exchange, head, known.fields, principal, now)
-        record.extra = known.extra
-        record.session_id = cast(HeaderLines, head.headers).session
-        record.state = _WAITING  # what read() does, without a call
-        self._dispatch(record, body, now)
+        if self.open(exchange, head, principal=principal, now=now):
+            self.body(exchange, body, end=True, now=now)
 
     def _begin(
         self,
@@ -200,11 +181,8 @@ class HttpServer:
             principal,
             self._router.news,
             head.peer,
-            fields.version,
+            fields.terms,
             fields.session_id,
-            fields.accepts_json,
-            fields.accepts_stream,
-            fields.accepts_gzip,
         )
         self._exchanges[exchange] = record
         if self.reports:
@@ -212,20 +190,15 @@ class HttpServer:
         return record
 
     def _unready(self) -> bytes:
-        """Return the reason for which new clients should use another server, or empty."""
         if self._router.closing or not self.ready:
             return b"closing" if self._router.closing else b"draining"
-        keeps = self._stateful and self.settings.sessions
+        keeps = self._router.legacy and self.settings.sessions
         return b"the store is out of reach" if keeps and not self.reachable else b""
 
     def body(
         self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0
     ) -> None:
-        """Handle a part of the body that :meth:`open` wanted; ``end`` with the last.
-
-        ``announced``: number of bytes known to follow, so that a body that will be too large is
-        refused at once.
-        """
+        """Handle a part of the body, ``end`` with the last; ``announced`` bytes will follow it."""
         self._log.now = now
         record = self._exchanges.get(exchange)
         if record is None or record.state is not _READING:
@@ -246,8 +219,7 @@ class HttpServer:
     def disconnect(self, exchange: Route, *, now: float) -> None:
         """Forget an exchange whose client has left, or that the driver has given up.
 
-        Modern: the request is cancelled.  Legacy: the request goes on, and the events of a stream
-        that the client can resume are kept.
+        A modern request is cancelled; a legacy one goes on, and its stream may be resumed.
         """
         self._log.now = now
         record = self._exchanges.get(exchange)
@@ -264,14 +236,6 @@ class HttpServer:
             self._home.end(session, "its client disconnected before it was opened", now)
 
     @property
-    def teller(self) -> Peer:
-        """Peer for progress reports and questions about progress, to save a call for each report.
-
-        Any Peer of the endpoint serves the requests of all, as it finds them by their keys.
-        """
-        return self._modern
-
-    @property
     def pending(self) -> bool:
         """True if :meth:`next_event` or :meth:`writable` may have news."""
         endpoint = self._endpoint
@@ -281,13 +245,12 @@ class HttpServer:
     @property
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
-        return self._router.watched or bool(self._endpoint.outbound) or self._home.timed
+        router = self._router
+        stored = self._stored is not None  # a step may have been asked for
+        return router.watched or bool(self._endpoint.outbound or router.sessions) or stored
 
     def next_event(self) -> Event | None:
-        """Advance until there is an event; None when all input is used up.
-
-        Writing can free room that a handler waits for (StreamDrained), so call this again after it.
-        """
+        """Advance until there is an event; None when all is used up.  Writing may bring more."""
         endpoint, router = self._endpoint, self._router
         while True:
             if endpoint.events or endpoint.inbox:
@@ -310,25 +273,19 @@ class HttpServer:
     # Output
 
     def writable(self) -> list[Route]:
-        """Return the exchanges that have new output.
+        """Return the exchanges that have new output, each once.
 
-        Each is returned once, and again when a part of its output has been taken; an exchange whose
-        client does not read costs nothing meanwhile.
+        They come again when a part of their output has been taken.
         """
         router = self._router
-        if self._endpoint.outbox.frames or router.closing:
-            self._router.collect()
+        router.collect()
         news = list(router.news)
         router.news.clear()
         return news
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
-        """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none.
-
-        Output that is not taken waits, which holds back its producer.
-        """
-        if self._endpoint.outbox.frames or self._router.closing:
-            self._router.collect()
+        """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none."""
+        self._router.collect()
         record = self._exchanges.get(exchange)
         if record is None:
             return []
@@ -344,13 +301,8 @@ class HttpServer:
         return taken
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
-        """Take the whole reply of an exchange and end the exchange, if the reply is complete.
-
-        None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
-        the end of the connection. :meth:`data_to_send` gives it then.
-        """
-        if self._endpoint.outbox.frames or self._router.closing:
-            self._router.collect()
+        """Take a whole reply of up to ``limit`` bytes and end its exchange; None if in parts."""
+        self._router.collect()
         record = self._exchanges.get(exchange)
         if record is not None and record.size >= self._pack_from:
             record.pack()
@@ -360,16 +312,15 @@ class HttpServer:
         return reply
 
     def deadline(self) -> float | None:
-        """Return the time at which :meth:`handle_timeout` is next needed, None if never.
-
-        The origin is that of ``now``.
-        """
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
         router = self._router
         if router.unwatched:
             router.watch_new()
         router.watched = False
         earliest = router.deadlines.next()
-        for due in (self._endpoint.deadlines.next(), self._log.deadline(), self._home.deadline()):
+        dues = self._endpoint.deadlines.next(), self._log.deadline(), router.sessions.deadline()
+        stored = None if self._stored is None else self._stored.steps.deadline()
+        for due in (*dues, stored):
             if due is not None and (earliest is None or due < earliest):
                 earliest = due
         return earliest
@@ -386,7 +337,9 @@ class HttpServer:
             self._log.sweep()
         for record in router.deadlines.due(now):
             self._router.look_at(record, now)
-        self._home.handle_timeout(now)
+        router.expire(now)
+        if self._stored is not None:
+            self._stored.steps.handle_timeout(now)
 
     # The store
 
@@ -396,10 +349,7 @@ class HttpServer:
         self._with_store().stored(token, outcome)
 
     def note(self, data: bytes, *, now: float) -> None:
-        """Handle a note of another worker, or of the store.
-
-        Raises LocalProtocolError if ``data`` is not valid.
-        """
+        """Handle a note of another worker, or of the store.  Raises LocalProtocolError."""
         self._log.now = now
         self._with_store().note(data)
 
@@ -411,15 +361,13 @@ class HttpServer:
     # The end
 
     def close(self, *, now: float) -> None:
-        """Close gracefully: streams end, no request begins, running requests may be answered.
-
-        A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
-        """
+        """Close gracefully: streams end, running requests may be answered until it is finished."""
         self._log.now = now
         router = self._router
         if router.closing:
             return
-        self._home.close(now)
+        if self._stored is not None:
+            self._stored.close()
         router.closing = True
         self._modern.close(now=now)
         for session in router.sessions:
@@ -433,7 +381,11 @@ class HttpServer:
     @property
     def finished(self) -> bool:
         """True after :meth:`close`, once everything was answered and written, or stored."""
-        return self._router.closing and not self._exchanges and self._home.finished
+        return (
+            self._router.closing
+            and not self._exchanges
+            and (self._stored is None or self._stored.finished)
+        )
 
     @property
     def exchanges(self) -> int:
@@ -459,9 +411,8 @@ class HttpServer:
         if record.over_sse:
             self._sse.receive(record, frame, now)
             return
-        record.modern = (
-            not self._stateful or record.version in _MODERN or is_modern_body(frame, body)
-        )
+        names_modern = not self._router.legacy or record.terms.version in _MODERN
+        record.modern = names_modern or is_modern_body(frame, body)
         if record.modern:
             self._receive_modern(record, frame, now)
         elif self._gate.version_served(record):
@@ -474,7 +425,11 @@ class HttpServer:
             refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
             self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
             return
-        if not record.accepts_stream and isinstance(frame, Message) and frame.method == _LISTEN:
+        if (
+            not record.terms.accepts_stream
+            and isinstance(frame, Message)
+            and frame.method == _LISTEN
+        ):
             record.refuse(NO_EVENT_STREAM, f"{_LISTEN} is answered by an event stream")
             return
         self._router.wait(record, now)
@@ -482,50 +437,7 @@ class HttpServer:
             self._modern._inbound, frame, now, record.route, mirror, record.principal
         )
 
-    # Answers, as on Peer: any Peer of the endpoint finds the Peer that a key belongs to.  Keys and
-    # the ids of our own requests are unique across all sessions.
-
-    def respond(
-        self,
-        key: Key,
-        result: Body,
-        *,
-        meta: Mapping[str, Any] | None = None,
-        result_type: str = "complete",
-        bare: bool = False,
-    ) -> bool:
-        """Answer with a result, as :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>` does."""
-        return self._modern.respond(key, result, meta=meta, result_type=result_type, bare=bare)
-
-    def fail(self, key: Key, error: ErrorData) -> bool:
-        """Answer with an error, as :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>` does."""
-        return self._modern.fail(key, error)
-
-    def require_input(
-        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
-    ) -> bool:
-        """Ask for input: :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
-        return self._modern.require_input(key, requests, state)
-
-    def admit(self, key: Key) -> bool:
-        """Admit a request, as :meth:`Peer.admit <mcpcore.engine.peer.Peer.admit>` does."""
-        return self._modern.admit(key)
-
-    def release(self, key: Key) -> None:
-        """Release a request, as :meth:`Peer.release <mcpcore.engine.peer.Peer.release>` does."""
-        self._modern.release(key)
-
-    def progress(
-        self,
-        key: Key,
-        value: float,
-        total: float | None = None,
-        message: str | None = None,
-        *,
-        meta: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Report progress, as :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>` does."""
-        return self._modern.progress(key, value, total, message, meta=meta)
+    # Messages of our own
 
     def log(
         self,
@@ -537,39 +449,10 @@ class HttpServer:
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Log for a request, as ``Peer.log`` does; with ``key`` None to one session, or to all.
-
-        Return True if at least one message is sent.
-        """
+        """Log for a request, or with ``key`` None to a session or to all; True if one is sent."""
         if key is not None:
             return self._modern.log(key, level, data, logger, meta=meta)
         return self._home.write_log(level, data, logger, session, meta)
-
-    def wants_log(self, key: Key, level: str) -> bool:
-        """Return True if a client wants log messages of a level, as ``Peer.wants_log`` does."""
-        return self._modern.wants_log(key, level)
-
-    def wants_progress(self, key: Key) -> bool:
-        """Return True if the client wants progress, as ``Peer.wants_progress`` does."""
-        return self._modern.wants_progress(key)
-
-    def queued(self, key: Key) -> int:
-        """Return the bytes that wait on the stream of a request, as ``Peer.queued`` does."""
-        return self._modern.queued(key)
-
-    def waits(self, key: Key) -> bool:
-        """Return True if output of a request waits, as ``Peer.waits`` does."""
-        return self._modern.waits(key)
-
-    def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
-        """Narrow a subscription, as :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>` does."""
-        self._modern.narrow(key, filter)
-
-    def end_subscription(self, key: Key) -> None:
-        """End a subscription, as ``Peer.end_subscription`` does."""
-        self._modern.end_subscription(key)
-
-    # Messages of our own
 
     def notify(
         self,
@@ -580,10 +463,7 @@ class HttpServer:
         session: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send a notification on a request's stream, to one session, or as a broadcast.
-
-        A broadcast goes to every session and every listen stream; changes go only to subscribers.
-        """
+        """Send a notification on a request's stream, to one session, or as a broadcast to all."""
         if parent is not None:
             self._request(parent)
             self._modern.notify(method, params, parent=parent, meta=meta)
@@ -605,9 +485,8 @@ class HttpServer:
     ) -> RequestId:
         """Send a request to a legacy client; return its id, unique in all sessions of this server.
 
-        ``parent`` sends the request on the stream of one of the client's requests, ``session`` on
-        the GET stream of that session.  Raises LocalProtocolError if neither is given or the
-        session is gone, and the errors of :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
+        It goes on the stream of the client's request ``parent``, or a GET stream of ``session``.
+        Raises LocalProtocolError if there is none, and the errors of ``Peer.request``.
         """
         if parent is not None:
             sender = Sender(self._request(parent).peer)
@@ -636,10 +515,8 @@ class HttpServer:
     def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
         """Close the connection for the answer to ``key``; the request goes on.
 
-        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``) and
-        then gets the missed events.  Returns False, and does nothing, if the client's revision has
-        no such polling, the client takes no event stream, the connection is gone or the request has
-        ended.  Raises ValueError for an invalid time, or one longer than a year.
+        The client is asked to come back after ``retry`` seconds (None: ``reconnect_delay``).  False
+        without such a stream, or polling in its revision.  Raises ValueError for the time.
         """
         self._log.now = now
         delay = self._delay(retry)
@@ -653,15 +530,14 @@ class HttpServer:
         if session is None:
             return False
         waiting = exchange is not None and exchange.state is ExchangeState.WAITING
-        if exchange is not None and waiting and exchange.accepts_stream:
+        if exchange is not None and waiting and exchange.terms.accepts_stream:
             exchange.open_stream()
         return session.poll(record.route, delay)
 
     def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
-        """Close the connections of a session's GET streams, as :meth:`close_stream` does.
+        """Close a session's GET streams as :meth:`close_stream` does; return their number.
 
-        Returns their number.  Raises LocalProtocolError if there is no such session, and ValueError
-        as :meth:`close_stream` does.
+        Raises LocalProtocolError if there is no such session.
         """
         self._log.now = now
         delay = self._delay(retry)

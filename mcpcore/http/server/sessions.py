@@ -1,22 +1,34 @@
-"""Legacy sessions at a server: one conversation each, found by an unguessable id.
+"""Legacy sessions at a server, each a conversation found by an unguessable id, and their table.
 
 Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management", "Listening for
 Messages from the Server", "Multiple Connections" and "Resumability and Redelivery".
 """
 
-from collections import deque
-from typing import cast
+import math
+from base64 import urlsafe_b64encode
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from itertools import chain
+from sys import intern
+from typing import TYPE_CHECKING, cast
 
+from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import EndReason, Event, Route
+from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.server.event_log import EventLog, EventStream, LogEntry, SessionLog
-from mcpcore.http.server.exchange import NOTHING, Exchange, taken_over
-from mcpcore.http.server.session_table import Owner
+from mcpcore.http.principals import address_of, quota_key
+from mcpcore.http.server.event_log import NOTHING, EventStream, LogEntry, SessionLog, poll_event
+from mcpcore.http.server.exchange import Exchange, taken_over
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
 
+if TYPE_CHECKING:
+    from mcpcore.http.server.router import Router
+
+Owner = str
+"""Key of a session quota: kind of name, and the name (principal or address)."""
 _NO_EXCHANGES: dict[Route, Exchange] = {}
 """Shared empty dict of idle sessions, never written: a dict that was emptied keeps 224 bytes."""
 
@@ -36,56 +48,34 @@ class SessionClosed(Event, frozen=True, kw_only=True):
 
 
 class Session:
-    """Legacy conversation with its streams."""
-
-    __slots__ = (
-        "_broken_off",
-        "_settings",
-        "backlog",
-        "backlog_size",
-        "created",
-        "exchanges",
-        "gets",
-        "id",
-        "log",
-        "owner",
-        "peer",
-        "principal",
-        "temporary",
-        "used_at",
-    )
+    """Legacy conversation with its streams; its states are those of :class:`SessionUse`."""
 
     def __init__(
         self,
+        router: "Router",
         id: str,
-        peer: Peer,
         principal: str | None,
-        log: EventLog,
-        settings: HttpSettings,
-        *,
         owner: Owner,
-        temporary: bool = False,
+        config: Config | None = None,
     ) -> None:
         self.id = id
-        self.peer = peer
+        config = config or router.session_config
+        self.peer = Peer(Role.SERVER, config, endpoint=router.endpoint, session=id)
         self.principal = None if principal is None else str(principal)
         self.owner = owner
-        """Quota key of the session."""
-        self.temporary = temporary
+        self.usage = SessionUse.FRESH
+        self.temporary = False
         """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
-        """Times of its opening and of its last use."""
-        self.log = SessionLog(log, id)
+        self.log = SessionLog(router.log, id)
         self.exchanges = _NO_EXCHANGES
-        """All open exchanges, by route."""
         self.gets: tuple[EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
         self._broken_off: deque[EventStream] = NOTHING
         """Streams that belong to no request and have lost their connection, oldest first."""
         self.backlog: deque[Transmit] = NOTHING
-        """Frames that wait for a GET stream."""
         self.backlog_size = 0
-        self._settings = settings
+        self._settings = router.settings
 
     over_sse = False
     """True if it is a session of HTTP+SSE, which a single stream carries."""
@@ -96,16 +86,21 @@ class Session:
         return bool(self.exchanges) or self.peer.in_flight > 0
 
     @property
-    def _resumable(self) -> bool:
-        return self._settings.resumable and not self.temporary
+    def numbered(self) -> bool:
+        """True if events have ids."""
+        revision = self.peer.revision
+        resumable = self._settings.resumable and not self.temporary
+        return revision is not None and revision.resumable and resumable
+
+    @property
+    def primed(self) -> bool:
+        """True if streams open with an event that has an id and nothing else."""
+        return self.numbered and self.peer.revision is not None and self.peer.revision.priming
 
     # Messages that belong to no request
 
     def place(self, frame: Transmit, now: float) -> None:
-        """Send a frame that belongs to no exchange: on one GET stream, or once there is one.
-
-        The newest stream takes it, as an older one may be dead without notice.
-        """
+        """Send a frame on the newest GET stream, as an older one may be dead, or keep it."""
         for stream in reversed(self.gets):
             if cast(Exchange, stream.exchange).push(frame):
                 return
@@ -116,17 +111,18 @@ class Session:
         while self.backlog_size > self._settings.session_queue:
             self._give_up_one(now)
 
+    def look_at(self, exchange: Exchange) -> None:
+        """Check nothing more than the server does: the session is here."""
+
     # Streams and the connections that carry them
 
     def begin(self, exchange: Exchange, route: Route | None) -> None:
         """Begin the event stream of a request on the exchange that brought it."""
-        revision = self.peer.revision
-        numbered = revision is not None and revision.resumable and self._resumable
-        stream = self.log.new_stream(route, numbered=numbered)
+        stream = self.log.new_stream(route, numbered=self.numbered)
         self._join(stream, exchange)
-        if numbered and revision is not None and revision.priming:
+        if self.primed:
             stream.primed = True
-            exchange.write(self._poll(stream, self._settings.reconnect_delay))
+            exchange.write(poll_event(stream.id(stream.last), self._settings.reconnect_delay))
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream, or refuse it."""
@@ -151,7 +147,6 @@ class Session:
             self._resume(stream, exchange, entries)
 
     def _has_room(self, exchange: Exchange) -> bool:
-        """Return True if there may be one more GET stream, else refuse the request."""
         limit = self._settings.session_streams
         if len(self.gets) >= limit:
             text = f"the session has {limit} GET streams open already"
@@ -160,10 +155,7 @@ class Session:
         return True
 
     def _resume(self, stream: EventStream, exchange: Exchange, entries: list[LogEntry]) -> None:
-        """Continue ``stream`` on another connection, after sending ``entries`` again.
-
-        The old connection may seem alive; its unsent output moves with the stream.
-        """
+        """Continue a stream on another connection: ``entries`` again, then its unsent output."""
         unsent: list[Transmit] = []
         old = self._part(stream)
         if old is not None:
@@ -196,7 +188,7 @@ class Session:
         if exchange is None or stream.ended or not stream.numbered:
             return False
         exchange.settle()
-        exchange.write(self._poll(stream, retry))
+        exchange.write(poll_event(stream.id(stream.last), retry))
         stream.named = True
         self._part(stream)
         if stream.route is None:
@@ -248,7 +240,6 @@ class Session:
             self.gets += (stream,)
 
     def _part(self, stream: EventStream) -> Exchange | None:
-        """Take a stream off its connection, if it has one, and return that."""
         exchange, stream.exchange = stream.exchange, None
         if exchange is not None:
             exchange.stream = None
@@ -257,17 +248,11 @@ class Session:
         return exchange
 
     def _remember(self, stream: EventStream) -> None:
-        """Keep a GET stream that has lost its connection, in case it is resumed."""
         if self._broken_off is NOTHING:
             self._broken_off = deque()
         self._broken_off.append(stream)
         if len(self._broken_off) > self._settings.session_streams:
             self.log.forget(self._broken_off.popleft())
-
-    def _poll(self, stream: EventStream, delay: float) -> bytes:
-        """Return an event without data, with the stream's position and the time to come back."""
-        id = stream.id(stream.last)
-        return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
 
     def _serve_backlog(self, exchange: Exchange) -> None:
         while self.backlog:
@@ -275,7 +260,6 @@ class Session:
         self.backlog_size = 0
 
     def _give_up_one(self, now: float) -> None:
-        """Make room: drop the oldest notification or, if there is none, end the oldest request."""
         victim = next(
             (frame for frame in self.backlog if frame.kind is FrameKind.NOTIFICATION),
             self.backlog[0],
@@ -290,3 +274,233 @@ class Session:
                 reason=EndReason.REFUSED,
                 message="not sent: the client has no stream open and too much waits for one",
             )
+
+
+MIN_SECRET = 32
+
+SPARED = 32
+"""Maximum busy sessions that are passed over in the search for one to end."""
+
+
+def owner_of(record: Exchange) -> Owner:
+    """Return the quota key of the sender of a request: its principal, or else its address."""
+    if record.principal is None:
+        return f"address {quota_key(address_of(record.peer))}"
+    return f"principal {record.principal}"
+
+
+class SessionUse(State):
+    """States of a session: what its client has made of it."""
+
+    FRESH = "fresh"
+    """No message since ``initialize``."""
+    AGREED = "agreed"
+    """Never used since its handshake was complete."""
+    USED = "used"
+    ENDED = "ended"
+
+
+class UseSignal(State):
+    """Signals that move a session."""
+
+    AGREE = "notifications/initialized"
+    USE = "any other POST, or a GET"
+    END = "DELETE, or another end"
+
+
+_FRESH, _AGREED, _USED = SessionUse.FRESH, SessionUse.AGREED, SessionUse.USED
+_KEPT = (_FRESH, _AGREED, _USED)
+
+SESSION_USE: Table[SessionUse, UseSignal] = {
+    (_FRESH, UseSignal.AGREE): _AGREED,
+    **{(use, UseSignal.USE): _USED for use in _KEPT},
+    **{(use, UseSignal.END): SessionUse.ENDED for use in _KEPT},
+}
+
+DIAGRAMS = (
+    (
+        "Session",
+        "One `Mcp-Session-Id` at an HTTP server, beside the conversation of its Peer. Its ends: "
+        "DELETE, a refused `initialize`, `session_unused` while fresh or agreed, `session_idle`, "
+        "`session_age`, too many others (`sessions_per_client`, `max_sessions`), the end of its "
+        "stream (HTTP+SSE), of the server, or of its record in the store.",
+        SESSION_USE,
+    ),
+)
+
+Queues = dict[SessionUse, OrderedDict["Session", None]]
+"""Sessions by use, in the order in which they would be ended."""
+
+
+def _queues() -> Queues:
+    return {use: OrderedDict() for use in _KEPT}
+
+
+class SessionTable:
+    """Sessions by id, owner and last use; temporary ones, for one request, by id alone."""
+
+    def __init__(self, secret: bytes, settings: HttpSettings) -> None:
+        """Create an empty table; ``secret``, the source of the ids, must never be used again."""
+        if len(secret) < MIN_SECRET:
+            raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
+        self._secret = secret
+        self._key = b""  # key for the ids, derived with the first
+        self._settings = settings
+        limits = (settings.session_unused, settings.session_idle)
+        unused = min((limit for limit in limits if limit is not None), default=None)
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._temporary: dict[str, Session] = {}
+        self._all = _queues()
+        queues = (
+            (self._all[_FRESH], unused, "it was never used"),
+            (self._all[_AGREED], unused, "it was never used"),
+            (self._all[_USED], settings.session_idle, "idle for too long"),
+        )
+        self._limited = [(queue, wait, why) for queue, wait, why in queues if wait is not None]
+        """Queues of sessions that end without use: with limit in seconds and reason."""
+        self._owners: dict[Owner, Queues] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator["Session"]:
+        return iter(list(self._sessions.values()))
+
+    def new_id(self) -> str:
+        """Return a new session id: 256 bits, unguessable without the secret, in visible ASCII."""
+        import hmac  # here and not above: a server with modern clients only has no sessions
+
+        self._count += 1
+        self._key = self._key or hmac.digest(self._secret, b"mcpcore session ids", "sha256")
+        digest = hmac.digest(self._key, b"%d" % self._count, "sha256")
+        return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+    # Adding and removing
+
+    def add(self, session: "Session", now: float) -> None:
+        """Add a session."""
+        session.created = session.used_at = now
+        if session.temporary:
+            self._temporary[session.id] = session
+            return
+        self._sessions[session.id] = session
+        session.owner = intern(session.owner)  # one string for all sessions of an owner
+        for queues in (self._all, self._owners.setdefault(session.owner, _queues())):
+            queues[_FRESH][session] = None
+
+    def agree(self, session: "Session", now: float) -> None:
+        """Note that the handshake of a session is complete; no effect on a session already used."""
+        if session.usage is _FRESH and not session.temporary:
+            session.used_at = now
+            self._move(session, UseSignal.AGREE)
+
+    def touch(self, session: "Session", now: float) -> None:
+        """Note that a session is being used."""
+        session.used_at = now
+        if session.temporary:
+            return
+        if session.usage is _USED:
+            self._all[_USED].move_to_end(session)
+            self._owners[session.owner][_USED].move_to_end(session)
+        else:
+            self._move(session, UseSignal.USE)
+
+    def rest(self, session: "Session", now: float) -> None:
+        """Note that a session was in use until now; a handshake is no use of it."""
+        if session.used_at != now and session.usage is _USED:
+            self.touch(session, now)
+
+    def remove(self, session: "Session") -> None:
+        """Remove a session."""
+        if session.temporary:
+            del self._temporary[session.id]
+            return
+        del self._sessions[session.id]
+        self._move(session, UseSignal.END)
+        if not any(self._owners[session.owner].values()):
+            del self._owners[session.owner]
+
+    def _in_order(self) -> Iterator[Session]:
+        return chain.from_iterable(self._all.values())
+
+    def _move(self, session: "Session", signal: UseSignal) -> None:
+        before = session.usage
+        session.usage = after = SESSION_USE[before, signal]
+        for queues in (self._all, self._owners[session.owner]):
+            del queues[before][session]
+            if after in queues:
+                queues[after][session] = None
+
+    # Finding
+
+    def find(self, id: str, principal: str | None) -> "Session | None":
+        """Return the session with this id if it is of ``principal``, compared in constant time."""
+        import hmac  # imported here, as above
+
+        session = self._sessions.get(id)
+        if session is None or not hmac.compare_digest(session.id.encode(), id.encode()):
+            return None
+        return session if session.principal == principal else None
+
+    def get(self, id: str | None) -> "Session | None":
+        """Return the session with an id that this server made."""
+        return None if id is None else self._sessions.get(id) or self._temporary.get(id)
+
+    # Sessions to end
+
+    def excess(self, owner: Owner, now: float) -> "tuple[Session, str] | None":
+        """Return the session to end, and the reason, before ``owner`` can have one more; or None.
+
+        Sessions never used go first, then the least recently used, the idle ones of them.
+        """
+        settings = self._settings
+        queues = self._owners.get(owner, {})
+        if sum(map(len, queues.values())) >= settings.sessions_per_client:
+            return self._victim(queues, now), "its client has opened too many others"
+        if len(self._sessions) >= settings.max_sessions:
+            return self._victim(self._all, now), "there are too many others"
+        return None
+
+    def _victim(self, queues: Queues, now: float) -> "Session":
+        for queue in (queues[_FRESH], queues[_AGREED]):
+            if queue:
+                return next(iter(queue))
+        used = queues[_USED]
+        for _ in range(SPARED):
+            oldest = next(iter(used))
+            if not oldest.busy:
+                return oldest
+            self.touch(oldest, now)
+        return next(iter(used))
+
+    def overdue(self, now: float) -> "tuple[Session, str] | None":
+        """Return a session that has lived too long, and the reason; None if there is none."""
+        for queue, limit, reason in self._limited:
+            while queue:
+                oldest = next(iter(queue))
+                if oldest.used_at >= now or oldest.used_at + limit > now:
+                    break  # busy sessions are touched here, and then come last
+                if not oldest.busy:
+                    return oldest, reason
+                self.touch(oldest, now)
+        age = self._settings.session_age
+        if age is not None and self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            if oldest.created + age <= now:
+                return oldest, "too old"
+        return None
+
+    def deadline(self) -> float | None:
+        """Return the time at which :meth:`overdue` is next needed, None if never."""
+        if not self._sessions:
+            return None
+        due = math.inf
+        for queue, limit, _ in self._limited:
+            if queue:
+                when = next(iter(queue)).used_at + limit
+                due = when if when < due else due
+        age = self._settings.session_age
+        if age is not None:
+            due = min(due, next(iter(self._sessions.values())).created + age)
+        return None if due == math.inf else due

@@ -12,12 +12,10 @@ if TYPE_CHECKING:
     from mcpcore.spec.types.completion import *  # noqa: F403
     from mcpcore.spec.types.content import *  # noqa: F403
     from mcpcore.spec.types.elicitation import *  # noqa: F403
-    from mcpcore.spec.types.forms import *  # noqa: F403
     from mcpcore.spec.types.lifecycle import *  # noqa: F403
     from mcpcore.spec.types.model import Model as Model
     from mcpcore.spec.types.prompts import *  # noqa: F403
     from mcpcore.spec.types.resources import *  # noqa: F403
-    from mcpcore.spec.types.roots import *  # noqa: F403
     from mcpcore.spec.types.sampling import *  # noqa: F403
     from mcpcore.spec.types.subscriptions import *  # noqa: F403
     from mcpcore.spec.types.tasks import *  # noqa: F403
@@ -50,11 +48,8 @@ _NAMES = {
     ),
     "elicitation": (
         "ElicitationCompleteParams ElicitFormParams ElicitParams ElicitResult ElicitUrlParams"
-        " UrlElicitationRequiredData"
-    ),
-    "forms": (
-        "BooleanSchema EnumItems EnumOption LegacyTitledEnumSchema NumberSchema"
-        " PrimitiveSchema StringFormat StringSchema TitledMultiSelectEnumSchema"
+        " UrlElicitationRequiredData BooleanSchema EnumItems EnumOption LegacyTitledEnumSchema"
+        " NumberSchema PrimitiveSchema StringFormat StringSchema TitledMultiSelectEnumSchema"
         " TitledSingleSelectEnumSchema UntitledMultiSelectEnumSchema"
         " UntitledSingleSelectEnumSchema"
     ),
@@ -71,10 +66,9 @@ _NAMES = {
         " ReadResourceResult Resource ResourceParams ResourceTemplate ResourceUpdatedParams"
         " SubscribeParams UnsubscribeParams"
     ),
-    "roots": "ListRootsResult Root",
     "sampling": (
         "CreateMessageParams CreateMessageResult ModelHint ModelPreferences SamplingMessage"
-        " ToolChoice"
+        " ToolChoice ListRootsResult Root"
     ),
     "subscriptions": (
         "SubscriptionFilter SubscriptionsAcknowledgedParams SubscriptionsListenParams"

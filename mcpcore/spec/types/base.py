@@ -138,9 +138,8 @@ class NotificationSkim(Model, kw_only=True):
 
 
 class ResultSkim(Model, kw_only=True):
-    """Members of a modern result that the engine reads."""
+    """Members of a result that tell its kind; the rest is not read."""
 
-    meta: Maybe[ResultMeta] = field(default=None, name="_meta")
     result_type: Maybe[str] = None
     input_requests: Maybe[dict[str, Raw]] = None
     request_state: Maybe[str] = None

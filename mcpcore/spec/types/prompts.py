@@ -2,14 +2,7 @@
 
 from msgspec import field
 
-from mcpcore.spec.types.base import (
-    CacheablePage,
-    Icon,
-    InputResponseParams,
-    Meta,
-    Result,
-    Role,
-)
+from mcpcore.spec.types.base import CacheablePage, Icon, InputResponseParams, Meta, Result, Role
 from mcpcore.spec.types.content import ContentBlock
 from mcpcore.spec.types.model import Maybe, Model
 

@@ -1,4 +1,7 @@
-"""Sampling: the server asks the client's model.  Source: the sampling page of each revision."""
+"""Sampling, the server asks the client's model, and roots, the places where it may work.
+
+Source: the sampling page and the roots page of each revision.
+"""
 
 from typing import Any, Literal
 
@@ -65,3 +68,17 @@ class CreateMessageResult(Result, kw_only=True):
     content: SamplingContent | list[SamplingContent]
     model: str
     stop_reason: Maybe[str] = None
+
+
+class Root(Model, kw_only=True):
+    """Root: a place, as a ``file://`` URI."""
+
+    uri: str
+    name: Maybe[str] = None
+    meta: Maybe[Meta] = field(default=None, name="_meta")
+
+
+class ListRootsResult(Result, kw_only=True):
+    """Result of ``roots/list``: all roots."""
+
+    roots: list[Root]

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Raw, field
 
-from mcpcore.spec.types.base import (
-    InputRequest,
-    Meta,
-    PaginatedResult,
-    RequestParams,
-    Result,
-)
+from mcpcore.spec.types.base import InputRequest, Meta, PaginatedResult, RequestParams, Result
 from mcpcore.spec.types.base import TaskMetadata as TaskMetadata
 from mcpcore.spec.types.model import Maybe, Model, as_sent
 

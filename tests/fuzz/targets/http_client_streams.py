@@ -33,8 +33,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore_transports.http.client.client import HttpClientLink
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
-from mcpcore_transports.tracing.http import HttpTrace
-from mcpcore_transports.tracing.tracing import Trace
+from mcpcore_transports.tracing.tracing import HttpTrace, Trace
 from tests.fuzz import http_script, sockets
 from tests.fuzz.choices import Choices
 from tests.fuzz.conversation import TERMINAL

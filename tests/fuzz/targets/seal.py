@@ -3,7 +3,7 @@
 import json
 from functools import cache
 
-from mcpcore.engine.seal import Binding, Refusal, Seal, SealBroken, request_binding
+from mcpcore.engine.seal import Binding, Seal, SealBroken, SealRefusal, request_binding
 from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
@@ -21,7 +21,7 @@ def _seals() -> tuple[Seal, Seal]:
     return AeadSeal(settings), HmacSeal(settings)
 
 
-def _refused(seal: Seal, text: str, binding: Binding, wall: float = _NOW) -> Refusal:
+def _refused(seal: Seal, text: str, binding: Binding, wall: float = _NOW) -> SealRefusal:
     """Why a text is refused, as it must be."""
     try:
         payload = seal.open(text, binding, wall=wall)
@@ -66,16 +66,16 @@ def TARGET(data: bytes) -> None:
     assert len(payload) <= _LIMIT
     assert seal.open(text, binding, wall=_NOW) == payload
     assert seal.open(text, binding, wall=_NOW + _LIFETIME - 1) == payload
-    assert _refused(seal, text, binding, _NOW + _LIFETIME) is Refusal.EXPIRED
-    assert _refused(other, text, binding) is Refusal.FOREIGN
+    assert _refused(seal, text, binding, _NOW + _LIFETIME) is SealRefusal.EXPIRED
+    assert _refused(other, text, binding) is SealRefusal.FOREIGN
     stranger = Binding("mallory", binding.method, binding.params)
-    assert _refused(seal, text, stranger) is Refusal.PRINCIPAL
+    assert _refused(seal, text, stranger) is SealRefusal.PRINCIPAL
     other_method = Binding(binding.principal, "y", binding.params)
-    assert _refused(seal, text, other_method) is Refusal.METHOD
+    assert _refused(seal, text, other_method) is SealRefusal.METHOD
     other_params = Binding(binding.principal, binding.method, binding.params + b"x")
-    assert _refused(seal, text, other_params) is Refusal.PARAMS
+    assert _refused(seal, text, other_params) is SealRefusal.PARAMS
     at = c.below(len(text))
     part = c.pick(("", "A", "B", "=", "\n", " ", "é", text[at] * 2, c.text(3)))
     bent = text[:at] + part + text[at + c.below(3) :]
     if bent != text:
-        assert _refused(seal, bent, binding) in (Refusal.FOREIGN, Refusal.ALTERED)
+        assert _refused(seal, bent, binding) in (SealRefusal.FOREIGN, SealRefusal.ALTERED)

@@ -6,7 +6,7 @@ However bodies arrive they answer alike, as their sessions have the same ids.
 from mcpcore.engine import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.stores.base import SECRET_SIZE, StoreSettings
-from mcpcore_transports.stores.memory import MemoryStore
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.fuzz import site
 from tests.fuzz.choices import Choices
 from tests.http.storebench import StoreBench, settle

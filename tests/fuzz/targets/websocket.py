@@ -23,9 +23,8 @@ from mcpcore.wire.message import Message, decode
 from mcpcore_transports.link import LinkFactory
 from mcpcore_transports.stream.plain import PlainStream
 from mcpcore_transports.stream.settings import PumpSettings
-from mcpcore_transports.websocket.server import WebSocketServer
+from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
-from mcpcore_transports.websocket.upgrade import UpgradeRules
 from tests.engine.bench import server_config
 from tests.fuzz import messages, sockets
 from tests.fuzz.choices import Choices

@@ -14,10 +14,9 @@ from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.http import Recovery
 from mcpcore.http.client.call import CallPurpose
-from mcpcore.http.client.responses import ResponseReader
-from mcpcore.http.client.sending import PostSender
-from mcpcore.http.server.session_table import SessionTable
-from mcpcore.http.server.stored import mailbox
+from mcpcore.http.client.client import HttpClient
+from mcpcore.http.client.state import ClientState
+from mcpcore.http.server.sessions import SessionTable
 from mcpcore.http.server.stored import sessions as stored
 from tests.simulation.mutations.model import Mutation, wrapped
 
@@ -146,7 +145,7 @@ def _no_stream() -> None:
 
     def make(confirmed: Any) -> Any:
         def mutant(self: Any) -> None:
-            state = self._state
+            state = self
             kept = state.settings
             state.settings = structs.replace(kept, get_stream=False)
             confirmed(self)
@@ -154,7 +153,7 @@ def _no_stream() -> None:
 
         return mutant
 
-    wrapped(PostSender, "confirmed", make)
+    wrapped(ClientState, "confirmed", make)
 
 
 def _never_picked_up(standalone: bool) -> None:
@@ -167,7 +166,7 @@ def _never_picked_up(standalone: bool) -> None:
 
         return mutant
 
-    wrapped(ResponseReader, "_recovery", make)
+    wrapped(HttpClient, "_recovery", make)
 
 
 def _not_reopened() -> None:
@@ -182,18 +181,18 @@ def _not_resumed() -> None:
 
 def _answers_kept() -> None:
     """A worker drops answers that another one waits for."""
-    sort_out = mailbox.sort_out
+    sort_out = stored.sort_out
 
     def mutant(frame: Any, peer: Any, name: str) -> Any:
         here, elsewhere = sort_out(frame, peer, name)
         return here, [each for each in elsewhere if each.worker is None]
 
-    stored.sort_out = mutant  # type: ignore[attr-defined]
+    stored.sort_out = mutant
 
 
 def _cancellations_kept() -> None:
     """A worker keeps to itself what is cancelled."""
-    mailbox._EVERYWHERE = mailbox._HERE
+    stored._EVERYWHERE = stored._HERE
 
 
 def _patience(factor: float) -> None:
@@ -262,7 +261,7 @@ def _again_for_ever() -> None:
 
         return mutant
 
-    wrapped(PostSender, "save", make)
+    wrapped(ClientState, "save", make)
 
 
 MUTATIONS = [

@@ -4,7 +4,7 @@ from typing import Any
 
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason
-from mcpcore.engine.inbound import IMMEDIATE
+from mcpcore.engine.inbound import ANSWERED_HERE
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.engine.outbound import Sender
 from mcpcore.engine.peer import Peer
@@ -52,15 +52,15 @@ def _two_ends() -> None:
 def _answered_twice() -> None:
     """A result is sent twice."""
 
-    def make(send_last: Any) -> Any:
-        def mutant(self: Any, route: Any, kind: Any, data: Any = None, **rest: Any) -> None:
-            send_last(self, route, kind, data, **rest)
-            if kind is FrameKind.RESULT and route == 0:
-                send_last(self, route, kind, data, **rest)
+    def make(answer: Any) -> Any:
+        def mutant(self: Any, record: Any, kind: Any, data: Any, code: Any = None) -> None:
+            answer(self, record, kind, data, code)
+            if kind is FrameKind.RESULT and record.route == 0:
+                answer(self, record, kind, data, code)
 
         return mutant
 
-    wrapped(PeerState, "send_last", make)
+    wrapped(PeerState, "answer", make)
 
 
 def _cancelled_answered() -> None:
@@ -221,7 +221,7 @@ def _subscribed_for_ever() -> None:
 
         return mutant
 
-    IMMEDIATE["resources/unsubscribe"] = make(IMMEDIATE["resources/unsubscribe"])
+    ANSWERED_HERE["resources/unsubscribe"] = make(ANSWERED_HERE["resources/unsubscribe"])
 
 
 def _unfiltered() -> None:

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from mcpcore.http.client.sending import PostSender
+from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.event_log import EventIds, EventStream, SessionLog
 from mcpcore.http.server.router import Router
-from mcpcore.http.server.session_table import SessionTable
-from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.steps import Steps
+from mcpcore.http.server.sessions import Session, SessionTable
+from mcpcore.http.server.stored.replica import Steps
 from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import StreamRead
 from mcpcore.wire.sse import SseDecoder
@@ -60,7 +59,7 @@ def _session_stays() -> None:
         def mutant(self: Any, session: Any) -> None:
             if session.id in self._sessions:
                 del self._sessions[session.id]
-                self._all.remove(session)
+                del self._all[session.usage][session]
 
         return mutant
 
@@ -138,8 +137,8 @@ def _late_handshake() -> None:
     def mutant(self: Any, latest: Any = None) -> None:
         return None
 
-    PostSender.forget_handshake = mutant  # type: ignore[method-assign]
-    PostSender._drop_handshakes = mutant  # type: ignore[method-assign]
+    ClientState.forget_handshake = mutant  # type: ignore[method-assign]
+    ClientState._drop_handshakes = mutant  # type: ignore[method-assign]
 
 
 def _old_progress() -> None:
@@ -147,7 +146,7 @@ def _old_progress() -> None:
 
     def make(save: Any) -> Any:
         def mutant(self: Any, call: Any, frame: Any, message: str, now: float) -> None:
-            record = self._state.endpoint.outbound.get(call.request)
+            record = self.endpoint.outbound.get(call.request)
             before = None if record is None else record.progress
             save(self, call, frame, message, now)
             if record is not None:
@@ -155,7 +154,7 @@ def _old_progress() -> None:
 
         return mutant
 
-    wrapped(PostSender, "save", make)
+    wrapped(ClientState, "save", make)
 
 
 def _read_again() -> None:
@@ -230,17 +229,17 @@ def _report_overtaken() -> None:
             for frame in waiting:
                 self.say(frame)
 
-    PostSender.go_on = mutant  # type: ignore[method-assign]
+    ClientState.go_on = mutant  # type: ignore[method-assign]
 
 
 def _ready_once() -> None:
     """``notifications/initialized`` counts as said though it was refused (once was so)."""
 
     def mutant(self: Any, call: Any, message: str, fault: Any, now: float) -> None:
-        self._state.violation(call, message)
+        self.violation(call, message)
         self.confirmed()
 
-    PostSender.unconfirmed = mutant  # type: ignore[method-assign]
+    ClientState.unconfirmed = mutant  # type: ignore[method-assign]
 
 
 def _half_open() -> None:
@@ -249,7 +248,7 @@ def _half_open() -> None:
     def mutant(self: Any, message: str, fault: Any, now: float) -> None:
         return None
 
-    PostSender._end_unopened = mutant  # type: ignore[method-assign]
+    ClientState._end_unopened = mutant  # type: ignore[method-assign]
 
 
 MUTATIONS = [

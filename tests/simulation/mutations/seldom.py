@@ -6,12 +6,11 @@ from msgspec import structs
 
 from mcpcore.engine import deadlines
 from mcpcore.engine.state import PeerState
-from mcpcore.http.client.responses import ResponseReader
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.exchange import Exchange
 from mcpcore.http.server.router import Router
-from mcpcore.http.server.session_table import SessionTable
-from mcpcore.http.server.sessions import Session
+from mcpcore.http.server.sessions import Session, SessionTable
 from tests.simulation.mutations.model import Mutation, wrapped
 
 
@@ -71,7 +70,7 @@ def _place_forgotten() -> None:
 
         return mutant
 
-    wrapped(ResponseReader, "_begin", make)
+    wrapped(HttpClient, "_begin", make)
 
 
 def _rest_unnoticed() -> None:

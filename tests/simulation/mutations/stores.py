@@ -5,79 +5,69 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.http import HttpServer
-from mcpcore.http.server.stored.mailbox import NoteQueue
-from mcpcore.http.server.stored.replica import Quota, Releases, SessionQueue, SessionReplica
+from mcpcore.http.server.stored.replica import Quota, SessionQueue, SessionReplica
+from mcpcore.http.server.stored.sessions import NoteQueue
 from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import LogPage
-from mcpcore_transports.stores.memory import DropOrder, MemoryStore
-from mcpcore_transports.stores.sqlite import SqliteStore
+from mcpcore_transports.stores import sqlite
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.simulation.mutations.model import Mutation, wrapped
 
 
-def _owner_stays() -> None:
-    """Whoever has had a session is known to the store for ever."""
+def _rows_stay() -> None:
+    """What was announced in a session once is known to the store for ever."""
 
     def make(remove: Any) -> Any:
-        def mutant(self: Any, id: str) -> bool:
-            session = self._all.sessions.get(id)
-            removed: bool = remove(self, id)
-            if session is not None:
-                self._owners.setdefault(session.owner, DropOrder())
-            return removed
+        def mutant(self: Any, session: int) -> None:
+            remove(self, session)
+            self._run("INSERT INTO once (session, name) VALUES (?, '')", session)
 
         return mutant
 
     wrapped(MemoryStore, "_remove", make)
 
 
-def _queue_unbounded() -> None:
-    """The queue of a session takes messages however long they are."""
+def _unlimited(*methods: str, **limits: float) -> None:
+    """Let methods of the store work with other limits."""
 
-    def make(room: Any) -> Any:
-        def mutant(self: Any, session: Any, size: int) -> bool:
+    def make(method: Any) -> Any:
+        def mutant(self: Any, *values: Any) -> Any:
             kept = self.settings
-            self.settings = structs.replace(kept, queue_bytes=1 << 40)
-            fits: bool = room(self, session, size)
-            self.settings = kept
-            return fits
+            self.settings = structs.replace(kept, **limits)
+            try:
+                return method(self, *values)
+            finally:
+                self.settings = kept
 
         return mutant
 
-    wrapped(MemoryStore, "_queue_room", make)
+    for name in methods:
+        wrapped(MemoryStore, name, make)
+
+
+def _queue_unbounded() -> None:
+    """The queue of a session takes messages however long they are."""
+    _unlimited("_enqueue", queue_bytes=1 << 40)
 
 
 def _log_unbounded() -> None:
     """All events of a session are kept until they are too old."""
-
-    def make(keep: Any) -> Any:
-        def mutant(self: Any, *event: Any) -> None:
-            kept = self.settings
-            self.settings = structs.replace(kept, events=1 << 40, event_bytes=1 << 40)
-            keep(self, *event)
-            self.settings = kept
-
-        return mutant
-
-    wrapped(MemoryStore, "_keep", make)
+    _unlimited("_keep", events=1 << 40, event_bytes=1 << 40)
 
 
 def _events_for_ever() -> None:
     """Events do not grow too old."""
-
-    def mutant(self: Any, session: Any, wall: float) -> None:
-        return None
-
-    MemoryStore._expire = mutant  # type: ignore[method-assign]
+    _unlimited("_expire", "_sweep", age=1e12)
 
 
 def _never_lapsed() -> None:
     """What a worker held that nobody hears of any more stays with it."""
 
     def make(bury: Any) -> Any:
-        def mutant(self: Any) -> None:
+        def mutant(self: Any, now: float) -> None:
             kept = self._bury
             self._bury = lambda worker: None
-            bury(self)
+            bury(self, now)
             self._bury = kept
 
         return mutant
@@ -85,33 +75,30 @@ def _never_lapsed() -> None:
     wrapped(MemoryStore, "_bury_expired", make)
 
 
-def _worker_stays() -> None:
-    """A worker that nobody hears of any more keeps its mailbox."""
+def _restored(method: str, table: str) -> None:
+    """Let the rows of a table stay that a method of the store removes."""
 
-    def make(bury: Any) -> Any:
-        def mutant(self: Any) -> None:
-            before = dict(self._workers)
-            bury(self)
-            self._workers.update(before)
+    def make(remove: Any) -> Any:
+        def mutant(self: Any, *values: Any) -> None:
+            before = self._run(f"SELECT * FROM {table}").fetchall()
+            remove(self, *values)
+            for row in before:
+                marks = ", ".join("?" * len(row))
+                self._run(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", *row)
 
         return mutant
 
-    wrapped(MemoryStore, "_bury_expired", make)
+    wrapped(MemoryStore, method, make)
+
+
+def _worker_stays() -> None:
+    """A worker that nobody hears of any more keeps its mailbox."""
+    _restored("_bury_expired", "workers")
 
 
 def _share_kept() -> None:
     """What a worker may work on is not free again when the worker is gone."""
-
-    def make(bury: Any) -> Any:
-        def mutant(self: Any, worker: str) -> None:
-            kept = {id: dict(each.calls) for id, each in self._all.sessions.items()}
-            bury(self, worker)
-            for id, each in self._all.sessions.items():
-                each.calls.update(kept[id])
-
-        return mutant
-
-    wrapped(MemoryStore, "_bury", make)
+    _restored("_bury", "calls")
 
 
 def _orphans_unnoticed() -> None:
@@ -120,9 +107,7 @@ def _orphans_unnoticed() -> None:
     def make(bury: Any) -> Any:
         def mutant(self: Any, worker: str) -> None:
             bury(self, worker)
-            for session in self._all.sessions.values():
-                for stream in session.streams.values():
-                    stream.orphaned = False
+            self._run("UPDATE streams SET orphaned = 0")
 
         return mutant
 
@@ -141,10 +126,14 @@ def _left_open() -> None:
 def _begun_unheard() -> None:
     """A worker forgets its session while a stream that was given up is still being begun."""
 
-    def mutant(self: Any, stream: Any) -> None:
-        return None
+    def make(busy: Any) -> Any:
+        def mutant(self: Any) -> Any:
+            self.giving_up.clear()
+            return busy.fget(self)
 
-    Releases.expect = mutant  # type: ignore[method-assign]
+        return property(mutant)
+
+    wrapped(SessionReplica, "busy", make)
 
 
 def _taken_unseen() -> None:
@@ -219,12 +208,10 @@ def _looked_for_ever() -> None:
 def _ended_early() -> None:
     """A session ends long before its time, where nobody uses it for a while."""
 
-    def mutant(self: Any, session: Any, wall: float) -> bool:
-        used = session.record.created if session.used is None else session.used
-        over: bool = wall >= used + 45.0
-        return over
+    def mutant(created: float, used: float | None, settings: Any) -> float:
+        return (created if used is None else used) + 45.0
 
-    MemoryStore._over = mutant  # type: ignore[method-assign]
+    setattr(sqlite, "ends", mutant)  # noqa: B010 - it is not exported
 
 
 def _news_overtaken() -> None:
@@ -259,21 +246,8 @@ def _news_missed() -> None:
     wrapped(HttpServer, "note", make)
 
 
-def _unlike_the_other() -> None:
-    """The store in SQLite does not say that somebody else reads a stream now."""
-
-    def make(tell: Any) -> Any:
-        def mutant(self: Any, worker: str, note: bytes) -> None:
-            if b'"moved"' not in note:
-                tell(self, worker, note)
-
-        return mutant
-
-    wrapped(SqliteStore, "_tell", make)
-
-
 MUTATIONS = [
-    Mutation("owner stays", "store", _owner_stays),
+    Mutation("rows stay", "store", _rows_stay),
     Mutation("queue unbounded", "store", _queue_unbounded, first=330),
     Mutation("log unbounded", "store", _log_unbounded),
     Mutation("events for ever", "store", _events_for_ever),
@@ -299,5 +273,4 @@ MUTATIONS = [
     Mutation("changed back", "store", _changed_back, within=0),
     Mutation("refused later", "store", _refused_later, within=0),
     Mutation("looked for ever", "store", _looked_for_ever, within=0),
-    Mutation("unlike the other", "store", _unlike_the_other),
 ]

@@ -9,7 +9,7 @@ from mcpcore.http import HttpServer
 from mcpcore.http.server import router
 from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.router import Router
-from mcpcore.http.server.session_table import SessionTable
+from mcpcore.http.server.sessions import SessionTable
 from tests.simulation.mutations.model import Mutation, wrapped
 
 _UPDATED = "notifications/resources/updated"

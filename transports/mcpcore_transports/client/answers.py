@@ -1,50 +1,176 @@
-"""Answers of a client to its server: on the wire, in input rounds, and by visits of URLs."""
+"""Answers of a client: on the wire, in input rounds, as tasks, and by visits of URLs."""
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
-from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
-from mcpcore.errors import (
-    HandlerExit,
-    InputFailed,
-    InvalidResponse,
-    Malformed,
-    PeerError,
-    UrlElicitationRequired,
+from mcpcore import errors
+from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
+from mcpcore.service.task_settings import TaskForm, TaskSettings
+from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
+from mcpcore.spec import types
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import (
+    ERRORS,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    URL_ELICITATION_REQUIRED,
+    ErrorData,
+    McpError,
+    busy_code,
 )
-from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED, McpError
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import InputRequest
-from mcpcore.spec.types.elicitation import ElicitationCompleteParams, ElicitResult
 from mcpcore.spec.types.model import Maybe
+from mcpcore.wire.message import to_json
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.client.task_requests import ClientDesk, masked_error, related_meta
-from mcpcore_transports.running.cancellation import failure_of, first_of
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Handlers
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.running.functions import called, failure_of, first_of
+from mcpcore_transports.running.pending import Handlers, Run
+from mcpcore_transports.running.tasks import TaskHost
+from mcpcore_transports.server.settings import error_id
+from mcpcore_transports.server.tasks.requests import TaskDesk
 
-if TYPE_CHECKING:  # the core makes use of this module
-    from mcpcore_transports.client.core import ClientCore
+if TYPE_CHECKING:  # each is imported where it is needed
+    from mcpcore_transports.client.core import ClientCore, ClientSettings
 
 logger = logging.getLogger("mcpcore.client")
+
+
+class _Wanted(Struct):
+    task: Maybe[types.TaskMetadata] = None
+
+
+class ClientDesk(TaskDesk):
+    """Desk of a client: runs requests of its server as tasks, and answers requests about them.
+
+    With tasks (2025-11-25) the server does not have to keep a request open while a person is asked.
+    ``capabilities`` tells which requests may run as tasks.
+    """
+
+    def __init__(
+        self, core: "ClientCore", capabilities: types.ClientCapabilities, settings: TaskSettings
+    ) -> None:
+        super().__init__(TaskHost(settings), core.machine, core.flush)
+        self._core = core
+        self._capabilities = capabilities
+        self._handlers: Handlers | None = None
+
+    def takes(self, event: RequestReceived) -> bool:
+        """Run a request as a task if the server asks for that; return False if it does not."""
+        row = lookup(event.method, "server", event.revision)
+        capability = None if row is None else row.task_capability
+        if capability is None or not declares(self._capabilities, capability):
+            return False
+        try:
+            task = typed(event.params, _Wanted).task
+            if task is None:
+                return False
+            ttl = self.host.table.granted(task.ttl)
+            record = self.host.create(self.owner(event), ttl=ttl)
+        except McpError as error:
+            self.machine.fail(event.key, error.error)
+        except errors.Malformed as error:
+            self.machine.fail(event.key, ErrorData(INVALID_PARAMS, f"invalid params: {error}"))
+        except TableFull as full:
+            self.machine.fail(event.key, ErrorData(busy_code(event.revision), str(full)))
+        else:
+            self._start(event, record)
+        return True
+
+    def _start(self, event: RequestReceived, record: TaskRecord) -> None:
+        if self._handlers is None:
+            # Nothing to release: the request itself was answered when its task was created.
+            self._handlers = Handlers(self.host.begin(self._core.group), lambda key: None)
+        view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
+        self.machine.respond(event.key, view, meta=related(record.id))
+        self.follow(record, None)
+        worker = _Worker()
+        self.host.employ(record, worker)
+        context = _context(event, partial(self._report, event, record))
+
+        async def work() -> None:
+            try:
+                answer = self._core.callbacks.answer(event.params, context)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                self.host.complete(record, Raw(to_json(answer)))
+            except BaseException as error:
+                self.host.fail(record, masked_error(event.method, failure_of(error)))
+            finally:
+                worker.scope = None
+                self.host.dismiss(record)
+
+        context.scope = worker.scope = self._handlers.start(event.key, work, context)
+
+    def _report(
+        self,
+        event: RequestReceived,
+        record: TaskRecord,
+        value: float,
+        total: float | None,
+        message: str | None,
+    ) -> bool:
+        """Report the progress of a task under the progress token of the request that created it."""
+        token = event.meta.progress_token
+        if token is None or record.ended:
+            return False
+        params: dict[str, Any] = {"progressToken": token, "progress": value}
+        more = {"total": total, "message": message}
+        params |= {name: given for name, given in more.items() if given is not None}
+        self.tell("notifications/progress", params, session=None, meta=related(record.id))
+        return True
+
+
+class _Worker(Struct):
+    scope: Run | None = None
+
+    def stop(self) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def deliver(self, key: str, answer: Raw) -> None:
+        """Do nothing: a task of a client asks no questions."""
+
+
+def _context(event: RequestReceived, report: Callable[..., bool]) -> CallbackContext:
+    return CallbackContext(event.method, event.revision, event.meta, event.id, report)
+
+
+def masked_error(method: str, error: Exception) -> ErrorData:
+    """Return the error for a failed callback as the server sees it; log an unexpected exception."""
+    if isinstance(error, McpError):
+        return error.error
+    made = error_id()
+    logger.error("the callback for %s failed (error id %s)", method, made, exc_info=error)
+    return ErrorData(INTERNAL_ERROR, f"the client failed to answer (error id {made})")
+
+
+class _Tied(Struct):
+    meta: Maybe[dict[str, Raw]] = field(default=None, name="_meta")
+
+
+def related_meta(params: Raw) -> dict[str, Any] | None:
+    """Return the ``_meta`` for the answer to a request that belongs to a task of the server."""
+    text = bytes(params)
+    if not (b"related-task" in text or b"\\u" in text):  # escapes could hide the name
+        return None
+    task = (typed(text, _Tied).meta or {}).get(types.META_RELATED_TASK)
+    return None if task in (None, Raw(b"null")) else {types.META_RELATED_TASK: task}
+
 
 COMPLETE = "notifications/elicitation/complete"
 
 
 class Answers:
-    """Answers to requests on the wire (legacy).
-
-    Plain callbacks run inline, coroutines in a task.
-    """
+    """Answers to requests on the wire (legacy); plain callbacks run inline, others in a task."""
 
     def __init__(self, core: "ClientCore") -> None:
         self._core = core
@@ -57,13 +183,7 @@ class Answers:
         desk = self.desk
         if desk is not None and (desk.serve(event) or desk.takes(event)):
             return
-        context = CallbackContext(
-            event.method,
-            event.revision,
-            event.meta,
-            request_id=event.id,
-            report=partial(self._report, event.key),
-        )
+        context = _context(event, partial(self._report, event.key))
         try:
             answer = self._core.callbacks.answer(event.params, context)
         except BaseException as error:
@@ -109,17 +229,6 @@ class Answers:
         self._core.flush()
 
 
-async def answer_inputs(
-    asked: InputRequired, callbacks: Callbacks, revision: Revision
-) -> dict[str, Answer]:
-    """Return the answers of one input round (modern).  Raises as :func:`answer_questions`."""
-    if asked.requests:
-        return await answer_questions(asked.requests, asked.method, callbacks, revision)
-    # The server sent state only: it waits for something outside of this conversation.
-    await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
-    return {}
-
-
 async def answer_questions(
     questions: Mapping[str, Raw], method: str, callbacks: Callbacks, revision: Revision
 ) -> dict[str, Answer]:
@@ -151,23 +260,20 @@ async def answer_questions(
 async def answer_input(
     raw: Raw, key: str, method: str, callbacks: Callbacks, revision: Revision
 ) -> Answer:
-    """Answer one question of ``method``, a request without id, known by ``key``.
-
-    Raises InputFailed if the input cannot or may not be given, and any exception of the callback.
-    """
-    wanted = promised(raw, InputRequest, method)
+    """Answer one question.  Raises InputFailed, and any exception of the callback."""
+    wanted = promised(raw, types.InputRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
         context = CallbackContext(wanted.method, revision, meta_of(params))
         return await called(callbacks.answer, params, context)
     except BaseException as raised:
         error = failure_of(raised)
-        if isinstance(error, Malformed):
+        if isinstance(error, errors.Malformed):
             text = f"the server's message is malformed: the input {key!r}: {error}"
-            raise InvalidResponse(method, text) from None
+            raise errors.InvalidResponse(method, text) from None
         if isinstance(error, McpError):
-            raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
-        if isinstance(error, HandlerExit):
+            raise errors.InputFailed(method, f"the input {key!r} was not given: {error}") from error
+        if isinstance(error, errors.HandlerExit):
             logger.error("the callback for %s failed", wanted.method, exc_info=error)
         raise error  # noqa: B904 - the same exception, or one that has its cause
 
@@ -179,26 +285,20 @@ class _Asked(Struct, rename="camel"):
 class Visits:
     """Visits of URLs that a server asks for, by elicitation id; the oldest are forgotten first.
 
-    Source: elicitation page of 2025-11-25, "Completion Notifications for URL Mode Elicitation" and
-    "URL Elicitation Required Error".
+    Source: elicitation page of 2025-11-25, sections on URL mode.
     """
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    def __init__(self, callbacks: Callbacks, settings: "ClientSettings") -> None:
         self._callbacks = callbacks
-        self.limit = 1000
-        """Maximum visits at a time."""
+        self._settings = settings
         self._under_way: dict[str, anyio.Event] = {}
-        self.patience = 0.0
-        """Seconds to wait for the end of a visit before a request is tried again."""
-        self.rounds = 1
-        """Maximum retries of one request."""
 
     def asked(self, event: RequestReceived) -> None:
         """Record the visit that a request of the server may ask for."""
         if event.method == "elicitation/create":
             try:
                 asked = typed(event.params, _Asked)
-            except Malformed:
+            except errors.Malformed:
                 return  # the answer to the request reports it
             if asked.elicitation_id is not None:
                 self._expect(asked.elicitation_id)
@@ -206,8 +306,8 @@ class Visits:
     def completed(self, params: Raw) -> bool:
         """Record the end of a visit; return False for an unknown or ended one, to be ignored."""
         try:
-            done = typed(params, ElicitationCompleteParams)
-        except Malformed as error:
+            done = typed(params, types.ElicitationCompleteParams)
+        except errors.Malformed as error:
             logger.warning("the server's %s is malformed: %s", COMPLETE, error)
             return False
         visit = self._under_way.pop(done.elicitation_id, None)
@@ -215,13 +315,10 @@ class Visits:
             visit.set()
         return visit is not None
 
-    async def make(self, error: PeerError, revision: Revision) -> bool:
-        """Ask the user for the visits that ``error`` requires; return True if a retry is useful.
-
-        Raises InputFailed, and any exception of the callback.
-        """
+    async def make(self, error: errors.PeerError, revision: Revision) -> bool:
+        """Ask for the visits that ``error`` requires; return True if a retry is useful."""
         if (
-            not isinstance(error, UrlElicitationRequired)
+            not isinstance(error, errors.UrlElicitationRequired)
             or revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions
             or self._callbacks.elicitation_url is None
         ):
@@ -234,9 +331,9 @@ class Visits:
             questions[key] = Raw(msgspec.json.encode(question))
         answers = await answer_questions(questions, error.method, self._callbacks, revision)
         for answer in answers.values():
-            if not isinstance(answer, ElicitResult) or answer.action != "accept":
+            if not isinstance(answer, types.ElicitResult) or answer.action != "accept":
                 return False
-        with anyio.move_on_after(self.patience):
+        with anyio.move_on_after(self._settings.visit_timeout):
             for elicitation_id in questions:
                 if (visit := self._under_way.get(elicitation_id)) is not None:
                     await visit.wait()
@@ -244,5 +341,5 @@ class Visits:
 
     def _expect(self, elicitation_id: str) -> None:
         self._under_way.setdefault(elicitation_id, anyio.Event())
-        if len(self._under_way) > self.limit:
+        if len(self._under_way) > self._settings.max_visits:
             del self._under_way[next(iter(self._under_way))]

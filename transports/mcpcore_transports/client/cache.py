@@ -1,21 +1,26 @@
-"""Cache of results that a server allows to be kept for a while (2026-07-28, "Caching").
-
-A :class:`ResultCache` may serve several connections.  ``public`` results are shared by all
-connections to the same server, ``private`` ones only within one authorization context: the same
-server, reached with the same headers.
-"""
+"""Memory of clients about servers: results, eras, and tools with their schemas."""
 
 import hashlib
+import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw, Struct
 
+from mcpcore.engine.config import HeaderParams, Negotiation
+from mcpcore.engine.outbound import is_repeatable
+from mcpcore.errors import InvalidResponse
+from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
+from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore.wire.message import Body
-from mcpcore_transports.targets import HttpTarget, Target, WebSocketTarget
+from mcpcore_transports import targets
+
+logger = logging.getLogger("mcpcore.client")
 
 _MADE_STALE_BY: dict[str, tuple[str, ...]] = {
     "notifications/tools/list_changed": ("tools/list",),
@@ -41,8 +46,13 @@ class _Kept(Struct):
 
 
 class ResultCache:
-    """Cache of at most ``limit`` results of ``size`` bytes in total; the least used go first.
+    """Cache of results that servers allow to be kept for a while (2026-07-28, "Caching").
 
+    It may serve several connections.  ``public`` results are shared by all connections to the same
+    server, ``private`` ones only within one authorization context: the same server, reached with
+    the same headers.
+
+    It keeps at most ``limit`` results of ``size`` bytes in total; the least used go first.
     ``longest`` is the maximum number of seconds for which a result is fresh, whatever the server
     says.
     """
@@ -72,13 +82,10 @@ class ResultCache:
         return len(self._results)
 
     def connect(
-        self, target: Target, headers: Mapping[str, str], revision: Revision
+        self, target: targets.Target, headers: Mapping[str, str], revision: Revision
     ) -> "ServerCache":
-        """Return the view of one connection on the cache.
-
-        A server without a URL has no other clients, so that its results are not shared.
-        """
-        if isinstance(target, HttpTarget | WebSocketTarget):
+        """Return the view of one connection; results of a server without a URL are not shared."""
+        if isinstance(target, targets.HttpTarget | targets.WebSocketTarget):
             server = f"{revision.name} {target.url}"
         else:
             self._connections += 1
@@ -98,18 +105,14 @@ class ResultCache:
         self._results.move_to_end(key)
         return kept.result
 
-    def seconds(self, ttl_ms: float) -> float:
-        """Return a server's TTL in seconds, however large its number is."""
-        return max(0, min(ttl_ms, self._longest * 1000)) / 1000
-
-    def keep(self, key: _Key, result: Raw, ttl: float, now: float) -> None:
-        """Keep a result for ``ttl`` seconds."""
+    def keep(self, key: _Key, result: Raw, ttl_ms: float, now: float) -> None:
+        """Keep a result for ``ttl_ms``, which may be any number."""
         if key in self._results:
             self._forget(key)
         copy = Raw(bytes(result))  # a slice would keep the whole receive buffer alive
-        if ttl <= 0 or len(copy) > self._size:
+        if ttl_ms <= 0 or len(copy) > self._size:
             return
-        self._results[key] = _Kept(now + min(ttl, self._longest), copy)
+        self._results[key] = _Kept(now + min(ttl_ms, self._longest * 1000) / 1000, copy)
         self._used += len(copy)
         while len(self._results) > self._limit or self._used > self._size:
             self._forget(next(iter(self._results)))
@@ -124,10 +127,6 @@ class ResultCache:
         for key in [key for key in self._results if (key[0], key[2]) == (server, method)]:
             self._forget(key)
 
-    def changes(self, server: str, method: str) -> int:
-        """Return a number that changes whenever results of a method are dropped."""
-        return self._changes.get((server, method), self._older)
-
     def _forget(self, key: _Key) -> None:
         self._used -= len(self._results.pop(key).result)
 
@@ -141,7 +140,7 @@ class ServerCache:
         self._context = context
 
     def get(self, method: str, params: Body, *, now: float) -> Raw | None:
-        """Return a result that is still fresh, or None."""
+        """See :meth:`ResultCache.find`."""
         encoded = _encode(params)
         for context in (self._context, _PUBLIC):
             found = self._cache.find((self._server, context, method, encoded), now)
@@ -151,7 +150,7 @@ class ServerCache:
 
     def mark(self, method: str) -> int:
         """Return a mark for :meth:`put`, to be taken when the request leaves."""
-        return self._cache.changes(self._server, method)
+        return self._cache._changes.get((self._server, method), self._cache._older)
 
     def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
         """Keep a result for the TTL in it, unless it became stale since ``mark`` was taken."""
@@ -161,11 +160,9 @@ class ServerCache:
             hints = msgspec.json.decode(result, type=_Hints)
         except msgspec.ValidationError:
             return
-        ttl = 0.0 if hints.ttl_ms is None else self._cache.seconds(hints.ttl_ms)
-        encoded = _encode(params)
-        public = hints.cache_scope == "public"
-        context = _PUBLIC if public else self._context
-        self._cache.keep((self._server, context, method, encoded), result, ttl, now)
+        context = _PUBLIC if hints.cache_scope == "public" else self._context
+        key = self._server, context, method, _encode(params)
+        self._cache.keep(key, result, hints.ttl_ms or 0, now)
 
     def notified(self, method: str) -> None:
         """Drop the results that a change notification makes stale."""
@@ -179,3 +176,187 @@ class ServerCache:
 
 def _encode(params: Body) -> bytes:
     return msgspec.json.encode(params, order="sorted")
+
+
+class EraCache:
+    """Cache of the eras of at most ``limit`` servers, each kept for ``ttl`` seconds.
+
+    A server that is known as legacy is not probed; one that is known as modern is, but may take its
+    time.  The cache is a hint: a refused handshake is followed by the probe.  Source: versioning
+    page of 2026-07-28, "Backward Compatibility with Initialization-Based Versions".
+    """
+
+    def __init__(self, *, limit: int = 1024, ttl: float = 3600.0) -> None:
+        self._limit = limit
+        self._ttl = ttl
+        self._eras: OrderedDict[Hashable, tuple[float, Negotiation, bool]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._eras)
+
+    def get(self, key: Hashable, *, now: float) -> Negotiation:
+        """Return MODERN, LEGACY, or AUTO for an unknown server."""
+        expiry, era, _ = self._eras.get(key, (now, Negotiation.AUTO, False))
+        return era if now < expiry else Negotiation.AUTO
+
+    def uses_sse(self, key: Hashable, *, now: float) -> bool:
+        """Return True if a server is known to use HTTP+SSE, the transport of 2024-11-05."""
+        expiry, _, sse = self._eras.get(key, (now, Negotiation.AUTO, False))
+        return sse and now < expiry
+
+    def learn(self, key: Hashable, era: Negotiation, *, now: float, sse: bool = False) -> None:
+        """Remember the era of a server, and whether it uses HTTP+SSE."""
+        self._eras.pop(key, None)
+        self._eras[key] = now + self._ttl, era, sse
+        if len(self._eras) > self._limit:
+            self._eras.popitem(last=False)
+
+    def forget(self, key: Hashable) -> None:
+        """Forget a server, after a connection failed with the remembered era."""
+        self._eras.pop(key, None)
+
+
+ERAS = EraCache()
+"""Default cache, shared by the connections of this process."""
+
+
+def place_of(target: targets.Target) -> Hashable:
+    """Return the cache key of a server: its address, or how it is started; None in memory."""
+    if isinstance(target, targets.HttpTarget | targets.WebSocketTarget):
+        parts = urlsplit(target.url)
+        return parts.scheme, parts.hostname, parts.port, parts.path
+    if isinstance(target, targets.TcpTarget | targets.UnixTarget):
+        return target.url
+    if isinstance(target, targets.CustomTarget):
+        return type(target), target.name
+    if isinstance(target, targets.StdioTarget):
+        return tuple(target.command), str(target.cwd), frozenset((target.env or {}).items())
+    return None
+
+
+Check = Callable[[Any], list[str]]
+"""Function that lists the problems of a value."""
+
+
+class Uncheckable(ValueError):
+    """The schema may be valid, but has parts that this client cannot check."""
+
+
+class _Known(Struct):
+    """Facts about a tool."""
+
+    tasks: str | None = None
+    """Declared support for tasks (2025-11-25)."""
+    listed: bool = False
+    """True if it was listed since the last change of the list."""
+    output: Mapping[str, Any] | None = None
+    check: Check | None = None
+
+
+class ToolBook:
+    """Record of the tools on every page of ``tools/list``.
+
+    ``headers`` is the live table of mirrored arguments, ``repeatable`` the live set of tools that
+    declare that they may be called twice; both are used by the machine.  ``strict``: leave out
+    tools with broken ``x-mcp-header`` annotations, as a client of Streamable HTTP must.
+    ``compile_schema`` turns an output schema into a check; it raises Uncheckable for a schema that
+    it does not support, ValueError for an invalid one.  None: results are not checked.
+    ``look_up``: list the tools for the output schema of a tool that was never listed.
+    At most ``limit`` tools are remembered, the oldest are forgotten.
+    """
+
+    def __init__(
+        self,
+        headers: dict[str, HeaderParams],
+        *,
+        strict: bool,
+        compile_schema: Callable[[Mapping[str, Any]], Check] | None,
+        look_up: bool = True,
+        repeatable: set[str] | None = None,
+        limit: int = 10_000,
+    ) -> None:
+        self._headers = headers
+        self._strict = strict
+        self._compile = compile_schema
+        self._limit = limit
+        self._wanted = self._look_up = look_up
+        self._tools: dict[str, _Known] = {}
+        self._repeatable = set() if repeatable is None else repeatable
+
+    def unknown(self, name: str, result: CallToolResult) -> bool:
+        """Return True if the tools have to be listed first; at most once until the list changes."""
+        if not self._look_up or self._compile is None or self._tools.get(name, _Known()).listed:
+            return False
+        if result.is_error or not result.is_structured:
+            return False
+        self._look_up = False
+        return True
+
+    def outdated(self, method: str) -> None:
+        """Forget the tools if the notification says that their list has changed."""
+        if method == "notifications/tools/list_changed":
+            for name, known in self._tools.items():
+                self._tools[name] = _Known(known.tasks)
+            self._repeatable.clear()
+            self._look_up = self._wanted
+
+    def task_support(self, name: str) -> str | None:
+        """Return a tool's declared support for tasks (2025-11-25), None without one."""
+        return self._tools.get(name, _Known()).tasks
+
+    def learn(self, tools: list[Tool]) -> list[Tool]:
+        """Remember ``tools``; return the usable ones."""
+        return [tool for tool in tools if self._learn(tool)]
+
+    def check(self, name: str, result: CallToolResult) -> bool:
+        """Check a result against the tool's output schema; return False if it is :meth:`unknown`.
+
+        Raises InvalidResponse, also for an unusable schema, which permits nothing.
+        """
+        if self.unknown(name, result):
+            return False
+        known = self._tools.get(name)
+        if known is None or known.output is None or self._compile is None or result.is_error:
+            return True
+        problem = ""
+        if not result.is_structured:
+            problem = f"the tool {name!r} promised structured content and gave none"
+        else:
+            try:
+                known.check = known.check or self._compile(known.output)
+                if problems := known.check(result.structured_content):
+                    problem = f"the result of the tool {name!r} breaks its schema: "
+                    problem += "; ".join(problems)
+            except Uncheckable as error:
+                logger.warning("results of the tool %r are not checked: %s", name, error)
+                known.output = None
+            except ValueError as error:
+                problem = f"the output schema of the tool {name!r} is unusable: {error}"
+        if problem:
+            raise InvalidResponse("tools/call", problem)
+        return True
+
+    def _learn(self, tool: Tool) -> bool:
+        name = tool.name
+        if self._strict:
+            try:
+                mirrored = header_params(tool.input_schema)
+            except ValueError as error:
+                logger.warning("the tool %r is left out: %s", name, error)
+                self._headers.pop(name, None)
+                return False
+            self._headers[name] = mirrored
+        before = self._tools.pop(name, _Known())
+        tasks = None if tool.execution is None else tool.execution.task_support
+        same = tool.output_schema == before.output
+        known = _Known(tasks, True, tool.output_schema, before.check if same else None)
+        self._tools[name] = known
+        self._repeatable.discard(name)
+        if is_repeatable(tool):
+            self._repeatable.add(name)
+        if len(self._tools) > self._limit:
+            oldest = next(iter(self._tools))
+            del self._tools[oldest]
+            self._headers.pop(oldest, None)
+            self._repeatable.discard(oldest)
+        return True

@@ -1,13 +1,13 @@
 """Callbacks of a client for its server: elicitation, sampling, roots, notifications.
 
-The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
-input round (modern).  Each may be a plain function or a coroutine function.  Callbacks that answer
-the server may take a :class:`CallbackContext` as well.
+The same callbacks, functions or coroutine functions, serve both eras: requests on the wire (legacy)
+and the ``inputRequests`` of an input round (modern).
 """
 
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from msgspec import Raw, Struct, field, structs
@@ -17,28 +17,20 @@ from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http import StreamInterrupted
 from mcpcore.service.reading import shorten
+from mcpcore.spec import types
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import RequestMeta
-from mcpcore.spec.types.capabilities import (
-    ClientCapabilities,
-    ElicitationCapability,
-    RootsCapability,
-    SamplingCapability,
-    Settings,
-)
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.roots import ListRootsResult, Root
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.wire.message import RequestId, to_json
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Run
-from mcpcore_transports.running.serial_calls import ProgressCallback
-from mcpcore_transports.server.form_validation import fill_defaults, form_problems
-from mcpcore_transports.server.sampling import message_problem, result_for
+from mcpcore_transports.running.pending import ProgressCallback, Run
+from mcpcore_transports.server.contents import (
+    fill_defaults,
+    form_problems,
+    message_problem,
+    result_for,
+)
 from mcpcore_transports.targets import is_web_url
 
 __all__ = ["CallbackContext", "Callbacks", "ProgressCallback"]
@@ -48,29 +40,13 @@ P = TypeVar("P")
 
 
 class CallbackContext:
-    """The request of the server that a callback answers.
-
-    It is passed to callbacks with one required parameter more than needed: a second one, for roots
-    the first one.
-    """
-
-    __slots__ = (
-        "_progress",
-        "_report",
-        "cancel_reason",
-        "meta",
-        "method",
-        "request_id",
-        "revision",
-        "scope",
-    )
+    """Request of the server that a callback answers: its last argument, if it takes one more."""
 
     def __init__(
         self,
         method: str,
         revision: Revision,
-        meta: RequestMeta,
-        *,
+        meta: types.RequestMeta,
         request_id: RequestId | None = None,
         report: Callable[[float, float | None, str | None], bool] | None = None,
     ) -> None:
@@ -97,10 +73,7 @@ class CallbackContext:
     def progress(
         self, value: float, total: float | None = None, message: str | None = None
     ) -> bool:
-        """Report progress, which must increase; return False if the server did not ask for it.
-
-        In the modern era it never does: inputs have no progress.  Call it in the event loop.
-        """
+        """Report progress, which must increase; return False if the server did not ask for it."""
         if self._report is None or self.cancelled:
             return False
         if not math.isfinite(value) or value <= self._progress:
@@ -112,25 +85,25 @@ class CallbackContext:
 Answer = Struct | Mapping[str, Any]
 """Result object for a request of the server."""
 _Answered = Answer | Awaitable[Answer]
-Roots = Sequence[Root | str]
+Roots = Sequence[types.Root | str]
 
-_Elicited = ElicitResult | Mapping[str, Any] | None
-_Sampled = CreateMessageResult | Mapping[str, Any]
-_Found = Roots | ListRootsResult
+_Elicited = types.ElicitResult | Mapping[str, Any] | None
+_Sampled = types.CreateMessageResult | Mapping[str, Any]
+_Found = Roots | types.ListRootsResult
 
 ElicitationCallback = (
-    Callable[[ElicitParams], _Elicited | Awaitable[_Elicited]]
-    | Callable[[ElicitParams, CallbackContext], _Elicited | Awaitable[_Elicited]]
+    Callable[[types.ElicitParams], _Elicited | Awaitable[_Elicited]]
+    | Callable[[types.ElicitParams, CallbackContext], _Elicited | Awaitable[_Elicited]]
 )
 SamplingCallback = (
-    Callable[[CreateMessageParams], _Sampled | Awaitable[_Sampled]]
-    | Callable[[CreateMessageParams, CallbackContext], _Sampled | Awaitable[_Sampled]]
+    Callable[[types.CreateMessageParams], _Sampled | Awaitable[_Sampled]]
+    | Callable[[types.CreateMessageParams, CallbackContext], _Sampled | Awaitable[_Sampled]]
 )
 RootsCallback = (
     Callable[[], _Found | Awaitable[_Found]]
     | Callable[[CallbackContext], _Found | Awaitable[_Found]]
 )
-LogCallback = Callable[[LoggingMessageParams], Awaitable[None] | None]
+LogCallback = Callable[[types.LoggingMessageParams], Awaitable[None] | None]
 ChangeCallback = Callable[[], Awaitable[None] | None]
 UpdateCallback = Callable[[str], Awaitable[None] | None]
 NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
@@ -174,10 +147,7 @@ class Callbacks(Struct, kw_only=True):
     stream_interrupted: InterruptedCallback | None = None
     """Take the loss of an event stream's connection (legacy, over HTTP), with the recovery."""
     connection: ConnectionCallback | None = None
-    """Take connection events: loss, each attempt to reconnect, success, and giving up.
-
-    Not over Streamable HTTP.
-    """
+    """Take connection events, of attempts to reconnect too; not over Streamable HTTP."""
     violation: ViolationCallback | None = None
     """Take each violation of the protocol by the server.
 
@@ -187,13 +157,10 @@ class Callbacks(Struct, kw_only=True):
     at_once: int = 8
     """Maximum callbacks that run at the same time for the questions of one input round."""
     waiting: int = 10_000
-    """Maximum notifications that wait while coroutine functions handle earlier ones.
-
-    Further ones are dropped, with a warning in the log.
-    """
-    extensions: Mapping[str, Settings] = {}
+    """Maximum notifications that wait for coroutine functions; further ones are dropped."""
+    extensions: Mapping[str, types.Settings] = {}
     """Extensions, declared as they are."""
-    experimental: Mapping[str, Settings] = {}
+    experimental: Mapping[str, types.Settings] = {}
     """Experimental capabilities, declared as they are."""
 
     def __post_init__(self) -> None:
@@ -202,32 +169,28 @@ class Callbacks(Struct, kw_only=True):
         if self.roots is not None and not callable(self.roots):
             checked_roots(self.roots)
 
-    def capabilities(self) -> ClientCapabilities:
+    def capabilities(self) -> types.ClientCapabilities:
         """Return the capabilities for which there are callbacks."""
-        declared = ClientCapabilities()
+        declared = types.ClientCapabilities()
         if self.elicitation is not None or self.elicitation_url is not None:
-            declared.elicitation = ElicitationCapability()
+            declared.elicitation = types.ElicitationCapability()
             if self.elicitation_url is not None:
                 declared.elicitation.url = {}
                 if self.elicitation is not None:
                     declared.elicitation.form = {}
         if self.sampling is not None:
-            declared.sampling = SamplingCapability(
+            declared.sampling = types.SamplingCapability(
                 tools={} if self.sampling_tools else None,
                 context={} if self.sampling_context else None,
             )
         if self.roots is not None:
-            declared.roots = RootsCapability(list_changed=True)
+            declared.roots = types.RootsCapability(list_changed=True)
         declared.extensions = dict(self.extensions) or None
         declared.experimental = dict(self.experimental) or None
         return declared
 
     def answer(self, params: Raw, context: CallbackContext) -> _Answered:
-        """Answer a request of the server, in the form of its revision.
-
-        Raises McpError, and TypeError or ValueError for an invalid answer of a callback; so may the
-        awaitable.
-        """
+        """Answer a request in the form of its revision.  Raises McpError, TypeError, ValueError."""
         answer = _ANSWERS.get(context.method)
         if answer is None:
             raise McpError(METHOD_NOT_FOUND, f"this client does not answer {context.method!r}")
@@ -235,7 +198,7 @@ class Callbacks(Struct, kw_only=True):
 
 
 def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:
-    params = _decode_params(raw, ElicitParams)
+    params = _decode_params(raw, types.ElicitParams)
     by_url = params.mode == "url"
     callback = callbacks.elicitation_url if by_url else callbacks.elicitation
     if callback is None:
@@ -248,10 +211,10 @@ def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext
 
     def finish(answer: _Elicited) -> Answer:
         if answer is None:
-            return ElicitResult(action="decline")
+            return types.ElicitResult(action="decline")
         if isinstance(answer, Mapping) and not by_url:
-            answer = ElicitResult(action="accept", content=dict(answer))
-        if not isinstance(answer, ElicitResult):
+            answer = types.ElicitResult(action="accept", content=dict(answer))
+        if not isinstance(answer, types.ElicitResult):
             kind = type(answer).__name__
             raise TypeError(f"the {name} callback returned {kind}, which is no ElicitResult")
         if answer.action not in _ACTIONS:
@@ -269,7 +232,7 @@ def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext
 def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:
     if callbacks.sampling is None:
         raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
-    params = _decode_params(raw, CreateMessageParams)
+    params = _decode_params(raw, types.CreateMessageParams)
     with_tools = params.tools is not None or params.tool_choice is not None
     if with_tools and not callbacks.sampling_tools:
         raise McpError(INVALID_PARAMS, "this client does not support sampling with tools")
@@ -279,10 +242,10 @@ def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -
     def finish(answer: Any) -> Answer:
         if isinstance(answer, Mapping):
             try:
-                answer = typed(Raw(to_json(answer)), CreateMessageResult)
+                answer = typed(Raw(to_json(answer)), types.CreateMessageResult)
             except Malformed as error:
                 raise ValueError(f"the sampling callback's result is wrong: {error}") from None
-        if not isinstance(answer, CreateMessageResult):
+        if not isinstance(answer, types.CreateMessageResult):
             kind = type(answer).__name__
             raise TypeError(f"the sampling callback returned {kind}, not a CreateMessageResult")
         try:
@@ -301,16 +264,18 @@ def _answer_roots(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _
         roots = call(roots, context)
 
     def finish(given: _Found) -> Answer:
-        result = given if isinstance(given, ListRootsResult) else ListRootsResult(roots=[])
-        listed = checked_roots(given.roots if isinstance(given, ListRootsResult) else given)
+        result = (
+            given if isinstance(given, types.ListRootsResult) else types.ListRootsResult(roots=[])
+        )
+        listed = checked_roots(given.roots if isinstance(given, types.ListRootsResult) else given)
         return known_members(structs.replace(result, roots=listed), context.revision)
 
     return _then(roots, finish)
 
 
-def checked_roots(roots: Roots) -> list[Root]:
+def checked_roots(roots: Roots) -> list[types.Root]:
     """Return roots, each given as a Root or by its URI.  Raises ValueError for a non-file URI."""
-    found = [Root(uri=root) if isinstance(root, str) else root for root in roots]
+    found = [types.Root(uri=root) if isinstance(root, str) else root for root in roots]
     for root in found:
         if not root.uri.startswith("file://"):
             raise ValueError(f"{root.uri!r} is no root: its URI must begin with file://")
@@ -326,27 +291,25 @@ _ANSWERS: dict[str, Callable[[Callbacks, Raw, CallbackContext], _Answered]] = {
 
 
 class _WithMeta(Struct):
-    meta: Maybe[RequestMeta] = field(default=None, name="_meta")
+    meta: Maybe[types.RequestMeta] = field(default=None, name="_meta")
 
 
-def meta_of(params: Raw) -> RequestMeta:
+def meta_of(params: Raw) -> types.RequestMeta:
     """Return the ``_meta`` of an input request.  Raises Malformed."""
-    return typed(params, _WithMeta).meta or RequestMeta()
+    return typed(params, _WithMeta).meta or types.RequestMeta()
 
 
 def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> Any:
     """Call a callback, with the context if it takes one."""
-    return callback(*args, context) if _takes_context(callback, len(args)) else callback(*args)
-
-
-def _takes_context(callback: Callable[..., Any], position: int) -> bool:
-    try:
-        parameters = inspect.signature(callback).parameters.values()
-    except (TypeError, ValueError):  # some functions written in C have no signature
-        return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    places = [each for each in parameters if each.kind in kinds]
-    return len(places) > position and places[position].default is inspect.Parameter.empty
+    with suppress(TypeError, ValueError):  # some functions written in C have no signature
+        places = [
+            each
+            for each in inspect.signature(callback).parameters.values()
+            if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(places) > len(args) and places[len(args)].default is inspect.Parameter.empty:
+            args = (*args, context)
+    return callback(*args)
 
 
 def _decode_params(raw: Raw, expected: type[P]) -> P:

@@ -1,23 +1,40 @@
-"""Client: connect to a server, call it, listen to it.
+"""Client: connect to a server, call it, listen to it, over every transport and in both eras.
 
 ::
 
     async with connect("http://127.0.0.1:8000/mcp") as client:
         result = await client.call_tool("add", {"a": 1, "b": 2})
-
-The same code works over every transport and in both eras.
 """
 
 import logging
+import math
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from msgspec import Raw
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Raw, structs
 
-from mcpcore.engine.config import DEFAULT_TIMEOUT
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Negotiation, Role
 from mcpcore.engine.events import Ready
-from mcpcore.errors import BadTarget, CallFailed, ConnectionClosed, InvalidResponse, PeerError
+from mcpcore.engine.peer import Peer
+from mcpcore.errors import (
+    BadTarget,
+    CallFailed,
+    ConnectionClosed,
+    InvalidResponse,
+    LifespanError,
+    LinkError,
+    NegotiationError,
+    PeerError,
+)
+from mcpcore.http import HttpClient
+from mcpcore.http.settings import HttpClientSettings, SseUse
+from mcpcore.spec import types
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -26,49 +43,44 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Implementation, LoggingLevel
-from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore.spec.types.completion import (
-    CompleteParams,
-    CompleteResult,
-    PromptReference,
-    ResourceTemplateReference,
-)
-from mcpcore.spec.types.lifecycle import DiscoverResult
-from mcpcore.spec.types.prompts import GetPromptResult, ListPromptsResult, Prompt
-from mcpcore.spec.types.resources import (
-    ListResourcesResult,
-    ListResourceTemplatesResult,
-    ReadResourceResult,
-    Resource,
-    ResourceTemplate,
-)
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
-from mcpcore.spec.types.tools import CallToolResult, ListToolsResult, Tool
+from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.wire.message import Body
-from mcpcore_transports.client.cache import ServerCache
+from mcpcore_transports.client.cache import (
+    ERAS,
+    ResultCache,
+    ServerCache,
+    ToolBook,
+    Uncheckable,
+    place_of,
+)
 from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
-from mcpcore_transports.client.core import ClientCore
-from mcpcore_transports.client.errors import promised
+from mcpcore_transports.client.core import ClientCore, ClientSettings
+from mcpcore_transports.client.errors import RaisedExceptions, promised
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
-from mcpcore_transports.client.opening import ClientConnection, ClientSettings
+from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
 from mcpcore_transports.client.tasks import CALL, ClientTasks
-from mcpcore_transports.client.tools import ToolBook
-from mcpcore_transports.link import clock
+from mcpcore_transports.http.client.proxies import proxy_for
+from mcpcore_transports.link import Link, clock
+from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
+from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.targets import (
+    CustomTarget,
     HttpTarget,
     MemoryTarget,
     SseTarget,
+    StdioTarget,
     Target,
+    TcpTarget,
+    UnixTarget,
+    WebSocketTarget,
     named,
     parse_target,
 )
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.http.client.adapter import HttpClientLike
-    from mcpcore_transports.http.client.carrier import RequestHeaders
+    from mcpcore_transports.http.client.client import HttpCarrier, RequestHeaders
     from mcpcore_transports.tracing.tracing import TraceTo
 
 logger = logging.getLogger("mcpcore.client")
@@ -121,12 +133,12 @@ class Client:
         return self._ready.revision
 
     @property
-    def server_info(self) -> Implementation | None:
+    def server_info(self) -> types.Implementation | None:
         """The server's name and version according to itself."""
         return self._ready.info
 
     @property
-    def capabilities(self) -> ServerCapabilities:
+    def capabilities(self) -> types.ServerCapabilities:
         """Capabilities that the server has declared."""
         return self._core.capabilities
 
@@ -217,7 +229,10 @@ class Client:
         self, method: str, cursor: str | None, expected: type[T], timeout: float | None
     ) -> T:
         params = None if cursor is None else {"cursor": cursor}  # an empty cursor is valid
-        return await self.request(method, params, expected, timeout=timeout)
+        page = await self.request(method, params, expected, timeout=timeout)
+        for member in ("tools", "prompts", "resources", "resource_templates"):
+            _drop_unsafe_icons(getattr(page, member, ()))
+        return page
 
     async def _all(
         self,
@@ -228,8 +243,9 @@ class Client:
     ) -> list[T]:
         """Return all pages of a list; start again, once, if a cursor is refused."""
         found: list[T] = []
+        cursors: set[str | None] = {None}
         cursor: str | None = None
-        seen: set[str] = set()
+        endless = f"the limit is {self._max_pages}"
         for _ in range(self._max_pages):
             try:
                 page = await fetch(cursor)
@@ -238,28 +254,26 @@ class Client:
                     return await self._all(fetch, items, again=False)
                 raise
             found += items(page)
-            if page.next_cursor is None:
-                return found
             cursor = page.next_cursor
-            if cursor in seen:
-                text = f"the server's pages do not end (they lead back to the cursor {cursor!r})"
-                raise InvalidResponse("pagination", text)
-            seen.add(cursor)
-        text = f"the server's pages do not end (the limit is {self._max_pages})"
-        raise InvalidResponse("pagination", text)
+            if cursor is None:
+                return found
+            if cursor in cursors:
+                endless = f"they lead back to the cursor {cursor!r}"
+                break
+            cursors.add(cursor)
+        raise InvalidResponse("pagination", f"the server's pages do not end ({endless})")
 
     # Tools
 
     async def list_tools(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListToolsResult:
+    ) -> types.ListToolsResult:
         """Return one page of tools; :meth:`tools` returns all of them."""
-        result = await self._page("tools/list", cursor, ListToolsResult, timeout)
+        result = await self._page("tools/list", cursor, types.ListToolsResult, timeout)
         result.tools = self._tools.learn(result.tools)
-        _drop_unsafe_icons(result.tools)
         return result
 
-    async def tools(self) -> list[Tool]:
+    async def tools(self) -> list[types.Tool]:
         """Return all tools."""
         return await self._all(self.list_tools, lambda page: page.tools)
 
@@ -272,7 +286,7 @@ class Client:
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
-    ) -> CallToolResult:
+    ) -> types.CallToolResult:
         """Call a tool; a failure of the tool is a result with ``is_error``.
 
         Questions of the server during the call are answered through the callbacks.  If the call
@@ -311,14 +325,13 @@ class Client:
         raw = outcome.result
         if tasks.options is not None:
             raw = await tasks.result_of(outcome, timeout=timeout, progress=progress)
-        result = promised(raw, CallToolResult, CALL)
+        result = promised(raw, types.CallToolResult, CALL)
         if not self._tools.check(name, result):
             try:
                 await self.tools()
             except (PeerError, CallFailed) as problem:
-                logger.warning(
-                    "the result of %r is not checked: no list of tools: %s", name, problem
-                )
+                text = "the result of %r is not checked: no list of tools: %s"
+                logger.warning(text, name, problem)
             self._tools.check(name, result)
         _drop_unsafe_icons(result.content)
         return result
@@ -332,26 +345,22 @@ class Client:
 
     async def list_resources(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListResourcesResult:
+    ) -> types.ListResourcesResult:
         """Return one page of resources."""
-        result = await self._page("resources/list", cursor, ListResourcesResult, timeout)
-        _drop_unsafe_icons(result.resources)
-        return result
+        return await self._page("resources/list", cursor, types.ListResourcesResult, timeout)
 
-    async def resources(self) -> list[Resource]:
+    async def resources(self) -> list[types.Resource]:
         """Return all resources."""
         return await self._all(self.list_resources, lambda page: page.resources)
 
     async def list_resource_templates(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListResourceTemplatesResult:
+    ) -> types.ListResourceTemplatesResult:
         """Return one page of resource templates."""
         method = "resources/templates/list"
-        result = await self._page(method, cursor, ListResourceTemplatesResult, timeout)
-        _drop_unsafe_icons(result.resource_templates)
-        return result
+        return await self._page(method, cursor, types.ListResourceTemplatesResult, timeout)
 
-    async def resource_templates(self) -> list[ResourceTemplate]:
+    async def resource_templates(self) -> list[types.ResourceTemplate]:
         """Return all resource templates."""
         return await self._all(self.list_resource_templates, lambda page: page.resource_templates)
 
@@ -362,15 +371,11 @@ class Client:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> ReadResourceResult:
+    ) -> types.ReadResourceResult:
         """Return a resource's contents."""
+        params, kind = {"uri": uri}, types.ReadResourceResult
         return await self.request(
-            "resources/read",
-            {"uri": uri},
-            ReadResourceResult,
-            timeout=timeout,
-            progress=progress,
-            meta=meta,
+            "resources/read", params, kind, timeout=timeout, progress=progress, meta=meta
         )
 
     async def subscribe(self, uri: str) -> None:
@@ -385,13 +390,11 @@ class Client:
 
     async def list_prompts(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ListPromptsResult:
+    ) -> types.ListPromptsResult:
         """Return one page of prompts."""
-        result = await self._page("prompts/list", cursor, ListPromptsResult, timeout)
-        _drop_unsafe_icons(result.prompts)
-        return result
+        return await self._page("prompts/list", cursor, types.ListPromptsResult, timeout)
 
-    async def prompts(self) -> list[Prompt]:
+    async def prompts(self) -> list[types.Prompt]:
         """Return all prompts."""
         return await self._all(self.list_prompts, lambda page: page.prompts)
 
@@ -403,51 +406,50 @@ class Client:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> GetPromptResult:
+    ) -> types.GetPromptResult:
         """Return a prompt with its arguments filled in."""
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
+        kind = types.GetPromptResult
         result = await self.request(
-            "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress, meta=meta
+            "prompts/get", params, kind, timeout=timeout, progress=progress, meta=meta
         )
         _drop_unsafe_icons(message.content for message in result.messages)
         return result
 
     async def complete(
         self,
-        ref: PromptReference | ResourceTemplateReference,
+        ref: types.PromptReference | types.ResourceTemplateReference,
         argument: str,
         value: str,
         *,
         known: Mapping[str, str] | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
         meta: Mapping[str, Any] | None = None,
-    ) -> CompleteResult:
-        """Return completions for an ``argument`` of which ``value`` has been typed.
-
-        ``known`` are the values of other arguments; they are sent if the revision has them.
-        """
+    ) -> types.CompleteResult:
+        """Return completions of an ``argument``'s ``value``; ``known`` are the values of others."""
         ref = known_members(ref, self.revision)
         params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
-        if known is not None and "context" not in unknown_members(CompleteParams, self.revision):
+        unknown = unknown_members(types.CompleteParams, self.revision)
+        if known is not None and "context" not in unknown:
             params["context"] = {"arguments": known}
         return await self.request(
-            "completion/complete", params, CompleteResult, timeout=timeout, meta=meta
+            "completion/complete", params, types.CompleteResult, timeout=timeout, meta=meta
         )
 
     # The conversation
 
-    async def discover(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> DiscoverResult:
+    async def discover(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> types.DiscoverResult:
         """Return the revisions and capabilities of the server (modern)."""
-        return await self.request("server/discover", None, DiscoverResult, timeout=timeout)
+        return await self.request("server/discover", None, types.DiscoverResult, timeout=timeout)
 
     async def ping(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Check that the server answers, by ``ping`` or, where the era has none, by discovery."""
         legacy = lookup("ping", "client", self.revision) is not None
         await self._core.request("ping" if legacy else "server/discover", timeout=timeout)
 
-    async def set_log_level(self, level: LoggingLevel) -> None:
+    async def set_log_level(self, level: types.LoggingLevel) -> None:
         """Request log messages of this level and above for the ``log`` callback."""
         self._core.log_level = level
         if not self.revision.per_request_log_level:
@@ -473,11 +475,8 @@ class Client:
         uris: "list[str] | tuple[str, ...]" = (),
         task_ids: "list[str] | tuple[str, ...]" = (),
     ) -> Listening:
-        """Open a stream of changes of the lists that are True and of the given resources and tasks.
-
-        ``async with client.listen(tools=True) as changes: async for change in changes: ...``
-        """
-        wanted = SubscriptionFilter(
+        """Open a stream of changes of the lists that are True, and of resources and tasks."""
+        wanted = types.SubscriptionFilter(
             tools_list_changed=tools,
             prompts_list_changed=prompts,
             resources_list_changed=resources,
@@ -487,11 +486,7 @@ class Client:
         return Listening(self._core, wanted)
 
     def notify(self, method: str, params: Body = None) -> bool:
-        """Send any notification of the revision or of an extension.
-
-        Returns False if it was not sent: the revision does not have it, or its capability is not
-        declared.
-        """
+        """Send a notification; return False if the revision or our capabilities do not have it."""
         return self._core.notify(method, params)
 
 
@@ -504,12 +499,123 @@ def _drop_unsafe_icons(items: Iterable[Any]) -> None:
             item.icons = [icon for icon in icons if icon.is_safe]
 
 
+def _http_machine(
+    settings: ClientSettings, config: Config, target: HttpTarget | SseTarget, *, assume_sse: bool
+) -> HttpClient:
+    """Make the machine of HTTP.  Raises BadTarget if it cannot speak an allowed revision."""
+    http = settings.http or HttpClientSettings()
+    http = structs.replace(http, headers=(*http.headers, *_fixed_headers(target).items()))
+    if isinstance(target, SseTarget):
+        http = structs.replace(http, legacy_sse=SseUse.ONLY)
+        if not legacy_of(config.revisions):
+            raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
+    seed = secrets.token_bytes(16)
+    return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
+
+
+def _make_link(
+    core: "ClientCore",
+    target: StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget,
+    peer: Peer,
+) -> StreamConnection:
+    """Make the link of one connection, yet to be run."""
+    settings = core.settings
+    link: StreamConnection
+    if isinstance(target, CustomTarget):
+        link = target.make_link(peer, core)
+    elif isinstance(target, StdioTarget):
+        from mcpcore_transports.stdio.process import ProcessLink
+        from mcpcore_transports.stream.settings import ProcessSettings
+
+        process = settings.process or ProcessSettings()
+        env = {**(process.env or {}), **(target.env or {})} or None
+        process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
+        link = ProcessLink(peer, core, target.command, settings=process)
+    elif isinstance(target, WebSocketTarget):
+        from mcpcore_transports.websocket.client import websocket_client_link
+
+        link = websocket_client_link(
+            peer,
+            core,
+            target.url,
+            settings=settings.websocket,
+            headers=target.headers,
+            ssl_context=settings.ssl_context,
+            proxy=proxy_for(target.url, settings.proxy),
+        )
+    else:
+        from mcpcore_transports.sockets.client import SocketClientLink
+
+        link = SocketClientLink(
+            peer, core, target, settings=settings.socket, ssl_context=settings.ssl_context
+        )
+    if settings.trace is not None:
+        link.trace = settings.trace.connection("client")
+    return link
+
+
+def _http_link(
+    machine: HttpClient,
+    core: "ClientCore",
+    target: HttpTarget | SseTarget,
+    http_client: "HttpClientLike | None",
+) -> "HttpCarrier":
+    """Make the link that carries HTTP requests."""
+    settings = core.settings
+    headers = None if isinstance(target.headers, Mapping) else target.headers
+    link: HttpCarrier
+    if http_client is not None:
+        from mcpcore_transports.http.client.adapter import AdaptedClientLink
+
+        link = AdaptedClientLink(
+            machine, core, http_client, settings=settings.http_link, headers=headers
+        )
+    else:
+        from mcpcore_transports.http.client.client import HttpClientLink
+
+        link = HttpClientLink(
+            machine,
+            core,
+            url=target.url,
+            settings=settings.http_link,
+            ssl_context=settings.ssl_context,
+            proxy=proxy_for(target.url, settings.proxy),
+            headers=headers,
+        )
+    if settings.trace is not None:
+        from mcpcore_transports.tracing.tracing import HttpTrace
+
+        link.trace = HttpTrace(settings.trace, "client")
+    return link
+
+
+def _fixed_headers(target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
+    """Return the headers of a target that are the same for each request."""
+    return target.headers if isinstance(target.headers, Mapping) else {}
+
+
+def _schema_compiler() -> Any:
+    """Return the compiler of output schemas, None without the extra `schema`."""
+    try:
+        from mcpcore_transports.schema import BadPattern, compile_schema
+    except ImportError:
+        return None
+
+    def compiled(schema: Mapping[str, Any]) -> Any:
+        try:
+            return compile_schema(schema)
+        except BadPattern as error:  # mostly valid patterns, but not matched in linear time
+            raise Uncheckable(str(error)) from error
+
+    return compiled
+
+
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
     """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
 
     ``target`` is a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a
     list of strings; a ``Server`` of this process; or a Target, such as one that
-    :func:`mcpcore_transports.client.config.file.load_targets` has read from an ``mcp.json``.
+    :func:`mcpcore_transports.client.config.load_targets` has read from an ``mcp.json``.
 
     ``callbacks`` answer the server and take its news.  ``revision`` is the only revision to speak,
     ``revisions`` are several, of which the newest common one is used.  ``headers`` go with HTTP
@@ -523,8 +629,15 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     text is hidden from the client is raised as it is, by the call, or at the end of the block if no
     call waits for it.
 
-    Raises BadTarget, BadProxy, LinkError, NegotiationError, OSError for a trace that cannot be
-    written, and ValueError for an unknown revision.
+    At the call, raises BadTarget, and ValueError for an unknown revision.  At the beginning of the
+    block, raises
+
+    - LinkError if a process, socket or WebSocket cannot be opened, or ends before negotiation;
+    - NegotiationError if there is no agreement, and for every failure over HTTP, whose CallFailed
+      is its cause;
+    - LifespanError for a server of this process, at the end of the block as well;
+    - BadProxy, BadTarget (HTTP+SSE without a legacy revision), OSError (a trace that cannot be
+      written), and what :meth:`CustomTarget.make_link` raises.
     """
 
     def __init__(
@@ -549,26 +662,54 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 "raise_exceptions is for a Server of this process, "
                 f"and the target is {named(self.target)}"
             )
-        self._connection = ClientConnection(
-            self.target,
-            callbacks or Callbacks(),
-            settings or ClientSettings(),
-            revisions if revision is None else [revision],
-            middleware,
-            http_client,
-            trace,
-            raises=raise_exceptions,
-        )
+        self._callbacks = callbacks or Callbacks()
+        self._settings = settings or ClientSettings()
+        if revision is not None:
+            revisions = [revision]
+        self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
+        self._http_client = http_client
+        self._middleware = middleware
+        self._trace = trace
+        self._raised = RaisedExceptions() if raise_exceptions else None
+        self._recording = ExitStack()
+        self._eras = ERAS if self._settings.eras is None else self._settings.eras
+        self._place = place_of(self.target)
+        self._headers: dict[str, HeaderParams] = {}
+        self._repeatable: set[str] = set()
+        self._group: TaskGroup
+        self._link: Link | ReconnectingLink | None = None
+        self._core: ClientCore | None = None
 
     async def __aenter__(self) -> Client:
-        connection = self._connection
-        core, ready = await connection.open()
+        settings = self._settings
+        if self._trace is not None:
+            from mcpcore_transports.tracing.tracing import tracing
+
+            trace = self._recording.enter_context(tracing(self._trace))
+            self._settings = structs.replace(settings, trace=trace)
+        if self._settings.trace is not None:
+            self._settings.trace.begin("client", target=named(self.target))
+        guard_tasks(current_loop())
+        try:
+            core, ready = await self._agree()
+        except BaseException as error:
+            self._recording.close()
+            if isinstance(error, LinkError | NegotiationError):
+                self._eras.forget(self._place)
+            raise
+        modern = any(revision.modern for revision in self._revisions)
+        open_era = modern and any(revision.handshake for revision in self._revisions)
+        sse = isinstance(core.machine, HttpClient) and core.machine.uses_sse
+        probed = open_era and settings.negotiation is Negotiation.AUTO
+        if self._place is not None and (sse or probed):
+            era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
+            self._eras.learn(self._place, era, now=clock(), sse=sse)
         return Client(
             core,
             ready,
-            connection.tool_book(core, ready.revision),
-            connection.server_cache(core, ready.revision),
-            max_pages=connection.settings.max_pages,
+            self._tool_book(core, ready.revision),
+            self._server_cache(core, ready.revision),
+            max_pages=settings.max_pages,
         )
 
     async def __aexit__(
@@ -577,4 +718,176 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return await self._connection.close(exc)
+        with self._recording:
+            swallowed = await self._close(exc)
+        if exc is None and self._raised is not None:
+            self._raised.raise_rest()
+        return swallowed
+
+    async def _agree(self) -> tuple[ClientCore, Ready]:
+        """Open a connection; if the probe upsets the server, another with the handshake first."""
+        began = clock()
+        try:
+            return await self._attempt()
+        except (LinkError, NegotiationError) as error:
+            first, link, patience = error, self._link, math.inf
+            if not isinstance(link, ReconnectingLink) or link.link.unprovoked:
+                raise
+            upset = link.link.peer.upset  # the server's failure on the probe
+            if isinstance(self.target, StdioTarget):  # one limit covers both starts
+                from mcpcore_transports.stream.settings import ProcessSettings
+
+                limit = (self._settings.process or ProcessSettings()).startup_timeout
+                if limit is not None:
+                    patience = limit - (clock() - began)
+            if upset is None or patience <= 0:
+                raise
+        logger.warning(
+            "%s %s after it was asked server/discover, as some legacy servers do: it is %s once "
+            "more, with the handshake first, and remembered as one of them if it answers that",
+            named(self.target),
+            upset.value,
+            "started" if isinstance(self.target, StdioTarget) else "connected to",
+        )
+        self._settings = structs.replace(self._settings, negotiation=Negotiation.LEGACY)
+        try:
+            return await self._attempt(patience)
+        except (LinkError, NegotiationError) as error:
+            text = f"{error}\n(with the handshake first; before, after server/discover: {first})"
+            if str(first) == str(error):
+                where = "after server/discover, and with the handshake first"
+                text = f"{error}\n(so it was twice: {where})"
+            error.args = (text, *error.args[1:])
+            raise
+
+    async def _attempt(self, patience: float = math.inf) -> tuple[ClientCore, Ready]:
+        """Open one connection and negotiate; a failed connection is closed when this raises."""
+        self._group = await anyio.create_task_group().__aenter__()
+        try:
+            core = await self._start()
+            with anyio.move_on_after(patience):
+                ready = await core.opened()
+                machine, link = core.machine, self._link
+                if isinstance(machine, HttpClient) and machine.uses_sse and isinstance(link, Link):
+                    settings = self._settings.reconnect
+                    core.reconnector = ReconnectingStream(core, machine, link, settings)
+                    core.reconnector.opened(ready)
+                return core, ready
+            raise LinkError("no agreement within startup_timeout, which is for both starts")
+        except BaseException as error:
+            await self._close(error)
+            raise
+
+    async def _close(self, exc: BaseException | None) -> bool | None:
+        cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
+        interrupted: BaseException | None = exc if cancelled else None
+        failure: BaseException | None = None
+        if self._core is not None:
+            self._core.closing = True
+        if not cancelled and self._link is not None:
+            try:
+                await self._link.aclose()
+            except anyio.get_cancelled_exc_class() as error:
+                interrupted = error
+            except BaseException as error:  # such as a second Ctrl-C: end all tasks even then
+                failure = error
+        if self._core is not None:
+            self._core.closed = self._core.closed or "closed by this side"
+        self._group.cancel_scope.cancel()
+        # The caller's own exception must not come out wrapped in a group, so that only a
+        # cancellation, which may belong to the group's scope, is passed to it.
+        kind = None if interrupted is None else type(interrupted)
+        traceback = None if interrupted is None else interrupted.__traceback__
+        try:
+            swallowed = await self._group.__aexit__(kind, interrupted, traceback)
+        except BaseExceptionGroup as group:
+            if group.split(LifespanError)[1] is None:  # of a server in memory
+                failure = failure or first_of(group)
+            elif group.split(KeyboardInterrupt)[1] is not None:
+                raise
+            failure = failure or KeyboardInterrupt()  # trio raises it in any of the tasks
+        if failure is not None:
+            raise failure from failure.__cause__
+        if interrupted is None or cancelled:
+            return swallowed if cancelled else None
+        if not swallowed:
+            raise interrupted
+        return None
+
+    async def _start(self) -> ClientCore:
+        settings, target = self._settings, self.target
+        capabilities = self._callbacks.capabilities()
+        if settings.tasks is not None:
+            capabilities = settings.tasks.declare(capabilities)
+        config = Config(
+            info=settings.info,
+            capabilities=capabilities,
+            revisions=self._revisions,
+            negotiation=settings.negotiation,
+            assumed=self._eras.get(self._place, now=clock()),
+            limits=settings.limits,
+            header_params=self._headers,
+            repeatable_tools=self._repeatable,
+        )
+        link: Any  # of a kind that runs in the group
+        make_core = partial(
+            ClientCore,
+            callbacks=self._callbacks,
+            group=self._group,
+            settings=settings,
+            middleware=self._middleware,
+            raised=self._raised,
+        )
+        if isinstance(target, HttpTarget | SseTarget):
+            sse = self._eras.uses_sse(self._place, now=clock())
+            http = _http_machine(settings, config, target, assume_sse=sse)
+            self._core = core = make_core(http)
+            core.link = link = _http_link(http, core, target, self._http_client)
+        else:
+            peer = Peer(Role.CLIENT, config)
+            self._core = core = make_core(peer)
+            if isinstance(target, MemoryTarget):
+                from mcpcore_transports.serve.assembling import join_in_memory
+
+                server, rules, wire = target.server, target.settings, target.wire
+                joined = await join_in_memory(peer, core, server, self._group, rules, wire=wire)
+                if settings.trace is not None:
+                    joined.trace = settings.trace.connection("client")
+                core.link = link = joined
+            else:
+                again, make = settings.reconnect, partial(_make_link, core, target)
+                attempts = again.attempts
+                if isinstance(target, StdioTarget):
+                    attempts = again.max_restarts
+                core.reconnector = link = ReconnectingLink(core, peer, make, again, attempts)
+        if settings.tasks is not None and capabilities.tasks is not None:
+            core.run_tasks(capabilities, settings.tasks.own)
+        self._link = link
+        await self._group.start(link.run)
+        return core
+
+    def _tool_book(self, core: ClientCore, revision: Revision) -> ToolBook:
+        book = ToolBook(
+            self._headers,
+            strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
+            compile_schema=_schema_compiler() if self._settings.check_output else None,
+            look_up=self._settings.look_up_tools,
+            repeatable=self._repeatable,
+        )
+        core.watch(book.outdated)
+        return book
+
+    def _server_cache(self, core: ClientCore, revision: Revision) -> ServerCache | None:
+        settings, target = self._settings, self.target
+        if settings.cache is False:
+            return None
+        cache = ResultCache() if settings.cache is True else settings.cache
+        headers = dict(settings.http.headers) if settings.http is not None else {}
+        if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
+            headers.update(_fixed_headers(target))
+        if self._http_client is not None or callable(getattr(target, "headers", None)):
+            # The identity towards the server is unknown here, so no private result is shared.
+            headers[""] = secrets.token_hex(16)
+        kept = cache.connect(target, headers, revision)
+        core.watch(kept.notified)
+        return kept

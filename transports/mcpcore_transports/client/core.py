@@ -1,78 +1,156 @@
-"""Core of the client: handling of the machine's events.
-
-:class:`ClientCore` is the App of a client machine.
-:class:`mcpcore_transports.client.client.Client` has the typed methods for the protocol.
-"""
+"""Core of the client: its settings, and handling of the machine's events beneath its methods."""
 
 import logging
-from collections import Counter
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
-from mcpcore.engine.config import DEFAULT_TIMEOUT
-from mcpcore.engine.events import (
-    ConnectionEnded,
-    ErrorReceived,
-    Event,
-    InputRequired,
-    NegotiationFailed,
-    NotificationReceived,
-    ProgressReceived,
-    Ready,
-    RequestCancelled,
-    RequestEnded,
-    RequestReceived,
-    ResultReceived,
-    SubscriptionAcknowledged,
-    SubscriptionNotification,
-    Violation,
-)
+from mcpcore.engine import events
+from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnection import ConnectionEvent
-from mcpcore.errors import ConnectionClosed, InvalidResponse, LinkError, NegotiationError, PeerError
+from mcpcore.engine.reconnection import ReconnectSettings
+from mcpcore.errors import (
+    ConnectionClosed,
+    InvalidResponse,
+    LinkError,
+    Malformed,
+    NegotiationError,
+    PeerError,
+)
 from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
-from mcpcore.http.client.sending import INITIALIZE
+from mcpcore.http.client.state import INITIALIZE
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service.task_settings import TaskSettings
+from mcpcore.spec import types
 from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import LoggingLevel
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
+from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.message import Body, RequestId, to_json
-from mcpcore_transports.client.answers import COMPLETE, Answers, Visits, answer_inputs
-from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore.wire.redaction import Discreet, shown_url
+from mcpcore_transports.client.answers import (
+    COMPLETE,
+    Answers,
+    ClientDesk,
+    Visits,
+    answer_questions,
+)
+from mcpcore_transports.client.cache import EraCache, ResultCache
+from mcpcore_transports.client.callbacks import Answer, Callbacks
 from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
-from mcpcore_transports.client.listen import LIST_CHANGES, LISTEN, Change, Listening
+from mcpcore_transports.client.listen import (
+    LIST_CHANGES,
+    LISTEN,
+    RESOURCE_UPDATED,
+    Change,
+    Listening,
+)
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
-from mcpcore_transports.client.notifications import RESOURCE_UPDATED, Notifier, ViolationLog
-from mcpcore_transports.client.reconnect import Reconnector
-from mcpcore_transports.client.task_requests import ClientDesk
-from mcpcore_transports.client.tasks import ClientTasks
+from mcpcore_transports.client.reconnect import ReconnectingLink, Reconnector
+from mcpcore_transports.client.tasks import ClientTasks, TaskOptions
+from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
+from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.decode import typed
+from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
-from mcpcore_transports.running.pending import Settled, Waiting
-from mcpcore_transports.running.serial_calls import ProgressCallback
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
+
+if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
+    from mcpcore_transports.tracing.tracing import Trace
+    from mcpcore_transports.websocket.settings import WebSocketSettings
+
+__all__ = ["ClientSettings"]  # for applications; the rest is for the client
 
 logger = logging.getLogger("mcpcore.client")
 
 CANCELLED = "cancelled by the caller"
 """Reason of a cancellation that is sent to the server when the caller was cancelled."""
 
-_SUBSCRIBE = "resources/subscribe"
-_SUBSCRIPTIONS = (_SUBSCRIBE, "resources/unsubscribe")
+E = TypeVar("E")
+
+_SUBSCRIPTIONS = ("resources/subscribe", "resources/unsubscribe")
+
+
+_CALLBACKS: dict[str, tuple[str, Any, str]] = {
+    "notifications/message": ("log", types.LoggingMessageParams, ""),
+    RESOURCE_UPDATED: ("resource_updated", types.ResourceUpdatedParams, "uri"),
+    COMPLETE: ("elicitation_complete", types.ElicitationCompleteParams, "elicitation_id"),
+    "notifications/tools/list_changed": ("tools_changed", None, ""),
+    "notifications/prompts/list_changed": ("prompts_changed", None, ""),
+    "notifications/resources/list_changed": ("resources_changed", None, ""),
+}
+"""Callback for a notification, and its argument: params of a type, or a member of them."""
+_SHOWN = 10
+"""Violations per stream that are logged; later ones are logged at each power of two."""
+_STREAMS = 256
+"""Maximum streams whose violations are counted at a time."""
 
 
 class _Subject(Struct):
     uri: str
+
+
+class ClientSettings(Discreet, frozen=True, kw_only=True):
+    """Settings of a client; None leaves a setting to the transport's own defaults."""
+
+    info: Implementation = field(
+        default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
+    )
+    limits: Limits = field(default_factory=lambda: Limits(message_size=64 * 1024 * 1024))
+    """Limits of messages (64 MiB, more than at a server) and requests, with ``request_timeout``."""
+    negotiation: Negotiation = Negotiation.AUTO
+    eras: EraCache | None = None
+    """Cache of the eras of servers; None is the cache shared by this process."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Members for the ``_meta`` of every request, for instance ``traceparent``."""
+    visit_timeout: float = 60.0
+    """Seconds to wait for the end of a visit to a URL before a request is retried (2025-11-25)."""
+    max_visits: int = 1000
+    """Maximum visits under way that are remembered; the oldest are forgotten first."""
+    max_changes: int = 4096
+    """Maximum different changes that wait for one listener; the oldest are dropped first."""
+    parting_time: float = 2.0
+    """Maximum seconds for telling the server to end a subscription or a task."""
+    cache: ResultCache | bool = True
+    """Cache of results (modern), which may be shared with other clients; False for none."""
+    max_pages: int = 1000
+    """Maximum pages of one list."""
+    look_up_tools: bool = True
+    """True to list the tools, once, before the structured result of an unlisted tool is checked."""
+    check_output: bool = True
+    """True to check structured results against the tool's schema; needs the extra `schema`."""
+    tasks: TaskOptions | None = None
+    """Options for calls that the server runs as tasks; None declares no support for tasks."""
+    reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
+    """Reconnection after a lost connection, on all bindings but Streamable HTTP (see ``http``)."""
+    http: HttpClientSettings | None = None
+    http_link: HttpClientLinkSettings | None = None
+    """Limits of HTTP connections."""
+    ssl_context: ssl.SSLContext | None = None
+    """TLS context for https, wss and tls; see :func:`mcpcore_transports.tls.client_tls`."""
+    proxy: Proxy | str | None = ENVIRONMENT
+    """Proxy or its URL for HTTP and WebSocket, None for no proxy.
+
+    The default is that of the environment, which never concerns connections to this machine itself.
+    """
+    process: "ProcessSettings | None" = None
+    websocket: "WebSocketSettings | None" = None
+    socket: "SocketSettings | None" = None
+    """Settings of TCP and Unix sockets."""
+    trace: "Trace | None" = None
+    """Recorder of the whole traffic of the connection; its owner closes it."""
+
+    def __shown__(self) -> Mapping[str, object]:
+        proxy = self.proxy
+        return {"proxy": shown_url(proxy) if isinstance(proxy, str) else proxy}
 
 
 class ClientCore:
@@ -83,27 +161,27 @@ class ClientCore:
         machine: Peer | HttpClient,
         callbacks: Callbacks,
         group: TaskGroup,
+        *,
+        settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
+        raised: RaisedExceptions | None = None,
     ) -> None:
         self.machine = machine
         self.callbacks = callbacks
-        self.link: Link | None = None
-        self.ready: Ready | None = None
+        self.settings = settings or ClientSettings()
+        self.link: Link | ReconnectingLink | None = None
+        self.ready: events.Ready | None = None
         self.closed: str | None = None
         """Reason for the end of the connection, once it has ended."""
         self.closing = False
         """True if this side is about to end the connection."""
-        self.log_level: LoggingLevel | None = None
+        self.log_level: types.LoggingLevel | None = None
         self.subscribed: dict[str, None] = {}
         """URIs of the resources to which this session is subscribed (legacy)."""
-        self.meta: dict[str, Any] = {}
-        """Members for the ``_meta`` of every request."""
-        self.visits = Visits(callbacks)
-        self.raised: RaisedExceptions | None = None
+        self.raised = raised
         """Exceptions of a server in this process, for its callers to raise."""
-        self._chain: Chain[OutgoingRequest, Outcome] | None = None
-        if middleware:
-            self._chain = Chain(middleware)
+        self._visits = Visits(callbacks, self.settings)
+        self._chain = Chain(middleware) if middleware else None
         self._waiting = Waiting()
         self.progress: dict[RequestId, ProgressCallback] = {}
         """Progress callbacks of requests, and of tasks by the request that began them."""
@@ -114,43 +192,39 @@ class ClientCore:
         """Listeners for the notifications that belong to no listen stream."""
         self.deaf: str | None = None
         """Reason why a legacy server can no longer report changes by itself; None while it can."""
-        self._notifier = Notifier(callbacks, group)
+        self._calls = SerialCalls(group, "a callback", limit=callbacks.waiting, failed=_log_failure)
+        self.tell = self._calls.call
+        """Call a callback of the application, now or after the earlier ones have ended."""
         self._watchers: list[Callable[[str], None]] = []
         self._opened = anyio.Event()
-        self._failure: NegotiationFailed | None = None
+        self._failure: events.NegotiationFailed | None = None
         self._answers = Answers(self)
         self.streams: dict[RequestId, Listening] = {}
         """Listeners by the request of their listen stream."""
-        self.interest: Counter[str] = Counter()
-        """Number of listeners that share the subscription of a resource, by URI (legacy)."""
-        self.max_changes = 4096
-        """Maximum changes that wait for a listener."""
-        self.parting_time = 2.0
-        """Maximum seconds for telling the server to end a subscription or a task."""
         self.tasks = ClientTasks(self)
         self._violations = ViolationLog()
-        self._table: dict[type[Event], Callable[[Any], None]] = {
-            ResultReceived: self._settle,
-            ErrorReceived: self._settle,
-            InputRequired: self._settle,
-            RequestEnded: self._settle,
-            ProgressReceived: self._on_progress,
-            RequestReceived: self._on_request,
-            RequestCancelled: self._answers.cancel,
-            NotificationReceived: self._on_notification,
-            SubscriptionNotification: self._on_notification,
-            SubscriptionAcknowledged: self._on_acknowledged,
-            Ready: self._on_ready,
-            NegotiationFailed: self._on_negotiation_failed,
-            ConnectionEnded: self._on_end,
+        self._table: dict[type[events.Event], Callable[[Any], None]] = {
+            events.ResultReceived: self._settle,
+            events.ErrorReceived: self._settle,
+            events.InputRequired: self._settle,
+            events.RequestEnded: self._settle,
+            events.ProgressReceived: self._on_progress,
+            events.RequestReceived: self._on_request,
+            events.RequestCancelled: self._answers.cancel,
+            events.NotificationReceived: self._on_notification,
+            events.SubscriptionNotification: self._on_notification,
+            events.SubscriptionAcknowledged: self._on_acknowledged,
+            events.Ready: self._on_ready,
+            events.NegotiationFailed: self._on_negotiation_failed,
+            events.ConnectionEnded: self._on_end,
             StreamInterrupted: self._on_interrupted,
             StreamReopened: self._on_reopened,
-            Violation: self._on_violation,
+            events.Violation: self._on_violation,
         }
 
     # App
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: events.Event) -> None:
         """Handle one event of the machine."""
         handler = self._table.get(type(event))
         if handler is not None:
@@ -166,10 +240,12 @@ class ClientCore:
         return self.ready.revision
 
     @property
-    def capabilities(self) -> ServerCapabilities:
+    def capabilities(self) -> types.ServerCapabilities:
         """Capabilities that the server has declared."""
         declared = None if self.ready is None else self.ready.capabilities
-        return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
+        if isinstance(declared, types.ServerCapabilities):
+            return declared
+        return types.ServerCapabilities()
 
     def flush(self) -> None:
         """Flush the machine's output to the link; needed after each call of the machine."""
@@ -186,16 +262,14 @@ class ClientCore:
         meta: Mapping[str, Any] | None = None,
         repeat: bool | None = None,
     ) -> Outcome:
-        """Send a request through the middleware, serve its input rounds and visits.
+        """Send a request through the middleware; serve its input rounds and visits.
 
-        ``repeat`` is True if the request may be sent again when the connection breaks before the
-        answer; :func:`~mcpcore.engine.outbound.may_repeat` defines the default.  Cancelling the
-        caller cancels the request.  Raises PeerError or a CallFailed.
+        The parameters are those of ``Client.request``.  Raises PeerError or a CallFailed.
         """
         outgoing = OutgoingRequest(
             method=method,
             params=params,
-            meta={**self.meta, **(meta or {})},
+            meta={**self.settings.meta, **(meta or {})},
             timeout=timeout,
             progress=progress,
             repeat=repeat,
@@ -247,27 +321,33 @@ class ClientCore:
             finally:
                 if progress is not None:
                     self.progress.pop(request, None)
-            if isinstance(outcome, InputRequired):
+            if isinstance(outcome, events.InputRequired):
                 rounds += 1
                 request = await self._answer_round(outcome, outgoing.timeout)
                 continue
             if self.raised is not None:
                 self.raised.raise_for(outcome)
-            if isinstance(outcome, ResultReceived):
+            if isinstance(outcome, events.ResultReceived):
                 if method in _SUBSCRIPTIONS:
                     self._note_subscription(method, outgoing.params)
                 return Outcome(outcome.result, rounds > 0, request)
             error = failure_of_request(outcome)
             tries += 1
-            if not isinstance(error, PeerError) or tries > self.visits.rounds:
+            if not isinstance(error, PeerError) or tries > self.settings.limits.input_rounds:
                 raise error
-            if not await self.visits.make(error, self.revision):
+            if not await self._visits.make(error, self.revision):
                 raise error
             request, rounds = None, 0
 
-    async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
+    async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
         try:
-            answers = await answer_inputs(asked, self.callbacks, self.revision)
+            answers: dict[str, Answer] = {}
+            if asked.requests:
+                answers = await answer_questions(
+                    asked.requests, asked.method, self.callbacks, self.revision
+                )
+            else:  # the server waits for something outside of this conversation
+                await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
             if self.closed is not None:
                 raise ConnectionClosed(asked.method, self.closed)
         except BaseException:
@@ -281,7 +361,7 @@ class ClientCore:
             uri = msgspec.json.decode(to_json(params), type=_Subject).uri
         except msgspec.MsgspecError:
             return
-        if method == _SUBSCRIBE:
+        if method == _SUBSCRIPTIONS[0]:
             self.subscribed[uri] = None
         else:
             self.subscribed.pop(uri, None)
@@ -291,10 +371,12 @@ class ClientCore:
         self.machine.cancel(request, now=clock(), reason=reason)
         self.flush()
 
-    async def open_stream(self, listening: Listening, wanted: SubscriptionFilter) -> None:
+    async def open_stream(self, listening: Listening, wanted: types.SubscriptionFilter) -> None:
         """Open a listen stream, without a deadline; its events go to ``listening``."""
-        params = SubscriptionsListenParams(notifications=wanted)
-        outgoing = OutgoingRequest(method=LISTEN, params=params, meta={**self.meta}, timeout=None)
+        params = types.SubscriptionsListenParams(notifications=wanted)
+        outgoing = OutgoingRequest(
+            method=LISTEN, params=params, meta={**self.settings.meta}, timeout=None
+        )
 
         async def send() -> Outcome:
             if self.closed is not None:
@@ -317,7 +399,7 @@ class ClientCore:
         else:
             await self._guarded(self._chain, outgoing, send)
 
-    def run_tasks(self, capabilities: ClientCapabilities, settings: TaskSettings) -> None:
+    def run_tasks(self, capabilities: types.ClientCapabilities, settings: TaskSettings) -> None:
         """Let the server have its requests run as tasks, as ``capabilities`` promise."""
         self._answers.desk = ClientDesk(self, capabilities, settings)
 
@@ -336,38 +418,36 @@ class ClientCore:
         if self._waiting.settle(outcome):
             return
         stream = self.streams.pop(outcome.request, None)
-        if isinstance(outcome, InputRequired):
+        if isinstance(outcome, events.InputRequired):
             self.machine.abandon(outcome.request)
         elif stream is not None:
             stream.end(outcome)
 
-    def _on_request(self, event: RequestReceived) -> None:
-        self.visits.asked(event)
+    def _on_request(self, event: events.RequestReceived) -> None:
+        self._visits.asked(event)
         self._answers.begin(event)
 
-    def _on_progress(self, event: ProgressReceived) -> None:
+    def _on_progress(self, event: events.ProgressReceived) -> None:
         callback = self.progress.get(event.request)
         if callback is not None:
-            self._notifier.tell(callback, event.progress, event.total, event.message)
+            self.tell(callback, event.progress, event.total, event.message)
 
     # Conversation
 
-    async def opened(self) -> Ready:
+    async def opened(self) -> events.Ready:
         """Negotiate and wait for the outcome.  Raises NegotiationError or LinkError."""
         self.machine.start(now=clock())
         self.flush()
         await self._opened.wait()
         if self.ready is not None:
             return self.ready
-        if self._failure is not None:
-            failure = self._failure
-            cause = None
-            if failure.fault is not None:
-                cause = failed(INITIALIZE, failure.message, failure.fault)
+        if (failure := self._failure) is not None:
+            fault = failure.fault
+            cause = None if fault is None else failed(INITIALIZE, failure.message, fault)
             raise NegotiationError(failure.message, failure.error) from cause
         raise LinkError(self.closed or "the connection ended")
 
-    def _on_ready(self, event: Ready) -> None:
+    def _on_ready(self, event: events.Ready) -> None:
         again = self.ready is not None
         self.ready, self.deaf = event, None
         self._opened.set()
@@ -382,7 +462,7 @@ class ClientCore:
                 self.tasks.look_again()
             self.group.start_soon(self._renew)
 
-    def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
+    def _on_negotiation_failed(self, event: events.NegotiationFailed) -> None:
         if self.ready is not None and self.reconnector is not None:
             self.reconnector.refused(event)
             return
@@ -392,10 +472,7 @@ class ClientCore:
     # The next conversation
 
     def succeed(self, machine: Peer) -> None:
-        """Continue the conversation on ``machine``; the keys of requests continue, too.
-
-        Requests of the server were cancelled with its conversation, and are not answered.
-        """
+        """Continue on ``machine``, with the keys of requests; the server's were cancelled."""
         self.machine = machine
         if self._answers.desk is not None:
             self._answers.desk.machine = machine
@@ -405,10 +482,10 @@ class ClientCore:
         """True if the connection is lost and there is no other one yet."""
         return self.reconnector is not None and self.reconnector.away
 
-    def tell(self, event: ConnectionEvent) -> None:
-        """Pass a connection event to the application's callback."""
-        if self.callbacks.connection is not None:
-            self._notifier.tell(self.callbacks.connection, event)
+    def report(self, callback: Callable[[E], object] | None, event: E) -> None:
+        """Pass an event to a callback of the application, if there is one."""
+        if callback is not None:
+            self.tell(callback, event)
 
     async def _renew(self) -> None:
         """Repeat the subscriptions and the log level for a new session (legacy)."""
@@ -445,24 +522,21 @@ class ClientCore:
         params = Raw(b"{}" if change.uri is None else msgspec.json.encode({"uri": change.uri}))
         self._watched(change.method)
         if change.task_id is None:
-            self._notifier.announce(change.method, params, assumed=True)
+            self._announce(change.method, params)
 
     # Ends
 
     def reopen(self, listening: Listening, error: Exception) -> bool:
         """Open a broken stream again, in the background; return False if that is not possible."""
-        if self.closing or self.closed is not None:
-            return False
         machine, reconnector = self.machine, self.reconnector
+        pace = 0, 0.0, 0.0
         if isinstance(machine, HttpClient):
             http = machine.settings
             pace = http.max_resumes, http.retry_delay, http.max_retry_delay
         elif reconnector is not None and isinstance(error, PeerError):
             # The engine repairs broken connections; here the server has no capacity yet.
             pace = reconnector.pace
-        else:
-            return False
-        if pace[0] < 1:
+        if pace[0] < 1 or self.closing or self.closed is not None:
             return False
         self.group.start_soon(listening.reopen, *pace)
         return True
@@ -470,9 +544,7 @@ class ClientCore:
     def parts(self, listening: Listening) -> bool:
         """Return True if the end of a stream may be a restart of the server; wait for it then."""
         reconnector = self.reconnector
-        if reconnector is None or reconnector.attempts < 1:
-            return False
-        if self.closing or self.closed is not None:
+        if reconnector is None or reconnector.attempts < 1 or self.closing or self.closed:
             return False
         patience = reconnector.settings.parting
         self.group.start_soon(listening.part, reconnector.loss, patience, reconnector.pace)
@@ -482,8 +554,7 @@ class ClientCore:
         """Report the break of a stream: of a legacy server's changes, or of one answer."""
         what = "the stream of changes" if event.request is None else "the stream of an answer"
         logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
-        if self.callbacks.stream_interrupted is not None:
-            self._notifier.tell(self.callbacks.stream_interrupted, event)
+        self.report(self.callbacks.stream_interrupted, event)
         if event.request is None and event.recovery is Recovery.FAIL:
             self.deaf = event.reason
             for listener in self.listeners:
@@ -493,10 +564,9 @@ class ClientCore:
         for listener in tuple(self.listeners):
             listener.missed()
 
-    def _on_end(self, event: ConnectionEnded) -> None:
-        reason: str | None = event.reason
-        if self.reconnector is not None:
-            reason = self.reconnector.ended(event)
+    def _on_end(self, event: events.ConnectionEnded) -> None:
+        reconnector = self.reconnector
+        reason = event.reason if reconnector is None else reconnector.ended(event)
         if reason is None:
             return
         self.closed = reason
@@ -506,12 +576,14 @@ class ClientCore:
 
     # Notifications
 
-    def _on_notification(self, event: NotificationReceived | SubscriptionNotification) -> None:
+    def _on_notification(
+        self, event: events.NotificationReceived | events.SubscriptionNotification
+    ) -> None:
         method, params, listeners = event.method, event.params, self.listeners
-        if isinstance(event, SubscriptionNotification):
+        if isinstance(event, events.SubscriptionNotification):
             stream = self.streams.get(event.request)
             listeners = [] if stream is None else [stream]
-        if method == COMPLETE and not self.visits.completed(params):
+        if method == COMPLETE and not self._visits.completed(params):
             return
         try:
             for listener in listeners:
@@ -520,13 +592,53 @@ class ClientCore:
         except InvalidResponse as error:
             logger.warning("%s", error)
         self._watched(method)
-        self._notifier.announce(method, params)
+        self._announce(method, params)
+        if self.callbacks.notification is not None:
+            self.tell(self.callbacks.notification, method, params)
 
-    def _on_violation(self, event: Violation) -> None:
+    def _announce(self, method: str, params: Raw) -> None:
+        """Pass a notification to the callback for its method."""
+        name, kind, member = _CALLBACKS.get(method, ("", None, ""))
+        callback = getattr(self.callbacks, name, None)
+        if callback is None:
+            return
+        if kind is None:
+            self.tell(callback)
+            return
+        try:
+            told = typed(params, kind)
+        except Malformed as error:
+            logger.warning("the server's %s is malformed: %s", method, error)
+        else:
+            self.tell(callback, getattr(told, member) if member else told)
+
+    def _on_violation(self, event: events.Violation) -> None:
         self._violations.tell(event)
-        if self.callbacks.violation is not None:
-            self._notifier.tell(self.callbacks.violation, event)
+        self.report(self.callbacks.violation, event)
 
-    def _on_acknowledged(self, event: SubscriptionAcknowledged) -> None:
+    def _on_acknowledged(self, event: events.SubscriptionAcknowledged) -> None:
         if stream := self.streams.get(event.request):
             stream.acknowledged(event.filter)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    logger.error("%s failed", what, exc_info=error)
+
+
+class ViolationLog:
+    """Log of violations: the first few of a stream, then ever fewer, with their number."""
+
+    def __init__(self) -> None:
+        self._counts: dict[events.Route, int] = {}
+
+    def tell(self, event: events.Violation) -> None:
+        """Count a violation; log it if it is among the first of its stream or at a power of two."""
+        count = self._counts.pop(event.route, 0) + 1
+        self._counts[event.route] = count
+        if len(self._counts) > _STREAMS:
+            del self._counts[next(iter(self._counts))]
+        what = f"{event.message}: {event.excerpt!r}" if event.excerpt else event.message
+        if count <= _SHOWN:
+            logger.warning("the server broke a rule: %s", what)
+        elif count.bit_count() == 1:
+            logger.warning("the server broke a rule, %d times by now: %s", count, what)

@@ -1,43 +1,16 @@
-"""Exceptions of the client's calls, by their origin.
-
-:class:`PeerError` is an error response of the server.  All others are a
-:class:`~mcpcore.spec.errors.LocalError`: they happened on this side and the server did not send
-them.  An error of a tool is a result; it raises :class:`ToolFailed` on demand.
-"""
+"""Exceptions of the client's calls: PeerError for the server's errors, CallFailed for ours."""
 
 from typing import TypeVar
 
 from msgspec import Raw
 
+from mcpcore import errors
 from mcpcore.engine.events import (
     EndReason,
     ErrorReceived,
     Fault,
     FaultKind,
     RequestEnded,
-)
-from mcpcore.errors import (
-    CallFailed,
-    ConnectFailed,
-    ConnectionClosed,
-    ConnectTimeout,
-    HandlerExit,
-    HeadersFailed,
-    HttpStatusError,
-    InvalidResponse,
-    Malformed,
-    MalformedResponse,
-    PeerError,
-    ProxyFailed,
-    RedirectRefused,
-    RequestAborted,
-    RequestRefused,
-    RequestTimeout,
-    ResponseTooLarge,
-    ResponseUndecodable,
-    ServerStalled,
-    TlsFailed,
-    UrlElicitationRequired,
 )
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
@@ -49,25 +22,27 @@ from mcpcore_transports.running.pending import Settled
 T = TypeVar("T")
 
 
-def failure_of_request(outcome: Settled) -> PeerError | CallFailed:
+def failure_of_request(outcome: Settled) -> errors.PeerError | errors.CallFailed:
     """Return the exception for a request that was not answered with a result."""
     if isinstance(outcome, ErrorReceived):
         return peer_error(outcome.method, outcome.error)
     if isinstance(outcome, RequestEnded):
-        return ended(outcome)
-    return InvalidResponse(outcome.method, "it cannot ask for input")
+        if outcome.fault is not None:
+            return failed(outcome.method, outcome.message, outcome.fault)
+        return _BY_REASON[outcome.reason](outcome.method, outcome.message)
+    return errors.InvalidResponse(outcome.method, "it cannot ask for input")
 
 
-def peer_error(method: str, error: ErrorData) -> PeerError:
+def peer_error(method: str, error: ErrorData) -> errors.PeerError:
     """Return the exception for an error of the server."""
     if error.code == URL_ELICITATION_REQUIRED and error.data is not None:
         try:
             wanted = typed(error.data, UrlElicitationRequiredData).elicitations
-        except Malformed:
-            return PeerError(method, error)
+        except errors.Malformed:
+            return errors.PeerError(method, error)
         if wanted and all(each.elicitation_id is not None for each in wanted):
-            return UrlElicitationRequired(method, error, wanted)
-    return PeerError(method, error)
+            return errors.UrlElicitationRequired(method, error, wanted)
+    return errors.PeerError(method, error)
 
 
 def promised(raw: Raw, expected: type[T], method: str) -> T:
@@ -75,47 +50,42 @@ def promised(raw: Raw, expected: type[T], method: str) -> T:
     try:
         return decode(raw, expected)
     except UNDECODABLE as error:
-        raise InvalidResponse(method, f"the server's message is malformed: {error}") from None
+        raise errors.InvalidResponse(
+            method, f"the server's message is malformed: {error}"
+        ) from None
 
 
-_BY_REASON: dict[EndReason, type[CallFailed]] = {
-    EndReason.TIMED_OUT: RequestTimeout,
-    EndReason.CANCELLED: RequestAborted,
-    EndReason.CLOSED: ConnectionClosed,
-    EndReason.INVALID: InvalidResponse,
-    EndReason.REFUSED: RequestRefused,
+_BY_REASON: dict[EndReason, type[errors.CallFailed]] = {
+    EndReason.TIMED_OUT: errors.RequestTimeout,
+    EndReason.CANCELLED: errors.RequestAborted,
+    EndReason.CLOSED: errors.ConnectionClosed,
+    EndReason.INVALID: errors.InvalidResponse,
+    EndReason.REFUSED: errors.RequestRefused,
 }
-_BY_KIND: dict[FaultKind, type[CallFailed]] = {
-    FaultKind.STATUS: HttpStatusError,
-    FaultKind.REDIRECT: RedirectRefused,
-    FaultKind.HEADERS: HeadersFailed,
-    FaultKind.TOO_LARGE: ResponseTooLarge,
-    FaultKind.ENCODING: ResponseUndecodable,
-    FaultKind.MALFORMED: MalformedResponse,
-    FaultKind.CONNECT: ConnectFailed,
-    FaultKind.CONNECT_TIMEOUT: ConnectTimeout,
-    FaultKind.TLS: TlsFailed,
-    FaultKind.PROXY: ProxyFailed,
-    FaultKind.STALLED: ServerStalled,
+_BY_KIND: dict[FaultKind, type[errors.CallFailed]] = {
+    FaultKind.STATUS: errors.HttpStatusError,
+    FaultKind.REDIRECT: errors.RedirectRefused,
+    FaultKind.HEADERS: errors.HeadersFailed,
+    FaultKind.TOO_LARGE: errors.ResponseTooLarge,
+    FaultKind.ENCODING: errors.ResponseUndecodable,
+    FaultKind.MALFORMED: errors.MalformedResponse,
+    FaultKind.CONNECT: errors.ConnectFailed,
+    FaultKind.CONNECT_TIMEOUT: errors.ConnectTimeout,
+    FaultKind.TLS: errors.TlsFailed,
+    FaultKind.PROXY: errors.ProxyFailed,
+    FaultKind.STALLED: errors.ServerStalled,
 }
 
 
-def ended(event: RequestEnded) -> CallFailed:
-    """Return the exception for the end of a request without an answer."""
-    if event.fault is not None:
-        return failed(event.method, event.message, event.fault)
-    return _BY_REASON[event.reason](event.method, event.message)
-
-
-def failed(method: str, message: str, fault: Fault) -> CallFailed:
+def failed(method: str, message: str, fault: Fault) -> errors.CallFailed:
     """Return the exception for a request that failed with ``fault``."""
     error = _BY_KIND[fault.kind](method, message)
     error.fault = fault
-    if isinstance(error, HttpStatusError):
+    if isinstance(error, errors.HttpStatusError):
         error.status, error.retry_after = fault.status or 0, fault.retry_after
-    if isinstance(error, RedirectRefused):
+    if isinstance(error, errors.RedirectRefused):
         error.location = fault.location
-    if isinstance(error, ProxyFailed):
+    if isinstance(error, errors.ProxyFailed):
         error.status = fault.status
     return error
 
@@ -125,18 +95,14 @@ _KEPT = 1000
 
 
 class RaisedExceptions:
-    """Exceptions of server functions that a client in the same process raises itself.
-
-    With ``raise_exceptions=True`` a test gets the original exception, with its traceback, in place
-    of the masked error, whose id identifies it.
-    """
+    """Exceptions of server functions for a client in the same process to raise, by error id."""
 
     def __init__(self) -> None:
         self._kept: dict[str, BaseException] = {}
 
     def keep(self, error_id: str, error: Exception) -> None:
         """Keep the exception of a server function."""
-        cause = error.__cause__ if isinstance(error, HandlerExit) else None
+        cause = error.__cause__ if isinstance(error, errors.HandlerExit) else None
         self._kept[error_id] = cause or error
         if len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]

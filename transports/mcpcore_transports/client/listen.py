@@ -1,7 +1,7 @@
 """Changes on the server as one async iterator, in both eras.
 
-In the modern era the changes arrive on a ``subscriptions/listen`` stream.  In the legacy era they
-arrive on the connection, and resources are subscribed to one by one.
+They arrive on a ``subscriptions/listen`` stream (modern), or on the connection, and resources are
+subscribed to one by one (legacy).
 """
 
 import logging
@@ -22,14 +22,16 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.client.errors import ended, promised
-from mcpcore_transports.client.notifications import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
+from mcpcore_transports.client.errors import failure_of_request, promised
 from mcpcore_transports.link import clock
 
 if TYPE_CHECKING:  # the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
 
 LISTEN = "subscriptions/listen"
+RESOURCE_UPDATED = "notifications/resources/updated"
+TASK_CHANGED = "notifications/tasks"
+TASK_STATUS = "notifications/tasks/status"
 _STEADY = 10.0
 """Seconds after which the end of a stream is no failure, but a cut of idle connections."""
 
@@ -70,13 +72,10 @@ class _Uri(Struct):
 class Listening:
     """An open stream of changes: ``async with client.listen(...) as changes: async for ...``.
 
-    Equal changes that wait for the reader are joined into one, so that a slow reader misses nothing
-    that matters.
-
-    A broken stream is opened again: over HTTP according to its settings (``max_resumes``,
-    ``retry_delay``, ``max_retry_delay``), on other bindings with the next connection
-    (``ClientSettings.reconnect``).  Then all that it covers is reported as changed, with
-    ``missed``.
+    Equal changes that wait for the reader are joined into one.  A broken stream is opened again:
+    over HTTP according to its settings (``max_resumes``, ``retry_delay``, ``max_retry_delay``), on
+    other bindings with the next connection (``ClientSettings.reconnect``).  Then all that it covers
+    is reported as changed, with ``missed``.
 
     The iteration ends when the server ends the stream gracefully without going away itself.  If the
     stream is broken for good, the iteration raises PeerError, ConnectionClosed or another
@@ -133,7 +132,7 @@ class Listening:
                 self._core.cancel(self._request, "nobody listens any more")
         elif self in self._core.listeners:
             self._core.listeners.remove(self)
-            with anyio.move_on_after(self._core.parting_time, shield=True):
+            with anyio.move_on_after(self._core.settings.parting_time, shield=True):
                 await self._leave()
         if not self._ended:
             self._request, self._error, self._ended = None, None, True
@@ -172,13 +171,11 @@ class Listening:
             task = promised(params, Task, method)
             change = Change(method, task_id=task.task_id)
         wanted = _wants(self.filter, change)
-        if wanted is None:  # an extension's change is taken from this listener's own stream
-            wanted = self._request is not None
-        if not wanted:
-            return
-        if task is not None:
-            self.tasks[task.task_id] = task
-        self._add(change)
+        # A change of an extension is taken from this listener's own stream.
+        if wanted or (wanted is None and self._request is not None):
+            if task is not None:
+                self.tasks[task.task_id] = task
+            self._add(change)
 
     def carries(self, task_id: str) -> bool:
         """Return True if the stream is open and covers a task."""
@@ -192,11 +189,7 @@ class Listening:
         if isinstance(outcome, ResultReceived):
             self._ended = not self._core.parts(self)
         else:
-            self._error = (
-                ended(outcome)
-                if isinstance(outcome, RequestEnded)
-                else PeerError(outcome.method, outcome.error)
-            )
+            self._error = failure_of_request(outcome)
             if not self._reopening:  # otherwise reopen() decides on it
                 again = was_open and _passes(self._error)
                 self._ended = not (again and self._core.reopen(self, self._error))
@@ -213,7 +206,7 @@ class Listening:
             self.broken(error)
 
     def _add(self, change: Change) -> None:
-        if len(self._pending) >= self._core.max_changes:
+        if len(self._pending) >= self._core.settings.max_changes:
             del self._pending[next(iter(self._pending))]
         self._pending[change] = None
         self._wake()
@@ -234,8 +227,8 @@ class Listening:
     async def reopen(self, attempts: int, delay: float, longest: float) -> None:
         """Open a broken stream again, in at most ``attempts`` attempts in a row.
 
-        The first delay is ``delay`` seconds.  It doubles with each attempt, up to ``longest``, and
-        varies randomly, so that not all clients of a restarted server come back at once.
+        The delay doubles from ``delay`` up to ``longest`` seconds and varies randomly, so that not
+        all clients of a restarted server come back at once.
         """
         logger.info("a listen stream broke: %s", self._error)
         self._reopening = True
@@ -266,11 +259,7 @@ class Listening:
             self.broken(self._error or ConnectionClosed(LISTEN, "it cannot be opened again"))
 
     async def part(self, lost: anyio.Event, patience: float, again: Pace) -> None:
-        """Decide on a stream that the server has ended: reopen it if the connection is lost, too.
-
-        ``lost`` is set when the connection is lost and there is to be another.  After ``patience``
-        seconds without a loss the iteration ends.
-        """
+        """Wait ``patience`` seconds for a loss of the connection; end the iteration without."""
         with anyio.move_on_after(patience):
             await lost.wait()
         if lost.is_set() and not self._over():
@@ -310,24 +299,26 @@ class Listening:
             honoured.task_ids = wanted.task_ids
         self.filter = honoured
         self._core.listeners.append(self)
-        interest = self._core.interest
         for uri in honoured.resource_subscriptions or ():
+            shared = self._shared(uri)
             self._uris.append(uri)
-            interest[uri] += 1
-            if interest[uri] == 1:
+            if not shared:
                 await self._core.request("resources/subscribe", {"uri": uri})
 
+    def _shared(self, uri: str) -> bool:
+        """Return True if a listener has subscribed to a resource already."""
+        return any(uri in listener._uris for listener in self._core.listeners)
+
     async def _leave(self) -> None:
-        interest = self._core.interest
-        for uri in self._uris:
-            interest[uri] -= 1
-            if not interest[uri]:
-                del interest[uri]
-                if self._core.away:  # the next session does not have the subscription
-                    self._core.subscribed.pop(uri, None)
-                    continue
-                with suppress(McpError, LocalError):
-                    await self._core.request("resources/unsubscribe", {"uri": uri})
+        while self._uris:
+            uri = self._uris.pop(0)
+            if uri in self._uris or self._shared(uri):
+                continue
+            if self._core.away:  # the next session does not have the subscription
+                self._core.subscribed.pop(uri, None)
+                continue
+            with suppress(McpError, LocalError):
+                await self._core.request("resources/unsubscribe", {"uri": uri})
 
     async def _wait(self) -> None:
         await self._news.wait()

@@ -13,7 +13,7 @@ from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.spec.types.base import full_meta
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.running.middleware import Around
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import ProgressCallback
 
 __all__ = ["ClientMiddleware", "Outcome", "OutgoingRequest"]
 
@@ -34,10 +34,7 @@ class OutgoingRequest(Struct, kw_only=True):
     """Timeout in seconds; None means no limit, and the default is that of the settings."""
     progress: ProgressCallback | None = None
     repeat: bool | None = None
-    """True if the request may be sent again when its connection breaks; None: by the protocol.
-
-    A middleware does not notice the repetition.
-    """
+    """True if the request may be sent again when its connection breaks; None: by the protocol."""
 
 
 class Outcome(Struct):

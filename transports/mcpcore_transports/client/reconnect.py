@@ -1,17 +1,11 @@
-"""Reconnection of a client: one conversation after the other, each on a connection of its own.
-
-:class:`mcpcore.engine.reconnection.Reconnection` decides if and when there is another connection,
-:class:`mcpcore.engine.reconnection.Succession` which state the next one takes over.  A
-:class:`Reconnector` carries that out and reports it.  The connections are made by a
-:class:`ReconnectingLink`, one at a time, in one task; over HTTP+SSE, where they belong to the
-driver, by :class:`ReconnectingStream`.
-"""
+"""Reconnection of a client: one conversation after the other, each on a connection of its own."""
 
 import logging
 import math
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskStatus
@@ -20,6 +14,7 @@ from mcpcore.engine.events import ConnectionEnded, Fault, NegotiationFailed, Rea
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import (
     Attempt,
+    ConnectionEvent,
     ConnectionLost,
     Reconnected,
     Reconnecting,
@@ -41,41 +36,13 @@ if TYPE_CHECKING:  # the core makes use of this module
 logger = logging.getLogger("mcpcore.client")
 
 
-class Connections(Protocol):
-    """Maker of the connections of one client."""
+class Reconnector(ABC):
+    """Continuation of an ended conversation by another one, as Reconnection decides.
 
-    @property
-    def closing(self) -> bool:
-        """True if this side ends the connection for good."""
-
-    def settled(self) -> None:
-        """Record that the attempt under way has succeeded or failed."""
-
-    def follow(self, attempt: Attempt) -> None:
-        """Let the next conversation take over the state of the last one; schedule it."""
-
-    def leave(self, reason: str) -> None:
-        """Begin to end a conversation whose negotiation has failed."""
-
-    def judge(self, reason: str) -> tuple[str, bool, Fault | None]:
-        """Return the reason of an end, True if the next attempt would fail alike, and the fault."""
-
-
-class Reconnector:
-    """Continuation of an ended conversation by another one, with its events.
-
-    ``attempts``: maximum number of attempts in a row to reconnect.  The first connection is not
-    retried.  All later ones are, until the conversation is closed, an end is final, or the attempts
-    are used up.
+    ``attempts``: maximum number of attempts in a row.  The first connection is not retried.
     """
 
-    def __init__(
-        self,
-        core: "ClientCore",
-        connections: Connections,
-        settings: ReconnectSettings,
-        attempts: int,
-    ) -> None:
+    def __init__(self, core: "ClientCore", settings: ReconnectSettings, attempts: int) -> None:
         self.settings = settings
         self.attempts = attempts
         self.loss = anyio.Event()
@@ -85,11 +52,33 @@ class Reconnector:
         self.open = False
         """True if there is a conversation now."""
         self._core = core
-        self._connections = connections
         self._plan = Reconnection(settings, attempts, seed=secrets.token_bytes(16))
         self._attempt: Attempt | None = None
         """The attempt under way."""
         self._refusal: NegotiationFailed | None = None
+
+    # Parts that depend on who makes the connections
+
+    @property
+    @abstractmethod
+    def closing(self) -> bool:
+        """True if this side ends the connection for good."""
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """Record that the attempt under way has succeeded or failed."""
+
+    @abstractmethod
+    def _follow(self, attempt: Attempt) -> None:
+        """Let the next conversation take over the state of the last one; schedule it."""
+
+    @abstractmethod
+    def _leave(self, reason: str) -> None:
+        """Begin to end a conversation whose negotiation has failed."""
+
+    @abstractmethod
+    def _judge(self, reason: str) -> tuple[str, bool, Fault | None]:
+        """Return the reason of an end, True if the next attempt would fail alike, and the fault."""
 
     @property
     def away(self) -> bool:
@@ -103,50 +92,48 @@ class Reconnector:
 
     def opened(self, ready: Ready) -> None:
         """Record that negotiation has succeeded."""
-        self._connections.settled()
+        self._settle()
         self.open = self.begun = True
         self.loss = anyio.Event()
         self._plan.opened(clock())
-        if self.attempts and not self._connections.closing:
+        if self.attempts and not self.closing:
             machine = self._core.machine
             keeps = isinstance(machine, Peer) or machine.uses_sse
             machine.reconnects = self.settings if keeps else None
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             logger.info("connected again, in %s", ready.revision.name)
-            self._core.tell(Reconnected(ready=ready, attempt=attempt.number))
+            self._tell(Reconnected(ready=ready, attempt=attempt.number))
 
     def refused(self, event: NegotiationFailed) -> None:
         """Record that negotiation has failed on a later connection."""
         self._refusal = event
-        self._connections.leave(event.message)
+        self._leave(event.message)
 
     def ended(self, event: ConnectionEnded) -> str | None:
         """Handle the end of a connection; return None if another follows, else the final reason."""
-        self._connections.settled()
+        self._settle()
         was_open, self.open = self.open, False
-        reason, final, fault = self._connections.judge(event.reason)
+        reason, final, fault = self._judge(event.reason)
         refusal, self._refusal = self._refusal, None
         if refusal is not None:
             reason, fault = refusal.message, refusal.fault
             final = refuses_for_good(refusal.error) or fails_for_good(fault)
         again = None
-        silent = self._connections.closing or not self.begun
+        silent = self.closing or not self.begun
         if not silent:
             wanted = None if fault is None else fault.retry_after
             again = self._plan.lost(clock(), final=final, wanted=wanted)
         if again is None or self._core.machine.reconnects is None:
             return self._give_up(reason, silently=silent)
-        self._connections.follow(again)
+        self._follow(again)
         self._attempt = again
         if was_open:
             logger.warning("the connection is lost: %s", reason)
-            self._core.tell(ConnectionLost(reason=reason))
-        number, delay = again.number, again.delay
-        logger.info("attempt %d of %d to come back in %.1f s", number, self.attempts, delay)
-        self._core.tell(
-            Reconnecting(attempt=number, attempts=self.attempts, delay=delay, reason=reason)
-        )
+            self._tell(ConnectionLost(reason=reason))
+        number, delay, most = again.number, again.delay, self.attempts
+        logger.info("attempt %d of %d to come back in %.1f s", number, most, delay)
+        self._tell(Reconnecting(attempt=number, attempts=most, delay=delay, reason=reason))
         self.loss.set()
         return None
 
@@ -159,16 +146,20 @@ class Reconnector:
         self._core.machine.renounce(text)
         if not silently:
             logger.warning("the connection is over: %s", reason)
-            self._core.tell(ReconnectingGivenUp(reason=reason, attempts=made))
+            self._tell(ReconnectingGivenUp(reason=reason, attempts=made))
         return text
 
+    def _tell(self, event: ConnectionEvent) -> None:
+        self._core.report(self._core.callbacks.connection, event)
 
-class ReconnectingLink(Link):
-    """Link of a client that makes one connection after the other, each with a Peer of its own.
+    def _too_late(self) -> str:
+        return f"there was no conversation within {self.settings.opening:g} s"
 
-    ``make`` makes the link of one connection for a Peer.  The failure of the first connection is
-    raised by ``run()``.  ``core.link`` is the link of the current connection, or this object
-    between two connections.
+
+class ReconnectingLink(Reconnector):
+    """Maker of one connection after the other, each with a Peer and a link, which ``make`` makes.
+
+    ``core.link`` is the link of the current connection, or this object between two connections.
     """
 
     def __init__(
@@ -179,10 +170,9 @@ class ReconnectingLink(Link):
         settings: ReconnectSettings,
         attempts: int,
     ) -> None:
-        self.reconnector = Reconnector(core, self, settings, attempts)
+        super().__init__(core, settings, attempts)
         self.link = make(peer)
         """Link of the current connection, or of the last one."""
-        self._core = core
         self._peer = peer
         self._make = make
         self._tending = False
@@ -203,7 +193,7 @@ class ReconnectingLink(Link):
         """Close the session gracefully, or abort the current attempt."""
         self._left = True
         self._peer.reconnects = None
-        if self.reconnector.away:
+        if self.away:
             self._scope.cancel()
         await self.link.aclose()
         if self._running:
@@ -217,7 +207,7 @@ class ReconnectingLink(Link):
             while self._next is not None and not self._left:
                 await self._come_back(self._next)
         finally:
-            if self._core.closed is None and self.reconnector.begun:  # no link has ended the Peer
+            if self._core.closed is None and self.begun:  # no link has ended the Peer
                 self._left = True
                 self._peer.reconnects = None
                 self._peer.receive_eof(now=clock(), reason="closed by this side")
@@ -228,7 +218,7 @@ class ReconnectingLink(Link):
         self._next = None
         with anyio.CancelScope() as self._scope:
             await anyio.sleep(attempt.delay)
-            self._scope.deadline = anyio.current_time() + self.reconnector.settings.opening
+            self._scope.deadline = anyio.current_time() + self.settings.opening
             self.link = self._make(self._peer)
             try:
                 await self.link.run(task_status=self)
@@ -258,8 +248,6 @@ class ReconnectingLink(Link):
         while (event := self._peer.next_event()) is not None:
             self._core.handle(event)
 
-    # Connections
-
     @property
     def _expired(self) -> bool:
         """True if the attempt took too long and was not ended otherwise."""
@@ -267,15 +255,13 @@ class ReconnectingLink(Link):
 
     @property
     def closing(self) -> bool:
-        """Implement :attr:`Connections.closing`."""
+        """Implement :attr:`Reconnector.closing`."""
         return self._left or self._core.closing or (self.link.abandoned and not self._expired)
 
-    def settled(self) -> None:
-        """Implement :meth:`Connections.settled`: the attempt has no time limit from now on."""
-        self._scope.deadline = math.inf
+    def _settle(self) -> None:
+        self._scope.deadline = math.inf  # the attempt has no time limit from now on
 
-    def follow(self, attempt: Attempt) -> None:
-        """Implement :meth:`Connections.follow`."""
+    def _follow(self, attempt: Attempt) -> None:
         self._peer = self._peer.succeed()
         self._core.succeed(self._peer)
         self._core.link = self
@@ -285,25 +271,22 @@ class ReconnectingLink(Link):
             self._core.group.start_soon(self._tend)
         self._flushed.set()
 
-    def leave(self, reason: str) -> None:
-        """Implement :meth:`Connections.leave`."""
+    def _leave(self, reason: str) -> None:
         self.link.leave(reason)
 
-    def judge(self, reason: str) -> tuple[str, bool, Fault | None]:
-        """Implement :meth:`Connections.judge`."""
+    def _judge(self, reason: str) -> tuple[str, bool, Fault | None]:
         if self._expired:
-            return _too_late(self.reconnector.settings), False, None
+            return self._too_late(), False, None
         return reason, self.link.final, self.link.fault
 
 
-class ReconnectingStream:
+class ReconnectingStream(Reconnector):
     """Reconnection over HTTP+SSE: another event stream, on the same link and machine."""
 
     def __init__(
         self, core: "ClientCore", machine: HttpClient, link: Link, settings: ReconnectSettings
     ) -> None:
-        self.reconnector = Reconnector(core, self, settings, settings.attempts)
-        self._core = core
+        super().__init__(core, settings, settings.attempts)
         self._machine = machine
         self._link = link
         self._settled = anyio.Event()
@@ -315,36 +298,27 @@ class ReconnectingStream:
         self._settled = settled = anyio.Event()
         self._machine.start(now=clock())
         self._link.flush_soon()
-        settings = self.reconnector.settings
-        with anyio.move_on_after(settings.opening):
+        with anyio.move_on_after(self.settings.opening):
             await settled.wait()
         if not settled.is_set() and not self.closing:
-            self._machine.end(now=clock(), reason=_too_late(settings))
+            self._machine.end(now=clock(), reason=self._too_late())
             self._link.flush_soon()
 
     @property
     def closing(self) -> bool:
-        """Implement :attr:`Connections.closing`."""
+        """Implement :attr:`Reconnector.closing`."""
         return self._core.closing or self._core.closed is not None
 
-    def settled(self) -> None:
-        """Implement :meth:`Connections.settled`."""
+    def _settle(self) -> None:
         self._settled.set()
 
-    def follow(self, attempt: Attempt) -> None:
-        """Implement :meth:`Connections.follow`."""
+    def _follow(self, attempt: Attempt) -> None:
         self._machine.succeed()
         self._core.group.start_soon(self._come_back, attempt)
 
-    def leave(self, reason: str) -> None:
-        """Implement :meth:`Connections.leave`."""
+    def _leave(self, reason: str) -> None:
         self._machine.end(now=clock(), reason=reason)
 
-    def judge(self, reason: str) -> tuple[str, bool, Fault | None]:
-        """Implement :meth:`Connections.judge`."""
+    def _judge(self, reason: str) -> tuple[str, bool, Fault | None]:
         fault = self._machine.stream_fault
         return reason, breaks_for_good(fault), fault
-
-
-def _too_late(settings: ReconnectSettings) -> str:
-    return f"there was no conversation within {settings.opening:g} s"

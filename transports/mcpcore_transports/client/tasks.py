@@ -1,9 +1,7 @@
 """Tasks on the client: calls are followed to the end of their tasks.
 
-``call_tool`` returns the result whether the server answered at once or made a task of the call.  In
-the second case the client polls the task or has the server report changes, answers its questions,
-and cancels it if the caller stops waiting.  :class:`ClientTasks` (``client.tasks``) is for
-applications that keep the id of a task and come back later.
+The client polls the task or has the server report changes, answers its questions, and cancels it if
+the caller stops waiting.  ``client.tasks`` is for applications that come back to a task later.
 """
 
 from collections.abc import Mapping
@@ -24,27 +22,17 @@ from mcpcore.errors import (
     TaskCancelled,
 )
 from mcpcore.service.task_settings import TaskForm, TaskSettings, task_form
+from mcpcore.spec import types
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalError, McpError
-from mcpcore.spec.types.capabilities import (
-    ClientCapabilities,
-    ElicitationTasks,
-    SamplingTasks,
-    TaskRequests,
-    TasksCapability,
-)
 from mcpcore.spec.types.model import Maybe, as_sent
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
-from mcpcore.spec.types.tasks import TERMINAL, ListTasksResult, Task, TaskResult
-from mcpcore.spec.types.tools import CallToolResult
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.answers import answer_input
 from mcpcore_transports.client.callbacks import Answer
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.client.listen import Listening
+from mcpcore_transports.client.listen import TASK_CHANGED, TASK_STATUS, Listening
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.client.notifications import TASK_CHANGED, TASK_STATUS
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import ProgressCallback
 
 if TYPE_CHECKING:  # the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
@@ -79,32 +67,26 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     own: TaskSettings = field(default_factory=TaskSettings)
     """Settings for requests of the server that the client runs as tasks (2025-11-25)."""
 
-    def declare(self, capabilities: ClientCapabilities) -> ClientCapabilities:
+    def declare(self, capabilities: types.ClientCapabilities) -> types.ClientCapabilities:
         """Return ``capabilities`` with those added that go with tasks."""
-        requests = TaskRequests()
+        requests = types.TaskRequests()
         if capabilities.sampling is not None:
-            requests.sampling = SamplingTasks(create_message={})
+            requests.sampling = types.SamplingTasks(create_message={})
         if capabilities.elicitation is not None:
-            requests.elicitation = ElicitationTasks(create={})
+            requests.elicitation = types.ElicitationTasks(create={})
         extensions = capabilities.extensions or {}
         declared = structs.replace(capabilities, extensions={TASKS_EXTENSION: {}, **extensions})
-        if requests != TaskRequests():
-            declared.tasks = TasksCapability(list={}, cancel={}, requests=requests)
+        if requests != types.TaskRequests():
+            declared.tasks = types.TasksCapability(list={}, cancel={}, requests=requests)
         return declared
 
 
-class TaskState(TaskResult, kw_only=True):
+class TaskState(types.TaskResult, kw_only=True):
     """State of a task, with its input requests and its result left undecoded."""
 
     input_requests: Maybe[dict[str, Raw]] = None  # type: ignore[assignment]
     result: Maybe[Raw] = None  # type: ignore[assignment]
     error: Maybe[ErrorData] = None  # type: ignore[assignment]
-
-
-if TYPE_CHECKING:
-    SentTaskState = TaskState
-else:
-    SentTaskState = as_sent(TaskState, "ttl", "ttl_ms")
 
 
 class Follower:
@@ -130,7 +112,7 @@ class Follower:
         """Follow the task to its end; return the result of the call."""
         async with AsyncExitStack() as stack:
             if self._options.listen and not self._experimental:
-                wanted = SubscriptionFilter(task_ids=[self._state.task_id])
+                wanted = types.SubscriptionFilter(task_ids=[self._state.task_id])
                 with suppress(PeerError, CallFailed):
                     listening = Listening(self._core, wanted)
                     self._listening = await stack.enter_async_context(listening)
@@ -147,7 +129,7 @@ class Follower:
                 # Its questions come on the stream of the request for its result.
                 if state.status != "working" and (result := await self._fetch()) is not None:
                     return result
-            elif state.status in TERMINAL:
+            elif state.status in types.TERMINAL:
                 if self._core.raised is not None:
                     self._core.raised.raise_for(state)
                 return _outcome(state)
@@ -239,7 +221,7 @@ def _outcome(state: TaskState) -> Raw:
 
 
 class _Created(Struct):
-    task: Maybe[SentTaskState] = None
+    task: Maybe[as_sent(TaskState, "ttl", "ttl_ms")] = None  # type: ignore[valid-type]
 
 
 class _Kind(Struct, rename="camel"):
@@ -247,24 +229,19 @@ class _Kind(Struct, rename="camel"):
 
 
 class ClientTasks:
-    """Tasks of the server: ``client.tasks``.
-
-    The available methods depend on the revision; the others raise LocalProtocolError.  All raise
-    PeerError and :class:`~mcpcore_transports.client.errors.CallFailed` as the methods of the client
-    do.
-    """
+    """Tasks of the server: ``client.tasks``; the methods depend on the revision."""
 
     def __init__(self, core: "ClientCore") -> None:
-        self.options: TaskOptions | None = None
+        self.options: TaskOptions | None = core.settings.tasks
         """Options for following tasks; None if this client does not follow tasks."""
         self._core = core
         self._followed: dict[str, set[Follower]] = {}
 
     # Operations on one task
 
-    async def get(self, task_id: str) -> TaskResult:
+    async def get(self, task_id: str) -> types.TaskResult:
         """Get the state of a task; in the extension with its result, its error or its questions."""
-        return await self._ask("tasks/get", {"taskId": task_id}, TaskResult)
+        return await self._ask("tasks/get", {"taskId": task_id}, types.TaskResult)
 
     async def update(self, task_id: str, answers: Mapping[str, Answer]) -> None:
         """Answer questions of a task, all of them or a part (extension)."""
@@ -275,15 +252,15 @@ class ClientTasks:
         """Request the cancellation of a task; in the extension the server may ignore it."""
         await self._core.request("tasks/cancel", {"taskId": task_id})
 
-    async def list(self, cursor: str | None = None) -> ListTasksResult:
+    async def list(self, cursor: str | None = None) -> types.ListTasksResult:
         """Return one page of tasks (2025-11-25)."""
         params = None if cursor is None else {"cursor": cursor}
-        return await self._ask("tasks/list", params, ListTasksResult)
+        return await self._ask("tasks/list", params, types.ListTasksResult)
 
-    async def result(self, task_id: str) -> CallToolResult:
+    async def result(self, task_id: str) -> types.CallToolResult:
         """Wait for the result of a task, and answer its questions (2025-11-25)."""
-        outcome = await self._core.request("tasks/result", {"taskId": task_id}, timeout=None)
-        return promised(outcome.result, CallToolResult, "tasks/result")
+        params = {"taskId": task_id}
+        return await self._ask("tasks/result", params, types.CallToolResult, timeout=None)
 
     async def start(
         self,
@@ -292,11 +269,10 @@ class ClientTasks:
         *,
         ttl: float | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Task | CallToolResult:
-        """Call a tool as a task if that is possible, without waiting for its end.
+    ) -> types.Task | types.CallToolResult:
+        """Call a tool as a task; return that without waiting, or the result if given at once.
 
-        ``ttl``: seconds to keep the task (2025-11-25).  Returns the task, or the result if the
-        server gave it at once.
+        ``ttl``: seconds to keep the task (2025-11-25).
         """
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
@@ -305,22 +281,23 @@ class ClientTasks:
             params["task"] = self._terms(ttl)
         outcome = await self._core.request(CALL, params, meta=meta)
         task = self._task_of(outcome.result)
-        return task if task is not None else promised(outcome.result, CallToolResult, CALL)
+        return task if task is not None else promised(outcome.result, types.CallToolResult, CALL)
 
     async def wait(
-        self, task: Task | str, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> CallToolResult:
-        """Follow a task of any connection to its end; a cancelled caller does not cancel the task.
+        self, task: types.Task | str, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> types.CallToolResult:
+        """Follow a task to its end; a cancelled caller does not cancel it.  Raises TaskCancelled.
 
-        ``timeout`` in seconds; by default there is none.  Raises TaskCancelled.
+        ``timeout`` in seconds; by default there is none.
         """
         task_id = task if isinstance(task, str) else task.task_id
         state = await self._ask("tasks/get", {"taskId": task_id}, TaskState)
         result = await self._follow(state, timeout=timeout, abandon=False)
-        return promised(result, CallToolResult, CALL)
+        return promised(result, types.CallToolResult, CALL)
 
-    async def _ask(self, method: str, params: Body, expected: type[T]) -> T:
-        return promised((await self._core.request(method, params)).result, expected, method)
+    async def _ask(self, method: str, params: Body, expected: type[T], **options: Any) -> T:
+        outcome = await self._core.request(method, params, **options)
+        return promised(outcome.result, expected, method)
 
     # Tool calls
 
@@ -401,7 +378,7 @@ class ClientTasks:
                 except BaseException as error:
                     told = isinstance(error, PeerError | CallFailed)
                     if abandon and (not told or isinstance(error, InputFailed)):
-                        patience = self._core.parting_time
+                        patience = self._core.settings.parting_time
                         with anyio.move_on_after(patience, shield=True):
                             with suppress(McpError, LocalError):
                                 await self.cancel(state.task_id)

@@ -1,14 +1,11 @@
 """Typer application: the commands, their parameters and their help.
 
-The code of a command is imported when it runs, and plug-ins when one may be meant, because a client
-waits for the start of a server.
-
-A plug-in is an entry point of the group ``mcpcore.commands``: a typer application, added as a
-group of commands under the entry point's name, or a function, added as one command.
+The code of a command is imported when it runs.  A plug-in is an entry point of the group
+``mcpcore.commands``: a typer application, added as a group, or a function, added as one command.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
@@ -16,10 +13,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mcpcore_transports.commands.options import (
+    CallOptions,
     ClientName,
     ConfigOption,
     ConnectOptions,
     InstallOptions,
+    QueryOptions,
     ServeOptions,
     Shown,
     connecting,
@@ -31,8 +30,6 @@ PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
 _OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install"})
-
-Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 
 
 class Group(TyperGroup):
@@ -67,9 +64,12 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     serving = gathering(serve, "options", ServeOptions)
     app.command("serve")(serving)
     app.command("dev", help=_DEV)(serving)
-    app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(connecting(call))
-    app.command("list", cls=_usage("[KIND]..."))(connecting(list_))
-    app.command("probe", cls=_usage(""))(connecting(probe))
+    for name, work, usage, declared, text in (
+        ("call", "call", "TOOL [KEY=VALUE]...", CallOptions, _CALL),
+        ("list", "list_offers", "[KIND]...", QueryOptions, _LIST),
+        ("probe", "probe", "", QueryOptions, _PROBE),
+    ):
+        app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
     app.command("servers")(servers)
     app.command("install")(gathering(install, "options", InstallOptions))
     if words and words[0] in _OURS:
@@ -140,6 +140,61 @@ Examples:
 """Help of ``dev``, which is ``serve`` under another name."""
 
 
+_CALL = """Call a tool and print what it says.
+
+The server is a URL, a command behind --, or the NAME that mcp.json has for one ("mcpcore
+servers" lists them). A value is text where the tool's schema says so, and JSON everywhere else.
+Progress and log messages go to standard error.
+
+\b
+Examples:
+  mcpcore call greet name=Ada http://127.0.0.1:8000/mcp
+  mcpcore call search query="two words" tags='["a","b"]' -- python server.py
+  mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
+  mcpcore call forecast city=Bergen weather        weather is the name of a server in mcp.json
+  mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
+"""
+_LIST = """List what a server offers: everything, or the kinds named.
+
+Kinds are tools, resources, templates and prompts. The server is a URL, a command behind --, or
+the NAME that mcp.json has for one ("mcpcore servers" lists them).
+
+\b
+Examples:
+  mcpcore list http://127.0.0.1:8000/mcp
+  mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
+  mcpcore list resources --json ws://127.0.0.1:8001/mcp
+  mcpcore list unix:///run/user/1000/weather.sock
+  mcpcore list weather                             weather is the name of a server in mcp.json
+  mcpcore list tools --config team.json weather    ... and in a file of your own
+"""
+_PROBE = """Find out a server's era, revisions, capabilities and speed.
+
+A legacy server is started, or connected to, once for each revision. The server is a URL, a
+command behind --, or the NAME that mcp.json has for one ("mcpcore servers" lists them).
+
+\b
+Examples:
+  mcpcore probe http://127.0.0.1:8000/mcp
+  mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
+  mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
+  mcpcore probe --json -- uvx mcp-server-time
+  mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
+  mcpcore probe weather                            weather is the name of a server in mcp.json
+"""
+
+
+def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:
+    """Make a command of the function ``name`` for servers of others."""
+
+    def command(context: typer.Context, *, options: ConnectOptions) -> None:
+        from mcpcore_transports.commands import client
+
+        guarded(options.verbose, lambda: getattr(client, name)(options))
+
+    return connecting(command, declared=declared)
+
+
 def serve(
     context: typer.Context,
     service: Annotated[
@@ -178,109 +233,6 @@ def serve(
     )
 
 
-def call(
-    context: typer.Context,
-    tool: Annotated[str, typer.Argument(hidden=True)],
-    words: Words = None,
-    arguments: Annotated[
-        str | None, typer.Option("--arguments", metavar="JSON", help="All arguments as an object.")
-    ] = None,
-    answer: Annotated[
-        str | None, typer.Option("--answer", metavar="JSON", help="Answer forms with this object.")
-    ] = None,
-    sample: Annotated[
-        str | None, typer.Option("--sample", metavar="TEXT", help="Answer as the model would.")
-    ] = None,
-    root: Annotated[
-        list[str] | None, typer.Option("--root", metavar="URI", help="A root; repeatable.")
-    ] = None,
-    as_json: Shown = False,
-    *,
-    options: ConnectOptions,
-) -> None:
-    """Call a tool and print what it says.
-
-    The server is a URL, a command behind --, or the NAME that mcp.json has for one ("mcpcore
-    servers" lists them). A value is text where the tool's schema says so, and JSON everywhere else.
-    Progress and log messages go to standard error.
-
-    \b
-    Examples:
-      mcpcore call greet name=Ada http://127.0.0.1:8000/mcp
-      mcpcore call search query="two words" tags='["a","b"]' -- python server.py
-      mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
-      mcpcore call forecast city=Bergen weather        weather is the name of a server in mcp.json
-      mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
-    """  # noqa: D301
-    from mcpcore_transports.commands.call import call as run_call
-
-    guarded(
-        options.verbose,
-        lambda: run_call(
-            tool,
-            words or (),
-            options,
-            arguments=arguments,
-            answer=answer,
-            sample=sample,
-            roots=root or (),
-            as_json=as_json,
-        ),
-    )
-
-
-def list_(
-    context: typer.Context,
-    words: Words = None,
-    as_json: Shown = False,
-    *,
-    options: ConnectOptions,
-) -> None:
-    """List what a server offers: everything, or the kinds named.
-
-    Kinds are tools, resources, templates and prompts. The server is a URL, a command behind --, or
-    the NAME that mcp.json has for one ("mcpcore servers" lists them).
-
-    \b
-    Examples:
-      mcpcore list http://127.0.0.1:8000/mcp
-      mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
-      mcpcore list resources --json ws://127.0.0.1:8001/mcp
-      mcpcore list unix:///run/user/1000/weather.sock
-      mcpcore list weather                             weather is the name of a server in mcp.json
-      mcpcore list tools --config team.json weather    ... and in a file of your own
-    """  # noqa: D301
-    from mcpcore_transports.commands.listing import list_offers
-
-    guarded(options.verbose, lambda: list_offers(words or (), options, as_json=as_json))
-
-
-def probe(
-    context: typer.Context,
-    words: Words = None,
-    as_json: Shown = False,
-    *,
-    options: ConnectOptions,
-) -> None:
-    """Find out a server's era, revisions, capabilities and speed.
-
-    A legacy server is started, or connected to, once for each revision. The server is a URL, a
-    command behind --, or the NAME that mcp.json has for one ("mcpcore servers" lists them).
-
-    \b
-    Examples:
-      mcpcore probe http://127.0.0.1:8000/mcp
-      mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
-      mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
-      mcpcore probe --json -- uvx mcp-server-time
-      mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
-      mcpcore probe weather                            weather is the name of a server in mcp.json
-    """  # noqa: D301
-    from mcpcore_transports.commands.probe import probe as run_probe
-
-    guarded(options.verbose, lambda: run_probe(words or (), options, as_json=as_json))
-
-
 def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
     """List the servers that a configuration file names.
 
@@ -294,7 +246,7 @@ def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
       mcpcore servers --config ~/.cursor/mcp.json
       mcpcore servers --json
     """  # noqa: D301
-    from mcpcore_transports.commands.listing import list_servers
+    from mcpcore_transports.commands.client import list_servers
 
     guarded(False, lambda: list_servers(config, as_json=as_json))
 

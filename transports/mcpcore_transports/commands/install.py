@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import BadConfig, BadTarget
 from mcpcore_transports.client.client import Client
-from mcpcore_transports.client.config.writing import add_server
+from mcpcore_transports.client.config import add_server
 from mcpcore_transports.commands.options import ClientName, ConnectOptions, InstallOptions
 from mcpcore_transports.commands.output import Exit, errors, print_json
 from mcpcore_transports.commands.target import converse, fitted
@@ -36,29 +36,22 @@ class _File(Struct, frozen=True):
         return Path(os.path.expandvars(self.paths.get(sys.platform, self.paths[""]))).expanduser()
 
 
+def _of_user(path: str) -> Mapping[str, str]:
+    return {
+        "darwin": f"~/Library/Application Support/{path}",
+        "win32": f"${{APPDATA}}/{path}",
+        "": f"~/.config/{path}",
+    }
+
+
 _FILES: Mapping[tuple[ClientName, bool], _File] = {
     ("claude", False): _File(
-        "Claude Desktop",
-        {
-            "darwin": "~/Library/Application Support/Claude/claude_desktop_config.json",
-            "win32": "${APPDATA}/Claude/claude_desktop_config.json",
-            "": "~/.config/Claude/claude_desktop_config.json",
-        },
-        urls=False,
+        "Claude Desktop", _of_user("Claude/claude_desktop_config.json"), urls=False
     ),
     ("claude", True): _File("Claude Code", {"": ".mcp.json"}, typed=True),
     ("cursor", False): _File("Cursor", {"": "~/.cursor/mcp.json"}),
     ("cursor", True): _File("Cursor", {"": ".cursor/mcp.json"}),
-    ("vscode", False): _File(
-        "VS Code",
-        {
-            "darwin": "~/Library/Application Support/Code/User/mcp.json",
-            "win32": "${APPDATA}/Code/User/mcp.json",
-            "": "~/.config/Code/User/mcp.json",
-        },
-        "servers",
-        typed=True,
-    ),
+    ("vscode", False): _File("VS Code", _of_user("Code/User/mcp.json"), "servers", typed=True),
     ("vscode", True): _File("VS Code", {"": ".vscode/mcp.json"}, "servers", typed=True),
 }
 """Configuration files by client and kind: True for that of a project, False for the user's."""
@@ -72,10 +65,7 @@ _UNCHANGED = (
 
 
 def install(server: str, client: ClientName, options: InstallOptions) -> int:
-    """Print the entry of a server, or write it; return the exit status.
-
-    Raises BadTarget, and Failure for a server that does not start.
-    """
+    """Print the entry of a server, or write it; return the exit status.  Raises BadTarget."""
     of_project = client in _OF_PROJECTS if options.project is None else options.project
     known = _FILES[client, of_project]
     path = known.path if options.file is None else Path(options.file).expanduser()
@@ -103,23 +93,12 @@ def install(server: str, client: ClientName, options: InstallOptions) -> int:
 
 
 def _of_module(server: str, given: ConnectOptions, known: _File) -> tuple[str, dict[str, Any]]:
-    """Start a server once; return its name and its entry with the command that starts it.
-
-    The entry assumes nothing of the program that uses it: neither its folder nor its search path.
-    """
+    """Start a server once; return its name and its entry, which works from any folder."""
     folder = Path(given.cwd or ".").expanduser().resolve()
     if not folder.is_dir():
         raise BadTarget(f"--cwd: there is no directory {folder}")
-    words = [
-        "-P",
-        "-m",
-        "mcpcore_transports.commands.main",
-        "serve",
-        server,
-        "--stdio",
-        "--cwd",
-        str(folder),
-    ]
+    words = ["-P", "-m", "mcpcore_transports.commands.main"]
+    words += ["serve", server, "--stdio", "--cwd", str(folder)]
     alone = StdioTarget((sys.executable, *words), cwd=folder.anchor)
     target = fitted(alone, structs.replace(given, cwd=None))
     assert isinstance(target, StdioTarget)  # noqa: S101 - made above

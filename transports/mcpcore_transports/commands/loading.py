@@ -1,7 +1,4 @@
-"""Import of servers named ``MODULE:SERVER``, first from the current folder.
-
-A module of its own, as the pytest plugin of the conformance kit does without the extra ``cli``.
-"""
+"""Import of servers named ``MODULE:SERVER``; needs no extra, for the pytest plugin of the kit."""
 
 import importlib
 import logging

@@ -1,7 +1,4 @@
-"""Command `mcpcore`: serve, call, list, probe, servers, and the commands of plug-ins.
-
-A module of its own, as it names the extra ``cli`` (typer, rich) where that is missing.
-"""
+"""Entry of the command `mcpcore`; a module of its own, as it names the extra ``cli`` if missing."""
 
 import sys
 from collections.abc import Sequence

@@ -4,16 +4,17 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from msgspec import Struct, structs
+from msgspec import NODEFAULT, Struct, structs
 
 from mcpcore.errors import BadTarget
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.http.settings import DriverName, ParserName
-from mcpcore_transports.serve.event_loops import LoopName
+from mcpcore_transports.serve.serve import LoopName
 
 if TYPE_CHECKING:  # imported where a trace is written: a client waits for the start of a server
     from mcpcore_transports.tracing.tracing import Trace
@@ -21,31 +22,37 @@ if TYPE_CHECKING:  # imported where a trace is written: a client waits for the s
 ClientName = Literal["claude", "cursor", "vscode"]
 """Programs that use servers and have a configuration file with these."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_REPEATABLE = (tuple[str, ...], tuple[str, ...] | None)
+
+Text = str | None
+Texts = tuple[str, ...]
+_REPEATABLE = (Texts, Texts | None)
+
+
+class Opt:
+    """Declaration of an option; without ``flags`` (separated by blanks) its attribute names it."""
+
+    def __init__(self, help: str, metavar: str | None = None, flags: str = "", **more: Any) -> None:
+        self._flags = flags
+        self._more = {"help": help, "metavar": metavar, **more}
+
+    def of(self, name: str) -> Any:
+        """Return typer's option for the attribute ``name``."""
+        flags = self._flags or f"--{name.replace('_', '-')}"
+        return typer.Option(*flags.split(), **self._more)
+
 
 RevisionOption = Annotated[
-    tuple[str, ...] | None,
-    typer.Option(
-        "--revision", metavar="R", help="Speak only this revision, like 2025-11-25; repeatable."
-    ),
+    Texts | None,
+    Opt("Speak only this revision, like 2025-11-25; repeatable.", "R", flags="--revision"),
 ]
 Shown = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 ConfigOption = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Where servers are named; default: mcp.json."),
 ]
-TraceOption = Annotated[
-    str | None,
-    typer.Option("--trace", metavar="FILE", help="Record what goes over the connections in FILE."),
-]
-TraceSecretsOption = Annotated[
-    bool,
-    typer.Option("--trace-secrets", help="Record tokens, cookies and session ids as they are."),
-]
-TraceSizeOption = Annotated[
-    str | None,
-    typer.Option("--trace-size", metavar="BYTES", help="Most that the trace takes; default 64M."),
-]
+TraceOption = Annotated[Text, Opt("Record what goes over the connections in FILE.", "FILE")]
+TraceSecretsOption = Annotated[bool, Opt("Record tokens, cookies and session ids as they are.")]
+TraceSizeOption = Annotated[Text, Opt("Most that the trace takes; default 64M.", "BYTES")]
 
 
 class ConnectOptions(Struct, frozen=True, kw_only=True):
@@ -58,273 +65,169 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
 
     config: ConfigOption = None
     revisions: RevisionOption = None
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout", metavar="SECONDS", min=0.001, help="For each answer; default 60."
-        ),
-    ] = None
+    timeout: Annotated[float | None, Opt("For each answer; default 60.", "SECONDS", min=0.001)] = (
+        None
+    )
     connect_timeout: Annotated[
         float | None,
-        typer.Option(
-            "--connect-timeout",
-            metavar="SECONDS",
+        Opt(
+            "For a connection, TLS included; default 10. For a command to start: 60.",
+            "SECONDS",
             min=0.001,
-            help="For a connection, TLS included; default 10. For a command to start: 60.",
         ),
     ] = None
     reconnect: Annotated[
         int | None,
-        typer.Option(
-            "--reconnect",
-            metavar="N",
-            min=0,
-            help="Attempts in a row after a connection broke; default 5. Of a command: 0.",
-        ),
+        Opt("Attempts in a row after a connection broke; default 5. Of a command: 0.", "N", min=0),
     ] = None
     headers: Annotated[
-        tuple[str, ...],
-        typer.Option(
-            "--header", metavar="'NAME: VALUE'", help="http, ws: send this header; repeatable."
-        ),
+        Texts, Opt("http, ws: send this header; repeatable.", "'NAME: VALUE'", flags="--header")
     ] = ()
     proxy: Annotated[
-        str | None,
-        typer.Option(
-            "--proxy",
-            metavar="URL",
-            help="http, ws: a proxy, or none; default: what the environment says.",
-        ),
+        Text, Opt("http, ws: a proxy, or none; default: what the environment says.", "URL")
     ] = None
     ca: Annotated[
-        str | None,
-        typer.Option(
-            "--cacert", metavar="FILE", help="TLS: trust these authorities and no others (PEM)."
-        ),
+        Text, Opt("TLS: trust these authorities and no others (PEM).", "FILE", flags="--cacert")
     ] = None
-    cert: Annotated[
-        str | None,
-        typer.Option(
-            "--cert", metavar="FILE", help="TLS: our certificate, if the server asks (PEM)."
-        ),
-    ] = None
-    key: Annotated[
-        str | None,
-        typer.Option("--key", metavar="FILE", help="TLS: its key, if it is in another file."),
-    ] = None
+    cert: Annotated[Text, Opt("TLS: our certificate, if the server asks (PEM).", "FILE")] = None
+    key: Annotated[Text, Opt("TLS: its key, if it is in another file.", "FILE")] = None
     env: Annotated[
-        tuple[str, ...],
-        typer.Option(
-            "--env",
-            metavar="NAME[=VALUE]",
-            help="Command: a variable for it, ours without VALUE; repeatable.",
-        ),
+        Texts, Opt("Command: a variable for it, ours without VALUE; repeatable.", "NAME[=VALUE]")
     ] = ()
-    cwd: Annotated[
-        str | None, typer.Option("--cwd", metavar="DIR", help="Command: where it runs.")
-    ] = None
-    memory_limit: Annotated[
-        str | None,
-        typer.Option(
-            "--memory-limit", metavar="BYTES", help="Command: of memory, such as 512M (Linux)."
-        ),
-    ] = None
+    cwd: Annotated[Text, Opt("Command: where it runs.", "DIR")] = None
+    memory_limit: Annotated[Text, Opt("Command: of memory, such as 512M (Linux).", "BYTES")] = None
     cpu_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--cpu-limit", metavar="SECONDS", min=0.001, help="Command: of CPU time (POSIX)."
-        ),
+        float | None, Opt("Command: of CPU time (POSIX).", "SECONDS", min=0.001)
     ] = None
     trace: TraceOption = None
     trace_secrets: TraceSecretsOption = False
     trace_size: TraceSizeOption = None
     verbose: Annotated[
-        bool,
-        typer.Option("--verbose", "-v", help="Show log messages, those of the server too."),
+        bool, Opt("Show log messages, those of the server too.", flags="--verbose -v")
     ] = False
+
+
+class QueryOptions(ConnectOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore list`` and ``mcpcore probe``."""
+
+    words: Annotated[Texts, typer.Argument(hidden=True)] = ()
+    as_json: Shown = False
+
+
+class CallOptions(ConnectOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore call``."""
+
+    tool: Annotated[str, typer.Argument(hidden=True)]
+    words: Annotated[Texts, typer.Argument(hidden=True)] = ()
+    arguments: Annotated[Text, Opt("All arguments as an object.", "JSON")] = None
+    answer: Annotated[Text, Opt("Answer forms with this object.", "JSON")] = None
+    sample: Annotated[Text, Opt("Answer as the model would.", "TEXT")] = None
+    root: Annotated[Texts, Opt("A root; repeatable.", "URI")] = ()
+    as_json: Shown = False
 
 
 class ServeOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore serve`` and ``mcpcore dev``."""
 
-    stdio: Annotated[bool, typer.Option("--stdio", help="Standard input and output.")] = False
-    http: Annotated[
-        tuple[str, ...],
-        typer.Option("--http", metavar="HOST:PORT", help="Streamable HTTP; port 0 for a free one."),
-    ] = ()
-    ws: Annotated[
-        tuple[str, ...], typer.Option("--ws", metavar="HOST:PORT", help="WebSocket.")
-    ] = ()
-    websocket: Annotated[
-        bool,
-        typer.Option("--websocket", help="WebSocket at the HTTP addresses too (Upgrade decides)."),
-    ] = False
-    sse: Annotated[
-        tuple[str, ...], typer.Option("--sse", metavar="HOST:PORT", help="HTTP+SSE (2024-11-05).")
-    ] = ()
-    tcp: Annotated[
-        tuple[str, ...],
-        typer.Option("--tcp", metavar="HOST:PORT", help="TCP, one message a line."),
-    ] = ()
-    unix: Annotated[
-        tuple[str, ...],
-        typer.Option("--unix", metavar="PATH", help="Unix socket, for the same user only."),
-    ] = ()
-    insecure_tcp: Annotated[
-        bool,
-        typer.Option("--insecure-tcp", help="Let --tcp do without TLS on other addresses, too."),
-    ] = False
-    allow_host: Annotated[
-        tuple[str, ...],
-        typer.Option("--allow-host", metavar="NAME", help="Host that requests may name."),
-    ] = ()
-    allow_origin: Annotated[
-        tuple[str, ...],
-        typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages that may call."),
-    ] = ()
-    tls_cert: Annotated[
-        str | None,
-        typer.Option("--tls-cert", metavar="FILE", help="Serve https, wss and tls with it (PEM)."),
-    ] = None
-    tls_key: Annotated[
-        str | None,
-        typer.Option("--tls-key", metavar="FILE", help="Its key, if it is in another file."),
-    ] = None
-    tls_client_ca: Annotated[
-        str | None,
-        typer.Option(
-            "--tls-client-ca", metavar="FILE", help="Clients need a certificate of these (PEM)."
-        ),
-    ] = None
-    cwd: Annotated[
-        str | None,
-        typer.Option(
-            "--cwd", metavar="DIR", help="Change to it first: where the module and files are."
-        ),
-    ] = None
+    stdio: Annotated[bool, Opt("Standard input and output.")] = False
+    http: Annotated[Texts, Opt("Streamable HTTP; port 0 for a free one.", "HOST:PORT")] = ()
+    ws: Annotated[Texts, Opt("WebSocket.", "HOST:PORT")] = ()
+    websocket: Annotated[bool, Opt("WebSocket at the HTTP addresses too (Upgrade decides).")] = (
+        False
+    )
+    sse: Annotated[Texts, Opt("HTTP+SSE (2024-11-05).", "HOST:PORT")] = ()
+    tcp: Annotated[Texts, Opt("TCP, one message a line.", "HOST:PORT")] = ()
+    unix: Annotated[Texts, Opt("Unix socket, for the same user only.", "PATH")] = ()
+    insecure_tcp: Annotated[bool, Opt("Let --tcp do without TLS on other addresses, too.")] = False
+    allow_host: Annotated[Texts, Opt("Host that requests may name.", "NAME")] = ()
+    allow_origin: Annotated[Texts, Opt("Web pages that may call.", "ORIGIN")] = ()
+    tls_cert: Annotated[Text, Opt("Serve https, wss and tls with it (PEM).", "FILE")] = None
+    tls_key: Annotated[Text, Opt("Its key, if it is in another file.", "FILE")] = None
+    tls_client_ca: Annotated[Text, Opt("Clients need a certificate of these (PEM).", "FILE")] = None
+    cwd: Annotated[Text, Opt("Change to it first: where the module and files are.", "DIR")] = None
     drain: Annotated[
         float | None,
-        typer.Option(
-            "--drain",
-            metavar="SECONDS",
+        Opt(
+            "Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
+            "SECONDS",
             min=0,
-            help="Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
         ),
     ] = None
     notice: Annotated[
         float,
-        typer.Option(
-            "--notice",
-            metavar="SECONDS",
+        Opt(
+            "Go on for so long at the end with /health saying 503, for balancers to see it.",
+            "SECONDS",
             min=0,
-            help="Go on for so long at the end with /health saying 503, for balancers to see it.",
         ),
     ] = 0.0
     store: Annotated[
-        str | None,
-        typer.Option(
-            "--store",
-            metavar="URL",
-            help="Where sessions and their events are kept: memory:, sqlite:PATH, redis://HOST;"
+        Text,
+        Opt(
+            "Where sessions and their events are kept: memory:, sqlite:PATH, redis://HOST;"
             " ?NAME=VALUE&... says how much and for how long.",
+            "URL",
         ),
     ] = None
     workers: Annotated[
         int,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            min=1,
-            help="Processes that share the HTTP address; without --store they share a file.",
+        Opt(
+            "Processes that share the HTTP address; without --store they share a file.", "N", min=1
         ),
     ] = 1
     limit: Annotated[
-        tuple[str, ...],
-        typer.Option(
-            "--limit",
-            metavar="NAME=VALUE",
-            help="A number, a size (64K, 4M) or seconds: docs/reference/limits.md; repeatable.",
+        Texts,
+        Opt(
+            "A number, a size (64K, 4M) or seconds: docs/reference/limits.md; repeatable.",
+            "NAME=VALUE",
         ),
     ] = ()
-    log_http: Annotated[
-        bool,
-        typer.Option("--log-http", help="Log each HTTP exchange and session to standard error."),
-    ] = False
+    log_http: Annotated[bool, Opt("Log each HTTP exchange and session to standard error.")] = False
     reveal_errors: Annotated[
-        bool,
-        typer.Option(
-            "--reveal-errors",
-            help="Show clients what handlers raise, secrets included: for developing alone.",
-        ),
+        bool, Opt("Show clients what handlers raise, secrets included: for developing alone.")
     ] = False
     http_driver: Annotated[
         DriverName,
-        typer.Option(
-            "--http-driver",
-            help="Of HTTP: a protocol of asyncio (auto), or streams of anyio, which take more.",
-        ),
+        Opt("Of HTTP: a protocol of asyncio (auto), or streams of anyio, which take more."),
     ] = "auto"
     http_parser: Annotated[
-        ParserName,
-        typer.Option(
-            "--http-parser", help="Of HTTP heads: httptools where it is installed (auto), or h11."
-        ),
+        ParserName, Opt("Of HTTP heads: httptools where it is installed (auto), or h11.")
     ] = "auto"
     loop: Annotated[
-        LoopName,
-        typer.Option(
-            "--loop", help="auto is uvloop where it is installed and HTTP is served with httptools."
-        ),
+        LoopName, Opt("auto is uvloop where it is installed and HTTP is served with httptools.")
     ] = "auto"
     revision: RevisionOption = None
     trace: TraceOption = None
     trace_secrets: TraceSecretsOption = False
     trace_size: TraceSizeOption = None
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show log messages, and each request.")
-    ] = False
+    verbose: Annotated[bool, Opt("Show log messages, and each request.", flags="--verbose -v")] = (
+        False
+    )
 
 
 class InstallOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore install``, apart from the program."""
 
-    name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="Its name there; default: its own."),
-    ] = None
+    name: Annotated[Text, Opt("Its name there; default: its own.", "NAME")] = None
     env: Annotated[
-        tuple[str, ...],
-        typer.Option(
-            "--env",
-            metavar="NAME[=VALUE]",
-            help="A variable for it, ours without VALUE; repeatable.",
-        ),
+        Texts, Opt("A variable for it, ours without VALUE; repeatable.", "NAME[=VALUE]")
     ] = ()
     headers: Annotated[
-        tuple[str, ...],
-        typer.Option("--header", metavar="'NAME: VALUE'", help="URL: send this; repeatable."),
+        Texts, Opt("URL: send this; repeatable.", "'NAME: VALUE'", flags="--header")
     ] = ()
-    cwd: Annotated[
-        str | None, typer.Option("--cwd", metavar="DIR", help="Where it runs; default: here.")
-    ] = None
+    cwd: Annotated[Text, Opt("Where it runs; default: here.", "DIR")] = None
     project: Annotated[
         bool | None,
-        typer.Option(
-            "--project/--user",
-            help="The file of the project, in this directory (default of vscode), or of the user.",
+        Opt(
+            "The file of the project, in this directory (default of vscode), or of the user.",
+            flags="--project/--user",
             show_default=False,
         ),
     ] = None
-    file: Annotated[
-        str | None, typer.Option("--file", metavar="FILE", help="Another file than that.")
-    ] = None
-    write: Annotated[
-        bool, typer.Option("--write", help="Put it into the file, and print nothing of it.")
-    ] = False
-    force: Annotated[bool, typer.Option("--force", help="Replace another server of that name.")] = (
-        False
-    )
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show log messages.")] = False
+    file: Annotated[Text, Opt("Another file than that.", "FILE")] = None
+    write: Annotated[bool, Opt("Put it into the file, and print nothing of it.")] = False
+    force: Annotated[bool, Opt("Replace another server of that name.")] = False
+    verbose: Annotated[bool, Opt("Show log messages.", flags="--verbose -v")] = False
 
 
 def check_revisions(names: Sequence[str] | None) -> None:
@@ -369,41 +272,43 @@ def size_of(option: str, text: str | None) -> int | None:
     return int(parsed[1]) * _UNITS[parsed[2]]
 
 
-def options_of(declared: type) -> dict[str, inspect.Parameter]:
-    """Return the options that a class declares by ``Annotated`` attributes, by attribute.
-
-    An option may be repeated if it is a tuple, for which typer has a list.
-    """
+def _options_of(declared: type) -> dict[str, inspect.Parameter]:
+    """Return the options of a class: its ``Annotated`` attributes; tuples are repeatable."""
     found: dict[str, inspect.Parameter] = {}
     defaults = dict(vars(declared))
     if issubclass(declared, Struct):
         defaults = dict(zip(declared.__struct_fields__, declared.__struct_defaults__, strict=True))
+    written = [item for kind in declared.__mro__ for item in get_annotations(kind).items()]
     annotation: Any
-    for name, annotation in declared.__annotations__.items():
-        if get_origin(annotation) is not Annotated:
-            continue
-        default = defaults[name]
-        kind, *marks = get_args(annotation)
-        if kind in _REPEATABLE:
-            annotation, default = Annotated[(list[str] | None, *marks)], None
-        found[name] = inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-        )
+    for name, annotation in written:
+        if get_origin(annotation) is Annotated:
+            default = defaults[name]
+            kind, *marks = get_args(annotation)
+            if kind in _REPEATABLE:
+                kind, default = list[str] | None, None
+            marks = [mark.of(name) if isinstance(mark, Opt) else mark for mark in marks]
+            annotated: Any = Annotated
+            option = annotated[(kind, *marks)]
+            found[name] = inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is NODEFAULT else default,
+                annotation=option,
+            )
     return found
 
 
 def connecting(
-    function: Callable[..., None], names: Collection[str] | None = None
+    function: Callable[..., None],
+    names: Collection[str] | None = None,
+    declared: type[ConnectOptions] = ConnectOptions,
 ) -> Callable[..., None]:
-    """Add options to a command, which gets them as ``options``, :class:`ConnectOptions`.
-
-    The first parameter of the command is the typer context.  ``names``: only these options.
-    """
+    """Add options to a command, which gets the typer context and ``options``."""
 
     def make(context: typer.Context, given: dict[str, Any]) -> ConnectOptions:
-        return ConnectOptions(command=context.obj, **given)
+        return declared(command=context.obj, **given)
 
-    return gathering(function, "options", ConnectOptions, names, make)
+    return gathering(function, "options", declared, names, make)
 
 
 def gathering(
@@ -415,12 +320,11 @@ def gathering(
 ) -> Callable[..., None]:
     """Add the options that ``declared`` has to a command, which gets them as one ``parameter``.
 
-    ``names``: only these.  ``make`` gets the typer context and the given values, lists as tuples;
-    it returns the value of the parameter, by default an object of the class ``declared``.
+    ``names``: only these.  ``make`` makes the value of the parameter; default: a ``declared``.
     """
     shared = {
         name: option
-        for name, option in options_of(declared).items()
+        for name, option in _options_of(declared).items()
         if names is None or name in names
     }
 

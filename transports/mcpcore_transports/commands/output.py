@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from mcpcore.errors import BadTarget
-from mcpcore.spec.types.content import ResourceContents
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
@@ -120,19 +119,15 @@ def print_block(block: Any) -> None:
         size = len(block.data) * 3 // 4
         out.print(f"[dim]\\[{kind} {escape(block.mime_type)}, about {size} bytes][/]")
     elif kind == "resource":
-        print_contents(block.resource)
+        contents = block.resource
+        mime_type = "" if contents.mime_type is None else f" {contents.mime_type}"
+        out.print(f"[dim]\\[resource {escape(contents.uri)}{escape(mime_type)}][/]")
+        if contents.text is not None:
+            sys.stdout.write(contents.text + "\n")
     elif kind == "resource_link":
         out.print(f"[dim]\\[resource {escape(block.uri)}: {escape(block.name)}][/]")
     else:
         print_json(block)
-
-
-def print_contents(contents: ResourceContents) -> None:
-    """Print the contents of a resource."""
-    mime_type = "" if contents.mime_type is None else f" {contents.mime_type}"
-    out.print(f"[dim]\\[resource {escape(contents.uri)}{escape(mime_type)}][/]")
-    if contents.text is not None:
-        sys.stdout.write(contents.text + "\n")
 
 
 def first_line(text: str | None) -> str:

@@ -1,30 +1,39 @@
-"""`mcpcore serve`: offer a server on any number of bindings."""
+"""Command `mcpcore serve`: offer a server on any number of bindings."""
 
 import logging
 import os
+import re
 import ssl
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from difflib import get_close_matches
 from functools import partial
+from inspect import get_annotations
+from typing import Any, TypeVar
 
-from msgspec import structs
+from msgspec import Struct, structs
 
+from mcpcore.engine.config import Limits
 from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
+from mcpcore.http.settings import HttpSettings
+from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.commands.limits import limited
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
-from mcpcore_transports.commands.workers import supervise
 from mcpcore_transports.http.server.log import LOGGER
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.serve.workers import WorkersSettings, worker_lifeline
+from mcpcore_transports.serve.workers import Lifeline, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
 from mcpcore_transports.server.request_log import log_incoming
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.stdio.server import StdioSettings
+from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.tls import server_tls
+from mcpcore_transports.websocket.settings import WebSocketSettings
 
 REFERENCE = "mcpcore_conformance.everything.server:server"
 """Default server; loaded by name, as this package may not depend on it."""
@@ -40,12 +49,14 @@ def serve(
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
 
-    ``words``: the command line, for further processes.  ``develop``: serve in one of those, which
-    is started anew whenever a file of the server changes.
+    ``words``: the command line, for further processes; ``develop``: serve in one of those.
     """
     lifeline = worker_lifeline()
     if options.cwd is not None and lifeline is None:  # a worker is there already
-        _change_to(options.cwd)
+        try:
+            os.chdir(os.path.expanduser(options.cwd))
+        except OSError as error:
+            raise _wrong(f"--cwd: {options.cwd}: {error.strerror}") from error
     check_revisions(options.revision)
     if develop:
         _check_development(service, options)
@@ -59,57 +70,30 @@ def serve(
     settings = _settings(options, develop=develop)
     if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
-    if options.workers > 1 and lifeline is None:
-        return _supervised(words, options, settings)
-    telling: AbstractContextManager[None] = nullcontext()
-    if develop:
-        from mcpcore_transports.commands.dev import develop_server, telling_of_sources
-
-        told = telling_of_sources()
-        if told is None:
-            addresses = {
-                "--http": options.http,
-                "--ws": options.ws,
-                "--sse": options.sse,
-                "--tcp": options.tcp,
-            }
-            return develop_server(words, addresses, grace=_time_to_end(settings) + 5)
-        telling = told
-    with telling:
-        server = load(service or REFERENCE)
-    if options.log_http:
-        _show_http_log()
-    urls: list[str] = []
-    if lifeline is not None:
-        link = structs.replace(settings.http_link, reuse_port=True)
-        settings = structs.replace(settings, http_link=link)
-        if options.trace is not None:  # each worker has a file: a.jsonl becomes a.PID.jsonl
-            stem, suffix = os.path.splitext(options.trace)
-            options = structs.replace(options, trace=f"{stem}.{os.getpid()}{suffix}")
     try:
-        if options.store is not None:
-            from mcpcore_transports.stores.open import open_store
+        if options.workers > 1 and lifeline is None:
+            if options.sse:  # a message has to reach the worker that holds the event stream
+                raise _wrong("--sse needs one process: --workers cannot serve it")
+            if options.stdio or options.ws or options.tcp or options.unix:
+                raise _wrong("--workers is for --http alone")
+            from mcpcore_transports.commands.processes import supervise
 
-            settings = structs.replace(settings, store=open_store(options.store))
-        with recording(options) as recorder:
-            run(
-                server,
-                stdio=options.stdio,
-                http=options.http,
-                ws=options.ws,
-                sse=options.sse,
-                tcp=options.tcp,
-                unix=options.unix,
-                settings=settings,
-                revisions=options.revision,
-                on_listening=urls.append if lifeline else lambda url: say(f"listening on {url}"),
-                on_ready=None if lifeline is None else partial(lifeline.ready, urls),
-                until=None if lifeline is None else lifeline.supervisor_gone,
-                loop=options.loop,
-                trace=recorder,
-            )
+            return supervise(words, options, settings)
+        telling: AbstractContextManager[None] = nullcontext()
+        if develop:
+            from mcpcore_transports.commands.processes import develop_server, telling_of_sources
+
+            told = telling_of_sources()
+            if told is None:
+                return develop_server(words, options, settings)
+            telling = told
+        with telling:
+            server = load(service or REFERENCE)
+        if options.log_http:
+            _show_http_log()
+        _run(server, options, settings, lifeline)
     except BadTarget as error:
-        raise Failure(str(error), Exit.USAGE) from error
+        raise _wrong(str(error)) from error
     except (LocalError, OSError, StoreUnavailableError) as error:
         raise Failure(str(error)) from error
     except SystemExit as error:  # so ``run`` says that the lifespan has failed
@@ -120,26 +104,57 @@ def serve(
     return Exit.OK
 
 
+def _run(
+    server: Server, options: ServeOptions, settings: ServeSettings, lifeline: Lifeline | None
+) -> None:
+    """Serve in this process; with a ``lifeline`` as one of several."""
+    urls: list[str] = []
+    if lifeline is not None:
+        settings = replaced(settings, "http_link", reuse_port=True)
+        if options.trace is not None:  # each worker has a file: a.jsonl becomes a.PID.jsonl
+            stem, suffix = os.path.splitext(options.trace)
+            options = structs.replace(options, trace=f"{stem}.{os.getpid()}{suffix}")
+    if options.store is not None:
+        from mcpcore_transports.stores.base import open_store
+
+        settings = structs.replace(settings, store=open_store(options.store))
+    with recording(options) as recorder:
+        run(
+            server,
+            stdio=options.stdio,
+            http=options.http,
+            ws=options.ws,
+            sse=options.sse,
+            tcp=options.tcp,
+            unix=options.unix,
+            settings=settings,
+            revisions=options.revision,
+            on_listening=urls.append if lifeline else lambda url: say(f"listening on {url}"),
+            on_ready=None if lifeline is None else partial(lifeline.ready, urls),
+            until=None if lifeline is None else lifeline.supervisor_gone,
+            loop=options.loop,
+            trace=recorder,
+        )
+
+
 def _check_fit(options: ServeOptions) -> None:
     """Refuse options for bindings that are not served.  Raises Failure."""
     if options.websocket and not options.http:
-        raise Failure(
-            "--websocket is for the addresses of --http; beside it there is --ws", Exit.USAGE
-        )
+        raise _wrong("--websocket is for the addresses of --http; beside it there is --ws")
     web, http = options.http or options.ws or options.sse, options.http or options.sse
-    for name, given, fits, what in (
-        ("--allow-host", options.allow_host, web, "--http, --ws and --sse"),
-        ("--allow-origin", options.allow_origin, web, "--http, --ws and --sse"),
-        ("--tls-cert", options.tls_cert, web or options.tcp, "--http, --ws, --sse and --tcp"),
-        ("--insecure-tcp", options.insecure_tcp, options.tcp, "--tcp"),
-        ("--notice", options.notice, http, "--http and --sse"),
-        ("--store", options.store, options.http, "--http"),
-        ("--log-http", options.log_http, http, "--http and --sse"),
-        ("--http-driver", options.http_driver != "auto", http, "--http and --sse"),
-        ("--http-parser", options.http_parser != "auto", http, "--http and --sse"),
+    for name, fits, what in (
+        ("allow_host", web, "--http, --ws and --sse"),
+        ("allow_origin", web, "--http, --ws and --sse"),
+        ("tls_cert", web or options.tcp, "--http, --ws, --sse and --tcp"),
+        ("insecure_tcp", options.tcp, "--tcp"),
+        ("notice", http, "--http and --sse"),
+        ("store", options.http, "--http"),
+        ("log_http", http, "--http and --sse"),
+        ("http_driver", http, "--http and --sse"),
+        ("http_parser", http, "--http and --sse"),
     ):
-        if given and not fits:
-            raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
+        if getattr(options, name) not in (None, (), 0, "auto") and not fits:
+            raise _wrong(f"--{name.replace('_', '-')} is for {what}, and nothing is served there")
 
 
 def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
@@ -162,19 +177,13 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         ssl_context=_tls(options),
     )
     if options.drain is not None:
-        settings = _draining(settings, options.drain)
-    bindings = {
-        "--stdio": options.stdio,
-        "--http": options.http,
-        "--ws": options.ws,
-        "--websocket": options.websocket,
-        "--sse": options.sse,
-        "--tcp": options.tcp,
-        "--unix": options.unix,
-        "--store": options.store,
-        "--workers": options.workers > 1,
-    }
-    serving = [name for name, given in bindings.items() if given]
+        settings = replaced(settings, "http_link", drain_time=options.drain)
+        for pump in PUMPS:
+            settings = replaced(settings, pump, drain=options.drain)
+    names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix", "store")
+    serving = [f"--{name}" for name in names if getattr(options, name)]
+    if options.workers > 1:
+        serving.append("--workers")
     return limited(settings, options.limit, serving=serving)
 
 
@@ -182,78 +191,27 @@ def _tls(options: ServeOptions) -> ssl.SSLContext | None:
     if options.tls_cert is None:
         if options.tls_key is None and options.tls_client_ca is None:
             return None
-        raise Failure("--tls-key and --tls-client-ca need --tls-cert", Exit.USAGE)
+        raise _wrong("--tls-key and --tls-client-ca need --tls-cert")
     try:
         return server_tls(options.tls_cert, options.tls_key, client_ca=options.tls_client_ca)
     except BadTls as error:
-        raise Failure(str(error), Exit.USAGE) from error
-
-
-def _change_to(folder: str) -> None:
-    try:
-        os.chdir(os.path.expanduser(folder))
-    except OSError as error:
-        raise Failure(f"--cwd: {folder}: {error.strerror}", Exit.USAGE) from error
-
-
-def _supervised(words: Sequence[str], options: ServeOptions, settings: ServeSettings) -> int:
-    """Serve in several processes.  Raises Failure."""
-    if options.sse:
-        # A message has to reach the worker that holds the event stream.
-        raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
-    if options.stdio or options.ws or options.tcp or options.unix:
-        raise Failure("--workers is for --http alone", Exit.USAGE)
-    try:
-        return supervise(
-            words,
-            workers=options.workers,
-            http=options.http,
-            store=options.store,
-            start=WorkersSettings().start + settings.runtime.lifespan_start,
-            grace=_time_to_end(settings),
-        )
-    except BadTarget as error:
-        raise Failure(str(error), Exit.USAGE) from error
-    except OSError as error:
-        raise Failure(str(error)) from error
+        raise _wrong(str(error)) from error
 
 
 def _check_development(service: str | None, options: ServeOptions) -> None:
     """Refuse options of servers that cannot be started anew.  Raises Failure."""
     if service is None:
-        raise Failure("dev needs the name of a server, MODULE:SERVER", Exit.USAGE)
+        raise _wrong("dev needs the name of a server, MODULE:SERVER")
     if options.stdio:
-        raise Failure(
-            "dev has no --stdio: there a client starts the server itself, and keeps its pipes",
-            Exit.USAGE,
+        raise _wrong(
+            "dev has no --stdio: there a client starts the server itself, and keeps its pipes"
         )
     if options.workers > 1:
-        raise Failure("dev has no --workers: it starts one process anew", Exit.USAGE)
-
-
-def _time_to_end(settings: ServeSettings) -> float:
-    """Return the maximum seconds from a signal to the end of a process."""
-    link = settings.http_link
-    return link.notice_time + link.drain_time + settings.runtime.lifespan_end
-
-
-def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
-    """Return ``settings`` with ``seconds`` for running requests at the shutdown."""
-    pump = structs.replace(settings.stdio.pump, drain=seconds)
-    return structs.replace(
-        settings,
-        stdio=structs.replace(settings.stdio, pump=pump),
-        websocket=structs.replace(settings.websocket, pump=pump),
-        socket=structs.replace(settings.socket, pump=pump),
-        http_link=structs.replace(settings.http_link, drain_time=seconds),
-    )
+        raise _wrong("dev has no --workers: it starts one process anew")
 
 
 class _HttpLogLines(logging.Formatter):
     """Formatter of lines: time, message, and the attributes of the record as ``name=value``."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         said = super().formatMessage(record)
@@ -271,8 +229,230 @@ def _quoted(value: object) -> str:
 def _show_http_log() -> None:
     """Write the HTTP log to standard error, and nowhere else."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_HttpLogLines())
+    handler.setFormatter(_HttpLogLines("%(asctime)s %(message)s"))
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     logger.propagate = False
+
+
+S = TypeVar("S", bound=Struct)
+
+SIZES = frozenset(
+    {
+        *("max_body", "session_queue", "max_queued", "replay_bytes", "replay_total"),
+        *("request_line", "header_bytes", "body_rate", "linger_bytes", "read_ahead", "write_size"),
+        *("message_size", "introduction", "subscribed", "queued", "read_size", "gzip_from"),
+    }
+)
+"""Settings that count bytes."""
+_MAY_BE_ZERO = frozenset(
+    {
+        *("turned_away", "notice_time", "drain_time", "drain", "linger", "linger_time"),
+        *("linger_bytes", "body_rate", "body_grace", "json_delay", "reconnect_delay"),
+    }
+)
+"""Settings that may be 0; with any other at 0, nothing would be served or a loop would not rest."""
+_NO_LIMITS: frozenset[tuple[type[Struct], str]] = frozenset(
+    {
+        # What a client bears.
+        *((Limits, name) for name in ("input_rounds", "input_requests", "probe_timeout")),
+        (Limits, "farewell"),
+        # The permissions of a file.
+        (SocketSettings, "mode"),
+        # Of a function that the command has no way to give.
+        (HttpServerSettings, "authenticate_time"),
+        (SocketSettings, "authenticate_time"),
+    }
+)
+"""Numeric settings that limit nothing in a server of the command."""
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_MOST_SECONDS = 10 * 365 * 86_400.0
+"""Maximum seconds of a setting, as event loops do not accept larger numbers."""
+
+
+class _Kind(Struct, frozen=True):
+    """Class of settings, with the options that it matters to, and its places in the settings."""
+
+    of: type[Struct]
+    bindings: frozenset[str]
+    places: tuple[str, ...]
+
+
+def replaced(settings: S, place: str, **values: Any) -> S:
+    """Return ``settings`` with ``values`` at a place, such as ``stdio.pump``."""
+    member, _, rest = place.partition(".")
+    inner = getattr(settings, member)
+    changed = replaced(inner, rest, **values) if rest else structs.replace(inner, **values)
+    return structs.replace(settings, **{member: changed})
+
+
+_WEB = frozenset({"--http", "--sse"})
+_SOCKETS = frozenset({"--tcp", "--unix"})
+_WS = frozenset({"--ws", "--websocket"})
+_STDIO = frozenset({"--stdio"})
+_ALL = _WEB | _SOCKETS | _WS | _STDIO
+
+PUMPS = ("stdio.pump", "websocket.pump", "socket.pump")
+
+_KINDS = (
+    _Kind(HttpSettings, _WEB, ("http",)),
+    _Kind(HttpServerSettings, _WEB, ("http_link",)),
+    _Kind(Limits, _ALL, ("runtime.limits",)),
+    _Kind(RuntimeSettings, _ALL, ("runtime",)),
+    _Kind(WebSocketSettings, _WS, ("websocket",)),
+    _Kind(SocketSettings, _SOCKETS, ("socket",)),
+    _Kind(StdioSettings, _STDIO, ("stdio",)),
+    _Kind(PumpSettings, _STDIO | _WS | _SOCKETS, PUMPS),
+)
+_ONLY = {
+    # The messages of HTTP have bounds of their own, and so have its streams.
+    **dict.fromkeys(("Limits.message_size", "Limits.listen_streams"), _ALL - _WEB),
+    **dict.fromkeys(
+        (
+            *("HttpSettings.session_view_idle", "HttpSettings.session_touch"),
+            *("HttpSettings.store_timeout", "HttpSettings.store_retry"),
+        ),
+        frozenset({"--store", "--workers"}),
+    ),
+}
+"""Options that a setting matters to, where they are not those of its class."""
+_IN_STORE = {
+    "HttpSettings.sessions_per_client": "sessions_per_client",
+    "HttpSettings.session_unused": "unused",
+    "HttpSettings.session_idle": "idle",
+    "HttpSettings.session_age": "absolute",
+    "HttpSettings.replay_events": "events",
+    "HttpSettings.replay_bytes": "event_bytes",
+    "HttpSettings.replay_total": "total_bytes",
+    "HttpSettings.replay_age": "age",
+}
+"""Settings that a store, if there is one, takes over from the process, with their names there."""
+_NUMBERS = {int: (int, False), float: (float, False)} | {
+    int | None: (int, True),
+    float | None: (float, True),
+}
+
+
+class _Limit(Struct, frozen=True):
+    """Numeric setting."""
+
+    name: str
+    kind: _Kind
+    type: type[int] | type[float]
+    optional: bool
+
+    @property
+    def whole(self) -> str:
+        return f"{self.kind.of.__name__}.{self.name}"
+
+    @property
+    def matters_to(self) -> frozenset[str]:
+        return _ONLY.get(self.whole, self.kind.bindings)
+
+
+def _each() -> Iterator[_Limit]:
+    for kind in _KINDS:
+        # As they are written: those in quotes are no numbers, and name what is not imported here.
+        for name, type_ in get_annotations(kind.of).items():
+            number = _NUMBERS.get(type_)
+            if number is not None and (kind.of, name) not in _NO_LIMITS:
+                yield _Limit(name, kind, *number)
+
+
+LIMITS = {limit.whole: limit for limit in _each()}
+"""All numeric settings by their whole name."""
+
+
+def limited(
+    settings: ServeSettings, limits: Sequence[str], *, serving: Collection[str]
+) -> ServeSettings:
+    """Return ``settings`` changed by the values of ``--limit``.
+
+    A name is ``HttpSettings.max_body``, as in ``docs/reference/limits.md``, or its part behind the
+    dot, if only one kind of settings with an effect has it.  ``serving`` are the given options of
+    bindings, with ``--store`` and ``--workers``.  Raises Failure.
+    """
+    given: dict[str, Any] = {}
+    for text in limits:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise _wrong(f"--limit takes NAME=VALUE, not {text!r}")
+        limit = _find(name, frozenset(serving))
+        if limit.whole in given:
+            raise _wrong(f"--limit {limit.whole} is given twice")
+        given[limit.whole] = _value(limit, value)
+    for kind in _KINDS:
+        values = {LIMITS[name].name: it for name, it in given.items() if LIMITS[name].kind is kind}
+        try:
+            for place in kind.places if values else ():
+                settings = replaced(settings, place, **values)
+        except ValueError as error:
+            raise _wrong(f"--limit: {error}") from error
+    return settings
+
+
+def _find(name: str, serving: frozenset[str]) -> _Limit:
+    found = [limit for limit in LIMITS.values() if name in (limit.name, limit.whole)]
+    if not found:
+        raise _wrong(f"--limit: there is no limit {name!r}{_hint(name, serving)}")
+    useful = [limit for limit in found if limit.matters_to & serving]
+    if not useful:
+        options = frozenset[str]().union(*(limit.matters_to for limit in found))
+        raise _wrong(f"--limit {name} does nothing without {_joined(sorted(options), 'or')}")
+    if len(useful) > 1:
+        names = _joined([limit.whole for limit in useful], "or")
+        raise _wrong(f"--limit: {name!r} could be {names}; say which")
+    limit, kept = useful[0], serving & {"--store", "--workers"}
+    if kept and limit.whole in _IN_STORE:
+        option = _IN_STORE[limit.whole]
+        raise _wrong(f"--limit {name} is up to the store: --store URL?{option}=...")
+    return limit
+
+
+def _hint(name: str, serving: frozenset[str]) -> str:
+    """Suggest similar names, out of the settings that would have an effect."""
+    useful = [limit for limit in LIMITS.values() if limit.matters_to & serving]
+    names = [*(each.name for each in useful), *(each.whole for each in useful)]
+    near = get_close_matches(name, dict.fromkeys(names), n=3)
+    if not near:
+        return "; docs/reference/limits.md has a list of them"
+    return f"; did you mean {_joined(near, 'or')}?"
+
+
+def _value(limit: _Limit, text: str) -> int | float | None:
+    """Parse the value of a setting; None for ``none``.  Raises Failure."""
+    if limit.optional and text == "none":
+        return None
+    number: int | float | None = None
+    if limit.type is float:
+        if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+            number = float(text)
+    else:
+        units = "[KMG]?" if limit.name in SIZES else ""
+        if parsed := re.fullmatch(f"([0-9]{{1,15}})({units})", text):
+            number = int(parsed[1]) * _UNITS[parsed[2]]
+    most = _MOST_SECONDS if limit.type is float else sys.maxsize
+    if number is not None and number <= most and (number or limit.name in _MAY_BE_ZERO):
+        return number
+    raise _wrong(f"--limit {limit.name}: expected {_expected(limit)}, not {text!r}")
+
+
+def _expected(limit: _Limit) -> str:
+    if limit.type is float:
+        what = "seconds, such as 30 or 0.5"
+    elif limit.name in SIZES:
+        what = "a number of bytes, such as 65536, 64K or 4M"
+    else:
+        what = "a whole number"
+    above = "" if limit.name in _MAY_BE_ZERO else ", above 0"
+    return f"{what}{above}{', or none' if limit.optional else ''}"
+
+
+def _joined(names: Sequence[str], last: str) -> str:
+    *first, end = names
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def _wrong(message: str) -> Failure:
+    return Failure(message, Exit.USAGE)

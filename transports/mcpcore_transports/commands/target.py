@@ -16,62 +16,52 @@ from mcpcore.errors import BadConfig, BadProxy, BadTarget, BadTls, PeerError
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
+from mcpcore_transports import targets
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.config.file import (
+from mcpcore_transports.client.config import (
     PLACES,
     VARIABLE,
     ConfiguredServer,
     find_config,
     find_server,
 )
-from mcpcore_transports.client.opening import ClientSettings
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ConnectOptions, check_revisions, recording, size_of
 from mcpcore_transports.commands.output import Exit, Failure, print_warning
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.server.request_log import log_outgoing
-from mcpcore_transports.sockets.settings import SocketSettings
-from mcpcore_transports.stdio.settings import ProcessSettings
-from mcpcore_transports.targets import (
-    HttpTarget,
-    SseTarget,
-    StdioTarget,
-    Target,
-    WebSocketTarget,
-    headers_of,
-    parse_target,
-)
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.tls import client_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 T = TypeVar("T")
 
 
-_WEB = (HttpTarget, SseTarget, WebSocketTarget)
+_WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
+_FLAGS = {"headers": "--header", "ca": "--cacert"}
+"""Options that are not named like their attribute."""
 _SECURE = ("https", "wss", "tls")
 
 
-def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[str], Target]:
-    """Separate the target from the other words: the command behind ``--``, or the last word.
-
-    Raises BadTarget, also for options that do not fit it, and Failure for an unknown revision.
-    """
+def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[str], targets.Target]:
+    """Separate the target from the other words.  Raises BadTarget, Failure for a revision."""
     check_revisions(options.revisions)
-    if options.command is not None:
-        if not options.command:
-            raise BadTarget("no command stands after --")
-        if options.config is not None:
-            raise BadTarget("--config is for servers that are named, and this one is a command")
-        return list(words), fitted(StdioTarget(options.command), options)
-    if not words:
+    if options.command == ():
+        raise BadTarget("no command stands after --")
+    if options.command is None and not words:
         raise BadTarget(
             "no server: give a URL, a name out of mcp.json, or -- and the command that starts one"
         )
-    if "://" in words[-1]:
-        if options.config is not None:
-            raise BadTarget("--config is for servers that are named, and this one is a URL")
-        target = parse_target(words[-1])
+    by_url = options.command is None and "://" in words[-1]
+    if options.config is not None and (by_url or options.command):
+        kind = "a URL" if by_url else "a command"
+        raise BadTarget(f"--config is for servers that are named, and this one is {kind}")
+    if options.command is not None:
+        return list(words), fitted(targets.StdioTarget(options.command), options)
+    if by_url:
+        target = targets.parse_target(words[-1])
     else:
         server = named(words[-1], options.config)
         for doubt in server.doubts:
@@ -107,17 +97,17 @@ def named(name: str, chosen: str | None) -> ConfiguredServer:
         raise
 
 
-def fitted(target: Target, options: ConnectOptions) -> Target:
+def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
     """Return the target with its options.  Raises BadTarget for options that do not fit it."""
     _check_fit(target, options)
-    if isinstance(target, StdioTarget) and (options.env or options.cwd is not None):
-        return StdioTarget(
+    if isinstance(target, targets.StdioTarget) and (options.env or options.cwd is not None):
+        return targets.StdioTarget(
             target.command,
             {**(target.env or {}), **_variables(options.env)} or None,
             target.cwd if options.cwd is None else options.cwd,
         )
     if isinstance(target, _WEB) and options.headers:
-        given = headers_of(options.headers)
+        given = targets.headers_of(options.headers)
         replaced = {name.lower() for name in given}
         assert not callable(target.headers)  # noqa: S101 - made from words
         kept = {k: v for k, v in target.headers.items() if k.lower() not in replaced}
@@ -125,45 +115,35 @@ def fitted(target: Target, options: ConnectOptions) -> Target:
     return target
 
 
-def _check_fit(target: Target, options: ConnectOptions) -> None:
-    web, command = isinstance(target, _WEB), isinstance(target, StdioTarget)
+def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
     secure = urlsplit(getattr(target, "url", "")).scheme in _SECURE
-    rules = (
-        (web, "URLs of http, ws and sse", {"--header": options.headers, "--proxy": options.proxy}),
+    for fits, what, names in (
+        (isinstance(target, _WEB), "URLs of http, ws and sse", ("headers", "proxy")),
+        (secure, "https, wss, sse+https and tls", ("ca", "cert", "key")),
         (
-            secure,
-            "https, wss, sse+https and tls",
-            {"--cacert": options.ca, "--cert": options.cert, "--key": options.key},
-        ),
-        (
-            command,
+            isinstance(target, targets.StdioTarget),
             "servers that are started as a command",
-            {
-                "--env": options.env,
-                "--cwd": options.cwd,
-                "--memory-limit": options.memory_limit,
-                "--cpu-limit": options.cpu_limit,
-            },
+            ("env", "cwd", "memory_limit", "cpu_limit"),
         ),
-    )
-    for fits, what, given in rules:
-        for name, value in given.items():
-            if value not in (None, ()) and not fits:
-                raise BadTarget(f"{name} is for {what}; this server is {_kind(target)}")
+    ):
+        for name in names:
+            if getattr(options, name) not in (None, ()) and not fits:
+                flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+                raise BadTarget(f"{flag} is for {what}; this server is {_kind(target)}")
     size_of("--memory-limit", options.memory_limit)
     if options.key is not None and options.cert is None:
         raise BadTarget("--key is the key of --cert, which is not given")
 
 
-def _kind(target: Target) -> str:
-    if isinstance(target, StdioTarget):
+def _kind(target: targets.Target) -> str:
+    if isinstance(target, targets.StdioTarget):
         return "a command"
-    sse = "sse+" if isinstance(target, SseTarget) else ""
+    sse = "sse+" if isinstance(target, targets.SseTarget) else ""
     return f"one of {sse}{urlsplit(getattr(target, 'url', '')).scheme}"
 
 
 def converse(
-    target: Target,
+    target: targets.Target,
     options: ConnectOptions,
     talk: Callable[[Client], Awaitable[T]],
     callbacks: Callbacks | None = None,
@@ -186,7 +166,7 @@ def converse(
 
 
 async def _converse(
-    target: Target,
+    target: targets.Target,
     options: ConnectOptions,
     talk: Callable[[Client], Awaitable[T]],
     callbacks: Callbacks | None,

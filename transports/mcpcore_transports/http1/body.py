@@ -2,10 +2,16 @@
 
 Each class removes its body from the front of a buffer and leaves the rest to the next message.
 Chunk extensions, and trailers where they are accepted, are checked and dropped.
+
+Content codings of responses, gzip and deflate (RFC 9110 section 8.4.1), are decoded in pieces of
+bounded size, as a small body can decompress to any size.  A body that decompresses far beyond the
+ratio of real text is refused while it is still small.
 """
 
 import re
-from typing import Protocol
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 # These limits bound the framing of a body, not its content.  They are no settings, because no
 # legitimate sender comes near them.
@@ -17,6 +23,12 @@ _OVERHEAD = 16 * 1024
 """Maximum bytes of size lines that exceed the allowance of the chunks of a body."""
 _EXCUSED = 16
 """Allowance in bytes for a chunk's size line, in addition to twice the size of its content."""
+_PIECE = 256 * 1024
+"""Maximum bytes of one output piece."""
+_FREE = 1024 * 1024
+"""Bytes of output that are allowed at any ratio."""
+_GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_IDENTITY = frozenset({b"", b"identity"})
 _CR = 0x0D
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
@@ -25,46 +37,57 @@ _SIZE = rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION
 _TRAILER = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*"
 
 
-class BadBody(Exception):
-    """Body that is refused; the data after it cannot be trusted.
+class BadHead(Exception):
+    """Message that is refused; ``status`` is the status of the server's response."""
 
-    ``status`` is the status of the server's response.
-    """
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class BadBody(BadHead):
+    """Body that is refused; the data after it cannot be trusted."""
 
     content = b""
     """Content received before the fault and not returned yet."""
 
     def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message)
 
 
-class Body(Protocol):
+class Body(ABC):
     """Body that is being received."""
 
-    done: bool
-    """True if the end of the body was received."""
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done = False
+        """True if the end of the body was received."""
 
     @property
     def announced(self) -> int:
         """Number of bytes known to follow, in addition to the length given in the head."""
+        return 0
 
+    @abstractmethod
     def take(self, buffer: bytearray) -> bytes:
-        """Remove the data of the body from ``buffer`` and return its content.
+        """Remove the data of the body from ``buffer``; return its content.  Raises BadBody."""
 
-        Raises :class:`BadBody`.
-        """
+    def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
+        """Do the same as :meth:`take` with ``data`` behind ``buffer``."""
+        buffer += data
+        return self.take(buffer)
 
     def end(self) -> bool:
         """Return True if the end of the stream is a proper end of the body."""
+        return self.done
 
 
-class LengthBody:
+class LengthBody(Body):
     """Body of ``length`` bytes."""
 
-    __slots__ = ("_left", "done")
-
-    announced = 0
+    __slots__ = ("_left",)
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -79,28 +102,16 @@ class LengthBody:
         return data
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
-        """Do the same as :meth:`take` with ``data`` behind ``buffer``, mostly with one copy."""
+        """Implement :meth:`Body.feed`, mostly with one copy."""
         if buffer or len(data) > self._left:
-            buffer += data
-            return self.take(buffer)
+            return super().feed(buffer, data)
         self._left -= len(data)
         self.done = not self._left
         return bytes(data)
 
-    def end(self) -> bool:
-        """Implement :meth:`Body.end`."""
-        return self.done
 
-
-class StreamBody:
+class StreamBody(Body):
     """Body of a response that lasts until the end of the stream."""
-
-    __slots__ = ("done",)
-
-    announced = 0
-
-    def __init__(self) -> None:
-        self.done = False
 
     def take(self, buffer: bytearray) -> bytes:
         """Implement :meth:`Body.take`."""
@@ -113,21 +124,21 @@ class StreamBody:
         return True
 
 
-class ChunkedBody:
+class ChunkedBody(Body):
     """Body in chunks, parsed strictly: CRLF only, no white space around sizes.
 
     Without ``trailers`` a body that has any is refused.
     """
 
-    __slots__ = ("_left", "_line", "_overhead", "_trailers", "_with_trailers", "done")
+    __slots__ = ("_left", "_line", "_overhead", "_trailers", "_with_trailers")
 
     def __init__(self, *, trailers: bool = True) -> None:
+        super().__init__()
         self._left = 0
         self._line = self._size_line
         self._overhead = 0
         self._trailers = 0
         self._with_trailers = trailers
-        self.done = False
 
     @property
     def announced(self) -> int:
@@ -154,8 +165,7 @@ class ChunkedBody:
                 if not self._left:
                     self._line = self._chunk_end
                 continue
-            # A fault is found at the same byte however the data is split: at the first one that
-            # shows it.
+            # A fault is found at the first byte that shows it, however the data is split.
             end = buffer.find(b"\n", 0, _LINE + 2)
             size = end if end >= 0 else len(buffer)
             if size > _LINE and (size > _LINE + 1 or buffer[_LINE] != _CR):
@@ -167,15 +177,6 @@ class ChunkedBody:
             line = bytes(buffer[: end - 1])
             del buffer[: end + 1]
             self._line(line)
-
-    def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
-        """Do the same as :meth:`take` with ``data`` behind ``buffer``."""
-        buffer += data
-        return self.take(buffer)
-
-    def end(self) -> bool:
-        """Implement :meth:`Body.end`."""
-        return self.done
 
     def _size_line(self, line: bytes) -> None:
         match = re.fullmatch(_SIZE, line)
@@ -204,3 +205,72 @@ class ChunkedBody:
             raise BadBody("malformed trailer")
         elif self._trailers > _TRAILERS:
             raise BadBody(f"more than {_TRAILERS} bytes of trailers")
+
+
+# Content codings
+
+
+class BadCoding(Exception):
+    """Error for a content coding that is not supported, or for a malformed coded body."""
+
+
+class Bomb(BadCoding):
+    """Error for a body that decompresses to more than the allowed ratio."""
+
+
+def decoder_for(codings: list[bytes], ratio: int) -> "Inflater | None":
+    """Return the decoder for the codings that a response names; None if none is needed.
+
+    ``ratio``: maximum bytes of output for one byte of input.  Raises BadCoding.
+    """
+    names = [name.strip().lower() for value in codings for name in value.split(b",")]
+    names = [name for name in names if name not in _IDENTITY]
+    if not names:
+        return None
+    if len(names) > 1:
+        raise BadCoding("the response is compressed more than once")
+    shown = names[0][:40].decode("latin-1")
+    if names[0] not in (b"gzip", b"x-gzip", b"deflate"):
+        raise BadCoding(f"the response has the content coding {shown!r}, which is not taken")
+    return Inflater(shown, ratio)
+
+
+class Inflater:
+    """Decoder of one coding of one body."""
+
+    def __init__(self, coding: str, ratio: int) -> None:
+        self._coding = coding
+        self._ratio = ratio
+        self._stream = zlib.decompressobj(_ZLIB if coding == "deflate" else _GZIP)
+        self._taken = self._given = 0
+        self._finished = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the decoded ``data`` in pieces.  Raises BadCoding."""
+        if self._finished:
+            raise BadCoding(f"the response goes on behind its {self._coding} data")
+        if data and not self._taken and self._coding == "deflate" and data[0] & 0x0F != 8:
+            self._stream = zlib.decompressobj(_RAW)  # some servers mean this by "deflate"
+        self._taken += len(data)
+        while True:
+            try:
+                piece = self._stream.decompress(data, _PIECE)
+            except zlib.error as error:
+                raise BadCoding(f"the {self._coding} data of the response is broken") from error
+            data = self._stream.unconsumed_tail
+            self._given += len(piece)
+            if self._given > max(_FREE, self._taken * self._ratio):
+                raise Bomb(f"the response unfolds to more than {self._ratio} times its size")
+            if piece:
+                yield piece
+            if self._stream.eof:
+                self._finished = True
+                if self._stream.unused_data or data:
+                    raise BadCoding(f"the response goes on behind its {self._coding} data")
+            if not data and len(piece) < _PIECE:
+                return
+
+    def end(self) -> None:
+        """Check at the end of the body that the data is complete.  Raises BadCoding."""
+        if self._taken and not self._finished:
+            raise BadCoding(f"the {self._coding} data of the response is cut short")

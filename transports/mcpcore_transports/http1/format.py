@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.messages import HttpReply
@@ -20,13 +20,6 @@ PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 _ILLEGAL_IN_LINE = re.compile(rb"[\r\n\x00]")
 
 _date: tuple[int, bytes] = (-1, b"")
-_known_lines: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
-_known_starts: dict[tuple[int, tuple[tuple[bytes, bytes], ...]], bytes] = {}
-_KNOWN = 256
-"""Number of sets of header lines that are cached, each of at most ``_SHORT`` bytes."""
-_SHORT = 512
-
-
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -34,9 +27,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def _date_line(second: int) -> bytes:
     """Render a Date header line, in English whatever the locale.
 
-    ``email.utils`` is not used: for each date, datetime looks up a method by a newly made string.
-    The method cache of the interpreter keeps these strings, after a flood each in a page of its
-    own.
+    ``email.utils`` would leave a string for each date in the method cache of the interpreter.
     """
     year, month, day, hour, minute, sec, weekday, _, _ = time.gmtime(second)
     return (
@@ -65,33 +56,20 @@ def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
 
 
+@lru_cache(256)
+def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+
+
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the bytes of a response head, with Date."""
-    line = _status_line(status)
-    key = tuple(headers)
-    lines = _known_lines.get(key)
-    if lines is None:
-        lines = b"".join([*[b"%b: %b\r\n" % pair for pair in key], b"\r\n"])
-        if len(lines) <= _SHORT:
-            if len(_known_lines) >= _KNOWN:
-                _known_lines.clear()
-            _known_lines[key] = lines
-    return b"%b%b%b" % (line, date_header(), lines)
+    return b"%b%b%b\r\n" % (_status_line(status), date_header(), _lines(tuple(headers)))
 
 
 def format_reply(reply: HttpReply) -> bytes:
     """Return the bytes of a whole response, with Date and Content-Length."""
-    key = (reply.status, reply.headers)
-    lines = _known_starts.get(key)
-    if lines is None:
-        line = _status_line(reply.status)
-        lines = b"".join([line, *[b"%b: %b\r\n" % pair for pair in reply.headers]])
-        if len(lines) <= _SHORT:
-            if len(_known_starts) >= _KNOWN:
-                _known_starts.clear()
-            _known_starts[key] = lines
-    body = reply.body
-    return b"%b%bcontent-length: %d\r\n\r\n%b" % (lines, date_header(), len(body), body)
+    start, lines, body = _status_line(reply.status), _lines(reply.headers), reply.body
+    return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (start, date_header(), lines, len(body), body)
 
 
 def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -126,14 +104,3 @@ def error_reply(
     if row.retry:
         headers.append((RETRY_AFTER, b"1"))
     return [*headers, *extra], body
-
-
-def error_response(
-    status: int,
-    message: str,
-    revision: Revision | None = None,
-    extra: Iterable[tuple[bytes, bytes]] = (),
-) -> bytes:
-    """Return the whole bytes of such a refusal; the connection ends with it."""
-    headers, body = error_reply(status, message, revision, extra)
-    return format_response(status, [*headers, (b"connection", b"close")]) + body

@@ -1,9 +1,9 @@
 """Heads of HTTP/1.x messages: found in a buffer, parsed, refused where parsers disagree.
 
-A parser (:mod:`mcpcore_transports.http1.parsers`) sees complete heads only; bodies are framed by
-:mod:`mcpcore_transports.http1.body`.  That takes half the time that h11 takes for whole messages
-(21 instead of 45 µs a request).  It takes next to none when a head comes again byte for byte, as
-from a client that repeats a call.
+Usual heads of requests are read here, line by line with a cache of lines.  All others are read by
+h11, or by httptools if the extra ``speed`` is installed.  Of httptools only the division into
+header lines is used, where it is unambiguous and h11 has no objection to Host and
+Transfer-Encoding; else h11 decides.  So all of them accept the same heads, with the same meaning.
 
 Heads that two parsers could read differently are refused here: bare CR or LF, folded lines,
 repeated or listed Content-Length, Content-Length beside Transfer-Encoding, control characters,
@@ -13,11 +13,12 @@ targets that are no path or contradict Host, and versions other than 1.0 and 1.1
 
 import re
 import sys
-from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import h11
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
@@ -28,24 +29,16 @@ from mcpcore.http.headers import (
     decides,
 )
 from mcpcore.http.messages import HttpRequest
+from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_transports.http.settings import HeadLimits, ParserName
-from mcpcore_transports.http1.parsers import BadHead, Headers, RequestLines, h11_event, reader
+from mcpcore_transports.http1.body import BadHead as BadHead
+from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
     from mcpcore.http.certificates import ClientCertificate
 
-__all__ = [
-    "HALF_A_LINE",
-    "BadHead",
-    "RequestHead",
-    "RequestParser",
-    "ResponseHead",
-    "find_head",
-    "named_revision",
-    "parse_response",
-    "split_target",
-]
+Headers = list[tuple[bytes, bytes]]
 
 HALF_A_LINE = b"\r"
 """First byte of an empty line, which may precede a head and is neither its part nor its start."""
@@ -53,21 +46,21 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
 _ABSOLUTE = r"(?i:https?)://([^/?#]*)"  # a string, which re compiles at first use
 _KNOWN = 1024
-"""Maximum number of cached heads, and of cached lines."""
-_SHORT = 4096
-"""Maximum bytes of a cached head."""
+"""Maximum number of cached lines, and of kinds of heads."""
+_SHORT, _SHORT_LINE = 4096, 256
+"""Maximum bytes of a head whose kind is cached, and of a cached line."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = b"\r\n\r\n"
 _NO_LIMITS = HeadLimits(sys.maxsize, sys.maxsize, sys.maxsize)
-_FIRST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/(1\.1)")
+_FIRST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/(1\.[01])")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _FIELD = re.compile(rb"(" + _TOKEN + rb"++):[ \t]*+([!-~]*+(?:[ \t]++[!-~]++)*+)[ \t]*+")
 """Header line as in RFC 9110 section 5.5, in ASCII; a failing match takes linear time."""
 _CONNECTION = b"connection"
 _FRAMING = frozenset((b"transfer-encoding", b"upgrade", b"expect"))
 """Names of headers that change the end of the message or the steps after it."""
-_SHORT_LINE = 256
-"""Maximum bytes of a cached line."""
+_QUOTED = r": (?=b['\"]|bytearray)"
+_ANY_FIRST = rb"(" + _TOKEN + rb"+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
 
 T = TypeVar("T")
 
@@ -75,6 +68,19 @@ Kind = tuple[bytes, ...]
 """Key of similar heads: first line, deciding lines, and the names of the other lines.
 
 Heads with the same key are read alike."""
+
+
+class RequestLines(Struct):
+    """Parsed head of a request; names in lower case, values without the space around them."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    headers: Headers
+
+
+Reader = Callable[[bytes], RequestLines]
+"""Parser of a complete head.  Raises :class:`BadHead`."""
 
 
 class RequestHead(Struct):
@@ -109,13 +115,26 @@ def named_revision(request: HttpRequest) -> Revision | None:
 
 
 class ResponseHead(Struct):
-    """Head of a response. ``length``: bytes of the body, None if chunked or ended by the stream."""
+    """Head of a response, which must not be changed.
+
+    ``length``: bytes of the body, None if chunked or ended by the stream.
+    """
 
     status: int
     headers: Headers
     keep_alive: bool
     length: int | None
     chunked: bool
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a header, in order."""
+        return [value for key, value in self.headers if key == name]
+
+    def body(self) -> Body:
+        """Return the reader of the body."""
+        if self.chunked:
+            return ChunkedBody()
+        return StreamBody() if self.length is None else LengthBody(self.length)
 
 
 def find_head(buffer: bytearray, limits: HeadLimits) -> int:
@@ -143,28 +162,138 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     return 0
 
 
-class HeadLineReader:
-    """Reader of usual heads, on which all parsers agree, line by line with a cache of lines.
+def usual(headers: HeaderLines, kind: Kind) -> RequestLines | None:
+    """Return the lines of a usual head, or None for any other head.
 
-    Most heads of a client differ in the length of the body, in an id or in headers added by a
-    proxy, so that few come again byte for byte.  Their other lines do come again.  Of these, each
-    line that decides on the admission or meaning of the request is parsed once and cached.
+    A usual head is that of a request for a path, with one Host, no field twice, and no framing but
+    Content-Length.
+    """
+    first = _FIRST.fullmatch(kind[0])
+    names = {name for name, _ in headers}
+    if (
+        first is None
+        or len(names) != len(headers)
+        or b"host" not in names
+        or not _FRAMING.isdisjoint(names)
+    ):
+        return None
+    method, target, version = first.groups()
+    return RequestLines(method, target, version, headers)
+
+
+class RequestParser:
+    """Parser of request heads, with a cache of header lines and of kinds of heads.
+
+    One parser serves all connections of a server.  Most heads of a client differ in the length of
+    the body, in an id or in headers added by a proxy.  Of their other lines, each that decides on
+    the admission or meaning of the request is parsed once and cached.
     """
 
-    __slots__ = ("_known", "_lengths")
+    __slots__ = ("_kinds", "_known", "_lengths", "_limits", "_plain", "_read")
 
-    def __init__(self) -> None:
+    def __init__(
+        self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
+    ) -> None:
+        """Create a parser; ``limits`` are needed for :meth:`take`.
+
+        ``name`` is the parser for heads that are not usual, or, unless ``plain``, for all heads.
+        Raises LocalError if it is not installed.
+        """
+        self._read = read_by_h11 if chosen(name) == "h11" else _by_httptools()
+        self._limits = limits or _NO_LIMITS
+        self._plain = plain
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
         """Deciding lines as received, each with its name in lower case and its value."""
         self._lengths: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
         """Lines of Content-Length as received, each with its name and value, and the length."""
+        self._kinds: dict[Kind, RequestHead] = {}
+        """Usual heads, each the first of its kind."""
 
-    def read(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
+    def take(
+        self,
+        buffer: bytearray,
+        peer: str | None = None,
+        *,
+        scheme: str = "http",
+        certificate: "ClientCertificate | None" = None,
+        last: RequestHead | None = None,
+    ) -> RequestHead | None:
+        """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
+
+        For the other arguments see :meth:`parse`.  ``last`` is the head taken before on the same
+        connection; it is returned again if the same head has come again.  Raises :class:`BadHead`.
+        """
+        while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
+            del buffer[:2]
+        size = buffer.find(_END) + 4
+        head = bytes(buffer[:size]) if size > 3 else b""
+        if last is None or head != last.text:
+            if not buffer:
+                return None
+            found = self.read_lines(head) if 0 < len(head) <= self._limits.size else None
+            kind = None if found is None else self._kinds.get(found[1])
+            # Heads of a known kind differ in nothing but the size.
+            if kind is None and not find_head(buffer, self._limits):
+                return None
+            last = self._parse(head, found, kind, peer, scheme, certificate)
+        del buffer[:size]
+        return last
+
+    def parse(
+        self,
+        head: bytes,
+        peer: str | None = None,
+        *,
+        scheme: str = "http",
+        certificate: "ClientCertificate | None" = None,
+    ) -> RequestHead:
+        """Parse one complete head as :func:`find_head` found it.
+
+        ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
+        client's (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
+        """
+        found = self.read_lines(head)
+        kind = None if found is None else self._kinds.get(found[1])
+        return self._parse(head, found, kind, peer, scheme, certificate)
+
+    def _parse(
+        self,
+        head: bytes,
+        found: tuple[HeaderLines, Kind] | None,
+        kind: RequestHead | None,
+        peer: str | None,
+        scheme: str,
+        certificate: "ClientCertificate | None",
+    ) -> RequestHead:
+        if found is not None and kind is not None:
+            headers, request = found[0], kind.request
+            assert isinstance(request.headers, HeaderLines)  # noqa: S101 - that of a usual head
+            headers.alike = request.headers.alike
+            request = structs.replace(
+                request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
+            )
+            return structs.replace(kind, request=request, text=head, length=headers.length)
+        lines = None if found is None else usual(*found)
+        if found is None or lines is None:
+            if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
+                raise BadHead(400, "a control character in the head")
+            _refuse_folded(head)
+            return _request_head(self._read(head), head, peer, scheme, certificate)
+        found[0].alike = Alike()
+        known = _request_head(lines, head, peer, scheme, certificate)
+        if len(head) <= _SHORT:
+            if len(self._kinds) >= _KNOWN:
+                self._kinds.clear()
+            self._kinds[found[1]] = known
+        return known
+
+    def read_lines(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
         """Read a complete head; None for a line that is not valid ASCII, or an invalid length.
 
-        ``head`` ends with its first empty line.  The result need not be a usual head: that is for
-        the caller to decide.
+        ``head`` ends with its first empty line.  The result need not be a :func:`usual` head.
         """
+        if not self._plain:
+            return None
         lines = head[:-4].split(b"\r\n")
         headers = HeaderLines(map(self._known.get, lines))  # type: ignore[arg-type]  # filled below
         del headers[0]
@@ -206,255 +335,13 @@ def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:
         known[line] = what
 
 
-def usual(headers: HeaderLines, kind: Kind) -> RequestLines | None:
-    """Return the lines of a usual head, or None for any other head.
-
-    A usual head is that of a request of HTTP/1.1 for a path, with one Host, no field twice, and
-    no framing but Content-Length.
-    """
-    first = _FIRST.fullmatch(kind[0])
-    names = {name for name, _ in headers}
-    if (
-        first is None
-        or len(names) != len(headers)
-        or b"host" not in names
-        or not _FRAMING.isdisjoint(names)
-    ):
-        return None
-    method, target, version = first.groups()
-    return RequestLines(method, target, version, headers)
-
-
-class _Common(Struct):
-    """Facts shared by all usual heads with equal deciding lines (see :data:`Kind`)."""
-
-    method: str
-    path: str
-    query: str
-    keep_alive: bool
-    plain: bool
-    alike: Alike
-
-
-class RequestParser:
-    """Parser of request heads with a cache of repeated heads and header lines.
-
-    One parser serves all connections of a server.  So an idle connection caches nothing, and a
-    repeated call costs a look-up.  After its first occurrence only the hash of a head is kept,
-    because most heads that occur once, such as the one that opens a session, never come again.
-    """
-
-    __slots__ = ("_kinds", "_known", "_limits", "_lines", "_once", "_read")
-
-    def __init__(
-        self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
-    ) -> None:
-        """Create a parser; ``limits`` are needed for :meth:`take`.
-
-        ``name`` is the parser for heads that are not usual, or, unless ``plain``, for all heads
-        that are not cached.  Raises LocalError if it is not installed.
-        """
-        self._read = reader(name)
-        self._limits = limits or _NO_LIMITS
-        self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
-        self._once: set[int] = set()
-        """Hashes of heads that have come once and are not cached yet."""
-        self._lines = HeadLineReader() if plain else None
-        self._kinds: dict[Kind, _Common] = {}
-
-    def take(
-        self,
-        buffer: bytearray,
-        peer: str | None = None,
-        *,
-        scheme: str = "http",
-        certificate: "ClientCertificate | None" = None,
-        last: RequestHead | None = None,
-    ) -> RequestHead | None:
-        """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
-
-        For the other arguments see :meth:`parse`.  ``last`` is the head taken before on the same
-        connection; it is returned again if the same head has come again.  Raises :class:`BadHead`.
-        """
-        while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
-            del buffer[:2]
-        size = buffer.find(_END) + 4
-        head = bytes(buffer[:size]) if size > 3 else b""
-        known = self._known.get(head)  # a cached head has passed the limits before
-        if known is None:
-            if not buffer:
-                return None
-            found = kind = None
-            if self._lines is not None and 0 < len(head) <= self._limits.size:
-                found = self._lines.read(head)
-                kind = None if found is None else self._kinds.get(found[1])
-            if kind is None and not find_head(buffer, self._limits):
-                return None
-            last = self._new(head, found, kind, peer, scheme, certificate)
-        elif last is None or last.request.headers is not known.request.headers:
-            last = _given(known, peer, scheme, certificate)
-        del buffer[:size]
-        return last
-
-    def next(self, last: RequestHead, data: bytes) -> RequestHead | None:
-        """Return the head at the start of ``data``, which came on the connection of ``last``.
-
-        None if no similar head has come before, or if it is not complete.
-        """
-        size = data.find(_END) + 4
-        if not 3 < size <= self._limits.size:
-            return None
-        head = data[:size]
-        request = last.request
-        known = self._known.get(head)
-        if known is not None:
-            return _given(known, request.peer, request.scheme, request.certificate)
-        found = None if self._lines is None else self._lines.read(head)
-        kind = None if found is None else self._kinds.get(found[1])
-        if kind is None:
-            return None
-        return self._new(head, found, kind, request.peer, request.scheme, request.certificate)
-
-    def parse(
-        self,
-        head: bytes,
-        peer: str | None = None,
-        *,
-        scheme: str = "http",
-        certificate: "ClientCertificate | None" = None,
-    ) -> RequestHead:
-        """Parse one complete head as :func:`find_head` found it.
-
-        ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
-        client's (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
-        """
-        known = self._known.get(head)
-        if known is not None:
-            return _given(known, peer, scheme, certificate)
-        found = None if self._lines is None else self._lines.read(head)
-        kind = None if found is None else self._kinds.get(found[1])
-        return self._new(head, found, kind, peer, scheme, certificate)
-
-    def _new(
-        self,
-        head: bytes,
-        found: tuple[HeaderLines, Kind] | None,
-        kind: _Common | None,
-        peer: str | None,
-        scheme: str,
-        certificate: "ClientCertificate | None",
-    ) -> RequestHead:
-        """Parse a head that is not cached, and cache it if it comes for the second time."""
-        if found is None or (kind is None and (kind := self._kind_of(head, *found)) is None):
-            known = self._read_odd(head)
-            if not known.upgrade and self._came_before(head):  # upgrades never come again
-                self._remember(head, known)
-            return _given(known, peer, scheme, certificate)
-        headers = found[0]
-        headers.alike = kind.alike
-        if self._came_before(head):
-            known = _of_kind(kind, headers, head, None, "http", None)
-            self._remember(head, known)
-            return _given(known, peer, scheme, certificate)
-        return _of_kind(kind, headers, head, peer, scheme, certificate)
-
-    def _kind_of(self, head: bytes, headers: HeaderLines, lines: Kind) -> _Common | None:
-        plain = usual(headers, lines)
-        if plain is None:
-            return None
-        known = _request_head(plain, head)
-        request = known.request
-        kind = _Common(
-            request.method, request.path, request.query, known.keep_alive, known.plain, Alike()
-        )
-        if len(head) <= _SHORT:
-            if len(self._kinds) >= _KNOWN:
-                self._kinds.clear()
-            self._kinds[lines] = kind
-        return kind
-
-    def _read_odd(self, head: bytes) -> RequestHead:
-        if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
-            raise BadHead(400, "a control character in the head")
-        _refuse_folded(head)
-        return _request_head(self._read(head), head)
-
-    def _came_before(self, head: bytes) -> bool:
-        """Return True if a head that may be cached comes for the second time."""
-        if len(head) > _SHORT:
-            return False
-        mark, once = hash(head), self._once
-        if mark in once:
-            return True
-        if len(once) >= _KNOWN:
-            once.clear()
-        once.add(mark)
-        return False
-
-    def _remember(self, head: bytes, known: RequestHead) -> None:
-        self._known[head] = known
-        if len(self._known) > _KNOWN:
-            self._known.popitem(last=False)
-
-
-def _given(
-    known: RequestHead, peer: str | None, scheme: str, certificate: "ClientCertificate | None"
-) -> RequestHead:
-    """Return a cached head with the facts of one client's connection.  Raises BadHead."""
-    request = known.request
-    if request.scheme == "https" != scheme:  # RFC 9110 section 7.4
-        raise BadHead(421, "an https target on a connection without TLS")
-    if peer is None and certificate is None and scheme == request.scheme:
-        return known
-    return RequestHead(
-        HttpRequest(
-            method=request.method,
-            path=request.path,
-            headers=request.headers,
-            query=request.query,
-            peer=peer,
-            scheme=scheme,
-            certificate=certificate,
-        ),
-        known.text,
-        known.keep_alive,
-        known.http_1_0,
-        known.length,
-        known.expects_continue,
-        known.upgrade,
-        known.plain,
-    )
-
-
-def _of_kind(
-    kind: _Common,
-    headers: HeaderLines,
+def _request_head(
+    lines: RequestLines,
     head: bytes,
     peer: str | None,
     scheme: str,
     certificate: "ClientCertificate | None",
 ) -> RequestHead:
-    return RequestHead(
-        HttpRequest(
-            method=kind.method,
-            path=kind.path,
-            headers=headers,
-            query=kind.query,
-            peer=peer,
-            scheme=scheme,
-            certificate=certificate,
-        ),
-        head,
-        kind.keep_alive,
-        http_1_0=False,
-        length=headers.length,
-        expects_continue=False,
-        upgrade=False,
-        plain=kind.plain,
-    )
-
-
-def _request_head(lines: RequestLines, head: bytes) -> RequestHead:
     if lines.version not in (b"1.1", b"1.0"):
         raise BadHead(505, f"HTTP/{lines.version.decode()} is not supported")
     http_1_0 = lines.version == b"1.0"
@@ -489,6 +376,8 @@ def _request_head(lines: RequestLines, head: bytes) -> RequestHead:
     path, query = split_target(target, host)
     if not path.startswith("/") and (method, target) != ("OPTIONS", "*"):
         raise BadHead(400, "the request target is no path")  # RFC 9112 section 3.2
+    if scheme != "https" and target[:6].lower() == "https:":  # RFC 9110 section 7.4
+        raise BadHead(421, "an https target on a connection without TLS")
     keep_alive = not http_1_0 and b"close" not in connection
     upgrade = upgrade and b"upgrade" in connection and not http_1_0
     return RequestHead(
@@ -497,7 +386,9 @@ def _request_head(lines: RequestLines, head: bytes) -> RequestHead:
             path=path,
             query=query,
             headers=headers,
-            scheme="https" if target[:6].lower() == "https:" else "http",
+            peer=peer,
+            scheme=scheme,
+            certificate=certificate,
         ),
         head,
         keep_alive=keep_alive,
@@ -509,17 +400,26 @@ def _request_head(lines: RequestLines, head: bytes) -> RequestHead:
     )
 
 
-def parse_response(head: bytes) -> ResponseHead:
-    """Parse the head of a final response (not 1xx) to a POST, GET or DELETE.
+def is_interim(head: bytes) -> bool:
+    """Return True if the head of a response is that of an interim one (1xx)."""
+    return head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
 
-    Raises :class:`BadHead`.
-    """
+
+def parse_response(head: bytes) -> ResponseHead:
+    """Parse the head of a response, which may grant an upgrade.  Raises :class:`BadHead`."""
     _refuse_folded(head)
-    event = h11_event(h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head)), head)
-    if not isinstance(event, h11.Response):
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
+    interim = is_interim(head)
+    if interim:  # status 101 is valid only then
+        lines = [("host", ""), ("upgrade", "x"), ("connection", "x")]
+        connection.send(h11.Request(method="GET", target="/", headers=lines))
+        connection.send(h11.EndOfMessage())
+    event = _h11_event(connection, head)
+    if not isinstance(event, (h11.Response, h11.InformationalResponse)):
         raise BadHead(400, "malformed response")
-    if event.http_version not in (b"1.1", b"1.0"):
-        raise BadHead(400, f"HTTP/{event.http_version.decode()} is not supported")
+    if event.http_version != b"1.1" and (interim or event.http_version != b"1.0"):
+        text = "has no upgrade" if interim else "is not supported"
+        raise BadHead(400, f"HTTP/{event.http_version.decode()} {text}")
     headers: Headers = list(event.headers)
     length = _content_length(head)
     chunked = any(name == b"transfer-encoding" for name, _ in headers)
@@ -547,10 +447,7 @@ def _refuse_folded(head: bytes) -> None:
 
 
 def _content_length(head: bytes) -> int | None:
-    """Return the Content-Length, if there is one; parsers may merge repeated ones.
-
-    Raises :class:`BadHead` if it is repeated or no number.
-    """
+    """Return the Content-Length, if any.  Raises BadHead if it is repeated or no number."""
     found: list[bytes] = _CONTENT_LENGTH.findall(head)
     if not found:
         return None
@@ -572,3 +469,88 @@ def split_target(target: str, host: bytes) -> tuple[str, str]:
             target = "/" + target
     path, _, query = target.partition("?")
     return path, query
+
+
+# Libraries
+
+
+def chosen(name: ParserName) -> Literal["h11", "httptools"]:
+    """Return the parser to use; ``auto``: httptools where it is installed.  Raises LocalError."""
+    if name == "h11":
+        return "h11"
+    if find_spec("httptools") is not None:
+        return "httptools"
+    if name == "httptools":
+        raise LocalError("the parser httptools is not installed: pip install 'mcpcore[speed]'")
+    return "h11"
+
+
+def read_by_h11(head: bytes) -> RequestLines:
+    """Parse the head of a request with h11."""
+    event = _h11_event(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
+    if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
+        raise BadHead(400, "malformed request")
+    return RequestLines(event.method, event.target, event.http_version, list(event.headers))
+
+
+def _h11_event(connection: h11.Connection, head: bytes) -> object:
+    """Return the h11 event for a head.  Raises :class:`BadHead`."""
+    connection.receive_data(head)
+    try:
+        return connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise BadHead(error.error_status_hint, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the message of h11 without the received data, which it quotes as a Python literal."""
+    return re.split(_QUOTED, str(error))[0].replace("b'", "'")
+
+
+class _Lines:
+    """Callbacks of httptools that collect the header lines."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self) -> None:
+        self.headers: Headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value.strip(b" \t")))
+
+
+def _by_httptools() -> Reader:
+    """Return a parser of request heads that uses httptools."""
+    from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+    first_line = re.compile(_ANY_FIRST).match
+
+    def read(head: bytes) -> RequestLines:
+        first = first_line(head)
+        if first is None:
+            return read_by_h11(head)
+        method, target, version = first.groups()
+        lines = _Lines()
+        try:
+            HttpRequestParser(lines).feed_data(head)
+        except HttpParserUpgrade:
+            pass  # another protocol is requested behind the head, which is complete
+        except HttpParserError:
+            return read_by_h11(head)
+        headers = lines.headers
+        hosts = codings = 0
+        for name, value in headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings += 1 if value == b"chunked" else 2
+        if (
+            len(headers) != head.count(b"\n") - 2
+            or hosts > 1
+            or (not hosts and version == b"1.1")
+            or codings > 1
+        ):
+            return read_by_h11(head)
+        return RequestLines(method, target, version, headers)
+
+    return read

@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from mcpcore_transports.running.cancellation import settled
+from mcpcore_transports.running.functions import settled
 
 R = TypeVar("R")
 A = TypeVar("A")

@@ -1,8 +1,12 @@
-"""Work in progress of both runtimes: running handlers by key, our requests by id."""
+"""Work in progress of both runtimes: running handlers, calls in order, and our requests."""
 
 import asyncio
+import inspect
+import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,11 +17,14 @@ from mcpcore.engine.events import (
     ErrorReceived,
     InputRequired,
     Key,
+    ProgressReceived,
     RequestEnded,
     ResultReceived,
 )
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.running.task_guard import enter_handler
+from mcpcore_transports.running.functions import enter_handler, failure_of
+
+logger = logging.getLogger("mcpcore.application")
 
 Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 """Event that ends the wait for one of our requests."""
@@ -57,10 +64,8 @@ class Handlers:
     """Handler tasks for the requests of the peer.
 
     ``release`` is called with a key when the handler of a cancelled request has ended.
-
     ``loop``: that of asyncio, where the owner of ``group`` calls :meth:`stop` before the group
-    ends. Handlers are then tasks of the loop, at half the cost of tasks of an anyio group.  They
-    stop with the group all the same, and the group fails with their exceptions.
+    ends. Handlers are then tasks of the loop, at half the cost of tasks of an anyio group.
     """
 
     def __init__(
@@ -84,10 +89,7 @@ class Handlers:
         return key in self._runs
 
     def start(self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None) -> Run:
-        """Run ``work`` in a task of its own; it must not raise.
-
-        ``told`` is given the reason if the request is cancelled.
-        """
+        """Run ``work``, which must not raise; ``told`` gets the reason of a cancellation."""
         run = self._runs[key] = Run(told, self._scope())
         if self._loop is None:
             self._group.start_soon(self._run, key, run, work, name=_TASK)
@@ -202,3 +204,102 @@ class Waiting:
             return waiter.outcome
         finally:
             self._waiters.pop(request, None)
+
+
+ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] | None]
+"""Callback with progress, total (None: unknown) and message."""
+
+
+class SerialCalls:
+    """Caller of functions in order: plain ones at once, coroutine functions one after the other.
+
+    Errors are passed to ``failed``.  At most ``limit`` calls wait; further ones are dropped, with a
+    warning that names ``what``.
+    """
+
+    __slots__ = ("_failed", "_group", "_limit", "_waiting", "_what", "_working")
+
+    def __init__(
+        self,
+        group: TaskGroup,
+        what: str,
+        *,
+        limit: int,
+        failed: Callable[[str, Exception], object],
+    ) -> None:
+        self._group = group
+        self._what = what
+        self._limit = limit
+        self._failed = failed
+        self._waiting: deque[Callable[[], Awaitable[object]]] = deque()
+        self._working = False
+
+    @property
+    def idle(self) -> bool:
+        """True if no call runs and none waits."""
+        return not self._working
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function, now or after the calls before it."""
+        if inspect.iscoroutinefunction(function):
+            self.later(partial(function, *args))
+            return
+        try:
+            answer = function(*args)
+        except BaseException as error:
+            self._failed(self._what, failure_of(error))
+            return
+        if inspect.isawaitable(answer):
+            self.later(lambda: answer)
+
+    def later(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Await ``work()`` after the calls before it."""
+        if len(self._waiting) >= self._limit:
+            logger.warning("%s is dropped: %d wait already", self._what, self._limit)
+            return
+        self._waiting.append(work)
+        if not self._working:
+            self._working = True
+            self._group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        enter_handler()
+        while self._waiting:
+            work = self._waiting.popleft()
+            try:
+                await work()
+            except BaseException as error:
+                self._failed(self._what, failure_of(error))
+        self._working = False
+
+
+class Progress:
+    """Dispatcher of the progress of each request to the callback of its sender, in order.
+
+    ``limit``: maximum number of reports on one request that wait; further ones are dropped.
+    """
+
+    def __init__(
+        self, group: TaskGroup, *, limit: int, failed: Callable[[str, Exception], object]
+    ) -> None:
+        self._group = group
+        self._limit = limit
+        self._failed = failed
+        self._callbacks: dict[RequestId, tuple[ProgressCallback, SerialCalls]] = {}
+
+    def expect(self, request: RequestId, callback: ProgressCallback) -> None:
+        """Register ``callback`` for the progress of ``request``."""
+        what = "hearing of progress"
+        calls = SerialCalls(self._group, what, limit=self._limit, failed=self._failed)
+        self._callbacks[request] = callback, calls
+
+    def forget(self, request: RequestId) -> None:
+        """Remove the callback of ``request``."""
+        self._callbacks.pop(request, None)
+
+    def hear(self, event: ProgressReceived) -> None:
+        """Pass a progress notification of the peer to its callback."""
+        found = self._callbacks.get(event.request)
+        if found is not None:
+            callback, calls = found
+            calls.call(callback, event.progress, event.total, event.message)

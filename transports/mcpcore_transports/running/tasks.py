@@ -1,7 +1,4 @@
-"""Tasks of one side: their workers, their expiry, and the observers of their changes.
-
-One :class:`TaskHost` holds them for any number of connections.
-"""
+"""Tasks of one side, of any number of connections: workers, expiry, observers of changes."""
 
 import heapq
 import itertools
@@ -9,7 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,16 +17,12 @@ from mcpcore.service.tasks import TableFull, TaskRecord, TaskTable
 from mcpcore.spec.errors import ErrorData
 from mcpcore_transports.link import clock
 
+if TYPE_CHECKING:  # it makes use of this module
+    from mcpcore_transports.server.tasks.requests import TaskDesk
+
 CANCELLED = "The task was cancelled by request."
 _FEW = 64
 """Number of timers, cancelled ones included, below which the heap is not cleaned."""
-
-
-class Watcher(Protocol):
-    """Observer of the changes of tasks."""
-
-    def changed(self, record: TaskRecord) -> None:
-        """Handle the change of a task."""
 
 
 class Worker(Protocol):
@@ -60,17 +53,14 @@ class Timer:
 
 
 class TaskHost:
-    """All tasks of one side, with their workers.
-
-    ``wall``: the clock for creation and expiry, in seconds since the epoch.
-    """
+    """All tasks of one side, with their workers; ``wall``: clock in seconds since the epoch."""
 
     def __init__(
         self, settings: TaskSettings | None = None, *, wall: Callable[[], float] = time.time
     ) -> None:
         self.table = TaskTable(secrets.token_bytes(32), settings)
         self._group: TaskGroup | None = None
-        self.desks: list[Watcher] = []
+        self.desks: list[TaskDesk] = []
         """Observers that are called for every change."""
         self.wall = wall
         self._workers: dict[str, Worker] = {}
@@ -102,10 +92,7 @@ class TaskHost:
         ttl: int | UnsetType | None = UNSET,
         poll: int | None = None,
     ) -> TaskRecord:
-        """Add a task.
-
-        Raises TableFull, also while too many workers of ended tasks have not stopped yet.
-        """
+        """Add a task.  Raises TableFull, also if too many workers of ended tasks go on."""
         if self._working >= self.table.settings.tasks:
             raise TableFull(f"busy: {self._working} tasks are being worked on")
         record = self.table.create(owner, wall=self.wall(), ttl=ttl, poll=poll)

@@ -16,8 +16,7 @@ except ImportError as error:
         "validating JSON Schemas written by hand needs an extra: pip install mcpcore[schema]"
     ) from error
 
-from mcpcore_transports.schema.limits import SchemaLimits
 from mcpcore_transports.schema.patterns import BadPattern
-from mcpcore_transports.schema.validation import compile_schema
+from mcpcore_transports.schema.validation import SchemaLimits, compile_schema
 
 __all__ = ["BadPattern", "SchemaLimits", "compile_schema"]

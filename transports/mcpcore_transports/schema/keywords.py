@@ -3,10 +3,13 @@
 The library matches patterns by ``re``, compares values one by one, and divides floats.  Every
 evaluated keyword counts as work, whether it is the library's or from here.
 
-Source: JSON Schema 2020-12 core, section 11; 2019-09 core, section 9.3.
+Source: JSON Schema 2020-12 core, sections 4.2.2 "Instance Equality" and 11; validation, section
+6.2.1; 2019-09 core, section 9.3.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from fractions import Fraction
 from functools import cache, partial
 from typing import Any, TypeAlias
 
@@ -14,13 +17,18 @@ from jsonschema import validators
 from jsonschema.exceptions import ValidationError
 from referencing.jsonschema import lookup_recursive_ref
 
-from mcpcore_transports.schema.limits import PER_ENTRY, WORK, matches_any, need_stack
+from mcpcore_transports.schema.patterns import Pattern, compile_pattern
 from mcpcore_transports.schema.problems import UNEVALUATED_ITEMS, unexpected
-from mcpcore_transports.schema.values import canonical, divides
 
 Schema: TypeAlias = dict[str, Any]
 Errors: TypeAlias = Iterable[ValidationError]
 
+_PER_ENTRY = 16
+"""Entries of a keyword, such as names of members, that cost as much as one evaluation."""
+_STACK = 40
+"""Nested calls needed to follow a reference, generously."""
+_PUBLISHED_PATTERN = 1024 * 1024
+"""Maximum bytes of a pattern of a published meta-schema."""
 _REFERENCES = frozenset({"$dynamicRef", "$recursiveRef", "$ref"})
 _EACH = frozenset(
     {
@@ -29,6 +37,70 @@ _EACH = frozenset(
     }
 )  # fmt: skip
 """Keywords that visit every member or item."""
+
+
+class TooMuchWork(Exception):
+    """The work that is allowed for one value is used up."""
+
+
+class Work:
+    """Remaining work of one validation, with caches that several validations share."""
+
+    __slots__ = ("choices", "left", "patterns")
+
+    def __init__(
+        self, steps: int, patterns: dict[str, Pattern], choices: dict[int, frozenset[Any]]
+    ) -> None:
+        self.left = steps
+        self.patterns = patterns
+        self.choices = choices
+        """Hashable choices of each ``enum``, by the identity of the keyword's value."""
+
+    def take(self, count: int) -> None:
+        """Use up ``count`` units of work, some microseconds each.  Raises TooMuchWork."""
+        self.left -= count
+        if self.left < 0:
+            raise TooMuchWork
+
+    def matches(self, text: str, subject: str) -> bool:
+        """Return True if a pattern matches anywhere in ``subject``."""
+        pattern = self.patterns.get(text)
+        if pattern is None:  # a meta-schema's; a schema's are compiled when it is read
+            pattern = self.patterns[text] = compile_pattern(text, _PUBLISHED_PATTERN)
+        encoded = subject.encode("utf-8", "surrogatepass")
+        self.take(pattern.work(len(encoded)))
+        return pattern.matches(encoded)
+
+
+WORK: ContextVar[Work] = ContextVar("WORK")
+"""The current validation: the library passes no state to the functions of keywords."""
+
+
+def canonical(value: Any) -> Any:
+    """Return a hashable form of a JSON value, in which 1 and 1.0 are equal, and 1 and true not."""
+    if isinstance(value, bool):
+        return (value,)
+    if isinstance(value, dict | list):
+        WORK.get().take(1 + len(value) // _PER_ENTRY)
+    if isinstance(value, dict):
+        return frozenset((name, canonical(each)) for name, each in value.items())
+    return ("[", *map(canonical, value)) if isinstance(value, list) else value
+
+
+def divides(divisor: float, value: float) -> bool:
+    """Return True if ``value`` is a multiple of ``divisor``, both in their decimal notation."""
+    if isinstance(divisor, int) and isinstance(value, int):
+        return value % divisor == 0
+    return Fraction(repr(value)) % Fraction(repr(divisor)) == 0
+
+
+def _need_stack(calls: int = _STACK) -> None:
+    """Raise RecursionError if fewer than ``calls`` nested calls are left.
+
+    References are followed by a library in Rust, which panics at the end of the stack.
+    """
+    if calls:
+        _need_stack(calls - 1)
 
 
 @cache
@@ -51,47 +123,41 @@ def _counted(
 ) -> Errors:
     work = 1
     if keyword in _REFERENCES:
-        need_stack()
+        _need_stack()
         work = 3
     if isinstance(rule, dict | list):
-        work += len(rule) // PER_ENTRY
+        work += len(rule) // _PER_ENTRY
     if keyword in _EACH and isinstance(instance, dict | list):
         work += len(instance)
     WORK.get().take(work)
     return check(validator, rule, instance, schema) or ()
 
 
-def _const(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    take = WORK.get().take_entries
-    if canonical(instance, take) != canonical(rule, take):
-        yield ValidationError("another")
+def _unless(meets: Callable[[Any, Any], bool], kind: type = object) -> Callable[..., Errors]:
+    """Return a keyword whose errors need no details: values of ``kind`` must meet the rule."""
+
+    def check(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
+        if isinstance(instance, kind) and not meets(rule, instance):
+            yield ValidationError("")
+
+    return check
 
 
-def _enum(validator: Any, rule: list[Any], instance: Any, schema: Any) -> Errors:
+def _is_choice(rule: list[Any], instance: Any) -> bool:
     work = WORK.get()
     choices = work.choices.get(id(rule))
     if choices is None:
-        choices = frozenset(canonical(each, work.take_entries) for each in rule)
-        work.choices[id(rule)] = choices
-    if canonical(instance, work.take_entries) not in choices:
-        yield ValidationError("none of them")
+        choices = work.choices[id(rule)] = frozenset(map(canonical, rule))
+    return canonical(instance) in choices
 
 
-def _unique_items(validator: Any, rule: bool, instance: Any, schema: Any) -> Errors:
-    if rule and isinstance(instance, list):
-        different = {canonical(each, WORK.get().take_entries) for each in instance}
-        if len(different) < len(instance):
-            yield ValidationError("not unique")
+def _is_unique(rule: bool, instance: list[Any]) -> bool:
+    return not rule or len(set(map(canonical, instance))) == len(instance)
 
 
 def _multiple_of(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
     if validator.is_type(instance, "number") and not divides(rule, instance):
-        yield ValidationError("no multiple")
-
-
-def _pattern(validator: Any, rule: str, instance: Any, schema: Any) -> Errors:
-    if isinstance(instance, str) and not WORK.get().matches(rule, instance):
-        yield ValidationError("no match")
+        yield ValidationError("")
 
 
 def _pattern_properties(validator: Any, rule: Schema, instance: Any, schema: Any) -> Errors:
@@ -107,12 +173,17 @@ def _additional_properties(validator: Any, rule: Any, instance: Any, schema: Any
     if not isinstance(instance, dict):
         return
     known = schema.get("properties", {})
-    extra = [name for name in instance if name not in known and not matches_any(schema, name)]
+    extra = [name for name in instance if name not in known and not _matches_any(schema, name)]
     if rule is False and extra:
         yield ValidationError(unexpected(extra))
     elif rule is not True:
         for name in extra:
             yield from validator.descend(instance[name], rule, path=name)
+
+
+def _matches_any(schema: Schema, name: str) -> bool:
+    """Return True if a pattern of ``patternProperties`` matches a name."""
+    return any(WORK.get().matches(each, name) for each in schema.get("patternProperties", ()))
 
 
 def _property_names(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
@@ -124,30 +195,18 @@ def _property_names(validator: Any, rule: Any, instance: Any, schema: Any) -> Er
                 yield ValidationError(name, context=[error])
 
 
-def _unevaluated_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    """Find members that no other keyword has evaluated, and that do not fit."""
-    if isinstance(instance, dict):
-        others = {word: rule for word, rule in schema.items() if word != "unevaluatedProperties"}
-        if extra := _unevaluated(validator, rule, instance, instance, others):
-            yield ValidationError(unexpected(extra))
-
-
-def _unevaluated_items(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-    """Find items that no other keyword has evaluated, and that do not fit."""
-    if isinstance(instance, list):
-        others = {word: rule for word, rule in schema.items() if word != "unevaluatedItems"}
-        if _unevaluated(validator, rule, range(len(instance)), instance, others):
-            yield ValidationError(UNEVALUATED_ITEMS)
-
-
-def _unevaluated(
-    validator: Any, rule: Any, keys: Iterable[Any], instance: Any, others: Schema
-) -> list[Any]:
-    evaluated = _evaluated(validator, instance, others)
-    if evaluated is None:
-        return []
+def _unevaluated(keyword: str, validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
+    """Find the members or items that no other keyword has evaluated, and that do not fit."""
+    is_list = keyword == "unevaluatedItems"
+    if not isinstance(instance, list if is_list else dict):
+        return
+    others = {word: other for word, other in schema.items() if word != keyword}
+    if (evaluated := _evaluated(validator, instance, others)) is None:
+        return
+    keys: Iterable[Any] = range(len(instance)) if is_list else instance
     rest = (key for key in keys if key not in evaluated)
-    return [key for key in rest if not _fits(validator, instance[key], rule)]
+    if extra := [key for key in rest if not _fits(validator, instance[key], rule)]:
+        yield ValidationError(UNEVALUATED_ITEMS if is_list else unexpected(extra))
 
 
 def _fits(validator: Any, instance: Any, schema: Any) -> bool:
@@ -158,15 +217,15 @@ def _evaluated(validator: Any, instance: Any, schema: Any) -> set[Any] | None:
     """Return the names or indices that a fitting schema has evaluated; None for all of them."""
     if not isinstance(schema, dict):
         return set()
-    WORK.get().take(1 + len(schema) + len(instance) // PER_ENTRY)
+    WORK.get().take(1 + len(schema) + len(instance) // _PER_ENTRY)
     is_object = isinstance(instance, dict)
     found = _members(instance, schema) if is_object else _items(validator, instance, schema)
-    if found is not None:
-        for where, inner in _applied(validator, instance, schema):
-            more = _evaluated(where, instance, inner)
-            if more is None:
-                return None
-            found |= more
+    if found is None:
+        return None
+    for where, inner in _applied(validator, instance, schema):
+        if (more := _evaluated(where, instance, inner)) is None:
+            return None
+        found |= more
     return found
 
 
@@ -174,7 +233,7 @@ def _members(instance: Any, schema: Schema) -> set[Any] | None:
     if "additionalProperties" in schema or "unevaluatedProperties" in schema:
         return None
     known = schema.get("properties", {})
-    return {name for name in instance if name in known or matches_any(schema, name)}
+    return {name for name in instance if name in known or _matches_any(schema, name)}
 
 
 def _items(validator: Any, instance: Any, schema: Schema) -> set[Any] | None:
@@ -195,7 +254,7 @@ def _applied(validator: Any, instance: Any, schema: Schema) -> Iterator[tuple[An
     """Yield the subschemas that apply to the same value and that it fits, with their validators."""
     # The library has no public way to follow a reference; its own keywords use this one, too.
     resolver = validator._resolver
-    need_stack()
+    _need_stack()
     followed = [resolver.lookup(schema[each]) for each in ("$ref", "$dynamicRef") if each in schema]
     if "$recursiveRef" in schema:
         followed.append(lookup_recursive_ref(resolver))
@@ -221,14 +280,14 @@ def _applied(validator: Any, instance: Any, schema: Schema) -> Iterator[tuple[An
 
 _OWN: dict[str, Callable[..., Errors]] = {
     "additionalProperties": _additional_properties,
-    "const": _const,
-    "enum": _enum,
+    "const": _unless(lambda rule, value: canonical(value) == canonical(rule)),
+    "enum": _unless(_is_choice),
     "multipleOf": _multiple_of,
-    "pattern": _pattern,
+    "pattern": _unless(lambda rule, text: WORK.get().matches(rule, text), str),
     "patternProperties": _pattern_properties,
     "propertyNames": _property_names,
-    "unevaluatedItems": _unevaluated_items,
-    "unevaluatedProperties": _unevaluated_properties,
-    "uniqueItems": _unique_items,
+    "unevaluatedItems": partial(_unevaluated, "unevaluatedItems"),
+    "unevaluatedProperties": partial(_unevaluated, "unevaluatedProperties"),
+    "uniqueItems": _unless(_is_unique, list),
 }
 """Implementations by keyword, in place of the library's."""

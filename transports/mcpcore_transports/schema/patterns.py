@@ -1,13 +1,10 @@
 r"""Translation of JSON Schema patterns (ECMA-262 with the flag ``u``) into the syntax of RE2.
 
-RE2 matches in time linear in the text, whatever the pattern.  So it has no lookaround and no
-backreferences: patterns with these are refused.  All other syntax is rewritten so that RE2 reads it
-as ECMA-262 does: every character as its code point, ``.`` and ``\s`` as the sets of ECMA-262.
-Where the grammar of ECMA-262 is stricter than common practice, the common reading is used: an
-escaped punctuation mark is itself, as is a brace or bracket that closes nothing.
-
-Of Unicode properties (``\p{...}``) there are general categories, by their short and long names,
-scripts, ``Any``, ``ASCII`` and ``Assigned``.
+RE2 matches in time linear in the text, so it has no lookaround and no backreferences: patterns with
+these are refused.  All other syntax is rewritten so that RE2 reads it as ECMA-262 does.  Where that
+is stricter than common practice, the common reading is used: an escaped punctuation mark is itself,
+as is a brace or bracket that closes nothing.  Of Unicode properties (``\p{...}``) there are general
+categories, scripts, ``Any``, ``ASCII`` and ``Assigned``.
 
 Sources: ECMA-262, "RegExp (Regular Expression) Objects" and table "Non-binary Unicode property
 aliases"; JSON Schema 2020-12 core, section 6.4; RE2's page "Syntax"; Unicode Standard, table
@@ -62,7 +59,6 @@ _GROUP = re.compile(r"\((?:\?:|\?<[A-Za-z_$][A-Za-z0-9_$]*>|(?!\?))")
 _COUNTS = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
 _SIGNS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
-
 _SHORT = {
     name: short
     for short, *names in (
@@ -83,10 +79,7 @@ _SHORT = {
     for name in (short, *names)
 }  # fmt: skip
 _SINGLE = frozenset(short for short in _SHORT.values() if len(short) == 2) - {"LC"}
-_OTHERS = {
-    "Any": (_ALL, ""),
-    "ASCII": (r"\x{0}-\x{7F}", r"\x{80}-\x{10FFFF}"),
-}
+_OTHERS = {"Any": (_ALL, ""), "ASCII": (r"\x{0}-\x{7F}", r"\x{80}-\x{10FFFF}")}
 _SCRIPT = re.compile(r"[A-Z][A-Za-z]+(?:_[A-Z][A-Za-z]+)*")
 
 
@@ -111,10 +104,7 @@ class Pattern(Struct, frozen=True):
 
 
 def compile_pattern(text: str, memory: int) -> Pattern:
-    """Compile a pattern; ``memory`` is the number of bytes that RE2 may use for it.
-
-    Raises :class:`BadPattern`.
-    """
+    """Compile a pattern for ``memory`` bytes at most.  Raises :class:`BadPattern`."""
     written, positions = translate(text)
     options = re2.Options()
     options.max_mem = memory
@@ -231,10 +221,9 @@ class _Translator:
         return _Part(_repeated(body.text, least, most), positions, repeatable=False)
 
     def _escape(self) -> _Part:
-        following = self._text[self._at + 1 : self._at + 2]
-        if following in ("b", "B"):
+        if self._here(r"\b", r"\B"):
             return _Part(self._take(2), 0, repeatable=False)
-        if following and following in "123456789k":
+        if re.match(r"\\[1-9k]", self._text[self._at : self._at + 2]):
             raise self._error("a backreference, which cannot be matched in linear time")
         found = self._escaped()
         return _Part(_point(found) if isinstance(found, int) else _set(found))
@@ -244,10 +233,9 @@ class _Translator:
         match = _ESCAPE.match(self._text, self._at)
         if match is None:
             raise self._error(f"an escape that does not exist, {self._text[self._at :][:2]}")
-        found = {name: value for name, value in match.groupdict().items() if value is not None}
-        name, value = found.popitem()
+        value = match[match.lastindex or 0]
         point: int | str | None
-        match name:
+        match match.lastgroup:
             case "set":
                 point = _SETS[value]
             case "property":
@@ -259,7 +247,7 @@ class _Translator:
             case "itself":
                 point = ord(value)
             case "low":
-                point = (int(found["high"], 16) << 10) + int(value, 16) - 0x35FDC00
+                point = (int(match["high"], 16) << 10) + int(value, 16) - 0x35FDC00
             case _:
                 point = int(value, 16)
         if point is None:
@@ -277,17 +265,15 @@ class _Translator:
             if isinstance(low, str):
                 members += low
                 continue
-            high = low
+            dash = self._at
+            high: int | str = low
             if self._here("-") and not self._here("-]"):
-                dash = self._at
                 self._take()
-                end = self._member()
-                if isinstance(end, str):
-                    self._at = dash  # a literal dash
-                elif end < low:
-                    raise self._error("a range that is out of order")
-                else:
-                    high = end
+                high = self._member()
+            if isinstance(high, str):
+                self._at, high = dash, low  # a literal dash
+            if high < low:
+                raise self._error("a range that is out of order")
             members += f"{_point(low)}-{_point(high)}"
         self._take()
         return _Part(_set(members, negated=negated))
@@ -339,7 +325,7 @@ def _property_set(expression: str, *, negated: bool) -> str | None:
         return rf"\{'P' if negated else 'p'}{{{value}}}"
     if equals and prefix not in ("General_Category", "gc"):
         return None
-    if not equals and value in ("Any", "ASCII"):
+    if not equals and value in _OTHERS:
         return _OTHERS[value][negated]
     if not equals and value == "Assigned":
         value, negated = "Cn", not negated

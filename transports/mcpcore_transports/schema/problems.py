@@ -1,4 +1,4 @@
-"""Wording of the problems of a value, the same for every validator.
+"""Wording of the problems of a value.
 
 A problem is ``path: what``.  The path is relative to the value: ``user.age``, ``[0].name``,
 ``["odd name"]``, empty for the value itself.  Values are quoted where they are short.
@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from jsonschema.exceptions import ValidationError
 
 MAX_PROBLEMS = 10
 """Maximum problems that are reported for one value."""
@@ -20,6 +22,8 @@ _BRANCHES = 3
 UNEVALUATED_ITEMS = "some items fit no part of the schema"
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 
+_OWN_WORDS = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
+"""Keywords whose errors bring their messages."""
 _BOUNDS = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
 
 _KINDS = {
@@ -33,24 +37,31 @@ _KINDS = {
 }
 
 
-def problem(path: Iterable[str | int], what: str) -> str:
-    """Return a problem as text of bounded length."""
-    text = f"{''.join(map(_step, path)).removeprefix('.')}: {what}"
+def problem_of(error: ValidationError) -> str:
+    """Return the problem that an error of the library is about, as text of bounded length."""
+    return _problem(error, error.absolute_path)
+
+
+def _problem(error: ValidationError, path: Iterable[str | int]) -> str:
+    text = f"{''.join(map(_step, path)).removeprefix('.')}: {_described(error)}"
     return text if len(text) <= _MESSAGE else text[: _MESSAGE - 3] + "..."
 
 
-def describe(
-    keyword: str,
-    schema: Mapping[str, Any],
-    value: Any,
-    alternatives: Sequence[Sequence[str]] = (),
-) -> str:
-    """Return a message about a value that violates a keyword of ``schema``.
-
-    ``alternatives`` are the problems of each branch of ``anyOf`` or ``oneOf``.
-    """
+def _described(error: ValidationError) -> str:
+    keyword: Any = error.validator
+    schema: Any = error.schema
+    if keyword is None:  # the schema is False
+        return "nothing may be here"
+    if keyword in _OWN_WORDS:
+        return error.message
+    if keyword == "propertyNames":
+        inner = (error.context or [error])[0]
+        return f"the name {quoted(error.message)}: {_described(inner)}"
     if keyword in ("anyOf", "oneOf"):
-        return _no_alternative(schema[keyword], alternatives)
+        branches: dict[Any, list[str]] = {}
+        for each in error.context or ():
+            branches.setdefault(each.schema_path[0], []).append(_problem(each, each.path))
+        return _no_alternative(schema[keyword], list(branches.values()))
     if keyword in ("contains", "minContains", "maxContains"):
         return _contains(schema)
     rule = schema[keyword]
@@ -59,7 +70,7 @@ def describe(
     elif (bound := _BOUNDS.get(keyword)) is not None and schema.get(bound) is True:
         keyword = bound  # in draft-04 a boolean makes the bound beside it exclusive
     words = _WORDS.get(keyword)
-    return f"breaks {keyword}" if words is None else words(rule, value)
+    return f"breaks {keyword}" if words is None else words(rule, error.instance)
 
 
 def quoted(value: Any) -> str:
@@ -139,9 +150,8 @@ def _contains(schema: Mapping[str, Any]) -> str:
 
 
 def _no_alternative(rule: Any, alternatives: Sequence[Sequence[str]]) -> str:
-    told = [
-        each[0].removeprefix(": ") for each in alternatives if each and len(each[0]) <= _QUOTED * 2
-    ]
+    firsts = [each[0].removeprefix(": ") for each in alternatives if each]
+    told = [first for first in firsts if len(first) <= _QUOTED * 2]
     if not alternatives:
         return "fits more than one of the alternatives"
     if len(alternatives) <= _BRANCHES and len(told) == len(alternatives):

@@ -107,20 +107,13 @@ def assemble_http(
     ``shared`` is the server's part in the store of the settings; without it the store is asked,
     which may block.  Raises StoreUnavailableError if the store cannot be reached.
     """
-    config = server_config(server, settings.runtime)
-    secret = os.urandom(32)
     from mcpcore.http import HttpServer
 
-    if settings.store is None:
-        machine = HttpServer(config, secret=secret, settings=settings.http)
-        runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
-        host = runtime.link = make_host(machine, runtime)
-    else:
+    rules = settings.runtime
+    if settings.store is not None:
         from mcpcore_transports.http.server.store_link import binding
 
         shared = shared or binding(settings.store)
-        stored = HttpServer(config, secret=secret, store=shared, settings=settings.http)
-        rules = settings.runtime
         if rules.seal is None:
             import hmac
 
@@ -129,11 +122,14 @@ def assemble_http(
             # A modern request may be retried at another worker than the one that asked for input.
             key = SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256"))
             rules = structs.replace(rules, seal=make_seal(SealSettings(keys=(key,))))
-        runtime = ServerRuntime(server, stored, rules, tasks=tasks)
-        host = runtime.link = make_host(stored, runtime)
-        host.use_store(settings.store, stored, shared.worker, settings.store_link)
+    config = server_config(server, settings.runtime)
+    machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=settings.http)
+    runtime = ServerRuntime(server, machine, rules, tasks=tasks)
+    host = runtime.link = make_host(machine, runtime)
+    if settings.store is not None and shared is not None:
+        host.use_store(settings.store, machine, shared.worker, settings.store_link)
     if settings.trace is not None:
-        from mcpcore_transports.tracing.http import HttpTrace
+        from mcpcore_transports.tracing.tracing import HttpTrace
 
         host.trace = HttpTrace(settings.trace, "server")
     return host, runtime

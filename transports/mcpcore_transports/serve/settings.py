@@ -7,10 +7,9 @@ from msgspec import Struct, field, structs
 from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
-from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.server.questions import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.sockets.settings import SocketSettings, authority
-from mcpcore_transports.stdio.settings import StdioSettings
+from mcpcore_transports.stream.settings import SocketSettings, StdioSettings, authority
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import
@@ -18,7 +17,7 @@ if TYPE_CHECKING:  # not needed by every server, and slow to import
 
     from mcpcore_transports.stores.base import Store
     from mcpcore_transports.tracing.tracing import Trace
-    from mcpcore_transports.websocket.upgrade import UpgradeRules
+    from mcpcore_transports.websocket.server import UpgradeRules
 
 S = TypeVar("S", HttpSettings, WebSocketSettings)
 
@@ -78,7 +77,7 @@ def websocket_rules(settings: ServeSettings, host: str | None = None) -> "Upgrad
 
     ``host`` is the host that is bound, if known.  Raises BadTarget for an invalid policy.
     """
-    from mcpcore_transports.websocket.upgrade import UpgradeRules
+    from mcpcore_transports.websocket.server import UpgradeRules
 
     return UpgradeRules(
         guard(settings, settings.websocket, host),

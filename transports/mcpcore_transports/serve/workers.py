@@ -8,7 +8,6 @@ listens.  The end of the pair tells it that the supervisor is gone, for any reas
 
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,7 @@ from anyio.abc import Process
 from msgspec import Struct
 
 from mcpcore.errors import WorkersFailed
-from mcpcore_transports.link_errors import cannot_listen
+from mcpcore_transports.link import cannot_listen, signal_name
 
 logger = logging.getLogger("mcpcore.workers")
 
@@ -70,11 +69,11 @@ def reserved(host: str, port: int) -> Iterator[int]:
             for family, kind, protocol, _, address in places:
                 held = stack.enter_context(socket.socket(family, kind, protocol))
                 at = (address[0], port, *address[2:])
-                _refuse_if_taken(family, at)
-                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                if family == socket.AF_INET6:
-                    held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                held.bind(at)
+                # with SO_REUSEPORT we would silently share it with workers of an earlier start
+                if port:
+                    with socket.socket(family, kind, protocol) as probe:
+                        _bind(probe, at, socket.SO_REUSEADDR)
+                _bind(held, at, socket.SO_REUSEPORT)
                 port = port or held.getsockname()[1]
         except (OSError, UnicodeError) as error:
             readable = OSError(cannot_listen(host, port, error))
@@ -83,14 +82,11 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield port
 
 
-def _refuse_if_taken(family: int, address: tuple[Any, ...]) -> None:
-    # With SO_REUSEPORT we would silently share the port with workers of an earlier start.
-    if address[1]:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
+def _bind(sock: socket.socket, address: tuple[Any, ...], option: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, option, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(address)
 
 
 class Supervisor:
@@ -132,7 +128,7 @@ class Supervisor:
         WorkersFailed if one of them ends, or cannot be started, before all of them have listened
         once; later such a worker is started again after a pause.
         """
-        failure: WorkersFailed | None = None
+        failure: Exception | None = None
         try:
             async with anyio.create_task_group() as group:
                 for number in range(1, self._count + 1):
@@ -145,12 +141,9 @@ class Supervisor:
                     )
                 ready(self._urls)
         except* WorkersFailed as failed:
-            # Several may fail at once, most likely for the same reason.
-            first = failed.exceptions[0]
-            assert isinstance(first, WorkersFailed)  # noqa: S101 - no group is in the group
-            failure = first
+            failure = failed.exceptions[0]  # several may fail at once, most likely for one reason
         if failure is not None:
-            raise WorkersFailed(str(failure), said=failure.said)
+            raise failure
 
     async def _keep(self, number: int) -> None:
         delay = self.settings.backoff
@@ -168,7 +161,7 @@ class Supervisor:
             else:
                 self.restarts += again
                 status, words = await self._watch(number, process, ours)
-                fate = f"ended with {_said(status)}"
+                fate = f"ended with {signal_name(-status) if status < 0 else f'status {status}'}"
                 steady = anyio.current_time() - began >= self.settings.steady
             if not self._all_ready.is_set():
                 if words:
@@ -259,15 +252,6 @@ class Supervisor:
             process.kill()
         await process.wait()
         self._report(f"process {process.pid} did not end in time and was killed")
-
-
-def _said(status: int) -> str:
-    if status >= 0:
-        return f"status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
 
 
 class Lifeline:

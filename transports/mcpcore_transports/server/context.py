@@ -1,20 +1,18 @@
 """Context of a request for its handler: facts, messages and questions to the client.
 
-The same handler code serves both eras.  ``await context.elicit(...)`` sends a request and waits if
-the era allows that.  In the modern era it leaves the handler with :class:`InputNeeded`.  The client
-retries with the answers, and the handler runs again from its beginning and finds them.  Work that
-must not be repeated then goes through :meth:`Context.remember`.
+The same handler code serves both eras, see :mod:`mcpcore_transports.server.questions`.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpack, overload
 
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.events import NotificationReceived, RequestReceived
+from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable
 from mcpcore.http.principals import Principal
@@ -34,16 +32,10 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.pending import Run
-from mcpcore_transports.running.serial_calls import ProgressCallback
-from mcpcore_transports.running.threads import current, in_loop, when_there_is_room, with_room
-from mcpcore_transports.server.elicitation import ask_client, ping
-from mcpcore_transports.server.input_rounds import (
-    InputNeeded,
-    RoundState,
-    params_of,
-    read_answers,
-)
+from mcpcore_transports.running.decode import InvalidAnswer
+from mcpcore_transports.running.functions import in_loop, with_room
+from mcpcore_transports.running.pending import ProgressCallback, Run
+from mcpcore_transports.server.questions import InputNeeded, RoundState, ask_client, params_of, ping
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
@@ -63,34 +55,72 @@ else:
 T = TypeVar("T")
 R = TypeVar("R")
 
+
 __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 
 
-class Context(Generic[L]):
-    """The current request of a handler, which gets it by annotating a parameter with this class.
+class AskOptions(TypedDict, total=False):
+    """Options of a question to the client."""
 
-    ``Context[Database]`` gives the type of the lifespan's value.
+    key: str | None
+    """Name of the question among those of this request.
 
-    It has the facts of the request and of the task that the request may have become, messages to
-    the client, and questions to the client.
+    Without it the question's content is its name: a question that is worded differently when the
+    handler runs again is asked again.
+    """
+    progress: ProgressCallback | None
+    """Callback for the client's progress; in the modern era clients report none."""
+    meta: Mapping[str, Any] | None
+    """Members for the question's ``_meta``, in place of those it has.
 
-    ``progress``, ``log`` and its shorthands may be called from any handler, also from one that
-    runs in a thread; awaitable methods only from ``async def`` handlers.
+    The trace context of the handler's request goes into every question; ``meta`` overrides it.
     """
 
-    __mcp_context__ = True
 
-    __slots__ = (
-        "_counts",
-        "_request",
-        "_result_meta",
-        "_runtime",
-        "_state",
-        "call",
-        "cancel_reason",
-        "scope",
-        "thread",
-    )
+class MessageContext(Generic[L]):
+    """Context of a message of the client."""
+
+    __mcp_context__ = True
+    __slots__ = ("_event", "_runtime", "thread")
+
+    def __init__(
+        self, event: RequestReceived | NotificationReceived, runtime: "ServerRuntime"
+    ) -> None:
+        self._event = event
+        self._runtime = runtime
+        self.thread = runtime.thread
+        """Identifier of the event loop's thread."""
+
+    @property
+    def method(self) -> str:
+        """The method, for instance ``tools/call``."""
+        return self._event.method
+
+    @property
+    def params(self) -> Raw:
+        """The params object, as sent."""
+        return self._event.params
+
+    @property
+    def session(self) -> str | None:
+        """The session's id (legacy HTTP)."""
+        return self._event.session
+
+    @property
+    def lifespan(self) -> L:
+        """Value that the lifespan of the server has yielded; None without a lifespan."""
+        value: L = self._runtime.lifespan
+        return value
+
+
+class Context(MessageContext[L]):
+    """The current request of a handler, which gets it by annotating a parameter with this class.
+
+    ``Context[Database]`` gives the type of the lifespan's value.  Handlers that run in a thread may
+    call ``progress``, ``log`` and its shorthands too; awaitable methods are for ``async def``.
+    """
+
+    __slots__ = ("_counts", "_request", "_result_meta", "_state", "call", "cancel_reason", "scope")
 
     def __init__(
         self,
@@ -99,10 +129,8 @@ class Context(Generic[L]):
         state: RoundState | None,
         call: "TaskCall | None" = None,
     ) -> None:
+        super().__init__(request, runtime)
         self._request = request
-        self._runtime = runtime
-        self.thread = runtime.thread
-        """Identifier of the event loop's thread."""
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
@@ -119,36 +147,22 @@ class Context(Generic[L]):
         return self._request.id
 
     @property
-    def method(self) -> str:
-        """The method, for instance ``tools/call``."""
-        return self._request.method
-
-    @property
-    def params(self) -> Raw:
-        """The request's params object, as sent."""
-        return self._request.params
-
-    @property
     def meta(self) -> RequestMeta:
         """The request's ``_meta``: progress token, ``traceparent`` and so on."""
         return self._request.meta
 
     @property
     def result_meta(self) -> dict[str, Any]:
-        """Members for the ``_meta`` of the result, whatever the handler returns; to be filled.
+        """Members for the ``_meta`` of the result, to be filled; those of a result take precedence.
 
-        Members that a result has itself take precedence, and members reserved for the engine are
-        left out.  Errors of the protocol have no ``_meta``.
+        Members reserved for the engine are left out.  Errors of the protocol have no ``_meta``.
         """
         if self._result_meta is None:
             self._result_meta = {}
         return self._result_meta
 
     def take_result_meta(self, own: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return the rest of :attr:`result_meta` that was not taken yet, overridden by ``own``.
-
-        ``own`` is the ``_meta`` of the result itself.  For the runtime and its middleware.
-        """
+        """Return the rest of :attr:`result_meta`, overridden by ``own``, that of the result."""
         added, self._result_meta = self._result_meta, None
         return {**added, **(own or {})} if added else own
 
@@ -166,11 +180,6 @@ class Context(Generic[L]):
     def revision(self) -> Revision:
         """Revision of the request."""
         return self._request.revision
-
-    @property
-    def session(self) -> str | None:
-        """The session's id (legacy HTTP)."""
-        return self._request.session
 
     @property
     def principal(self) -> Principal | None:
@@ -191,10 +200,7 @@ class Context(Generic[L]):
         return declares(self._request.client_capabilities, capability)
 
     def require(self, capability: str) -> None:
-        """Refuse the request unless the client declared ``capability``.
-
-        Raises McpError -32021 (modern) or InputUnavailable (legacy).
-        """
+        """Raise McpError -32021, in legacy InputUnavailable, unless a capability was declared."""
         if self.supports(capability):
             return
         message = f"the client does not support {capability}"
@@ -215,9 +221,8 @@ class Context(Generic[L]):
     def start_task(self) -> bool:
         """Continue as a task: the client gets the task's handle and asks for the result later.
 
-        Earlier questions belong to the request, whose input rounds end here (modern); later
-        questions belong to the task.  Returns False if the client cannot follow tasks, the tool
-        does not declare them, or there are too many; the call then continues as it is.
+        Later questions belong to the task.  Returns False if the client cannot follow tasks, the
+        tool does not declare them, or there are too many; the call then continues as it is.
         """
         return self.call is not None and self.call.begin_if_possible()
 
@@ -234,12 +239,6 @@ class Context(Generic[L]):
         if self._state is None:
             self._state = RoundState()
         return self._state
-
-    @property
-    def lifespan(self) -> L:
-        """Value that the lifespan of the server has yielded; None without a lifespan."""
-        value: L = self._runtime.lifespan
-        return value
 
     @property
     def lifespan_context(self) -> L:
@@ -262,9 +261,8 @@ class Context(Generic[L]):
     async def remember(self, key: str, factory: Callable[[], Any], type: Any = Any) -> Any:
         """Return the value of ``factory`` from its first call, in this and in all later rounds.
 
-        For work that must not be repeated, and values that must not change, when the handler runs
-        again.  The value travels through the client, which can read it but not alter it.  It is
-        JSON, decoded as ``type``, in every round and era.
+        For work that must not be repeated when the handler runs again.  The value is JSON, decoded
+        as ``type``; it travels through the client, which can read it but not alter it.
         """
         kept = self.state.kept
         if key not in kept:
@@ -279,6 +277,7 @@ class Context(Generic[L]):
 
     # Messages to the client, on the stream of the request; those of a task go with the task
 
+    @with_room
     def progress(
         self,
         value: float,
@@ -289,24 +288,20 @@ class Context(Generic[L]):
     ) -> bool:
         """Report progress, which must increase; return False if the client did not ask for it.
 
-        In a task it is also the task's status message.  ``meta`` is the notification's ``_meta``.
+        In a task it is also the status message.  ``meta`` is the notification's ``_meta``.
         """
-        if current() != self.thread:  # with_room written out: it may be called very often
-            again = partial(self.progress, value, total, message, meta=meta)
-            return when_there_is_room(self, again)
-        task = None if self.call is None else self._task
-        runtime = self._runtime
-        throttle = runtime.throttle
+        task, throttle = self._task, self._runtime.throttle
         if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        key = self._request.key
-        teller = runtime.teller
-        waits = teller.waits(key)
-        sent = teller.progress(key, value, total, message, meta=meta)
+        key, machine = self._request.key, self._runtime.machine
+        waits = machine.waits(key)
+        return self._flushed(machine.progress(key, value, total, message, meta=meta), waits)
+
+    def _flushed(self, sent: bool, waits: bool) -> bool:
         if sent and not waits:  # waiting output is flushed by its own writer, and this with it
-            runtime.flush()
+            self._runtime.flush()
         return sent
 
     async def report_progress(
@@ -324,19 +319,12 @@ class Context(Generic[L]):
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> "Sent":
-        """Send a log message, any JSON value; return False if the client does not want it.
-
-        ``meta`` is the notification's ``_meta``.
-        """
-        return Sent.of(self._log(level, data, logger, meta), self)
+        """Send a log message, any JSON value; return False if the client does not want it."""
+        return Sent(self._log(level, data, logger, meta), self)
 
     @with_room
     def _log(
-        self,
-        level: LoggingLevel,
-        data: Any,
-        logger: str | None,
-        meta: Mapping[str, Any] | None,
+        self, level: LoggingLevel, data: Any, logger: str | None, meta: Mapping[str, Any] | None
     ) -> bool:
         task, throttle = self._task, self._runtime.throttle
         if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
@@ -345,10 +333,7 @@ class Context(Generic[L]):
             return task.log(level, data, logger, meta)
         key, machine = self._request.key, self._runtime.machine
         waits = machine.waits(key)
-        sent = machine.log(key, level, data, logger, meta=meta)
-        if sent and not waits:
-            self._runtime.flush()
-        return sent
+        return self._flushed(machine.log(key, level, data, logger, meta=meta), waits)
 
     def debug(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
@@ -378,8 +363,7 @@ class Context(Generic[L]):
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
         """Send another notification on the request's stream; return False if the revision has none.
 
-        For instance one of an extension, or ``notifications/elicitation/complete`` when the visit
-        to a URL has ended.
+        For instance one of an extension.
         """
         own = method not in KNOWN_METHODS
         if self.cancelled or not (own or lookup(method, "server", self.revision)):
@@ -395,8 +379,7 @@ class Context(Generic[L]):
         """Close the connection on which the client waits for this request, which continues.
 
         The client reconnects after ``retry`` seconds (None: the server's setting) for the events
-        that it has missed.  So no connection need stay open during long work.  Returns False if
-        this is not possible: only Streamable HTTP of 2025-11-25 has it.
+        that it has missed.  Returns False except on Streamable HTTP of 2025-11-25.
         """
         machine = self._runtime.machine
         if isinstance(machine, Peer):
@@ -406,25 +389,20 @@ class Context(Generic[L]):
         return closed
 
     async def ping(self, *, timeout: float = 10.0) -> None:
-        """Check that the client is still there (legacy).  ``timeout`` is in seconds.
+        """Check that the client is still there (legacy); ``timeout`` in seconds.
 
-        Raises InputUnavailable if it does not answer, and in the modern era, which has no such
-        request: there the end of the request's stream cancels the handler.
+        Raises InputUnavailable if it does not answer, and in the modern era.
         """
         await ping(self._runtime, self.revision, timeout, request=self._request)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
-        """Return a function that checks, at any later time, that the client is there (legacy).
-
-        It takes the timeout in seconds and raises as :meth:`ping`, also once the session has ended.
-        """
+        """Return :meth:`ping` as a function of the timeout, for any later time (legacy)."""
         return partial(ping, self._runtime, self.revision, session=self.session)
 
     def drained(self) -> Awaitable[None]:
         """Wait until the client has taken all sent messages; for handlers that send very much.
 
-        If nothing waits, only every eighth call lets other tasks run.  A handler that runs in a
-        thread does not need this: its messages wait for room.
+        If nothing waits, only every eighth call lets other tasks run.
         """
         return self._runtime.drained(self._request.key)
 
@@ -437,13 +415,7 @@ class Context(Generic[L]):
 
     @overload
     async def elicit(
-        self,
-        message: str,
-        schema: type[T],
-        *,
-        key: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        self, message: str, schema: type[T], **options: Unpack[AskOptions]
     ) -> "Elicited[T]": ...
 
     @overload
@@ -452,49 +424,31 @@ class Context(Generic[L]):
         message: str,
         schema: Mapping[str, Any],
         *,
-        key: str | None = None,
         validate: bool = True,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[AskOptions],
     ) -> "Elicited[dict[str, Any]]": ...
 
     async def elicit(
-        self,
-        message: str,
-        schema: Any,
-        *,
-        key: str | None = None,
-        validate: bool = True,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        self, message: str, schema: Any, *, validate: bool = True, **options: Unpack[AskOptions]
     ) -> "Elicited[Any]":
-        """Ask the user to fill in a form; see :class:`mcpcore_transports.server.inputs.Elicit`.
-
-        ``key`` names the question among those of this request.  Without it the question's content
-        is its name: a question that is worded differently when the handler runs again is asked
-        again.  ``progress`` gets the client's progress; in the modern era clients report none.
-        ``meta``: see :meth:`ask`.
-        """
+        """Ask the user to fill in a form; see :class:`mcpcore_transports.server.inputs.Elicit`."""
         from mcpcore_transports.server.inputs import Elicit
 
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
-        return await self.ask(wanted, key=key, progress=progress, meta=meta)
+        return await self.ask(wanted, **options)
 
     async def elicit_url(
         self,
         message: str,
         url: str,
         *,
-        key: str | None = None,
         elicitation_id: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[AskOptions],
     ) -> "Elicited[None]":
         """Ask the user to visit ``url``, for data that must not pass through the client."""
         from mcpcore_transports.server.inputs import ElicitUrl
 
-        wanted = ElicitUrl(message, url, elicitation_id=elicitation_id)
-        return await self.ask(wanted, key=key, progress=progress, meta=meta)
+        return await self.ask(ElicitUrl(message, url, elicitation_id=elicitation_id), **options)
 
     async def sample(
         self,
@@ -512,43 +466,26 @@ class Context(Generic[L]):
         wanted = Sample(messages, max_tokens, options)
         return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
-    async def list_roots(
-        self,
-        *,
-        key: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> "RootList":
+    async def list_roots(self, **options: Unpack[AskOptions]) -> "RootList":
         """Ask for the directories and files that the client lets the server work on."""
         from mcpcore_transports.server.inputs import ListRoots
 
-        return await self.ask(ListRoots(), key=key, progress=progress, meta=meta)
+        return await self.ask(ListRoots(), **options)
 
-    async def ask(
-        self,
-        wanted: "Input[R]",
-        *,
-        key: str | None = None,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> R:
-        """Ask one question.
-
-        ``meta`` goes into the question's ``_meta``, in place of the ``meta`` of ``wanted``.  The
-        trace context of the handler's request goes into every question; ``meta`` overrides it.
-        """
-        if meta is not None:
+    async def ask(self, wanted: "Input[R]", **options: Unpack[AskOptions]) -> R:
+        """Ask one question; see :class:`AskOptions`."""
+        if (meta := options.get("meta")) is not None:
             wanted.with_meta(meta)
-        if key is None:
+        if (key := options.get("key")) is None:
             # Named by content, not by position: the answer to one question can never be taken for
             # that of another, whatever the handler asks the second time.
             key = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
             counts = self._counts = self._counts or {}
             count = counts[key] = counts.get(key, 0) + 1
             key = key if count == 1 else f"{key}-{count}"
+        progress = options.get("progress")
         heard = {} if progress is None else {key: progress}
-        answers = await self.gather_inputs({key: wanted}, progress=heard)
-        answer: R = answers[key]
+        answer: R = (await self.gather_inputs({key: wanted}, progress=heard))[key]
         return answer
 
     async def gather_inputs(
@@ -559,10 +496,9 @@ class Context(Generic[L]):
     ) -> dict[str, Any]:
         """Ask several questions at once, each under its key; a bad answer is asked for again.
 
-        ``progress`` has the progress callbacks under the same keys (legacy).
-
-        Raises McpError -32021 (modern) or InputUnavailable (legacy) if the client did not declare a
-        capability that a question needs, InputUnavailable if it refuses to answer.
+        ``progress`` has the progress callbacks under the same keys (legacy).  Raises as
+        :meth:`require` for a capability that a question needs, InputUnavailable if the client
+        refuses to answer.
         """
         for question in wanted.values():
             for capability in question.needs(self.revision):
@@ -580,9 +516,8 @@ class Context(Generic[L]):
     def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.
 
-        In 2025-11-25 the client gets the error -32042, and tries again when it sees fit.  In the
-        modern era it gets a round of input, and the handler runs again until it no longer calls
-        this.  Raises InputUnavailable if neither is possible or the user refuses.
+        The client gets the error -32042 (2025-11-25), or a round of input (modern).  Raises
+        InputUnavailable if neither is possible or the user refuses.
         """
         for visit in visits:
             self.require(visit.capability)
@@ -601,8 +536,7 @@ class Context(Generic[L]):
     def elicitation_completer(self, elicitation_id: str) -> Callable[[], bool]:
         """Return a function that notifies this client, at any later time, that a visit is over.
 
-        It may be called long after the request.  It returns False if the revision has no such
-        notification or the client's session has ended.
+        It returns False if the revision has no such notification or the session has ended.
         """
         method, runtime, session = "notifications/elicitation/complete", self._runtime, self.session
         known = lookup(method, "server", self.revision) is not None
@@ -613,27 +547,37 @@ class Context(Generic[L]):
         return complete
 
     def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
+        """Find the answers of this round or earlier ones.  Raises InputNeeded for the others."""
         row = lookup(self.method, "client", self.revision)
         if row is None or not row.needs_input:
             raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
-        given = self._request.input_responses or {}
-        return read_answers(
-            wanted, given, self.state.answers, self.revision, self._request.meta.trace
-        )
+        given, used = self._request.input_responses or {}, self.state.answers
+        answers: dict[str, Any] = {}
+        missing: dict[str, InputRequest] = {}
+        for key, question in wanted.items():
+            problem = None
+            if (answer := used.get(key, given.get(key))) is not None:
+                try:
+                    answers[key] = question.parse(answer)
+                    used[key] = answer
+                    continue
+                except InvalidAnswer as error:
+                    problem = str(error)
+            params = params_of(question, self.revision, problem, self._request.meta.trace)
+            missing[key] = InputRequest(question.method, params)
+        if missing:
+            raise InputNeeded(missing)
+        return answers
 
 
 class Sent(int):
-    """True if a message was sent, else False.  Awaiting it waits until there is room for more.
-
-    A handler need not await it.
-    """
+    """True if a message was sent, else False.  It may be awaited, for room for more."""
 
     _context: Context[Any]
 
-    @classmethod
-    def of(cls, sent: bool, context: Context[Any]) -> "Sent":
+    def __new__(cls, sent: bool, context: Context[Any]) -> "Sent":
         """Make the return value for a message of a handler."""
-        made = cls(sent)
+        made = super().__new__(cls, sent)
         made._context = context
         return made
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.service.prepared import is_masked, shown
-from mcpcore_transports.running.cancellation import failure_of, settled
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.service.handlers import is_masked, shown
+from mcpcore_transports.running.functions import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
 
 if TYPE_CHECKING:
@@ -16,22 +17,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mcpcore.server")
 
-
 REVEALING = (
     "reveal_errors is on: clients see what handlers raise, secrets included; turn it off where "
     "anybody else can reach the server"
 )
 
 
-class _Reference(Struct):
-    name: Any = None
-    uri: Any = None
-
-
 class _Params(Struct):
     name: Any = None
     uri: Any = None
-    ref: _Reference | None = None
+    ref: Any = None
 
 
 def subject(params: Raw | bytes) -> str | None:
@@ -40,10 +35,9 @@ def subject(params: Raw | bytes) -> str | None:
         said = msgspec.json.decode(params, type=_Params)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    for found in (said.name, said.uri, said.ref and (said.ref.name or said.ref.uri)):
-        if isinstance(found, str):
-            return found
-    return None
+    ref = said.ref if isinstance(said.ref, dict) else {}
+    found = (said.name, said.uri, ref.get("name"), ref.get("uri"))
+    return next((each for each in found if isinstance(each, str)), None)
 
 
 def about(method: str, params: Raw | bytes) -> str:
@@ -82,22 +76,20 @@ def simplified(error: BaseException) -> Exception | InputNeeded:
     """Reduce the exceptions of a handler with task groups to one, so that a ToolError stays one.
 
     If tasks of the handler asked the client, all of their questions are joined.  Raises exceptions
-    that are no failure: see :mod:`mcpcore_transports.running.cancellation`.
+    that are no failure: see :mod:`mcpcore_transports.running.functions`.
     """
+    if isinstance(error, InputNeeded):
+        return error
     if isinstance(error, BaseExceptionGroup):
         asked, rest = error.split(InputNeeded)
         if asked is not None:
             if rest is None:
-                return _joined(asked)
+                return InputNeeded(_requests(asked))
             error = rest
-    elif isinstance(error, InputNeeded):
-        return error
     return failure_of(settled(error))
 
 
-def _joined(group: BaseExceptionGroup[InputNeeded]) -> InputNeeded:
-    requests = {}
-    for error in group.exceptions:
-        inner = _joined(error) if isinstance(error, BaseExceptionGroup) else error
-        requests.update(inner.requests)
-    return InputNeeded(requests)
+def _requests(error: InputNeeded | BaseExceptionGroup[InputNeeded]) -> dict[str, InputRequest]:
+    if isinstance(error, InputNeeded):
+        return error.requests
+    return {key: each for inner in error.exceptions for key, each in _requests(inner).items()}

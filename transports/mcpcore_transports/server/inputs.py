@@ -1,9 +1,4 @@
-"""Requests of a handler to the client, described once for both eras.
-
-An :class:`Input` has the params of its request, the capability it needs and the parser of the
-answer.  :mod:`mcpcore_transports.server.context` sends it, as a request on the wire or as an entry
-of ``inputRequests``.
-"""
+"""Requests of a handler to the client, described once for both eras."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,21 +17,23 @@ from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Meta
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import (
     CreateMessageParams,
     CreateMessageResult,
+    ListRootsResult,
+    Root,
     SamplingMessage,
 )
 from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.server.form_validation import (
+from mcpcore_transports.server.contents import (
     check_form,
     form_for,
     form_problems,
+    message_problem,
+    params_for,
     pattern_check,
 )
-from mcpcore_transports.server.sampling import message_problem, params_for
 from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:
@@ -75,7 +72,7 @@ class RootList(list[Root]):
 
 
 class Input(ABC, Generic[R]):
-    """Base of the requests to the client."""
+    """Request to the client: its params, the capability it needs, the parser of the answer."""
 
     method: ClassVar[str]
     task: dict[str, int] | None = None
@@ -86,14 +83,13 @@ class Input(ABC, Generic[R]):
     def as_task(self, ttl: float | None = None) -> Self:
         """Ask the client to run it as a task, where it can do that (2025-11-25); return self.
 
-        The client then keeps no request open while its user or its model takes their time. ``ttl``:
-        seconds that it is asked to keep the task.
+        ``ttl``: seconds that it is asked to keep the task.
         """
         self.task = {} if ttl is None else {"ttl": max(1, round(ttl * 1000))}
         return self
 
     def with_meta(self, meta: Mapping[str, Any] | None) -> Self:
-        """Put ``meta`` into the request's ``_meta``; return self.
+        """Put members into the request's ``_meta``; return self.
 
         Raises LocalProtocolError for keys that are reserved for the engine.
         """
@@ -107,8 +103,7 @@ class Input(ABC, Generic[R]):
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
         """Return the params for one revision; ``problem``: why the last answer was refused.
 
-        Raises :class:`~mcpcore_transports.running.decode.Unsayable` if the revision cannot express
-        the request.
+        Raises :class:`~mcpcore.errors.Unsayable` if the revision cannot express the request.
         """
         return self.params()
 
@@ -129,9 +124,9 @@ class Input(ABC, Generic[R]):
 
     def digest(self) -> str:
         """Return a digest of the question that is the same in every process."""
-        asked = msgspec.json.encode([self.method, self.params()], order="deterministic")
         import hashlib  # imported late, as secrets below: neither is needed to serve
 
+        asked = msgspec.json.encode([self.method, self.params()], order="deterministic")
         return hashlib.sha256(asked).hexdigest()[:12]
 
 
@@ -166,7 +161,7 @@ class Elicit(Input[Elicited[T]]):
         self._validate = validate
 
     def params(self) -> dict[str, Any]:
-        """Return the params in form mode, the default and the only mode that older clients know."""
+        """Return the params in form mode, which all clients know."""
         return {"message": self.message, "requestedSchema": self.schema}
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
@@ -271,10 +266,9 @@ class Sample(Input[CreateMessageResult]):
 
     def needs(self, revision: Revision) -> tuple[str, ...]:
         """Return the capabilities; context of servers needs one of its own in some revisions."""
-        context = self._typed.include_context
-        if revision.sampling_tools and context not in (None, "none"):
-            return (self.capability, "sampling.context")
-        return (self.capability,)
+        with_context = self._typed.include_context not in (None, "none")
+        more = ("sampling.context",) if revision.sampling_tools and with_context else ()
+        return (self.capability, *more)
 
     def parse(self, answer: Raw) -> CreateMessageResult:
         """Decode the model's message."""

@@ -1,9 +1,7 @@
 """Lifespan of a server: entered before its first connection, left after its last one.
 
-In each event loop the lifespan is entered for the first holder and left with the last
-(:func:`within`), for any number of bindings, applications and connections in memory.  One task of
-its own does both, as cancel scopes and task groups within it require.  The resources that it opens
-belong to an event loop, so that each of several in one process has its own.
+In each event loop, to which its resources belong, it is entered for the first holder and left with
+the last (:func:`within`).  One task of its own does both, as cancel scopes within it require.
 """
 
 import asyncio
@@ -18,8 +16,13 @@ import anyio
 from mcpcore.errors import HandlerExit, LifespanError
 from mcpcore.service import Server
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.background import current_loop, is_over, start_background
-from mcpcore_transports.running.task_guard import enter_handler, guard_tasks
+from mcpcore_transports.running.functions import (
+    current_loop,
+    enter_handler,
+    guard_tasks,
+    is_over,
+    start_background,
+)
 from mcpcore_transports.server.settings import RuntimeSettings
 
 logger = logging.getLogger("mcpcore.lifespan")
@@ -37,14 +40,12 @@ async def within(
 ) -> None:
     """Enter the lifespan of ``server`` and call ``work`` with the value that it yields.
 
-    Within ``work`` of the same lifespan it is held already, and ``work`` alone is called.  ``work``
-    is cancelled if the lifespan ends by itself.  ``stop`` ends the wait for the start, and
+    ``work`` is cancelled if the lifespan ends by itself.  ``stop`` ends the wait for the start, and
     then ``work`` is not called.  Raises LifespanError if the lifespan does not start, ends by
-    itself, or does not end well; that is logged instead if ``work`` has raised an exception of its
-    own.
+    itself, or does not end well; that is logged instead if ``work`` has raised an exception.
     """
     life = _lives.get((server, current_loop()))
-    if life is not None and life in _around.get() and not life.over:
+    if life is not None and life in _around.get() and not life.over:  # held already
         await work(life.value)
         return
     holder = anyio.CancelScope()
@@ -59,10 +60,9 @@ async def within(
             finally:
                 _around.reset(token)
     except BaseException as error:
-        failure = await life.let_go(holder)
-        if failure is not None and isinstance(error, anyio.get_cancelled_exc_class()):
-            raise failure from None
-        if failure is not None:
+        if (failure := await life.let_go(holder)) is not None:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                raise failure from None
             logger.error("%s", failure)
         raise
     if (failure := await life.let_go(holder)) is not None:
@@ -89,10 +89,10 @@ class _Life:
         self.entered = False
         self.value: Any = None
         self.over = False
-        """True while the lifespan is being left: new holders wait for its end and enter it anew."""
+        """True while it is being left: new holders wait for its end and enter it anew."""
         self.ended = anyio.Event()
         self.until = 0.0
-        """Time at which the lifespan must have been left, on the clock of the drivers."""
+        """Time at which it must have been left, on the clock of the drivers."""
         self._scope = anyio.CancelScope()
         self._unheld = anyio.Event()
         self._given_up = False
@@ -100,7 +100,7 @@ class _Life:
         self._raised: BaseException | None = None
 
     async def run(self) -> None:
-        """Enter the lifespan, wait for the last holder, leave it; keep a raised exception."""
+        """Enter the lifespan, wait for the last holder, leave it."""
         scope = self._scope
         guard_tasks(current_loop())
         enter_handler()
@@ -209,17 +209,14 @@ async def _hold(server: Server, settings: RuntimeSettings, holder: anyio.CancelS
 
 async def _either(one: anyio.Event, other: anyio.Event | None) -> None:
     """Wait for the first of two events."""
-    if other is None:
-        await one.wait()
-        return
     async with anyio.create_task_group() as group:
 
         async def wait(event: anyio.Event) -> None:
             await event.wait()
             group.cancel_scope.cancel()
 
-        group.start_soon(wait, one)
-        group.start_soon(wait, other)
+        for event in filter(None, (one, other)):
+            group.start_soon(wait, event)
 
 
 def _is_cancelled() -> bool:

@@ -1,8 +1,7 @@
 """Middleware of the server: around every request but those that the engine answers alone.
 
-See :mod:`mcpcore_transports.running.middleware` for the interface of a middleware.  Requests about
-tasks, unknown tools, bad arguments, refusals of a rate limiter and the like pass through it.
-Requests that the engine answers or refuses itself (``ping``, discovery, unknown methods) do not.
+See :mod:`mcpcore_transports.running.middleware` for the interface.  The engine answers or refuses
+``ping``, discovery and unknown methods itself.
 """
 
 import inspect
@@ -14,9 +13,8 @@ from msgspec import Raw, Struct, field
 
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import begin, failure_of
 from mcpcore_transports.running.middleware import Around, Chain
-from mcpcore_transports.running.threads import begin
 from mcpcore_transports.server.context import Context, InputNeeded
 from mcpcore_transports.server.failures import Failures, about, simplified
 
@@ -40,25 +38,19 @@ class Answer(Struct):
 ServerMiddleware = Around[Context, Answer]
 """Middleware that takes the context of the handler.  A protocol error is raised as McpError.
 
-If the client has to be asked first (modern),
-:class:`~mcpcore_transports.server.context.InputNeeded` is raised, which is no Exception: let it
-pass.
+:class:`~mcpcore_transports.server.context.InputNeeded`, which is no Exception, is to be passed on.
 """
 
 Guard = Callable[[Revision, Prepared | Exception], Prepared]
-"""Function that wraps a prepared request, or the error of a refused one."""
+"""Function that puts a prepared request, or the error of a refused one, inside of middleware."""
 
 
 def guard(middleware: Sequence[ServerMiddleware], failures: Failures) -> Guard:
-    """Return the function that puts requests inside of ``middleware``."""
+    """Return the guard for some middleware."""
     return partial(_Guarded, Chain(middleware), failures)
 
 
 class _Guarded(Prepared):
-    """Prepared request, or the refusal of one, inside of middleware."""
-
-    __slots__ = ("_chain", "_failures", "_inner")
-
     def __init__(
         self,
         chain: Chain[Context, Answer],
@@ -70,8 +62,6 @@ class _Guarded(Prepared):
         if isinstance(inner, Prepared):
             self.is_async = inner.is_async or inner.thread or chain.is_async
             self.task = inner.task
-        else:
-            self.refused = True
         self._chain = chain
         self._failures = failures
         self._inner = inner

@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio.abc import TaskGroup
-from msgspec import Raw
 
 from mcpcore.engine.events import NotificationReceived
 from mcpcore.errors import InputUnavailable
@@ -13,11 +12,10 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.serial_calls import ProgressCallback, SerialCalls
-from mcpcore_transports.running.threads import in_loop, in_thread
-from mcpcore_transports.server.context import L
-from mcpcore_transports.server.elicitation import ask_client, ping
+from mcpcore_transports.running.functions import failure_of, in_loop, in_thread
+from mcpcore_transports.running.pending import ProgressCallback, SerialCalls
+from mcpcore_transports.server.context import L, MessageContext
+from mcpcore_transports.server.questions import ask_client, ping
 
 if TYPE_CHECKING:
     from mcpcore_transports.server.inputs import Input, RootList
@@ -28,67 +26,31 @@ R = TypeVar("R")
 logger = logging.getLogger("mcpcore.server")
 
 
-class NotificationContext(Generic[L]):
+class NotificationContext(MessageContext[L]):
     """Context of a notification; annotate a parameter of the function with this class to get it.
 
-    ``NotificationContext[Database]`` declares the type of the value that the server's lifespan
-    yields.
-
-    In the legacy era the function may send requests to the client, for instance for its roots after
-    ``notifications/roots/list_changed``.
+    ``NotificationContext[Database]`` gives the type of the lifespan's value.  In the legacy era the
+    function may send requests to the client.
     """
 
-    __mcp_context__ = True
-
-    __slots__ = ("_event", "_runtime", "thread")
-
-    def __init__(self, event: NotificationReceived, runtime: "ServerRuntime") -> None:
-        self._event = event
-        self._runtime = runtime
-        self.thread = runtime.thread
-        """Identifier of the event loop's thread."""
-
-    @property
-    def lifespan(self) -> L:
-        """Value yielded by the lifespan of the server; None if it has none."""
-        value: L = self._runtime.lifespan
-        return value
-
-    @property
-    def method(self) -> str:
-        """Method, for instance ``notifications/roots/list_changed``."""
-        return self._event.method
-
-    @property
-    def params(self) -> Raw:
-        """Params object of the notification, as sent."""
-        return self._event.params
+    __slots__ = ()
 
     @property
     def revision(self) -> Revision | None:
         """Revision of the session; None in the modern era, where notifications name none."""
         return self._event.revision
 
-    @property
-    def session(self) -> str | None:
-        """Id of the session (legacy HTTP)."""
-        return self._event.session
-
     async def list_roots(self) -> "RootList":
-        """Request the directories and files that the client lets us work on; see :meth:`ask`."""
+        """Ask for the directories and files that the client lets us work on; see :meth:`ask`."""
         from mcpcore_transports.server.inputs import ListRoots  # most servers ask nothing
 
         return await self.ask(ListRoots())
 
     async def ask(self, wanted: "Input[R]", *, progress: ProgressCallback | None = None) -> R:
-        """Send one request to the client; ``progress`` is called for the progress that it reports.
-
-        Raises InputUnavailable if the client cannot be asked, refuses, or does not answer.
-        """
-        revision = self._legacy()
-        if lookup(wanted.method, "server", revision) is None:
-            raise InputUnavailable(f"{revision.name} has no {wanted.method}")
-        name = wanted.method
+        """Send one request to the client.  Raises InputUnavailable without an answer."""
+        revision, name = self._legacy(), wanted.method
+        if lookup(name, "server", revision) is None:
+            raise InputUnavailable(f"{revision.name} has no {name}")
         heard = {} if progress is None else {name: progress}
         answers = await ask_client(self._runtime, revision, self._event, {name: wanted}, heard)
         answer: R = answers[name]
@@ -96,10 +58,7 @@ class NotificationContext(Generic[L]):
 
     @in_loop
     def notify(self, method: str, params: Mapping[str, Any] | None = None) -> bool:
-        """Send a notification to the client (legacy); return False if it has no such notification.
-
-        Over HTTP it is sent on the session's GET stream.
-        """
+        """Send a notification in the session (legacy); return False if the revision has none."""
         revision = self.revision
         if revision is None or not revision.server_requests:
             return False
@@ -128,7 +87,8 @@ class NotificationDispatcher:
 
     def hear(self, event: NotificationReceived) -> None:
         """Take a notification; one without a function, or that is malformed, is ignored."""
-        entry, failures = self._server.listener(event.method), self._runtime.failures
+        entry = self._server.listener(event.method)
+        told = self._runtime.failures.told
         if entry is None:
             return
         try:
@@ -137,14 +97,13 @@ class NotificationDispatcher:
             logger.info("a client's %s is malformed: %s", event.method, error)
             return
         except BaseException as error:
-            failures.told(f"reading {event.method}", failure_of(error))
+            told(f"reading {event.method}", failure_of(error))
             return
         queue = self._sessions.get(event.session)
         if queue is None:
             self._sessions = {key: each for key, each in self._sessions.items() if not each.idle}
-            limit = self._runtime.settings.notifications
-            what = f"hearing {event.method}"
-            queue = SerialCalls(self._group, what, limit=limit, failed=failures.told)
+            what, limit = f"hearing {event.method}", self._runtime.settings.notifications
+            queue = SerialCalls(self._group, what, limit=limit, failed=told)
             self._sessions[event.session] = queue
         context = NotificationContext(event, self._runtime)
         handler = entry.handler

@@ -46,35 +46,24 @@ class RequestRecord(Struct, kw_only=True):
     principal: str | None = None
     traceparent: str | None = None
     outcome: Literal["answered", "failed", "refused", "asked", "ended", "cancelled"] = "ended"
-    """Outcome of the request.
-
-    ``failed``: a tool result with an error; ``refused``: a protocol error; ``asked``: the client
-    has to answer a question first; ``ended``: without an answer.
-    """
+    """``failed``: a tool result with an error; ``refused``: a protocol error; ``asked``: the client
+    has to answer a question first; ``ended``: without an answer."""
     code: int | None = None
     """Error code of a refusal."""
     duration: float = 0.0
     """Duration in seconds."""
 
 
-_TRUE, _FALSE = Raw(b"true"), Raw(b"false")
-
-
 class _Failure(Struct, rename="camel"):
-    is_error: Raw = _FALSE
+    is_error: Raw = Raw(b"false")
 
 
 def log_incoming(
     logger: logging.Logger | None = None, level: int = logging.INFO
 ) -> ServerMiddleware:
     """Return the middleware for the server."""
-    target = logger or logging.getLogger(LOGGER)
 
     def incoming(request: Context) -> Steps[Answer]:
-        if not target.isEnabledFor(level):
-            yield
-            return
-        trace = request.meta.traceparent
         record = RequestRecord(
             side="server",
             method=request.method,
@@ -82,9 +71,9 @@ def log_incoming(
             revision=request.revision.name,
             session=None if request.session is None else session_label(request.session),
             principal=request.principal,
-            traceparent=trace,
+            traceparent=request.meta.traceparent,
         )
-        with _logged(target, level, record):
+        with _logged(logger, level, record):
             answer = yield
             record.outcome = "failed" if answer.failed else "answered"
 
@@ -95,27 +84,24 @@ def log_outgoing(
     logger: logging.Logger | None = None, level: int = logging.INFO
 ) -> ClientMiddleware:
     """Return the middleware for the client."""
-    target = logger or logging.getLogger(LOGGER)
 
     def outgoing(request: OutgoingRequest) -> Steps[Outcome]:
-        if not target.isEnabledFor(level):
-            yield
-            return
         record = RequestRecord(
             side="client",
             method=request.method,
             subject=subject(to_json(request.params)),
             traceparent=request.meta.get("traceparent"),
         )
-        with _logged(target, level, record):
+        with _logged(logger, level, record):
             outcome = yield
-            record.outcome = _outcome(outcome.result)
+            failed = msgspec.json.decode(outcome.result, type=_Failure).is_error == Raw(b"true")
+            record.outcome = "failed" if failed else "answered"
 
     return outgoing
 
 
 @contextmanager
-def _logged(logger: logging.Logger, level: int, record: RequestRecord) -> Iterator[None]:
+def _logged(logger: logging.Logger | None, level: int, record: RequestRecord) -> Iterator[None]:
     began = clock()
     try:
         yield
@@ -132,17 +118,7 @@ def _logged(logger: logging.Logger, level: int, record: RequestRecord) -> Iterat
         record.duration = clock() - began
         name = record.method if record.subject is None else f"{record.method} {record.subject!r}"
         code = "" if record.code is None else f" ({record.code})"
-        logger.log(
-            level,
-            "%s: %s%s in %.1f ms",
-            name,
-            record.outcome,
-            code,
-            record.duration * 1000,
-            extra={f"mcp_{key}": value for key, value in structs.asdict(record).items()},
-        )
-
-
-def _outcome(result: Raw) -> Literal["answered", "failed"]:
-    failed = msgspec.json.decode(result, type=_Failure).is_error == _TRUE
-    return "failed" if failed else "answered"
+        extra = {f"mcp_{key}": value for key, value in structs.asdict(record).items()}
+        said = (name, record.outcome, code, record.duration * 1000)
+        target = logger or logging.getLogger(LOGGER)
+        target.log(level, "%s: %s%s in %.1f ms", *said, extra=extra)

@@ -9,22 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from mcpcore.engine import events
 from mcpcore.engine.config import ASKABLE
-from mcpcore.engine.events import (
-    ErrorReceived,
-    Event,
-    Key,
-    NotificationReceived,
-    ProgressReceived,
-    RequestCancelled,
-    RequestEnded,
-    RequestReceived,
-    ResultReceived,
-    StreamDrained,
-    SubscriptionClosed,
-    SubscriptionOpened,
-    Violation,
-)
+from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Prepared, Server
 from mcpcore.spec.capabilities import requirement
@@ -32,23 +19,31 @@ from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     MISSING_CLIENT_CAPABILITY,
     CapabilityMissing,
-    LocalProtocolError,
+    LocalError,
     McpError,
 )
-from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Skim
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.background import call_in_loop, current_loop
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.pending import Handlers, Settled, Waiting
-from mcpcore_transports.running.serial_calls import Progress, ProgressCallback
-from mcpcore_transports.running.task_guard import guard_tasks, guarded_call
-from mcpcore_transports.running.threads import begin, current
+from mcpcore_transports.running.functions import (
+    begin,
+    call_in_loop,
+    current,
+    current_loop,
+    failure_of,
+    guard_tasks,
+    guarded_call,
+)
+from mcpcore_transports.running.pending import (
+    Handlers,
+    Progress,
+    ProgressCallback,
+    Settled,
+    Waiting,
+)
 from mcpcore_transports.server.context import Context, InputNeeded, RoundState
 from mcpcore_transports.server.failures import Failures, about, simplified
-from mcpcore_transports.server.input_rounds import OwnSeal, Rounds
 from mcpcore_transports.server.notifications import NotificationDispatcher
+from mcpcore_transports.server.questions import Rounds
 from mcpcore_transports.server.settings import RuntimeSettings
 
 # Imported by servers that have them, as that takes time.
@@ -77,8 +72,8 @@ _TURN = 8
 class ServerRuntime:
     """App of one machine that answers its requests with the handlers of a server.
 
-    Set ``link``, then :meth:`run` the link.  Plain functions run inline, without a task; ``async``
-    handlers have one each, in a task group that ends with the link.
+    Set ``link``, then :meth:`run` the link.  Plain functions run inline, ``async`` handlers in a
+    task each, in a group that ends with the link.
     """
 
     def __init__(
@@ -90,8 +85,6 @@ class ServerRuntime:
         tasks: "TaskHost | None" = None,
     ) -> None:
         self.machine = machine
-        self.teller = machine if isinstance(machine, Peer) else machine.teller
-        """Object for the most frequent calls, in place of the machine."""
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
         self.waiting = Waiting()
@@ -111,53 +104,42 @@ class ServerRuntime:
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
         """Methods that the engine answers once middleware has let them through."""
         self._guard: Guard | None = None
-        self._prepare = server.prepare
         if self.settings.middleware:
             from mcpcore_transports.server.middleware import guard
 
             self._guard = guard(self.settings.middleware, self.failures)
-            self._prepare = self._prepare_guarded
-        self._rounds = Rounds(
-            self.settings.seal or OwnSeal(), self.settings.wall, self.settings.input_rounds
-        )
+        self._rounds = Rounds(self.settings)
         self._handlers: Handlers
         self._notifications: NotificationDispatcher
         self._tasks: ServerTasks | None = None
         self._table: dict[type[Event], Callable[[Any], object]] = {
             RequestReceived: self._on_request,
             RequestCancelled: self._on_cancelled,
-            ResultReceived: self._settle,
-            ErrorReceived: self._settle,
-            RequestEnded: self._settle,
-            StreamDrained: lambda event: self._wake(event.key),
-            NotificationReceived: lambda event: self._notifications.hear(event),
-            ProgressReceived: lambda event: self.progress.hear(event),
-            Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
+            events.ResultReceived: self._settle,
+            events.ErrorReceived: self._settle,
+            events.RequestEnded: self._settle,
+            events.StreamDrained: lambda event: self._wake(event.key),
+            events.NotificationReceived: lambda event: self._notifications.hear(event),
+            events.ProgressReceived: lambda event: self.progress.hear(event),
+            events.Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
         }
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
             from mcpcore_transports.server import rate_limits
 
-            admits = self.settings.limiter_failure == "admit"
-            self.throttle = rate_limits.Throttle(
-                self.settings.limiter, self.machine, self.failures, admits=admits
-            )
-            self._table[RequestReceived] = self._on_limited_request
+            self.throttle = rate_limits.Throttle(self.settings, machine, self.failures)
         if tasks is not None or server.capabilities().tasks is not None:
             from mcpcore.http import SessionClosed
             from mcpcore_transports.running.tasks import TaskHost
             from mcpcore_transports.server.tasks import tasks as server_tasks
 
             self._tasks = server_tasks.ServerTasks(self, tasks or TaskHost(self.settings.tasks))
-            self._table[SubscriptionOpened] = self._tasks.opened
-            self._table[SubscriptionClosed] = self._tasks.closed
+            self._table[events.SubscriptionOpened] = self._tasks.opened
+            self._table[events.SubscriptionClosed] = self._tasks.closed
             self._table[SessionClosed] = self._tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        """Run the link to its end; handlers that still run then are cancelled.
-
-        All of that is within the lifespan of the server.  Raises LifespanError.
-        """
+        """Run the link to its end, within the lifespan; then cancel the handlers."""
         if self._server.lifespan is None:
             await self._serve(link_run)
             return
@@ -202,71 +184,55 @@ class ServerRuntime:
 
     # Requests
 
-    def _on_limited_request(self, event: RequestReceived) -> None:
-        refusal = None if self.throttle is None else self.throttle.refusal(event)
-        if refusal is None:
-            self._on_request(event)
-        else:
-            self._refuse(event, McpError.of(refusal))
-
     def _on_request(self, event: RequestReceived) -> None:
-        tasks = self._tasks
-        if self._guard is not None and event.method in self._asked:
-            admitted = Prepared(event.revision, result=Raw(b"{}"))
-            self._run(event, self._guard(event.revision, admitted), None)
-            return
+        guard, tasks, state = self._guard, self._tasks, None
         try:
-            about_tasks = None if tasks is None else tasks.prepare(event)
-            if about_tasks is not None:
-                if self._guard is not None:
-                    about_tasks = self._guard(event.revision, about_tasks)
-                self._run(event, about_tasks, None)
-                return
-            state = None if event.request_state is None else self._rounds.open(event)
-            prepared = self._prepare(
-                event.method, event.params, event.revision, event.principal, event.skim
-            )
+            if self.throttle is not None:
+                self.throttle.check(event)
+            if event.method in self._asked:
+                prepared: Prepared | None = Prepared(event.revision, result=Raw(b"{}"))
+            else:
+                prepared = None if tasks is None else tasks.prepare(event)
+            if prepared is None:
+                state = None if event.request_state is None else self._rounds.open(event)
+                prepared = self._server.prepare(
+                    event.method, event.params, event.revision, event.principal, event.skim
+                )
+            if guard is not None:
+                prepared = guard(event.revision, prepared)
             if tasks is not None and tasks.takes(event, prepared, state):
                 return
-        except McpError as error:
-            self._refuse(event, error)
         except BaseException as error:
-            self._fail(event, failure_of(error))
+            self._refuse(event, failure_of(error))
         else:
             self._run(event, prepared, state)
 
-    def _prepare_guarded(
-        self,
-        method: str,
-        params: Raw | bytes,
-        revision: Revision,
-        principal: str | None = None,
-        skim: Skim | None = None,
-    ) -> Prepared:
-        """Prepare a request, or its refusal, inside of middleware."""
-        assert self._guard is not None  # noqa: S101 - set together
-        try:
-            prepared = self._server.prepare(method, params, revision, principal, skim)
-        except BaseException as error:
-            return self._guard(revision, failure_of(error))
-        return self._guard(revision, prepared)
-
-    def _refuse(self, event: RequestReceived, error: McpError) -> None:
-        """Answer with an error; middleware sees it as it sees those of the service."""
+    def _refuse(self, event: RequestReceived, error: Exception) -> None:
+        """Answer with an error; middleware sees it as it sees those of handlers."""
         if self._guard is not None:
             self._run(event, self._guard(event.revision, error), None)
-        else:
+        elif isinstance(error, McpError):
             self.machine.fail(event.key, error.error)
+        else:
+            self._fail(event, error)
 
     def _run(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> None:
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result, bare=prepared.bare)
         elif prepared.is_async or prepared.thread:
-            context = Context(event, self, state)
-            work = partial(self.work, event, prepared, context)
-            context.scope = self._handlers.start(event.key, work, context)
+            self._start(event, prepared, Context(event, self, state))
         else:
             self._run_sync(event, prepared, state)
+
+    def _start(
+        self,
+        event: RequestReceived,
+        prepared: Prepared,
+        context: Context,
+        begun: Awaitable[Any] | None = None,
+    ) -> None:
+        work = partial(self.work, event, prepared, context, begun)
+        context.scope = self._handlers.start(event.key, work, context)
 
     def _run_sync(
         self, event: RequestReceived, prepared: Prepared, state: RoundState | None
@@ -276,16 +242,9 @@ class ServerRuntime:
             value = guarded_call(prepared.call, context)
             # A plain function may return an awaitable; the type check is quick for most values.
             if type(value) not in _DATA and inspect.isawaitable(value):
-                context = context or Context(event, self, state)
-                work = partial(self.work, event, prepared, context, value)
-                context.scope = self._handlers.start(event.key, work, context)
-                return
-            result = prepared.finish(value)
-            meta = prepared.meta if context is None else context.take_result_meta(prepared.meta)
-            if self._asked:
-                self._respond(event, result, meta, self.machine, bare=prepared.bare)
+                self._start(event, prepared, context or Context(event, self, state), value)
             else:
-                self.machine.respond(event.key, result, meta=meta, bare=prepared.bare)
+                self._respond(event, prepared, value, context)
         except InputNeeded as needed:
             self._require_input(event, context or Context(event, self, state), needed)
         except BaseException as error:
@@ -299,14 +258,11 @@ class ServerRuntime:
         begun: Awaitable[Any] | None = None,
     ) -> None:
         """Run a handler to its end, and answer with its result."""
-        replies = context.call or self.machine
         try:
             value = begin(prepared, context) if begun is None else begun
             if inspect.isawaitable(value):
                 value = await value
-            result = prepared.finish(value)
-            meta = context.take_result_meta(prepared.meta)
-            self._respond(event, result, meta, replies, bare=prepared.bare)
+            self._respond(event, prepared, value, context)
         except BaseException as error:
             only = simplified(error)
             if isinstance(only, InputNeeded):
@@ -318,18 +274,19 @@ class ServerRuntime:
             self.flush()
 
     def _respond(
-        self,
-        event: RequestReceived,
-        result: Raw,
-        meta: dict[str, Any] | None,
-        replies: Replies,
-        *,
-        bare: bool,
+        self, event: RequestReceived, prepared: Prepared, value: Any, context: Context | None
     ) -> None:
+        result = prepared.finish(value)
         if event.method in self._asked:
             self.machine.admit(event.key)
-        else:
-            replies.respond(event.key, result, meta=meta, bare=bare)
+            return
+        meta, replies = prepared.meta, self._replies(context)
+        if context is not None:
+            meta = context.take_result_meta(meta)
+        replies.respond(event.key, result, meta=meta, bare=prepared.bare)
+
+    def _replies(self, context: Context | None) -> Replies:
+        return self.machine if context is None or context.call is None else context.call
 
     def _fail(
         self,
@@ -338,7 +295,7 @@ class ServerRuntime:
         prepared: Prepared | None = None,
         context: Context | None = None,
     ) -> None:
-        replies: Replies = (context and context.call) or self.machine
+        replies = self._replies(context)
         handler = about(event.method, event.params)
         told = self.failures.told(handler, error)
         try:
@@ -370,7 +327,7 @@ class ServerRuntime:
     # Input rounds (modern)
 
     def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
-        replies = context.call or self.machine
+        replies = self._replies(context)
         try:
             state = self._rounds.close(event, context.state)
             replies.require_input(event.key, needed.requests, state)
@@ -417,21 +374,18 @@ class ServerRuntime:
         """Send a request to a legacy client, on the stream of ``request`` or in ``session``.
 
         The outcome is kept for ``waiting.outcome``.  ``timeout``: by default that of questions.
-        ``progress`` is called for the progress of the client, until it is forgotten.
         Raises LocalProtocolError, also for a capability that the client did not declare.
         """
         wait = self.settings.input_timeout if timeout is UNSET else timeout
         parent = None if request is None else request.key
-        ask: Callable[..., RequestId] = self.machine.request
-        if not isinstance(self.machine, Peer):
-            ask = partial(ask, session=session if parent is None else None)
-        sent = ask(
+        sent = self.machine.request(
             method,
             params,
             now=clock(),
             timeout=wait,
             parent=parent,
             progress=progress is not None,
+            **self.in_session(session if parent is None else None),
         )
         self.waiting.expect(sent)
         if progress is not None:
@@ -450,7 +404,7 @@ class ServerRuntime:
         """Wait until the output for a request has been taken; let other tasks run now and then."""
         if self.link is not None:
             self.link.write_now()
-        queued = self.teller.queued
+        queued = self.machine.queued
         if queued(key):
             while queued(key):
                 event = self._drains.setdefault(key, anyio.Event())
@@ -463,17 +417,30 @@ class ServerRuntime:
             self._unyielding = 0
             await anyio.lowlevel.checkpoint()
 
-    def tell(self, session: str | None, method: str, params: Mapping[str, Any]) -> bool:
-        """Notify the client of a session, or of the connection; return False if it is gone."""
+    def tell(
+        self,
+        session: str | None,
+        method: str,
+        params: Body,
+        *,
+        parent: Key | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Notify the client of a session, or of the connection; return False if it is gone.
+
+        ``parent``: the request on whose stream the notification is sent.
+        """
+        where = self.in_session(session)
         try:
-            if not isinstance(self.machine, Peer):
-                self.machine.notify(method, params, session=session)
-            else:
-                self.machine.notify(method, params)
-        except LocalProtocolError:
+            self.machine.notify(method, params, parent=parent, meta=meta, **where)
+        except LocalError:
             return False
         self.flush()
         return True
+
+    def in_session(self, session: str | None) -> dict[str, Any]:
+        """Return the argument that names a session: a connection has no others than its own."""
+        return {} if isinstance(self.machine, Peer) else {"session": session}
 
     def _wake(self, key: Key) -> None:
         """Wake the handler that waits for the output of a request: it is taken, or was dropped."""

@@ -1,13 +1,9 @@
 """Seals for ``requestState``: AES-256-GCM where ``cryptography`` is installed, else HMAC-SHA-256.
 
 A sealed state is URL-safe base64 of: one byte for the kind of seal, the key's id, and a body that
-holds the expiry, fingerprints of principal, method and parameters, and the payload.  With AES-GCM
-(NIST SP 800-38D; the extra ``auth``) the body is encrypted and authenticated, with HMAC (RFC 2104)
-only authenticated: then the client can read it.  The fingerprints are keyed, so that they reveal
-nothing.
-
-Within its lifetime a state opens as often as it is presented: a server must itself enforce actions
-that may happen only once.  See docs/explanation/sealed-state.md.
+holds the expiry, keyed fingerprints of principal, method and parameters, and the payload.  With
+AES-GCM (NIST SP 800-38D; the extra ``auth``) the body is encrypted and authenticated, with HMAC
+(RFC 2104) only authenticated.  See docs/explanation/sealed-state.md.
 """
 
 import base64
@@ -22,23 +18,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct, field
 
-from mcpcore.engine.seal import Binding, Refusal, Seal, SealBroken, request_binding
+from mcpcore.engine.seal import Binding, SealBroken, SealRefusal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-__all__ = [
-    "AeadSeal",
-    "Binding",
-    "HmacSeal",
-    "Refusal",
-    "Seal",
-    "SealBroken",
-    "SealKey",
-    "SealSettings",
-    "make_seal",
-    "request_binding",
-]
 
 _SECRET_SIZE = 32
 _ID_SIZE = 8
@@ -58,14 +41,12 @@ class SealKey:
     each purpose (HKDF, RFC 5869), so that the same secret serves either kind of seal.
     """
 
-    __slots__ = ("__dict__", "_secret")
-
     def __init__(self, secret: bytes) -> None:
         if len(secret) < _SECRET_SIZE:
-            raise ValueError(
-                f"the secret of a key has at least {_SECRET_SIZE} bytes, not {len(secret)}"
-            )
+            text = f"the secret of a key has at least {_SECRET_SIZE} bytes, not {len(secret)}"
+            raise ValueError(text)
         self._secret = bytes(secret)
+        self._mac_keys: dict[str, bytes] = {}
 
     @classmethod
     def random(cls) -> "SealKey":
@@ -76,8 +57,7 @@ class SealKey:
     def derive(cls, secret: bytes, label: str) -> "SealKey":
         """Make the key named ``label`` from a secret that several workers share.
 
-        The same secret and label give the same key everywhere; a new label gives a new key, from
-        which neither the secret nor other keys can be found.
+        Neither the secret nor other keys can be found from it.
         """
         return cls(cls(secret)._subkey(b"key\0" + label.encode()))
 
@@ -88,11 +68,6 @@ class SealKey:
     def id(self) -> bytes:
         """Id of the key in sealed states."""
         return self._subkey(b"id")[:_ID_SIZE]
-
-    @cached_property
-    def mac_key(self) -> bytes:
-        """Key for HMAC-SHA-256."""
-        return self._subkey(b"hmac-sha-256")
 
     @cached_property
     def cipher(self) -> "AESGCM":
@@ -110,13 +85,14 @@ class SealKey:
             b"method\0" + binding.method.encode(),
             b"params\0" + binding.params,
         )
-        key = self._print_key
-        first, second, third = (hmac.digest(key, each, hashlib.sha256) for each in bound)
-        return first[:_PRINT_SIZE], second[:_PRINT_SIZE], third[:_PRINT_SIZE]
+        first, second, third = (self.mac("fingerprint", each)[:_PRINT_SIZE] for each in bound)
+        return first, second, third
 
-    @cached_property
-    def _print_key(self) -> bytes:
-        return self._subkey(b"fingerprint")
+    def mac(self, purpose: str, data: bytes) -> bytes:
+        """Return the HMAC-SHA-256 of some data."""
+        if purpose not in self._mac_keys:
+            self._mac_keys[purpose] = self._subkey(purpose.encode())
+        return hmac.digest(self._mac_keys[purpose], data, hashlib.sha256)
 
     def _subkey(self, purpose: bytes) -> bytes:
         # HKDF with one block of output.
@@ -167,15 +143,10 @@ class _KeyedSeal(ABC):
         self._newest = keys[0]
 
     def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
-        """Return a text that :meth:`open` turns back into ``payload`` for the same ``binding``.
-
-        Raises ValueError if the payload is over the limit.
-        """
+        """Return a text for :meth:`open`.  Raises ValueError if the payload is over the limit."""
         if len(payload) > self.settings.limit:
-            raise ValueError(
-                f"the state of an input round is {len(payload)} bytes, over the limit of "
-                f"{self.settings.limit}"
-            )
+            text = f"{len(payload)} bytes, over the limit of {self.settings.limit}"
+            raise ValueError(f"the state of an input round is {text}")
         key = self._newest
         expiry = int((wall + self.settings.lifetime) * 1000).to_bytes(_EXPIRY_SIZE, "big")
         head = self._KIND + key.id
@@ -185,20 +156,20 @@ class _KeyedSeal(ABC):
     def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
         """Return the payload.  Raises :class:`SealBroken` with a reason that is safe to show."""
         if len(text) > self._longest:
-            raise SealBroken(Refusal.FOREIGN)
+            raise SealBroken(SealRefusal.FOREIGN)
         data = _decode(text)
         head = data[:_HEAD_SIZE]
         key = self._keys.get(head[1:]) if head[:1] == self._KIND else None
         if key is None:
-            raise SealBroken(Refusal.FOREIGN)
+            raise SealBroken(SealRefusal.FOREIGN)
         body = self._reveal(key, head, data[_HEAD_SIZE:])
         if body is None:
-            raise SealBroken(Refusal.ALTERED)
+            raise SealBroken(SealRefusal.ALTERED)
         if wall * 1000 >= int.from_bytes(body[:_EXPIRY_SIZE], "big"):
-            raise SealBroken(Refusal.EXPIRED)
+            raise SealBroken(SealRefusal.EXPIRED)
         start = _EXPIRY_SIZE
-        wanted = key.fingerprints(binding)
-        for expected, reason in zip(wanted, _MISMATCHES, strict=True):
+        reasons = (SealRefusal.PRINCIPAL, SealRefusal.METHOD, SealRefusal.PARAMS)
+        for expected, reason in zip(key.fingerprints(binding), reasons, strict=True):
             if not hmac.compare_digest(body[start : start + _PRINT_SIZE], expected):
                 raise SealBroken(reason)
             start += _PRINT_SIZE
@@ -213,9 +184,6 @@ class _KeyedSeal(ABC):
         """Return the body, None if it or the head was altered."""
 
 
-_MISMATCHES = (Refusal.PRINCIPAL, Refusal.METHOD, Refusal.PARAMS)
-
-
 class HmacSeal(_KeyedSeal):
     """Seal that authenticates states with HMAC-SHA-256.  Clients can read them.  Needs no extra."""
 
@@ -223,19 +191,18 @@ class HmacSeal(_KeyedSeal):
     _OVERHEAD = _TAG_SIZE
 
     def _protect(self, key: SealKey, head: bytes, body: bytes) -> bytes:
-        return hmac.digest(key.mac_key, head + body, hashlib.sha256) + body
+        return key.mac("hmac-sha-256", head + body) + body
 
     def _reveal(self, key: SealKey, head: bytes, data: bytes) -> bytes | None:
         tag, body = data[:_TAG_SIZE], data[_TAG_SIZE:]
-        genuine = hmac.digest(key.mac_key, head + body, hashlib.sha256)
-        return body if hmac.compare_digest(tag, genuine) else None
+        return body if hmac.compare_digest(tag, key.mac("hmac-sha-256", head + body)) else None
 
 
 class AeadSeal(_KeyedSeal):
     """Seal that encrypts and authenticates states with AES-256-GCM and random nonces.
 
-    Under one key no more than 2**32 states are to be sealed (NIST SP 800-38D, section 8.3), which
-    takes seven weeks at a thousand a second: rotate keys.  Raises ImportError without the extra.
+    Under one key no more than 2**32 states are to be sealed (NIST SP 800-38D, section 8.3): rotate
+    keys.  Raises ImportError without the extra.
     """
 
     _KIND = b"\x02"
@@ -264,8 +231,7 @@ class AeadSeal(_KeyedSeal):
 def make_seal(settings: SealSettings | None = None) -> AeadSeal | HmacSeal:
     """Return the best seal that is available: encryption needs the extra ``auth``.
 
-    The two kinds do not open each other's states: workers that share keys must all have the extra,
-    or all use :class:`HmacSeal`.
+    The two kinds do not open each other's states: workers that share keys must use the same.
     """
     try:
         return AeadSeal(settings)
@@ -282,7 +248,7 @@ def _decode(text: str) -> bytes:
     try:
         data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
     except (UnicodeEncodeError, binascii.Error):
-        raise SealBroken(Refusal.ALTERED) from None
+        raise SealBroken(SealRefusal.ALTERED) from None
     if _encode(data) != text:  # the decoder skips unknown characters
-        raise SealBroken(Refusal.ALTERED)
+        raise SealBroken(SealRefusal.ALTERED)
     return data

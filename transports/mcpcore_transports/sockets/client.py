@@ -1,8 +1,6 @@
 """Client side of a TCP or Unix socket: one JSON-RPC message per line."""
 
 import errno
-import os
-import socket
 import ssl
 
 import anyio
@@ -14,15 +12,13 @@ from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore.spec.errors import ErrorData
 from mcpcore.wire.message import Message, decode
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
-from mcpcore_transports.sockets.settings import SocketSettings
+from mcpcore_transports.link import STREAM_ERRORS, App, system_reason, what_broke
 from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome
-from mcpcore_transports.stream.channels import open_channel
+from mcpcore_transports.stream.channels import SecureStream, open_channel
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.plain import DIRECT, PlainStream
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_tls, tls_problem
 
@@ -134,10 +130,6 @@ def _reason(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, OSError) and error.errno is None and cause is not None:
         return _reason(cause)
-    if isinstance(error, (socket.gaierror, UnicodeError)):
-        return "unknown host"
-    if isinstance(error, OSError) and error.errno is not None:
-        if error.errno == errno.ENOENT:
-            return "there is no such socket file"
-        return os.strerror(error.errno).lower()
-    return what_broke(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOENT:
+        return "there is no such socket file"
+    return system_reason(error) or what_broke(error)

@@ -27,16 +27,14 @@ from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
-from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen, what_broke
-from mcpcore_transports.sockets.settings import Caller, SocketSettings
+from mcpcore_transports.link import STREAM_ERRORS, App, cannot_listen, clock, what_broke
 from mcpcore_transports.sockets.tcp import keep_alive, listen_tcp
 from mcpcore_transports.sockets.unix import UnixFile, credentials, listen_unix, not_welcome
-from mcpcore_transports.stream.channels import open_channel
-from mcpcore_transports.stream.connection import Shutdown, StreamConnection, WritingHalf
+from mcpcore_transports.stream.channels import SecureStream, open_channel
+from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import DescriptorChannel, LoopReader
 from mcpcore_transports.stream.plain import stream_of
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_certificate, tls_problem
 
@@ -52,7 +50,6 @@ _PAUSE = 0.1
 _GONE = (OSError, ssl.SSLError, *STREAM_ERRORS)
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.
-_NO_SHUTDOWN = Shutdown.NONE
 _BLOCKED = WritingHalf.BLOCKED
 
 _BLANK = b" \t\r\n"
@@ -165,7 +162,7 @@ class SocketServerLink(StreamConnection):
     def _look(self, data: bytes, *, end: bool = False) -> bytes:
         """Check the first bytes; return the accepted input, empty while it is undecided."""
         assert self._head is not None  # noqa: S101 - asked by the caller
-        if self._farewell or self._shutdown is not _NO_SHUTDOWN:
+        if self._farewell or self._shutdown:
             return b""
         head = (self._head + data).lstrip(_BLANK)
         clear = end or len(head) >= _ENOUGH or head.startswith((b"{", b"[")) or b"\n" in head
@@ -197,13 +194,13 @@ class SocketServerLink(StreamConnection):
     def _timeout(self, now: float) -> None:
         self.peer.handle_timeout(now)
         when, reason = self._overdue()
-        if now >= when and self._shutdown is _NO_SHUTDOWN:
+        if now >= when and not self._shutdown:
             self.leave(reason)
 
     def _overdue(self) -> tuple[float, str]:
         """Return the time at which waiting for the peer has taken too long, with the reason."""
         limits, peer = self._limits, self.peer
-        if self._shutdown is not _NO_SHUTDOWN:
+        if self._shutdown:
             return math.inf, ""
         if self._partial is not None and not self._full():
             seconds = limits.message_time
@@ -319,40 +316,37 @@ class SocketServer:
 
     async def _accept(self, listener: socket.socket) -> None:
         try:
-            await self._accept_from(listener)
+            while True:
+                try:
+                    await anyio.wait_readable(listener)
+                    sock, address = listener.accept()
+                except (BlockingIOError, ConnectionAbortedError):
+                    continue
+                except OSError as error:  # out of descriptors, or the event loop can watch no more
+                    logger.warning("cannot accept a connection: %s", error)
+                    await anyio.sleep(_PAUSE)
+                    continue
+                sock.setblocking(False)
+                try:
+                    caller, refusal = self._look_at(sock, address)
+                except OSError:  # it is gone already
+                    sock.close()
+                    continue
+                share, settings = _share(caller), self._settings
+                if refusal is None and sum(self._shares.values()) >= settings.connections:
+                    refusal = _line(LEGACY_BUSY, "too many connections")
+                elif refusal is None and self._shares[share] >= settings.connections_per_client:
+                    refusal = _line(LEGACY_BUSY, "too many connections from the same place")
+                self._open.add(sock)
+                if refusal is None:
+                    self._shares[share] += 1
+                    self._tasks.start_soon(self._connection, sock, caller, share)
+                elif self._ssl_context is None and self._turned_away < settings.turned_away:
+                    self._tasks.start_soon(self._turn_away, sock, refusal)
+                else:
+                    self._close(sock)
         finally:
             listener.close()  # by its waiting task: the number may soon be reused
-
-    async def _accept_from(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                await anyio.wait_readable(listener)
-                sock, address = listener.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                continue
-            except OSError as error:  # out of descriptors, or the event loop can watch no more
-                logger.warning("cannot accept a connection: %s", error)
-                await anyio.sleep(_PAUSE)
-                continue
-            sock.setblocking(False)
-            try:
-                caller, refusal = self._look_at(sock, address)
-            except OSError:  # it is gone already
-                sock.close()
-                continue
-            share = _share(caller)
-            if refusal is None and sum(self._shares.values()) >= self._settings.connections:
-                refusal = _busy("too many connections")
-            elif refusal is None and self._shares[share] >= self._settings.connections_per_client:
-                refusal = _busy("too many connections from the same place")
-            self._open.add(sock)
-            if refusal is None:
-                self._shares[share] += 1
-                self._tasks.start_soon(self._connection, sock, caller, share)
-            elif self._ssl_context is None and self._turned_away < self._settings.turned_away:
-                self._tasks.start_soon(self._turn_away, sock, refusal)
-            else:
-                self._close(sock)
 
     def _look_at(self, sock: socket.socket, address: object) -> tuple[Caller, bytes | None]:
         """Return the caller of a connection, and the line that refuses it, if any."""
@@ -452,7 +446,3 @@ def _share(caller: Caller) -> str:
 
 def _line(code: int, message: str) -> bytes:
     return encode_error(None, ErrorData(code, message)) + b"\n"
-
-
-def _busy(message: str) -> bytes:
-    return _line(LEGACY_BUSY, message)

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
 from mcpcore.errors import BadTarget, LinkError
-from mcpcore_transports.link_errors import cannot_listen
+from mcpcore_transports.link import cannot_listen
 
 _BACKLOG = 128
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

@@ -15,8 +15,8 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import anyio
@@ -95,8 +95,7 @@ async def listen_unix(
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
-        with _open_folder(path) as folder:
-            await _lock(folder, path, lock_time)
+        async with _locked_folder(path, lock_time):
             _make_way(path)
             return UnixFile(path, listener, _bind(listener, path, mode))
     except OSError as error:
@@ -157,20 +156,22 @@ def _make_way(path: str) -> None:
 # directory.
 
 
-@contextmanager
-def _open_folder(path: str) -> Iterator[int | None]:
+@asynccontextmanager
+async def _locked_folder(path: str, seconds: float) -> AsyncIterator[None]:
     folder: int | None = None
     with suppress(PermissionError):  # a directory that may be searched, not read, cannot be locked
         folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
-        yield folder
+        if folder is not None:
+            await _lock(folder, path, seconds)
+        yield
     finally:
         if folder is not None:
             os.close(folder)
 
 
-async def _lock(folder: int | None, path: str, seconds: float) -> None:
-    if folder is None or sys.platform == "win32":
+async def _lock(folder: int, path: str, seconds: float) -> None:
+    if sys.platform == "win32":
         return
     import fcntl
 

@@ -23,10 +23,9 @@ import anyio
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore_transports.link import App
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.link import App, signal_name
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
-from mcpcore_transports.stdio.settings import SAFE_ENVIRONMENT, ProcessSettings
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import (
     DescriptorChannel,
@@ -35,6 +34,7 @@ from mcpcore_transports.stream.descriptors import (
     has_unread,
     open_reader,
 )
+from mcpcore_transports.stream.settings import SAFE_ENVIRONMENT, ProcessSettings
 
 _log = logging.getLogger("mcpcore.stdio")
 
@@ -169,7 +169,7 @@ class ProcessLink(StreamConnection):
         if code is None:
             text += "closed its output"
         elif code < 0:
-            text += f"was ended by {_signal_name(-code)}"
+            text += f"was ended by {signal_name(-code)}"
             if -code == getattr(signal, "SIGXCPU", None):
                 text += " (cpu_limit)"
         else:
@@ -274,13 +274,6 @@ class ProcessLink(StreamConnection):
         return self.returncode is not None
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 # Standard error
 
 
@@ -336,18 +329,12 @@ class ErrorLines:
 
     def take(self, data: bytes) -> None:
         """Cut data into lines; time and memory are linear in its size."""
-        start = 0
-        while start < len(data):
-            newline = data.find(b"\n", start)
-            end = len(data) if newline < 0 else newline
-            end = min(end, start + self._longest - len(self._part))
-            self._part += data[start:end]
-            start = end
-            if start < len(data) and data[start] == 0x0A:
-                start += 1
+        for number, part in enumerate(data.split(b"\n")):
+            if number:
                 self._cut(len(self._part))
-            elif len(self._part) >= self._longest:
-                self._cut(_whole(self._part))
+            self._part += part
+            while len(self._part) > self._longest:
+                self._cut(_whole(self._part[: self._longest]))
 
     def _finish(self) -> None:
         """Pass on an unterminated last line."""
@@ -355,10 +342,15 @@ class ErrorLines:
             self._cut(len(self._part))
 
     def _cut(self, length: int) -> None:
-        """Pass on the first ``length`` buffered bytes as a line."""
+        """Pass on the first ``length`` buffered bytes as a line, and keep it for the error."""
         text = self._part[:length].decode("utf-8", "replace").rstrip("\r")
         del self._part[:length]
-        self._keep(text)
+        if self._lines > 0:
+            last = text[-self._size :] if self._size else ""
+            self.tail.append(last)
+            self._kept += len(last)
+            while len(self.tail) > self._lines or self._kept > self._size:
+                self._kept -= len(self.tail.popleft())
         if callable(self._sink):
             try:
                 self._sink(text)
@@ -366,15 +358,6 @@ class ErrorLines:
                 _log.error("the callback for standard error failed", exc_info=failure_of(error))
         elif self._sink == "log":
             _log.info("%s: %s", self._name, text)
-
-    def _keep(self, text: str) -> None:
-        if self._lines < 1:
-            return
-        text = text[-self._size :] if self._size else ""
-        self.tail.append(text)
-        self._kept += len(text)
-        while len(self.tail) > self._lines or self._kept > self._size:
-            self._kept -= len(self.tail.popleft())
 
 
 def _whole(part: bytearray) -> int:
@@ -455,15 +438,12 @@ def _find(name: str, settings: ProcessSettings, env: Mapping[str, str]) -> str:
     """Return the file of a program; a shell would not report the error well.  Raises LinkError."""
     if "\0" in name:
         raise LinkError(f"cannot start {name}: embedded null byte")
-    folder = os.fspath(settings.cwd or "")
+    path = name
     if os.path.dirname(name):
-        path = os.path.abspath(os.path.join(folder, name))
-        if not os.path.exists(path):
-            raise LinkError(f"command not found: {name}")
-        if os.path.isdir(path) or not os.access(path, os.X_OK):
+        path = os.path.join(os.fspath(settings.cwd or ""), name)
+        if os.path.exists(path) and shutil.which(path) is None:
             raise LinkError(f"cannot start {name}: Permission denied")
-        return path
-    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    found = shutil.which(path, path=env.get("PATH", os.defpath))
     if found is None:
         raise LinkError(f"command not found: {name}")
     return os.path.abspath(found)

@@ -262,12 +262,6 @@ class ProcessGuard:
         self._process: subprocess.Popen[bytes] | None = None
         self._usable = True
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the guard while it runs."""
-        process = self._process
-        return None if process is None else process.pid
-
     def watch(self, tree: ProcessTree) -> None:
         """Watch a tree: call this before its root is started, and again afterwards."""
         line = f"{tree.mark} {tree.pid} {tree.close_wait} {tree.term_wait}\n"

@@ -13,16 +13,21 @@ dies depends on its persistence (docs/how-to/stores.md).  The client library is 
 Source: https://redis.io/docs/latest/develop/programmability/eval-intro/
 """
 
+import hashlib
 import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple, cast
 
 import msgspec
+import redis
 from msgspec import Struct, structs
-from redis.exceptions import ResponseError
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.retry import Retry
 
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
@@ -59,7 +64,11 @@ from mcpcore_transports.stores.base import (
     moved,
     wake,
 )
-from mcpcore_transports.stores.redis_link import Command, RedisLink, Reply, reason
+
+SLACK = 5000
+"""Milliseconds that keys outlive their data, so that clocks may differ."""
+_CHUNK = 500
+"""Maximum commands sent before replies are read."""
 
 _LEAST_WAIT = 0.1
 """Minimum seconds of one blocking read for notes, however often leases are renewed."""
@@ -69,8 +78,118 @@ _REFUSED = "GONE "
 _NO_SESSION = "NOSESSION"
 """Error of the scripts for a session that does not exist."""
 
+Command = tuple[Any, ...]
+Reply = Any
+"""Reply as redis-py decodes it; an exception for an error."""
+
 _GRADES = {SessionLoad: Grade.AGREED, SessionSave: Grade.AGREED, SessionTouch: Grade.USED}
 """Grade by the step that uses a session; a save counts only for an existing session."""
+
+
+class RedisLink:
+    """Two clients of one Redis server: one for commands, one for blocking reads.
+
+    No command is retried automatically: a command without a reply may have been carried out.
+    """
+
+    def __init__(self, url: str, settings: StoreSettings, timeout: float) -> None:
+        common: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "decode_responses": False,
+            "socket_connect_timeout": timeout,
+        }
+        self._db = redis.Redis.from_url(url, socket_timeout=timeout, **common)
+        self._ears = redis.Redis.from_url(url, socket_timeout=timeout + settings.renew, **common)
+        # Make redis-py reject an unknown option of the URL now, not at the first connection.
+        pool = self._db.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+        self._closed = False
+        numbers = {**structs.asdict(settings), "slack": SLACK}
+        head = "".join(f"local {name.upper()} = {value!r}\n" for name, value in numbers.items())
+        self._scripts = {
+            name: head + files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+            for name in ("session", "workers")
+        }
+        # Redis names scripts by SHA-1; no security depends on the digest.
+        self._digests = {
+            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+            for name, text in self._scripts.items()
+        }
+
+    def close(self) -> None:
+        """Close all connections for good; redis-py alone would open them again."""
+        self._closed = True
+        self._db.close()
+        self._ears.close()
+
+    def script(self, name: str, base: str, operation: str, *values: object) -> Command:
+        """Return the command for an operation of a script on keys that begin with ``base``."""
+        return ("EVALSHA", self._digests[name], 1, base, operation, *values)
+
+    def one(self, command: Command) -> Reply:
+        """Carry out one command.  Raises StoreUnavailableError, also for an error of Redis."""
+        (reply,) = self.run([command])
+        if isinstance(reply, Exception):
+            raise StoreUnavailableError(_reason(reply)) from reply
+        return reply
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        """Carry out commands in order, in one pipeline; a reply may be an exception.
+
+        Raises StoreUnavailableError if a reply is missing.
+        """
+        replies: list[Reply] = []
+        for start in range(0, len(commands), _CHUNK):
+            replies += self._send(commands[start : start + _CHUNK])
+        missing = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:
+            self._send([("SCRIPT", "LOAD", text) for text in self._scripts.values()])
+            # After Redis has forgotten a script, all later calls of it have failed too, and can be
+            # repeated in order.  A script that was loaded again in between breaks the order: then
+            # the failed calls stay failed.
+            again = [at for at in missing if not self._ran_later(commands, replies, at)]
+            for at, reply in zip(again, self._send([commands[at] for at in again]), strict=True):
+                replies[at] = reply
+        return replies
+
+    def wait(self, cursors: dict[str, str], seconds: float) -> Reply:
+        """Return the entries added to Redis streams behind the given ids; wait for the first.
+
+        Raises StoreUnavailableError.
+        """
+        self._check_open()
+        block = max(1, round(seconds * 1000)) if seconds > 0 else None
+        try:
+            return self._ears.xread(cast("dict[Any, Any]", cursors), block=block)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(_reason(error)) from error
+
+    def _send(self, commands: Sequence[Command]) -> list[Reply]:
+        self._check_open()
+        try:
+            pipeline = self._db.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            return list(pipeline.execute(raise_on_error=False))
+        except (RedisError, OSError) as error:
+            raise StoreUnavailableError(_reason(error)) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+
+    @staticmethod
+    def _ran_later(commands: Sequence[Command], replies: Sequence[Reply], at: int) -> bool:
+        return any(
+            commands[later][:2] == commands[at][:2]
+            and not isinstance(replies[later], NoScriptError)
+            for later in range(at + 1, len(commands))
+        )
+
+
+def _reason(error: Exception) -> str:
+    return f"Redis: {error}"
 
 
 class _Here(Struct):
@@ -117,32 +236,12 @@ def _outcome(step: Step, reply: Reply) -> Outcome:
         if isinstance(reply, ResponseError) and text == _NO_SESSION:
             return NoSession()
         refused = isinstance(reply, ResponseError) and text.startswith(_REFUSED)
-        return StoreFailure(text.removeprefix(_REFUSED) if refused else reason(reply))
+        return StoreFailure(text.removeprefix(_REFUSED) if refused else _reason(reply))
     if isinstance(step, Post | Announce):
         return None
     if isinstance(step, Announcements):
         return tuple(reply)
-    value = reply[0]
-    match step:
-        case StreamAppend():
-            return None if value < 0 else int(value)
-        case StreamRead():
-            return None if value == b"" else _page(value)
-        case QueueTake():
-            return LogPage(ended=True) if value == b"" else _page(value)
-        case SessionSave() if isinstance(value, bytes):
-            return msgspec.json.decode(value, type=SessionRecord)
-        case SessionSave():
-            return False if value < 0 else None
-        case SessionLoad():
-            return None if value == b"" else _loaded(*value)
-        case SessionCalls():
-            return None if value < 0 else int(value)
-        case StreamBegin() | StreamClaim():
-            return False if value else None
-        case QueuePut() | SessionTouch() | SessionDelete():
-            return bool(value)
-    return None
+    return _OPERATIONS[type(step)].outcome(reply[0])
 
 
 def _notes(session: str, reply: Reply) -> Iterator[str | bytes]:
@@ -155,12 +254,23 @@ def _notes(session: str, reply: Reply) -> Iterator[str | bytes]:
             yield make(session, int(stream))
 
 
-def _loaded(record: bytes, used: bytes) -> SessionRecord:
+def _saved(value: Any) -> Outcome:
+    if isinstance(value, bytes):
+        return msgspec.json.decode(value, type=SessionRecord)
+    return False if value < 0 else None
+
+
+def _loaded(value: Any) -> Outcome:
+    if value == b"":
+        return None
+    record, used = value
     made = msgspec.json.decode(record, type=SessionRecord)
     return structs.replace(made, used=float(used)) if used else made
 
 
-def _page(value: Any) -> LogPage:
+def _page(value: Any) -> LogPage | None:
+    if value == b"":
+        return None
     lost, last, ended, orphaned, answers, request, entries = value
     return LogPage(
         entries=tuple(zip(entries[::2], entries[1::2], strict=True)),
@@ -170,6 +280,61 @@ def _page(value: Any) -> LogPage:
         orphaned=bool(orphaned),
         request=request if answers else None,
     )
+
+
+def _number(value: int) -> int | None:
+    return None if value < 0 else value
+
+
+def _unless_full(value: int) -> bool | None:
+    return False if value else None
+
+
+class _Operation(NamedTuple):
+    """Operation of the script for sessions that carries out one kind of step."""
+
+    name: str
+    values: Callable[[Any], tuple[object, ...]]
+    """Its arguments, from the step."""
+    outcome: Callable[[Any], Outcome]
+    """Outcome of the step, from the value that the operation returns."""
+
+
+_OPERATIONS: Mapping[type[Step], _Operation] = {
+    SessionSave: _Operation(
+        "save",
+        lambda step: (msgspec.json.encode(step.record), step.record.version, step.record.created),
+        _saved,
+    ),
+    SessionLoad: _Operation("load", lambda step: (), _loaded),
+    SessionTouch: _Operation("touch", lambda step: (), bool),
+    SessionCalls: _Operation("calls", lambda step: (step.calls, step.limit), _number),
+    SessionDelete: _Operation("delete", lambda step: (), bool),
+    StreamBegin: _Operation(
+        "begin",
+        lambda step: (step.stream, int(step.request is not None), step.request or b"", step.limit),
+        _unless_full,
+    ),
+    StreamAppend: _Operation(
+        "append", lambda step: (step.stream, step.data, int(step.ends)), _number
+    ),
+    StreamRead: _Operation("read", lambda step: (step.stream, step.after, step.limit), _page),
+    StreamClaim: _Operation("claim", lambda step: (step.stream, step.limit), _unless_full),
+    StreamRelease: _Operation("release", lambda step: (step.stream,), lambda value: None),
+    QueuePut: _Operation(
+        "put",
+        lambda step: (
+            *(step.data, int(is_request(step.data))),
+            *(int(step.once is not None), step.once or ""),
+        ),
+        bool,
+    ),
+    QueueTake: _Operation(
+        "take",
+        lambda step: (step.stream, step.limit),
+        lambda value: _page(value) or LogPage(ended=True),
+    ),
+}
 
 
 class RedisStore:
@@ -240,40 +405,7 @@ class RedisStore:
 
     def _command(self, worker: str, step: Step, wall: float) -> Command:
         """Return the command that carries out a step."""
-
-        def of_session(operation: str, *values: object) -> Command:
-            return self._of_session(step.session, operation, worker, wall, *values)
-
         match step:
-            case StreamAppend():
-                return of_session("append", step.stream, step.data, int(step.ends))
-            case StreamRead():
-                return of_session("read", step.stream, step.after, step.limit)
-            case StreamBegin():
-                answers, request = int(step.request is not None), step.request or b""
-                return of_session("begin", step.stream, answers, request, step.limit)
-            case QueuePut():
-                named, once = int(step.once is not None), step.once or ""
-                return of_session("put", step.data, int(is_request(step.data)), named, once)
-            case QueueTake():
-                return of_session("take", step.stream, step.limit)
-            case StreamClaim():
-                return of_session("claim", step.stream, step.limit)
-            case StreamRelease():
-                return of_session("release", step.stream)
-            case SessionTouch():
-                return of_session("touch")
-            case SessionCalls():
-                return of_session("calls", step.calls, step.limit)
-            case SessionLoad():
-                return of_session("load")
-            case SessionSave():
-                record = step.record
-                return of_session(
-                    "save", msgspec.json.encode(record), record.version, record.created
-                )
-            case SessionDelete():
-                return of_session("delete")
             case Post(to=None):
                 return self._of_workers("post_all", worker, step.note)
             case Post():
@@ -282,7 +414,9 @@ class RedisStore:
                 return self._of_workers("announce", worker, step.note, step.topic, wall)
             case Announcements():
                 return self._of_workers("announcements", step.since, wall)
-        raise TypeError(f"no store knows the step {type(step).__name__}")
+        operation = _OPERATIONS[type(step)]
+        values = operation.values(step)
+        return self._of_session(step.session, operation.name, worker, wall, *values)
 
     def _record_held(self, worker: str, steps: Sequence[Step], wall: float) -> list[Command]:
         """Return commands that record each session where the worker gets streams, waits or calls.
@@ -497,10 +631,10 @@ class RedisStore:
         return "" if self._clock is None else repr(self._clock())
 
     def _of_workers(self, operation: str, *values: object) -> Command:
-        return self._link.workers.call(self._base, operation, *values)
+        return self._link.script("workers", self._base, operation, *values)
 
     def _of_session(
         self, session: str, operation: str, me: str, wall: float, *values: object
     ) -> Command:
         base = f"{self._prefix}:{{{session}}}:"
-        return self._link.session.call(base, operation, wall, me, *values)
+        return self._link.script("session", base, operation, wall, me, *values)

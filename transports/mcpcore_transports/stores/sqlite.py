@@ -1,4 +1,4 @@
-"""Store in a SQLite file, for the workers of one machine and for sessions that outlive them.
+"""Store in SQLite: a file for the workers of one machine, or the memory of this process.
 
 SQLite runs with a write-ahead log.  A batch of steps is one transaction, which is stored as a whole
 or not at all.  With ``synchronous=NORMAL`` a confirmed step survives the death of every process: it
@@ -10,13 +10,16 @@ Source: https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html#p
 
 import math
 import os
+import platform
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct, structs
@@ -26,6 +29,7 @@ from mcpcore.http.storing import (
     Announce,
     Announcements,
     LogPage,
+    NoSession,
     Post,
     QueuePut,
     QueueTake,
@@ -50,27 +54,133 @@ from mcpcore_transports.stores.base import (
     SWEEPS,
     Grade,
     Outcome,
-    StepHandler,
     StoreSettings,
-    StreamStep,
-    carry_out,
     ends,
     is_request,
     made_room,
     moved,
     wake,
 )
-from mcpcore_transports.stores.sqlite_file import SqliteFile, place_of_processes, process_is_gone
 
+Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
+
+VERSION = 5
+"""Version of the tables; kept in ``PRAGMA user_version``."""
+_APPLICATION = 0x6D637063
+"""Value of ``PRAGMA application_id``, so that the file of another program is never touched."""
+_JOURNAL_BYTES = 64 * 1024 * 1024
+"""Bytes to which the write-ahead log is cut down after a checkpoint."""
 _SHORT_POLL = 0.001
 """Seconds between the first polls for notes; the pause doubles up to ``poll``."""
 
-Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
+# The columns `session` and `stream` hold the key of a row of that table: sessions and streams have
+# small integer keys, so that the rows of events stay short.  An index of a table with an integer
+# key ends with that key, and so lists the rows in the order in which they were made.
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+INSERT INTO facts VALUES ('bytes', 0);
+
+CREATE TABLE sessions (
+    key INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    record BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    created REAL NOT NULL,
+    used REAL,
+    grade INTEGER NOT NULL DEFAULT 0,
+    ranks INTEGER NOT NULL DEFAULT 0,
+    kept INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX sessions_by_use ON sessions (grade, used);
+CREATE INDEX sessions_by_owner ON sessions (owner, grade, used);
+
+CREATE TABLE streams (
+    key INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    request BLOB,
+    writer TEXT NOT NULL,
+    holder TEXT,
+    rank INTEGER NOT NULL,
+    time REAL NOT NULL,
+    last INTEGER NOT NULL DEFAULT 0,
+    lost INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER NOT NULL DEFAULT 0,
+    orphaned INTEGER NOT NULL DEFAULT 0,
+    armed INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (session, number)
+);
+CREATE INDEX carriers ON streams (session, rank)
+    WHERE request IS NULL AND holder IS NOT NULL AND NOT ended;
+
+CREATE TABLE readers (stream INTEGER, worker TEXT, PRIMARY KEY (stream, worker)) WITHOUT ROWID;
+
+CREATE TABLE events (
+    key INTEGER PRIMARY KEY, session INTEGER, stream INTEGER, place INTEGER, time REAL, data BLOB
+);
+CREATE INDEX events_by_session ON events (session);
+CREATE INDEX events_by_stream ON events (stream, place);
+
+CREATE TABLE queue (key INTEGER PRIMARY KEY, session INTEGER, request INTEGER, data BLOB);
+CREATE INDEX queue_by_session ON queue (session, request);
+
+CREATE TABLE once (key INTEGER PRIMARY KEY, session INTEGER, name TEXT, UNIQUE (session, name));
+CREATE INDEX once_by_session ON once (session);
+
+CREATE TABLE calls (
+    session INTEGER, worker TEXT, calls INTEGER, PRIMARY KEY (session, worker)
+) WITHOUT ROWID;
+
+CREATE TABLE announcements (key INTEGER PRIMARY KEY, topic TEXT UNIQUE, time REAL, note BLOB);
+
+CREATE TABLE workers (
+    name TEXT PRIMARY KEY, expires REAL, place TEXT, process INTEGER, buried INTEGER DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE TABLE notes (key INTEGER PRIMARY KEY, worker TEXT, posted INTEGER, note BLOB);
+CREATE INDEX notes_by_worker ON notes (worker);
+
+CREATE TRIGGER event_kept AFTER INSERT ON events BEGIN
+    UPDATE sessions SET kept = kept + 1, size = size + length(new.data) WHERE key = new.session;
+    UPDATE streams SET last = new.place WHERE key = new.stream;
+    UPDATE facts SET value = value + length(new.data) WHERE name = 'bytes';
+END;
+CREATE TRIGGER event_dropped AFTER DELETE ON events BEGIN
+    UPDATE sessions SET kept = kept - 1, size = size - length(old.data) WHERE key = old.session;
+    UPDATE streams SET lost = max(lost, old.place) WHERE key = old.stream;
+    UPDATE facts SET value = value - length(old.data) WHERE name = 'bytes';
+END;
+CREATE TRIGGER queued AFTER INSERT ON queue BEGIN
+    UPDATE facts SET value = value + length(new.data) WHERE name = 'bytes';
+END;
+CREATE TRIGGER dequeued AFTER DELETE ON queue BEGIN
+    UPDATE facts SET value = value - length(old.data) WHERE name = 'bytes';
+END;
+CREATE TRIGGER stream_dropped AFTER DELETE ON streams BEGIN
+    DELETE FROM events WHERE stream = old.key;
+    DELETE FROM readers WHERE stream = old.key;
+END;
+CREATE TRIGGER session_dropped AFTER DELETE ON sessions BEGIN
+    DELETE FROM streams WHERE session = old.key;
+    DELETE FROM queue WHERE session = old.key;
+    DELETE FROM once WHERE session = old.key;
+    DELETE FROM calls WHERE session = old.key;
+END;
+CREATE TRIGGER worker_dropped AFTER DELETE ON workers BEGIN
+    DELETE FROM notes WHERE worker = old.name;
+END;
+"""
+
 _IDLE = "(ended OR orphaned OR (request IS NULL AND holder IS NULL))"
 """SQL condition: nothing will be added to the stream unless a client comes back for it."""
 
-_OUTLIVED = (
-    f"SELECT key FROM streams WHERE {_IDLE} AND time + ? <= ?"  # noqa: S608
+_OPEN_GET = "session = ? AND request IS NULL AND holder IS NOT NULL AND NOT ended"
+"""SQL condition for the GET streams of a session that have a connection."""
+
+_DROP_OUTLIVED = (
+    f"DELETE FROM streams WHERE {_IDLE} AND time + ? <= ?"  # noqa: S608
     " AND NOT EXISTS (SELECT 1 FROM events WHERE stream = streams.key)"
 )
 
@@ -95,7 +205,7 @@ class StreamRow(Struct):
     ended: bool
     orphaned: bool
 
-    def page(self, entries: Sequence[tuple[int, bytes]]) -> LogPage:
+    def page(self, entries: Sequence[tuple[int, bytes]] = ()) -> LogPage:
         """Return entries and state of the stream as the outcome of a step."""
         return LogPage(
             entries=tuple(entries),
@@ -105,11 +215,6 @@ class StreamRow(Struct):
             orphaned=bool(self.orphaned),
             request=self.request,
         )
-
-    @property
-    def idle(self) -> bool:
-        """True if nothing will be added to the stream unless a client comes back for it."""
-        return bool(self.ended or self.orphaned or (self.request is None and self.holder is None))
 
 
 _STREAM = f"SELECT {', '.join(StreamRow.__struct_fields__)} FROM streams WHERE"  # noqa: S608
@@ -133,35 +238,43 @@ class SqliteStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or StoreSettings()
-        self._file = SqliteFile(path, synchronous, busy, undone=self._doubt_renewals)
-        self._db = self._file.db
+        try:
+            self._db = _opened(path, synchronous, busy)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
         self._poll = poll
         self._clock = clock
-        self._here = place_of_processes()
+        self._here = _place_of_processes()
+        self._changed = threading.Condition(threading.RLock())
+        """Lock of the connection; notified after a transaction that leaves notes."""
+        self._told = False
+        """True if the transaction leaves notes."""
         self._renewed: dict[str, float] = {}
         """Time of the last renewal of each worker of this process."""
         self._swept = 0.0
 
     def close(self) -> None:
         """See :class:`~mcpcore_transports.stores.base.Store`; waiting receivers are told."""
-        self._file.close()
+        with self._changed:
+            self._db.close()
+            self._changed.notify_all()
 
     def secret(self) -> bytes:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         made = secrets.token_bytes(SECRET_SIZE)
-        with self._file.transaction():
-            self._db.execute("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", (made,))
-            return bytes(self._file.value("SELECT value FROM facts WHERE name = 'secret'"))
+        with self._transaction():
+            self._run("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", made)
+            return bytes(self._value("SELECT value FROM facts WHERE name = 'secret'"))
 
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         try:
-            with self._file.transaction():
+            with self._transaction():
                 self._renew(worker)
                 if not self._swept <= wall < self._swept + SWEEPS:
                     self._sweep(wall)
                     self._swept = wall
-                return [carry_out(self, worker, step, wall) for step in steps]
+                return [self._carry_out(worker, step, wall) for step in steps]
         except StoreUnavailableError as error:
             return [StoreFailure(str(error))] * len(steps)
         except (sqlite3.Error, OverflowError, ValueError) as error:
@@ -169,6 +282,63 @@ class SqliteStore:
                 return [StoreFailure(f"SQLite: {error}")]
         # one step cannot be written: carry out each alone, so that the others do not fail with it
         return [outcome for step in steps for outcome in self.commit(worker, [step], wall)]
+
+    def _carry_out(self, worker: str, step: Step, wall: float) -> Outcome:
+        handler = self._handlers.get(type(step))
+        if handler is None:
+            return StoreFailure(f"no store knows the step {type(step).__name__}")
+        try:
+            return handler(self, worker, step, wall)
+        except NoSessionError:
+            return NoSession()
+        except StepFailedError as refused:
+            return StoreFailure(str(refused))
+
+    # Statements and transactions
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        return self._db.execute(statement, values)
+
+    def _row(self, statement: str, *values: object) -> Any:
+        """Return the first row, None if there is none."""
+        return self._db.execute(statement, values).fetchone()
+
+    def _value(self, statement: str, *values: object) -> Any:
+        """Return the first column of the first row, None if there is no row."""
+        row = self._db.execute(statement, values).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Run the block as one transaction, or as a part of the one that it is in.
+
+        Every exception of the block rolls back.  Raises StoreUnavailableError.
+        """
+        with self._changed:
+            try:
+                inner = self._db.in_transaction
+                if not inner:
+                    self._run("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise StoreUnavailableError(f"SQLite: {error}") from error
+            if inner:
+                yield
+                return
+            self._told = False
+            try:
+                yield
+                self._run("COMMIT")
+            except BaseException as error:
+                with suppress(sqlite3.Error):  # it may have rolled back already: a full disk
+                    self._run("ROLLBACK")
+                # the renewals may have been rolled back, too
+                self._renewed = dict.fromkeys(self._renewed, -math.inf)
+                values_at_fault = isinstance(error, sqlite3.DataError | sqlite3.ProgrammingError)
+                if isinstance(error, sqlite3.Error) and not values_at_fault:
+                    raise StoreUnavailableError(f"SQLite: {error}") from error
+                raise
+            if self._told:
+                self._changed.notify_all()
 
     # Sessions
 
@@ -178,18 +348,18 @@ class SqliteStore:
         text = msgspec.json.encode(record)
         if key is not None:
             self._use(key, wall)
-            changed = self._db.execute(
-                "UPDATE sessions SET record = ?, version = ?, created = ?"
-                " WHERE key = ? AND version < ?",
-                (text, record.version, record.created, key, record.version),
+            changed = self._run(
+                "UPDATE sessions SET record = ?1, version = ?2, created = ?3"
+                " WHERE key = ?4 AND version < ?2",
+                *(text, record.version, record.created, key),
             )
             return None if changed.rowcount else self._record(key)
         if record.version > 1:
             return False
         self._admit(record.owner, wall)
-        self._db.execute(
+        self._run(
             "INSERT INTO sessions (id, owner, record, version, created) VALUES (?, ?, ?, ?, ?)",
-            (record.id, record.owner, text, record.version, record.created),
+            *(record.id, record.owner, text, record.version, record.created),
         )
         return None
 
@@ -197,12 +367,12 @@ class SqliteStore:
         key = self._find(step.session, wall)
         if key is None:
             return None
-        used = self._file.value("SELECT used FROM sessions WHERE key = ?", key)
+        used = self._value("SELECT used FROM sessions WHERE key = ?", key)
         self._use(key, wall)
         return structs.replace(self._record(key), used=used)
 
     def _record(self, key: int) -> SessionRecord:
-        text = self._file.value("SELECT record FROM sessions WHERE key = ?", key)
+        text = self._value("SELECT record FROM sessions WHERE key = ?", key)
         return msgspec.json.decode(text, type=SessionRecord)
 
     def _touch(self, worker: str, step: SessionTouch, wall: float) -> bool:
@@ -215,20 +385,15 @@ class SqliteStore:
         key = self._find(step.session, wall)
         if key is None:
             return None
-        others: int = self._file.value(
+        others: int = self._value(
             "SELECT coalesce(sum(calls), 0) FROM calls WHERE session = ? AND worker <> ?",
-            key,
-            worker,
+            *(key, worker),
         )
         granted = min(step.calls, max(0, step.limit - others))
         if granted:
-            self._db.execute(
-                "INSERT INTO calls (session, worker, calls) VALUES (?, ?, ?)"
-                " ON CONFLICT (session, worker) DO UPDATE SET calls = excluded.calls",
-                (key, worker, granted),
-            )
+            self._run("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", key, worker, granted)
         else:
-            self._db.execute("DELETE FROM calls WHERE session = ? AND worker = ?", (key, worker))
+            self._run("DELETE FROM calls WHERE session = ? AND worker = ?", key, worker)
         return granted
 
     def _delete(self, worker: str, step: SessionDelete, wall: float) -> bool:
@@ -245,14 +410,13 @@ class SqliteStore:
             raise StepFailedError("a stream with this number exists")
         if step.request is None and self._full(key, step.limit):
             return False
-        count = self._file.value("SELECT streams FROM sessions WHERE key = ?", key)
+        count = self._value("SELECT count(*) FROM streams WHERE session = ?", key)
         if count >= self.settings.streams:
             self._make_room(key, wall)
-        self._db.execute("UPDATE sessions SET streams = streams + 1 WHERE key = ?", (key,))
-        self._db.execute(
+        self._run(
             "INSERT INTO streams (session, number, request, writer, holder, rank, time)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (key, step.stream, step.request, worker, worker, self._next_rank(key), wall),
+            *(key, step.stream, step.request, worker, worker, self._next_rank(key), wall),
         )
         return None
 
@@ -262,10 +426,10 @@ class SqliteStore:
             return None
         if step.data or not step.ends:
             self._keep(stream, step.data, wall)
-        self._db.execute(
+        self._run(
             "UPDATE streams SET time = ?, ended = ?, orphaned = orphaned AND writer <> ?,"
             " armed = armed AND NOT ? WHERE key = ?",
-            (wall, step.ends, worker, step.ends, stream.key),
+            *(wall, step.ends, worker, step.ends, stream.key),
         )
         self._wake_readers(step.session, stream.key, step.stream)
         if step.ends and stream.request is None:
@@ -278,19 +442,18 @@ class SqliteStore:
             return None
         entries: list[tuple[int, bytes]] = []
         size = 0
-        for place, data in self._db.execute(
+        for place, data in self._run(
             "SELECT place, data FROM events WHERE stream = ? AND place > ? ORDER BY place",
-            (stream.key, step.after),
+            *(stream.key, step.after),
         ):
             size += len(data)
             if entries and size > step.limit:
                 break
             entries.append((place, data))
         if step.after >= stream.last and not stream.ended and not stream.orphaned:
-            reading = "INSERT OR IGNORE INTO readers (stream, worker) VALUES (?, ?)"
+            self._run("INSERT OR IGNORE INTO readers VALUES (?, ?)", stream.key, worker)
         else:
-            reading = "DELETE FROM readers WHERE stream = ? AND worker = ?"
-        self._db.execute(reading, (stream.key, worker))
+            self._stop_reading(stream.key, worker)
         return stream.page(entries)
 
     def _claim(self, worker: str, step: StreamClaim, wall: float) -> bool | None:
@@ -300,10 +463,10 @@ class SqliteStore:
         new = stream.request is None and stream.holder is None and not stream.ended
         if new and self._full(stream.session, step.limit):
             return False
-        self._db.execute(
-            "UPDATE streams SET holder = ?, rank = ?, time = ?,"
-            " armed = armed AND holder IS ? WHERE key = ?",
-            (worker, self._next_rank(stream.session), wall, worker, stream.key),
+        self._run(
+            "UPDATE streams SET holder = ?1, rank = ?2, time = ?3,"
+            " armed = armed AND holder IS ?1 WHERE key = ?4",
+            *(worker, self._next_rank(stream.session), wall, stream.key),
         )
         if stream.holder is not None and stream.holder != worker:
             self._stop_reading(stream.key, stream.holder)
@@ -315,9 +478,8 @@ class SqliteStore:
         stream = self._stream(step, wall)
         if stream is None or stream.holder != worker:
             return
-        self._db.execute(
-            "UPDATE streams SET holder = NULL, armed = 0, time = ? WHERE key = ?",
-            (wall, stream.key),
+        self._run(
+            "UPDATE streams SET holder = NULL, armed = 0, time = ? WHERE key = ?", wall, stream.key
         )
         self._stop_reading(stream.key, worker)
         self._wake_carrier(step.session, stream.session)
@@ -326,18 +488,18 @@ class SqliteStore:
 
     def _put(self, worker: str, step: QueuePut, wall: float) -> bool:
         key = self._session(step.session, wall)
-        if step.once is not None and self._file.row(
+        if step.once is not None and self._row(
             "SELECT 1 FROM once WHERE session = ? AND name = ?", key, step.once
         ):
             return False
         if not self._enqueue(key, step.data, is_request(step.data)):
             return False
         if step.once is not None:
-            self._db.execute("INSERT INTO once (session, name) VALUES (?, ?)", (key, step.once))
-            self._db.execute(
-                "DELETE FROM once WHERE session = ? AND key <= (SELECT key FROM once"
-                " WHERE session = ? ORDER BY key DESC LIMIT 1 OFFSET ?)",
-                (key, key, self.settings.once),
+            self._run("INSERT INTO once (session, name) VALUES (?, ?)", key, step.once)
+            self._run(
+                "DELETE FROM once WHERE session = ?1 AND key <= (SELECT key FROM once"
+                " WHERE session = ?1 ORDER BY key DESC LIMIT 1 OFFSET ?2)",
+                *(key, self.settings.once),
             )
         self._wake_carrier(step.session, key)
         return True
@@ -347,35 +509,70 @@ class SqliteStore:
         if stream is None:
             return LogPage(ended=True)
         if stream.holder != worker or stream.ended or stream.request is not None:
-            return stream.page(())
+            return stream.page()
         carrier = self._carrier(stream.session)
         entries: list[tuple[int, bytes]] = []
         if carrier is not None and carrier[0] == stream.key:
             queued = self._dequeue(stream.session, step.limit)
             entries += [(self._keep(stream, data, wall), data) for data in queued]
         if not entries:
-            self._db.execute("UPDATE streams SET armed = 1 WHERE key = ?", (stream.key,))
-            return stream.page(())
-        self._db.execute("UPDATE streams SET armed = 0, time = ? WHERE key = ?", (wall, stream.key))
+            self._run("UPDATE streams SET armed = 1 WHERE key = ?", stream.key)
+            return stream.page()
+        self._run("UPDATE streams SET armed = 0, time = ? WHERE key = ?", wall, stream.key)
         self._wake_readers(step.session, stream.key, step.stream)
         # to keep the events may have dropped older ones
-        row = self._file.row(f"{_STREAM} key = ?", stream.key)
-        return (stream if row is None else StreamRow(*row)).page(entries)
+        return StreamRow(*self._row(f"{_STREAM} key = ?", stream.key)).page(entries)
+
+    def _enqueue(self, session: int, data: bytes, request: bool) -> bool:
+        """Put a message into the queue; return True if there was room."""
+        settings, size = self.settings, len(data)
+        queued, queue_bytes, requests, request_bytes = self._row(
+            "SELECT count(*), coalesce(sum(length(data)), 0), coalesce(sum(request), 0),"
+            " coalesce(sum(request * length(data)), 0) FROM queue WHERE session = ?",
+            session,
+        )
+        if requests + 1 > settings.events or request_bytes + size > settings.queue_bytes:
+            return False
+        while queued + 1 > settings.events or queue_bytes + size > settings.queue_bytes:
+            queued -= 1
+            queue_bytes -= self._value(
+                "DELETE FROM queue WHERE key = (SELECT min(key) FROM queue"
+                " WHERE session = ? AND request = 0) RETURNING length(data)",
+                session,
+            )
+        self._run(
+            "INSERT INTO queue (session, request, data) VALUES (?, ?, ?)", session, request, data
+        )
+        self._limit_total()
+        return True
+
+    def _dequeue(self, session: int, limit: int) -> Iterator[bytes]:
+        """Take messages off the queue, at most about ``limit`` bytes, at least one."""
+        size = 0
+        while row := self._row(
+            "SELECT key, data FROM queue WHERE session = ? ORDER BY key LIMIT 1", session
+        ):
+            key, data = row
+            if size and size + len(data) > limit:
+                return
+            size += len(data)
+            self._run("DELETE FROM queue WHERE key = ?", key)
+            yield data
 
     def _next_rank(self, session: int) -> int:
-        rank: int = self._file.value(
+        rank: int = self._value(
             "UPDATE sessions SET ranks = ranks + 1 WHERE key = ? RETURNING ranks", session
         )
         return rank
 
     def _stop_reading(self, stream: int, worker: str) -> None:
-        self._db.execute("DELETE FROM readers WHERE stream = ? AND worker = ?", (stream, worker))
+        self._run("DELETE FROM readers WHERE stream = ? AND worker = ?", stream, worker)
 
     # Limits of number, size and age; beyond them the oldest is dropped first
 
     def _find(self, id: str, wall: float) -> int | None:
         """Return the key of a session, or None if it has ended."""
-        row = self._file.row("SELECT key, created, used FROM sessions WHERE id = ?", id)
+        row = self._row("SELECT key, created, used FROM sessions WHERE id = ?", id)
         if row is None:
             return None
         key, created, used = row
@@ -390,276 +587,136 @@ class SqliteStore:
             raise NoSessionError
         return key
 
-    def _stream(self, step: StreamStep, wall: float) -> StreamRow | None:
-        """Return a stream; None for one that is unknown, or empty, idle and too old."""
+    def _stream(self, step: Any, wall: float) -> StreamRow | None:
+        """Return the stream of a step; None if it is unknown, or empty, idle and too old."""
         session = self._session(step.session, wall)
         self._expire(session, wall)
-        row = self._file.row(f"{_STREAM} session = ? AND number = ?", session, step.stream)
+        row = self._row(f"{_STREAM} session = ? AND number = ?", session, step.stream)
         if row is None:
             return None
-        stream = StreamRow(*row)
-        if (
-            stream.idle
-            and wall >= stream.time + self.settings.age
-            and not self._file.row("SELECT 1 FROM events WHERE stream = ? LIMIT 1", stream.key)
-        ):
-            self._forget(stream.key)
-            return None
-        return stream
+        stream, age = StreamRow(*row), self.settings.age
+        outlived = (
+            wall >= stream.time + age
+            and self._run(f"{_DROP_OUTLIVED} AND key = ?", age, wall, stream.key).rowcount
+        )
+        return None if outlived else stream
 
     def _full(self, session: int, limit: int) -> bool:
         """Return True if ``limit`` GET streams of a session have a connection; 0 is no limit."""
-        if not limit:
-            return False
-        count: int = self._file.value(
-            "SELECT count(*) FROM streams WHERE session = ?"
-            " AND request IS NULL AND holder IS NOT NULL AND NOT ended",
-            session,
-        )
-        return count >= limit
+        count = f"SELECT count(*) FROM streams WHERE {_OPEN_GET}"  # noqa: S608
+        return limit > 0 and self._value(count, session) >= limit
 
     def _use(self, session: int, wall: float, least: Grade = Grade.AGREED) -> None:
         """Make a session the most recently used; raise its grade to ``least`` at least."""
-        self._db.execute(
+        self._run(
             "UPDATE sessions SET used = max(coalesce(used, ?1), ?1), grade = max(grade, ?3)"
             " WHERE key = ?2",
-            (wall, session, least),
+            *(wall, session, least),
         )
 
     def _admit(self, owner: str, wall: float) -> None:
         """Make room for one more session: first among those of its owner, then among all."""
-        own = self._file.value("SELECT count(*) FROM sessions WHERE owner = ?", owner)
-        while own and own >= self.settings.sessions_per_client:
-            self._make_way(wall, "owner = ?", owner)
-            own -= 1
-        while self._file.count and self._file.count >= self.settings.sessions:
-            self._make_way(wall, "TRUE")
-        self._file.count += 1
+        for limit, which, *values in (
+            (self.settings.sessions_per_client, "owner = ?", owner),
+            (self.settings.sessions, "TRUE"),
+        ):
+            count = self._value(f"SELECT count(*) FROM sessions WHERE {which}", *values)  # noqa: S608
+            for _ in range(min(count, count - limit + 1)):
+                self._make_way(wall, str(which), *values)
 
-    def _make_way(self, wall: float, which: str, *values: str) -> None:
+    def _make_way(self, wall: float, which: str, *values: object) -> None:
         """End the session that is dropped first when there are too many, among ``which``."""
         known = f"SELECT key, created, used FROM sessions WHERE {which}"  # noqa: S608
         for grade in Grade:
-            row = self._file.row(
-                f"{known} AND grade = ? ORDER BY used, key LIMIT 1", *values, grade
-            )
+            row = self._row(f"{known} AND grade = ? ORDER BY used, key LIMIT 1", *values, grade)
             if row is not None and wall >= ends(row[1], row[2], self.settings):
                 self._remove(row[0])
                 return
-        keys = [
-            row[0]
-            for row in self._db.execute(
-                f"{known} ORDER BY grade, used, key LIMIT ?", (*values, SPARED + 1)
-            )
-        ]
-        at_work = list(takewhile(lambda key: self._file.row(_BUSY, key, key) is not None, keys))
+        rows = self._run(f"{known} ORDER BY grade, used, key LIMIT ?", *values, SPARED + 1)
+        keys = [row[0] for row in rows]
+        at_work = list(takewhile(lambda key: self._row(_BUSY, key, key) is not None, keys))
         key = keys[len(at_work)] if len(at_work) < len(keys) else at_work.pop(0)
         for other in at_work:
             self._use(other, wall, Grade.USED)
-        id = self._file.value("SELECT id FROM sessions WHERE key = ?", key)
+        id = self._value("SELECT id FROM sessions WHERE key = ?", key)
         self._remove(key)
         self._post_all("", made_room(id))
 
     def _remove(self, session: int) -> None:
-        size = self._file.value("SELECT size + queue_bytes FROM sessions WHERE key = ?", session)
-        self._file.size -= size
-        self._file.count -= 1
-        self._db.execute(
-            "DELETE FROM readers WHERE stream IN (SELECT key FROM streams WHERE session = ?)",
-            (session,),
-        )
-        for statement in (
-            "DELETE FROM events WHERE session = ?",
-            "DELETE FROM streams WHERE session = ?",
-            "DELETE FROM queue WHERE session = ?",
-            "DELETE FROM once WHERE session = ?",
-            "DELETE FROM calls WHERE session = ?",
-            "DELETE FROM sessions WHERE key = ?",
-        ):
-            self._db.execute(statement, (session,))
+        self._run("DELETE FROM sessions WHERE key = ?", session)
 
     def _sweep(self, wall: float) -> None:
         """Remove all sessions, events and streams that are too old."""
         settings = self.settings
-        for key, created, used in self._db.execute(
-            "SELECT key, created, used FROM sessions"
-        ).fetchall():
+        for key, created, used in self._run("SELECT key, created, used FROM sessions").fetchall():
             if wall >= ends(created, used, settings):
                 self._remove(key)
-        while row := self._file.row("SELECT session, time FROM events ORDER BY key LIMIT 1"):
+        while row := self._row("SELECT session, time FROM events ORDER BY key LIMIT 1"):
             session, at = row
             if wall < at + settings.age:
                 break
             self._expire(session, wall)
-        for (key,) in self._db.execute(_OUTLIVED, (settings.age, wall)).fetchall():
-            self._forget(key)
+        self._run(_DROP_OUTLIVED, settings.age, wall)
 
     def _expire(self, session: int, wall: float) -> None:
-        """Drop the events of a session that are too old."""
-        newest = None
-        for key, at in self._db.execute(
-            "SELECT key, time FROM events WHERE session = ? ORDER BY key", (session,)
-        ):
-            if wall < at + self.settings.age:
-                break
-            newest = key
-        if newest is not None:
-            self._evict(session, newest)
+        """Drop the oldest events of a session, up to the first that is not too old."""
+        self._run(
+            "DELETE FROM events WHERE session = ?1 AND key < coalesce((SELECT key FROM events"
+            " WHERE session = ?1 AND time + ?2 > ?3 ORDER BY key LIMIT 1), 1 << 62)",
+            *(session, self.settings.age, wall),
+        )
 
     def _keep(self, stream: StreamRow, data: bytes, wall: float) -> int:
         """Add an event to a stream; return its position."""
         place = stream.last = stream.last + 1
-        self._db.execute(
+        self._run(
             "INSERT INTO events (session, stream, place, time, data) VALUES (?, ?, ?, ?, ?)",
-            (stream.session, stream.key, place, wall, data),
+            *(stream.session, stream.key, place, wall, data),
         )
-        self._db.execute("UPDATE streams SET last = ? WHERE key = ?", (place, stream.key))
-        kept, size = self._db.execute(
-            "UPDATE sessions SET kept = kept + 1, size = size + ? WHERE key = ?"
-            " RETURNING kept, size",
-            (len(data), stream.session),
-        ).fetchone()
-        self._file.size += len(data)
-        settings = self.settings
-        if kept > 1 and (kept > settings.events or size > settings.event_bytes):
-            newest = None
-            for key, length in self._db.execute(
-                "SELECT key, length(data) FROM events WHERE session = ? ORDER BY key",
-                (stream.session,),
-            ):
-                if kept <= 1 or (kept <= settings.events and size <= settings.event_bytes):
-                    break
-                newest, kept, size = key, kept - 1, size - length
-            if newest is not None:
-                self._evict(stream.session, newest)
+        kept, size = self._row("SELECT kept, size FROM sessions WHERE key = ?", stream.session)
+        while kept > 1 and (kept > self.settings.events or size > self.settings.event_bytes):
+            kept -= 1
+            size -= self._value(
+                "DELETE FROM events WHERE key = (SELECT min(key) FROM events WHERE session = ?)"
+                " RETURNING length(data)",
+                stream.session,
+            )
         self._limit_total()
         return place
 
     def _limit_total(self) -> None:
-        while self._file.size > self.settings.total_bytes:
-            rows = self._db.execute(
-                "SELECT key, session FROM events ORDER BY key LIMIT 2"
-            ).fetchall()
-            if len(rows) < 2:
-                break
-            self._evict(rows[0][1], rows[0][0])
-
-    def _evict(self, session: int, newest: int) -> None:
-        """Drop the events of a session up to the key ``newest``."""
-        count = size = 0
-        for stream, place, number, length in self._db.execute(
-            "SELECT stream, max(place), count(*), sum(length(data)) FROM events"
-            " WHERE session = ? AND key <= ? GROUP BY stream",
-            (session, newest),
-        ).fetchall():
-            self._db.execute("UPDATE streams SET lost = ? WHERE key = ?", (place, stream))
-            count += number
-            size += length
-        self._db.execute("DELETE FROM events WHERE session = ? AND key <= ?", (session, newest))
-        self._less(session, count, size)
-
-    def _less(self, session: int, count: int, size: int) -> None:
-        self._db.execute(
-            "UPDATE sessions SET kept = kept - ?, size = size - ? WHERE key = ?",
-            (count, size, session),
-        )
-        self._file.size -= size
+        """Drop the oldest events of all sessions while there is too much; the last one stays."""
+        limit, dropped = self.settings.total_bytes, 1
+        while dropped and self._value("SELECT value FROM facts WHERE name = 'bytes'") > limit:
+            dropped = self._run(
+                "DELETE FROM events WHERE key = (SELECT min(key) FROM events)"
+                " AND key < (SELECT max(key) FROM events)"
+            ).rowcount
 
     def _make_room(self, session: int, wall: float) -> None:
         """Forget the idle streams that are too old, or else the oldest idle stream.
 
         Raises StepFailedError if no stream is idle.
         """
-        age = self.settings.age
-        old = self._db.execute(f"{_OUTLIVED} AND session = ?", (age, wall, session)).fetchall()
-        for (key,) in old:
-            self._forget(key)
-        if old:
-            return
-        key = self._file.value(
-            f"SELECT key FROM streams WHERE session = ? AND {_IDLE} ORDER BY key LIMIT 1",  # noqa: S608
-            session,
-        )
-        if key is None:
-            raise StepFailedError("the session has too many streams")
-        self._forget(key)
-
-    def _forget(self, stream: int) -> None:
-        count, size = self._db.execute(
-            "SELECT count(*), coalesce(sum(length(data)), 0) FROM events WHERE stream = ?",
-            (stream,),
-        ).fetchone()
-        self._db.execute("DELETE FROM events WHERE stream = ?", (stream,))
-        self._db.execute("DELETE FROM readers WHERE stream = ?", (stream,))
-        (session,) = self._db.execute(
-            "DELETE FROM streams WHERE key = ? RETURNING session", (stream,)
-        ).fetchone()
-        self._db.execute("UPDATE sessions SET streams = streams - 1 WHERE key = ?", (session,))
-        self._less(session, count, size)
-
-    def _enqueue(self, session: int, data: bytes, request: bool) -> bool:
-        """Put a message into the queue; return True if there was room."""
-        settings, size = self.settings, len(data)
-        queued, queue_bytes, requests, request_bytes = self._db.execute(
-            "SELECT queued, queue_bytes, requests, request_bytes FROM sessions WHERE key = ?",
-            (session,),
-        ).fetchone()
-        if requests + 1 > settings.events or request_bytes + size > settings.queue_bytes:
-            return False
-        while queued + 1 > settings.events or queue_bytes + size > settings.queue_bytes:
-            key, length = self._db.execute(
-                "SELECT key, length(data) FROM queue WHERE session = ? AND request = 0"
-                " ORDER BY key LIMIT 1",
-                (session,),
-            ).fetchone()
-            self._dequeued(session, key, False, length)
-            queued -= 1
-            queue_bytes -= length
-        self._db.execute(
-            "INSERT INTO queue (session, request, data) VALUES (?, ?, ?)", (session, request, data)
-        )
-        self._count_queue(session, 1, request, size)
-        self._limit_total()
-        return True
-
-    def _dequeue(self, session: int, limit: int) -> Iterator[bytes]:
-        """Take messages off the queue, at most about ``limit`` bytes, at least one."""
-        size = 0
-        taken = 0
-        while row := self._file.row(
-            "SELECT key, request, data FROM queue WHERE session = ? ORDER BY key LIMIT 1", session
+        oldest = f"SELECT min(key) FROM streams WHERE session = ? AND {_IDLE}"  # noqa: S608
+        if (
+            not self._run(
+                f"{_DROP_OUTLIVED} AND session = ?", self.settings.age, wall, session
+            ).rowcount
+            and not self._run(f"DELETE FROM streams WHERE key = ({oldest})", session).rowcount  # noqa: S608
         ):
-            key, request, data = row
-            size += len(data)
-            if taken and size > limit:
-                return
-            self._dequeued(session, key, request, len(data))
-            taken += 1
-            yield data
-
-    def _dequeued(self, session: int, key: int, request: bool, size: int) -> None:
-        self._db.execute("DELETE FROM queue WHERE key = ?", (key,))
-        self._count_queue(session, -1, request, -size)
-
-    def _count_queue(self, session: int, count: int, request: bool, size: int) -> None:
-        self._db.execute(
-            "UPDATE sessions SET queued = queued + ?1, queue_bytes = queue_bytes + ?2,"
-            " requests = requests + ?1 * ?3, request_bytes = request_bytes + ?2 * ?3"
-            " WHERE key = ?4",
-            (count, size, request, session),
-        )
-        self._file.size += size
+            raise StepFailedError("the session has too many streams")
 
     # Workers, and the notes that they leave each other.
     #
-    # SQLite announces no changes.  Workers of this process are woken directly.  For notes of other
-    # processes ``PRAGMA data_version`` is polled, with at most ``poll`` seconds between two polls.
+    # SQLite announces no changes.  Workers of this process are woken directly; for notes of other
+    # processes the table is polled, with at most ``poll`` seconds between two polls.
 
     def _post(self, worker: str, step: Post, wall: float) -> None:
         if step.to is None:
             self._post_all(worker, step.note)
             return
-        waiting = self._file.value(
+        waiting = self._value(
             "SELECT (SELECT count(*) FROM notes WHERE worker = name AND posted)"
             " FROM workers WHERE name = ?",
             step.to,
@@ -668,145 +725,119 @@ class SqliteStore:
             return
         if waiting >= self.settings.mailbox:
             raise StepFailedError(f"the mailbox of worker {step.to} is full")
-        self._db.execute(
-            "INSERT INTO notes (worker, posted, note) VALUES (?, 1, ?)", (step.to, step.note)
-        )
-        self._file.told = True
+        self._tell(step.to, step.note, posted=True)
 
     def _post_all(self, worker: str, note: bytes) -> None:
-        self._db.execute(
+        self._run(
             "INSERT INTO notes (worker, posted, note) SELECT name, 1, ? FROM workers"
             " WHERE name <> ? AND (SELECT count(*) FROM notes WHERE worker = name AND posted) < ?",
-            (note, worker, self.settings.mailbox),
+            *(note, worker, self.settings.mailbox),
         )
-        self._file.told = True
+        self._told = True
 
     def _announce(self, worker: str, step: Announce, wall: float) -> None:
         self._post_all(worker, step.note)
-        self._db.execute(
+        self._run(
             "INSERT OR REPLACE INTO announcements (key, topic, time, note)"
             " VALUES ((SELECT coalesce(max(key), 0) + 1 FROM announcements), ?, ?, ?)",
-            (step.topic, wall, step.note),
+            *(step.topic, wall, step.note),
         )
         self._limit_announcements(wall)
 
     def _announcements(self, worker: str, step: Announcements, wall: float) -> tuple[bytes, ...]:
         self._limit_announcements(wall)
-        rows = self._db.execute(
-            "SELECT note FROM announcements WHERE time >= ? ORDER BY key", (step.since,)
-        )
+        rows = self._run("SELECT note FROM announcements WHERE time >= ? ORDER BY key", step.since)
         return tuple(note for (note,) in rows)
 
     def _limit_announcements(self, wall: float) -> None:
+        """Drop the announcements that are too old, and the oldest beyond the limits."""
         settings = self.settings
-        count, size = self._db.execute(
-            "SELECT count(*), coalesce(sum(length(note)), 0) FROM announcements"
-        ).fetchone()
-        for key, time_, length in self._db.execute(
-            "SELECT key, time, length(note) FROM announcements ORDER BY key"
-        ).fetchall():
-            if (
-                count <= settings.announcements
-                and size <= settings.queue_bytes
-                and wall < time_ + settings.idle
-            ):
-                return
-            self._db.execute("DELETE FROM announcements WHERE key = ?", (key,))
-            count, size = count - 1, size - length
+        self._run(
+            "DELETE FROM announcements WHERE time + ? <= ? OR key IN (SELECT key FROM"
+            " (SELECT key, row_number() OVER newer AS count, sum(length(note)) OVER newer AS size"
+            " FROM announcements WINDOW newer AS (ORDER BY key DESC)) WHERE count > ? OR size > ?)",
+            *(settings.idle, wall, settings.announcements, settings.queue_bytes),
+        )
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         until = time.monotonic() + timeout
         pause = min(_SHORT_POLL, self._poll)
-        self._renew(worker)
-        seen: tuple[int, int] | None = None
-        while True:
-            rung = self._file.rung
-            with self._file.lock:
-                if worker not in self._renewed:
-                    return []
-                try:
-                    state = rung, self._file.value("PRAGMA data_version")
-                    notes = self._fetch(worker) if state != seen else []
-                except sqlite3.Error as error:
-                    raise StoreUnavailableError(f"SQLite: {error}") from error
-            seen = state
-            left = until - time.monotonic()
-            if notes or left <= 0:
-                return notes
-            with self._file.bell:
-                if self._file.rung == rung:
-                    self._file.bell.wait(min(left, pause))
-            pause = min(2 * pause, self._poll)
-            if worker in self._renewed:
-                self._renew(worker)
+        with self._changed:
+            self._renew(worker)
+            while worker in self._renewed:
+                notes = self._fetch(worker)
+                left = until - time.monotonic()
+                if notes or left <= 0:
+                    return notes
+                self._changed.wait(min(left, pause))
+                pause = min(2 * pause, self._poll)
+                if worker in self._renewed:
+                    self._renew(worker)
+            return []
 
     def leave(self, worker: str) -> None:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
-        with self._file.transaction():
+        with self._transaction():
             self._renewed.pop(worker, None)
-            self._forget_worker(worker)
+            self._run("DELETE FROM workers WHERE name = ?", worker)
             self._bury(worker)
-        self._file.ring()
+            self._told = True  # for the worker, which may be waiting
 
     def _fetch(self, worker: str) -> list[bytes]:
-        rows = self._db.execute(
-            "SELECT key, note FROM notes WHERE worker = ? ORDER BY key", (worker,)
-        ).fetchall()
-        if not rows:
-            return []
-        with self._file.transaction():
-            self._db.execute(
-                "DELETE FROM notes WHERE worker = ? AND key <= ?", (worker, rows[-1][0])
-            )
+        """Take the notes for a worker; a transaction is needed only if there are any."""
+        try:
+            rows = self._run(
+                "SELECT key, note FROM notes WHERE worker = ? ORDER BY key", worker
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"SQLite: {error}") from error
+        if rows:
+            with self._transaction():
+                self._run("DELETE FROM notes WHERE worker = ? AND key <= ?", worker, rows[-1][0])
         return [note for _, note in rows]
 
     def _renew(self, worker: str) -> None:
         """Renew the lease of a worker if it is due, and bury dead workers."""
         now = self._clock()
-        with self._file.lock:
+        with self._changed:
             before = self._renewed.get(worker)
             if before is not None and before <= now < before + self.settings.renew:
                 return
-            with self._file.transaction():
-                self._db.execute(
+            with self._transaction():
+                self._run(
                     "INSERT INTO workers (name, expires, place, process) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (name) DO UPDATE SET expires = excluded.expires, buried = 0",
-                    (worker, now + self.settings.lease, self._here, os.getpid()),
+                    *(worker, now + self.settings.lease, self._here, os.getpid()),
                 )
                 self._bury_expired(now)
             self._renewed[worker] = now
 
     def _bury_expired(self, now: float) -> None:
-        for name, expires, place, process, buried in self._db.execute(
+        for name, expires, place, process, buried in self._run(
             "SELECT name, expires, place, process, buried FROM workers"
         ).fetchall():
-            gone = place == self._here and process_is_gone(process)
+            gone = place == self._here and _process_is_gone(process)
             if not buried and (gone or now >= expires):
-                self._db.execute("UPDATE workers SET buried = 1 WHERE name = ?", (name,))
+                self._run("UPDATE workers SET buried = 1 WHERE name = ?", name)
                 self._bury(name)
             if gone or now >= expires + RETURN * self.settings.lease:
-                self._forget_worker(name)
-
-    def _forget_worker(self, worker: str) -> None:
-        self._db.execute("DELETE FROM workers WHERE name = ?", (worker,))
-        self._db.execute("DELETE FROM notes WHERE worker = ?", (worker,))
+                self._run("DELETE FROM workers WHERE name = ?", name)
 
     def _bury(self, worker: str) -> None:
         """Release the streams and quota of a dead worker; tell it so in case it comes back."""
-        self._db.execute("DELETE FROM readers WHERE worker = ?", (worker,))
-        self._db.execute("DELETE FROM calls WHERE worker = ?", (worker,))
-        held = self._db.execute(
-            "SELECT id, sessions.key, number FROM streams JOIN sessions"
-            " ON sessions.key = session WHERE holder = ?",
-            (worker,),
+        self._run("DELETE FROM readers WHERE worker = ?", worker)
+        self._run("DELETE FROM calls WHERE worker = ?", worker)
+        held = self._run(
+            "UPDATE streams SET holder = NULL, armed = 0 WHERE holder = ?"
+            " RETURNING (SELECT id FROM sessions WHERE sessions.key = session), session, number",
+            worker,
         ).fetchall()
-        self._db.execute("UPDATE streams SET holder = NULL, armed = 0 WHERE holder = ?", (worker,))
-        orphans = self._db.execute(
+        orphans = self._run(
             "UPDATE streams SET orphaned = 1"
             " WHERE writer = ? AND request IS NOT NULL AND NOT ended AND NOT orphaned"
             " RETURNING (SELECT id FROM sessions WHERE sessions.key = session), key, number",
-            (worker,),
+            worker,
         ).fetchall()
         for id, _, number in held:
             self._tell(worker, moved(id, number))
@@ -815,29 +846,24 @@ class SqliteStore:
         for id, session in {(id, session) for id, session, _ in held}:
             self._wake_carrier(id, session)
 
-    def _doubt_renewals(self) -> None:
-        """Renew all workers of this process again: the renewals may have been rolled back."""
-        self._renewed = dict.fromkeys(self._renewed, -math.inf)
-
-    def _tell(self, worker: str, note: bytes) -> None:
-        self._db.execute(
-            "INSERT INTO notes (worker, posted, note) SELECT name, 0, ? FROM workers"
+    def _tell(self, worker: str, note: bytes, *, posted: bool = False) -> None:
+        self._run(
+            "INSERT INTO notes (worker, posted, note) SELECT name, ?, ? FROM workers"
             " WHERE name = ?",
-            (note, worker),
+            *(posted, note, worker),
         )
-        self._file.told = True
+        self._told = True
 
     def _wake_readers(self, id: str, stream: int, number: int) -> None:
-        for (worker,) in self._db.execute(
-            "DELETE FROM readers WHERE stream = ? RETURNING worker", (stream,)
-        ).fetchall():
+        waiting = self._run("DELETE FROM readers WHERE stream = ? RETURNING worker", stream)
+        for (worker,) in waiting.fetchall():
             self._tell(worker, wake(id, number))
 
-    def _carrier(self, session: int) -> tuple[int, int, str, bool] | None:
+    def _carrier(self, session: int) -> Any:
         """Return key, number, holder and ``armed`` of the stream that takes from the queue."""
-        return self._file.row(
-            "SELECT key, number, holder, armed FROM streams WHERE session = ?"
-            " AND request IS NULL AND holder IS NOT NULL AND NOT ended ORDER BY rank DESC LIMIT 1",
+        return self._row(
+            f"SELECT key, number, holder, armed FROM streams WHERE {_OPEN_GET}"  # noqa: S608
+            " ORDER BY rank DESC LIMIT 1",
             session,
         )
 
@@ -846,11 +872,11 @@ class SqliteStore:
         if carrier is None or not carrier[3]:
             return
         key, number, holder, _ = carrier
-        if self._file.row("SELECT 1 FROM queue WHERE session = ? LIMIT 1", session):
-            self._db.execute("UPDATE streams SET armed = 0 WHERE key = ?", (key,))
+        if self._row("SELECT 1 FROM queue WHERE session = ? LIMIT 1", session):
+            self._run("UPDATE streams SET armed = 0 WHERE key = ?", key)
             self._tell(holder, wake(id, number))
 
-    handlers: ClassVar[Mapping[type[Step], StepHandler]] = {
+    _handlers: ClassVar[Mapping[type[Step], Callable[..., Outcome]]] = {
         SessionSave: _save,
         SessionLoad: _load,
         SessionTouch: _touch,
@@ -867,4 +893,93 @@ class SqliteStore:
         Announce: _announce,
         Announcements: _announcements,
     }
-    """Method that carries out each kind of step."""
+
+
+class MemoryStore(SqliteStore):
+    """Store that keeps everything in this process, for its workers.  Safe to use from threads."""
+
+    def __init__(
+        self, settings: StoreSettings | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        # no other process leaves notes: what is polled for is the next renewal
+        poll = (settings or StoreSettings()).renew
+        super().__init__(":memory:", settings, poll=poll, clock=clock)
+
+
+def _opened(path: str | Path, synchronous: str, busy: float) -> sqlite3.Connection:
+    """Open the file, and create the tables if it is new.
+
+    Raises StoreUnavailableError for the file of another program or of another version,
+    sqlite3.Error for a file that cannot be opened.
+    """
+    db = sqlite3.connect(
+        path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        db.execute("BEGIN IMMEDIATE")  # another process may be creating the tables
+        _make_tables(db, path)
+        db.execute("COMMIT")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
+        _journal(db, busy)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _make_tables(db: sqlite3.Connection, path: str | Path) -> None:
+    """Create the tables if there are none.  Raises StoreUnavailableError for foreign ones."""
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if not tables:
+        statement = ""
+        for line in _TABLES.splitlines():
+            statement += line
+            if sqlite3.complete_statement(statement):
+                db.execute(statement)
+                statement = ""
+        db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    elif db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise StoreUnavailableError(f"{path} is the database of another program")
+    elif version != VERSION:
+        raise StoreUnavailableError(
+            f"{path} is a store of version {version}; this program knows version {VERSION}"
+        )
+
+
+def _journal(db: sqlite3.Connection, busy: float) -> None:
+    # Of processes that open a new file together, all but one fail at once with "locked".
+    until = time.monotonic() + busy
+    while True:
+        try:
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode not in ("wal", "memory"):
+            raise sqlite3.OperationalError(f"a write-ahead log is not possible here, only {mode}")
+        return
+
+
+def _place_of_processes() -> str:
+    """Return a name of the machine and its process namespace, in which process ids are unique."""
+    try:
+        namespace = str(os.stat("/proc/self/ns/pid").st_ino)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        namespace = boot = ""
+    return f"{platform.node()}/{boot}/{namespace}"
+
+
+def _process_is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        pass
+    return False

@@ -6,18 +6,20 @@ Peer's output and keeps the Peer's deadline.  A connection has two tasks: one re
 :meth:`StreamConnection.run` keeps the time.  A third begins as soon as output has to wait.  There
 are no tasks per message, because an idle connection costs little more than its tasks.
 
-Its four state machines are the *life* of a connection, which its ``run()`` moves; its *shutdown*,
-which anything may begin at any time; the *reading half* and the *writing half*.  A pair that is not
-in a table is a mistake of the driver.  The diagrams in ``docs/reference/protocol.md`` are generated
-from these tables.
+Its three state machines are the *life* of a connection, which its ``run()`` moves, the *reading
+half* and the *writing half*.  A pair that is not in a table is a mistake of the driver.  The
+diagrams in ``docs/reference/protocol.md`` are generated from these tables.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import AsyncResource, TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.config import Role
@@ -25,9 +27,8 @@ from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
-from mcpcore_transports.running.background import known_in_callbacks
+from mcpcore_transports.link import STREAM_ERRORS, App, Link, clock, what_broke
+from mcpcore_transports.running.functions import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
 
 if TYPE_CHECKING:
@@ -55,22 +56,14 @@ class LifeSignal(State):
     CLOSE = "closed"
 
 
-class Shutdown(State):
-    """States of the end of a connection."""
+class Shutdown(IntEnum):
+    """States of the end of a connection, which only go up; anything may begin it at any time."""
 
-    NONE = "none"
-    GRACEFUL = "graceful"
+    NONE = 0
+    GRACEFUL = 1
     """Running requests may be answered."""
-    COMPLETE = "complete"
+    COMPLETE = 2
     """There is nothing to wait for, or no time."""
-
-
-class ShutdownSignal(State):
-    """Signals that move the end of a connection."""
-
-    STOP = "end of input, of the conversation, or by this side"
-    ABORT = "connection lost or broken off"
-    DRAINED = "nothing left to wait for"
 
 
 class ReadingHalf(State):
@@ -119,16 +112,6 @@ LIFE: Table[Life, LifeSignal] = {
 
 AT_WORK = (Life.RUNNING, Life.DRAINING)
 
-SHUTDOWN: Table[Shutdown, ShutdownSignal] = {
-    (Shutdown.NONE, ShutdownSignal.STOP): Shutdown.GRACEFUL,
-    (Shutdown.NONE, ShutdownSignal.ABORT): Shutdown.COMPLETE,
-    (Shutdown.GRACEFUL, ShutdownSignal.STOP): Shutdown.GRACEFUL,
-    (Shutdown.GRACEFUL, ShutdownSignal.ABORT): Shutdown.COMPLETE,
-    (Shutdown.GRACEFUL, ShutdownSignal.DRAINED): Shutdown.COMPLETE,
-    (Shutdown.COMPLETE, ShutdownSignal.STOP): Shutdown.COMPLETE,
-    (Shutdown.COMPLETE, ShutdownSignal.ABORT): Shutdown.COMPLETE,
-}
-
 READING: Table[ReadingHalf, ReadingSignal] = {
     (ReadingHalf.OPEN, ReadingSignal.HOLD): ReadingHalf.HELD,
     (ReadingHalf.OPEN, ReadingSignal.YIELD): ReadingHalf.YIELDING,
@@ -146,7 +129,6 @@ WRITING: Table[WritingHalf, WritingSignal] = {
 
 DIAGRAMS = (
     ("Connection", "One connection of a byte stream, moved by its `run()`.", LIFE),
-    ("Shutdown", "The end of such a connection, begun by anything, at any time.", SHUTDOWN),
     ("Reading half", "Whether events of such a connection are handled.", READING),
     ("Writing half", "Whether output of such a connection is written.", WRITING),
 )
@@ -156,7 +138,7 @@ DIAGRAMS = (
 _DRAINING = Life.DRAINING
 _OPEN, _HELD, _YIELDING = ReadingHalf.OPEN, ReadingHalf.HELD, ReadingHalf.YIELDING
 _BLOCKED, _BROKEN = WritingHalf.BLOCKED, WritingHalf.BROKEN
-_NO_SHUTDOWN, _GRACEFUL, _COMPLETE = Shutdown.NONE, Shutdown.GRACEFUL, Shutdown.COMPLETE
+_GRACEFUL, _COMPLETE = Shutdown.GRACEFUL, Shutdown.COMPLETE
 
 _QUICK = 0.001
 """Maximum seconds to handle an event if the next ones are to be assumed quick, too."""
@@ -170,29 +152,41 @@ _HOLD = 0.005
 """Maximum seconds that a handler waits for the writer task to begin."""
 
 
-class Channel(Protocol):
-    """Bytes in and out of an open connection."""
+class Channel(ABC):
+    """Bytes in and out of an open connection; ``owner`` is closed with it, if there is one."""
 
-    early: bytes
+    early = b""
     """Input that was read before the channel was made."""
 
+    def __init__(self, owner: AsyncResource | None) -> None:
+        self._owner = owner
+
+    @abstractmethod
     async def receive(self) -> bytes:
         """Wait for bytes; empty at the end.  Raises OSError or anyio's stream errors if broken."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """Write as much as possible without waiting; return the number of bytes."""
+        return 0
 
+    @abstractmethod
     async def send(self, data: memoryview) -> int:
         """Wait until some of ``data`` has been written; return the number of bytes."""
 
     def unwatch(self) -> None:
         """Stop watching the connection, whose stream is used by others from now on."""
+        return
 
     async def settle(self) -> int:
         """Finish a write that was begun; return how many bytes of its data that were."""
+        return 0
 
     async def aclose(self, seconds: float) -> None:
         """Release what the channel owns, within ``seconds``."""
+        self.unwatch()
+        if self._owner is not None:
+            with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
+                await self._owner.aclose()
 
 
 class StreamConnection(Link):
@@ -389,8 +383,7 @@ class StreamConnection(Link):
     def _stop(self, reason: str, *, hard: bool = False) -> None:
         """Begin the end of the connection; ``hard``: without time for running requests."""
         self._reason = self._reason or reason
-        signal = ShutdownSignal.ABORT if hard else ShutdownSignal.STOP
-        self._shutdown = SHUTDOWN[self._shutdown, signal]
+        self._shutdown = max(self._shutdown, _COMPLETE if hard else _GRACEFUL)
         self._wake.set()
 
     def _fail(self, error: Exception) -> None:
@@ -516,8 +509,7 @@ class StreamConnection(Link):
                 while self._to_start:
                     tasks.start_soon(self._to_start.pop(0))
                 self._turn()
-                shutdown, draining = self._shutdown, self._life is _DRAINING
-                if shutdown is _COMPLETE if draining else shutdown is not _NO_SHUTDOWN:
+                if self._shutdown >= (_COMPLETE if self._life is _DRAINING else _GRACEFUL):
                     return
         now = clock()
         if self._writing is _BLOCKED and now >= self._moved + self._stall:
@@ -568,7 +560,7 @@ class StreamConnection(Link):
             if due < self._armed:
                 self._arm(due)
         if self._life is _DRAINING and self._shutdown is _GRACEFUL and self._idle():
-            self._shutdown = SHUTDOWN[self._shutdown, ShutdownSignal.DRAINED]
+            self._shutdown = _COMPLETE
             self._wake.set()
 
     def _dispatch(self) -> bool:

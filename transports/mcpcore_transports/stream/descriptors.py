@@ -13,18 +13,19 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import anyio.to_thread
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
-from mcpcore_transports.link_errors import STREAM_ERRORS
+from mcpcore_transports.stream.connection import Channel
 
 if TYPE_CHECKING:
     import asyncio
+
+T = TypeVar("T")
 
 Take = Callable[[bytes], bytes | None]
 """Synchronous consumer of bytes just read; returns bytes to wake the reading task for, or None."""
@@ -36,124 +37,104 @@ Write = Callable[[memoryview], int]
 """Function that writes as much as possible at once and returns the number of bytes written."""
 
 
-class DescriptorReader:
-    """Reader of one descriptor, which it does not own."""
+class _LoopOperation(Generic[T]):
+    """Repeated operation on a descriptor for asyncio, attempted in the loop's callback.
+
+    The descriptor, which it does not own, stays registered as long as there is a pending operation.
+    """
+
+    def __init__(self, fd: int, *, writes: bool) -> None:
+        from asyncio import get_running_loop  # imported late: not needed on trio
+
+        self._fd = fd
+        self._loop = loop = get_running_loop()
+        self._add, self._remove = (
+            (loop.add_writer, loop.remove_writer)
+            if writes
+            else (loop.add_reader, loop.remove_reader)
+        )
+        self._waiter: asyncio.Future[T] | None = None
+        self._watched = False
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._watched:
+            self._add(self._fd, self._ready)
+            self._watched = True
+
+    def _attempt(self) -> T | None:
+        """Return a result for the pending operation, or None; BlockingIOError says the same."""
+        raise NotImplementedError
+
+    def _ready(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():  # no pending operation: leave the bytes where they are
+            self.close()
+            return
+        try:
+            result = self._attempt()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            waiter.set_exception(error)
+            return
+        if result is not None:
+            waiter.set_result(result)
+
+    def begin(self) -> "asyncio.Future[T]":
+        """Begin an operation and return its future, also for callers without a task that waits."""
+        self._watch()
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    def close(self) -> None:
+        """Stop watching the descriptor."""
+        if self._watched:
+            self._watched = False
+            self._remove(self._fd)
+
+
+class LoopReader(_LoopOperation[bytes]):
+    """Reader for asyncio; :meth:`read` does not return for bytes that ``take`` has consumed."""
+
+    def __init__(
+        self, fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
+    ) -> None:
+        self._size = size
+        self._take = take
+        self._decrypt = decrypt
+        super().__init__(fd, writes=False)
+
+    def _attempt(self) -> bytes | None:
+        data = os.read(self._fd, self._size)
+        if self._decrypt is not None:
+            data = self._decrypt(data)
+        return self._take(data) if data and self._take is not None else data
 
     async def read(self) -> bytes:
         """Wait for some bytes and return them; empty at the end of input.  Raises OSError."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Stop watching the descriptor, if it is watched between reads."""
+        return await self.begin()
 
 
-class DescriptorWriter:
-    """Writer to one descriptor, which it does not own."""
+class LoopWriter(_LoopOperation[int]):
+    """Writer for asyncio; registered as long as output is pending."""
+
+    def __init__(self, fd: int, write: Write) -> None:
+        self._write = write
+        self._data = memoryview(b"")
+        super().__init__(fd, writes=True)
+
+    def _attempt(self) -> int | None:
+        return self._write(self._data) or None
 
     async def write(self, data: memoryview) -> int:
         """Wait until some of ``data`` is written; return the number of bytes.  Raises OSError.
 
         A cancelled call may have written some bytes without reporting it.
         """
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Stop watching the descriptor, if it is watched between writes."""
-
-
-class LoopReader(DescriptorReader):
-    """Reader for asyncio; the descriptor stays registered as long as there is a pending read.
-
-    :meth:`read` does not return for bytes that ``take`` has consumed.
-    """
-
-    def __init__(
-        self, fd: int, size: int, take: Take | None = None, decrypt: Decrypt | None = None
-    ) -> None:
-        self._fd = fd
-        self._size = size
-        self._take = take
-        self._decrypt = decrypt
-        from asyncio import get_running_loop  # imported late: not needed on trio
-
-        self._loop = get_running_loop()
-        self._loop.add_reader(fd, self._ready)
-        self._watched = True
-        self._waiter: asyncio.Future[bytes] | None = None
-
-    def _ready(self) -> None:
-        waiter = self._waiter
-        if waiter is None or waiter.done():  # no pending read: leave the bytes where they are
-            self.close()
-            return
-        try:
-            data = os.read(self._fd, self._size)
-            if self._decrypt is not None:
-                data = self._decrypt(data)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            waiter.set_exception(error)
-            return
-        left = self._take(data) if data and self._take is not None else data
-        if left is not None:
-            waiter.set_result(left)
-
-    async def read(self) -> bytes:
-        """Implement :meth:`DescriptorReader.read`."""
-        return await self.begin()
-
-    def begin(self) -> "asyncio.Future[bytes]":
-        """Begin a read and return its future, for callers without a task that waits."""
-        if not self._watched:
-            self._loop.add_reader(self._fd, self._ready)
-            self._watched = True
-        self._waiter = self._loop.create_future()
-        return self._waiter
-
-    def close(self) -> None:
-        """Implement :meth:`DescriptorReader.close`."""
-        if self._watched:
-            self._watched = False
-            self._loop.remove_reader(self._fd)
-
-
-class LoopWriter(DescriptorWriter):
-    """Writer for asyncio, in the loop's callback; registered as long as output is pending."""
-
-    def __init__(self, fd: int, write: Write) -> None:
-        self._fd = fd
-        self._write = write
-        from asyncio import get_running_loop  # imported late, as above
-
-        self._loop = get_running_loop()
-        self._loop.add_writer(fd, self._ready)
-        self._watched = True
-        self._data = memoryview(b"")
-        self._waiter: asyncio.Future[int] | None = None
-
-    def _ready(self) -> None:
-        waiter = self._waiter
-        if waiter is None or waiter.done():  # no pending write, or it was cancelled
-            self.close()
-            return
-        try:
-            count = self._write(self._data)
-        except OSError as error:
-            waiter.set_exception(error)
-            return
-        if count:
-            waiter.set_result(count)
-
-    async def write(self, data: memoryview) -> int:
-        """Implement :meth:`DescriptorWriter.write`."""
-        if not self._watched:
-            self._loop.add_writer(self._fd, self._ready)
-            self._watched = True
         self._data = data
-        self._waiter = self._loop.create_future()
         try:
-            count = await self._waiter
+            count = await self.begin()
         finally:
             self._waiter = None
             self._data = memoryview(b"")
@@ -161,14 +142,15 @@ class LoopWriter(DescriptorWriter):
             self.close()
         return count
 
+
+class _Unwatched:
+    """Operation on a descriptor that is watched only while it waits."""
+
     def close(self) -> None:
-        """Implement :meth:`DescriptorWriter.close`."""
-        if self._watched:
-            self._watched = False
-            self._loop.remove_writer(self._fd)
+        """Do nothing: nothing is watched."""
 
 
-class WaitReader(DescriptorReader):
+class WaitReader(_Unwatched):
     """Reader for any event loop that can wait for a descriptor, and for always ready ones."""
 
     def __init__(self, fd: int, size: int, decrypt: Decrypt | None = None) -> None:
@@ -177,7 +159,7 @@ class WaitReader(DescriptorReader):
         self._decrypt = decrypt
 
     async def read(self) -> bytes:
-        """Implement :meth:`DescriptorReader.read`."""
+        """See :meth:`LoopReader.read`."""
         while True:
             try:
                 await anyio.wait_readable(self._fd)
@@ -190,7 +172,7 @@ class WaitReader(DescriptorReader):
                 continue
 
 
-class WaitWriter(DescriptorWriter):
+class WaitWriter(_Unwatched):
     """Writer for any event loop that can wait for a descriptor."""
 
     def __init__(self, fd: int, write: Write) -> None:
@@ -198,14 +180,14 @@ class WaitWriter(DescriptorWriter):
         self._write = write
 
     async def write(self, data: memoryview) -> int:
-        """Implement :meth:`DescriptorWriter.write`."""
+        """See :meth:`LoopWriter.write`."""
         while True:
             await anyio.wait_writable(self._fd)
             if count := self._write(data):
                 return count
 
 
-class ThreadReader(DescriptorReader):
+class ThreadReader(_Unwatched):
     """Reader with a worker thread per read, for event loops that cannot wait for the descriptor.
 
     A pending thread ends with the next byte, or with the end of the input.
@@ -216,8 +198,12 @@ class ThreadReader(DescriptorReader):
         self._size = size
 
     async def read(self) -> bytes:
-        """Implement :meth:`DescriptorReader.read`."""
+        """See :meth:`LoopReader.read`."""
         return await anyio.to_thread.run_sync(os.read, self._fd, self._size, abandon_on_cancel=True)
+
+
+DescriptorReader = LoopReader | WaitReader | ThreadReader
+DescriptorWriter = LoopWriter | WaitWriter
 
 
 def open_reader(
@@ -299,15 +285,13 @@ def polling(*descriptors: tuple[int, int]) -> "select.poll | None":
     return poll
 
 
-class DescriptorChannel:
+class DescriptorChannel(Channel):
     """Bytes in and out of two descriptors: a channel of a StreamConnection.
 
     Make it in the event loop.  ``take`` and ``decrypt``: see :func:`open_reader`.  ``write`` is
     what writes output that had to wait, by default :meth:`send_nowait`.  ``owner`` is the stream to
     be closed with it; without, the descriptors are not closed.
     """
-
-    early = b""
 
     def __init__(
         self,
@@ -319,7 +303,7 @@ class DescriptorChannel:
         write: Write | None = None,
         owner: ByteStream | None = None,
     ) -> None:
-        self._owner = owner
+        super().__init__(owner)
         self.reader: DescriptorReader | None = open_reader(source, size, take, decrypt)
         self.direct = make_nonblocking(sink)
         """True if writes never block."""
@@ -328,7 +312,7 @@ class DescriptorChannel:
         self._writer: DescriptorWriter | None = None  # made when output has to wait
 
     def unwatch(self) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.unwatch`."""
+        """See :meth:`Channel.unwatch`."""
         if self.reader is not None:
             self.reader.close()
             self.reader = None
@@ -337,12 +321,12 @@ class DescriptorChannel:
             self._writer = None
 
     async def receive(self) -> bytes:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.receive`."""
+        """See :meth:`Channel.receive`."""
         assert self.reader is not None, "not unwatched"  # noqa: S101
         return await self.reader.read()
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send_nowait`."""
+        """See :meth:`Channel.send_nowait`."""
         if not self.direct:
             return 0
         try:
@@ -351,7 +335,7 @@ class DescriptorChannel:
             return 0
 
     async def send(self, data: memoryview) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.send`."""
+        """See :meth:`Channel.send`."""
         if not self.direct:
             return await anyio.to_thread.run_sync(
                 os.write, self._sink, data, abandon_on_cancel=True
@@ -359,14 +343,3 @@ class DescriptorChannel:
         if self._writer is None:
             self._writer = open_writer(self._sink, self._write)
         return await self._writer.write(data)
-
-    async def settle(self) -> int:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.settle`."""
-        return 0
-
-    async def aclose(self, seconds: float) -> None:
-        """Implement :meth:`~mcpcore_transports.stream.connection.Channel.aclose`."""
-        self.unwatch()
-        if self._owner is not None:
-            with anyio.move_on_after(seconds), suppress(OSError, *STREAM_ERRORS):
-                await self._owner.aclose()

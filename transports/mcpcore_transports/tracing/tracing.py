@@ -1,32 +1,28 @@
 """Recording of the traffic of a client or a server, for later inspection.
 
-::
-
-    await serve(server, http="127.0.0.1:8000", trace="server.jsonl")
-    async with connect(url, trace="client.jsonl") as client: ...
-
-Secrets are removed before anything is written.  The format is that of :mod:`mcpcore.trace.format`;
-docs/how-to/traces.md describes it.  A connection whose ``trace`` is None pays for one comparison
-per read or write.
+Secrets are removed before anything is written; the format is that of :mod:`mcpcore.trace.format`.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mcpcore.http.messages import HttpRequest
+from mcpcore.engine.events import Route
+from mcpcore.http.headers import GZIP_LINE, unpacker
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.trace.format import (
     FORMAT,
     RECORD_SIZE,
     TO_CLIENT,
     TO_SERVER,
+    Direction,
     Header,
     Kind,
     Record,
@@ -35,12 +31,15 @@ from mcpcore.trace.format import (
     Side,
     encode_line,
 )
-from mcpcore.trace.framing import Held, Lines
+from mcpcore.trace.framing import EventFrame, Events, Gatherer, Held, Lines
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 
-__all__ = ["ConnectionTrace", "Trace", "TraceSettings", "TraceTo", "tracing"]
+if TYPE_CHECKING:  # each is imported where it is needed
+    from wsproto.events import Event
+
+__all__ = ["ConnectionTrace", "HttpTrace", "Trace", "TraceSettings", "TraceTo", "tracing"]
 
 logger = logging.getLogger("mcpcore.tracing")
 
@@ -201,8 +200,7 @@ class ConnectionTrace:
 
     def __init__(self, trace: Trace, number: int, side: Side) -> None:
         self._record = partial(trace.record, connection=number)
-        self.secrets = trace.settings.secrets
-        """True if secrets are recorded."""
+        self._secrets = trace.settings.secrets
         self._received = Lines(trace.settings.held_size)
         self._sent = Lines(trace.settings.held_size)
         self._in, self._out = (TO_SERVER, TO_CLIENT) if side == "server" else (TO_CLIENT, TO_SERVER)
@@ -252,6 +250,44 @@ class ConnectionTrace:
         """Record the response to the request that opens a WebSocket."""
         self._record(RecordBuilder.head, headers, status=status, direction=TO_CLIENT)
 
+    def head(self, raw: bytes) -> None:
+        """Record the head of a request or a response from its bytes."""
+        start, *lines = raw.strip(b"\r\n").split(b"\r\n")
+        fields = [line.partition(b":") for line in lines]
+        headers = [(name.lower(), value.strip(b" \t")) for name, _, value in fields]
+        first, _, rest = start.partition(b" ")
+        middle = rest.partition(b" ")[0].decode("latin-1")
+        if first.startswith(b"HTTP/"):
+            self.response_head(int(middle) if middle.isdigit() else 0, headers)
+        else:
+            self.request_head(first.decode("latin-1"), middle, headers)
+
+    def websocket_frame(self, event: "Event", *, incoming: bool = True) -> None:
+        """Record a control or binary frame; text frames are recorded as the messages they carry."""
+        from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
+
+        if isinstance(event, CloseConnection):
+            reason = (event.reason or "").encode()
+            self.frame("close", reason, incoming=incoming, status=int(event.code))
+        elif isinstance(event, Ping | Pong):
+            kind: Kind = "ping" if isinstance(event, Ping) else "pong"
+            self.frame(kind, bytes(event.payload), incoming=incoming)
+        elif isinstance(event, BytesMessage):
+            self.frame("binary", bytes(event.data), incoming=incoming)
+
+    def websocket_refused(self, event: "Event", data: bytes, why: str) -> None:
+        """Record input that is refused before its end: ``data`` as received, masked or compressed.
+
+        Secrets cannot be found in it, so it is kept only where they need not be hidden.
+        """
+        from wsproto.events import CloseConnection
+        from wsproto.frame_protocol import CloseReason
+
+        assert isinstance(event, CloseConnection)  # noqa: S101 - as wsproto reports an error
+        kind: Kind = "binary" if event.code == CloseReason.UNSUPPORTED_DATA else "invalid"
+        said = data if self._secrets else f"{len(data)} bytes: {why}".encode()
+        self.frame(kind, said, incoming=True)
+
     # Connection
 
     def opened(self, binding: str) -> None:
@@ -279,3 +315,187 @@ def _program() -> str:
         return f"mcpcore {version('mcpcore')}"
     except (PackageNotFoundError, OSError):  # run from a checkout; its files cannot be read
         return "mcpcore"
+
+
+GIVEN_UP = "given up by this side"
+LEFT = "the client has left"
+"""Reasons of incomplete exchanges that the client ended, as either side records them."""
+
+_TYPE = b"content-type"
+
+
+class _Exchange(Struct):
+    """State of an exchange that is not over."""
+
+    request: Gatherer
+    response: Gatherer
+    json: tuple[bool, bool] = (False, False)
+    """True for each of request and response whose Content-Type is JSON."""
+    events: Events | None = None
+    unpack: Callable[[bytes], bytes] | None = None
+    """Decoder of a response that is sent compressed."""
+
+
+class HttpTrace:
+    """Recorder of the exchanges of one endpoint or one client."""
+
+    def __init__(self, trace: Trace, side: Side) -> None:
+        trace.begin(side)
+        self._record = partial(trace.record, connection=trace.number())
+        self._limit = trace.settings.held_size
+        self._exchanges: dict[Route, _Exchange] = {}
+        self._record(RecordBuilder.note, "opened", binding="http")
+
+    # Request
+
+    def asked(self, exchange: Route, request: HttpRequest) -> None:
+        """Record the head of a request that a server has received."""
+        self.request(exchange, request.method, target_of(request), request.headers)
+
+    def request(
+        self,
+        exchange: Route,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes | None = None,
+    ) -> None:
+        """Record the head of a request, received or sent; with ``body`` the whole request."""
+        lines = list(headers)
+        self._exchanges[exchange] = _Exchange(
+            Gatherer(self._limit), Gatherer(self._limit), (_is_json(lines), False)
+        )
+        self._record(
+            RecordBuilder.head,
+            lines,
+            method=method,
+            target=target,
+            direction=TO_SERVER,
+            stream=exchange,
+        )
+        if body is not None:
+            self.request_body(exchange, body, end=True)
+
+    def request_body(self, exchange: Route, data: bytes, *, end: bool) -> None:
+        """Record a part of a request's body."""
+        state = self._exchanges.get(exchange)
+        if state is None:
+            return
+        state.request.add(data)
+        if end and state.request:
+            self._body(exchange, TO_SERVER, state.request.take(), state.json[0])
+
+    # Response
+
+    def replied(self, items: Iterable[HttpHead | HttpChunk | HttpEnd]) -> None:
+        """Record parts of a response that a server sends."""
+        for item in items:
+            if isinstance(item, HttpHead):
+                self.response(item.exchange, item.status, item.headers)
+                state = self._exchanges.get(item.exchange)
+                if state is not None and GZIP_LINE in item.headers:
+                    state.unpack = unpacker()
+            elif isinstance(item, HttpChunk):
+                state = self._exchanges.get(item.exchange)
+                unpack = None if state is None else state.unpack
+                self.response_data(item.exchange, unpack(item.data) if unpack else item.data)
+            else:
+                self.over(item.exchange)
+
+    def response(
+        self, exchange: Route, status: int, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Record the head of a response."""
+        lines = list(headers)
+        self._record(RecordBuilder.head, lines, status=status, direction=TO_CLIENT, stream=exchange)
+        state = self._exchanges.get(exchange)
+        if state is not None:
+            state.json = (state.json[0], _is_json(lines))
+            if b"text/event-stream" in _content_type(lines):
+                state.events = Events(self._limit)
+
+    def response_data(self, exchange: Route, data: bytes) -> None:
+        """Record a part of a response's body."""
+        state = self._exchanges.get(exchange)
+        if state is None:
+            return
+        if state.events is None:
+            state.response.add(data)
+            return
+        for frame in state.events.receive(data):
+            self._event(exchange, frame)
+
+    def over(self, exchange: Route, reason: str = "") -> None:
+        """Record the end of an exchange, with a ``reason`` if it is not complete."""
+        state = self._exchanges.pop(exchange, None)
+        if state is None:
+            return
+        if state.request:  # it was not read, or not sent, to its end
+            self._body(exchange, TO_SERVER, state.request.take(), state.json[0])
+        if state.response:
+            self._body(exchange, TO_CLIENT, state.response.take(), state.json[1])
+        if state.events is not None:
+            for frame in state.events.eof():
+                self._event(exchange, frame)
+        if state.events is not None or reason:
+            self._note("http-end", exchange, None, reason.encode() if reason else None)
+
+    def given_up(self, exchange: Route) -> None:
+        """Record that this client has aborted the exchange."""
+        self.over(exchange, GIVEN_UP)
+
+    def left(self, exchange: Route) -> None:
+        """Record that the client of this server has left."""
+        self.over(exchange, LEFT)
+
+    def undecodable(self, data: bytes) -> None:
+        """Record received data that is no request."""
+        self._record(RecordBuilder.unread_head, data[: self._limit], direction=TO_SERVER)
+
+    def refused(self, status: int, message: str) -> None:
+        """Record a refusal by the driver itself, of input that did not become a request."""
+        self._record(RecordBuilder.head, [], status=status, direction=TO_CLIENT, stream=0)
+        self._note("http-body", 0, TO_CLIENT, message.encode())
+
+    # Records
+
+    def _body(self, exchange: Route, direction: Direction, held: Held, json: bool) -> None:
+        self._record(
+            RecordBuilder.message,
+            held.data,
+            dropped=held.dropped,
+            otherwise="invalid" if json else "http-body",
+            direction=direction,
+            stream=exchange,
+        )
+
+    def _event(self, exchange: Route, frame: EventFrame) -> None:
+        if frame.comment:
+            self._note("sse-comment", exchange, TO_CLIENT, frame.data)
+            return
+        record = (
+            partial(self._record, RecordBuilder.message, frame.data, otherwise="sse-event")
+            if frame.data
+            else partial(self._record, RecordBuilder.note, "sse-event", data=frame.data)
+        )
+        record(
+            direction=TO_CLIENT,
+            stream=exchange,
+            event=frame.event or "message",
+            event_id=frame.id,
+            retry=frame.retry,
+            dropped=frame.dropped,
+        )
+
+    def _note(
+        self, kind: Kind, exchange: Route, direction: Direction | None, data: bytes | None
+    ) -> None:
+        self._record(RecordBuilder.note, kind, data=data, direction=direction, stream=exchange)
+
+
+def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return next((value.lower() for name, value in headers if name.lower() == _TYPE), b"")
+
+
+def _is_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return b"json" in _content_type(headers)

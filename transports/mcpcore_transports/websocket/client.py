@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 import anyio
-import h11
 import msgspec
 from anyio.abc import ByteStream
 from msgspec import Struct
@@ -23,26 +22,22 @@ from wsproto.utilities import generate_accept_token
 from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.client.plan import own_header
+from mcpcore.http.client.call import own_header
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.wire.redaction import shown_flaw, shown_url
-from mcpcore_transports.http.client.carrier import RequestHeaders
-from mcpcore_transports.http.client.origin import Failure, Origin
+from mcpcore_transports.http.client.client import ExchangeFailed, Origin, RequestHeaders
 from mcpcore_transports.http.client.proxies import Proxy
-from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, find_head
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import STREAM_ERRORS, what_broke
-from mcpcore_transports.running.cancellation import failure_of
-from mcpcore_transports.running.task_guard import called
+from mcpcore_transports.http1.heads import BadHead, ResponseHead, find_head, parse_response
+from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
+from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem
-from mcpcore_transports.tracing.websocket import record_head
 from mcpcore_transports.websocket.deflate import Bounds, finish_deflate, offer_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
+from mcpcore_transports.websocket.server import SUBPROTOCOL
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import SUBPROTOCOL
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import ConnectionTrace
@@ -124,12 +119,8 @@ class WebSocketAddress:
         return f"{'https' if self.secure else 'http'}://{self.parts.netloc}{self.parts.path}"
 
 
-class NotOpened(Exception):
+class NotOpened(ExchangeFailed):
     """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
-
-    def __init__(self, message: str, fault: Fault) -> None:
-        super().__init__(message)
-        self.fault = fault
 
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
@@ -138,7 +129,7 @@ def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] |
         return str(error), error.fault
     if isinstance(error, TimeoutError):
         return f"no WebSocket within {seconds:g} s", Fault(FaultKind.CONNECT_TIMEOUT)
-    if isinstance(error, Failure):
+    if isinstance(error, ExchangeFailed):
         if error.fault is not None and error.fault.kind is FaultKind.CONNECT_TIMEOUT:
             return f"no WebSocket within {seconds:g} s", error.fault
         return f"cannot connect: {error}", error.fault
@@ -212,7 +203,7 @@ async def _upgrade(
     trace: "ConnectionTrace | None",
 ) -> Opened:
     if trace is not None:
-        record_head(trace, request.data)
+        trace.head(request.data)
     await stream.send(request.data)
     limits = settings.head_limits
     buffer = bytearray()
@@ -222,44 +213,20 @@ async def _upgrade(
         raw = bytes(buffer[:size])
         del buffer[:size]
         if trace is not None:
-            record_head(trace, raw)
-        head = _parse_head(raw, request)
-        if isinstance(head, h11.Response):
+            trace.head(raw)
+        head = parse_response(raw)
+        if head.status >= 200:
             raise await _refusal(stream, address.http_url, head, buffer)
-        if head.status_code == 101:
+        if head.status == 101:
             return Opened(stream, _agreed(head, request, settings), bytes(buffer))
     raise BadHead(400, f"{_INTERIM} interim responses")
 
 
-def _parse_head(raw: bytes, request: _Request) -> h11.Response | h11.InformationalResponse:
-    if b"\n " in raw or b"\n\t" in raw:
-        raise BadHead(400, "folded header lines")
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(raw))
-    http.send(
-        h11.Request(
-            method="GET", target="/", headers=[("host", ""), ("upgrade", "x"), ("connection", "x")]
-        )
-    )
-    http.send(h11.EndOfMessage())
-    http.receive_data(raw)
-    try:
-        event = http.next_event()
-    except h11.RemoteProtocolError as error:
-        raise BadHead(400, str(error).partition(":")[0].replace("b'", "'")) from error
-    if not isinstance(event, h11.Response | h11.InformationalResponse):
-        raise BadHead(400, "malformed response")
-    if event.http_version != b"1.1" and isinstance(event, h11.InformationalResponse):
-        raise BadHead(400, f"HTTP/{event.http_version.decode()} has no upgrade")
-    return event
-
-
-def _agreed(
-    head: h11.InformationalResponse, request: _Request, settings: WebSocketSettings
-) -> Bounds:
+def _agreed(head: ResponseHead, request: _Request, settings: WebSocketSettings) -> Bounds:
     """Check a response with status 101 (section 4.1); return the extension.  Raises BadHead."""
 
     def values(name: bytes) -> Sequence[str]:
-        return [value.decode("latin-1") for key, value in head.headers if key == name]
+        return [value.decode("latin-1") for value in head.values(name)]
 
     def words(name: bytes) -> Sequence[str]:
         return [word.strip(" \t").lower() for word in ",".join(values(name)).split(",")]
@@ -309,20 +276,20 @@ class _Answer(Struct):
 
 
 async def _refusal(
-    stream: ByteStream, http_url: str, head: h11.Response, buffer: bytearray
+    stream: ByteStream, http_url: str, head: ResponseHead, buffer: bytearray
 ) -> NotOpened:
     """Return the failure for a response without upgrade; ``http_url``: the address for HTTP."""
     fields = dict(head.headers)
     said = await _beginning(stream, head, buffer)
-    text = f"the server refused the WebSocket with status {head.status_code}"
+    text = f"the server refused the WebSocket with status {head.status}"
     where = fields.get(b"location")
     location = None if where is None else where.decode("latin-1")
     if location is not None:
         text += f", pointing to {location[:200]}"
     retry = fields.get(b"retry-after", b"")
     after = float(retry) if _RETRY_AFTER.fullmatch(retry) else None
-    kind = FaultKind.REDIRECT if 300 <= head.status_code < 400 else FaultKind.STATUS
-    fault = Fault(kind, head.status_code, after, location)
+    kind = FaultKind.REDIRECT if 300 <= head.status < 400 else FaultKind.STATUS
+    fault = Fault(kind, head.status, after, location)
     try:
         message = msgspec.json.decode(said, type=_Answer).error.message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -332,17 +299,13 @@ async def _refusal(
     return NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
 
 
-async def _beginning(stream: ByteStream, head: h11.Response, buffer: bytearray) -> bytes:
+async def _beginning(stream: ByteStream, head: ResponseHead, buffer: bytearray) -> bytes:
     """Read the beginning of a body, as far as it arrives soon."""
-    fields = dict(head.headers)
-    length = fields.get(b"content-length")
-    body: Body = StreamBody() if length is None else LengthBody(int(length))
-    if b"transfer-encoding" in fields:
-        body = ChunkedBody()
+    body = head.body()
     said = b""
     with anyio.move_on_after(_PATIENCE), suppress(OSError, *STREAM_ERRORS):
         try:
-            while head.status_code not in (204, 304) and len(said) < _BODY_LIMIT:
+            while len(said) < _BODY_LIMIT:
                 said += body.take(buffer)
                 if body.done:
                     break

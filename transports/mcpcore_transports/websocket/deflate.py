@@ -1,8 +1,7 @@
 """Bounds on WebSocket messages that wsproto does not enforce, and bounded compression.
 
-wsproto decompresses all of the input that has arrived for a frame, without any limit.  Here a
-message that is too large ends the connection when its length is announced, and a compressed one as
-soon as one byte too many was decompressed: no more than that is ever produced.
+wsproto decompresses all that has arrived, without any limit.  Here a message that is too large ends
+the connection when its length is announced, a compressed one with the first byte too many.
 
 Sources: RFC 6455 sections 5.2 and 9.1 (frames, extension headers), RFC 7692.
 """
@@ -105,8 +104,7 @@ class Bounds(Extension):
     def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
         """Process a part of a payload."""
         if self._closes and data.startswith(_BAD_GATEWAY):
-            # Registered later than the codes that wsproto accepts: presented to it as the one
-            # before.
+            # Registered later than the codes that wsproto accepts: it gets the one before.
             self.bad_gateway = 1014
             return _TRY_AGAIN + data[2:]
         if self._control:
@@ -141,10 +139,7 @@ class Deflate(Bounds):
     def __init__(
         self, settings: DeflateSettings, *, bits: int, fresh_out: bool, fresh_in: bool
     ) -> None:
-        """Set the parameters; ``bits``: our window.
-
-        ``fresh_out`` and ``fresh_in``: True if the messages of that direction are independent.
-        """
+        """Set the parameters: ``bits`` of our window, True for a direction without context."""
         super().__init__()
         self._settings = settings
         self._bits = bits
@@ -318,13 +313,10 @@ def _read(pairs: Sequence[tuple[str, str | None]], *, bits_optional: bool) -> Pa
             return None
         if name in (_SERVER_FRESH, _CLIENT_FRESH):
             fits = value is None
-        elif name in (_SERVER_BITS, _CLIENT_BITS):
-            if value is None:
-                fits = bits_optional and name == _CLIENT_BITS
-            else:
-                fits = _BITS.fullmatch(value) is not None
+        elif value is None:
+            fits = bits_optional and name == _CLIENT_BITS
         else:
-            fits = False
+            fits = name in (_SERVER_BITS, _CLIENT_BITS) and _BITS.fullmatch(value) is not None
         if not fits:
             return None
         read[name] = value

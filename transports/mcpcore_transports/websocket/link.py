@@ -1,21 +1,18 @@
 """WebSocket connection of either side: one JSON-RPC message per text frame.
 
-Source: RFC 6455.  There is no page in the specification, so this binding follows the rules of
-stdio: the connection is the session of the legacy era, and carries self-contained requests in the
-modern one.  The subprotocol is ``mcp``.
+Source: RFC 6455.  The rules are those of stdio: the connection is the session of the legacy era,
+and carries self-contained requests in the modern one.  The subprotocol is ``mcp``.
 
-Most messages are one plain text frame.  These are parsed here in a fraction of the time that
-wsproto takes, also if they come in pieces.  wsproto parses everything else, malformed heads
-included, frame by frame, so that one can go on with the other at every boundary.
+Most messages are one plain text frame that comes in one piece.  These are parsed here in a fraction
+of the time that wsproto takes.  wsproto parses everything else, malformed heads included, frame by
+frame, so that one can go on with the other at every boundary.
 """
 
 import logging
-from codecs import utf_8_decode
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cache
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import anyio
@@ -33,12 +30,10 @@ from mcpcore.engine.reconnection import closes_for_good
 from mcpcore.http.principals import Principal
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
-from mcpcore_transports.link import App, clock
-from mcpcore_transports.link_errors import STREAM_ERRORS
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.link import STREAM_ERRORS, App, clock
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stream.channels import open_channel
 from mcpcore_transports.stream.connection import Channel, StreamConnection, WritingHalf
-from mcpcore_transports.tracing.websocket import record_frame, record_refused
 from mcpcore_transports.websocket.deflate import Bounds
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
@@ -66,7 +61,6 @@ _TWO, _EIGHT = 126, 127
 _LONGEST_HEAD = 14
 _SHORT = 512
 """Maximum bytes for which unmasking as one number is the fastest."""
-_SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
 
 
 class Opened(Struct):
@@ -112,7 +106,6 @@ class WebSocketLink(StreamConnection):
         self._message = bytearray()  # the data of an incomplete message
         self._fragments = self._progress = 0
         self._boundaries = Boundaries()
-        self._long: LongText | None = None  # a text that bypasses wsproto
         self._unread = b""  # received, and not processed yet
         self._pongs: deque[bytes] = deque()
         self._pings = bytearray()  # pings that wait to be written
@@ -172,7 +165,6 @@ class WebSocketLink(StreamConnection):
                 self._unread = data[at:]
                 break
             frames += 1
-            start = at
             # A trace needs more details of a frame than are found at sight.
             if self._boundaries.between and not self._fragments and self.trace is None:
                 whole = whole_text(data, at, masked=self._masked, limit=self._limit)
@@ -180,42 +172,23 @@ class WebSocketLink(StreamConnection):
                     text, at = whole
                     self.peer.receive(text, now=clock(), principal=self._principal)
                     continue
-                long = long_text(data, at, masked=self._masked, limit=self._limit)
-                if long is not None:
-                    self._long, start = long
             end = self._boundaries.advance(data, at)
-            if self._long is not None:
-                self._go_on(self._long, data[start:end])
-                at = end
-                continue
             ws.receive_data(data[at:end])
             for event in ws.events():
                 if not self._frame(event, ws):
                     if self.trace is not None and _is_error(event, ws):
-                        record_refused(self.trace, event, data[at:], self._close_row.reason)
+                        self.trace.websocket_refused(event, data[at:], self._close_row.reason)
                     return
             at = end
-        if self._message or self._long is not None:
+        if self._message:
             self._progress += len(data)
             if self._progress >= _PROGRESS:
                 self._excused, self._progress = clock(), 0
 
-    def _go_on(self, long: "LongText", data: bytes) -> None:
-        """Process the next piece of a text."""
-        try:
-            long.take(data)
-            text = long.whole() if self._boundaries.between else None
-        except UnicodeDecodeError:
-            self._refuse(closes.NOT_UTF_8)
-            return
-        if text is not None:
-            self._long = None
-            self.peer.receive(text, now=clock(), principal=self._principal)
-
     def _frame(self, event: Event, ws: WsProtocol) -> bool:
         """Process an event of wsproto; return True to go on."""
         if self.trace is not None and not _is_error(event, ws):
-            record_frame(self.trace, event)
+            self.trace.websocket_frame(event)
         if isinstance(event, TextMessage):
             self._text(event)
         elif isinstance(event, Ping):
@@ -223,7 +196,7 @@ class WebSocketLink(StreamConnection):
                 self._pongs.popleft()
             self._pongs.append(bytes(self._out.pong(event.payload)))
             if self.trace is not None:
-                record_frame(self.trace, Pong(event.payload), incoming=False)
+                self.trace.websocket_frame(Pong(event.payload), incoming=False)
         elif isinstance(event, Pong):
             self._ponged(bytes(event.payload))
         elif isinstance(event, BytesMessage):
@@ -355,7 +328,7 @@ class WebSocketLink(StreamConnection):
             self._asked += 1
             self._pings += self._out.ping(b"%d" % self._asked)
             if self.trace is not None:
-                record_frame(self.trace, Ping(b"%d" % self._asked), incoming=False)
+                self.trace.websocket_frame(Ping(b"%d" % self._asked), incoming=False)
             self._pinged = now
 
     # Closing
@@ -384,23 +357,18 @@ class WebSocketLink(StreamConnection):
         # Answers to requests before the peer's close are sent, if they are ready.
         last = bytes(self._rest) + b"".join(self._pongs)
         if self.trace is not None:
-            record_frame(self.trace, goodbye, incoming=False)
+            self.trace.websocket_frame(goodbye, incoming=False)
         await stream.send(last + self._out.close(goodbye.code, goodbye.reason))
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
         unread = self._unread
         while not (answered or self._refused):
             data, unread = unread or await stream.receive(), b""
-            if self._long is not None:  # wsproto cannot continue to its end
-                data = data[self._boundaries.advance(data, 0) :]
-                if self._boundaries.between:
-                    self._long = None
             ws.receive_data(data)
             for event in ws.events():
                 answered = answered or isinstance(event, CloseConnection)
                 if self.trace is not None:
-                    record_frame(self.trace, event)
-        # The peer may still be sending, also if its answer was invalid (then the state is
-        # unchanged).
+                    self.trace.websocket_frame(event)
+        # The peer may still be sending, also if its answer was invalid: the state is unchanged.
         if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
             await self._let_it_read(stream)
         if client:  # the server has to close first (section 7.1.1)
@@ -447,80 +415,27 @@ def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes
 
     None if it is not a whole message of at most ``limit`` bytes in UTF-8.
     """
-    if len(data) - at < 2 or data[at] != _WHOLE_TEXT or (data[at + 1] >= _MASKED) is not masked:
+    head = data[at : at + _LONGEST_HEAD]
+    if len(head) < 2 or head[0] != _WHOLE_TEXT:
         return None
-    size, start = data[at + 1] & _LENGTH, at + 2
-    if size >= _TWO:
-        if size == _EIGHT or len(data) - start < 2:
-            return None
-        size, start = int.from_bytes(data[start : start + 2], "big"), start + 2
-        if size < _TWO:  # the length must be written in the shortest form
-            return None
-    key = data[start : start + 4] if masked else b""
-    start += 4 if masked else 0
+    start = _head_size(head[1])
+    size = 0 if len(head) < start else _payload_size(head)
+    # The length must be written in the shortest form; there must be a mask, or none.
+    if len(head) < start or size > limit or start != len(text_head(size)) + (4 if masked else 0):
+        return None
+    start += at
     end = start + size
-    if end > len(data) or size > limit:
+    if end > len(data):
         return None
     text = data[start:end]
     if masked:
-        text = _unmask(text, key)
+        text = _unmask(text, data[start - 4 : start])
     if not text.isascii():
         try:
             text.decode()
         except UnicodeDecodeError:
             return None
     return text, end
-
-
-class LongText:
-    """Text of one frame that comes in pieces, each of which is checked at once."""
-
-    __slots__ = ("_cut", "_key", "_text")
-
-    def __init__(self, key: bytes) -> None:
-        """Set the mask ``key``; empty if there is none."""
-        self._key = key  # rotated for the beginning of the next piece
-        self._text = BytesIO()  # gives its bytes away without a copy
-        self._cut = b""  # the beginning of a character
-
-    def take(self, data: bytes) -> None:
-        """Take the next piece of the payload.  Raises UnicodeDecodeError."""
-        clear: bytes | bytearray = data
-        if self._key:
-            clear = _unmask_long(data, self._key)
-            turn = len(data) % 4
-            self._key = self._key[turn:] + self._key[:turn]
-        if self._cut or not clear.isascii():
-            checked = self._cut + clear
-            _, end = utf_8_decode(checked, "strict", False)
-            self._cut = cut = bytes(checked[end:])
-            # Half a surrogate, which Python's decoder takes for a valid beginning.
-            if len(cut) == 2 and cut[0] == _SURROGATES and cut[1] >= _FIRST_OF_THEM:
-                cut.decode()
-        self._text.write(clear)
-
-    def whole(self) -> bytes:
-        """Return the complete text.  Raises UnicodeDecodeError."""
-        self._cut.decode()
-        return self._text.getvalue()
-
-
-def long_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[LongText, int] | None:
-    """Return a reader for the text of the frame at ``at``, and the start of its payload.
-
-    None if its head is not complete, or is not that of a whole message of at most ``limit`` bytes.
-    """
-    head = data[at : at + _LONGEST_HEAD]
-    if len(head) < 2 or head[0] != _WHOLE_TEXT:
-        return None
-    end = _head_size(head[1])
-    if len(head) < end:
-        return None
-    size = _payload_size(head)
-    as_it_has_to_be = len(text_head(size)) + (4 if masked else 0)
-    if size > limit or end != as_it_has_to_be:  # also where there is a mask, or none
-        return None
-    return LongText(head[end - 4 : end] if masked else b""), at + end
 
 
 def text_head(size: int) -> bytes:
@@ -578,14 +493,10 @@ def _unmask(data: bytes, key: bytes) -> bytes:
     if size <= _SHORT:
         whole = int.from_bytes((key * (size // 4 + 1))[:size], "little")
         return (int.from_bytes(data, "little") ^ whole).to_bytes(size, "little")
-    return bytes(_unmask_long(data, key))
-
-
-def _unmask_long(data: bytes, key: bytes) -> bytearray:
     clear = bytearray(data)
     for offset, byte in enumerate(key):
         clear[offset::4] = clear[offset::4].translate(_xor(byte))
-    return clear
+    return bytes(clear)
 
 
 @cache

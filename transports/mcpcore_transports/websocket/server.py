@@ -1,44 +1,286 @@
-"""Server side of the WebSocket binding: listeners, connections, and upgrades from HTTP."""
+"""Server side of the WebSocket binding: admission, listeners, connections, and upgrades from HTTP.
 
+Every refusal comes before the upgrade, with an HTTP status and one line of text with the reason
+(RFC 6455 section 4.2.2).  The request comes from a socket or from an ASGI server; the rules are the
+same, and those for Host, Origin and authentication are those of HTTP.
+"""
+
+import binascii
 import logging
+import re
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
+from msgspec import Struct, structs
+from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Refusal, address_of, quota_key
+from mcpcore.http.origin import OriginPolicy
+from mcpcore.http.principals import Authenticate, Principal, Refusal, address_of, quota_key
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.wire.redaction import TOKEN_PREFIX
 from mcpcore_transports.http.server.host import peer_name
-from mcpcore_transports.http.server.lingering import linger
+from mcpcore_transports.http.server.identity import identify
+from mcpcore_transports.http.server.listening import accept_each
+from mcpcore_transports.http.server.protocol import ProtocolStream
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
-from mcpcore_transports.link import App, Handshake, LinkFactory
-from mcpcore_transports.link_errors import STREAM_ERRORS, cannot_listen
+from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
+from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.plain import PendingConnections, accept
-from mcpcore_transports.stream.secure import SecureStream
+from mcpcore_transports.stream.plain import PendingConnections
 from mcpcore_transports.tls import client_certificate
+from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from mcpcore_transports.websocket.upgrade import UpgradeRefused, UpgradeRules, refused
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import Trace
+
+SUBPROTOCOL = "mcp"
+VERSION_PREFIX = "mcp.version."
+"""Prefix of a subprotocol by which a client that can send no headers names its revision.
+
+Its access token is in an offer with ``TOKEN_PREFIX``, which is never echoed and never logged.
+"""
+MCP_V1 = "mcp-v1"
+
+_PROTOCOLS = b"sec-websocket-protocol"
+_AUTHORIZATION = b"authorization"
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+class UpgradeRefused(Exception):
+    """Refusal of an upgrade; the message is the body of the response."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def refused(status: int, message: str, *headers: tuple[str, str]) -> UpgradeRefused:
+    """Make the refusal of an upgrade."""
+    return UpgradeRefused(Refusal(status=status, message=message, headers=headers))
+
+
+class Token(str):
+    """Secret string whose repr does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<token>"
+
+
+class Offer(Struct, frozen=True):
+    """Result of reading the offered subprotocols."""
+
+    selected: str | None = None
+    revision: str | None = None
+    token: Token | None = None
+
+
+def read_offers(
+    names: Sequence[str], revisions: Sequence[Revision] = REVISIONS, *, mcp_v1: bool = False
+) -> Offer:
+    """Choose among the subprotocols of a client.  Raises UpgradeRefused with 400.
+
+    ``mcp`` is selected if it is offered.  An offer of a revision alone is selected unchanged, since
+    browsers insist on a selection; a token is never sent back.  Of several revisions the first one
+    that is spoken counts.  No offer at all is equivalent to ``mcp``.
+    """
+    spoken = [revision.name for revision in revisions]
+    asked: list[str] = []
+    token: Token | None = None
+    others = False
+    if len(set(names)) < len(names):
+        raise refused(400, "a subprotocol is offered twice")
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise refused(400, "an offered subprotocol is no token")
+        if name.startswith(VERSION_PREFIX):
+            asked.append(name.removeprefix(VERSION_PREFIX))
+        elif name.startswith(TOKEN_PREFIX):
+            if token is not None:
+                raise refused(400, "more than one access token is offered")
+            token = Token(name.removeprefix(TOKEN_PREFIX))
+        else:
+            others = True
+    if token == "":
+        raise refused(400, "the access token offered is empty")
+    revision = next((name for name in asked if name in spoken), None)
+    if asked and revision is None:
+        raise refused(400, f"the offered revision is not spoken here; spoken: {', '.join(spoken)}")
+    selected: str | None = None
+    if SUBPROTOCOL in names:
+        selected = SUBPROTOCOL
+    elif mcp_v1 and MCP_V1 in names:
+        selected = MCP_V1
+    elif revision is not None and not others:
+        selected = f"{VERSION_PREFIX}{revision}"
+    elif names:
+        raise refused(400, f"none of the offered subprotocols is spoken here; offer {SUBPROTOCOL}")
+    return Offer(selected, revision, token)
+
+
+Agreement = tuple[Handshake, list[tuple[bytes, bytes]], Bounds]
+"""Result for a client that connected by a socket: headers of the response 101, and extension."""
+
+
+def _one(request: HttpRequest, name: bytes, status: int = 400) -> str | None:
+    values = [value for key, value in request.headers if key == name]
+    if len(values) > 1:
+        raise refused(status, f"the header {name.decode()} occurs {len(values)} times")
+    return values[0].decode("latin-1").strip(" \t") if values else None
+
+
+def _listed(request: HttpRequest, name: bytes) -> list[str]:
+    joined = b",".join(value for key, value in request.headers if key == name)
+    items = [item.strip(" \t") for item in joined.decode("latin-1").split(",")]
+    return [item for item in items if item]
+
+
+class UpgradeRules:
+    """Rules for upgrade requests to WebSocket.
+
+    ``authenticate`` is the hook of HTTP: it gets the request with the offered token as its
+    ``Authorization``, unless it has one.  ``revisions``: those that are spoken.  Raises ValueError
+    for hosts and origins that cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: WebSocketSettings,
+        *,
+        authenticate: Authenticate | None = None,
+        authenticate_time: float = 10.0,
+        revisions: Sequence[Revision] = REVISIONS,
+    ) -> None:
+        self.settings = settings
+        self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
+        self._authenticate = authenticate
+        self._seconds = authenticate_time
+        self._revisions = revisions
+
+    def concerns(self, request: HttpRequest) -> bool:
+        """Return True if an upgrade request asks for WebSocket at this endpoint."""
+        return (
+            request.method == "GET"
+            and request.path == self.settings.path
+            and "websocket" in [item.lower() for item in _listed(request, b"upgrade")]
+        )
+
+    def check_place(self, request: HttpRequest) -> None:
+        """Check the path, Host and Origin, before all else.  Raises UpgradeRefused."""
+        path = self.settings.path
+        if request.path != path:
+            raise refused(404, f"nothing is served there; the endpoint is {path}")
+        host, origin = _one(request, b"host"), _one(request, b"origin", 403)
+        problem = self._policy.check(host, origin, request.scheme)
+        if problem is not None:
+            raise refused(403, problem)
+
+    async def agree(self, request: HttpRequest) -> Agreement:
+        """Accept the upgrade request of a socket.  Raises UpgradeRefused."""
+        self.check_place(request)
+        key = _check_opening(request)
+        offer = self.choose(_listed(request, _PROTOCOLS))
+        try:
+            taken = accept_deflate(
+                [value.decode("latin-1") for name, value in request.headers if name == _EXTENSIONS],
+                self.settings.deflate,
+            )
+        except ValueError as error:
+            raise refused(400, str(error)) from None
+        handshake = await self.admit(request, offer)
+        headers = [
+            (b"upgrade", b"websocket"),
+            (b"connection", b"Upgrade"),
+            (b"sec-websocket-accept", generate_accept_token(key)),
+        ]
+        if offer.selected is not None:
+            headers.append((_PROTOCOLS, offer.selected.encode()))
+        if taken is None:
+            return handshake, headers, Bounds()
+        headers.append((_EXTENSIONS, taken[0].encode()))
+        return handshake, headers, taken[1]
+
+    def choose(self, names: Sequence[str]) -> Offer:
+        """Choose among the offered subprotocols.  Raises UpgradeRefused."""
+        return read_offers(names, self._revisions, mcp_v1=self.settings.mcp_v1)
+
+    async def admit(
+        self, request: HttpRequest, offer: Offer, principal: str | None = None
+    ) -> Handshake:
+        """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
+        headers = [item for item in request.headers if item[0] != _PROTOCOLS]
+        who = None if principal is None else _principal(principal)
+        if who is None and self._authenticate is not None:
+            shown = headers
+            if offer.token is not None and all(name != _AUTHORIZATION for name, _ in headers):
+                shown = [*headers, (_AUTHORIZATION, b"Bearer " + offer.token.encode("ascii"))]
+            asking = structs.replace(request, headers=shown)
+            verdict = await identify(self._authenticate, asking, self._seconds)
+            if isinstance(verdict, Refusal):
+                raise UpgradeRefused(verdict)
+            who = verdict
+        return Handshake(
+            path=request.path,
+            headers=tuple(headers),
+            peer=request.peer,
+            revision=offer.revision,
+            principal=who,
+        )
+
+
+def _principal(name: str) -> Principal:
+    return name if isinstance(name, Principal) else Principal(name)
+
+
+_EXTENSIONS = b"sec-websocket-extensions"
+
+
+def _check_opening(request: HttpRequest) -> bytes:
+    """Check the rules of RFC 6455 section 4.2.1; return the key.  Raises UpgradeRefused."""
+    if request.method != "GET":
+        raise refused(405, "a WebSocket is opened with GET", ("Allow", "GET"))
+    if _one(request, b"content-length") not in (None, "0") or _one(request, b"transfer-encoding"):
+        raise refused(400, "a request for a WebSocket has no body")
+    upgrades = [item.lower() for item in _listed(request, b"upgrade")]
+    tokens = [item.lower() for item in _listed(request, b"connection")]
+    if "websocket" not in upgrades or "upgrade" not in tokens:
+        raise refused(426, "this endpoint speaks WebSocket only", ("Upgrade", "websocket"))
+    if _one(request, b"sec-websocket-version") != "13":
+        raise refused(426, "WebSocket version 13 is needed", ("Sec-WebSocket-Version", "13"))
+    key = _one(request, b"sec-websocket-key") or ""
+    try:
+        nonce = binascii.a2b_base64(key, strict_mode=True)
+    except ValueError:
+        nonce = b""
+    if len(nonce) != 16:
+        raise refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    return key.encode()
+
+
+# Connections
+
 
 logger = logging.getLogger("mcpcore.websocket")
 
 Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 """Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
-_PAUSE = 0.1
+_LINGER = 1.0
+"""Seconds for a client to read a refusal and stop sending."""
 _RETRY = ("Retry-After", "1")
 
 
@@ -132,7 +374,7 @@ class WebSocketServer:
                 refusal = error.refusal
             except BadHead as error:
                 refusal = Refusal(status=error.status, message=error.message)
-            except (OSError, *STREAM_ERRORS):
+            except LOST:
                 pass  # it is gone before it was a WebSocket
             except Exception:
                 logger.exception("a WebSocket connection was ended by an error of this server")
@@ -140,7 +382,7 @@ class WebSocketServer:
             if refusal is not None and (context is None or secured is not stream):
                 await self._turn_away(secured, refusal)
         finally:
-            with anyio.CancelScope(shield=True), suppress(OSError, *STREAM_ERRORS):
+            with anyio.CancelScope(shield=True), suppress(*LOST):
                 with anyio.move_on_after(self._settings.close_timeout):
                     await secured.aclose()
 
@@ -168,28 +410,28 @@ class WebSocketServer:
         if trace is not None:
             trace.asked(request)
         try:
-            agreement = await self._rules.agree(request)
+            handshake, headers, bounds = await self._rules.agree(request)
             self.count.check_open()  # the shutdown may have begun meanwhile
         except UpgradeRefused as error:
             if trace is not None:
                 trace.response_head(error.refusal.status, list(error.refusal.lines()))
             raise
         if trace is not None:
-            trace.response_head(101, list(agreement.headers))
+            trace.response_head(101, headers)
         with anyio.move_on_after(self._settings.handshake_timeout) as opening:
-            await stream.send(format_response(101, agreement.headers))
+            await stream.send(format_response(101, headers))
         if opening.cancelled_caught or self.count.closing:  # nothing would close it any more
             return
 
         async def opened(trace: object) -> Opened:
-            return Opened(stream, agreement.bounds, rest, agreement.handshake.principal)
+            return Opened(stream, bounds, rest, handshake.principal)
 
         def make_link(peer: Peer, app: App) -> StreamConnection:
             link = WebSocketLink(peer, app, opened, settings=self._settings)
             link.trace = trace
             return link
 
-        await self._serve(make_link, agreement.handshake)
+        await self._serve(make_link, handshake)
 
     async def _turn_away(self, stream: ByteStream, refusal: Refusal) -> None:
         if self._turned_away >= self._settings.turned_away:
@@ -204,9 +446,20 @@ class WebSocketServer:
         with anyio.move_on_after(self._settings.close_timeout):
             try:
                 await stream.send(refusal_response(refusal))
-            except (OSError, *STREAM_ERRORS):
+            except LOST:
                 return
-            await linger(stream)
+            # Closing with unread input would reset the connection before the reply is read.
+            with anyio.move_on_after(_LINGER), suppress(*LOST):
+                # Further input is not needed, and TLS itself cannot be closed in one direction.
+                if isinstance(stream, SecureStream):
+                    await stream.finish()
+                    stream = cast(ByteStream, stream.transport_stream)
+                elif isinstance(stream, ProtocolStream):
+                    stream = stream.beneath()
+                await stream.send_eof()
+                left = self._settings.linger_bytes
+                while left > 0:
+                    left -= len(await stream.receive())
 
 
 def refusal_response(refusal: Refusal) -> bytes:
@@ -221,28 +474,6 @@ def refusal_response(refusal: Refusal) -> bytes:
     return format_response(refusal.status, headers) + body
 
 
-async def serve_websocket(
-    host: str,
-    port: int,
-    serve: Serve,
-    *,
-    settings: WebSocketSettings | None = None,
-    rules: UpgradeRules | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-    task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    """Accept connections until cancelled, each served by ``serve`` in a task of its own.
-
-    ``rules`` decide who may connect, those of ``settings`` by default.
-    ``task_status.started(port)`` reports the bound port once connections are accepted.  On
-    cancellation every connection is closed with 1001.  Raises LinkError if the address cannot be
-    used.
-    """
-    rules = rules or UpgradeRules(settings or WebSocketSettings())
-    server = WebSocketServer(serve, rules)
-    await listen_websocket(host, port, server, ssl_context=ssl_context, task_status=task_status)
-
-
 async def listen_websocket(
     host: str,
     port: int,
@@ -251,27 +482,23 @@ async def listen_websocket(
     ssl_context: ssl.SSLContext | None = None,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Accept connections for ``server`` until cancelled; see :func:`serve_websocket`."""
+    """Accept connections for ``server`` until cancelled, each in a task of its own.
+
+    ``task_status.started(port)`` reports the bound port once connections are accepted.  On
+    cancellation every connection is closed with 1001.  Raises LinkError if the address cannot be
+    used.
+    """
     try:
         bound = await anyio.create_tcp_listener(local_host=host, local_port=port)
     except (OSError, UnicodeError) as error:
         raise LinkError(cannot_listen(host, port, error)) from error
     async with bound, PendingConnections() as pending, anyio.create_task_group() as tasks:
 
-        async def accept_from(listener: SocketListener) -> None:
-            while True:
-                try:
-                    stream, address = await accept(listener)
-                except (OSError, anyio.BrokenResourceError) as error:
-                    # Out of descriptors, or the client was gone before it was accepted.
-                    logger.warning("cannot accept a connection: %s", error.__cause__ or error)
-                    await anyio.sleep(_PAUSE)
-                else:
-                    peer = peer_name(address)
-                    work = partial(server.connection, stream, peer, ssl_context)
-                    pending.begin(tasks, stream, work, "connection")
+        async def let_in(stream: ByteStream, address: object) -> None:
+            work = partial(server.connection, stream, peer_name(address), ssl_context)
+            pending.begin(tasks, stream, work, "connection")
 
         for listener in bound.listeners:
             assert isinstance(listener, SocketListener)  # noqa: S101 - made above
-            tasks.start_soon(accept_from, listener)
+            tasks.start_soon(accept_each, listener, let_in, logger)
         task_status.started(bound.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's

@@ -1,165 +1,269 @@
 """Replicas of sessions in a store: the state that one worker has of a session, made when needed.
 
 Several workers may have a replica of one session at the same time.  The record in the store is
-authoritative. A replica learns of changes by notes and, if it may be behind, by loading the record
-anew.
-
-What a replica does for its session in the store is done by parts of it: messages that belong to no
-request go into the queue in rounds, as the events of :mod:`~mcpcore.http.server.stored.streams` do;
-a quota of the session's request limit is asked for in blocks, so that most requests wait for
-nothing; streams that are over here are released until the store has confirmed it.
+authoritative. A replica learns of changes by notes and, if it may be behind, by loading it anew.
+Steps that a server has asked of its store, and what is repeated of them, are here as well.
 """
 
+import hmac
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from mcpcore.engine.events import ENGINE, EndReason, Route
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import ENGINE, EndReason, Event, Route
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http import storing
+from mcpcore.http.server.event_log import EventLog, poll_event
 from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
-from mcpcore.http.server.session_table import Owner
-from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.steps import Steps, Then, ignore
+from mcpcore.http.server.sessions import Owner, Session
 from mcpcore.http.server.stored.streams import PAGE, StreamReader, StreamWriter
-from mcpcore.http.storing import (
-    Announced,
-    HangUp,
-    LogPage,
-    Note,
-    Post,
-    QueuePut,
-    SessionCalls,
-    SessionRecord,
-    SessionSave,
-    SessionTouch,
-    Step,
-    StoreBinding,
-    StoreFailure,
-    StreamAppend,
-    StreamNumber,
-    StreamRead,
-    StreamRelease,
-)
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.storing import SessionRecord, Step, StoreFailure, StreamNumber
 from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE, RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import Frame, Message, RequestId
-from mcpcore.wire.sse import encode_event
 
-_UNREAD = 1000
-"""Maximum streams of one session remembered after the store has failed to read them."""
+if TYPE_CHECKING:
+    from mcpcore.http.server.router import Router
+    from mcpcore.http.server.stored.sessions import StoredSessions
+
+Then = Callable[[Any], None]
+
+_NUMBER_BITS = 59
+_ANSWERED = 64
+"""Number of answered steps that may stay among the deadlines."""
 
 
-class _Message(Struct):
+class Retried(Protocol):
+    """Operation that the store has failed and that is to be tried once more."""
+
+    deadline: float | None
+
+    def again(self) -> None:
+        """Try the operation again."""
+
+
+Item = TypeVar("Item")
+
+
+class RetryQueue(Generic[Item]):
+    """Queue of messages to the store, in order, handed over in rounds; failed ones go again."""
+
+    def __init__(self, steps: "Steps") -> None:
+        self.deadline: float | None = None
+        self._steps = steps
+        self._items: deque[Item] = deque()
+        """Items that are on their way, then items that wait for the next round."""
+        self._open = 0
+        self._failed: list[Item] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def again(self) -> None:
+        """Begin the next round, unless one is on its way or a failed one waits."""
+        if not self._open and self.deadline is None:
+            self._open = len(self._items)
+            for item in list(self._items):
+                self._send(item, partial(self._answered, item))
+
+    def _send(self, item: Item, then: Then) -> None:
+        raise NotImplementedError
+
+    def _done(self, item: Item, outcome: Any) -> None:
+        """Handle the outcome for an item that the store has taken or refused."""
+
+    def _answered(self, item: Item, outcome: Any) -> None:
+        self._open -= 1
+        self._items.remove(item)
+        if isinstance(outcome, StoreFailure):
+            self._failed.append(item)
+        else:
+            self._done(item, outcome)
+        if self._open:
+            return
+        if self._failed:
+            self._items.extendleft(reversed(self._failed))
+            self._failed = []
+            self._steps.retry(self)
+        else:
+            self.again()
+
+
+class Repeated:
+    """Step that is asked for until the store does not fail it, or it is not wanted any more."""
+
+    def __init__(
+        self, steps: "Steps", wanted: Callable[[], bool], ask: Callable[[Then], None], then: Then
+    ) -> None:
+        """Call ``ask`` with the callback for the outcome; ``then`` gets that of a success."""
+        self.deadline: float | None = None
+        self.over = False
+        self._steps = steps
+        self._wanted = wanted
+        self._ask = ask
+        self._then = then
+        self.again()
+
+    def again(self) -> None:
+        """Ask for the step if it is still wanted."""
+        if self._wanted():
+            self._ask(self._answered)
+        else:
+            self.over = True
+
+    def _answered(self, outcome: Any) -> None:
+        if not isinstance(outcome, StoreFailure):
+            self.over = True
+            self._then(outcome)
+        elif self._wanted():
+            self._steps.retry(self)
+        else:
+            self.over = True
+
+
+class Steps:
+    """Queue of steps for the application, in order, and of callbacks for their outcomes."""
+
+    def __init__(
+        self, events: deque[Event], log: EventLog, settings: HttpSettings, secret: bytes
+    ) -> None:
+        """Put steps into ``events``; ``secret`` is the worker's own."""
+        self.log = log
+        self.settings = settings
+        self._events = events
+        self._key = hmac.digest(secret, b"mcpcore streams", "sha256")
+        self._numbers = 0
+        self._waiting: dict[int, tuple[str, Then]] = {}
+        self._due: deque[tuple[float, int]] = deque()
+        self._retries: Deadlines[Retried] = Deadlines()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def ask(self, kind: type[Step], session: str, then: Then, **members: Any) -> None:
+        """Ask for a step of ``kind`` with ``members``; ``then`` is called with the outcome."""
+        self._count += 1
+        token = self._count
+        self._waiting[token] = session, then
+        if len(self._due) > _ANSWERED + 2 * len(self._waiting):
+            self._due = deque(due for due in self._due if due[1] in self._waiting)
+        self._due.append((self.log.now + self.settings.store_timeout, token))
+        self._events.append(kind(token=token, session=session, **members))
+
+    def answer(self, token: int, outcome: Any) -> None:
+        """Handle an outcome; one that comes too late, or again, is ignored."""
+        _, then = self._waiting.pop(token, ("", ignore))
+        then(outcome)
+
+    def session_of(self, token: int) -> str:
+        """Return the session of an unanswered step; "" if there is none."""
+        return self._waiting.get(token, ("", ignore))[0]
+
+    def new_number(self) -> StreamNumber:
+        """Return a number that no other worker gives to a stream."""
+        self._numbers += 1
+        digest = hmac.digest(self._key, b"%d" % self._numbers, "sha256")
+        return int.from_bytes(digest[:8]) >> (64 - _NUMBER_BITS) or 1
+
+    # Time
+
+    def retry(self, what: Retried) -> None:
+        """Schedule another attempt of ``what`` after ``store_retry``."""
+        self._retries.set(what, self.log.now + self.settings.store_retry)
+
+    def forget(self, what: Retried) -> None:
+        """Cancel the next attempt of ``what``."""
+        self._retries.set(what, None)
+
+    def deadline(self) -> float | None:
+        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
+        while self._due and self._due[0][1] not in self._waiting:
+            self._due.popleft()
+        dues = [self._due[0][0]] if self._due else []
+        retry = self._retries.next()
+        return min(dues if retry is None else [*dues, retry], default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Fail steps that have waited for too long; retry operations that are due."""
+        while self._due and self._due[0][0] <= now:
+            self.answer(self._due.popleft()[1], StoreFailure("no answer in time"))
+        for what in self._retries.due(now):
+            what.again()
+
+
+def ignore(outcome: Any) -> None:
+    """Ignore the outcome of a step on which nothing depends."""
+
+
+_MOST_REPEATED = 1000
+
+
+class _Message(Struct, eq=False):
     data: bytes
     once: str
     request: RequestId | None
-    tried: bool = False
+    attempts: int = 0
 
 
-class SessionQueue:
+class SessionQueue(RetryQueue[_Message]):
     """Sender of messages that belong to no request into the queue of a session."""
 
     def __init__(self, replica: "SessionReplica") -> None:
-        self.deadline: float | None = None
+        super().__init__(replica.steps)
         self._replica = replica
-        self._messages: list[_Message] = []
-        """Messages that are on their way, then messages that wait for the next round."""
         self._size = 0
-        self._open = 0
-        self._failed = False
-        self._reading = 0
-        """Number of streams being read for messages to take back."""
-        self._unread: deque[tuple[StreamNumber, int]] = deque(maxlen=_UNREAD)
-        """Streams that the store has failed to read, each with the position to read from; they are
-        tried again."""
-
-    def __bool__(self) -> bool:
-        return bool(self._messages or self._reading or self._unread)
 
     def put(
         self, data: bytes, *, request: RequestId | None = None, once: str | None = None
     ) -> None:
         """Queue a message; ``request`` is its id if it is a request of ours."""
         replica = self._replica
-        if once is None:
-            once = replica.new_name()
-        self._messages.append(_Message(data, once, request))
+        self._items.append(_Message(data, once or next(replica.home.names), request))
         self._size += len(data)
-        while self._size > replica.settings.session_queue and len(self._messages) > self._open:
+        while self._size > replica.settings.session_queue and len(self._items) > self._open:
             self._give_up_one()
-        self._pump()
+        self.again()
 
     def again(self) -> None:
-        """Retry failed reads and messages, and send those added since."""
-        unread = list(self._unread)
-        self._unread.clear()
-        for stream, after in unread:
-            self.take_back(stream, after)
-        self._pump()
+        """Begin the next round, while there is the session."""
+        if not self._replica.over:
+            super().again()
 
     def take_back(self, stream: StreamNumber, after: int) -> None:
-        """Queue again the messages that a stream took after a position, for another stream.
+        """Queue the messages again that a stream took, of which no client can resume any."""
 
-        No event of that stream has been sent, so that no client can resume it.
-        """
-        replica = self._replica
-        if not replica.over:
-            self._reading += 1
-            found = partial(self._found, stream, after)
-            replica.ask(StreamRead, found, stream=stream, after=after, limit=PAGE)
+        def found(page: storing.LogPage | None) -> None:
+            if page is not None and page.entries:
+                for _, data in page.entries:
+                    self.put(data)
+                self.take_back(stream, page.entries[-1][0])
 
-    def _found(self, stream: StreamNumber, after: int, page: LogPage | StoreFailure | None) -> None:
-        self._reading -= 1
-        if isinstance(page, StoreFailure):
-            if not self._replica.over:
-                self._unread.append((stream, after))
-                self._replica.steps.retry(self)
-        elif page is not None and page.entries:
-            for _, data in page.entries:
-                self.put(data)
-            self.take_back(stream, page.entries[-1][0])
+        self._replica.repeat(storing.StreamRead, found, stream=stream, after=after, limit=PAGE)
 
-    def _pump(self) -> None:
-        if self._open or self.deadline is not None or self._replica.over:
-            return
-        self._failed = False
-        for message in self._messages:
-            self._open += 1
-            self._replica.ask(QueuePut, self._put, data=message.data, once=message.once)
+    def _send(self, item: _Message, then: Then) -> None:
+        item.attempts += 1
+        self._replica.ask(storing.QueuePut, then, data=item.data, once=item.once)
 
-    def _put(self, outcome: bool | StoreFailure) -> None:
-        self._open -= 1
-        message = self._messages[0] if not self._failed else None
-        if isinstance(outcome, StoreFailure):
-            self._failed = True
-        elif message is not None:
-            del self._messages[0]
-            self._size -= len(message.data)
-            if not outcome and not message.tried:
-                self._refused(message)
-        if self._open:
-            return
-        if self._failed:
-            for waiting in self._messages:
-                waiting.tried = True
-            self._replica.steps.retry(self)
-        else:
-            self._pump()
+    def _done(self, item: _Message, outcome: bool) -> None:
+        self._size -= len(item.data)
+        if not outcome and item.attempts == 1:  # a failed attempt may have put it all the same
+            self._refused(item)
 
     def _give_up_one(self) -> None:
-        """Drop the oldest notification that is not on its way, or else the oldest request."""
-        waiting = self._messages[self._open :]
+        waiting = list(self._items)[self._open :]
         victim = next((each for each in waiting if each.request is None), waiting[0])
-        self._messages.remove(victim)
+        self._items.remove(victim)
         self._size -= len(victim.data)
         self._refused(victim)
 
@@ -174,23 +278,16 @@ class SessionQueue:
 
 
 _BLOCKS = 64
-"""Divisor of the limit that gives the size of a block; a worker accepts one block without
-asking."""
+"""Blocks in a limit; a worker accepts one block without asking."""
 
 Waiting = Callable[[StoreFailure | None], None]
-"""Callback for a frame that has waited for the store."""
 
 
 def requests_in(frame: Frame) -> int:
     """Return the number of requests in a frame, without pings, which are answered at once."""
     messages = frame if isinstance(frame, list) else [frame]
-    return sum(
-        isinstance(message, Message)
-        and message.method is not UNSET
-        and message.id is not UNSET
-        and message.method != "ping"
-        for message in messages
-    )
+    requests = (each for each in messages if isinstance(each, Message) and each.id is not UNSET)
+    return sum(each.method is not UNSET and each.method != "ping" for each in requests)
 
 
 class Quota:
@@ -222,12 +319,7 @@ class Quota:
         if self._asking:
             self._waiting.append((count, then))
             return False
-        needed = self._needed() + count
-        if needed > max(self.spare, self._granted) and self._granted < self.limit:
-            self._asked.append((count, then))
-            self._ask(needed)
-            return False
-        return True
+        return not self._asks([(count, then)])
 
     def taken(self, count: int) -> None:
         """Note that ``count`` admitted requests have been given to the Peer."""
@@ -235,7 +327,7 @@ class Quota:
         if endpoint.inbox:
             self._coming += count
             # Behind them in the queue: they are in flight by then, or refused.
-            endpoint.queue(self, count)
+            endpoint.inbox.append((self, count))
 
     def take_in(self, count: int) -> None:
         """Note that the Peer has taken in ``count`` requests (called by the endpoint)."""
@@ -261,14 +353,13 @@ class Quota:
         """Give all back, as the replica is given up and its waiting requests were answered."""
         replica = self._replica
         if self._granted or self:
-            replica.ask(SessionCalls, ignore, calls=0, limit=self.limit)
+            replica.ask(storing.SessionCalls, ignore, calls=0, limit=self.limit)
         replica.steps.forget(self)
 
     def _needed(self) -> int:
         return self._replica.peer.in_flight + self._coming
 
     def _wanted(self, needed: int) -> int:
-        """Return the quota for ``needed`` requests."""
         if needed <= self.spare:
             return 0
         block = max(1, self.spare)
@@ -277,7 +368,7 @@ class Quota:
     def _ask(self, needed: int) -> None:
         self._asking = True
         self._replica.ask(
-            SessionCalls, self._answered, calls=self._wanted(needed), limit=self.limit
+            storing.SessionCalls, self._answered, calls=self._wanted(needed), limit=self.limit
         )
 
     def _answered(self, outcome: int | StoreFailure | None) -> None:
@@ -300,148 +391,100 @@ class Quota:
         for _, then in asked:
             then(failure)
         waiting, self._waiting = self._waiting, []
-        self._admit(waiting)
+        if waiting and not self._asks(waiting):
+            for _, then in waiting:
+                then(None)
 
-    def _admit(self, arrivals: list[tuple[int, Waiting]]) -> None:
-        """Admit all arrivals, or ask for all of them together."""
+    def _asks(self, arrivals: list[tuple[int, Waiting]]) -> bool:
+        """Ask for room for all arrivals if there may be none; return True if so."""
         needed = self._needed() + sum(count for count, _ in arrivals)
-        if arrivals and needed > max(self.spare, self._granted) and self._granted < self.limit:
+        full = needed > max(self.spare, self._granted) and self._granted < self.limit
+        if full:
             self._asked = arrivals
             self._ask(needed)
-            return
-        for _, then in arrivals:
-            then(None)
-
-
-_RELEASES = 1000
-"""Maximum streams of one session remembered after the store has failed to end them."""
-
-
-class Releases:
-    """Releases of streams that are over at this worker, repeated until the store confirms."""
-
-    def __init__(self, replica: "SessionReplica") -> None:
-        self.deadline: float | None = None
-        self._replica = replica
-        self._open = 0
-        """Number of releases that the store has not answered."""
-        self._failed: deque[tuple[StreamNumber, bool]] = deque(maxlen=_RELEASES)
-        """Streams whose release failed, each with True if it ends; they are tried again."""
-        self._begins = set[StreamNumber]()
-        """Streams given up before the store has confirmed that they exist."""
-
-    def __bool__(self) -> bool:
-        return bool(self._open or self._failed or self._begins)
-
-    def add(self, stream: StreamNumber) -> None:
-        """Release a GET stream that has lost its connection."""
-        self._open += 1
-        told = partial(self._told, stream, False)
-        self._replica.ask(StreamRelease, told, stream=stream)
-
-    def expect(self, stream: StreamNumber) -> None:
-        """Note a request's stream that is given up while it begins: :meth:`end` follows."""
-        self._begins.add(stream)
-
-    def end(self, stream: StreamNumber) -> None:
-        """End the stream of a request that its writer gives up: no event will be added to it.
-
-        A failure to begin it does not mean that it does not exist.
-        """
-        self._begins.discard(stream)
-        self._open += 1
-        told = partial(self._told, stream, True)
-        self._replica.ask(StreamAppend, told, stream=stream, data=b"", ends=True)
-
-    def again(self) -> None:
-        """Retry failed releases, except of streams that a client has come back for."""
-        failed = list(dict.fromkeys(self._failed))
-        self._failed.clear()
-        for stream, ends in failed:
-            if ends:
-                self.end(stream)
-            elif stream not in self._replica.readers:
-                self.add(stream)
-
-    def _told(self, stream: StreamNumber, ends: bool, outcome: StoreFailure | int | None) -> None:
-        self._open -= 1
-        if isinstance(outcome, StoreFailure) and not self._replica.over:
-            self._failed.append((stream, ends))
-            self._replica.steps.retry(self)
-
-
-class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
-    """Common parts of the replicas of one worker."""
-
-    steps: Steps
-    names: Iterator[str]
-    """Unique names, which no other worker gives, nor this one again."""
-    store: StoreBinding
-    watch: Callable[[Exchange], None]
-    """Function that watches an exchange that has become a stream."""
-    saved: Callable[["SessionReplica"], None]
-    """Callback after the record of a replica was stored."""
-    gone: Callable[["SessionReplica"], None]
-    """Callback if the store does not have the session (any more)."""
+        return full
 
 
 class SessionReplica(Session):
     """Session as one worker has it, with the work that the worker does for it."""
 
     def __init__(
-        self,
-        id: str,
-        peer: Peer,
-        principal: str | None,
-        around: Surroundings,
-        *,
-        owner: Owner,
+        self, router: "Router", id: str, principal: str | None, owner: Owner, home: "StoredSessions"
     ) -> None:
-        self.steps = steps = around.steps
-        super().__init__(id, peer, principal, steps.log, steps.settings, owner=owner)
-        self.settings = steps.settings
-        self._around = around
+        self.steps = steps = home.steps
+        super().__init__(router, id, principal, owner)
+        self.settings = router.settings
+        self.home = home
         self.touched_at = steps.log.now
         """Time at which the store last heard of the session from here."""
         self.used = False
         """True once the store was told from here that the session is used beyond a handshake."""
         self.base: SessionRecord | None = None
-        """Record as last known to be in the store."""
-        self.behind: deque[Announced] | None = None
-        """Broadcasts since the session became known here, kept while earlier ones are not known
-        yet; else None."""
+        self.behind: deque[storing.Announced] | None = None
+        """Broadcasts kept while earlier ones are not known yet; else None."""
         self.over = False
         self.writers: dict[Route, StreamWriter] = {}
         """Writers of the streams of requests that this worker runs, by their exchange."""
         self.readers: dict[StreamNumber, StreamReader] = {}
         """Followers of the streams that a GET at this worker has asked for."""
         self.queue = SessionQueue(self)
-        self.releases = Releases(self)
+        self.giving_up: set[StreamNumber] = set()
+        """Streams given up before the store has confirmed that they exist."""
         self.quota = Quota(self)
         self._changed = 0
         """Value of ``PeerState.changes`` when the record was last made."""
         self._saving = False
-        self._said = peer._state.said = set[str | None]()
-        """Subscriptions that the client has changed, or confirmed, since a record was last made;
-        None stands for the log level."""
+        self._said = self.peer._state.said = set[str | None]()
+        """Subscriptions, or None for the log level, that the client has set since a record."""
         self._written: set[str | None] = set()
         """Changes, as in ``_said``, of the record that is being stored."""
         self._held: list[Exchange] = []
-        """Exchanges held back until the record is in the store."""
+        self._repeated: list[Repeated] = []
 
     def ask(self, kind: type[Step], then: Then, **members: Any) -> None:
         """Ask for a step of ``kind`` in this session."""
         self.steps.ask(kind, self.id, then, **members)
 
-    def new_name(self) -> str:
-        """Return a name that is unique in the session, whichever replica has given it."""
-        return next(self._around.names)
+    def repeat(
+        self,
+        kind: type[Step],
+        then: Then,
+        wanted: Callable[[], bool] = lambda: True,
+        **members: Any,
+    ) -> None:
+        """Ask for a step of ``kind`` until the store does not fail it, while it is ``wanted``."""
+        waiting = [each for each in self._repeated if not each.over]
+        if len(waiting) == _MOST_REPEATED:
+            self.steps.forget(waiting.pop(0))
+        ask = partial(self.steps.ask, kind, self.id, **members)
+        waiting.append(Repeated(self.steps, lambda: not self.over and wanted(), ask, then))
+        self._repeated = waiting
+
+    def read(self, stream: StreamNumber, after: int, then: Then) -> None:
+        """Read a page of a stream after a position."""
+        self.ask(storing.StreamRead, then, stream=stream, after=after, limit=PAGE)
+
+    def release_stream(self, stream: StreamNumber) -> None:
+        """Release a GET stream that has lost its connection, unless its client comes back."""
+        self.repeat(
+            storing.StreamRelease, ignore, lambda: stream not in self.readers, stream=stream
+        )
+
+    def end_stream(self, stream: StreamNumber) -> None:
+        """End the stream of a request, which may exist even if the step to begin it has failed."""
+        self.giving_up.discard(stream)
+        self.repeat(storing.StreamAppend, ignore, stream=stream, data=b"", ends=True)
 
     @property
     def busy(self) -> bool:
         """True if an exchange is open, a request in progress, or a step on its way to the store."""
-        waits = self.queue or self.releases or self.quota or self._saving or self.peer.pending
-        return bool(self.writers or self.readers or waits) or super().busy
+        waits = self.queue or self.quota or self._saving or self.giving_up or self.peer.pending
+        return bool(self.writers or self.readers or self.repeats or waits) or super().busy
+
+    @property
+    def repeats(self) -> bool:
+        """True if a step is asked for until the store does not fail it."""
+        return any(not each.over for each in self._repeated)
 
     # The record
 
@@ -458,8 +501,7 @@ class SessionReplica(Session):
     def update(self, record: SessionRecord) -> None:
         """Apply a stored record, but keep the changes that the client has made here meanwhile.
 
-        Values that the client has confirmed, or changed back, are kept as well: another worker may
-        have changed them in between, or a failed step may have stored them.
+        Confirmed values are kept as well: another worker, or a failed step, may have changed them.
         """
         if self.base is not None and record.version <= self.base.version:
             return
@@ -487,7 +529,7 @@ class SessionReplica(Session):
             or (base is not None and base.initialized),
             log_level=state.log_level,
             subscriptions=tuple(sorted(state.uris)),
-            created=self._around.store.epoch + self.log.owner.now if base is None else base.created,
+            created=self.home.store.epoch + self.log.owner.now if base is None else base.created,
             version=1 if base is None else base.version + 1,
         )
 
@@ -508,7 +550,7 @@ class SessionReplica(Session):
         self._said.clear()
         self._saving = True
         self._changed = self.peer._state.changes
-        self.ask(SessionSave, lambda outcome: self._saved(record, outcome), record=record)
+        self.ask(storing.SessionSave, lambda outcome: self._saved(record, outcome), record=record)
 
     def _saved(
         self, record: SessionRecord, outcome: SessionRecord | StoreFailure | bool | None
@@ -522,10 +564,10 @@ class SessionReplica(Session):
             self._take_back()
             self._release(STORE_UNAVAILABLE)
             if self.base is None:
-                self._around.gone(self)
+                self.home.gone(self)
         elif outcome is False:
             self._release(NO_SESSION)
-            self._around.gone(self)
+            self.home.gone(self)
         elif isinstance(outcome, SessionRecord):
             self.update(outcome)
             self._save()
@@ -533,14 +575,13 @@ class SessionReplica(Session):
             self.base = record
             self._written = set()
             self.touched_at = self.log.owner.now
-            self._around.saved(self)
+            self.home.saved(self)
             if self.peer._state.changes != self._changed:
                 self._save()
             else:
                 self._release()
 
     def _take_back(self) -> None:
-        """Undo refused changes for good: the client may have gone to another worker."""
         state, base, refused = self.peer._state, self.base, self._written | self._said
         self._written = set()
         self._said.clear()
@@ -560,7 +601,7 @@ class SessionReplica(Session):
 
     def use(self) -> None:
         """Note a use beyond a handshake; tell the store at first, and from time to time."""
-        idle, pause = self._around.store.idle, self.settings.session_touch
+        idle, pause = self.home.store.idle, self.settings.session_touch
         if idle is not None:
             pause = min(pause, idle / 2)
         if not self.used or self.log.owner.now - self.touched_at >= pause:
@@ -571,12 +612,12 @@ class SessionReplica(Session):
         """Tell the store that the session is in use, and check that it still exists."""
         if not self.over:
             self.touched_at = self.log.owner.now
-            self.ask(SessionTouch, self._touched)
+            self.ask(storing.SessionTouch, self._touched)
 
     @property
     def expired(self) -> bool:
         """True if the store has ended the session, as far as is known here."""
-        store, now = self._around.store, self.log.owner.now
+        store, now = self.home.store, self.log.owner.now
         if store.idle is not None and self.touched_at + store.idle <= now:
             return True
         base, age = self.base, store.absolute
@@ -589,21 +630,14 @@ class SessionReplica(Session):
     def vanish(self) -> None:
         """End a session that the store does not have (any more)."""
         if not self.over:
-            self._around.gone(self)
+            self.home.gone(self)
 
     # Streams of requests
 
     def begin(self, exchange: Exchange, route: Route | None) -> None:
         """Begin the stream of a request on the exchange that brought it."""
-        revision = self.peer.revision
-        if self.numbered and route is not None and revision is not None:
-            self.writers[route] = StreamWriter(self, exchange, route, primed=revision.priming)
-
-    @property
-    def numbered(self) -> bool:
-        """True if events have ids."""
-        revision = self.peer.revision
-        return revision is not None and revision.resumable and self._resumable
+        if self.numbered and route is not None:
+            self.writers[route] = StreamWriter(self, exchange, route, primed=self.primed)
 
     def event_id(self, stream: StreamNumber, position: int) -> str:
         """Return the id of the event at a position of a stream."""
@@ -611,8 +645,7 @@ class SessionReplica(Session):
 
     def poll_event(self, stream: StreamNumber, position: int, delay: float) -> bytes:
         """Return an event without data, with the stream's position and the time to come back."""
-        id = self.event_id(stream, position)
-        return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
+        return poll_event(self.event_id(stream, position), delay)
 
     # Messages that belong to no request
 
@@ -624,10 +657,9 @@ class SessionReplica(Session):
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream."""
-        revision = self.peer.revision
         number = self.steps.new_number()
         reader = StreamReader(self, exchange, number, 0, queue=True, numbered=self.numbered)
-        reader.begin(primed=self.numbered and revision is not None and revision.priming)
+        reader.begin(primed=self.primed)
 
     def pick_up(self, exchange: Exchange, stream: StreamNumber, position: int) -> None:
         """Resume a stream on another connection."""
@@ -640,9 +672,7 @@ class SessionReplica(Session):
         reader = self.readers.get(stream)
         if reader is not None:
             reader.replaced()
-        for writer in list(self.writers.values()):
-            if writer.number == stream:
-                writer.moved()
+        self._move_writer(stream)
 
     def wake(self, stream: StreamNumber) -> None:
         """Wake the reader of a stream, as there are events for it."""
@@ -651,20 +681,19 @@ class SessionReplica(Session):
             reader.wake()
         elif all(writer.number != stream for writer in self.writers.values()):
             # The store seems not to know that the stream is gone.
-            self.releases.add(stream)
+            self.release_stream(stream)
 
     def moved(self, stream: StreamNumber) -> None:
         """Close the connection of a stream, which has got another one at another worker."""
         reader = self.readers.get(stream)
         if reader is not None:
             reader.moved()
+        self._move_writer(stream)
+
+    def _move_writer(self, stream: StreamNumber) -> None:
         for writer in list(self.writers.values()):
             if writer.number == stream:
                 writer.moved()
-
-    def watch(self, exchange: Exchange) -> None:
-        """Watch an exchange that has become a stream."""
-        self._around.watch(exchange)
 
     def poll(self, route: Route, retry: float) -> bool:
         """Close the connection of the request of ``route``; the client is asked to come back."""
@@ -674,12 +703,12 @@ class SessionReplica(Session):
         if writer.hang_up(retry) or self.poll_here(writer.number, retry):
             return True
         # The present worker of the client, if any, may not be known here yet.
-        self._tell_others(HangUp(session=self.id, stream=writer.number, retry=retry))
+        self._tell_others(storing.HangUp(session=self.id, stream=writer.number, retry=retry))
         return writer.elsewhere
 
     def poll_gets(self, retry: float) -> int:
         """Close the GET streams and ask the client to come back; return the number here."""
-        self._tell_others(HangUp(session=self.id, retry=retry))
+        self._tell_others(storing.HangUp(session=self.id, retry=retry))
         return self.poll_here(None, retry)
 
     def poll_here(self, stream: StreamNumber | None, retry: float) -> int:
@@ -691,8 +720,8 @@ class SessionReplica(Session):
         ]
         return sum(reader.hang_up(retry) for reader in readers)
 
-    def _tell_others(self, note: Note) -> None:
-        self.ask(Post, ignore, to=None, note=msgspec.json.encode(note))
+    def _tell_others(self, note: storing.Note) -> None:
+        self.ask(storing.Post, ignore, to=None, note=msgspec.json.encode(note))
 
     def let_go(self, exchange: Exchange, now: float) -> None:
         """Take its stream off an exchange."""
@@ -700,12 +729,16 @@ class SessionReplica(Session):
         if source is not None:
             source.let_go()
 
-    # Ends
+    def look_at(self, exchange: Exchange) -> None:
+        """Keep the session alive in the store; wake the reader of the exchange."""
+        if self.expired:
+            self.touch()
+        elif self.used:
+            self.use()
+        if isinstance(exchange.source, StreamReader):
+            exchange.source.wake()  # a note may have been lost
 
-    def shut(self) -> None:
-        """End the GET streams here; the session itself goes on elsewhere."""
-        for reader in list(self.readers.values()):
-            reader.finish()
+    # Ends
 
     def close(self, row: RefusalRow, message: str = "") -> None:
         """End the work for the session; waiting exchanges are refused."""
@@ -720,5 +753,6 @@ class SessionReplica(Session):
             if exchange.state is ExchangeState.WAITING:
                 exchange.source = None  # its refusal must not ask the store for more
         self.steps.forget(self.queue)
-        self.steps.forget(self.releases)
+        for each in self._repeated:
+            self.steps.forget(each)
         self.quota.close()

@@ -1,56 +1,160 @@
-"""Sessions of an HTTP server in a store, at one of the workers that share it."""
+"""Sessions of an HTTP server in a store, at one of the workers that share it.
 
+Responses and progress belong to the worker that sent the request, whose name stands in the id. A
+cancellation goes to all workers, as the one that runs the request is not known.
+"""
+
+import hashlib
 import hmac
 import re
 import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
 from typing import Any, cast
 
 import msgspec
-from msgspec import structs
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
+from msgspec.json import Decoder
 
-from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.principals import address_of, quota_key
+from mcpcore.http import storing
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import Exchange, ExchangeState, is_handshake, taken_over
-from mcpcore.http.server.local_sessions import LocalSessions
-from mcpcore.http.server.router import CLOSING, Router, any_stream_will_do
-from mcpcore.http.server.session_table import MIN_SECRET, SPARED, Owner, SessionTable, owner_of
-from mcpcore.http.server.sessions import Session
-from mcpcore.http.server.stored.mailbox import WORKER, Broadcasts, NoteQueue, sort_out
-from mcpcore.http.server.stored.replica import SessionReplica, Surroundings, requests_in
-from mcpcore.http.server.stored.steps import Steps
-from mcpcore.http.server.stored.streams import StreamReader
-from mcpcore.http.settings import HttpSettings
-from mcpcore.http.storing import (
-    Announced,
-    AnyNote,
-    Changed,
-    Ended,
-    Forwarded,
-    HangUp,
-    Lost,
-    Moved,
-    NoSession,
-    Note,
-    Post,
-    SessionDelete,
-    SessionLoad,
-    SessionRecord,
-    StoreBinding,
-    StoreFailure,
-    Wake,
+from mcpcore.http.server.router import CLOSING, LocalSessions, Router, any_stream_will_do
+from mcpcore.http.server.sessions import MIN_SECRET, SPARED, Owner, Session, SessionTable, owner_of
+from mcpcore.http.server.stored.replica import (
+    Repeated,
+    RetryQueue,
+    SessionReplica,
+    Steps,
+    Then,
+    requests_in,
 )
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.storing import Announced, AnyNote, Note, SessionRecord, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.refusals import NO_SESSION, STORE_UNAVAILABLE
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore.wire.message import Body, Frame, decode
+from mcpcore.spec.types.base import CancelledParams, ProgressParams
+from mcpcore.spec.types.lifecycle import SEVERITY
+from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.message import Body, Frame, Message, decode
+
+LOG = "notifications/message"
+WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MOST_NOTES = 1000
+"""Maximum number of notes that wait for the store, and of announcements remembered."""
+_OURS = re.compile(rf"({WORKER.pattern}\.[0-9a-f]{{8}}\.)[0-9]{{1,15}}")
+
+_decode_announced = Decoder(Announced).decode
+_decode_cancelled = Decoder(CancelledParams).decode
+_decode_progress = Decoder(ProgressParams).decode
+
+
+class Elsewhere(Struct, frozen=True):
+    """Message for another worker (None: for all others)."""
+
+    worker: str | None
+    message: Message
+
+
+def sort_out(frame: Frame, peer: Peer, name: str) -> tuple[Frame | None, list[Elsewhere]]:
+    """Divide a frame into a part for ``peer``, whose ids begin with ``name``, and others."""
+    messages = frame if isinstance(frame, list) else [frame]
+    elsewhere: list[Elsewhere] = []
+    here = []
+    for message in messages:
+        worker, only = _concerns(message, peer, name) if isinstance(message, Message) else _HERE
+        if worker is not None or not only:
+            assert isinstance(message, Message)  # noqa: S101 - nothing else concerns anybody
+            elsewhere.append(Elsewhere(worker, message))
+        if worker is None:
+            here.append(message)
+    if not elsewhere:
+        return frame, elsewhere
+    if not here:
+        return None, elsewhere
+    return (here if isinstance(frame, list) else frame), elsewhere
+
+
+_HERE: tuple[str | None, bool] = (None, True)
+_EVERYWHERE: tuple[str | None, bool] = (None, False)
+
+
+def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool]:
+    """Return the other worker that a message is for, or None, and True if no other one needs it."""
+    if message.method is UNSET:
+        return _asker(message.id, name)
+    if message.id is not UNSET or message.params is UNSET:
+        return _HERE
+    try:
+        if message.method == "notifications/progress":
+            return _asker(_decode_progress(message.params).progress_token, name)
+        if message.method == "notifications/cancelled":
+            id = _decode_cancelled(message.params).request_id
+            known = id is None or id in peer._state.in_flight_by_id
+            return _HERE if known else _EVERYWHERE
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    return _HERE
+
+
+def _asker(id: Any, name: str) -> tuple[str | None, bool]:
+    match = _OURS.fullmatch(id) if isinstance(id, str) else None
+    if match is None or match[1] == name:
+        return _HERE
+    return match[1].partition(".")[0], True
+
+
+class NoteQueue(RetryQueue[Note]):
+    """Queue of notes from this worker to all others."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__(steps)
+        self._heard: OrderedDict[str, None] = OrderedDict()
+
+    def announced(self) -> list[Announced]:
+        """Return the announcements that the store is not known to have."""
+        return [note for note in self._items if isinstance(note, Announced)]
+
+    def post(self, note: Note) -> None:
+        """Send a note to all other workers.  If too many wait, drop the oldest waiting one."""
+        self._items.append(note)
+        if len(self._items) > self._open + MOST_NOTES:
+            del self._items[self._open]
+        self.again()
+
+    def _send(self, item: Note, then: Then) -> None:
+        data = msgspec.json.encode(item)
+        if isinstance(item, Announced):
+            topic = item.once  # of a log line, which replaces no other
+            if item.method != LOG:
+                plain = msgspec.json.encode(structs.replace(item, once=""))
+                topic = hashlib.sha256(plain).hexdigest()
+            self._steps.ask(storing.Announce, "", then, note=data, topic=topic)
+        else:
+            self._steps.ask(storing.Post, item.session, then, to=None, note=data)
+
+    def is_new(self, name: str) -> bool:
+        """Return True if an announcement is new here; one may come twice after a failure."""
+        if name in self._heard:
+            return False
+        self._heard[name] = None
+        if len(self._heard) > MOST_NOTES:
+            self._heard.popitem(last=False)
+        return True
+
+
+class _Line(Struct, omit_defaults=True):
+    level: str
+    data: Any
+    logger: str | None = None
+
 
 _MAC_BYTES = 16
 _ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
@@ -88,14 +192,10 @@ class ReplicaTable(SessionTable):
         return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
 
     def excess(self, owner: Owner, now: float) -> tuple[Session, str] | None:
-        """Return the replica to drop, and the reason, before there is one more; None if none must.
-
-        Only an idle replica is dropped, which can be made again. The store limits the sessions of
-        one owner and of all.
-        """
+        """Return an idle replica to drop before there is one more; the store limits sessions."""
         if len(self._sessions) < self._settings.max_sessions:
             return None
-        replicas = (session for session in self._all if not session.over_sse)
+        replicas = (session for session in self._in_order() if not session.over_sse)
         found = list(islice(replicas, SPARED))
         for session in found:
             if not session.busy:
@@ -107,7 +207,7 @@ class ReplicaTable(SessionTable):
     def excess_of_sse(self, owner: Owner) -> tuple[Session, str] | None:
         """Return the HTTP+SSE session to end, and the reason; such sessions are in no store."""
         settings = self._settings
-        all = [session for session in self._all if session.over_sse]
+        all = [session for session in self._in_order() if session.over_sse]
         own = [session for session in all if session.owner == owner]
         if len(own) >= settings.sessions_per_client:
             return own[0], "its client has opened too many others"
@@ -119,16 +219,11 @@ class ReplicaTable(SessionTable):
 _decode_note = msgspec.json.Decoder(AnyNote).decode
 
 Act = Callable[[Exchange, Session, float], None]
-"""Action of a request in its session."""
 Loaded = Callable[[StoreFailure | None], None]
-"""Callback after the store has been asked for a session; takes the failure, or None."""
 
 
 class StoredSessions:
-    """Home of sessions that are kept in a store; this worker makes itself replicas of them.
-
-    Sessions of HTTP+SSE, and those for a single request, are in no store: they live here.
-    """
+    """Home of sessions in a store; those of HTTP+SSE, or for a single request, live here."""
 
     def __init__(self, router: Router, secret: bytes, store: StoreBinding) -> None:
         if WORKER.fullmatch(store.worker) is None:
@@ -146,44 +241,39 @@ class StoredSessions:
             store.secret,
             structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
         )
-        self._router = router
-        self._local = LocalSessions(router, self)
-        self._steps = Steps(router.endpoint.events, log, settings, secret)
-        self._mailbox = NoteQueue(self._steps)
-        self._broadcasts = Broadcasts(router, self._steps, self._mailbox, self._name)
-        self._around = Surroundings(
-            steps=self._steps,
-            names=(f"{self._name}{number}" for number in count(1)),
-            store=store,
-            watch=lambda exchange: router.watch(exchange, log.now),
-            saved=self._saved,
-            gone=self._gone,
-        )
+        self.router, self.store = router, store
+        self._local = LocalSessions(router)
+        self.names = (f"{self._name}{number}" for number in count(1))
+        self.steps = Steps(router.endpoint.events, log, settings, secret)
+        self._mailbox = NoteQueue(self.steps)
+        self._broadcasts = (f"{self._name}all{number}" for number in count(1))
+        """Names of our broadcasts."""
+        self._delivering: str | None = None
+        """Name of the broadcast that is being delivered, if any."""
         self._loading: dict[str, list[Loaded]] = {}
-        """Callbacks that wait for a session from the store, by session id."""
 
     # Input from the store and from other workers
 
     def stored(self, token: int, outcome: Any) -> None:
         """Handle the outcome of a step."""
-        if isinstance(outcome, NoSession):
-            replica = self._replicas.replica(self._steps.session_of(token))
+        if isinstance(outcome, storing.NoSession):
+            replica = self._replicas.replica(self.steps.session_of(token))
             if replica is not None:
-                self._gone(replica)
-        self._steps.answer(token, outcome)
+                self.gone(replica)
+        self.steps.answer(token, outcome)
 
     def note(self, data: bytes) -> None:
         """Handle a note of another worker, or of the store."""
-        router = self._router
+        router = self.router
         try:
             note: Note = _decode_note(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise LocalProtocolError(f"this is no note: {error}") from error
         if isinstance(note, Announced):
             if self._mailbox.is_new(note.once):
-                self._broadcasts.deliver(note)
+                self._deliver(note)
             return
-        if isinstance(note, Lost):
+        if isinstance(note, storing.Lost):
             for each in self._replicas.replicas():
                 each.touch()
             return
@@ -191,17 +281,17 @@ class StoredSessions:
         if replica is None:
             return
         now = router.log.now
-        if isinstance(note, Wake):
+        if isinstance(note, storing.Wake):
             replica.wake(note.stream)
-        elif isinstance(note, Moved):
+        elif isinstance(note, storing.Moved):
             replica.moved(note.stream)
-        elif isinstance(note, Changed):
+        elif isinstance(note, storing.Changed):
             replica.update(note.record)
-        elif isinstance(note, HangUp):
+        elif isinstance(note, storing.HangUp):
             replica.poll_here(note.stream, note.retry)
-        elif isinstance(note, Ended):
+        elif isinstance(note, storing.Ended):
             self.end(replica, note.reason, now)
-        elif isinstance(note, Forwarded) and note.principal == replica.principal:
+        elif isinstance(note, storing.Forwarded) and note.principal == replica.principal:
             limits = router.session_config.limits
             frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
             replica.peer.receive(frame, now=now, principal=note.principal)
@@ -210,7 +300,7 @@ class StoredSessions:
 
     def receive(self, record: Exchange, frame: Frame, now: float) -> None:
         """Handle the body of a legacy POST in its session, or open one."""
-        if record.session_id is None or not self._router.settings.sessions:
+        if record.session_id is None or not self.router.settings.sessions:
             self._local.receive(record, frame, now)
         else:
             uses = not is_handshake(frame)
@@ -229,10 +319,7 @@ class StoredSessions:
     def _with_replica(
         self, record: Exchange, act: Act, *, uses: bool, opened: bool = False
     ) -> None:
-        """Call ``act`` with the session that the header names, once it is loaded here.
-
-        ``uses``: this counts as a use of the session; ``opened``: the handshake has to be complete.
-        """
+        """Call ``act`` with the session once it is loaded here; ``opened``: after its handshake."""
         id = record.session_id or ""
         replica = self._replicas.replica(id)
         if replica is None and not self._replicas.could_be(id):
@@ -252,14 +339,14 @@ class StoredSessions:
         if failure is not None:
             record.refuse(STORE_UNAVAILABLE)
             return
-        session, now = self._local.find(record), self._router.log.now
+        session, now = self._local.find(record), self.router.log.now
         if session is not None:
             act(record, session, now)
             if uses and isinstance(session, SessionReplica) and not session.over:
                 session.use()
 
     def _listen(self, record: Exchange, session: Session, now: float) -> None:
-        if self._router.exchanges.get(record.route) is record:
+        if self.router.exchanges.get(record.route) is record:
             self._local.open_stream(record, session, now)
 
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
@@ -270,24 +357,22 @@ class StoredSessions:
             reason = "ended by the client"
             if outcome:
                 record.reply(204)
-                self._mailbox.post(Ended(session=session.id, reason=reason))
+                self._mailbox.post(storing.Ended(session=session.id, reason=reason))
             else:
                 record.refuse(NO_SESSION)
-            self.end(session, reason, self._router.log.now)
+            self.end(session, reason, self.router.log.now)
 
-        self._steps.ask(SessionDelete, session.id, deleted)
+        self.steps.ask(storing.SessionDelete, session.id, deleted)
 
     def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
-        """Handle a frame here, or pass it on to the worker that it concerns."""
         here, elsewhere = sort_out(frame, session.peer, self._name)
         for each in elsewhere:
             record.hold()
-            self._steps.ask(
-                Post,
-                session.id,
-                partial(_posted, record),
-                **each.post(session.id, record.principal),
-            )
+            raw = Raw(msgspec.json.encode(each.message))
+            note = storing.Forwarded(session=session.id, message=raw, principal=session.principal)
+            data = msgspec.json.encode(note)
+            then = partial(_posted, record)
+            self.steps.ask(storing.Post, session.id, then, to=each.worker, note=data)
         if here is None:
             record.reply(202)
             return
@@ -296,13 +381,13 @@ class StoredSessions:
         then = partial(self._act, record, take_in)
         if not requests or cast(SessionReplica, session).quota.admit(requests, then):
             take_in(record, session, now)
-        elif self._router.exchanges.get(record.route) is record:
+        elif self.router.exchanges.get(record.route) is record:
             session.attach(record)
 
     def _take_in(
         self, frame: Frame, requests: int, record: Exchange, session: Session, now: float
     ) -> None:
-        if self._router.exchanges.get(record.route) is record:
+        if self.router.exchanges.get(record.route) is record:
             self._local.receive(record, frame, now)
         else:
             # Its client has left meanwhile, which changes nothing.
@@ -314,13 +399,7 @@ class StoredSessions:
 
     def make(self, id: str, record: Exchange) -> Session:
         """Return the replica of a new session for the client that sends ``record``."""
-        owner = owner_of(record.principal, quota_key(address_of(record.peer)))
-        return self._replicate(id, record.principal, owner)
-
-    def _replicate(self, id: str, principal: str | None, owner: Owner) -> SessionReplica:
-        router = self._router
-        peer = Peer(Role.SERVER, router.session_config, endpoint=router.endpoint, session=id)
-        return SessionReplica(id, peer, principal, self._around, owner=owner)
+        return SessionReplica(self.router, id, record.principal, owner_of(record), self)
 
     def admit(self, session: Session, now: float) -> None:
         """Register a session, after making room for it."""
@@ -328,27 +407,26 @@ class StoredSessions:
             self.evict(*excess, now)
         self._local.admit(session, now)
 
-    def _saved(self, replica: SessionReplica) -> None:
+    def saved(self, replica: SessionReplica) -> None:
         """Tell the other workers of a record that the store has taken."""
         if replica.base is not None and replica.base.version > 1:
-            self._mailbox.post(Changed(session=replica.id, record=replica.base))
+            self._mailbox.post(storing.Changed(session=replica.id, record=replica.base))
 
-    def _gone(self, replica: SessionReplica) -> None:
+    def gone(self, replica: SessionReplica) -> None:
         """End a session that the store does not have (any more)."""
         reason = "it has expired" if replica.expired else "it is not kept any more"
-        self.end(replica, reason, self._router.log.now)
+        self.end(replica, reason, self.router.log.now)
 
     def _load(self, id: str, then: Loaded) -> None:
-        """Ask the store for a session, then call ``then``."""
         waiting = self._loading.get(id)
         if waiting is None:
             self._loading[id] = [then]
-            self._steps.ask(SessionLoad, id, partial(self._loaded, id))
+            self.steps.ask(storing.SessionLoad, id, partial(self._loaded, id))
         else:
             waiting.append(then)
 
     def _loaded(self, id: str, outcome: SessionRecord | StoreFailure | None) -> None:
-        router = self._router
+        router = self.router
         replica, failure, catch_up = self._replicas.replica(id), None, None
         if router.closing and replica is None:
             failure = StoreFailure(CLOSING)
@@ -356,17 +434,17 @@ class StoredSessions:
             failure = outcome
         elif outcome is None:
             if replica is not None:
-                self._gone(replica)
+                self.gone(replica)
         elif replica is not None:
             replica.update(outcome)
             replica.touched_at = router.log.now
         else:
             revision = BY_NAME.get(outcome.revision)
             if revision is not None and revision in router.session_config.revisions:
-                replica = self._replicate(id, outcome.principal, outcome.owner)
+                replica = SessionReplica(router, id, outcome.principal, outcome.owner, self)
                 replica.restore(outcome, revision)
                 self.admit(replica, router.log.now)
-                catch_up = partial(self._broadcasts.catch_up, replica, outcome)
+                catch_up = partial(self._catch_up, replica, outcome)
         for then in self._loading.pop(id):
             then(failure)
         if catch_up is not None:
@@ -386,13 +464,13 @@ class StoredSessions:
         if writer is None and record is not None and record.state is ExchangeState.WAITING:
             if record.answer(frame):
                 return
-            if record.accepts_stream:
+            if record.terms.accepts_stream:
                 record.open_stream()
                 writer = session.writers.get(frame.route)
         if writer is not None:
             exchange = writer.exchange
             if frame.kind is FrameKind.NOTIFICATION and exchange is not None and writer.overfull:
-                self._router.give_up(exchange, self._router.log.now)
+                self.router.give_up(exchange, self.router.log.now)
             writer.add(frame)
         elif record is not None and record.push(frame):
             pass  # an event stream without ids
@@ -406,11 +484,11 @@ class StoredSessions:
         if not isinstance(session, SessionReplica):
             self._local.place(frame, session)
             return
-        once = self._broadcasts.delivering
+        once = self._delivering
         if once is not None:
             # A broadcast may become two messages, which are the same at each worker.
             once = f"{once}.{zlib.crc32(b''.join(frame.data)):x}"
-        session.place(frame, self._router.log.now, once)
+        session.place(frame, self.router.log.now, once)
 
     # From the application
 
@@ -419,7 +497,9 @@ class StoredSessions:
     ) -> None:
         """Notify one session, wherever it is, or the clients of all workers."""
         if session is None:
-            self._broadcasts.notify(method, params, meta)
+            if method == LOG:
+                raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
+            self._tell_all(method, UNSET if params is None else Raw(to_json(params)), meta)
         elif self._replicas.get(session) is not None:
             self._local.notify(method, params, session, meta)
         elif self._replicas.could_be(session):
@@ -443,37 +523,89 @@ class StoredSessions:
     ) -> bool:
         """Log to one session that is loaded here, or to all sessions at all workers."""
         if session is None:
-            return self._broadcasts.write_log(level, data, logger, meta)
+            if level not in SEVERITY:  # checked here, where the caller can correct it
+                known = ", ".join(SEVERITY)
+                raise LocalProtocolError(f"unknown log level {level!r}; known: {known}")
+            return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
         return self._local.write_log(level, data, logger, session, meta)
 
-    # Time and ends
+    # Broadcasts
 
-    @property
-    def timed(self) -> bool:
-        """True always, as a step may have been asked for."""
-        return True
+    def _tell_all(
+        self, method: str, params: Raw | UnsetType, meta: Mapping[str, Any] | None
+    ) -> bool:
+        note = Announced(
+            session="",
+            method=method,
+            params=params,
+            meta=dict(meta or {}),
+            once=next(self._broadcasts),
+        )
+        told = self._deliver(note)
+        self._mailbox.post(note)
+        return told
 
-    def deadline(self) -> float | None:
-        """Return the time at which :meth:`handle_timeout` is next needed, None if never."""
-        dues = (self._local.deadline(), self._steps.deadline())
-        return min((due for due in dues if due is not None), default=None)
+    def _catch_up(self, replica: SessionReplica, record: SessionRecord) -> None:
+        """Deliver to a session just loaded here the broadcasts made since it was last in use.
 
-    def handle_timeout(self, now: float) -> None:
-        """Forget the replicas that are due, and handle steps without an outcome."""
-        self._local.handle_timeout(now)
-        self._steps.handle_timeout(now)
+        The last worker recorded every ``session_touch`` seconds that it was. Broadcasts made before
+        the store has answered are delivered after its notes, in their order.
+        """
+        replica.behind = deque(self._mailbox.announced(), maxlen=MOST_NOTES)
+        settings = self.router.settings
+        since = record.created
+        if record.used is not None:
+            slack = settings.session_touch + settings.store_timeout
+            since = max(since, record.used - slack)
 
-    def look_at(self, record: Exchange, now: float) -> None:
-        """Keep the session of an exchange alive in the store; wake its reader."""
-        replica = record.session
-        if isinstance(replica, SessionReplica):
-            if replica.expired:
-                replica.touch()
-            elif replica.used:
-                replica.use()
-        if isinstance(record.source, StreamReader):
-            # A note may have been lost.
-            record.source.wake()
+        def wanted() -> bool:
+            return self.router.sessions.get(replica.id) is replica
+
+        def tell(notes: Sequence[bytes]) -> None:
+            if wanted():
+                behind, replica.behind = replica.behind or (), None
+                told = (*map(_decode_announced, notes), *behind)
+                for note in {note.once: note for note in told}.values():
+                    self._deliver(note, replica)
+
+        ask = partial(self.steps.ask, storing.Announcements, "", since=since)
+        Repeated(self.steps, wanted, ask, tell)
+
+    def _deliver(self, note: Announced, replica: SessionReplica | None = None) -> bool:
+        """Deliver a broadcast to all clients known here, or to one; a session receives it once."""
+        if replica is None:
+            for each in self.router.sessions:
+                if isinstance(each, SessionReplica) and each.behind is not None:
+                    each.behind.append(note)
+        self.router.collect()
+        self._delivering = note.once
+        sessions: Iterable[Session] = ()
+        if replica is not None:
+            sessions = (replica,)
+        else:  # those that have had all earlier broadcasts
+            sessions = [
+                each for each in self.router.sessions if getattr(each, "behind", None) is None
+            ]
+        meta = note.meta or None
+        params = None if note.params is UNSET else note.params
+        try:
+            if note.method == LOG and params is not None:
+                line = msgspec.json.decode(params, type=_Line)
+                told = [
+                    each.peer.log(None, line.level, line.data, line.logger, meta=meta)
+                    for each in sessions
+                ]
+                return any(told)
+            if replica is None:
+                self.router.modern.notify(note.method, params, meta=meta)
+            for each in sessions:
+                each.peer.notify(note.method, params, meta=meta)
+            return True
+        finally:
+            self.router.collect()
+            self._delivering = None
+
+    # Ends
 
     def end(self, session: Session, reason: str, now: float) -> None:
         """End a session with its streams and requests."""
@@ -484,7 +616,7 @@ class StoredSessions:
     def end_if_unused(self, session: Session) -> None:
         """Forget a session that is not busy, as the server closes."""
         if not session.busy:
-            self.evict(session, CLOSING, self._router.log.now)
+            self.evict(session, CLOSING, self.router.log.now)
 
     def evict(self, session: Session, reason: str, now: float) -> None:
         """Forget a replica that is not busy; the session goes on."""
@@ -495,20 +627,20 @@ class StoredSessions:
         self._replicas.remove(session)
         session.peer.end(now=now, reason=reason)
 
-    def close(self, now: float) -> None:
+    def close(self) -> None:
         """End the GET streams here; the sessions go on at other workers, or after a restart."""
         for replica in self._replicas.replicas():
-            replica.shut()
+            for reader in list(replica.readers.values()):
+                reader.finish()
 
     @property
     def finished(self) -> bool:
         """True if all work for sessions is done, and stored."""
         busy = any(replica.busy for replica in self._replicas.replicas())
-        return not busy and not self._mailbox and not self._steps
+        return not busy and not self._mailbox and not self.steps
 
 
 def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
-    """Release the reply once a message was passed on to its worker, or refuse it."""
     if isinstance(outcome, StoreFailure):
         record.fail(STORE_UNAVAILABLE)
     record.release()

@@ -1,12 +1,9 @@
 """Event streams in a store: their writers, and the readers of those that a GET has asked for.
 
-The stream of a request is written by the worker that runs it.  Events are handed over in *rounds*:
-while one is on its way, new events wait for the next.  That costs no time, as a store takes a batch
-at a time, and keeps the order when it fails. A failed event is tried again, but never added twice:
-a stream has one writer, which can read how far it has come.
-
-A reader follows a stream that any worker may write.  A stream of the session itself is filled by
-its reader, which takes messages from the queue. When there are no more, the store wakes it later.
+The stream of a request is written by the worker that runs it, in rounds: while one is on its way,
+new events wait for the next.  A failed event is tried again, but never added twice: a stream has
+one writer, which can read how far it has come.  A reader follows a stream that any worker may
+write, or fills one of the session itself from the queue; if nothing is left, the store wakes it.
 """
 
 from collections import deque
@@ -18,24 +15,11 @@ from msgspec import Struct
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http import storing
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
-from mcpcore.http.storing import (
-    LogPage,
-    QueueTake,
-    StoreFailure,
-    StreamAppend,
-    StreamBegin,
-    StreamClaim,
-    StreamNumber,
-    StreamRead,
-)
+from mcpcore.http.storing import LogPage, StoreFailure, StreamNumber
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
-from mcpcore.spec.refusals import (
-    EVENTS_GONE,
-    STORE_UNAVAILABLE,
-    TOO_MANY_STREAMS,
-    RefusalRow,
-)
+from mcpcore.spec.refusals import EVENTS_GONE, STORE_UNAVAILABLE, TOO_MANY_STREAMS, RefusalRow
 from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
@@ -44,14 +28,10 @@ if TYPE_CHECKING:
 
 
 PAGE = 256 * 1024
-"""Approximate number of bytes of a stream to ask for at a time."""
 
 
 def failure(request: bytes, message: str) -> bytes:
-    """Return the error response for every request of a stream that cannot be answered.
-
-    ``request`` is the value of :attr:`StreamBegin.request`: an id, or a list of ids for a batch.
-    """
+    """Return the error response for ``request``, a JSON id or the list of ids of a batch."""
     error = ErrorData(INTERNAL_ERROR, message)
     ids = msgspec.json.decode(request)
     if isinstance(ids, list):
@@ -84,15 +64,12 @@ class StreamWriter:
         self._replica = replica
         self._request = exchange.asked
         self._frames: deque[Transmit] = deque()
-        """Frames that wait for the next round."""
         self._size = 0
-        """Number of bytes in ``_frames``."""
         self._given: deque[_Given] = deque()
         """Events given to the store that are not known to be there with all events before them."""
         self._farewell: bytes | None = None
         """Error that ends the stream in place of all further events."""
         self._open = 1
-        """Number of steps that are not answered yet."""
         self._last = 0
         self._begun = self._failed = self._named = self._over = False
         self._primed = primed
@@ -102,7 +79,7 @@ class StreamWriter:
         if primed:
             exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
         replica.ask(
-            StreamBegin,
+            storing.StreamBegin,
             lambda outcome: self._begin(exchange, outcome),
             stream=self.number,
             request=self._request,
@@ -162,10 +139,7 @@ class StreamWriter:
         self._pump()
 
     def let_go(self) -> None:
-        """Note that the connection is gone; events are stored all the same.
-
-        If the client was given no id, it cannot resume the stream, which is given up.
-        """
+        """Note that the connection is gone; a client without an id cannot resume the stream."""
         self.exchange = None
         self._poll = None
         if self._named:
@@ -174,7 +148,7 @@ class StreamWriter:
             if self._begun:
                 self._give_up()
             else:
-                self._replica.releases.expect(self.number)
+                self._replica.giving_up.add(self.number)
             self.end()
 
     def moved(self) -> None:
@@ -188,9 +162,8 @@ class StreamWriter:
             self.let_go()
 
     def _give_up(self) -> None:
-        """Tell the store that the stream gets no more events, as it would keep it open."""
         if not self._replica.over:
-            self._replica.releases.end(self.number)
+            self._replica.end_stream(self.number)
 
     def end(self) -> None:
         """Remove the stream here."""
@@ -199,10 +172,9 @@ class StreamWriter:
         self._replica.steps.forget(self)
         self._drop_all()
 
-    # Rounds
+    # RetryQueue
 
     def _pump(self) -> None:
-        """Begin the next round if there are frames for it, and the client keeps up."""
         if self._open or self._over or self.deadline is not None:
             return
         exchange = self.exchange
@@ -230,7 +202,7 @@ class StreamWriter:
     def _append(self, event: _Given) -> None:
         self._open += 1
         self._replica.ask(
-            StreamAppend,
+            storing.StreamAppend,
             lambda outcome: self._appended(event, outcome),
             stream=self.number,
             data=event.data,
@@ -288,7 +260,6 @@ class StreamWriter:
                 self.end()
 
     def _lost(self, message: str) -> None:
-        """End the stream, which takes no more events, with an error to a connected client."""
         exchange = self.exchange
         if exchange is not None:
             exchange.write(encode_event(failure(self._request, message)))
@@ -298,7 +269,6 @@ class StreamWriter:
     # Failures of the store
 
     def _interrupted(self) -> None:
-        """End the connection; keep the stream if the client can resume it."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.source = None
@@ -312,9 +282,7 @@ class StreamWriter:
     def again(self) -> None:
         """Read how far the stream has come, which a failure does not tell."""
         self._open += 1
-        self._replica.ask(
-            StreamRead, self._looked, stream=self.number, after=self._last, limit=PAGE
-        )
+        self._replica.read(self.number, self._last, self._looked)
 
     def _looked(self, page: LogPage | StoreFailure | None) -> None:
         self._open -= 1
@@ -345,7 +313,6 @@ class StreamWriter:
         self._pump()
 
     def _missed(self) -> None:
-        """End the stream with an error, as an event in between is missing."""
         self._given.clear()
         self._failed = False
         self.abandon("an event could not be written down")
@@ -368,8 +335,6 @@ ORPHANED = "the process that worked on this request is gone"
 
 
 class _Next(Enum):
-    """Next step of a reader."""
-
     READ = "read"
     TAKE = "take"
     WAIT = "wait"
@@ -399,8 +364,7 @@ class StreamReader:
         self._named = False
         """True if the client has an id, so that it can ask for the events that follow."""
         self._unsent: deque[tuple[bytes, int]] = deque()
-        """Messages taken from the queue for a client without an id that have not been sent as a
-        whole, each with the size of its event."""
+        """Messages for a client without an id, not sent as a whole, with the size of the event."""
         self._unsent_size = 0
         self._request: bytes | None = None
         """Ids of the requests that the stream answers, as JSON, once that is known."""
@@ -424,7 +388,7 @@ class StreamReader:
         if primed:
             exchange.write(replica.poll_event(self.number, 0, replica.settings.reconnect_delay))
         limit = replica.settings.session_streams
-        replica.ask(StreamBegin, self._begun, stream=self.number, limit=limit)
+        replica.ask(storing.StreamBegin, self._begun, stream=self.number, limit=limit)
         self._advance()
 
     def _begun(self, outcome: StoreFailure | bool | None) -> None:
@@ -435,15 +399,14 @@ class StreamReader:
             limit = self._replica.settings.session_streams
             text = f"the session has {limit} GET streams open already"
             self._exchange.fail(TOO_MANY_STREAMS, text)
-            self._leave()
+            self.let_go()
         else:
             self._known = True
         self._exchange.release()
 
     def resume(self) -> None:
         """Resume a stream; nothing is sent before the store shows that no event is missing."""
-        replica = self._replica
-        replica.ask(StreamRead, self._found, stream=self.number, after=self._position, limit=PAGE)
+        self._replica.read(self.number, self._position, self._found)
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
         replica, exchange = self._replica, self._exchange
@@ -453,7 +416,7 @@ class StreamReader:
             self._fail()
         elif page is None or not page.lost <= self._position <= page.last:
             exchange.refuse(EVENTS_GONE)
-            self._leave()
+            self.let_go()
         else:
             self._request = page.request
             self.queue = page.request is None
@@ -462,11 +425,11 @@ class StreamReader:
             replica.readers[self.number] = self
             self._named = self._claiming = True
             limit = replica.settings.session_streams if self.queue else 0
-            replica.ask(StreamClaim, self._claimed, stream=self.number, limit=limit)
+            replica.ask(storing.StreamClaim, self._claimed, stream=self.number, limit=limit)
             if self.queue:
                 exchange.hold()
             exchange.open_stream()
-            replica.watch(exchange)
+            replica.home.router.watch(exchange, replica.log.owner.now)
             self._read(page)
 
     def _claimed(self, outcome: StoreFailure | bool | None) -> None:
@@ -495,7 +458,6 @@ class StreamReader:
         self._advance()
 
     def _advance(self) -> None:
-        """Ask for more unless too much output waits for the client."""
         replica = self._replica
         if self._busy or self._over or self._next is _Next.WAIT:
             return
@@ -505,10 +467,14 @@ class StreamReader:
         self._woken = False
         if self._next is _Next.READ:
             replica.ask(
-                StreamRead, self._answered, stream=self.number, after=self._position, limit=PAGE
+                storing.StreamRead,
+                self._answered,
+                stream=self.number,
+                after=self._position,
+                limit=PAGE,
             )
         else:
-            replica.ask(QueueTake, self._took, stream=self.number, limit=PAGE)
+            replica.ask(storing.QueueTake, self._took, stream=self.number, limit=PAGE)
 
     def _answered(self, page: LogPage | StoreFailure | None) -> None:
         self._busy = False
@@ -520,13 +486,12 @@ class StreamReader:
             self._read(page)
 
     def _read(self, page: LogPage) -> None:
-        """Send a page of the stream, and choose the next step."""
         self._give(page)
         if page.last > self._position:
             self._next = _Next.READ
         elif page.ended:
             self._exchange.finish()
-            self._leave()
+            self.let_go()
         elif page.orphaned and page.request is not None:
             self._close_orphan(page.request)
         elif self.queue:
@@ -546,7 +511,8 @@ class StreamReader:
             return
         if self._over:
             if page is not None and not self._named:
-                self._put_back([data for _, data in page.entries])
+                for _, data in page.entries:
+                    self._replica.queue.put(data)
             return
         if page is None or page.ended:
             self._fail()
@@ -573,11 +539,10 @@ class StreamReader:
                 self._unsent_size += len(event)
 
     def _close_orphan(self, request: bytes) -> None:
-        """Answer a request with an error whose worker is gone."""
         self._busy = True
         self._next = _Next.READ
         self._replica.ask(
-            StreamAppend,
+            storing.StreamAppend,
             self._closed,
             stream=self.number,
             data=failure(request, ORPHANED),
@@ -600,12 +565,8 @@ class StreamReader:
         exchange.write(self._replica.poll_event(self.number, self._position, retry))
         self._named = True
         exchange.finish()
-        self._leave()
+        self.let_go()
         return True
-
-    def let_go(self) -> None:
-        """Stop following, as the connection is gone."""
-        self._leave()
 
     def moved(self) -> None:
         """Give up the stream, as the client has resumed it at another worker."""
@@ -627,7 +588,7 @@ class StreamReader:
             else:
                 self._exchange.finish()
                 self._unsent.clear()  # all output is sent before the end is
-            self._leave()
+            self.let_go()
 
     def close(self, row: RefusalRow, message: str) -> None:
         """End with the session; a request that waits on the stream gets an error."""
@@ -639,15 +600,14 @@ class StreamReader:
             if self._request is not None:
                 self._exchange.write(encode_event(failure(self._request, message)))
             self._exchange.finish()
-        self._leave()
+        self.let_go()
 
     def _fail(self) -> None:
-        """Refuse or end the response as the store has failed; the client has to come back."""
         if not self._over:
             self._exchange.fail(STORE_UNAVAILABLE)
-            self._leave()
+            self.let_go()
 
-    def _leave(self) -> None:
+    def let_go(self) -> None:
         """Release the stream, and return the messages that did not reach the client."""
         if self._over:
             return
@@ -656,16 +616,12 @@ class StreamReader:
         carries = self.queue and not replica.over and replica.readers.get(self.number) is self
         self._forget()
         if carries:
-            self._replica.releases.add(self.number)
+            self._replica.release_stream(self.number)
         if not self._named:
-            self._put_back([data for data, _ in self._unsent])
+            for data, _ in self._unsent:
+                replica.queue.put(data)
 
     def _forget(self) -> None:
         self._exchange.source = None
         if self._replica.readers.get(self.number) is self:
             del self._replica.readers[self.number]
-
-    def _put_back(self, messages: list[bytes]) -> None:
-        """Return messages to the queue that were taken here and cannot be resumed."""
-        for data in messages:
-            self._replica.queue.put(data)

@@ -18,17 +18,21 @@ from mcpcore.engine.events import Fault, FaultKind, Route
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
 from mcpcore.http.messages import HttpSend
-from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders
-from mcpcore_transports.http.client.origin import Failure
+from mcpcore_transports.http.client.client import (
+    CODINGS,
+    ExchangeFailed,
+    HttpCarrier,
+    RequestHeaders,
+    coding_fault,
+)
 from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.http1.coding import BadCoding, Bomb, decoder_for
+from mcpcore_transports.http1.body import BadCoding, decoder_for
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.tls import tls_problem
 
 _Lines = list[tuple[bytes, bytes]]
 _BY_CLIENT = frozenset({HOST, CONTENT_LENGTH})
 _EVENT_STREAM = b"text/event-stream"
-_CODINGS = {True: b"gzip, deflate", False: b"identity"}
 
 _KINDS: Mapping[str, FaultKind] = {
     "ConnectTimeout": FaultKind.CONNECT_TIMEOUT,
@@ -124,20 +128,24 @@ class AdaptedClientLink(HttpCarrier):
     def _runs(self) -> bool:
         return bool(self._running)
 
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
-        return False  # each exchange has a scope with a deadline of its own
-
     # One exchange
 
     async def _carry(self, send: HttpSend, scope: anyio.CancelScope) -> None:
-        failure: Failure | None = Failure("it was given up")
+        failure: ExchangeFailed | None = ExchangeFailed("it was given up")
         try:
             with scope:
-                failure = await self._guarded(send, scope)
+                try:
+                    await self._converse(send, scope)
+                    failure = None
+                except ExchangeFailed as error:
+                    failure = error
+                except BadCoding as error:
+                    failure = coding_fault(self._base, error)
+                except Exception as error:  # it ends this exchange and nothing else
+                    failure = _failure(error, self._base)
             if scope.cancelled_caught:
                 text = f"{self._base} took too long"
-                failure = Failure(text, Fault(FaultKind.STALLED))
+                failure = ExchangeFailed(text, Fault(FaultKind.STALLED))
         finally:
             del self._running[send.exchange]
             # The machine ignores this for an exchange that it has aborted itself.
@@ -147,19 +155,6 @@ class AdaptedClientLink(HttpCarrier):
             self.flush_soon()
             self._check_quiet()
 
-    async def _guarded(self, send: HttpSend, scope: anyio.CancelScope) -> Failure | None:
-        try:
-            await self._converse(send, scope)
-        except Failure as failure:
-            return failure
-        except BadCoding as error:
-            kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
-            return Failure(f"{self._base}: {error}", Fault(kind))
-        except Exception as error:
-            # Any exception ends this exchange and nothing else.
-            return _failure(error, self._base)
-        return None
-
     async def _converse(self, send: HttpSend, scope: anyio.CancelScope) -> None:
         settings, machine, exchange = self.settings, self.machine, send.exchange
         until = None if send.timeout is None else anyio.current_time() + send.timeout
@@ -168,7 +163,7 @@ class AdaptedClientLink(HttpCarrier):
         elif send.head_timeout is not None:
             scope.deadline = anyio.current_time() + send.head_timeout
         headers = [pair for pair in await self.headers_of(send) if pair[0] not in _BY_CLIENT]
-        headers.append((b"accept-encoding", _CODINGS[settings.compression]))
+        headers.append((b"accept-encoding", CODINGS[settings.compression]))
         if self.trace is not None:
             self.trace.request(exchange, send.method, send.target, headers, send.body)
         async with self._client.stream(
@@ -210,7 +205,7 @@ class AdaptedClientLink(HttpCarrier):
         size = sum(len(name) + len(value) for name, value in lines)
         if len(lines) > self.settings.header_count or size > self.settings.header_bytes:
             text = f"malformed response from {self._base}: too many headers"
-            raise Failure(text, Fault(FaultKind.TOO_LARGE))
+            raise ExchangeFailed(text, Fault(FaultKind.TOO_LARGE))
         return lines
 
 
@@ -222,13 +217,13 @@ async def _close(body: AsyncIterator[bytes]) -> None:
             await close()
 
 
-def _failure(error: Exception, base: str) -> Failure:
+def _failure(error: Exception, base: str) -> ExchangeFailed:
     problem = tls_problem(error)
     if problem is not None:
-        return Failure(f"TLS with {base} failed: {problem}", Fault(FaultKind.TLS))
+        return ExchangeFailed(f"TLS with {base} failed: {problem}", Fault(FaultKind.TLS))
     text = str(error) or type(error).__name__
     kinds = (_KINDS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _KINDS)
     kind = next(kinds, None)
     if kind is FaultKind.MALFORMED and any(word in text for word in _CUT):
         kind = None
-    return Failure(f"{base}: {text}", None if kind is None else Fault(kind))
+    return ExchangeFailed(f"{base}: {text}", None if kind is None else Fault(kind))

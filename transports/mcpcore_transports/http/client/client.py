@@ -1,23 +1,394 @@
-"""Streamable HTTP client: carries out the plans of an HttpClient over a pool of connections.
+"""Streamable HTTP clients: the plans of an HttpClient carried out over a pool of connections.
 
 HTTP/1.1 with keep-alive, TLS and proxies; asyncio and trio.  The machine interprets the responses,
 redirects included (:class:`~mcpcore.http.HttpClient`).
 """
 
+import logging
+import math
+import os
+import select
+import socket
 import ssl
+from abc import abstractmethod
+from asyncio.trsock import TransportSocket
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
-from mcpcore.engine.events import Route
-from mcpcore.http import HttpClient
-from mcpcore.http.messages import HttpSend
-from mcpcore_transports.http.client.carrier import HttpCarrier, RequestHeaders
-from mcpcore_transports.http.client.origin import Failure, Origin
-from mcpcore_transports.http.client.pool import PooledConnection
+import anyio
+import anyio.lowlevel
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup, TaskStatus
+from msgspec import Struct
+
+from mcpcore.engine.events import Fault, FaultKind, Route
+from mcpcore.http.client.call import own_header
+from mcpcore.http.client.client import HttpClient
+from mcpcore.http.messages import HttpAbort, HttpSend
+from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.proxies import Proxy
-from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.http1.client import ResponseParser
-from mcpcore_transports.link import App
+from mcpcore_transports.http.pump import PumpedLink
+from mcpcore_transports.http.settings import HeadLimits, HttpClientLinkSettings
+from mcpcore_transports.http1.body import BadBody, BadCoding, Bomb
+from mcpcore_transports.http1.connection import Http1Client
+from mcpcore_transports.http1.format import format_request
+from mcpcore_transports.http1.heads import BadHead, find_head, is_interim, parse_response
+from mcpcore_transports.link import LOST, App, clock
+from mcpcore_transports.running.functions import called, failure_of, without_messages
+from mcpcore_transports.sockets.tcp import socket_of
+from mcpcore_transports.stream.channels import SecureStream
+from mcpcore_transports.tls import client_tls, tls_problem
 
-__all__ = ["HttpClientLink", "HttpClientLinkSettings"]
+if TYPE_CHECKING:
+    from mcpcore_transports.tracing.tracing import HttpTrace
+
+logger = logging.getLogger("mcpcore.http")
+
+RequestHeaders = Callable[[HttpSend], Mapping[str, str] | Awaitable[Mapping[str, str]]]
+"""Function, or coroutine function, that returns headers for a request about to be sent.
+
+They replace those of the same name.  An exception from it ends that request.
+"""
+
+CODINGS = {True: b"gzip, deflate", False: b"identity"}
+"""Accept-Encoding, with and without compression."""
+_PORTS = {"http": 80, "https": 443}
+_INTERIM = 16
+"""Maximum interim responses of a proxy before the final one; no setting, as in the pool."""
+_CLOSED = "this side is closed"
+_SWEEP = 0.4
+"""Maximum seconds between two checks of the deadlines of connections."""
+
+
+class ExchangeFailed(Exception):
+    """Failure of an exchange; the message gives the reason, ``fault`` its kind."""
+
+    def __init__(self, message: str, fault: Fault | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class HttpCarrier(PumpedLink):
+    """Base of the links that carry out the plans of a client machine, until :meth:`aclose`.
+
+    Run :meth:`run` in a task, whose cancellation closes the link at once.  It connects when there
+    is something to send: a failure is an outcome of the request concerned.
+    """
+
+    def __init__(
+        self,
+        machine: HttpClient,
+        app: App,
+        settings: HttpClientLinkSettings | None,
+        headers: RequestHeaders | None,
+    ) -> None:
+        self.machine = machine
+        self.settings = settings or HttpClientLinkSettings()
+        times = self.settings
+        shortest = min(times.idle_time or _SWEEP, times.write_time, times.body_time)
+        super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
+        self._headers = headers
+        self._tasks: TaskGroup | None = None
+        self._waiting: deque[HttpSend] = deque()
+        """Requests that wait for the end of another exchange."""
+        self._delayed: dict[Route, tuple[float, HttpSend]] = {}
+        """Requests that are due later, and when."""
+        self._stopped = False
+        self.trace: HttpTrace | None = None
+        """Trace that records the requests and responses; set it before run()."""
+        self._closing = anyio.Event()
+        self._quiet = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Carry out the plans of the machine until :meth:`aclose`."""
+        if self._tasks is not None:
+            raise RuntimeError("a link runs once")
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._keep_alarm)
+                waiting, self._waiting = self._waiting, deque()
+                for send in waiting:
+                    self._send(send)
+                self.flush_soon()
+                task_status.started()
+                try:
+                    await self._closing.wait()
+                    self.machine.close(now=clock())
+                    self.flush_soon()
+                    with anyio.move_on_after(self.settings.close_time):
+                        while self._runs() or self._waiting:
+                            self._quiet = anyio.Event()
+                            await self._quiet.wait()
+                finally:
+                    self._stop()
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._stop()
+            self._ended.set()
+
+    async def aclose(self) -> None:
+        """Close the machine, let its last requests leave, close the connections."""
+        self._closing.set()
+        if self._tasks is not None:
+            await self._ended.wait()
+
+    def _stop(self) -> None:
+        """Stop sending and fail the planned requests."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.machine.close(now=clock())  # aclose() may have come when this task was cancelled
+        for send in [*self._waiting, *(send for _, send in self._delayed.values())]:
+            self.machine.response_end(send.exchange, error=_CLOSED, now=clock())
+        self._waiting.clear()
+        self._delayed.clear()
+        self.flush_soon()
+
+    # Methods of the subclasses
+
+    @abstractmethod
+    def _send(self, send: HttpSend) -> None:
+        """Carry out one request, or queue it."""
+
+    @abstractmethod
+    def _stop_running(self, exchange: Route) -> bool:
+        """Stop an exchange that the machine has aborted; return False if it is not carried out."""
+
+    @abstractmethod
+    def _runs(self) -> bool:
+        """Return True if any exchange is being carried out."""
+
+    async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
+        """Return all headers of a request, the application's too.  Raises ExchangeFailed."""
+        if self._headers is None:
+            return send.headers
+        try:
+            given = await called(self._headers, send)
+            pairs = [*given.items()]
+        except BaseException as raised:
+            error = failure_of(raised)
+            logger.debug("the function for headers failed\n%s", without_messages(error))
+            text = f"its headers could not be made: {type(error).__name__}"
+            raise ExchangeFailed(text, Fault(FaultKind.HEADERS)) from error
+        try:
+            own = [own_header(pair) for pair in pairs]
+        except Exception as error:
+            text = f"its headers could not be made: {type(error).__name__}: {error}"
+            raise ExchangeFailed(text, Fault(FaultKind.HEADERS)) from error
+        names = {name for name, _ in own}
+        return [*(pair for pair in send.headers if pair[0] not in names), *own]
+
+    def ended(self, exchange: Route, failure: ExchangeFailed | None) -> None:
+        """Tell the machine that a response is complete, or that it failed with ``failure``."""
+        error = None if failure is None else str(failure)
+        fault = None if failure is None else failure.fault
+        if self.trace is not None:
+            self.trace.over(exchange, error or "")
+        self.machine.response_end(exchange, error=error, fault=fault, now=clock())
+
+    # Plans of the machine
+
+    def _move_output(self) -> bool:
+        news = False
+        for plan in self.machine.requests_to_send():
+            if isinstance(plan, HttpAbort):
+                self._abort(plan.exchange)
+                news = True
+            elif self._stopped:
+                self.machine.response_end(plan.exchange, error=_CLOSED, now=clock())
+                news = True
+            elif plan.after:
+                self._delayed[plan.exchange] = clock() + plan.after, plan
+            else:
+                self._send(plan)
+        return news
+
+    def _abort(self, exchange: Route) -> None:
+        if self.trace is not None:
+            self.trace.given_up(exchange)
+        self._delayed.pop(exchange, None)
+        if not self._stop_running(exchange):
+            self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
+        self._check_quiet()
+
+    def _check_quiet(self) -> None:
+        if not self._runs() and not self._waiting:
+            self._quiet.set()
+
+    # Timer
+
+    def _deadline(self) -> float | None:
+        times = [due for due, _ in self._delayed.values()]
+        if (deadline := self.machine.deadline()) is not None:
+            times.append(deadline)
+        return min(times, default=None)
+
+    def _handle_deadline(self, now: float) -> None:
+        for exchange, (due, send) in tuple(self._delayed.items()):
+            if due <= now:
+                del self._delayed[exchange]
+                self._send(send)
+        self.machine.handle_timeout(now)
+
+
+def coding_fault(server: object, error: BadCoding) -> ExchangeFailed:
+    """Return the failure for a response whose content coding is refused."""
+    kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
+    return ExchangeFailed(f"{server}: {error}", Fault(kind))
+
+
+# Destinations
+
+
+class Origin(Struct, frozen=True):
+    """Host and port to connect to, with the proxy on the way."""
+
+    host: str
+    port: int
+    ssl_context: ssl.SSLContext | None
+    proxy: Proxy | None = None
+    tunnel: bool = False
+    """True if the proxy must open a tunnel also without TLS, as other protocols need it."""
+
+    @classmethod
+    def of(
+        cls, url: str, ssl_context: ssl.SSLContext | None = None, proxy: Proxy | None = None
+    ) -> "Origin":
+        """Make the origin from a URL.  Raises ValueError."""
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ValueError(f"not an http or https URL: {shown_url(url)!r}")
+        if parts.scheme == "http":
+            ssl_context = None
+        elif ssl_context is None:
+            ssl_context = client_tls()
+        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], ssl_context, proxy)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def relay(self) -> Proxy | None:
+        """Proxy that is sent requests with whole URLs, if any; a tunnel is not one."""
+        return self.proxy if self.ssl_context is None and not self.tunnel else None
+
+    async def connect(self, seconds: float, limits: HeadLimits) -> ByteStream:
+        """Open a connection.  ``limits`` are those of a proxy's head.  Raises ExchangeFailed."""
+        try:
+            with anyio.fail_after(seconds):
+                return await self._connect(limits)
+        except TimeoutError:
+            fault = Fault(FaultKind.CONNECT_TIMEOUT)
+            by = f" by the proxy {self.proxy}" if self.proxy is not None else ""
+            raise ExchangeFailed(
+                f"connecting to {self}{by} took more than {seconds:g} s", fault
+            ) from None
+
+    async def _connect(self, limits: HeadLimits) -> ByteStream:
+        proxy = self.proxy
+        if proxy is None:
+            stream = await _reach(self.host, self.port, str(self), FaultKind.CONNECT)
+        else:
+            shown = f"the proxy {proxy}"
+            stream = await _reach(proxy.host, proxy.port, shown, FaultKind.PROXY)
+            if proxy.secure:
+                context = proxy.ssl_context or client_tls()
+                stream = await _secure(stream, proxy.host, context, shown, FaultKind.PROXY)
+            if self.relay is None:
+                await self._tunnel(stream, proxy, limits)
+        if self.ssl_context is not None:
+            stream = await _secure(stream, self.host, self.ssl_context, str(self), FaultKind.TLS)
+        return stream
+
+    async def _tunnel(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
+        """Ask the proxy to open a tunnel (RFC 9110 section 9.3.6)."""
+        try:
+            await self._ask(stream, proxy, limits)
+        except BaseException as error:
+            await anyio.aclose_forcefully(stream)
+            if not isinstance(error, (BadHead, *LOST)):
+                raise
+            reason = "closed the connection"
+            if isinstance(error, BadHead):
+                reason = f"sent a malformed response: {error}"
+            raise ExchangeFailed(f"the proxy {proxy} {reason}", Fault(FaultKind.PROXY)) from error
+
+    async def _ask(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
+        authority = str(self)
+        headers = [(b"host", authority.encode("idna" if not authority.isascii() else "ascii"))]
+        if proxy.authorization is not None:
+            headers.append((b"proxy-authorization", proxy.authorization))
+        await stream.send(format_request("CONNECT", headers[0][1].decode(), headers))
+        buffer = bytearray()
+        for _ in range(_INTERIM):
+            while not (size := find_head(buffer, limits)):
+                buffer += await stream.receive()
+            head = bytes(buffer[:size])
+            del buffer[:size]
+            if not is_interim(head):
+                break
+        else:
+            raise BadHead(400, f"{_INTERIM} interim responses")
+        status = parse_response(head).status
+        if not 200 <= status < 300:
+            raise proxy_refusal(proxy, status, str(self))
+        if buffer:
+            # The server never sends first, in TLS or before an upgrade.
+            text = f"the proxy {proxy} sent something through the tunnel before we did"
+            raise ExchangeFailed(text, Fault(FaultKind.PROXY))
+
+
+def proxy_refusal(proxy: Proxy, status: int, what: str) -> ExchangeFailed:
+    """Return the failure for a proxy that refuses with a response of its own."""
+    why = "it wants authorization, or other" if status == 407 else "it does not connect us"
+    text = f"the proxy {proxy} answered with HTTP status {status} to {what} ({why})"
+    return ExchangeFailed(text, Fault(FaultKind.PROXY, status))
+
+
+async def _reach(host: str, port: int, shown: str, kind: FaultKind) -> ByteStream:
+    try:
+        return await anyio.connect_tcp(host, port)
+    except (OSError, UnicodeError) as error:
+        # UnicodeError comes for names that are invalid, such as a..b.
+        reason = "unknown host" if isinstance(error, UnicodeError) else _reason(error)
+        raise ExchangeFailed(f"{reason}: {shown}", Fault(kind)) from error
+
+
+async def _secure(
+    stream: ByteStream, host: str, context: ssl.SSLContext, shown: str, kind: FaultKind
+) -> ByteStream:
+    try:
+        return await SecureStream.wrap(
+            stream, hostname=host, ssl_context=context, standard_compatible=False
+        )
+    except BaseException as error:
+        await anyio.aclose_forcefully(stream)
+        if not isinstance(error, (ssl.SSLError, ssl.CertificateError, ValueError, *LOST)):
+            raise
+        reason = tls_problem(error)
+        if reason is None:
+            reason = str(error) if isinstance(error, ValueError) else "it closed the connection"
+        raise ExchangeFailed(f"TLS with {shown} failed: {reason}", Fault(kind)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the reason why a connection could not be opened; anyio hides it in the cause."""
+    cause = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return _reason(error.exceptions[0])
+    if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, socket.gaierror):
+            return "unknown host"
+        return os.strerror(error.errno).lower()
+    return str(error) if cause is None else _reason(cause)
+
+
+# The pool
+
+
+_OVER_LIMITS = (414, 431)
 
 
 class HttpClientLink(HttpCarrier):
@@ -26,8 +397,7 @@ class HttpClientLink(HttpCarrier):
     ``url`` names the machine's server; https without ``ssl_context`` verifies against the system's
     certificates (:func:`mcpcore_transports.tls.client_tls`).  ``proxy`` is the proxy to it.
     ``headers`` is called for headers with every request.  Raises ValueError for a URL that is
-    neither http nor https.  See :class:`~mcpcore_transports.http.client.carrier.HttpCarrier` for
-    running it.
+    neither http nor https.
     """
 
     def __init__(
@@ -42,7 +412,6 @@ class HttpClientLink(HttpCarrier):
         headers: RequestHeaders | None = None,
     ) -> None:
         self.origin = Origin.of(url, ssl_context, proxy)
-        self.responses = ResponseParser()
         super().__init__(machine, app, settings, headers)
         self._connections: set[PooledConnection] = set()
         self._idle: list[PooledConnection] = []
@@ -56,7 +425,7 @@ class HttpClientLink(HttpCarrier):
     # Called by connections
 
     def finish(
-        self, connection: PooledConnection, exchange: Route, failure: Failure | None
+        self, connection: "PooledConnection", exchange: Route, failure: ExchangeFailed | None
     ) -> None:
         """Handle the end of the response of ``exchange``, complete or failed with ``failure``."""
         if self._exchanges.pop(exchange, None) is None:
@@ -70,12 +439,12 @@ class HttpClientLink(HttpCarrier):
         self.flush_soon()
         self._check_quiet()
 
-    def retire(self, connection: PooledConnection) -> None:
+    def retire(self, connection: "PooledConnection") -> None:
         """Assign no more exchanges to a connection."""
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def discard(self, connection: PooledConnection) -> None:
+    def discard(self, connection: "PooledConnection") -> None:
         """Handle the end of a connection."""
         self._connections.discard(connection)
         if self._waiting:
@@ -91,13 +460,13 @@ class HttpClientLink(HttpCarrier):
         else:
             connection = PooledConnection(self, send)
             self._exchanges[send.exchange] = connection
-            self._pump.watch()
+            self._watch()
             self._connections.add(connection)
             self._tasks.start_soon(connection.run)
 
-    def _assign(self, connection: PooledConnection, send: HttpSend) -> None:
+    def _assign(self, connection: "PooledConnection", send: HttpSend) -> None:
         self._exchanges[send.exchange] = connection
-        self._pump.watch()
+        self._watch()
         connection.resume(send)
 
     def _stop_running(self, exchange: Route) -> bool:
@@ -111,16 +480,295 @@ class HttpClientLink(HttpCarrier):
 
     # Timer
 
-    def quiet_until(self) -> float:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
+    def _quiet_until(self) -> float:
         if self._exchanges:
             return 0.0
         return min((connection.http.deadline for connection in self._connections), default=0.0)
 
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
+    def _expire(self, now: float) -> bool:
         for connection in tuple(self._connections):
             if connection.http.deadline <= now:
                 self.retire(connection)
                 connection.expire()
         return bool(self._connections)
+
+
+class _Poll(Protocol):
+    def poll(self, timeout: float, /) -> list[tuple[int, int]]: ...
+
+
+class PooledConnection:
+    """Slot in the pool: moves the bytes of an Http1Client.
+
+    It outlives its connection: if the server closed that between two exchanges, it opens another.
+    ``http.deadline`` is the time at which its current step has taken too long.
+    """
+
+    def __init__(self, link: HttpClientLink, send: HttpSend) -> None:
+        self.http = Http1Client(link.settings)
+        self._link = link
+        self._settings = link.settings
+        self._send: HttpSend | None = send
+        self._stream: ByteStream | None = None
+        self._socket: socket.socket | TransportSocket | None = (
+            None  # of a stream that can be written to beside it
+        )
+        self._poll: _Poll | None = None
+        self._sent = False  # all of the request
+        self._overdue = False
+        self._over = False  # no further exchange is begun
+        self._scope = anyio.CancelScope()
+        self._signal = anyio.Event()
+
+    @property
+    def usable(self) -> bool:
+        """True if the connection can carry another exchange."""
+        kept = self._stream is not None and self._settings.idle_time > 0
+        return kept and not self._over and not self._scope.cancel_called
+
+    def resume(self, send: HttpSend) -> None:
+        """Carry out another exchange; only while idle."""
+        self.http.deadline = math.inf  # until the task has woken up
+        self._send = send
+        self._signal.set()
+
+    def stop(self) -> None:
+        """Close at once; an exchange that the machine did not abort fails."""
+        self._scope.cancel()
+
+    def expire(self) -> None:
+        """Handle a deadline that has passed."""
+        self._overdue = True
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Carry out exchanges until there was none for ``idle_time``."""
+        failure = ExchangeFailed(f"the connection to {self._link.origin} was closed")
+        try:
+            with self._scope:
+                while (send := self._send) is not None:
+                    self.http.begin(send.timeout, send.head_timeout, clock())
+                    result = await self._carry_out(send)
+                    self._send = None
+                    self._signal = anyio.Event()
+                    self.http.rest(clock())
+                    self._link.finish(self, send.exchange, result)  # may resume us
+                    if self.usable:
+                        await self._signal.wait()
+            if self._overdue:
+                failure = ExchangeFailed(
+                    f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED)
+                )
+        finally:
+            # If all tasks are cancelled, this slot may be idle while others have requests to send.
+            self._over = True
+            self._link.retire(self)
+            if self._send is not None:
+                self._link.finish(self, self._send.exchange, failure)
+            await self._close()
+            self._link.discard(self)
+
+    async def _carry_out(self, send: HttpSend) -> ExchangeFailed | None:
+        """Send one request and feed the response to the machine; return the failure, if any.
+
+        A connection that was used before may turn out to be closed without a byte received, most
+        likely before the request came.  A request that may reach the server twice is sent again.
+        """
+        link = self._link
+        try:
+            head = await self._head(send)
+        except ExchangeFailed as failure:
+            return failure
+        while True:
+            # Input of an idle connection is an end of stream, or garbage.
+            stale = self._poll is not None and bool(self._poll.poll(0))
+            reused = self._stream is not None and not stale
+            try:
+                if not reused:
+                    await self._connect()
+                await self._converse(head, send.body, send.exchange)
+                return None
+            except ExchangeFailed as failure:
+                problem = failure
+            except BadHead as error:
+                over = not isinstance(error, BadBody) and error.status in _OVER_LIMITS
+                kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
+                problem = ExchangeFailed(
+                    f"malformed response from {link.origin}: {error}", Fault(kind)
+                )
+            except BadCoding as error:
+                problem = coding_fault(link.origin, error)
+            except LOST as error:
+                problem = self._loss(error)
+            except Exception as error:
+                # Any exception ends this exchange and nothing else.
+                logger.exception("an exchange with %s failed", link.origin)
+                await self._close()
+                return ExchangeFailed(f"{link.origin}: {type(error).__name__}: {error}")
+            await self._close()
+            if self.http.received or not reused or not send.repeatable:
+                return problem
+
+    async def _head(self, send: HttpSend) -> bytes:
+        """Return the head of a request for this connection.  Raises :class:`ExchangeFailed`."""
+        link, target = self._link, send.target
+        headers = await link.headers_of(send)
+        headers = [*headers, (b"accept-encoding", CODINGS[self._settings.compression])]
+        relay = link.origin.relay
+        if relay is not None:
+            host = next(value for name, value in headers if name == b"host")
+            target = f"http://{host.decode('ascii')}{target}"
+            if relay.authorization is not None:
+                headers.append((b"proxy-authorization", relay.authorization))
+        if link.trace is not None:
+            link.trace.request(send.exchange, send.method, target, headers, send.body)
+        try:
+            return format_request(send.method, target, headers)
+        except ValueError as error:
+            raise ExchangeFailed(str(error), Fault(FaultKind.HEADERS)) from error
+
+    def _loss(self, error: BaseException) -> ExchangeFailed:
+        origin = self._link.origin
+        problem = tls_problem(error)
+        if problem is not None:
+            return ExchangeFailed(f"TLS with {origin} failed: {problem}", Fault(FaultKind.TLS))
+        where = "within a response" if self.http.received else "without a response"
+        return ExchangeFailed(f"{origin} closed the connection {where}")
+
+    async def _connect(self) -> None:
+        await self._close()
+        self.http.connect()
+        settings = self._settings
+        self._stream = await self._link.origin.connect(settings.connect_time, settings.head_limits)
+        self.http.established()
+        if isinstance(self._stream, SocketStream):  # and no TLS between
+            self._socket = descriptor_of(self._stream)
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            raw_socket = socket_of(self._stream)
+            if raw_socket.fileno() < 0:  # it was lost at once, and the event loop has noticed
+                raise anyio.BrokenResourceError
+            poll.register(raw_socket, select.POLLIN)
+            self._poll = poll
+
+    async def _close(self) -> None:
+        stream, self._stream, self._socket, self._poll = self._stream, None, None, None
+        self.http.stop()
+        if stream is not None:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+
+    async def _converse(self, head: bytes, body: bytes, exchange: Route) -> None:
+        """Send a request and feed the response to the machine.
+
+        While a large request is being sent, the response is already read, as it may refuse the
+        request as too large (RFC 9112 section 9.5).
+        """
+        self.http.send()
+        if len(head) + len(body) <= self._settings.write_size:
+            request = head + body
+            if self._socket is not None:
+                # The stream buffers nothing: it took all of the last request, or was closed.
+                request = request[write_some(self._socket, request) :]
+            if request:
+                await self._write(request, b"")
+            await self._read(exchange)
+            return
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write, head, body)
+            try:
+                await self._read(exchange)
+            except (ExchangeFailed, BadHead, BadCoding, *LOST) as error:
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if not self._sent:  # the rest is not wanted
+            await self._close()
+
+    async def _write(self, head: bytes, body: bytes) -> None:
+        stream, size = self._stream, self._settings.write_size
+        assert stream is not None  # noqa: S101 - connected by the caller
+        self._sent = False
+        try:
+            start = max(0, size - len(head))
+            piece = head + body[:start]
+            while piece:
+                self.http.sending(clock())
+                await stream.send(piece)
+                piece, start = body[start : start + size], start + size
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            return  # the server may have answered without reading everything
+        self._sent = True
+        self.http.sent()
+
+    async def _read(self, exchange: Route) -> None:
+        """Feed the response to the machine as it is received."""
+        http, link, machine = self.http, self._link, self._link.machine
+        while (head := http.next_head(clock())) is None:
+            http.feed(await self._receive())
+        status, headers, codings = head.status, head.headers, head.values(b"content-encoding")
+        if status == 407 and link.origin.relay is not None:
+            raise proxy_refusal(link.origin.relay, status, "the request")
+        http.accept_codings(codings)
+        if link.trace is not None:
+            link.trace.response(exchange, status, headers)
+        machine.response_head(exchange, status, headers, now=clock())
+        while True:
+            if data := http.read_body():
+                await self._pass_on(data, exchange, coded=bool(codings))
+            http.check_body()
+            if http.complete:
+                break
+            link.flush_soon()
+            try:
+                http.feed(await self._receive())
+            except anyio.EndOfStream:
+                if not http.end_input():
+                    raise
+                break
+        if not http.finish():
+            await self._close()
+
+    async def _pass_on(self, data: bytes, exchange: Route, *, coded: bool) -> None:
+        """Feed content to the machine; notice an abort between the pieces of coded content."""
+        link = self._link
+        for piece in self.http.decode(data):
+            if link.trace is not None:
+                link.trace.response_data(exchange, piece)
+            link.machine.response_data(exchange, piece, now=clock())
+            if coded:
+                link.flush_soon()
+                if self._scope.cancel_called:
+                    await anyio.lowlevel.checkpoint()
+
+    async def _receive(self) -> bytes:
+        assert self._stream is not None  # noqa: S101 - connected by the caller
+        return await self._stream.receive()
+
+
+def descriptor_of(stream: ByteStream) -> socket.socket | TransportSocket | None:
+    """Return the socket of a stream if it can be written to; the stream's buffer must be empty.
+
+    The socket of uvloop cannot: it goes on returning its number when that belongs to another
+    socket. On Windows the numbers are no file descriptors.
+    """
+    if os.name != "posix":
+        return None
+    try:
+        found = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 - anyio's
+    except AttributeError:  # uvloop's, lost already: see socket_of
+        return None
+    return found if isinstance(found, (socket.socket, TransportSocket)) else None
+
+
+def write_some(descriptor: socket.socket | TransportSocket, data: bytes) -> int:
+    """Write the bytes that the system takes at once; return their number.
+
+    Returns 0 if the connection is lost: the caller learns why when it waits to write the rest.
+    """
+    try:
+        return os.write(descriptor.fileno(), data)
+    except OSError:
+        return 0

@@ -5,32 +5,50 @@
     app = asgi_app(server)                                # uvicorn module:app
     Starlette(routes=[Mount("/tools", app=asgi_app(server))])
 
-Works with HTTP/1.0 to HTTP/2, as the ASGI server supports them.  The lifespan protocol is used if
-it is offered, and never required.  Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI
-Message Format" 2.5 and "Lifespan Protocol" 2.0.
+Works with HTTP/1.0 to HTTP/2, as the ASGI server supports them; frames, pings and compression of
+WebSocket are its own, too.  The lifespan protocol is used if it is offered, and never required.
+Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI Message Format" 2.5 and "Lifespan
+Protocol" 2.0.
 """
 
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from mcpcore.engine.peer import Peer
 from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.principals import Principal as AuthenticatedPrincipal
 from mcpcore.http.principals import Refusal
 from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
-from mcpcore_transports.http.server.call import Action, HttpCall, refused, with_length
-from mcpcore_transports.http.server.endpoint import HttpEndpoint, unready
+from mcpcore.spec import closes
+from mcpcore.spec.closes import CloseRow
+from mcpcore_transports.http.server.endpoint import (
+    Action,
+    HttpCall,
+    HttpEndpoint,
+    head_refusal,
+    refused,
+    unready,
+    with_length,
+)
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import broken
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.serve.serve import ServeSettings, ungrouped
-from mcpcore_transports.websocket.asgi import AsgiWebSockets, refuse_websocket
+from mcpcore_transports.serve.settings import websocket_rules
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.websocket.server import ConnectionCount, UpgradeRefused, UpgradeRules
+from mcpcore_transports.websocket.server import refused as upgrade_refused
+from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:
     from mcpcore_transports.tracing.tracing import Trace
@@ -45,7 +63,10 @@ Principal = Callable[[Scope], str | None]
 
 _END = (HttpEnd(0),)
 _LEFT = (HttpHead(0, 499, [(b"content-length", b"0")]), HttpEnd(0))
-_NOT_HERE = Refusal(status=404, message="WebSocket is not served here")
+_ARRIVED = b"\0"
+"""Placeholder for a received message of a WebSocket, which may be empty."""
+_REASON = 120
+"""Maximum bytes of a reason: a close frame has room for 123 (RFC 6455 section 5.5)."""
 _SCHEMES = {"ws": "http", "wss": "https"}
 
 
@@ -79,7 +100,9 @@ class AsgiApp:
         self._link = endpoint.settings.http_link
         self._gate = Gate(endpoint.settings.http, ())
         self._principal = principal or (lambda scope: None)
-        self._websockets = AsgiWebSockets(endpoint) if endpoint.settings.shared else None
+        self._rules = websocket_rules(endpoint.settings) if endpoint.settings.shared else None
+        """Rules for WebSocket, if it is served."""
+        self._count = ConnectionCount(endpoint.settings.websocket)
         self._told = endpoint.server.lifespan is None
         """True if there is nothing to warn of: somebody says when the application ends."""
         self._protocols = {
@@ -96,18 +119,12 @@ class AsgiApp:
         await serve(scope, receive, send)
 
     async def prepare(self) -> None:
-        """Enter the lifespan of the server, and connect to the store, before the first request.
-
-        For applications that embed it without the lifespan protocol.  See HttpEndpoint.
-        """
+        """Prepare the endpoint before the first request, where no lifespan protocol does it."""
         self._told = True
         await self.endpoint.prepare()
 
     async def aclose(self) -> None:
-        """End the tasks of the application in this event loop: see HttpEndpoint.
-
-        For applications that embed it without the lifespan protocol, before their event loop ends.
-        """
+        """End the tasks in this event loop, before it ends, where no lifespan protocol does it."""
         await self.endpoint.aclose()
 
     # HTTP
@@ -213,17 +230,62 @@ class AsgiApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._websockets is None:
-            await receive()
-            await refuse_websocket(scope, send, _NOT_HERE)
+        first = await receive()
+        try:
+            if self._rules is None:
+                raise upgrade_refused(404, "WebSocket is not served here")
+            principal = self._authenticated(scope)
+            if isinstance(principal, Refusal):
+                raise UpgradeRefused(principal)
+            self._warn()
+            if first["type"] == "websocket.connect":  # else it has left again
+                request = _request(scope)
+                with self._count.another(request.peer):
+                    await self._converse(self._rules, scope, request, principal, receive, send)
             return
-        principal = self._authenticated(scope)
-        if isinstance(principal, Refusal):
-            await receive()
-            await refuse_websocket(scope, send, principal)
-            return
-        self._warn()
-        await self._websockets.serve(scope, _request(scope), principal, receive, send)
+        except UpgradeRefused as error:
+            refusal = error.refusal
+        await _refuse_websocket(scope, send, refusal)
+
+    async def _converse(
+        self,
+        rules: UpgradeRules,
+        scope: Scope,
+        request: HttpRequest,
+        principal: str | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Admit a WebSocket and serve it to its end.  Raises UpgradeRefused."""
+        endpoint = self.endpoint
+        if endpoint.closing:
+            raise upgrade_refused(503, "the server is shutting down", ("Retry-After", "1"))
+        rules.check_place(request)
+        over = head_refusal(request, rules.settings.head_limits)
+        if over is not None:
+            raise upgrade_refused(*over)
+        offer = rules.choose(scope.get("subprotocols") or ())
+        handshake = await rules.admit(request, offer, principal)
+        try:
+            await endpoint.prepare()
+        except (StoreUnavailableError, LifespanError) as error:
+            raise upgrade_refused(503, unready(error)) from error
+        to = endpoint.settings.trace
+        trace = None if to is None else to.connection("server")
+        if trace is not None:
+            trace.asked(request)
+            trace.response_head(101, [])
+        await send({"type": "websocket.accept", "subprotocol": offer.selected, "headers": []})
+
+        def make_link(peer: Peer, app: App) -> StreamConnection:
+            link = AsgiWebSocketLink(
+                peer, app, receive, send, principal=handshake.principal, settings=rules.settings
+            )
+            link.trace = trace
+            return link
+
+        if not await endpoint.serve_connection(make_link, handshake):
+            await send(_close(closes.GOING_AWAY))
 
     def _authenticated(self, scope: Scope) -> str | Refusal | None:
         """Return the user that middleware has authenticated; an exception becomes a refusal."""
@@ -332,3 +394,118 @@ def _certificate(scope: Scope) -> ClientCertificate | None:
 
 def _is_http_1(scope: Scope) -> bool:
     return str(scope.get("http_version", "1.1")).startswith("1")
+
+
+# WebSocket
+
+
+class AsgiWebSocketLink(StreamConnection):
+    """Link of a Peer on a WebSocket that an ASGI server carries."""
+
+    binding = "websocket"
+    _half_close = False
+
+    def __init__(
+        self,
+        peer: Peer,
+        app: App,
+        receive: Receive,
+        send: Send,
+        *,
+        principal: AuthenticatedPrincipal | None,
+        settings: WebSocketSettings,
+    ) -> None:
+        super().__init__(peer, app, settings=settings.pump)
+        self.close_code: int | None = None
+        """Close code of either side; None before that."""
+        self._from, self._to = receive, send
+        self._principal = principal
+        self._limit = peer.config.limits.message_size
+        self._close_timeout = settings.close_timeout
+        self._arrived: bytes | None = None
+        self._left = False
+        self._close_row = closes.GOING_AWAY
+
+    async def _receive(self) -> bytes:
+        message = await self._from()
+        if message["type"] == "websocket.disconnect":
+            self._left = True
+            self.close_code = message.get("code")
+            if self.trace is not None:
+                self.trace.frame("close", incoming=True, status=self.close_code)
+            return b""
+        text = message.get("text")
+        self._arrived = None
+        if text is None:
+            if self.trace is not None:
+                self.trace.frame("binary", message.get("bytes"), incoming=True)
+            self._refuse(closes.NOT_TEXT)
+            return _ARRIVED
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            self._refuse(closes.NOT_UTF_8)
+            return _ARRIVED
+        if len(data) > self._limit:
+            self._refuse(closes.TOO_LONG.filled(limit=self._limit))
+        else:
+            self._arrived = data
+        return _ARRIVED
+
+    def _feed(self, data: bytes) -> None:
+        if self._arrived is not None:
+            self._record(self._arrived, incoming=True)
+            self.peer.receive(self._arrived, now=clock(), principal=self._principal)
+            self._arrived = None
+
+    async def _end_of_input(self) -> str:
+        return f"closed by the other side with {self.close_code}"
+
+    def _refuse(self, close: CloseRow) -> None:
+        self._close_row = close
+        self._stop(f"closed by this side with {close.code}: {close.reason}", hard=True)
+
+    async def _send(self, data: memoryview) -> int:
+        for line in bytes(data).split(b"\n"):
+            if line:
+                try:
+                    await self._to({"type": "websocket.send", "text": line.decode()})
+                except Exception as error:  # servers differ in the exception
+                    raise OSError("the client is gone") from error
+                self._moved = clock()
+        return len(data)
+
+    async def _close(self) -> None:
+        if self._left:
+            return
+        close = self._close_row
+        if self._crashed:
+            close = closes.FAILED.filled(reason=close.reason or self._reason)
+        self.close_code = close.code
+        message = _close(close)
+        if self.trace is not None:
+            reason = message["reason"].encode()
+            self.trace.frame("close", reason, incoming=False, status=close.code)
+        with anyio.move_on_after(self._close_timeout), suppress(Exception):
+            await self._to(message)
+
+
+def _close(close: CloseRow) -> Message:
+    reason = close.reason.encode()[:_REASON].decode(errors="ignore")
+    return {"type": "websocket.close", "code": close.code, "reason": reason}
+
+
+async def _refuse_websocket(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """Refuse before the handshake; with a status where the ASGI server can send one."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send(_close(closes.NOT_ADMITTED))
+        return
+    body = f"{refusal.message}\n".encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        *refusal.lines(),
+    ]
+    start = {"type": "websocket.http.response.start", "status": refusal.status, "headers": headers}
+    await send(start)
+    await send({"type": "websocket.http.response.body", "body": body})

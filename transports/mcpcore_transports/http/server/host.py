@@ -1,9 +1,7 @@
 """Base of all drivers of a server's HTTP endpoint, however its requests arrive.
 
-A host owns one :class:`~mcpcore.http.HttpServer`: the pump of its events, its timer, the
-numbers of its exchanges and the graceful shutdown.  *Carriers* bring the replies of the exchanges
-to the clients: a connection of the h11 driver carries one exchange after the other, a request of a
-framework carries one.
+*Carriers* bring the replies of the exchanges to the clients: a connection carries one exchange
+after the other, a request of a framework carries one.
 """
 
 import logging
@@ -17,16 +15,15 @@ from anyio.abc import TaskGroup, TaskStatus
 from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Verdict
-from mcpcore_transports.http.pump import EventPump
+from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
-from mcpcore_transports.link import App, Link, clock
-from mcpcore_transports.running.background import known_in_callbacks
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.functions import known_in_callbacks
 
 if TYPE_CHECKING:
     from mcpcore_transports.http.server.store_link import StoreLink
     from mcpcore_transports.stores.base import Store
-    from mcpcore_transports.tracing.http import HttpTrace
+    from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
 
@@ -58,7 +55,7 @@ class Carrier(Protocol):
         """Close at once."""
 
 
-class HttpHost(Link):
+class HttpHost(PumpedLink):
     """Driver of one endpoint; run :meth:`run` in a task, whose cancellation skips draining."""
 
     def __init__(
@@ -74,14 +71,15 @@ class HttpHost(Link):
 
             machine.reports = True
             app = HttpLog(app)
-        self._pump = pump = EventPump(self, machine, app, sweep=min(1.0, shortest / 4))
-        self.handle_events = pump.handle_events
+        super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self.draining = False
         """True once the shutdown has begun: each reply is the last of its connection."""
         self.trace: HttpTrace | None = None
         """Trace of the host's traffic; set it before :meth:`run`."""
         self.carriers: set[Carrier] = set()
         """Open carriers."""
+        self.turned_away = 0
+        """Number of carriers beyond the limit, which are being refused."""
         self._clients: Counter[str] = Counter()
         self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
@@ -99,8 +97,8 @@ class HttpHost(Link):
             StoreLink,  # imported late: few servers have a store
         )
 
-        self._pump.app = self._store = StoreLink(
-            store, worker, machine, self._pump.app, self.flush_soon, settings=settings
+        self.app = self._store = StoreLink(
+            store, worker, machine, self.app, self.flush_soon, settings=settings
         )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -109,11 +107,7 @@ class HttpHost(Link):
             await self._run(task_status.started)
 
     async def aclose(self) -> None:
-        """Shut down gracefully and wait for the end.
-
-        No new carriers are accepted, the machine is closed, running requests have time to end, and
-        then the remaining carriers are closed.
-        """
+        """Refuse new carriers, let running requests end, for a bounded time, and close the rest."""
         self._closing.set()
         if self._tasks is not None:
             await self._ended.wait()
@@ -129,7 +123,7 @@ class HttpHost(Link):
         self._once()
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._pump.run)
+                self._tasks.start_soon(self._keep_alarm)
                 if self._store is not None:
                     self._tasks.start_soon(self._store.run)
                 started()
@@ -153,12 +147,9 @@ class HttpHost(Link):
             self._ended.set()
 
     def flush_soon(self) -> None:
-        """Implement :meth:`Link.flush_soon <mcpcore_transports.link.Link.flush_soon>`.
-
-        A call before :meth:`run` takes effect when that begins.
-        """
+        """Implement :meth:`Link.flush_soon`; before :meth:`run` it takes effect later."""
         if self._tasks is not None:
-            self._pump.flush()
+            super().flush_soon()
             if self.draining:
                 self._changed.set()
 
@@ -171,18 +162,6 @@ class HttpHost(Link):
 
     # What carriers need
 
-    async def identify(self, request: HttpRequest) -> Verdict | None:
-        """Authenticate ``request``, if the machine requires it and the application can.
-
-        Return None otherwise.
-        """
-        authenticate = self.settings.authenticate
-        if authenticate is None or not self.machine.asks_who(request):
-            return None
-        from mcpcore_transports.http.server.identity import identify  # imported late: rarely used
-
-        return await identify(authenticate, request, self.settings.authenticate_time)
-
     def start(self, work: Work) -> None:
         """Run ``work`` in a task of the host."""
         assert self._tasks is not None  # noqa: S101 - carriers exist while serving only
@@ -191,10 +170,9 @@ class HttpHost(Link):
     def full_for(self, client: str | None) -> str | None:
         """Return None if ``client`` may have one more carrier.
 
-        Otherwise return the end of a message: empty if the limit of all connections is reached,
-        or words about the client's address if its own limit is.
+        Otherwise return the end of a message, empty if the limit of all connections is reached.
         """
-        if len(self.carriers) >= self.settings.connections:
+        if len(self.carriers) - self.turned_away >= self.settings.connections:
             return ""
         if client is not None and self._clients[client] >= self.settings.connections_per_client:
             return " from your address"
@@ -205,7 +183,7 @@ class HttpHost(Link):
         self.carriers.add(carrier)
         if carrier.client is not None:
             self._clients[carrier.client] += 1
-        self._pump.watch()
+        self._watch()
 
     def discard(self, carrier: Carrier) -> None:
         """Remove a carrier that has ended; repeated calls do nothing."""
@@ -220,15 +198,25 @@ class HttpHost(Link):
         if not self.carriers:
             self._changed.set()
 
-    def register(self, carrier: Carrier) -> Route:
+    def register(self, carrier: Carrier, request: HttpRequest) -> Route:
         """Begin an exchange on ``carrier``; return its number."""
         self._last_exchange += 1
         self._exchanges[self._last_exchange] = carrier
+        if self.trace is not None:
+            self.trace.asked(self._last_exchange, request)
         return self._last_exchange
 
     def unregister(self, exchange: Route) -> None:
         """Remove an exchange that has ended."""
         del self._exchanges[exchange]
+
+    def disconnect(self, exchange: Route) -> None:
+        """Leave an exchange whose reply is not complete, as its client has left."""
+        self.unregister(exchange)
+        if self.trace is not None:
+            self.trace.left(exchange)
+        self.machine.disconnect(exchange, now=clock())
+        self.flush_soon()
 
     # For the pump
 
@@ -242,32 +230,18 @@ class HttpHost(Link):
                     carrier.stop()
 
     def keep_time(self) -> None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.keep_time`."""
+        """Implement :meth:`~mcpcore_transports.http.pump.PumpedLink.keep_time`."""
         if self.machine.timed:
-            self._pump.keep_time()
+            super().keep_time()
 
-    def deadline(self) -> float | None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.deadline`."""
-        return self.machine.deadline()
-
-    def handle_deadline(self, now: float) -> None:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.handle_deadline`."""
-        self.machine.handle_timeout(now)
-
-    def quiet_until(self) -> float:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.quiet_until`."""
-        return 0.0
-
-    def move_output(self) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.move_output`."""
+    def _move_output(self) -> bool:
         for exchange in self.machine.writable():
             carrier = self._exchanges.get(exchange)
             if carrier is not None:
                 carrier.wake()
         return False
 
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
+    def _expire(self, now: float) -> bool:
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()
@@ -283,10 +257,7 @@ async def guarded(work: Work) -> None:
 
 
 def peer_name(address: object) -> str | None:
-    """Format the address of a client, as sockets and frameworks give it, for logs.
-
-    Return None for an unknown address.
-    """
+    """Format the address of a client, as sockets and frameworks give it; None if it is unknown."""
     if isinstance(address, (tuple, list)) and len(address) >= 2:
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

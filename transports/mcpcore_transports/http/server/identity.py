@@ -8,8 +8,7 @@ from typing import TypeVar
 import anyio
 
 from mcpcore.http.principals import Principal, Refusal, Verdict
-from mcpcore_transports.running.cancellation import failure_of, without_messages
-from mcpcore_transports.running.task_guard import in_handler
+from mcpcore_transports.running.functions import failure_of, in_handler, without_messages
 from mcpcore_transports.server.settings import error_id
 
 T = TypeVar("T")
@@ -28,12 +27,9 @@ async def identify(
 ) -> Verdict:
     """Return the verdict of ``authenticate`` on a request or on the opening of a connection.
 
-    An exception, a result that is neither a principal nor a refusal (such as a plain string, which
-    may be the text of an error), and more than ``seconds`` refuse the request: no fault of the hook
-    lets a client in.
-
-    The log gets the type and the place of an exception.  It does not get the message, which may
-    contain the token that was checked (``KeyError: 'the token'``).
+    An exception, any other result (a plain string may be the text of an error), and more than
+    ``seconds`` refuse the request.  The log gets the type and the place of an exception, but not
+    the message, which may contain the token that was checked (``KeyError: 'the token'``).
     """
     asked = ask(authenticate, request)
     return asked if isinstance(asked, (Principal, Refusal)) else await answer(asked, seconds)

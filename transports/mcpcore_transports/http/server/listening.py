@@ -1,40 +1,50 @@
-"""Base of the HTTP server's drivers that own their sockets: listening on addresses."""
+"""HTTP server on sockets of its own: listening on addresses, and the connections on any event loop.
+
+HTTP/1.0 and 1.1 (RFC 9110, RFC 9112), keep-alive, pipelining, chunked bodies, TLS.  The machine
+(:class:`~mcpcore.http.HttpServer`) handles the requests, and
+:class:`~mcpcore_transports.http.server.protocol.HttpProtocol` is a connection: on asyncio beneath
+its own transports, which cost a fraction of streams of anyio, elsewhere beneath
+:class:`StreamTransport`.
+"""
 
 import asyncio
+import logging
 import os
 import ssl
-from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
 
 from mcpcore.http import HttpServer
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.http.server.host import Carrier, HttpHost
+from mcpcore_transports.http.server.host import HttpHost, guarded, peer_name
+from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import RequestParser
-from mcpcore_transports.link import App
-from mcpcore_transports.link_errors import cannot_listen
-from mcpcore_transports.running.background import current_loop, known_in_callbacks
+from mcpcore_transports.link import LOST, App, cannot_listen
+from mcpcore_transports.running.functions import current_loop, known_in_callbacks
 from mcpcore_transports.sockets.tcp import close_listener
+from mcpcore_transports.stream.plain import PendingConnections, PlainStream, accept
 
-if TYPE_CHECKING:
-    from mcpcore_transports.http.server.connection import Upgrade
+logger = logging.getLogger("mcpcore.http")
 
 Address = tuple[str, int]
 
-PAUSE = 0.1
+_PAUSE = 0.1
 """Seconds between a failure to accept and the next attempt, to avoid a busy loop."""
+_READ = 256 * 1024
+"""Maximum bytes of one read; less if the connection has less room."""
 
 
-class ListeningHost(HttpHost):
+class HttpServerLink(HttpHost):
     """Server of one machine on any number of addresses.
 
     ``upgrade`` is offered every request for another protocol, so that WebSocket can share the
     port.  Run :meth:`serve` in a task; cancelling that task closes at once, without draining.
-    Raises LocalError for a parser that is not installed.
+    Raises LocalError for a parser that is not installed, and a driver that this loop cannot run.
     """
 
     def __init__(
@@ -44,7 +54,7 @@ class ListeningHost(HttpHost):
         *,
         settings: HttpServerSettings | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        upgrade: "Upgrade | None" = None,
+        upgrade: Upgrade | None = None,
     ) -> None:
         super().__init__(machine, app, settings=settings)
         self.upgrade = upgrade
@@ -56,44 +66,20 @@ class ListeningHost(HttpHost):
             self.settings.head_limits,
             plain=self.settings.usual_heads == "plainly",
         )
+        self.on_streams = _on_streams(self.settings)
+        """True if connections are streams of anyio."""
+        self.inbox = memoryview(bytearray(_READ))
+        """Shared buffer into which the transports of asyncio read, one at a time."""
+        self._late: list[HttpProtocol] = []
+        self._called = False  # in the next turn
+        self._pending = PendingConnections()
+        self._joining: set[asyncio.Task[None]] = set()
         self._listeners: Sequence[SocketListener] = ()
-        self._turned_away: set[Carrier] = set()
 
     @property
     def connections(self) -> int:
-        """Number of open connections."""
-        return len(self.carriers)
-
-    @property
-    def turned_away(self) -> int:
-        """Number of connections beyond the limit that are being refused with a 503."""
-        return len(self._turned_away)
-
-    def turn_away(self, carrier: Carrier) -> bool:
-        """Watch a connection beyond the limit; return False if even these are too many."""
-        if len(self._turned_away) >= self.settings.turned_away:
-            return False
-        self._turned_away.add(carrier)
-        self._pump.watch()
-        return True
-
-    def discard(self, carrier: Carrier) -> None:
-        """Handle the end of a connection; may be repeated."""
-        self._turned_away.discard(carrier)
-        super().discard(carrier)
-
-    def expire(self, now: float) -> bool:
-        """Implement :meth:`~mcpcore_transports.http.pump.Pumped.expire`."""
-        for carrier in tuple(self._turned_away):
-            if carrier.deadline <= now:
-                carrier.expire()
-        return super().expire(now) or bool(self._turned_away)
-
-    def abandon(self) -> None:
-        """Implement ``HttpHost.abandon``."""
-        super().abandon()
-        for carrier in tuple(self._turned_away):
-            carrier.stop()
+        """Number of open connections, without those that are being refused."""
+        return len(self.carriers) - self.turned_away
 
     async def serve(
         self,
@@ -130,20 +116,218 @@ class ListeningHost(HttpHost):
         self._listeners = listeners
 
         def started() -> None:
+            assert self._tasks is not None  # noqa: S101 - called while serving only
             for listener in listeners:
-                self._accept_from(listener)
+                self._tasks.start_soon(accept_each, listener, self._let_in, logger)
             self.addresses = [_address(listener) for listener in listeners]
             task_status.started(self.addresses)
 
         with known_in_callbacks():
-            await self._run(started)
-
-    @abstractmethod
-    def _accept_from(self, listener: SocketListener) -> None:
-        """Begin to accept connections from ``listener``."""
+            async with self._pending:
+                await self._run(started)
 
     async def _stop_accepting(self) -> None:
         await _close_all(self._listeners)
+
+    # Connections
+
+    async def _let_in(self, stream: ByteStream, address: object) -> None:
+        """Serve a new connection, or refuse it with a 503, or close it at once."""
+        assert self._tasks is not None  # noqa: S101 - runs while serving only
+        connection = HttpProtocol(self, peer_name(address))
+        full = self.full_for(connection.client)
+        if full is not None:
+            if self.turned_away >= self.settings.turned_away:
+                await stream.aclose()
+                return
+            connection.turn_away(f"too many connections{full}")
+        self.add(connection)
+        if self.on_streams:
+            run = partial(guarded, StreamTransport(self, stream, connection).run)
+            self._pending.begin(self._tasks, stream, run, "connection")
+        else:  # a task of asyncio costs less
+            work = guarded(partial(self._join, stream, connection))
+            task = asyncio.get_running_loop().create_task(work)
+            self._joining.add(task)
+            task.add_done_callback(self._joining.discard)
+
+    async def _join(self, stream: ByteStream, connection: HttpProtocol) -> None:
+        """Give the socket of a stream to a transport of asyncio."""
+        accepted = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: connection, accepted)
+        except BaseException:
+            connection.stop()
+            accepted.close()
+            raise
+
+    # Output
+
+    def write_soon(self, connection: HttpProtocol) -> None:
+        """Schedule ``connection`` to write in the next turn of the event loop."""
+        self._late.append(connection)
+        if not self._called:
+            if self.on_streams:
+                self.start(self._write_in_task)
+            else:
+                asyncio.get_running_loop().call_soon(self._write_in_turn)
+            self._called = True
+
+    def write_now(self) -> None:
+        """Implement :meth:`~mcpcore_transports.link.Link.write_now`."""
+        if self._late and self._context is not None:
+            self._context.copy().run(self._write_late)  # flushing enters the context itself
+
+    def _write_in_turn(self) -> None:
+        self._called = False
+        self._write_late()
+
+    async def _write_in_task(self) -> None:
+        self._write_in_turn()
+
+    def _write_late(self) -> None:
+        late, self._late = self._late, []
+        for connection in late:
+            connection.write_late()
+
+
+class StreamTransport(asyncio.Transport):
+    """Transport of asyncio, as far as a connection needs one, over a stream of anyio.
+
+    One task reads.  Output that the system does not take at once is written by another, which lasts
+    until all is written.
+    """
+
+    def __init__(self, link: HttpServerLink, stream: ByteStream, connection: HttpProtocol) -> None:
+        super().__init__()
+        self._link = link
+        self._stream = stream
+        self._connection = connection
+        self._output = bytearray()  # to be written by the task
+        self._ending = False  # the end of the output is to be sent behind it
+        self._closing = False
+        self._writing = False
+        self._resumed: anyio.Event | None = None  # while reading is paused
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Carry the connection until it is closed or lost."""
+        connection = self._connection
+        lost: Exception | None = None
+        try:
+            connection.connection_made(self)
+            with self._scope:
+                try:
+                    await self._read()
+                except LOST as error:
+                    lost = error
+        finally:
+            self._closing = True
+            connection.connection_lost(lost)
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+
+    async def _read(self) -> None:
+        connection = self._connection
+        while not self._closing:
+            try:
+                data = await self._stream.receive(len(connection.get_buffer(-1)))
+            except anyio.EndOfStream:
+                connection.eof_received()
+                break
+            while self._resumed is not None:
+                await self._resumed.wait()
+            connection.receive(data)
+        await anyio.Event().wait()  # for the end of the output
+
+    def pause_reading(self) -> None:
+        """Implement :meth:`asyncio.ReadTransport.pause_reading`."""
+        self._resumed = anyio.Event()
+
+    def resume_reading(self) -> None:
+        """Implement :meth:`asyncio.ReadTransport.resume_reading`."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Do nothing: any unsent byte is reported, as connections want it."""
+
+    def is_closing(self) -> bool:
+        """Implement :meth:`asyncio.BaseTransport.is_closing`."""
+        return self._closing
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Implement :meth:`asyncio.WriteTransport.write`."""
+        if self._closing:
+            return
+        if not self._output and isinstance(self._stream, PlainStream):
+            with suppress(OSError):  # the task learns of a loss
+                data = data[os.write(self._stream.descriptor, data) :]
+        self._output += data
+        if data and not self._writing:
+            self._connection.pause_writing()
+            self._write_in_task()
+
+    def _write_in_task(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._link.start(self._write)
+
+    async def _write(self) -> None:
+        blocked = bool(self._output)
+        try:
+            while self._output:
+                data = bytes(self._output)
+                self._output.clear()
+                await self._stream.send(data)
+            if self._ending:
+                await self._stream.send_eof()
+        except LOST:
+            self.abort()
+            return
+        self._writing = False
+        if self._closing:
+            self._scope.cancel()
+        elif blocked:
+            self._connection.resume_writing()
+
+    def write_eof(self) -> None:
+        """Implement :meth:`asyncio.WriteTransport.write_eof`."""
+        self._ending = True
+        self._write_in_task()
+
+    def close(self) -> None:
+        """Implement :meth:`asyncio.BaseTransport.close`."""
+        self._closing = True
+        if not self._writing:
+            self._scope.cancel()
+
+    def abort(self) -> None:
+        """Implement :meth:`asyncio.WriteTransport.abort`."""
+        self._closing = True
+        self._scope.cancel()
+
+
+async def accept_each(
+    listener: SocketListener,
+    let_in: Callable[[ByteStream, object], Awaitable[None]],
+    logger: logging.Logger,
+) -> None:
+    """Accept connections until the listener is closed; log failures, and pause after them."""
+    while True:
+        try:
+            stream, address = await accept(listener)
+        except anyio.ClosedResourceError:
+            return
+        except (OSError, anyio.BrokenResourceError) as error:
+            # No descriptors are left, or the client was gone before it was accepted.
+            logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+            await anyio.sleep(_PAUSE)
+            continue
+        await let_in(stream, address)
+        del stream  # it would be kept alive until the next one comes
 
 
 async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener]:
@@ -169,18 +353,10 @@ def _address(listener: SocketListener) -> Address:
     return (address, 0) if isinstance(address, str) else (address[0], address[1])
 
 
-def http_driver(settings: HttpServerSettings) -> type[ListeningHost]:
-    """Return the class of the link.  Raises LocalError for one that this loop cannot run."""
-    on_asyncio = isinstance(current_loop(), asyncio.AbstractEventLoop)
-    if settings.driver == "asyncio" and not on_asyncio:
-        raise LocalError("the HTTP driver asyncio does not run on trio")
-    # On Windows the loop cannot tell when a listener is ready.
-    fits = on_asyncio and os.name != "nt"
-    if settings.driver == "asyncio" or (settings.driver == "auto" and fits):
-        # Imported late: these are subclasses, of which a program needs one.
-        from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
-
-        return AsyncioServerLink
-    from mcpcore_transports.http.server.anyio_server import HttpServerLink
-
-    return HttpServerLink
+def _on_streams(settings: HttpServerSettings) -> bool:
+    """Return True if connections must be streams of anyio.  Raises LocalError."""
+    # On Windows streams do not give their sockets away.
+    fits = isinstance(current_loop(), asyncio.AbstractEventLoop) and os.name != "nt"
+    if settings.driver == "asyncio" and not fits:
+        raise LocalError("the HTTP driver asyncio does not run on trio, nor on Windows")
+    return settings.driver == "anyio" or not fits

@@ -1,13 +1,10 @@
 """Log of an HTTP endpoint: one structured record for each exchange and session.
 
 Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
-of a record is for people (``POST /mcp tools/call 200 in 1.2 ms``).  For programs it has attributes
-with the prefix ``mcp_``: those of :class:`~mcpcore.http.ExchangeEnded`, with the
-``duration`` in seconds; or ``session``, ``principal`` and ``reason`` of a session that was opened
-or closed.
-
-The id of a session grants its use.  Records therefore have its :func:`session_label` instead.
-Bodies, headers and queries are never logged.
+of a record is for people, attributes with the prefix ``mcp_`` are for programs: those of
+:class:`~mcpcore.http.ExchangeEnded`, with the ``duration`` in seconds; or ``session``,
+``principal`` and ``reason`` of a session that was opened or closed.  As the id of a session grants
+its use, records have its :func:`session_label`.  Bodies, headers and queries are not logged.
 """
 
 import logging

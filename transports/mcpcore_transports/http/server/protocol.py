@@ -1,75 +1,74 @@
 """TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
 
-The callbacks of the transport pass input to the connection's exchanges
-(:mod:`mcpcore_transports.http.server.exchanges`) and write their output at once.  Later output is
-written in the next turn of the loop, together with that of other connections.  Output of a stream
-is taken only as the client reads it.
+Between the bytes and two machines: :class:`~mcpcore_transports.http1.connection.Http1Server`, which
+knows HTTP/1.1, and :class:`~mcpcore.http.HttpServer`, which knows MCP.  The callbacks of the
+transport process input and write the output at once.  Later output is written in the next turn of
+the loop, together with that of other connections.  Output of a stream is taken only as the client
+reads it.  Without asyncio a :class:`~mcpcore_transports.http.server.listening.StreamTransport` is
+the transport.
 """
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import anyio
+import anyio.lowlevel
+from anyio.abc import ByteStream
 
 from mcpcore.engine.events import Route
-from mcpcore_transports.http.server.exchanges import Exchanges
-from mcpcore_transports.http.server.lingering import LOST
-from mcpcore_transports.http1.heads import RequestHead
-from mcpcore_transports.http1.server import SMALL_READ
-from mcpcore_transports.http1.states import Http1State
-from mcpcore_transports.link import clock
+from mcpcore.http.messages import HttpReply, HttpRequest
+from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
+from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
+from mcpcore_transports.http1.heads import BadHead, RequestHead
+from mcpcore_transports.link import LOST, clock
 
 if TYPE_CHECKING:
-    # The first has this module's connections; the others are imported late, as few servers have TLS
-    # themselves, and few connections are upgraded.
-    from mcpcore_transports.http.server.asyncio_server import AsyncioServerLink
-    from mcpcore_transports.http.server.protocol_stream import ProtocolStream
-    from mcpcore_transports.http.server.protocol_tls import ServerTls
+    from mcpcore.http.certificates import ClientCertificate  # not needed without TLS
+    from mcpcore_transports.http.server.listening import HttpServerLink  # has these connections
+
+logger = logging.getLogger("mcpcore.http")
+
+Upgrade = Callable[[ByteStream, HttpRequest, bytes], Awaitable[bool]]
+"""Hook that takes over a connection whose client asks for another protocol.
+
+It gets the stream, the request and the data that was read behind it.  It has to check itself that
+the client may leave HTTP.  It returns when the connection may be closed; False, with nothing read
+or written, leaves the request to plain HTTP.
+"""
 
 _UNTAKEN = 64 * 1024
 """Maximum bytes of TLS's own messages to a client that takes nothing."""
 # Bound once, as members of an Enum are slow to look up.
-_HEAD, _REPLY, _LINGERING = Http1State.HEAD, Http1State.REPLY, Http1State.LINGERING
+_HEAD, _BODY, _REPLY = Http1State.HEAD, Http1State.BODY, Http1State.REPLY
+_LINGERING = Http1State.LINGERING
 
 
 class HttpProtocol(asyncio.BufferedProtocol):
     """Connection that carries one exchange after the other.
 
-    All connections read into the same ``link.inbox``.  ``refusal``: message for a connection in
-    excess of the limit, which is refused with it.
+    All connections read into the same ``link.inbox``.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_exchanges",
-        "_gone",
-        "_http",
-        "_inbox",
-        "_link",
-        "_paused",
-        "_probing",
-        "_refusal",
-        "_scope",
-        "_sent_end",
-        "_stream",
-        "_tls",
-        "_transport",
-    )
-
-    def __init__(
-        self, link: "AsyncioServerLink", peer: str | None, refusal: str | None = None
-    ) -> None:
+    def __init__(self, link: "HttpServerLink", peer: str | None) -> None:
+        self.client: str | None = quota_key(address_of(peer))
+        """Client whose share of the connections this one counts for."""
+        self._refusal: str | None = None  # of a connection in excess of the limit
         self._link = link
-        self._inbox = link.inbox
-        self._exchanges = Exchanges(link, self, peer)
-        self._http = self._exchanges.http
-        self._refusal = refusal
+        self._machine = link.machine
+        self._http = Http1Server(link.parser, link.settings, peer, clock())
         self._transport: asyncio.Transport | None = None
-        self._tls = None if link.ssl_context is None else _tls(link.ssl_context)
+        self._tls = None if link.ssl_context is None else ServerTls(link.ssl_context)
+        self._exchange: Route | None = None  # its reply is not complete
+        self._writing = False  # output of the machine is being taken, or is about to be
+        self._woken = False  # the machine had something to write for this exchange
+        self._held = b""  # output to be written
+        self._asked: Awaitable[object] | None = None  # of the hook that authenticates the request
+        self._principal: Verdict | None = None
         self._paused = False  # reading is paused
         self._gone = False
         self._sent_end = False  # of the output
@@ -85,26 +84,25 @@ class HttpProtocol(asyncio.BufferedProtocol):
         return self._http.deadline
 
     @property
-    def client(self) -> str | None:
-        """Implement ``Carrier.client``."""
-        return self._exchanges.client
-
-    @property
     def idle(self) -> bool:
         """Implement ``Carrier.idle``."""
         return self._http.idle
 
     def wake(self) -> None:
         """Implement ``Carrier.wake``."""
-        if self._exchanges.wake():
+        self._woken = True
+        if not self._writing:
+            self._writing = True
             self._link.write_soon(self)
 
     def expire(self) -> None:
         """Implement ``Carrier.expire``."""
-        if self._exchanges.expire():
-            self._write(self._exchanges.take())
-        else:
+        overdue = self._http.overdue
+        if overdue is None:
             self.stop()
+        else:
+            self._refuse(BadHead(408, overdue))
+            self._write()
 
     def stop(self) -> None:
         """Implement ``Carrier.stop``."""
@@ -119,8 +117,15 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._gone = True
             if self._scope is not None:
                 self._scope.cancel()
-            self._exchanges.stop()
+            self._end_exchanges()
             self._link.discard(self)
+            if self._refusal is not None:
+                self._link.turned_away -= 1
+
+    def turn_away(self, message: str) -> None:
+        """Refuse the connection, which is in excess of the limit, once it is established."""
+        self._refusal, self.client = message, None
+        self._link.turned_away += 1
 
     # Callbacks of the transport: input
 
@@ -132,16 +137,13 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._transport = made = cast(asyncio.Transport, transport)
         made.set_write_buffer_limits(0)  # makes pause_writing() report any unsent byte
         if self._tls is None:
-            self._begin()
+            self._begin(None)
 
-    def _begin(self) -> None:
-        if self._tls is None:
-            self._http.established()
-        else:
-            self._http.established(secure=True, certificate=self._tls.certificate())
+    def _begin(self, certificate: "ClientCertificate | None") -> None:
+        self._http.established(secure=self._tls is not None, certificate=certificate)
         if self._refusal is not None:
-            self._exchanges.refuse(503, self._refusal)
-            self._write(self._exchanges.take())
+            self._refuse(BadHead(503, self._refusal))
+            self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Implement :meth:`asyncio.BaseProtocol.connection_lost`."""
@@ -152,26 +154,27 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Implement :meth:`asyncio.BufferedProtocol.get_buffer`."""
-        if self._http.state is _HEAD:
-            return self._link.small_inbox
-        return self._inbox[: max(self._http.room, 1)]
+        return self._link.inbox[: max(self._http.room, 1)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Implement :meth:`asyncio.BufferedProtocol.buffer_updated`."""
-        data = self._inbox[:nbytes]
+        self.receive(self._link.inbox[:nbytes])
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """Take in what was received, through TLS if there is any."""
         if self._tls is None or self._http.state is _LINGERING:
             self._receive(data)
         else:
             self._decrypt(self._tls, data)
 
-    def _decrypt(self, tls: "ServerTls", data: memoryview) -> None:
+    def _decrypt(self, tls: "ServerTls", data: bytes | memoryview) -> None:
         established = tls.established
         try:
             plain = tls.receive(data)
         except ssl.SSLError:
             self._send(tls.pending())  # the alert that tells the client the reason
             self._http.close(clock())
-            self._write(b"")
+            self._write()
             return
         if said := tls.pending():
             self._send(said)
@@ -181,35 +184,44 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 self.stop()
                 return
         if tls.established and not established:
-            self._begin()
+            self._begin(tls.certificate())
         if plain:
             self._receive(plain)
         if tls.over:
-            self._end()
+            self.eof_received()
 
     def _receive(self, data: bytes | memoryview) -> None:
         if self._stream is not None:
             self._stream.feed(data)
             self.pace()
-        else:
-            self._write(self._exchanges.receive(data))
+            return
+        try:
+            if self._http.state is _BODY:
+                self._read_body(data)
+            else:
+                self._http.feed(data)
+        except Exception as error:
+            self._fail(error)
+        self._write()
 
     def eof_received(self) -> bool:
         """Implement :meth:`asyncio.BufferedProtocol.eof_received`; output remains possible."""
-        self._end()
-        return True
-
-    def _end(self) -> None:
+        http = self._http
         if self._stream is not None:
-            self._http.ended = True
+            http.ended = True
             self._stream.feed_eof()
-        else:
-            self._write(self._exchanges.end_input())
+            return True
+        if not http.ended and http.state is not Http1State.CLOSED:
+            http.end_input(clock())
+            if http.state is _REPLY:
+                self._check_half_closed()
+        self._write()
+        return True
 
     def pace(self) -> None:
         """Pause or resume reading by the room that is left."""
         stream = self._stream
-        full = not self._http.room if stream is None else stream.waiting >= SMALL_READ
+        full = not self._http.room if stream is None else len(stream.received) >= SMALL_READ
         if full is self._paused or self._transport is None or self._transport.is_closing():
             return
         self._paused = full
@@ -217,6 +229,228 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+    # Requests
+
+    def _take(self) -> bytes:
+        """Go on as far as possible; return the output to be written, b"" if there is none."""
+        try:
+            while self._step() and len(self._held) < SMALL_READ:
+                pass
+        except Exception as error:
+            self._fail(error)
+        data, self._held = self._held, b""
+        return data
+
+    def _step(self) -> bool:
+        """Take one step; return True if another may follow at once."""
+        state = self._http.state
+        if state is _REPLY:
+            return self._writing and self._take_reply()
+        if state is _HEAD:
+            return self._take_head()
+        return state is _BODY and self._read_body()
+
+    def _take_head(self) -> bool:
+        http, link = self._http, self._link
+        if not (http.buffer or http.ended or link.draining):
+            return False
+        if http.blocked:
+            if http.ended and not http.buffer:
+                http.close(clock())
+            return False
+        head = http.next_head(clock(), draining=link.draining)
+        if head is None:
+            return False
+        if head.upgrade and link.upgrade is not None:
+            http.switch()
+            return False
+        return self._ask(head)
+
+    def _ask(self, head: RequestHead) -> bool:
+        """Authenticate the request if that is needed."""
+        authenticate = self._link.settings.authenticate
+        self._principal = None
+        if authenticate is not None and self._machine.asks_who(head.request):
+            from mcpcore_transports.http.server.identity import ask  # often not needed
+
+            asked = ask(authenticate, head.request)
+            if not isinstance(asked, (Principal, Refusal)):
+                self._asked = asked
+                return False
+            self._principal = asked
+        return self._open(head)
+
+    async def _identify(self, asked: Awaitable[object]) -> None:
+        """Wait for the outcome of the hook, and open the exchange."""
+        from mcpcore_transports.http.server.identity import answer  # as above
+
+        with anyio.CancelScope() as self._scope:
+            self._principal = await answer(asked, self._link.settings.authenticate_time)
+            head = self._http.head
+            if self._http.state is Http1State.HELD and head is not None:
+                try:
+                    self._open(head)
+                except Exception as error:
+                    self._fail(error)
+        self._scope = None
+        self.write_late()
+
+    def _open(self, head: RequestHead) -> bool:
+        """Feed a request to the machine, with as much of its body as was received."""
+        http, link, machine = self._http, self._link, self._machine
+        self._woken = False
+        self._writing = True  # output that is ready at once is taken below
+        now = clock()
+        exchange = self._exchange = link.register(self, head.request)
+        if link.trace is None and (body := http.take_whole()) is not None:
+            return self._ask_whole(exchange, head, body)
+        if machine.open(exchange, head.request, principal=self._principal, now=now):
+            self._held += http.begin_body(now)
+            return self._read_body()
+        http.skip_body()
+        link.flush_soon()
+        return True
+
+    def _ask_whole(self, exchange: Route, head: RequestHead, body: bytes) -> bool:
+        """Feed a complete request to the machine; mostly the whole reply is ready at once."""
+        http, link, machine = self._http, self._link, self._machine
+        machine.ask(exchange, head.request, body, principal=self._principal, now=clock())
+        link.handle_events()
+        if not (http.blocked or link.draining):
+            whole = machine.whole_reply(exchange, link.settings.write_size)
+            if whole is not None:
+                return self._send_whole(whole)
+        if machine.pending or http.blocked or http.ended or link.draining:
+            link.flush_soon()
+            return True
+        self._writing = False  # a handler is at work
+        link.keep_time()
+        return False
+
+    def _read_body(self, data: bytes | memoryview = b"") -> bool:
+        """Feed the body to the machine: the buffered input and ``data`` behind it."""
+        http, exchange, link = self._http, self._exchange, self._link
+        assert exchange is not None  # noqa: S101 - made with the head
+        now = clock()
+        data, ahead, done = http.read_body(data, now)
+        if link.trace is not None:
+            link.trace.request_body(exchange, data, end=done)
+        if data or ahead or done:
+            self._machine.body(exchange, data, end=done, announced=ahead, now=now)
+            link.flush_soon()
+            if self._woken and not done:
+                # Answered before its end, as too large for instance: the rest is not read.
+                http.keep_alive = False
+                http.answer()
+        if http.state is _BODY:
+            http.check_body()
+            return False
+        return True
+
+    # Replies
+
+    def _take_reply(self) -> bool:
+        """Take output of the machine, unless the client takes none; True if there may be more."""
+        http, link, machine, exchange = self._http, self._link, self._machine, self._exchange
+        if http.blocked or exchange is None:
+            return False
+        if link.draining:
+            http.keep_alive = False
+        if http.may_be_whole and link.trace is None:
+            whole = machine.whole_reply(exchange, link.settings.write_size)
+            if whole is not None:
+                return self._send_whole(whole)
+        items = machine.data_to_send(exchange, link.settings.write_size)
+        if items:
+            if link.trace is not None:
+                link.trace.replied(items)
+            self._held += http.send(items, clock())
+            if http.state is not _REPLY:
+                link.unregister(exchange)
+                self._exchange = None
+                self._writing = False
+            if link.draining or machine.pending:
+                link.flush_soon()  # senders that waited for room have some now
+                return http.state is _HEAD
+            if machine.timed:
+                link.keep_time()
+        if self._exchange is None:
+            return True
+        self._writing = False  # that was all there is
+        if http.ended:
+            self._check_half_closed()
+        return False
+
+    def _send_whole(self, whole: HttpReply) -> bool:
+        """Send a complete reply of the machine; return True if another request may follow."""
+        http, link, machine = self._http, self._link, self._machine
+        link.unregister(whole.exchange)
+        self._exchange = None
+        self._held += http.send_whole(whole, clock())
+        self._writing = False
+        if machine.pending:
+            link.flush_soon()
+        elif machine.timed:
+            link.keep_time()
+        return http.state is _HEAD and bool(http.buffer or http.ended or link.draining)
+
+    # Clients that send no more
+
+    def _check_half_closed(self) -> None:
+        """Stop if the client cannot be probed, and nothing is being written."""
+        if self._exchange is None or self._http.probed or self._http.may_probe:
+            return
+        if not self._writing:  # else the client may wait only for the data being written
+            self._end_exchanges()
+
+    async def _probe(self, exchange: Route | None) -> None:
+        """Probe the client until the reply begins or a probe fails."""
+        while exchange == self._exchange and (made := self._http.probe()) is not None:
+            self._held += made[0]
+            self._write()
+            await anyio.sleep(made[1])
+
+    # Faults and the end of exchanges
+
+    def _fail(self, error: Exception) -> None:
+        """End the connection, with a refusal if ``error`` is the client's.
+
+        Any other error is a fault of the driver and ends one connection, not all of them.
+        """
+        try:
+            if isinstance(error, BadHead):
+                if self._exchange is None and self._link.trace is not None:
+                    self._link.trace.undecodable(bytes(self._http.buffer))
+                self._refuse(error)
+                return
+        except Exception as another:
+            error = another
+        logger.error("a connection failed", exc_info=error)
+        self._end_exchanges()
+
+    def _refuse(self, refusal: BadHead) -> None:
+        """Answer a request that is malformed or incomplete; the data behind it is not read.
+
+        A web page can read the reason if its Origin is known, which it is not if the head is
+        refused.
+        """
+        head, trace = self._http.head, self._link.trace
+        self._disconnect()
+        if trace is not None:
+            trace.refused(refusal.status, refusal.message)
+        extra = () if head is None else self._machine.readable(head.request)
+        self._held += self._http.refuse(refusal, extra, clock())
+
+    def _end_exchanges(self) -> None:
+        """End at once, and leave an exchange whose reply is not complete."""
+        self._http.stop()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            self._link.disconnect(exchange)
 
     # Output
 
@@ -244,23 +478,23 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def write_late(self) -> None:
         """Write output that was not ready, or could not be written, with its request."""
         if not self._gone:
-            self._write(self._exchanges.take())
+            self._write()
 
-    def _write(self, data: bytes) -> None:
-        """Write output, and what follows it; then act on the state of the connection."""
-        http, exchanges = self._http, self._exchanges
-        while data:
+    def _write(self) -> None:
+        """Write output as far as possible; then act on the state of the connection."""
+        http = self._http
+        while data := self._take():
             self.transmit(data)
-            if http.blocked or not (exchanges.writing or http.buffer):
+            if http.blocked or not (self._writing or http.buffer):
                 break
             if self._transport is None or self._transport.is_closing():
                 break  # the client is gone
-            data = exchanges.take()
         state = http.state
         if state is not _HEAD and state is not _REPLY:
             self._follow(state)
-        elif http.ended and exchanges.exchange is not None:
-            self._begin_probing()
+        elif http.ended and self._exchange not in (None, self._probing) and http.may_probe:
+            self._probing = self._exchange
+            self._link.start(partial(self._probe, self._exchange))
         if http.buffer or self._paused:
             self.pace()
 
@@ -275,35 +509,17 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self.pace()
         elif state is Http1State.SWITCHED and self._stream is None:
             self._offer()
-        elif self._exchanges.asked is not None:
-            asked, self._exchanges.asked = self._exchanges.asked, None
+        elif self._asked is not None:
+            asked, self._asked = self._asked, None
             self._link.start(partial(self._identify, asked))
-
-    async def _identify(self, asked: Awaitable[object]) -> None:
-        with anyio.CancelScope() as self._scope:
-            await self._exchanges.identify(asked)
-        self._scope = None
-        self.write_late()
-
-    def _begin_probing(self) -> None:
-        if self._exchanges.exchange != self._probing and self._http.may_probe:
-            self._probing = self._exchanges.exchange
-            self._probe(self._probing)
-
-    def _probe(self, exchange: Route | None) -> None:
-        delay = self._exchanges.probe(exchange)
-        if delay is not None:
-            self._write(self._exchanges.take())
-            asyncio.get_running_loop().call_later(delay, self._probe, exchange)
 
     def transmit(self, data: bytes | memoryview) -> None:
         """Write ``data``, through TLS if there is any."""
         if self._tls is not None:
             data = self._tls.send(data)
-        if data and self._transport is not None:
-            self._transport.write(data)
+        self._send(data)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
@@ -329,31 +545,188 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _offer(self) -> None:
         """Offer the connection to the upgrade hook, in a task."""
-        from mcpcore_transports.http.server.protocol_stream import ProtocolStream
-
-        head = self._http.head
-        assert head is not None  # noqa: S101 - it asks for the upgrade
         self._stream = ProtocolStream(self, secure=self._tls is not None)
         if self._http.ended:
             self._stream.feed_eof()
-        self._link.start(partial(self._hand_over, head, self._stream))
+        self._link.start(partial(self._hand_over, self._stream))
 
-    async def _hand_over(self, head: RequestHead, stream: "ProtocolStream") -> None:
-        upgrade, taken = self._link.upgrade, True
-        assert upgrade is not None  # noqa: S101 - asked before
+    async def _hand_over(self, stream: "ProtocolStream") -> None:
+        http, upgrade, taken = self._http, self._link.upgrade, True
+        head = http.head
+        assert head is not None and upgrade is not None  # noqa: S101, PT018 - it was offered
         try:
             with anyio.CancelScope() as self._scope, suppress(*LOST):
-                taken = await upgrade(stream, head.request, bytes(self._http.buffer))
+                taken = await upgrade(stream, head.request, bytes(http.buffer))
         finally:
             self._scope = None
-            if taken or stream.lost:
+            if taken or stream.lost is not None:
                 self.stop()
-        if not self._gone:
-            self._stream = None
-            self._write(self._exchanges.decline(stream.reclaim()))
+        if self._gone:
+            return
+        self._stream = None
+        http.decline(bytes(stream.received))
+        try:
+            self._ask(head)
+        except Exception as error:
+            self._fail(error)
+        self._write()
 
 
-def _tls(context: ssl.SSLContext) -> "ServerTls":
-    from mcpcore_transports.http.server.protocol_tls import ServerTls
+class ProtocolStream(ByteStream):
+    """Byte stream of a connection that has left HTTP."""
 
-    return ServerTls(context)
+    def __init__(self, connection: HttpProtocol, *, secure: bool) -> None:
+        self._connection = connection
+        self._secure = secure
+        self.received = bytearray()
+        """Bytes that were received and not taken."""
+        self._eof = False
+        self.lost: Exception | None = None
+        self._closed = False
+        self._changed: anyio.Event | None = None  # while a task waits for it
+
+    # Called by the connection
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take received data."""
+        self.received += data
+        self.changed()
+
+    def feed_eof(self) -> None:
+        """Take the end of the input."""
+        self._eof = True
+        self.changed()
+
+    def lose(self, error: Exception | None) -> None:
+        """Take the loss of the connection."""
+        self.lost = error or ConnectionResetError("the connection is lost")
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake the waiting task: there is data, room, or the end."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def _wait(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    # Stream interface
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Implement :meth:`anyio.abc.ByteReceiveStream.receive`."""
+        await anyio.lowlevel.checkpoint()
+        while not self.received:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            if self._eof:
+                raise anyio.EndOfStream
+            if self.lost is not None:
+                raise anyio.BrokenResourceError from self.lost
+            await self._wait()
+        data = bytes(self.received[:max_bytes])
+        del self.received[:max_bytes]
+        self._connection.pace()
+        return data
+
+    async def send(self, item: bytes) -> None:
+        """Implement :meth:`anyio.abc.ByteSendStream.send`; wait until the data is taken."""
+        await anyio.lowlevel.checkpoint()
+        await self._room()
+        self._connection.transmit(item)
+        await self._room()
+
+    async def _room(self) -> None:
+        while True:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            if self.lost is not None:
+                raise anyio.BrokenResourceError from self.lost
+            if not self._connection.blocked:
+                return
+            await self._wait()
+
+    async def send_eof(self) -> None:
+        """Implement :meth:`anyio.abc.ByteStream.send_eof`.
+
+        Raises NotImplementedError with TLS, which ends in both directions at once.
+        """
+        if self._secure:
+            raise NotImplementedError
+        self._connection.finish_sending()
+
+    def beneath(self) -> "ProtocolStream":
+        """Return the stream without TLS, for a caller that discards all further input."""
+        self._secure = False
+        self._connection.leave_tls()
+        return self
+
+    async def aclose(self) -> None:
+        """Close at once; unread input is lost."""
+        self._closed = True
+        self._connection.end_tls()
+        self._connection.stop()
+        self.changed()
+        await anyio.lowlevel.checkpoint()
+
+
+class ServerTls:
+    """Server side of TLS on one connection: bytes in, bytes out.
+
+    asyncio has such a layer too, but its handling of the ends of a connection is not enough here:
+    it leaves unsent the alert that tells why a handshake has failed, and the data that a client
+    sends after a refusal cannot be read to its end.
+    """
+
+    __slots__ = ("_connection", "_in", "_out", "established", "over", "untaken")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._connection = context.wrap_bio(self._in, self._out, server_side=True)
+        self.established = False
+        """True once the handshake is complete."""
+        self.over = False
+        """True once the client has announced the end of its data."""
+        self.untaken = 0
+        """Bytes of :meth:`pending` that the client has not taken; counted by the caller."""
+
+    def receive(self, data: bytes | memoryview) -> bytes:
+        """Take received bytes; return the decrypted data.  Look at :meth:`pending` afterwards.
+
+        Raises ssl.SSLError for input that is refused; then there may be pending output, too.
+        """
+        from mcpcore_transports.tls import read_all  # few servers have TLS themselves
+
+        self._in.write(data)
+        parts: list[bytes] = []
+        try:
+            if not self.established:
+                self._connection.do_handshake()
+                self.established = True
+            self.over = read_all(self._connection, self._in, parts)
+        except ssl.SSLWantReadError:
+            pass  # of the handshake
+        return b"".join(parts)
+
+    def pending(self) -> bytes:
+        """Take and return the bytes to be sent."""
+        return self._out.read()
+
+    def send(self, data: bytes | memoryview) -> bytes:
+        """Return the bytes to be sent for ``data``, with those pending."""
+        self._connection.write(data)
+        return self._out.read()
+
+    def finish(self) -> bytes:
+        """Return the close alert (RFC 8446 section 6.1); empty at the second call."""
+        with suppress(ssl.SSLError):  # the client's own end is not waited for
+            self._connection.unwrap()
+        return self._out.read()
+
+    def certificate(self) -> "ClientCertificate | None":
+        """Return the verified certificate of the client, once established."""
+        from mcpcore_transports.tls import shown_certificate  # as above
+
+        return shown_certificate(self._connection)

@@ -1,8 +1,7 @@
 """Link between an HTTP server and its store: steps out in batches, outcomes and notes in.
 
 A store blocks, so it is called in worker threads of anyio.  One thread carries out steps, a batch
-at a time: the steps that arrive meanwhile are the next batch, so that a slow store gets larger
-batches and not more of them.  Another thread waits for notes of other workers.
+at a time: a slow store gets larger batches.  Another waits for notes of other workers.
 """
 
 import logging
@@ -20,7 +19,7 @@ from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http.settings import StoreLinkSettings
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.cancellation import failure_of
+from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
 
 __all__ = ["StoreLink", "StoreLinkSettings", "binding", "worker_name"]
@@ -29,18 +28,12 @@ logger = logging.getLogger("mcpcore.store")
 
 
 def worker_name() -> str:
-    """Return a random name for a worker, which is unique and reveals nothing.
-
-    Clients see it in the ids of requests to them.
-    """
+    """Return a random name, unique for a worker, which clients see in the ids of requests."""
     return secrets.token_urlsafe(9)
 
 
 def binding(store: Store) -> StoreBinding:
-    """Make this process a worker of a store; ask it for the secret, which may block.
-
-    Raises StoreUnavailableError.
-    """
+    """Make this process a worker of a store, which may block.  Raises StoreUnavailableError."""
     known = getattr(store, "settings", None)
     lives = known if isinstance(known, StoreSettings) else None
     return StoreBinding(

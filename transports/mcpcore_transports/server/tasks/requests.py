@@ -1,11 +1,7 @@
-"""Answers to the requests about tasks on one connection or HTTP endpoint.
-
-:class:`TaskDesk` answers ``tasks/get``, ``tasks/update``, ``tasks/result``, ``tasks/list`` and
-``tasks/cancel``.  Servers and clients have one (:mod:`mcpcore_transports.server.tasks.tasks`,
-:mod:`mcpcore_transports.client.task_requests`).
-"""
+"""Answers to the requests about tasks on one connection or HTTP endpoint, server or client."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcpcore.engine.events import Key, RequestReceived
@@ -27,16 +23,10 @@ STATUS = "notifications/tasks/status"
 
 
 class TaskDesk:
-    """TaskAnswer the requests about tasks that arrive at one machine.
-
-    ``flush`` has the link write the data that the machine has to send.
-    """
+    """Answers to the requests about tasks at one machine; ``flush`` has its output written."""
 
     def __init__(
-        self,
-        host: TaskHost,
-        machine: "Peer | HttpServer | HttpClient",
-        flush: Callable[[], None],
+        self, host: TaskHost, machine: "Peer | HttpServer | HttpClient", flush: Callable[[], None]
     ) -> None:
         self.host = host
         self.machine = machine
@@ -54,25 +44,22 @@ class TaskDesk:
         self.host.drop(self._name)
 
     def owner(self, event: RequestReceived) -> str | None:
-        """Return the owner of the task that a request creates or names.
+        """Return the owner of the task that a request creates or names: principal, else session.
 
-        The owner is the authenticated principal, else the session.  The modern era has no session:
-        None then means that everyone who knows the id may use the task.
+        The modern era has no session: None means that everyone who knows the id may use the task.
         """
-        return self.owner_of(event.principal, event.session, modern=event.revision.modern)
+        if event.principal is not None or event.revision.modern:
+            return self.principal(event.principal)
+        return self._name if event.session is None else f"{self._name}, session {event.session}"
 
-    def owner_of(self, principal: str | None, session: str | None, *, modern: bool) -> str | None:
-        """Return the owner for a principal and a session; see :meth:`owner`."""
-        if principal is not None:
-            return f"principal {principal}"
-        if modern:
-            return None
-        return self._name if session is None else f"{self._name}, session {session}"
+    def principal(self, principal: str | None) -> str | None:
+        """Return the owner for a principal."""
+        return None if principal is None else f"principal {principal}"
 
     # Requests
 
     def serve(self, event: RequestReceived) -> bool:
-        """TaskAnswer a request about tasks, now or when its task ends; return False for others."""
+        """Answer a request about tasks, now or when its task ends; return False for others."""
         if event.method not in METHODS:
             return False
         try:
@@ -84,10 +71,7 @@ class TaskDesk:
         return True
 
     def answer(self, event: RequestReceived) -> "TaskAnswer | TaskRecord":
-        """Return the answer to a request about tasks, or the task whose end it waits for.
-
-        In the latter case :meth:`ended` is called later.  Raises McpError.
-        """
+        """Return the answer, or the task for whose :meth:`ended` it waits.  Raises McpError."""
         try:
             return METHODS[event.method](self, event)
         except Malformed as error:
@@ -105,10 +89,8 @@ class TaskDesk:
 
     def _get(self, event: RequestReceived) -> "TaskAnswer":
         record = self._find(event)
-        body: Body = describe(record, TaskForm.EXPERIMENTAL)
-        if event.revision.modern:
-            body = detail(record)
-        return TaskAnswer(body)
+        modern = event.revision.modern
+        return TaskAnswer(detail(record) if modern else describe(record, TaskForm.EXPERIMENTAL))
 
     def _update(self, event: RequestReceived) -> "TaskAnswer":
         params = typed(event.params, UpdateTaskParams)
@@ -121,10 +103,10 @@ class TaskDesk:
         cancelled = self.host.cancel(record)
         if event.revision.modern:
             return TaskAnswer(None)
+        view = describe(record, TaskForm.EXPERIMENTAL)
         if not cancelled:
-            status = describe(record, TaskForm.EXPERIMENTAL).status
-            raise McpError(INVALID_PARAMS, f"the task is {status} already")
-        return TaskAnswer(describe(record, TaskForm.EXPERIMENTAL))
+            raise McpError(INVALID_PARAMS, f"the task is {view.status} already")
+        return TaskAnswer(view)
 
     def _result(self, event: RequestReceived) -> "TaskAnswer | TaskRecord":
         record = self._find(event)
@@ -160,7 +142,7 @@ class TaskDesk:
                 self.flush()
 
     def ended(self, key: Key, record: TaskRecord) -> None:
-        """TaskAnswer a request that waited for the end of a task."""
+        """Answer a request that waited for the end of a task."""
         try:
             body, meta = outcome_of(record)
             self.machine.respond(key, body, meta=meta)
@@ -181,28 +163,16 @@ class TaskDesk:
         params: Body,
         *,
         session: str | None,
-        parent: Key | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Send a notification, on the stream of ``parent`` or else in the session."""
-        # Imported here because clients have a desk, too, and do not need the server.
-        from mcpcore.http import HttpServer
-
-        machine = self.machine
-        try:
-            if isinstance(machine, Peer):
-                machine.notify(method, params, parent=parent, meta=meta)
-            elif isinstance(machine, HttpServer):
-                machine.notify(method, params, parent=parent, session=session, meta=meta)
-            else:
-                machine.notify(method, params, meta=meta)
-        except LocalError:
-            return  # the session or the stream has ended meanwhile
-        self.flush()
+        """Send a notification; a client has one session."""
+        with suppress(LocalError):  # the session has ended meanwhile
+            self.machine.notify(method, params, meta=meta)
+            self.flush()
 
 
 class TaskAnswer(NamedTuple):
-    """TaskAnswer to a request about tasks."""
+    """Answer to a request about tasks."""
 
     body: Body
     meta: dict[str, Any] | None = None
@@ -212,8 +182,7 @@ def outcome_of(record: TaskRecord) -> TaskAnswer:
     """Return the result of an ended task as an answer.  Raises McpError if it has failed."""
     if record.result is not None:
         return TaskAnswer(record.result, {**(record.meta or {}), **related(record.id)})
-    error = record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED)
-    raise McpError.of(error)
+    raise McpError.of(record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED))
 
 
 METHODS: dict[str, Callable[[TaskDesk, RequestReceived], TaskAnswer | TaskRecord]] = {

@@ -1,9 +1,8 @@
 """Tasks of a server: calls that become tasks, the questions of tasks, and news of changes.
 
 A :class:`TaskCall` stands between a handler and the machine.  Before the call becomes a task,
-everything passes through to the machine.  From then on results go into the task, questions are put
-to the client as questions of the task, and the handler keeps running after the end of the request
-and even of the connection.
+everything passes through to the machine.  From then on results and questions go into the task, and
+the handler keeps running after the end of the request and even of the connection.
 """
 
 import math
@@ -16,9 +15,11 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct, UnsetType, field, structs
 
+from mcpcore.engine.config import DEFAULT_TIMEOUT
 from mcpcore.engine.events import (
     EndReason,
     Key,
+    NotificationReceived,
     RequestEnded,
     RequestReceived,
     ResultReceived,
@@ -26,18 +27,10 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
-from mcpcore.service.tasks import (
-    TableFull,
-    TaskRecord,
-    TooManyQuestions,
-    describe,
-    detail,
-    related,
-)
+from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
@@ -50,20 +43,25 @@ from mcpcore.spec.errors import (
     McpError,
     busy_code,
 )
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.model import Maybe
-from mcpcore.spec.types.tasks import TaskMetadata
+from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.decode import typed
-from mcpcore_transports.running.pending import Handlers, Run, Settled
-from mcpcore_transports.running.serial_calls import ProgressCallback
+from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.elicitation import GIVEN_UP, ask_all, unanswered
-from mcpcore_transports.server.input_rounds import RoundState, params_of
 from mcpcore_transports.server.inputs import Input
-from mcpcore_transports.server.tasks.questions import runs_tasks, task_outcome
+from mcpcore_transports.server.questions import (
+    GIVEN_UP,
+    Asker,
+    RoundState,
+    ask_all,
+    params_of,
+    unanswered,
+)
 from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDesk, outcome_of
 
 if TYPE_CHECKING:  # loaded with HTTP; imports this module
@@ -71,6 +69,10 @@ if TYPE_CHECKING:  # loaded with HTTP; imports this module
     from mcpcore_transports.server.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
+
+_PAUSE = 1.0
+"""Seconds between two polls if the client names no interval."""
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
 
 
 class _Wanted(Struct):
@@ -139,32 +141,29 @@ class TaskCall:
     # Creation of the task
 
     def begin(self) -> bool:
-        """Become a task; return False if the request is over.
-
-        Raises McpError if there is no room for another task.
-        """
+        """Become a task; return False if the request is over.  Raises McpError without room."""
         if self.record is not None:
             return True
         if self._over or self._unwanted or (self.scope is not None and self.scope.cancel_called):
             return False
         desk, event = self._desk, self.event
-        host = desk.host
+        host, machine = desk.host, desk.runtime.machine
         try:
             record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
         except TableFull as full:
             raise McpError(busy_code(event.revision), str(full)) from None
         if self._form is TaskForm.EXTENSION:
             view: Body = describe(record, TaskForm.EXTENSION)
-            sent = desk.runtime.machine.respond(event.key, view, result_type="task")
+            sent = machine.respond(event.key, view, result_type="task")
         else:
             view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
-            sent = desk.runtime.machine.respond(event.key, view, meta=related(record.id))
+            sent = machine.respond(event.key, view, meta=related(record.id))
+            if sent:
+                desk.follow(record, event.session)
         if not sent:
             host.table.remove(record)
             self._unwanted = True
             return False
-        if self._form is TaskForm.EXPERIMENTAL:
-            desk.follow(record, event.session)
         self.record = record
         host.employ(record, self)
         desk.flush()
@@ -192,28 +191,28 @@ class TaskCall:
     ) -> bool:
         """Take the result of the handler."""
         self._over = True
-        if self.record is None:
-            machine = self._desk.runtime.machine
-            return not self._unwanted and machine.respond(key, result, meta=meta, bare=bare)
-        return self._desk.host.complete(self.record, result, meta)
+        if self.record is not None:
+            return self._desk.host.complete(self.record, result, meta)
+        machine = self._desk.runtime.machine
+        return not self._unwanted and machine.respond(key, result, meta=meta, bare=bare)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Take the protocol error with which the handler failed."""
         self._over = True
-        if self.record is None:
-            return not self._unwanted and self._desk.runtime.machine.fail(key, error)
-        return self._desk.host.fail(self.record, error)
+        if self.record is not None:
+            return self._desk.host.fail(self.record, error)
+        return not self._unwanted and self._desk.machine.fail(key, error)
 
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
     ) -> bool:
         """Take the input that the handler requires before it can become a task."""
+        if self.record is not None:
+            text = "the handler asked in the request after it had become a task"
+            return self.fail(key, ErrorData(INTERNAL_ERROR, text))
         self._over = True
-        if self.record is None:
-            machine = self._desk.runtime.machine
-            return not self._unwanted and machine.require_input(key, requests, state)
-        text = "the handler asked in the request after it had become a task"
-        return self._desk.host.fail(self.record, ErrorData(INTERNAL_ERROR, text))
+        machine = self._desk.runtime.machine
+        return not self._unwanted and machine.require_input(key, requests, state)
 
     # Worker interface, called by the host
 
@@ -224,8 +223,7 @@ class TaskCall:
 
     def deliver(self, key: str, answer: Raw) -> None:
         """Take the client's answer to a question."""
-        question = self._questions.pop(key, None)
-        if question is not None:
+        if (question := self._questions.pop(key, None)) is not None:
             question.answer = answer
             question.settled.set()
 
@@ -240,20 +238,16 @@ class TaskCall:
     ) -> bool:
         """Report progress: in the status and, if there is a progress token, to the owner."""
         record = self.record
-        if record is None or record.ended or not math.isfinite(value) or value <= self._progress:
+        if record is None or record.ended or not self._progress < value < math.inf:
             return False
         self._progress = value
         share = f"{value:g}" if total is None else f"{value:g} of {total:g}"
         self._desk.host.say(record, message or share)
         token = self.event.meta.progress_token
-        if self._form is TaskForm.EXPERIMENTAL and token is not None:
-            params: dict[str, Any] = {"progressToken": token, "progress": value}
-            if total is not None:
-                params["total"] = total
-            if message is not None:
-                params["message"] = message
-            if meta:
-                params["_meta"] = meta
+        if token is not None:
+            optional = {"total": total, "message": message, "_meta": meta or None}
+            params = {name: each for name, each in optional.items() if each is not None}
+            params |= {"progressToken": token, "progress": value}
             self.notify("notifications/progress", params)
         return True
 
@@ -265,16 +259,13 @@ class TaskCall:
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """Send a log message; return False in the extension, which has none for tasks."""
-        record = self.record
-        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+        if (record := self._followed()) is None:
             return False
-        machine, outlet = self._desk.runtime.machine, self._outlet()
+        runtime, outlet = self._desk.runtime, self._outlet()
         meta = {**(meta or {}), **related(record.id)}
+        where = runtime.in_session(self.event.session)
         try:
-            if not isinstance(machine, Peer):
-                session = self.event.session
-                return machine.log(outlet, level, data, logger, session=session, meta=meta)
-            return machine.log(outlet, level, data, logger, meta=meta)
+            return runtime.machine.log(outlet, level, data, logger, meta=meta, **where)
         except LocalError:
             return False
         finally:
@@ -282,12 +273,16 @@ class TaskCall:
 
     def notify(self, method: str, params: Body) -> bool:
         """Send a notification to the session of the task; the extension has none."""
-        record = self.record
-        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+        if (record := self._followed()) is None:
             return False
-        session, meta = self.event.session, related(record.id)
-        self._desk.tell(method, params, session=session, parent=self._outlet(), meta=meta)
+        tell, meta = self._desk.runtime.tell, related(record.id)
+        tell(self.event.session, method, params, parent=self._outlet(), meta=meta)
         return True
+
+    def _followed(self) -> TaskRecord | None:
+        """Return the task if it has not ended and its session gets messages about it."""
+        record = None if self._form is TaskForm.EXTENSION else self.record
+        return None if record is None or record.ended else record
 
     async def ask(
         self,
@@ -296,8 +291,8 @@ class TaskCall:
     ) -> dict[str, Any]:
         """Put questions to the client as questions of the task; return all answers by key.
 
-        ``progress``: callbacks for the progress that a legacy client reports, by the keys of the
-        questions. Raises InputUnavailable.
+        ``progress``: callbacks for the progress that a legacy client reports.  Raises
+        InputUnavailable.
         """
         open: dict[str, Question] = {}
         heard = progress or {}
@@ -314,30 +309,28 @@ class TaskCall:
             return await ask_all(wanted, send, receive, self._desk.runtime.settings.input_attempts)
         finally:
             for put in open.values():
-                if self._questions.pop(put.key, None) is None:
-                    continue
-                if put.desk is not None:
-                    put.desk.recall(put)
-                if self.record is not None:
-                    self._desk.host.withdraw(self.record, put.key)
+                if put.key in self._questions:
+                    if put.desk is not None:
+                        put.desk.recall(put)
+                    self._withdraw(put)
 
     def unsent(self) -> list[Question]:
         """Return the questions that have not been sent to any client yet (experimental tasks)."""
         if self._form is not TaskForm.EXPERIMENTAL:
             return []
-        return [
-            each
-            for each in self._questions.values()
-            if each.request is None and each.following is None
-        ]
+        questions = self._questions.values()
+        return [each for each in questions if each.request is None and each.following is None]
 
     def refuse(self, question: Question, problem: str) -> None:
         """Withdraw a question and fail its wait with ``problem``."""
+        self._withdraw(question)
+        question.problem = problem
+        question.settled.set()
+
+    def _withdraw(self, question: Question) -> None:
         self._questions.pop(question.key, None)
         if self.record is not None:
             self._desk.host.withdraw(self.record, question.key)
-        question.problem = problem
-        question.settled.set()
 
     def _put(
         self,
@@ -389,15 +382,14 @@ class ServerTasks(TaskDesk):
     async def outcome(self, key: Key, record: TaskRecord) -> TaskAnswer:
         """Wait on behalf of a request for the end of a task; return its outcome."""
         while not record.ended:
-            ended = self._ends[key] = anyio.Event()
-            await ended.wait()
+            self._ends[key] = anyio.Event()
+            await self._ends[key].wait()
         return outcome_of(record)
 
     def ended(self, key: Key, record: TaskRecord) -> None:
         """Wake a request that waits for a task."""
-        ended = self._ends.pop(key, None)
-        if ended is not None:
-            ended.set()
+        if (event := self._ends.pop(key, None)) is not None:
+            event.set()
 
     # Tool calls
 
@@ -413,29 +405,27 @@ class ServerTasks(TaskDesk):
         """
         support, form = prepared.task, task_form(event.revision, event.method)
         if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
-            if prepared.refused:
-                return False
             if support is None:
                 raise McpError(METHOD_NOT_FOUND, "this tool cannot be run as a task")
             ttl = support.ttl if terms.ttl is None else self.host.table.granted(terms.ttl)
-            self._start(TaskCall(self, event, support, ttl), prepared, state, at_once=True)
-            return True
-        if support is None:
+            at_once = True
+        elif support is None:
             return False
-        if form is TaskForm.EXTENSION and declares(event.client_capabilities, _EXTENSION):
+        elif form is TaskForm.EXTENSION and declares(event.client_capabilities, _EXTENSION):
             if prepared.result is not None:
                 return False
-            call = TaskCall(self, event, support, support.ttl)
-            self._start(call, prepared, state, at_once=support.after == 0)
-            return True
-        if support.required:
+            ttl, at_once = support.ttl, support.after == 0
+        elif support.required:
             raise _refusal(event, form)
-        return False
+        else:
+            return False
+        call = TaskCall(self, event, support, ttl)
+        self._start(call, prepared, Context(event, self.runtime, state, call), at_once=at_once)
+        return True
 
     def _start(
-        self, call: TaskCall, prepared: Prepared, state: RoundState | None, *, at_once: bool
+        self, call: TaskCall, prepared: Prepared, context: Context, *, at_once: bool
     ) -> None:
-        context = Context(call.event, self.runtime, state, call)
         if at_once:
             call.begin()
         if prepared.result is not None:
@@ -455,13 +445,13 @@ class ServerTasks(TaskDesk):
             call.timer = self.host.later(after, call.begin_if_possible)
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
-        """Handle the cancellation of a request; return False if it is not handled here."""
+        """Handle the cancellation of a request; return False if its handler is the runtime's."""
         if self._waiting.pop(key, None) is not None:
             self._ends.pop(key, None)
             for call, question in [each for each in self._asked.values() if each[1].outlet == key]:
                 self._recall(question)
                 self.offer_everywhere(call)
-            return False  # it waits in a handler of the runtime, as all requests do
+            return False
         if key not in self._handlers:
             return False
         self._handlers.cancel(key, reason)
@@ -488,8 +478,7 @@ class ServerTasks(TaskDesk):
     def offer(self, call: TaskCall) -> None:
         """Send the unsent questions of a call, if its client waits here for the result."""
         record = call.record
-        waiting = [] if record is None else self.waiting_for(record)
-        if record is None or not waiting:
+        if record is None or not (waiting := self.waiting_for(record)):
             return
         for question in call.unsent():
             params = question.params
@@ -531,10 +520,9 @@ class ServerTasks(TaskDesk):
 
     async def _follow(self, call: TaskCall, question: Question, answered: ResultReceived) -> None:
         """Wait for the outcome of a question that the client may have made a task of."""
-        scope = question.following
-        assert scope is not None  # noqa: S101 - made together
+        assert question.following is not None  # noqa: S101 - made together
         outcome: Settled | None = None
-        with scope:
+        with question.following:
             outcome = await task_outcome(self.runtime, call.event, answered, over=True)
         question.following = None
         if outcome is not None:
@@ -567,10 +555,9 @@ class ServerTasks(TaskDesk):
 
     def opened(self, event: SubscriptionOpened) -> None:
         """Handle an opened listen stream: register the tasks that its client may see."""
-        wanted = event.filter.task_ids
-        if not wanted:
+        if not (wanted := event.filter.task_ids):
             return
-        owner = self.owner_of(event.principal, None, modern=True)
+        owner = self.principal(event.principal)
         known = []
         for id in wanted:
             with suppress(McpError):
@@ -587,6 +574,17 @@ class ServerTasks(TaskDesk):
             if not self._heard[id]:
                 del self._heard[id]
 
+    def tell(
+        self,
+        method: str,
+        params: Body,
+        *,
+        session: str | None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send a notification in a session."""
+        self.runtime.tell(session, method, params, meta=meta)
+
     def session_closed(self, event: "SessionClosed") -> None:
         """Handle the end of a session: drop the tasks that only this session could ask for."""
         self.host.drop(f"{self._name}, session {event.session}")
@@ -601,8 +599,6 @@ class ServerTasks(TaskDesk):
 
 class _Request(Prepared):
     """Prepared request about tasks."""
-
-    __slots__ = ("_desk", "_event")
 
     def __init__(self, desk: ServerTasks, event: RequestReceived) -> None:
         super().__init__(event.revision)
@@ -642,3 +638,82 @@ def _refusal(event: RequestReceived, form: TaskForm | None) -> McpError:
     if form is TaskForm.EXPERIMENTAL:
         return McpError(METHOD_NOT_FOUND, f"{text}: the call needs the task parameter")
     return McpError(METHOD_NOT_FOUND, f"{text}, which {event.revision.name} does not have")
+
+
+# Questions that a client runs as tasks of its own (2025-11-25)
+
+
+class _Created(Struct):
+    task: Maybe[Task] = None
+
+
+def runs_tasks(method: str, asker: Asker) -> bool:
+    """Return True if the client that sent ``asker`` can run a question as a task."""
+    if asker.revision is None or asker.client_capabilities is None:
+        return False
+    row = lookup(method, "server", asker.revision)
+    if row is None or row.task_capability is None:
+        return False
+    return declares(asker.client_capabilities, row.task_capability)
+
+
+async def task_outcome(
+    runtime: "ServerRuntime", asker: Asker, answered: ResultReceived, *, over: bool = False
+) -> Settled:
+    """Return the outcome of a question that the client may have made a task of.
+
+    If ``asker`` is a notification, or ``over`` as the request of a task is, the client is asked in
+    its session.  If the caller stops waiting, the task is cancelled.
+    """
+    parent = None if over or isinstance(asker, NotificationReceived) else asker
+    try:
+        task = typed(answered.result, _Created).task
+    except Malformed:
+        return answered  # the reader of the answer reports the fault
+    if task is None:
+        return answered
+    about = {"taskId": task.task_id}
+
+    async def ask(method: str) -> Settled:
+        request = runtime.send_request(
+            method, about, request=parent, session=asker.session, timeout=DEFAULT_TIMEOUT
+        )
+        try:
+            return await runtime.waiting.outcome(request)
+        except anyio.get_cancelled_exc_class():
+            runtime.withdraw(request, GIVEN_UP)
+            raise
+
+    try:
+        with anyio.move_on_after(runtime.settings.input_timeout):
+            while task.status not in TERMINAL:
+                await anyio.sleep(_pause(task))
+                outcome = await ask("tasks/get")
+                if not isinstance(outcome, ResultReceived):
+                    return outcome
+                task = typed(outcome.result, Task)
+            return await ask("tasks/result")
+        return _ended(answered, EndReason.TIMED_OUT, "its task did not end in time")
+    except Malformed as error:
+        return _ended(answered, EndReason.INVALID, f"its task is malformed: {error}")
+    except LocalProtocolError as error:
+        return _ended(answered, EndReason.CLOSED, str(error))
+    finally:
+        if task.status not in TERMINAL:
+            with suppress(LocalError):  # the client cannot be told, or has gone
+                where = runtime.in_session(asker.session)
+                runtime.machine.request("tasks/cancel", about, now=clock(), **where)
+                runtime.flush()
+
+
+def _ended(answered: ResultReceived, reason: EndReason, message: str) -> RequestEnded:
+    return RequestEnded(
+        request=answered.request, method=answered.method, reason=reason, message=message
+    )
+
+
+def _pause(task: Task) -> float:
+    if task.poll_interval is None:
+        return _PAUSE
+    # Compared in milliseconds: a client may name a number that is larger than any float.
+    return min(max(task.poll_interval, _MIN_PAUSE * 1000), _MAX_PAUSE * 1000) / 1000

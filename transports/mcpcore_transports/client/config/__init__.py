@@ -1,1 +1,0 @@
-"""Configuration files with named servers, such as ``mcp.json``."""

@@ -1,0 +1,352 @@
+"""Commands for servers of others: `mcpcore call`, `list`, `probe` and `servers`."""
+
+import shlex
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import Struct, structs
+
+from mcpcore.errors import BadTarget
+from mcpcore.spec import types
+from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.revisions import LEGACY
+from mcpcore.wire.redaction import shown_url
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.config import ConfiguredServer, read_config
+from mcpcore_transports.commands.options import CallOptions, ConnectOptions, QueryOptions, recording
+from mcpcore_transports.commands.output import (
+    Exit,
+    Failure,
+    errors,
+    first_line,
+    print_block,
+    print_facts,
+    print_json,
+    print_table,
+    print_warning,
+)
+from mcpcore_transports.commands.target import client_settings, config_path, converse, split_target
+from mcpcore_transports.targets import Target, describe
+
+
+def call(options: CallOptions) -> int:
+    """Call a tool; return the exit status."""
+    pairs, target = split_target(options.words, options)
+    given = parse_pairs(pairs)
+    base = {} if options.arguments is None else _json_object(options.arguments, "--arguments")
+    callbacks, tool = _callbacks(options), options.tool
+
+    async def talk(client: Client) -> types.CallToolResult:
+        known = {listed.name: listed for listed in await client.tools()}
+        if tool not in known:
+            names = ", ".join(known) or "none"
+            raise Failure(f"the server has no tool {tool!r}; its tools: {names}", Exit.REFUSED)
+        values = {**base, **convert_pairs(given, known[tool])}
+        if options.verbose and client.capabilities.logging is not None:
+            await client.set_log_level("debug")
+        return await client.call_tool(tool, values, progress=_show_progress)
+
+    result = converse(target, options, talk, callbacks)
+    if options.as_json:
+        print_json(result)
+    else:
+        for block in result.content:
+            print_block(block)
+        if not result.content and result.is_structured:
+            print_json(result.structured_content)
+        if result.is_error:
+            errors.print("[bold red]the tool failed[/]")
+    return Exit.REFUSED if result.is_error else Exit.OK
+
+
+def parse_pairs(words: Sequence[str]) -> dict[str, str]:
+    """Split ``key=value`` words.  Raises Failure."""
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise Failure(
+                f"{word!r} is no argument; expected key=value, and the server last", Exit.USAGE
+            )
+        pairs[key] = value
+    return pairs
+
+
+def convert_pairs(pairs: Mapping[str, str], tool: types.Tool) -> dict[str, Any]:
+    """Convert each value to the type in the tool's schema: text stays text, the rest is JSON."""
+    properties = tool.input_schema.get("properties", {})
+    values: dict[str, Any] = {}
+    for key, text in pairs.items():
+        rules = properties.get(key)
+        kind = rules.get("type") if isinstance(rules, dict) else None
+        values[key] = text
+        if kind != "string":
+            try:
+                values[key] = msgspec.json.decode(text)
+            except msgspec.DecodeError:
+                if kind is not None:
+                    raise Failure(
+                        f"{key}={text}: the tool wants {kind}, which is written as JSON", Exit.USAGE
+                    ) from None
+    return values
+
+
+def _json_object(text: str, option: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise Failure(f"{option}: {error}", Exit.USAGE) from None
+
+
+def _callbacks(options: CallOptions) -> Callbacks:
+    answer, sample = options.answer, options.sample
+    content = None if answer is None else _json_object(answer, "--answer")
+
+    def elicit(params: types.ElicitParams) -> dict[str, Any] | None:
+        errors.print(f"[dim]the server asks:[/] {params.message}", markup=True)
+        return content
+
+    def complete(params: types.CreateMessageParams) -> types.CreateMessageResult:
+        text = types.TextContent(text=sample or "")
+        return types.CreateMessageResult(role="assistant", content=text, model="mcpcore-cli")
+
+    return Callbacks(
+        elicitation=None if content is None else elicit,
+        sampling=None if sample is None else complete,
+        roots=list(options.root) or None,
+        log=_show_log,
+    )
+
+
+def _show_progress(value: float, total: float | None, message: str | None) -> None:
+    of = "" if total is None else f" of {total:g}"
+    errors.print(
+        f"progress: {value:g}{of}{f' {message}' if message else ''}", style="dim", markup=False
+    )
+
+
+def _show_log(message: types.LoggingMessageParams) -> None:
+    source = "" if message.logger is None else f" {message.logger}"
+    data = message.data
+    text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
+    errors.print(f"{message.level}{source}: {text}", style="dim", markup=False)
+
+
+_TYPES = {"https": "http", "wss": "ws", "sse+http": "sse", "sse+https": "sse"}
+"""Types of servers in a configuration file by the scheme of their URL, where they differ."""
+
+
+class Listing(Struct, frozen=True):
+    """Kind of object that can be listed."""
+
+    member: str
+    """Member of the JSON output with the objects."""
+    capability: str
+    fetch: Callable[[Client], Awaitable[list[Any]]]
+    columns: tuple[str, ...]
+    """Titles of the columns before the description."""
+    row: Callable[[Any], tuple[str, ...]]
+
+
+def _tool_row(tool: types.Tool) -> tuple[str, ...]:
+    required = tool.input_schema.get("required", [])
+    names = [
+        name if name in required else f"[{name}]"
+        for name in tool.input_schema.get("properties", {})
+    ]
+    return tool.name, " ".join(names)
+
+
+def _prompt_row(prompt: types.Prompt) -> tuple[str, ...]:
+    names = [each.name if each.required else f"[{each.name}]" for each in prompt.arguments]
+    return prompt.name, " ".join(names)
+
+
+KINDS = {
+    "tools": Listing("tools", "tools", Client.tools, ("name", "arguments"), _tool_row),
+    "resources": Listing(
+        "resources",
+        "resources",
+        Client.resources,
+        ("uri", "name", "type"),
+        lambda each: (each.uri, each.name, each.mime_type or ""),
+    ),
+    "templates": Listing(
+        "resourceTemplates",
+        "resources",
+        Client.resource_templates,
+        ("template", "name", "type"),
+        lambda each: (each.uri_template, each.name, each.mime_type or ""),
+    ),
+    "prompts": Listing("prompts", "prompts", Client.prompts, ("name", "arguments"), _prompt_row),
+}
+
+
+def list_offers(options: QueryOptions) -> int:
+    """List the kinds that the words name, all by default; return the exit status."""
+    rest, target = split_target(options.words, options)
+    unknown = [word for word in rest if word not in KINDS]
+    if unknown:
+        raise Failure(
+            f"{unknown[0]!r} cannot be listed; expected {', '.join(KINDS)}, and the server last",
+            Exit.USAGE,
+        )
+
+    async def talk(client: Client) -> dict[str, list[Any]]:
+        found = {}
+        for kind in rest or KINDS:
+            listing = KINDS[kind]
+            if rest or getattr(client.capabilities, listing.capability) is not None:
+                found[kind] = await listing.fetch(client)
+        return found
+
+    found = converse(target, options, talk)
+    if options.as_json:
+        print_json({KINDS[kind].member: items for kind, items in found.items()})
+        return Exit.OK
+    for kind, items in found.items():
+        listing = KINDS[kind]
+        rows = [(*listing.row(each), first_line(each.description)) for each in items]
+        print_table(f"{kind} ({len(items)})", (*listing.columns, "description"), rows)
+    return Exit.OK
+
+
+def list_servers(config: str | None, *, as_json: bool) -> int:
+    """List the servers of the file; return the exit status.  Raises BadConfig."""
+    path = config_path(config)
+    servers = read_config(path)
+    facts = [
+        {
+            "name": each.name,
+            "type": _type(each),
+            "target": _written(each),
+            "disabled": each.disabled,
+            "problem": each.problem,
+        }
+        for each in servers.values()
+    ]
+    if as_json:
+        print_json({"file": str(path), "servers": facts})
+        return Exit.OK
+    columns = ("name", "type", "target", "problem")
+    rows = [tuple(str(fact[name] or "") for name in columns) for fact in facts]
+    print_table(f"servers in {path} ({len(rows)})", columns, rows)
+    for server in servers.values():
+        for doubt in server.doubts:
+            print_warning(f"{server}: {doubt}")
+    return Exit.OK
+
+
+def _type(server: ConfiguredServer) -> str:
+    scheme = (server.url or "").partition(":")[0].lower()
+    return server.type or _TYPES.get(scheme, scheme)
+
+
+def _written(server: ConfiguredServer) -> str:
+    # As it is written: variables are not replaced, as there may be secrets in them.
+    url = server.url and shown_url(server.url)
+    text = url or shlex.join([server.command or "", *server.args])
+    # A terminal would obey some characters.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+_ROUNDS = 10
+
+
+def probe(options: QueryOptions) -> int:
+    """Probe a server; return the exit status."""
+    rest, target = split_target(options.words, options)
+    if rest:
+        raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
+    began = time.perf_counter()
+
+    async def talk(client: Client) -> dict[str, Any]:
+        connected = time.perf_counter() - began
+        return {
+            "target": describe(target),
+            "era": "modern" if client.revision.modern else "legacy",
+            "revision": client.revision.name,
+            "revisions": list(client.supported),
+            "server": client.server_info,
+            "instructions": client.instructions,
+            "capabilities": client.capabilities,
+            "connectMs": round(connected * 1000, 3),
+            "roundTripMs": round(await _round_trip(client) * 1000, 3),
+        }
+
+    with recording(options) as recorder:
+        options = structs.replace(options, recorder=recorder)
+        found = converse(target, options, talk)
+        if found["era"] == "legacy" and options.revisions is None:
+            found["revisions"] = anyio.run(_spoken, found["revision"], target, options)
+    if options.as_json:
+        print_json(found)
+    else:
+        print_facts(_facts(found))
+    return Exit.OK
+
+
+async def _spoken(known: str, target: Target, options: ConnectOptions) -> list[str]:
+    """Return the revisions of a legacy server, tried one by one: it may bear one process alone."""
+    spoken = []
+    for row in reversed(LEGACY):
+        if row.name == known:
+            spoken.append(row.name)
+            continue
+        settings, trace = client_settings(options), options.recorder
+        try:
+            async with connect(target, revision=row.name, settings=settings, trace=trace):
+                spoken.append(row.name)
+        except (LocalError, McpError, OSError):
+            continue  # it does not speak this one
+    return spoken
+
+
+async def _round_trip(client: Client) -> float:
+    """Return the median time of several pings, in seconds; an error is an answer as well."""
+    times = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        with suppress(McpError):
+            await client.ping()
+        times.append(time.perf_counter() - began)
+        await anyio.lowlevel.checkpoint()
+    return statistics.median(times)
+
+
+def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    server = found["server"]
+    name = "unknown"
+    if server is not None:
+        name = f"{server.name} {server.version}"
+        if server.title is not None:
+            name += f" ({server.title})"
+    capabilities = msgspec.to_builtins(found["capabilities"])
+    facts = [
+        ("server", name),
+        ("era", found["era"]),
+        ("revision", found["revision"]),
+        ("revisions", ", ".join(found["revisions"])),
+        ("capabilities", ", ".join(_paths(capabilities)) or "none"),
+        ("connected in", f"{found['connectMs']:.1f} ms"),
+        ("round trip", f"{found['roundTripMs']:.2f} ms (median of {_ROUNDS})"),
+    ]
+    if found["instructions"]:
+        facts.append(("instructions", found["instructions"]))
+    return facts
+
+
+def _paths(capabilities: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the paths of declared capabilities: of members, or of the name if it has none."""
+    paths = []
+    for name, value in capabilities.items():
+        if value is not False:
+            below = _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else []
+            paths += below or [prefix + name]
+    return paths

@@ -1,0 +1,370 @@
+"""Functions of the application: their event loop, tasks and threads, and their exceptions.
+
+A function may end with SystemExit, as with ``sys.exit``, or with another BaseException, and asyncio
+gives it the CancelledError of a task cancelled by other code, as if it had been cancelled itself.
+Unchanged, these would end the task group, and with it the connection or the whole server, though
+only one function has failed; so they become failures of that function (:func:`settled`), and tasks
+that it starts are guarded (:func:`guard_tasks`).  Not converted are a requested cancellation,
+KeyboardInterrupt, which ends the program, and GeneratorExit where no event loop runs.
+"""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import logging
+import math
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+
+from mcpcore.errors import HandlerExit
+from mcpcore.service import Prepared
+
+if TYPE_CHECKING:  # each is imported where it is needed
+    from mcpcore_transports.server.context import Context
+
+logger = logging.getLogger("mcpcore.application")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+F = TypeVar("F", bound="AtHome")
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+_running: set[asyncio.Task[None]] = set()
+"""Strong references to running tasks; asyncio itself keeps weak ones only."""
+
+
+def current_loop() -> object:
+    """Return the running event loop: asyncio's loop or trio's token.  Raises RuntimeError."""
+    if _in_trio():
+        return sys.modules["trio"].lowlevel.current_trio_token()
+    return asyncio.get_running_loop()
+
+
+@contextmanager
+def known_in_callbacks() -> Iterator[None]:
+    """Let anyio recognise the event loop in callbacks that are scheduled within the block, too.
+
+    With sniffio, anyio finds asyncio only in tasks, unless it has started the loop itself.
+    """
+    sniffio = sys.modules.get("sniffio")
+    name = None if sniffio is None or _in_trio() else sniffio.current_async_library_cvar
+    if name is None or name.get() is not None:
+        yield
+        return
+    token = name.set("asyncio")
+    try:
+        yield
+    finally:
+        name.reset(token)
+
+
+def is_over(loop: object) -> bool:
+    """Return True if an event loop that has run will certainly not run again."""
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return loop.is_closed()
+    return not call_in_loop(loop, _nothing)  # there is no other way to ask trio
+
+
+def call_in_loop(loop: object, function: Callable[[], object]) -> bool:
+    """Schedule a call of ``function``, which must not raise; return False if the loop is over.
+
+    ``loop`` is what :func:`current_loop` has returned there.  Works in any thread.
+    """
+    soon: Callable[[Callable[[], object]], object]
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        soon = loop.call_soon_threadsafe
+    else:
+        soon = cast("Any", loop).run_sync_soon
+    try:
+        soon(function)
+    except RuntimeError:  # both libraries raise it if the loop is over
+        return False
+    return True
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def start_background(work: Work, context: contextvars.Context) -> None:
+    """Run ``work``, which must not raise, in a task of the event loop, until that ends.
+
+    The task runs in ``context`` and is no child of the caller's task.
+    """
+    if _in_trio():
+        sys.modules["trio"].lowlevel.spawn_system_task(work, context=context)
+        return
+    task = asyncio.get_running_loop().create_task(work(), context=context)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+
+
+def _in_trio() -> bool:
+    """Return True in a task of trio; trio is looked for only if it is imported already."""
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+_in_handler = contextvars.ContextVar("mcpcore.in_handler", default=False)
+
+_ENDS = (SystemExit, GeneratorExit)
+
+
+def enter_handler() -> None:
+    """Mark this context as that of an application function: tasks started in it are guarded."""
+    _in_handler.set(True)
+
+
+async def called(function: Callable[P, T | Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call an application function, and await its result if that is awaitable."""
+    with in_handler():
+        value = function(*args, **kwargs)
+        if inspect.isawaitable(value):
+            awaited: T = await value
+            return awaited
+        return value
+
+
+def guarded_call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a plain function of the application, whose tasks are tasks of a handler."""
+    token = _in_handler.set(True)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _in_handler.reset(token)
+
+
+@contextmanager
+def in_handler() -> Iterator[None]:
+    """Mark a block as that of an application function, in a task that goes on afterwards."""
+    token = _in_handler.set(True)
+    try:
+        yield
+    finally:
+        _in_handler.reset(token)
+
+
+def guard_tasks(loop: object) -> None:
+    """Guard the tasks of handlers in an event loop of asyncio from now on, by its task factory."""
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        inner = loop.get_task_factory()
+        if not isinstance(inner, _Factory):
+            loop.set_task_factory(_Factory(inner))
+
+
+class _Factory:
+    """Task factory that guards tasks of handlers, in front of another one."""
+
+    def __init__(self, inner: Any) -> None:
+        self._make = inner or _make
+
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
+    ) -> "asyncio.Future[Any]":
+        made: asyncio.Future[Any]
+        made = self._make(loop, _Guarded(coro) if _in_handler.get() else coro, **options)
+        return made
+
+
+def _make(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+    return asyncio.Task(coro, loop=loop, **options)
+
+
+class _Guarded(Coroutine[Any, Any, Any]):
+    """Coroutine that ends with HandlerExit instead of exceptions that end more than itself."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self._coro = coro
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coro, name)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coro.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Implement :meth:`collections.abc.Coroutine.send`."""
+        try:
+            return self._coro.send(value)
+        except _ENDS as error:
+            raise HandlerExit(error) from error
+
+    def throw(self, typ: Any, val: object = None, tb: object = None) -> Any:
+        """Implement :meth:`collections.abc.Coroutine.throw`; tasks throw exception instances."""
+        try:
+            return self._coro.throw(typ)
+        except _ENDS as error:
+            raise HandlerExit(error) from error
+
+    def close(self) -> None:
+        """Implement :meth:`collections.abc.Coroutine.close`."""
+        self._coro.close()
+
+
+class Signal(BaseException):
+    """Base of exceptions that leave application functions as signals to us, not failures."""
+
+
+def settled(error: BaseException) -> BaseException:
+    """Return the exception to go on with: an Exception for a failure, else one that is no failure.
+
+    Exceptions that are no failures take precedence in a group; one with a :class:`Signal` is kept.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        passing, failures = error.split(_passes)
+        if passing is not None:
+            if failures is not None:
+                logger.error("a function that was stopped failed besides", exc_info=failures)
+            return passing
+        if error.subgroup(Signal) is not None:
+            return error
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+    if isinstance(error, Exception | Signal) or _passes(error):
+        return error
+    if not _cancels(error):
+        return HandlerExit(error)
+    failure = RuntimeError("what it waited for was cancelled")
+    failure.__cause__ = error
+    return failure
+
+
+def failure_of(error: BaseException) -> Exception:
+    """Return the Exception for a failed application function; raise one that is no failure."""
+    failure = settled(error)
+    if isinstance(failure, Exception):
+        return failure
+    if isinstance(failure, BaseExceptionGroup):
+        passes = failure.subgroup(_passes) is not None
+    else:
+        passes = _passes(failure)
+    if passes:
+        raise failure
+    return HandlerExit(failure)  # a signal that is not expected here
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return the exception, or the first one in a group of groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _passes(error: BaseException) -> bool:
+    """Return True if the exception is no failure of the function that ended with it."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    try:
+        loop = current_loop()
+    except RuntimeError:
+        return isinstance(error, GeneratorExit)
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        return isinstance(error, sys.modules["trio"].Cancelled) and _is_cancelled()
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is not None and (bool(task.cancelling()) or _is_cancelled())
+
+
+def _is_cancelled() -> bool:
+    """Return True if a scope cancels the current task."""
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def _cancels(error: BaseException) -> bool:
+    """Return True if the exception is one with which an event loop cancels."""
+    trio = sys.modules.get("trio")
+    return isinstance(error, asyncio.CancelledError) or (
+        trio is not None and isinstance(error, trio.Cancelled)
+    )
+
+
+def without_messages(error: BaseException) -> str:
+    """Return tracebacks and types of an exception and its causes, without messages (secrets)."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        hidden = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or hidden
+    return "followed by\n".join(
+        f"{''.join(traceback.format_tb(each.__traceback__))}{type(each).__qualname__}\n"
+        for each in reversed(chain)
+    ).rstrip()
+
+
+class AtHome(Protocol):
+    """Object that belongs to an event loop."""
+
+    thread: int
+    """Identifier of the event loop's thread."""
+
+
+current = threading.get_ident
+
+
+def begin(prepared: Prepared, context: Any) -> Any:
+    """Call a handler; return its value or an awaitable for it.
+
+    The thread of a cancelled request runs on; its result is dropped.
+    """
+    if prepared.thread:
+        return in_thread(prepared.call, context)
+    return prepared.call(context)
+
+
+async def in_thread(call: Callable[..., T], *args: Any) -> T:
+    """Call an application function in a worker thread, and leave it there when cancelled."""
+    return await anyio.to_thread.run_sync(_called, call, *args, abandon_on_cancel=True)
+
+
+def _called(call: Callable[..., T], *args: Any) -> T:
+    try:
+        return call(*args)
+    except GeneratorExit as error:  # which would close the awaiting coroutine
+        raise HandlerExit(error) from error
+
+
+def with_room(
+    method: "Callable[Concatenate[Context[Any], P], R]",
+) -> "Callable[Concatenate[Context[Any], P], R]":
+    """Decorate a method as :func:`in_loop` does; a thread also waits for room for its output."""
+
+    @functools.wraps(method)
+    def call(context: "Context[Any]", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if current() == context.thread:
+            return method(context, *args, **kwargs)
+
+        async def wait_and_send() -> R:
+            await context.room()
+            return method(context, *args, **kwargs)
+
+        from anyio import from_thread
+
+        return from_thread.run(wait_and_send)
+
+    return call
+
+
+def in_loop(method: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:
+    """Decorate a method of a context so that it runs in the event loop's thread."""
+
+    @functools.wraps(method)
+    def call(context: F, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if current() == context.thread:
+            return method(context, *args, **kwargs)
+        from anyio import from_thread
+
+        return from_thread.run_sync(functools.partial(method, context, *args, **kwargs))
+
+    return call
