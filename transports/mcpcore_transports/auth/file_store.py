@@ -23,18 +23,19 @@ _TICK = 0.05
 _MAX_FILE = 1024 * 1024
 
 
-class Entry(Struct, frozen=True, omit_defaults=True):
+class Entry(Struct, frozen=True):
     """Record with its key and version, as it is kept."""
 
     key: str
     version: int
-    record: msgspec.Raw | None = None
+    record: msgspec.Raw
+    """JSON; null where there is no record."""
 
     @classmethod
     def of(cls, key: str, stored: Stored) -> bytes:
         """Return what is kept for a key."""
-        raw = None if stored.record is None else msgspec.Raw(stored.record)
-        return msgspec.json.encode(cls(key, stored.version, raw))
+        raw = b"null" if stored.record is None else stored.record
+        return msgspec.json.encode(cls(key, stored.version, msgspec.Raw(raw)))
 
     @classmethod
     def read(cls, data: bytes | str, key: str) -> Stored:
@@ -42,7 +43,8 @@ class Entry(Struct, frozen=True, omit_defaults=True):
         found = msgspec.json.decode(data, type=cls)
         if found.key != key:
             raise ValueError("of another key")
-        return Stored(None if found.record is None else bytes(found.record), found.version)
+        record = bytes(found.record)
+        return Stored(None if record == b"null" else record, found.version)
 
 
 class FileTokens:
