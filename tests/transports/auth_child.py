@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from mcpcore.auth.authorization import Refused
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.file_store import FileTokens
@@ -54,7 +55,9 @@ async def token(store: FileTokens, server: str) -> None:
     print("ready", flush=True)
     await anyio.to_thread.run_sync(sys.stdin.readline)
     found = await authorizer.token()
-    print(found and found.header(), flush=True)
+    if found is None:  # what is stored has expired, and a request without a token is refused
+        found = await authorizer.refused(Refused(status=401, lines=("Bearer",)))
+    print(found.header(), flush=True)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def authorizer(stage: Authority, person: Person | None = None, **options: Any) -
     return Authorizer(stage.server, settings, **{"sign_in": sign_in, **options})
 
 
-async def expired(stage: Authority, store: TokenStore) -> None:
-    """Store a token that has expired, and can be refreshed."""
+async def expiring(stage: Authority, store: TokenStore, left: float = 50) -> None:
+    """Store a token that has so many seconds left, and can be refreshed."""
     stage.world.refreshable = {"refresh-0"}
     record = TokenRecord(
         resource=stage.server,
@@ -52,7 +52,7 @@ async def expired(stage: Authority, store: TokenStore) -> None:
         client=ClientIdentity(client_id="client-1"),
         access_token="access-0",
         refresh_token="refresh-0",
-        expires_at=time.time() + 1,
+        expires_at=time.time() + left,
         lifetime=3600.0,
     )
     await store.save(f"token {stage.server}", written(record), 0)
@@ -121,7 +121,7 @@ async def test_a_refusal_by_the_person_counts_for_all_that_wait() -> None:
 async def test_twenty_tasks_make_one_refresh() -> None:
     async with authority() as stage:
         store, tokens = MemoryTokens(), []
-        await expired(stage, store)
+        await expiring(stage, store)
         one = authorizer(stage, store=store)
 
         async def work() -> None:
@@ -136,11 +136,11 @@ async def test_twenty_tasks_make_one_refresh() -> None:
     assert (stage.count("/token"), stage.world.reused) == (1, 0)
 
 
-@pytest.mark.parametrize("count", [2, 5])
-async def test_processes_make_one_refresh(count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "left"), [(2, 50), (5, -50)])
+async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Path) -> None:
     async with authority() as stage:
         store = FileTokens(tmp_path / "tokens")
-        await expired(stage, store)
+        await expiring(stage, store, left)
         processes = [child("token", str(store.folder), stage.server) for _ in range(count)]
         said: list[str] = []
 
@@ -167,7 +167,7 @@ async def test_a_refresh_that_fails_keeps_a_token_that_still_lives(
 ) -> None:
     async with authority() as stage:
         store = MemoryTokens()
-        await expired(stage, store)
+        await expiring(stage, store)
         stage.world.pages[f"{stage.site.url}/token"] = lambda *_: msgspec.json.decode(b"[]")
         with patience():
             found = await authorizer(stage, store=store).token()
@@ -287,8 +287,9 @@ async def test_assertions_are_asked_for() -> None:
             await one.refused(UNAUTHORIZED)
             assert issuers == [stage.site.url]
             assert stage.world.forms()[0]["assertion"] == "the-jwt"
-            with pytest.raises(AuthorizationError, match="^obtain: RuntimeError$"):
-                await authorizer(stage, settings=settings, assertions=failing).refused(UNAUTHORIZED)
+            one = authorizer(stage, settings=settings, assertions=failing)
+            with pytest.raises(AuthorizationError, match=r"^obtain: RuntimeError$"):
+                await one.refused(UNAUTHORIZED)
             with pytest.raises(AuthorizationError, match="give `assertions`"):
                 await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
 

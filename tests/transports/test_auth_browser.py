@@ -1,6 +1,5 @@
 """Sign-in of a person: what is opened and printed, what may be pasted, and when."""
 
-import io
 import os
 import shlex
 import sys
@@ -171,13 +170,13 @@ def test_texts_that_are_pasted(text: str, query: dict[str, list[str]] | None) ->
 
 
 async def pasting(*lines: str) -> tuple[Callback | Fault, str]:
-    rest, printed = list(lines), io.StringIO()
+    rest, printed = list(lines), list[str]()
 
     async def read() -> str:
         return rest.pop(0) if rest else ""
 
-    outcome = await PastedSignIn(read, printed.write).ask(need(), None)
-    return outcome, printed.getvalue()
+    outcome = await PastedSignIn(read, printed.append).ask(need(), None)
+    return outcome, "".join(printed)
 
 
 async def test_a_pasted_url_is_a_callback() -> None:
@@ -198,13 +197,18 @@ async def test_pasting_ends(lines: tuple[str, ...]) -> None:
     assert isinstance(outcome, Fault)
 
 
+async def never() -> str:
+    await anyio.sleep_forever()
+    return ""
+
+
 async def test_a_callback_through_a_forwarded_port_counts_as_well() -> None:
     printed: list[str] = []
     listener = await listen("http://127.0.0.1/callback")
     outcomes: list[Callback | Fault] = []
 
     async def ask() -> None:
-        sign_in = PastedSignIn(anyio.sleep_forever, printed.append)
+        sign_in = PastedSignIn(never, printed.append)
         outcomes.append(await sign_in.ask(need(), listener))
 
     async with anyio.create_task_group() as tasks:
