@@ -169,10 +169,18 @@ async def test_a_refresh_that_fails_keeps_a_token_that_still_lives(
         store = MemoryTokens()
         await expiring(stage, store)
         stage.world.pages[f"{stage.site.url}/token"] = lambda *_: msgspec.json.decode(b"[]")
+        one, tokens = authorizer(stage, store=store), []
+
+        async def work() -> None:
+            found = await one.token()
+            tokens.append(found and found.header())
+
         with patience():
-            found = await authorizer(stage, store=store).token()
-    assert found is not None
-    assert found.header() == "Bearer access-0"
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(work)
+    assert tokens == ["Bearer access-0"] * 5
+    assert stage.count("/token") == 1
     assert "the token is not refreshed" in caplog.text
 
 

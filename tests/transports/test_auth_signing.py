@@ -6,7 +6,8 @@ from base64 import urlsafe_b64decode
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -72,7 +73,8 @@ def jwk(algorithm: str, **changed: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-SHORT = rsa.generate_private_key(65537, 1024).public_key().public_numbers()
+WEAK = rsa.generate_private_key(65537, 1024)
+SHORT = WEAK.public_key().public_numbers()
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,13 @@ SHORT = rsa.generate_private_key(65537, 1024).public_key().public_numbers()
 def test_an_unsound_key_verifies_nothing(algorithm: str, key: dict[str, Any]) -> None:
     name = algorithm if algorithm in ALGORITHMS else "ES256"
     assert verify(key, algorithm, DATA, other.signer(name).sign(DATA)) is False
+
+
+def test_a_weak_key_verifies_not_even_its_own_signature() -> None:
+    signature = WEAK.sign(DATA, padding.PKCS1v15(), SHA256())
+    key = jwk("RS256", n=other.text(SHORT.n, 128))
+    assert other.verify(key, "RS256", DATA, signature)
+    assert not verify(key, "RS256", DATA, signature)
 
 
 def test_keys_are_read_from_pem() -> None:
