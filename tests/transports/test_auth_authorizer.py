@@ -15,13 +15,19 @@ from anyio.abc import ByteStream
 from mcpcore.auth.authorization import Refused
 from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.records import TokenRecord, written
-from mcpcore.auth.settings import AssertionGrant, AuthorizationSettings, ClientCredentialsGrant
+from mcpcore.auth.settings import (
+    AssertionGrant,
+    AuthorizationSettings,
+    ClientCredentialsGrant,
+    DpopKey,
+)
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.authorizer import Authorizer, Token
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.signing import PrivateKey, verify
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
+from tests.auth.world import claims_of
 from tests.clock import Clock, patience, turns, until
 from tests.transports.auth_site import Asked, Authority, Person, authority
 from tests.transports.test_auth_callback import closed
@@ -274,6 +280,27 @@ async def test_a_client_signs_for_itself() -> None:
             assert verify(key.jwk, "ES256", signed.encode(), raw)
             with pytest.raises(AuthorizationError, match="no private key 'client'"):
                 await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
+
+
+async def test_each_request_has_a_proof_of_its_own() -> None:
+    key = PrivateKey.generate("ES256")
+    signing = SigningKey(algorithm="ES256", key="dpop")
+    settings = AuthorizationSettings(dpop=DpopKey(jwk=key.jwk, signing=signing))
+    async with authority() as stage:
+        stage.world.token["token_type"] = "DPoP"
+        one = authorizer(stage, settings=settings, keys={"dpop": key})
+        with patience():
+            await one.refused(Refused(status=401, lines=("DPoP",)))
+            proofs = []
+            for _ in range(2):
+                headers, _ = await one.headers("POST", stage.server)
+                assert headers["authorization"] == "DPoP access-1"
+                signed, _, signature = headers["dpop"].rpartition(".")
+                raw = urlsafe_b64decode(signature + "==")
+                assert verify(key.jwk, "ES256", signed.encode(), raw)
+                proofs.append(claims_of(headers["dpop"]))
+    assert {(each["htm"], each["htu"]) for each in proofs} == {("POST", stage.server)}
+    assert proofs[0]["jti"] != proofs[1]["jti"]
 
 
 async def test_assertions_are_asked_for() -> None:
