@@ -254,7 +254,9 @@ def test_a_proof_is_valid_for_a_while(made: float) -> None:
     assert judge(proof(iat=made)) == "j"
 
 
-@pytest.mark.parametrize("bound_to", [None, "", thumbprint(signer("EdDSA").jwk)])
+@pytest.mark.parametrize(
+    "bound_to", [None, "", thumbprint(signer("EdDSA").jwk)], ids=["none", "empty", "another"]
+)
 def test_the_token_is_bound_to_the_key(bound_to: str | None) -> None:
     with pytest.raises(TokenRefused) as refused:
         judge(proof(), bound_to=bound_to)
