@@ -102,8 +102,6 @@ async def _read(connection: h11.Connection, stream: ByteStream) -> Request:
             body += event.data
             if len(body) > MAX_BODY:
                 raise Refused("invalid_request", "the body is too large", 413)
-        else:
-            raise anyio.EndOfStream
     assert head is not None
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
     path, _, query = head.target.decode("latin-1").partition("?")
@@ -140,23 +138,28 @@ def fetch_document(url: str) -> bytes | None:
     The address that is connected to is the one that was checked.  Redirects are not followed.
     """
     place = check_url(url, "the client id metadata document")
+    until = time.monotonic() + _PATIENCE
+    body = b""
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         addresses = [str(each[4][0]) for each in found]
         if not addresses or not all(map(is_public, addresses)):
             return None
-        plain = socket.create_connection((addresses[0], place.port), _PATIENCE / 2)
-        secure = ssl.create_default_context().wrap_socket(plain, server_hostname=place.host)
-        connection = http.client.HTTPSConnection(place.host, place.port)
-        connection.sock = secure
-        try:
-            connection.request(
-                "GET", place.path + place.query, headers={"Accept": "application/json"}
-            )
+        trust = ssl.create_default_context()
+        with (
+            socket.create_connection((addresses[0], place.port), _PATIENCE / 2) as plain,
+            trust.wrap_socket(plain, server_hostname=place.host) as secure,
+        ):
+            connection = http.client.HTTPSConnection(place.host, place.port)
+            connection.sock = secure
+            headers = {"Accept": "application/json"}
+            connection.request("GET", place.path + place.query, headers=headers)
             response = connection.getresponse()
-            body = response.read(_DOCUMENT + 1)
-        finally:
-            connection.close()
+            while len(body) <= _DOCUMENT and time.monotonic() < until:
+                piece = response.read1(_DOCUMENT)
+                if not piece:
+                    return body if response.status == 200 else None
+                body += piece
     except (OSError, http.client.HTTPException):
-        return None
-    return body if response.status == 200 and len(body) <= _DOCUMENT else None
+        pass
+    return None
