@@ -135,15 +135,16 @@ def judge_proof(
     *,
     method: str,
     url: str,
-    token: str,
+    token: str | None,
     bound_to: str | None,
     nonces: "Nonces | None",
     wall: float,
 ) -> str:
     """Return the ``jti`` of a proof whose signature is verified, if it holds for a request.
 
-    ``bound_to``: the thumbprint in the token, None if it has none.  Raises TokenRefused, and
-    NonceMissing if ``nonces`` are demanded and the proof has none that is valid.
+    ``token``: None at a token endpoint.  ``bound_to``: the thumbprint in the token, None if it has
+    none; at a token endpoint, that of what is redeemed, None if any key will do.  Raises
+    TokenRefused, and NonceMissing if ``nonces`` are demanded and the proof has none that is valid.
     """
     claims = proof.claims
     jti, made = claims.get("jti"), claims.get("iat")
@@ -155,17 +156,26 @@ def judge_proof(
         and abs(made) < 2**53
         and claims.get("htm") == method
         and _same_url(claims.get("htu"), url)
-        and isinstance(claims.get("ath"), str)
-        and hmac.compare_digest(claims["ath"].encode(), token_hash(token).encode())
+        and _same_token(claims.get("ath"), token)
         and abs(made - wall) <= rules.age
     )
     if not sound:
         raise TokenRefused(TokenFault.PROOF)
-    if bound_to is None or thumbprint(proof.header["jwk"]) != bound_to:
+    free = token is None and bound_to is None
+    if not free and thumbprint(proof.header["jwk"]) != bound_to:
         raise TokenRefused(TokenFault.BINDING)
     if nonces is not None and not nonces.accepts(claims.get("nonce"), wall):
         raise NonceMissing(nonces.current(wall))
     return str(jti)
+
+
+def _same_token(claimed: Any, token: str | None) -> bool:
+    """Return True if a proof holds the hash of the token that it comes with."""
+    if token is None:
+        return True
+    if not isinstance(claimed, str):
+        return False
+    return hmac.compare_digest(claimed.encode(), token_hash(token).encode())
 
 
 def _same_url(claimed: Any, url: str) -> bool:

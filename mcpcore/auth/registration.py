@@ -81,11 +81,11 @@ def _serves(record: ClientRecord, place: tuple[str, str], redirect: str, wall: f
     return (
         (record.issuer, record.token_endpoint) == place
         and (expires is None or wall < expires)
-        and _same_redirect(record.redirect_uri, redirect)
+        and same_redirect(record.redirect_uri, redirect)
     )
 
 
-def _same_redirect(registered: str, redirect: str) -> bool:
+def same_redirect(registered: str, redirect: str) -> bool:
     """Return True if a redirect URI is the registered one: any port on loopback (RFC 8252)."""
     if not registered or not redirect:
         return registered == redirect
