@@ -6,10 +6,10 @@ import anyio
 
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalError
 from tests.bindings.client_alone import Outcome, called, works
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
 from tests.bindings.wires import LOST
+from tests.clock import PATIENCE
 from transports.callbacks import Callbacks
 from transports.client_errors import RequestTimeout
 

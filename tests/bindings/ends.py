@@ -9,8 +9,8 @@ from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError
 from tests.bindings.features import text
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.table import Bench, behaviour
+from tests.clock import PATIENCE
 from transports.callbacks import Callbacks
 from transports.client import Client
 from transports.client_errors import ConnectionClosed

@@ -13,8 +13,9 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 from anyio.abc import SocketStream, TaskGroup
 
-from tests.bindings.inbox import PATIENCE, Inbox
+from tests.bindings.inbox import Inbox
 from tests.bindings.wires import LOST, Wire, cancelled, encode, reset
+from tests.clock import PATIENCE
 
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 

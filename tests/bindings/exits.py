@@ -16,9 +16,9 @@ from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from tests.bindings.client_alone import called
 from tests.bindings.features import text
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.table import LEGACY, Bench, behaviour
 from tests.bindings.workbench import LEAVE, LEAVING
+from tests.clock import PATIENCE
 from tests.error_ids import id_of, without_id
 from tests.leaving import ENDS, LOG, TOLD, leave, words_in
 from transports.callbacks import Callbacks

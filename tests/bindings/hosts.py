@@ -12,9 +12,10 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 
 from tests.bindings.frames import Frames
-from tests.bindings.inbox import PATIENCE, Inbox
+from tests.bindings.inbox import Inbox
 from tests.bindings.places import launcher
 from tests.bindings.wires import LOST, FrameWire, LineWire, Pipes, Wire, encode, reset
+from tests.clock import PATIENCE
 from transports.targets import StdioTarget, parse_target
 
 SESSION = "a-session-made-by-hand"

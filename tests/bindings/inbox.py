@@ -5,8 +5,8 @@ from typing import Generic, TypeVar
 
 import anyio
 
-PATIENCE = 120.0
-"""Seconds that anything in a test may take before the test fails."""
+from tests.clock import PATIENCE
+
 T = TypeVar("T")
 
 

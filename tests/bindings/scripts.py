@@ -9,8 +9,8 @@ from anyio.abc import TaskGroup
 
 from mcpcore.spec.revisions import Revision
 from tests.bindings.hosts import Host, HttpHostWire, SseHostWire
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.wires import LOST
+from tests.clock import PATIENCE
 
 Message = dict[str, Any]
 CAPABILITIES: Message = {

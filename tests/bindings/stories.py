@@ -18,9 +18,9 @@ from mcpcore.engine.requests import Hub, Outbound, Purpose
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from tests.bindings.features import text
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import ASGI, HTTP_WAYS, MODERN, House
 from tests.bindings.workbench import Census, census
+from tests.clock import PATIENCE
 from transports.client import connect
 from transports.client_errors import ConnectionClosed
 from transports.client_open import ClientSettings

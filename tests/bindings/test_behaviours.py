@@ -18,10 +18,10 @@ from tests.bindings import (
     loads,
     server_alone,
 )
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.network_ways import options_of
 from tests.bindings.places import BINDINGS, HTTP_WAYS, WITHOUT_UVLOOP, House
 from tests.bindings.table import BEHAVIOURS, Behaviour, Bench
+from tests.clock import PATIENCE
 
 MODULES = (features, cancelling, loads, ends, server_alone, client_alone, client_asked, exits)
 """They fill the table when they are imported."""

@@ -13,7 +13,6 @@ import pytest
 
 from mcpcore.spec.errors import LocalError
 from tests.bindings.cells import cells
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import LEGACY, House
 from tests.bindings.relay import DOWN, UP, Harm, Relay, relayed
 from tests.bindings.stories import (
@@ -25,6 +24,7 @@ from tests.bindings.stories import (
     nothing_left,
     returning,
 )
+from tests.clock import PATIENCE
 from transports.client import connect
 from transports.client_errors import RequestTimeout
 from transports.client_open import ClientSettings

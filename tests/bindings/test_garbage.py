@@ -15,12 +15,12 @@ from tests.bindings.cells import cells
 from tests.bindings.client_alone import Outcome
 from tests.bindings.frames import Closed, encode
 from tests.bindings.hosts import hosting
-from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import LEGACY, House, revision
 from tests.bindings.scripts import Script
 from tests.bindings.stories import SETTINGS, Ledger, nothing_left
 from tests.bindings.talk import Talk
 from tests.bindings.wires import FrameWire, LineWire, calling
+from tests.clock import PATIENCE
 from transports.client import connect
 
 pytestmark = pytest.mark.anyio

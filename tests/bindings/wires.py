@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from tests.bindings.frames import CLOSE, Closed, Frames
-from tests.bindings.inbox import PATIENCE
+from tests.clock import PATIENCE
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, Closed)
 """What ends a wire."""
