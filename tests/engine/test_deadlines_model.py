@@ -47,4 +47,5 @@ def test_deadlines_are_those_of_a_dict(seed: int, items: int, looks: float, drop
             now += chance.choice((0.5, 3.0))
             over = sorted(when for when in model.values() if when <= now)
             assert [model.pop(each) for each in deadlines.due(now)] == over
+    deadlines.set(Item(), now)  # what was dropped is cleared away when something is added
     assert len(deadlines._queue) + len(deadlines._heap) <= 65 + 4 * deadlines.live
