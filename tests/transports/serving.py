@@ -93,11 +93,12 @@ async def serving(
 async def gone(pid: int, seconds: float = PATIENCE) -> None:
     """Wait until there is no such process (a zombie that nobody has waited for is none)."""
     with patience(seconds):
-        while _runs(pid):  # noqa: ASYNC110 - nothing tells of the end of another's child
+        while runs(pid):  # noqa: ASYNC110 - nothing tells of the end of another's child
             await anyio.sleep(0.02)
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Return True if there is such a process."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

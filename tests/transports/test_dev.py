@@ -14,7 +14,7 @@ import pytest
 from mcpcore.spec.types import TextContent
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
-from tests.transports.serving import Serving, gone, kill, serving
+from tests.transports.serving import Serving, gone, kill, runs, serving
 from transports.client import connect
 from transports.commands.sources import Sources, imported, look
 
@@ -179,6 +179,7 @@ async def test_what_a_server_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     async with developing(tmp_path) as served:
         await served.until(LISTENING, PATIENCE)
         child = int(await ask(served, "leave_behind"))
+        assert runs(child)
         write(tmp_path, "wind")
         await served.until(LISTENING, PATIENCE, times=2)
         await gone(child, PATIENCE)

@@ -92,7 +92,7 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.001)
 
 
-async def logged(logger: str, entry: str, act: Callable[[], Awaitable[object]]) -> None:
+async def check_logged(logger: str, entry: str, act: Callable[[], Awaitable[object]]) -> None:
     """Do something; it is in a log before long."""
     with words_in(logger) as words:
         await act()
@@ -361,7 +361,7 @@ async def test_a_type_that_is_read(how: str, revision: str) -> None:
         assert without_id(message) == TOLD[how]
         assert f"{id_of(message)} {WORD}" in words
         once = Once(how)
-        await logged("mcpcore.server", WORD, _notifying(client, "notifications/acme/odd", 1))
+        await check_logged("mcpcore.server", WORD, _notifying(client, "notifications/acme/odd", 1))
         client.notify("notifications/acme/odd", {"odd": {"n": 2}})
         await until(lambda: heard)
         assert heard == [2]
@@ -438,7 +438,7 @@ async def test_who_hears_of_the_progress_of_a_question(later: bool, how: str) ->
         async def act() -> None:
             assert text(await client.call_tool("ask")) == "accept"
 
-        await logged("mcpcore.server", WORD, act)
+        await check_logged("mcpcore.server", WORD, act)
         await works(client)
 
 
@@ -696,13 +696,13 @@ async def test_functions_that_are_told_things(how: str, sinks: str) -> None:
             async with connect(greeter(), trace=Trace(told)) as client:
                 await works(client)
 
-        await logged("transports.tracing", WORD, act)
+        await check_logged("transports.tracing", WORD, act)
     elif sinks == "latency":
         quick = WebSocketSettings(ping_interval=0.01, on_latency=told)
         async with served(greeter(), ws=ANY_PORT) as site:
             settings = ClientSettings(websocket=quick)
             async with connect(site.url, settings=settings) as client:
-                await logged("transports.websocket", WORD, lambda: works(client))
+                await check_logged("transports.websocket", WORD, lambda: works(client))
                 await works(client)
     else:
         program = (sys.executable, str(PROGRAM))
@@ -712,7 +712,7 @@ async def test_functions_that_are_told_things(how: str, sinks: str) -> None:
             async with connect(StdioTarget(program), settings=settings) as client:
                 await works(client)
 
-        await logged("transports.process", WORD, act)
+        await check_logged("transports.process", WORD, act)
 
 
 PROGRAM = Path(__file__)
