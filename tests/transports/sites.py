@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
-from tests.clock import patience
+from tests.clock import PATIENCE, patience
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, request
 from transports.handshake import Handshake
@@ -22,6 +22,8 @@ from transports.websocket_server import serve_websocket
 from transports.websocket_settings import WebSocketSettings
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+_SLOWLY: dict[str, Any] = {"ping_interval": None, "handshake_timeout": PATIENCE}
+"""What would come between where a machine is busy; tests of these say how much they want."""
 
 
 def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
@@ -66,7 +68,7 @@ async def site(
                     "127.0.0.1",
                     0,
                     found.serve,
-                    settings=WebSocketSettings(**settings),
+                    settings=WebSocketSettings(**{**_SLOWLY, **settings}),
                     ssl_context=ssl_context,
                     task_status=task_status,
                 )
