@@ -12,7 +12,7 @@ slow machine reaches by itself, waits until everything is in place, and skips th
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,6 +74,13 @@ async def arrived(stream: AnyByteStream) -> None:
 
         await until(lambda: not on_its_way())
     await turns()
+
+
+async def send_on(send: Callable[[bytes], Awaitable[None]]) -> None:
+    """Send until that fails: until the other side takes no more."""
+    with patience():
+        while True:
+            await send(bytes(65536))
 
 
 class Clock:

@@ -22,8 +22,8 @@ from transports.websocket_server import serve_websocket
 from transports.websocket_settings import WebSocketSettings
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-_SLOWLY: dict[str, Any] = {"ping_interval": None, "handshake_timeout": PATIENCE}
-"""What would come between where a machine is busy; tests of these say how much they want."""
+_PATIENT: dict[str, Any] = {"ping_interval": None, "handshake_timeout": PATIENCE}
+"""Settings of servers: no ping and no end of a handshake comes between on a busy machine."""
 
 
 def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
@@ -68,7 +68,7 @@ async def site(
                     "127.0.0.1",
                     0,
                     found.serve,
-                    settings=WebSocketSettings(**{**_SLOWLY, **settings}),
+                    settings=WebSocketSettings(**{**_PATIENT, **settings}),
                     ssl_context=ssl_context,
                     task_status=task_status,
                 )

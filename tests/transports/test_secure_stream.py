@@ -498,7 +498,6 @@ async def test_tls_answers_where_the_server_has_nothing_to_say() -> None:
             with patience():
                 while size < len(asked) // 2:  # answers are as long as questions
                     size += len(await stream.receive())
-            assert size >= len(asked) // 2
 
 
 def test_who_only_asks_and_never_reads_is_left() -> None:
