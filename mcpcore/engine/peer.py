@@ -58,6 +58,7 @@ from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
+from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import (
     Body,
     Frame,
@@ -79,6 +80,8 @@ _NEWLINE = (b"\n",)
 DEFAULT_LOG_LEVEL = "info"
 """Lowest level sent to a legacy client that never set one."""
 _PROGRESS = "notifications/progress"
+_INF = math.inf
+_encode = msgspec.json.Encoder(enc_hook=encodable).encode
 LOST_LOGGER = "mcpcore"
 LOST_LEVEL = "warning"
 """Level of the message that log messages were dropped; ``LOST_LOGGER`` is its logger."""
@@ -469,11 +472,14 @@ class Peer:
     ) -> bool:
         """Report progress; False if not asked for, not increased, or if the request is over."""
         record = self._endpoint.inbound.get(key)
-        if record is None or not _takes_news(record):
+        # As _takes_news, without a call.
+        if record is None or record.state is not _ACTIVE or record.stream is not None:
+            return False
+        if record.held:
             return False
         token, last = record.meta.progress_token, record.progress
-        finite = -math.inf < value < math.inf  # math.isfinite takes no integer above all floats
-        if token is None or not finite or (last is not None and value <= last):
+        # math.isfinite takes no integer above all floats
+        if token is None or not -_INF < value < _INF or (last is not None and value <= last):
             return False
         params: dict[str, Any] = {"progressToken": token, "progress": value}
         if total is not None:
@@ -482,9 +488,12 @@ class Peer:
             params["message"] = message
         if meta:
             params["_meta"] = meta
-        body = to_json(params)
+        report = {"jsonrpc": "2.0", "method": _PROGRESS, "params": params}
+        # Encoded in one step, as there may be many; to_json also looks for numbers without a form.
+        sound = not meta and (total is None or -_INF < total < _INF)
+        data = _encode(report) if sound else to_json(report)
         record.progress = value
-        record.peer.send_notification(_PROGRESS, body, record=record, subject="progress")
+        record.peer.send_news(_PROGRESS, data, record=record, subject="progress")
         return True
 
     def log(

@@ -447,28 +447,34 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         )
 
     def send_notification(
+        self, method: str, body: bytes, *, members: bytes = b"", **where: Any
+    ) -> None:
+        """Send a notification with ``members`` put first into its params; see :meth:`send_news`."""
+        self.send_news(method, encode_notification(method, body, members), **where)
+
+    def send_news(
         self,
         method: str,
-        body: bytes,
+        data: bytes,
         *,
-        members: bytes = b"",
         record: Inbound | None = None,
         route: Route = MAIN,
         request: RequestId | None = None,
         revision: Revision | None = None,
         subject: Hashable = None,
     ) -> None:
-        """Send a notification with ``members`` put first into its params.
+        """Send an encoded notification.
 
         ``record``: the inbound request whose stream carries it.  ``subject``: the thing it reports
         on; if the stream is crowded, it replaces a queued notification with the same subject.
         """
-        data = encode_notification(method, body, members)
         size, key = len(data), None if subject is None else ENGINE
         if record is not None:
             key, route, revision = record.key, record.route, record.revision
         if subject is not None:
-            if self.crowded(record) and self.renew(record, subject, data):
+            limit = self.config.limits.queued
+            full = record is None or record.route == MAIN or record.queued > limit
+            if full and self.crowded(record) and self.renew(record, subject, data):
                 return
             if record is not None and self.joins and self.outbox.join(data, size, key, subject):
                 record.queued += size

@@ -46,6 +46,7 @@ WHY: dict[str, Excuse] = {
             "stream/channels.py SecureStream.aclose": (4, 1),
             "stream/channels.py SecureStream.settle": (1, 1),
             "sockets/client.py SocketClientLink._connect_unix": (2, 1),
+            "sockets/server.py SocketServerLink._close": (5, 1),
             "sockets/server.py SocketServer._accept": (2, 1),
             "http/server/store_link.py StoreLink._listen": (2, 1),
             "client/tasks.py Follower._fetch": (2, 1),
@@ -89,6 +90,7 @@ WHY: dict[str, Excuse] = {
         _RARE,
         {
             "client/core.py ClientCore._renew": (1, 1),
+            "http/client/client.py PooledConnection._pass_on": (1, 1),
             "client/listen.py Listening.part": (2, 2),
             "client/listen.py Listening.reopen": (2, 1),
             "http/client/adapter.py AdaptedClientLink._converse": (5, 1),
@@ -106,6 +108,7 @@ WHY: dict[str, Excuse] = {
     **_all(
         _EMBEDDED,
         {
+            "client/core.py ClientCore.open_stream": (2, 1),
             "http/server/asgi.py AsgiApp.prepare": (1, 1),
             "server/context.py Context.report_progress": (1, 1),
             "http/server/endpoint.py HttpCall.__anext__": (1, 1),

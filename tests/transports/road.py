@@ -8,6 +8,8 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
+from mcpcore_transports.stream.plain import PlainStream
+
 ENDS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
@@ -45,6 +47,10 @@ class Road:
         """Wait until so many connections were taken."""
         while self.taken < taken:
             await self._changed.wait()
+
+    async def carry_unix(self, near: ByteStream) -> None:
+        """As :meth:`carry`: on asyncio anyio's stream fails the loop if it is cut as bytes come."""
+        await self.carry(PlainStream(near.extra(SocketAttribute.raw_socket)))
 
     async def carry(self, near: ByteStream) -> None:
         """Do with a connection what its fate is."""
@@ -101,6 +107,6 @@ async def road(binding: str, upstream: int, folder: Path) -> AsyncIterator[Road]
         scheme, path = _URLS[binding]
         made.url = f"{scheme}://127.0.0.1:{port}{path}"
     async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, made.carry)
+        group.start_soon(listener.serve, made.carry_unix if binding == "unix" else made.carry)
         yield made
         group.cancel_scope.cancel()

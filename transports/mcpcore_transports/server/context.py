@@ -290,14 +290,18 @@ class Context(MessageContext[L]):
 
         In a task it is also the status message.  ``meta`` is the notification's ``_meta``.
         """
-        task, throttle = self._task, self._runtime.throttle
+        runtime = self._runtime
+        task, throttle = None if self.call is None else self._task, runtime.throttle
         if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        key, machine = self._request.key, self._runtime.machine
+        key, machine = self._request.key, runtime.machine
         waits = machine.waits(key)
-        return self._flushed(machine.progress(key, value, total, message, meta=meta), waits)
+        sent = machine.progress(key, value, total, message, meta=meta)
+        if sent and not waits:  # waiting output is flushed by its own writer, and this with it
+            runtime.flush()
+        return sent
 
     def _flushed(self, sent: bool, waits: bool) -> bool:
         if sent and not waits:  # waiting output is flushed by its own writer, and this with it
