@@ -55,7 +55,7 @@ class Run:
         """Task of the handler while it runs, unless it is one of the group's."""
 
     def cancel(self) -> None:
-        """Have every ``await`` of the handler raise from now on."""
+        """Make every ``await`` of the handler raise from now on."""
         self.cancel_called = True
         self.scope.cancel()
 

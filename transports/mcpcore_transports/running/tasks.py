@@ -192,7 +192,7 @@ class TaskHost:
     # Timers
 
     def later(self, delay: float, call: Callable[[], object]) -> Timer:
-        """Have ``call`` called after ``delay`` seconds, unless the host has ended."""
+        """Call ``call`` after ``delay`` seconds, unless the host has ended."""
         timer = Timer(clock() + delay, call)
         if len(self._timers) >= self._many:  # most are dead, unless there are many live ones
             self._timers = [alive for alive in self._timers if alive.call is not None]
