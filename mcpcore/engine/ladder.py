@@ -49,7 +49,9 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
         refusal = _read_terms(state, arrival, mirror)
         if refusal is not None:
             return refusal
-    row = arrival.row = state.profile.theirs[arrival.revision.position].get(method)
+    else:
+        arrival.row = state.profile.theirs[arrival.revision.position].get(method)
+    row = arrival.row
     if row is None:
         if method not in state.config.extension_methods:
             return _unknown(state, arrival)
@@ -103,8 +105,8 @@ def _read_terms(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> Er
         return _missing(META_CLIENT_CAPABILITIES)
     arrival.capabilities, arrival.client_info = meta.client_capabilities, meta.client_info
     revision = profile.by_name.get(version)
+    row = arrival.row = profile.theirs[(revision or LATEST).position].get(method)
     if mirror is not None:
-        row = profile.theirs[(revision or LATEST).position].get(method)
         wanted = state.config.header_params
         flaw = mismatch(mirror, version, method, row, arrival.skim, arrival.params, wanted)
         if flaw is not None:

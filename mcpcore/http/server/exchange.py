@@ -440,8 +440,9 @@ class Exchange(Struct, eq=False, weakref=False):
     def finish(self, *, close: bool = False) -> None:
         """Complete the response; with ``close`` the connection ends as well."""
         self.state = _DONE  # from every state, as the table has it; a look into it costs too much
-        self._close = close
-        self._announce()  # even if output waits
+        self._close, self._waits = close, True
+        if not self._holds:
+            self.news[self.route] = self  # even if output waits
 
     # Holds
 

@@ -162,7 +162,11 @@ class HttpServer:
     ) -> None:
         """Handle a whole request: :meth:`open`, and :meth:`body` if a body is wanted."""
         if self.open(exchange, head, principal=principal, now=now):
-            self.body(exchange, body, end=True, now=now)
+            record = self._exchanges[exchange]
+            if len(body) > self.settings.max_body:
+                self._gate.too_large(record)
+            else:
+                self._dispatch(record, body, now)
 
     def _begin(
         self,
@@ -213,7 +217,6 @@ class HttpServer:
         if end:
             if record.chunks is not None:
                 data, record.chunks = b"".join(record.chunks), None
-            record.read()
             self._dispatch(record, data, now)
 
     def disconnect(self, exchange: Route, *, now: float) -> None:
@@ -302,7 +305,8 @@ class HttpServer:
 
     def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
         """Take a whole reply of up to ``limit`` bytes and end its exchange; None if in parts."""
-        self._router.collect()
+        if self._endpoint.outbox.frames:
+            self._router.collect()
         record = self._exchanges.get(exchange)
         if record is not None and record.size >= self._pack_from:
             record.pack()
@@ -405,6 +409,7 @@ class HttpServer:
     # From body to Peer
 
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
+        record.read()
         limits = self._router.session_config.limits
         frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
         record.look_at_body(frame)

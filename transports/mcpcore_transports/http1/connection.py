@@ -226,7 +226,7 @@ class Http1Server:
             self.buffer += data
 
     def next_head(self, now: float, *, draining: bool = False) -> RequestHead | None:
-        """Take the next head from the input; None if none is complete.
+        """Take the next head from the input, while not blocked; None if none is complete.
 
         Without further input the connection ends after the end of the stream, or if it is
         ``draining``.  Raises :class:`BadHead`.
@@ -245,21 +245,15 @@ class Http1Server:
                 self._begun = True
                 self.deadline = now + self._settings.head_time
             return None
-        self._begun = False
         self._last = head if len(head.request.headers) <= _FEW else None
         self.head = head
-        self._begin(head)
-        self.state = _HELD
-        self._due(math.inf)  # the application has time limits of its own
-        return head
-
-    def _begin(self, head: RequestHead) -> None:
-        self.keep_alive = head.keep_alive
-        self._plain = head.plain
-        self._http_1_0 = head.http_1_0
+        self.keep_alive, self._plain, self._http_1_0 = head.keep_alive, head.plain, head.http_1_0
         self._bodiless = head.request.method == "HEAD"
-        self.replying = self._chunked = False
+        self._begun = self.replying = self._chunked = False
         self._probes = -1
+        self.state = _HELD
+        self.deadline = math.inf  # the application has time limits of its own
+        return head
 
     def switch(self) -> None:
         """Offer the connection to another protocol, which the current head asks for."""
@@ -280,7 +274,6 @@ class Http1Server:
         del self.buffer[: head.length]
         self.state = _REPLY
         self.head = None
-        self._due(math.inf)
         return body
 
     def begin_body(self, now: float) -> bytes:
@@ -345,9 +338,9 @@ class Http1Server:
         return self._plain and self.keep_alive and not self.replying
 
     def send_whole(self, reply: HttpReply, now: float) -> bytes:
-        """Return the bytes of a whole reply."""
+        """Return the bytes of a whole reply, while not blocked."""
         self.state = _HEAD
-        self._due(now + self._settings.idle_time)
+        self.deadline = now + self._settings.idle_time
         return format_reply(reply)
 
     def send(self, items: Iterable[HttpHead | HttpChunk | HttpEnd], now: float) -> bytes:

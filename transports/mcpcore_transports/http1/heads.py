@@ -223,21 +223,22 @@ class RequestParser:
         For the other arguments see :meth:`parse`.  ``last`` is the head taken before on the same
         connection; it is returned again if the same head has come again.  Raises :class:`BadHead`.
         """
+        if last is not None and buffer.startswith(last.text):
+            del buffer[: len(last.text)]
+            return last
         while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
             del buffer[:2]
+        if not buffer:
+            return None
         size = buffer.find(_END) + 4
         head = bytes(buffer[:size]) if size > 3 else b""
-        if last is None or head != last.text:
-            if not buffer:
-                return None
-            found = self.read_lines(head) if 0 < len(head) <= self._limits.size else None
-            kind = None if found is None else self._kinds.get(found[1])
-            # Heads of a known kind differ in nothing but the size.
-            if kind is None and not find_head(buffer, self._limits):
-                return None
-            last = self._parse(head, found, kind, peer, scheme, certificate)
+        found = self.read_lines(head) if 0 < len(head) <= self._limits.size else None
+        kind = None if found is None else self._kinds.get(found[1])
+        # Heads of a known kind differ in nothing but the size.
+        if kind is None and not find_head(buffer, self._limits):
+            return None
         del buffer[:size]
-        return last
+        return self._parse(head, found, kind, peer, scheme, certificate)
 
     def parse(
         self,

@@ -280,10 +280,11 @@ class ServerRuntime:
         if event.method in self._asked:
             self.machine.admit(event.key)
             return
-        meta, replies = prepared.meta, self._replies(context)
-        if context is not None:
-            meta = context.take_result_meta(meta)
-        replies.respond(event.key, result, meta=meta, bare=prepared.bare)
+        if context is None:
+            self.machine.respond(event.key, result, meta=prepared.meta, bare=prepared.bare)
+            return
+        meta = context.take_result_meta(prepared.meta)
+        self._replies(context).respond(event.key, result, meta=meta, bare=prepared.bare)
 
     def _replies(self, context: Context | None) -> Replies:
         return self.machine if context is None or context.call is None else context.call

@@ -158,7 +158,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Implement :meth:`asyncio.BufferedProtocol.buffer_updated`."""
-        self.receive(self._link.inbox[:nbytes])
+        data = self._link.inbox[:nbytes]
+        if self._tls is None:
+            self._receive(data)
+        else:
+            self.receive(data)
 
     def receive(self, data: bytes | memoryview) -> None:
         """Take in what was received, through TLS if there is any."""
@@ -234,22 +238,19 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _take(self) -> bytes:
         """Go on as far as possible; return the output to be written, b"" if there is none."""
+        http, more = self._http, True
         try:
-            while self._step() and len(self._held) < SMALL_READ:
-                pass
+            while more and len(self._held) < SMALL_READ:
+                if http.state is _HEAD:
+                    more = self._take_head()
+                elif http.state is _REPLY:
+                    more = self._writing and self._take_reply()
+                else:
+                    more = http.state is _BODY and self._read_body()
         except Exception as error:
             self._fail(error)
         data, self._held = self._held, b""
         return data
-
-    def _step(self) -> bool:
-        """Take one step; return True if another may follow at once."""
-        state = self._http.state
-        if state is _REPLY:
-            return self._writing and self._take_reply()
-        if state is _HEAD:
-            return self._take_head()
-        return state is _BODY and self._read_body()
 
     def _take_head(self) -> bool:
         http, link = self._http, self._link
@@ -304,7 +305,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         now = clock()
         exchange = self._exchange = link.register(self, head.request)
         if link.trace is None and (body := http.take_whole()) is not None:
-            return self._ask_whole(exchange, head, body)
+            return self._ask_whole(exchange, head, body, now)
         if machine.open(exchange, head.request, principal=self._principal, now=now):
             self._held += http.begin_body(now)
             return self._read_body()
@@ -312,10 +313,10 @@ class HttpProtocol(asyncio.BufferedProtocol):
         link.flush_soon()
         return True
 
-    def _ask_whole(self, exchange: Route, head: RequestHead, body: bytes) -> bool:
+    def _ask_whole(self, exchange: Route, head: RequestHead, body: bytes, now: float) -> bool:
         """Feed a complete request to the machine; mostly the whole reply is ready at once."""
         http, link, machine = self._http, self._link, self._machine
-        machine.ask(exchange, head.request, body, principal=self._principal, now=clock())
+        machine.ask(exchange, head.request, body, principal=self._principal, now=now)
         link.handle_events()
         if not (http.blocked or link.draining):
             whole = machine.whole_reply(exchange, link.settings.write_size)
@@ -484,7 +485,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         """Write output as far as possible; then act on the state of the connection."""
         http = self._http
         while data := self._take():
-            self.transmit(data)
+            self._send(data if self._tls is None else self._tls.send(data))
             if http.blocked or not (self._writing or http.buffer):
                 break
             if self._transport is None or self._transport.is_closing():
