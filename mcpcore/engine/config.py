@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Mapping
 from enum import Enum
-from functools import partial
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -16,7 +15,6 @@ from mcpcore.spec.methods import KNOWN_METHODS, METHODS, Method, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
 from mcpcore.spec.types import base
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.wire.message import decode
 
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout, as None means to wait for ever."""
@@ -186,9 +184,6 @@ class Profile:
                 raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
         self.role = role
         self.config = config
-        limits = config.limits
-        self.decode = partial(decode, max_depth=limits.depth, max_batch=limits.batch)
-        """Decodes one JSON text within the limits."""
         self.modern = modern_of(config.revisions)
         self.legacy = legacy_of(config.revisions)
         self.by_name = {revision.name: revision for revision in self.modern}

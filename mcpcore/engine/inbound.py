@@ -80,7 +80,15 @@ from mcpcore.spec.types.subscriptions import (
     SubscriptionsListenParams,
 )
 from mcpcore.wire.framing import TooLong
-from mcpcore.wire.message import Frame, Message, Reject, RequestId, encode_result, refuse_oversized
+from mcpcore.wire.message import (
+    Frame,
+    Message,
+    Reject,
+    RequestId,
+    decode,
+    encode_result,
+    refuse_oversized,
+)
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
@@ -263,7 +271,7 @@ class Receiver:
     def __init__(self, state: PeerState, sender: Sender, negotiator: Negotiator) -> None:
         self._state = state
         self._endpoint = state.endpoint
-        self._decode = state.profile.decode
+        self._limits = state.config.limits
         self._sender = sender
         self._negotiator = negotiator
         self._task_progress: dict[RequestId, float | None] = {}
@@ -280,8 +288,12 @@ class Receiver:
         batch: Batch | None = None,
     ) -> None:
         """Process one item that arrived; ``batch`` is the batch of a message, if any."""
-        state = self._state
-        frame = self._decode(item) if isinstance(item, bytes) else item
+        state, limits = self._state, self._limits
+        frame: Frame | End | TransportFailure | TooLong
+        if isinstance(item, bytes):
+            frame = decode(item, max_depth=limits.depth, max_batch=limits.batch)
+        else:
+            frame = item
         if state.ended or not isinstance(frame, Message):
             line = item if isinstance(item, bytes) else b""
             self._no_message(frame, now, route, principal, batch, line)
@@ -321,7 +333,8 @@ class Receiver:
                     return
                 arrival.held = True
             refusal = finds_room(state, arrival)
-            if refusal is None and revision.input_rounds:
+            retried = skim.input_responses is not None or skim.request_state is not None
+            if retried and refusal is None and revision.input_rounds:
                 responses, echoed, flaw = self._retried(skim)
                 if flaw is not None:
                     refusal = ErrorData(INVALID_PARAMS, f"invalid params: {flaw}")

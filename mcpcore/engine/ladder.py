@@ -44,7 +44,9 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
 
     ``mirror`` is what the HTTP headers claim.
     """
-    method, modern = arrival.method, is_modern_request(state, arrival.method, mirror, arrival.meta)
+    method, meta = arrival.method, arrival.meta
+    names_version = meta.protocol_version is not None and state.role is not _CLIENT
+    modern = names_version or is_modern_request(state, method, mirror, meta)
     if modern:
         refusal = _read_terms(state, arrival, mirror)
         if refusal is not None:

@@ -91,7 +91,9 @@ def same_value(claimed: str, value: Any) -> bool:
 def name_in(skim: Skim, row: Method) -> str | None:
     """Return the member that ``Mcp-Name`` mirrors, if it is there and a string."""
     member: Raw | None = None
-    if row.header is not None:
+    if row.header == "name":
+        member = skim.name
+    elif row.header is not None:
         member = getattr(skim, _MIRRORED[row.header])
     value = None if member is None else read_member(member)
     return value if isinstance(value, str) else None

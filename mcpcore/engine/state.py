@@ -420,12 +420,11 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         if record.batch is not None:
             record.batch.settle(data)
             return
-        route, size, method = record.route, len(data), record.method
-        frame = Transmit(
-            self, route, (data,), size, kind, record.key, method, record.revision, code
+        route, key, method, revision = record.route, record.key, record.method, record.revision
+        ends = route != MAIN
+        self.outbox.push(
+            Transmit(self, route, (data,), len(data), kind, key, method, revision, code, ends=ends)
         )
-        frame.ends = route != MAIN
-        self.outbox.push(frame)
 
     def refuse(
         self,

@@ -308,7 +308,7 @@ def _too_large(most: int, size: int) -> str | None:
 
 def _result(text: str, more: bytes = b"") -> Raw:
     """Return a result with one text block and ``more`` members."""
-    return Raw(b'{"content":[{"type":"text","text":%b}]%b}' % (_encode(text), more))
+    return Raw(b"".join((b'{"content":[{"type":"text","text":', _encode(text), b"}]", more, b"}")))
 
 
 def error_result(message: str) -> Raw:

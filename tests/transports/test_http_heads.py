@@ -289,7 +289,7 @@ def test_response_head_has_a_date_of_the_current_second(monkeypatch: pytest.Monk
         monkeypatch.setattr("time.time", lambda now=second: now + 0.9)
         made = format_response(200, [(b"a", b"b")])
         assert made == (
-            b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 " + date + b" GMT\r\na: b\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\na: b\r\ndate: Thu, 01 Jan 1970 " + date + b" GMT\r\n\r\n"
         )
     assert format_response(299, []).startswith(b"HTTP/1.1 299 \r\n")
 

@@ -130,7 +130,14 @@ class HttpServer:
         if refusal is None and not closing:
             known = self._gate.recall(head)
         fields = RequestFields(head.headers) if known is None else known.fields
-        record = self._begin(exchange, head, fields, principal, now)
+        self._log.now = now
+        if exchange == MAIN or exchange in self._exchanges:
+            raise LocalProtocolError(f"the exchange number {exchange} is taken")
+        terms, news = fields.terms, self._router.news
+        record = Exchange(exchange, fields, principal, news, head.peer, terms, fields.session_id)
+        self._exchanges[exchange] = record
+        if self.reports:
+            record.report = Report(head.method, head.path, head.peer, now)
         if known is not None:
             lines = cast(HeaderLines, head.headers)
             record.extra, record.session_id = known.extra, lines.session
@@ -167,31 +174,6 @@ class HttpServer:
                 self._gate.too_large(record)
             else:
                 self._dispatch(record, body, now)
-
-    def _begin(
-        self,
-        exchange: Route,
-        head: HttpRequest,
-        fields: RequestFields,
-        principal: str | None,
-        now: float,
-    ) -> Exchange:
-        self._log.now = now
-        if exchange == MAIN or exchange in self._exchanges:
-            raise LocalProtocolError(f"the exchange number {exchange} is taken")
-        record = Exchange(
-            exchange,
-            fields,
-            principal,
-            self._router.news,
-            head.peer,
-            fields.terms,
-            fields.session_id,
-        )
-        self._exchanges[exchange] = record
-        if self.reports:
-            record.report = Report(head.method, head.path, head.peer, now)
-        return record
 
     def _unready(self) -> bytes:
         if self._router.closing or not self.ready:
@@ -288,7 +270,8 @@ class HttpServer:
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
         """Take the output of an exchange, at most ``limit`` bytes of body; [] if there is none."""
-        self._router.collect()
+        if self._endpoint.outbox.frames:
+            self._router.collect()
         record = self._exchanges.get(exchange)
         if record is None:
             return []

@@ -160,7 +160,7 @@ class Http1Server:
         self.secure = False
         """True for a connection with TLS."""
         self.head: RequestHead | None = None
-        """Head of the current request, until that is complete."""
+        """Head of the current request, until its reply is complete."""
         self.keep_alive = True
         """True if a request may follow the current reply; may be set to False at any time."""
         self.replying = False
@@ -174,8 +174,7 @@ class Http1Server:
         self._body: ChunkedBody | LengthBody | None = None
         self._began = 0.0  # start of the body, and the bytes received of it
         self._received = 0
-        self._plain = self._http_1_0 = self._bodiless = False  # of the current request
-        self._chunked = False  # of its reply
+        self._bodiless = self._chunked = False  # of the current reply
         self._probes = -1  # number of probes made during this reply; -1 before they begin
         self._left = settings.linger_bytes  # that may still be dropped
 
@@ -198,6 +197,8 @@ class Http1Server:
     def room(self) -> int:
         """Maximum bytes that may be read now; 0 if input has to wait."""
         state = self.state
+        if state is _HEAD and not self.blocked:
+            return SMALL_READ
         if state is _BODY and self.head is not None and self._body is not None:
             length = self.head.length
             left = self._body.announced if length is None else length - self._received
@@ -247,9 +248,8 @@ class Http1Server:
             return None
         self._last = head if len(head.request.headers) <= _FEW else None
         self.head = head
-        self.keep_alive, self._plain, self._http_1_0 = head.keep_alive, head.plain, head.http_1_0
-        self._bodiless = head.request.method == "HEAD"
-        self._begun = self.replying = self._chunked = False
+        self.keep_alive = head.keep_alive
+        self._begun = False
         self._probes = -1
         self.state = _HELD
         self.deadline = math.inf  # the application has time limits of its own
@@ -266,14 +266,14 @@ class Http1Server:
 
     def take_whole(self) -> bytes | None:
         """Take the body of a simple POST if it is complete; then its reply is awaited."""
-        head = self.head
+        head, buffer = self.head, self.buffer
         assert head is not None  # noqa: S101 - held
-        if not head.plain or head.length is None or head.length > len(self.buffer):
+        length = head.length if head.plain else None
+        if length is None or length > len(buffer):
             return None
-        body = bytes(self.buffer[: head.length])
-        del self.buffer[: head.length]
+        body = bytes(buffer) if length == len(buffer) else bytes(buffer[:length])
+        del buffer[:length]
         self.state = _REPLY
-        self.head = None
         return body
 
     def begin_body(self, now: float) -> bytes:
@@ -321,7 +321,7 @@ class Http1Server:
     def answer(self) -> None:
         """Await the reply, whether or not the request is complete."""
         self._move(Http1Signal.ANSWER)
-        self.head = self._body = None
+        self._body = None
         self._due(math.inf)
 
     def end_input(self, now: float) -> None:
@@ -335,11 +335,11 @@ class Http1Server:
     @property
     def may_be_whole(self) -> bool:
         """True if :meth:`send_whole` may send the reply."""
-        return self._plain and self.keep_alive and not self.replying
+        return self.head is not None and self.head.plain and self.keep_alive and not self.replying
 
     def send_whole(self, reply: HttpReply, now: float) -> bytes:
         """Return the bytes of a whole reply, while not blocked."""
-        self.state = _HEAD
+        self.state, self.head = _HEAD, None
         self.deadline = now + self._settings.idle_time
         return format_reply(reply)
 
@@ -368,15 +368,16 @@ class Http1Server:
         return b"".join(parts)
 
     def _format_head(self, head: HttpHead) -> bytes:
-        self.replying = True
-        headers = head.headers
-        self._bodiless = self._bodiless or head.status in (204, 304)
+        request, headers = self.head, head.headers
+        assert request is not None  # noqa: S101 - it is replied to
+        self.replying, self._chunked = True, False
+        self._bodiless = request.request.method == "HEAD" or head.status in (204, 304)
         if not self._bodiless:
             for name, _ in headers:
                 if name == CONTENT_LENGTH:
                     break
             else:
-                if self._http_1_0:
+                if request.http_1_0:
                     self.keep_alive = False
                 else:
                     self._chunked = True
@@ -387,7 +388,7 @@ class Http1Server:
 
     def _replied(self, now: float) -> None:
         """Await another request after the end of a reply, or the end of the connection."""
-        self.replying = False
+        self.replying, self.head = False, None
         if not self.keep_alive:
             self.finish(now)
             return
@@ -421,7 +422,7 @@ class Http1Server:
     def may_probe(self) -> bool:
         """True if an interim response can be sent, and its loss shows."""
         waits = self.state is _REPLY and not self.replying
-        return waits and not (self._http_1_0 or self.secure)
+        return waits and not (self.secure or self.head is None or self.head.http_1_0)
 
     @property
     def probed(self) -> bool:

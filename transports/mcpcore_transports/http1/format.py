@@ -57,19 +57,19 @@ def _status_line(status: int) -> bytes:
 
 
 @lru_cache(256)
-def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join([_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers)])
 
 
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the bytes of a response head, with Date."""
-    return b"%b%b%b\r\n" % (_status_line(status), date_header(), _lines(tuple(headers)))
+    return b"%b%b\r\n" % (_head(status, tuple(headers)), date_header())
 
 
 def format_reply(reply: HttpReply) -> bytes:
     """Return the bytes of a whole response, with Date and Content-Length."""
-    start, lines, body = _status_line(reply.status), _lines(reply.headers), reply.body
-    return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (start, date_header(), lines, len(body), body)
+    head, body = _head(reply.status, reply.headers), reply.body
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, date_header(), len(body), body)
 
 
 def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

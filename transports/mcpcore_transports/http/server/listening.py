@@ -10,6 +10,7 @@ its own transports, which cost a fraction of streams of anyio, elsewhere beneath
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -23,10 +24,11 @@ from mcpcore.spec.errors import LocalError
 from mcpcore_transports.http.server.host import HttpHost, guarded, peer_name
 from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade
 from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.connection import SMALL_READ
 from mcpcore_transports.http1.heads import RequestParser
 from mcpcore_transports.link import LOST, App, cannot_listen
 from mcpcore_transports.running.functions import current_loop, known_in_callbacks
-from mcpcore_transports.sockets.tcp import close_listener
+from mcpcore_transports.sockets.tcp import close_listener, keep_alive
 from mcpcore_transports.stream.plain import PendingConnections, PlainStream, accept
 
 logger = logging.getLogger("mcpcore.http")
@@ -70,6 +72,7 @@ class HttpServerLink(HttpHost):
         """True if connections are streams of anyio."""
         self.inbox = memoryview(bytearray(_READ))
         """Shared buffer into which the transports of asyncio read, one at a time."""
+        self.small_inbox = self.inbox[:SMALL_READ]
         self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
         self._pending = PendingConnections()
@@ -118,7 +121,10 @@ class HttpServerLink(HttpHost):
         def started() -> None:
             assert self._tasks is not None  # noqa: S101 - called while serving only
             for listener in listeners:
-                self._tasks.start_soon(accept_each, listener, self._let_in, logger)
+                if self.on_streams:
+                    self._tasks.start_soon(accept_each, listener, self._let_in, logger)
+                else:
+                    self._watch_listener(listener.extra(SocketAttribute.raw_socket))  # noqa: S610
             self.addresses = [_address(listener) for listener in listeners]
             task_status.started(self.addresses)
 
@@ -127,33 +133,72 @@ class HttpServerLink(HttpHost):
                 await self._run(started)
 
     async def _stop_accepting(self) -> None:
+        if not self.on_streams:
+            for listener in self._listeners:
+                bound = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+                if bound.fileno() >= 0:
+                    asyncio.get_running_loop().remove_reader(bound)
         await _close_all(self._listeners)
 
     # Connections
 
-    async def _let_in(self, stream: ByteStream, address: object) -> None:
-        """Serve a new connection, or refuse it with a 503, or close it at once."""
-        assert self._tasks is not None  # noqa: S101 - runs while serving only
+    def _admit(self, address: object) -> HttpProtocol | None:
+        """Return a new connection, which may have to be refused; None if it is to be closed."""
         connection = HttpProtocol(self, peer_name(address))
         full = self.full_for(connection.client)
         if full is not None:
             if self.turned_away >= self.settings.turned_away:
-                await stream.aclose()
-                return
+                return None
             connection.turn_away(f"too many connections{full}")
         self.add(connection)
-        if self.on_streams:
-            run = partial(guarded, StreamTransport(self, stream, connection).run)
-            self._pending.begin(self._tasks, stream, run, "connection")
-        else:  # a task of asyncio costs less
-            work = guarded(partial(self._join, stream, connection))
-            task = asyncio.get_running_loop().create_task(work)
-            self._joining.add(task)
-            task.add_done_callback(self._joining.discard)
+        return connection
 
-    async def _join(self, stream: ByteStream, connection: HttpProtocol) -> None:
-        """Give the socket of a stream to a transport of asyncio."""
-        accepted = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+    async def _let_in(self, stream: ByteStream, address: object) -> None:
+        """Serve a stream."""
+        assert self._tasks is not None  # noqa: S101 - runs while serving only
+        connection = self._admit(address)
+        if connection is None:
+            await stream.aclose()
+            return
+        run = partial(guarded, StreamTransport(self, stream, connection).run)
+        self._pending.begin(self._tasks, stream, run, "connection")
+
+    # On asyncio's own transports a listener is watched for good, and no task waits at it.
+
+    def _watch_listener(self, bound: socket.socket) -> None:
+        if bound.fileno() >= 0:
+            try:
+                asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+            except OSError as error:  # the event loop can watch no more
+                self._accept_later(bound, error)
+
+    def _accept_later(self, bound: socket.socket, error: OSError) -> None:
+        logger.warning("cannot accept a connection: %s", error)
+        asyncio.get_running_loop().call_later(_PAUSE, self._watch_listener, bound)
+
+    def _accept(self, bound: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            accepted, address = bound.accept()
+        except (BlockingIOError, InterruptedError):
+            return  # another process was faster
+        except OSError as error:
+            loop.remove_reader(bound)
+            self._accept_later(bound, error)
+            return
+        accepted.setblocking(False)
+        connection = self._admit(address)
+        if connection is None:
+            accepted.close()
+            return
+        if accepted.family != socket.AF_UNIX:
+            keep_alive(accepted, None)
+        task = loop.create_task(guarded(partial(self._join, accepted, connection)))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    async def _join(self, accepted: socket.socket, connection: HttpProtocol) -> None:
+        """Give a socket to a transport of asyncio."""
         try:
             loop = asyncio.get_running_loop()
             await loop.connect_accepted_socket(lambda: connection, accepted)

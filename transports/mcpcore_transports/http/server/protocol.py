@@ -154,7 +154,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Implement :meth:`asyncio.BufferedProtocol.get_buffer`."""
-        return self._link.inbox[: max(self._http.room, 1)]
+        room = self._http.room
+        return self._link.small_inbox if room == SMALL_READ else self._link.inbox[: max(room, 1)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Implement :meth:`asyncio.BufferedProtocol.buffer_updated`."""
@@ -199,11 +200,12 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._stream.feed(data)
             self.pace()
             return
+        http = self._http
         try:
-            if self._http.state is _BODY:
+            if http.state is _BODY:
                 self._read_body(data)
             else:
-                self._http.feed(data)
+                http.feed(data)
         except Exception as error:
             self._fail(error)
         self._write()
@@ -235,22 +237,6 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     # Requests
-
-    def _take(self) -> bytes:
-        """Go on as far as possible; return the output to be written, b"" if there is none."""
-        http, more = self._http, True
-        try:
-            while more and len(self._held) < SMALL_READ:
-                if http.state is _HEAD:
-                    more = self._take_head()
-                elif http.state is _REPLY:
-                    more = self._writing and self._take_reply()
-                else:
-                    more = http.state is _BODY and self._read_body()
-        except Exception as error:
-            self._fail(error)
-        data, self._held = self._held, b""
-        return data
 
     def _take_head(self) -> bool:
         http, link = self._http, self._link
@@ -482,9 +468,23 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._write()
 
     def _write(self) -> None:
-        """Write output as far as possible; then act on the state of the connection."""
+        """Go on as far as possible; then act on the state of the connection."""
         http = self._http
-        while data := self._take():
+        while True:
+            more = True
+            try:
+                while more and len(self._held) < SMALL_READ:
+                    if http.state is _HEAD:
+                        more = self._take_head()
+                    elif http.state is _REPLY:
+                        more = self._writing and self._take_reply()
+                    else:
+                        more = http.state is _BODY and self._read_body()
+            except Exception as error:
+                self._fail(error)
+            data, self._held = self._held, b""
+            if not data:
+                break
             self._send(data if self._tls is None else self._tls.send(data))
             if http.blocked or not (self._writing or http.buffer):
                 break
