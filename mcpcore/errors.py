@@ -274,6 +274,26 @@ class BadProxy(LocalError, ValueError):
     """Error for an invalid proxy; the message gives the reason, without its password."""
 
 
+class AuthorizationError(LocalError):
+    """Authorization did not succeed; the message is one sentence for the user, without secrets."""
+
+
+class UrlRefused(AuthorizationError, ValueError):
+    """A URL of OAuth that is not fetched, opened or sent to; ``what`` names its role."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} cannot be used: {reason}")
+        self.what = what
+
+
+class DocumentRefused(AuthorizationError, ValueError):
+    """A document or response of OAuth that cannot be used; ``what`` names it."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} cannot be used: {reason}")
+        self.what = what
+
+
 class InputUnavailable(HandlerError):
     """Error: the client cannot be asked, refused to answer, or gave no usable answer."""
 

@@ -13,7 +13,7 @@ from mcpcore.errors import BadTarget, LinkError
 from mcpcore_transports.link import cannot_listen
 
 _BACKLOG = 128
-_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """Errors for addresses of a name that this machine lacks: ``localhost`` without IPv6."""
 
 
@@ -33,7 +33,7 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
             try:
                 listener = socket.create_server(bound, family=family, backlog=_BACKLOG)
             except OSError as error:
-                if error.errno not in _NOT_HERE:
+                if error.errno not in NOT_HERE:
                     raise
                 unusable = error
                 continue

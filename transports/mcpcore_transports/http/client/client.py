@@ -251,6 +251,8 @@ class Origin(Struct, frozen=True):
     proxy: Proxy | None = None
     tunnel: bool = False
     """True if the proxy must open a tunnel also without TLS, as other protocols need it."""
+    address: str | None = None
+    """Address of the host that was checked, and is connected to; None: any that it has."""
 
     @classmethod
     def of(
@@ -289,7 +291,8 @@ class Origin(Struct, frozen=True):
     async def _connect(self, limits: HeadLimits) -> ByteStream:
         proxy = self.proxy
         if proxy is None:
-            stream = await _reach(self.host, self.port, str(self), FaultKind.CONNECT)
+            place = self.address or self.host
+            stream = await _reach(place, self.port, str(self), FaultKind.CONNECT)
         else:
             shown = f"the proxy {proxy}"
             stream = await _reach(proxy.host, proxy.port, shown, FaultKind.PROXY)
