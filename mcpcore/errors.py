@@ -124,6 +124,10 @@ class UrlElicitationRequired(PeerError):
         self.elicitations = tuple(elicitations)
 
 
+class AuthorizationError(LocalError):
+    """Authorization did not succeed; the message is one sentence for the user, without secrets."""
+
+
 class CallFailed(LocalError):
     """A request ended without an answer of the server."""
 
@@ -172,6 +176,13 @@ class HttpStatusError(RequestRefused):
 
     status = 0
     retry_after: float | None = None
+
+
+class CallUnauthorized(HttpStatusError, AuthorizationError):
+    """The server wants authorization, which did not succeed: the message ends with the reason.
+
+    ``status``: 401 or 403; 0 if the request was not sent for want of a token.
+    """
 
 
 class RedirectRefused(HttpStatusError):
@@ -258,6 +269,10 @@ class LinkError(LocalError):
         self.final = final
 
 
+class LinkUnauthorized(LinkError, AuthorizationError):
+    """A connection needs authorization, which did not succeed: the message ends with the reason."""
+
+
 class BadTarget(LocalError, ValueError):
     """The target cannot be connected to or listened on; the message says why."""
 
@@ -272,10 +287,6 @@ class BadTls(LocalError, ValueError):
 
 class BadProxy(LocalError, ValueError):
     """Error for an invalid proxy; the message gives the reason, without its password."""
-
-
-class AuthorizationError(LocalError):
-    """Authorization did not succeed; the message is one sentence for the user, without secrets."""
 
 
 class UrlRefused(AuthorizationError, ValueError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcpcore.http.certificates import ClientCertificate
     from mcpcore.http.client.call import Recovery, StreamInterrupted, StreamReopened
+    from mcpcore.http.client.challenges import Unauthorized
     from mcpcore.http.client.client import HttpClient
     from mcpcore.http.messages import (
         HttpAbort,
@@ -50,12 +51,14 @@ __all__ = [
     "SseUse",
     "StreamInterrupted",
     "StreamReopened",
+    "Unauthorized",
     "bearer_token",
 ]
 
 _LATER = {
     "certificates": "ClientCertificate",
     "client.call": "Recovery StreamInterrupted StreamReopened",
+    "client.challenges": "Unauthorized",
     "client.client": "HttpClient",
     "messages": "HttpAbort HttpChunk HttpEnd HttpHead HttpReply HttpRequest HttpSend",
     "principals": "Authenticate Principal Refusal bearer_token",

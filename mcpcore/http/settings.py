@@ -145,6 +145,12 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     """Maximum bytes of a server-sent event, after decompression."""
     max_refusal: int = 1024 * 1024
     """Maximum bytes read of the body of a refusal; the rest is left unread."""
+    answer_challenges: bool = False
+    """True if the application answers :class:`~mcpcore.http.client.challenges.Unauthorized`."""
+    max_challenges: int = 6
+    """Maximum times that a message is sent again after a challenge; then its refusal stands."""
+    answer_timeout: float = 600.0
+    """Seconds for the application to answer a challenge, such as by the sign-in of a person."""
     max_redirects: int = 3
     """Maximum redirects in a row that a GET follows within its origin; all others are refused."""
     max_violations: int = 100
@@ -181,6 +187,8 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
         check_numbers(
             self,
             "max_refusal",
+            "max_challenges",
+            "answer_timeout",
             "max_redirects",
             "max_violations",
             "linger",

@@ -74,6 +74,7 @@ _BY_KIND: dict[FaultKind, type[errors.CallFailed]] = {
     FaultKind.TLS: errors.TlsFailed,
     FaultKind.PROXY: errors.ProxyFailed,
     FaultKind.STALLED: errors.ServerStalled,
+    FaultKind.AUTHORIZATION: errors.CallUnauthorized,
 }
 
 
