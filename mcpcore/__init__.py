@@ -35,12 +35,22 @@ from mcpcore.spec.types.capabilities import ClientCapabilities as ClientCapabili
 from mcpcore.spec.types.capabilities import ServerCapabilities as ServerCapabilities
 
 if TYPE_CHECKING:
+    from mcpcore.auth.grants import ClientAuth as ClientAuth
+    from mcpcore.auth.grants import ClientIdentity as ClientIdentity
+    from mcpcore.auth.grants import SigningKey as SigningKey
+    from mcpcore.auth.settings import AssertionGrant as AssertionGrant
+    from mcpcore.auth.settings import AuthorizationSettings as AuthorizationSettings
+    from mcpcore.auth.settings import ClientCredentialsGrant as ClientCredentialsGrant
+    from mcpcore.auth.settings import CodeGrant as CodeGrant
+    from mcpcore.auth.settings import DpopKey as DpopKey
+    from mcpcore.auth.settings import EnterpriseGrant as EnterpriseGrant
     from mcpcore.engine.reconnection import ConnectionEvent as ConnectionEvent
     from mcpcore.engine.reconnection import ConnectionLost as ConnectionLost
     from mcpcore.engine.reconnection import Reconnected as Reconnected
     from mcpcore.engine.reconnection import Reconnecting as Reconnecting
     from mcpcore.engine.reconnection import ReconnectingGivenUp as ReconnectingGivenUp
     from mcpcore.engine.reconnection import ReconnectSettings as ReconnectSettings
+    from mcpcore.errors import AuthorizationError as AuthorizationError
     from mcpcore.errors import CallFailed as CallFailed
     from mcpcore.errors import ConnectionClosed as ConnectionClosed
     from mcpcore.errors import InputUnavailable as InputUnavailable
@@ -73,6 +83,15 @@ if TYPE_CHECKING:
     from mcpcore.service.rate import Activity as Activity
     from mcpcore.service.rate import Rate as Rate
     from mcpcore.service.rate import RateLimits as RateLimits
+    from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
+    from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
+    from mcpcore_transports.auth.browser import SignIn as SignIn
+    from mcpcore_transports.auth.file_store import FileTokens as FileTokens
+    from mcpcore_transports.auth.keyring_store import KeyringTokens as KeyringTokens
+    from mcpcore_transports.auth.requests import BearerToken as BearerToken
+    from mcpcore_transports.auth.signing import PrivateKey as PrivateKey
+    from mcpcore_transports.auth.stores import MemoryTokens as MemoryTokens
+    from mcpcore_transports.auth.stores import TokenStore as TokenStore
     from mcpcore_transports.client.cache import EraCache as EraCache
     from mcpcore_transports.client.cache import ResultCache as ResultCache
     from mcpcore_transports.client.callbacks import CallbackContext as CallbackContext
@@ -131,13 +150,19 @@ if TYPE_CHECKING:
     from mcpcore_transports.websocket.settings import WebSocketSettings as WebSocketSettings
 
 _LATER = {
+    "mcpcore.auth.grants": "ClientAuth ClientIdentity SigningKey",
+    "mcpcore.auth.settings": (
+        "AssertionGrant AuthorizationSettings ClientCredentialsGrant CodeGrant DpopKey"
+        " EnterpriseGrant"
+    ),
     "mcpcore.engine.reconnection": (
         "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting"
         " ReconnectingGivenUp"
     ),
     "mcpcore.errors": (
-        "CallFailed ConnectionClosed InputUnavailable LifespanError LinkError"
-        " NegotiationError PeerError PromptError RequestTimeout ResourceNotFound ToolError"
+        "AuthorizationError CallFailed ConnectionClosed InputUnavailable LifespanError"
+        " LinkError NegotiationError PeerError PromptError RequestTimeout ResourceNotFound"
+        " ToolError"
     ),
     "mcpcore.http": "HttpClient HttpServer",
     "mcpcore.http.messages": "HttpChunk HttpEnd HttpHead HttpRequest",
@@ -145,6 +170,12 @@ _LATER = {
     "mcpcore.http.settings": "HttpSettings SsePaths",
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
+    "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
+    "mcpcore_transports.auth.file_store": "FileTokens",
+    "mcpcore_transports.auth.keyring_store": "KeyringTokens",
+    "mcpcore_transports.auth.requests": "BearerToken",
+    "mcpcore_transports.auth.signing": "PrivateKey",
+    "mcpcore_transports.auth.stores": "MemoryTokens TokenStore",
     "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",

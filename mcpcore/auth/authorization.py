@@ -16,6 +16,7 @@ pages.
 """
 
 from collections.abc import Mapping
+from enum import Enum
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
@@ -83,6 +84,7 @@ from mcpcore.engine.lifecycle import step
 from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
 
 _MAX_TOKEN = 64 * 1024
+_USE_NONCE = "use_dpop_nonce"
 _REFRESH_OVER = ("invalid_grant", "invalid_client", "unauthorized_client")
 
 
@@ -96,6 +98,20 @@ class Refused(Struct, frozen=True, kw_only=True):
     """Generation of the token that the request was sent with."""
     operation: str = ""
     """Method and name of what was asked for."""
+    nonce: str | None = None
+    """DPoP nonce that was in the proof of the request."""
+    renewed: bool = False
+    """True if the request had just been refused for want of a nonce."""
+
+
+class Remedy(Enum):
+    """Remedies for a refused request."""
+
+    SEND_AGAIN = "send again"
+    """There is another token by now."""
+    NEW_NONCE = "new nonce"
+    """The server has given a DPoP nonce: send again."""
+    AUTHORIZE = "authorize"
 
 
 class _Reason(Struct, frozen=True, kw_only=True):
@@ -171,11 +187,21 @@ class Authorization:
         return self._endpoints.proof(dpop, method, url, wall=wall, token=record.access_token)
 
     def take_nonce(self, url: str, nonce: str | None) -> bool:
-        """Keep the DPoP nonce of a response; return True if it is a new one.
-
-        Then a request that was refused for want of it (``use_dpop_nonce``) is sent again.
-        """
+        """Keep the DPoP nonce of a response; return True if it is a new one."""
         return self._endpoints.take_nonce(url, nonce)
+
+    def nonce(self, url: str) -> str | None:
+        """Return the DPoP nonce for the next request to a URL."""
+        return self._endpoints.nonce(url)
+
+    def remedy(self, refused: Refused) -> Remedy:
+        """Return what a refused request needs before it is sent again."""
+        if refused.generation < self.generation:
+            return Remedy.SEND_AGAIN
+        fresh = self.nonce(self.resource) != refused.nonce
+        if fresh and not refused.renewed and self._error(refused) == _USE_NONCE:
+            return Remedy.NEW_NONCE
+        return Remedy.AUTHORIZE
 
     def expiring(self, wall: float) -> bool:
         """Return True if the token is to be refreshed before it is used again."""
@@ -210,7 +236,7 @@ class Authorization:
             raise LocalProtocolError("an authorization is under way")
         reason = _Reason()
         if refused is not None:
-            if refused.generation < self.generation:
+            if self.remedy(refused) is not Remedy.AUTHORIZE:
                 return False
             reason = self._reason(refused, wall)
         self._move(AuthSignal.REFUSED)
@@ -238,12 +264,20 @@ class Authorization:
         except StopIteration:
             self.need = self._flow = None
 
+    def _challenge(self, refused: Refused) -> Challenge | None:
+        schemes = (self._scheme.lower(), "bearer", "dpop")
+        return find_challenge(parse_challenges(refused.lines), *schemes)
+
+    def _error(self, refused: Refused) -> str | None:
+        challenge = self._challenge(refused)
+        return None if challenge is None else challenge.params.get("error")
+
     def _reason(self, refused: Refused, wall: float) -> _Reason:
         """Return the reason of a flow, which counts among those of its operation."""
-        schemes = (self._scheme.lower(), "bearer", "dpop")
-        challenge = find_challenge(parse_challenges(refused.lines), *schemes)
-        error = None if challenge is None else challenge.params.get("error")
+        challenge, error = self._challenge(refused), self._error(refused)
         more = refused.status == 403
+        if error == _USE_NONCE:
+            raise AuthorizationError("the server takes none of the DPoP nonces that it gives")
         if more and error != "insufficient_scope":
             raise AuthorizationError("the server forbids the request, whatever the token")
         flows, last = self._flows.get(refused.operation, (0, wall))

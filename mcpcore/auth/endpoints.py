@@ -158,9 +158,13 @@ class Endpoints:
             jti=self.random(),
             wall=wall,
             token=token,
-            nonce=self._nonces.get(_origin(url)),
+            nonce=self.nonce(url),
         )
         return Sign(signing=dpop.signing, input=proof)
+
+    def nonce(self, url: str) -> str | None:
+        """Return the DPoP nonce that the origin of a URL has given last."""
+        return self._nonces.get(_origin(url))
 
     def take_nonce(self, url: str, nonce: str | None) -> bool:
         """Keep the DPoP nonce of a response; return True if it is a new one."""

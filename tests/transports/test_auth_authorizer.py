@@ -25,6 +25,7 @@ from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.authorizer import Authorizer, Token
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.file_store import FileTokens
+from mcpcore_transports.auth.requests import Authorized
 from mcpcore_transports.auth.signing import PrivateKey, verify
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from tests.auth.world import claims_of
@@ -73,9 +74,8 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
             assert await first.token() is None
             token = await first.refused(UNAUTHORIZED)
             assert token.header() == "Bearer access-1"
-            assert await first.headers("POST", stage.server) == (
-                {"authorization": "Bearer access-1"},
-                token.generation,
+            assert await first.headers("POST", stage.server) == Authorized(
+                headers={"authorization": "Bearer access-1"}, generation=token.generation
             )
             asked = len(stage.site.asked)
             found = await authorizer(stage, store=store).token()
@@ -293,7 +293,7 @@ async def test_each_request_has_a_proof_of_its_own() -> None:
             await one.refused(Refused(status=401, lines=("DPoP",)))
             proofs = []
             for _ in range(2):
-                headers, _ = await one.headers("POST", stage.server)
+                headers = (await one.headers("POST", stage.server)).headers
                 assert headers["authorization"] == "DPoP access-1"
                 signed, _, signature = headers["dpop"].rpartition(".")
                 raw = urlsafe_b64decode(signature + "==")

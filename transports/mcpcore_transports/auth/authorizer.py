@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import anyio
 from msgspec import Struct
 
-from mcpcore.auth.authorization import Authorization, Refused
+from mcpcore.auth.authorization import Authorization, Refused, Remedy
 from mcpcore.auth.metadata import Secret
 from mcpcore.auth.needs import Done, Fault
 from mcpcore.auth.settings import AuthorizationSettings
@@ -24,6 +24,13 @@ from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.browser import SignIn, usual_sign_in
 from mcpcore_transports.auth.carrying import Assertions, Carrier, Signer
 from mcpcore_transports.auth.fetching import Fetcher
+from mcpcore_transports.auth.requests import (
+    Auth,
+    Authorized,
+    BearerToken,
+    GivenTokens,
+    RequestAuthorizer,
+)
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
 from mcpcore_transports.http.settings import HttpClientLinkSettings
@@ -41,6 +48,42 @@ class Token(Struct, frozen=True):
     def header(self) -> str:
         """Return the value of ``Authorization``."""
         return f"{self.scheme} {self.secret.reveal()}"
+
+
+def make_authorizer(
+    server: str,
+    auth: Auth,
+    *,
+    store: TokenStore | None = None,
+    sign_in: SignIn | None = None,
+    keys: Mapping[str, Signer] | None = None,
+    assertions: Assertions | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: Proxy | str | None = ENVIRONMENT,
+    link_settings: HttpClientLinkSettings | None = None,
+) -> RequestAuthorizer:
+    """Return the authorizer of the requests to ``server``, an http, https, ws or wss URL.
+
+    Raises UrlRefused for a server to which no token may be sent; see :class:`Authorizer`.
+    """
+    scheme, mark, rest = server.partition("://")
+    server = {"ws": "http", "wss": "https"}.get(scheme, scheme) + mark + rest
+    if isinstance(auth, BearerToken):
+        token = auth.token
+        return GivenTokens(server, lambda: token)
+    if not isinstance(auth, AuthorizationSettings):
+        return GivenTokens(server, auth)
+    return Authorizer(
+        server,
+        auth,
+        store=store,
+        sign_in=sign_in,
+        keys=keys,
+        assertions=assertions,
+        ssl_context=ssl_context,
+        proxy=proxy,
+        link_settings=link_settings,
+    )
 
 
 class Authorizer:
@@ -125,19 +168,32 @@ class Authorizer:
             raise AuthorizationError("the authorization gave no token")
         return found
 
-    async def headers(self, method: str, url: str) -> tuple[dict[str, str], int]:
-        """Return the headers of a request with the token, and its generation."""
+    async def headers(self, method: str, url: str) -> Authorized:
+        """Return the headers of a request with the token.  Raises AuthorizationError."""
         token = await self.token()
         if token is None:
-            return {}, self.machine.generation
+            return Authorized(headers={}, generation=self.machine.generation)
         headers = {"authorization": token.header()}
+        nonce = self.machine.nonce(url)
         proof = self.machine.proof(method, url, wall=time.time())
         if proof is not None:
             outcome = await self._carrier.sign(proof)
             if isinstance(outcome, Fault):
                 raise AuthorizationError(outcome.reason)
             headers["dpop"] = proof.input.signed(outcome.signature)
-        return headers, token.generation
+        return Authorized(headers=headers, generation=token.generation, nonce=nonce)
+
+    def remedy(self, refused: Refused) -> Remedy:
+        """Return what a refused request needs before it is sent again."""
+        return self.machine.remedy(refused)
+
+    def accepted(self, operation: str) -> None:
+        """Note that the server has accepted a request that it had refused."""
+        self.machine.accepted(operation)
+
+    def take_nonce(self, url: str, nonce: str) -> None:
+        """Keep the DPoP nonce of a response."""
+        self.machine.take_nonce(url, nonce)
 
     def _token(self) -> Token | None:
         found = self.machine.token
