@@ -534,7 +534,7 @@ async def test_traces_and_logs_hold_no_token(
     shown = caplog.text + "".join(place.read_text() for place in places)
     for record in caplog.records:
         shown += "" if "tests" in record.pathname else str(vars(record))
-    assert '"authorization"' in shown.lower()
+    assert "authorization" in shown.lower()
     secrets = {*on.tokens, MACHINE.secret}
     for form in on.authority.forms:
         secrets |= {form[name] for name in ("code", "code_verifier") if name in form}
