@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.auth.authorization import Authorization, Refused
+from mcpcore.auth.authorization import Authorization, Refused, Remedy
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientAuth, ClientIdentity, SigningKey
 from mcpcore.auth.needs import (
@@ -1223,3 +1223,44 @@ def test_a_proof_needs_a_signature_of_its_key() -> None:
     need = endpoints.proof(key, "GET", SERVER, wall=1.0, token="t")
     assert (need.signing.key, need.input.header["jwk"]) == ("name", {"kty": "x"})
     assert ClientAuth("none") is ClientAuth.NONE
+
+
+def refused_for(
+    nonce: str | None, generation: int, error: str, *, renewed: bool = False
+) -> Refused:
+    line = f'DPoP error="{error}"'
+    return Refused(status=401, lines=(line,), generation=generation, nonce=nonce, renewed=renewed)
+
+
+@pytest.mark.parametrize(
+    ("nonce", "older", "error", "renewed", "remedy"),
+    [
+        ("n1", 0, "use_dpop_nonce", False, Remedy.NEW_NONCE),
+        (None, 0, "use_dpop_nonce", False, Remedy.NEW_NONCE),
+        ("n2", 0, "use_dpop_nonce", False, Remedy.AUTHORIZE),
+        ("n1", 0, "use_dpop_nonce", True, Remedy.AUTHORIZE),
+        ("n1", 0, "invalid_token", False, Remedy.AUTHORIZE),
+        ("n1", 1, "use_dpop_nonce", True, Remedy.SEND_AGAIN),
+        ("n2", 1, "invalid_token", False, Remedy.SEND_AGAIN),
+    ],
+)
+def test_what_a_refused_request_needs(
+    nonce: str | None, older: int, error: str, renewed: bool, remedy: Remedy
+) -> None:
+    machine = ready(World(token={"token_type": "DPoP"}), dpop=DPOP)
+    machine.take_nonce(SERVER, "n2")
+    refused = refused_for(nonce, machine.generation - older, error, renewed=renewed)
+    assert machine.remedy(refused) is remedy
+    if remedy is not Remedy.AUTHORIZE:
+        assert not machine.start(refused, wall=0.0)
+    elif error == "use_dpop_nonce":
+        with pytest.raises(AuthorizationError, match="none of the DPoP nonces"):
+            machine.start(refused, wall=0.0)
+    else:
+        assert machine.start(refused, wall=0.0)
+
+
+def test_a_refusal_without_a_challenge_needs_authorization() -> None:
+    machine = ready(World())
+    refused = Refused(status=401, generation=machine.generation)
+    assert machine.remedy(refused) is Remedy.AUTHORIZE

@@ -437,3 +437,43 @@ def test_the_stream_of_http_sse_names_no_endpoint_after_the_retry() -> None:
     retry(hand, refuse(hand, hand.next()))
     hand.pass_time(5)
     assert "no endpoint within 5 s" in hand.take(NegotiationFailed).message
+
+
+def test_a_stream_of_a_lost_session_is_not_sent_again() -> None:
+    hand = hand_of("legacy")
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/x"}, id="e1")
+    hand.end(send, "reset")
+    told = refuse(hand, hand.next())
+    hand.client.request("tools/list", now=hand.now)
+    hand.reply(hand.next(), 404)
+    assert hand.client.retry_exchange(told.exchange, now=hand.now) is None
+    assert hand.take(RequestEnded).method == "tools/call"
+
+
+def test_a_call_that_waits_for_a_parked_handshake_is_cancelled() -> None:
+    settings = HttpClientSettings(answer_challenges=True, get_stream=False)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    told = refuse(hand, hand.next())
+    hand.client.cancel(request, now=hand.now)
+    hand.reply(retry(hand, told), 202)
+    assert hand.sent == []
+    assert hand.client.deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("params", "operation"),
+    [
+        ({"uri": "file:///x"}, "resources/read file:///x"),
+        ({"name": 5}, "resources/read"),
+        ({}, "resources/read"),
+    ],
+)
+def test_what_was_refused_has_a_name(params: dict[str, Any], operation: str) -> None:
+    hand = hand_of("legacy")
+    hand.client.request("resources/read", params, now=hand.now)
+    assert refuse(hand, hand.next()).operation == operation
