@@ -211,12 +211,24 @@ def test_progress_after_the_pause_counts_from_there() -> None:
     told = refuse(hand, send)
     hand.pass_time(500)
     send = retry(hand, told)
+    hand.pass_time(10)
     note = {"progressToken": request, "progress": 1}
     hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/progress", "params": note})
     hand.pass_time(19)
     assert hand.kinds() == ["ProgressReceived"]
     hand.pass_time(2)
     assert hand.take(RequestEnded).reason is EndReason.TIMED_OUT
+
+
+def test_the_limit_of_the_pause_ends_with_it() -> None:
+    hand = Hand(make_client(HttpClientSettings(answer_challenges=True, answer_timeout=100.0)))
+    hand.open_modern()
+    hand.client.request("tools/call", ECHO, now=hand.now, timeout=None)
+    send = retry(hand, refuse(hand, hand.next()))
+    hand.pass_time(1000)
+    assert hand.aborted == []
+    hand.result(send, DONE)
+    hand.take(ResultReceived)
 
 
 def test_the_pause_has_an_end() -> None:
@@ -426,6 +438,17 @@ def test_the_stream_of_http_sse_is_refused(good: bool) -> None:
     answer = {"jsonrpc": "2.0", "id": hand.body_of(post)["id"], "result": initialize_result()}
     hand.event(get, answer)
     hand.take(Ready)
+
+
+def test_the_stream_that_is_tried_after_a_refusal_wants_authorization() -> None:
+    settings = HttpClientSettings(answer_challenges=True)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    hand.reply(hand.next(), 405)
+    told = refuse(hand, hand.next())
+    hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
+    failed = hand.take(NegotiationFailed)
+    assert (failed.fault.kind, failed.fault.status) == (FaultKind.AUTHORIZATION, 401)
 
 
 def test_the_stream_of_http_sse_names_no_endpoint_after_the_retry() -> None:

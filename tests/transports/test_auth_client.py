@@ -18,11 +18,15 @@ from mcpcore import (
     BearerToken,
     CallFailed,
     Client,
+    ClientCapabilities,
     ClientCredentialsGrant,
     ClientIdentity,
     ClientSettings,
+    Config,
     DpopKey,
     FileTokens,
+    HttpClient,
+    Implementation,
     Limits,
     MemoryTokens,
     PrivateKey,
@@ -30,6 +34,7 @@ from mcpcore import (
     SigningKey,
     connect,
 )
+from mcpcore.engine.events import Event
 from mcpcore.errors import (
     BadTarget,
     CallUnauthorized,
@@ -39,6 +44,8 @@ from mcpcore.errors import (
     UrlRefused,
 )
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore_transports.auth.authorizer import Authorizer
+from mcpcore_transports.auth.requests import AuthorizedExchanges
 from tests.clock import Clock, patience, turns, until
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.auth_stage import MACHINE, Person, Stage, stage
@@ -246,6 +253,16 @@ async def test_twenty_calls_at_one_expiry_make_one_refresh(revision: str) -> Non
     assert len(person.asked) == 1
 
 
+async def test_each_success_gives_an_operation_its_authorizations_back() -> None:
+    person = Person()
+    async with stage(notes()) as on, signed_in(on, person) as client:
+        for _ in range(5):
+            await add(client)
+            on.expire()
+    assert on.authority.grants() == [CODE, *[REFRESH] * 4]
+    assert len(person.asked) == 1
+
+
 async def test_a_token_is_refreshed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
@@ -354,6 +371,30 @@ async def test_tokens_are_bound_to_a_key_and_nonces_are_taken(revision: str) -> 
             assert on.verdicts.count(401) == before
     assert len(person.asked) == 1
     assert on.authority.grants() == [CODE] * 2  # the first was refused for want of a nonce
+
+
+@pytest.mark.parametrize("status", [200, 202, 401, 404])
+@pytest.mark.parametrize(
+    ("values", "kept"), [([b"n-1"], "n-1"), ([], None), ([b"n-1", b"n-2"], None), ([b"n 1"], None)]
+)
+async def test_the_nonce_of_each_response_is_taken(
+    status: int, values: list[bytes], kept: str | None
+) -> None:
+    url = "http://127.0.0.1:1/mcp"
+    authorizer = Authorizer(url)
+    config = Config(info=Implementation(name="x", version="1"), capabilities=ClientCapabilities())
+    exchanges = AuthorizedExchanges(HttpClient(config, url), Heard(), authorizer, turns_not)
+    exchanges.begun(1, status, [(b"dpop-nonce", value) for value in values])
+    assert authorizer.machine.nonce(url) == kept
+
+
+class Heard:
+    def handle(self, event: Event) -> None:
+        raise AssertionError(event)
+
+
+def turns_not() -> None:
+    """There is nothing to flush."""
 
 
 async def test_nonces_without_end_are_not_followed() -> None:

@@ -538,7 +538,7 @@ class ClientState:
     def kept(self, call: Call) -> bool:
         """Return True if an exchange goes on while the client closes, to send cancellations."""
         if call.method == CANCELLED:
-            return call.status == 0 and call.refusal is None
+            return call.status == 0
         return call.purpose is CallPurpose.SSE and self.uses_sse and self._telling()
 
     def _telling(self) -> bool:
