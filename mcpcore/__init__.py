@@ -35,6 +35,10 @@ from mcpcore.spec.types.capabilities import ClientCapabilities as ClientCapabili
 from mcpcore.spec.types.capabilities import ServerCapabilities as ServerCapabilities
 
 if TYPE_CHECKING:
+    from mcpcore.auth.api_keys import ApiKey as ApiKey
+    from mcpcore.auth.grants import ClientIdentity as ClientIdentity
+    from mcpcore.auth.resource_server import Dpop as Dpop
+    from mcpcore.auth.resource_server import Issuer as Issuer
     from mcpcore.engine.reconnection import ConnectionEvent as ConnectionEvent
     from mcpcore.engine.reconnection import ConnectionLost as ConnectionLost
     from mcpcore.engine.reconnection import Reconnected as Reconnected
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from mcpcore.engine.reconnection import ReconnectSettings as ReconnectSettings
     from mcpcore.errors import CallFailed as CallFailed
     from mcpcore.errors import ConnectionClosed as ConnectionClosed
+    from mcpcore.errors import Forbidden as Forbidden
     from mcpcore.errors import InputUnavailable as InputUnavailable
     from mcpcore.errors import LifespanError as LifespanError
     from mcpcore.errors import LinkError as LinkError
@@ -73,6 +78,12 @@ if TYPE_CHECKING:
     from mcpcore.service.rate import Activity as Activity
     from mcpcore.service.rate import Rate as Rate
     from mcpcore.service.rate import RateLimits as RateLimits
+    from mcpcore_transports.auth.resource_server import ResourceServer as ResourceServer
+    from mcpcore_transports.auth.schemes import AnyOf as AnyOf
+    from mcpcore_transports.auth.schemes import ApiKeyScheme as ApiKeyScheme
+    from mcpcore_transports.auth.schemes import AuthEvent as AuthEvent
+    from mcpcore_transports.auth.schemes import CertificateRecord as CertificateRecord
+    from mcpcore_transports.auth.schemes import CertificateScheme as CertificateScheme
     from mcpcore_transports.client.cache import EraCache as EraCache
     from mcpcore_transports.client.cache import ResultCache as ResultCache
     from mcpcore_transports.client.callbacks import CallbackContext as CallbackContext
@@ -131,12 +142,15 @@ if TYPE_CHECKING:
     from mcpcore_transports.websocket.settings import WebSocketSettings as WebSocketSettings
 
 _LATER = {
+    "mcpcore.auth.api_keys": "ApiKey",
+    "mcpcore.auth.grants": "ClientIdentity",
+    "mcpcore.auth.resource_server": "Dpop Issuer",
     "mcpcore.engine.reconnection": (
         "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting"
         " ReconnectingGivenUp"
     ),
     "mcpcore.errors": (
-        "CallFailed ConnectionClosed InputUnavailable LifespanError LinkError"
+        "CallFailed ConnectionClosed Forbidden InputUnavailable LifespanError LinkError"
         " NegotiationError PeerError PromptError RequestTimeout ResourceNotFound ToolError"
     ),
     "mcpcore.http": "HttpClient HttpServer",
@@ -145,6 +159,10 @@ _LATER = {
     "mcpcore.http.settings": "HttpSettings SsePaths",
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
+    "mcpcore_transports.auth.resource_server": "ResourceServer",
+    "mcpcore_transports.auth.schemes": (
+        "AnyOf ApiKeyScheme AuthEvent CertificateRecord CertificateScheme"
+    ),
     "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
