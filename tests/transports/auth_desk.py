@@ -281,3 +281,7 @@ def message_of(response: Response) -> Any:
         line = next(x for x in response.body.split(b"\n") if x.startswith(b"data: {"))
         return json.loads(line.removeprefix(b"data: "))
     return response.json
+
+
+SERVER = notes()
+"""For `mcpcore serve`."""

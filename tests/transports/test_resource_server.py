@@ -1,6 +1,8 @@
 """A resource server over real sockets, with tokens of the development authorization server."""
 
 import json
+import os
+import sys
 from typing import Any
 
 import anyio
@@ -11,6 +13,7 @@ from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.resource_server import principal_name
 from mcpcore.http.principals import Principal, Refusal
+from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN, Forbidden
 from mcpcore_conformance.auth.keys import PrivateKey
@@ -20,11 +23,13 @@ from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import patience
 from tests.transports.auth_desk import (
     METADATA,
     RESOURCE,
     Desk,
+    bearer,
     call,
     issuer,
     legacy,
@@ -381,3 +386,73 @@ async def test_a_stream_may_outlive_its_token() -> None:
         assert client.buffer == b""
         with pytest.raises(TimeoutError), anyio.fail_after(0.1):
             await client.stream.receive()
+
+
+# Other bindings
+
+
+@pytest.mark.parametrize("scopes", ["", "write files"])
+async def test_standard_input_has_its_party_from_the_environment(scopes: str) -> None:
+    body = call("erase").partition(b"\r\n\r\n")[2] + b"\n"
+    environment = {**os.environ, "MCPCORE_PRINCIPAL": "ann", "MCPCORE_SCOPES": scopes}
+    command = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    words = [*command, "serve", "tests.transports.auth_desk:SERVER", "--stdio"]
+    with patience():
+        done = await anyio.run_process(words, input=body, env=environment)
+    answer = json.loads(done.stdout)
+    if scopes:
+        assert answer["result"]["content"][0]["text"] == "erased"
+    else:
+        assert answer["error"]["code"] == FORBIDDEN
+
+
+async def test_sessions_in_a_store_refuse_with_a_403() -> None:
+    async with protected(settings=ServeSettings(store=MemoryStore())) as desk:
+        client = await desk.connect()
+        poor = desk.token()
+        session = await open_session(client, poor)
+        params = {"name": "erase", "arguments": {}}
+        refused = await client.call(legacy("tools/call", params, poor, session=session))
+        assert refused.status == 403
+        assert challenge_of(refused)["error"] == "insufficient_scope"
+        rich = desk.token(scope="write files")
+        done = await client.call(legacy("tools/call", params, rich, session=session))
+        assert message_of(done)["result"]["content"][0]["text"] == "erased"
+
+
+async def test_http_sse_refuses_on_its_stream() -> None:
+    settings = ServeSettings(http=HttpSettings(sse=SsePaths()))
+    async with protected(settings=settings) as desk:
+        token = desk.token()
+        stream = await desk.connect()
+        await stream.send(http(method="GET", target="/sse", headers=bearer(token)))
+        assert (await stream.head()).status == 200
+        seen = b""
+        while b"\n\n" not in seen:
+            seen += await stream.chunk()
+        place = seen.split(b"data: ")[1].split(b"\n")[0].strip().decode()
+        target = place.partition("127.0.0.1")[2].partition("/")
+        place = place if place.startswith("/") else f"/{target[2]}"
+
+        async def post(method: str, params: Any, token: str | None, id: int | None) -> int:
+            message = {"jsonrpc": "2.0", "method": method, "params": params}
+            if id is not None:
+                message["id"] = id
+            data = http(json.dumps(message).encode(), target=place, headers=bearer(token))
+            return (await desk.call(data)).status
+
+        opening = {
+            "protocolVersion": "2024-11-05",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        }
+        assert await post("initialize", opening, token, 1) == 202
+        assert await post("notifications/initialized", {}, token, None) == 202
+        assert await post("tools/call", {"name": "erase", "arguments": {}}, None, 2) == 401
+        assert (
+            await post("tools/call", {"name": "erase", "arguments": {}}, desk.token("bob"), 2)
+            == 404
+        )
+        assert await post("tools/call", {"name": "erase", "arguments": {}}, token, 2) == 202
+        while b'"code":1004' not in seen:
+            seen += await stream.chunk()

@@ -19,7 +19,11 @@ from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.commands.authorization import AUTH_OPTIONS, authenticating
+from mcpcore_transports.commands.authorization import (
+    AUTH_OPTIONS,
+    authenticating,
+    party_of_environment,
+)
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
@@ -179,6 +183,8 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         shared=options.websocket,
         ssl_context=_tls(options),
     )
+    if options.stdio:
+        settings = replaced(settings, "stdio", principal=party_of_environment())
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for pump in PUMPS:
