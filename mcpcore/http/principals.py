@@ -30,7 +30,7 @@ class Principal(str):
     Sessions, sealed state, tasks and quotas are bound to the name: it must belong to one party.
     """
 
-    __slots__ = ("challenge", "claims", "roles", "scopes", "until")
+    __slots__ = ("challenge", "claims", "lines", "roles", "scopes", "until")
 
     claims: Mapping[str, Any]
     """Claims about the party, read-only."""
@@ -41,6 +41,8 @@ class Principal(str):
     """Time, by the clock of the driver, at which its streams and connections end; None: never."""
     challenge: "Challenge | None"
     """Challenge that helps when scopes are missing; None: a plain one of the scheme Bearer."""
+    lines: tuple[tuple[bytes, bytes], ...]
+    """Header lines of the answers to its requests, such as the next DPoP nonce."""
 
     def __new__(
         cls,
@@ -58,7 +60,7 @@ class Principal(str):
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
         self.claims = MappingProxyType({} if claims is None else dict(claims))
-        self.until, self.challenge = until, challenge
+        self.until, self.challenge, self.lines = until, challenge, ()
         return self
 
     @property

@@ -467,7 +467,30 @@ async def test_48_the_nonce_of_a_server_is_offered_and_taken() -> None:
             nonce = dict(asked.headers)["DPoP-Nonce"]
             assert 'error="use_dpop_nonce"' in str(asked.challenge)
             assert isinstance(await ask(nonce="forged", jti="p2"), Refusal)
-            assert isinstance(await ask(nonce=nonce, jti="p3"), Principal)
+            known = await ask(nonce=nonce, jti="p3")
+            assert isinstance(known, Principal)
+            assert known.lines == ((b"dpop-nonce", nonce.encode()),)
+
+
+async def test_48_every_answer_to_a_bound_token_offers_a_nonce() -> None:
+    import time
+
+    async with protected(dpop=Dpop.ALLOWED, nonces=True) as desk:
+        key = signer()
+        token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
+
+        async def ask(jti: str, nonce: str | None) -> Any:
+            made = proof(token, key, iat=time.time(), htu=RESOURCE, jti=jti, nonce=nonce)
+            lines: dict[str, str | None] = {"Authorization": f"DPoP {token}", "DPoP": made}
+            return await desk.call(call("who", headers=lines))
+
+        refused = await ask("p1", None)
+        assert refused.status == 401
+        for number in range(3):
+            answer = await ask(f"q{number}", refused.headers["dpop-nonce"])
+            assert answer.status == 200
+            assert answer.headers["dpop-nonce"]
+        assert "dpop-nonce" not in (await desk.call(call("who", desk.token()))).headers
 
 
 async def test_49_a_certificate_is_none_that_a_header_names() -> None:

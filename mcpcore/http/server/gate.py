@@ -28,13 +28,17 @@ _ASKED_HEADERS = b"access-control-request-headers"
 _EXPOSED = (
     b"access-control-expose-headers",
     b", ".join(
-        (headers.SESSION_ID, headers.PROTOCOL_VERSION, headers.RETRY_AFTER, b"www-authenticate")
+        (
+            *(headers.SESSION_ID, headers.PROTOCOL_VERSION, headers.RETRY_AFTER),
+            *(b"www-authenticate", b"dpop-nonce"),
+        )
     ),
 )
 _CROSS_ORIGIN_HEADERS = frozenset(
     {
         b"accept",
         b"authorization",
+        b"dpop",
         headers.CONTENT_TYPE,
         headers.LAST_EVENT_ID,
         headers.MCP_METHOD,

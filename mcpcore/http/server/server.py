@@ -142,7 +142,7 @@ class HttpServer:
             lines = cast(HeaderLines, head.headers)
             record.extra, record.session_id = known.extra, lines.session
             if principal is not None:
-                record.extra += PRIVATE
+                record.extra += PRIVATE + getattr(principal, "lines", ())
             return lines.length
         if not self._gate.admit(
             record, head, closing=closing, unready=self._unready(), refusal=refusal
@@ -151,10 +151,10 @@ class HttpServer:
         if head.path == self.settings.path and head.method == "POST":
             wanted = self._gate.post_wanted(record, head)  # which keeps the headers without PRIVATE
             if principal is not None:
-                record.extra += PRIVATE
+                record.extra += PRIVATE + getattr(principal, "lines", ())
             return wanted
         if principal is not None:
-            record.extra += PRIVATE
+            record.extra += PRIVATE + getattr(principal, "lines", ())
         if head.path != self.settings.path:
             if head.method == "POST":
                 return self._sse.post_wanted(record, head.query)

@@ -223,7 +223,7 @@ class ResourceServer:
 
     def _principal(self, grant: Grant) -> Principal:
         left = grant.expires_at + self._guard.rules.leeway - self._wall()
-        return Principal(
+        principal = Principal(
             principal_name(grant.issuer, grant.subject),
             scopes=self._guard.tree.all_of(grant.scopes),
             roles=grant.roles,
@@ -231,6 +231,13 @@ class ResourceServer:
             until=clock() + max(0.0, left) + self._outlive,
             challenge=self._insufficient,
         )
+        if grant.thumbprint is not None:
+            # Kept for as long as the grant is: a nonce is good for longer than that.
+            principal.lines = tuple(
+                (name.lower().encode(), value.encode())
+                for name, value in self._guard.nonce_line(self._wall())
+            )
+        return principal
 
     def _insufficient(self, scopes: frozenset[str], role: bool) -> str | None:
         lacking = frozenset() if role else scopes
