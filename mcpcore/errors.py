@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
 from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
 from mcpcore.spec.errors import ErrorData as ErrorData
+from mcpcore.spec.errors import Forbidden as Forbidden
 from mcpcore.spec.errors import LocalError as LocalError
 from mcpcore.spec.errors import LocalProtocolError as LocalProtocolError
 from mcpcore.spec.errors import McpError as McpError

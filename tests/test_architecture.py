@@ -57,7 +57,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "auth": {"wire", "engine", "errors"},
     "trace": {"wire"},
     "errors": {"spec", "engine"},
-    "service": {"wire", "spec", "errors"},
+    "service": {"wire", "spec", "errors", "auth"},
 }
 
 

@@ -62,7 +62,8 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
         raise DocumentRefused(what, f"it nests more than {_MAX_DEPTH} deep")
     try:
         document = _decode(body.decode())
-        json.dumps(document, ensure_ascii=False).encode()
+        if b"\\u" in body:  # else there can be no half of a surrogate pair
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise DocumentRefused(what, "it is not sound JSON") from None
     if not isinstance(document, dict):

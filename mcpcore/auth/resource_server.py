@@ -12,6 +12,7 @@ sections 2 and 5.1; the authorization pages, "Token Handling" and "Error Handlin
 
 import hmac
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -20,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from mcpcore.auth.challenges import format_challenge, format_scopes
+from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.introspection import (
     CacheLimits,
     TokenCache,
@@ -76,6 +78,10 @@ class Issuer(Struct, frozen=True, kw_only=True):
     """URL of its keys; None: as its metadata says."""
     introspection_url: str | None = None
     """URL that is asked about tokens; None: tokens are JWTs and verified by keys."""
+    client: ClientIdentity | None = None
+    """Credentials for asking about tokens: a secret."""
+    private: bool = False
+    """True if it is in a private network: its hosts may have addresses that are not public."""
     audiences: frozenset[str] = frozenset()
     """Accepted audiences beside the resource identifier."""
     algorithms: frozenset[str] = ALGORITHMS
@@ -174,6 +180,7 @@ class ResourceGuard:
         self._replays = ReplayWindow() if replays is None else replays  # an empty one is false
         self._issuers = {each.issuer: each for each in rules.issuers}
         self._opaque = next((each for each in rules.issuers if each.introspection_url), None)
+        self._revoked: OrderedDict[bytes, float] = OrderedDict()
         format_scopes(rules.required)
 
     # Metadata
@@ -242,12 +249,17 @@ class ResourceGuard:
         return Denied(status=401, reason=fault.value, challenge=self.challenge(error, fault.value))
 
     def insufficient(self, missing: Missing) -> Denied:
-        """Return the 403 for a token without the permissions that an operation requires."""
+        """Return the 403 for a token without the permissions that an operation requires.
+
+        The scopes that every request needs are named as well, as a new token needs them; none if no
+        scope would help.
+        """
         text = "a role is missing" if missing.role else "scopes are missing"
+        needed = missing.needed | self.rules.required if missing.lacking else frozenset()
         return Denied(
             status=403,
             reason=text,
-            challenge=self.challenge("insufficient_scope", text, missing.needed),
+            challenge=self.challenge("insufficient_scope", text, needed),
         )
 
     # Requests
@@ -268,7 +280,11 @@ class ResourceGuard:
             return Denied(
                 status=400, reason=text, challenge=self.challenge("invalid_request", text)
             )
-        if not token or len(token) > MAX_TOKEN or not set(token) <= _SENDABLE:
+        if (
+            not token
+            or len(token) > MAX_TOKEN
+            or token.encode("latin-1").translate(None, _SENDABLE)
+        ):
             return self.unauthorized(TokenFault.MALFORMED)
         if scheme == "dpop" and self.rules.dpop is Dpop.OFF:
             return self.unauthorized(TokenFault.BINDING)
@@ -315,6 +331,8 @@ class ResourceGuard:
 
     def _token(self, token: str, now: float, wall: float) -> Grant | Need | Denied:
         key = token_key(token)
+        if self._revoked and self._revoked.get(key, 0.0) > wall:
+            raise TokenRefused(TokenFault.REVOKED)
         known = self.tokens.look(key, now)
         if isinstance(known, Grant):
             return known
@@ -364,6 +382,18 @@ class ResourceGuard:
             judgement = refused.fault
         finally:
             self.tokens.end(need.key, judgement, now=now, wall=wall)
+
+    def revoke(self, token: str, *, wall: float, lasts: float = 86_400.0) -> None:
+        """Refuse a token from now on, for ``lasts`` seconds: at least for as long as it is valid.
+
+        At most ``max_tokens`` are remembered; the oldest are forgotten.
+        """
+        key = token_key(token)
+        self.tokens.forget(key)
+        self._revoked[key] = wall + lasts
+        self._revoked.move_to_end(key)
+        if len(self._revoked) > self.rules.max_tokens:
+            self._revoked.popitem(last=False)
 
     def claim_rules(self, issuer: Issuer) -> ClaimRules:
         """Return what the tokens of an issuer must say."""
@@ -421,11 +451,39 @@ class ResourceGuard:
         return () if self._nonces is None else (("DPoP-Nonce", self._nonces.current(wall)),)
 
 
+class FailureLimit:
+    """Limit of the credentials of one address that are refused: ``most`` in ``window`` seconds.
+
+    At most ``addresses`` are remembered; those that failed longest ago are forgotten.
+    """
+
+    def __init__(self, most: int = 100, *, window: float = 60.0, addresses: int = 10_000) -> None:
+        self._most = most
+        self._window = window
+        self._addresses = addresses
+        self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> float:
+        """Return the seconds until credentials of an address are judged again; 0: they are."""
+        began, count = self._failures.get(address, (now, 0))
+        return max(0.0, began + self._window - now) if count >= self._most else 0.0
+
+    def note(self, address: str, now: float) -> None:
+        """Note that a credential of an address was refused."""
+        began, count = self._failures.get(address, (now, 0))
+        if now >= began + self._window:
+            began, count = now, 0
+        self._failures[address] = began, count + 1
+        self._failures.move_to_end(address)
+        if len(self._failures) > self._addresses:
+            self._failures.popitem(last=False)
+
+
 class _Unavailable(Exception):
     """Lack of what it takes to say if a request is authorized."""
 
 
-_SENDABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+_SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
 _PROOF_ERRORS = ("invalid_dpop_proof", "use_dpop_nonce")
 """Errors that the DPoP scheme alone has (RFC 9449 sections 7.1 and 9)."""
 

@@ -89,10 +89,11 @@ def parse_url(text: str, what: str) -> Url:
     return Url(text, scheme, host, port, match["path"] or "", match["query"] or "")
 
 
-def check_url(text: str, what: str, *, loopback: bool = False) -> Url:
+def check_url(text: str, what: str, *, loopback: bool = False, private: bool = False) -> Url:
     """Return the parts of a URL that may be fetched or opened.
 
-    ``loopback``: True allows loopback hosts, and ``http`` there.  Raises UrlRefused.
+    ``loopback``: True allows loopback hosts, and ``http`` there.  ``private``: True allows
+    addresses that are not public.  Raises UrlRefused.
     """
     url = parse_url(text, what)
     if url.loopback:
@@ -102,7 +103,7 @@ def check_url(text: str, what: str, *, loopback: bool = False) -> Url:
     if url.scheme != "https":
         raise UrlRefused(what, "it is not an https URL")
     address = literal(url.host)
-    if address is not None and not is_public(address):
+    if address is not None and not (private or is_public(address)):
         raise UrlRefused(what, "its host is not a public address")
     return url
 

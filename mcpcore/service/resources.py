@@ -19,6 +19,7 @@ from mcpcore.service.declarations import (
     check_options,
     common_members,
     given,
+    requirement,
     typed,
 )
 from mcpcore.service.handlers import Declaration, Prepared
@@ -81,7 +82,7 @@ class ResourceEntry(Declaration):
         paths = self.template.paths if self.template else ()
         thread = options.get("thread", False)
         handler = StringHandler(function, validator, thread=thread, paths=paths)
-        super().__init__(handler, options.get("visible"))
+        super().__init__(handler, options.get("visible"), requirement(options))
         self.bind_values = handler.bind
         self.mime_type = options.get("mime_type")
         variables = set(self.template.variables) if self.template else set()

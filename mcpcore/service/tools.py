@@ -22,6 +22,7 @@ from mcpcore.service.declarations import (
     check_count,
     check_options,
     common_members,
+    requirement,
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
@@ -104,7 +105,7 @@ class ToolEntry(Declaration):
             raise ValueError("the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -")
         check_options(options, ToolOptions)
         handler = Handler(function, thread=options.get("thread", False))
-        super().__init__(handler, options.get("visible"))
+        super().__init__(handler, options.get("visible"), requirement(options))
         doc = parse_docstring(handler.doc)
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:

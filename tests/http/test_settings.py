@@ -68,6 +68,8 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "heartbeat": 15.0,
             "sessions": True,
             "max_sessions": 10_000,
+            "documents": {},
+            "documents_age": 3600,
             "sessions_per_client": 1_000,
             "session_unused": 60.0,
             "session_idle": 1800.0,

@@ -30,7 +30,22 @@ _RARE = "a turn that depends on timing, or on what another program sends"
 _EMBEDDED = "for who embeds the library, and has tests of its own"
 _AUTHORIZING = "a client that authorizes itself: tests/transports/test_auth_*.py come to it"
 
+_AUTHORIZED = "authorization: no story has it, and it has tests of its own over sockets"
+
 WHY: dict[str, Excuse] = {
+    **_all(
+        _AUTHORIZED,
+        {
+            **{
+                f"auth/resource_server.py ResourceServer.{name}": (1, 1)
+                for name in ("_later", "_carry_out", "_fetch_keys", "_introspect", "_run")
+            },
+            "auth/resource_server.py _Flight.wait": (1, 1),
+            "serve/assembling.py serve_connection": (2, 1),
+            "serve/assembling.py _until": (2, 2),
+            "serve/assembling.py _until.expire": (2, 2),
+        },
+    ),
     **_all(
         _FAILING,
         {

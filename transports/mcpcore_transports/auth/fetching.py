@@ -34,19 +34,21 @@ _ADDRESSES = 8
 class Fetcher:
     """Sender of the requests of one authorization.
 
-    ``local``: True if the MCP server is on loopback; only then requests may go there.  Through a
-    proxy it is the proxy that resolves the host: the URL alone is checked.
+    ``local``: True if the MCP server is on loopback; only then requests may go there.
+    ``private``: True if they may go to private networks.  Through a proxy it is the proxy that
+    resolves the host: the URL alone is checked.
     """
 
     def __init__(
         self,
         *,
         local: bool,
+        private: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | str | None = ENVIRONMENT,
         settings: HttpClientLinkSettings | None = None,
     ) -> None:
-        self._local = local
+        self._local, self._private = local, private
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._settings = settings or HttpClientLinkSettings()
@@ -66,7 +68,7 @@ class Fetcher:
             return Fault("the connection was closed without a whole response")
 
     async def _fetch(self, need: Fetch) -> Fetched:
-        url = check_url(need.url, _WHAT, loopback=self._local)
+        url = check_url(need.url, _WHAT, loopback=self._local, private=self._private)
         origin = Origin.of(url.text, self._ssl_context, proxy_for(url.text, self._proxy))
         stream = await self._connect(url, origin, need.timeout)
         try:
@@ -113,7 +115,9 @@ class Fetcher:
             return False
         if url.loopback:
             return loopback  # a name that the policy has taken for this machine
-        return is_public(address) or (loopback and self._local)
+        if loopback:
+            return self._local
+        return self._private or is_public(address)
 
     # The exchange
 

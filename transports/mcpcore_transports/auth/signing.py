@@ -1,7 +1,8 @@
 """Keys and signatures of JWTs by ``cryptography`` (the extra ``auth``).
 
-ES256, RS256, PS256 and EdDSA with Ed25519; signatures are raw, as JOSE has them.  Importing this
-module raises ExtraMissingError without the extra.
+Keys sign by ES256, RS256, PS256 and EdDSA with Ed25519; verified are ES256 to ES512, RS256 to
+PS512 and Ed25519.  Signatures are raw, as JOSE has them.  Importing this module raises
+ExtraMissingError without the extra.
 
 Sources: RFC 7515 appendix A, RFC 7517, RFC 7518 sections 3.3 to 3.5 and 6, RFC 8037 (Ed25519), RFC
 7638 (thumbprints), RFC 8725 section 3.
@@ -9,6 +10,7 @@ Sources: RFC 7515 appendix A, RFC 7517, RFC 7518 sections 3.3 to 3.5 and 6, RFC 
 
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from mcpcore.auth.grants import base64url
@@ -21,7 +23,7 @@ try:
         decode_dss_signature,
         encode_dss_signature,
     )
-    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 except ImportError:
     raise ExtraMissingError(
@@ -32,6 +34,23 @@ _Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKe
 
 _PSS = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=32)
 _RSA = {"RS256": padding.PKCS1v15(), "PS256": _PSS}
+_VERIFIED = {
+    f"{name}{size}": (
+        padding.PKCS1v15()
+        if name == "RS"
+        else padding.PSS(padding.MGF1(hashed), hashed.digest_size),
+        hashed,
+    )
+    for name in ("RS", "PS")
+    for size, hashed in ((256, SHA256()), (384, SHA384()), (512, SHA512()))
+}
+"""Padding and hash of the RSA algorithms that are verified."""
+_CURVES: dict[str, tuple[str, ec.EllipticCurve, int, HashAlgorithm]] = {
+    "ES256": ("P-256", ec.SECP256R1(), 32, SHA256()),
+    "ES384": ("P-384", ec.SECP384R1(), 48, SHA384()),
+    "ES512": ("P-521", ec.SECP521R1(), 66, SHA512()),
+}
+"""Curve, bytes of a coordinate and hash of the ECDSA algorithms that are verified."""
 _BITS = range(2048, 8193)
 """Sizes of RSA keys: shorter ones are weak, longer ones slow."""
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
@@ -118,17 +137,14 @@ def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes
     try:
         if any(name in jwk for name in _PRIVATE) or jwk.get("alg", algorithm) != algorithm:
             return False
-        kind = (jwk["kty"], jwk.get("crv"))
-        if algorithm == "ES256" and kind == ("EC", "P-256"):
-            _verify_es256(jwk, data, signature)
-        elif algorithm == "EdDSA" and kind == ("OKP", "Ed25519"):
-            key = ed25519.Ed25519PublicKey.from_public_bytes(_bytes(jwk, "x"))
-            key.verify(signature, data)
-        elif algorithm in _RSA and kind[0] == "RSA":
-            numbers = rsa.RSAPublicNumbers(_number(jwk, "e"), _number(jwk, "n"))
-            if numbers.n.bit_length() not in _BITS:
-                return False
-            numbers.public_key().verify(signature, data, _RSA[algorithm], SHA256())
+        kind, crv = jwk["kty"], jwk.get("crv")
+        if algorithm in _CURVES and (kind, crv) == ("EC", _CURVES[algorithm][0]):
+            _verify_ecdsa(_CURVES[algorithm], jwk["x"], jwk["y"], data, signature)
+        elif algorithm == "EdDSA" and (kind, crv) == ("OKP", "Ed25519"):
+            _ed25519(jwk["x"]).verify(signature, data)
+        elif algorithm in _VERIFIED and kind == "RSA":
+            padded, hashed = _VERIFIED[algorithm]
+            _rsa(jwk["n"], jwk["e"]).verify(signature, data, padded, hashed)
         else:
             return False
     except Exception:  # whatever is wrong with it, it is not verified
@@ -136,13 +152,43 @@ def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes
     return True
 
 
-def _verify_es256(jwk: Mapping[str, Any], data: bytes, signature: bytes) -> None:
-    if len(signature) != 64:
+# Public keys are made once: that takes longer than a look at a signature.
+
+
+@lru_cache(maxsize=256)
+def _rsa(n: str, e: str) -> rsa.RSAPublicKey:
+    numbers = rsa.RSAPublicNumbers(_number({"e": e}, "e"), _number({"n": n}, "n"))
+    if numbers.n.bit_length() not in _BITS:
+        raise ValueError("a key of this size is not used")
+    return numbers.public_key()
+
+
+@lru_cache(maxsize=256)
+def _ed25519(x: str) -> ed25519.Ed25519PublicKey:
+    return ed25519.Ed25519PublicKey.from_public_bytes(_bytes({"x": x}, "x"))
+
+
+@lru_cache(maxsize=256)
+def _point(crv: str, x: str, y: str) -> ec.EllipticCurvePublicKey:
+    _, curve, size, _ = next(each for each in _CURVES.values() if each[0] == crv)
+    parts = [_bytes({"part": part}, "part") for part in (x, y)]
+    if any(len(part) != size for part in parts):
+        raise ValueError("a coordinate has another length")
+    return ec.EllipticCurvePublicKey.from_encoded_point(curve, b"\x04" + b"".join(parts))
+
+
+def _verify_ecdsa(
+    row: tuple[str, ec.EllipticCurve, int, HashAlgorithm],
+    x: str,
+    y: str,
+    data: bytes,
+    signature: bytes,
+) -> None:
+    crv, _, size, hashed = row
+    if len(signature) != 2 * size:
         raise ValueError("not a raw signature")
-    x, y = _bytes(jwk, "x"), _bytes(jwk, "y")
-    point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + x + y)
-    r, s = (int.from_bytes(part, "big") for part in (signature[:32], signature[32:]))
-    point.verify(encode_dss_signature(r, s), data, ec.ECDSA(SHA256()))
+    r, s = (int.from_bytes(part, "big") for part in (signature[:size], signature[size:]))
+    _point(crv, x, y).verify(encode_dss_signature(r, s), data, ec.ECDSA(hashed))
 
 
 def _sound(key: object, algorithm: str | None) -> tuple[_Key, str, dict[str, str]]:

@@ -29,7 +29,7 @@ from mcpcore_transports.commands.output import guarded
 PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
-_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install"})
+_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install", "auth"})
 
 
 class Group(TyperGroup):
@@ -72,6 +72,10 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
     app.command("servers")(servers)
     app.command("install")(gathering(install, "options", InstallOptions))
+    authorization = typer.Typer(help="Authorization: API keys.", no_args_is_help=True)
+    authorization.callback()(_nothing)
+    authorization.command("key")(api_key)
+    app.add_typer(authorization, name="auth", cls=Group)
     if words and words[0] in _OURS:
         return app
     for entry in entry_points(group=PLUGINS):
@@ -182,6 +186,37 @@ Examples:
   mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
   mcpcore probe weather                            weather is the name of a server in mcp.json
 """
+
+
+def _nothing() -> None:
+    """Authorization: API keys."""
+
+
+def api_key(
+    principal: Annotated[str, typer.Argument(metavar="NAME", help="Who comes with the key.")],
+    *,
+    scope: Annotated[
+        list[str] | None, typer.Option(metavar="SCOPE", help="Scope it has; repeatable.")
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE", help="Role it has; repeatable.")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0.001, help="Until it expires.")
+    ] = None,
+) -> None:
+    """Make an API key, for mcpcore serve --auth-keys.
+
+    Its record, a line to be added to that file, goes to standard output; it holds a hash of the
+    key. The key itself goes to standard error, and is kept nowhere.
+
+    \b
+    Example:
+      mcpcore auth key ann --scope notes:read --days 90 >> keys.jsonl
+    """  # noqa: D301
+    from mcpcore_transports.commands.authorization import make_api_key
+
+    guarded(False, lambda: make_api_key(principal, tuple(scope or ()), tuple(role or ()), days))
 
 
 def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:

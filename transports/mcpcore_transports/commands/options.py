@@ -144,6 +144,50 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     tls_cert: Annotated[Text, Opt("Serve https, wss and tls with it (PEM).", "FILE")] = None
     tls_key: Annotated[Text, Opt("Its key, if it is in another file.", "FILE")] = None
     tls_client_ca: Annotated[Text, Opt("Clients need a certificate of these (PEM).", "FILE")] = None
+    auth_resource: Annotated[
+        Text,
+        Opt(
+            "Let in only who has a token for it: the URL of this server as clients know it.",
+            "URL",
+            envvar="MCPCORE_AUTH_RESOURCE",
+        ),
+    ] = None
+    auth_issuer: Annotated[
+        Texts,
+        Opt("Whose tokens are accepted; repeatable.", "URL", envvar="MCPCORE_AUTH_ISSUER"),
+    ] = ()
+    auth_scope: Annotated[
+        Texts,
+        Opt("Scope that every request needs; repeatable.", "SCOPE", envvar="MCPCORE_AUTH_SCOPES"),
+    ] = ()
+    auth_jwks: Annotated[
+        Text,
+        Opt(
+            "Where the issuer's keys are; default: as its metadata says.",
+            "URL",
+            envvar="MCPCORE_AUTH_JWKS_URL",
+        ),
+    ] = None
+    auth_introspection: Annotated[
+        Text,
+        Opt(
+            "Ask the issuer about tokens there, as MCPCORE_AUTH_CLIENT_ID with"
+            " MCPCORE_AUTH_CLIENT_SECRET.",
+            "URL",
+            envvar="MCPCORE_AUTH_INTROSPECTION_URL",
+        ),
+    ] = None
+    auth_private: Annotated[
+        bool, Opt("Issuers may be in a private network.", envvar="MCPCORE_AUTH_PRIVATE")
+    ] = False
+    auth_keys: Annotated[
+        Text,
+        Opt(
+            "Accept the API keys of this file (mcpcore auth key).",
+            "FILE",
+            envvar="MCPCORE_AUTH_KEYS",
+        ),
+    ] = None
     cwd: Annotated[Text, Opt("Change to it first: where the module and files are.", "DIR")] = None
     drain: Annotated[
         float | None,

@@ -19,6 +19,11 @@ from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.commands.authorization import (
+    AUTH_OPTIONS,
+    authenticating,
+    party_of_environment,
+)
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
@@ -152,6 +157,7 @@ def _check_fit(options: ServeOptions) -> None:
         ("log_http", http, "--http and --sse"),
         ("http_driver", http, "--http and --sse"),
         ("http_parser", http, "--http and --sse"),
+        *((name, web, "--http, --ws and --sse") for name in AUTH_OPTIONS),
     ):
         if getattr(options, name) not in (None, (), 0, "auto") and not fits:
             raise _wrong(f"--{name.replace('_', '-')} is for {what}, and nothing is served there")
@@ -169,6 +175,7 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
             log=options.log_http,
             driver=options.http_driver,
             parser=options.http_parser,
+            authenticate=authenticating(options),
         ),
         allowed_hosts=options.allow_host or None,
         allowed_origins=options.allow_origin or None,
@@ -176,6 +183,8 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         shared=options.websocket,
         ssl_context=_tls(options),
     )
+    if options.stdio:
+        settings = replaced(settings, "stdio", principal=party_of_environment())
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for pump in PUMPS:
