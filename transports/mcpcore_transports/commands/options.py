@@ -130,6 +130,9 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore serve`` and ``mcpcore dev``."""
 
     stdio: Annotated[bool, Opt("Standard input and output.")] = False
+    env_principal: Annotated[
+        bool, Opt("Of --stdio: MCPCORE_PRINCIPAL and MCPCORE_SCOPES say who the client is.")
+    ] = False
     http: Annotated[Texts, Opt("Streamable HTTP; port 0 for a free one.", "HOST:PORT")] = ()
     ws: Annotated[Texts, Opt("WebSocket.", "HOST:PORT")] = ()
     websocket: Annotated[bool, Opt("WebSocket at the HTTP addresses too (Upgrade decides).")] = (

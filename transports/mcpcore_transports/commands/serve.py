@@ -143,6 +143,7 @@ def _check_fit(options: ServeOptions) -> None:
         raise _wrong("--websocket is for the addresses of --http; beside it there is --ws")
     web, http = options.http or options.ws or options.sse, options.http or options.sse
     for name, fits, what in (
+        ("env_principal", options.stdio, "--stdio"),
         ("allow_host", web, "--http, --ws and --sse"),
         ("allow_origin", web, "--http, --ws and --sse"),
         ("tls_cert", web or options.tcp, "--http, --ws, --sse and --tcp"),
@@ -176,6 +177,7 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         shared=options.websocket,
         ssl_context=_tls(options),
     )
+    settings = replaced(settings, "stdio", env_principal=options.env_principal)
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for pump in PUMPS:

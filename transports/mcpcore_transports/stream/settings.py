@@ -61,6 +61,8 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     """
     end_children: bool = True
     """True to end also the programs that its handlers have started and left behind (Linux)."""
+    env_principal: bool = False
+    """True to take the client's name and scopes from MCPCORE_PRINCIPAL and MCPCORE_SCOPES."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "linger")
