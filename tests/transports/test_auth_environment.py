@@ -51,7 +51,7 @@ def test_the_environment_names_the_client(
     environ: dict[str, str], name: str, scopes: set[str]
 ) -> None:
     found = environment_principal(environ)
-    assert (found.name, found.scopes, found.claims) == (name, scopes, {})
+    assert (found.name, set(found.scopes), dict(found.claims)) == (name, scopes, {})
 
 
 @pytest.mark.parametrize(
