@@ -203,7 +203,8 @@ def _client(options: LoginOptions) -> ClientIdentity | None:
             if given:
                 raise Failure(f"{flag} needs --client-id", Exit.USAGE)
         return None
-    secret = None if name is None else os.environ.get(name)
+    # Taken out, so that no browser inherits it.
+    secret = None if name is None else os.environ.pop(name, None)
     if name is not None and not secret:
         raise Failure(f"--client-secret-env: the variable {name} is not set", Exit.USAGE)
     return ClientIdentity(client_id=options.client_id, client_secret=secret)
