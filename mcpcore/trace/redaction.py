@@ -28,7 +28,9 @@ _SOFT = re.compile(
     r"authorization|^auth$|authkey|oauth|token|cookie|jwt|bearer|apikey|accesskey|privatekey"
     r"|signingkey|encryptionkey|sessionid|sessionkey|signature$|assertion$|codeverifier|^dpop$"
 )
-_QUERY = re.compile(r"^code$|^state$|^key$|^sig$|^sid$|session|" + _HARD.pattern + "|" + _SOFT.pattern)
+_QUERY = re.compile(
+    r"^code$|^state$|^key$|^sig$|^sid$|session|" + _HARD.pattern + "|" + _SOFT.pattern
+)
 _SQUASH = re.compile(r"[^A-Za-z0-9]+")
 _PROTOCOL_NAMES = frozenset(("progressToken",))
 """Members of the protocol that are named like secrets, but are none."""
