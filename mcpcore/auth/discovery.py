@@ -64,14 +64,14 @@ def find_authority(
         raise AuthorizationError(
             "the server does not name the issuer that this client is registered with"
         )
-    metadata = yield from _server_metadata(endpoints, issuer, server_metadata_urls(issuer))
+    metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
     if metadata is None:
         raise DocumentRefused("the authorization server", "it has no metadata")
     scopes = parse_scopes(" ".join(resource.scopes_supported or ()))
     return Authority(resource=resource.resource, scopes=scopes or frozenset(), metadata=metadata)
 
 
-def _server_metadata(
+def find_metadata(
     endpoints: Endpoints, issuer: str, places: Sequence[str]
 ) -> Steps[ServerMetadata | None]:
     """Return the metadata of an issuer, None if there is none; the first found is final."""
@@ -88,7 +88,7 @@ def _server_metadata(
 def _fallback(endpoints: Endpoints, server: str) -> Steps[Authority]:
     """Return what 2025-03-26 takes for granted: the server's origin is its issuer."""
     origin = parse_url(server, "the URL of the server").origin
-    metadata = yield from _server_metadata(endpoints, origin, server_metadata_urls(origin)[:1])
+    metadata = yield from find_metadata(endpoints, origin, server_metadata_urls(origin)[:1])
     default = ServerMetadata(
         issuer=origin,
         authorization_endpoint=f"{origin}/authorize",

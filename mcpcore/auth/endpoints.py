@@ -19,6 +19,7 @@ from mcpcore.auth.grants import (
 from mcpcore.auth.metadata import (
     D,
     ErrorResponse,
+    Secret,
     TokenResponse,
     printable,
     read_document,
@@ -27,7 +28,7 @@ from mcpcore.auth.needs import Fetch, Fetched, Sign, Signed, Steps, expect
 from mcpcore.auth.proofs import make_proof, sound_nonce
 from mcpcore.auth.settings import AuthorizationSettings, DpopKey
 from mcpcore.auth.urls import Url, check_url, parse_url
-from mcpcore.errors import DocumentRefused
+from mcpcore.errors import AuthorizationError, DocumentRefused
 
 JSON = {"accept": "application/json"}
 
@@ -111,6 +112,22 @@ class Endpoints:
         if response.status != 200:
             return error_response(response)
         return self.read(response.body, TokenResponse, "the token response")
+
+    def revoke(
+        self,
+        url: Url,
+        token: str,
+        hint: str,
+        client: ClientIdentity,
+        method: ClientAuth,
+        *,
+        audience: str,
+    ) -> Steps[None]:
+        """Revoke a token (RFC 7009); ``hint``: its kind.  Raises AuthorizationError."""
+        form = {"token": Secret(token), "token_type_hint": hint}
+        response = yield from self._token_request(url, form, client, method, audience, None)
+        if response.status != 200:
+            raise AuthorizationError(told("the token was not revoked", error_response(response)))
 
     def _needs_nonce(self, url: Url, response: Fetched) -> bool:
         """Keep the nonce of a response; return True if it is a new one, without which none goes."""

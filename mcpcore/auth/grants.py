@@ -26,6 +26,7 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_JAG = "urn:ietf:params:oauth:token-type:id-jag"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - as above
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_AGE = 60.0
 """Seconds for which an assertion is valid."""
@@ -233,12 +234,18 @@ def jwt_bearer_grant(assertion: str, scope: str | None, resource: str) -> dict[s
 
 
 def exchange_grant(
-    subject_token: str, subject_token_type: str, *, audience: str, resource: str, scope: str | None
+    subject_token: str,
+    subject_token_type: str,
+    *,
+    audience: str | None,
+    resource: str,
+    scope: str | None,
+    requested: str = ID_JAG,
 ) -> dict[str, str | None]:
-    """Return the parameters that ask an identity provider for an ID-JAG (RFC 8693)."""
+    """Return the parameters that exchange a token (RFC 8693), by default for an ID-JAG."""
     return {
         "grant_type": EXCHANGE,
-        "requested_token_type": ID_JAG,
+        "requested_token_type": requested,
         "subject_token": Secret(subject_token),
         "subject_token_type": subject_token_type,
         "audience": audience,

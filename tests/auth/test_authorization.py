@@ -19,6 +19,7 @@ from mcpcore.auth.needs import (
     Fetched,
     Listen,
     Load,
+    Lock,
     Need,
     Obtain,
     OpenUrl,
@@ -103,6 +104,18 @@ def test_every_state_is_reached_and_every_flow_can_fail() -> None:
     failing = {at for (at, signal) in AUTHORIZATION if signal is AuthSignal.FAIL}
     assert failing == set(AuthState) - resting
     assert {signal for _, signal in AUTHORIZATION} == set(AuthSignal)
+    for names in ([each.value for each in AuthState], [each.value for each in AuthSignal]):
+        assert all(isinstance(name, str) and name for name in names)
+
+
+@pytest.mark.parametrize("kind", [Fetch, OpenUrl, Listen, Load, Save, Lock, Unlock, Sign, Obtain])
+def test_needs_are_made_by_names_and_stay_as_they_are(kind: Any) -> None:
+    fields = msgspec.structs.fields(kind)
+    with pytest.raises(TypeError, match="positional"):
+        kind(*(b"" for _ in fields))
+    made = kind(**{field.name: b"" for field in fields})
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(made, fields[0].name, b"x")
 
 
 def test_a_machine_begins_with_nothing() -> None:
@@ -611,9 +624,18 @@ def test_the_issuer_of_the_credentials_is_chosen() -> None:
         ({f"{PRM}/mcp": answer(b"<html>")}, {}, "not sound JSON"),
         ({f"{PRM}/mcp": {"resource": SERVER}}, {}, "names no authorization server"),
         ({f"{PRM}/mcp": {"resource": SERVER, "authorization_servers": ["x"]}}, {}, "the issuer"),
-        ({f"{ISSUER}{AS}": GONE}, {}, "it has no metadata"),
+        (
+            {f"{ISSUER}{AS}": GONE},
+            {},
+            "the authorization server cannot be used: it has no metadata",
+        ),
         ({f"{ISSUER}{AS}": answer({}, 503)}, {}, "its status is 503"),
         ({f"{ISSUER}{AS}": {"issuer": ISSUER}}, {}, "it lacks the token endpoint"),
+        (
+            {f"{ISSUER}{AS}": {"issuer": ISSUER, "token_endpoint": "http://a.example"}},
+            {},
+            "the token endpoint cannot be used: it is not an https URL",
+        ),
     ],
 )
 def test_discovery_that_ends(pages: dict[str, Any], options: dict[str, Any], told: str) -> None:
@@ -712,6 +734,8 @@ def test_a_web_application_is_told_as_one() -> None:
         "token_endpoint_auth_method": "none",
         "application_type": "web",
     }
+    (sent,) = (each for each in world.sent if each.url.endswith("/register"))
+    assert sent.headers == {"accept": "application/json", "content-type": "application/json"}
     del world.store[KEY]
     ready(world, grant=web)
     assert len(world.registered) == 1

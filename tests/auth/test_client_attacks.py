@@ -165,7 +165,7 @@ response(
 response(
     12,
     "state is missing or another",
-    "its state is not the one",
+    "the authorization response cannot be used: its state is not the one that was sent",
     without("state"),
     *changed("state", "", "x"),
     lambda asked: [("code", "x"), ("state", asked["state"].swapcase())],

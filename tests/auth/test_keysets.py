@@ -205,6 +205,13 @@ def test_keys_are_fetched_anew_before_they_are_old(max_age: float | None, stale:
     assert keys.due(stale)
 
 
+def test_the_age_of_keys_counts_from_their_fetch() -> None:
+    keys = KeySet()
+    keys.fetched(document({**EC, "kid": "a"}), 1_000_000.0)
+    assert not keys.lacking(1_000_000.0 + LIMITS.max_age)
+    assert keys.lacking(1_000_001.0 + LIMITS.max_age)
+
+
 def test_a_rotated_key_is_found_and_a_withdrawn_one_is_not() -> None:
     keys = fetched(A)
     assert names(keys, "B", 10.0) is None

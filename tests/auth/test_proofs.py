@@ -164,7 +164,10 @@ def header(**changed: Any) -> str:
         ({"jwk": {}}, TokenFault.PROOF),
         ({"jwk": {"kty": []}}, TokenFault.PROOF),
         ({"jwk": {"kty": "oct", "k": "AA"}}, TokenFault.PROOF),
-        ({"jwk": {**signer().jwk, "d": "AA"}}, TokenFault.PROOF),
+        *(
+            ({"jwk": {**signer().jwk, member: "AA"}}, TokenFault.PROOF)
+            for member in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+        ),
         ({"jwk": {**signer().jwk, "k": "AA"}}, TokenFault.PROOF),
         ({"jwk": {**signer().jwk, "crv": "P-384"}}, TokenFault.PROOF),
         ({"jwk": {**signer().jwk, "crv": ["P-256"]}}, TokenFault.PROOF),

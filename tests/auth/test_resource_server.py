@@ -328,6 +328,10 @@ def test_no_two_principals_have_one_name(one: tuple[str, str], other: tuple[str,
     assert json.loads(principal_name(*one)) == list(one)
 
 
+def test_the_name_of_a_principal_can_be_read() -> None:
+    assert principal_name(ISSUER, "Jürgen") == f'["{ISSUER}","Jürgen"]'
+
+
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_no_header_does_more_than_be_refused(authorization: bytes, proof: bytes) -> None:
     rules = ResourceRules(resource=RESOURCE, issuers=(Issuer(issuer=ISSUER),), dpop=Dpop.ALLOWED)

@@ -62,6 +62,8 @@ def test_all_that_is_missing_is_told(
 ) -> None:
     missing = requirement.missing(scopes, roles)
     assert missing == Missing(requirement.scopes, frozenset(lacking), role)
+    with pytest.raises(AttributeError, match="immutable"):
+        missing.role = False  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,8 @@ def test_a_jws_is_read() -> None:
     assert (jws.algorithm, jws.kid, jws.issuer) == ("ES256", "k1", ISSUER)
     assert jws.signing_input.decode() == text.rpartition(".")[0]
     assert jws.signature == b"signature"
+    with pytest.raises(AttributeError, match="immutable"):
+        jws.algorithm = "none"  # type: ignore[misc]
     assert read_jws(token({"alg": "EdDSA"}, {"iss": ["x"]})).issuer is None
     assert read_jws(token({"alg": "EdDSA", "jwk": {}}), embedded_key=True).kid is None
 
@@ -122,6 +124,18 @@ MALFORMED = [
 @pytest.mark.parametrize("text", MALFORMED, ids=range(len(MALFORMED)))
 def test_a_malformed_token_is_refused(text: str) -> None:
     assert fault(text) is TokenFault.MALFORMED
+
+
+def test_the_length_of_a_token_is_bounded() -> None:
+    (longest,) = (
+        text
+        for size in range(3)
+        for text in [f"{token(HEADER | {'x': 'a' * size}).rpartition('.')[0]}.".ljust(8192, "A")]
+        if len(text.rpartition(".")[2]) % 4 == 0
+    )
+    assert len(longest) == MAX_TOKEN
+    assert read_jws(longest).kid == "k1"
+    assert fault(f"{longest}AA") is TokenFault.MALFORMED
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -23,6 +23,7 @@ from mcpcore.auth.needs import (
     Save,
     Sign,
     Signed,
+    Steps,
     Text,
     Unlock,
 )
@@ -46,6 +47,9 @@ class Signer(Protocol):
     def sign(self, data: bytes) -> bytes:
         """Return the raw signature of ``data``."""
         ...
+
+
+T = TypeVar("T")
 
 
 class Carrier:
@@ -84,6 +88,19 @@ class Carrier:
                 return Fault(str(failure))
             logger.debug("a need failed\n%s", without_messages(failure))
             return Fault(f"{type(need).__name__.lower()}: {type(failure).__name__}")
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Carry out steps to their end; return what they return.  No lock is left behind."""
+        try:
+            need = next(steps)
+            while True:
+                need = steps.send(await self.carry_out(need))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
 
     async def _carry_out(self, need: Need) -> Outcome:
         match need:

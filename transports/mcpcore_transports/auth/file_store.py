@@ -66,6 +66,10 @@ class FileTokens:
         """Implement :meth:`TokenStore.save`."""
         return await anyio.to_thread.run_sync(self._save, key, record, version)
 
+    async def entries(self) -> dict[str, Stored]:
+        """Return all records by their keys.  Raises AuthorizationError."""
+        return await anyio.to_thread.run_sync(self._entries)
+
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
         """Implement :meth:`TokenStore.lock`."""
@@ -110,6 +114,19 @@ class FileTokens:
             return Entry.read(data[:_MAX_FILE], key)
         except ValueError:
             raise OSError(errno.EINVAL, "a file in it is damaged") from None
+
+    def _entries(self) -> dict[str, Stored]:
+        with _errors(self.folder):
+            found = {}
+            for path in sorted(self.folder.glob("*.json")):
+                with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+                    data = file.read(_MAX_FILE)
+                try:
+                    key = msgspec.json.decode(data, type=Entry).key
+                    found[key] = Entry.read(data, key)
+                except ValueError:
+                    raise OSError(errno.EINVAL, "a file in it is damaged") from None
+            return {key: stored for key, stored in found.items() if stored.record is not None}
 
     def _save(self, key: str, record: bytes | None, version: int) -> Stored:
         with _errors(self.folder):

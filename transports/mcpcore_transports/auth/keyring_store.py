@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 
@@ -18,12 +19,7 @@ class KeyringTokens:
     """
 
     def __init__(self, service: str = "mcpcore", folder: Path | None = None) -> None:
-        try:
-            self._keyring = import_module("keyring")
-        except ImportError:
-            raise ExtraMissingError(
-                "tokens in the keyring need the extra `keyring`: pip install 'mcpcore[keyring]'"
-            ) from None
+        self._keyring = _keyring()
         self._service = service
         self._files = FileTokens(folder)
 
@@ -41,10 +37,7 @@ class KeyringTokens:
         return self._files.lock(key)
 
     def _load(self, key: str) -> Stored:
-        try:
-            text = self._keyring.get_password(self._service, key)
-        except Exception as error:  # of a backend, which may be any
-            raise _unusable(type(error).__name__) from None
+        text = read_password(self._service, key)
         if text is None:
             return Stored()
         try:
@@ -62,6 +55,28 @@ class KeyringTokens:
         except Exception as error:  # of a backend, which may be any
             raise _unusable(type(error).__name__) from None
         return fresh
+
+
+def read_password(service: str, name: str) -> str | None:
+    """Return a password of the keyring, None if it has none.
+
+    Raises AuthorizationError, ExtraMissingError without the extra.
+    """
+    keyring = _keyring()
+    try:
+        found: str | None = keyring.get_password(service, name)
+    except Exception as error:  # of a backend, which may be any
+        raise _unusable(type(error).__name__) from None
+    return found
+
+
+def _keyring() -> Any:
+    try:
+        return import_module("keyring")
+    except ImportError:
+        raise ExtraMissingError(
+            "secrets in the keyring need the extra `keyring`: pip install 'mcpcore[keyring]'"
+        ) from None
 
 
 def _unusable(reason: str) -> AuthorizationError:

@@ -148,6 +148,7 @@ def _check_fit(options: ServeOptions) -> None:
         raise _wrong("--websocket is for the addresses of --http; beside it there is --ws")
     web, http = options.http or options.ws or options.sse, options.http or options.sse
     for name, fits, what in (
+        ("env_principal", options.stdio, "--stdio"),
         ("allow_host", web, "--http, --ws and --sse"),
         ("allow_origin", web, "--http, --ws and --sse"),
         ("tls_cert", web or options.tcp, "--http, --ws, --sse and --tcp"),
@@ -185,6 +186,7 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
     )
     if options.stdio:
         settings = replaced(settings, "stdio", principal=party_of_environment())
+    settings = replaced(settings, "stdio", env_principal=options.env_principal)
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for pump in PUMPS:

@@ -17,6 +17,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
 from mcpcore_transports import targets
+from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config import (
@@ -100,6 +101,10 @@ def named(name: str, chosen: str | None) -> ConfiguredServer:
 def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
     """Return the target with its options.  Raises BadTarget for options that do not fit it."""
     _check_fit(target, options)
+    if isinstance(target, targets.StdioTarget):
+        warning = argv_warning(target.command)
+        if warning is not None:
+            print_warning(warning)
     if isinstance(target, targets.StdioTarget) and (options.env or options.cwd is not None):
         return targets.StdioTarget(
             target.command,

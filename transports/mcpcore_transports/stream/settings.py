@@ -64,6 +64,8 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     principal: Principal | None = None
     """Party that all requests come from; None: nobody in particular.  There is no OAuth on standard
     input and output (authorization pages): its scopes are what the environment grants."""
+    env_principal: bool = False
+    """True to take the client's name and scopes from MCPCORE_PRINCIPAL and MCPCORE_SCOPES."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "linger")
