@@ -502,7 +502,7 @@ def _drop_unsafe_icons(items: Iterable[Any]) -> None:
 def _http_machine(
     settings: ClientSettings, config: Config, target: HttpTarget | SseTarget, *, assume_sse: bool
 ) -> HttpClient:
-    """Make the machine of HTTP.  Raises BadTarget if it cannot speak an allowed revision."""
+    """Make the machine of HTTP.  Raises BadTarget for a URL, headers or revisions it cannot use."""
     http = settings.http or HttpClientSettings()
     http = structs.replace(http, headers=(*http.headers, *_fixed_headers(target).items()))
     if isinstance(target, SseTarget):
@@ -510,7 +510,10 @@ def _http_machine(
         if not legacy_of(config.revisions):
             raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
     seed = secrets.token_bytes(16)
-    return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
+    try:
+        return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
+    except ValueError as error:
+        raise BadTarget(str(error)) from None
 
 
 def _make_link(
@@ -636,8 +639,14 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     - NegotiationError if there is no agreement, and for every failure over HTTP, whose CallFailed
       is its cause;
     - LifespanError for a server of this process, at the end of the block as well;
-    - BadProxy, BadTarget (HTTP+SSE without a legacy revision), OSError (a trace that cannot be
-      written), and what :meth:`CustomTarget.make_link` raises.
+    - BadTarget for a URL with credentials or a path that is not percent-encoded, for a header that
+      is the engine's, and for HTTP+SSE without a legacy revision; BadProxy;
+    - ValueError for ``settings`` or ``revisions`` that nothing can be spoken with;
+    - OSError for a trace that cannot be written, and what ``make_link`` of a
+      :class:`CustomTarget` raises.
+
+    With ``raise_exceptions`` the end of the block raises what handlers have raised, several as an
+    ExceptionGroup.
     """
 
     def __init__(
