@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 import anyio
 from anyio.abc import TaskGroup
@@ -53,8 +53,8 @@ from mcpcore_transports.client.cache import (
     Uncheckable,
     place_of,
 )
-from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
-from mcpcore_transports.client.core import ClientCore, ClientSettings
+from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
+from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions
 from mcpcore_transports.client.errors import RaisedExceptions, promised
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
@@ -101,8 +101,9 @@ class Client:
 
     Every method that sends a request raises :class:`PeerError` for an error of the server, and a
     subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for a failure on
-    this side.  ``timeout`` is in seconds; None means no limit; the default is that of the settings.
-    Cancelling the caller cancels the request.
+    this side.  ``timeout`` and other options are described in
+    :class:`~mcpcore_transports.client.core.RequestOptions`.  Cancelling the caller cancels the
+    request.
     """
 
     def __init__(
@@ -161,27 +162,12 @@ class Client:
 
     @overload
     async def request(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        self, method: str, params: Body = None, **options: Unpack[RequestOptions]
     ) -> Raw: ...
 
     @overload
     async def request(
-        self,
-        method: str,
-        params: Body,
-        expected: type[T],
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        self, method: str, params: Body, expected: type[T], **options: Unpack[RequestOptions]
     ) -> T: ...
 
     async def request(
@@ -189,16 +175,10 @@ class Client:
         method: str,
         params: Body = None,
         expected: Any = Raw,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Any:
         """Send any request; return its result as ``expected``, raw by default.
 
-        ``repeat`` is True if the request may be sent again when the connection breaks before the
-        answer, so that the server may see it twice; by default only requests that read or set up.
         A result that the server allowed to be cached is returned while it is fresh, except for a
         request with ``meta`` of its own.
         """
@@ -208,14 +188,12 @@ class Client:
         cache = self._cache if row is not None and row.cacheable else None
         mark = 0
         if cache is not None:
-            kept = None if meta else cache.get(method, params, now=clock())
+            kept = None if options.get("meta") else cache.get(method, params, now=clock())
             if kept is not None:
                 return promised(kept, expected, method)
             mark = cache.mark(method)
         try:
-            outcome = await self._core.request(
-                method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
-            )
+            outcome = await self._core.request(method, params, **options)
         except PeerError as error:
             if cache is not None and error.code == INVALID_PARAMS:
                 cache.drop(method)  # a refused cursor makes all pages doubtful
@@ -281,11 +259,7 @@ class Client:
         self,
         name: str,
         arguments: Mapping[str, Any] | None = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        **options: Unpack[RequestOptions],
     ) -> types.CallToolResult:
         """Call a tool; a failure of the tool is a result with ``is_error``.
 
@@ -294,8 +268,7 @@ class Client:
         result that violates the tool's output schema raises InvalidResponse, if it can be checked;
         for that the tools are listed if they were not (``ClientSettings.look_up_tools``).
 
-        ``repeat`` is True if the call may be sent again when the connection breaks before its
-        answer; the default is True for tools that were listed as read-only or idempotent.
+        By default ``repeat`` is True for tools that were listed as read-only or idempotent.
         """
         core, tasks = self._core, self._core.tasks
         params: dict[str, Any] = {"name": name}
@@ -306,9 +279,7 @@ class Client:
             if tasks.options is not None:
                 tasks.add_terms(params, self._tools.task_support(name))
             try:
-                outcome = await core.request(
-                    CALL, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
-                )
+                outcome = await core.request(CALL, params, **options)
                 break
             except PeerError as error:
                 as_task = error.code == METHOD_NOT_FOUND and tasks.experimental
@@ -324,7 +295,7 @@ class Client:
                 listed = True
         raw = outcome.result
         if tasks.options is not None:
-            raw = await tasks.result_of(outcome, timeout=timeout, progress=progress)
+            raw = await tasks.result_of(outcome, options)
         result = promised(raw, types.CallToolResult, CALL)
         if not self._tools.check(name, result):
             try:
@@ -365,18 +336,11 @@ class Client:
         return await self._all(self.list_resource_templates, lambda page: page.resource_templates)
 
     async def read_resource(
-        self,
-        uri: str,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        self, uri: str, **options: Unpack[RequestOptions]
     ) -> types.ReadResourceResult:
         """Return a resource's contents."""
         params, kind = {"uri": uri}, types.ReadResourceResult
-        return await self.request(
-            "resources/read", params, kind, timeout=timeout, progress=progress, meta=meta
-        )
+        return await self.request("resources/read", params, kind, **options)
 
     async def subscribe(self, uri: str) -> None:
         """Subscribe to changes of a resource, for the callbacks (legacy); see :meth:`listen`."""
@@ -402,19 +366,13 @@ class Client:
         self,
         name: str,
         arguments: Mapping[str, str] | None = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> types.GetPromptResult:
         """Return a prompt with its arguments filled in."""
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
-        kind = types.GetPromptResult
-        result = await self.request(
-            "prompts/get", params, kind, timeout=timeout, progress=progress, meta=meta
-        )
+        result = await self.request("prompts/get", params, types.GetPromptResult, **options)
         _drop_unsafe_icons(message.content for message in result.messages)
         return result
 
@@ -425,8 +383,7 @@ class Client:
         value: str,
         *,
         known: Mapping[str, str] | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> types.CompleteResult:
         """Return completions of an ``argument``'s ``value``; ``known`` are the values of others."""
         ref = known_members(ref, self.revision)
@@ -434,9 +391,7 @@ class Client:
         unknown = unknown_members(types.CompleteParams, self.revision)
         if known is not None and "context" not in unknown:
             params["context"] = {"arguments": known}
-        return await self.request(
-            "completion/complete", params, types.CompleteResult, timeout=timeout, meta=meta
-        )
+        return await self.request("completion/complete", params, types.CompleteResult, **options)
 
     # The conversation
 

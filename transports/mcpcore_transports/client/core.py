@@ -4,7 +4,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import anyio
 import msgspec
@@ -67,7 +67,7 @@ if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.settings import WebSocketSettings
 
-__all__ = ["ClientSettings"]  # for applications; the rest is for the client
+__all__ = ["ClientSettings", "RequestOptions"]  # for applications; the rest is for the client
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -151,6 +151,21 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     def __shown__(self) -> Mapping[str, object]:
         proxy = self.proxy
         return {"proxy": shown_url(proxy) if isinstance(proxy, str) else proxy}
+
+
+class RequestOptions(TypedDict, total=False):
+    """Options of a request of the client."""
+
+    timeout: float | None
+    """Timeout in seconds; None means no limit, and the default is that of the settings."""
+    progress: ProgressCallback | None
+    meta: Mapping[str, Any] | None
+    """Members for the request's ``_meta``."""
+    repeat: bool | None
+    """True if the request may be sent again when the connection breaks before the answer.
+
+    The server may see it twice then; by default only requests that read or set up.
+    """
 
 
 class ClientCore:
@@ -253,26 +268,19 @@ class ClientCore:
             self.link.flush_soon()
 
     async def request(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        self, method: str, params: Body = None, **options: Unpack[RequestOptions]
     ) -> Outcome:
         """Send a request through the middleware; serve its input rounds and visits.
 
-        The parameters are those of ``Client.request``.  Raises PeerError or a CallFailed.
+        Raises PeerError or a CallFailed.
         """
         outgoing = OutgoingRequest(
             method=method,
             params=params,
-            meta={**self.settings.meta, **(meta or {})},
-            timeout=timeout,
-            progress=progress,
-            repeat=repeat,
+            meta={**self.settings.meta, **(options.get("meta") or {})},
+            timeout=options.get("timeout", DEFAULT_TIMEOUT),
+            progress=options.get("progress"),
+            repeat=options.get("repeat"),
         )
         if self._chain is None:
             return await self._exchange(outgoing)

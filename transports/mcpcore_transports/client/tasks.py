@@ -32,10 +32,9 @@ from mcpcore_transports.client.callbacks import Answer
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import TASK_CHANGED, TASK_STATUS, Listening
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.running.pending import ProgressCallback
 
 if TYPE_CHECKING:  # the core makes use of this module
-    from mcpcore_transports.client.core import ClientCore
+    from mcpcore_transports.client.core import ClientCore, RequestOptions
 
 __all__ = ["ClientTasks", "TaskCancelled", "TaskOptions"]
 
@@ -314,17 +313,16 @@ class ClientTasks:
         if support in ("optional", "required") and self.experimental:
             params["task"] = self._terms(None)
 
-    async def result_of(
-        self, outcome: Outcome, *, timeout: float | None, progress: ProgressCallback | None
-    ) -> Raw:
+    async def result_of(self, outcome: Outcome, options: "RequestOptions") -> Raw:
         """Return the result of a tool call, also if the call became a task."""
         task = self._task_of(outcome.result)
         if task is None:
             return outcome.result
-        request = outcome.request
+        request, progress = outcome.request, options.get("progress")
         if progress is not None and request is not None:
             self._core.progress[request] = progress
         try:
+            timeout = options.get("timeout", DEFAULT_TIMEOUT)
             return await self._follow(task, timeout=timeout, abandon=True)
         finally:
             if request is not None:
