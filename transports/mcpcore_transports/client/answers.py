@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,14 @@ from mcpcore.spec.errors import (
     INVALID_PARAMS,
     URL_ELICITATION_REQUIRED,
     ErrorData,
+    LocalError,
     McpError,
     busy_code,
 )
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.message import to_json
+from mcpcore.wire.message import Body, to_json
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.running.decode import typed
@@ -58,7 +60,7 @@ class ClientDesk(TaskDesk):
     def __init__(
         self, core: "ClientCore", capabilities: types.ClientCapabilities, settings: TaskSettings
     ) -> None:
-        super().__init__(TaskHost(settings), core.machine, core.flush)
+        super().__init__(TaskHost(settings), core.machine, core.flush, self._notify)
         self._core = core
         self._capabilities = capabilities
         self._handlers: Handlers | None = None
@@ -125,8 +127,14 @@ class ClientDesk(TaskDesk):
         params: dict[str, Any] = {"progressToken": token, "progress": value}
         more = {"total": total, "message": message}
         params |= {name: given for name, given in more.items() if given is not None}
-        self.tell("notifications/progress", params, session=None, meta=related(record.id))
+        self._notify(None, "notifications/progress", params, meta=related(record.id))
         return True
+
+    def _notify(self, session: None, method: str, params: Body, **options: Any) -> None:
+        """Send a notification: a client has no session but that of its connection."""
+        with suppress(LocalError):  # it has ended meanwhile
+            self.machine.notify(method, params, **options)
+            self.flush()
 
 
 class _Worker(Struct):

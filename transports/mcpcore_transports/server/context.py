@@ -303,11 +303,6 @@ class Context(MessageContext[L]):
             runtime.flush()
         return sent
 
-    def _flushed(self, sent: bool, waits: bool) -> bool:
-        if sent and not waits:  # waiting output is flushed by its own writer, and this with it
-            self._runtime.flush()
-        return sent
-
     async def report_progress(
         self, progress: float, total: float | None = None, message: str | None = None
     ) -> None:
@@ -337,7 +332,10 @@ class Context(MessageContext[L]):
             return task.log(level, data, logger, meta)
         key, machine = self._request.key, self._runtime.machine
         waits = machine.waits(key)
-        return self._flushed(machine.log(key, level, data, logger, meta=meta), waits)
+        sent = machine.log(key, level, data, logger, meta=meta)
+        if sent and not waits:  # as in progress()
+            self._runtime.flush()
+        return sent
 
     def debug(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None

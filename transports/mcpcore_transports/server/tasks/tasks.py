@@ -360,7 +360,7 @@ class ServerTasks(TaskDesk):
     """Tasks of a server, seen from one machine."""
 
     def __init__(self, runtime: "ServerRuntime", host: TaskHost) -> None:
-        super().__init__(host, runtime.machine, runtime.flush)
+        super().__init__(host, runtime.machine, runtime.flush, runtime.tell)
         self.runtime = runtime
         self._group: TaskGroup
         self._handlers: Handlers
@@ -573,17 +573,6 @@ class ServerTasks(TaskDesk):
             self._heard[id] -= 1
             if not self._heard[id]:
                 del self._heard[id]
-
-    def tell(
-        self,
-        method: str,
-        params: Body,
-        *,
-        session: str | None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Send a notification in a session."""
-        self.runtime.tell(session, method, params, meta=meta)
 
     def session_closed(self, event: "SessionClosed") -> None:
         """Handle the end of a session: drop the tasks that only this session could ask for."""
