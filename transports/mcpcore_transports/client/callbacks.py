@@ -16,14 +16,13 @@ from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http import StreamInterrupted
-from mcpcore.service.reading import shorten
+from mcpcore.service.reading import shorten, typed
 from mcpcore.spec import types
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import RequestId, to_json
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server.contents import (
     fill_defaults,

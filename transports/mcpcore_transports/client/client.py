@@ -19,28 +19,14 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import Raw, structs
 
+from mcpcore import errors
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Negotiation, Role
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import (
-    BadTarget,
-    CallFailed,
-    ConnectionClosed,
-    InvalidResponse,
-    LifespanError,
-    LinkError,
-    NegotiationError,
-    PeerError,
-)
 from mcpcore.http import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec import types
-from mcpcore.spec.errors import (
-    HEADER_MISMATCH,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    LocalProtocolError,
-)
+from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
@@ -183,7 +169,7 @@ class Client:
         request with ``meta`` of its own.
         """
         if self._core.closed is not None:
-            raise ConnectionClosed(method, self._core.closed)
+            raise errors.ConnectionClosed(method, self._core.closed)
         row = lookup(method, "client", self.revision)
         cache = self._cache if row is not None and row.cacheable else None
         mark = 0
@@ -194,7 +180,7 @@ class Client:
             mark = cache.mark(method)
         try:
             outcome = await self._core.request(method, params, **options)
-        except PeerError as error:
+        except errors.PeerError as error:
             if cache is not None and error.code == INVALID_PARAMS:
                 cache.drop(method)  # a refused cursor makes all pages doubtful
             raise
@@ -227,7 +213,7 @@ class Client:
         for _ in range(self._max_pages):
             try:
                 page = await fetch(cursor)
-            except PeerError as error:
+            except errors.PeerError as error:
                 if error.code == INVALID_PARAMS and cursor is not None and again:
                     return await self._all(fetch, items, again=False)
                 raise
@@ -239,7 +225,7 @@ class Client:
                 endless = f"they lead back to the cursor {cursor!r}"
                 break
             cursors.add(cursor)
-        raise InvalidResponse("pagination", f"the server's pages do not end ({endless})")
+        raise errors.InvalidResponse("pagination", f"the server's pages do not end ({endless})")
 
     # Tools
 
@@ -281,7 +267,7 @@ class Client:
             try:
                 outcome = await core.request(CALL, params, **options)
                 break
-            except PeerError as error:
+            except errors.PeerError as error:
                 as_task = error.code == METHOD_NOT_FOUND and tasks.experimental
                 if listed or (error.code != HEADER_MISMATCH and not as_task):
                     raise
@@ -290,7 +276,7 @@ class Client:
                     self._cache.drop("tools/list")
                 try:
                     await self.tools()
-                except (PeerError, CallFailed) as problem:
+                except (errors.PeerError, errors.CallFailed) as problem:
                     raise error from problem
                 listed = True
         raw = outcome.result
@@ -300,7 +286,7 @@ class Client:
         if not self._tools.check(name, result):
             try:
                 await self.tools()
-            except (PeerError, CallFailed) as problem:
+            except (errors.PeerError, errors.CallFailed) as problem:
                 text = "the result of %r is not checked: no list of tools: %s"
                 logger.warning(text, name, problem)
             self._tools.check(name, result)
@@ -417,7 +403,9 @@ class Client:
         without roots, as it has declared that it has none.
         """
         if self._core.callbacks.roots is None:
-            raise LocalProtocolError("no roots were declared: connect with Callbacks(roots=[...])")
+            raise errors.LocalProtocolError(
+                "no roots were declared: connect with Callbacks(roots=[...])"
+            )
         self._core.callbacks.roots = checked_roots(roots)
         self._core.notify("notifications/roots/list_changed")
 
@@ -463,7 +451,7 @@ def _http_machine(
     if isinstance(target, SseTarget):
         http = structs.replace(http, legacy_sse=SseUse.ONLY)
         if not legacy_of(config.revisions):
-            raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
+            raise errors.BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
     seed = secrets.token_bytes(16)
     return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
 
@@ -611,9 +599,11 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ) -> None:
         self.target: Target = parse_target(target, headers=headers)
         if http_client is not None and not isinstance(self.target, HttpTarget | SseTarget):
-            raise BadTarget("an HTTP client was given, but the target is no http or https URL")
+            raise errors.BadTarget(
+                "an HTTP client was given, but the target is no http or https URL"
+            )
         if raise_exceptions and not isinstance(self.target, MemoryTarget):
-            raise BadTarget(
+            raise errors.BadTarget(
                 "raise_exceptions is for a Server of this process, "
                 f"and the target is {named(self.target)}"
             )
@@ -649,7 +639,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             core, ready = await self._agree()
         except BaseException as error:
             self._recording.close()
-            if isinstance(error, LinkError | NegotiationError):
+            if isinstance(error, errors.LinkError | errors.NegotiationError):
                 self._eras.forget(self._place)
             raise
         modern = any(revision.modern for revision in self._revisions)
@@ -684,7 +674,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         began = clock()
         try:
             return await self._attempt()
-        except (LinkError, NegotiationError) as error:
+        except (errors.LinkError, errors.NegotiationError) as error:
             first, link, patience = error, self._link, math.inf
             if not isinstance(link, ReconnectingLink) or link.link.unprovoked:
                 raise
@@ -707,7 +697,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         self._settings = structs.replace(self._settings, negotiation=Negotiation.LEGACY)
         try:
             return await self._attempt(patience)
-        except (LinkError, NegotiationError) as error:
+        except (errors.LinkError, errors.NegotiationError) as error:
             text = f"{error}\n(with the handshake first; before, after server/discover: {first})"
             if str(first) == str(error):
                 where = "after server/discover, and with the handshake first"
@@ -728,7 +718,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                     core.reconnector = ReconnectingStream(core, machine, link, settings)
                     core.reconnector.opened(ready)
                 return core, ready
-            raise LinkError("no agreement within startup_timeout, which is for both starts")
+            raise errors.LinkError("no agreement within startup_timeout, which is for both starts")
         except BaseException as error:
             await self._close(error)
             raise
@@ -756,7 +746,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         try:
             swallowed = await self._group.__aexit__(kind, interrupted, traceback)
         except BaseExceptionGroup as group:
-            if group.split(LifespanError)[1] is None:  # of a server in memory
+            if group.split(errors.LifespanError)[1] is None:  # of a server in memory
                 failure = failure or first_of(group)
             elif group.split(KeyboardInterrupt)[1] is not None:
                 raise

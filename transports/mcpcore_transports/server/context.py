@@ -32,10 +32,16 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.decode import InvalidAnswer
 from mcpcore_transports.running.functions import in_loop, with_room
 from mcpcore_transports.running.pending import ProgressCallback, Run
-from mcpcore_transports.server.questions import InputNeeded, RoundState, ask_client, params_of, ping
+from mcpcore_transports.server.questions import (
+    InputNeeded,
+    InvalidAnswer,
+    RoundState,
+    ask_client,
+    params_of,
+    ping,
+)
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from mcpcore.engine.bodies import checked_meta
 from mcpcore.errors import InvalidValue, Malformed, Unsayable
 from mcpcore.service.custom_types import read_by_pydantic
-from mcpcore.service.reading import ValueReader
+from mcpcore.service.reading import ValueReader, typed
 from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
@@ -24,8 +24,6 @@ from mcpcore.spec.types.sampling import (
     Root,
     SamplingMessage,
 )
-from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.server.contents import (
     check_form,
     form_for,
@@ -34,6 +32,7 @@ from mcpcore_transports.server.contents import (
     params_for,
     pattern_check,
 )
+from mcpcore_transports.server.questions import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, LocalProtocolEr
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.running.decode import InvalidAnswer
 from mcpcore_transports.running.functions import Signal
 from mcpcore_transports.running.pending import ProgressCallback, Settled
 
@@ -38,6 +37,11 @@ if TYPE_CHECKING:
 
 GIVEN_UP = "the request that it belongs to was given up"
 """Reason for which a question is cancelled when its handler is stopped."""
+
+
+class InvalidAnswer(Exception):
+    """Error for an answer of the client that does not fit the question; the message tells why."""
+
 
 Asker = RequestReceived | NotificationReceived
 """Message that a question belongs to: a request or a notification of the client."""

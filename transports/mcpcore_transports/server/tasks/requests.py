@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
+from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm
 from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
 from mcpcore.wire.message import Body
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
+from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
 from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
@@ -49,7 +50,6 @@ from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
