@@ -96,11 +96,9 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
     """Return the target with its options.  Raises BadTarget for options that do not fit it."""
     _check_fit(target, options)
     if isinstance(target, targets.StdioTarget) and (options.env or options.cwd is not None):
-        return targets.StdioTarget(
-            target.command,
-            {**(target.env or {}), **_variables(options.env)} or None,
-            target.cwd if options.cwd is None else options.cwd,
-        )
+        env = {**(target.env or {}), **_variables(options.env)} or None
+        cwd = target.cwd if options.cwd is None else options.cwd
+        return structs.replace(target, env=env, cwd=cwd)
     if isinstance(target, _WEB) and options.headers:
         given = targets.headers_of(options.headers)
         replaced = {name.lower() for name in given}

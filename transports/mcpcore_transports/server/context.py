@@ -34,14 +34,8 @@ from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import in_loop, with_room
 from mcpcore_transports.running.pending import ProgressCallback, Run
-from mcpcore_transports.server.questions import (
-    InputNeeded,
-    InvalidAnswer,
-    RoundState,
-    ask_client,
-    params_of,
-    ping,
-)
+from mcpcore_transports.server import questions
+from mcpcore_transports.server.questions import InputNeeded, RoundState
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
@@ -401,11 +395,11 @@ class Context(MessageContext[L]):
 
         Raises InputUnavailable if it does not answer, and in the modern era.
         """
-        await ping(self._runtime, self.revision, timeout, request=self._request)
+        await questions.ping(self._runtime, self.revision, timeout, request=self._request)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
         """Return :meth:`ping` as a function of the timeout, for any later time (legacy)."""
-        return partial(ping, self._runtime, self.revision, session=self.session)
+        return partial(questions.ping, self._runtime, self.revision, session=self.session)
 
     def drained(self) -> Awaitable[None]:
         """Wait until the client has taken all sent messages; for handlers that send very much.
@@ -519,7 +513,9 @@ class Context(MessageContext[L]):
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
             return await task.ask(wanted, progress)
-        return await ask_client(self._runtime, self.revision, self._request, wanted, progress)
+        return await questions.ask_client(
+            self._runtime, self.revision, self._request, wanted, progress
+        )
 
     def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.
@@ -535,7 +531,7 @@ class Context(MessageContext[L]):
                 if not answer.accepted:
                     raise InputUnavailable(f"the user does not visit {asked[key].url}")
             raise InputNeeded({})  # the user agreed, but the visit is not over yet
-        wanted = [params_of(visit, self.revision, None, {}) for visit in visits]
+        wanted = [questions.params_of(visit, self.revision, None, {}) for visit in visits]
         if self.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions:
             raise InputUnavailable("a task cannot wait for a visit")
         text = "; ".join(visit.message for visit in visits)
@@ -569,9 +565,9 @@ class Context(MessageContext[L]):
                     answers[key] = question.parse(answer)
                     used[key] = answer
                     continue
-                except InvalidAnswer as error:
+                except questions.InvalidAnswer as error:
                     problem = str(error)
-            params = params_of(question, self.revision, problem, self._request.meta.trace)
+            params = questions.params_of(question, self.revision, problem, self._request.meta.trace)
             missing[key] = InputRequest(question.method, params)
         if missing:
             raise InputNeeded(missing)
