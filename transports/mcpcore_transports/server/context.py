@@ -14,17 +14,11 @@ from msgspec import Raw, Struct
 from mcpcore.engine.events import NotificationReceived, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import InputUnavailable
+from mcpcore.errors import InputUnavailable, LocalProtocolError, McpError
 from mcpcore.http.principals import Principal
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
 from mcpcore.spec.capabilities import declares, requirement
-from mcpcore.spec.errors import (
-    ERRORS,
-    MISSING_CLIENT_CAPABILITY,
-    URL_ELICITATION_REQUIRED,
-    LocalProtocolError,
-    McpError,
-)
+from mcpcore.spec.errors import ERRORS, MISSING_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
