@@ -4,7 +4,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import anyio
 import msgspec
@@ -260,19 +260,26 @@ class ClientCore:
             self.link.flush_soon()
 
     async def request(
-        self, method: str, params: Body = None, **options: Unpack[RequestOptions]
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> Outcome:
         """Send a request through the middleware; serve its input rounds and visits.
 
-        Raises PeerError or a CallFailed.
+        The parameters are :class:`RequestOptions`.  Raises PeerError or a CallFailed.
         """
         outgoing = OutgoingRequest(
             method=method,
             params=params,
-            meta={**self.settings.meta, **(options.get("meta") or {})},
-            timeout=options.get("timeout", DEFAULT_TIMEOUT),
-            progress=options.get("progress"),
-            repeat=options.get("repeat"),
+            meta={**self.settings.meta, **(meta or {})},
+            timeout=timeout,
+            progress=progress,
+            repeat=repeat,
         )
         if self._chain is None:
             return await self._exchange(outgoing)
