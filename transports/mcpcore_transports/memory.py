@@ -16,7 +16,7 @@ socket.
 from collections import deque
 from collections.abc import Iterable
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -291,10 +291,7 @@ def memory_links(
 
     ``settings.read_size``: room in bytes for messages that the other end has not taken in.
     """
-    if wire:
-        near, far = WireLink(*client, settings=settings), WireLink(*server, settings=settings)
-        near._other, far._other = far, near
-        return near, far
-    ours, theirs = MemoryLink(*client, settings=settings), MemoryLink(*server, settings=settings)
+    kind: Any = WireLink if wire else MemoryLink
+    ours, theirs = kind(*client, settings=settings), kind(*server, settings=settings)
     ours._other, theirs._other = theirs, ours
     return ours, theirs

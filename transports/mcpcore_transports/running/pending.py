@@ -69,10 +69,7 @@ class Handlers:
     """
 
     def __init__(
-        self,
-        group: TaskGroup,
-        release: Callable[[Key], object],
-        loop: object = None,
+        self, group: TaskGroup, release: Callable[[Key], object], loop: object = None
     ) -> None:
         self._group = group
         self._release = release
@@ -220,12 +217,7 @@ class SerialCalls:
     __slots__ = ("_failed", "_group", "_limit", "_waiting", "_what", "_working")
 
     def __init__(
-        self,
-        group: TaskGroup,
-        what: str,
-        *,
-        limit: int,
-        failed: Callable[[str, Exception], object],
+        self, group: TaskGroup, what: str, *, limit: int, failed: Callable[[str, Exception], object]
     ) -> None:
         self._group = group
         self._what = what

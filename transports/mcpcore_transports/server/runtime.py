@@ -13,15 +13,10 @@ from mcpcore.engine import events
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
+from mcpcore.errors import CapabilityMissing, LocalError, McpError
 from mcpcore.service import Prepared, Server
 from mcpcore.spec.capabilities import requirement
-from mcpcore.spec.errors import (
-    INTERNAL_ERROR,
-    MISSING_CLIENT_CAPABILITY,
-    CapabilityMissing,
-    LocalError,
-    McpError,
-)
+from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import (

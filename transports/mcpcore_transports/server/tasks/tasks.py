@@ -29,6 +29,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
+from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
 from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
@@ -49,7 +50,6 @@ from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
@@ -360,7 +360,7 @@ class ServerTasks(TaskDesk):
     """Tasks of a server, seen from one machine."""
 
     def __init__(self, runtime: "ServerRuntime", host: TaskHost) -> None:
-        super().__init__(host, runtime.machine, runtime.flush)
+        super().__init__(host, runtime.machine, runtime.flush, runtime.tell)
         self.runtime = runtime
         self._group: TaskGroup
         self._handlers: Handlers
@@ -573,17 +573,6 @@ class ServerTasks(TaskDesk):
             self._heard[id] -= 1
             if not self._heard[id]:
                 del self._heard[id]
-
-    def tell(
-        self,
-        method: str,
-        params: Body,
-        *,
-        session: str | None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Send a notification in a session."""
-        self.runtime.tell(session, method, params, meta=meta)
 
     def session_closed(self, event: "SessionClosed") -> None:
         """Handle the end of a session: drop the tasks that only this session could ask for."""
