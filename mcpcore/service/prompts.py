@@ -19,8 +19,15 @@ from mcpcore.service.schema import Validator
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.completion import CompleteParams, CompleteResult, Completion
-from mcpcore.spec.types.prompts import GetPromptResult, Prompt, PromptArgument, PromptMessage
+from mcpcore.spec.types.prompts import (
+    CompleteParams,
+    CompleteResult,
+    Completion,
+    GetPromptResult,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+)
 from mcpcore.wire.message import to_json
 
 MAX_VALUES = 100

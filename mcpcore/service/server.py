@@ -601,7 +601,7 @@ class Server:
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
         from mcpcore.service.prompts import complete_result
-        from mcpcore.spec.types.completion import CompleteParams, PromptReference
+        from mcpcore.spec.types.prompts import CompleteParams, PromptReference
 
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):

@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import (
     CLIENT_ALL,
     META,

@@ -23,7 +23,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import (
     LEGACY_NAMES,
     answer,

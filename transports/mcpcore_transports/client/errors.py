@@ -15,7 +15,7 @@ from mcpcore.engine.events import (
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.errors import ToolFailed as ToolFailed
-from mcpcore.spec.types.elicitation import UrlElicitationRequiredData
+from mcpcore.spec.types.client_features import UrlElicitationRequiredData
 from mcpcore_transports.running.decode import UNDECODABLE, typed
 from mcpcore_transports.running.pending import Settled
 

@@ -16,10 +16,11 @@ from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Meta
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import (
+from mcpcore.spec.types.client_features import (
     CreateMessageParams,
     CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
     ListRootsResult,
     Root,
     SamplingMessage,
