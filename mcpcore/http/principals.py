@@ -17,10 +17,8 @@ from mcpcore.spec.refusals import UNAUTHENTICATED
 if TYPE_CHECKING:
     from mcpcore.http.messages import HttpRequest
 
-# Strings, which re compiles at first use: few servers authenticate requests.
-_LINE = r"[\t\x20-\x7e]*"
-_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_BEARER = r"[A-Za-z0-9\-._~+/]+=*"  # RFC 6750 section 2.1
+# RFC 6750 section 2.1; a string, which re compiles at first use: few servers authenticate requests.
+_BEARER = r"[A-Za-z0-9\-._~+/]+=*"
 _NETWORK_BYTES = 8
 
 
@@ -65,11 +63,12 @@ class Refusal(Struct, frozen=True, kw_only=True):
     """Further headers of the response, for instance Retry-After."""
 
     def __post_init__(self) -> None:
+        from mcpcore.http.headers import is_field_text, is_token  # late: stdio has no refusals
+
         if not 400 <= self.status <= 599:
             raise ValueError(f"{self.status} is no status of a refusal")
         for name, value in self.lines():
-            sound = re.fullmatch(_NAME, name.decode("latin-1"))
-            if not (sound and re.fullmatch(_LINE, value.decode())):
+            if not (is_token(name) and is_field_text(value)):
                 raise ValueError(f"the header {name!r} of a refusal cannot be sent")
 
     def lines(self) -> tuple[tuple[bytes, bytes], ...]:

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import block, for_revision
-from mcpcore.service.declarations import FeatureOptions, check_options, common_members, given
+from mcpcore.service.declarations import FeatureOptions, check_options, common_members
 from mcpcore.service.handlers import Declaration, Handler, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
@@ -70,8 +70,8 @@ class PromptEntry(Declaration):
         arguments = [
             PromptArgument(
                 name=parameter.name,
-                title=given(handler.properties[parameter.name].get("title")),
-                description=given(handler.properties[parameter.name].get("description")),
+                title=handler.properties[parameter.name].get("title") or None,
+                description=handler.properties[parameter.name].get("description") or None,
                 required=parameter.required,
             )
             for parameter in handler.parameters

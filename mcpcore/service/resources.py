@@ -18,7 +18,6 @@ from mcpcore.service.declarations import (
     cache_hints,
     check_options,
     common_members,
-    given,
     typed,
 )
 from mcpcore.service.handlers import Declaration, Prepared
@@ -99,7 +98,7 @@ class ResourceEntry(Declaration):
             raise ValueError(f"{fixed!r} is no absolute URI")
         common = {
             "name": options.get("name") or getattr(function, "__name__", None) or uri,
-            "mime_type": given(self.mime_type),
+            "mime_type": self.mime_type or None,
             "annotations": typed(options.get("annotations"), Annotations),
             **common_members(options, handler.description),
         }

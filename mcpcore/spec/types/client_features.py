@@ -94,9 +94,6 @@ class ListRootsResult(Result, kw_only=True):
     roots: list[Root]
 
 
-# Elicitation
-
-
 class ElicitParams(RequestParams, kw_only=True):
     """Params of ``elicitation/create``: a form to fill in, or a URL to visit.
 

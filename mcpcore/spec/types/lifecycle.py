@@ -75,14 +75,8 @@ class LoggingMessageParams(NotificationParams, kw_only=True):
     logger: Maybe[str] = None
 
 
-# Change notifications on one stream (modern)
-
-
 class SubscriptionFilter(Model, kw_only=True):
-    """Notifications that a listen stream carries; an absent member asks for none.
-
-    ``task_ids`` is of the tasks extension.
-    """
+    """Notifications, of the tasks extension too, that a listen stream carries; absent: none."""
 
     tools_list_changed: bool = False
     prompts_list_changed: bool = False

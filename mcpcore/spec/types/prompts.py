@@ -65,9 +65,6 @@ class GetPromptResult(Result, kw_only=True):
     messages: list[PromptMessage]
 
 
-# Completion
-
-
 class PromptReference(Model, kw_only=True, tag_field="type", tag="ref/prompt"):
     """Reference to a prompt, by name."""
 
