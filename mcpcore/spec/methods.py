@@ -129,6 +129,17 @@ def _list_changed(feature: str) -> Method:
     )
 
 
+def _setting(name: str, params_type: str, capability: str) -> Method:
+    """Make the row of a request by which a client sets something of its session (legacy)."""
+    return Method(
+        name,
+        client=_LEGACY,
+        params_type=params_type,
+        result_type="base.EmptyResult",
+        capability=capability,
+    )
+
+
 def _experimental(name: str, params_type: str, result_type: str | None, capability: str) -> Method:
     """Make a row of the experimental tasks, which either side may have."""
     return Method(
@@ -206,20 +217,8 @@ METHODS: tuple[Method, ...] = (
         needs_input=True,
         cacheable=True,
     ),
-    Method(
-        "resources/subscribe",
-        client=_LEGACY,
-        params_type="resources.SubscribeParams",
-        result_type="base.EmptyResult",
-        capability="resources.subscribe",
-    ),
-    Method(
-        "resources/unsubscribe",
-        client=_LEGACY,
-        params_type="resources.UnsubscribeParams",
-        result_type="base.EmptyResult",
-        capability="resources.subscribe",
-    ),
+    _setting("resources/subscribe", "resources.SubscribeParams", "resources.subscribe"),
+    _setting("resources/unsubscribe", "resources.UnsubscribeParams", "resources.subscribe"),
     _list_changed("resources"),
     Method(
         "notifications/resources/updated",
@@ -249,13 +248,7 @@ METHODS: tuple[Method, ...] = (
         capability_since=BY_NAME["2025-03-26"],
     ),
     # Logging
-    Method(
-        "logging/setLevel",
-        client=_LEGACY,
-        params_type="lifecycle.SetLevelParams",
-        result_type="base.EmptyResult",
-        capability="logging",
-    ),
+    _setting("logging/setLevel", "lifecycle.SetLevelParams", "logging"),
     Method(
         "notifications/message",
         server=_ALWAYS,

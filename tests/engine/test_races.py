@@ -431,7 +431,7 @@ def test_close_of_one_session_leaves_the_others_of_its_endpoint() -> None:
     [ended] = drain(second)
     assert isinstance(ended, RequestEnded)
     assert list(endpoint.outbound) == [asked]
-    assert endpoint.deadline() is not None
+    assert endpoint.deadlines.next() is not None
     assert second.notify("notifications/tools/list_changed")
     assert not first.notify("notifications/tools/list_changed")
 
