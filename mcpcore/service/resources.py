@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
@@ -18,7 +17,6 @@ from mcpcore.service.declarations import (
     cache_hints,
     check_options,
     common_members,
-    given,
     typed,
 )
 from mcpcore.service.handlers import Declaration, Prepared
@@ -35,7 +33,6 @@ from mcpcore.wire.message import to_json
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
 _UNFIT = r"[\x00-\x20\x7f]"
-_encode = msgspec.json.Encoder().encode
 
 
 class ResourceOptions(FeatureOptions, total=False):
@@ -99,19 +96,15 @@ class ResourceEntry(Declaration):
             raise ValueError(f"{fixed!r} is no absolute URI")
         common = {
             "name": options.get("name") or getattr(function, "__name__", None) or uri,
-            "mime_type": given(self.mime_type),
+            "mime_type": self.mime_type or None,
             "annotations": typed(options.get("annotations"), Annotations),
             **common_members(options, handler.description),
         }
-        self.declaration: Resource | ResourceTemplate = (
+        self.declared = (
             Resource(uri=uri, size=options.get("size"), **common)
             if self.template is None
             else ResourceTemplate(uri_template=uri, **common)
         )
-
-    def encode(self, revision: Revision) -> bytes:
-        """Return the declaration in its listed form."""
-        return _encode(known_members(self.declaration, revision))
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
         """Return the values for the handler, None for a URI of others.  Raises UnsafeValue."""

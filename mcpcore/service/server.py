@@ -19,7 +19,6 @@ from mcpcore.service.declarations import (
     cache_hints,
     check_count,
     check_icons,
-    given,
     naming,
 )
 from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared
@@ -159,9 +158,9 @@ class Server:
         self.info = Implementation(
             name=name,
             version=version,
-            title=given(title),
-            description=given(description),
-            website_url=given(website_url),
+            title=title or None,
+            description=description or None,
+            website_url=website_url or None,
             icons=check_icons(icons),
         )
         self.instructions = instructions
@@ -470,7 +469,7 @@ class Server:
             return kind in self._offers or any(found)
 
         changed = self._list_changed
-        made = ServerCapabilities(experimental=given(self._experimental))
+        made = ServerCapabilities(experimental=self._experimental or None)
         extensions = self._extensions
         if offered("tools", self._tools):
             made.tools = ToolsCapability(list_changed=changed)
@@ -486,7 +485,7 @@ class Server:
             requests = TaskRequests(tools=ToolTasks(call={}))
             made.tasks = TasksCapability(list={}, cancel={}, requests=requests)
             extensions = {TASKS_EXTENSION: {}, **extensions}
-        made.extensions = given(extensions)
+        made.extensions = extensions or None
         return made
 
     def watch(self, watcher: Watcher) -> None:
@@ -601,7 +600,7 @@ class Server:
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
         from mcpcore.service.prompts import complete_result
-        from mcpcore.spec.types.completion import CompleteParams, PromptReference
+        from mcpcore.spec.types.prompts import CompleteParams, PromptReference
 
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):

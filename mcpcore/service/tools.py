@@ -247,12 +247,6 @@ class Output:
         )
         return cls(schema, lambda value: reader.check(value, WRAPPED), encode)
 
-    @classmethod
-    def written(cls, schema: Schema, validator: Validator | None) -> "Output":
-        """Create an output from a JSON Schema."""
-        problems = _compiled(schema, validator, "the output")
-        return cls(schema, lambda value: refuse(problems(read_tree(value, WRAPPED)), WRAPPED))
-
     def _encode(self, value: Any) -> bytes:
         encoded = json_value(value)
         _check(encoded, self)
@@ -285,7 +279,10 @@ def _compiled(
 def _output(returns: Any, validator: Validator | None, options: ToolOptions) -> Output | None:
     written, structured = options.get("output_schema"), options.get("structured_output")
     if written is not None:
-        return Output.written(dict(written), validator)
+        problems = _compiled(written, validator, "the output")
+        return Output(
+            dict(written), lambda value: refuse(problems(read_tree(value, WRAPPED)), WRAPPED)
+        )
     if get_origin(returns) is Annotated and get_args(returns)[0] is CallToolResult:
         returns = next(
             (each for each in get_args(returns)[1:] if isinstance(each, type) or get_origin(each)),

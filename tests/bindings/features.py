@@ -10,8 +10,8 @@ from msgspec import Raw
 from mcpcore.errors import PeerError
 from mcpcore.service.reading import typed
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour

@@ -1,10 +1,12 @@
-"""Terms of a conversation: handshake, discovery, refusals of these, and levels of log messages.
+"""Terms of a conversation: handshake, discovery, refusals of these, log levels, subscriptions.
 
-Source: the lifecycle page of the legacy revisions, the discovery and base protocol pages of
-2026-07-28; the logging page of each revision, RFC 5424 for levels.
+Source: the lifecycle page of the legacy revisions, the discovery, base protocol and subscriptions
+pages of 2026-07-28; the logging page of each revision, RFC 5424 for levels.
 """
 
 from typing import Any, get_args
+
+from msgspec import field
 
 from mcpcore.spec.types.base import (
     CacheableResult,
@@ -71,3 +73,29 @@ class LoggingMessageParams(NotificationParams, kw_only=True):
     level: LoggingLevel
     data: Any
     logger: Maybe[str] = None
+
+
+class SubscriptionFilter(Model, kw_only=True):
+    """Notifications, of the tasks extension too, that a listen stream carries; absent: none."""
+
+    tools_list_changed: bool = False
+    prompts_list_changed: bool = False
+    resources_list_changed: bool = False
+    resource_subscriptions: list[str] = field(default_factory=list)
+    task_ids: list[str] = field(default_factory=list)
+
+
+class SubscriptionsListenParams(RequestParams, kw_only=True):
+    """Params of ``subscriptions/listen``: the filter that the client asks for."""
+
+    notifications: SubscriptionFilter
+
+
+class SubscriptionsListenResult(Result, kw_only=True):
+    """Result of ``subscriptions/listen``, its graceful end; ``_meta`` names the subscription."""
+
+
+class SubscriptionsAcknowledgedParams(NotificationParams, kw_only=True):
+    """First message of a listen stream: the part of the filter that the server honours."""
+
+    notifications: SubscriptionFilter

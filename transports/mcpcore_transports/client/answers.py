@@ -268,7 +268,7 @@ async def answer_input(
     raw: Raw, key: str, method: str, callbacks: Callbacks, revision: Revision
 ) -> Answer:
     """Answer one question.  Raises InputFailed, and any exception of the callback."""
-    wanted = promised(raw, types.InputRequest, method)
+    wanted = promised(raw, types.EmbeddedRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
         context = CallbackContext(wanted.method, revision, meta_of(params))

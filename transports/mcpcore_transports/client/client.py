@@ -456,7 +456,7 @@ def _http_machine(
     try:
         return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
     except ValueError as error:
-        raise BadTarget(str(error)) from None
+        raise errors.BadTarget(str(error)) from None
 
 
 def _make_link(

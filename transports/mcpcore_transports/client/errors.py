@@ -9,7 +9,7 @@ from mcpcore.engine import events
 from mcpcore.service.reading import typed
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.errors import ToolFailed as ToolFailed
-from mcpcore.spec.types.elicitation import UrlElicitationRequiredData
+from mcpcore.spec.types.client_features import UrlElicitationRequiredData
 from mcpcore_transports.running.pending import Settled
 
 T = TypeVar("T")

@@ -36,7 +36,7 @@ from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
-    from mcpcore.http.certificates import ClientCertificate
+    from mcpcore.http.principals import ClientCertificate
 
 Headers = list[tuple[bytes, bytes]]
 

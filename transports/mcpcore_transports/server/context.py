@@ -35,7 +35,7 @@ from mcpcore_transports.server.questions import InputNeeded, RoundState
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
 
-    from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
+    from mcpcore.spec.types.client_features import CreateMessageResult, SamplingMessage
     from mcpcore_transports.server.inputs import Elicited, ElicitUrl, Input, RootList
     from mcpcore_transports.server.runtime import ServerRuntime
     from mcpcore_transports.server.tasks.tasks import TaskCall

@@ -15,9 +15,9 @@ from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types import sampling
+from mcpcore.spec.types import client_features as features
 from mcpcore.spec.types.base import Meta
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore_transports.server import contents
 from mcpcore_transports.server.questions import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.targets import is_web_url
@@ -48,10 +48,10 @@ class Elicited(Struct, Generic[T], frozen=True):
         return self.content
 
 
-class RootList(list[sampling.Root]):
+class RootList(list[features.Root]):
     """Roots of a client."""
 
-    def __init__(self, roots: Iterable[sampling.Root] = (), meta: Meta | None = None) -> None:
+    def __init__(self, roots: Iterable[features.Root] = (), meta: Meta | None = None) -> None:
         super().__init__(roots)
         self.meta: Meta = meta or {}
         """``_meta`` of the client's answer."""
@@ -213,7 +213,7 @@ class ElicitUrl(Input[Elicited[None]]):
         return Elicited(result.action, meta=result.meta or {})
 
 
-class Sample(Input[sampling.CreateMessageResult]):
+class Sample(Input[features.CreateMessageResult]):
     """Request for a completion by the client's model.
 
     ``messages``: a prompt or a conversation.  ``options``: further members of
@@ -225,7 +225,7 @@ class Sample(Input[sampling.CreateMessageResult]):
 
     def __init__(
         self,
-        messages: str | Sequence[sampling.SamplingMessage | Mapping[str, Any]],
+        messages: str | Sequence[features.SamplingMessage | Mapping[str, Any]],
         max_tokens: int,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -236,7 +236,7 @@ class Sample(Input[sampling.CreateMessageResult]):
         if isinstance(messages, str):
             messages = [{"role": "user", "content": {"type": "text", "text": messages}}]
         given = {"messages": list(messages), "maxTokens": max_tokens, **options}
-        self._typed = typed(msgspec.json.encode(given), sampling.CreateMessageParams)
+        self._typed = typed(msgspec.json.encode(given), features.CreateMessageParams)
         if problem := contents.message_problem(self._typed.messages):
             raise ValueError(problem)
         self._params: dict[str, Any] = msgspec.to_builtins(self._typed)
@@ -256,13 +256,13 @@ class Sample(Input[sampling.CreateMessageResult]):
         more = ("sampling.context",) if revision.sampling_tools and with_context else ()
         return (self.capability, *more)
 
-    def parse(self, answer: Raw) -> sampling.CreateMessageResult:
+    def parse(self, answer: Raw) -> features.CreateMessageResult:
         """Decode the model's message."""
-        return _decode(answer, sampling.CreateMessageResult)
+        return _decode(answer, features.CreateMessageResult)
 
 
 _SAMPLING_OPTIONS = {
-    field.encode_name for field in msgspec.structs.fields(sampling.CreateMessageParams)
+    field.encode_name for field in msgspec.structs.fields(features.CreateMessageParams)
 } - {"_meta", "maxTokens", "messages", "task"}
 
 
@@ -277,7 +277,7 @@ class ListRoots(Input[RootList]):
 
     def parse(self, answer: Raw) -> RootList:
         """Decode the list of roots."""
-        result = _decode(answer, sampling.ListRootsResult)
+        result = _decode(answer, features.ListRootsResult)
         return RootList(result.roots, result.meta)
 
 

@@ -22,10 +22,16 @@ from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
-from mcpcore.http.principals import Authenticate, Principal, Refusal, address_of, quota_key
+from mcpcore.http.principals import (
+    Authenticate,
+    ClientCertificate,
+    Principal,
+    Refusal,
+    address_of,
+    quota_key,
+)
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.redaction import TOKEN_PREFIX
 from mcpcore_transports.http.server.host import peer_name

@@ -28,10 +28,9 @@ from msgspec import structs
 
 from mcpcore.engine.events import Route
 from mcpcore.errors import LifespanError, StoreUnavailableError
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import Principal, Refusal, address_of, quota_key
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal, address_of, quota_key
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
