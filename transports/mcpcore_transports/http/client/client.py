@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind, Route
@@ -89,7 +89,6 @@ class HttpCarrier(PumpedLink):
         shortest = min(times.idle_time or _SWEEP, times.write_time, times.body_time)
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
         self._headers = headers
-        self._tasks: TaskGroup | None = None
         self._waiting: deque[HttpSend] = deque()
         """Requests that wait for the end of another exchange."""
         self._delayed: dict[Route, tuple[float, HttpSend]] = {}
@@ -97,9 +96,7 @@ class HttpCarrier(PumpedLink):
         self._stopped = False
         self.trace: HttpTrace | None = None
         """Trace that records the requests and responses; set it before run()."""
-        self._closing = anyio.Event()
         self._quiet = anyio.Event()
-        self._ended = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Carry out the plans of the machine until :meth:`aclose`."""
@@ -127,12 +124,6 @@ class HttpCarrier(PumpedLink):
         finally:
             self._stop()
             self._ended.set()
-
-    async def aclose(self) -> None:
-        """Close the machine, let its last requests leave, close the connections."""
-        self._closing.set()
-        if self._tasks is not None:
-            await self._ended.wait()
 
     def _stop(self) -> None:
         """Stop sending and fail the planned requests."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
@@ -82,12 +82,9 @@ class HttpHost(PumpedLink):
         """Number of carriers beyond the limit, which are being refused."""
         self._clients: Counter[str] = Counter()
         self._store: StoreLink | None = None
-        self._tasks: TaskGroup | None = None
         self._last_exchange: Route = 0
         self._exchanges: dict[Route, Carrier] = {}
-        self._closing = anyio.Event()
         self._changed = anyio.Event()
-        self._ended = anyio.Event()
 
     def use_store(
         self, store: "Store", machine: HttpServer, worker: str, settings: StoreLinkSettings
@@ -105,12 +102,6 @@ class HttpHost(PumpedLink):
         """Serve until :meth:`aclose`; ``task_status`` is started when exchanges can register."""
         with known_in_callbacks():
             await self._run(task_status.started)
-
-    async def aclose(self) -> None:
-        """Refuse new carriers, let running requests end, for a bounded time, and close the rest."""
-        self._closing.set()
-        if self._tasks is not None:
-            await self._ended.wait()
 
     def abandon(self) -> None:
         """Close at once, after the end of :meth:`run` or instead of it."""
