@@ -197,7 +197,7 @@ class Bindings:
         try:
             await self._open(server.run)
         except BaseException:
-            server.close()
+            server.stop()
             raise
         for url in server.urls:
             self._on_listening(url)
