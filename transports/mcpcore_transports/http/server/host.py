@@ -65,9 +65,7 @@ class HttpHost(PumpedLink):
         self.settings = times = settings or HttpServerSettings()
         shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
         if times.log:
-            from mcpcore_transports.http.server.log import (
-                HttpLog,  # imported late: many servers do not log
-            )
+            from mcpcore_transports.http.server.log import HttpLog  # imported late: not all log
 
             machine.reports = True
             app = HttpLog(app)
@@ -90,9 +88,7 @@ class HttpHost(PumpedLink):
         self, store: "Store", machine: HttpServer, worker: str, settings: StoreLinkSettings
     ) -> None:
         """Use ``store`` to carry out the machine's steps; call it before :meth:`run`."""
-        from mcpcore_transports.http.server.store_link import (
-            StoreLink,  # imported late: few servers have a store
-        )
+        from mcpcore_transports.http.server.store_link import StoreLink  # imported late: for few
 
         self.app = self._store = StoreLink(
             store, worker, machine, self.app, self.flush_soon, settings=settings
