@@ -240,17 +240,6 @@ class RequestParser:
         if kind is None and not find_head(buffer, self._limits):
             return None
         del buffer[:size]
-        return self._parse(head, found, kind, peer, scheme, certificate)
-
-    def _parse(
-        self,
-        head: bytes,
-        found: tuple[HeaderLines, Kind] | None,
-        kind: RequestHead | None,
-        peer: str | None,
-        scheme: str,
-        certificate: "ClientCertificate | None",
-    ) -> RequestHead:
         if found is not None and kind is not None:
             headers, request = found[0], kind.request
             assert isinstance(request.headers, HeaderLines)  # noqa: S101 - that of a usual head

@@ -104,11 +104,19 @@ class HttpServerLink(HttpHost):
         listeners: list[socket.socket] = []
         try:
             for name in [host] if isinstance(host, str) else host:
-                listeners += await _listen(name, port, self.settings.reuse_port)
+                made = await anyio.create_tcp_listener(
+                    local_host=name or None, local_port=port, reuse_port=self.settings.reuse_port
+                )
+                raw = SocketAttribute.raw_socket
+                listeners += [each.extra(raw) for each in made.listeners]  # noqa: S610 - anyio's
                 port = port or listeners[0].getsockname()[1]
-        except BaseException:
+        except BaseException as error:
             for bound in listeners:
                 bound.close()
+            if isinstance(error, (OSError, UnicodeError)):
+                readable = OSError(cannot_listen(name, port, error))
+                readable.errno = getattr(error, "errno", None)
+                raise readable from error
             raise
         await self.serve_listeners(listeners, task_status=task_status)
 
@@ -355,18 +363,6 @@ class StreamTransport(asyncio.Transport):
         """Implement :meth:`asyncio.WriteTransport.abort`."""
         self._closing = True
         self._scope.cancel()
-
-
-async def _listen(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
-    try:
-        bound = await anyio.create_tcp_listener(
-            local_host=host or None, local_port=port, reuse_port=reuse_port
-        )
-    except (OSError, UnicodeError) as error:
-        readable = OSError(cannot_listen(host, port, error))
-        readable.errno = getattr(error, "errno", None)
-        raise readable from error
-    return [each.extra(SocketAttribute.raw_socket) for each in bound.listeners]  # noqa: S610
 
 
 def _address(bound: socket.socket) -> Address:
