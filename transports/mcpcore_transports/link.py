@@ -109,6 +109,16 @@ def system_reason(error: BaseException) -> str:
     return ""
 
 
+def not_reached(error: BaseException) -> str:
+    """Return the reason why a connection could not be opened; anyio hides it in the cause."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if isinstance(error, OSError) and error.errno is None and cause is not None:
+        return not_reached(cause)
+    return system_reason(error) or what_broke(error)
+
+
 def signal_name(number: int) -> str:
     """Return the name of a signal, as far as it has one here."""
     try:

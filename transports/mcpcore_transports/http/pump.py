@@ -8,6 +8,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.abc import TaskGroup
 
 from mcpcore.engine.events import Event, RequestReceived
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
@@ -41,6 +42,15 @@ class PumpedLink(Link):
         self._alarm = math.inf
         self._sweep = sweep
         self._sweep_at = math.inf
+        self._tasks: TaskGroup | None = None  # while it runs, and after
+        self._closing = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def aclose(self) -> None:
+        """Let what is running end, for a bounded time, and begin nothing else; then close."""
+        self._closing.set()
+        if self._tasks is not None:
+            await self._ended.wait()
 
     # To be overridden
 

@@ -194,7 +194,7 @@ class RequestParser:
     def __init__(
         self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
     ) -> None:
-        """Create a parser; ``limits`` are needed for :meth:`take`.
+        """Create a parser; without ``limits`` heads of any size are taken.
 
         ``name`` is the parser for heads that are not usual, or, unless ``plain``, for all heads.
         Raises LocalError if it is not installed.
@@ -220,8 +220,10 @@ class RequestParser:
     ) -> RequestHead | None:
         """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
 
-        For the other arguments see :meth:`parse`.  ``last`` is the head taken before on the same
-        connection; it is returned again if the same head has come again.  Raises :class:`BadHead`.
+        ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
+        client's (:class:`~mcpcore.http.messages.HttpRequest`).  ``last`` is the head taken before
+        on the same connection; it is returned again if the same head has come again.  Raises
+        :class:`BadHead`.
         """
         if last is not None and buffer.startswith(last.text):
             del buffer[: len(last.text)]
@@ -238,34 +240,6 @@ class RequestParser:
         if kind is None and not find_head(buffer, self._limits):
             return None
         del buffer[:size]
-        return self._parse(head, found, kind, peer, scheme, certificate)
-
-    def parse(
-        self,
-        head: bytes,
-        peer: str | None = None,
-        *,
-        scheme: str = "http",
-        certificate: "ClientCertificate | None" = None,
-    ) -> RequestHead:
-        """Parse one complete head as :func:`find_head` found it.
-
-        ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
-        client's (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
-        """
-        found = self.read_lines(head)
-        kind = None if found is None else self._kinds.get(found[1])
-        return self._parse(head, found, kind, peer, scheme, certificate)
-
-    def _parse(
-        self,
-        head: bytes,
-        found: tuple[HeaderLines, Kind] | None,
-        kind: RequestHead | None,
-        peer: str | None,
-        scheme: str,
-        certificate: "ClientCertificate | None",
-    ) -> RequestHead:
         if found is not None and kind is not None:
             headers, request = found[0], kind.request
             assert isinstance(request.headers, HeaderLines)  # noqa: S101 - that of a usual head

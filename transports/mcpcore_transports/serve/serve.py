@@ -193,7 +193,7 @@ class Bindings:
         try:
             await self._open(server.run)
         except BaseException:
-            server.close()
+            server.stop()
             raise
         for url in server.urls:
             self._on_listening(url)

@@ -78,9 +78,7 @@ class StdioServerLink(StreamConnection):
         self._on_begin, self._on_end = on_begin, on_end
         self._source = self._sink = -1
         self._one_for_both = False
-        self._errors: select.poll | None = (
-            None  # reports that standard error has no reader any more
-        )
+        self._errors: select.poll | None = None  # tells that standard error has lost its reader
         self._undo: list[Callable[[], object]] = []
 
     async def _open(self) -> None:

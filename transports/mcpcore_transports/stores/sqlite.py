@@ -25,28 +25,8 @@ import msgspec
 from msgspec import Struct, structs
 
 from mcpcore.errors import NoSessionError, StepFailedError, StoreUnavailableError
-from mcpcore.http.storing import (
-    Announce,
-    Announcements,
-    LogPage,
-    NoSession,
-    Post,
-    QueuePut,
-    QueueTake,
-    SessionCalls,
-    SessionDelete,
-    SessionLoad,
-    SessionRecord,
-    SessionSave,
-    SessionTouch,
-    Step,
-    StoreFailure,
-    StreamAppend,
-    StreamBegin,
-    StreamClaim,
-    StreamRead,
-    StreamRelease,
-)
+from mcpcore.http import storing
+from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoreFailure
 from mcpcore_transports.stores.base import (
     RETURN,
     SECRET_SIZE,
@@ -342,7 +322,9 @@ class SqliteStore:
 
     # Sessions
 
-    def _save(self, worker: str, step: SessionSave, wall: float) -> SessionRecord | bool | None:
+    def _save(
+        self, worker: str, step: storing.SessionSave, wall: float
+    ) -> SessionRecord | bool | None:
         record = step.record
         key = self._find(record.id, wall)
         text = msgspec.json.encode(record)
@@ -363,7 +345,7 @@ class SqliteStore:
         )
         return None
 
-    def _load(self, worker: str, step: SessionLoad, wall: float) -> SessionRecord | None:
+    def _load(self, worker: str, step: storing.SessionLoad, wall: float) -> SessionRecord | None:
         key = self._find(step.session, wall)
         if key is None:
             return None
@@ -375,13 +357,13 @@ class SqliteStore:
         text = self._value("SELECT record FROM sessions WHERE key = ?", key)
         return msgspec.json.decode(text, type=SessionRecord)
 
-    def _touch(self, worker: str, step: SessionTouch, wall: float) -> bool:
+    def _touch(self, worker: str, step: storing.SessionTouch, wall: float) -> bool:
         key = self._find(step.session, wall)
         if key is not None:
             self._use(key, wall, Grade.USED)
         return key is not None
 
-    def _calls(self, worker: str, step: SessionCalls, wall: float) -> int | None:
+    def _calls(self, worker: str, step: storing.SessionCalls, wall: float) -> int | None:
         key = self._find(step.session, wall)
         if key is None:
             return None
@@ -396,7 +378,7 @@ class SqliteStore:
             self._run("DELETE FROM calls WHERE session = ? AND worker = ?", key, worker)
         return granted
 
-    def _delete(self, worker: str, step: SessionDelete, wall: float) -> bool:
+    def _delete(self, worker: str, step: storing.SessionDelete, wall: float) -> bool:
         key = self._find(step.session, wall)
         if key is not None:
             self._remove(key)
@@ -404,7 +386,7 @@ class SqliteStore:
 
     # Streams
 
-    def _begin(self, worker: str, step: StreamBegin, wall: float) -> bool | None:
+    def _begin(self, worker: str, step: storing.StreamBegin, wall: float) -> bool | None:
         key = self._session(step.session, wall)
         if self._stream(step, wall) is not None:
             raise StepFailedError("a stream with this number exists")
@@ -420,7 +402,7 @@ class SqliteStore:
         )
         return None
 
-    def _append(self, worker: str, step: StreamAppend, wall: float) -> int | None:
+    def _append(self, worker: str, step: storing.StreamAppend, wall: float) -> int | None:
         stream = self._stream(step, wall)
         if stream is None or stream.ended:
             return None
@@ -436,7 +418,7 @@ class SqliteStore:
             self._wake_carrier(step.session, stream.session)
         return stream.last
 
-    def _read(self, worker: str, step: StreamRead, wall: float) -> LogPage | None:
+    def _read(self, worker: str, step: storing.StreamRead, wall: float) -> LogPage | None:
         stream = self._stream(step, wall)
         if stream is None:
             return None
@@ -456,7 +438,7 @@ class SqliteStore:
             self._stop_reading(stream.key, worker)
         return stream.page(entries)
 
-    def _claim(self, worker: str, step: StreamClaim, wall: float) -> bool | None:
+    def _claim(self, worker: str, step: storing.StreamClaim, wall: float) -> bool | None:
         stream = self._stream(step, wall)
         if stream is None:
             return None
@@ -474,7 +456,7 @@ class SqliteStore:
         self._wake_carrier(step.session, stream.session)
         return None
 
-    def _release(self, worker: str, step: StreamRelease, wall: float) -> None:
+    def _release(self, worker: str, step: storing.StreamRelease, wall: float) -> None:
         stream = self._stream(step, wall)
         if stream is None or stream.holder != worker:
             return
@@ -486,7 +468,7 @@ class SqliteStore:
 
     # The queue
 
-    def _put(self, worker: str, step: QueuePut, wall: float) -> bool:
+    def _put(self, worker: str, step: storing.QueuePut, wall: float) -> bool:
         key = self._session(step.session, wall)
         if step.once is not None and self._row(
             "SELECT 1 FROM once WHERE session = ? AND name = ?", key, step.once
@@ -504,7 +486,7 @@ class SqliteStore:
         self._wake_carrier(step.session, key)
         return True
 
-    def _take(self, worker: str, step: QueueTake, wall: float) -> LogPage:
+    def _take(self, worker: str, step: storing.QueueTake, wall: float) -> LogPage:
         stream = self._stream(step, wall)
         if stream is None:
             return LogPage(ended=True)
@@ -712,7 +694,7 @@ class SqliteStore:
     # SQLite announces no changes.  Workers of this process are woken directly; for notes of other
     # processes the table is polled, with at most ``poll`` seconds between two polls.
 
-    def _post(self, worker: str, step: Post, wall: float) -> None:
+    def _post(self, worker: str, step: storing.Post, wall: float) -> None:
         if step.to is None:
             self._post_all(worker, step.note)
             return
@@ -735,7 +717,7 @@ class SqliteStore:
         )
         self._told = True
 
-    def _announce(self, worker: str, step: Announce, wall: float) -> None:
+    def _announce(self, worker: str, step: storing.Announce, wall: float) -> None:
         self._post_all(worker, step.note)
         self._run(
             "INSERT OR REPLACE INTO announcements (key, topic, time, note)"
@@ -744,7 +726,9 @@ class SqliteStore:
         )
         self._limit_announcements(wall)
 
-    def _announcements(self, worker: str, step: Announcements, wall: float) -> tuple[bytes, ...]:
+    def _announcements(
+        self, worker: str, step: storing.Announcements, wall: float
+    ) -> tuple[bytes, ...]:
         self._limit_announcements(wall)
         rows = self._run("SELECT note FROM announcements WHERE time >= ? ORDER BY key", step.since)
         return tuple(note for (note,) in rows)
@@ -877,21 +861,21 @@ class SqliteStore:
             self._tell(holder, wake(id, number))
 
     _handlers: ClassVar[Mapping[type[Step], Callable[..., Outcome]]] = {
-        SessionSave: _save,
-        SessionLoad: _load,
-        SessionTouch: _touch,
-        SessionCalls: _calls,
-        SessionDelete: _delete,
-        StreamBegin: _begin,
-        StreamAppend: _append,
-        StreamRead: _read,
-        StreamClaim: _claim,
-        StreamRelease: _release,
-        QueuePut: _put,
-        QueueTake: _take,
-        Post: _post,
-        Announce: _announce,
-        Announcements: _announcements,
+        storing.SessionSave: _save,
+        storing.SessionLoad: _load,
+        storing.SessionTouch: _touch,
+        storing.SessionCalls: _calls,
+        storing.SessionDelete: _delete,
+        storing.StreamBegin: _begin,
+        storing.StreamAppend: _append,
+        storing.StreamRead: _read,
+        storing.StreamClaim: _claim,
+        storing.StreamRelease: _release,
+        storing.QueuePut: _put,
+        storing.QueueTake: _take,
+        storing.Post: _post,
+        storing.Announce: _announce,
+        storing.Announcements: _announcements,
     }
 
 

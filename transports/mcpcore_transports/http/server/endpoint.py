@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextvars import copy_context
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
@@ -470,12 +469,7 @@ class HttpCall:
     def __enter__(self) -> "HttpCall":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # Carrier interface
