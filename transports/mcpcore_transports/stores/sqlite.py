@@ -27,20 +27,7 @@ from msgspec import Struct, structs
 from mcpcore.errors import NoSessionError, StepFailedError, StoreUnavailableError
 from mcpcore.http import storing
 from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoreFailure
-from mcpcore_transports.stores.base import (
-    RETURN,
-    SECRET_SIZE,
-    SPARED,
-    SWEEPS,
-    Grade,
-    Outcome,
-    StoreSettings,
-    ends,
-    is_request,
-    made_room,
-    moved,
-    wake,
-)
+from mcpcore_transports.stores import base
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
@@ -210,14 +197,14 @@ class SqliteStore:
     def __init__(
         self,
         path: str | Path,
-        settings: StoreSettings | None = None,
+        settings: base.StoreSettings | None = None,
         *,
         synchronous: Synchronous = "NORMAL",
         busy: float = 5.0,
         poll: float = 0.02,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.settings = settings or StoreSettings()
+        self.settings = settings or base.StoreSettings()
         try:
             self._db = _opened(path, synchronous, busy)
         except sqlite3.Error as error:
@@ -241,17 +228,17 @@ class SqliteStore:
 
     def secret(self) -> bytes:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
-        made = secrets.token_bytes(SECRET_SIZE)
+        made = secrets.token_bytes(base.SECRET_SIZE)
         with self._transaction():
             self._run("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", made)
             return bytes(self._value("SELECT value FROM facts WHERE name = 'secret'"))
 
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[base.Outcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         try:
             with self._transaction():
                 self._renew(worker)
-                if not self._swept <= wall < self._swept + SWEEPS:
+                if not self._swept <= wall < self._swept + base.SWEEPS:
                     self._sweep(wall)
                     self._swept = wall
                 return [self._carry_out(worker, step, wall) for step in steps]
@@ -263,7 +250,7 @@ class SqliteStore:
         # one step cannot be written: carry out each alone, so that the others do not fail with it
         return [outcome for step in steps for outcome in self.commit(worker, [step], wall)]
 
-    def _carry_out(self, worker: str, step: Step, wall: float) -> Outcome:
+    def _carry_out(self, worker: str, step: Step, wall: float) -> base.Outcome:
         handler = self._handlers.get(type(step))
         if handler is None:
             return StoreFailure(f"no store knows the step {type(step).__name__}")
@@ -360,7 +347,7 @@ class SqliteStore:
     def _touch(self, worker: str, step: storing.SessionTouch, wall: float) -> bool:
         key = self._find(step.session, wall)
         if key is not None:
-            self._use(key, wall, Grade.USED)
+            self._use(key, wall, base.Grade.USED)
         return key is not None
 
     def _calls(self, worker: str, step: storing.SessionCalls, wall: float) -> int | None:
@@ -452,7 +439,7 @@ class SqliteStore:
         )
         if stream.holder is not None and stream.holder != worker:
             self._stop_reading(stream.key, stream.holder)
-            self._tell(stream.holder, moved(step.session, step.stream))
+            self._tell(stream.holder, base.moved(step.session, step.stream))
         self._wake_carrier(step.session, stream.session)
         return None
 
@@ -474,7 +461,7 @@ class SqliteStore:
             "SELECT 1 FROM once WHERE session = ? AND name = ?", key, step.once
         ):
             return False
-        if not self._enqueue(key, step.data, is_request(step.data)):
+        if not self._enqueue(key, step.data, base.is_request(step.data)):
             return False
         if step.once is not None:
             self._run("INSERT INTO once (session, name) VALUES (?, ?)", key, step.once)
@@ -558,7 +545,7 @@ class SqliteStore:
         if row is None:
             return None
         key, created, used = row
-        if wall >= ends(created, used, self.settings):
+        if wall >= base.ends(created, used, self.settings):
             self._remove(key)
             return None
         return int(key)
@@ -588,7 +575,7 @@ class SqliteStore:
         count = f"SELECT count(*) FROM streams WHERE {_OPEN_GET}"  # noqa: S608
         return limit > 0 and self._value(count, session) >= limit
 
-    def _use(self, session: int, wall: float, least: Grade = Grade.AGREED) -> None:
+    def _use(self, session: int, wall: float, least: base.Grade = base.Grade.AGREED) -> None:
         """Make a session the most recently used; raise its grade to ``least`` at least."""
         self._run(
             "UPDATE sessions SET used = max(coalesce(used, ?1), ?1), grade = max(grade, ?3)"
@@ -609,20 +596,20 @@ class SqliteStore:
     def _make_way(self, wall: float, which: str, *values: object) -> None:
         """End the session that is dropped first when there are too many, among ``which``."""
         known = f"SELECT key, created, used FROM sessions WHERE {which}"  # noqa: S608
-        for grade in Grade:
+        for grade in base.Grade:
             row = self._row(f"{known} AND grade = ? ORDER BY used, key LIMIT 1", *values, grade)
-            if row is not None and wall >= ends(row[1], row[2], self.settings):
+            if row is not None and wall >= base.ends(row[1], row[2], self.settings):
                 self._remove(row[0])
                 return
-        rows = self._run(f"{known} ORDER BY grade, used, key LIMIT ?", *values, SPARED + 1)
+        rows = self._run(f"{known} ORDER BY grade, used, key LIMIT ?", *values, base.SPARED + 1)
         keys = [row[0] for row in rows]
         at_work = list(takewhile(lambda key: self._row(_BUSY, key, key) is not None, keys))
         key = keys[len(at_work)] if len(at_work) < len(keys) else at_work.pop(0)
         for other in at_work:
-            self._use(other, wall, Grade.USED)
+            self._use(other, wall, base.Grade.USED)
         id = self._value("SELECT id FROM sessions WHERE key = ?", key)
         self._remove(key)
-        self._post_all("", made_room(id))
+        self._post_all("", base.made_room(id))
 
     def _remove(self, session: int) -> None:
         self._run("DELETE FROM sessions WHERE key = ?", session)
@@ -631,7 +618,7 @@ class SqliteStore:
         """Remove all sessions, events and streams that are too old."""
         settings = self.settings
         for key, created, used in self._run("SELECT key, created, used FROM sessions").fetchall():
-            if wall >= ends(created, used, settings):
+            if wall >= base.ends(created, used, settings):
                 self._remove(key)
         while row := self._row("SELECT session, time FROM events ORDER BY key LIMIT 1"):
             session, at = row
@@ -805,7 +792,7 @@ class SqliteStore:
             if not buried and (gone or now >= expires):
                 self._run("UPDATE workers SET buried = 1 WHERE name = ?", name)
                 self._bury(name)
-            if gone or now >= expires + RETURN * self.settings.lease:
+            if gone or now >= expires + base.RETURN * self.settings.lease:
                 self._run("DELETE FROM workers WHERE name = ?", name)
 
     def _bury(self, worker: str) -> None:
@@ -824,7 +811,7 @@ class SqliteStore:
             worker,
         ).fetchall()
         for id, _, number in held:
-            self._tell(worker, moved(id, number))
+            self._tell(worker, base.moved(id, number))
         for id, key, number in orphans:
             self._wake_readers(id, key, number)
         for id, session in {(id, session) for id, session, _ in held}:
@@ -841,7 +828,7 @@ class SqliteStore:
     def _wake_readers(self, id: str, stream: int, number: int) -> None:
         waiting = self._run("DELETE FROM readers WHERE stream = ? RETURNING worker", stream)
         for (worker,) in waiting.fetchall():
-            self._tell(worker, wake(id, number))
+            self._tell(worker, base.wake(id, number))
 
     def _carrier(self, session: int) -> Any:
         """Return key, number, holder and ``armed`` of the stream that takes from the queue."""
@@ -858,9 +845,9 @@ class SqliteStore:
         key, number, holder, _ = carrier
         if self._row("SELECT 1 FROM queue WHERE session = ? LIMIT 1", session):
             self._run("UPDATE streams SET armed = 0 WHERE key = ?", key)
-            self._tell(holder, wake(id, number))
+            self._tell(holder, base.wake(id, number))
 
-    _handlers: ClassVar[Mapping[type[Step], Callable[..., Outcome]]] = {
+    _handlers: ClassVar[Mapping[type[Step], Callable[..., base.Outcome]]] = {
         storing.SessionSave: _save,
         storing.SessionLoad: _load,
         storing.SessionTouch: _touch,
@@ -883,10 +870,13 @@ class MemoryStore(SqliteStore):
     """Store that keeps everything in this process, for its workers.  Safe to use from threads."""
 
     def __init__(
-        self, settings: StoreSettings | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: base.StoreSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # no other process leaves notes: what is polled for is the next renewal
-        poll = (settings or StoreSettings()).renew
+        poll = (settings or base.StoreSettings()).renew
         super().__init__(":memory:", settings, poll=poll, clock=clock)
 
 

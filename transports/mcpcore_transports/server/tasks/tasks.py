@@ -32,18 +32,8 @@ from mcpcore.service import Prepared
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
 from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
+from mcpcore.spec import errors
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
-from mcpcore.spec.errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY,
-    ErrorData,
-    LocalError,
-    LocalProtocolError,
-    McpError,
-    busy_code,
-)
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.model import Maybe
@@ -151,7 +141,7 @@ class TaskCall:
         try:
             record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
         except TableFull as full:
-            raise McpError(busy_code(event.revision), str(full)) from None
+            raise errors.McpError(errors.busy_code(event.revision), str(full)) from None
         if self._form is TaskForm.EXTENSION:
             view: Body = describe(record, TaskForm.EXTENSION)
             sent = machine.respond(event.key, view, result_type="task")
@@ -173,7 +163,7 @@ class TaskCall:
         """Become a task; return False if the request is over or there is no room for it."""
         try:
             return self.begin()
-        except McpError:
+        except errors.McpError:
             return False
 
     def end(self) -> None:
@@ -196,7 +186,7 @@ class TaskCall:
         machine = self._desk.runtime.machine
         return not self._unwanted and machine.respond(key, result, meta=meta, bare=bare)
 
-    def fail(self, key: Key, error: ErrorData) -> bool:
+    def fail(self, key: Key, error: errors.ErrorData) -> bool:
         """Take the protocol error with which the handler failed."""
         self._over = True
         if self.record is not None:
@@ -209,7 +199,7 @@ class TaskCall:
         """Take the input that the handler requires before it can become a task."""
         if self.record is not None:
             text = "the handler asked in the request after it had become a task"
-            return self.fail(key, ErrorData(INTERNAL_ERROR, text))
+            return self.fail(key, errors.ErrorData(errors.INTERNAL_ERROR, text))
         self._over = True
         machine = self._desk.runtime.machine
         return not self._unwanted and machine.require_input(key, requests, state)
@@ -266,7 +256,7 @@ class TaskCall:
         where = runtime.in_session(self.event.session)
         try:
             return runtime.machine.log(outlet, level, data, logger, meta=meta, **where)
-        except LocalError:
+        except errors.LocalError:
             return False
         finally:
             self._desk.flush()
@@ -406,7 +396,7 @@ class ServerTasks(TaskDesk):
         support, form = prepared.task, task_form(event.revision, event.method)
         if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
             if support is None:
-                raise McpError(METHOD_NOT_FOUND, "this tool cannot be run as a task")
+                raise errors.McpError(errors.METHOD_NOT_FOUND, "this tool cannot be run as a task")
             ttl = support.ttl if terms.ttl is None else self.host.table.granted(terms.ttl)
             at_once = True
         elif support is None:
@@ -494,7 +484,7 @@ class ServerTasks(TaskDesk):
                     meta=related(record.id),
                     progress=question.progress is not None,
                 )
-            except LocalProtocolError as error:
+            except errors.LocalProtocolError as error:
                 call.refuse(question, str(error))
                 continue
             question.desk, question.request, question.outlet = self, request, waiting[-1]
@@ -560,7 +550,7 @@ class ServerTasks(TaskDesk):
         owner = self.principal(event.principal)
         known = []
         for id in wanted:
-            with suppress(McpError):
+            with suppress(errors.McpError):
                 known.append(self.host.find(id, owner).id)
         if len(known) < len(wanted):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
@@ -614,19 +604,23 @@ def _terms(params: Raw) -> TaskMetadata | None:
     try:
         return typed(params, _Wanted).task
     except Malformed as error:
-        raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
+        raise errors.McpError(errors.INVALID_PARAMS, f"invalid params: {error}") from None
 
 
-def _refusal(event: RequestReceived, form: TaskForm | None) -> McpError:
+def _refusal(event: RequestReceived, form: TaskForm | None) -> errors.McpError:
     """Return the error for an ordinary call of a tool that runs only as a task."""
     text = "this tool runs only as a task"
     if form is TaskForm.EXTENSION:
         data = {"requiredCapabilities": requirement(_EXTENSION)}
         text = f"{text}, which needs the tasks extension"
-        return McpError(MISSING_CLIENT_CAPABILITY, text, data)
+        return errors.McpError(errors.MISSING_CLIENT_CAPABILITY, text, data)
     if form is TaskForm.EXPERIMENTAL:
-        return McpError(METHOD_NOT_FOUND, f"{text}: the call needs the task parameter")
-    return McpError(METHOD_NOT_FOUND, f"{text}, which {event.revision.name} does not have")
+        return errors.McpError(
+            errors.METHOD_NOT_FOUND, f"{text}: the call needs the task parameter"
+        )
+    return errors.McpError(
+        errors.METHOD_NOT_FOUND, f"{text}, which {event.revision.name} does not have"
+    )
 
 
 # Questions that a client runs as tasks of its own (2025-11-25)
@@ -685,11 +679,11 @@ async def task_outcome(
         return _ended(answered, EndReason.TIMED_OUT, "its task did not end in time")
     except Malformed as error:
         return _ended(answered, EndReason.INVALID, f"its task is malformed: {error}")
-    except LocalProtocolError as error:
+    except errors.LocalProtocolError as error:
         return _ended(answered, EndReason.CLOSED, str(error))
     finally:
         if task.status not in TERMINAL:
-            with suppress(LocalError):  # the client cannot be told, or has gone
+            with suppress(errors.LocalError):  # the client cannot be told, or has gone
                 where = runtime.in_session(asker.session)
                 runtime.machine.request("tasks/cancel", about, now=clock(), **where)
                 runtime.flush()
