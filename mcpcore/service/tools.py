@@ -15,15 +15,9 @@ from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.service import declarations
 from mcpcore.service.content import blocks, for_revision, is_content, json_value
 from mcpcore.service.custom_types import accept_custom, read_by_pydantic, read_custom, twin_of_class
-from mcpcore.service.declarations import (
-    FeatureOptions,
-    check_count,
-    check_options,
-    common_members,
-    typed,
-)
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Declaration, Handler, Prepared, is_masked, shown, values_type
 from mcpcore.service.reading import (
@@ -61,7 +55,7 @@ _NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-class ToolOptions(FeatureOptions, total=False):
+class ToolOptions(declarations.FeatureOptions, total=False):
     """Options of a tool."""
 
     annotations: ToolAnnotations | Mapping[str, Any]
@@ -102,13 +96,13 @@ class ToolEntry(Declaration):
     ) -> None:
         if not _NAME.fullmatch(name):  # tools page, "Tool Names", and the slash of 2025-11-25
             raise ValueError("the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -")
-        check_options(options, ToolOptions)
+        declarations.check_options(options, ToolOptions)
         handler = Handler(function, thread=options.get("thread", False))
         super().__init__(handler, options.get("visible"))
         doc = parse_docstring(handler.doc)
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
-            check_count("max_result", self.max_result)
+            declarations.check_count("max_result", self.max_result)
         self._problems: Callable[[Any], list[str]] | None = None
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
@@ -137,8 +131,8 @@ class ToolEntry(Declaration):
         self.tool = Tool(
             name=name,
             input_schema=schema,
-            annotations=typed(options.get("annotations"), ToolAnnotations),
-            **common_members(options, doc.description),
+            annotations=declarations.typed(options.get("annotations"), ToolAnnotations),
+            **declarations.common_members(options, doc.description),
         )
 
     def listed(self, revision: Revision) -> bool:

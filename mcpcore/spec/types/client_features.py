@@ -10,14 +10,7 @@ from typing import Any, Literal
 
 from msgspec import field
 
-from mcpcore.spec.types.base import (
-    Meta,
-    NotificationParams,
-    RequestParams,
-    Result,
-    Role,
-    TaskMetadata,
-)
+from mcpcore.spec.types import base
 from mcpcore.spec.types.content import SamplingContent
 from mcpcore.spec.types.model import Maybe, Model
 from mcpcore.spec.types.tools import Tool
@@ -26,9 +19,9 @@ from mcpcore.spec.types.tools import Tool
 class SamplingMessage(Model, kw_only=True):
     """Message of a dialogue; ``content`` is one block, since 2025-11-25 also a list of blocks."""
 
-    role: Role
+    role: base.Role
     content: SamplingContent | list[SamplingContent]
-    meta: Maybe[Meta] = field(default=None, name="_meta")
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
 
 
 class ModelHint(Model, kw_only=True):
@@ -52,7 +45,7 @@ class ToolChoice(Model, kw_only=True):
     mode: Maybe[Literal["auto", "required", "none"]] = None
 
 
-class CreateMessageParams(RequestParams, kw_only=True):
+class CreateMessageParams(base.RequestParams, kw_only=True):
     """Params of ``sampling/createMessage``; ``max_tokens`` in tokens."""
 
     messages: list[SamplingMessage]
@@ -65,16 +58,16 @@ class CreateMessageParams(RequestParams, kw_only=True):
     metadata: Maybe[dict[str, Any]] = None
     tools: Maybe[list[Tool]] = None
     tool_choice: Maybe[ToolChoice] = None
-    task: Maybe[TaskMetadata] = None
+    task: Maybe[base.TaskMetadata] = None
 
 
-class CreateMessageResult(Result, kw_only=True):
+class CreateMessageResult(base.Result, kw_only=True):
     """Result of ``sampling/createMessage``: the message of the model.
 
     ``stop_reason`` is open; known ones: ``endTurn``, ``stopSequence``, ``maxTokens``, ``toolUse``.
     """
 
-    role: Role
+    role: base.Role
     content: SamplingContent | list[SamplingContent]
     model: str
     stop_reason: Maybe[str] = None
@@ -85,16 +78,16 @@ class Root(Model, kw_only=True):
 
     uri: str
     name: Maybe[str] = None
-    meta: Maybe[Meta] = field(default=None, name="_meta")
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
 
 
-class ListRootsResult(Result, kw_only=True):
+class ListRootsResult(base.Result, kw_only=True):
     """Result of ``roots/list``: all roots."""
 
     roots: list[Root]
 
 
-class ElicitParams(RequestParams, kw_only=True):
+class ElicitParams(base.RequestParams, kw_only=True):
     """Params of ``elicitation/create``: a form to fill in, or a URL to visit.
 
     No ``mode`` means form.  The tag is optional on the wire, so both modes decode to this class; to
@@ -106,7 +99,7 @@ class ElicitParams(RequestParams, kw_only=True):
     requested_schema: Maybe[dict[str, Any]] = None
     url: Maybe[str] = None
     elicitation_id: Maybe[str] = None
-    task: Maybe[TaskMetadata] = None
+    task: Maybe[base.TaskMetadata] = None
 
     def __post_init__(self) -> None:
         if self.mode == "url":
@@ -130,14 +123,14 @@ class ElicitUrlParams(ElicitParams, kw_only=True):
     url: str
 
 
-class ElicitResult(Result, kw_only=True):
+class ElicitResult(base.Result, kw_only=True):
     """Action of the user; ``content`` only with ``accept``."""
 
     action: Literal["accept", "decline", "cancel"]
     content: Maybe[dict[str, str | int | float | bool | list[str]]] = None
 
 
-class ElicitationCompleteParams(NotificationParams, kw_only=True):
+class ElicitationCompleteParams(base.NotificationParams, kw_only=True):
     """``notifications/elicitation/complete`` (2025-11-25): the visit to the URL has ended."""
 
     elicitation_id: str

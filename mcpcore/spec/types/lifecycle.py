@@ -8,39 +8,32 @@ from typing import Any, get_args
 
 from msgspec import field
 
-from mcpcore.spec.types.base import (
-    CacheableResult,
-    Implementation,
-    LoggingLevel,
-    NotificationParams,
-    RequestParams,
-    Result,
-)
+from mcpcore.spec.types import base
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.model import Maybe, Model
 
-SEVERITY: dict[str, int] = {level: rank for rank, level in enumerate(get_args(LoggingLevel))}
+SEVERITY: dict[str, int] = {level: rank for rank, level in enumerate(get_args(base.LoggingLevel))}
 """Rank of each level, 0 for the least severe."""
 
 
-class InitializeParams(RequestParams, kw_only=True):
+class InitializeParams(base.RequestParams, kw_only=True):
     """Params of ``initialize``: the client's newest revision, its capabilities and identity."""
 
     protocol_version: str
     capabilities: ClientCapabilities
-    client_info: Implementation
+    client_info: base.Implementation
 
 
-class InitializeResult(Result, kw_only=True):
+class InitializeResult(base.Result, kw_only=True):
     """Result of ``initialize``: the chosen revision, the server's capabilities and identity."""
 
     protocol_version: str
     capabilities: ServerCapabilities
-    server_info: Implementation
+    server_info: base.Implementation
     instructions: Maybe[str] = None
 
 
-class DiscoverResult(CacheableResult, kw_only=True):
+class DiscoverResult(base.CacheableResult, kw_only=True):
     """Result of ``server/discover``: the server's revisions and its capabilities."""
 
     supported_versions: list[str]
@@ -61,16 +54,16 @@ class MissingRequiredClientCapabilityData(Model, kw_only=True):
     required_capabilities: ClientCapabilities
 
 
-class SetLevelParams(RequestParams, kw_only=True):
+class SetLevelParams(base.RequestParams, kw_only=True):
     """Params of ``logging/setLevel`` (legacy): the lowest level to send."""
 
-    level: LoggingLevel
+    level: base.LoggingLevel
 
 
-class LoggingMessageParams(NotificationParams, kw_only=True):
+class LoggingMessageParams(base.NotificationParams, kw_only=True):
     """``notifications/message``: any JSON value, its level, and the logger it is from."""
 
-    level: LoggingLevel
+    level: base.LoggingLevel
     data: Any
     logger: Maybe[str] = None
 
@@ -85,17 +78,17 @@ class SubscriptionFilter(Model, kw_only=True):
     task_ids: list[str] = field(default_factory=list)
 
 
-class SubscriptionsListenParams(RequestParams, kw_only=True):
+class SubscriptionsListenParams(base.RequestParams, kw_only=True):
     """Params of ``subscriptions/listen``: the filter that the client asks for."""
 
     notifications: SubscriptionFilter
 
 
-class SubscriptionsListenResult(Result, kw_only=True):
+class SubscriptionsListenResult(base.Result, kw_only=True):
     """Result of ``subscriptions/listen``, its graceful end; ``_meta`` names the subscription."""
 
 
-class SubscriptionsAcknowledgedParams(NotificationParams, kw_only=True):
+class SubscriptionsAcknowledgedParams(base.NotificationParams, kw_only=True):
     """First message of a listen stream: the part of the filter that the server honours."""
 
     notifications: SubscriptionFilter

@@ -5,15 +5,7 @@ Source: the prompts page and the completion page of each revision.
 
 from msgspec import field
 
-from mcpcore.spec.types.base import (
-    CacheablePage,
-    Icon,
-    InputResponseParams,
-    Meta,
-    RequestParams,
-    Result,
-    Role,
-)
+from mcpcore.spec.types import base
 from mcpcore.spec.types.content import ContentBlock
 from mcpcore.spec.types.model import Maybe, Model
 
@@ -34,31 +26,31 @@ class Prompt(Model, kw_only=True):
     title: Maybe[str] = None
     description: Maybe[str] = None
     arguments: list[PromptArgument] = field(default_factory=list)
-    icons: list[Icon] = field(default_factory=list)
-    meta: Maybe[Meta] = field(default=None, name="_meta")
+    icons: list[base.Icon] = field(default_factory=list)
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
 
 
 class PromptMessage(Model, kw_only=True):
     """Message of a prompt."""
 
-    role: Role
+    role: base.Role
     content: ContentBlock
 
 
-class ListPromptsResult(CacheablePage, kw_only=True):
+class ListPromptsResult(base.CacheablePage, kw_only=True):
     """Result of ``prompts/list``: one page of prompts."""
 
     prompts: list[Prompt]
 
 
-class GetPromptParams(InputResponseParams, kw_only=True):
+class GetPromptParams(base.InputResponseParams, kw_only=True):
     """Params of ``prompts/get``."""
 
     name: str
     arguments: Maybe[dict[str, str]] = None
 
 
-class GetPromptResult(Result, kw_only=True):
+class GetPromptResult(base.Result, kw_only=True):
     """Result of ``prompts/get``: the prompt, filled in."""
 
     description: Maybe[str] = None
@@ -95,7 +87,7 @@ class CompletionContext(Model, kw_only=True):
     arguments: Maybe[dict[str, str]] = None
 
 
-class CompleteParams(RequestParams, kw_only=True):
+class CompleteParams(base.RequestParams, kw_only=True):
     """Params of ``completion/complete``."""
 
     ref: PromptReference | ResourceTemplateReference
@@ -111,7 +103,7 @@ class Completion(Model, kw_only=True):
     has_more: Maybe[bool] = None
 
 
-class CompleteResult(Result, kw_only=True):
+class CompleteResult(base.Result, kw_only=True):
     """Result of ``completion/complete``: the proposals."""
 
     completion: Completion

@@ -29,17 +29,10 @@ from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.link import STREAM_ERRORS, App, clock, what_broke
 from mcpcore_transports.sockets.unix import UnixFile, credentials, listen_unix, not_welcome
+from mcpcore_transports.stream import plain
 from mcpcore_transports.stream.channels import SecureStream, open_channel
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import DescriptorChannel, LoopReader
-from mcpcore_transports.stream.plain import (
-    PendingConnections,
-    accept_each,
-    close_listener,
-    keep_alive,
-    listen_tcp,
-    socket_of,
-)
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_certificate, tls_problem
@@ -247,7 +240,7 @@ class SocketServer:
         self._file = file
         self._scheme = urls[0].partition(":")[0]
         self._tasks: TaskGroup
-        self._pending = PendingConnections()
+        self._pending = plain.PendingConnections()
         self._shares: Counter[str] = Counter()
         self._turned_away = 0
 
@@ -265,7 +258,7 @@ class SocketServer:
         Raises LinkError if that fails, BadTarget if it is not allowed.
         """
         anywhere = ssl_context is not None or settings.insecure
-        bound = await listen_tcp(host, port, anywhere=anywhere)
+        bound = await plain.listen_tcp(host, port, anywhere=anywhere)
         tls = ssl_context is not None
         urls = [TcpTarget(address[0], address[1], tls).url for address in bound.values()]
         return cls([*bound], urls, serve, settings, ssl_context)
@@ -287,7 +280,7 @@ class SocketServer:
         try:
             async with self._pending, anyio.create_task_group() as self._tasks:
                 for listener in self._listeners:
-                    self._tasks.start_soon(accept_each, listener, self._let_in, logger)
+                    self._tasks.start_soon(plain.accept_each, listener, self._let_in, logger)
                 task_status.started()
         finally:
             self.stop()
@@ -298,13 +291,13 @@ class SocketServer:
             self._file.remove()
             self._file = None
         for listener in self._listeners:
-            close_listener(listener)
+            plain.close_listener(listener)
 
     # Connections
 
     async def _let_in(self, stream: ByteStream, address: object) -> None:
         try:
-            caller, refusal = self._look_at(socket_of(stream), address)
+            caller, refusal = self._look_at(plain.socket_of(stream), address)
         except (OSError, anyio.BrokenResourceError):  # it is gone already
             await anyio.aclose_forcefully(stream)
             return
@@ -326,7 +319,7 @@ class SocketServer:
     def _look_at(self, sock: socket.socket, address: object) -> tuple[Caller, bytes | None]:
         """Return the caller of a connection, and the line that refuses it, if any."""
         if self._scheme != "unix":
-            keep_alive(sock, self._settings.keep_alive)
+            plain.keep_alive(sock, self._settings.keep_alive)
             return Caller(scheme=self._scheme, peer=peer_name(address)), None
         found = credentials(sock)
         refusal = not_welcome(found, self._settings.users)

@@ -28,14 +28,7 @@ from mcpcore_transports.http1.connection import SMALL_READ
 from mcpcore_transports.http1.heads import RequestParser
 from mcpcore_transports.link import LOST, App, cannot_listen
 from mcpcore_transports.running.functions import current_loop, known_in_callbacks
-from mcpcore_transports.stream.plain import (
-    PAUSE,
-    PendingConnections,
-    PlainStream,
-    accept_each,
-    close_listener,
-    keep_alive,
-)
+from mcpcore_transports.stream import plain
 
 logger = logging.getLogger("mcpcore.http")
 
@@ -79,7 +72,7 @@ class HttpServerLink(HttpHost):
         self.small_inbox = self.inbox[:SMALL_READ]
         self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
-        self._pending = PendingConnections()
+        self._pending = plain.PendingConnections()
         self._joining: set[asyncio.Task[None]] = set()
         self._listeners: Sequence[socket.socket] = ()
 
@@ -134,7 +127,7 @@ class HttpServerLink(HttpHost):
             assert self._tasks is not None  # noqa: S101 - called while serving only
             for bound in listeners:
                 if self.on_streams:
-                    self._tasks.start_soon(accept_each, bound, self._let_in, logger)
+                    self._tasks.start_soon(plain.accept_each, bound, self._let_in, logger)
                 else:
                     self._watch_listener(bound)
             self.addresses = [_address(bound) for bound in listeners]
@@ -148,7 +141,7 @@ class HttpServerLink(HttpHost):
         for bound in self._listeners:
             if not self.on_streams and bound.fileno() >= 0:
                 asyncio.get_running_loop().remove_reader(bound)
-            close_listener(bound)
+            plain.close_listener(bound)
 
     # Connections
 
@@ -184,7 +177,7 @@ class HttpServerLink(HttpHost):
 
     def _accept_later(self, bound: socket.socket, error: OSError) -> None:
         logger.warning("cannot accept a connection: %s", error)
-        asyncio.get_running_loop().call_later(PAUSE, self._watch_listener, bound)
+        asyncio.get_running_loop().call_later(plain.PAUSE, self._watch_listener, bound)
 
     def _accept(self, bound: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -202,7 +195,7 @@ class HttpServerLink(HttpHost):
             accepted.close()
             return
         if accepted.family != socket.AF_UNIX:
-            keep_alive(accepted, None)
+            plain.keep_alive(accepted, None)
         task = loop.create_task(guarded(partial(self._join, accepted, connection)))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
@@ -317,7 +310,7 @@ class StreamTransport(asyncio.Transport):
         """Implement :meth:`asyncio.WriteTransport.write`."""
         if self._closing:
             return
-        if not self._output and isinstance(self._stream, PlainStream):
+        if not self._output and isinstance(self._stream, plain.PlainStream):
             with suppress(OSError):  # the task learns of a loss
                 data = data[os.write(self._stream.descriptor, data) :]
         self._output += data
