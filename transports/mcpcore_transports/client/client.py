@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
 
 import anyio
 from anyio.abc import TaskGroup
@@ -721,9 +721,9 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             core = await self._start()
             with anyio.move_on_after(patience):
                 ready = await core.opened()
-                machine, link = core.machine, self._link
-                if isinstance(machine, HttpClient) and machine.uses_sse and isinstance(link, Link):
-                    settings = self._settings.reconnect
+                machine = core.machine
+                if isinstance(machine, HttpClient) and machine.uses_sse:
+                    link, settings = cast("HttpCarrier", self._link), self._settings.reconnect
                     core.reconnector = ReconnectingStream(core, machine, link, settings)
                     core.reconnector.opened(ready)
                 return core, ready

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskGroup
 
-from mcpcore.engine.events import Event, RequestReceived
+from mcpcore.engine.events import Event, Fault, RequestReceived
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
-from mcpcore_transports.link import App, Link, clock
+from mcpcore_transports.link import App, clock
 from mcpcore_transports.server.settings import error_id
 
 if TYPE_CHECKING:  # a client needs no server, and the other way round
@@ -25,12 +25,15 @@ _TICK = 0.001
 """Minimum seconds that the timer sleeps."""
 
 
-class PumpedLink(Link):
+class PumpedLink(ABC):
     """Link of an HTTP machine: pump of its events, and the one timer of all its connections.
 
     ``sweep`` is the period, in seconds, in which the deadlines of the connections are checked:
     setting such a deadline then costs no more than an assignment.
     """
+
+    unprovoked, final = False, False  # the end of a link of HTTP is nobody's news
+    fault: Fault | None = None
 
     def __init__(self, machine: "HttpServer | HttpClient", app: App, sweep: float) -> None:
         self.app = app
@@ -53,6 +56,10 @@ class PumpedLink(Link):
             await self._ended.wait()
 
     # To be overridden
+
+    def write_now(self) -> None:
+        """Implement :meth:`~mcpcore_transports.link.Link.write_now`."""
+        return
 
     @abstractmethod
     def _move_output(self) -> bool:
