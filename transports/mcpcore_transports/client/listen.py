@@ -145,7 +145,7 @@ class Listening:
         while not self._pending:
             if self._ended:
                 raise self._error or StopAsyncIteration
-            await self._news.wait()
+            await self._wait()
         change = next(iter(self._pending))
         del self._pending[change]
         return change
@@ -220,7 +220,7 @@ class Listening:
     async def opened(self) -> None:
         """Wait until the stream is open or was so briefly.  Raises the error that prevented it."""
         while not self._acknowledged and self._request is not None:
-            await self._news.wait()
+            await self._wait()
         if not self._acknowledged:
             raise self._error or InvalidResponse(LISTEN, "it ended without an acknowledgement")
 
@@ -319,6 +319,9 @@ class Listening:
                 continue
             with suppress(McpError, LocalError):
                 await self._core.request("resources/unsubscribe", {"uri": uri})
+
+    async def _wait(self) -> None:  # a client without an event loop waits in another way
+        await self._news.wait()
 
     def _wake(self) -> None:
         news, self._news = self._news, anyio.Event()

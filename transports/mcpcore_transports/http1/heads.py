@@ -239,7 +239,6 @@ class RequestParser:
         # Heads of a known kind differ in nothing but the size.
         if kind is None and not find_head(buffer, self._limits):
             return None
-        del buffer[:size]
         if found is not None and kind is not None:
             headers, request = found[0], kind.request
             assert isinstance(request.headers, HeaderLines)  # noqa: S101 - that of a usual head
@@ -247,20 +246,21 @@ class RequestParser:
             request = structs.replace(
                 request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
             )
-            return structs.replace(kind, request=request, text=head, length=headers.length)
-        lines = None if found is None else usual(*found)
-        if found is None or lines is None:
+            taken = structs.replace(kind, request=request, text=head, length=headers.length)
+        elif found is None or (lines := usual(*found)) is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
                 raise BadHead(400, "a control character in the head")
             _refuse_folded(head)
-            return _request_head(self._read(head), head, peer, scheme, certificate)
-        found[0].alike = Alike()
-        known = _request_head(lines, head, peer, scheme, certificate)
-        if len(head) <= _SHORT:
-            if len(self._kinds) >= _KNOWN:
-                self._kinds.clear()
-            self._kinds[found[1]] = known
-        return known
+            taken = _request_head(self._read(head), head, peer, scheme, certificate)
+        else:
+            found[0].alike = Alike()
+            taken = _request_head(lines, head, peer, scheme, certificate)
+            if len(head) <= _SHORT:
+                if len(self._kinds) >= _KNOWN:
+                    self._kinds.clear()
+                self._kinds[found[1]] = taken
+        del buffer[:size]
+        return taken
 
     def read_lines(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
         """Read a complete head; None for a line that is not valid ASCII, or an invalid length.
