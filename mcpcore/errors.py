@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mcpcore.engine.events import Fault
-    from mcpcore.spec.types.elicitation import ElicitUrlParams
+    from mcpcore.spec.types.client_features import ElicitUrlParams
     from mcpcore.spec.types.tasks import Task
 
 

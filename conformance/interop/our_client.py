@@ -19,9 +19,13 @@ from mcpcore.errors import InputFailed, PeerError, RequestTimeout
 from mcpcore.http import HttpClient
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
+from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 

@@ -14,14 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from mcpcore.spec.errors import (
-    ERRORS,
-    INTERNAL_ERROR,
-    RESERVED,
-    RESOURCE_NOT_FOUND,
-    ErrorData,
-    LocalProtocolError,
-)
+from mcpcore.spec import errors
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types import base
 from mcpcore.spec.types.model import Maybe
@@ -86,14 +79,14 @@ def becomes_task(body: bytes | Raw) -> bool:
     return _task_of(body).task is not UNSET
 
 
-def permitted(error: ErrorData, revision: Revision) -> ErrorData:
+def permitted(error: errors.ErrorData, revision: Revision) -> errors.ErrorData:
     """Return the error with a code that ``revision`` has."""
-    code, row = error.code, ERRORS.get(error.code)
-    if revision in row.revisions if row else (code not in RESERVED or not revision.modern):
+    code, row = error.code, errors.ERRORS.get(error.code)
+    if revision in row.revisions if row else (code not in errors.RESERVED or not revision.modern):
         return error
-    missing = code == RESOURCE_NOT_FOUND
-    code = revision.resource_not_found if missing else INTERNAL_ERROR
-    return ErrorData(code, error.message, error.data)
+    missing = code == errors.RESOURCE_NOT_FOUND
+    code = revision.resource_not_found if missing else errors.INTERNAL_ERROR
+    return errors.ErrorData(code, error.message, error.data)
 
 
 def own_meta(meta: Meta) -> Meta:
@@ -105,7 +98,7 @@ def checked_meta(meta: Meta) -> dict[str, Any]:
     """Return the ``_meta`` of a request as a dict, or LocalProtocolError for keys of the engine."""
     for key in meta:
         if key in _RESERVED:
-            raise LocalProtocolError(f"_meta key {key!r} is set by the engine")
+            raise errors.LocalProtocolError(f"_meta key {key!r} is set by the engine")
     return dict(meta)
 
 

@@ -13,7 +13,7 @@ from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from mcpcore.wire.message import RequestId
 
 Key = int

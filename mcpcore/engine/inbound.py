@@ -74,8 +74,9 @@ from mcpcore.spec.types.base import (
     Skim,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.lifecycle import InitializeParams, SetLevelParams
-from mcpcore.spec.types.subscriptions import (
+from mcpcore.spec.types.lifecycle import (
+    InitializeParams,
+    SetLevelParams,
     SubscriptionsAcknowledgedParams,
     SubscriptionsListenParams,
 )

@@ -15,10 +15,10 @@ from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import InputRequest as WireInputRequest
+from mcpcore.spec.types.base import EmbeddedRequest
 from mcpcore.wire.message import Body, to_json
 
-_decode_question = msgspec.json.Decoder(WireInputRequest).decode
+_decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 

@@ -145,11 +145,19 @@ DIAGRAMS = (
     (
         "Conversation",
         "`Peer.state`: negotiation, use, end. *probe sent*, *discovered*, *failed* and "
-        "*session lost* are signals of a client. (A session of `Mcp-Session-Id` has a diagram of "
-        "its own.)",
+        "*session lost* are signals of a client. *initialize* was sent by the client, or received "
+        "and answered by the server; *initialized*: its result has arrived at the client, or "
+        "`notifications/initialized` at the server. (A session of `Mcp-Session-Id` has a diagram "
+        "of its own.)",
         SESSION,
     ),
-    ("Request", "One request, in either direction.", REQUEST),
+    (
+        "Request",
+        "One request that was received; *cancelled* waits for the end of its handler. A request of "
+        "ours is *held* until the negotiation is over, then *active*, and *done* with its answer, "
+        "its cancellation or the end of the transport.",
+        REQUEST,
+    ),
     ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),
 )
 """Title, text and table of each diagram."""

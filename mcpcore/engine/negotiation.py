@@ -7,6 +7,7 @@ Source: the versioning page of 2026-07-28 ("Backward Compatibility"), the lifecy
 
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
@@ -398,33 +399,18 @@ class Negotiator(Struct, weakref=False, eq=False):
         else:
             self._open_modern(revision, None)
 
-    def _ask(
-        self,
-        purpose: Purpose,
-        method: str,
-        body: bytes,
-        revision: Revision,
-        now: float,
-        timeout: float | None,
-        tries: int,
-    ) -> None:
+    def _ask(self, method: str, body: bytes, now: float, **members: Any) -> None:
+        """Send a request of the engine's own; ``members``: further ones of the Outbound."""
+        id = self._sender.new_id()
         request = Outbound(
-            sender=self,
-            id=self._sender.new_id(),
-            method=method,
-            original=body,
-            body=body,
-            purpose=purpose,
-            started=now,
-            timeout=timeout,
-            revision=revision,
-            tries=tries,
+            sender=self, id=id, method=method, original=body, body=body, started=now, **members
         )
         self._sender.submit(request, now)
 
     def _probe(self, revision: Revision, now: float, tries: int, timeout: float | None) -> None:
         self._state.move(SessionSignal.PROBE)
-        self._ask(Purpose.PROBE, "server/discover", b"{}", revision, now, timeout, tries)
+        members = {"purpose": Purpose.PROBE, "revision": revision, "timeout": timeout}
+        self._ask("server/discover", b"{}", now, tries=tries, **members)
 
     def _initialize(self, revision: Revision, now: float, tries: int = 1) -> None:
         state = self._state
@@ -435,8 +421,9 @@ class Negotiator(Struct, weakref=False, eq=False):
             capabilities=in_revision(config.declared(ClientCapabilities), revision),
             client_info=known_members(config.info, revision),
         )
-        body, timeout = to_json(params), config.limits.request_timeout
-        self._ask(Purpose.INITIALIZE, "initialize", body, revision, now, timeout, tries)
+        timeout = config.limits.request_timeout
+        members = {"purpose": Purpose.INITIALIZE, "revision": revision, "timeout": timeout}
+        self._ask("initialize", to_json(params), now, tries=tries, **members)
 
     def initialize_again(self, now: float) -> None:
         """Open another session after the last one was lost."""

@@ -55,8 +55,7 @@ from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SEVERITY, SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import (

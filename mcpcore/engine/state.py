@@ -267,10 +267,6 @@ class Endpoint(Struct, weakref=False, eq=False):
                 frame.peer.taken(frame)
         return frames
 
-    def deadline(self) -> float | None:
-        """Return the time of the next :meth:`handle_timeout`, None if never."""
-        return self.deadlines.next()
-
     def handle_timeout(self, now: float) -> None:
         """End the requests whose deadline has passed."""
         for request in self.deadlines.due(now):

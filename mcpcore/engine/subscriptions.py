@@ -13,7 +13,7 @@ from mcpcore.engine.bodies import read_member
 from mcpcore.spec.capabilities import Capabilities, declares
 from mcpcore.spec.methods import METHODS, Method
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsAcknowledgedParams
+from mcpcore.spec.types.lifecycle import SubscriptionFilter, SubscriptionsAcknowledgedParams
 from mcpcore.wire.message import RequestId
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"

@@ -10,7 +10,7 @@ from mcpcore.http.headers import HeaderLines, Headers
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
 
 if TYPE_CHECKING:
-    from mcpcore.http.certificates import ClientCertificate
+    from mcpcore.http.principals import ClientCertificate
 
 
 class HttpRequest(Discreet, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Parties that a server tells apart: the principal of a request, or else its address.
 
 An IPv6 /64 network counts as one client (RFC 4291 section 2.5.4, RFC 6177).  Sources: RFC 9110
-section 11 (authentication), RFC 6750 section 3 (Bearer challenges).
+section 11 (authentication), RFC 6750 section 3 (Bearer challenges); for client certificates RFC
+4514 (how a subject is written) and RFC 5280 section 4.2.1.6 (subject alternative names).
 """
 
 import re
@@ -17,10 +18,8 @@ from mcpcore.spec.refusals import UNAUTHENTICATED
 if TYPE_CHECKING:
     from mcpcore.http.messages import HttpRequest
 
-# Strings, which re compiles at first use: few servers authenticate requests.
-_LINE = r"[\t\x20-\x7e]*"
-_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_BEARER = r"[A-Za-z0-9\-._~+/]+=*"  # RFC 6750 section 2.1
+# RFC 6750 section 2.1; a string, which re compiles at first use: few servers authenticate requests.
+_BEARER = r"[A-Za-z0-9\-._~+/]+=*"
 _NETWORK_BYTES = 8
 
 
@@ -82,11 +81,12 @@ class Refusal(Struct, frozen=True, kw_only=True):
     """Further headers of the response, for instance Retry-After."""
 
     def __post_init__(self) -> None:
+        from mcpcore.http.headers import is_field_text, is_token  # late: stdio has no refusals
+
         if not 400 <= self.status <= 599:
             raise ValueError(f"{self.status} is no status of a refusal")
         for name, value in self.lines():
-            sound = re.fullmatch(_NAME, name.decode("latin-1"))
-            if not (sound and re.fullmatch(_LINE, value.decode())):
+            if not (is_token(name) and is_field_text(value)):
                 raise ValueError(f"the header {name!r} of a refusal cannot be sent")
 
     def lines(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -141,3 +141,60 @@ def quota_key(address: str) -> str:
         return str(IPv4Address(parsed.ipv4_mapped))
     network = parsed.packed[:_NETWORK_BYTES] + bytes(16 - _NETWORK_BYTES)
     return f"{IPv6Address(network)}/64"
+
+
+# Client certificates
+
+_SHORT = {
+    "commonName": "CN",
+    "countryName": "C",
+    "domainComponent": "DC",
+    "localityName": "L",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "stateOrProvinceName": "ST",
+    "streetAddress": "STREET",
+    "userId": "UID",
+}
+_SPECIAL = frozenset('",+;<>\\=')
+
+
+class ClientCertificate(Struct, frozen=True, kw_only=True):
+    """A verified client certificate whose key the client has proved to own.
+
+    ``subject`` and ``names`` tell parties apart as far as the authorities issue none twice.
+    """
+
+    subject: str
+    """Subject in the form of RFC 4514, for instance ``CN=ann,O=Example``; "" if it has none."""
+    der: bytes
+    """The certificate itself, in DER."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Subject alternative names with their kinds: ``("DNS", "ann.example")``, ``("URI", ...)``,
+    ``("email", ...)``, ``("IP Address", ...)``.  Empty if the server in front does not pass them
+    on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of ``der``, in lower-case hexadecimal."""
+        from hashlib import sha256  # imported here, as servers without TLS also load this type
+
+        return sha256(self.der).hexdigest()
+
+
+def write_name(name: Iterable[Iterable[tuple[str, str]]]) -> str:
+    """Write a distinguished name, given as the attributes of each of its parts, in order."""
+    parts = [
+        "+".join(f"{_SHORT.get(kind, kind)}={_escaped(value)}" for kind, value in part)
+        for part in name
+    ]
+    return ",".join(reversed(parts))
+
+
+def _escaped(value: str) -> str:
+    text = "".join(
+        f"\\{char}" if char in _SPECIAL else "\\00" if char == "\0" else char for char in value
+    )
+    if text.endswith(" "):
+        text = text[:-1] + "\\ "
+    return f"\\{text}" if text.startswith((" ", "#")) else text

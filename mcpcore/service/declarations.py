@@ -96,16 +96,11 @@ def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon]:
 def common_members(options: FeatureOptions, description: str) -> dict[str, Any]:
     """Return the members that all declarations have in common; ``description`` is the default."""
     return {
-        "title": given(options.get("title")),
-        "description": given(options.get("description") or description),
+        "title": options.get("title") or None,
+        "description": options.get("description") or description or None,
         "icons": check_icons(options.get("icons")),
-        "meta": given(dict(options.get("meta", {}))),
+        "meta": dict(options.get("meta", {})) or None,
     }
-
-
-def given(value: T | None) -> T | None:
-    """Return ``value``, or None if it is empty."""
-    return value or None
 
 
 def typed(value: Any, type: type[T]) -> T | None:

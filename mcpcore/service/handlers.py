@@ -31,6 +31,7 @@ from mcpcore.errors import HandlerError, HandlerExit, MaskedError
 from mcpcore.service.custom_types import is_union, without_paths
 from mcpcore.service.task_settings import TaskSupport
 from mcpcore.spec.errors import INTERNAL_ERROR, Forbidden, McpError
+from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result
 
@@ -50,6 +51,7 @@ It must not depend on anything else, such as the connection, and must return at 
 MASKED = "Internal error"
 """Text that the client gets for any exception that is masked."""
 
+_encode = msgspec.json.Encoder().encode
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -329,6 +331,8 @@ class Declaration:
     """
 
     bare = False
+    declared: Struct
+    """Item of a list, if it is one, with the members of all revisions."""
     number = 0
     """Position in the order of the list."""
 
@@ -346,7 +350,7 @@ class Declaration:
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration in its listed form."""
-        raise NotImplementedError
+        return _encode(known_members(self.declared, revision))
 
     def listed(self, revision: Revision) -> bool:
         """Return True if it can be used in a revision; it is not listed in others."""

@@ -16,17 +16,22 @@ from mcpcore.service.declarations import (
     FeatureOptions,
     check_options,
     common_members,
-    given,
     requirement,
 )
 from mcpcore.service.handlers import Declaration, Handler, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
-from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.completion import CompleteParams, CompleteResult, Completion
-from mcpcore.spec.types.prompts import GetPromptResult, Prompt, PromptArgument, PromptMessage
+from mcpcore.spec.types.prompts import (
+    CompleteParams,
+    CompleteResult,
+    Completion,
+    GetPromptResult,
+    Prompt,
+    PromptArgument,
+    PromptMessage,
+)
 from mcpcore.wire.message import to_json
 
 MAX_VALUES = 100
@@ -34,8 +39,6 @@ MAX_VALUES = 100
 _COUNTED = 10_000
 """Maximum further proposals that are counted; with more the total is left open."""
 _NO_PROPOSALS = "the result is no list of strings"
-
-_encode = msgspec.json.Encoder().encode
 
 
 def user(content: Any) -> PromptMessage:
@@ -69,23 +72,19 @@ class PromptEntry(Declaration):
         arguments = [
             PromptArgument(
                 name=parameter.name,
-                title=given(handler.properties[parameter.name].get("title")),
-                description=given(handler.properties[parameter.name].get("description")),
+                title=handler.properties[parameter.name].get("title") or None,
+                description=handler.properties[parameter.name].get("description") or None,
                 required=parameter.required,
             )
             for parameter in handler.parameters
         ]
         common = common_members(options, handler.description)
-        self.prompt = Prompt(name=name, arguments=arguments, **common)
+        self.declared: Prompt = Prompt(name=name, arguments=arguments, **common)
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Names of the arguments."""
         return tuple(parameter.name for parameter in self.handler.parameters)
-
-    def encode(self, revision: Revision) -> bytes:
-        """Return the declaration in its listed form."""
-        return _encode(known_members(self.prompt, revision))
 
     def bind(self, arguments: Mapping[str, str]) -> tuple[Any, ...]:
         """Return the values for the handler.  Raises McpError (-32602) naming the argument."""
@@ -102,7 +101,7 @@ class PromptEntry(Declaration):
         else:
             items = value if isinstance(value, list | tuple) else [value]
             result = GetPromptResult(
-                description=self.prompt.description,
+                description=self.declared.description,
                 messages=_fitted(map(_message, items), request.revision),
             )
         return Raw(to_json(result))

@@ -1,4 +1,4 @@
-"""Readers of values of the application's types: arguments, results, forms.
+"""Readers of values: typed parts of messages, and the application's arguments, results, forms.
 
 msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which may take time exponential in the
 length of a text that the peer chooses. A type with patterns is therefore read as a twin without
@@ -15,11 +15,12 @@ from msgspec import Raw, Struct
 from msgspec import inspect as types
 from msgspec.structs import astuple
 
-from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.errors import InvalidValue, Malformed, OutputMismatch, ValidatorMissing
 from mcpcore.service.custom_types import read_custom
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Handler, Parameter, values_type
 from mcpcore.service.schema import Schema, Validator, derive, input_schema, resolved
+from mcpcore.spec.decoding import decode
 from mcpcore.wire.jsontext import encodable
 
 if TYPE_CHECKING:  # imported with pydantic, and with the first type that has patterns
@@ -56,6 +57,14 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
         raise InvalidValue(explain(error, root)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"{root}: {error}") from None
+
+
+def typed(raw: bytes | Raw, expected: type[T]) -> T:
+    """Decode JSON into a type of the protocol.  Raises :class:`Malformed`."""
+    try:
+        return decode(raw, expected)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(str(error)) from None
 
 
 def read_tree(raw: bytes | Raw, root: str) -> Any:

@@ -7,21 +7,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
+from mcpcore.service import declarations
 from mcpcore.service.content import contents, json_value
-from mcpcore.service.declarations import (
-    CacheScope,
-    FeatureOptions,
-    cache_hints,
-    check_options,
-    common_members,
-    given,
-    requirement,
-    typed,
-)
 from mcpcore.service.handlers import Declaration, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
@@ -36,10 +26,9 @@ from mcpcore.wire.message import to_json
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
 _UNFIT = r"[\x00-\x20\x7f]"
-_encode = msgspec.json.Encoder().encode
 
 
-class ResourceOptions(FeatureOptions, total=False):
+class ResourceOptions(declarations.FeatureOptions, total=False):
     """Options of a resource or a template, beyond its URI and its function."""
 
     name: str
@@ -53,7 +42,7 @@ class ResourceOptions(FeatureOptions, total=False):
     """Variables whose values are not checked, ``..`` included; templates only."""
     ttl_ms: int
     """Milliseconds for which the contents stay fresh; default: the server's."""
-    cache_scope: CacheScope
+    cache_scope: declarations.CacheScope
 
 
 class ResourceEntry(Declaration):
@@ -66,11 +55,11 @@ class ResourceEntry(Declaration):
         options: ResourceOptions,
         *,
         ttl_ms: int,
-        cache_scope: CacheScope,
+        cache_scope: declarations.CacheScope,
         max_uri: int,
         validator: Validator | None = None,
     ) -> None:
-        check_options(options, ResourceOptions)
+        declarations.check_options(options, ResourceOptions)
         self.template: UriTemplate | None = None
         if "{" in uri:
             unchecked = options.get("unchecked", ())
@@ -82,7 +71,7 @@ class ResourceEntry(Declaration):
         paths = self.template.paths if self.template else ()
         thread = options.get("thread", False)
         handler = StringHandler(function, validator, thread=thread, paths=paths)
-        super().__init__(handler, options.get("visible"), requirement(options))
+        super().__init__(handler, options.get("visible"), declarations.requirement(options))
         self.bind_values = handler.bind
         self.mime_type = options.get("mime_type")
         variables = set(self.template.variables) if self.template else set()
@@ -93,26 +82,22 @@ class ResourceEntry(Declaration):
             if parameters[parameter].required:
                 raise TypeError(f"the URI has no variable for the parameter {parameter!r}")
         self.ttl_ms: int = options.get("ttl_ms", ttl_ms)
-        self.cache_scope: CacheScope = options.get("cache_scope", cache_scope)
-        cache_hints(self.ttl_ms, self.cache_scope)
+        self.cache_scope: declarations.CacheScope = options.get("cache_scope", cache_scope)
+        declarations.cache_hints(self.ttl_ms, self.cache_scope)
         fixed = uri.partition("{")[0]
         if not re.match(_SCHEME, fixed) or re.search(_UNFIT, fixed):
             raise ValueError(f"{fixed!r} is no absolute URI")
         common = {
             "name": options.get("name") or getattr(function, "__name__", None) or uri,
-            "mime_type": given(self.mime_type),
-            "annotations": typed(options.get("annotations"), Annotations),
-            **common_members(options, handler.description),
+            "mime_type": self.mime_type or None,
+            "annotations": declarations.typed(options.get("annotations"), Annotations),
+            **declarations.common_members(options, handler.description),
         }
-        self.declaration: Resource | ResourceTemplate = (
+        self.declared = (
             Resource(uri=uri, size=options.get("size"), **common)
             if self.template is None
             else ResourceTemplate(uri_template=uri, **common)
         )
-
-    def encode(self, revision: Revision) -> bytes:
-        """Return the declaration in its listed form."""
-        return _encode(known_members(self.declaration, revision))
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
         """Return the values for the handler, None for a URI of others.  Raises UnsafeValue."""

@@ -19,7 +19,6 @@ from mcpcore.service.declarations import (
     cache_hints,
     check_count,
     check_icons,
-    given,
     naming,
 )
 from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared, demand
@@ -32,17 +31,8 @@ from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, Forbidden, McpError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import LATEST, Revision
+from mcpcore.spec.types import capabilities
 from mcpcore.spec.types.base import Icon, Implementation, Skim
-from mcpcore.spec.types.capabilities import (
-    PromptsCapability,
-    ResourcesCapability,
-    ServerCapabilities,
-    Settings,
-    TaskRequests,
-    TasksCapability,
-    ToolsCapability,
-    ToolTasks,
-)
 from mcpcore.spec.types.model import Maybe
 
 # Optional features are imported with their first declaration, as that takes time.
@@ -145,8 +135,8 @@ class Server:
         list_changed: bool = True,
         subscribe: bool = True,
         logging: bool = True,
-        extensions: Mapping[str, Settings] | None = None,
-        experimental: Mapping[str, Settings] | None = None,
+        extensions: Mapping[str, capabilities.Settings] | None = None,
+        experimental: Mapping[str, capabilities.Settings] | None = None,
         max_uri: int = MAX_URI,
         max_result: int | None = None,
         lifespan: OpenLifespan | None = None,
@@ -159,9 +149,9 @@ class Server:
         self.info = Implementation(
             name=name,
             version=version,
-            title=given(title),
-            description=given(description),
-            website_url=given(website_url),
+            title=title or None,
+            description=description or None,
+            website_url=website_url or None,
             icons=check_icons(icons),
         )
         self.instructions = instructions
@@ -463,30 +453,32 @@ class Server:
 
     # Capabilities and changes
 
-    def capabilities(self) -> ServerCapabilities:
+    def capabilities(self) -> capabilities.ServerCapabilities:
         """Return the capabilities for clients, from the declared features and ``offers``."""
 
         def offered(kind: str, *found: Any) -> bool:
             return kind in self._offers or any(found)
 
         changed = self._list_changed
-        made = ServerCapabilities(experimental=given(self._experimental))
+        made = capabilities.ServerCapabilities(experimental=self._experimental or None)
         extensions = self._extensions
         if offered("tools", self._tools):
-            made.tools = ToolsCapability(list_changed=changed)
+            made.tools = capabilities.ToolsCapability(list_changed=changed)
         if offered("resources", self._resources, self._templates):
-            made.resources = ResourcesCapability(list_changed=changed, subscribe=self._subscribe)
+            made.resources = capabilities.ResourcesCapability(
+                list_changed=changed, subscribe=self._subscribe
+            )
         if offered("prompts", self._prompts):
-            made.prompts = PromptsCapability(list_changed=changed)
+            made.prompts = capabilities.PromptsCapability(list_changed=changed)
         if offered("completions", self._completions):
             made.completions = {}
         if self._logging:
             made.logging = {}
         if offered("tasks", *(entry.task for entry in self._tools)):
-            requests = TaskRequests(tools=ToolTasks(call={}))
-            made.tasks = TasksCapability(list={}, cancel={}, requests=requests)
+            requests = capabilities.TaskRequests(tools=capabilities.ToolTasks(call={}))
+            made.tasks = capabilities.TasksCapability(list={}, cancel={}, requests=requests)
             extensions = {TASKS_EXTENSION: {}, **extensions}
-        made.extensions = given(extensions)
+        made.extensions = extensions or None
         return made
 
     def watch(self, watcher: Watcher) -> None:
@@ -635,7 +627,7 @@ class Server:
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
         from mcpcore.service.prompts import complete_result
-        from mcpcore.spec.types.completion import CompleteParams, PromptReference
+        from mcpcore.spec.types.prompts import CompleteParams, PromptReference
 
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):

@@ -29,14 +29,7 @@ from mcpcore.service.pagination import Cursors
 from mcpcore.service.reading import shorten
 from mcpcore.service.task_settings import TaskForm
 from mcpcore.service.task_settings import TaskSettings as TaskSettings
-from mcpcore.spec.errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    TIMED_OUT,
-    ErrorData,
-    LocalError,
-    McpError,
-)
+from mcpcore.spec import errors
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore.spec.types.tasks import TERMINAL, SentTask, Task, TaskStatus
 from mcpcore.wire.jsontext import sayable
@@ -72,11 +65,11 @@ TRANSITIONS: Mapping[tuple[TaskStatus, TaskSignal], TaskStatus] = {
 """Status after a signal; a signal without an entry leaves the status unchanged."""
 
 
-class TableFull(LocalError):
+class TableFull(errors.LocalError):
     """No room for another task."""
 
 
-class TooManyQuestions(LocalError):
+class TooManyQuestions(errors.LocalError):
     """Maximum number of requests for input reached by a task."""
 
 
@@ -106,7 +99,7 @@ class TaskRecord(Struct, eq=False):
     """Value of the result's ``_meta``."""
     is_error: bool = False
     """True if the result reports that the tool failed."""
-    error: ErrorData | None = None
+    error: errors.ErrorData | None = None
     requirement: "Requirement | None" = None
     """Scopes and roles that those need who ask for it."""
 
@@ -200,14 +193,14 @@ class TaskTable:
         if asked is None:
             return settings.ttl
         if asked < 0:
-            raise McpError(INVALID_PARAMS, "task.ttl: must not be negative")
+            raise errors.McpError(errors.INVALID_PARAMS, "task.ttl: must not be negative")
         return min(max(asked, settings.min_ttl), settings.max_ttl)
 
     def find(self, id: str, owner: str | None, *, wall: float) -> TaskRecord:
         """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
         record = self._tasks.get(id)
         if record is None or record.owner != owner or record.expires <= wall:
-            raise McpError(INVALID_PARAMS, "there is no such task (any more)")
+            raise errors.McpError(errors.INVALID_PARAMS, "there is no such task (any more)")
         return record
 
     def page(
@@ -260,7 +253,7 @@ class TaskTable:
                 self.remove(record)
             else:
                 text = f"the task did not end within its ttl of {record.ttl} ms"
-                self.fail(record, ErrorData(TIMED_OUT, text), wall=wall)
+                self.fail(record, errors.ErrorData(errors.TIMED_OUT, text), wall=wall)
                 failed.append(record)
         return failed
 
@@ -326,7 +319,7 @@ class TaskTable:
         limit = min(settings.result_size, settings.stored - self.stored)
         if size > limit:
             text = f"the result of the task has {size} bytes; there is room for {limit}"
-            return self.fail(record, ErrorData(INTERNAL_ERROR, text), wall=wall)
+            return self.fail(record, errors.ErrorData(errors.INTERNAL_ERROR, text), wall=wall)
         if record.id in self._tasks:
             self.stored += size
         record.result, record.meta = Raw(bytes(result)), meta
@@ -337,7 +330,7 @@ class TaskTable:
             message = next((block.text for block in blocks if block.text), None)
         return self._end(record, TaskSignal.COMPLETE, message, wall)
 
-    def fail(self, record: TaskRecord, error: ErrorData, *, wall: float) -> bool:
+    def fail(self, record: TaskRecord, error: errors.ErrorData, *, wall: float) -> bool:
         """End a task with an error of the protocol; return False if it had ended before."""
         if record.ended:
             return False

@@ -15,16 +15,9 @@ from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.service import declarations
 from mcpcore.service.content import blocks, for_revision, is_content, json_value
 from mcpcore.service.custom_types import accept_custom, read_by_pydantic, read_custom, twin_of_class
-from mcpcore.service.declarations import (
-    FeatureOptions,
-    check_count,
-    check_options,
-    common_members,
-    requirement,
-    typed,
-)
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Declaration, Handler, Prepared, is_masked, shown, values_type
 from mcpcore.service.reading import (
@@ -62,7 +55,7 @@ _NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-class ToolOptions(FeatureOptions, total=False):
+class ToolOptions(declarations.FeatureOptions, total=False):
     """Options of a tool."""
 
     annotations: ToolAnnotations | Mapping[str, Any]
@@ -103,13 +96,13 @@ class ToolEntry(Declaration):
     ) -> None:
         if not _NAME.fullmatch(name):  # tools page, "Tool Names", and the slash of 2025-11-25
             raise ValueError("the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -")
-        check_options(options, ToolOptions)
+        declarations.check_options(options, ToolOptions)
         handler = Handler(function, thread=options.get("thread", False))
-        super().__init__(handler, options.get("visible"), requirement(options))
+        super().__init__(handler, options.get("visible"), declarations.requirement(options))
         doc = parse_docstring(handler.doc)
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:
-            check_count("max_result", self.max_result)
+            declarations.check_count("max_result", self.max_result)
         self._problems: Callable[[Any], list[str]] | None = None
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
@@ -138,8 +131,8 @@ class ToolEntry(Declaration):
         self.tool = Tool(
             name=name,
             input_schema=schema,
-            annotations=typed(options.get("annotations"), ToolAnnotations),
-            **common_members(options, doc.description),
+            annotations=declarations.typed(options.get("annotations"), ToolAnnotations),
+            **declarations.common_members(options, doc.description),
         )
 
     def listed(self, revision: Revision) -> bool:
@@ -248,12 +241,6 @@ class Output:
         )
         return cls(schema, lambda value: reader.check(value, WRAPPED), encode)
 
-    @classmethod
-    def written(cls, schema: Schema, validator: Validator | None) -> "Output":
-        """Create an output from a JSON Schema."""
-        problems = _compiled(schema, validator, "the output")
-        return cls(schema, lambda value: refuse(problems(read_tree(value, WRAPPED)), WRAPPED))
-
     def _encode(self, value: Any) -> bytes:
         encoded = json_value(value)
         _check(encoded, self)
@@ -286,7 +273,10 @@ def _compiled(
 def _output(returns: Any, validator: Validator | None, options: ToolOptions) -> Output | None:
     written, structured = options.get("output_schema"), options.get("structured_output")
     if written is not None:
-        return Output.written(dict(written), validator)
+        problems = _compiled(written, validator, "the output")
+        return Output(
+            dict(written), lambda value: refuse(problems(read_tree(value, WRAPPED)), WRAPPED)
+        )
     if get_origin(returns) is Annotated and get_args(returns)[0] is CallToolResult:
         returns = next(
             (each for each in get_args(returns)[1:] if isinstance(each, type) or get_origin(each)),

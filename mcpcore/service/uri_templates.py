@@ -20,6 +20,7 @@ Time is linear in the length of the URI for a given template.
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -352,12 +353,10 @@ class UriTemplate:
         self.text = text
         self._parts = parse(text)
         expressions = [part for part in self._parts if isinstance(part, Expression)]
-        self.variables: tuple[str, ...] = tuple(name for part in expressions for name in part.names)
+        self.variables = tuple(chain.from_iterable(part.names for part in expressions))
         """Names in the order of the template."""
-        paths = (
-            part for part in self._parts if isinstance(part, Expression) and part.operator.path
-        )
-        self.paths = frozenset(name for part in paths for name in part.names)
+        paths = (part.names for part in expressions if part.operator.path)
+        self.paths = frozenset(chain.from_iterable(paths))
         """Names of variables that stand for a path of any length."""
         if len(set(self.variables)) != len(self.variables):
             raise TemplateError(f"template {text!r} names a variable twice")

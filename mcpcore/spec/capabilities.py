@@ -43,9 +43,6 @@ _ELICITATION = Span(BY_NAME["2025-06-18"], REVISIONS[-1])
 _KINDS_OF_INPUT = Span(BY_NAME["2025-11-25"], REVISIONS[-1])
 """Revisions in which elicitation has modes, and sampling has tools and context."""
 
-_IMPLIED = {"elicitation.form": ("elicitation", "elicitation.url")}
-"""Capability that is also declared when the first path is and the second is not."""
-
 
 @lru_cache(maxsize=256)
 def _steps(path: str) -> tuple[str, ...]:
@@ -78,12 +75,9 @@ def declares(capabilities: Capabilities, path: str) -> bool:
     """Return True if ``capabilities`` contain ``path``; a flag must be true, an object present."""
     if _walk(capabilities, path):
         return True
-    implied = _IMPLIED.get(path)
-    return (
-        implied is not None
-        and _walk(capabilities, implied[0])
-        and not _walk(capabilities, implied[1])
-    )
+    # Elicitation without a mode means forms.
+    implied = path == "elicitation.form" and _walk(capabilities, "elicitation")
+    return implied and not _walk(capabilities, "elicitation.url")
 
 
 def requirement(path: str) -> dict[str, Any]:

@@ -25,15 +25,15 @@ _SAMPLING = frozenset(block.__struct_config__.tag for block in get_args(Sampling
 @cache
 def _places() -> dict[Any, tuple[tuple[str, ...], frozenset[Any]]]:
     """Return the path of the content in each type that has any, and the kinds known there."""
-    from mcpcore.spec.types import prompts, sampling, tools
+    from mcpcore.spec.types import client_features, prompts, tools
 
     return {
         tools.CallToolResult: (("content",), _CONTENT),
         prompts.PromptMessage: (("content",), _CONTENT),
         prompts.GetPromptResult: (("messages", "content"), _CONTENT),
-        sampling.SamplingMessage: (("content",), _SAMPLING),
-        sampling.CreateMessageParams: (("messages", "content"), _SAMPLING),
-        sampling.CreateMessageResult: (("content",), _SAMPLING),
+        client_features.SamplingMessage: (("content",), _SAMPLING),
+        client_features.CreateMessageParams: (("messages", "content"), _SAMPLING),
+        client_features.CreateMessageResult: (("content",), _SAMPLING),
     }
 
 

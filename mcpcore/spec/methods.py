@@ -129,6 +129,17 @@ def _list_changed(feature: str) -> Method:
     )
 
 
+def _setting(name: str, params_type: str, capability: str) -> Method:
+    """Make the row of a request by which a client sets something of its session (legacy)."""
+    return Method(
+        name,
+        client=_LEGACY,
+        params_type=params_type,
+        result_type="base.EmptyResult",
+        capability=capability,
+    )
+
+
 def _experimental(name: str, params_type: str, result_type: str | None, capability: str) -> Method:
     """Make a row of the experimental tasks, which either side may have."""
     return Method(
@@ -206,20 +217,8 @@ METHODS: tuple[Method, ...] = (
         needs_input=True,
         cacheable=True,
     ),
-    Method(
-        "resources/subscribe",
-        client=_LEGACY,
-        params_type="resources.SubscribeParams",
-        result_type="base.EmptyResult",
-        capability="resources.subscribe",
-    ),
-    Method(
-        "resources/unsubscribe",
-        client=_LEGACY,
-        params_type="resources.UnsubscribeParams",
-        result_type="base.EmptyResult",
-        capability="resources.subscribe",
-    ),
+    _setting("resources/subscribe", "resources.SubscribeParams", "resources.subscribe"),
+    _setting("resources/unsubscribe", "resources.UnsubscribeParams", "resources.subscribe"),
     _list_changed("resources"),
     Method(
         "notifications/resources/updated",
@@ -243,19 +242,13 @@ METHODS: tuple[Method, ...] = (
     Method(
         "completion/complete",
         client=_ALWAYS,
-        params_type="completion.CompleteParams",
-        result_type="completion.CompleteResult",
+        params_type="prompts.CompleteParams",
+        result_type="prompts.CompleteResult",
         capability="completions",
         capability_since=BY_NAME["2025-03-26"],
     ),
     # Logging
-    Method(
-        "logging/setLevel",
-        client=_LEGACY,
-        params_type="lifecycle.SetLevelParams",
-        result_type="base.EmptyResult",
-        capability="logging",
-    ),
+    _setting("logging/setLevel", "lifecycle.SetLevelParams", "logging"),
     Method(
         "notifications/message",
         server=_ALWAYS,
@@ -266,21 +259,21 @@ METHODS: tuple[Method, ...] = (
     Method(
         "subscriptions/listen",
         client=_MODERN,
-        params_type="subscriptions.SubscriptionsListenParams",
-        result_type="subscriptions.SubscriptionsListenResult",
+        params_type="lifecycle.SubscriptionsListenParams",
+        result_type="lifecycle.SubscriptionsListenResult",
     ),
     Method(
         "notifications/subscriptions/acknowledged",
         server=_MODERN,
-        params_type="subscriptions.SubscriptionsAcknowledgedParams",
+        params_type="lifecycle.SubscriptionsAcknowledgedParams",
     ),
     # Requests of a server to a client
     Method(
         "sampling/createMessage",
         server=_LEGACY,
         embedded=_MODERN,
-        params_type="sampling.CreateMessageParams",
-        result_type="sampling.CreateMessageResult",
+        params_type="client_features.CreateMessageParams",
+        result_type="client_features.CreateMessageResult",
         capability="sampling",
         task_capability="tasks.requests.sampling.createMessage",
     ),
@@ -288,22 +281,22 @@ METHODS: tuple[Method, ...] = (
         "elicitation/create",
         server=_SINCE_2025_06_18,
         embedded=_MODERN,
-        params_type="elicitation.ElicitParams",
-        result_type="elicitation.ElicitResult",
+        params_type="client_features.ElicitParams",
+        result_type="client_features.ElicitResult",
         capability="elicitation",
         task_capability="tasks.requests.elicitation.create",
     ),
     Method(
         "notifications/elicitation/complete",
         server=_ONLY_2025_11_25,
-        params_type="elicitation.ElicitationCompleteParams",
+        params_type="client_features.ElicitationCompleteParams",
         peer_capability="elicitation.url",
     ),
     Method(
         "roots/list",
         server=_LEGACY,
         embedded=_MODERN,
-        result_type="sampling.ListRootsResult",
+        result_type="client_features.ListRootsResult",
         capability="roots",
     ),
     Method("notifications/roots/list_changed", client=_LEGACY, capability="roots.listChanged"),

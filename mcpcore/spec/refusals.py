@@ -37,6 +37,12 @@ class RefusalRow(Struct, frozen=True, eq=False):
         return self.code
 
 
+def _busy(when: str, message: str = "", *, modern: bool = False, close: bool = False) -> RefusalRow:
+    """Make the row of a server that is busy; ``modern``: also with a modern request."""
+    clause, code = "RFC 9110 section 15.6.4", errors.BUSY if modern else None
+    return RefusalRow(503, when, clause, message, errors.LEGACY_BUSY, code, True, close)
+
+
 # Of the head of a request
 
 HOST_OR_ORIGIN = RefusalRow(
@@ -56,15 +62,8 @@ MALFORMED_VERSION = RefusalRow(
     "Protocol Version Header",
     code=errors.HEADER_MISMATCH,
 )
-SHUTTING_DOWN = RefusalRow(
-    503,
-    "the server is shutting down",
-    "RFC 9110 section 15.6.4",
-    "the server is shutting down",
-    code=errors.LEGACY_BUSY,
-    modern_code=errors.BUSY,
-    retry=True,
-    close=True,
+SHUTTING_DOWN = _busy(
+    "the server is shutting down", "the server is shutting down", modern=True, close=True
 )
 NOT_READY = RefusalRow(
     503,
@@ -155,13 +154,9 @@ TOO_MANY_STREAMS = RefusalRow(
     "the session has `session_streams` GET streams open",
     "RFC 9110 section 15.5.10; Multiple Connections",
 )
-STORE_UNAVAILABLE = RefusalRow(
-    503,
+STORE_UNAVAILABLE = _busy(
     "the store of the sessions fails, or does not answer in time",
-    "RFC 9110 section 15.6.4",
     "busy: where sessions are kept cannot be reached",
-    code=errors.LEGACY_BUSY,
-    retry=True,
 )
 
 # Of HTTP+SSE
@@ -172,13 +167,9 @@ SSE_SESSION_MISSING = RefusalRow(
 SSE_BATCH = RefusalRow(
     400, "a batch over HTTP+SSE in a revision that has none", "JSON-RPC 2.0 section 6"
 )
-SSE_STREAM_FULL = RefusalRow(
-    503,
+SSE_STREAM_FULL = _busy(
     "a request over HTTP+SSE while the client does not read its stream",
-    "RFC 9110 section 15.6.4",
     "busy: so much waits on the event stream that nothing more can be asked",
-    code=errors.LEGACY_BUSY,
-    retry=True,
 )
 
 # Of the drivers, which refuse by status what does not reach the machine
@@ -202,13 +193,9 @@ HEAD_TOO_LARGE = RefusalRow(
     431, "the head has too many lines or bytes, or the body has trailers", "RFC 6585 section 5"
 )
 NO_PROXY = RefusalRow(501, "the method is CONNECT", "RFC 9110 section 15.6.2")
-OVERLOADED = RefusalRow(
-    503,
+OVERLOADED = _busy(
     "there are too many connections or requests, or the server is not up or shutting down",
-    "RFC 9110 section 15.6.4",
-    code=errors.LEGACY_BUSY,
-    modern_code=errors.BUSY,
-    retry=True,
+    modern=True,
 )
 HTTP_VERSION = RefusalRow(505, "the version is neither HTTP/1.0 nor 1.1", "RFC 9110 section 15.6.6")
 

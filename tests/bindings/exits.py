@@ -12,8 +12,8 @@ import pytest
 
 from mcpcore.errors import HandlerExit, PeerError
 from mcpcore.spec.errors import INTERNAL_ERROR
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
 from tests.bindings.client_alone import called

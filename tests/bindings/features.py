@@ -8,12 +8,12 @@ import pytest
 from msgspec import Raw
 
 from mcpcore.errors import PeerError
+from mcpcore.service.reading import typed
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.running.decode import typed
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
 from tests.bindings.workbench import NOTE, SUM
 

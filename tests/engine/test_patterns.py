@@ -29,7 +29,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError, McpError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import RequestMeta, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import (
     CLIENT_ALL,
     LEGACY_NAMES,

@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import (
     CLIENT_ALL,
     META,
@@ -429,4 +429,8 @@ def test_nothing_is_left_of_what_has_ended() -> None:
     ]
     left += [endpoint.inbound, endpoint.outbound, endpoint.events, endpoint.inbox]
     assert [len(table) for table in left] == [0] * 9
-    assert (len(endpoint.outbox.frames), endpoint.outbox.size, endpoint.deadline()) == (0, 0, None)
+    assert (len(endpoint.outbox.frames), endpoint.outbox.size, endpoint.deadlines.next()) == (
+        0,
+        0,
+        None,
+    )

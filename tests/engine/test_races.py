@@ -23,7 +23,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import (
     LEGACY_NAMES,
     answer,
@@ -431,7 +431,7 @@ def test_close_of_one_session_leaves_the_others_of_its_endpoint() -> None:
     [ended] = drain(second)
     assert isinstance(ended, RequestEnded)
     assert list(endpoint.outbound) == [asked]
-    assert endpoint.deadline() is not None
+    assert endpoint.deadlines.next() is not None
     assert second.notify("notifications/tools/list_changed")
     assert not first.notify("notifications/tools/list_changed")
 

@@ -31,7 +31,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import (
     CLIENT_ALL,
     LEGACY_NAMES,

@@ -18,7 +18,7 @@ from mcpcore.spec.types.capabilities import (
     TasksCapability,
     ToolsCapability,
 )
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 
 INFO = Implementation(name="x", version="1")
 EXTENSION: dict[str, Any] = {TASKS_EXTENSION: {}}

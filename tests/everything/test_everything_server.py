@@ -9,7 +9,12 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.errors import PeerError
-from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
 from mcpcore.spec.types.content import (
     AudioContent,
     EmbeddedResource,
@@ -17,8 +22,7 @@ from mcpcore.spec.types.content import (
     ResourceLink,
     TextContent,
 )
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_conformance.everything.media import png, wav
 from mcpcore_conformance.everything.schemas import ADDRESS_BOOK

@@ -9,8 +9,8 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.errors import PeerError, RequestTimeout, TaskCancelled
+from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tasks import Task
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks

@@ -24,7 +24,6 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import trio._core._run
-from anyio.abc import SocketListener
 from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Limits
@@ -229,13 +228,12 @@ async def _converse(way: Way, pieces: list[bytes]) -> bytes:
     path = str(_folder() / "socket")
     with suppress(FileNotFoundError):
         os.unlink(path)
-    bound = socket.socket(socket.AF_UNIX)  # as anyio makes one, but for its thread
+    bound = socket.socket(socket.AF_UNIX)
     bound.setblocking(False)
     bound.bind(path)
     bound.listen()
-    listener = await SocketListener.from_socket(bound)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(link.serve_listeners, [listener])
+        await tasks.start(link.serve_listeners, [bound])
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)
             client.connect(path)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.http.certificates import ClientCertificate, write_name
+from mcpcore.http.principals import ClientCertificate, write_name
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from mcpcore.engine.events import (
 from mcpcore.http.messages import HttpChunk
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.http.support import LEGACY, META, Bench, make_server, note, request
 
 PROGRESS = {"_meta": {**META, "progressToken": "p"}}

@@ -14,7 +14,7 @@ SERVER = """
     admit ask asks_who body calls cancel close close_get_streams close_stream data_to_send
     deadline disconnect end_subscription exchanges fail finished forbid handle_timeout log narrow
     next_event note notify open pending progress queued reachable readable ready release reports
-    request require_input respond sessions settings stored teller timed waits wants_log
+    request require_input respond sessions settings stored timed waits wants_log
     wants_progress whole_reply writable
 """
 CLIENT = """

@@ -154,8 +154,8 @@ def test_deadlines() -> None:
     assert http.deadline == 107.0 + 5.0 + 3 / 10
     assert http.read_body(b"lo", 110.0) == (b"lo", 0, True)
     assert http.deadline == math.inf
-    http.pause(111.0)
     http.send_whole(WHOLE, 111.0)
+    http.pause(111.0)
     assert http.deadline == 131.0
     http.resume(112.0)
     assert (http.deadline, http.idle) == (172.0, True)

@@ -13,16 +13,17 @@ from tests.reference.sources import as_markdown, classes, summary, table
 NAME = "exceptions.md"
 HEAD = """# Exceptions
 
-There are three kinds, which are never mixed up:
+There are four kinds, which are never mixed up:
 
 - `McpError` is an error of the protocol: received from the other side, or raised by a handler to
   answer with it.
+- `HandlerError` is raised by a handler, and the client sees its message; anything else that a
+  handler raises is logged, and the client is told of an internal error only.
 - `ToolFailed` is the result of a tool that reports an error; `raise_for_error()` raises it.
 - `LocalError` happened on this side and is never sent. `except LocalError` catches whatever
   prevents a call from getting its answer.
 
-A handler says what went wrong by a `HandlerError`; anything else that it raises is logged, and the
-client is told of an internal error only. What a client meets over HTTP, and when:
+What a client meets over HTTP, and when:
 [what can go wrong](../how-to/http-client.md#what-can-go-wrong).
 """
 ROOTS = (McpError, ToolFailed, LocalError, HandlerError)

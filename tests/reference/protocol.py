@@ -170,7 +170,7 @@ def users(name: str, row: RefusalRow) -> list[str]:
     if row in BY_DRIVERS.values():
         return [path for path, found in driver_statuses().items() if row.status in found]
     rooms = ("mcpcore/http/*.py", "mcpcore/http/server/**/*.py", "mcpcore/http/legacy_sse/*.py")
-    named = re.compile(rf"\b{name}\b")
+    named = re.compile(rf"(?<!headers\.)\b{name}\b")
     return [
         str(path.relative_to(ROOT))
         for room in rooms

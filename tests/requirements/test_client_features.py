@@ -12,9 +12,13 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.service import Server
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings

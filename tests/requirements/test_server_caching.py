@@ -6,7 +6,7 @@ import pytest
 
 from mcpcore.errors import PeerError
 from mcpcore.service import Server
-from mcpcore.spec.types.sampling import Root
+from mcpcore.spec.types.client_features import Root
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings

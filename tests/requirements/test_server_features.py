@@ -6,8 +6,8 @@ import pytest
 
 from mcpcore.errors import InvalidResponse, PeerError
 from mcpcore.service import Audio, Server
-from mcpcore.spec.types.completion import PromptReference
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from tests.service.calling import ask
 from tests.transports.scripted import DISCOVERY, child, http_server, modern

@@ -8,7 +8,7 @@ import pytest
 from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST
-from mcpcore.spec.types.completion import (
+from mcpcore.spec.types.prompts import (
     CompleteResult,
     Completion,
     CompletionArgument,

@@ -11,8 +11,8 @@ import anyio
 
 from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
 from tests.bindings.workbench import COUNTER, SUM

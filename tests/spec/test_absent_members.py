@@ -16,7 +16,7 @@ from mcpcore.engine import events
 from mcpcore.spec import types
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import ErrorData, McpError
-from mcpcore.spec.types.elicitation import PrimitiveSchema
+from mcpcore.spec.types.client_features import PrimitiveSchema
 from mcpcore.spec.types.model import AS_SENT
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client

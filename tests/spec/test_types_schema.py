@@ -35,7 +35,7 @@ by_revision = pytest.mark.parametrize("revision", REVISIONS, ids=lambda row: str
 
 ANY_OF: dict[type[msgspec.Struct], set[str]] = {
     types.ElicitParams: {"ElicitRequestFormParams", "ElicitRequestURLParams"},
-    types.InputRequest: {"CreateMessageRequest", "ElicitRequest", "ListRootsRequest"},
+    types.EmbeddedRequest: {"CreateMessageRequest", "ElicitRequest", "ListRootsRequest"},
     types.PrimitiveSchema: {
         "BooleanSchema",
         "EnumSchema",
@@ -80,9 +80,9 @@ OURS: dict[str, str] = {
     "ElicitationCompleteParams": "inline params",
     "ElicitationCapability": "the inline object in ClientCapabilities",
     "ElicitationTasks": "the inline object in ClientCapabilities",
+    "EmbeddedRequest": "any request of an input round",
     "EnumItems": "the inline object in the multi-select schemas",
     "EnumOption": "the inline object in the titled enum schemas",
-    "InputRequest": "any embedded request",
     "MissingRequiredClientCapabilityData": "data of an error",
     "NotificationSkim": "the engine's look at params",
     "PromptsCapability": "the inline object in ServerCapabilities",

@@ -10,10 +10,14 @@ import anyio
 import anyio.lowlevel
 
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client
 from tests.torture.acts import Act, said

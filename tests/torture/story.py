@@ -10,7 +10,7 @@ import anyio.lowlevel
 from msgspec import structs
 
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect

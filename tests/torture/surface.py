@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Unpack, get_args, get_origin
 
 from msgspec import Struct
 
@@ -99,8 +99,10 @@ def _annotations(kind: type) -> dict[str, Any]:
 
 def _of(function: Callable[..., Any], name: str) -> Iterator[str]:
     for each in inspect.signature(function).parameters.values():
-        if takes_function(each.annotation):
-            yield f"{name}.{each.name}"
+        hints = {each.name: each.annotation}
+        if get_origin(each.annotation) is Unpack:  # options that are declared once for several
+            hints = get_args(each.annotation)[0].__annotations__
+        yield from (f"{name}.{given}" for given, hint in hints.items() if takes_function(hint))
 
 
 def settings() -> set[str]:
@@ -145,6 +147,8 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("Client.get_prompt.progress", "Client.request.progress", "OutgoingRequest.progress"),
+            "Client.complete.progress",
+            *(f"Context.{name}.progress" for name in ("ask", "elicit", "elicit_url", "list_roots")),
             "Context.sample.progress",
             *("NotificationContext.ask.progress", "connect.headers", "parse_target.headers"),
             "HttpEndpoint.serve_connection.make_link",

@@ -9,7 +9,7 @@ import anyio.lowlevel
 
 from mcpcore.errors import RequestTimeout, TaskCancelled
 from mcpcore.service import Server
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore.spec.types.tasks import Task
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client

@@ -97,8 +97,7 @@ class Running(Struct):
         ``narrow``: of 100 kB that the client does not read some wait in the server.
         """
         if narrow:
-            for listener in self.link._listeners:  # what is accepted inherits it
-                bound = listener.extra(SocketAttribute.raw_socket)
+            for bound in self.link._listeners:  # what is accepted inherits it
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 1024)
         connected = await anyio.connect_tcp("127.0.0.1", self.port)
         if narrow:

@@ -10,11 +10,15 @@ import msgspec
 import pytest
 
 from mcpcore.errors import PeerError
-from mcpcore.spec.types.completion import PromptReference
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute, SocketListener
+from anyio.abc import ByteStream
 from msgspec import structs
 
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
 from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.sockets.tcp import close_listener
-from mcpcore_transports.stream.plain import accept, paused_stream, stream_of
+from mcpcore_transports.sockets.unix import listen_unix
+from mcpcore_transports.stream.plain import (
+    accept,
+    close_listener,
+    listen_tcp,
+    paused_stream,
+    stream_of,
+)
 from tests.clock import patience
 from tests.transports.http_fixture import server, tool
 from tests.transports.ways import WAYS, backend_options
@@ -50,35 +56,30 @@ async def taken_of_a_flood(client: socket.socket) -> int:
     return sent
 
 
-def small_buffers(listener: SocketListener, client: socket.socket) -> None:
+def small_buffers(bound: socket.socket, client: socket.socket) -> None:
     """What is accepted inherits those of the listener."""
-    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
 
 
 @pytest.fixture(params=["tcp", "unix"])
-async def listener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SocketListener]:
+async def listener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[socket.socket]:
     if request.param == "unix":
-        made = await anyio.create_unix_listener(tmp_path / "socket")
+        made = (await listen_unix(str(tmp_path / "socket"))).listener
     else:
-        bound = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        [only] = bound.listeners
-        assert isinstance(only, SocketListener)
-        made = only
-    async with made:
-        yield made
+        [made] = await listen_tcp("127.0.0.1", 0, anywhere=False)
+    yield made
+    close_listener(made)
 
 
-def _connected(listener: SocketListener) -> socket.socket:
-    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)
+def _connected(bound: socket.socket) -> socket.socket:
     client = socket.socket(bound.family)
     client.connect(bound.getsockname())  # to a listener on this machine: nothing is waited for
     return client
 
 
 async def test_a_connection_that_comes_as_accepting_is_cancelled_is_not_lost(
-    listener: SocketListener,
+    listener: socket.socket,
 ) -> None:
     accepted: list[ByteStream] = []
 
@@ -101,14 +102,14 @@ async def test_a_connection_that_comes_as_accepting_is_cancelled_is_not_lost(
             assert await stream.receive() == b"here"
 
 
-async def test_the_address_of_the_client_is_told(listener: SocketListener) -> None:
+async def test_the_address_of_the_client_is_told(listener: socket.socket) -> None:
     with _connected(listener) as client:
         stream, address = await accept(listener)
         async with stream:
             assert address == client.getsockname()
 
 
-async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: SocketListener) -> None:
+async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: socket.socket) -> None:
     client = _connected(listener)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset it
     client.close()
@@ -122,7 +123,7 @@ async def test_a_client_that_is_gone_is_no_mistake_of_ours(listener: SocketListe
                 await stream.receive()
 
 
-async def test_who_waits_hears_that_it_is_closed(listener: SocketListener) -> None:
+async def test_who_waits_hears_that_it_is_closed(listener: socket.socket) -> None:
     ended: list[object] = []
 
     async def wait() -> None:
@@ -135,9 +136,9 @@ async def test_who_waits_hears_that_it_is_closed(listener: SocketListener) -> No
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
-            await close_listener(listener)
+            close_listener(listener)
     await wait()
-    await close_listener(listener)
+    close_listener(listener)
     assert [type(end) for end in ended] == [anyio.ClosedResourceError] * 2
 
 
@@ -147,13 +148,10 @@ def test_what_nobody_has_asked_for_stays_with_the_system(
     make: Callable[[socket.socket], Awaitable[ByteStream]], loop: str
 ) -> None:
     async def flood() -> None:
-        made = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        [listener] = made.listeners
-        assert isinstance(listener, SocketListener)
+        [bound] = await listen_tcp("127.0.0.1", 0, anywhere=False)
         client = socket.socket()
-        small_buffers(listener, client)
-        async with made:
-            bound: socket.socket = listener.extra(SocketAttribute.raw_socket)
+        small_buffers(bound, client)
+        with bound:
             client.connect(bound.getsockname())
             with client, patience():
                 await anyio.wait_readable(bound)

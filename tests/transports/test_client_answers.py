@@ -12,14 +12,15 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import InputFailed
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
-from mcpcore.spec.types.content import TextContent, ToolUseContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import (
+from mcpcore.spec.types.client_features import (
     CreateMessageParams,
     CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
     ListRootsResult,
     Root,
 )
+from mcpcore.spec.types.content import TextContent, ToolUseContent
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings

@@ -9,9 +9,8 @@ import pytest
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from mcpcore.errors import NegotiationError
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Refusal, Verdict
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal, Verdict
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings

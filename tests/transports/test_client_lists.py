@@ -9,8 +9,8 @@ import pytest
 from mcpcore.errors import ConnectionClosed, InvalidResponse, PeerError
 from mcpcore.service import Server
 from mcpcore.spec.types.base import Icon
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import ResourceLink
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.cache import ResultCache
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings

@@ -22,10 +22,9 @@ from mcpcore.errors import (
 )
 from mcpcore.service import Server, mirrored
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.types.completion import PromptReference
+from mcpcore.spec.types.client_features import ElicitParams, Root
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.sampling import Root
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect

@@ -10,9 +10,13 @@ import pytest
 from msgspec import Meta, Raw, Struct
 
 from mcpcore.service import Server
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect

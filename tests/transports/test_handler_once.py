@@ -11,9 +11,12 @@ import pytest
 
 from mcpcore.errors import PeerError
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from tests.transports.offers import EVERY_TRANSPORT, offered

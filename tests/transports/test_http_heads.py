@@ -14,6 +14,7 @@ from mcpcore_transports.http1.format import (
     format_response,
 )
 from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head, parse_response
+from tests.http1.parsing import parsed
 
 LIMITS = HttpServerSettings().head_limits
 
@@ -74,7 +75,7 @@ def test_bad_request_head_is_refused(name: str) -> None:
     data, status = BAD_REQUESTS[name]
     assert find_head(bytearray(data), LIMITS) == len(data)
     with pytest.raises(BadHead) as raised:
-        RequestParser().parse(data)
+        parsed(data)
     assert raised.value.status == status
     assert raised.value.message
 
@@ -135,11 +136,9 @@ def test_what_follows_a_head_is_left_alone() -> None:
 
 
 def test_request_is_understood() -> None:
-    parsed = RequestParser().parse(
-        head("Content-Length: 12", "X-Padded:  \t a b \t ", first="POST /mcp?a=b?c HTTP/1.1"),
-        "1.2.3.4:5",
-    )
-    request = parsed.request
+    lines = head("Content-Length: 12", "X-Padded:  \t a b \t ", first="POST /mcp?a=b?c HTTP/1.1")
+    found = parsed(lines, "1.2.3.4:5")
+    request = found.request
     assert (request.method, request.path, request.query) == ("POST", "/mcp", "a=b?c")
     assert request.peer == "1.2.3.4:5"
     assert list(request.headers) == [
@@ -147,10 +146,10 @@ def test_request_is_understood() -> None:
         (b"content-length", b"12"),
         (b"x-padded", b"a b"),
     ]
-    assert parsed.length == 12
-    assert parsed.keep_alive
-    assert not parsed.http_1_0
-    assert not parsed.upgrade
+    assert found.length == 12
+    assert found.keep_alive
+    assert not found.http_1_0
+    assert not found.upgrade
 
 
 @pytest.mark.parametrize(
@@ -165,16 +164,15 @@ def test_request_is_understood() -> None:
     ],
 )
 def test_keep_alive(lines: tuple[str, ...], first: str, keep_alive: bool) -> None:
-    assert RequestParser().parse(head(*lines, first=first)).keep_alive is keep_alive
+    assert parsed(head(*lines, first=first)).keep_alive is keep_alive
 
 
 def test_body_and_expectation() -> None:
-    parse = RequestParser().parse
-    assert parse(head()).length == 0
-    chunked = parse(head("Transfer-Encoding: Chunked", "Expect: 100-Continue"))
+    assert parsed(head()).length == 0
+    chunked = parsed(head("Transfer-Encoding: Chunked", "Expect: 100-Continue"))
     assert (chunked.length, chunked.expects_continue) == (None, True)
-    assert not parse(head("Expect: 100-continue")).expects_continue  # no body to wait for
-    old = parse(head("Content-Length: 1", "Expect: any", first="POST /mcp HTTP/1.0"))
+    assert not parsed(head("Expect: 100-continue")).expects_continue  # no body to wait for
+    old = parsed(head("Content-Length: 1", "Expect: any", first="POST /mcp HTTP/1.0"))
     assert not old.expects_continue  # RFC 9110 section 10.1.1: ignored
 
 
@@ -189,15 +187,14 @@ def test_body_and_expectation() -> None:
 )
 def test_forms_of_the_target(target: str, path: str, query: str) -> None:
     given = head(first=f"GET {target} HTTP/1.1")
-    request = RequestParser().parse(given, scheme="https").request
+    request = parsed(given, scheme="https").request
     assert (request.path, request.query, request.scheme) == (path, query, "https")
 
 
 def test_the_server_as_a_whole_is_asked_for_options_alone() -> None:
-    parse = RequestParser().parse
-    assert parse(head(first="OPTIONS * HTTP/1.1")).request.path == "*"
+    assert parsed(head(first="OPTIONS * HTTP/1.1")).request.path == "*"
     with pytest.raises(BadHead, match="no path"):
-        parse(head(first="GET * HTTP/1.1"))
+        parsed(head(first="GET * HTTP/1.1"))
 
 
 @pytest.mark.parametrize("peer", [None, "192.0.2.1:5000"])
@@ -205,16 +202,15 @@ def test_an_https_target_needs_tls(peer: str | None) -> None:
     parser, given = RequestParser(), head(first="GET https://localhost/ HTTP/1.1")
     for _ in range(2):  # the second time it is known
         with pytest.raises(BadHead) as caught:
-            parser.parse(given, peer)
+            parsed(given, peer, parser=parser)
         assert caught.value.status == 421
-        assert parser.parse(given, peer, scheme="https").request.scheme == "https"
+        assert parsed(given, peer, scheme="https", parser=parser).request.scheme == "https"
 
 
 def test_upgrade_must_be_named_by_connection() -> None:
-    parse = RequestParser().parse
-    assert parse(head("Upgrade: websocket", "Connection: keep-alive, Upgrade")).upgrade
-    assert not parse(head("Upgrade: websocket")).upgrade
-    assert not parse(
+    assert parsed(head("Upgrade: websocket", "Connection: keep-alive, Upgrade")).upgrade
+    assert not parsed(head("Upgrade: websocket")).upgrade
+    assert not parsed(
         head("Upgrade: websocket", "Connection: Upgrade", first="GET / HTTP/1.0")
     ).upgrade
 
@@ -239,7 +235,7 @@ def test_garbage_never_raises_anything_else(data: bytes) -> None:
         buffer = bytearray(prefix + data + b"\r\n\r\n")
         try:
             if size := find_head(buffer, LIMITS):
-                RequestParser().parse(bytes(buffer[:size]))
+                RequestParser().take(bytearray(buffer[:size]))
         except BadHead as error:
             statuses.add(error.status)
     assert statuses <= {400, 414, 417, 431, 501, 505}

@@ -32,8 +32,7 @@ async def connect(running: Running) -> Client:
 
     Of the large reply some waits in the server, and behind that some in the system.
     """
-    for listener in running.link._listeners:  # what is accepted inherits it
-        bound = listener.extra(SocketAttribute.raw_socket)
+    for bound in running.link._listeners:  # what is accepted inherits it
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 * 1024)
     client = await running.connect()
     sock = client.stream.extra(SocketAttribute.raw_socket)

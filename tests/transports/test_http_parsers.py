@@ -14,6 +14,7 @@ from mcpcore_transports.http.settings import HttpServerSettings, ParserName
 from mcpcore_transports.http1 import heads as http_heads
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
 from tests.http.support import make_server
+from tests.http1.parsing import parsed
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
 from tests.transports.test_http_server_attacks import ROWS
 
@@ -165,7 +166,7 @@ async def test_the_parser_reads_usual_heads_where_it_is_told_to(
             return read(head)
 
         monkeypatch.setattr(link.parser, "_read", spy)
-        assert link.parser.parse(head).request.path == "/mcp"
+        assert parsed(head, parser=link.parser).request.path == "/mcp"
         assert seen == heads
 
 

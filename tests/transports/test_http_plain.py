@@ -21,6 +21,7 @@ from mcpcore_transports.http1.heads import (
 )
 from tests.http.support import make_server
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
+from tests.http1.parsing import parsed
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
 from tests.transports.test_http_parsers import USUAL, heads
 from tests.transports.test_http_server_attacks import ROWS
@@ -229,7 +230,7 @@ def test_a_head_that_is_like_another_comes_from_where_it_came() -> None:
         assert found is not None
         assert (found.request.peer, found.request.scheme) == ("1.2.3.4:5", "https")
         assert (b"x-id", b"%d" % number) in found.request.headers
-        assert parser.parse(lines % number).request.peer is None
+        assert parsed(lines % number, parser=parser).request.peer is None
 
 
 def test_the_session_is_found() -> None:

@@ -20,6 +20,7 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.http.server.protocol import HttpProtocol
 from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.sockets.unix import listen_unix
 from tests.clock import Clock, patience
 from tests.error_ids import id_of, without_id
 from tests.transports.http_fixture import (
@@ -759,8 +760,8 @@ async def test_listener_made_elsewhere(tmp_path: Path) -> None:
     async with server() as running, anyio.create_task_group() as tasks:
         link = link_for(running.machine, running.app)
         running.app.link = link
-        listener = await anyio.create_unix_listener(tmp_path / "http.sock")
-        addresses = await tasks.start(link.serve_listeners, [listener])
+        file = await listen_unix(str(tmp_path / "http.sock"))
+        addresses = await tasks.start(link.serve_listeners, [file.listener])
         assert addresses == [(str(tmp_path / "http.sock"), 0)]
         client = Client(await anyio.connect_unix(tmp_path / "http.sock"))
         assert (await client.call(tool("echo"))).status == 200

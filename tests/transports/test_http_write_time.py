@@ -17,6 +17,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
 from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.sockets.unix import listen_unix
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, Clock, arrived, turns, until
 from tests.transports.certificates import papers
@@ -171,7 +172,7 @@ async def test_asking_whether_a_client_still_listens_has_the_same_time(
     async with server(PATIENT) as running, anyio.create_task_group() as tasks:
         app, path = running.app, tmp_path / "http.sock"
         app.link = link = link_for(running.machine, app, PATIENT)
-        await tasks.start(link.serve_listeners, [await anyio.create_unix_listener(path)])
+        await tasks.start(link.serve_listeners, [(await listen_unix(str(path))).listener])
         count, room = 0, True
         while room:
             client = Client(await anyio.connect_unix(path))

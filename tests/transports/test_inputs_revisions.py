@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from mcpcore.errors import Unsayable
 from mcpcore.spec.methods import lookup, lookup_embedded
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore.spec.types.client_features import CreateMessageResult, SamplingMessage
 from mcpcore.spec.types.content import (
     AudioContent,
     SamplingContent,
@@ -18,7 +19,6 @@ from mcpcore.spec.types.content import (
     ToolUseContent,
     UnknownContent,
 )
-from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
 from mcpcore_transports.server.contents import message_problem, params_for, result_for
 from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
 from tests.service.test_results_schema import closed

@@ -16,8 +16,8 @@ from msgspec import structs
 from mcpcore.errors import CallFailed, LifespanError, LinkError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions

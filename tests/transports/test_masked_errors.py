@@ -14,8 +14,8 @@ import pytest
 from mcpcore.errors import LinkError, NegotiationError, PeerError
 from mcpcore.http.principals import Principal
 from mcpcore.service import Server
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions

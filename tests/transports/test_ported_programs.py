@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("pydantic", reason="pydantic is not installed")
 
 from mcpcore.service import Server
-from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
+from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from tests.clock import PATIENCE

@@ -11,9 +11,12 @@ from mcpcore.errors import RequestTimeout
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.base import RequestMeta
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect

@@ -12,8 +12,8 @@ from msgspec import Struct
 from mcpcore.errors import BadTarget, PeerError, ToolError
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings

@@ -13,8 +13,8 @@ from mcpcore.service import Server
 from mcpcore.service.rate import Activity, Rate, RateLimits
 from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
 from mcpcore.spec.revisions import REVISIONS
-from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import PromptReference
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect

@@ -25,7 +25,7 @@ from mcpcore.errors import ConnectionClosed, LinkError, PeerError, RequestTimeou
 from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
-from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.lifecycle import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.client.callbacks import Callbacks

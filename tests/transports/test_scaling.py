@@ -15,7 +15,7 @@ import pytest
 from msgspec import Struct
 
 from mcpcore.errors import CallFailed, PeerError
-from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings

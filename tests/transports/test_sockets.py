@@ -23,8 +23,8 @@ from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import STREAM_ERRORS
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.sockets.tcp import keep_alive, socket_of
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.plain import keep_alive, socket_of
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE, patience

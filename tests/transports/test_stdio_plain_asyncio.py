@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mcpcore import connect
 from mcpcore.errors import BadTarget
 from mcpcore.service import Server
 from mcpcore_transports.stream.settings import parse_address
@@ -61,6 +62,23 @@ def test_headers_go_with_urls() -> None:
 def test_bad_targets(given: Any, message: str) -> None:
     with pytest.raises(BadTarget, match=message):
         parse_target(given)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "message"),
+    [
+        ("http://user:word@127.0.0.1:9/mcp", None, "the URL holds credentials"),
+        ("http://127.0.0.1:9/é", None, "must be percent-encoded"),
+        ("http://127.0.0.1:9/mcp", {"Mcp-Session-Id": "x"}, "(?i)mcp-session-id"),
+    ],
+)
+@pytest.mark.anyio
+async def test_what_http_cannot_use_is_a_bad_target(
+    url: str, headers: dict[str, str] | None, message: str
+) -> None:
+    with pytest.raises(BadTarget, match=message):
+        async with connect(url, headers=headers):
+            pass
 
 
 @pytest.mark.requirement("basic/transports/streamable-http/bind-localhost")

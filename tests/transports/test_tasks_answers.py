@@ -20,9 +20,13 @@ from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.answers import related_meta

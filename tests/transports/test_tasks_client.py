@@ -20,8 +20,8 @@ from mcpcore.errors import (
 )
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
+from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.tasks import Task
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks

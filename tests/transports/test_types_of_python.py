@@ -12,7 +12,7 @@ pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
 from pydantic import BaseModel, Field, field_validator  # noqa: E402
 
 from mcpcore.service import Server  # noqa: E402
-from mcpcore.spec.types.elicitation import ElicitParams  # noqa: E402
+from mcpcore.spec.types.client_features import ElicitParams  # noqa: E402
 from mcpcore.spec.types.lifecycle import LoggingMessageParams  # noqa: E402
 from mcpcore_transports.client.callbacks import Callbacks  # noqa: E402
 from mcpcore_transports.client.client import connect  # noqa: E402

@@ -11,8 +11,8 @@ import pytest
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.errors import InputFailed, PeerError, UrlElicitationRequired
 from mcpcore.service import Server
+from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect

@@ -11,9 +11,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.events import FaultKind
 from mcpcore.errors import LinkError
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Verdict
+from mcpcore.http.principals import ClientCertificate, Principal, Verdict
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import Proxy, proxy_for

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,17 +29,16 @@ class App(Protocol):
         """Take one event: never block or await; call the machine or start a task."""
 
 
-class Link(ABC):
+class Link(Protocol):
     """Interface of the I/O beneath one machine: a connection, an HTTP endpoint or client."""
 
-    unprovoked = False
+    unprovoked: bool = False
     """True if the link ended for a reason unrelated to the messages sent on it."""
-    final = False
+    final: bool = False
     """True after the end if a new connection to the same server would fail or is not wanted."""
     fault: Fault | None = None
     """Fault that kept the link from being opened, if known."""
 
-    @abstractmethod
     def flush_soon(self) -> None:
         """Drain the machine's events and write what it has to send, soon; never blocks.
 
@@ -51,7 +49,6 @@ class Link(ABC):
         """Write as much as possible, for a task that waits for room; not in :meth:`App.handle`."""
         return
 
-    @abstractmethod
     async def aclose(self) -> None:
         """Close the I/O; safe from any task, and more than once."""
 
@@ -107,6 +104,16 @@ def system_reason(error: BaseException) -> str:
     if number is not None and number in errno.errorcode:
         return os.strerror(number).lower()
     return ""
+
+
+def not_reached(error: BaseException) -> str:
+    """Return the reason why a connection could not be opened; anyio hides it in the cause."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if isinstance(error, OSError) and error.errno is None and cause is not None:
+        return not_reached(cause)
+    return system_reason(error) or what_broke(error)
 
 
 def signal_name(number: int) -> str:

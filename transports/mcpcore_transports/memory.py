@@ -16,7 +16,7 @@ socket.
 from collections import deque
 from collections.abc import Iterable
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -24,25 +24,17 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.wire.framing import TooLong
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.stream.connection import (
-    AT_WORK,
-    Life,
-    PumpSettings,
-    ReadingHalf,
-    StreamConnection,
-    WritingHalf,
-    WritingSignal,
-)
+from mcpcore_transports.stream import connection
 
 if TYPE_CHECKING:  # for recorded connections alone
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.
-_NEW = Life.NEW
-_ENDED = Life.ENDED
-_YIELDING = ReadingHalf.YIELDING
-_BLOCKED = WritingHalf.BLOCKED
-_BROKEN = WritingHalf.BROKEN
+_NEW = connection.Life.NEW
+_ENDED = connection.Life.ENDED
+_YIELDING = connection.ReadingHalf.YIELDING
+_BLOCKED = connection.WritingHalf.BLOCKED
+_BROKEN = connection.WritingHalf.BROKEN
 
 _HEAD = 1024
 
@@ -127,7 +119,7 @@ class MemoryPair:
                 app.handle(event)
 
 
-class MemoryLink(StreamConnection):
+class MemoryLink(connection.StreamConnection):
     """Link at one end of a joined pair; it hands messages to the other end, in the same task.
 
     Messages that the other end does not take wait there as long as there is room, and then here.
@@ -137,7 +129,9 @@ class MemoryLink(StreamConnection):
     _other: "MemoryLink"
     _paced = False  # both ends have one event loop: nothing would be read before
 
-    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+    def __init__(
+        self, peer: Peer, app: App, *, settings: connection.PumpSettings | None = None
+    ) -> None:
         super().__init__(peer, app, settings=settings)
         self._parted = anyio.Event()
         self._waiting: deque[bytes] = deque()  # arrived, not taken in
@@ -150,7 +144,7 @@ class MemoryLink(StreamConnection):
     def flush_soon(self) -> None:
         """Implement :meth:`Link.flush_soon` at once, in the context in which the link was made."""
         self._again = True  # for the turn that is being made, if one is
-        if self._turning or self._life not in AT_WORK:
+        if self._turning or self._life not in connection.AT_WORK:
             return
         try:
             self._context.run(self._turn)
@@ -164,7 +158,7 @@ class MemoryLink(StreamConnection):
                 self.peer.data_to_send()
                 return
             if other._held >= room and other._life is not _ENDED:
-                self._move_writing(WritingSignal.BLOCK)
+                self._move_writing(connection.WritingSignal.BLOCK)
                 self._moved = clock()
                 return
             texts = _texts(self.peer.data_to_send(room - other._held))
@@ -177,7 +171,7 @@ class MemoryLink(StreamConnection):
     def _goes_on(self) -> None:
         """Resume writing: the other end has room again, or is gone."""
         if self._writing is _BLOCKED:
-            self._move_writing(WritingSignal.WRITTEN)
+            self._move_writing(connection.WritingSignal.WRITTEN)
             self._moved = clock()
             self._make_room()
             self._wake.set()
@@ -233,13 +227,15 @@ class MemoryLink(StreamConnection):
         self._other._goes_on()
 
 
-class WireLink(StreamConnection):
+class WireLink(connection.StreamConnection):
     """Link at one end of a joined pair that goes through bytes; made by :func:`memory_links`."""
 
     binding = "memory"
     _other: "WireLink"
 
-    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+    def __init__(
+        self, peer: Peer, app: App, *, settings: connection.PumpSettings | None = None
+    ) -> None:
         super().__init__(peer, app, settings=settings)
         self._parted = False
         self._closed = False
@@ -284,17 +280,14 @@ def memory_links(
     client: tuple[Peer, App],
     server: tuple[Peer, App],
     *,
-    settings: PumpSettings | None = None,
+    settings: connection.PumpSettings | None = None,
     wire: bool = False,
-) -> tuple[StreamConnection, StreamConnection]:
+) -> tuple[connection.StreamConnection, connection.StreamConnection]:
     """Join two Peers in one event loop; return the client's link and the server's, both to be run.
 
     ``settings.read_size``: room in bytes for messages that the other end has not taken in.
     """
-    if wire:
-        near, far = WireLink(*client, settings=settings), WireLink(*server, settings=settings)
-        near._other, far._other = far, near
-        return near, far
-    ours, theirs = MemoryLink(*client, settings=settings), MemoryLink(*server, settings=settings)
+    kind: Any = WireLink if wire else MemoryLink
+    ours, theirs = kind(*client, settings=settings), kind(*server, settings=settings)
     ours._other, theirs._other = theirs, ours
     return ours, theirs

@@ -13,7 +13,7 @@ from typing import Any
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from mcpcore.errors import BadTls
-from mcpcore.http.certificates import ClientCertificate, write_name
+from mcpcore.http.principals import ClientCertificate, write_name
 
 Path = str | os.PathLike[str]
 

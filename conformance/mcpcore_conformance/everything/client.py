@@ -32,9 +32,13 @@ from mcpcore import (
     connect,
 )
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    ElicitParams,
+    ElicitResult,
+)
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import Tool
 from mcpcore_conformance.everything.script import AnyioPace, Script
 from mcpcore_conformance.everything.sign_in import PREFIX, signing_in

@@ -11,9 +11,9 @@ from typing import Any
 from msgspec import Struct
 
 from mcpcore import Context, ElicitUrl, user
+from mcpcore.spec.types.client_features import CreateMessageResult
 from mcpcore.spec.types.content import TextContent, ToolUseContent
 from mcpcore.spec.types.prompts import PromptMessage
-from mcpcore.spec.types.sampling import CreateMessageResult
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.schemas import DEFAULTS_FORM, ENUMS_FORM
 from mcpcore_transports.server.inputs import Elicit, Elicited, Input, ListRoots, Sample

@@ -26,7 +26,7 @@ from mcpcore import (
     RequestTimeout,
 )
 from mcpcore.errors import InputFailed, InvalidResponse, RequestRefused
-from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
+from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
 
 Step = Mapping[str, Any]
 Outcome = dict[str, Any]

@@ -20,7 +20,7 @@ from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
+from mcpcore.spec.types.lifecycle import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_conformance.kit.hosts.core import End
 from mcpcore_conformance.subjects.strands import Bell, Cancelled, Strand, Strands, Work

@@ -18,7 +18,7 @@ from mcpcore.spec.types.base import (
     META_SUBSCRIPTION_ID,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from mcpcore_conformance.trace.book import Asked, Book, Conversation, id_key, other, sender_of
 from mcpcore_conformance.trace.dialogue import Said
 

@@ -658,8 +658,8 @@ class HttpClient:
             id = None if item.id is UNSET else item.id
         if call.purpose is CallPurpose.SSE:
             asked = state.by_request.get(id) if answer and id is not None else None
-            if asked is not None and id is not None:  # it is settled, and needs no 202
-                state.settle(asked, id, now)
+            if asked is not None:  # it is settled, and needs no 202
+                state.settle(asked, now)
                 asked.over = True
             return item
         if not answer:
@@ -672,7 +672,7 @@ class HttpClient:
             return None
         if id is None:
             item = structs.replace(item, id=call.request)
-        state.settle(call, call.request, now)
+        state.settle(call, now)
         return item
 
     # Ends

@@ -142,12 +142,17 @@ class ClientState:
             )
         )
 
-    def settle(self, call: Call, request: RequestId, now: float) -> None:
+    def settle(self, call: Call, now: float) -> None:
         """Settle the request of ``call``, which has its outcome."""
-        del self.by_request[request]
-        call.request = None
+        self.unbind(call)
         if call.route in self.calls:
             self.deadlines.set(call, now + self.settings.linger)
+
+    def unbind(self, call: Call) -> None:
+        """Part an exchange from its request, if it has one, which another one may serve."""
+        if call.request is not None:
+            del self.by_request[call.request]
+            call.request = None
 
     def fail(
         self,
@@ -163,7 +168,7 @@ class ClientState:
         request = call.request
         if request is None:
             return
-        self.settle(call, request, now)
+        self.settle(call, now)
         self.peer.receive_failure(
             request,
             now=now,
@@ -178,9 +183,7 @@ class ClientState:
         del self.calls[call.route]
         if call.deadline is not None:
             self.deadlines.set(call, None)
-        if call.request is not None:
-            del self.by_request[call.request]
-            call.request = None
+        self.unbind(call)
         self.plans.append(HttpAbort(call.route))
 
     def abort_all(self) -> None:
@@ -420,8 +423,7 @@ class ClientState:
             return False
         if not self.epoch or call.tries >= self.settings.max_resumes:
             return False
-        del self.by_request[request]
-        call.request = None
+        self.unbind(call)
         delay = self.backoff.delay(call.tries + 1, call.retry_after)
         self._post_later(frame, delay).tries = call.tries + 1
         return True
@@ -505,8 +507,7 @@ class ClientState:
         if frame is None or call.again:
             self.fail(call, message, now)
             return
-        del self.by_request[request]
-        call.request = None
+        self.unbind(call)
         record = self.endpoint.outbound.get(request)
         if record is not None:
             record.progress = None  # progress begins anew

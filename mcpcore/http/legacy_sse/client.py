@@ -85,8 +85,7 @@ class SseClient:
             return False
         if frame is None or request is None or frame.method != "initialize":
             return False
-        del state.by_request[request]
-        call.request = None
+        state.unbind(call)
         state.waiting.insert(0, frame)
         self.open(now, Refused(call=call, request=request, body=body))
         return True
@@ -163,9 +162,7 @@ class SseClient:
     def posted(self, call: Call) -> None:
         """Settle a POST that was accepted; the response comes on the stream."""
         call.over = True
-        if call.request is not None:
-            del self._state.by_request[call.request]
-            call.request = None
+        self._state.unbind(call)
 
     # End of the stream
 

@@ -88,8 +88,7 @@ class HttpServer:
         self._home = self._stored or LocalSessions(router)
         router.home = self._home
         self._endpoint = router.endpoint
-        self._modern = self.teller = peer = router.modern
-        """Peer for progress reports, which serves all requests of the endpoint."""
+        self._modern = peer = router.modern
         # Answers are given as on Peer: any Peer of the endpoint finds the request of a key, and
         # keys are unique across all sessions.
         self.respond, self.fail, self.require_input = peer.respond, peer.fail, peer.require_input

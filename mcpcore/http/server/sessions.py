@@ -321,9 +321,11 @@ DIAGRAMS = (
     (
         "Session",
         "One `Mcp-Session-Id` at an HTTP server, beside the conversation of its Peer. Its ends: "
-        "DELETE, a refused `initialize`, `session_unused` while fresh or agreed, `session_idle`, "
-        "`session_age`, too many others (`sessions_per_client`, `max_sessions`), the end of its "
-        "stream (HTTP+SSE), of the server, or of its record in the store.",
+        "DELETE, an `initialize` that is refused or whose client leaves before its answer, "
+        "`session_unused` while fresh or agreed, `session_idle`, `session_age`, too many others "
+        "(`sessions_per_client`, `max_sessions`), the end of its stream (HTTP+SSE), of the server, "
+        "or of its record in the store. With a store this is what one worker knows: a worker that "
+        "takes a session up begins with *fresh*, and forgets it at *ended* while it may go on.",
         SESSION_USE,
     ),
 )

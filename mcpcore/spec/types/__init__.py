@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcpcore.spec.types.base import *  # noqa: F403
     from mcpcore.spec.types.capabilities import *  # noqa: F403
-    from mcpcore.spec.types.completion import *  # noqa: F403
+    from mcpcore.spec.types.client_features import *  # noqa: F403
     from mcpcore.spec.types.content import *  # noqa: F403
-    from mcpcore.spec.types.elicitation import *  # noqa: F403
     from mcpcore.spec.types.lifecycle import *  # noqa: F403
     from mcpcore.spec.types.model import Model as Model
     from mcpcore.spec.types.prompts import *  # noqa: F403
     from mcpcore.spec.types.resources import *  # noqa: F403
-    from mcpcore.spec.types.sampling import *  # noqa: F403
-    from mcpcore.spec.types.subscriptions import *  # noqa: F403
     from mcpcore.spec.types.tasks import *  # noqa: F403
     from mcpcore.spec.types.tools import *  # noqa: F403
 
@@ -26,7 +23,7 @@ _NAMES = {
         "META_CLIENT_CAPABILITIES META_CLIENT_INFO META_LOG_LEVEL META_PREFIX"
         " META_PROGRESS_TOKEN META_PROTOCOL_VERSION META_RELATED_TASK META_SERVER_INFO"
         " META_SUBSCRIPTION_ID Annotations CacheablePage CacheableResult CancelledParams"
-        " Cursor EmptyResult Icon Implementation InputRequest InputRequiredResult"
+        " Cursor EmbeddedRequest EmptyResult Icon Implementation InputRequiredResult"
         " InputResponseParams LoggingLevel Meta NotificationMeta NotificationParams"
         " NotificationSkim PaginatedParams PaginatedResult ProgressParams ProgressToken"
         " RequestId RequestMeta RequestParams Result ResultMeta ResultSkim Role Skim TRACE_KEYS"
@@ -37,42 +34,35 @@ _NAMES = {
         " ResourcesCapability RootsCapability SamplingCapability SamplingTasks"
         " ServerCapabilities Settings TaskRequests TasksCapability ToolsCapability ToolTasks"
     ),
-    "completion": (
-        "CompleteParams CompleteResult Completion CompletionArgument CompletionContext"
-        " PromptReference ResourceReference ResourceTemplateReference"
+    "client_features": (
+        "BooleanSchema CreateMessageParams CreateMessageResult ElicitationCompleteParams"
+        " ElicitFormParams ElicitParams ElicitResult ElicitUrlParams EnumItems EnumOption"
+        " LegacyTitledEnumSchema ListRootsResult ModelHint ModelPreferences NumberSchema"
+        " PrimitiveSchema Root SamplingMessage StringFormat StringSchema"
+        " TitledMultiSelectEnumSchema TitledSingleSelectEnumSchema ToolChoice"
+        " UntitledMultiSelectEnumSchema UntitledSingleSelectEnumSchema UrlElicitationRequiredData"
     ),
     "content": (
         "AudioContent BlobResourceContents ContentBlock EmbeddedResource ImageContent"
         " ResourceContents ResourceLink SamplingContent TextContent TextResourceContents"
         " ToolResultContent ToolUseContent UnknownContent"
     ),
-    "elicitation": (
-        "ElicitationCompleteParams ElicitFormParams ElicitParams ElicitResult ElicitUrlParams"
-        " UrlElicitationRequiredData BooleanSchema EnumItems EnumOption LegacyTitledEnumSchema"
-        " NumberSchema PrimitiveSchema StringFormat StringSchema TitledMultiSelectEnumSchema"
-        " TitledSingleSelectEnumSchema UntitledMultiSelectEnumSchema"
-        " UntitledSingleSelectEnumSchema"
-    ),
     "lifecycle": (
         "SEVERITY DiscoverResult InitializeParams InitializeResult LoggingMessageParams"
-        " MissingRequiredClientCapabilityData SetLevelParams UnsupportedProtocolVersionData"
+        " MissingRequiredClientCapabilityData SetLevelParams SubscriptionFilter"
+        " SubscriptionsAcknowledgedParams SubscriptionsListenParams SubscriptionsListenResult"
+        " UnsupportedProtocolVersionData"
     ),
     "model": "Model",
     "prompts": (
-        "GetPromptParams GetPromptResult ListPromptsResult Prompt PromptArgument PromptMessage"
+        "CompleteParams CompleteResult Completion CompletionArgument CompletionContext"
+        " GetPromptParams GetPromptResult ListPromptsResult Prompt PromptArgument PromptMessage"
+        " PromptReference ResourceReference ResourceTemplateReference"
     ),
     "resources": (
         "ListResourcesResult ListResourceTemplatesResult ReadResourceParams"
         " ReadResourceResult Resource ResourceParams ResourceTemplate ResourceUpdatedParams"
         " SubscribeParams UnsubscribeParams"
-    ),
-    "sampling": (
-        "CreateMessageParams CreateMessageResult ModelHint ModelPreferences SamplingMessage"
-        " ToolChoice ListRootsResult Root"
-    ),
-    "subscriptions": (
-        "SubscriptionFilter SubscriptionsAcknowledgedParams SubscriptionsListenParams"
-        " SubscriptionsListenResult"
     ),
     "tasks": (
         "TERMINAL CreateTaskResult GetTaskPayloadResult ListTasksResult RelatedTaskMetadata"

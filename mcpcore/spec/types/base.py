@@ -234,8 +234,8 @@ class CacheablePage(CacheableResult, kw_only=True):
     next_cursor: Maybe[Cursor] = None
 
 
-class InputRequest(Model, kw_only=True):
-    """Request embedded in an input round: a method and its params, no id."""
+class EmbeddedRequest(Model, kw_only=True):
+    """Request embedded in an input round (``InputRequest``): a method and its params, no id."""
 
     method: str
     params: Maybe[Raw] = None
@@ -244,7 +244,7 @@ class InputRequest(Model, kw_only=True):
 class InputRequiredResult(Result, kw_only=True):
     """Demand for input: the requests to the client, and the state to return with the answers."""
 
-    input_requests: Maybe[dict[str, InputRequest]] = None
+    input_requests: Maybe[dict[str, EmbeddedRequest]] = None
     request_state: Maybe[str] = None
 
 

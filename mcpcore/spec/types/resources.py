@@ -2,16 +2,7 @@
 
 from msgspec import field
 
-from mcpcore.spec.types.base import (
-    Annotations,
-    CacheablePage,
-    CacheableResult,
-    Icon,
-    InputResponseParams,
-    Meta,
-    NotificationParams,
-    RequestParams,
-)
+from mcpcore.spec.types import base
 from mcpcore.spec.types.content import ResourceContents
 from mcpcore.spec.types.model import Maybe, Model
 
@@ -25,9 +16,9 @@ class Resource(Model, kw_only=True):
     description: Maybe[str] = None
     mime_type: Maybe[str] = None
     size: Maybe[int] = None
-    icons: list[Icon] = field(default_factory=list)
-    annotations: Maybe[Annotations] = None
-    meta: Maybe[Meta] = field(default=None, name="_meta")
+    icons: list[base.Icon] = field(default_factory=list)
+    annotations: Maybe[base.Annotations] = None
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
 
 
 class ResourceTemplate(Model, kw_only=True):
@@ -38,36 +29,36 @@ class ResourceTemplate(Model, kw_only=True):
     title: Maybe[str] = None
     description: Maybe[str] = None
     mime_type: Maybe[str] = None
-    icons: list[Icon] = field(default_factory=list)
-    annotations: Maybe[Annotations] = None
-    meta: Maybe[Meta] = field(default=None, name="_meta")
+    icons: list[base.Icon] = field(default_factory=list)
+    annotations: Maybe[base.Annotations] = None
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
 
 
-class ListResourcesResult(CacheablePage, kw_only=True):
+class ListResourcesResult(base.CacheablePage, kw_only=True):
     """Result of ``resources/list``: one page of resources."""
 
     resources: list[Resource]
 
 
-class ListResourceTemplatesResult(CacheablePage, kw_only=True):
+class ListResourceTemplatesResult(base.CacheablePage, kw_only=True):
     """Result of ``resources/templates/list``: one page of templates."""
 
     resource_templates: list[ResourceTemplate]
 
 
-class ResourceParams(RequestParams, kw_only=True):
+class ResourceParams(base.RequestParams, kw_only=True):
     """Params of a request about one resource."""
 
     uri: str
 
 
-class ReadResourceParams(InputResponseParams, kw_only=True):
+class ReadResourceParams(base.InputResponseParams, kw_only=True):
     """Params of ``resources/read``."""
 
     uri: str
 
 
-class ReadResourceResult(CacheableResult, kw_only=True):
+class ReadResourceResult(base.CacheableResult, kw_only=True):
     """Result of ``resources/read``: more than one content if the resource is a collection."""
 
     contents: list[ResourceContents]
@@ -81,7 +72,7 @@ class UnsubscribeParams(ResourceParams, kw_only=True):
     """Params of ``resources/unsubscribe`` (legacy)."""
 
 
-class ResourceUpdatedParams(NotificationParams, kw_only=True):
+class ResourceUpdatedParams(base.NotificationParams, kw_only=True):
     """``notifications/resources/updated``: the resource, or one inside it, has changed."""
 
     uri: str

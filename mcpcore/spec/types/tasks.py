@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Raw, field
 
-from mcpcore.spec.types.base import InputRequest, Meta, PaginatedResult, RequestParams, Result
+from mcpcore.spec.types.base import EmbeddedRequest, Meta, PaginatedResult, RequestParams, Result
 from mcpcore.spec.types.base import TaskMetadata as TaskMetadata
 from mcpcore.spec.types.model import Maybe, Model, as_sent
 
@@ -42,7 +42,7 @@ class Task(Model, kw_only=True):
     poll_interval: Maybe[int] = None
     ttl_ms: Maybe[int | None] = None
     poll_interval_ms: Maybe[int] = None
-    input_requests: Maybe[dict[str, InputRequest]] = None
+    input_requests: Maybe[dict[str, EmbeddedRequest]] = None
     result: Maybe[dict[str, Any]] = None
     error: Maybe[dict[str, Any]] = None
 

@@ -5,14 +5,7 @@ from typing import Any, Literal, Self
 from msgspec import Raw, field
 
 from mcpcore.spec.errors import ToolFailed
-from mcpcore.spec.types.base import (
-    CacheablePage,
-    Icon,
-    InputResponseParams,
-    Meta,
-    Result,
-    TaskMetadata,
-)
+from mcpcore.spec.types import base
 from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.model import Maybe, Model, as_sent
 
@@ -43,25 +36,25 @@ class Tool(Model, kw_only=True):
     output_schema: Maybe[dict[str, Any]] = None
     annotations: Maybe[ToolAnnotations] = None
     execution: Maybe[ToolExecution] = None
-    icons: list[Icon] = field(default_factory=list)
-    meta: Maybe[Meta] = field(default=None, name="_meta")
+    icons: list[base.Icon] = field(default_factory=list)
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
 
 
-class ListToolsResult(CacheablePage, kw_only=True):
+class ListToolsResult(base.CacheablePage, kw_only=True):
     """Result of ``tools/list``: one page of tools."""
 
     tools: list[Tool]
 
 
-class CallToolParams(InputResponseParams, kw_only=True):
+class CallToolParams(base.InputResponseParams, kw_only=True):
     """Params of ``tools/call``; ``arguments`` stay raw until the tool is known."""
 
     name: str
     arguments: Maybe[Raw] = None
-    task: Maybe[TaskMetadata] = None
+    task: Maybe[base.TaskMetadata] = None
 
 
-class CallToolResult(Result, kw_only=True):
+class CallToolResult(base.Result, kw_only=True):
     """Result of a tool; ``structured_content`` is an object, since 2026-07-28 any JSON value.
 
     A null that was received reads None as absence does, and is still one when it is sent on;

@@ -9,7 +9,7 @@ from mcpcore.http.server.stored.replica import Quota, SessionQueue, SessionRepli
 from mcpcore.http.server.stored.sessions import NoteQueue
 from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import LogPage
-from mcpcore_transports.stores import sqlite
+from mcpcore_transports.stores import base
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.simulation.mutations.model import Mutation, wrapped
 
@@ -211,7 +211,7 @@ def _ended_early() -> None:
     def mutant(created: float, used: float | None, settings: Any) -> float:
         return (created if used is None else used) + 45.0
 
-    setattr(sqlite, "ends", mutant)  # noqa: B010 - it is not exported
+    setattr(base, "ends", mutant)  # noqa: B010 - a function is not assigned to
 
 
 def _news_overtaken() -> None:

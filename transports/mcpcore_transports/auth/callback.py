@@ -6,13 +6,14 @@ what was sent.  Sources: RFC 8252 sections 7.3 and 8.3 (loopback redirection), R
 """
 
 import hmac
+import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-from anyio.abc import SocketListener, SocketStream
+from anyio.abc import ByteStream
 
 from mcpcore.auth.urls import Url, parse_url
 from mcpcore.errors import AuthorizationError, LinkError, UrlRefused
@@ -20,7 +21,7 @@ from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import format_response
 from mcpcore_transports.http1.heads import BadHead, find_head, read_by_h11
 from mcpcore_transports.link import LOST
-from mcpcore_transports.sockets.tcp import NOT_HERE, close_listener, listen_tcp
+from mcpcore_transports.stream.plain import NOT_HERE, accept, close_listener, listen_tcp
 
 _PLACES = {"127.0.0.1": ("127.0.0.1",), "::1": ("::1",), "localhost": ("127.0.0.1", "::1")}
 """Addresses to listen on by the host of the redirect URI."""
@@ -49,7 +50,7 @@ _HEADERS = [
 class CallbackListener:
     """Listener for one callback; :func:`listen` makes it.  Close it in the end."""
 
-    def __init__(self, url: str, listeners: Sequence[SocketListener]) -> None:
+    def __init__(self, url: str, listeners: Sequence[socket.socket]) -> None:
         self.url = url
         """Redirect URI, with the port."""
         self._parts = parse_url(url, "the redirect URI")
@@ -75,15 +76,14 @@ class CallbackListener:
 
     async def aclose(self) -> None:
         """Close the port."""
-        with anyio.CancelScope(shield=True):
-            for listener in self._listeners:
-                await close_listener(listener)
+        for listener in self._listeners:
+            close_listener(listener)
 
-    async def _accept(self, listener: SocketListener, state: str) -> None:
+    async def _accept(self, listener: socket.socket, state: str) -> None:
         async with anyio.create_task_group() as tasks:
             while True:
                 try:
-                    stream = await listener.accept()
+                    stream, _ = await accept(listener)
                 except (OSError, anyio.ClosedResourceError):
                     return
                 if self._serving >= _CONNECTIONS:
@@ -92,7 +92,7 @@ class CallbackListener:
                     self._serving += 1
                     tasks.start_soon(self._serve, stream, state)
 
-    async def _serve(self, stream: SocketStream, state: str) -> None:
+    async def _serve(self, stream: ByteStream, state: str) -> None:
         """Answer one request, within its time."""
         last = False
         try:
@@ -157,9 +157,9 @@ async def listen(redirect_uri: str) -> CallbackListener:
     return CallbackListener(f"http://{host}:{bound}{url.path}{url.query}", listeners)
 
 
-async def _bind(places: Sequence[str], port: int) -> tuple[list[SocketListener], int]:
+async def _bind(places: Sequence[str], port: int) -> tuple[list[socket.socket], int]:
     """Bind the same port on every address that this machine has."""
-    listeners: list[SocketListener] = []
+    listeners: list[socket.socket] = []
     problem: LinkError | None = None
     try:
         for place in places:
@@ -171,13 +171,12 @@ async def _bind(places: Sequence[str], port: int) -> tuple[list[SocketListener],
                 problem = error
                 continue
             port = port or bound.getsockname()[1]
-            listeners.append(await SocketListener.from_socket(bound))
+            listeners.append(bound)
         if not listeners and problem is not None:
             raise problem
     except BaseException:
-        with anyio.CancelScope(shield=True):
-            for listener in listeners:
-                await close_listener(listener)
+        for listener in listeners:
+            close_listener(listener)
         raise
     return listeners, port
 
@@ -202,7 +201,7 @@ def _authority(url: Url) -> str:
     return url.origin.partition("://")[2]
 
 
-async def _head(stream: SocketStream) -> bytes | None:
+async def _head(stream: ByteStream) -> bytes | None:
     """Receive the head of a request; None if it is too large, or none."""
     buffer = bytearray()
     try:
@@ -213,7 +212,7 @@ async def _head(stream: SocketStream) -> bytes | None:
     return bytes(buffer[:size])
 
 
-async def _reply(stream: SocketStream, status: HTTPStatus) -> None:
+async def _reply(stream: ByteStream, status: HTTPStatus) -> None:
     body = _PAGE.format(_DONE if status == HTTPStatus.OK else _REFUSED).encode()
     headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
     await stream.send(format_response(status, headers) + body)

@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from msgspec import Raw, Struct, field
 
 from mcpcore import errors
 from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
+from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSettings
 from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
 from mcpcore.spec import types
@@ -21,17 +23,14 @@ from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     URL_ELICITATION_REQUIRED,
-    ErrorData,
-    McpError,
     busy_code,
 )
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
-from mcpcore.wire.message import to_json
+from mcpcore.wire.message import Body, to_json
 from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.functions import called, failure_of, first_of
 from mcpcore_transports.running.pending import Handlers, Run
 from mcpcore_transports.running.tasks import TaskHost
@@ -58,7 +57,7 @@ class ClientDesk(TaskDesk):
     def __init__(
         self, core: "ClientCore", capabilities: types.ClientCapabilities, settings: TaskSettings
     ) -> None:
-        super().__init__(TaskHost(settings), core.machine, core.flush)
+        super().__init__(TaskHost(settings), core.machine, core.flush, self._notify)
         self._core = core
         self._capabilities = capabilities
         self._handlers: Handlers | None = None
@@ -75,12 +74,14 @@ class ClientDesk(TaskDesk):
                 return False
             ttl = self.host.table.granted(task.ttl)
             record = self.host.create(self.owner(event), ttl=ttl)
-        except McpError as error:
+        except errors.McpError as error:
             self.machine.fail(event.key, error.error)
         except errors.Malformed as error:
-            self.machine.fail(event.key, ErrorData(INVALID_PARAMS, f"invalid params: {error}"))
+            self.machine.fail(
+                event.key, errors.ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+            )
         except TableFull as full:
-            self.machine.fail(event.key, ErrorData(busy_code(event.revision), str(full)))
+            self.machine.fail(event.key, errors.ErrorData(busy_code(event.revision), str(full)))
         else:
             self._start(event, record)
         return True
@@ -125,8 +126,14 @@ class ClientDesk(TaskDesk):
         params: dict[str, Any] = {"progressToken": token, "progress": value}
         more = {"total": total, "message": message}
         params |= {name: given for name, given in more.items() if given is not None}
-        self.tell("notifications/progress", params, session=None, meta=related(record.id))
+        self._notify(None, "notifications/progress", params, meta=related(record.id))
         return True
+
+    def _notify(self, session: None, method: str, params: Body, **options: Any) -> None:
+        """Send a notification: a client has no session but that of its connection."""
+        with suppress(errors.LocalError):  # it has ended meanwhile
+            self.machine.notify(method, params, **options)
+            self.flush()
 
 
 class _Worker(Struct):
@@ -144,13 +151,13 @@ def _context(event: RequestReceived, report: Callable[..., bool]) -> CallbackCon
     return CallbackContext(event.method, event.revision, event.meta, event.id, report)
 
 
-def masked_error(method: str, error: Exception) -> ErrorData:
+def masked_error(method: str, error: Exception) -> errors.ErrorData:
     """Return the error for a failed callback as the server sees it; log an unexpected exception."""
-    if isinstance(error, McpError):
+    if isinstance(error, errors.McpError):
         return error.error
     made = error_id()
     logger.error("the callback for %s failed (error id %s)", method, made, exc_info=error)
-    return ErrorData(INTERNAL_ERROR, f"the client failed to answer (error id {made})")
+    return errors.ErrorData(INTERNAL_ERROR, f"the client failed to answer (error id {made})")
 
 
 class _Tied(Struct):
@@ -261,7 +268,7 @@ async def answer_input(
     raw: Raw, key: str, method: str, callbacks: Callbacks, revision: Revision
 ) -> Answer:
     """Answer one question.  Raises InputFailed, and any exception of the callback."""
-    wanted = promised(raw, types.InputRequest, method)
+    wanted = promised(raw, types.EmbeddedRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params
     try:
         context = CallbackContext(wanted.method, revision, meta_of(params))
@@ -271,7 +278,7 @@ async def answer_input(
         if isinstance(error, errors.Malformed):
             text = f"the server's message is malformed: the input {key!r}: {error}"
             raise errors.InvalidResponse(method, text) from None
-        if isinstance(error, McpError):
+        if isinstance(error, errors.McpError):
             raise errors.InputFailed(method, f"the input {key!r} was not given: {error}") from error
         if isinstance(error, errors.HandlerExit):
             logger.error("the callback for %s failed", wanted.method, exc_info=error)

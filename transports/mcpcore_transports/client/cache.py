@@ -58,11 +58,7 @@ class ResultCache:
     """
 
     def __init__(
-        self,
-        *,
-        limit: int = 1024,
-        size: int = 64 * 1024 * 1024,
-        longest: float = 24 * 3600.0,
+        self, *, limit: int = 1024, size: int = 64 * 1024 * 1024, longest: float = 24 * 3600.0
     ) -> None:
         if limit < 1 or size < 1 or longest < 0:
             raise ValueError("a cache needs room for one result at least, and no negative time")

@@ -16,21 +16,15 @@ from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http import StreamInterrupted
-from mcpcore.service.reading import shorten
+from mcpcore.service.reading import shorten, typed
 from mcpcore.spec import types
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import RequestId, to_json
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import ProgressCallback, Run
-from mcpcore_transports.server.contents import (
-    fill_defaults,
-    form_problems,
-    message_problem,
-    result_for,
-)
+from mcpcore_transports.server import contents
 from mcpcore_transports.targets import is_web_url
 
 __all__ = ["CallbackContext", "Callbacks", "ProgressCallback"]
@@ -221,8 +215,8 @@ def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext
             raise ValueError(f"the {name} callback's action {answer.action!r} does not exist")
         if by_url or answer.action != "accept":
             return structs.replace(answer, content=None)
-        content = fill_defaults(schema, answer.content or {})
-        if problems := form_problems(schema, content):
+        content = contents.fill_defaults(schema, answer.content or {})
+        if problems := contents.form_problems(schema, content):
             raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
         return structs.replace(answer, content=content)
 
@@ -236,7 +230,7 @@ def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -
     with_tools = params.tools is not None or params.tool_choice is not None
     if with_tools and not callbacks.sampling_tools:
         raise McpError(INVALID_PARAMS, "this client does not support sampling with tools")
-    if problem := message_problem(params.messages):
+    if problem := contents.message_problem(params.messages):
         raise McpError(INVALID_PARAMS, problem)
 
     def finish(answer: Any) -> Answer:
@@ -249,7 +243,7 @@ def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -
             kind = type(answer).__name__
             raise TypeError(f"the sampling callback returned {kind}, not a CreateMessageResult")
         try:
-            return result_for(answer, context.revision)
+            return contents.result_for(answer, context.revision)
         except Unsayable as error:
             raise McpError(INTERNAL_ERROR, f"the model's answer cannot be sent: {error}") from error
 

@@ -13,35 +13,20 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
 
 import anyio
 from anyio.abc import TaskGroup
 from msgspec import Raw, structs
 
+from mcpcore import errors
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Negotiation, Role
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import (
-    AuthorizationError,
-    BadTarget,
-    CallFailed,
-    ConnectionClosed,
-    InvalidResponse,
-    LifespanError,
-    LinkError,
-    NegotiationError,
-    PeerError,
-)
 from mcpcore.http import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec import types
-from mcpcore.spec.errors import (
-    HEADER_MISMATCH,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    LocalProtocolError,
-)
+from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
@@ -54,8 +39,8 @@ from mcpcore_transports.client.cache import (
     Uncheckable,
     place_of,
 )
-from mcpcore_transports.client.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
-from mcpcore_transports.client.core import ClientCore, ClientSettings
+from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
+from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions
 from mcpcore_transports.client.errors import RaisedExceptions, promised
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.middleware import ClientMiddleware
@@ -103,8 +88,9 @@ class Client:
 
     Every method that sends a request raises :class:`PeerError` for an error of the server, and a
     subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for a failure on
-    this side.  ``timeout`` is in seconds; None means no limit; the default is that of the settings.
-    Cancelling the caller cancels the request.
+    this side.  ``timeout`` and other options are described in
+    :class:`~mcpcore_transports.client.core.RequestOptions`.  Cancelling the caller cancels the
+    request.
     """
 
     def __init__(
@@ -163,27 +149,12 @@ class Client:
 
     @overload
     async def request(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        self, method: str, params: Body = None, **options: Unpack[RequestOptions]
     ) -> Raw: ...
 
     @overload
     async def request(
-        self,
-        method: str,
-        params: Body,
-        expected: type[T],
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        self, method: str, params: Body, expected: type[T], **options: Unpack[RequestOptions]
     ) -> T: ...
 
     async def request(
@@ -191,34 +162,26 @@ class Client:
         method: str,
         params: Body = None,
         expected: Any = Raw,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Any:
         """Send any request; return its result as ``expected``, raw by default.
 
-        ``repeat`` is True if the request may be sent again when the connection breaks before the
-        answer, so that the server may see it twice; by default only requests that read or set up.
         A result that the server allowed to be cached is returned while it is fresh, except for a
         request with ``meta`` of its own.
         """
         if self._core.closed is not None:
-            raise ConnectionClosed(method, self._core.closed)
+            raise errors.ConnectionClosed(method, self._core.closed)
         row = lookup(method, "client", self.revision)
         cache = self._cache if row is not None and row.cacheable else None
         mark = 0
         if cache is not None:
-            kept = None if meta else cache.get(method, params, now=clock())
+            kept = None if options.get("meta") else cache.get(method, params, now=clock())
             if kept is not None:
                 return promised(kept, expected, method)
             mark = cache.mark(method)
         try:
-            outcome = await self._core.request(
-                method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
-            )
-        except PeerError as error:
+            outcome = await self._core.request(method, params, **options)
+        except errors.PeerError as error:
             if cache is not None and error.code == INVALID_PARAMS:
                 cache.drop(method)  # a refused cursor makes all pages doubtful
             raise
@@ -251,7 +214,7 @@ class Client:
         for _ in range(self._max_pages):
             try:
                 page = await fetch(cursor)
-            except PeerError as error:
+            except errors.PeerError as error:
                 if error.code == INVALID_PARAMS and cursor is not None and again:
                     return await self._all(fetch, items, again=False)
                 raise
@@ -263,7 +226,7 @@ class Client:
                 endless = f"they lead back to the cursor {cursor!r}"
                 break
             cursors.add(cursor)
-        raise InvalidResponse("pagination", f"the server's pages do not end ({endless})")
+        raise errors.InvalidResponse("pagination", f"the server's pages do not end ({endless})")
 
     # Tools
 
@@ -283,11 +246,7 @@ class Client:
         self,
         name: str,
         arguments: Mapping[str, Any] | None = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-        repeat: bool | None = None,
+        **options: Unpack[RequestOptions],
     ) -> types.CallToolResult:
         """Call a tool; a failure of the tool is a result with ``is_error``.
 
@@ -296,8 +255,7 @@ class Client:
         result that violates the tool's output schema raises InvalidResponse, if it can be checked;
         for that the tools are listed if they were not (``ClientSettings.look_up_tools``).
 
-        ``repeat`` is True if the call may be sent again when the connection breaks before its
-        answer; the default is True for tools that were listed as read-only or idempotent.
+        By default ``repeat`` is True for tools that were listed as read-only or idempotent.
         """
         core, tasks = self._core, self._core.tasks
         params: dict[str, Any] = {"name": name}
@@ -308,11 +266,9 @@ class Client:
             if tasks.options is not None:
                 tasks.add_terms(params, self._tools.task_support(name))
             try:
-                outcome = await core.request(
-                    CALL, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
-                )
+                outcome = await core.request(CALL, params, **options)
                 break
-            except PeerError as error:
+            except errors.PeerError as error:
                 as_task = error.code == METHOD_NOT_FOUND and tasks.experimental
                 if listed or (error.code != HEADER_MISMATCH and not as_task):
                     raise
@@ -321,17 +277,17 @@ class Client:
                     self._cache.drop("tools/list")
                 try:
                     await self.tools()
-                except (PeerError, CallFailed) as problem:
+                except (errors.PeerError, errors.CallFailed) as problem:
                     raise error from problem
                 listed = True
         raw = outcome.result
         if tasks.options is not None:
-            raw = await tasks.result_of(outcome, timeout=timeout, progress=progress)
+            raw = await tasks.result_of(outcome, options)
         result = promised(raw, types.CallToolResult, CALL)
         if not self._tools.check(name, result):
             try:
                 await self.tools()
-            except (PeerError, CallFailed) as problem:
+            except (errors.PeerError, errors.CallFailed) as problem:
                 text = "the result of %r is not checked: no list of tools: %s"
                 logger.warning(text, name, problem)
             self._tools.check(name, result)
@@ -367,18 +323,11 @@ class Client:
         return await self._all(self.list_resource_templates, lambda page: page.resource_templates)
 
     async def read_resource(
-        self,
-        uri: str,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        self, uri: str, **options: Unpack[RequestOptions]
     ) -> types.ReadResourceResult:
         """Return a resource's contents."""
         params, kind = {"uri": uri}, types.ReadResourceResult
-        return await self.request(
-            "resources/read", params, kind, timeout=timeout, progress=progress, meta=meta
-        )
+        return await self.request("resources/read", params, kind, **options)
 
     async def subscribe(self, uri: str) -> None:
         """Subscribe to changes of a resource, for the callbacks (legacy); see :meth:`listen`."""
@@ -404,19 +353,13 @@ class Client:
         self,
         name: str,
         arguments: Mapping[str, str] | None = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> types.GetPromptResult:
         """Return a prompt with its arguments filled in."""
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
-        kind = types.GetPromptResult
-        result = await self.request(
-            "prompts/get", params, kind, timeout=timeout, progress=progress, meta=meta
-        )
+        result = await self.request("prompts/get", params, types.GetPromptResult, **options)
         _drop_unsafe_icons(message.content for message in result.messages)
         return result
 
@@ -427,8 +370,7 @@ class Client:
         value: str,
         *,
         known: Mapping[str, str] | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        meta: Mapping[str, Any] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> types.CompleteResult:
         """Return completions of an ``argument``'s ``value``; ``known`` are the values of others."""
         ref = known_members(ref, self.revision)
@@ -436,9 +378,7 @@ class Client:
         unknown = unknown_members(types.CompleteParams, self.revision)
         if known is not None and "context" not in unknown:
             params["context"] = {"arguments": known}
-        return await self.request(
-            "completion/complete", params, types.CompleteResult, timeout=timeout, meta=meta
-        )
+        return await self.request("completion/complete", params, types.CompleteResult, **options)
 
     # The conversation
 
@@ -464,7 +404,9 @@ class Client:
         without roots, as it has declared that it has none.
         """
         if self._core.callbacks.roots is None:
-            raise LocalProtocolError("no roots were declared: connect with Callbacks(roots=[...])")
+            raise errors.LocalProtocolError(
+                "no roots were declared: connect with Callbacks(roots=[...])"
+            )
         self._core.callbacks.roots = checked_roots(roots)
         self._core.notify("notifications/roots/list_changed")
 
@@ -509,16 +451,19 @@ def _http_machine(
     assume_sse: bool,
     authorizes: bool,
 ) -> HttpClient:
-    """Make the machine of HTTP.  Raises BadTarget if it cannot speak an allowed revision."""
+    """Make the machine of HTTP.  Raises BadTarget for a URL, headers or revisions it cannot use."""
     http = settings.http or HttpClientSettings()
     headers = (*http.headers, *_fixed_headers(target).items())
     http = structs.replace(http, headers=headers, answer_challenges=authorizes)
     if isinstance(target, SseTarget):
         http = structs.replace(http, legacy_sse=SseUse.ONLY)
         if not legacy_of(config.revisions):
-            raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
+            raise errors.BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
     seed = secrets.token_bytes(16)
-    return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
+    try:
+        return HttpClient(config, target.url, settings=http, seed=seed, assume_sse=assume_sse)
+    except ValueError as error:
+        raise errors.BadTarget(str(error)) from None
 
 
 def _make_link(
@@ -611,11 +556,13 @@ def _authorizer(target: Target, auth: "Auth", settings: ClientSettings) -> "Requ
     from mcpcore_transports.auth.authorizer import make_authorizer
 
     if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
-        raise BadTarget(f"auth is for URLs of http and ws, and the target is {named(target)}")
+        raise errors.BadTarget(
+            f"auth is for URLs of http and ws, and the target is {named(target)}"
+        )
     http = () if settings.http is None else settings.http.headers
     names = [*_fixed_headers(target), *(name for name, _ in http)]
     if any(name.lower() in ("authorization", "dpop") for name in names):
-        raise BadTarget("the header Authorization is set by auth: give one of the two")
+        raise errors.BadTarget("the header Authorization is set by auth: give one of the two")
     return make_authorizer(
         target.url,
         auth,
@@ -682,8 +629,14 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     - AuthorizationError with ``auth``, if the server wants authorization and it does not succeed
       (it is a CallUnauthorized, or a LinkUnauthorized over WebSocket);
     - LifespanError for a server of this process, at the end of the block as well;
-    - BadProxy, BadTarget (HTTP+SSE without a legacy revision), OSError (a trace that cannot be
-      written), and what :meth:`CustomTarget.make_link` raises.
+    - BadTarget for a URL with credentials or a path that is not percent-encoded, for a header that
+      is the engine's, and for HTTP+SSE without a legacy revision; BadProxy;
+    - ValueError for ``settings`` or ``revisions`` that nothing can be spoken with;
+    - OSError for a trace that cannot be written, and what ``make_link`` of a
+      :class:`CustomTarget` raises.
+
+    With ``raise_exceptions`` the end of the block raises what handlers have raised, several as an
+    ExceptionGroup.
     """
 
     def __init__(
@@ -703,9 +656,11 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ) -> None:
         self.target: Target = parse_target(target, headers=headers)
         if http_client is not None and not isinstance(self.target, HttpTarget | SseTarget):
-            raise BadTarget("an HTTP client was given, but the target is no http or https URL")
+            raise errors.BadTarget(
+                "an HTTP client was given, but the target is no http or https URL"
+            )
         if raise_exceptions and not isinstance(self.target, MemoryTarget):
-            raise BadTarget(
+            raise errors.BadTarget(
                 "raise_exceptions is for a Server of this process, "
                 f"and the target is {named(self.target)}"
             )
@@ -742,7 +697,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             core, ready = await self._agree()
         except BaseException as error:
             self._recording.close()
-            if isinstance(error, LinkError | NegotiationError | AuthorizationError):
+            expected = errors.LinkError, errors.NegotiationError, errors.AuthorizationError
+            if isinstance(error, expected):
                 self._eras.forget(self._place)
             raise
         modern = any(revision.modern for revision in self._revisions)
@@ -777,7 +733,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         began = clock()
         try:
             return await self._attempt()
-        except (LinkError, NegotiationError) as error:
+        except (errors.LinkError, errors.NegotiationError) as error:
             first, link, patience = error, self._link, math.inf
             if not isinstance(link, ReconnectingLink) or link.link.unprovoked:
                 raise
@@ -800,7 +756,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         self._settings = structs.replace(self._settings, negotiation=Negotiation.LEGACY)
         try:
             return await self._attempt(patience)
-        except (LinkError, NegotiationError) as error:
+        except (errors.LinkError, errors.NegotiationError) as error:
             text = f"{error}\n(with the handshake first; before, after server/discover: {first})"
             if str(first) == str(error):
                 where = "after server/discover, and with the handshake first"
@@ -815,13 +771,13 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             core = await self._start()
             with anyio.move_on_after(patience):
                 ready = await core.opened()
-                machine, link = core.machine, self._link
-                if isinstance(machine, HttpClient) and machine.uses_sse and isinstance(link, Link):
-                    settings = self._settings.reconnect
+                machine = core.machine
+                if isinstance(machine, HttpClient) and machine.uses_sse:
+                    link, settings = cast("HttpCarrier", self._link), self._settings.reconnect
                     core.reconnector = ReconnectingStream(core, machine, link, settings)
                     core.reconnector.opened(ready)
                 return core, ready
-            raise LinkError("no agreement within startup_timeout, which is for both starts")
+            raise errors.LinkError("no agreement within startup_timeout, which is for both starts")
         except BaseException as error:
             await self._close(error)
             raise
@@ -849,7 +805,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         try:
             swallowed = await self._group.__aexit__(kind, interrupted, traceback)
         except BaseExceptionGroup as group:
-            if group.split(LifespanError)[1] is None:  # of a server in memory
+            if group.split(errors.LifespanError)[1] is None:  # of a server in memory
                 failure = failure or first_of(group)
             elif group.split(KeyboardInterrupt)[1] is not None:
                 raise

@@ -4,32 +4,24 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Raw, Struct, field
 
+from mcpcore import errors
 from mcpcore.engine import events
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.errors import (
-    AuthorizationError,
-    ConnectionClosed,
-    InvalidResponse,
-    LinkError,
-    Malformed,
-    NegotiationError,
-    PeerError,
-)
 from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
 from mcpcore.http.client.state import INITIALIZE
 from mcpcore.http.settings import HttpClientSettings
+from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec import types
-from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
@@ -58,7 +50,6 @@ from mcpcore_transports.client.tasks import ClientTasks, TaskOptions
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
 from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
@@ -71,7 +62,7 @@ if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.settings import WebSocketSettings
 
-__all__ = ["ClientSettings"]  # for applications; the rest is for the client
+__all__ = ["ClientSettings", "RequestOptions"]  # for applications; the rest is for the client
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -165,6 +156,21 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
         return {"proxy": shown_url(proxy) if isinstance(proxy, str) else proxy}
 
 
+class RequestOptions(TypedDict, total=False):
+    """Options of a request of the client."""
+
+    timeout: float | None
+    """Timeout in seconds; None means no limit, and the default is that of the settings."""
+    progress: ProgressCallback | None
+    meta: Mapping[str, Any] | None
+    """Members for the request's ``_meta``."""
+    repeat: bool | None
+    """True if the request may be sent again when the connection breaks before the answer.
+
+    The server may see it twice then; by default only requests that read or set up.
+    """
+
+
 class ClientCore:
     """Waiting callers of one connection, and answers to the server's requests."""
 
@@ -248,7 +254,7 @@ class ClientCore:
     def revision(self) -> Revision:
         """The negotiated revision."""
         if self.ready is None:
-            raise LocalProtocolError("the connection is not open yet")
+            raise errors.LocalProtocolError("the connection is not open yet")
         return self.ready.revision
 
     @property
@@ -276,7 +282,7 @@ class ClientCore:
     ) -> Outcome:
         """Send a request through the middleware; serve its input rounds and visits.
 
-        The parameters are those of ``Client.request``.  Raises PeerError or a CallFailed.
+        The parameters are :class:`RequestOptions`.  Raises PeerError or a CallFailed.
         """
         outgoing = OutgoingRequest(
             method=method,
@@ -308,7 +314,7 @@ class ClientCore:
         while True:
             if request is None:
                 if self.closed is not None:
-                    raise ConnectionClosed(method, self.closed)
+                    raise errors.ConnectionClosed(method, self.closed)
                 request = self.machine.request(
                     method,
                     outgoing.params,
@@ -345,7 +351,7 @@ class ClientCore:
                 return Outcome(outcome.result, rounds > 0, request)
             error = failure_of_request(outcome)
             tries += 1
-            if not isinstance(error, PeerError) or tries > self.settings.limits.input_rounds:
+            if not isinstance(error, errors.PeerError) or tries > self.settings.limits.input_rounds:
                 raise error
             if not await self._visits.make(error, self.revision):
                 raise error
@@ -361,7 +367,7 @@ class ClientCore:
             else:  # the server waits for something outside of this conversation
                 await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
             if self.closed is not None:
-                raise ConnectionClosed(asked.method, self.closed)
+                raise errors.ConnectionClosed(asked.method, self.closed)
         except BaseException:
             self.machine.abandon(asked.request)
             raise
@@ -392,7 +398,7 @@ class ClientCore:
 
         async def send() -> Outcome:
             if self.closed is not None:
-                raise ConnectionClosed(LISTEN, self.closed)
+                raise errors.ConnectionClosed(LISTEN, self.closed)
             meta = outgoing.meta or None
             request = self.machine.request(LISTEN, params, now=clock(), timeout=None, meta=meta)
             self.streams[request] = listening
@@ -400,7 +406,7 @@ class ClientCore:
             self.flush()
             try:
                 await listening.opened()
-            except PeerError as error:
+            except errors.PeerError as error:
                 if self.raised is not None:
                     self.raised.raise_for(error)
                 raise
@@ -456,10 +462,10 @@ class ClientCore:
         if (failure := self._failure) is not None:
             fault = failure.fault
             cause = None if fault is None else failed(INITIALIZE, failure.message, fault)
-            if isinstance(cause, AuthorizationError):
+            if isinstance(cause, errors.AuthorizationError):
                 raise cause
-            raise NegotiationError(failure.message, failure.error) from cause
-        raise LinkError(self.closed or "the connection ended")
+            raise errors.NegotiationError(failure.message, failure.error) from cause
+        raise errors.LinkError(self.closed or "the connection ended")
 
     def _on_ready(self, event: events.Ready) -> None:
         again = self.ready is not None
@@ -512,10 +518,10 @@ class ClientCore:
             except Exception as error:  # a middleware may raise anything
                 if self.away or self.closed is not None:
                     return  # this is repeated for the next session
-                known = isinstance(error, McpError | LocalError)
+                known = isinstance(error, errors.McpError | errors.LocalError)
                 reason = error if known else type(error).__name__
                 logger.warning("the server's new session refuses %s: %s", method, reason)
-                if not isinstance(error, LocalError) and "uri" in params:
+                if not isinstance(error, errors.LocalError) and "uri" in params:
                     for listener in tuple(self.listeners):
                         listener.refused(params["uri"], error)
         for listener in tuple(self.listeners):
@@ -547,7 +553,7 @@ class ClientCore:
         if isinstance(machine, HttpClient):
             http = machine.settings
             pace = http.max_resumes, http.retry_delay, http.max_retry_delay
-        elif reconnector is not None and isinstance(error, PeerError):
+        elif reconnector is not None and isinstance(error, errors.PeerError):
             # The engine repairs broken connections; here the server has no capacity yet.
             pace = reconnector.pace
         if pace[0] < 1 or self.closing or self.closed is not None:
@@ -572,7 +578,7 @@ class ClientCore:
         if event.request is None and event.recovery is Recovery.FAIL:
             self.deaf = event.reason
             for listener in self.listeners:
-                listener.broken(ConnectionClosed(LISTEN, event.reason))
+                listener.broken(errors.ConnectionClosed(LISTEN, event.reason))
 
     def _on_reopened(self, event: StreamReopened) -> None:
         for listener in tuple(self.listeners):
@@ -586,7 +592,7 @@ class ClientCore:
         self.closed = reason
         self._opened.set()
         for listener in self.listeners:
-            listener.broken(ConnectionClosed(LISTEN, reason))
+            listener.broken(errors.ConnectionClosed(LISTEN, reason))
 
     # Notifications
 
@@ -603,7 +609,7 @@ class ClientCore:
             for listener in listeners:
                 listener.notify(method, params)
             self.tasks.heard(method, params)
-        except InvalidResponse as error:
+        except errors.InvalidResponse as error:
             logger.warning("%s", error)
         self._watched(method)
         self._announce(method, params)
@@ -621,7 +627,7 @@ class ClientCore:
             return
         try:
             told = typed(params, kind)
-        except Malformed as error:
+        except errors.Malformed as error:
             logger.warning("the server's %s is malformed: %s", method, error)
         else:
             self.tell(callback, getattr(told, member) if member else told)

@@ -5,18 +5,11 @@ from typing import TypeVar
 from msgspec import Raw
 
 from mcpcore import errors
-from mcpcore.engine.events import (
-    EndReason,
-    ErrorReceived,
-    Fault,
-    FaultKind,
-    RequestEnded,
-)
-from mcpcore.spec.decoding import decode
+from mcpcore.engine import events
+from mcpcore.service.reading import typed
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore.spec.errors import ToolFailed as ToolFailed
-from mcpcore.spec.types.elicitation import UrlElicitationRequiredData
-from mcpcore_transports.running.decode import UNDECODABLE, typed
+from mcpcore.spec.types.client_features import UrlElicitationRequiredData
 from mcpcore_transports.running.pending import Settled
 
 T = TypeVar("T")
@@ -24,9 +17,9 @@ T = TypeVar("T")
 
 def failure_of_request(outcome: Settled) -> errors.PeerError | errors.CallFailed:
     """Return the exception for a request that was not answered with a result."""
-    if isinstance(outcome, ErrorReceived):
+    if isinstance(outcome, events.ErrorReceived):
         return peer_error(outcome.method, outcome.error)
-    if isinstance(outcome, RequestEnded):
+    if isinstance(outcome, events.RequestEnded):
         if outcome.fault is not None:
             return failed(outcome.method, outcome.message, outcome.fault)
         return _BY_REASON[outcome.reason](outcome.method, outcome.message)
@@ -48,37 +41,37 @@ def peer_error(method: str, error: ErrorData) -> errors.PeerError:
 def promised(raw: Raw, expected: type[T], method: str) -> T:
     """Return an answer of the server to ``method``, typed.  Raises InvalidResponse."""
     try:
-        return decode(raw, expected)
-    except UNDECODABLE as error:
+        return typed(raw, expected)
+    except errors.Malformed as error:
         raise errors.InvalidResponse(
             method, f"the server's message is malformed: {error}"
         ) from None
 
 
-_BY_REASON: dict[EndReason, type[errors.CallFailed]] = {
-    EndReason.TIMED_OUT: errors.RequestTimeout,
-    EndReason.CANCELLED: errors.RequestAborted,
-    EndReason.CLOSED: errors.ConnectionClosed,
-    EndReason.INVALID: errors.InvalidResponse,
-    EndReason.REFUSED: errors.RequestRefused,
+_BY_REASON: dict[events.EndReason, type[errors.CallFailed]] = {
+    events.EndReason.TIMED_OUT: errors.RequestTimeout,
+    events.EndReason.CANCELLED: errors.RequestAborted,
+    events.EndReason.CLOSED: errors.ConnectionClosed,
+    events.EndReason.INVALID: errors.InvalidResponse,
+    events.EndReason.REFUSED: errors.RequestRefused,
 }
-_BY_KIND: dict[FaultKind, type[errors.CallFailed]] = {
-    FaultKind.STATUS: errors.HttpStatusError,
-    FaultKind.REDIRECT: errors.RedirectRefused,
-    FaultKind.HEADERS: errors.HeadersFailed,
-    FaultKind.TOO_LARGE: errors.ResponseTooLarge,
-    FaultKind.ENCODING: errors.ResponseUndecodable,
-    FaultKind.MALFORMED: errors.MalformedResponse,
-    FaultKind.CONNECT: errors.ConnectFailed,
-    FaultKind.CONNECT_TIMEOUT: errors.ConnectTimeout,
-    FaultKind.TLS: errors.TlsFailed,
-    FaultKind.PROXY: errors.ProxyFailed,
-    FaultKind.STALLED: errors.ServerStalled,
-    FaultKind.AUTHORIZATION: errors.CallUnauthorized,
+_BY_KIND: dict[events.FaultKind, type[errors.CallFailed]] = {
+    events.FaultKind.STATUS: errors.HttpStatusError,
+    events.FaultKind.REDIRECT: errors.RedirectRefused,
+    events.FaultKind.HEADERS: errors.HeadersFailed,
+    events.FaultKind.TOO_LARGE: errors.ResponseTooLarge,
+    events.FaultKind.ENCODING: errors.ResponseUndecodable,
+    events.FaultKind.MALFORMED: errors.MalformedResponse,
+    events.FaultKind.CONNECT: errors.ConnectFailed,
+    events.FaultKind.CONNECT_TIMEOUT: errors.ConnectTimeout,
+    events.FaultKind.TLS: errors.TlsFailed,
+    events.FaultKind.PROXY: errors.ProxyFailed,
+    events.FaultKind.STALLED: errors.ServerStalled,
+    events.FaultKind.AUTHORIZATION: errors.CallUnauthorized,
 }
 
 
-def failed(method: str, message: str, fault: Fault) -> errors.CallFailed:
+def failed(method: str, message: str, fault: events.Fault) -> errors.CallFailed:
     """Return the exception for a request that failed with ``fault``."""
     error = _BY_KIND[fault.kind](method, message)
     error.fault = fault

@@ -19,7 +19,7 @@ from mcpcore.errors import CallFailed, ConnectionClosed, InvalidResponse, PeerEr
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import ERRORS, LocalError, McpError
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.errors import failure_of_request, promised
@@ -320,7 +320,7 @@ class Listening:
             with suppress(McpError, LocalError):
                 await self._core.request("resources/unsubscribe", {"uri": uri})
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> None:  # a client without an event loop waits in another way
         await self._news.wait()
 
     def _wake(self) -> None:

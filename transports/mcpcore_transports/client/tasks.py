@@ -11,20 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 from msgspec import Raw, Struct, field, structs
 
+from mcpcore import errors
 from mcpcore.engine.config import DEFAULT_TIMEOUT
-from mcpcore.errors import (
-    CallFailed,
-    ConnectionClosed,
-    InputFailed,
-    InvalidResponse,
-    PeerError,
-    RequestTimeout,
-    TaskCancelled,
-)
 from mcpcore.service.task_settings import TaskForm, TaskSettings, task_form
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
-from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalError, McpError
 from mcpcore.spec.types.model import Maybe, as_sent
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.answers import answer_input
@@ -32,12 +23,11 @@ from mcpcore_transports.client.callbacks import Answer
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import TASK_CHANGED, TASK_STATUS, Listening
 from mcpcore_transports.client.middleware import Outcome
-from mcpcore_transports.running.pending import ProgressCallback
 
 if TYPE_CHECKING:  # the core makes use of this module
-    from mcpcore_transports.client.core import ClientCore
+    from mcpcore_transports.client.core import ClientCore, RequestOptions
 
-__all__ = ["ClientTasks", "TaskCancelled", "TaskOptions"]
+__all__ = ["ClientTasks", "TaskOptions"]
 
 T = TypeVar("T")
 
@@ -86,7 +76,7 @@ class TaskState(types.TaskResult, kw_only=True):
 
     input_requests: Maybe[dict[str, Raw]] = None  # type: ignore[assignment]
     result: Maybe[Raw] = None  # type: ignore[assignment]
-    error: Maybe[ErrorData] = None  # type: ignore[assignment]
+    error: Maybe[errors.ErrorData] = None  # type: ignore[assignment]
 
 
 class Follower:
@@ -113,7 +103,7 @@ class Follower:
         async with AsyncExitStack() as stack:
             if self._options.listen and not self._experimental:
                 wanted = types.SubscriptionFilter(task_ids=[self._state.task_id])
-                with suppress(PeerError, CallFailed):
+                with suppress(errors.PeerError, errors.CallFailed):
                     listening = Listening(self._core, wanted)
                     self._listening = await stack.enter_async_context(listening)
                 if self._listening is not None:
@@ -124,7 +114,7 @@ class Follower:
         while True:
             state = self._state
             if state.status == "cancelled":
-                raise TaskCancelled(state)
+                raise errors.TaskCancelled(state)
             if self._experimental:
                 # Its questions come on the stream of the request for its result.
                 if state.status != "working" and (result := await self._fetch()) is not None:
@@ -162,10 +152,10 @@ class Follower:
         while True:
             try:
                 outcome = await self._core.request("tasks/get", params)
-            except CapabilityMissing:
+            except errors.CapabilityMissing:
                 text = "the server made a task of the call and has no tasks"
-                raise InvalidResponse(CALL, text) from None
-            except (RequestTimeout, ConnectionClosed):
+                raise errors.InvalidResponse(CALL, text) from None
+            except (errors.RequestTimeout, errors.ConnectionClosed):
                 if self._core.closed is not None or self._gives_up():
                     raise
             else:
@@ -178,13 +168,13 @@ class Follower:
         params = {"taskId": self._state.task_id}
         try:
             outcome = await self._core.request("tasks/result", params, timeout=None)
-        except PeerError:
-            with suppress(PeerError, CallFailed):
+        except errors.PeerError:
+            with suppress(errors.PeerError, errors.CallFailed):
                 await self._look()
             if self._state.status == "cancelled":
-                raise TaskCancelled(self._state) from None
+                raise errors.TaskCancelled(self._state) from None
             raise
-        except CallFailed:
+        except errors.CallFailed:
             if self._core.closed is not None or self._gives_up():
                 raise
             return None
@@ -202,7 +192,7 @@ class Follower:
                 continue  # answered before; the server has not processed that yet
             if len(self._answered) >= self._options.questions:
                 limit = self._options.questions
-                raise InputFailed(CALL, f"the task asked more than {limit} questions")
+                raise errors.InputFailed(CALL, f"the task asked more than {limit} questions")
             self._answered.add(key)
             answers[key] = await answer_input(question, key, CALL, core.callbacks, core.revision)
         if answers:
@@ -214,9 +204,11 @@ class Follower:
 def _outcome(state: TaskState) -> Raw:
     """Return the result of an ended task of the extension.  Raises PeerError, InvalidResponse."""
     if state.error is not None and state.status == "failed":
-        raise PeerError(CALL, state.error)
+        raise errors.PeerError(CALL, state.error)
     if state.result is None or state.status != "completed":
-        raise InvalidResponse(CALL, f"the task {state.task_id} is {state.status}, without outcome")
+        raise errors.InvalidResponse(
+            CALL, f"the task {state.task_id} is {state.status}, without outcome"
+        )
     return state.result
 
 
@@ -314,17 +306,16 @@ class ClientTasks:
         if support in ("optional", "required") and self.experimental:
             params["task"] = self._terms(None)
 
-    async def result_of(
-        self, outcome: Outcome, *, timeout: float | None, progress: ProgressCallback | None
-    ) -> Raw:
+    async def result_of(self, outcome: Outcome, options: "RequestOptions") -> Raw:
         """Return the result of a tool call, also if the call became a task."""
         task = self._task_of(outcome.result)
         if task is None:
             return outcome.result
-        request = outcome.request
+        request, progress = outcome.request, options.get("progress")
         if progress is not None and request is not None:
             self._core.progress[request] = progress
         try:
+            timeout = options.get("timeout", DEFAULT_TIMEOUT)
             return await self._follow(task, timeout=timeout, abandon=True)
         finally:
             if request is not None:
@@ -376,15 +367,17 @@ class ClientTasks:
                 try:
                     return await follower.run()
                 except BaseException as error:
-                    told = isinstance(error, PeerError | CallFailed)
-                    if abandon and (not told or isinstance(error, InputFailed)):
+                    told = isinstance(error, errors.PeerError | errors.CallFailed)
+                    if abandon and (not told or isinstance(error, errors.InputFailed)):
                         patience = self._core.settings.parting_time
                         with anyio.move_on_after(patience, shield=True):
-                            with suppress(McpError, LocalError):
+                            with suppress(errors.McpError, errors.LocalError):
                                 await self.cancel(state.task_id)
                     raise
         finally:
             followers.remove(follower)
             if not followers:
                 del self._followed[state.task_id]
-        raise RequestTimeout(CALL, f"the task {state.task_id} did not end within {timeout} s")
+        raise errors.RequestTimeout(
+            CALL, f"the task {state.task_id} did not end within {timeout} s"
+        )

@@ -228,8 +228,7 @@ def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:
 def serve(
     context: typer.Context,
     service: Annotated[
-        str | None,
-        typer.Argument(metavar="MODULE:SERVER", help="Default: the reference server."),
+        str | None, typer.Argument(metavar="MODULE:SERVER", help="Default: the reference server.")
     ] = None,
     *,
     options: ServeOptions,
@@ -258,8 +257,7 @@ def serve(
 
     develop = context.info_name == "dev"
     guarded(
-        options.verbose,
-        lambda: run_serve(service, options, words=sys.argv[1:], develop=develop),
+        options.verbose, lambda: run_serve(service, options, words=sys.argv[1:], develop=develop)
     )
 
 

@@ -19,18 +19,8 @@ from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.config import ConfiguredServer, read_config
+from mcpcore_transports.commands import output
 from mcpcore_transports.commands.options import CallOptions, ConnectOptions, QueryOptions, recording
-from mcpcore_transports.commands.output import (
-    Exit,
-    Failure,
-    errors,
-    first_line,
-    print_block,
-    print_facts,
-    print_json,
-    print_table,
-    print_warning,
-)
 from mcpcore_transports.commands.target import client_settings, config_path, converse, split_target
 from mcpcore_transports.targets import Target, describe
 
@@ -46,7 +36,9 @@ def call(options: CallOptions) -> int:
         known = {listed.name: listed for listed in await client.tools()}
         if tool not in known:
             names = ", ".join(known) or "none"
-            raise Failure(f"the server has no tool {tool!r}; its tools: {names}", Exit.REFUSED)
+            raise output.Failure(
+                f"the server has no tool {tool!r}; its tools: {names}", output.Exit.REFUSED
+            )
         values = {**base, **convert_pairs(given, known[tool])}
         if options.verbose and client.capabilities.logging is not None:
             await client.set_log_level("debug")
@@ -54,15 +46,15 @@ def call(options: CallOptions) -> int:
 
     result = converse(target, options, talk, callbacks)
     if options.as_json:
-        print_json(result)
+        output.print_json(result)
     else:
         for block in result.content:
-            print_block(block)
+            output.print_block(block)
         if not result.content and result.is_structured:
-            print_json(result.structured_content)
+            output.print_json(result.structured_content)
         if result.is_error:
-            errors.print("[bold red]the tool failed[/]")
-    return Exit.REFUSED if result.is_error else Exit.OK
+            output.errors.print("[bold red]the tool failed[/]")
+    return output.Exit.REFUSED if result.is_error else output.Exit.OK
 
 
 def parse_pairs(words: Sequence[str]) -> dict[str, str]:
@@ -71,8 +63,9 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise Failure(
-                f"{word!r} is no argument; expected key=value, and the server last", Exit.USAGE
+            raise output.Failure(
+                f"{word!r} is no argument; expected key=value, and the server last",
+                output.Exit.USAGE,
             )
         pairs[key] = value
     return pairs
@@ -91,8 +84,9 @@ def convert_pairs(pairs: Mapping[str, str], tool: types.Tool) -> dict[str, Any]:
                 values[key] = msgspec.json.decode(text)
             except msgspec.DecodeError:
                 if kind is not None:
-                    raise Failure(
-                        f"{key}={text}: the tool wants {kind}, which is written as JSON", Exit.USAGE
+                    raise output.Failure(
+                        f"{key}={text}: the tool wants {kind}, which is written as JSON",
+                        output.Exit.USAGE,
                     ) from None
     return values
 
@@ -101,7 +95,7 @@ def _json_object(text: str, option: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise Failure(f"{option}: {error}", Exit.USAGE) from None
+        raise output.Failure(f"{option}: {error}", output.Exit.USAGE) from None
 
 
 def _callbacks(options: CallOptions) -> Callbacks:
@@ -109,7 +103,7 @@ def _callbacks(options: CallOptions) -> Callbacks:
     content = None if answer is None else _json_object(answer, "--answer")
 
     def elicit(params: types.ElicitParams) -> dict[str, Any] | None:
-        errors.print(f"[dim]the server asks:[/] {params.message}", markup=True)
+        output.errors.print(f"[dim]the server asks:[/] {params.message}", markup=True)
         return content
 
     def complete(params: types.CreateMessageParams) -> types.CreateMessageResult:
@@ -126,7 +120,7 @@ def _callbacks(options: CallOptions) -> Callbacks:
 
 def _show_progress(value: float, total: float | None, message: str | None) -> None:
     of = "" if total is None else f" of {total:g}"
-    errors.print(
+    output.errors.print(
         f"progress: {value:g}{of}{f' {message}' if message else ''}", style="dim", markup=False
     )
 
@@ -135,7 +129,7 @@ def _show_log(message: types.LoggingMessageParams) -> None:
     source = "" if message.logger is None else f" {message.logger}"
     data = message.data
     text = data if isinstance(data, str) else msgspec.json.encode(data).decode()
-    errors.print(f"{message.level}{source}: {text}", style="dim", markup=False)
+    output.errors.print(f"{message.level}{source}: {text}", style="dim", markup=False)
 
 
 _TYPES = {"https": "http", "wss": "ws", "sse+http": "sse", "sse+https": "sse"}
@@ -193,9 +187,9 @@ def list_offers(options: QueryOptions) -> int:
     rest, target = split_target(options.words, options)
     unknown = [word for word in rest if word not in KINDS]
     if unknown:
-        raise Failure(
+        raise output.Failure(
             f"{unknown[0]!r} cannot be listed; expected {', '.join(KINDS)}, and the server last",
-            Exit.USAGE,
+            output.Exit.USAGE,
         )
 
     async def talk(client: Client) -> dict[str, list[Any]]:
@@ -208,13 +202,13 @@ def list_offers(options: QueryOptions) -> int:
 
     found = converse(target, options, talk)
     if options.as_json:
-        print_json({KINDS[kind].member: items for kind, items in found.items()})
-        return Exit.OK
+        output.print_json({KINDS[kind].member: items for kind, items in found.items()})
+        return output.Exit.OK
     for kind, items in found.items():
         listing = KINDS[kind]
-        rows = [(*listing.row(each), first_line(each.description)) for each in items]
-        print_table(f"{kind} ({len(items)})", (*listing.columns, "description"), rows)
-    return Exit.OK
+        rows = [(*listing.row(each), output.first_line(each.description)) for each in items]
+        output.print_table(f"{kind} ({len(items)})", (*listing.columns, "description"), rows)
+    return output.Exit.OK
 
 
 def list_servers(config: str | None, *, as_json: bool) -> int:
@@ -232,15 +226,15 @@ def list_servers(config: str | None, *, as_json: bool) -> int:
         for each in servers.values()
     ]
     if as_json:
-        print_json({"file": str(path), "servers": facts})
-        return Exit.OK
+        output.print_json({"file": str(path), "servers": facts})
+        return output.Exit.OK
     columns = ("name", "type", "target", "problem")
     rows = [tuple(str(fact[name] or "") for name in columns) for fact in facts]
-    print_table(f"servers in {path} ({len(rows)})", columns, rows)
+    output.print_table(f"servers in {path} ({len(rows)})", columns, rows)
     for server in servers.values():
         for doubt in server.doubts:
-            print_warning(f"{server}: {doubt}")
-    return Exit.OK
+            output.print_warning(f"{server}: {doubt}")
+    return output.Exit.OK
 
 
 def _type(server: ConfiguredServer) -> str:
@@ -286,10 +280,10 @@ def probe(options: QueryOptions) -> int:
         if found["era"] == "legacy" and options.revisions is None:
             found["revisions"] = anyio.run(_spoken, found["revision"], target, options)
     if options.as_json:
-        print_json(found)
+        output.print_json(found)
     else:
-        print_facts(_facts(found))
-    return Exit.OK
+        output.print_facts(_facts(found))
+    return output.Exit.OK
 
 
 async def _spoken(known: str, target: Target, options: ConnectOptions) -> list[str]:

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -25,6 +26,7 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 Text = str | None
 Texts = tuple[str, ...]
+Time = float | None
 _REPEATABLE = (Texts, Texts | None)
 
 
@@ -40,6 +42,9 @@ class Opt:
         flags = self._flags or f"--{name.replace('_', '-')}"
         return typer.Option(*flags.split(), **self._more)
 
+
+Seconds = partial(Opt, metavar="SECONDS", min=0.001)
+"""Declaration of an option that is a time."""
 
 RevisionOption = Annotated[
     Texts | None,
@@ -65,16 +70,9 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
 
     config: ConfigOption = None
     revisions: RevisionOption = None
-    timeout: Annotated[float | None, Opt("For each answer; default 60.", "SECONDS", min=0.001)] = (
-        None
-    )
+    timeout: Annotated[Time, Seconds("For each answer; default 60.")] = None
     connect_timeout: Annotated[
-        float | None,
-        Opt(
-            "For a connection, TLS included; default 10. For a command to start: 60.",
-            "SECONDS",
-            min=0.001,
-        ),
+        Time, Seconds("For a connection, TLS included; default 10. For a command to start: 60.")
     ] = None
     reconnect: Annotated[
         int | None,
@@ -96,9 +94,7 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
     ] = ()
     cwd: Annotated[Text, Opt("Command: where it runs.", "DIR")] = None
     memory_limit: Annotated[Text, Opt("Command: of memory, such as 512M (Linux).", "BYTES")] = None
-    cpu_limit: Annotated[
-        float | None, Opt("Command: of CPU time (POSIX).", "SECONDS", min=0.001)
-    ] = None
+    cpu_limit: Annotated[Time, Seconds("Command: of CPU time (POSIX).")] = None
     trace: TraceOption = None
     trace_secrets: TraceSecretsOption = False
     trace_size: TraceSizeOption = None
@@ -193,19 +189,15 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     ] = None
     cwd: Annotated[Text, Opt("Change to it first: where the module and files are.", "DIR")] = None
     drain: Annotated[
-        float | None,
-        Opt(
-            "Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
-            "SECONDS",
-            min=0,
+        Time,
+        Seconds(
+            "Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.", min=0
         ),
     ] = None
     notice: Annotated[
         float,
-        Opt(
-            "Go on for so long at the end with /health saying 503, for balancers to see it.",
-            "SECONDS",
-            min=0,
+        Seconds(
+            "Go on for so long at the end with /health saying 503, for balancers to see it.", min=0
         ),
     ] = 0.0
     store: Annotated[

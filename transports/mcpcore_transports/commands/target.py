@@ -18,15 +18,9 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
 from mcpcore_transports import targets
 from mcpcore_transports.auth.environment import argv_warning
+from mcpcore_transports.client import config
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.config import (
-    PLACES,
-    VARIABLE,
-    ConfiguredServer,
-    find_config,
-    find_server,
-)
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ConnectOptions, check_revisions, recording, size_of
 from mcpcore_transports.commands.output import Exit, Failure, print_warning
@@ -73,25 +67,26 @@ def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[st
 
 def config_path(chosen: str | None) -> Path:
     """Return the chosen configuration file, or the one that is found.  Raises BadConfig."""
-    found = Path(chosen) if chosen is not None else find_config()
+    found = Path(chosen) if chosen is not None else config.find_config()
     if found is None:
         raise BadConfig(
-            f"there is no configuration file: none of {', '.join(PLACES)}; --config and the"
-            f" variable {VARIABLE} name others"
+            f"there is no configuration file: none of {', '.join(config.PLACES)}; --config and the"
+            f" variable {config.VARIABLE} name others"
         )
     return found
 
 
-def named(name: str, chosen: str | None) -> ConfiguredServer:
+def named(name: str, chosen: str | None) -> config.ConfiguredServer:
     """Return the server of this name in the configuration file.  Raises BadTarget."""
-    if chosen is None and find_config() is None:
+    if chosen is None and config.find_config() is None:
+        places = ", ".join(config.PLACES)
         raise BadTarget(
             f"{name!r} is no URL; a server is a URL, a name out of a configuration file (of which "
-            f"there is none here: {', '.join(PLACES)}), or -- and the command that starts one"
+            f"there is none here: {places}), or -- and the command that starts one"
         )
     path = config_path(chosen)
     try:
-        return find_server(name, path)
+        return config.find_server(name, path)
     except BadConfig as error:
         if str(error).startswith(f"{path} has no server"):
             raise BadConfig(f"{name!r} is no URL, and {error}") from None
@@ -106,11 +101,9 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
         if warning is not None:
             print_warning(warning)
     if isinstance(target, targets.StdioTarget) and (options.env or options.cwd is not None):
-        return targets.StdioTarget(
-            target.command,
-            {**(target.env or {}), **_variables(options.env)} or None,
-            target.cwd if options.cwd is None else options.cwd,
-        )
+        env = {**(target.env or {}), **_variables(options.env)} or None
+        cwd = target.cwd if options.cwd is None else options.cwd
+        return structs.replace(target, env=env, cwd=cwd)
     if isinstance(target, _WEB) and options.headers:
         given = targets.headers_of(options.headers)
         replaced = {name.lower() for name in given}

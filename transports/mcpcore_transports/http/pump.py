@@ -2,16 +2,17 @@
 
 import logging
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.abc import TaskGroup
 
-from mcpcore.engine.events import Event, RequestReceived
+from mcpcore.engine.events import Event, Fault, RequestReceived
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
-from mcpcore_transports.link import App, Link, clock
+from mcpcore_transports.link import App, clock
 from mcpcore_transports.server.settings import error_id
 
 if TYPE_CHECKING:  # a client needs no server, and the other way round
@@ -24,12 +25,15 @@ _TICK = 0.001
 """Minimum seconds that the timer sleeps."""
 
 
-class PumpedLink(Link):
+class PumpedLink(ABC):
     """Link of an HTTP machine: pump of its events, and the one timer of all its connections.
 
     ``sweep`` is the period, in seconds, in which the deadlines of the connections are checked:
     setting such a deadline then costs no more than an assignment.
     """
+
+    unprovoked, final = False, False  # the end of a link of HTTP is nobody's news
+    fault: Fault | None = None
 
     def __init__(self, machine: "HttpServer | HttpClient", app: App, sweep: float) -> None:
         self.app = app
@@ -41,8 +45,21 @@ class PumpedLink(Link):
         self._alarm = math.inf
         self._sweep = sweep
         self._sweep_at = math.inf
+        self._tasks: TaskGroup | None = None  # while it runs, and after
+        self._closing = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def aclose(self) -> None:
+        """Let what is running end, for a bounded time, and begin nothing else; then close."""
+        self._closing.set()
+        if self._tasks is not None:
+            await self._ended.wait()
 
     # To be overridden
+
+    def write_now(self) -> None:
+        """Implement :meth:`~mcpcore_transports.link.Link.write_now`."""
+        return
 
     @abstractmethod
     def _move_output(self) -> bool:

@@ -43,7 +43,7 @@ from mcpcore_transports.http1.heads import (
 )
 
 if TYPE_CHECKING:
-    from mcpcore.http.certificates import ClientCertificate
+    from mcpcore.http.principals import ClientCertificate
 
 # States
 

@@ -36,7 +36,7 @@ from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
-    from mcpcore.http.certificates import ClientCertificate
+    from mcpcore.http.principals import ClientCertificate
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -194,7 +194,7 @@ class RequestParser:
     def __init__(
         self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
     ) -> None:
-        """Create a parser; ``limits`` are needed for :meth:`take`.
+        """Create a parser; without ``limits`` heads of any size are taken.
 
         ``name`` is the parser for heads that are not usual, or, unless ``plain``, for all heads.
         Raises LocalError if it is not installed.
@@ -220,8 +220,10 @@ class RequestParser:
     ) -> RequestHead | None:
         """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
 
-        For the other arguments see :meth:`parse`.  ``last`` is the head taken before on the same
-        connection; it is returned again if the same head has come again.  Raises :class:`BadHead`.
+        ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
+        client's (:class:`~mcpcore.http.messages.HttpRequest`).  ``last`` is the head taken before
+        on the same connection; it is returned again if the same head has come again.  Raises
+        :class:`BadHead`.
         """
         if last is not None and buffer.startswith(last.text):
             del buffer[: len(last.text)]
@@ -237,35 +239,6 @@ class RequestParser:
         # Heads of a known kind differ in nothing but the size.
         if kind is None and not find_head(buffer, self._limits):
             return None
-        del buffer[:size]
-        return self._parse(head, found, kind, peer, scheme, certificate)
-
-    def parse(
-        self,
-        head: bytes,
-        peer: str | None = None,
-        *,
-        scheme: str = "http",
-        certificate: "ClientCertificate | None" = None,
-    ) -> RequestHead:
-        """Parse one complete head as :func:`find_head` found it.
-
-        ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
-        client's (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
-        """
-        found = self.read_lines(head)
-        kind = None if found is None else self._kinds.get(found[1])
-        return self._parse(head, found, kind, peer, scheme, certificate)
-
-    def _parse(
-        self,
-        head: bytes,
-        found: tuple[HeaderLines, Kind] | None,
-        kind: RequestHead | None,
-        peer: str | None,
-        scheme: str,
-        certificate: "ClientCertificate | None",
-    ) -> RequestHead:
         if found is not None and kind is not None:
             headers, request = found[0], kind.request
             assert isinstance(request.headers, HeaderLines)  # noqa: S101 - that of a usual head
@@ -273,20 +246,21 @@ class RequestParser:
             request = structs.replace(
                 request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
             )
-            return structs.replace(kind, request=request, text=head, length=headers.length)
-        lines = None if found is None else usual(*found)
-        if found is None or lines is None:
+            taken = structs.replace(kind, request=request, text=head, length=headers.length)
+        elif found is None or (lines := usual(*found)) is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
                 raise BadHead(400, "a control character in the head")
             _refuse_folded(head)
-            return _request_head(self._read(head), head, peer, scheme, certificate)
-        found[0].alike = Alike()
-        known = _request_head(lines, head, peer, scheme, certificate)
-        if len(head) <= _SHORT:
-            if len(self._kinds) >= _KNOWN:
-                self._kinds.clear()
-            self._kinds[found[1]] = known
-        return known
+            taken = _request_head(self._read(head), head, peer, scheme, certificate)
+        else:
+            found[0].alike = Alike()
+            taken = _request_head(lines, head, peer, scheme, certificate)
+            if len(head) <= _SHORT:
+                if len(self._kinds) >= _KNOWN:
+                    self._kinds.clear()
+                self._kinds[found[1]] = taken
+        del buffer[:size]
+        return taken
 
     def read_lines(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
         """Read a complete head; None for a line that is not valid ASCII, or an invalid length.

@@ -72,7 +72,7 @@ def is_over(loop: object) -> bool:
     """Return True if an event loop that has run will certainly not run again."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.is_closed()
-    return not call_in_loop(loop, _nothing)  # there is no other way to ask trio
+    return not call_in_loop(loop, lambda: None)  # there is no other way to ask trio
 
 
 def call_in_loop(loop: object, function: Callable[[], object]) -> bool:
@@ -90,10 +90,6 @@ def call_in_loop(loop: object, function: Callable[[], object]) -> bool:
     except RuntimeError:  # both libraries raise it if the loop is over
         return False
     return True
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def start_background(work: Work, context: contextvars.Context) -> None:

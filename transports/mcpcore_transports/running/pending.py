@@ -13,20 +13,13 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from mcpcore.engine.events import (
-    ErrorReceived,
-    InputRequired,
-    Key,
-    ProgressReceived,
-    RequestEnded,
-    ResultReceived,
-)
+from mcpcore.engine import events
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.running.functions import enter_handler, failure_of
 
 logger = logging.getLogger("mcpcore.application")
 
-Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
+Settled = events.ResultReceived | events.ErrorReceived | events.InputRequired | events.RequestEnded
 """Event that ends the wait for one of our requests."""
 
 _TASK = "handler"
@@ -69,26 +62,25 @@ class Handlers:
     """
 
     def __init__(
-        self,
-        group: TaskGroup,
-        release: Callable[[Key], object],
-        loop: object = None,
+        self, group: TaskGroup, release: Callable[[events.Key], object], loop: object = None
     ) -> None:
         self._group = group
         self._release = release
         self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
         # For a new scope, anyio would look up the loop and make the scope twice.
         self._scope = type(group.cancel_scope)
-        self._runs: dict[Key, Run] = {}
+        self._runs: dict[events.Key, Run] = {}
         self._idle: anyio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: events.Key) -> bool:
         return key in self._runs
 
-    def start(self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None) -> Run:
+    def start(
+        self, key: events.Key, work: Callable[[], Awaitable[None]], told: Told | None = None
+    ) -> Run:
         """Run ``work``, which must not raise; ``told`` gets the reason of a cancellation."""
         run = self._runs[key] = Run(told, self._scope())
         if self._loop is None:
@@ -98,7 +90,7 @@ class Handlers:
             run.task = asyncio.Task(self._run(key, run, work), loop=self._loop, name=_TASK)
         return run
 
-    def cancel(self, key: Key, reason: str | None = None) -> None:
+    def cancel(self, key: events.Key, reason: str | None = None) -> None:
         """Stop the handler of a cancelled request; release the request if it has none."""
         run = self._runs.get(key)
         if run is None:
@@ -126,7 +118,7 @@ class Handlers:
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    async def _run(self, key: Key, run: Run, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, key: events.Key, run: Run, work: Callable[[], Awaitable[None]]) -> None:
         enter_handler()
         grouped = run.task is None
         try:
@@ -220,12 +212,7 @@ class SerialCalls:
     __slots__ = ("_failed", "_group", "_limit", "_waiting", "_what", "_working")
 
     def __init__(
-        self,
-        group: TaskGroup,
-        what: str,
-        *,
-        limit: int,
-        failed: Callable[[str, Exception], object],
+        self, group: TaskGroup, what: str, *, limit: int, failed: Callable[[str, Exception], object]
     ) -> None:
         self._group = group
         self._what = what
@@ -297,7 +284,7 @@ class Progress:
         """Remove the callback of ``request``."""
         self._callbacks.pop(request, None)
 
-    def hear(self, event: ProgressReceived) -> None:
+    def hear(self, event: events.ProgressReceived) -> None:
         """Pass a progress notification of the peer to its callback."""
         found = self._callbacks.get(event.request)
         if found is not None:

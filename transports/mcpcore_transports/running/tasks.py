@@ -86,11 +86,7 @@ class TaskHost:
     # Creation and removal
 
     def create(
-        self,
-        owner: str | None,
-        *,
-        ttl: int | UnsetType | None = UNSET,
-        poll: int | None = None,
+        self, owner: str | None, *, ttl: int | UnsetType | None = UNSET, poll: int | None = None
     ) -> TaskRecord:
         """Add a task.  Raises TableFull, also if too many workers of ended tasks go on."""
         if self._working >= self.table.settings.tasks:

@@ -28,11 +28,7 @@ from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import legacy_of, parse_revisions
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory
-from mcpcore_transports.serve.assembling import (
-    assemble_http,
-    serve_connection,
-    server_config,
-)
+from mcpcore_transports.serve.assembling import assemble_http, serve_connection, server_config
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing, websocket_rules
 from mcpcore_transports.server.failures import warn_if_revealing
 from mcpcore_transports.stream.settings import StdioSettings, authority, parse_address
@@ -197,7 +193,7 @@ class Bindings:
         try:
             await self._open(server.run)
         except BaseException:
-            server.close()
+            server.stop()
             raise
         for url in server.urls:
             self._on_listening(url)

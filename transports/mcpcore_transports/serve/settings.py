@@ -89,6 +89,4 @@ def websocket_rules(settings: ServeSettings, host: str | None = None) -> "Upgrad
 
 def sealing(settings: RuntimeSettings) -> RuntimeSettings:
     """Return settings with one seal, so that all connections can open each other's states."""
-    if settings.seal is not None:
-        return settings
-    return structs.replace(settings, seal=OwnSeal())
+    return structs.replace(settings, seal=settings.seal or OwnSeal())

@@ -19,6 +19,12 @@ from msgspec import structs
 from mcpcore.errors import Unsayable, ValidatorMissing
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.client_features import (
+    CreateMessageParams,
+    CreateMessageResult,
+    PrimitiveSchema,
+    SamplingMessage,
+)
 from mcpcore.spec.types.content import (
     AudioContent,
     SamplingContent,
@@ -26,8 +32,6 @@ from mcpcore.spec.types.content import (
     ToolUseContent,
     UnknownContent,
 )
-from mcpcore.spec.types.elicitation import PrimitiveSchema
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult, SamplingMessage
 
 _PATTERN_MEMORY = 4 * 1024 * 1024
 """Maximum bytes of compiled patterns of one form."""

@@ -14,17 +14,11 @@ from msgspec import Raw, Struct
 from mcpcore.engine.events import NotificationReceived, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import InputUnavailable
+from mcpcore.errors import InputUnavailable, LocalProtocolError, McpError
 from mcpcore.http.principals import Principal
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
 from mcpcore.spec.capabilities import declares, requirement
-from mcpcore.spec.errors import (
-    ERRORS,
-    MISSING_CLIENT_CAPABILITY,
-    URL_ELICITATION_REQUIRED,
-    LocalProtocolError,
-    McpError,
-)
+from mcpcore.spec.errors import ERRORS, MISSING_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
@@ -32,16 +26,16 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.decode import InvalidAnswer
 from mcpcore_transports.running.functions import in_loop, with_room
 from mcpcore_transports.running.pending import ProgressCallback, Run
-from mcpcore_transports.server.questions import InputNeeded, RoundState, ask_client, params_of, ping
+from mcpcore_transports.server import questions
+from mcpcore_transports.server.questions import InputNeeded, RoundState
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
 
-    from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
+    from mcpcore.spec.types.client_features import CreateMessageResult, SamplingMessage
     from mcpcore_transports.server.inputs import Elicited, ElicitUrl, Input, RootList
     from mcpcore_transports.server.runtime import ServerRuntime
     from mcpcore_transports.server.tasks.tasks import TaskCall
@@ -303,11 +297,6 @@ class Context(MessageContext[L]):
             runtime.flush()
         return sent
 
-    def _flushed(self, sent: bool, waits: bool) -> bool:
-        if sent and not waits:  # waiting output is flushed by its own writer, and this with it
-            self._runtime.flush()
-        return sent
-
     async def report_progress(
         self, progress: float, total: float | None = None, message: str | None = None
     ) -> None:
@@ -337,7 +326,10 @@ class Context(MessageContext[L]):
             return task.log(level, data, logger, meta)
         key, machine = self._request.key, self._runtime.machine
         waits = machine.waits(key)
-        return self._flushed(machine.log(key, level, data, logger, meta=meta), waits)
+        sent = machine.log(key, level, data, logger, meta=meta)
+        if sent and not waits:  # as in progress()
+            self._runtime.flush()
+        return sent
 
     def debug(
         self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
@@ -397,11 +389,11 @@ class Context(MessageContext[L]):
 
         Raises InputUnavailable if it does not answer, and in the modern era.
         """
-        await ping(self._runtime, self.revision, timeout, request=self._request)
+        await questions.ping(self._runtime, self.revision, timeout, request=self._request)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
         """Return :meth:`ping` as a function of the timeout, for any later time (legacy)."""
-        return partial(ping, self._runtime, self.revision, session=self.session)
+        return partial(questions.ping, self._runtime, self.revision, session=self.session)
 
     def drained(self) -> Awaitable[None]:
         """Wait until the client has taken all sent messages; for handlers that send very much.
@@ -515,7 +507,9 @@ class Context(MessageContext[L]):
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
             return await task.ask(wanted, progress)
-        return await ask_client(self._runtime, self.revision, self._request, wanted, progress)
+        return await questions.ask_client(
+            self._runtime, self.revision, self._request, wanted, progress
+        )
 
     def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.
@@ -531,7 +525,7 @@ class Context(MessageContext[L]):
                 if not answer.accepted:
                     raise InputUnavailable(f"the user does not visit {asked[key].url}")
             raise InputNeeded({})  # the user agreed, but the visit is not over yet
-        wanted = [params_of(visit, self.revision, None, {}) for visit in visits]
+        wanted = [questions.params_of(visit, self.revision, None, {}) for visit in visits]
         if self.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions:
             raise InputUnavailable("a task cannot wait for a visit")
         text = "; ".join(visit.message for visit in visits)
@@ -565,9 +559,9 @@ class Context(MessageContext[L]):
                     answers[key] = question.parse(answer)
                     used[key] = answer
                     continue
-                except InvalidAnswer as error:
+                except questions.InvalidAnswer as error:
                     problem = str(error)
-            params = params_of(question, self.revision, problem, self._request.meta.trace)
+            params = questions.params_of(question, self.revision, problem, self._request.meta.trace)
             missing[key] = InputRequest(question.method, params)
         if missing:
             raise InputNeeded(missing)

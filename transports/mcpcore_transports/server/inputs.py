@@ -10,30 +10,16 @@ from msgspec import Raw, Struct
 from mcpcore.engine.bodies import checked_meta
 from mcpcore.errors import InvalidValue, Malformed, Unsayable
 from mcpcore.service.custom_types import read_by_pydantic
-from mcpcore.service.reading import ValueReader
+from mcpcore.service.reading import ValueReader, typed
 from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types import client_features as features
 from mcpcore.spec.types.base import Meta
-from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.sampling import (
-    CreateMessageParams,
-    CreateMessageResult,
-    ListRootsResult,
-    Root,
-    SamplingMessage,
-)
-from mcpcore_transports.running.decode import InvalidAnswer as InvalidAnswer
-from mcpcore_transports.running.decode import typed
-from mcpcore_transports.server.contents import (
-    check_form,
-    form_for,
-    form_problems,
-    message_problem,
-    params_for,
-    pattern_check,
-)
+from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
+from mcpcore_transports.server import contents
+from mcpcore_transports.server.questions import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:
@@ -62,10 +48,10 @@ class Elicited(Struct, Generic[T], frozen=True):
         return self.content
 
 
-class RootList(list[Root]):
+class RootList(list[features.Root]):
     """Roots of a client."""
 
-    def __init__(self, roots: Iterable[Root] = (), meta: Meta | None = None) -> None:
+    def __init__(self, roots: Iterable[features.Root] = (), meta: Meta | None = None) -> None:
         super().__init__(roots)
         self.meta: Meta = meta or {}
         """``_meta`` of the client's answer."""
@@ -149,14 +135,14 @@ class Elicit(Input[Elicited[T]]):
         self.message = message
         self._reader: ValueReader[T] | PydanticType | None = None
         if isinstance(schema, Mapping):
-            check_form(schema)
+            contents.check_form(schema)
             self.schema = schema
             if validate:
-                pattern_check(schema)
+                contents.pattern_check(schema)
         else:
             self.schema = form = form_schema(schema)
             self._reader = read_by_pydantic(schema) or ValueReader(
-                schema, lambda: form, pattern_check, "a form"
+                schema, lambda: form, contents.pattern_check, "a form"
             )
         self._validate = validate
 
@@ -166,7 +152,7 @@ class Elicit(Input[Elicited[T]]):
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
         """Return the params; the message tells the user why the form is repeated."""
-        params = {**self.params(), "requestedSchema": form_for(self.schema, revision)}
+        params = {**self.params(), "requestedSchema": contents.form_for(self.schema, revision)}
         if problem:
             params["message"] = f"{self.message}\n\nThe last answer did not fit: {problem}"
         return params
@@ -184,7 +170,7 @@ class Elicit(Input[Elicited[T]]):
             except InvalidValue as error:
                 raise InvalidAnswer(str(error)) from None
             return Elicited("accept", form, meta)
-        if self._validate and (problems := form_problems(self.schema, content)):
+        if self._validate and (problems := contents.form_problems(self.schema, content)):
             raise InvalidAnswer("; ".join(problems))
         return Elicited("accept", content, meta)  # type: ignore[arg-type]
 
@@ -227,7 +213,7 @@ class ElicitUrl(Input[Elicited[None]]):
         return Elicited(result.action, meta=result.meta or {})
 
 
-class Sample(Input[CreateMessageResult]):
+class Sample(Input[features.CreateMessageResult]):
     """Request for a completion by the client's model.
 
     ``messages``: a prompt or a conversation.  ``options``: further members of
@@ -239,7 +225,7 @@ class Sample(Input[CreateMessageResult]):
 
     def __init__(
         self,
-        messages: str | Sequence[SamplingMessage | Mapping[str, Any]],
+        messages: str | Sequence[features.SamplingMessage | Mapping[str, Any]],
         max_tokens: int,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -250,8 +236,8 @@ class Sample(Input[CreateMessageResult]):
         if isinstance(messages, str):
             messages = [{"role": "user", "content": {"type": "text", "text": messages}}]
         given = {"messages": list(messages), "maxTokens": max_tokens, **options}
-        self._typed = typed(msgspec.json.encode(given), CreateMessageParams)
-        if problem := message_problem(self._typed.messages):
+        self._typed = typed(msgspec.json.encode(given), features.CreateMessageParams)
+        if problem := contents.message_problem(self._typed.messages):
             raise ValueError(problem)
         self._params: dict[str, Any] = msgspec.to_builtins(self._typed)
 
@@ -261,7 +247,7 @@ class Sample(Input[CreateMessageResult]):
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
         """Return the params as far as the revision can express them."""
-        found: dict[str, Any] = msgspec.to_builtins(params_for(self._typed, revision))
+        found: dict[str, Any] = msgspec.to_builtins(contents.params_for(self._typed, revision))
         return found
 
     def needs(self, revision: Revision) -> tuple[str, ...]:
@@ -270,17 +256,14 @@ class Sample(Input[CreateMessageResult]):
         more = ("sampling.context",) if revision.sampling_tools and with_context else ()
         return (self.capability, *more)
 
-    def parse(self, answer: Raw) -> CreateMessageResult:
+    def parse(self, answer: Raw) -> features.CreateMessageResult:
         """Decode the model's message."""
-        return _decode(answer, CreateMessageResult)
+        return _decode(answer, features.CreateMessageResult)
 
 
-_SAMPLING_OPTIONS = {field.encode_name for field in msgspec.structs.fields(CreateMessageParams)} - {
-    "_meta",
-    "maxTokens",
-    "messages",
-    "task",
-}
+_SAMPLING_OPTIONS = {
+    field.encode_name for field in msgspec.structs.fields(features.CreateMessageParams)
+} - {"_meta", "maxTokens", "messages", "task"}
 
 
 class ListRoots(Input[RootList]):
@@ -294,7 +277,7 @@ class ListRoots(Input[RootList]):
 
     def parse(self, answer: Raw) -> RootList:
         """Decode the list of roots."""
-        result = _decode(answer, ListRootsResult)
+        result = _decode(answer, features.ListRootsResult)
         return RootList(result.roots, result.meta)
 
 

@@ -16,13 +16,7 @@ import anyio
 from mcpcore.errors import HandlerExit, LifespanError
 from mcpcore.service import Server
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.functions import (
-    current_loop,
-    enter_handler,
-    guard_tasks,
-    is_over,
-    start_background,
-)
+from mcpcore_transports.running import functions
 from mcpcore_transports.server.settings import RuntimeSettings
 
 logger = logging.getLogger("mcpcore.lifespan")
@@ -44,7 +38,7 @@ async def within(
     then ``work`` is not called.  Raises LifespanError if the lifespan does not start, ends by
     itself, or does not end well; that is logged instead if ``work`` has raised an exception.
     """
-    life = _lives.get((server, current_loop()))
+    life = _lives.get((server, functions.current_loop()))
     if life is not None and life in _around.get() and not life.over:  # held already
         await work(life.value)
         return
@@ -102,8 +96,8 @@ class _Life:
     async def run(self) -> None:
         """Enter the lifespan, wait for the last holder, leave it."""
         scope = self._scope
-        guard_tasks(current_loop())
-        enter_handler()
+        functions.guard_tasks(functions.current_loop())
+        functions.enter_handler()
         try:
             # One scope from start to end: those that are entered within end before it.
             with scope:
@@ -192,18 +186,18 @@ _around: ContextVar[tuple[_Life, ...]] = ContextVar("mcpcore.lifespans", default
 
 
 async def _hold(server: Server, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:
-    key = server, current_loop()
+    key = server, functions.current_loop()
     while (life := _lives.get(key)) is not None and life.over:
         await life.ended.wait()
     if life is not None:
         life.holders.add(holder)
         return life
     for other in _lives.copy():
-        if is_over(other[1]):
+        if functions.is_over(other[1]):
             _lives.pop(other, None)
     life = _lives[key] = _Life(server, settings)
     life.holders.add(holder)
-    start_background(life.run, copy_context())
+    functions.start_background(life.run, copy_context())
     return life
 
 

@@ -13,19 +13,13 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.events import (
-    ErrorReceived,
-    NotificationReceived,
-    RequestReceived,
-    ResultReceived,
-)
+from mcpcore.engine import events
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.errors import InputUnavailable, Unsayable
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.running.decode import InvalidAnswer
 from mcpcore_transports.running.functions import Signal
 from mcpcore_transports.running.pending import ProgressCallback, Settled
 
@@ -39,7 +33,12 @@ if TYPE_CHECKING:
 GIVEN_UP = "the request that it belongs to was given up"
 """Reason for which a question is cancelled when its handler is stopped."""
 
-Asker = RequestReceived | NotificationReceived
+
+class InvalidAnswer(Exception):
+    """Error for an answer of the client that does not fit the question; the message tells why."""
+
+
+Asker = events.RequestReceived | events.NotificationReceived
 """Message that a question belongs to: a request or a notification of the client."""
 
 
@@ -63,7 +62,7 @@ async def ping(
     revision: Revision,
     timeout: float,
     *,
-    request: RequestReceived | None = None,
+    request: events.RequestReceived | None = None,
     session: str | None = None,
 ) -> None:
     """Check that a client is there.  Raises InputUnavailable without an answer or without ping."""
@@ -77,7 +76,7 @@ async def ping(
         outcome = await runtime.waiting.outcome(sent)
     finally:
         runtime.withdraw(sent, GIVEN_UP)
-    if not isinstance(outcome, ResultReceived):
+    if not isinstance(outcome, events.ResultReceived):
         raise InputUnavailable("the client does not answer a ping")
 
 
@@ -93,7 +92,7 @@ async def ask_client(
     They are sent on the stream of the request ``asker``, or in the session of the notification.
     ``progress``: callbacks for the client's progress, by key.  Raises InputUnavailable.
     """
-    request = asker if isinstance(asker, RequestReceived) else None
+    request = asker if isinstance(asker, events.RequestReceived) else None
     trace = {} if request is None else request.meta.trace
     heard = progress or {}
     open: dict[str, RequestId] = {}
@@ -120,15 +119,15 @@ async def ask_client(
         outcome = await runtime.waiting.outcome(open[key])
         sent = open.pop(key)
         try:
-            if question.task is not None and isinstance(outcome, ResultReceived):
+            if question.task is not None and isinstance(outcome, events.ResultReceived):
                 from mcpcore_transports.server.tasks.tasks import task_outcome
 
                 outcome = await task_outcome(runtime, asker, outcome)
         finally:
             runtime.progress.forget(sent)
-        if isinstance(outcome, ResultReceived):
+        if isinstance(outcome, events.ResultReceived):
             return outcome.result
-        cause = McpError.of(outcome.error) if isinstance(outcome, ErrorReceived) else None
+        cause = McpError.of(outcome.error) if isinstance(outcome, events.ErrorReceived) else None
         raise InputUnavailable(unanswered(question.method, outcome)) from cause
 
     reason = "another question of the same request failed"
@@ -144,7 +143,7 @@ async def ask_client(
 
 def unanswered(method: str, outcome: Settled) -> str:
     """Return the reason for which a question has no answer."""
-    if isinstance(outcome, ErrorReceived):
+    if isinstance(outcome, events.ErrorReceived):
         return f"the client refused {method}: {outcome.error.message}"
     reason = getattr(outcome, "message", "it asked for input itself")
     return f"the client did not answer {method}: {reason}"
@@ -211,7 +210,7 @@ class Rounds:
         self._wall = settings.wall
         self._limit = settings.input_rounds
 
-    def open(self, event: RequestReceived) -> RoundState | None:
+    def open(self, event: events.RequestReceived) -> RoundState | None:
         """Return the state of earlier rounds, None in the first.  Raises McpError (-32602)."""
         if event.request_state is None:
             return None
@@ -226,7 +225,7 @@ class Rounds:
         except msgspec.DecodeError:  # sealed by a worker of another version
             raise McpError(INVALID_PARAMS, SealRefusal.FOREIGN) from None
 
-    def close(self, event: RequestReceived, state: RoundState) -> str:
+    def close(self, event: events.RequestReceived, state: RoundState) -> str:
         """End a round: return its state, sealed.
 
         Raises McpError (-32600) after too many, ValueError or TypeError for a bad state.

@@ -13,21 +13,14 @@ from mcpcore.engine import events
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import Malformed
+from mcpcore.errors import CapabilityMissing, Forbidden, LocalError, Malformed, McpError
 from mcpcore.service import Prepared, Server
+from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
-from mcpcore.spec.errors import (
-    INTERNAL_ERROR,
-    MISSING_CLIENT_CAPABILITY,
-    CapabilityMissing,
-    Forbidden,
-    LocalError,
-    McpError,
-)
-from mcpcore.spec.types.subscriptions import SubscriptionsListenParams
+from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
+from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.functions import (
     begin,
     call_in_loop,

@@ -1,6 +1,5 @@
 """Client side of a TCP or Unix socket: one JSON-RPC message per line."""
 
-import errno
 import ssl
 
 import anyio
@@ -12,12 +11,11 @@ from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore.spec.errors import ErrorData
 from mcpcore.wire.message import Message, decode
-from mcpcore_transports.link import STREAM_ERRORS, App, system_reason, what_broke
-from mcpcore_transports.sockets.tcp import keep_alive, socket_of
+from mcpcore_transports.link import STREAM_ERRORS, App, not_reached
 from mcpcore_transports.sockets.unix import checked_path, credentials, not_welcome
 from mcpcore_transports.stream.channels import SecureStream, open_channel
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.plain import DIRECT, PlainStream
+from mcpcore_transports.stream.plain import DIRECT, PlainStream, keep_alive, socket_of
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_tls, tls_problem
@@ -61,7 +59,9 @@ class SocketClientLink(StreamConnection):
             raise LinkError(f"{shown}: no connection within {seconds:g} s") from error
         except (OSError, UnicodeError, *STREAM_ERRORS) as error:
             # UnicodeError comes for names that are invalid, such as a..b.
-            raise LinkError(f"{shown}: cannot connect: {_reason(error)}") from error
+            missing = isinstance(error, FileNotFoundError)
+            reason = "there is no such socket file" if missing else not_reached(error)
+            raise LinkError(f"{shown}: cannot connect: {reason}") from error
 
     async def _connect_unix(self, path: str) -> ByteStream:
         path, users = checked_path(path), self._limits.users
@@ -122,14 +122,3 @@ def _refusal(data: bytes) -> str:
     if not isinstance(message, Message) or message.error is UNSET or message.id is not UNSET:
         return ""
     return msgspec.json.decode(message.error, type=ErrorData).message[:200]
-
-
-def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    cause = error.__cause__
-    if isinstance(error, OSError) and error.errno is None and cause is not None:
-        return _reason(cause)
-    if isinstance(error, OSError) and error.errno == errno.ENOENT:
-        return "there is no such socket file"
-    return system_reason(error) or what_broke(error)

@@ -14,6 +14,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,19 +22,17 @@ from anyio.abc import ByteStream, TaskGroup, TaskStatus
 from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import LinkError
 from mcpcore.http.principals import Principal, Refusal, address_of, quota_key
 from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
-from mcpcore_transports.link import STREAM_ERRORS, App, cannot_listen, clock, what_broke
-from mcpcore_transports.sockets.tcp import keep_alive, listen_tcp
+from mcpcore_transports.link import STREAM_ERRORS, App, clock, what_broke
 from mcpcore_transports.sockets.unix import UnixFile, credentials, listen_unix, not_welcome
+from mcpcore_transports.stream import plain
 from mcpcore_transports.stream.channels import SecureStream, open_channel
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import DescriptorChannel, LoopReader
-from mcpcore_transports.stream.plain import stream_of
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import TcpTarget, UnixTarget
 from mcpcore_transports.tls import client_certificate, tls_problem
@@ -46,7 +45,6 @@ logger = logging.getLogger("mcpcore.sockets")
 Serve = Callable[[Callable[[Peer, App], StreamConnection]], Awaitable[None]]
 """Server of one connection: makes Peer, App and the link, and awaits ``link.run()``."""
 
-_PAUSE = 0.1
 _GONE = (OSError, ssl.SSLError, *STREAM_ERRORS)
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every turn.
@@ -242,10 +240,9 @@ class SocketServer:
         self._file = file
         self._scheme = urls[0].partition(":")[0]
         self._tasks: TaskGroup
-        self._accepting = anyio.CancelScope()
+        self._pending = plain.PendingConnections()
         self._shares: Counter[str] = Counter()
         self._turned_away = 0
-        self._open: set[socket.socket] = set()
 
     @classmethod
     async def on_tcp(
@@ -261,16 +258,10 @@ class SocketServer:
         Raises LinkError if that fails, BadTarget if it is not allowed.
         """
         anywhere = ssl_context is not None or settings.insecure
-        listeners = await listen_tcp(host, port, anywhere=anywhere)
+        bound = await plain.listen_tcp(host, port, anywhere=anywhere)
         tls = ssl_context is not None
-        try:
-            bound = [each.getsockname() for each in listeners]
-        except OSError as error:
-            for each in listeners:
-                each.close()
-            raise LinkError(cannot_listen(host, port, error)) from error
-        urls = [TcpTarget(address[0], address[1], tls).url for address in bound]
-        return cls(listeners, urls, serve, settings, ssl_context)
+        urls = [TcpTarget(address[0], address[1], tls).url for address in bound.values()]
+        return cls([*bound], urls, serve, settings, ssl_context)
 
     @classmethod
     async def on_unix(cls, path: str, serve: Serve, settings: SocketSettings) -> "SocketServer":
@@ -287,71 +278,48 @@ class SocketServer:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, or until it was stopped and the last connection has ended."""
         try:
-            async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._accept_all)
+            async with self._pending, anyio.create_task_group() as self._tasks:
+                for listener in self._listeners:
+                    self._tasks.start_soon(plain.accept_each, listener, self._let_in, logger)
                 task_status.started()
         finally:
-            self.close()
+            self.stop()
 
     def stop(self) -> None:
-        """Stop accepting; open connections go on.  May be called more than once."""
+        """Stop listening; open connections go on.  May be called more than once."""
         if self._file is not None:  # while we still listen
             self._file.remove()
             self._file = None
-        self._accepting.cancel()
-
-    def close(self) -> None:
-        """Stop, and close sockets whose tasks were cancelled before they began."""
-        self.stop()
-        for sock in (*self._listeners, *self._open):
-            sock.close()
+        for listener in self._listeners:
+            plain.close_listener(listener)
 
     # Connections
 
-    async def _accept_all(self) -> None:
-        with self._accepting:
-            async with anyio.create_task_group() as accepting:
-                for listener in self._listeners:
-                    accepting.start_soon(self._accept, listener)
-
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _let_in(self, stream: ByteStream, address: object) -> None:
         try:
-            while True:
-                try:
-                    await anyio.wait_readable(listener)
-                    sock, address = listener.accept()
-                except (BlockingIOError, ConnectionAbortedError):
-                    continue
-                except OSError as error:  # out of descriptors, or the event loop can watch no more
-                    logger.warning("cannot accept a connection: %s", error)
-                    await anyio.sleep(_PAUSE)
-                    continue
-                sock.setblocking(False)
-                try:
-                    caller, refusal = self._look_at(sock, address)
-                except OSError:  # it is gone already
-                    sock.close()
-                    continue
-                share, settings = _share(caller), self._settings
-                if refusal is None and sum(self._shares.values()) >= settings.connections:
-                    refusal = _line(LEGACY_BUSY, "too many connections")
-                elif refusal is None and self._shares[share] >= settings.connections_per_client:
-                    refusal = _line(LEGACY_BUSY, "too many connections from the same place")
-                self._open.add(sock)
-                if refusal is None:
-                    self._shares[share] += 1
-                    self._tasks.start_soon(self._connection, sock, caller, share)
-                elif self._ssl_context is None and self._turned_away < settings.turned_away:
-                    self._tasks.start_soon(self._turn_away, sock, refusal)
-                else:
-                    self._close(sock)
-        finally:
-            listener.close()  # by its waiting task: the number may soon be reused
+            caller, refusal = self._look_at(plain.socket_of(stream), address)
+        except (OSError, anyio.BrokenResourceError):  # it is gone already
+            await anyio.aclose_forcefully(stream)
+            return
+        share, settings = _share(caller), self._settings
+        if refusal is None and sum(self._shares.values()) >= settings.connections:
+            refusal = _line(LEGACY_BUSY, "too many connections")
+        elif refusal is None and self._shares[share] >= settings.connections_per_client:
+            refusal = _line(LEGACY_BUSY, "too many connections from the same place")
+        if refusal is None:
+            self._shares[share] += 1
+            work = partial(self._connection, stream, caller, share)
+        elif self._ssl_context is None and self._turned_away < settings.turned_away:
+            work = partial(self._turn_away, stream, refusal)
+        else:
+            await anyio.aclose_forcefully(stream)
+            return
+        self._pending.begin(self._tasks, stream, work, "connection")
 
     def _look_at(self, sock: socket.socket, address: object) -> tuple[Caller, bytes | None]:
         """Return the caller of a connection, and the line that refuses it, if any."""
         if self._scheme != "unix":
-            keep_alive(sock, self._settings.keep_alive)
+            plain.keep_alive(sock, self._settings.keep_alive)
             return Caller(scheme=self._scheme, peer=peer_name(address)), None
         found = credentials(sock)
         refusal = not_welcome(found, self._settings.users)
@@ -362,16 +330,15 @@ class SocketServer:
             return Caller(scheme="unix"), line
         return Caller(scheme="unix", uid=found.uid, gid=found.gid, pid=found.pid), line
 
-    async def _connection(self, sock: socket.socket, caller: Caller, share: str) -> None:
+    async def _connection(self, stream: ByteStream, caller: Caller, share: str) -> None:
         try:
-            await self._converse(await stream_of(sock), caller)
+            await self._converse(stream, caller)
         except _GONE as error:
             # Failed before it was a connection, or its end could not be sent.
             logger.info("a connection ended: %s", tls_problem(error) or what_broke(error))
         except Exception:  # a fault of the server ends one connection, not all of them
             logger.exception("a connection failed")
         finally:
-            self._close(sock)
             self._shares[share] -= 1
             if not self._shares[share]:
                 del self._shares[share]
@@ -413,17 +380,13 @@ class SocketServer:
 
     # Refused connections
 
-    async def _turn_away(self, sock: socket.socket, line: bytes) -> None:
+    async def _turn_away(self, stream: ByteStream, line: bytes) -> None:
         self._turned_away += 1
         try:
-            await self._tell(await stream_of(sock), line)
+            await self._tell(stream, line)
         finally:
             self._turned_away -= 1
-            self._close(sock)
-
-    def _close(self, sock: socket.socket) -> None:
-        self._open.discard(sock)
-        sock.close()
+            await anyio.aclose_forcefully(stream)
 
     async def _tell(self, stream: ByteStream, line: bytes) -> None:
         """Send a line, and leave the peer time to read it."""

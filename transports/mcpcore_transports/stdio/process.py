@@ -27,14 +27,8 @@ from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.link import App, signal_name
 from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
+from mcpcore_transports.stream import descriptors
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
-from mcpcore_transports.stream.descriptors import (
-    DescriptorChannel,
-    DescriptorReader,
-    ThreadReader,
-    has_unread,
-    open_reader,
-)
 from mcpcore_transports.stream.settings import SAFE_ENVIRONMENT, ProcessSettings
 
 _log = logging.getLogger("mcpcore.stdio")
@@ -129,7 +123,7 @@ class ProcessLink(StreamConnection):
         assert process.stdout is not None  # noqa: S101
         self._errors.attach(None if process.stderr is None else process.stderr.fileno())
         self._sink = process.stdin.fileno()
-        self._channel = DescriptorChannel(
+        self._channel = descriptors.DescriptorChannel(
             process.stdout.fileno(), self._sink, self.settings.read_size, self._take_in
         )
 
@@ -164,7 +158,9 @@ class ProcessLink(StreamConnection):
     def _gone(self) -> str:
         """Record if the first message may not have arrived; return the reason of the end."""
         if self.peer.state is SessionState.PROBING:
-            self.unprovoked |= self._writing is WritingHalf.BROKEN or has_unread(self._sink)
+            self.unprovoked |= self._writing is WritingHalf.BROKEN or descriptors.has_unread(
+                self._sink
+            )
         return self._obituary()
 
     def _obituary(self) -> str:
@@ -295,7 +291,7 @@ class ErrorLines:
         self._kept = 0  # characters in tail
         self._part = bytearray()
         self._fd = -1
-        self._reader: DescriptorReader | None = None
+        self._reader: descriptors.DescriptorReader | None = None
         self.tail: deque[str] = deque()
         self.ended = anyio.Event()
 
@@ -305,7 +301,7 @@ class ErrorLines:
             self.ended.set()
         else:
             self._fd = fd
-            self._reader = open_reader(fd, _CHUNK, self.take)
+            self._reader = descriptors.open_reader(fd, _CHUNK, self.take)
 
     def close(self) -> None:
         """Stop watching the descriptor, after passing on the output that is available.
@@ -315,7 +311,7 @@ class ErrorLines:
         if self._reader is None:
             return
         self._reader.close()
-        if not isinstance(self._reader, ThreadReader):  # else reading could wait
+        if not isinstance(self._reader, descriptors.ThreadReader):  # else reading could wait
             with suppress(OSError):
                 for _ in range(_PIPE // _CHUNK):
                     self.take(os.read(self._fd, _CHUNK))

@@ -29,14 +29,7 @@ import anyio
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.stdio.reaper import (
-    HAS_PROC,
-    MARK,
-    Process,
-    is_alive,
-    offspring,
-    signal_all,
-)
+from mcpcore_transports.stdio import reaper
 from mcpcore_transports.stream.connection import StreamConnection, WritingHalf
 from mcpcore_transports.stream.descriptors import CLOSED, DescriptorChannel, polling
 from mcpcore_transports.stream.settings import StdioSettings as StdioSettings
@@ -83,9 +76,7 @@ class StdioServerLink(StreamConnection):
         self._on_begin, self._on_end = on_begin, on_end
         self._source = self._sink = -1
         self._one_for_both = False
-        self._errors: select.poll | None = (
-            None  # reports that standard error has no reader any more
-        )
+        self._errors: select.poll | None = None  # tells that standard error has lost its reader
         self._undo: list[Callable[[], object]] = []
 
     async def _open(self) -> None:
@@ -280,7 +271,7 @@ class ProgramExit:
 
     def __init__(self, linger: float | None, *, end_children: bool) -> None:
         self._linger = linger
-        self._end_children = end_children and HAS_PROC
+        self._end_children = end_children and reaper.HAS_PROC
         self._returned = threading.Event()  # the event loop has ended
         self._over = threading.Event()  # the link no longer runs
         self._counting = False
@@ -288,15 +279,17 @@ class ProgramExit:
         self._wake = (-1, -1)  # pipe that wakes the watcher
         self._threads = set(threading.enumerate())
         self._mark = os.urandom(8).hex()
-        self._before: set[Process] = set()
+        self._before: set[reaper.Process] = set()
         self._exiting = threading.Lock()
         self.more_time: Callable[[], float] = lambda: 0.0
         """Function that returns the seconds left; called from another thread when time is up."""
         if self._end_children:
             with suppress(ChildProcessError):  # there is none: that is cheaper than a look at all
                 os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                self._before = offspring("")
-            os.environ[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
+                self._before = reaper.offspring("")
+            os.environ[reaper.MARK] = ":".join(
+                filter(None, (os.environ.get(reaper.MARK), self._mark))
+            )
 
     def __enter__(self) -> "ProgramExit":
         """Enter the context in which the program serves."""
@@ -410,16 +403,18 @@ class ProgramExit:
         """End the programs that were started since serving began, and their descendants."""
         if not self._end_children:
             return
-        os.environ[MARK] = os.environ.get(MARK, "").removesuffix(self._mark).removesuffix(":")
-        if not os.environ[MARK]:
-            del os.environ[MARK]
-        left = offspring(self._mark) - self._before
-        signal_all(left, signal.SIGTERM)
+        os.environ[reaper.MARK] = (
+            os.environ.get(reaper.MARK, "").removesuffix(self._mark).removesuffix(":")
+        )
+        if not os.environ[reaper.MARK]:
+            del os.environ[reaper.MARK]
+        left = reaper.offspring(self._mark) - self._before
+        reaper.signal_all(left, signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE
         while left and time.monotonic() < deadline:
             time.sleep(_EXIT_TICK)
-            left = {each for each in left if is_alive(each)}
-        signal_all((offspring(self._mark) | left) - self._before, signal.SIGKILL)
+            left = {each for each in left if reaper.is_alive(each)}
+        reaper.signal_all((reaper.offspring(self._mark) | left) - self._before, signal.SIGKILL)
 
     def _exit(self) -> None:
         with self._exiting:

@@ -30,28 +30,8 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from mcpcore.errors import StoreUnavailableError
-from mcpcore.http.storing import (
-    Announce,
-    Announcements,
-    LogPage,
-    NoSession,
-    Post,
-    QueuePut,
-    QueueTake,
-    SessionCalls,
-    SessionDelete,
-    SessionLoad,
-    SessionRecord,
-    SessionSave,
-    SessionTouch,
-    Step,
-    StoreFailure,
-    StreamAppend,
-    StreamBegin,
-    StreamClaim,
-    StreamRead,
-    StreamRelease,
-)
+from mcpcore.http import storing
+from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoreFailure
 from mcpcore_transports.stores.base import (
     LOST,
     SECRET_SIZE,
@@ -82,8 +62,15 @@ Command = tuple[Any, ...]
 Reply = Any
 """Reply as redis-py decodes it; an exception for an error."""
 
-_GRADES = {SessionLoad: Grade.AGREED, SessionSave: Grade.AGREED, SessionTouch: Grade.USED}
+_GRADES = {
+    storing.SessionLoad: Grade.AGREED,
+    storing.SessionSave: Grade.AGREED,
+    storing.SessionTouch: Grade.USED,
+}
 """Grade by the step that uses a session; a save counts only for an existing session."""
+
+_HOLDS = storing.StreamBegin | storing.StreamClaim | storing.StreamRead | storing.SessionCalls
+"""Steps by which a worker gets streams, waits or calls of a session."""
 
 
 class RedisLink:
@@ -237,9 +224,9 @@ def _outcome(step: Step, reply: Reply) -> Outcome:
             return NoSession()
         refused = isinstance(reply, ResponseError) and text.startswith(_REFUSED)
         return StoreFailure(text.removeprefix(_REFUSED) if refused else _reason(reply))
-    if isinstance(step, Post | Announce):
+    if isinstance(step, storing.Post | storing.Announce):
         return None
-    if isinstance(step, Announcements):
+    if isinstance(step, storing.Announcements):
         return tuple(reply)
     return _OPERATIONS[type(step)].outcome(reply[0])
 
@@ -301,27 +288,29 @@ class _Operation(NamedTuple):
 
 
 _OPERATIONS: Mapping[type[Step], _Operation] = {
-    SessionSave: _Operation(
+    storing.SessionSave: _Operation(
         "save",
         lambda step: (msgspec.json.encode(step.record), step.record.version, step.record.created),
         _saved,
     ),
-    SessionLoad: _Operation("load", lambda step: (), _loaded),
-    SessionTouch: _Operation("touch", lambda step: (), bool),
-    SessionCalls: _Operation("calls", lambda step: (step.calls, step.limit), _number),
-    SessionDelete: _Operation("delete", lambda step: (), bool),
-    StreamBegin: _Operation(
+    storing.SessionLoad: _Operation("load", lambda step: (), _loaded),
+    storing.SessionTouch: _Operation("touch", lambda step: (), bool),
+    storing.SessionCalls: _Operation("calls", lambda step: (step.calls, step.limit), _number),
+    storing.SessionDelete: _Operation("delete", lambda step: (), bool),
+    storing.StreamBegin: _Operation(
         "begin",
         lambda step: (step.stream, int(step.request is not None), step.request or b"", step.limit),
         _unless_full,
     ),
-    StreamAppend: _Operation(
+    storing.StreamAppend: _Operation(
         "append", lambda step: (step.stream, step.data, int(step.ends)), _number
     ),
-    StreamRead: _Operation("read", lambda step: (step.stream, step.after, step.limit), _page),
-    StreamClaim: _Operation("claim", lambda step: (step.stream, step.limit), _unless_full),
-    StreamRelease: _Operation("release", lambda step: (step.stream,), lambda value: None),
-    QueuePut: _Operation(
+    storing.StreamRead: _Operation(
+        "read", lambda step: (step.stream, step.after, step.limit), _page
+    ),
+    storing.StreamClaim: _Operation("claim", lambda step: (step.stream, step.limit), _unless_full),
+    storing.StreamRelease: _Operation("release", lambda step: (step.stream,), lambda value: None),
+    storing.QueuePut: _Operation(
         "put",
         lambda step: (
             *(step.data, int(is_request(step.data))),
@@ -329,7 +318,7 @@ _OPERATIONS: Mapping[type[Step], _Operation] = {
         ),
         bool,
     ),
-    QueueTake: _Operation(
+    storing.QueueTake: _Operation(
         "take",
         lambda step: (step.stream, step.limit),
         lambda value: _page(value) or LogPage(ended=True),
@@ -406,13 +395,13 @@ class RedisStore:
     def _command(self, worker: str, step: Step, wall: float) -> Command:
         """Return the command that carries out a step."""
         match step:
-            case Post(to=None):
+            case storing.Post(to=None):
                 return self._of_workers("post_all", worker, step.note)
-            case Post():
+            case storing.Post():
                 return self._of_workers("post", step.to, step.note)
-            case Announce():
+            case storing.Announce():
                 return self._of_workers("announce", worker, step.note, step.topic, wall)
-            case Announcements():
+            case storing.Announcements():
                 return self._of_workers("announcements", step.since, wall)
         operation = _OPERATIONS[type(step)]
         values = operation.values(step)
@@ -423,11 +412,7 @@ class RedisStore:
 
         They go before the steps, so that the record is complete if the worker dies in between.
         """
-        sessions = dict.fromkeys(
-            step.session
-            for step in steps
-            if isinstance(step, (StreamBegin, StreamClaim, StreamRead, SessionCalls))
-        )
+        sessions = dict.fromkeys(step.session for step in steps if isinstance(step, _HOLDS))
         if not sessions:
             return []
         key = f"{self._base}held:{worker}"
@@ -441,7 +426,7 @@ class RedisStore:
 
     def _used(self, steps: Sequence[Step], wall: float) -> list[Command]:
         """Return commands that record used and deleted sessions, for the order of dropping."""
-        deleted = [step.session for step in steps if isinstance(step, SessionDelete)]
+        deleted = [step.session for step in steps if isinstance(step, storing.SessionDelete)]
         made: list[Command] = []
         for grade in (Grade.AGREED, Grade.USED):
             used = [step.session for step in steps if _GRADES.get(type(step)) is grade]
@@ -457,9 +442,9 @@ class RedisStore:
         for step, reply in zip(steps, replies, strict=True):
             if not isinstance(reply, list):
                 continue
-            if isinstance(step, SessionDelete):
+            if isinstance(step, storing.SessionDelete):
                 made.pop(step.session, None)
-            elif isinstance(step, SessionSave) and reply[0] == 1:
+            elif isinstance(step, storing.SessionSave) and reply[0] == 1:
                 made[step.session] = _Made(step.record.owner, step.record.created)
             elif (known := made.get(step.session)) is not None and type(step) in _GRADES:
                 known.grade = max(known.grade, _GRADES[type(step)])

@@ -25,42 +25,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from mcpcore.errors import NoSessionError, StepFailedError, StoreUnavailableError
-from mcpcore.http.storing import (
-    Announce,
-    Announcements,
-    LogPage,
-    NoSession,
-    Post,
-    QueuePut,
-    QueueTake,
-    SessionCalls,
-    SessionDelete,
-    SessionLoad,
-    SessionRecord,
-    SessionSave,
-    SessionTouch,
-    Step,
-    StoreFailure,
-    StreamAppend,
-    StreamBegin,
-    StreamClaim,
-    StreamRead,
-    StreamRelease,
-)
-from mcpcore_transports.stores.base import (
-    RETURN,
-    SECRET_SIZE,
-    SPARED,
-    SWEEPS,
-    Grade,
-    Outcome,
-    StoreSettings,
-    ends,
-    is_request,
-    made_room,
-    moved,
-    wake,
-)
+from mcpcore.http import storing
+from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoreFailure
+from mcpcore_transports.stores import base
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
@@ -230,14 +197,14 @@ class SqliteStore:
     def __init__(
         self,
         path: str | Path,
-        settings: StoreSettings | None = None,
+        settings: base.StoreSettings | None = None,
         *,
         synchronous: Synchronous = "NORMAL",
         busy: float = 5.0,
         poll: float = 0.02,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.settings = settings or StoreSettings()
+        self.settings = settings or base.StoreSettings()
         try:
             self._db = _opened(path, synchronous, busy)
         except sqlite3.Error as error:
@@ -261,17 +228,17 @@ class SqliteStore:
 
     def secret(self) -> bytes:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
-        made = secrets.token_bytes(SECRET_SIZE)
+        made = secrets.token_bytes(base.SECRET_SIZE)
         with self._transaction():
             self._run("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", made)
             return bytes(self._value("SELECT value FROM facts WHERE name = 'secret'"))
 
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[base.Outcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         try:
             with self._transaction():
                 self._renew(worker)
-                if not self._swept <= wall < self._swept + SWEEPS:
+                if not self._swept <= wall < self._swept + base.SWEEPS:
                     self._sweep(wall)
                     self._swept = wall
                 return [self._carry_out(worker, step, wall) for step in steps]
@@ -283,7 +250,7 @@ class SqliteStore:
         # one step cannot be written: carry out each alone, so that the others do not fail with it
         return [outcome for step in steps for outcome in self.commit(worker, [step], wall)]
 
-    def _carry_out(self, worker: str, step: Step, wall: float) -> Outcome:
+    def _carry_out(self, worker: str, step: Step, wall: float) -> base.Outcome:
         handler = self._handlers.get(type(step))
         if handler is None:
             return StoreFailure(f"no store knows the step {type(step).__name__}")
@@ -342,7 +309,9 @@ class SqliteStore:
 
     # Sessions
 
-    def _save(self, worker: str, step: SessionSave, wall: float) -> SessionRecord | bool | None:
+    def _save(
+        self, worker: str, step: storing.SessionSave, wall: float
+    ) -> SessionRecord | bool | None:
         record = step.record
         key = self._find(record.id, wall)
         text = msgspec.json.encode(record)
@@ -363,7 +332,7 @@ class SqliteStore:
         )
         return None
 
-    def _load(self, worker: str, step: SessionLoad, wall: float) -> SessionRecord | None:
+    def _load(self, worker: str, step: storing.SessionLoad, wall: float) -> SessionRecord | None:
         key = self._find(step.session, wall)
         if key is None:
             return None
@@ -375,13 +344,13 @@ class SqliteStore:
         text = self._value("SELECT record FROM sessions WHERE key = ?", key)
         return msgspec.json.decode(text, type=SessionRecord)
 
-    def _touch(self, worker: str, step: SessionTouch, wall: float) -> bool:
+    def _touch(self, worker: str, step: storing.SessionTouch, wall: float) -> bool:
         key = self._find(step.session, wall)
         if key is not None:
-            self._use(key, wall, Grade.USED)
+            self._use(key, wall, base.Grade.USED)
         return key is not None
 
-    def _calls(self, worker: str, step: SessionCalls, wall: float) -> int | None:
+    def _calls(self, worker: str, step: storing.SessionCalls, wall: float) -> int | None:
         key = self._find(step.session, wall)
         if key is None:
             return None
@@ -396,7 +365,7 @@ class SqliteStore:
             self._run("DELETE FROM calls WHERE session = ? AND worker = ?", key, worker)
         return granted
 
-    def _delete(self, worker: str, step: SessionDelete, wall: float) -> bool:
+    def _delete(self, worker: str, step: storing.SessionDelete, wall: float) -> bool:
         key = self._find(step.session, wall)
         if key is not None:
             self._remove(key)
@@ -404,7 +373,7 @@ class SqliteStore:
 
     # Streams
 
-    def _begin(self, worker: str, step: StreamBegin, wall: float) -> bool | None:
+    def _begin(self, worker: str, step: storing.StreamBegin, wall: float) -> bool | None:
         key = self._session(step.session, wall)
         if self._stream(step, wall) is not None:
             raise StepFailedError("a stream with this number exists")
@@ -420,7 +389,7 @@ class SqliteStore:
         )
         return None
 
-    def _append(self, worker: str, step: StreamAppend, wall: float) -> int | None:
+    def _append(self, worker: str, step: storing.StreamAppend, wall: float) -> int | None:
         stream = self._stream(step, wall)
         if stream is None or stream.ended:
             return None
@@ -436,7 +405,7 @@ class SqliteStore:
             self._wake_carrier(step.session, stream.session)
         return stream.last
 
-    def _read(self, worker: str, step: StreamRead, wall: float) -> LogPage | None:
+    def _read(self, worker: str, step: storing.StreamRead, wall: float) -> LogPage | None:
         stream = self._stream(step, wall)
         if stream is None:
             return None
@@ -456,7 +425,7 @@ class SqliteStore:
             self._stop_reading(stream.key, worker)
         return stream.page(entries)
 
-    def _claim(self, worker: str, step: StreamClaim, wall: float) -> bool | None:
+    def _claim(self, worker: str, step: storing.StreamClaim, wall: float) -> bool | None:
         stream = self._stream(step, wall)
         if stream is None:
             return None
@@ -470,11 +439,11 @@ class SqliteStore:
         )
         if stream.holder is not None and stream.holder != worker:
             self._stop_reading(stream.key, stream.holder)
-            self._tell(stream.holder, moved(step.session, step.stream))
+            self._tell(stream.holder, base.moved(step.session, step.stream))
         self._wake_carrier(step.session, stream.session)
         return None
 
-    def _release(self, worker: str, step: StreamRelease, wall: float) -> None:
+    def _release(self, worker: str, step: storing.StreamRelease, wall: float) -> None:
         stream = self._stream(step, wall)
         if stream is None or stream.holder != worker:
             return
@@ -486,13 +455,13 @@ class SqliteStore:
 
     # The queue
 
-    def _put(self, worker: str, step: QueuePut, wall: float) -> bool:
+    def _put(self, worker: str, step: storing.QueuePut, wall: float) -> bool:
         key = self._session(step.session, wall)
         if step.once is not None and self._row(
             "SELECT 1 FROM once WHERE session = ? AND name = ?", key, step.once
         ):
             return False
-        if not self._enqueue(key, step.data, is_request(step.data)):
+        if not self._enqueue(key, step.data, base.is_request(step.data)):
             return False
         if step.once is not None:
             self._run("INSERT INTO once (session, name) VALUES (?, ?)", key, step.once)
@@ -504,7 +473,7 @@ class SqliteStore:
         self._wake_carrier(step.session, key)
         return True
 
-    def _take(self, worker: str, step: QueueTake, wall: float) -> LogPage:
+    def _take(self, worker: str, step: storing.QueueTake, wall: float) -> LogPage:
         stream = self._stream(step, wall)
         if stream is None:
             return LogPage(ended=True)
@@ -576,7 +545,7 @@ class SqliteStore:
         if row is None:
             return None
         key, created, used = row
-        if wall >= ends(created, used, self.settings):
+        if wall >= base.ends(created, used, self.settings):
             self._remove(key)
             return None
         return int(key)
@@ -606,7 +575,7 @@ class SqliteStore:
         count = f"SELECT count(*) FROM streams WHERE {_OPEN_GET}"  # noqa: S608
         return limit > 0 and self._value(count, session) >= limit
 
-    def _use(self, session: int, wall: float, least: Grade = Grade.AGREED) -> None:
+    def _use(self, session: int, wall: float, least: base.Grade = base.Grade.AGREED) -> None:
         """Make a session the most recently used; raise its grade to ``least`` at least."""
         self._run(
             "UPDATE sessions SET used = max(coalesce(used, ?1), ?1), grade = max(grade, ?3)"
@@ -627,20 +596,20 @@ class SqliteStore:
     def _make_way(self, wall: float, which: str, *values: object) -> None:
         """End the session that is dropped first when there are too many, among ``which``."""
         known = f"SELECT key, created, used FROM sessions WHERE {which}"  # noqa: S608
-        for grade in Grade:
+        for grade in base.Grade:
             row = self._row(f"{known} AND grade = ? ORDER BY used, key LIMIT 1", *values, grade)
-            if row is not None and wall >= ends(row[1], row[2], self.settings):
+            if row is not None and wall >= base.ends(row[1], row[2], self.settings):
                 self._remove(row[0])
                 return
-        rows = self._run(f"{known} ORDER BY grade, used, key LIMIT ?", *values, SPARED + 1)
+        rows = self._run(f"{known} ORDER BY grade, used, key LIMIT ?", *values, base.SPARED + 1)
         keys = [row[0] for row in rows]
         at_work = list(takewhile(lambda key: self._row(_BUSY, key, key) is not None, keys))
         key = keys[len(at_work)] if len(at_work) < len(keys) else at_work.pop(0)
         for other in at_work:
-            self._use(other, wall, Grade.USED)
+            self._use(other, wall, base.Grade.USED)
         id = self._value("SELECT id FROM sessions WHERE key = ?", key)
         self._remove(key)
-        self._post_all("", made_room(id))
+        self._post_all("", base.made_room(id))
 
     def _remove(self, session: int) -> None:
         self._run("DELETE FROM sessions WHERE key = ?", session)
@@ -649,7 +618,7 @@ class SqliteStore:
         """Remove all sessions, events and streams that are too old."""
         settings = self.settings
         for key, created, used in self._run("SELECT key, created, used FROM sessions").fetchall():
-            if wall >= ends(created, used, settings):
+            if wall >= base.ends(created, used, settings):
                 self._remove(key)
         while row := self._row("SELECT session, time FROM events ORDER BY key LIMIT 1"):
             session, at = row
@@ -712,7 +681,7 @@ class SqliteStore:
     # SQLite announces no changes.  Workers of this process are woken directly; for notes of other
     # processes the table is polled, with at most ``poll`` seconds between two polls.
 
-    def _post(self, worker: str, step: Post, wall: float) -> None:
+    def _post(self, worker: str, step: storing.Post, wall: float) -> None:
         if step.to is None:
             self._post_all(worker, step.note)
             return
@@ -735,7 +704,7 @@ class SqliteStore:
         )
         self._told = True
 
-    def _announce(self, worker: str, step: Announce, wall: float) -> None:
+    def _announce(self, worker: str, step: storing.Announce, wall: float) -> None:
         self._post_all(worker, step.note)
         self._run(
             "INSERT OR REPLACE INTO announcements (key, topic, time, note)"
@@ -744,7 +713,9 @@ class SqliteStore:
         )
         self._limit_announcements(wall)
 
-    def _announcements(self, worker: str, step: Announcements, wall: float) -> tuple[bytes, ...]:
+    def _announcements(
+        self, worker: str, step: storing.Announcements, wall: float
+    ) -> tuple[bytes, ...]:
         self._limit_announcements(wall)
         rows = self._run("SELECT note FROM announcements WHERE time >= ? ORDER BY key", step.since)
         return tuple(note for (note,) in rows)
@@ -821,7 +792,7 @@ class SqliteStore:
             if not buried and (gone or now >= expires):
                 self._run("UPDATE workers SET buried = 1 WHERE name = ?", name)
                 self._bury(name)
-            if gone or now >= expires + RETURN * self.settings.lease:
+            if gone or now >= expires + base.RETURN * self.settings.lease:
                 self._run("DELETE FROM workers WHERE name = ?", name)
 
     def _bury(self, worker: str) -> None:
@@ -840,7 +811,7 @@ class SqliteStore:
             worker,
         ).fetchall()
         for id, _, number in held:
-            self._tell(worker, moved(id, number))
+            self._tell(worker, base.moved(id, number))
         for id, key, number in orphans:
             self._wake_readers(id, key, number)
         for id, session in {(id, session) for id, session, _ in held}:
@@ -857,7 +828,7 @@ class SqliteStore:
     def _wake_readers(self, id: str, stream: int, number: int) -> None:
         waiting = self._run("DELETE FROM readers WHERE stream = ? RETURNING worker", stream)
         for (worker,) in waiting.fetchall():
-            self._tell(worker, wake(id, number))
+            self._tell(worker, base.wake(id, number))
 
     def _carrier(self, session: int) -> Any:
         """Return key, number, holder and ``armed`` of the stream that takes from the queue."""
@@ -874,24 +845,24 @@ class SqliteStore:
         key, number, holder, _ = carrier
         if self._row("SELECT 1 FROM queue WHERE session = ? LIMIT 1", session):
             self._run("UPDATE streams SET armed = 0 WHERE key = ?", key)
-            self._tell(holder, wake(id, number))
+            self._tell(holder, base.wake(id, number))
 
-    _handlers: ClassVar[Mapping[type[Step], Callable[..., Outcome]]] = {
-        SessionSave: _save,
-        SessionLoad: _load,
-        SessionTouch: _touch,
-        SessionCalls: _calls,
-        SessionDelete: _delete,
-        StreamBegin: _begin,
-        StreamAppend: _append,
-        StreamRead: _read,
-        StreamClaim: _claim,
-        StreamRelease: _release,
-        QueuePut: _put,
-        QueueTake: _take,
-        Post: _post,
-        Announce: _announce,
-        Announcements: _announcements,
+    _handlers: ClassVar[Mapping[type[Step], Callable[..., base.Outcome]]] = {
+        storing.SessionSave: _save,
+        storing.SessionLoad: _load,
+        storing.SessionTouch: _touch,
+        storing.SessionCalls: _calls,
+        storing.SessionDelete: _delete,
+        storing.StreamBegin: _begin,
+        storing.StreamAppend: _append,
+        storing.StreamRead: _read,
+        storing.StreamClaim: _claim,
+        storing.StreamRelease: _release,
+        storing.QueuePut: _put,
+        storing.QueueTake: _take,
+        storing.Post: _post,
+        storing.Announce: _announce,
+        storing.Announcements: _announcements,
     }
 
 
@@ -899,10 +870,13 @@ class MemoryStore(SqliteStore):
     """Store that keeps everything in this process, for its workers.  Safe to use from threads."""
 
     def __init__(
-        self, settings: StoreSettings | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: base.StoreSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # no other process leaves notes: what is polled for is the next renewal
-        poll = (settings or StoreSettings()).renew
+        poll = (settings or base.StoreSettings()).renew
         super().__init__(":memory:", settings, poll=poll, clock=clock)
 
 

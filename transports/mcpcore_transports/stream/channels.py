@@ -78,10 +78,6 @@ class SecureStream(TLSStream):
         if self._write_bio.pending:
             await self.transport_stream.send(self._write_bio.read())
 
-    def cut_off(self) -> None:
-        """Close without the close alert later on, because the data sent is incomplete."""
-        self._cut = True
-
     async def aclose(self) -> None:
         """Close with the close alert, unless a record or a message was not written completely.
 

@@ -23,11 +23,11 @@ from anyio.abc import AsyncResource, TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.config import Role
-from mcpcore.engine.events import ConnectionEnded
+from mcpcore.engine.events import ConnectionEnded, Fault
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore_transports.link import STREAM_ERRORS, App, Link, clock, what_broke
+from mcpcore_transports.link import STREAM_ERRORS, App, clock, what_broke
 from mcpcore_transports.running.functions import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
 
@@ -189,7 +189,7 @@ class Channel(ABC):
                 await self._owner.aclose()
 
 
-class StreamConnection(Link):
+class StreamConnection:
     """Link of one Peer to one connection; subclasses define how it is opened and closed.
 
     They set a channel in ``_open``, or define themselves how bytes are read and written.
@@ -201,6 +201,8 @@ class StreamConnection(Link):
     connection and is raised by ``run()``.
     """
 
+    unprovoked, final = False, False
+    fault: Fault | None = None
     binding = "custom"
     """Name of the binding in traces."""
     _half_close = True  # the other side may stop writing and still read

@@ -1,4 +1,4 @@
-"""Byte streams of sockets that read nothing ahead, and the accepting of connections as such.
+"""Sockets: listeners, byte streams that read nothing ahead, and the accepting of such connections.
 
 A connection that begins as HTTP is read from the stream.  The protocol that takes over reads and
 writes the descriptor itself (:mod:`mcpcore_transports.stream.descriptors`), as nothing has been
@@ -10,26 +10,124 @@ moment: its socket stays open in an exception that nothing reads, and the client
 until its own deadline.  Here nothing is awaited between the system's ``accept`` and the stream.
 """
 
+import errno
+import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import (
-    ByteStream,
-    SocketAttribute,
-    SocketListener,
-    SocketStream,
-    TaskGroup,
-    UNIXSocketStream,
-)
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup, UNIXSocketStream
 
-from mcpcore_transports.sockets.tcp import keep_alive
+from mcpcore.errors import BadTarget, LinkError
+from mcpcore_transports.link import cannot_listen
+
+Address = tuple[Any, ...]
+"""Address of a TCP socket as the system gives it: host, port, and more in IPv6."""
 
 DIRECT = os.name == "posix"
 """True if sockets are file descriptors on this system."""
+
+PAUSE = 0.1
+"""Seconds between a failure to accept and the next attempt, to avoid a busy loop."""
+_BACKLOG = 128
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Errors for addresses of a name that this machine lacks: ``localhost`` without IPv6."""
+
+
+# Listeners
+
+
+async def listen_tcp(host: str, port: int, *, anywhere: bool) -> dict[socket.socket, Address]:
+    """Listen on every address of a host; port 0 picks a free one, the same for all.
+
+    Returns the listeners with their addresses.  ``anywhere``: allow addresses that other machines
+    can connect to.  Raises BadTarget for such an address otherwise, LinkError if an address cannot
+    be bound.
+    """
+    listeners: dict[socket.socket, Address] = {}
+    unusable: OSError | None = None
+    try:
+        for family, address in await _addresses(host, port):
+            if not anywhere:
+                _must_be_ours(address[0], host)
+            bound = (address[0], port, *address[2:])
+            try:
+                listener = socket.create_server(bound, family=family, backlog=_BACKLOG)
+            except OSError as error:
+                if error.errno not in NOT_HERE:
+                    raise
+                unusable = error
+                continue
+            listeners[listener] = ()
+            listener.setblocking(False)
+            listeners[listener] = bound = listener.getsockname()
+            port = bound[1]
+        if not listeners and unusable is not None:
+            raise unusable
+    except BaseException as error:
+        for listener in listeners:
+            listener.close()
+        if isinstance(error, (OSError, UnicodeError)):
+            raise LinkError(cannot_listen(host, port, error)) from error
+        raise
+    return listeners
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, Address]]:
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [*dict.fromkeys((int(family), address) for family, _, _, _, address in found)]
+
+
+def _must_be_ours(address: str, host: str) -> None:
+    """Raise BadTarget for an address that other machines may reach."""
+    if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        raise BadTarget(
+            f"tcp on {host} could be used, and read along, by everybody on the network: "
+            "serve it over TLS, listen on 127.0.0.1, or allow it (SocketSettings.insecure, "
+            "--insecure-tcp)"
+        )
+
+
+def close_listener(bound: socket.socket) -> None:
+    """Close a listener, also while a task waits for a connection; may be repeated."""
+    if bound.fileno() >= 0:
+        anyio.notify_closing(bound)
+        bound.close()
+
+
+# Connections
+
+
+def socket_of(stream: ByteStream) -> socket.socket:
+    """Return the socket beneath a stream of anyio.  Raises BrokenResourceError if it is lost."""
+    try:
+        found: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+    except AttributeError:
+        # anyio reads all attributes of the socket, and uvloop's streams have none any more.
+        raise anyio.BrokenResourceError from None
+    return found
+
+
+def keep_alive(sock: socket.socket, seconds: float | None) -> None:
+    """Set TCP keep-alive after ``seconds`` of silence, and sending of small messages at once."""
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if seconds is None:
+            return
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        idle = "TCP_KEEPALIVE" if hasattr(socket, "TCP_KEEPALIVE") else "TCP_KEEPIDLE"  # macOS
+        for name, value in (
+            (idle, max(1, int(seconds))),
+            ("TCP_KEEPINTVL", 15),
+            ("TCP_KEEPCNT", 4),
+        ):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class PlainStream(ByteStream):
@@ -101,13 +199,37 @@ class PlainStream(ByteStream):
         return {SocketAttribute.raw_socket: lambda: self._socket}
 
 
-async def accept(listener: SocketListener) -> tuple[ByteStream, Any]:
+# Accepting
+
+
+async def accept_each(
+    bound: socket.socket,
+    let_in: Callable[[ByteStream, object], Awaitable[None]],
+    logger: logging.Logger,
+) -> None:
+    """Accept connections until the listener is closed; log failures, and pause after them."""
+    while True:
+        try:
+            stream, address = await accept(bound)
+        except anyio.ClosedResourceError:
+            return
+        except ConnectionAbortedError:  # the client was gone before it was accepted
+            continue
+        except (OSError, anyio.BrokenResourceError) as error:
+            # No descriptors are left, or the event loop can watch no more.
+            logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+            await anyio.sleep(PAUSE)
+            continue
+        await let_in(stream, address)
+        del stream  # it would be kept alive until the next one comes
+
+
+async def accept(bound: socket.socket) -> tuple[ByteStream, Any]:
     """Wait for a connection; return its stream and the client's address as the system gives it.
 
     Raises OSError if it could not be accepted, and anyio.ClosedResourceError once the listener is
-    closed by :func:`~mcpcore_transports.sockets.tcp.close_listener`.
+    closed by :func:`close_listener`.
     """
-    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
     while True:
         if bound.fileno() < 0:
             raise anyio.ClosedResourceError

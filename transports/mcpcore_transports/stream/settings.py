@@ -16,7 +16,7 @@ from mcpcore.http.principals import Principal, Verdict
 from mcpcore.spec.bounds import check_numbers
 
 if TYPE_CHECKING:
-    from mcpcore.http.certificates import ClientCertificate
+    from mcpcore.http.principals import ClientCertificate
 
 SAFE_ENVIRONMENT = frozenset(
     (

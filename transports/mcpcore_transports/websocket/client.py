@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -133,7 +133,19 @@ class WebSocketAddress:
     """Address of a WebSocket server.  Raises LinkError for an invalid URL."""
 
     def __init__(self, url: str) -> None:
-        self.parts = parts = _parse(url)
+        try:
+            self.parts = parts = urlsplit(url)
+            valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        except ValueError as error:
+            flaw = shown_flaw(url, error)
+            raise LinkError(f"{shown_url(url)!r} is no WebSocket URL: {flaw}") from None
+        if not valid or not url.isascii() or any(c <= " " for c in url):
+            form = "ws://host[:port]/path or wss://..."
+            raise LinkError(f"{shown_url(url)!r} is no WebSocket URL ({form})")
+        if parts.fragment:
+            raise LinkError("a WebSocket URL has no fragment")
+        if parts.username is not None:
+            raise LinkError("credentials belong into a header, not into the URL")
         self.secure = parts.scheme == "wss"
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.secure else 80)
@@ -284,23 +296,6 @@ def _agreed(head: ResponseHead, request: _Request, settings: WebSocketSettings) 
         return finish_deflate(values(b"sec-websocket-extensions"), settings.deflate) or Bounds()
     except ValueError as error:
         raise BadHead(400, str(error)) from None
-
-
-def _parse(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        flaw = shown_flaw(url, error)
-        raise LinkError(f"{shown_url(url)!r} is no WebSocket URL: {flaw}") from None
-    if not valid or not url.isascii() or any(c <= " " for c in url):
-        form = "ws://host[:port]/path or wss://..."
-        raise LinkError(f"{shown_url(url)!r} is no WebSocket URL ({form})")
-    if parts.fragment:
-        raise LinkError("a WebSocket URL has no fragment")
-    if parts.username is not None:
-        raise LinkError("credentials belong into a header, not into the URL")
-    return parts
 
 
 # Refusals

@@ -16,28 +16,33 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 from msgspec import Struct, structs
 from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
-from mcpcore.http.principals import Authenticate, Principal, Refusal, address_of, quota_key
+from mcpcore.http.principals import (
+    Authenticate,
+    ClientCertificate,
+    Principal,
+    Refusal,
+    address_of,
+    quota_key,
+)
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.redaction import TOKEN_PREFIX
 from mcpcore_transports.http.server.host import peer_name
 from mcpcore_transports.http.server.identity import identify
-from mcpcore_transports.http.server.listening import accept_each
 from mcpcore_transports.http.server.protocol import ProtocolStream
 from mcpcore_transports.http1.format import format_response
-from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head
+from mcpcore_transports.http1.heads import BadHead, RequestParser
 from mcpcore_transports.link import LOST, App, Handshake, LinkFactory, cannot_listen
 from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.stream.plain import PendingConnections
+from mcpcore_transports.stream.plain import PendingConnections, accept_each
 from mcpcore_transports.tls import client_certificate
 from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
@@ -223,7 +228,7 @@ class UpgradeRules:
     ) -> Handshake:
         """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
         headers = [item for item in request.headers if item[0] != _PROTOCOLS]
-        who = None if principal is None else _principal(principal)
+        who = principal if isinstance(principal, Principal | None) else Principal(principal)
         if who is None and self._authenticate is not None:
             shown = headers
             if offer.token is not None and all(name != _AUTHORIZATION for name, _ in headers):
@@ -240,10 +245,6 @@ class UpgradeRules:
             revision=offer.revision,
             principal=who,
         )
-
-
-def _principal(name: str) -> Principal:
-    return name if isinstance(name, Principal) else Principal(name)
 
 
 _EXTENSIONS = b"sec-websocket-extensions"
@@ -390,19 +391,14 @@ class WebSocketServer:
         self, stream: ByteStream, peer: str | None, certificate: ClientCertificate | None
     ) -> tuple[HttpRequest, bytes]:
         """Read the head of a request, and the data that came with it.  Raises BadHead."""
-        limits = self._settings.head_limits
+        parser = RequestParser(limits=self._settings.head_limits)
+        scheme = "https" if isinstance(stream, SecureStream) else "http"
         buffer = bytearray()
-        while not (size := find_head(buffer, limits)):
+        while (head := parser.take(buffer, peer, scheme=scheme, certificate=certificate)) is None:
             buffer += await stream.receive(4096)
-        head = RequestParser().parse(
-            bytes(buffer[:size]),
-            peer,
-            scheme="https" if isinstance(stream, SecureStream) else "http",
-            certificate=certificate,
-        )
         if head.http_1_0:
             raise BadHead(505, "HTTP/1.1 is needed")
-        return head.request, bytes(buffer[size:])
+        return head.request, bytes(buffer)
 
     async def _converse(self, stream: ByteStream, request: HttpRequest, rest: bytes) -> None:
         """Agree on a WebSocket and serve it.  Raises UpgradeRefused."""
@@ -499,6 +495,6 @@ async def listen_websocket(
             pending.begin(tasks, stream, work, "connection")
 
         for listener in bound.listeners:
-            assert isinstance(listener, SocketListener)  # noqa: S101 - made above
-            tasks.start_soon(accept_each, listener, let_in, logger)
+            each = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+            tasks.start_soon(accept_each, each, let_in, logger)
         task_status.started(bound.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's

@@ -667,13 +667,6 @@ class SessionReplica(Session):
 
     # Connections
 
-    def take_over(self, stream: StreamNumber) -> None:
-        """Close the present connection of a stream, which gets another one at this worker."""
-        reader = self.readers.get(stream)
-        if reader is not None:
-            reader.replaced()
-        self._move_writer(stream)
-
     def wake(self, stream: StreamNumber) -> None:
         """Wake the reader of a stream, as there are events for it."""
         reader = self.readers.get(stream)
@@ -683,14 +676,11 @@ class SessionReplica(Session):
             # The store seems not to know that the stream is gone.
             self.release_stream(stream)
 
-    def moved(self, stream: StreamNumber) -> None:
-        """Close the connection of a stream, which has got another one at another worker."""
+    def moved(self, stream: StreamNumber, *, here: bool = False) -> None:
+        """Close the connection of a stream that has got another one, ``here`` or elsewhere."""
         reader = self.readers.get(stream)
-        if reader is not None:
-            reader.moved()
-        self._move_writer(stream)
-
-    def _move_writer(self, stream: StreamNumber) -> None:
+        if reader is not None and (here or not reader.claiming):
+            reader.replaced()
         for writer in list(self.writers.values()):
             if writer.number == stream:
                 writer.moved()

@@ -370,7 +370,9 @@ class StreamReader:
         """Ids of the requests that the stream answers, as JSON, once that is known."""
         self._known = False
         """True once the store has confirmed that the stream exists and has room."""
-        self._busy = self._woken = self._claiming = self._over = False
+        self.claiming = False
+        """True while the store has not answered to the claim of a stream that is resumed here."""
+        self._busy = self._woken = self._over = False
         self._next = _Next.READ
         exchange.source = self
         replica.attach(exchange)
@@ -421,9 +423,9 @@ class StreamReader:
             self._request = page.request
             self.queue = page.request is None
             self._known = not self.queue
-            replica.take_over(self.number)
+            replica.moved(self.number, here=True)
             replica.readers[self.number] = self
-            self._named = self._claiming = True
+            self._named = self.claiming = True
             limit = replica.settings.session_streams if self.queue else 0
             replica.ask(storing.StreamClaim, self._claimed, stream=self.number, limit=limit)
             if self.queue:
@@ -433,7 +435,7 @@ class StreamReader:
             self._read(page)
 
     def _claimed(self, outcome: StoreFailure | bool | None) -> None:
-        self._claiming = False
+        self.claiming = False
         if self.queue:
             self._begun(outcome)
         elif isinstance(outcome, StoreFailure):
@@ -466,13 +468,7 @@ class StreamReader:
         self._busy = True
         self._woken = False
         if self._next is _Next.READ:
-            replica.ask(
-                storing.StreamRead,
-                self._answered,
-                stream=self.number,
-                after=self._position,
-                limit=PAGE,
-            )
+            replica.read(self.number, self._position, self._answered)
         else:
             replica.ask(storing.QueueTake, self._took, stream=self.number, limit=PAGE)
 
@@ -567,11 +563,6 @@ class StreamReader:
         exchange.finish()
         self.let_go()
         return True
-
-    def moved(self) -> None:
-        """Give up the stream, as the client has resumed it at another worker."""
-        if not self._claiming:
-            self.replaced()
 
     def replaced(self) -> None:
         """Close this connection, as another one has taken the stream over."""

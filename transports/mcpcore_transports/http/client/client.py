@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind, Route
@@ -35,10 +35,10 @@ from mcpcore_transports.http1.body import BadBody, BadCoding, Bomb
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, find_head, is_interim, parse_response
-from mcpcore_transports.link import LOST, App, clock
+from mcpcore_transports.link import LOST, App, clock, not_reached
 from mcpcore_transports.running.functions import called, failure_of, without_messages
-from mcpcore_transports.sockets.tcp import socket_of
 from mcpcore_transports.stream.channels import SecureStream
+from mcpcore_transports.stream.plain import socket_of
 from mcpcore_transports.tls import client_tls, tls_problem
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ class HttpCarrier(PumpedLink):
             )
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
         self._headers = headers
-        self._tasks: TaskGroup | None = None
         self._waiting: deque[HttpSend] = deque()
         """Requests that wait for the end of another exchange."""
         self._delayed: dict[Route, tuple[float, HttpSend]] = {}
@@ -110,9 +109,7 @@ class HttpCarrier(PumpedLink):
         self._stopped = False
         self.trace: HttpTrace | None = None
         """Trace that records the requests and responses; set it before run()."""
-        self._closing = anyio.Event()
         self._quiet = anyio.Event()
-        self._ended = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Carry out the plans of the machine until :meth:`aclose`."""
@@ -143,12 +140,6 @@ class HttpCarrier(PumpedLink):
         finally:
             self._stop()
             self._ended.set()
-
-    async def aclose(self) -> None:
-        """Close the machine, let its last requests leave, close the connections."""
-        self._closing.set()
-        if self._tasks is not None:
-            await self._ended.wait()
 
     def _stop(self) -> None:
         """Stop sending and fail the planned requests."""
@@ -397,8 +388,7 @@ async def _reach(host: str, port: int, shown: str, kind: FaultKind) -> ByteStrea
         return await anyio.connect_tcp(host, port)
     except (OSError, UnicodeError) as error:
         # UnicodeError comes for names that are invalid, such as a..b.
-        reason = "unknown host" if isinstance(error, UnicodeError) else _reason(error)
-        raise ExchangeFailed(f"{reason}: {shown}", Fault(kind)) from error
+        raise ExchangeFailed(f"{not_reached(error)}: {shown}", Fault(kind)) from error
 
 
 async def _secure(
@@ -416,18 +406,6 @@ async def _secure(
         if reason is None:
             reason = str(error) if isinstance(error, ValueError) else "it closed the connection"
         raise ExchangeFailed(f"TLS with {shown} failed: {reason}", Fault(kind)) from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the reason why a connection could not be opened; anyio hides it in the cause."""
-    cause = error.__cause__
-    if isinstance(error, BaseExceptionGroup):
-        return _reason(error.exceptions[0])
-    if isinstance(error, OSError) and error.errno is not None:
-        if isinstance(error, socket.gaierror):
-            return "unknown host"
-        return os.strerror(error.errno).lower()
-    return str(error) if cause is None else _reason(cause)
 
 
 # The pool
@@ -557,9 +535,8 @@ class PooledConnection:
         self._settings = link.settings
         self._send: HttpSend | None = send
         self._stream: ByteStream | None = None
-        self._socket: socket.socket | TransportSocket | None = (
-            None  # of a stream that can be written to beside it
-        )
+        # The socket of a stream that can be written to beside it.
+        self._socket: socket.socket | TransportSocket | None = None
         self._poll: _Poll | None = None
         self._sent = False  # all of the request
         self._overdue = False

@@ -21,10 +21,9 @@ import anyio
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LifespanError, StoreUnavailableError
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.principals import ClientCertificate, Refusal
 from mcpcore.http.principals import Principal as AuthenticatedPrincipal
-from mcpcore.http.principals import Refusal
 from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
 from mcpcore.spec import closes

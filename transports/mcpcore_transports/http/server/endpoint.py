@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextvars import copy_context
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,10 +27,9 @@ from msgspec import structs
 
 from mcpcore.engine.events import Route
 from mcpcore.errors import LifespanError, StoreUnavailableError
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import Principal, Refusal, address_of, quota_key
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal, address_of, quota_key
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
@@ -471,12 +469,7 @@ class HttpCall:
     def __enter__(self) -> "HttpCall":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # Carrier interface

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from mcpcore.engine.events import Route
 from mcpcore.http import HttpServer
@@ -65,9 +65,7 @@ class HttpHost(PumpedLink):
         self.settings = times = settings or HttpServerSettings()
         shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
         if times.log:
-            from mcpcore_transports.http.server.log import (
-                HttpLog,  # imported late: many servers do not log
-            )
+            from mcpcore_transports.http.server.log import HttpLog  # imported late: not all log
 
             machine.reports = True
             app = HttpLog(app)
@@ -82,20 +80,15 @@ class HttpHost(PumpedLink):
         """Number of carriers beyond the limit, which are being refused."""
         self._clients: Counter[str] = Counter()
         self._store: StoreLink | None = None
-        self._tasks: TaskGroup | None = None
         self._last_exchange: Route = 0
         self._exchanges: dict[Route, Carrier] = {}
-        self._closing = anyio.Event()
         self._changed = anyio.Event()
-        self._ended = anyio.Event()
 
     def use_store(
         self, store: "Store", machine: HttpServer, worker: str, settings: StoreLinkSettings
     ) -> None:
         """Use ``store`` to carry out the machine's steps; call it before :meth:`run`."""
-        from mcpcore_transports.http.server.store_link import (
-            StoreLink,  # imported late: few servers have a store
-        )
+        from mcpcore_transports.http.server.store_link import StoreLink  # imported late: for few
 
         self.app = self._store = StoreLink(
             store, worker, machine, self.app, self.flush_soon, settings=settings
@@ -105,12 +98,6 @@ class HttpHost(PumpedLink):
         """Serve until :meth:`aclose`; ``task_status`` is started when exchanges can register."""
         with known_in_callbacks():
             await self._run(task_status.started)
-
-    async def aclose(self) -> None:
-        """Refuse new carriers, let running requests end, for a bounded time, and close the rest."""
-        self._closing.set()
-        if self._tasks is not None:
-            await self._ended.wait()
 
     def abandon(self) -> None:
         """Close at once, after the end of :meth:`run` or instead of it."""

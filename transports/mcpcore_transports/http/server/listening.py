@@ -12,12 +12,12 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
 from mcpcore.http import HttpServer
 from mcpcore.spec.errors import LocalError
@@ -28,15 +28,12 @@ from mcpcore_transports.http1.connection import SMALL_READ
 from mcpcore_transports.http1.heads import RequestParser
 from mcpcore_transports.link import LOST, App, cannot_listen
 from mcpcore_transports.running.functions import current_loop, known_in_callbacks
-from mcpcore_transports.sockets.tcp import close_listener, keep_alive
-from mcpcore_transports.stream.plain import PendingConnections, PlainStream, accept
+from mcpcore_transports.stream import plain
 
 logger = logging.getLogger("mcpcore.http")
 
 Address = tuple[str, int]
 
-_PAUSE = 0.1
-"""Seconds between a failure to accept and the next attempt, to avoid a busy loop."""
 _READ = 256 * 1024
 """Maximum bytes of one read; less if the connection has less room."""
 
@@ -75,9 +72,9 @@ class HttpServerLink(HttpHost):
         self.small_inbox = self.inbox[:SMALL_READ]
         self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
-        self._pending = PendingConnections()
+        self._pending = plain.PendingConnections()
         self._joining: set[asyncio.Task[None]] = set()
-        self._listeners: Sequence[SocketListener] = ()
+        self._listeners: Sequence[socket.socket] = ()
 
     @property
     def connections(self) -> int:
@@ -97,35 +94,43 @@ class HttpServerLink(HttpHost):
         bound addresses.  Raises OSError with a readable message if an address cannot be bound.
         """
         self._once()
-        listeners: list[SocketListener] = []
+        listeners: list[socket.socket] = []
         try:
             for name in [host] if isinstance(host, str) else host:
-                bound = await _listen(name, port, self.settings.reuse_port)
-                listeners += bound
-                port = port or bound[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's
-        except BaseException:
-            await _close_all(listeners)
+                made = await anyio.create_tcp_listener(
+                    local_host=name or None, local_port=port, reuse_port=self.settings.reuse_port
+                )
+                raw = SocketAttribute.raw_socket
+                listeners += [each.extra(raw) for each in made.listeners]  # noqa: S610 - anyio's
+                port = port or listeners[0].getsockname()[1]
+        except BaseException as error:
+            for bound in listeners:
+                bound.close()
+            if isinstance(error, (OSError, UnicodeError)):
+                readable = OSError(cannot_listen(name, port, error))
+                readable.errno = getattr(error, "errno", None)
+                raise readable from error
             raise
         await self.serve_listeners(listeners, task_status=task_status)
 
     async def serve_listeners(
         self,
-        listeners: Sequence[SocketListener],
+        listeners: Sequence[socket.socket],
         *,
         task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve on listeners of the caller, which are closed in the end."""
+        """Serve on listeners of the caller, in non-blocking mode, which are closed in the end."""
         self._once()
         self._listeners = listeners
 
         def started() -> None:
             assert self._tasks is not None  # noqa: S101 - called while serving only
-            for listener in listeners:
+            for bound in listeners:
                 if self.on_streams:
-                    self._tasks.start_soon(accept_each, listener, self._let_in, logger)
+                    self._tasks.start_soon(plain.accept_each, bound, self._let_in, logger)
                 else:
-                    self._watch_listener(listener.extra(SocketAttribute.raw_socket))  # noqa: S610
-            self.addresses = [_address(listener) for listener in listeners]
+                    self._watch_listener(bound)
+            self.addresses = [_address(bound) for bound in listeners]
             task_status.started(self.addresses)
 
         with known_in_callbacks():
@@ -133,12 +138,10 @@ class HttpServerLink(HttpHost):
                 await self._run(started)
 
     async def _stop_accepting(self) -> None:
-        if not self.on_streams:
-            for listener in self._listeners:
-                bound = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
-                if bound.fileno() >= 0:
-                    asyncio.get_running_loop().remove_reader(bound)
-        await _close_all(self._listeners)
+        for bound in self._listeners:
+            if not self.on_streams and bound.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(bound)
+            plain.close_listener(bound)
 
     # Connections
 
@@ -174,7 +177,7 @@ class HttpServerLink(HttpHost):
 
     def _accept_later(self, bound: socket.socket, error: OSError) -> None:
         logger.warning("cannot accept a connection: %s", error)
-        asyncio.get_running_loop().call_later(_PAUSE, self._watch_listener, bound)
+        asyncio.get_running_loop().call_later(plain.PAUSE, self._watch_listener, bound)
 
     def _accept(self, bound: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -192,7 +195,7 @@ class HttpServerLink(HttpHost):
             accepted.close()
             return
         if accepted.family != socket.AF_UNIX:
-            keep_alive(accepted, None)
+            plain.keep_alive(accepted, None)
         task = loop.create_task(guarded(partial(self._join, accepted, connection)))
         self._joining.add(task)
         task.add_done_callback(self._joining.discard)
@@ -307,7 +310,7 @@ class StreamTransport(asyncio.Transport):
         """Implement :meth:`asyncio.WriteTransport.write`."""
         if self._closing:
             return
-        if not self._output and isinstance(self._stream, PlainStream):
+        if not self._output and isinstance(self._stream, plain.PlainStream):
             with suppress(OSError):  # the task learns of a loss
                 data = data[os.write(self._stream.descriptor, data) :]
         self._output += data
@@ -355,47 +358,9 @@ class StreamTransport(asyncio.Transport):
         self._scope.cancel()
 
 
-async def accept_each(
-    listener: SocketListener,
-    let_in: Callable[[ByteStream, object], Awaitable[None]],
-    logger: logging.Logger,
-) -> None:
-    """Accept connections until the listener is closed; log failures, and pause after them."""
-    while True:
-        try:
-            stream, address = await accept(listener)
-        except anyio.ClosedResourceError:
-            return
-        except (OSError, anyio.BrokenResourceError) as error:
-            # No descriptors are left, or the client was gone before it was accepted.
-            logger.warning("cannot accept a connection: %s", error.__cause__ or error)
-            await anyio.sleep(_PAUSE)
-            continue
-        await let_in(stream, address)
-        del stream  # it would be kept alive until the next one comes
-
-
-async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener]:
-    try:
-        bound = await anyio.create_tcp_listener(
-            local_host=host or None, local_port=port, reuse_port=reuse_port
-        )
-    except (OSError, UnicodeError) as error:
-        readable = OSError(cannot_listen(host, port, error))
-        readable.errno = getattr(error, "errno", None)
-        raise readable from error
-    return list(bound.listeners)  # type: ignore[arg-type]
-
-
-async def _close_all(listeners: Sequence[SocketListener]) -> None:
-    with anyio.CancelScope(shield=True):
-        for listener in listeners:
-            await close_listener(listener)
-
-
-def _address(listener: SocketListener) -> Address:
-    address = listener.extra(SocketAttribute.local_address)  # noqa: S610 - anyio's
-    return (address, 0) if isinstance(address, str) else (address[0], address[1])
+def _address(bound: socket.socket) -> Address:
+    address = bound.getsockname()
+    return (address, 0) if isinstance(address, str) else address[:2]
 
 
 def _on_streams(settings: HttpServerSettings) -> bool:

@@ -28,7 +28,7 @@ from mcpcore_transports.http1.heads import BadHead, RequestHead
 from mcpcore_transports.link import LOST, clock
 
 if TYPE_CHECKING:
-    from mcpcore.http.certificates import ClientCertificate  # not needed without TLS
+    from mcpcore.http.principals import ClientCertificate
     from mcpcore_transports.http.server.listening import HttpServerLink  # has these connections
 
 logger = logging.getLogger("mcpcore.http")

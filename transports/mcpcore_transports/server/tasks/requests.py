@@ -1,20 +1,19 @@
 """Answers to the requests about tasks on one connection or HTTP endpoint, server or client."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
 from mcpcore.service.handlers import demand
+from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm
 from mcpcore.service.tasks import TaskRecord, describe, detail, related
-from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, LocalError, McpError
+from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, McpError
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
 from mcpcore.wire.message import Body
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
 
 if TYPE_CHECKING:
@@ -24,14 +23,22 @@ STATUS = "notifications/tasks/status"
 
 
 class TaskDesk:
-    """Answers to the requests about tasks at one machine; ``flush`` has its output written."""
+    """Answers to the requests about tasks at one machine; ``flush`` has its output written.
+
+    ``tell`` sends a notification: of a session, the method, the params, and ``meta``.
+    """
 
     def __init__(
-        self, host: TaskHost, machine: "Peer | HttpServer | HttpClient", flush: Callable[[], None]
+        self,
+        host: TaskHost,
+        machine: "Peer | HttpServer | HttpClient",
+        flush: Callable[[], None],
+        tell: Callable[..., object],
     ) -> None:
         self.host = host
         self.machine = machine
         self.flush = flush
+        self._tell = tell
         self._name = host.new_name()
         self._sessions: dict[str, str | None] = {}
         """Session ids by the ids of the experimental tasks that were created here."""
@@ -141,7 +148,7 @@ class TaskDesk:
         """Handle the change of a task: notify its session, answer the requests that wait."""
         if record.id in self._sessions:
             view = describe(record, TaskForm.EXPERIMENTAL)
-            self.tell(STATUS, view, session=self._sessions[record.id])
+            self._tell(self._sessions[record.id], STATUS, view)
         if record.ended:
             self._sessions.pop(record.id, None)
             for key in self.waiting_for(record):
@@ -164,19 +171,6 @@ class TaskDesk:
     def waiting_for(self, record: TaskRecord) -> list[Key]:
         """Return the requests that wait here for the result of a task, oldest first."""
         return [key for key, waiting in self._waiting.items() if waiting is record]
-
-    def tell(
-        self,
-        method: str,
-        params: Body,
-        *,
-        session: str | None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Send a notification; a client has one session."""
-        with suppress(LocalError):  # the session has ended meanwhile
-            self.machine.notify(method, params, meta=meta)
-            self.flush()
 
 
 class TaskAnswer(NamedTuple):

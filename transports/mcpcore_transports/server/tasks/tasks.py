@@ -31,27 +31,17 @@ from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
 from mcpcore.service.handlers import demand
+from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
 from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
+from mcpcore.spec import errors
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
-from mcpcore.spec.errors import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY,
-    ErrorData,
-    LocalError,
-    LocalProtocolError,
-    McpError,
-    busy_code,
-)
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tasks import TERMINAL, Task, TaskMetadata
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.decode import typed
 from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
@@ -156,7 +146,7 @@ class TaskCall:
         try:
             record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
         except TableFull as full:
-            raise McpError(busy_code(event.revision), str(full)) from None
+            raise errors.McpError(errors.busy_code(event.revision), str(full)) from None
         record.requirement = self._requirement
         if self._form is TaskForm.EXTENSION:
             view: Body = describe(record, TaskForm.EXTENSION)
@@ -179,7 +169,7 @@ class TaskCall:
         """Become a task; return False if the request is over or there is no room for it."""
         try:
             return self.begin()
-        except McpError:
+        except errors.McpError:
             return False
 
     def end(self) -> None:
@@ -202,14 +192,14 @@ class TaskCall:
         machine = self._desk.runtime.machine
         return not self._unwanted and machine.respond(key, result, meta=meta, bare=bare)
 
-    def fail(self, key: Key, error: ErrorData) -> bool:
+    def fail(self, key: Key, error: errors.ErrorData) -> bool:
         """Take the protocol error with which the handler failed."""
         self._over = True
         if self.record is not None:
             return self._desk.host.fail(self.record, error)
         return not self._unwanted and self._desk.machine.fail(key, error)
 
-    def forbid(self, key: Key, error: ErrorData, refusal: "Refusal") -> bool:
+    def forbid(self, key: Key, error: errors.ErrorData, refusal: "Refusal") -> bool:
         """Take the refusal of a handler for want of scopes or a role."""
         machine = self._desk.runtime.machine
         if self.record is not None or isinstance(machine, Peer):
@@ -223,7 +213,7 @@ class TaskCall:
         """Take the input that the handler requires before it can become a task."""
         if self.record is not None:
             text = "the handler asked in the request after it had become a task"
-            return self.fail(key, ErrorData(INTERNAL_ERROR, text))
+            return self.fail(key, errors.ErrorData(errors.INTERNAL_ERROR, text))
         self._over = True
         machine = self._desk.runtime.machine
         return not self._unwanted and machine.require_input(key, requests, state)
@@ -280,7 +270,7 @@ class TaskCall:
         where = runtime.in_session(self.event.session)
         try:
             return runtime.machine.log(outlet, level, data, logger, meta=meta, **where)
-        except LocalError:
+        except errors.LocalError:
             return False
         finally:
             self._desk.flush()
@@ -374,7 +364,7 @@ class ServerTasks(TaskDesk):
     """Tasks of a server, seen from one machine."""
 
     def __init__(self, runtime: "ServerRuntime", host: TaskHost) -> None:
-        super().__init__(host, runtime.machine, runtime.flush)
+        super().__init__(host, runtime.machine, runtime.flush, runtime.tell)
         self.runtime = runtime
         self._group: TaskGroup
         self._handlers: Handlers
@@ -420,7 +410,7 @@ class ServerTasks(TaskDesk):
         support, form = prepared.task, task_form(event.revision, event.method)
         if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
             if support is None:
-                raise McpError(METHOD_NOT_FOUND, "this tool cannot be run as a task")
+                raise errors.McpError(errors.METHOD_NOT_FOUND, "this tool cannot be run as a task")
             ttl = support.ttl if terms.ttl is None else self.host.table.granted(terms.ttl)
             at_once = True
         elif support is None:
@@ -508,7 +498,7 @@ class ServerTasks(TaskDesk):
                     meta=related(record.id),
                     progress=question.progress is not None,
                 )
-            except LocalProtocolError as error:
+            except errors.LocalProtocolError as error:
                 call.refuse(question, str(error))
                 continue
             question.desk, question.request, question.outlet = self, request, waiting[-1]
@@ -574,7 +564,7 @@ class ServerTasks(TaskDesk):
         owner = self.principal(event.principal)
         known = []
         for id in wanted:
-            with suppress(McpError):
+            with suppress(errors.McpError):
                 record = self.host.find(id, owner)
                 if record.requirement is not None:
                     demand(record.requirement, event.principal)
@@ -590,17 +580,6 @@ class ServerTasks(TaskDesk):
             self._heard[id] -= 1
             if not self._heard[id]:
                 del self._heard[id]
-
-    def tell(
-        self,
-        method: str,
-        params: Body,
-        *,
-        session: str | None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Send a notification in a session."""
-        self.runtime.tell(session, method, params, meta=meta)
 
     def session_closed(self, event: "SessionClosed") -> None:
         """Handle the end of a session: drop the tasks that only this session could ask for."""
@@ -642,19 +621,23 @@ def _terms(params: Raw) -> TaskMetadata | None:
     try:
         return typed(params, _Wanted).task
     except Malformed as error:
-        raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
+        raise errors.McpError(errors.INVALID_PARAMS, f"invalid params: {error}") from None
 
 
-def _refusal(event: RequestReceived, form: TaskForm | None) -> McpError:
+def _refusal(event: RequestReceived, form: TaskForm | None) -> errors.McpError:
     """Return the error for an ordinary call of a tool that runs only as a task."""
     text = "this tool runs only as a task"
     if form is TaskForm.EXTENSION:
         data = {"requiredCapabilities": requirement(_EXTENSION)}
         text = f"{text}, which needs the tasks extension"
-        return McpError(MISSING_CLIENT_CAPABILITY, text, data)
+        return errors.McpError(errors.MISSING_CLIENT_CAPABILITY, text, data)
     if form is TaskForm.EXPERIMENTAL:
-        return McpError(METHOD_NOT_FOUND, f"{text}: the call needs the task parameter")
-    return McpError(METHOD_NOT_FOUND, f"{text}, which {event.revision.name} does not have")
+        return errors.McpError(
+            errors.METHOD_NOT_FOUND, f"{text}: the call needs the task parameter"
+        )
+    return errors.McpError(
+        errors.METHOD_NOT_FOUND, f"{text}, which {event.revision.name} does not have"
+    )
 
 
 # Questions that a client runs as tasks of its own (2025-11-25)
@@ -713,11 +696,11 @@ async def task_outcome(
         return _ended(answered, EndReason.TIMED_OUT, "its task did not end in time")
     except Malformed as error:
         return _ended(answered, EndReason.INVALID, f"its task is malformed: {error}")
-    except LocalProtocolError as error:
+    except errors.LocalProtocolError as error:
         return _ended(answered, EndReason.CLOSED, str(error))
     finally:
         if task.status not in TERMINAL:
-            with suppress(LocalError):  # the client cannot be told, or has gone
+            with suppress(errors.LocalError):  # the client cannot be told, or has gone
                 where = runtime.in_session(asker.session)
                 runtime.machine.request("tasks/cancel", about, now=clock(), **where)
                 runtime.flush()

@@ -1,17 +1,93 @@
-"""Elicitation: the server asks the client's user, by a form or a URL.
+"""Client features: requests of a server to a client's model, user and file system.
 
-The fields of a form are a small part of JSON Schema.  ``requested_schema`` stays a plain object, so
-that no keyword is lost; types such as :class:`StringSchema` make its properties, and
-:class:`PrimitiveSchema` reads any of them.  Source: the elicitation page of 2025-06-18 and later.
+Sampling asks the model, elicitation the user, by a form or a URL; roots are the places where the
+server may work.  The fields of a form are a small part of JSON Schema.  ``requested_schema`` stays
+a plain object, so that no keyword is lost; types such as :class:`StringSchema` make its properties,
+and :class:`PrimitiveSchema` reads any of them.  Source: the pages of the three in each revision.
 """
 
 from typing import Any, Literal
 
-from mcpcore.spec.types.base import NotificationParams, RequestParams, Result, TaskMetadata
+from msgspec import field
+
+from mcpcore.spec.types import base
+from mcpcore.spec.types.content import SamplingContent
 from mcpcore.spec.types.model import Maybe, Model
+from mcpcore.spec.types.tools import Tool
 
 
-class ElicitParams(RequestParams, kw_only=True):
+class SamplingMessage(Model, kw_only=True):
+    """Message of a dialogue; ``content`` is one block, since 2025-11-25 also a list of blocks."""
+
+    role: base.Role
+    content: SamplingContent | list[SamplingContent]
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
+
+
+class ModelHint(Model, kw_only=True):
+    """Part of the name of a suitable model."""
+
+    name: Maybe[str] = None
+
+
+class ModelPreferences(Model, kw_only=True):
+    """Criteria for choosing a model; priorities from 0 to 1."""
+
+    hints: list[ModelHint] = field(default_factory=list)
+    cost_priority: Maybe[float] = None
+    speed_priority: Maybe[float] = None
+    intelligence_priority: Maybe[float] = None
+
+
+class ToolChoice(Model, kw_only=True):
+    """Permission or duty of the model to use tools: it may, must or must not."""
+
+    mode: Maybe[Literal["auto", "required", "none"]] = None
+
+
+class CreateMessageParams(base.RequestParams, kw_only=True):
+    """Params of ``sampling/createMessage``; ``max_tokens`` in tokens."""
+
+    messages: list[SamplingMessage]
+    max_tokens: int
+    model_preferences: Maybe[ModelPreferences] = None
+    system_prompt: Maybe[str] = None
+    include_context: Maybe[Literal["none", "thisServer", "allServers"]] = None
+    temperature: Maybe[float] = None
+    stop_sequences: list[str] = field(default_factory=list)
+    metadata: Maybe[dict[str, Any]] = None
+    tools: Maybe[list[Tool]] = None
+    tool_choice: Maybe[ToolChoice] = None
+    task: Maybe[base.TaskMetadata] = None
+
+
+class CreateMessageResult(base.Result, kw_only=True):
+    """Result of ``sampling/createMessage``: the message of the model.
+
+    ``stop_reason`` is open; known ones: ``endTurn``, ``stopSequence``, ``maxTokens``, ``toolUse``.
+    """
+
+    role: base.Role
+    content: SamplingContent | list[SamplingContent]
+    model: str
+    stop_reason: Maybe[str] = None
+
+
+class Root(Model, kw_only=True):
+    """Root: a place, as a ``file://`` URI."""
+
+    uri: str
+    name: Maybe[str] = None
+    meta: Maybe[base.Meta] = field(default=None, name="_meta")
+
+
+class ListRootsResult(base.Result, kw_only=True):
+    """Result of ``roots/list``: all roots."""
+
+    roots: list[Root]
+
+
+class ElicitParams(base.RequestParams, kw_only=True):
     """Params of ``elicitation/create``: a form to fill in, or a URL to visit.
 
     No ``mode`` means form.  The tag is optional on the wire, so both modes decode to this class; to
@@ -23,7 +99,7 @@ class ElicitParams(RequestParams, kw_only=True):
     requested_schema: Maybe[dict[str, Any]] = None
     url: Maybe[str] = None
     elicitation_id: Maybe[str] = None
-    task: Maybe[TaskMetadata] = None
+    task: Maybe[base.TaskMetadata] = None
 
     def __post_init__(self) -> None:
         if self.mode == "url":
@@ -47,14 +123,14 @@ class ElicitUrlParams(ElicitParams, kw_only=True):
     url: str
 
 
-class ElicitResult(Result, kw_only=True):
+class ElicitResult(base.Result, kw_only=True):
     """Action of the user; ``content`` only with ``accept``."""
 
     action: Literal["accept", "decline", "cancel"]
     content: Maybe[dict[str, str | int | float | bool | list[str]]] = None
 
 
-class ElicitationCompleteParams(NotificationParams, kw_only=True):
+class ElicitationCompleteParams(base.NotificationParams, kw_only=True):
     """``notifications/elicitation/complete`` (2025-11-25): the visit to the URL has ended."""
 
     elicitation_id: str
