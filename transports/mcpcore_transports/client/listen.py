@@ -320,7 +320,7 @@ class Listening:
             with suppress(McpError, LocalError):
                 await self._core.request("resources/unsubscribe", {"uri": uri})
 
-    async def _wait(self) -> None:  # a client without an event loop waits in another way
+    async def _wait(self) -> None:  # overridden where there is no event loop
         await self._news.wait()
 
     def _wake(self) -> None:

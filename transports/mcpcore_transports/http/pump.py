@@ -32,7 +32,7 @@ class PumpedLink(ABC):
     setting such a deadline then costs no more than an assignment.
     """
 
-    unprovoked, final = False, False  # the end of a link of HTTP is nobody's news
+    unprovoked, final = False, False  # only links of a single connection change these
     fault: Fault | None = None
 
     def __init__(self, machine: "HttpServer | HttpClient", app: App, sweep: float) -> None:

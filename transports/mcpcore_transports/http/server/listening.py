@@ -70,6 +70,7 @@ class HttpServerLink(HttpHost):
         self.inbox = memoryview(bytearray(_READ))
         """Shared buffer into which the transports of asyncio read, one at a time."""
         self.small_inbox = self.inbox[:SMALL_READ]
+        """Its beginning, for reads of the usual size."""
         self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
         self._pending = plain.PendingConnections()
