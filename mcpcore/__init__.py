@@ -35,14 +35,28 @@ from mcpcore.spec.types.capabilities import ClientCapabilities as ClientCapabili
 from mcpcore.spec.types.capabilities import ServerCapabilities as ServerCapabilities
 
 if TYPE_CHECKING:
+    from mcpcore.auth.api_keys import ApiKey as ApiKey
+    from mcpcore.auth.grants import ClientAuth as ClientAuth
+    from mcpcore.auth.grants import ClientIdentity as ClientIdentity
+    from mcpcore.auth.grants import SigningKey as SigningKey
+    from mcpcore.auth.resource_server import Dpop as Dpop
+    from mcpcore.auth.resource_server import Issuer as Issuer
+    from mcpcore.auth.settings import AssertionGrant as AssertionGrant
+    from mcpcore.auth.settings import AuthorizationSettings as AuthorizationSettings
+    from mcpcore.auth.settings import ClientCredentialsGrant as ClientCredentialsGrant
+    from mcpcore.auth.settings import CodeGrant as CodeGrant
+    from mcpcore.auth.settings import DpopKey as DpopKey
+    from mcpcore.auth.settings import EnterpriseGrant as EnterpriseGrant
     from mcpcore.engine.reconnection import ConnectionEvent as ConnectionEvent
     from mcpcore.engine.reconnection import ConnectionLost as ConnectionLost
     from mcpcore.engine.reconnection import Reconnected as Reconnected
     from mcpcore.engine.reconnection import Reconnecting as Reconnecting
     from mcpcore.engine.reconnection import ReconnectingGivenUp as ReconnectingGivenUp
     from mcpcore.engine.reconnection import ReconnectSettings as ReconnectSettings
+    from mcpcore.errors import AuthorizationError as AuthorizationError
     from mcpcore.errors import CallFailed as CallFailed
     from mcpcore.errors import ConnectionClosed as ConnectionClosed
+    from mcpcore.errors import Forbidden as Forbidden
     from mcpcore.errors import InputUnavailable as InputUnavailable
     from mcpcore.errors import LifespanError as LifespanError
     from mcpcore.errors import LinkError as LinkError
@@ -73,6 +87,21 @@ if TYPE_CHECKING:
     from mcpcore.service.rate import Activity as Activity
     from mcpcore.service.rate import Rate as Rate
     from mcpcore.service.rate import RateLimits as RateLimits
+    from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
+    from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
+    from mcpcore_transports.auth.browser import SignIn as SignIn
+    from mcpcore_transports.auth.file_store import FileTokens as FileTokens
+    from mcpcore_transports.auth.keyring_store import KeyringTokens as KeyringTokens
+    from mcpcore_transports.auth.requests import BearerToken as BearerToken
+    from mcpcore_transports.auth.resource_server import ResourceServer as ResourceServer
+    from mcpcore_transports.auth.schemes import AnyOf as AnyOf
+    from mcpcore_transports.auth.schemes import ApiKeyScheme as ApiKeyScheme
+    from mcpcore_transports.auth.schemes import AuthEvent as AuthEvent
+    from mcpcore_transports.auth.schemes import CertificateRecord as CertificateRecord
+    from mcpcore_transports.auth.schemes import CertificateScheme as CertificateScheme
+    from mcpcore_transports.auth.signing import PrivateKey as PrivateKey
+    from mcpcore_transports.auth.stores import MemoryTokens as MemoryTokens
+    from mcpcore_transports.auth.stores import TokenStore as TokenStore
     from mcpcore_transports.client.cache import EraCache as EraCache
     from mcpcore_transports.client.cache import ResultCache as ResultCache
     from mcpcore_transports.client.callbacks import CallbackContext as CallbackContext
@@ -131,13 +160,21 @@ if TYPE_CHECKING:
     from mcpcore_transports.websocket.settings import WebSocketSettings as WebSocketSettings
 
 _LATER = {
+    "mcpcore.auth.api_keys": "ApiKey",
+    "mcpcore.auth.grants": "ClientAuth ClientIdentity SigningKey",
+    "mcpcore.auth.resource_server": "Dpop Issuer",
+    "mcpcore.auth.settings": (
+        "AssertionGrant AuthorizationSettings ClientCredentialsGrant CodeGrant DpopKey "
+        "EnterpriseGrant"
+    ),
     "mcpcore.engine.reconnection": (
-        "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting"
-        " ReconnectingGivenUp"
+        "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting "
+        "ReconnectingGivenUp"
     ),
     "mcpcore.errors": (
-        "CallFailed ConnectionClosed InputUnavailable LifespanError LinkError"
-        " NegotiationError PeerError PromptError RequestTimeout ResourceNotFound ToolError"
+        "AuthorizationError CallFailed ConnectionClosed Forbidden InputUnavailable "
+        "LifespanError LinkError NegotiationError PeerError PromptError RequestTimeout "
+        "ResourceNotFound ToolError"
     ),
     "mcpcore.http": "HttpClient HttpServer",
     "mcpcore.http.messages": "HttpChunk HttpEnd HttpHead HttpRequest",
@@ -145,12 +182,22 @@ _LATER = {
     "mcpcore.http.settings": "HttpSettings SsePaths",
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
+    "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
+    "mcpcore_transports.auth.file_store": "FileTokens",
+    "mcpcore_transports.auth.keyring_store": "KeyringTokens",
+    "mcpcore_transports.auth.requests": "BearerToken",
+    "mcpcore_transports.auth.resource_server": "ResourceServer",
+    "mcpcore_transports.auth.schemes": (
+        "AnyOf ApiKeyScheme AuthEvent CertificateRecord CertificateScheme"
+    ),
+    "mcpcore_transports.auth.signing": "PrivateKey",
+    "mcpcore_transports.auth.stores": "MemoryTokens TokenStore",
     "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
     "mcpcore_transports.client.config": "load_targets",
-    "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.core": "ClientSettings",
+    "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "asgi_app",
@@ -172,8 +219,8 @@ _LATER = {
         "Caller ProcessSettings PumpSettings SocketSettings StdioSettings"
     ),
     "mcpcore_transports.targets": (
-        "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget"
-        " WebSocketTarget parse_target"
+        "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget "
+        "WebSocketTarget parse_target"
     ),
     "mcpcore_transports.tls": "client_tls server_tls",
     "mcpcore_transports.websocket.settings": "DeflateSettings WebSocketSettings",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
 from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
 from mcpcore.spec.errors import ErrorData as ErrorData
+from mcpcore.spec.errors import Forbidden as Forbidden
 from mcpcore.spec.errors import LocalError as LocalError
 from mcpcore.spec.errors import LocalProtocolError as LocalProtocolError
 from mcpcore.spec.errors import McpError as McpError
@@ -124,6 +125,10 @@ class UrlElicitationRequired(PeerError):
         self.elicitations = tuple(elicitations)
 
 
+class AuthorizationError(LocalError):
+    """Authorization did not succeed; the message is one sentence for the user, without secrets."""
+
+
 class CallFailed(LocalError):
     """A request ended without an answer of the server."""
 
@@ -172,6 +177,13 @@ class HttpStatusError(RequestRefused):
 
     status = 0
     retry_after: float | None = None
+
+
+class CallUnauthorized(HttpStatusError, AuthorizationError):
+    """The server wants authorization, which did not succeed: the message ends with the reason.
+
+    ``status``: 401 or 403; 0 if the request was not sent for want of a token.
+    """
 
 
 class RedirectRefused(HttpStatusError):
@@ -258,6 +270,10 @@ class LinkError(LocalError):
         self.final = final
 
 
+class LinkUnauthorized(LinkError, AuthorizationError):
+    """A connection needs authorization, which did not succeed: the message ends with the reason."""
+
+
 class BadTarget(LocalError, ValueError):
     """The target cannot be connected to or listened on; the message says why."""
 
@@ -272,6 +288,22 @@ class BadTls(LocalError, ValueError):
 
 class BadProxy(LocalError, ValueError):
     """Error for an invalid proxy; the message gives the reason, without its password."""
+
+
+class UrlRefused(AuthorizationError, ValueError):
+    """A URL of OAuth that is not fetched, opened or sent to; ``what`` names its role."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} cannot be used: {reason}")
+        self.what = what
+
+
+class DocumentRefused(AuthorizationError, ValueError):
+    """A document or response of OAuth that cannot be used; ``what`` names it."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} cannot be used: {reason}")
+        self.what = what
 
 
 class InputUnavailable(HandlerError):

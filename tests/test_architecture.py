@@ -54,9 +54,10 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "spec": {"wire"},
     "engine": {"wire", "spec"},
     "http": {"wire", "spec", "engine"},
+    "auth": {"wire", "engine", "errors"},
     "trace": {"wire"},
     "errors": {"spec", "engine"},
-    "service": {"wire", "spec", "errors"},
+    "service": {"wire", "spec", "errors", "auth"},
 }
 
 
@@ -177,7 +178,15 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["mcpcore", "mcpcore.engine.peer", "mcpcore.http.server.server", "mcpcore.service"]
+    "module",
+    [
+        "mcpcore",
+        "mcpcore.engine.peer",
+        "mcpcore.http.server.server",
+        "mcpcore.service",
+        "mcpcore.auth.authorization",
+        "mcpcore.auth.resource_server",
+    ],
 )
 def test_core_loads_no_io(module: str) -> None:
     start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "

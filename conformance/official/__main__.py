@@ -28,8 +28,8 @@ def run(side: str, revision: str, only: list[str]) -> bool:
     scenarios = suite.requirements(revision, side)
     if only:
         scenarios = {name: scored for name, scored in scenarios.items() if name in only}
-        if not scenarios:
-            return True
+    if not scenarios:
+        return True
     print(f"\n{side}, requirements of {revision}: {len(scenarios)} scenarios", flush=True)
     known = expected.load()
     results = []

@@ -62,6 +62,8 @@ class FaultKind(Enum):
     """No reading or writing by the other side for too long."""
     HEADERS = "headers"
     """Failure of the application to provide the headers to send."""
+    AUTHORIZATION = "authorization"
+    """Failure of the client's authorization, without which the server refuses the request."""
 
 
 class Fault(Struct, frozen=True):

@@ -188,7 +188,7 @@ def fails_for_good(fault: Fault | None) -> bool:
     if fault is None:
         return False
     if fault.status is None:
-        return fault.kind is FaultKind.REDIRECT
+        return fault.kind in (FaultKind.REDIRECT, FaultKind.AUTHORIZATION)
     return 300 <= fault.status < 500 and fault.status not in _PASSING
 
 

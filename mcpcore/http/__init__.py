@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mcpcore.http.client.call import Recovery as Recovery
     from mcpcore.http.client.call import StreamInterrupted as StreamInterrupted
     from mcpcore.http.client.call import StreamReopened as StreamReopened
+    from mcpcore.http.client.challenges import Unauthorized as Unauthorized
     from mcpcore.http.client.client import HttpClient as HttpClient
     from mcpcore.http.messages import HttpAbort as HttpAbort
     from mcpcore.http.messages import HttpChunk as HttpChunk
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "client.call": "Recovery StreamInterrupted StreamReopened",
+    "client.challenges": "Unauthorized",
     "client.client": "HttpClient",
     "messages": "HttpAbort HttpChunk HttpEnd HttpHead HttpReply HttpRequest HttpSend",
     "principals": "Authenticate ClientCertificate Principal Refusal bearer_token",

@@ -25,6 +25,7 @@ LAST_EVENT_ID = b"last-event-id"
 ORIGIN = b"origin"
 RETRY_AFTER = b"retry-after"
 TRANSFER_ENCODING = b"transfer-encoding"
+WWW_AUTHENTICATE = b"www-authenticate"
 
 PROTOCOL_VERSION = b"mcp-protocol-version"
 SESSION_ID = b"mcp-session-id"

@@ -8,6 +8,7 @@ section 11 (authentication), RFC 6750 section 3 (Bearer challenges); for client 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -23,25 +24,42 @@ _NETWORK_BYTES = 8
 
 
 class Principal(str):
-    """Authenticated party: a name, which is the string itself, with scopes and claims.
+    """Authenticated party: a name, which is the string itself, with scopes, roles and claims.
 
     Sessions, sealed state, tasks and quotas are bound to the name: it must belong to one party.
     """
 
-    __slots__ = ("claims", "scopes")
+    __slots__ = ("challenge", "claims", "lines", "roles", "scopes", "until")
 
     claims: Mapping[str, Any]
+    """Claims about the party, read-only."""
     scopes: frozenset[str]
+    """Scopes that it has been granted, with all that they imply."""
+    roles: frozenset[str]
+    until: float | None
+    """Time, by the clock of the driver, at which its streams and connections end; None: never."""
+    challenge: "Challenge | None"
+    """Challenge that helps when scopes are missing; None: a plain one of the scheme Bearer."""
+    lines: tuple[tuple[bytes, bytes], ...]
+    """Header lines of the answers to its requests, such as the next DPoP nonce."""
 
     def __new__(
-        cls, name: str, *, scopes: Iterable[str] = (), claims: Mapping[str, Any] | None = None
+        cls,
+        name: str,
+        *,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        claims: Mapping[str, Any] | None = None,
+        until: float | None = None,
+        challenge: "Challenge | None" = None,
     ) -> "Principal":
         """Create a principal.  Raises ValueError for a name that is empty or not printable."""
         if not name or not name.isprintable():
             raise ValueError("a principal has a printable name")
         self = super().__new__(cls, name)
-        self.scopes = frozenset(scopes)
-        self.claims = {} if claims is None else claims
+        self.scopes, self.roles = frozenset(scopes), frozenset(roles)
+        self.claims = MappingProxyType({} if claims is None else dict(claims))
+        self.until, self.challenge, self.lines = until, challenge, ()
         return self
 
     @property
@@ -82,6 +100,9 @@ class Refusal(Struct, frozen=True, kw_only=True):
         )
 
 
+Challenge = Callable[[frozenset[str], bool], str | None]
+"""Function from the scopes that an operation needs, and True if a role is missing, to the value of
+WWW-Authenticate."""
 Verdict = Principal | Refusal
 Authenticate = Callable[["HttpRequest"], Verdict | Awaitable[Verdict]]
 """Authentication function of an application: from the head of a request to its principal or a

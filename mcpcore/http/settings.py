@@ -1,6 +1,7 @@
 """Settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
 import re
+from collections.abc import Mapping
 from enum import Enum
 
 from msgspec import Struct
@@ -57,6 +58,11 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """True to give legacy clients sessions.  If False, each of their requests stands on its own."""
     max_sessions: int = 10_000
     """Maximum legacy sessions at a time; a new one ends an unused or the least recently used."""
+    documents: Mapping[str, bytes] = {}
+    """JSON documents by path, which everybody may GET without authentication and from any web page,
+    such as protected resource metadata (RFC 9728)."""
+    documents_age: int = 3600
+    """Seconds for which they may be cached."""
     sessions_per_client: int = 1_000
     """Maximum sessions of one principal, or else of one peer address; a new one ends another of the
     same client.  Raise it behind a proxy, whose address all clients share."""
@@ -115,6 +121,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
                 raise ValueError("without path and sse nothing is served")
         elif self.path in (self.sse.stream, self.sse.messages):
             raise ValueError(f"{self.path!r} cannot be of Streamable HTTP and of HTTP+SSE")
+        taken = {self.path} if self.sse is None else {self.path, self.sse.stream, self.sse.messages}
+        for path in self.documents:
+            if path in taken or not path.startswith("/"):
+                raise ValueError(f"{path!r} is no path for a document")
 
 
 class SseUse(Enum):
@@ -145,6 +155,12 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     """Maximum bytes of a server-sent event, after decompression."""
     max_refusal: int = 1024 * 1024
     """Maximum bytes read of the body of a refusal; the rest is left unread."""
+    answer_challenges: bool = False
+    """True if the application answers :class:`~mcpcore.http.client.challenges.Unauthorized`."""
+    max_challenges: int = 6
+    """Maximum times that a message is sent again after a challenge; then its refusal stands."""
+    answer_timeout: float = 600.0
+    """Seconds for the application to answer a challenge, such as by the sign-in of a person."""
     max_redirects: int = 3
     """Maximum redirects in a row that a GET follows within its origin; all others are refused."""
     max_violations: int = 100
@@ -181,6 +197,8 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
         check_numbers(
             self,
             "max_refusal",
+            "max_challenges",
+            "answer_timeout",
             "max_redirects",
             "max_violations",
             "linger",

@@ -1,15 +1,18 @@
 """Common parts of all declarations: names, icons, hints, absent members."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from msgspec import convert
 
 from mcpcore.errors import ValidatorMissing
 from mcpcore.service.handlers import Visible
 from mcpcore.spec.types.base import Icon
+
+if TYPE_CHECKING:  # few features require anything
+    from mcpcore.auth.scopes import Requirement
 
 T = TypeVar("T")
 
@@ -33,6 +36,10 @@ class FeatureOptions(TypedDict, total=False):
     visible: Visible
     """Function from a principal to True if it may see and use the feature, which for others does
     not exist.  Default: all may."""
+    scopes: Collection[str]
+    """Scopes that a principal needs, all of them, to use the feature; it is listed without them."""
+    roles: Collection[str]
+    """Roles of which a principal needs one to use the feature; it is listed without them."""
     thread: bool
     """True to run the function, which must not be a coroutine function, in a worker thread: it may
     block."""
@@ -52,6 +59,23 @@ def check_options(options: Mapping[str, Any], known: type) -> None:
     """Raise TypeError for an option that the TypedDict ``known`` does not have."""
     if unknown := options.keys() - known.__annotations__.keys():
         raise TypeError(f"there is no option {min(unknown)!r}")
+
+
+def requirement(options: FeatureOptions) -> "Requirement | None":
+    """Return what the options require of a principal; None if that is nothing.
+
+    Raises TypeError for a string, ValueError for scopes that no header can hold.
+    """
+    if "scopes" not in options and "roles" not in options:
+        return None
+    from mcpcore.auth.challenges import format_scopes
+    from mcpcore.auth.scopes import Requirement
+
+    scopes, roles = options.get("scopes", ()), options.get("roles", ())
+    if isinstance(scopes, str) or isinstance(roles, str):
+        raise TypeError("scopes and roles are collections of strings, not a string")
+    format_scopes(scopes)
+    return Requirement(frozenset(scopes), frozenset(roles)) or None
 
 
 def check_count(name: str, count: float) -> None:

@@ -30,12 +30,13 @@ from msgspec.structs import replace
 from mcpcore.errors import HandlerError, HandlerExit, MaskedError
 from mcpcore.service.custom_types import is_union, without_paths
 from mcpcore.service.task_settings import TaskSupport
-from mcpcore.spec.errors import INTERNAL_ERROR, McpError
+from mcpcore.spec.errors import INTERNAL_ERROR, Forbidden, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result
 
-if TYPE_CHECKING:  # the first is imported with pydantic, the second imports this module
+if TYPE_CHECKING:  # the first is for few, the second comes with pydantic, the third imports this
+    from mcpcore.auth.scopes import Requirement
     from mcpcore.service.pydantic_types import PydanticType
     from mcpcore.service.server import Server
 
@@ -270,6 +271,8 @@ class Prepared:
     """Value for the result's ``_meta``, after :meth:`finish`; it is not part of the body."""
     task: TaskSupport | None = None
     """Task options of the request; None if it cannot run as a task."""
+    requirement: "Requirement | None" = None
+    """Scopes and roles that those need who ask for its task."""
     uri: str = ""
     """URI of the resource that is read."""
     error: Exception | None = None
@@ -312,10 +315,19 @@ class Prepared:
         return replace(result, meta=None, result_type=None)
 
 
+def demand(requirement: "Requirement", principal: str | None) -> None:
+    """Raise Forbidden if ``principal`` lacks scopes or a role that are required."""
+    scopes, roles = getattr(principal, "scopes", ()), getattr(principal, "roles", ())
+    missing = requirement.missing(scopes, roles)
+    if missing is not None:
+        raise Forbidden(missing.needed, role=missing.role)
+
+
 class Declaration:
     """Feature or method that a function stands for; the item of a list, if it is listed.
 
-    ``visible``: function that decides who may see it; None: all may.
+    ``visible``: function that decides who may see it; None: all may.  ``requirement``: scopes and
+    roles that its users need; None: none.
     """
 
     bare = False
@@ -324,9 +336,15 @@ class Declaration:
     number = 0
     """Position in the order of the list."""
 
-    def __init__(self, handler: Handler, visible: Visible | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        visible: Visible | None = None,
+        requirement: "Requirement | None" = None,
+    ) -> None:
         self.handler = handler
         self.visible = visible
+        self.requirement = requirement
         self.encoded: dict[Revision, bytes] = {}
         """Listed forms, kept where each principal has its own pages."""
 

@@ -77,7 +77,7 @@ class Collection(Generic[T]):
     ``member``: the member of the result that holds the items.
     ``scope``: the name of the server, for the cursors.
     ``hints``: the members for caching, without braces, in revisions that have them; ``private``:
-    the same if an item is not visible to all.
+    the same for a principal, and if an item is not visible to all.
     ``changed``: function called after each change.
 
     Pages are encoded once per revision and kept until the collection changes; if not all principals
@@ -106,7 +106,7 @@ class Collection(Generic[T]):
         self._changed = changed
         self._items: dict[str, T] = {}
         self._numbers = count(1)
-        self._pages: dict[tuple[Revision, str | None], Raw] = {}
+        self._pages: dict[tuple[Revision, str | None, bool], Raw] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -155,20 +155,21 @@ class Collection(Generic[T]):
     def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
         pages = self._pages  # before the items are read
-        kept = pages.get((revision, cursor))
+        known = principal is not None
+        kept = pages.get((revision, cursor, known))
         if kept is not None:
             return kept
         after = 0 if cursor is None else self._cursors.read(cursor)
         # With threads that add items at the same time, numbers need not come in order.
         items = sorted(self._items.values(), key=_in_order)
-        private = any(item.visible is not None for item in items)
+        varies = any(item.visible is not None for item in items)
         rest = (
             item
             for item in items
             if item.number > after and item.listed(revision) and _sees(principal, item)
         )
         chosen = list(islice(rest, self._page_size))
-        if private:
+        if varies:
             for item in chosen:
                 if revision not in item.encoded:
                     item.encoded[revision] = item.encode(revision)
@@ -179,9 +180,9 @@ class Collection(Generic[T]):
         if next(rest, None) is not None:
             body += f',"nextCursor":"{self._cursors.make(chosen[-1].number)}"'.encode()
         if revision.cache_hints:
-            body += b"," + (self._private if private else self._hints)
+            body += b"," + (self._private if varies or known else self._hints)
         page = Raw(to_json(b"{" + body + b"}"))
         # Our own cursors are fewer than this; forged ones must not make the cache grow.
-        if not private and len(pages) < (len(items) + 1) * len(REVISIONS):
-            pages[revision, cursor] = page
+        if not varies and len(pages) < (len(items) + 1) * len(REVISIONS) * 2:
+            pages[revision, cursor, known] = page
         return page

@@ -12,7 +12,12 @@ from msgspec import Raw
 
 from mcpcore.errors import InvalidValue, OutputMismatch
 from mcpcore.service.content import block, for_revision
-from mcpcore.service.declarations import FeatureOptions, check_options, common_members
+from mcpcore.service.declarations import (
+    FeatureOptions,
+    check_options,
+    common_members,
+    requirement,
+)
 from mcpcore.service.handlers import Declaration, Handler, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
@@ -62,7 +67,7 @@ class PromptEntry(Declaration):
     ) -> None:
         check_options(options, FeatureOptions)
         handler = StringHandler(function, validator, thread=options.get("thread", False))
-        super().__init__(handler, options.get("visible"))
+        super().__init__(handler, options.get("visible"), requirement(options))
         self._bind = handler.bind
         arguments = [
             PromptArgument(

@@ -71,7 +71,7 @@ class ResourceEntry(Declaration):
         paths = self.template.paths if self.template else ()
         thread = options.get("thread", False)
         handler = StringHandler(function, validator, thread=thread, paths=paths)
-        super().__init__(handler, options.get("visible"))
+        super().__init__(handler, options.get("visible"), declarations.requirement(options))
         self.bind_values = handler.bind
         self.mime_type = options.get("mime_type")
         variables = set(self.template.variables) if self.template else set()

@@ -21,16 +21,16 @@ from mcpcore.service.declarations import (
     check_icons,
     naming,
 )
-from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared
+from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared, demand
 from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
 from mcpcore.service.schema import Validator
 from mcpcore.service.tools import MethodEntry, ToolEntry, ToolOptions, error_result
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.decoding import decoder
-from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
+from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, Forbidden, McpError
 from mcpcore.spec.methods import KNOWN_METHODS
-from mcpcore.spec.revisions import Revision
+from mcpcore.spec.revisions import LATEST, Revision
 from mcpcore.spec.types import capabilities
 from mcpcore.spec.types.base import Icon, Implementation, Skim
 from mcpcore.spec.types.model import Maybe
@@ -86,8 +86,8 @@ class Server:
     patterns of types (``Meta(pattern=...)``).
     ``page_size``: items in one page of a list.
     ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
-    for all, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that is not
-    the same for all principals is always private.
+    for all, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list for a
+    principal, or that is not the same for all, is always private.
     ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
     ``offers``: the features out of tools, resources, prompts, completions and tasks to declare as
     capabilities even while there are none.
@@ -515,7 +515,8 @@ class Server:
         """Look up and check the target of a request; ``params`` is its params object.
 
         ``principal``: the authenticated principal, if any.  ``skim``: the members of ``params``
-        that the engine has read already.  Raises McpError: unknown method, unknown tool, prompt or
+        that the engine has read already.  Raises Forbidden for want of scopes or a role, and
+        McpError: unknown method, unknown tool, prompt or
         resource, bad params, bad cursor, and bad arguments in revisions in which these are an error
         of the protocol.
         """
@@ -538,6 +539,8 @@ class Server:
         entry = self._tools.get(name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {name}"))
+        if entry.requirement is not None:
+            demand(entry.requirement, principal)
         if arguments is None:
             arguments = _NO_ARGUMENTS
         try:
@@ -552,7 +555,7 @@ class Server:
         else:
             prepared = Bound(entry, values, revision)
         if entry.task is not None:
-            prepared.task = entry.task
+            prepared.task, prepared.requirement = entry.task, entry.requirement
         return prepared
 
     def _page(
@@ -572,9 +575,38 @@ class Server:
             raise not_found(shorten(uri), revision, reason=f"longer than {self.max_uri}")
         templates = self._templates.seen_by(principal)
         entry, values = find(uri, self._resources.get(uri, principal), templates, revision)
+        if entry.requirement is not None:
+            demand(entry.requirement, principal)
         read = Bound(entry, values, revision)
         read.uri = uri
         return read
+
+    def demand_reading(self, uris: Iterable[str], principal: str | None) -> None:
+        """Raise Forbidden, with all scopes that are needed, unless a principal may read all URIs.
+
+        URIs that name nothing require nothing.
+        """
+        entries = (*self._resources, *self._templates)
+        if all(entry.requirement is None for entry in entries):
+            return
+        from mcpcore.service.resources import find
+
+        needed: set[str] = set()
+        refused = role = False
+        for uri in uris:
+            static, templates = self._resources.get(uri, principal), self._templates
+            try:
+                found = find(uri, static, templates.seen_by(principal), LATEST)[0].requirement
+            except McpError:
+                continue
+            if found is not None:
+                needed |= found.scopes
+                try:
+                    demand(found, principal)
+                except Forbidden as error:
+                    refused, role = True, role or error.role
+        if refused:
+            raise Forbidden(needed, role=role)
 
     def _get_prompt(
         self, params: Raw | bytes, revision: Revision, principal: str | None
@@ -589,6 +621,8 @@ class Server:
         entry = self._prompts.get(name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {name}"))
+        if entry.requirement is not None:
+            demand(entry.requirement, principal)
         return entry
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
@@ -617,19 +651,24 @@ class Server:
         """Return the template of a reference: by its text, or by a URI that it matches."""
         from mcpcore.service.uri_templates import UnsafeValue
 
-        seen = self._templates.seen_by(principal)
-        templates = [entry.template for entry in seen if entry.template is not None]
-        for template in templates:
-            if uri == template.text:
-                return uri, template.variables
-        for template in templates:
+        def completed(entry: "ResourceEntry", name: str) -> tuple[str, tuple[str, ...]]:
+            if entry.requirement is not None:
+                demand(entry.requirement, principal)
+            return name, () if entry.template is None else entry.template.variables
+
+        entries = list(self._templates.seen_by(principal))
+        for entry in entries:
+            if entry.template is not None and uri == entry.template.text:
+                return completed(entry, uri)
+        for entry in entries:
             try:
-                if template.match(uri) is not None:
-                    return template.text, template.variables
+                if entry.template is not None and entry.template.match(uri) is not None:
+                    return completed(entry, entry.template.text)
             except UnsafeValue:
                 continue
-        if self._resources.get(uri, principal) is not None:
-            return uri, ()
+        static = self._resources.get(uri, principal)
+        if static is not None:
+            return completed(static, uri)
         raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
 
 

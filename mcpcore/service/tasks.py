@@ -20,7 +20,7 @@ from enum import Enum
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -34,6 +34,9 @@ from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore.spec.types.tasks import TERMINAL, SentTask, Task, TaskStatus
 from mcpcore.wire.jsontext import sayable
 from mcpcore.wire.message import splice, to_json
+
+if TYPE_CHECKING:  # few tools require anything
+    from mcpcore.auth.scopes import Requirement
 
 MIN_SECRET = 32
 """Minimum bytes of a table's secret."""
@@ -97,6 +100,8 @@ class TaskRecord(Struct, eq=False):
     is_error: bool = False
     """True if the result reports that the tool failed."""
     error: errors.ErrorData | None = None
+    requirement: "Requirement | None" = None
+    """Scopes and roles that those need who ask for it."""
 
     @property
     def ended(self) -> bool:

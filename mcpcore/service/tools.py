@@ -98,7 +98,7 @@ class ToolEntry(Declaration):
             raise ValueError("the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -")
         declarations.check_options(options, ToolOptions)
         handler = Handler(function, thread=options.get("thread", False))
-        super().__init__(handler, options.get("visible"))
+        super().__init__(handler, options.get("visible"), declarations.requirement(options))
         doc = parse_docstring(handler.doc)
         self.max_result = options.get("max_result", max_result)
         if self.max_result is not None:

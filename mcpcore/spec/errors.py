@@ -3,6 +3,7 @@
 Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,6 +37,9 @@ TOO_LARGE = 1002
 """Code of this project: the message is larger than this side accepts."""
 TIMED_OUT = 1003
 """Code of this project: the work took longer than this side allows."""
+FORBIDDEN = 1004
+"""Code of this project, in all revisions: scopes or a role are missing; ``data`` names the scopes
+in ``scope``."""
 
 RESERVED = range(-32099, -32019)
 """Codes that only the specification assigns since 2026-07-28 ("Error Codes")."""
@@ -98,6 +102,7 @@ _ROWS = (
     ErrorRow(BUSY, "Busy", MODERN, status=503, retryable=True),
     ErrorRow(TOO_LARGE, "TooLarge", MODERN, status=413),
     ErrorRow(TIMED_OUT, "TimedOut", MODERN, status=408, retryable=True),
+    ErrorRow(FORBIDDEN, "Forbidden", status=403, status_always=True),
 )
 ERRORS: dict[int, ErrorRow] = {row.code: row for row in _ROWS}
 """Rows by code."""
@@ -130,6 +135,20 @@ class McpError(Exception):
 
     def __str__(self) -> str:
         return f"{self.error.message} ({self.error.code})"
+
+
+class Forbidden(McpError):
+    """Refusal of a request whose sender lacks scopes or a role; handlers may raise it.
+
+    ``scopes``: all that the operation needs.  ``role``: True if a role is missing, so that no scope
+    helps.  Over HTTP it is a 403 with a challenge that names the scopes.
+    """
+
+    def __init__(self, scopes: Iterable[str] = (), *, role: bool = False) -> None:
+        self.scopes = frozenset(scopes)
+        self.role = role
+        text = "forbidden: a role is missing" if role else "forbidden: scopes are missing"
+        super().__init__(FORBIDDEN, text, {"scope": sorted(self.scopes)})
 
 
 class ToolFailed(Exception):

@@ -26,21 +26,24 @@ _HARD = re.compile(r"passw|passphrase|pwd$|passcode|secret|credential|^pin$|^otp
 """Pattern for member names without punctuation, in lower case: numbers are hidden, too."""
 _SOFT = re.compile(
     r"authorization|^auth$|authkey|oauth|token|cookie|jwt|bearer|apikey|accesskey|privatekey"
-    r"|signingkey|encryptionkey|sessionid|sessionkey|signature$|assertion$"
+    r"|signingkey|encryptionkey|sessionid|sessionkey|signature$|assertion$|codeverifier|^dpop$"
 )
-_QUERY = re.compile(r"^code$|^key$|^sig$|^sid$|session|" + _HARD.pattern + "|" + _SOFT.pattern)
+_QUERY = re.compile(
+    r"^code$|^state$|^key$|^sig$|^sid$|session|" + _HARD.pattern + "|" + _SOFT.pattern
+)
 _SQUASH = re.compile(r"[^A-Za-z0-9]+")
 _PROTOCOL_NAMES = frozenset(("progressToken",))
 """Members of the protocol that are named like secrets, but are none."""
 
 _TOKENS = (
     *("sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
-    *("xox", "akia", "aiza"),
+    *("xox", "akia", "aiza", "mck_"),
 )
-"""Beginnings of the tokens of well-known services."""
+"""Beginnings of the tokens of well-known services, and of this project's API keys."""
 _WORDS = (
     *("passw", "passphrase", "pwd", "passcode", "secret", "credential", "pin", "otp", "cvv"),
     *("auth", "token", "cookie", "jwt", "bearer", "key", "session", "signature", "assertion"),
+    *("verifier", "dpop", "code=", "state="),
     *_TOKENS,
     *("://", "eyj", "private key", "\\u"),
 )
@@ -124,7 +127,7 @@ FORMS: tuple[tuple[tuple[str, ...], _Find], ...] = (
         _TOKENS,
         _groups(
             r"(?<![A-Za-z0-9_-])(sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}"
-            r"|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
+            r"|glpat-[\w-]{16,}|mck_[0-9a-z]{12}_[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
         ),
     ),
     (("private key",), _private_keys),

@@ -16,7 +16,7 @@ HIDDEN = "<...>"
 TOKEN_PREFIX = "mcp.auth."  # noqa: S105 - how one begins, not one
 """Prefix of the subprotocols that carry an access token."""
 
-_SECRET = rb"auth|cookie|token|secret|key|session|passw|credential|signature|assertion|jwt"
+_SECRET = rb"auth|cookie|dpop|token|secret|key|session|passw|credential|signature|assertion|jwt"
 _PROTOCOLS = b"sec-websocket-protocol"
 _OFFERED = rb"mcp\.auth\.[^,\s]*"
 

@@ -130,7 +130,10 @@ def test_the_servers_own_pages_may_call(origin: str) -> None:
     assert reply.status == 200
     assert reply.headers["access-control-allow-origin"] == origin
     exposed = set(reply.headers["access-control-expose-headers"].split(", "))
-    assert exposed == {"mcp-session-id", "mcp-protocol-version", "retry-after", "www-authenticate"}
+    assert exposed == {
+        *("mcp-session-id", "mcp-protocol-version", "retry-after"),
+        *("www-authenticate", "dpop-nonce"),
+    }
     assert reply.headers["vary"] == "Origin"
 
 

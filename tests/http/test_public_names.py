@@ -12,22 +12,23 @@ from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabiliti
 
 SERVER = """
     admit ask asks_who body calls cancel close close_get_streams close_stream data_to_send
-    deadline disconnect end_subscription exchanges fail finished handle_timeout log narrow
+    deadline disconnect end_subscription exchanges fail finished forbid handle_timeout log narrow
     next_event note notify open pending progress queued reachable readable ready release reports
     request require_input respond sessions settings stored timed waits wants_log
     wants_progress whole_reply writable
 """
 CLIENT = """
-    abandon cancel close deadline end exchanges fail handle_timeout next_event notify
+    abandon cancel close deadline end exchanges fail give_up_exchange handle_timeout
+    next_event notify parked
     progress reconnects release renounce request requests_to_send respond response_data
-    response_end response_head retry revision session settings start stream_fault succeed
-    url uses_sse
+    response_end response_head retry retry_exchange revision session settings start
+    stream_fault succeed url uses_sse
 """
 MODULE = """
     Authenticate ClientCertificate ExchangeEnded HttpAbort HttpChunk HttpClient
     HttpClientSettings HttpEnd HttpHead HttpReply HttpRequest HttpSend HttpServer
     HttpSettings Principal Recovery Refusal SessionClosed SessionOpened SsePaths SseUse
-    StreamInterrupted StreamReopened bearer_token
+    StreamInterrupted StreamReopened Unauthorized bearer_token
 """
 INFO = Implementation(name="names", version="1")
 SERVING = Config(info=INFO, capabilities=ServerCapabilities())

@@ -68,6 +68,8 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "heartbeat": 15.0,
             "sessions": True,
             "max_sessions": 10_000,
+            "documents": {},
+            "documents_age": 3600,
             "sessions_per_client": 1_000,
             "session_unused": 60.0,
             "session_idle": 1800.0,
@@ -101,6 +103,9 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "max_body": 64 * MIB,
             "max_event": 64 * MIB,
             "max_refusal": MIB,
+            "answer_challenges": False,
+            "max_challenges": 6,
+            "answer_timeout": 600.0,
             "max_redirects": 3,
             "max_violations": 100,
             "stream_timeout": 60.0,
@@ -125,7 +130,8 @@ DEFAULTS += [
         {"worker": "a", "secret": bytes(32), "epoch": 0.0, "idle": None, "absolute": None},
     ),
 ]
-NAUGHTS = ["max_refusal", "max_redirects", "max_violations", "linger", "max_lost_sessions"]
+NAUGHTS = ["max_refusal", "max_challenges", "answer_timeout", "max_redirects", "max_violations"]
+NAUGHTS += ["linger", "max_lost_sessions"]
 NAUGHTS += ["max_resumes", "lasting", "min_retry_delay", "jitter"]
 CLASSES = [
     Config,

@@ -7,11 +7,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.reference import command_line, exceptions, protocol, settings
+from tests.reference import attacks, command_line, exceptions, protocol, settings
 from tests.reference.sources import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
-PAGES = {each.NAME: each.render for each in (protocol, exceptions, settings, command_line)}
+PAGES = {each.NAME: each.render for each in (protocol, exceptions, settings, command_line, attacks)}
 NOTE = "\n<!-- Written by `make reference`; its text comes out of the code. -->\n"
 
 

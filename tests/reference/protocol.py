@@ -27,6 +27,7 @@ TABLES = (
     "mcpcore.engine.lifecycle",
     "mcpcore.http.server.sessions",
     "mcpcore.http.server.exchange",
+    "mcpcore.http.client.challenges",
     "mcpcore_transports.http1.connection",
     "mcpcore_transports.stream.connection",
 )

@@ -134,7 +134,9 @@ MAKES_LINKS = "custom.make_link"
 
 _OURS = "what is given there is ours"
 _SAME = "it is kept and called as that which is a point"
+_SIGNS_IN = "it has tests of its own, in which it fails: tests/transports/test_auth_client.py"
 _CLIENT = "an HTTP client of the user's: it fails by the calls that it makes"
+_AUTHORIZED = "called within `authenticate`, which is a point; what it raises is logged"
 _TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
 _PROGRAM = "in a program of its own it is called as with `serve`"
 
@@ -154,7 +156,10 @@ NO_POINTS: dict[str, str] = {
         _SAME,
     ),
     "connect.http_client": _CLIENT,
+    "connect.auth": _SIGNS_IN,
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
+    **dict.fromkeys(("ApiKeyScheme.wall", "ResourceServer.wall"), _TESTED),
+    **dict.fromkeys(("ApiKeyScheme.audit", "ResourceServer.audit"), _AUTHORIZED),
     **dict.fromkeys(("run.custom", "run.on_listening", "run.on_ready", "run.until"), _PROGRAM),
 }
 """What is no point, and why."""

@@ -15,6 +15,10 @@ from tests.torture.users import SETTINGS, all_fields, registrations
 
 UNUSED = {
     "client.socket.authenticate": "a client has no use for it, though both sides have it",
+    **dict.fromkeys(
+        ("client.assertions", "client.sign_in", "client.tokens"),
+        "for clients that authorize themselves, which have tests of their own",
+    ),
     "server.runtime.error_ids": "called once a handler has failed; it has tests of its own",
 }
 """Settings that take a function which no story needs, and why."""

@@ -28,8 +28,24 @@ _COMMANDS = "the command line: what it does is what clients and servers of other
 _OTHERS = "it is for other platforms, and for descriptors that cannot be watched"
 _RARE = "a turn that depends on timing, or on what another program sends"
 _EMBEDDED = "for who embeds the library, and has tests of its own"
+_AUTHORIZING = "a client that authorizes itself: tests/transports/test_auth_*.py come to it"
+
+_AUTHORIZED = "authorization: no story has it, and it has tests of its own over sockets"
 
 WHY: dict[str, Excuse] = {
+    **_all(
+        _AUTHORIZED,
+        {
+            **{
+                f"auth/resource_server.py ResourceServer.{name}": (1, 1)
+                for name in ("_later", "_carry_out", "_fetch_keys", "_introspect", "_run")
+            },
+            "auth/resource_server.py _Flight.wait": (1, 1),
+            "serve/assembling.py serve_connection": (2, 1),
+            "serve/assembling.py _until": (2, 2),
+            "serve/assembling.py _until.expire": (2, 2),
+        },
+    ),
     **_all(
         _FAILING,
         {
@@ -52,6 +68,55 @@ WHY: dict[str, Excuse] = {
             "client/tasks.py Follower._fetch": (2, 1),
             "stream/plain.py PendingConnections.__aexit__": (1, 1),
             "serve/workers.py Supervisor._await_ready": (2, 1),
+        },
+    ),
+    **_all(
+        _AUTHORIZING,
+        {
+            "auth/authorizer.py Authorizer._run": (2, 2),
+            "auth/authorizer.py Authorizer.headers": (2, 2),
+            "auth/authorizer.py Authorizer.refused": (2, 2),
+            "auth/authorizer.py Authorizer.token": (3, 3),
+            "auth/browser.py BrowserSignIn.ask": (2, 2),
+            "auth/browser.py BrowserSignIn.ask.open_it": (1, 1),
+            "auth/browser.py PastedSignIn._pasted": (1, 1),
+            "auth/browser.py PastedSignIn.ask": (2, 2),
+            "auth/browser.py PastedSignIn.ask.receive": (1, 1),
+            "auth/browser.py read_line": (2, 2),
+            "auth/callback.py CallbackListener._accept": (3, 3),
+            "auth/callback.py CallbackListener._serve": (4, 4),
+            "auth/callback.py CallbackListener.aclose": (1, 1),
+            "auth/callback.py CallbackListener.wait": (2, 2),
+            "auth/callback.py _bind": (3, 3),
+            "auth/callback.py _head": (1, 1),
+            "auth/callback.py _reply": (2, 2),
+            "auth/callback.py listen": (1, 1),
+            "auth/carrying.py Carrier._ask": (1, 1),
+            "auth/carrying.py Carrier._carry_out": (9, 9),
+            "auth/carrying.py Carrier._listen": (1, 1),
+            "auth/carrying.py Carrier.aclose": (2, 2),
+            "auth/carrying.py Carrier.carry_out": (1, 1),
+            "auth/carrying.py Carrier.sign": (1, 1),
+            "auth/fetching.py Fetcher._connect": (4, 4),
+            "auth/fetching.py Fetcher._exchange": (3, 3),
+            "auth/fetching.py Fetcher._fetch": (3, 3),
+            "auth/fetching.py Fetcher._resolve": (1, 1),
+            "auth/fetching.py Fetcher.fetch": (1, 1),
+            "auth/file_store.py FileTokens.load": (1, 1),
+            "auth/file_store.py FileTokens.lock": (1, 1),
+            "auth/file_store.py FileTokens.save": (1, 1),
+            "auth/keyring_store.py KeyringTokens.load": (1, 1),
+            "auth/keyring_store.py KeyringTokens.save": (2, 2),
+            "auth/requests.py AuthorizedExchanges._authorize": (1, 1),
+            "auth/requests.py AuthorizedExchanges.headers": (1, 1),
+            "auth/requests.py GivenTokens._token": (1, 1),
+            "auth/requests.py GivenTokens.headers": (1, 1),
+            "auth/requests.py GivenTokens.refused": (1, 1),
+            "auth/requests.py authorized": (3, 3),
+            "auth/stores.py MemoryTokens.lock": (1, 1),
+            "http/client/client.py HttpCarrier.headers_of": (2, 1),
+            "websocket/client.py websocket_client_link.opening": (2, 1),
+            "websocket/client.py websocket_client_link.opening.attempt": (1, 1),
         },
     ),
     **_all(

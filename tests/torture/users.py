@@ -18,6 +18,9 @@ from mcpcore.engine.seal import Seal
 from mcpcore.http.messages import HttpRequest
 from mcpcore.service import Server
 from mcpcore.service.rate import RateLimiter
+from mcpcore_transports.auth.browser import SignIn
+from mcpcore_transports.auth.carrying import Assertions, Signer
+from mcpcore_transports.auth.stores import TokenStore
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.settings import ServeSettings
@@ -31,13 +34,17 @@ from tests.torture.functions import Fallible, fallible
 S = TypeVar("S", bound=Struct)
 
 _LATER = {
+    "Assertions": Assertions,
     "HttpRequest": HttpRequest,
     "ProcessSettings": ProcessSettings,
     "RateLimiter": RateLimiter,
     "Seal": Seal,
     "ServerMiddleware": ServerMiddleware,
+    "SignIn": SignIn,
+    "Signer": Signer,
     "SocketSettings": SocketSettings,
     "Store": Store,
+    "TokenStore": TokenStore,
     "Trace": Trace,
     "WebSocketSettings": WebSocketSettings,
     "ssl": ssl,

@@ -41,6 +41,7 @@ from mcpcore.spec.types.client_features import (
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import Tool
 from mcpcore_conformance.everything.script import AnyioPace, Script
+from mcpcore_conformance.everything.sign_in import PREFIX, signing_in
 
 SCENARIO = "MCP_CONFORMANCE_SCENARIO"
 REVISION = "MCP_CONFORMANCE_PROTOCOL_VERSION"
@@ -246,6 +247,9 @@ async def run(address: str, name: str, revision: str | None) -> None:
         write = Path(details["report"]).write_bytes
         await Script(opening, details, callbacks, write, AnyioPace()).play()
         return
+    if name.startswith(PREFIX):
+        auth, settings = signing_in(name, settings, details)
+        opening = partial(opening, auth=auth, settings=settings)
     async with opening() as client:
         await SCENARIOS.get(name, tour)(client)
 

@@ -15,6 +15,7 @@ from mcpcore.engine.events import Event, Fault, FaultKind, Route
 from mcpcore.engine.reconnection import Chance, grown
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http import headers
+from mcpcore.http.client.challenges import Admission, Refusal
 from mcpcore.http.headers import (
     CONTENT_TYPE,
     EVENT_STREAM,
@@ -75,6 +76,13 @@ class Call(Struct, kw_only=True, eq=False):
     """Number of earlier attempts to send this message of the handshake."""
     repeated: bool = False
     """True if the message was sent before, on a connection that was lost."""
+    plan: HttpSend | None = None
+    """Request, kept while the server may refuse it until it is authorized."""
+    admission: Admission = Admission.SENT
+    refusal: Refusal | None = None
+    """Refusal that waits for its end, or for the application."""
+    refusals: int = 0
+    """Number of refusals of this message."""
     earlier: list[Route] = field(default_factory=list)
     """Earlier routes of this exchange on which the server's requests are still open."""
     over: bool = False

@@ -40,6 +40,12 @@ from mcpcore.http.client.call import (
     sendable_event_id,
     tells_era,
 )
+from mcpcore.http.client.challenges import (
+    Admission,
+    AdmissionSignal,
+    Challenges,
+    Refusal,
+)
 from mcpcore.http.client.state import CANCELLED, INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
@@ -118,6 +124,7 @@ class HttpClient:
         self._state = state = ClientState(peer, planner, settings, seed)
         self._use(peer)
         self._sse = SseClient(state, self._refused)
+        self._challenges = Challenges(state)
         self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
 
     def _use(self, peer: Peer) -> None:
@@ -255,7 +262,10 @@ class HttpClient:
         state = self._state
         state.peer.handle_timeout(now)
         for call in state.deadlines.due(now):
-            if call.purpose is CallPurpose.SSE and not call.over:
+            if call.admission is Admission.PARKED:
+                limit = f"there was no authorization within {state.settings.answer_timeout:g} s"
+                self.give_up_exchange(call.route, limit, now=now)
+            elif call.purpose is CallPurpose.SSE and not call.over:
                 self._sse.late(call, now)
             elif state.calls.get(call.route) is call:
                 state.abort(call)
@@ -267,6 +277,11 @@ class HttpClient:
         call = self._state.calls.get(exchange)
         if call is None or status < 200:
             return
+        plan = call.plan
+        if plan is not None:
+            call.plan = None
+            if self._challenges.take(call, plan, status, headers):
+                return
         call.status = status
         frame = call.frame
         if frame is not None and not frame.repeatable:
@@ -308,7 +323,12 @@ class HttpClient:
         call = state.calls.get(exchange)
         if call is None:
             return
-        if call.over or (call.reading is ResponseKind.HEAD and call.decoder is None):
+        if call.refusal is not None:
+            call.skipped += len(data)
+            if call.skipped > _SKIPPED:
+                state.plans.append(HttpAbort(exchange))
+                self.response_end(exchange, now=now)
+        elif call.over or (call.reading is ResponseKind.HEAD and call.decoder is None):
             call.skipped += len(data)
             if call.skipped > _SKIPPED:
                 self._cut(call, now)
@@ -350,9 +370,62 @@ class HttpClient:
             return
         if call.deadline is not None:
             state.deadlines.set(call, None)
-        if not call.over:
+        if call.refusal is not None:
+            self._challenges.park(call, call.refusal, now)
+        elif not call.over:
             self._finish(call, error, fault, now)
         state.ended(now)
+
+    # Authorization
+
+    def parked(self, exchange: Route) -> bool:
+        """Return True if an exchange waits for ``retry_exchange`` or ``give_up_exchange``."""
+        return self._challenges.parked(exchange)
+
+    def retry_exchange(self, exchange: Route, *, now: float) -> Route | None:
+        """Send a refused message again; return its new exchange, None if it is not needed.
+
+        Raises LocalProtocolError for an exchange that was not told of by Unauthorized.
+        """
+        state = self._state
+        found = self._challenges.answer(exchange, AdmissionSignal.RETRY, now)
+        if found is None:
+            return None
+        call, _ = found
+        if call.epoch != state.epoch:
+            text = f"{call.method}: it was refused, and its session was lost"
+            state.save(call, call.frame, text, now)
+            return None
+        route = self._challenges.send_again(call)
+        if call.purpose is CallPurpose.SSE:
+            state.deadlines.set(call, now + state.settings.endpoint_timeout)
+        return route
+
+    def give_up_exchange(self, exchange: Route, error: str, *, now: float) -> None:
+        """End a refused message for good; ``error`` tells why there is no authorization.
+
+        Raises LocalProtocolError for an exchange that was not told of by Unauthorized.
+        """
+        found = self._challenges.answer(exchange, AdmissionSignal.GIVE_UP, now)
+        if found is not None:
+            self._unauthorized(*found, error, now)
+            self._state.ended(now)
+
+    def _unauthorized(self, call: Call, refusal: Refusal, error: str, now: float) -> None:
+        state, status = self._state, refusal.status
+        call.status = status
+        text = f"{call.method}: {refusal_text(status)}; {error}"
+        fault = Fault(FaultKind.AUTHORIZATION, status)
+        if call.purpose is CallPurpose.SSE:
+            self._sse.give_up(call, text, now, fault)
+        elif call.method == INITIALIZED:
+            state.unconfirmed(call, text, fault, now)
+        elif call.request is not None:
+            state.fail(call, text, now, fault=fault)
+        elif call.purpose is CallPurpose.STREAM:
+            state.interrupted(call, Recovery.FAIL, 0.0, text)
+        elif call.purpose is CallPurpose.POST:
+            state.violation(call, text)
 
     # Heads
 

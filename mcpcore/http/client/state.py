@@ -50,6 +50,7 @@ _REASONS = {
     FaultKind.STATUS: EndReason.REFUSED,
     FaultKind.REDIRECT: EndReason.REFUSED,
     FaultKind.HEADERS: EndReason.REFUSED,
+    FaultKind.AUTHORIZATION: EndReason.REFUSED,
 }
 
 INITIALIZE = "initialize"
@@ -205,7 +206,7 @@ class ClientState:
             return None, "redirects to other origins are not followed"
         if call.redirects >= most:
             return None, f"more than {most} redirects"
-        left = structs.replace(call, over=True, request=None, deadline=None)
+        left = structs.replace(call, over=True, request=None, deadline=None, plan=None)
         self.calls[left.route] = left
         self.deadlines.set(left, now + self.settings.linger)
         call.redirects += 1
@@ -273,11 +274,18 @@ class ClientState:
             # UTF-8, as the HTML standard has it ("Processing model").
             lines.append((LAST_EVENT_ID, call.last_event_id.encode()))
         session = self.session if call.in_session else None
-        self.plans.append(
+        self.send(
+            call,
             self.planner.request(
                 call.route, "GET", lines, session=session, version=self.version(), **more
-            )
+            ),
         )
+
+    def send(self, call: Call, plan: HttpSend) -> None:
+        """Plan a request; keep it if it may have to be sent again."""
+        self.plans.append(plan)
+        if self.settings.answer_challenges:
+            call.plan = plan
 
     # From the Peer to the network
 
@@ -352,7 +360,10 @@ class ClientState:
             return False
         call = self.by_request.get(request)
         if call is not None:
+            refused = call.refusal is not None
             self.take_back(call)
+            if refused:
+                return False  # the server has not begun with it
         return revision is None or not revision.disconnect_cancels
 
     def _post(self, frame: Transmit, *, again: bool = False) -> Call:
@@ -374,7 +385,8 @@ class ClientState:
         elif revision is not None and revision.mirror_headers:
             version = revision
         body = b"".join(frame.data)
-        self.plans.append(
+        self.send(
+            call,
             self.planner.request(
                 call.route,
                 "POST",
@@ -386,7 +398,7 @@ class ClientState:
                 # The engine has deadlines only for requests.
                 timeout=self.settings.notify_timeout if call.request is None else None,
                 repeatable=frame.kind is not FrameKind.REQUEST or frame.repeatable,
-            )
+            ),
         )
         return call
 
@@ -531,7 +543,10 @@ class ClientState:
         return call.purpose is CallPurpose.SSE and self.uses_sse and self._telling()
 
     def _telling(self) -> bool:
-        return any(call.method == CANCELLED and call.status == 0 for call in self.calls.values())
+        return any(
+            call.method == CANCELLED and call.status == 0 and call.refusal is None
+            for call in self.calls.values()
+        )
 
     def forget_unsent(self) -> None:
         """Drop planned requests that were given up before they were sent."""
@@ -552,10 +567,11 @@ class ClientState:
             self.peer.receive_eof(now=now, reason="closed by this side")
 
     def _delete(self, session: str) -> None:
-        route = self.new_call(CallPurpose.DELETE, self.revision).route
+        call = self.new_call(CallPurpose.DELETE, self.revision)
         version, timeout = self.version(), self.settings.notify_timeout
-        self.plans.append(
+        self.send(
+            call,
             self.planner.request(
-                route, "DELETE", [], session=session, version=version, timeout=timeout
-            )
+                call.route, "DELETE", [], session=session, version=version, timeout=timeout
+            ),
         )

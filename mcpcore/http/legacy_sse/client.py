@@ -237,4 +237,6 @@ class SseClient:
 
 
 def _is_there(fault: Fault | None) -> bool:
-    return fault is not None and fault.kind is FaultKind.STATUS and fault.status not in _NOT_SSE
+    if fault is None or fault.kind is FaultKind.AUTHORIZATION:
+        return fault is not None
+    return fault.kind is FaultKind.STATUS and fault.status not in _NOT_SSE

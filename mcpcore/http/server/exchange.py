@@ -23,7 +23,7 @@ from mcpcore.http import headers
 from mcpcore.http.headers import Fields, HeaderError, Headers, Packing
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.http.server.event_log import NOTHING
-from mcpcore.spec.errors import BUSY, ERRORS, ErrorData
+from mcpcore.spec.errors import BUSY, ERRORS, FORBIDDEN, ErrorData
 from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
@@ -48,7 +48,7 @@ _COMMENT = encode_comment()
 _NO_BODY = 204
 HARD_FACTOR = 2
 """Factor for ``max_queued``: a stream with this many times its bytes waiting is closed at once."""
-_BUSY = ERRORS[BUSY].status
+_BUSY, _FORBIDDEN = ERRORS[BUSY].status, ERRORS[FORBIDDEN].status
 _RETRY = ((headers.RETRY_AFTER, b"1"),)
 
 
@@ -349,7 +349,8 @@ class Exchange(Struct, eq=False, weakref=False):
         if self.session is not None and self.stream is None and self.source is None:
             self.session.begin(self, self.route)
         self.state = EXCHANGE[self.state, _STREAM]
-        self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
+        extra = [line for line in self.extra if line[0] != headers.CACHE_CONTROL]
+        self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *extra])
         self._announce()
 
     def push(self, frame: Transmit) -> bool:
@@ -404,8 +405,11 @@ class Exchange(Struct, eq=False, weakref=False):
     def _status(self, frame: Transmit) -> int:
         """Return the status for an error that is the first frame of the response.
 
-        It is 200 for legacy requests, whose clients take others for failures of the transport.
+        It is 200 for legacy requests, whose clients take others for failures of the transport, but
+        for what authorization forbids.
         """
+        if frame.code == FORBIDDEN:
+            return _FORBIDDEN
         if not self.modern:
             return 200 if self.sound else NO_MESSAGE.status
         row = None if frame.code is None else ERRORS.get(frame.code)

@@ -28,13 +28,17 @@ _ASKED_HEADERS = b"access-control-request-headers"
 _EXPOSED = (
     b"access-control-expose-headers",
     b", ".join(
-        (headers.SESSION_ID, headers.PROTOCOL_VERSION, headers.RETRY_AFTER, b"www-authenticate")
+        (
+            *(headers.SESSION_ID, headers.PROTOCOL_VERSION, headers.RETRY_AFTER),
+            *(b"www-authenticate", b"dpop-nonce"),
+        )
     ),
 )
 _CROSS_ORIGIN_HEADERS = frozenset(
     {
         b"accept",
         b"authorization",
+        b"dpop",
         headers.CONTENT_TYPE,
         headers.LAST_EVENT_ID,
         headers.MCP_METHOD,
@@ -44,6 +48,10 @@ _CROSS_ORIGIN_HEADERS = frozenset(
     }
 )
 _PREFLIGHT_SECONDS = b"600"
+_ANY_ORIGIN = (b"access-control-allow-origin", b"*")
+_PUBLISHING = ("GET", "HEAD")
+PRIVATE: "Lines" = ((headers.CACHE_CONTROL, b"no-store"), (b"vary", b"Authorization"))
+"""Headers of the replies to authenticated requests."""
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
 
@@ -78,6 +86,7 @@ class Gate:
             self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
         self._terms: dict[tuple[str, Values | None], tuple[Terms, Lines]] = {}
         """Terms and reply headers of admitted requests, by scheme and by the fields that decide."""
+        self._documents = settings.documents
 
     def asks_who(self, head: HttpRequest) -> bool:
         """Return True if a request must be authenticated; preflights have no credentials."""
@@ -146,6 +155,9 @@ class Gate:
                 exchange.reply(200, b"ok\n", _TEXT)
             else:
                 exchange.reply(refusals.NOT_READY.status, unready + b"\n", _TEXT)
+            return False
+        if head.path in self._documents:
+            self._publish(exchange, head)
             return False
         origin, problem = self._origin(exchange.fields, head.scheme)
         if problem is not None:
@@ -264,6 +276,22 @@ class Gate:
         text = f"unsupported protocol version {headers.quoted(version)}; supported: {served}"
         exchange.refuse(refusals.UNSUPPORTED_VERSION, text)
         return False
+
+    def _publish(self, exchange: Exchange, head: HttpRequest) -> None:
+        """Reply with a document, the same for every Host and Origin."""
+        lines: Lines = (_ANY_ORIGIN,)
+        if head.method in ("GET", "HEAD"):
+            age = (headers.CACHE_CONTROL, b"public, max-age=%d" % self._settings.documents_age)
+            exchange.reply(200, self._documents[head.path], (*lines, age))
+        elif head.method == "OPTIONS":
+            allowed = _allowed(_PUBLISHING)
+            any_header = (b"access-control-allow-headers", b"*")
+            seconds = (b"access-control-max-age", _PREFLIGHT_SECONDS)
+            methods = (b"access-control-allow-methods", b"GET, HEAD")
+            exchange.reply(204, b"", (*lines, allowed, methods, any_header, seconds))
+        else:
+            text = f"the method {headers.quoted(head.method)} is not allowed here"
+            exchange.refuse(refusals.METHOD_NOT_ALLOWED, text, (_allowed(_PUBLISHING),))
 
     def _preflight(
         self, exchange: Exchange, methods: tuple[str, ...], *, cross_origin: bool

@@ -4,6 +4,7 @@ Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections", "
 Redelivery" and "Session Management".
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -49,6 +50,7 @@ _DONE = ExchangeState.DONE
 _ROUNDING = 0.001
 """Seconds of tolerance for rounding of times."""
 CLOSING = "the server is shutting down"
+OUTLIVED = "the authorization of the client has ended"
 _NOTIFICATION, _RESULT = FrameKind.NOTIFICATION, FrameKind.RESULT
 _WAITING = ExchangeState.WAITING
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
@@ -99,6 +101,9 @@ class Router:
         when = now + self.interval
         if record.state is ExchangeState.WAITING and not record.opens:
             when = min(when, record.slow_at)
+        elif record.principal is not None and record.state is ExchangeState.STREAMING:
+            until = getattr(record.principal, "until", None)
+            when = when if until is None else min(when, until)
         self.deadlines.set(record, when)
         self.watched = True
 
@@ -207,6 +212,9 @@ class Router:
         if record.state is ExchangeState.WAITING:
             if now >= record.slow_at and not record.opens:
                 record.open_stream()
+        elif now >= (getattr(record.principal, "until", None) or math.inf) - _ROUNDING:
+            self.give_up(record, now, OUTLIVED)
+            return
         elif record.size <= settings.max_queued:
             record.over_since = None
             if settings.heartbeat is not None:
@@ -230,9 +238,10 @@ class Router:
 
     # Ends
 
-    def give_up(self, record: Exchange, now: float) -> None:
-        """Close a stream whose client does not read."""
-        text = "the client does not read its stream"
+    def give_up(
+        self, record: Exchange, now: float, text: str = "the client does not read its stream"
+    ) -> None:
+        """Close a response whose client does not read, or whose authorization has ended."""
         session = record.session
         if session is not None:
             session.let_go(record, now)

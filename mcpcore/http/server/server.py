@@ -34,7 +34,7 @@ from mcpcore.http.server.exchange import (
     RequestFields,
     is_modern_body,
 )
-from mcpcore.http.server.gate import Gate
+from mcpcore.http.server.gate import PRIVATE, Gate
 from mcpcore.http.server.router import LocalSessions, Router
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
@@ -140,18 +140,25 @@ class HttpServer:
         if known is not None:
             lines = cast(HeaderLines, head.headers)
             record.extra, record.session_id = known.extra, lines.session
+            if principal is not None:
+                record.extra += PRIVATE + getattr(principal, "lines", ())
             return lines.length
         if not self._gate.admit(
             record, head, closing=closing, unready=self._unready(), refusal=refusal
         ):
             return 0
+        if head.path == self.settings.path and head.method == "POST":
+            wanted = self._gate.post_wanted(record, head)  # which keeps the headers without PRIVATE
+            if principal is not None:
+                record.extra += PRIVATE + getattr(principal, "lines", ())
+            return wanted
+        if principal is not None:
+            record.extra += PRIVATE + getattr(principal, "lines", ())
         if head.path != self.settings.path:
             if head.method == "POST":
                 return self._sse.post_wanted(record, head.query)
             self._sse.open(record, head, now)
             return 0
-        if head.method == "POST":
-            return self._gate.post_wanted(record, head)
         if self._gate.stateful(record, head):
             home = self._home
             (home.listen if head.method == "GET" else home.delete)(record, now)
@@ -496,6 +503,18 @@ class HttpServer:
         if record is None:
             raise LocalProtocolError(f"no request with key {key} is in flight")
         return record
+
+    def forbid(self, key: Key, error: ErrorData, refusal: Refusal) -> bool:
+        """Answer with an error, and where it is the whole response with the headers of ``refusal``.
+
+        The status is that of the error's code.  False if the request was cancelled meanwhile.
+        """
+        record = self._endpoint.inbound.get(key)
+        self._router.collect()  # frames made before may have begun a stream
+        exchange = None if record is None else self._exchanges.get(record.route)
+        if exchange is not None and exchange.sound and exchange.state is ExchangeState.WAITING:
+            exchange.extra += refusal.lines()
+        return self.fail(key, error)
 
     # Polling: streams whose client is asked to come back
 

@@ -65,6 +65,7 @@ from mcpcore_transports.targets import (
 )
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore_transports.auth.requests import Auth, RequestAuthorizer
     from mcpcore_transports.http.client.adapter import HttpClientLike
     from mcpcore_transports.http.client.client import HttpCarrier, RequestHeaders
     from mcpcore_transports.tracing.tracing import TraceTo
@@ -443,11 +444,17 @@ def _drop_unsafe_icons(items: Iterable[Any]) -> None:
 
 
 def _http_machine(
-    settings: ClientSettings, config: Config, target: HttpTarget | SseTarget, *, assume_sse: bool
+    settings: ClientSettings,
+    config: Config,
+    target: HttpTarget | SseTarget,
+    *,
+    assume_sse: bool,
+    authorizes: bool,
 ) -> HttpClient:
     """Make the machine of HTTP.  Raises BadTarget for a URL, headers or revisions it cannot use."""
     http = settings.http or HttpClientSettings()
-    http = structs.replace(http, headers=(*http.headers, *_fixed_headers(target).items()))
+    headers = (*http.headers, *_fixed_headers(target).items())
+    http = structs.replace(http, headers=headers, answer_challenges=authorizes)
     if isinstance(target, SseTarget):
         http = structs.replace(http, legacy_sse=SseUse.ONLY)
         if not legacy_of(config.revisions):
@@ -462,6 +469,7 @@ def _http_machine(
 def _make_link(
     core: "ClientCore",
     target: StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget,
+    authorizer: "RequestAuthorizer | None",
     peer: Peer,
 ) -> StreamConnection:
     """Make the link of one connection, yet to be run."""
@@ -488,6 +496,7 @@ def _make_link(
             headers=target.headers,
             ssl_context=settings.ssl_context,
             proxy=proxy_for(target.url, settings.proxy),
+            authorizer=authorizer,
         )
     else:
         from mcpcore_transports.sockets.client import SocketClientLink
@@ -505,6 +514,7 @@ def _http_link(
     core: "ClientCore",
     target: HttpTarget | SseTarget,
     http_client: "HttpClientLike | None",
+    authorizer: "RequestAuthorizer | None",
 ) -> "HttpCarrier":
     """Make the link that carries HTTP requests."""
     settings = core.settings
@@ -514,7 +524,12 @@ def _http_link(
         from mcpcore_transports.http.client.adapter import AdaptedClientLink
 
         link = AdaptedClientLink(
-            machine, core, http_client, settings=settings.http_link, headers=headers
+            machine,
+            core,
+            http_client,
+            settings=settings.http_link,
+            headers=headers,
+            authorizer=authorizer,
         )
     else:
         from mcpcore_transports.http.client.client import HttpClientLink
@@ -527,12 +542,38 @@ def _http_link(
             ssl_context=settings.ssl_context,
             proxy=proxy_for(target.url, settings.proxy),
             headers=headers,
+            authorizer=authorizer,
         )
     if settings.trace is not None:
         from mcpcore_transports.tracing.tracing import HttpTrace
 
         link.trace = HttpTrace(settings.trace, "client")
     return link
+
+
+def _authorizer(target: Target, auth: "Auth", settings: ClientSettings) -> "RequestAuthorizer":
+    """Make the authorizer of all connections to a target.  Raises BadTarget, UrlRefused."""
+    from mcpcore_transports.auth.authorizer import make_authorizer
+
+    if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
+        raise errors.BadTarget(
+            f"auth is for URLs of http and ws, and the target is {named(target)}"
+        )
+    http = () if settings.http is None else settings.http.headers
+    names = [*_fixed_headers(target), *(name for name, _ in http)]
+    if any(name.lower() in ("authorization", "dpop") for name in names):
+        raise errors.BadTarget("the header Authorization is set by auth: give one of the two")
+    return make_authorizer(
+        target.url,
+        auth,
+        store=settings.tokens,
+        sign_in=settings.sign_in,
+        keys=settings.signing_keys,
+        assertions=settings.assertions,
+        ssl_context=settings.ssl_context,
+        proxy=settings.proxy,
+        link_settings=settings.http_link,
+    )
 
 
 def _fixed_headers(target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
@@ -566,21 +607,27 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ``callbacks`` answer the server and take its news.  ``revision`` is the only revision to speak,
     ``revisions`` are several, of which the newest common one is used.  ``headers`` go with HTTP
     requests and the WebSocket handshake; over HTTP they may be a function that makes them for each
-    request.  ``http_client``, an ``httpx.AsyncClient`` or the like, sends the HTTP requests instead
-    of the built-in client; it is not closed.  ``middleware`` runs around every request that is
-    sent, the first outermost.  ``trace`` records the whole traffic of the connection: the name of a
-    file, or a :class:`~mcpcore_transports.tracing.tracing.Trace`.
+    request.  ``auth`` authorizes them: :class:`~mcpcore.auth.settings.AuthorizationSettings` for a
+    client that gets its tokens by itself, a :class:`~mcpcore_transports.auth.requests.BearerToken`,
+    or a function (or coroutine function) that returns a token.  ``http_client``, an
+    ``httpx.AsyncClient`` or the like, sends the HTTP requests instead of the built-in client; it is
+    not closed.  ``middleware`` runs around every request that is sent, the first outermost.
+    ``trace`` records the whole traffic of the connection: the name of a file, or a
+    :class:`~mcpcore_transports.tracing.tracing.Trace`.
 
     ``raise_exceptions`` is for tests of a server in this process: an exception of a handler whose
     text is hidden from the client is raised as it is, by the call, or at the end of the block if no
     call waits for it.
 
-    At the call, raises BadTarget, and ValueError for an unknown revision.  At the beginning of the
+    At the call, raises BadTarget, ValueError for an unknown revision, and UrlRefused for a server
+    to which no token may be sent.  At the beginning of the
     block, raises
 
     - LinkError if a process, socket or WebSocket cannot be opened, or ends before negotiation;
     - NegotiationError if there is no agreement, and for every failure over HTTP, whose CallFailed
       is its cause;
+    - AuthorizationError with ``auth``, if the server wants authorization and it does not succeed
+      (it is a CallUnauthorized, or a LinkUnauthorized over WebSocket);
     - LifespanError for a server of this process, at the end of the block as well;
     - BadTarget for a URL with credentials or a path that is not percent-encoded, for a header that
       is the engine's, and for HTTP+SSE without a legacy revision; BadProxy;
@@ -600,6 +647,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         revision: str | None = None,
         revisions: Sequence[str] | None = None,
         headers: "Mapping[str, str] | RequestHeaders | None" = None,
+        auth: "Auth | None" = None,
         http_client: "HttpClientLike | None" = None,
         settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
@@ -618,6 +666,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             )
         self._callbacks = callbacks or Callbacks()
         self._settings = settings or ClientSettings()
+        self._authorizer = None if auth is None else _authorizer(self.target, auth, self._settings)
         if revision is not None:
             revisions = [revision]
         self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
@@ -648,7 +697,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             core, ready = await self._agree()
         except BaseException as error:
             self._recording.close()
-            if isinstance(error, errors.LinkError | errors.NegotiationError):
+            expected = errors.LinkError, errors.NegotiationError, errors.AuthorizationError
+            if isinstance(error, expected):
                 self._eras.forget(self._place)
             raise
         modern = any(revision.modern for revision in self._revisions)
@@ -794,9 +844,15 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         )
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
-            http = _http_machine(settings, config, target, assume_sse=sse)
+            http = _http_machine(
+                settings,
+                config,
+                target,
+                assume_sse=sse,
+                authorizes=self._authorizer is not None,
+            )
             self._core = core = make_core(http)
-            core.link = link = _http_link(http, core, target, self._http_client)
+            core.link = link = _http_link(http, core, target, self._http_client, self._authorizer)
         else:
             peer = Peer(Role.CLIENT, config)
             self._core = core = make_core(peer)
@@ -809,7 +865,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                     joined.trace = settings.trace.connection("client")
                 core.link = link = joined
             else:
-                again, make = settings.reconnect, partial(_make_link, core, target)
+                again = settings.reconnect
+                make = partial(_make_link, core, target, self._authorizer)
                 attempts = again.attempts
                 if isinstance(target, StdioTarget):
                     attempts = again.max_restarts
@@ -839,7 +896,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         headers = dict(settings.http.headers) if settings.http is not None else {}
         if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
             headers.update(_fixed_headers(target))
-        if self._http_client is not None or callable(getattr(target, "headers", None)):
+        own = (self._http_client, self._authorizer)
+        if own != (None, None) or callable(getattr(target, "headers", None)):
             # The identity towards the server is unknown here, so no private result is shared.
             headers[""] = secrets.token_hex(16)
         kept = cache.connect(target, headers, revision)

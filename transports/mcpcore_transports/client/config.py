@@ -7,7 +7,7 @@ There is no standard for the format; the members that are in common use are read
     {"mcpServers": {
         "weather": {"command": "uvx", "args": ["weather"], "env": {"KEY": "${WEATHER_KEY}"}},
         "tickets": {"url": "https://example.com/mcp",
-                    "headers": {"Authorization": "Bearer ${TOKEN:-none}"}}}}
+                    "headers": {"Authorization": "Bearer ${keyring:tickets/token}"}}}}
 
 Other programs keep members of their own in the file, so unknown members are ignored.  Known members
 must be valid: a wrong type, a duplicate member, or one that conflicts with the others is a
@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from mcpcore.errors import BadConfig, BadTarget
+from mcpcore.errors import AuthorizationError, BadConfig, BadTarget, ExtraMissingError
 from mcpcore.wire.redaction import Discreet, shown_names, shown_url
 from mcpcore_transports.targets import StdioTarget, Target, check_headers, parse_target
 
@@ -63,7 +63,11 @@ _NOT_READ = {"envFile": "put its variables into 'env'"}
 
 _REFERENCE = re.compile(r"\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FORMS = "${NAME}, ${NAME:-default}, ${env:NAME}, ${workspaceFolder} or ${userHome}"
+_FORMS = (
+    "${NAME}, ${NAME:-default}, ${env:NAME}, ${keyring:SERVICE/NAME}, ${workspaceFolder} or "
+    "${userHome}"
+)
+_KEYRING = "keyring:"
 _EDITORS = frozenset({".vscode", ".cursor"})
 # An unclosed string or comment extends to the end, so that no part is scanned twice.
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*+"?)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
@@ -128,9 +132,12 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
     def target(self, environ: Mapping[str, str] | None = None) -> Target:
         """Return the target, with variables of ``environ`` (default: this process) replaced.
 
-        Raises BadConfig for an undefined variable and for an invalid URL.
+        Raises BadConfig for an undefined variable, for a secret that the keyring has not, and for
+        an invalid URL.
         """
-        place = Place(self.file, os.environ if environ is None else environ)
+        return self._target(Place(self.file, os.environ if environ is None else environ))
+
+    def _target(self, place: "Place") -> Target:
 
         def filled(text: str, member: str) -> str:
             try:
@@ -197,7 +204,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
             return "disabled"
         texts = [self.command, *self.args, *self.env.values(), self.cwd]
         texts += [self.url, *self.headers.values()]
-        place, missing = Place(self.file, os.environ), dict[str, None]()
+        place, missing = Place(self.file, os.environ, keyring=False), dict[str, None]()
         for match in _REFERENCE.finditer("\0".join(text for text in texts if text)):
             try:
                 _value(match, place)
@@ -208,7 +215,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         if missing:
             return f"{', '.join(missing)} not set"
         try:
-            self.target()
+            self._target(place)
         except BadConfig as error:
             return str(error).removeprefix(f"{self}: ")
         return None
@@ -412,10 +419,12 @@ def _kind(value: Any) -> str:
 
 
 class Place(Struct, frozen=True):
-    """Source of variables: the path of the configuration file, and an environment."""
+    """Source of variables: the path of the configuration file, an environment, the keyring."""
 
     file: Path
     environ: Mapping[str, str]
+    keyring: bool = True
+    """False if secrets of the keyring are left out, as it may ask a person to be unlocked."""
 
     @property
     def root(self) -> Path:
@@ -451,6 +460,8 @@ def _value(match: re.Match[str], place: Place) -> str:
         return str(place.root)
     if inside == "userHome":
         return str(Path.home())
+    if inside.startswith(_KEYRING):
+        return _keyring_value(inside.removeprefix(_KEYRING)) if place.keyring else ""
     name, dash, default = inside.partition(":-")
     name = name.removeprefix("env:")
     if not _NAME.fullmatch(name):
@@ -462,6 +473,15 @@ def _value(match: re.Match[str], place: Place) -> str:
     if value is None:
         raise Undefined(name)
     return value
+
+
+def _keyring_value(reference: str) -> str:
+    from mcpcore_transports.auth.environment import keyring_secret
+
+    try:
+        return keyring_secret(reference)
+    except (AuthorizationError, ExtraMissingError) as error:
+        raise ValueError(str(error)) from None
 
 
 BACKUP = ".bak"

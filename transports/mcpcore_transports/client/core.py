@@ -55,6 +55,9 @@ from mcpcore_transports.running.middleware import Chain
 from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore_transports.auth.browser import SignIn
+    from mcpcore_transports.auth.carrying import Assertions, Signer
+    from mcpcore_transports.auth.stores import TokenStore
     from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -133,6 +136,14 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
 
     The default is that of the environment, which never concerns connections to this machine itself.
     """
+    tokens: "TokenStore | None" = None
+    """Store of tokens for ``auth``; None: they are kept for as long as the connection."""
+    sign_in: "SignIn | None" = None
+    """Way in which a person signs in for ``auth``; None: the one that fits this machine."""
+    signing_keys: "Mapping[str, Signer]" = field(default_factory=dict)
+    """Private keys for ``auth``, by the name in :class:`~mcpcore.auth.grants.SigningKey`."""
+    assertions: "Assertions | None" = None
+    """Function that returns an assertion for an issuer, for grants of ``auth`` that need one."""
     process: "ProcessSettings | None" = None
     websocket: "WebSocketSettings | None" = None
     socket: "SocketSettings | None" = None
@@ -451,6 +462,8 @@ class ClientCore:
         if (failure := self._failure) is not None:
             fault = failure.fault
             cause = None if fault is None else failed(INITIALIZE, failure.message, fault)
+            if isinstance(cause, errors.AuthorizationError):
+                raise cause
             raise errors.NegotiationError(failure.message, failure.error) from cause
         raise errors.LinkError(self.closed or "the connection ended")
 

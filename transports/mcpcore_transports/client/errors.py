@@ -67,6 +67,7 @@ _BY_KIND: dict[events.FaultKind, type[errors.CallFailed]] = {
     events.FaultKind.TLS: errors.TlsFailed,
     events.FaultKind.PROXY: errors.ProxyFailed,
     events.FaultKind.STALLED: errors.ServerStalled,
+    events.FaultKind.AUTHORIZATION: errors.CallUnauthorized,
 }
 
 

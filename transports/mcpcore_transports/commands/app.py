@@ -13,11 +13,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mcpcore_transports.commands.options import (
+    AuthOptions,
     CallOptions,
     ClientName,
     ConfigOption,
     ConnectOptions,
     InstallOptions,
+    LoginOptions,
     QueryOptions,
     ServeOptions,
     Shown,
@@ -29,7 +31,7 @@ from mcpcore_transports.commands.output import guarded
 PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
-_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install"})
+_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install", "auth"})
 
 
 class Group(TyperGroup):
@@ -72,6 +74,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
     app.command("servers")(servers)
     app.command("install")(gathering(install, "options", InstallOptions))
+    app.add_typer(_auth(), name="auth", cls=Group)
     if words and words[0] in _OURS:
         return app
     for entry in entry_points(group=PLUGINS):
@@ -184,6 +187,33 @@ Examples:
 """
 
 
+def api_key(
+    principal: Annotated[str, typer.Argument(metavar="NAME", help="Who comes with the key.")],
+    *,
+    scope: Annotated[
+        list[str] | None, typer.Option(metavar="SCOPE", help="Scope it has; repeatable.")
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE", help="Role it has; repeatable.")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0.001, help="Until it expires.")
+    ] = None,
+) -> None:
+    """Make an API key, for mcpcore serve --auth-keys.
+
+    Its record, a line to be added to that file, goes to standard output; it holds a hash of the
+    key. The key itself goes to standard error, and is kept nowhere.
+
+    \b
+    Example:
+      mcpcore auth key ann --scope notes:read --days 90 >> keys.jsonl
+    """  # noqa: D301
+    from mcpcore_transports.commands.authorization import make_api_key
+
+    guarded(False, lambda: make_api_key(principal, tuple(scope or ()), tuple(role or ()), days))
+
+
 def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:
     """Make a command of the function ``name`` for servers of others."""
 
@@ -276,3 +306,78 @@ def install(
     from mcpcore_transports.commands.install import install as run_install
 
     guarded(options.verbose, lambda: run_install(server, client, options))
+
+
+def _auth() -> typer.Typer:
+    """Build the group of the commands about authorization."""
+    group = typer.Typer(
+        help="Sign in at servers, see and end what is signed in; make API keys.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    for name, work, declared in (
+        ("login", login, LoginOptions),
+        ("status", status, AuthOptions),
+        ("logout", logout, AuthOptions),
+    ):
+        group.command(name)(gathering(work, "options", declared))
+    group.command("key")(api_key)
+    return group
+
+
+_Url = Annotated[str, typer.Argument(metavar="URL", help="The server: http or https.")]
+
+
+def login(context: typer.Context, url: _Url, *, options: LoginOptions) -> None:
+    """Sign in at a server, and keep the token for this user.
+
+    The authorization server is found by the server's metadata. A browser is opened, which comes
+    back to a port of this machine; with --no-browser, and where there is none, the URL is printed,
+    and what the browser ends at is pasted. A token that is kept and valid is left as it is.
+
+    \b
+    Examples:
+      mcpcore auth login https://mcp.example.com/mcp
+      mcpcore auth login https://mcp.example.com/mcp --no-browser --scope files:read
+      mcpcore auth login https://mcp.example.com/mcp --client-id 1234 --client-secret-env SECRET
+      mcpcore auth login https://mcp.example.com/mcp --client-id ci --client-secret-env SECRET \\
+        --client-credentials
+    """  # noqa: D301
+    from mcpcore_transports.commands import auth
+
+    guarded(options.verbose, lambda: auth.login(url, options))
+
+
+def status(
+    context: typer.Context,
+    url: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="One server; default: all.")
+    ] = None,
+    *,
+    options: AuthOptions,
+) -> None:
+    """List the tokens that are kept, and when they expire; no secret is shown.
+
+    With a URL the exit status is 1 if there is no token of that server.
+
+    \b
+    Examples:
+      mcpcore auth status
+      mcpcore auth status https://mcp.example.com/mcp --json
+    """  # noqa: D301
+    from mcpcore_transports.commands import auth
+
+    guarded(options.verbose, lambda: auth.status(url, options))
+
+
+def logout(context: typer.Context, url: _Url, *, options: AuthOptions) -> None:
+    """Forget the token of a server, and revoke it where the authorization server can.
+
+    \b
+    Examples:
+      mcpcore auth logout https://mcp.example.com/mcp
+      mcpcore auth logout https://mcp.example.com/mcp --account work --json
+    """  # noqa: D301
+    from mcpcore_transports.commands import auth
+
+    guarded(options.verbose, lambda: auth.logout(url, options))

@@ -126,6 +126,9 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore serve`` and ``mcpcore dev``."""
 
     stdio: Annotated[bool, Opt("Standard input and output.")] = False
+    env_principal: Annotated[
+        bool, Opt("Of --stdio: MCPCORE_PRINCIPAL and MCPCORE_SCOPES say who the client is.")
+    ] = False
     http: Annotated[Texts, Opt("Streamable HTTP; port 0 for a free one.", "HOST:PORT")] = ()
     ws: Annotated[Texts, Opt("WebSocket.", "HOST:PORT")] = ()
     websocket: Annotated[bool, Opt("WebSocket at the HTTP addresses too (Upgrade decides).")] = (
@@ -140,6 +143,50 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     tls_cert: Annotated[Text, Opt("Serve https, wss and tls with it (PEM).", "FILE")] = None
     tls_key: Annotated[Text, Opt("Its key, if it is in another file.", "FILE")] = None
     tls_client_ca: Annotated[Text, Opt("Clients need a certificate of these (PEM).", "FILE")] = None
+    auth_resource: Annotated[
+        Text,
+        Opt(
+            "Let in only who has a token for it: the URL of this server as clients know it.",
+            "URL",
+            envvar="MCPCORE_AUTH_RESOURCE",
+        ),
+    ] = None
+    auth_issuer: Annotated[
+        Texts,
+        Opt("Whose tokens are accepted; repeatable.", "URL", envvar="MCPCORE_AUTH_ISSUER"),
+    ] = ()
+    auth_scope: Annotated[
+        Texts,
+        Opt("Scope that every request needs; repeatable.", "SCOPE", envvar="MCPCORE_AUTH_SCOPES"),
+    ] = ()
+    auth_jwks: Annotated[
+        Text,
+        Opt(
+            "Where the issuer's keys are; default: as its metadata says.",
+            "URL",
+            envvar="MCPCORE_AUTH_JWKS_URL",
+        ),
+    ] = None
+    auth_introspection: Annotated[
+        Text,
+        Opt(
+            "Ask the issuer about tokens there, as MCPCORE_AUTH_CLIENT_ID with"
+            " MCPCORE_AUTH_CLIENT_SECRET.",
+            "URL",
+            envvar="MCPCORE_AUTH_INTROSPECTION_URL",
+        ),
+    ] = None
+    auth_private: Annotated[
+        bool, Opt("Issuers may be in a private network.", envvar="MCPCORE_AUTH_PRIVATE")
+    ] = False
+    auth_keys: Annotated[
+        Text,
+        Opt(
+            "Accept the API keys of this file (mcpcore auth key).",
+            "FILE",
+            envvar="MCPCORE_AUTH_KEYS",
+        ),
+    ] = None
     cwd: Annotated[Text, Opt("Change to it first: where the module and files are.", "DIR")] = None
     drain: Annotated[
         Time,
@@ -220,6 +267,47 @@ class InstallOptions(Struct, frozen=True, kw_only=True):
     write: Annotated[bool, Opt("Put it into the file, and print nothing of it.")] = False
     force: Annotated[bool, Opt("Replace another server of that name.")] = False
     verbose: Annotated[bool, Opt("Show log messages.", flags="--verbose -v")] = False
+
+
+class AuthOptions(Struct, frozen=True, kw_only=True):
+    """Options of ``mcpcore auth status`` and ``logout``."""
+
+    account: Annotated[Text, Opt("Which of several accounts at the server.", "NAME")] = None
+    proxy: Annotated[Text, Opt("A proxy, or none; default: as the environment says.", "URL")] = None
+    ca: Annotated[
+        Text, Opt("TLS: trust these authorities and no others (PEM).", "FILE", flags="--cacert")
+    ] = None
+    cert: Annotated[Text, Opt("TLS: our certificate, if the server asks (PEM).", "FILE")] = None
+    key: Annotated[Text, Opt("TLS: its key, if it is in another file.", "FILE")] = None
+    as_json: Shown = False
+    verbose: Annotated[bool, Opt("Show log messages.", flags="--verbose -v")] = False
+
+
+class LoginOptions(AuthOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore auth login``."""
+
+    scope: Annotated[Texts, Opt("Ask for this scope as well; repeatable.", "SCOPE")] = ()
+    browser: Annotated[
+        bool | None,
+        Opt(
+            "Open a browser here, or paste what another one ends at; default: what fits.",
+            flags="--browser/--no-browser",
+            show_default=False,
+        ),
+    ] = None
+    again: Annotated[bool, Opt("Sign in even if there is a token.")] = False
+    client_id: Annotated[Text, Opt("The client that is registered there.", "ID")] = None
+    client_secret_env: Annotated[Text, Opt("The variable with its secret.", "NAME")] = None
+    client_credentials: Annotated[
+        bool, Opt("A token for the client itself: no person signs in.")
+    ] = False
+    issuer: Annotated[Text, Opt("The issuer that has registered it.", "URL")] = None
+    metadata_url: Annotated[Text, Opt("The client id metadata document of this client.", "URL")] = (
+        None
+    )
+    redirect_uri: Annotated[
+        Text, Opt("Where the browser comes back to; default: a free port.", "URL")
+    ] = None
 
 
 def check_revisions(names: Sequence[str] | None) -> None:

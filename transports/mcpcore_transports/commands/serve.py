@@ -19,6 +19,11 @@ from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.commands.authorization import (
+    AUTH_OPTIONS,
+    authenticating,
+    party_of_environment,
+)
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
@@ -143,6 +148,7 @@ def _check_fit(options: ServeOptions) -> None:
         raise _wrong("--websocket is for the addresses of --http; beside it there is --ws")
     web, http = options.http or options.ws or options.sse, options.http or options.sse
     for name, fits, what in (
+        ("env_principal", options.stdio, "--stdio"),
         ("allow_host", web, "--http, --ws and --sse"),
         ("allow_origin", web, "--http, --ws and --sse"),
         ("tls_cert", web or options.tcp, "--http, --ws, --sse and --tcp"),
@@ -152,6 +158,7 @@ def _check_fit(options: ServeOptions) -> None:
         ("log_http", http, "--http and --sse"),
         ("http_driver", http, "--http and --sse"),
         ("http_parser", http, "--http and --sse"),
+        *((name, web, "--http, --ws and --sse") for name in AUTH_OPTIONS),
     ):
         if getattr(options, name) not in (None, (), 0, "auto") and not fits:
             raise _wrong(f"--{name.replace('_', '-')} is for {what}, and nothing is served there")
@@ -169,6 +176,7 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
             log=options.log_http,
             driver=options.http_driver,
             parser=options.http_parser,
+            authenticate=authenticating(options),
         ),
         allowed_hosts=options.allow_host or None,
         allowed_origins=options.allow_origin or None,
@@ -176,6 +184,9 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         shared=options.websocket,
         ssl_context=_tls(options),
     )
+    if options.stdio:
+        settings = replaced(settings, "stdio", principal=party_of_environment())
+    settings = replaced(settings, "stdio", env_principal=options.env_principal)
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for pump in PUMPS:

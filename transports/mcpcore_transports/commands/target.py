@@ -17,6 +17,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
 from mcpcore_transports import targets
+from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.client import config
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
@@ -95,6 +96,10 @@ def named(name: str, chosen: str | None) -> config.ConfiguredServer:
 def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
     """Return the target with its options.  Raises BadTarget for options that do not fit it."""
     _check_fit(target, options)
+    if isinstance(target, targets.StdioTarget):
+        warning = argv_warning(target.command)
+        if warning is not None:
+            print_warning(warning)
     if isinstance(target, targets.StdioTarget) and (options.env or options.cwd is not None):
         env = {**(target.env or {}), **_variables(options.env)} or None
         cwd = target.cwd if options.cwd is None else options.cwd

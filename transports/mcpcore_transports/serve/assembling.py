@@ -8,15 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import structs
 
-from mcpcore.engine.config import ASKABLE, Config, Role
+from mcpcore.engine.config import Config, Role
 from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server
-from mcpcore_transports.link import App, Handshake, Link, LinkFactory
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime, asked_first
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore.http import HttpServer
@@ -58,10 +59,27 @@ async def serve_connection(
         link.trace = trace.connection("server")
     links = set() if links is None else links
     links.add(link)
+    until = None if handshake.principal is None else handshake.principal.until
     try:
-        await runtime.run(link.run)
+        if until is None:
+            await runtime.run(link.run)
+        else:
+            await runtime.run(partial(_until, until, link))
     finally:
         links.discard(link)
+
+
+async def _until(end: float, link: "StreamConnection") -> None:
+    """Run a link until the authorization of its client ends."""
+
+    async def expire() -> None:
+        await anyio.sleep_until(anyio.current_time() + end - clock())
+        await link.aclose()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(expire)
+        await link.run()
+        group.cancel_scope.cancel()
 
 
 async def join_in_memory(
@@ -123,7 +141,11 @@ def assemble_http(
             key = SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256"))
             rules = structs.replace(rules, seal=make_seal(SealSettings(keys=(key,))))
     config = server_config(server, settings.runtime)
-    machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=settings.http)
+    http = settings.http
+    documents = getattr(settings.http_link.authenticate, "documents", None)
+    if documents:  # such as protected resource metadata
+        http = structs.replace(http, documents={**documents, **http.documents})
+    machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=http)
     runtime = ServerRuntime(server, machine, rules, tasks=tasks)
     host = runtime.link = make_host(machine, runtime)
     if settings.store is not None and shared is not None:
@@ -145,6 +167,6 @@ def server_config(server: Server, settings: RuntimeSettings) -> Config:
         limits=settings.limits,
         header_params=server.header_params,
         extension_methods=server.extension_methods,
-        asked_first=ASKABLE if settings.middleware else frozenset(),
+        asked_first=asked_first(server, settings),
         max_uri=server.max_uri,
     )

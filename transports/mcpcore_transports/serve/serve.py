@@ -219,6 +219,7 @@ class Bindings:
 
         def make_link(peer: Peer, app: App) -> "StreamConnection":
             settings = self._settings.stdio
+            peer.principal = settings.principal
             return StdioServerLink(peer, app, settings=settings, on_begin=on_begin, on_end=on_end)
 
         self.group.start_soon(self._serve_one, make_link)

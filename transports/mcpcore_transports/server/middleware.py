@@ -61,7 +61,7 @@ class _Guarded(Prepared):
         super().__init__(revision, is_async=chain.is_async)
         if isinstance(inner, Prepared):
             self.is_async = inner.is_async or inner.thread or chain.is_async
-            self.task = inner.task
+            self.task, self.requirement = inner.task, inner.requirement
         self._chain = chain
         self._failures = failures
         self._inner = inner

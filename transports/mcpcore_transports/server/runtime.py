@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,10 +13,12 @@ from mcpcore.engine import events
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import CapabilityMissing, LocalError, McpError
+from mcpcore.errors import CapabilityMissing, Forbidden, LocalError, Malformed, McpError
 from mcpcore.service import Prepared, Server
+from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
+from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import (
@@ -64,6 +66,17 @@ _TURN = 8
 """Number of sends without waiting after which a handler lets other tasks run."""
 
 
+_SUBSCRIBING = frozenset({"resources/subscribe", "subscriptions/listen"})
+
+
+def asked_first(server: Server, settings: RuntimeSettings) -> frozenset[str]:
+    """Return the methods that the runtime lets through before the engine answers them."""
+    if settings.middleware:
+        return ASKABLE
+    resources = server.capabilities().resources
+    return _SUBSCRIBING if resources is not None and resources.subscribe else frozenset()
+
+
 class ServerRuntime:
     """App of one machine that answers its requests with the handlers of a server.
 
@@ -96,8 +109,8 @@ class ServerRuntime:
         self._server = server
         self.lifespan: Any = None
         """Value yielded by the lifespan of the server, once it was entered."""
-        self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
-        """Methods that the engine answers once middleware has let them through."""
+        self._asked = asked_first(server, self.settings)
+        """Methods that the engine answers once scopes, roles and middleware let them through."""
         self._guard: Guard | None = None
         if self.settings.middleware:
             from mcpcore_transports.server.middleware import guard
@@ -184,8 +197,13 @@ class ServerRuntime:
         try:
             if self.throttle is not None:
                 self.throttle.check(event)
+            prepared: Prepared | None
             if event.method in self._asked:
-                prepared: Prepared | None = Prepared(event.revision, result=Raw(b"{}"))
+                self._demand_subscription(event)
+                if guard is None:
+                    self.machine.admit(event.key)
+                    return
+                prepared = Prepared(event.revision, result=Raw(b"{}"))
             else:
                 prepared = None if tasks is None else tasks.prepare(event)
             if prepared is None:
@@ -207,9 +225,35 @@ class ServerRuntime:
         if self._guard is not None:
             self._run(event, self._guard(event.revision, error), None)
         elif isinstance(error, McpError):
-            self.machine.fail(event.key, error.error)
+            self._fail_with(event, error, self.machine)
         else:
             self._fail(event, error)
+
+    def _fail_with(self, event: RequestReceived, error: McpError, replies: Replies) -> None:
+        """Answer with an error of the protocol; over HTTP a Forbidden is a 403 with a challenge."""
+        if isinstance(error, Forbidden) and not isinstance(replies, Peer):
+            from mcpcore_transports.server.forbidding import forbid  # few requests are forbidden
+
+            forbid(replies, event, error)
+        else:
+            replies.fail(event.key, error.error)
+
+    def _demand_subscription(self, event: RequestReceived) -> None:
+        """Raise Forbidden for a subscription to a resource that the sender may not read."""
+        uris: Sequence[str] = ()
+        try:
+            if event.method == "resources/subscribe":
+                from mcpcore.spec.types.resources import SubscribeParams  # with resources alone
+
+                uris = (typed(event.params, SubscribeParams).uri,)
+            elif event.method == "subscriptions/listen":
+                wanted = typed(event.params, SubscriptionsListenParams).notifications
+                uris = wanted.resource_subscriptions
+        except Malformed:
+            return  # the engine refuses it
+        if len(uris) <= self.settings.limits.subscriptions:  # as above
+            most = self._server.max_uri
+            self._server.demand_reading([u for u in uris if len(u) <= most], event.principal)
 
     def _run(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> None:
         if prepared.result is not None:
@@ -305,7 +349,7 @@ class ServerRuntime:
                 self.failures.told(handler, unfit)
                 replies.respond(event.key, result)
         except McpError as shown:
-            replies.fail(event.key, shown.error)
+            self._fail_with(event, shown, replies)
 
     def _on_cancelled(self, event: RequestCancelled) -> None:
         if self._tasks is None or not self._tasks.cancelled(event.key, event.reason):

@@ -23,6 +23,7 @@ import anyio
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
+from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.link import App, signal_name
 from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stdio.reaper import GUARD, KILL, MARK, ProcessTree
@@ -91,6 +92,9 @@ class ProcessLink(StreamConnection):
             raise LinkError("no command was given")
         env = environment(settings)
         env[MARK] = self._tree.variable
+        warning = argv_warning(self.command)
+        if warning is not None:
+            _log.warning("%s: %s", self._name, warning)
         command = _limited(self.command, settings, env)
         if self._guarded:
             GUARD.watch(self._tree)

@@ -50,6 +50,7 @@ class StdioServerLink(StreamConnection):
 
     ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were given other ones.
     ``on_begin`` is called with this link once it uses them, ``on_end`` when it no longer does.
+    Raises AuthorizationError if the environment is to name the client, and does not.
     """
 
     binding = "stdio"
@@ -67,6 +68,10 @@ class StdioServerLink(StreamConnection):
     ) -> None:
         self._stdio = settings or StdioSettings()
         super().__init__(peer, app, settings=self._stdio.pump)
+        if self._stdio.env_principal:
+            from mcpcore_transports.auth.environment import environment_principal
+
+            peer.principal = environment_principal()
         self._stdin, self._stdout = stdin, stdout
         self._on_begin, self._on_end = on_begin, on_end
         self._source = self._sink = -1

@@ -35,7 +35,7 @@ DIRECT = os.name == "posix"
 PAUSE = 0.1
 """Seconds between a failure to accept and the next attempt, to avoid a busy loop."""
 _BACKLOG = 128
-_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """Errors for addresses of a name that this machine lacks: ``localhost`` without IPv6."""
 
 
@@ -59,7 +59,7 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> dict[socket.soc
             try:
                 listener = socket.create_server(bound, family=family, backlog=_BACKLOG)
             except OSError as error:
-                if error.errno not in _NOT_HERE:
+                if error.errno not in NOT_HERE:
                     raise
                 unusable = error
                 continue

@@ -21,12 +21,17 @@ from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import LinkError
+from mcpcore.errors import AuthorizationError, LinkError, LinkUnauthorized
 from mcpcore.http.client.call import own_header
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.wire.redaction import shown_flaw, shown_url
-from mcpcore_transports.http.client.client import ExchangeFailed, Origin, RequestHeaders
+from mcpcore_transports.http.client.client import (
+    AUTHORIZING,
+    ExchangeFailed,
+    Origin,
+    RequestHeaders,
+)
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import format_request
@@ -40,6 +45,7 @@ from mcpcore_transports.websocket.server import SUBPROTOCOL
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:
+    from mcpcore_transports.auth.requests import RequestAuthorizer
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 UpgradeHeaders = Mapping[str, str] | RequestHeaders
@@ -67,23 +73,47 @@ def websocket_client_link(
     ssl_context: ssl.SSLContext | None = None,
     proxy: Proxy | None = None,
     settings: WebSocketSettings | None = None,
+    authorizer: "RequestAuthorizer | None" = None,
 ) -> WebSocketLink:
     """Return a link that connects to ``url`` (``ws://`` or ``wss://``) when it runs.
 
     ``headers`` are sent with the upgrade request: a mapping, or a function (or coroutine function)
     that is called with the request and returns one.  ``ssl_context`` replaces the default one of
-    ``wss``; ``proxy`` is used with a tunnel.  Any failure to open the connection is a LinkError
-    raised by ``run()``, whose ``fault`` tells its kind.
+    ``wss``; ``proxy`` is used with a tunnel.  ``authorizer`` puts tokens on the request, and
+    answers challenges: that takes no time of the handshake.  Any failure to open the connection is
+    a LinkError raised by ``run()``, whose ``fault`` tells its kind.
     """
     settings = settings or WebSocketSettings()
     seconds = settings.handshake_timeout
 
     async def opening(trace: "ConnectionTrace | None") -> Opened:
         address = WebSocketAddress(url)
+        if authorizer is None:
+            return await connected(address, {}, trace)
+        from mcpcore_transports.auth.requests import Challenged, authorized
+
+        async def attempt(tokens: Mapping[str, str]) -> Opened:
+            try:
+                return await connected(address, tokens, trace)
+            except LinkError as error:
+                found = error.__cause__
+                if isinstance(found, NotOpened) and found.challenged is not None:
+                    raise Challenged(*found.challenged) from error
+                raise
+
+        try:
+            return await authorized(authorizer, address.http_url, "the WebSocket", attempt)
+        except AuthorizationError as error:
+            fault = Fault(FaultKind.AUTHORIZATION)
+            raise LinkUnauthorized(f"{address}: {error}", fault) from error
+
+    async def connected(
+        address: WebSocketAddress, tokens: Mapping[str, str], trace: "ConnectionTrace | None"
+    ) -> Opened:
         stream: ByteStream | None = None
         try:
             with anyio.fail_after(seconds):
-                request = await _request(address, headers or {}, settings)
+                request = await _request(address, headers or {}, tokens, settings)
                 context = (ssl_context or client_tls()) if address.secure else None
                 origin = Origin(address.host, address.port, context, proxy, tunnel=True)
                 stream = await origin.connect(seconds, settings.head_limits)
@@ -134,6 +164,9 @@ class WebSocketAddress:
 class NotOpened(ExchangeFailed):
     """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
 
+    challenged: tuple[int, tuple[str, ...], tuple[str, ...]] | None = None
+    """Status, challenges and DPoP nonces of a refusal that authorization may change."""
+
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
     """Return reason and fault of a connection that was not opened; None for other exceptions."""
@@ -168,7 +201,10 @@ class _Request:
 
 
 async def _request(
-    address: WebSocketAddress, headers: UpgradeHeaders, settings: WebSocketSettings
+    address: WebSocketAddress,
+    headers: UpgradeHeaders,
+    tokens: Mapping[str, str],
+    settings: WebSocketSettings,
 ) -> _Request:
     key = base64.b64encode(secrets.token_bytes(16))
     lines = [
@@ -192,6 +228,9 @@ async def _request(
             raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
     try:
         lines = [*lines, *(_own(pair) for pair in headers.items())]
+        if tokens and any(name in AUTHORIZING for name, _ in lines):
+            raise ValueError("the header Authorization is set by `auth`")
+        lines += map(own_header, tokens.items())
         data = format_request("GET", address.target, lines)
     except Exception as error:
         text = f"the request cannot be sent: {error}"
@@ -285,13 +324,28 @@ async def _refusal(
     after = float(retry) if _RETRY_AFTER.fullmatch(retry) else None
     kind = FaultKind.REDIRECT if 300 <= head.status < 400 else FaultKind.STATUS
     fault = Fault(kind, head.status, after, location)
+    challenged = _challenged(head)
     try:
         message = msgspec.json.decode(said, type=_Answer).error.message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         line = said.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
-        return NotOpened(f"{text}: {line}" if line else text, fault)
+        failure = NotOpened(f"{text}: {line}" if line else text, fault)
+        failure.challenged = challenged
+        return failure
     hint = f"it serves MCP over HTTP: try {http_url}"
-    return NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
+    failure = NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
+    failure.challenged = challenged
+    return failure
+
+
+def _challenged(head: ResponseHead) -> tuple[int, tuple[str, ...], tuple[str, ...]] | None:
+    lines, nonces = (
+        tuple(value.decode("latin-1") for value in head.values(name))
+        for name in (b"www-authenticate", b"dpop-nonce")
+    )
+    if head.status == 401 or (head.status == 403 and lines):
+        return head.status, lines, nonces
+    return None
 
 
 async def _beginning(stream: ByteStream, head: ResponseHead, buffer: bytearray) -> bytes:

@@ -8,7 +8,7 @@ transferred and decoded here, and the HTTP client may not follow redirects.
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -29,6 +29,9 @@ from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.http1.body import BadCoding, decoder_for
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.tls import tls_problem
+
+if TYPE_CHECKING:
+    from mcpcore_transports.auth.requests import RequestAuthorizer
 
 _Lines = list[tuple[bytes, bytes]]
 _BY_CLIENT = frozenset({HOST, CONTENT_LENGTH})
@@ -100,8 +103,9 @@ class AdaptedClientLink(HttpCarrier):
         *,
         settings: HttpClientLinkSettings | None = None,
         headers: RequestHeaders | None = None,
+        authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
-        super().__init__(machine, app, settings, headers)
+        super().__init__(machine, app, settings, headers, authorizer)
         parts = urlsplit(machine.url)
         self._base = f"{parts.scheme}://{parts.netloc}"
         self._client = client
@@ -180,6 +184,8 @@ class AdaptedClientLink(HttpCarrier):
             inflater = decoder_for(codings, settings.inflate_ratio) if codings else None
             if self.trace is not None:
                 self.trace.response(exchange, response.status_code, lines)
+            if self.authorized is not None:
+                self.authorized.begun(exchange, response.status_code, lines)
             machine.response_head(exchange, response.status_code, lines, now=clock())
             if not any(n == CONTENT_TYPE and _EVENT_STREAM in v.lower() for n, v in lines):
                 ends = anyio.current_time() + settings.body_time

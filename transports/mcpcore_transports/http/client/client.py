@@ -23,6 +23,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind, Route
+from mcpcore.errors import AuthorizationError
 from mcpcore.http.client.call import own_header
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpSend
@@ -41,6 +42,7 @@ from mcpcore_transports.stream.plain import socket_of
 from mcpcore_transports.tls import client_tls, tls_problem
 
 if TYPE_CHECKING:
+    from mcpcore_transports.auth.requests import AuthorizedExchanges, RequestAuthorizer
     from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
@@ -57,6 +59,8 @@ _PORTS = {"http": 80, "https": 443}
 _INTERIM = 16
 """Maximum interim responses of a proxy before the final one; no setting, as in the pool."""
 _CLOSED = "this side is closed"
+AUTHORIZING = frozenset({b"authorization", b"dpop"})
+"""Headers that authorization sets."""
 _SWEEP = 0.4
 """Maximum seconds between two checks of the deadlines of connections."""
 
@@ -82,11 +86,20 @@ class HttpCarrier(PumpedLink):
         app: App,
         settings: HttpClientLinkSettings | None,
         headers: RequestHeaders | None,
+        authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.machine = machine
         self.settings = settings or HttpClientLinkSettings()
         times = self.settings
         shortest = min(times.idle_time or _SWEEP, times.write_time, times.body_time)
+        self.authorized: AuthorizedExchanges | None = None
+        """Tokens of the requests; None without authorization."""
+        if authorizer is not None:
+            from mcpcore_transports.auth import requests
+
+            app = self.authorized = requests.AuthorizedExchanges(
+                machine, app, authorizer, self.flush_soon
+            )
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
         self._headers = headers
         self._waiting: deque[HttpSend] = deque()
@@ -105,6 +118,8 @@ class HttpCarrier(PumpedLink):
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._keep_alarm)
+                if self.authorized is not None:
+                    self.authorized.tasks = self._tasks
                 waiting, self._waiting = self._waiting, deque()
                 for send in waiting:
                     self._send(send)
@@ -112,6 +127,7 @@ class HttpCarrier(PumpedLink):
                 task_status.started()
                 try:
                     await self._closing.wait()
+                    self._let_go()
                     self.machine.close(now=clock())
                     self.flush_soon()
                     with anyio.move_on_after(self.settings.close_time):
@@ -130,12 +146,18 @@ class HttpCarrier(PumpedLink):
         if self._stopped:
             return
         self._stopped = True
+        self._let_go()
         self.machine.close(now=clock())  # aclose() may have come when this task was cancelled
         for send in [*self._waiting, *(send for _, send in self._delayed.values())]:
             self.machine.response_end(send.exchange, error=_CLOSED, now=clock())
         self._waiting.clear()
         self._delayed.clear()
         self.flush_soon()
+
+    def _let_go(self) -> None:
+        """Ask nobody to sign in any more."""
+        if self.authorized is not None:
+            self.authorized.tasks = None
 
     # Methods of the subclasses
 
@@ -153,10 +175,26 @@ class HttpCarrier(PumpedLink):
 
     async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
         """Return all headers of a request, the application's too.  Raises ExchangeFailed."""
-        if self._headers is None:
-            return send.headers
+        headers = send.headers
+        if self._headers is not None:
+            headers = await self._with_own(send, self._headers)
+        if self.authorized is None:
+            return headers
+        if any(name in AUTHORIZING for name, _ in headers):
+            text = "the header Authorization is set by `auth`: its function may not set it"
+            raise ExchangeFailed(text, Fault(FaultKind.HEADERS))
         try:
-            given = await called(self._headers, send)
+            made = await self.authorized.headers(send)
+        except AuthorizationError as error:
+            raise ExchangeFailed(str(error), Fault(FaultKind.AUTHORIZATION)) from error
+        return [*headers, *map(own_header, made.items())]
+
+    async def _with_own(
+        self, send: HttpSend, function: RequestHeaders
+    ) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a request with those of the application's function."""
+        try:
+            given = await called(function, send)
             pairs = [*given.items()]
         except BaseException as raised:
             error = failure_of(raised)
@@ -178,6 +216,8 @@ class HttpCarrier(PumpedLink):
         if self.trace is not None:
             self.trace.over(exchange, error or "")
         self.machine.response_end(exchange, error=error, fault=fault, now=clock())
+        if self.authorized is not None:
+            self.authorized.ended(exchange)
 
     # Plans of the machine
 
@@ -199,6 +239,8 @@ class HttpCarrier(PumpedLink):
     def _abort(self, exchange: Route) -> None:
         if self.trace is not None:
             self.trace.given_up(exchange)
+        if self.authorized is not None:
+            self.authorized.abort(exchange)
         self._delayed.pop(exchange, None)
         if not self._stop_running(exchange):
             self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
@@ -242,6 +284,8 @@ class Origin(Struct, frozen=True):
     proxy: Proxy | None = None
     tunnel: bool = False
     """True if the proxy must open a tunnel also without TLS, as other protocols need it."""
+    address: str | None = None
+    """Address of the host that was checked, and is connected to; None: any that it has."""
 
     @classmethod
     def of(
@@ -280,7 +324,8 @@ class Origin(Struct, frozen=True):
     async def _connect(self, limits: HeadLimits) -> ByteStream:
         proxy = self.proxy
         if proxy is None:
-            stream = await _reach(self.host, self.port, str(self), FaultKind.CONNECT)
+            place = self.address or self.host
+            stream = await _reach(place, self.port, str(self), FaultKind.CONNECT)
         else:
             shown = f"the proxy {proxy}"
             stream = await _reach(proxy.host, proxy.port, shown, FaultKind.PROXY)
@@ -374,7 +419,8 @@ class HttpClientLink(HttpCarrier):
 
     ``url`` names the machine's server; https without ``ssl_context`` verifies against the system's
     certificates (:func:`mcpcore_transports.tls.client_tls`).  ``proxy`` is the proxy to it.
-    ``headers`` is called for headers with every request.  Raises ValueError for a URL that is
+    ``headers`` is called for headers with every request; ``authorizer`` puts tokens on them, and
+    answers challenges if the machine's settings tell of them.  Raises ValueError for a URL that is
     neither http nor https.
     """
 
@@ -388,9 +434,10 @@ class HttpClientLink(HttpCarrier):
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
         headers: RequestHeaders | None = None,
+        authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.origin = Origin.of(url, ssl_context, proxy)
-        super().__init__(machine, app, settings, headers)
+        super().__init__(machine, app, settings, headers, authorizer)
         self._connections: set[PooledConnection] = set()
         self._idle: list[PooledConnection] = []
         self._exchanges: dict[Route, PooledConnection] = {}
@@ -691,6 +738,8 @@ class PooledConnection:
         http.accept_codings(codings)
         if link.trace is not None:
             link.trace.response(exchange, status, headers)
+        if link.authorized is not None:
+            link.authorized.begun(exchange, status, headers)
         machine.response_head(exchange, status, headers, now=clock())
         while True:
             if data := http.read_body():

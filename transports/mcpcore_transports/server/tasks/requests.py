@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
+from mcpcore.service.handlers import demand
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm
 from mcpcore.service.tasks import TaskRecord, describe, detail, related
@@ -92,7 +93,14 @@ class TaskDesk:
         return True
 
     def _find(self, event: RequestReceived) -> TaskRecord:
-        return self.host.find(typed(event.params, TaskParams).task_id, self.owner(event))
+        return self._permitted(typed(event.params, TaskParams).task_id, event)
+
+    def _permitted(self, id: str, event: RequestReceived) -> TaskRecord:
+        """Return a task of the sender, who may use what the task works for.  Raises McpError."""
+        record = self.host.find(id, self.owner(event))
+        if record.requirement is not None:
+            demand(record.requirement, event.principal)
+        return record
 
     def _get(self, event: RequestReceived) -> "TaskAnswer":
         record = self._find(event)
@@ -101,7 +109,7 @@ class TaskDesk:
 
     def _update(self, event: RequestReceived) -> "TaskAnswer":
         params = typed(event.params, UpdateTaskParams)
-        record = self.host.find(params.task_id, self.owner(event))
+        record = self._permitted(params.task_id, event)
         self.host.answer(record, params.input_responses)
         return TaskAnswer(None)
 

@@ -27,8 +27,10 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, Malformed
 from mcpcore.service import Prepared
+from mcpcore.service.handlers import demand
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
 from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
@@ -54,8 +56,9 @@ from mcpcore_transports.server.questions import (
 )
 from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDesk, outcome_of
 
-if TYPE_CHECKING:  # loaded with HTTP; imports this module
-    from mcpcore.http import SessionClosed
+if TYPE_CHECKING:  # loaded with HTTP, or by few; the last imports this module
+    from mcpcore.auth.scopes import Requirement
+    from mcpcore.http import Refusal, SessionClosed
     from mcpcore_transports.server.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
@@ -112,9 +115,11 @@ class TaskCall:
         event: RequestReceived,
         support: TaskSupport,
         ttl: int | UnsetType | None,
+        requirement: "Requirement | None" = None,
     ) -> None:
         self.event = event
         self.support = support
+        self._requirement = requirement
         self.record: TaskRecord | None = None
         self.scope: Run | None = None
         self.timer: Timer | None = None
@@ -142,6 +147,7 @@ class TaskCall:
             record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
         except TableFull as full:
             raise errors.McpError(errors.busy_code(event.revision), str(full)) from None
+        record.requirement = self._requirement
         if self._form is TaskForm.EXTENSION:
             view: Body = describe(record, TaskForm.EXTENSION)
             sent = machine.respond(event.key, view, result_type="task")
@@ -192,6 +198,14 @@ class TaskCall:
         if self.record is not None:
             return self._desk.host.fail(self.record, error)
         return not self._unwanted and self._desk.machine.fail(key, error)
+
+    def forbid(self, key: Key, error: errors.ErrorData, refusal: "Refusal") -> bool:
+        """Take the refusal of a handler for want of scopes or a role."""
+        machine = self._desk.runtime.machine
+        if self.record is not None or isinstance(machine, Peer):
+            return self.fail(key, error)
+        self._over = True
+        return not self._unwanted and machine.forbid(key, error, refusal)
 
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
@@ -409,7 +423,7 @@ class ServerTasks(TaskDesk):
             raise _refusal(event, form)
         else:
             return False
-        call = TaskCall(self, event, support, ttl)
+        call = TaskCall(self, event, support, ttl, prepared.requirement)
         self._start(call, prepared, Context(event, self.runtime, state, call), at_once=at_once)
         return True
 
@@ -551,7 +565,10 @@ class ServerTasks(TaskDesk):
         known = []
         for id in wanted:
             with suppress(errors.McpError):
-                known.append(self.host.find(id, owner).id)
+                record = self.host.find(id, owner)
+                if record.requirement is not None:
+                    demand(record.requirement, event.principal)
+                known.append(record.id)
         if len(known) < len(wanted):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
         self._streams[event.key] = known

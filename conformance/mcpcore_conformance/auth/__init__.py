@@ -1,0 +1,1 @@
+"""Development authorization server: every grant that MCP clients use, on loopback only."""

@@ -1,0 +1,107 @@
+"""Run the development authorization server: ``python -m mcpcore_conformance.auth --yes``.
+
+It says ``listening on <issuer>`` on stderr.
+"""
+
+import argparse
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from mcpcore.auth.grants import JWT_BEARER, ClientAuth
+from mcpcore_conformance.auth.keys import PrivateKey, verify
+from mcpcore_conformance.auth.model import CLIENT_CREDENTIALS, CODE, REFRESH, Client, ServerSettings
+from mcpcore_conformance.auth.server import DevelopmentServer
+from mcpcore_conformance.auth.serving import check_loopback, fetch_document, serve
+from mcpcore_conformance.launch import ANNOUNCEMENT
+
+
+def _client(text: str) -> Client:
+    """Return the client of ``id:secret``, or of ``id:secret:redirect``."""
+    name, _, rest = text.partition(":")
+    secret, _, redirect = rest.partition(":")
+    if not name or not secret:
+        raise argparse.ArgumentTypeError("a client is ID:SECRET or ID:SECRET:REDIRECT_URI")
+    grants = {CLIENT_CREDENTIALS, JWT_BEARER}
+    return Client(
+        client_id=name,
+        method=ClientAuth.BASIC,
+        secret=secret,
+        redirect_uris=(redirect,) if redirect else (),
+        grants=frozenset(grants | {CODE, REFRESH} if redirect else grants),
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m mcpcore_conformance.auth",
+        description="Authorization server for development, on loopback only.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address of loopback")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--yes", action="store_true", help="consent at once, without a page")
+    parser.add_argument("--user", default="developer", help="person who is signed in")
+    parser.add_argument("--scope", action="append", default=[], help="scope; none: any")
+    parser.add_argument("--resource", action="append", default=[], help="resource; none: any")
+    parser.add_argument(
+        "--client", action="append", default=[], type=_client, help="ID:SECRET[:REDIRECT_URI]"
+    )
+    parser.add_argument("--nonces", action="store_true", help="demand nonces in DPoP proofs")
+    parser.add_argument("--algorithm", choices=["ES256", "RS256"], default="ES256")
+    parser.add_argument("--rotate", type=float, metavar="SECONDS", help="make new keys so often")
+    options = parser.parse_args(arguments)
+    try:
+        check_loopback(options.host)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def builder(options: argparse.Namespace) -> Callable[[str], DevelopmentServer]:
+    """Return the function that makes the server for its issuer."""
+
+    def build(issuer: str) -> DevelopmentServer:
+        settings = ServerSettings(
+            issuer=issuer,
+            resources=tuple(options.resource),
+            scopes=tuple(options.scope),
+            clients=tuple(options.client),
+            user=options.user,
+            consent=not options.yes,
+            nonces=options.nonces,
+            algorithm=options.algorithm,
+        )
+        keys = [PrivateKey.generate(options.algorithm)]
+        random = secrets.token_bytes
+        return DevelopmentServer(settings, keys, verify, random=random, fetch=fetch_document)
+
+    return build
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Serve until cancelled, with new keys from time to time."""
+    async with anyio.create_task_group() as tasks:
+        server = await tasks.start(serve, builder(options), options.host, options.port)
+        print(f"{ANNOUNCEMENT}{server.settings.issuer}", file=sys.stderr, flush=True)
+        while True:
+            await anyio.sleep(options.rotate or 86_400)
+            if options.rotate:
+                try:
+                    server.keys.rotate(PrivateKey.generate(options.algorithm), time.time())
+                except ValueError as error:
+                    print(f"the keys stay: {error}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until interrupted."""
+    with contextlib.suppress(KeyboardInterrupt):
+        anyio.run(run, _options(arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,631 @@
+"""The client's authorization at one server: discovery, registration, grants, refresh, step-up.
+
+A pure machine.  :meth:`Authorization.start` begins a *flow*; while there is one, ``need`` is what
+must be done next, and :meth:`Authorization.give` takes its outcome::
+
+    authorization.start(Refused(status=401, lines=...), wall=time.time())
+    while (need := authorization.need) is not None:
+        authorization.give(await carry_out(need), wall=time.time())
+
+A flow ends READY, with a token of a new generation, or FAILED, with ``error``; the lock that it
+took is released either way.  Requests remember the generation of the token that they were sent
+with: twenty of them that are refused make one flow.
+
+Sources: the authorization pages since 2025-03-26; RFC 6749, 7636, 8693, 8707 and 9207; the ext-auth
+pages.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mcpcore.auth.challenges import (
+    Challenge,
+    find_challenge,
+    format_scopes,
+    parse_challenges,
+    parse_scopes,
+)
+from mcpcore.auth.discovery import Authority, find_authority, find_resource
+from mcpcore.auth.endpoints import Endpoints, told
+from mcpcore.auth.grants import (
+    ID_JAG,
+    ClientAuth,
+    ClientIdentity,
+    challenge_of,
+    choose_method,
+    client_credentials_grant,
+    code_grant,
+    exchange_grant,
+    jwt_bearer_grant,
+    refresh_grant,
+)
+from mcpcore.auth.metadata import (
+    ErrorResponse,
+    Secret,
+    ServerMetadata,
+    TokenResponse,
+    printable,
+    unique,
+)
+from mcpcore.auth.needs import (
+    Callback,
+    Done,
+    Fault,
+    Listen,
+    Load,
+    Lock,
+    Need,
+    Obtain,
+    OpenUrl,
+    Outcome,
+    Save,
+    Sign,
+    Steps,
+    Stored,
+    Text,
+    Unlock,
+    expect,
+)
+from mcpcore.auth.records import TokenRecord, read_record, written
+from mcpcore.auth.registration import find_client, forget_client
+from mcpcore.auth.settings import (
+    AuthorizationSettings,
+    ClientCredentialsGrant,
+    CodeGrant,
+    EnterpriseGrant,
+)
+from mcpcore.auth.states import AUTHORIZATION, AuthSignal, AuthState
+from mcpcore.auth.urls import Url, canonical_resource, check_url, covers, with_query
+from mcpcore.engine.lifecycle import step
+from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
+
+_MAX_TOKEN = 64 * 1024
+_USE_NONCE = "use_dpop_nonce"
+_REFRESH_OVER = ("invalid_grant", "invalid_client", "unauthorized_client")
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """Refusal of a request: a reason to authorize."""
+
+    status: int
+    lines: tuple[str, ...] = ()
+    """Values of WWW-Authenticate."""
+    generation: int = 0
+    """Generation of the token that the request was sent with."""
+    operation: str = ""
+    """Method and name of what was asked for."""
+    nonce: str | None = None
+    """DPoP nonce that was in the proof of the request."""
+    renewed: bool = False
+    """True if the request had just been refused for want of a nonce."""
+
+
+class Remedy(Enum):
+    """Remedies for a refused request."""
+
+    SEND_AGAIN = "send again"
+    """There is another token by now."""
+    NEW_NONCE = "new nonce"
+    """The server has given a DPoP nonce: send again."""
+    AUTHORIZE = "authorize"
+
+
+class _Reason(Struct, frozen=True, kw_only=True):
+    """Reason of a flow: what the server has said, and what was tried before."""
+
+    challenge: Challenge | None = None
+    more: bool = False
+    """True if the scopes of the token do not suffice."""
+    again: bool = False
+    """True if the operation was refused before, with a token that has been replaced."""
+
+    @property
+    def scopes(self) -> frozenset[str] | None:
+        """Scopes that the server asks for, None if it names none."""
+        return None if self.challenge is None else self.challenge.scopes
+
+
+class Authorization:
+    """Authorization of one client at one protected server."""
+
+    def __init__(
+        self, server: str, settings: AuthorizationSettings | None = None, *, seed: bytes
+    ) -> None:
+        """Create a machine for the MCP endpoint ``server``; ``seed``: 32 random bytes or more.
+
+        Raises UrlRefused for a server to which no token may be sent.
+        """
+        url = check_url(server, "the URL of the server", loopback=True)
+        self.settings = settings or AuthorizationSettings()
+        self.resource = canonical_resource(server)
+        self.state = AuthState.IDLE
+        self.need: Need | None = None
+        """Need that the flow waits for; None without a flow."""
+        self.error: AuthorizationError | None = None
+        self.generation = 0
+        """Number of the current token; it grows with each."""
+        self._scheme = "Bearer" if self.settings.dpop is None else "DPoP"
+        self._endpoints = Endpoints(self.settings, local=url.loopback, seed=seed)
+        self._flow: Steps[None] | None = None
+        self._record: TokenRecord | None = None
+        self._version = 0
+        self._asked: frozenset[str] = frozenset()
+        self._flows: dict[str, tuple[int, float]] = {}
+        """Authorizations by operation, and the time of the last one."""
+
+    def __repr__(self) -> str:
+        return f"Authorization({self.resource!r}, {self.state.value})"
+
+    # Tokens
+
+    @property
+    def key(self) -> str:
+        """Name of the token's record in the store."""
+        account = self.settings.account
+        return f"token {self.resource}" + (f" {account}" if account else "")
+
+    @property
+    def notes(self) -> list[str]:
+        """Faults of other parties that were overlooked, for the log; the application empties it."""
+        return self._endpoints.notes
+
+    @property
+    def token(self) -> tuple[str, Secret] | None:
+        """Scheme and token for requests to the server; None without one."""
+        record = self._record
+        return None if record is None else (record.scheme, Secret(record.access_token))
+
+    def proof(self, method: str, url: str, *, wall: float) -> Sign | None:
+        """Return the DPoP proof of a request to the server, to be signed; None if it needs none."""
+        record, dpop = self._record, self.settings.dpop
+        if record is None or dpop is None:
+            return None
+        return self._endpoints.proof(dpop, method, url, wall=wall, token=record.access_token)
+
+    def take_nonce(self, url: str, nonce: str | None) -> bool:
+        """Keep the DPoP nonce of a response; return True if it is a new one."""
+        return self._endpoints.take_nonce(url, nonce)
+
+    def nonce(self, url: str) -> str | None:
+        """Return the DPoP nonce for the next request to a URL."""
+        return self._endpoints.nonce(url)
+
+    def remedy(self, refused: Refused) -> Remedy:
+        """Return what a refused request needs before it is sent again."""
+        if refused.generation < self.generation:
+            return Remedy.SEND_AGAIN
+        fresh = self.nonce(self.resource) != refused.nonce
+        if fresh and not refused.renewed and self._error(refused) == _USE_NONCE:
+            return Remedy.NEW_NONCE
+        return Remedy.AUTHORIZE
+
+    def expiring(self, wall: float) -> bool:
+        """Return True if the token is to be refreshed before it is used again."""
+        record = self._record
+        if record is None or record.expires_at is None:
+            return False
+        if record.refresh_token is None and isinstance(self.settings.grant, CodeGrant):
+            return False
+        early = min(self.settings.early, (record.lifetime or 0.0) / 10)
+        return record.expires_at - early <= wall
+
+    def accepted(self, operation: str) -> None:
+        """Note that the server has accepted a request."""
+        self._flows.pop(operation, None)
+
+    # Flows
+
+    def load(self, *, wall: float) -> None:
+        """Begin to load the stored token, before the first request."""
+        if self.state is not AuthState.IDLE:
+            raise LocalProtocolError("a token is loaded before all else")
+        self._move(AuthSignal.LOAD)
+        self._begin(self._loading(), wall)
+
+    def start(self, refused: Refused | None, *, wall: float) -> bool:
+        """Begin to authorize; return False if there is nothing to do but to send again.
+
+        ``refused``: the refusal; None for a token that is expiring.  Raises AuthorizationError for
+        a refusal that no token would change, or of an operation that was refused too often.
+        """
+        if self._flow is not None:
+            raise LocalProtocolError("an authorization is under way")
+        reason = _Reason()
+        if refused is not None:
+            if self.remedy(refused) is not Remedy.AUTHORIZE:
+                return False
+            reason = self._reason(refused, wall)
+        self._move(AuthSignal.REFUSED)
+        self.error = None
+        self._begin(self._authorizing(reason), wall)
+        return True
+
+    def give(self, outcome: Outcome, *, wall: float) -> None:
+        """Take the outcome of the need; ``wall``: seconds since 1970."""
+        if self._flow is None:
+            raise LocalProtocolError("no outcome is waited for")
+        self._endpoints.wall = wall
+        try:
+            self.need = self._flow.send(outcome)
+        except StopIteration:
+            self.need = self._flow = None
+
+    def cancel(self, reason: str, *, wall: float) -> None:
+        """End the flow; the need that is left, if any, is to release the lock."""
+        if self._flow is None or isinstance(self.need, Unlock):
+            return
+        self._endpoints.wall = wall
+        try:
+            self.need = self._flow.throw(AuthorizationError(f"the authorization ended: {reason}"))
+        except StopIteration:
+            self.need = self._flow = None
+
+    def _challenge(self, refused: Refused) -> Challenge | None:
+        schemes = (self._scheme.lower(), "bearer", "dpop")
+        return find_challenge(parse_challenges(refused.lines), *schemes)
+
+    def _error(self, refused: Refused) -> str | None:
+        challenge = self._challenge(refused)
+        return None if challenge is None else challenge.params.get("error")
+
+    def _reason(self, refused: Refused, wall: float) -> _Reason:
+        """Return the reason of a flow, which counts among those of its operation."""
+        challenge, error = self._challenge(refused), self._error(refused)
+        more = refused.status == 403
+        if error == _USE_NONCE:
+            raise AuthorizationError("the server takes none of the DPoP nonces that it gives")
+        if more and error != "insufficient_scope":
+            raise AuthorizationError("the server forbids the request, whatever the token")
+        flows, last = self._flows.get(refused.operation, (0, wall))
+        if not 0 <= wall - last < self.settings.flows_period:
+            flows = 0
+        if flows >= self.settings.max_flows:
+            raise AuthorizationError(
+                f"the server refuses {printable(refused.operation) or 'the request'} after "
+                f"{flows} authorizations"
+            )
+        self._flows[refused.operation] = (flows + 1, wall)
+        return _Reason(challenge=challenge, more=more, again=flows > 0)
+
+    def _begin(self, flow: Steps[None], wall: float) -> None:
+        self._endpoints.wall = wall
+        self._flow = flow
+        self.need = next(flow)
+
+    def _move(self, signal: AuthSignal) -> None:
+        after = step(AUTHORIZATION, self.state, signal)
+        if after is None:
+            raise LocalProtocolError(f"{signal.value!r} is not possible in {self.state.value!r}")
+        self.state = after
+
+    def _fail(self, error: AuthorizationError) -> None:
+        self.error = error
+        self._move(AuthSignal.FAIL)
+
+    def _loading(self) -> Steps[None]:
+        try:
+            record = yield from self._load()
+        except AuthorizationError as error:
+            self._fail(error)
+            return
+        if record is None or record.is_over(self._endpoints.wall):
+            self._move(AuthSignal.NOTHING)
+        else:
+            self._adopt(record)
+            self._move(AuthSignal.FRESH)
+
+    def _authorizing(self, reason: _Reason) -> Steps[None]:
+        locked = False
+        try:
+            expect((yield Lock(key=self.key)), Done)
+            locked = True
+            yield from self._locked(reason)
+        except AuthorizationError as error:
+            self._fail(error)
+        if locked:
+            yield Unlock(key=self.key)
+
+    def _locked(self, reason: _Reason) -> Steps[None]:
+        """Refresh, or authorize, unless another process has done so meanwhile."""
+        used = None if self._record is None else self._record.access_token
+        record = yield from self._load()
+        if record is not None:
+            other = record.access_token != used and not record.is_over(self._endpoints.wall)
+            wanted = (reason.scopes or frozenset()) if reason.more else frozenset()
+            if other and wanted <= frozenset(record.scopes or ()):
+                self._adopt(record)
+                self._move(AuthSignal.FRESH)
+                return
+            # A token that was refreshed for this operation, and refused, is not refreshed again.
+            if record.refresh_token is not None and not reason.more and not reason.again:
+                self._move(AuthSignal.REFRESH)
+                if (yield from self._refreshed(record, record.refresh_token)):
+                    return
+        self._move(AuthSignal.AUTHORIZE)
+        yield from self._authorized(reason, record)
+
+    # Stored records
+
+    def _load(self) -> Steps[TokenRecord | None]:
+        stored = expect((yield Load(key=self.key)), Stored)
+        self._version = stored.version
+        record = read_record(stored.record, TokenRecord)
+        if record is None:
+            if stored.record is not None:
+                self.notes.append("the stored token cannot be read and is replaced")
+            return None
+        # A record of another server under this name would send its token to the wrong place.
+        fits = covers(record.resource, self.resource) and record.scheme == self._scheme
+        return record if fits else None
+
+    def _save(self, record: TokenRecord | None) -> Steps[None]:
+        """Replace the stored token, unless another process has done so meanwhile."""
+        data = None if record is None else written(record)
+        outcome = yield Save(key=self.key, record=data, version=self._version)
+        if isinstance(outcome, Fault):
+            self.notes.append(f"the token is not stored: {printable(outcome.reason)}")
+            return
+        stored = expect(outcome, Stored)
+        self._version = stored.version
+        if stored.record != data:
+            self.notes.append("another process has stored a token meanwhile")
+
+    def _adopt(self, record: TokenRecord) -> None:
+        self._record = record
+        self._asked |= frozenset(record.scopes or ())
+        self.generation += 1
+
+    def _store(self, response: TokenResponse, like: TokenRecord) -> Steps[None]:
+        """Check a token, keep it, and be ready.
+
+        ``like``: the record that it replaces, or one with all but the token; in it, the scopes that
+        were asked for.
+        """
+        what = "the token response"
+        if response.token_type.lower() != self._scheme.lower():
+            raise DocumentRefused(what, f"its type is not {self._scheme}")
+        refresh = response.refresh_token
+        lifetime = response.expires_in
+        if lifetime is not None and not 1 <= lifetime < 2**40:
+            self.notes.append("the lifetime of the token is not sound and is ignored")
+            lifetime = None
+        scopes, asked = parse_scopes(response.scope), like.scopes
+        if scopes is not None and asked is not None and not scopes <= frozenset(asked):
+            self.notes.append("the token has more scopes than were asked for")
+        record = replace(
+            like,
+            access_token=_sound_token(response.access_token, what),
+            scheme=self._scheme,
+            # Kept if there is no new one (RFC 6749 section 6).
+            refresh_token=like.refresh_token if refresh is None else _sound_token(refresh, what),
+            scopes=asked if scopes is None else tuple(sorted(scopes)),
+            expires_at=None if lifetime is None else self._endpoints.wall + lifetime,
+            lifetime=lifetime,
+        )
+        self._move(AuthSignal.TOKEN)
+        self._adopt(record)  # at once: it is not lost with the store, or by a cancellation
+        yield from self._save(record)
+        self._move(AuthSignal.SAVED)
+
+    # Refresh
+
+    def _refreshed(self, record: TokenRecord, token: str) -> Steps[bool]:
+        """Refresh the token; return False if the refresh token is no good."""
+        scope = format_scopes(record.scopes or ()) or None
+        response = yield from self._endpoints.token(
+            self._endpoints.url(record.token_endpoint, "the token endpoint"),
+            refresh_grant(token, scope, record.resource),
+            record.client,
+            record.client.method or ClientAuth.NONE,
+            audience=record.issuer,
+        )
+        if not isinstance(response, ErrorResponse):
+            yield from self._store(response, record)
+            return True
+        if response.error not in _REFRESH_OVER:
+            raise AuthorizationError(told("the token was not refreshed", response))
+        yield from self._save(None)
+        yield from self._forget(response, record.issuer)
+        self._record = None
+        return False
+
+    def _forget(self, refusal: ErrorResponse, issuer: str) -> Steps[None]:
+        """Remove the registration at an issuer that does not know it any more."""
+        if refusal.error == "invalid_client" and self.settings.client is None:
+            yield from forget_client(issuer)
+
+    # Authorization
+
+    def _authorized(self, reason: _Reason, record: TokenRecord | None) -> Steps[None]:
+        """Discover, register, and get a token by the grant of the settings."""
+        endpoints, own = self._endpoints, self.settings.grant
+        resource = yield from find_resource(endpoints, self.resource, reason.challenge)
+        self._move(AuthSignal.RESOURCE)
+        authority = yield from find_authority(endpoints, self.resource, resource)
+        metadata = authority.metadata
+        token_endpoint = endpoints.url(self._token_place(metadata), "the token endpoint")
+        sign_in = self._sign_in_endpoint(authority) if isinstance(own, CodeGrant) else None
+        scopes = self._scopes(authority, reason, record)
+        self._move(AuthSignal.ISSUER)
+        redirect = ""
+        if isinstance(own, CodeGrant):
+            redirect = expect((yield Listen(redirect_uri=own.redirect_uri)), Text).text
+        client = yield from find_client(
+            endpoints, self.resource, authority, token_endpoint.text, redirect
+        )
+        client = replace(client, method=choose_method(client, metadata))
+        self._asked |= scopes
+        scope = format_scopes(scopes) or None
+        grant: Mapping[str, str | None]
+        if sign_in is not None:
+            self._move(AuthSignal.ASK)
+            grant = yield from self._code_grant(authority, sign_in, client, redirect, scope)
+            self._move(AuthSignal.REQUEST)
+        else:
+            self._move(AuthSignal.REQUEST)
+            grant = yield from self._own_grant(authority, scope)
+        response = yield from endpoints.token(
+            token_endpoint,
+            grant,
+            client,
+            client.method or ClientAuth.NONE,
+            audience=metadata.issuer,
+        )
+        if isinstance(response, ErrorResponse):
+            yield from self._forget(response, metadata.issuer)
+            raise AuthorizationError(told("the authorization server gave no token", response))
+        like = TokenRecord(
+            resource=authority.resource,
+            issuer=metadata.issuer,
+            token_endpoint=token_endpoint.text,
+            client=client,
+            access_token="",
+            scopes=tuple(sorted(scopes)) or None,
+        )
+        yield from self._store(response, like)
+
+    def _token_place(self, metadata: ServerMetadata) -> str | None:
+        """Return the token endpoint; the one for mutual TLS if this client uses it (RFC 8705)."""
+        client, usual = self.settings.client, metadata.token_endpoint
+        if client is None or not client.certificate:
+            return usual
+        return metadata.mtls_endpoint_aliases.get("token_endpoint", usual)
+
+    def _scopes(
+        self, authority: Authority, reason: _Reason, record: TokenRecord | None
+    ) -> frozenset[str]:
+        """Return the scopes to ask for ("Scope Selection Strategy", "Step-Up")."""
+        challenged, settings, metadata = reason.scopes, self.settings, authority.metadata
+        scopes = (authority.scopes if challenged is None else challenged) | settings.scopes
+        if record is not None and record.issuer == metadata.issuer:
+            scopes |= frozenset(record.scopes or ())
+        if reason.more:
+            scopes |= self._asked
+        interactive = isinstance(settings.grant, CodeGrant) and settings.offline and scopes
+        if interactive and "offline_access" in (metadata.scopes_supported or ()):
+            scopes |= {"offline_access"}
+        if settings.ceiling is None:
+            return scopes
+        over = (challenged or frozenset()) - settings.ceiling
+        if over:
+            names = printable(format_scopes(over))
+            raise AuthorizationError(f"the server asks for scopes that are not allowed: {names}")
+        return scopes & settings.ceiling
+
+    # Grants
+
+    def _own_grant(
+        self, authority: Authority, scope: str | None
+    ) -> Steps[Mapping[str, str | None]]:
+        """Return a grant that needs no person."""
+        grant, resource = self.settings.grant, authority.resource
+        if isinstance(grant, ClientCredentialsGrant):
+            return client_credentials_grant(scope, resource)
+        assertion = expect((yield Obtain(audience=authority.metadata.issuer)), Text).text
+        if isinstance(grant, EnterpriseGrant):
+            assertion = yield from self._exchanged(grant, authority, assertion, scope)
+        return jwt_bearer_grant(assertion, scope, resource)
+
+    def _exchanged(
+        self, grant: EnterpriseGrant, authority: Authority, token: str, scope: str | None
+    ) -> Steps[str]:
+        """Return the ID-JAG that an identity provider gives for the token of a person."""
+        url = self._endpoints.url(grant.token_endpoint, "the token endpoint of the provider")
+        exchange = exchange_grant(
+            token,
+            grant.subject_token_type,
+            audience=authority.metadata.issuer,
+            resource=authority.resource,
+            scope=scope,
+        )
+        provider = ServerMetadata(
+            issuer=url.origin, token_endpoint_auth_methods_supported=tuple(ClientAuth)
+        )
+        method = choose_method(grant.client, provider)
+        response = yield from self._endpoints.token(
+            url, exchange, grant.client, method, audience=url.text, bound=False
+        )
+        if isinstance(response, ErrorResponse):
+            raise AuthorizationError(told("the identity provider gave no assertion", response))
+        if response.issued_token_type != ID_JAG or response.token_type.lower() != "n_a":
+            raise AuthorizationError("the identity provider gave a token of another type")
+        return str.__str__(response.access_token)
+
+    # Sign-in
+
+    def _sign_in_endpoint(self, authority: Authority) -> Url:
+        """Return the authorization endpoint of a server that checks PKCE."""
+        metadata = authority.metadata
+        if authority.published and "S256" not in metadata.code_challenge_methods_supported:
+            raise AuthorizationError("the authorization server does not support PKCE with S256")
+        return self._endpoints.url(metadata.authorization_endpoint, "the authorization endpoint")
+
+    def _code_grant(
+        self,
+        authority: Authority,
+        endpoint: Url,
+        client: ClientIdentity,
+        redirect: str,
+        scope: str | None,
+    ) -> Steps[Mapping[str, str | None]]:
+        """Return the grant of the authorization code that a person's consent gives."""
+        verifier, state = self._endpoints.random(), self._endpoints.random()
+        params = {
+            "response_type": "code",
+            "client_id": client.client_id,
+            "redirect_uri": redirect,
+            "code_challenge": challenge_of(verifier),
+            "code_challenge_method": "S256",
+            "state": state,
+            "resource": authority.resource,
+        }
+        if scope is not None:
+            params["scope"] = scope
+            if "offline_access" in scope.split():
+                params["prompt"] = "consent"  # OpenID Connect Core section 11
+        need = OpenUrl(
+            url=with_query(endpoint, params),
+            redirect_uri=redirect,
+            state=state,
+            timeout=self.settings.user_timeout,
+        )
+        answer = expect((yield need), Callback)
+        code = _code(answer.query, state, authority.metadata)
+        return code_grant(code, redirect, verifier, authority.resource)
+
+
+def _code(query: str, state: str, metadata: ServerMetadata) -> str:
+    """Return the code of an authorization response (RFC 9207 section 2.4 for ``iss``)."""
+    what = "the authorization response"
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=32)
+    except ValueError:
+        raise DocumentRefused(what, "it has too many parameters") from None
+    params = unique(pairs, what)
+    if params.get("state") != state:
+        raise DocumentRefused(what, "its state is not the one that was sent")
+    issuer = params.get("iss")
+    if issuer is None and metadata.authorization_response_iss_parameter_supported:
+        raise DocumentRefused(what, "it names no issuer")
+    if issuer is not None and issuer != metadata.issuer:
+        raise DocumentRefused(what, "it is of another issuer")
+    if "error" in params:
+        refusal = ErrorResponse(
+            error=params["error"], error_description=params.get("error_description")
+        )
+        raise AuthorizationError(told("authorization was refused", refusal))
+    if not params.get("code"):
+        raise DocumentRefused(what, "it has no code")
+    return params["code"]
+
+
+def _sound_token(token: str, what: str) -> str:
+    """Return a token as plain text.  Raises DocumentRefused for one that no header can hold."""
+    text = str.__str__(token)
+    if not text or len(text) > _MAX_TOKEN or not all("!" <= char <= "~" for char in text):
+        raise DocumentRefused(what, "its token cannot be sent")
+    return text

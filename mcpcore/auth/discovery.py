@@ -1,0 +1,104 @@
+"""Discovery: the protected resource, its authorization server, and the fallback of 2025-03-26.
+
+Sources: RFC 9728 sections 3 and 7, RFC 8414 section 3, OpenID Connect Discovery section 4; the
+authorization pages since 2025-03-26, "Authorization Server Discovery".
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from mcpcore.auth.challenges import Challenge, parse_scopes
+from mcpcore.auth.endpoints import Endpoints
+from mcpcore.auth.grants import ClientAuth
+from mcpcore.auth.metadata import ResourceMetadata, ServerMetadata
+from mcpcore.auth.needs import Steps
+from mcpcore.auth.urls import (
+    covers,
+    parse_url,
+    resource_metadata_urls,
+    server_metadata_urls,
+)
+from mcpcore.errors import AuthorizationError, DocumentRefused
+
+
+class Authority(Struct, frozen=True, kw_only=True):
+    """Result of discovery: the resource, its scopes, and its authorization server."""
+
+    resource: str
+    scopes: frozenset[str]
+    metadata: ServerMetadata
+    published: bool = True
+    """False: the issuer has no metadata, and the default paths of 2025-03-26 are used."""
+
+
+def find_resource(
+    endpoints: Endpoints, server: str, challenge: Challenge | None
+) -> Steps[ResourceMetadata | None]:
+    """Return the metadata of the protected resource, None if the server has none."""
+    named = None if challenge is None else challenge.params.get("resource_metadata")
+    places = resource_metadata_urls(server) if named is None else (named,)
+    what = "the metadata of the server"
+    for place in places:
+        document = yield from endpoints.document(place, ResourceMetadata, what)
+        if document is not None:
+            if not covers(document.resource, server):
+                raise DocumentRefused(what, "it is about another resource")
+            return document
+    if named is not None or not endpoints.settings.fallbacks:
+        raise DocumentRefused(what, "there is none")
+    return None
+
+
+def find_authority(
+    endpoints: Endpoints, server: str, resource: ResourceMetadata | None
+) -> Steps[Authority]:
+    """Return the authorization server of a resource."""
+    if resource is None:
+        return (yield from _fallback(endpoints, server))
+    issuers = resource.authorization_servers
+    if not issuers:
+        raise DocumentRefused("the metadata of the server", "it names no authorization server")
+    issuer = endpoints.settings.issuer or issuers[0]
+    if issuer not in issuers:
+        raise AuthorizationError(
+            "the server does not name the issuer that this client is registered with"
+        )
+    metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
+    if metadata is None:
+        raise DocumentRefused("the authorization server", "it has no metadata")
+    scopes = parse_scopes(" ".join(resource.scopes_supported or ()))
+    return Authority(resource=resource.resource, scopes=scopes or frozenset(), metadata=metadata)
+
+
+def find_metadata(
+    endpoints: Endpoints, issuer: str, places: Sequence[str]
+) -> Steps[ServerMetadata | None]:
+    """Return the metadata of an issuer, None if there is none; the first found is final."""
+    what = "the metadata of the authorization server"
+    for place in places:
+        document = yield from endpoints.document(place, ServerMetadata, what)
+        if document is not None:
+            if document.issuer != issuer:
+                raise DocumentRefused(what, "it is of another issuer")
+            return document
+    return None
+
+
+def _fallback(endpoints: Endpoints, server: str) -> Steps[Authority]:
+    """Return what 2025-03-26 takes for granted: the server's origin is its issuer."""
+    origin = parse_url(server, "the URL of the server").origin
+    metadata = yield from find_metadata(endpoints, origin, server_metadata_urls(origin)[:1])
+    default = ServerMetadata(
+        issuer=origin,
+        authorization_endpoint=f"{origin}/authorize",
+        token_endpoint=f"{origin}/token",
+        registration_endpoint=f"{origin}/register",
+        token_endpoint_auth_methods_supported=(ClientAuth.NONE, ClientAuth.BASIC, ClientAuth.POST),
+    )
+    return Authority(
+        resource=server,
+        scopes=frozenset(),
+        metadata=metadata or default,
+        published=metadata is not None,
+    )

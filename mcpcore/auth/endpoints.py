@@ -1,0 +1,215 @@
+"""Requests of a client to the endpoints of OAuth, and what they have in common.
+
+That is the policy for their URLs, the reading of documents, the authentication of the client, DPoP
+proofs and their nonces, random texts, and the notes for the log.
+
+Sources: RFC 6749 sections 3.2 and 5, RFC 8414 section 3, RFC 9449 sections 5 and 8.
+"""
+
+import hmac
+from collections.abc import Mapping
+
+from mcpcore.auth.grants import (
+    ClientAuth,
+    ClientIdentity,
+    base64url,
+    client_assertion,
+    token_form,
+)
+from mcpcore.auth.metadata import (
+    D,
+    ErrorResponse,
+    Secret,
+    TokenResponse,
+    printable,
+    read_document,
+)
+from mcpcore.auth.needs import Fetch, Fetched, Sign, Signed, Steps, expect
+from mcpcore.auth.proofs import make_proof, sound_nonce
+from mcpcore.auth.settings import AuthorizationSettings, DpopKey
+from mcpcore.auth.urls import Url, check_url, parse_url
+from mcpcore.errors import AuthorizationError, DocumentRefused
+
+JSON = {"accept": "application/json"}
+
+
+class Endpoints:
+    """Requests of one client, whose server decides if they may go to loopback."""
+
+    def __init__(self, settings: AuthorizationSettings, *, local: bool, seed: bytes) -> None:
+        if len(seed) < 32:
+            raise ValueError("the seed needs at least 32 random bytes")
+        self.settings = settings
+        self.wall = 0.0
+        """Seconds since 1970, now."""
+        self.notes: list[str] = []
+        self._local = local
+        self._seed = seed
+        self._count = 0
+        self._nonces: dict[str, str] = {}
+
+    def url(self, text: str | None, what: str) -> Url:
+        """Return a URL that another party named, if it may be used."""
+        if text is None:
+            raise DocumentRefused("the metadata of the authorization server", f"it lacks {what}")
+        return check_url(text, what, loopback=self._local)
+
+    def random(self) -> str:
+        """Return 256 bits that follow from the seed, as base64url."""
+        self._count += 1
+        digest = hmac.digest(self._seed, b"authorization %d" % self._count, "sha256")
+        return base64url(digest).decode()
+
+    # Documents
+
+    def fetch(
+        self, method: str, url: Url, headers: Mapping[str, str], body: bytes = b""
+    ) -> Steps[Fetched]:
+        """Send a request."""
+        timeout = self.settings.fetch_timeout
+        outcome = yield Fetch(
+            method=method, url=url.text, headers=headers, body=body, timeout=timeout
+        )
+        return expect(outcome, Fetched, f"{url.origin}: ")
+
+    def document(self, text: str, kind: type[D], what: str) -> Steps[D | None]:
+        """Return the document at a URL, None if there is none (404 and its like)."""
+        response = yield from self.fetch("GET", self.url(text, f"the URL of {what}"), JSON)
+        if 400 <= response.status < 500:
+            return None
+        if response.status != 200:
+            raise DocumentRefused(what, f"its status is {response.status}")
+        return self.read(response.body, kind, what)
+
+    def read(self, body: bytes, kind: type[D], what: str) -> D:
+        """Read a document, and note the members that were dropped."""
+        document, dropped = read_document(body, kind, what)
+        self.notes.extend(f"{what}: its member {name} is wrong and ignored" for name in dropped)
+        return document
+
+    # Tokens
+
+    def token(
+        self,
+        url: Url,
+        grant: Mapping[str, str | None],
+        client: ClientIdentity,
+        method: ClientAuth,
+        *,
+        audience: str,
+        bound: bool = True,
+    ) -> Steps[TokenResponse | ErrorResponse]:
+        """Send a token request; once more if the server asks for a DPoP nonce.
+
+        ``audience``: that of the client's assertion.  ``bound``: False for a token that no key is
+        bound to.
+        """
+        dpop = self.settings.dpop if bound else None
+        response = yield from self._token_request(url, grant, client, method, audience, dpop)
+        if dpop is not None and self._needs_nonce(url, response):
+            response = yield from self._token_request(url, grant, client, method, audience, dpop)
+            self.take_nonce(url.text, response.header("dpop-nonce"))
+        if response.status != 200:
+            return error_response(response)
+        return self.read(response.body, TokenResponse, "the token response")
+
+    def revoke(
+        self,
+        url: Url,
+        token: str,
+        hint: str,
+        client: ClientIdentity,
+        method: ClientAuth,
+        *,
+        audience: str,
+    ) -> Steps[None]:
+        """Revoke a token (RFC 7009); ``hint``: its kind.  Raises AuthorizationError."""
+        form = {"token": Secret(token), "token_type_hint": hint}
+        response = yield from self._token_request(url, form, client, method, audience, None)
+        if response.status != 200:
+            raise AuthorizationError(told("the token was not revoked", error_response(response)))
+
+    def _needs_nonce(self, url: Url, response: Fetched) -> bool:
+        """Keep the nonce of a response; return True if it is a new one, without which none goes."""
+        fresh = self.take_nonce(url.text, response.header("dpop-nonce"))
+        refused = response.status != 200 and error_response(response).error == "use_dpop_nonce"
+        return fresh and refused
+
+    def _token_request(
+        self,
+        url: Url,
+        grant: Mapping[str, str | None],
+        client: ClientIdentity,
+        method: ClientAuth,
+        audience: str,
+        dpop: DpopKey | None,
+    ) -> Steps[Fetched]:
+        assertion = None
+        if method is ClientAuth.PRIVATE_KEY and client.signing is not None:
+            claims = client_assertion(
+                client.client_id,
+                client.signing,
+                audience=audience,
+                jti=self.random(),
+                wall=self.wall,
+            )
+            assertion = yield from signed(Sign(signing=client.signing, input=claims))
+        form = token_form(grant, client, method, assertion)
+        headers = {name: str.__str__(value) for name, value in form.headers.items()}
+        if dpop is not None:
+            proof = self.proof(dpop, "POST", url.text, wall=self.wall)
+            headers["dpop"] = yield from signed(proof)
+        return (yield from self.fetch("POST", url, headers, form.body()))
+
+    # DPoP
+
+    def proof(
+        self, dpop: DpopKey, method: str, url: str, *, wall: float, token: str | None = None
+    ) -> Sign:
+        """Return the proof of a request, to be signed; ``token``: the access token with it."""
+        proof = make_proof(
+            method,
+            url,
+            key=dpop.jwk,
+            algorithm=dpop.signing.algorithm,
+            jti=self.random(),
+            wall=wall,
+            token=token,
+            nonce=self.nonce(url),
+        )
+        return Sign(signing=dpop.signing, input=proof)
+
+    def nonce(self, url: str) -> str | None:
+        """Return the DPoP nonce that the origin of a URL has given last."""
+        return self._nonces.get(_origin(url))
+
+    def take_nonce(self, url: str, nonce: str | None) -> bool:
+        """Keep the DPoP nonce of a response; return True if it is a new one."""
+        sound, origin = sound_nonce(nonce), _origin(url)
+        if sound is None or self._nonces.get(origin) == sound:
+            return False
+        self._nonces[origin] = sound
+        return True
+
+
+def signed(need: Sign) -> Steps[str]:
+    """Return a JWT with its signature."""
+    return need.input.signed(expect((yield need), Signed).signature)
+
+
+def error_response(response: Fetched) -> ErrorResponse:
+    """Return the error in a response, or one that names its status."""
+    try:
+        return read_document(response.body, ErrorResponse, "the response")[0]
+    except DocumentRefused:
+        return ErrorResponse(error=f"status {response.status}")
+
+
+def told(text: str, refusal: ErrorResponse) -> str:
+    """Return a sentence with the error that another party has sent, made safe to show."""
+    about = f": {printable(refusal.error_description)}" if refusal.error_description else ""
+    return f"{text} ({printable(refusal.error, 60)}){about}"
+
+
+def _origin(url: str) -> str:
+    return parse_url(url, "the URL of the request").origin

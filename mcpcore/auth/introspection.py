@@ -1,0 +1,113 @@
+"""Introspection of opaque tokens, and the cache of what was judged.
+
+Tokens are known by their hash.  An active answer is kept until the token expires, at most for a
+set time; an inactive one shortly.  One request is made for a token, however many wait for it.
+
+Source: RFC 7662 sections 2 and 4.
+"""
+
+import hashlib
+from collections import OrderedDict
+from urllib.parse import urlencode
+
+from msgspec import Struct
+
+from mcpcore.auth.metadata import read_object
+from mcpcore.auth.tokens import ClaimRules, Grant, TokenFault, TokenRefused, judge_claims
+
+
+class CacheLimits(Struct, frozen=True, kw_only=True):
+    """Limits of a cache of tokens; times in seconds."""
+
+    active_for: float = 60.0
+    """Most time for which a grant is used again: a revoked token works as long."""
+    inactive_for: float = 5.0
+    max_tokens: int = 10_000
+    """Tokens of which judgements are kept."""
+    max_waiting: int = 1_000
+    """Tokens that are asked about at a time."""
+
+
+def token_key(token: str) -> bytes:
+    """Return the name of a token in caches: its SHA-256."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def introspection_form(token: str) -> bytes:
+    """Return the body of an introspection request (RFC 7662 section 2.1)."""
+    return urlencode({"token": token, "token_type_hint": "access_token"}).encode()
+
+
+def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:
+    """Return what a token grants by the answer of the endpoint.
+
+    ``lasts``: seconds for which an answer without ``exp`` holds.  Raises TokenRefused for a token
+    that is not active, or whose claims do not hold; DocumentRefused for an answer that cannot be
+    read.
+    """
+    answer = read_object(body, "the answer of the introspection endpoint")
+    if answer.get("active") is not True:
+        raise TokenRefused(TokenFault.REVOKED)
+    # Both are optional here (RFC 7662 section 2.2).
+    claims = {"iss": rules.issuer, "exp": wall + lasts, **answer}
+    return judge_claims(claims, rules, wall=wall, explicit=True)
+
+
+class TokenCache:
+    """Judgements of tokens that were seen before: grants, refusals, and questions under way."""
+
+    def __init__(self, limits: CacheLimits | None = None) -> None:
+        self.limits = limits or CacheLimits()
+        self._known: OrderedDict[bytes, tuple[float, Grant | TokenFault]] = OrderedDict()
+        self._waiting: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def look(self, key: bytes, now: float) -> Grant | TokenFault | None:
+        """Return what is known of a token and still holds, or None."""
+        known = self._known.get(key)
+        if known is None:
+            return None
+        until, judgement = known
+        if now >= until:
+            del self._known[key]
+            return None
+        self._known.move_to_end(key)
+        return judgement
+
+    def begin(self, key: bytes) -> bool | None:
+        """Begin a question: True if the caller is to ask, False if another does already.
+
+        None: too many are under way.
+        """
+        if key in self._waiting:
+            return False
+        if len(self._waiting) >= self.limits.max_waiting:
+            return None
+        self._waiting.add(key)
+        return True
+
+    def end(
+        self, key: bytes, judgement: Grant | TokenFault | None, *, now: float, wall: float
+    ) -> None:
+        """End a question with a judgement to keep, or None if there was no answer.
+
+        It is kept for a second at least, so that the request that asked is answered by it.
+        """
+        self._waiting.discard(key)
+        if judgement is None:
+            return
+        limits = self.limits
+        if isinstance(judgement, Grant):
+            lives = max(1.0, min(limits.active_for, judgement.expires_at - wall))
+        else:
+            lives = limits.inactive_for
+        self._known[key] = (now + lives, judgement)
+        self._known.move_to_end(key)
+        if len(self._known) > limits.max_tokens:
+            self._known.popitem(last=False)
+
+    def forget(self, key: bytes) -> None:
+        """Forget what is known of a token, as it was revoked."""
+        self._known.pop(key, None)

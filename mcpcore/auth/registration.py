@@ -1,0 +1,157 @@
+"""Credentials of a client at an issuer: given, by document, stored, or registered now.
+
+They are kept by issuer together with its token endpoint, and used nowhere else.
+
+Sources: the authorization pages, "Client Registration" and "Authorization Server Binding"; RFC
+7591; RFC 8252 section 7.3 (loopback redirects); OpenID Connect Registration (application types).
+"""
+
+import msgspec
+
+from mcpcore.auth.discovery import Authority
+from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
+from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
+from mcpcore.auth.metadata import Registration, ServerMetadata, printable
+from mcpcore.auth.needs import Load, Save, Steps, Stored, expect
+from mcpcore.auth.records import ClientRecord, read_record, written
+from mcpcore.auth.settings import ClientCredentialsGrant, CodeGrant
+from mcpcore.auth.urls import parse_url
+from mcpcore.errors import AuthorizationError, DocumentRefused
+
+
+def find_client(
+    endpoints: Endpoints, server: str, authority: Authority, token_endpoint: str, redirect: str
+) -> Steps[ClientIdentity]:
+    """Return the credentials to use at an issuer; ``redirect``: the redirect URI, or ""."""
+    settings, metadata = endpoints.settings, authority.metadata
+    if settings.client is not None:
+        yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
+        return settings.client
+    if settings.metadata_url is not None and metadata.client_id_metadata_document_supported:
+        return ClientIdentity(client_id=settings.metadata_url, method=ClientAuth.NONE)
+    key = client_key(metadata.issuer)
+    stored = expect((yield Load(key=key)), Stored)
+    known = read_record(stored.record, ClientRecord)
+    place = (metadata.issuer, token_endpoint)
+    if known is not None and _serves(known, place, redirect, endpoints.wall):
+        return known.client
+    client = yield from _registered(endpoints, metadata, redirect)
+    record = ClientRecord(
+        issuer=metadata.issuer, token_endpoint=token_endpoint, client=client, redirect_uri=redirect
+    )
+    yield Save(key=key, record=written(record), version=stored.version)
+    return client
+
+
+def forget_client(issuer: str) -> Steps[None]:
+    """Remove the registration at an issuer, which does not know it any more."""
+    key = client_key(issuer)
+    stored = expect((yield Load(key=key)), Stored)
+    yield Save(key=key, record=None, version=stored.version)
+
+
+def client_key(issuer: str) -> str:
+    """Return the name of the record of a registration in the store."""
+    return f"client {issuer}"
+
+
+def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str) -> Steps[None]:
+    """Bind pre-registered credentials to the first issuer that they are used at.
+
+    Raises AuthorizationError if that was another one, or sent them to another endpoint.
+    """
+    key = f"registered {server} {client.client_id}"
+    found = expect((yield Load(key=key)), Stored)
+    if found.record is None:
+        public = ClientIdentity(client_id=client.client_id)  # where is noted, not the secret
+        record = ClientRecord(issuer=issuer, token_endpoint=token_endpoint, client=public)
+        yield Save(key=key, record=written(record), version=found.version)
+        return
+    before = read_record(found.record, ClientRecord)
+    if before is None or (before.issuer, before.token_endpoint) != (issuer, token_endpoint):
+        raise AuthorizationError(
+            "the server names another authorization server, or another token endpoint, than the "
+            "one that the credentials of this client were used at"
+        )
+
+
+def _serves(record: ClientRecord, place: tuple[str, str], redirect: str, wall: float) -> bool:
+    """Return True if a stored registration can be used at an issuer and its token endpoint."""
+    expires = record.client.expires_at
+    return (
+        (record.issuer, record.token_endpoint) == place
+        and (expires is None or wall < expires)
+        and same_redirect(record.redirect_uri, redirect)
+    )
+
+
+def same_redirect(registered: str, redirect: str) -> bool:
+    """Return True if a redirect URI is the registered one: any port on loopback (RFC 8252)."""
+    if not registered or not redirect:
+        return registered == redirect
+    one, other = (parse_url(each, "the redirect URI") for each in (registered, redirect))
+    if one.loopback and one.host == other.host:
+        return (one.scheme, one.path, one.query) == (other.scheme, other.path, other.query)
+    return registered == redirect
+
+
+def _registered(
+    endpoints: Endpoints, metadata: ServerMetadata, redirect: str
+) -> Steps[ClientIdentity]:
+    """Register at an issuer (RFC 7591)."""
+    if metadata.registration_endpoint is None:
+        raise AuthorizationError(
+            f"the authorization server {printable(metadata.issuer)} registers no clients: give "
+            "the credentials that you have there"
+        )
+    settings = endpoints.settings
+    if ClientAuth.NONE in metadata.token_endpoint_auth_methods_supported and redirect:
+        method = ClientAuth.NONE
+    else:
+        given = ClientIdentity(client_id="", client_secret="?")  # noqa: S106 - what may be given
+        method = choose_method(given, metadata)
+    if isinstance(settings.grant, CodeGrant):
+        grants = ["authorization_code", "refresh_token"]
+    elif isinstance(settings.grant, ClientCredentialsGrant):
+        grants = ["client_credentials"]
+    else:
+        grants = [JWT_BEARER]
+    web = bool(redirect) and not parse_url(redirect, "the redirect URI").loopback
+    wanted = {
+        "client_name": settings.client_name,
+        "client_uri": settings.client_uri,
+        "redirect_uris": [redirect] if redirect else None,
+        "grant_types": grants,
+        "response_types": ["code"] if redirect else [],
+        "token_endpoint_auth_method": method.value,
+        "application_type": "web" if web else "native",
+    }
+    body = msgspec.json.encode({k: v for k, v in wanted.items() if v is not None})
+    url = endpoints.url(metadata.registration_endpoint, "the registration endpoint")
+    headers = {**JSON, "content-type": "application/json"}
+    response = yield from endpoints.fetch("POST", url, headers, body)
+    if response.status not in (200, 201):
+        raise AuthorizationError(told("this client was not registered", error_response(response)))
+    made = endpoints.read(response.body, Registration, "the registration")
+    return _judged(made, method, redirect, endpoints.wall)
+
+
+def _judged(made: Registration, asked: ClientAuth, redirect: str, wall: float) -> ClientIdentity:
+    """Return the credentials that a registration gives, if they are what was asked for."""
+    what = "the registration"
+    if redirect and redirect not in (made.redirect_uris or (redirect,)):
+        raise DocumentRefused(what, "it is for other redirect URIs")
+    answered = made.token_endpoint_auth_method or asked.value
+    method = next((each for each in ClientAuth if each.value == answered), None)
+    secret = None if method is ClientAuth.NONE else made.client_secret or None
+    expires = (made.client_secret_expires_at or None) if secret else None
+    if expires is not None and expires <= wall:
+        raise DocumentRefused(what, "its secret has expired")
+    client = ClientIdentity(
+        client_id=made.client_id, client_secret=secret, method=method, expires_at=expires
+    )
+    if method is None or not client.can(method):
+        raise DocumentRefused(what, "it asks for another way of authentication")
+    if not made.client_id or not made.client_id.isprintable() or not made.client_id.isascii():
+        raise DocumentRefused(what, "its client id cannot be sent")
+    return client

@@ -1,0 +1,493 @@
+"""A resource server: from the head of a request to its principal, or to a refusal that helps.
+
+Pure: signatures are verified by a function that is passed in, key sets and introspection answers
+are fetched by the caller, who is told so by a :class:`Need` and asks again.
+
+One order for every token: the header exactly once, its scheme, its length, its structure, the
+algorithm, the key by ``kid``, the signature, then the claims.
+
+Sources: RFC 6750 sections 2.1 and 3, RFC 9449 sections 7 and 9, RFC 8705 section 3, RFC 9728
+sections 2 and 5.1; the authorization pages, "Token Handling" and "Error Handling".
+"""
+
+import hmac
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mcpcore.auth.challenges import format_challenge, format_scopes
+from mcpcore.auth.grants import ClientIdentity
+from mcpcore.auth.introspection import (
+    CacheLimits,
+    TokenCache,
+    read_introspection,
+    token_key,
+)
+from mcpcore.auth.keysets import KeySet, KeySetLimits
+from mcpcore.auth.metadata import ResourceMetadata
+from mcpcore.auth.proofs import (
+    NonceMissing,
+    Nonces,
+    ProofRules,
+    ReplayWindow,
+    Seen,
+    judge_proof,
+    read_proof,
+    thumbprint,
+)
+from mcpcore.auth.scopes import Missing, ScopeTree
+from mcpcore.auth.tokens import (
+    ALGORITHMS,
+    MAX_TOKEN,
+    ClaimRules,
+    Grant,
+    Jws,
+    TokenFault,
+    TokenRefused,
+    judge_claims,
+    judge_type,
+    read_jws,
+)
+from mcpcore.auth.urls import RESOURCE_METADATA, canonical_resource, parse_url
+
+Verify = Callable[[Mapping[str, Any], str, bytes, bytes], bool]
+"""Verification of a signature: JWK, algorithm, signed bytes, signature.
+
+It returns False, and raises nothing, for a key that is not sound.
+"""
+
+
+class Dpop(Enum):
+    """Binding of tokens to keys of their clients."""
+
+    OFF = "off"
+    ALLOWED = "allowed"
+    REQUIRED = "required"
+
+
+class Issuer(Struct, frozen=True, kw_only=True):
+    """Authorization server whose tokens are accepted."""
+
+    issuer: str
+    jwks_url: str | None = None
+    """URL of its keys; None: as its metadata says."""
+    introspection_url: str | None = None
+    """URL that is asked about tokens; None: tokens are JWTs and verified by keys."""
+    client: ClientIdentity | None = None
+    """Credentials for asking about tokens: a secret."""
+    private: bool = False
+    """True if it is in a private network: its hosts may have addresses that are not public."""
+    audiences: frozenset[str] = frozenset()
+    """Accepted audiences beside the resource identifier."""
+    algorithms: frozenset[str] = ALGORITHMS
+    roles: str | None = None
+    """Path of the claim with the roles, such as ``realm_access.roles``."""
+    types: frozenset[str] = frozenset({"at+jwt", "jwt"})
+
+    def __post_init__(self) -> None:
+        parse_url(self.issuer, "the issuer")
+        if not self.algorithms or self.algorithms - ALGORITHMS:
+            raise ValueError("algorithms of an issuer are asymmetric signature algorithms")
+
+
+class ResourceRules(Struct, frozen=True, kw_only=True):
+    """Settings of a resource server."""
+
+    resource: str
+    """Resource identifier: the URL of the MCP endpoint as clients know it."""
+    issuers: tuple[Issuer, ...]
+    required: frozenset[str] = frozenset()
+    """Scopes that every request needs."""
+    scope_tree: Mapping[str, Sequence[str]] = {}
+    scopes_supported: tuple[str, ...] | None = None
+    """Scopes in the metadata; None: those that are required."""
+    name: str | None = None
+    documentation: str | None = None
+    dpop: Dpop = Dpop.OFF
+    proofs: ProofRules = ProofRules()
+    leeway: float = 60.0
+    verified_for: float = 60.0
+    """Most seconds for which a token is not verified, or asked about, again."""
+    max_tokens: int = 10_000
+    """Tokens whose judgement is kept."""
+    keys: KeySetLimits = KeySetLimits()
+
+
+class Credential(Struct, frozen=True):
+    """Token of a request, with its scheme in lower case and its proof."""
+
+    scheme: str
+    token: str
+    proof: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Credential({self.scheme!r})"
+
+
+class Denied(Struct, frozen=True, kw_only=True):
+    """Refusal of a request: status, challenge and the reason."""
+
+    status: int
+    reason: str
+    challenge: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class NeedKeys(Struct, frozen=True):
+    """Keys of an issuer are to be fetched; then the request is judged again."""
+
+    issuer: Issuer
+    kid: str | None
+
+
+class NeedIntrospection(Struct, frozen=True):
+    """An issuer is to be asked about a token; then the request is judged again."""
+
+    issuer: Issuer
+    key: bytes
+
+
+Need = NeedKeys | NeedIntrospection
+
+
+class ResourceGuard:
+    """Judgement of the requests to one protected resource."""
+
+    def __init__(
+        self,
+        rules: ResourceRules,
+        verify: Verify,
+        *,
+        nonces: Nonces | None = None,
+        replays: ReplayWindow | None = None,
+    ) -> None:
+        if not rules.issuers:
+            raise ValueError("a resource server trusts at least one issuer")
+        self.rules = rules
+        self.url = parse_url(canonical_resource(rules.resource), "the resource")
+        self.tree = ScopeTree({name: tuple(each) for name, each in rules.scope_tree.items()})
+        self.key_sets = {each.issuer: KeySet(rules.keys) for each in rules.issuers}
+        self.tokens = TokenCache(
+            CacheLimits(active_for=rules.verified_for, max_tokens=rules.max_tokens)
+        )
+        self._verify = verify
+        self._nonces = nonces
+        self._replays = ReplayWindow() if replays is None else replays  # an empty one is false
+        self._issuers = {each.issuer: each for each in rules.issuers}
+        self._opaque = next((each for each in rules.issuers if each.introspection_url), None)
+        self._revoked: OrderedDict[bytes, float] = OrderedDict()
+        format_scopes(rules.required)
+
+    # Metadata
+
+    @property
+    def metadata_path(self) -> str:
+        """Path at which the metadata is served (RFC 9728 section 3.1)."""
+        return RESOURCE_METADATA + self.url.path
+
+    @property
+    def metadata_url(self) -> str:
+        """URL of the metadata, from the settings and never from a request."""
+        return self.url.origin + self.metadata_path
+
+    def metadata(self) -> bytes:
+        """Return the protected resource metadata as JSON."""
+        rules = self.rules
+        supported = rules.scopes_supported
+        if supported is None and rules.required:
+            supported = tuple(sorted(rules.required))
+        bound = rules.dpop is not Dpop.OFF
+        document = ResourceMetadata(
+            resource=self.url.text,
+            authorization_servers=tuple(each.issuer for each in rules.issuers),
+            scopes_supported=supported,
+            bearer_methods_supported=("header",),
+            resource_name=rules.name,
+            resource_documentation=rules.documentation,
+            dpop_signing_alg_values_supported=(
+                tuple(sorted(rules.proofs.algorithms)) if bound else None
+            ),
+            dpop_bound_access_tokens_required=rules.dpop is Dpop.REQUIRED,
+        )
+        return msgspec.json.encode(document)
+
+    # Refusals
+
+    def challenge(
+        self,
+        error: str | None = None,
+        description: str | None = None,
+        scopes: frozenset[str] | None = None,
+    ) -> str:
+        """Return the value of WWW-Authenticate: a challenge for each scheme that is accepted."""
+        wanted = self.rules.required if scopes is None else scopes
+        fault = {"error": error, "error_description": description}
+        params = {
+            "scope": format_scopes(wanted) or None,
+            "resource_metadata": self.metadata_url,
+        }
+        dpop = self.rules.dpop
+        texts = []
+        if dpop is not Dpop.REQUIRED:
+            told = {} if error in _PROOF_ERRORS else fault
+            texts.append(format_challenge("Bearer", {**told, **params}))
+        if dpop is not Dpop.OFF:
+            algorithms = " ".join(sorted(self.rules.proofs.algorithms))
+            texts.append(format_challenge("DPoP", {**fault, **params, "algs": algorithms}))
+        return ", ".join(texts)
+
+    def unauthorized(self, fault: TokenFault | None) -> Denied:
+        """Return the 401 for a request without a token, or with one that is refused."""
+        if fault is None:
+            return Denied(status=401, reason="there is no token", challenge=self.challenge())
+        error = "invalid_dpop_proof" if fault is TokenFault.PROOF else "invalid_token"
+        return Denied(status=401, reason=fault.value, challenge=self.challenge(error, fault.value))
+
+    def insufficient(self, missing: Missing) -> Denied:
+        """Return the 403 for a token without the permissions that an operation requires.
+
+        The scopes that every request needs are named as well, as a new token needs them; none if no
+        scope would help.
+        """
+        text = "a role is missing" if missing.role else "scopes are missing"
+        needed = missing.needed | self.rules.required if missing.lacking else frozenset()
+        return Denied(
+            status=403,
+            reason=text,
+            challenge=self.challenge("insufficient_scope", text, needed),
+        )
+
+    # Requests
+
+    def credential(self, headers: Sequence[tuple[bytes, bytes]]) -> Credential | Denied:
+        """Return the token of a request, or the refusal of one without."""
+        found = [value for name, value in headers if name == b"authorization"]
+        proofs = [value for name, value in headers if name == b"dpop"]
+        if not found:
+            return self.unauthorized(None)
+        scheme, _, token = found[0].decode("latin-1").strip(" \t").partition(" ")
+        token = token.strip(" ")
+        scheme = scheme.lower()
+        if scheme not in ("bearer", "dpop"):
+            return self.unauthorized(None)
+        if len(found) > 1 or len(proofs) > 1:
+            text = "the request has more than one credential"
+            return Denied(
+                status=400, reason=text, challenge=self.challenge("invalid_request", text)
+            )
+        if (
+            not token
+            or len(token) > MAX_TOKEN
+            or token.encode("latin-1").translate(None, _SENDABLE)
+        ):
+            return self.unauthorized(TokenFault.MALFORMED)
+        if scheme == "dpop" and self.rules.dpop is Dpop.OFF:
+            return self.unauthorized(TokenFault.BINDING)
+        if scheme == "bearer" and self.rules.dpop is Dpop.REQUIRED:
+            return self.unauthorized(TokenFault.BINDING)
+        return Credential(scheme, token, proofs[0].decode("latin-1") if proofs else None)
+
+    def judge(
+        self,
+        credential: Credential,
+        method: str,
+        *,
+        certificate: str | None = None,
+        now: float,
+        wall: float,
+    ) -> Grant | Denied | Need:
+        """Return what a request is granted, its refusal, or what must be fetched first.
+
+        ``certificate``: SHA-256 of the client's TLS certificate in base64url, if there is one.
+        """
+        try:
+            grant = self._token(credential.token, now, wall)
+            if not isinstance(grant, Grant):
+                return grant
+            if grant.expires_at + self.rules.leeway <= wall:
+                raise TokenRefused(TokenFault.EXPIRED)
+            self._bound(grant, credential, method, certificate, wall)
+        except TokenRefused as refused:
+            return self.unauthorized(refused.fault)
+        except NonceMissing as missing:
+            return Denied(
+                status=401,
+                reason=str(missing),
+                challenge=self.challenge("use_dpop_nonce"),
+                headers=(("DPoP-Nonce", missing.nonce),),
+            )
+        except _Unavailable as unavailable:
+            return Denied(status=503, reason=str(unavailable), headers=(("Retry-After", "5"),))
+        held = self.tree.all_of(grant.scopes)
+        if not self.rules.required <= held:
+            required = self.rules.required
+            return self.insufficient(Missing(required, required - held, role=False))
+        return grant
+
+    def _token(self, token: str, now: float, wall: float) -> Grant | Need | Denied:
+        key = token_key(token)
+        if self._revoked and self._revoked.get(key, 0.0) > wall:
+            raise TokenRefused(TokenFault.REVOKED)
+        known = self.tokens.look(key, now)
+        if isinstance(known, Grant):
+            return known
+        if known is not None:
+            raise TokenRefused(known)
+        if self._opaque is not None and token.count(".") != 2:
+            return NeedIntrospection(self._opaque, key)
+        jws = read_jws(token)
+        issuer = self._issuers.get(jws.issuer or "")
+        if issuer is None:
+            raise TokenRefused(TokenFault.ISSUER)
+        if issuer.introspection_url is not None and issuer.jwks_url is None:
+            return NeedIntrospection(issuer, key)
+        grant = self._verified(jws, issuer, now, wall)
+        if isinstance(grant, Grant):
+            self.tokens.end(key, grant, now=now, wall=wall)
+        return grant
+
+    def _verified(self, jws: Jws, issuer: Issuer, now: float, wall: float) -> Grant | Need:
+        if jws.algorithm not in issuer.algorithms:
+            raise TokenRefused(TokenFault.ALGORITHM)
+        rules = self.claim_rules(issuer)
+        judge_type(jws, rules)
+        key_set = self.key_sets[issuer.issuer]
+        keys = key_set.find(jws.kid, jws.algorithm, now)
+        if keys is None:
+            return NeedKeys(issuer, jws.kid)
+        if key_set.lacking(now):
+            raise _Unavailable("the keys of the issuer cannot be fetched")
+        if not keys:
+            raise TokenRefused(TokenFault.KEY)
+        signed, signature = jws.signing_input, jws.signature
+        if not any(self._verify(each.jwk, jws.algorithm, signed, signature) for each in keys[:4]):
+            raise TokenRefused(TokenFault.SIGNATURE)
+        explicit = str(jws.header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
+        return judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
+
+    def introspected(
+        self, need: NeedIntrospection, body: bytes, *, now: float, wall: float
+    ) -> None:
+        """Take the answer about a token.  Raises DocumentRefused for one that cannot be read."""
+        judgement: Grant | TokenFault | None = None
+        try:
+            rules, lasts = self.claim_rules(need.issuer), self.rules.verified_for
+            judgement = read_introspection(body, rules, wall=wall, lasts=lasts)
+        except TokenRefused as refused:
+            judgement = refused.fault
+        finally:
+            self.tokens.end(need.key, judgement, now=now, wall=wall)
+
+    def revoke(self, token: str, *, wall: float, lasts: float = 86_400.0) -> None:
+        """Refuse a token from now on, for ``lasts`` seconds: at least for as long as it is valid.
+
+        At most ``max_tokens`` are remembered; the oldest are forgotten.
+        """
+        key = token_key(token)
+        self.tokens.forget(key)
+        self._revoked[key] = wall + lasts
+        self._revoked.move_to_end(key)
+        if len(self._revoked) > self.rules.max_tokens:
+            self._revoked.popitem(last=False)
+
+    def claim_rules(self, issuer: Issuer) -> ClaimRules:
+        """Return what the tokens of an issuer must say."""
+        return ClaimRules(
+            issuer=issuer.issuer,
+            audiences=issuer.audiences | {self.url.text, self.rules.resource},
+            roles=issuer.roles,
+            types=issuer.types,
+            leeway=self.rules.leeway,
+        )
+
+    def _bound(
+        self,
+        grant: Grant,
+        credential: Credential,
+        method: str,
+        certificate: str | None,
+        wall: float,
+    ) -> None:
+        """Check that the request comes from the client to which the token is bound."""
+        if grant.certificate is not None and not (
+            certificate is not None
+            and hmac.compare_digest(certificate.encode(), grant.certificate.encode())
+        ):
+            raise TokenRefused(TokenFault.BINDING)
+        if credential.scheme == "bearer":
+            if grant.thumbprint is not None:
+                raise TokenRefused(TokenFault.BINDING)  # a bound token is never taken as Bearer
+            return
+        if credential.proof is None:
+            raise TokenRefused(TokenFault.PROOF)
+        rules = self.rules.proofs
+        proof, key = read_proof(credential.proof, rules)
+        if not self._verify(key, proof.algorithm, proof.signing_input, proof.signature):
+            raise TokenRefused(TokenFault.PROOF)
+        jti = judge_proof(
+            proof,
+            rules,
+            method=method,
+            url=self.url.text,
+            token=credential.token,
+            bound_to=grant.thumbprint,
+            nonces=self._nonces,
+            wall=wall,
+        )
+        until = wall + 2 * rules.age
+        seen = self._replays.look(jti, thumbprint(key), until=until, wall=wall)
+        if seen is Seen.REPLAYED:
+            raise TokenRefused(TokenFault.PROOF)
+        if seen is Seen.FULL:
+            raise _Unavailable("there are too many proofs to remember")
+
+    def nonce_line(self, wall: float) -> tuple[tuple[str, str], ...]:
+        """Return the header that offers the next nonce, if nonces are demanded."""
+        return () if self._nonces is None else (("DPoP-Nonce", self._nonces.current(wall)),)
+
+
+class FailureLimit:
+    """Limit of the credentials of one address that are refused: ``most`` in ``window`` seconds.
+
+    At most ``addresses`` are remembered; those that failed longest ago are forgotten.
+    """
+
+    def __init__(self, most: int = 100, *, window: float = 60.0, addresses: int = 10_000) -> None:
+        self._most = most
+        self._window = window
+        self._addresses = addresses
+        self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> float:
+        """Return the seconds until credentials of an address are judged again; 0: they are."""
+        began, count = self._failures.get(address, (now, 0))
+        return max(0.0, began + self._window - now) if count >= self._most else 0.0
+
+    def note(self, address: str, now: float) -> None:
+        """Note that a credential of an address was refused."""
+        began, count = self._failures.get(address, (now, 0))
+        if now >= began + self._window:
+            began, count = now, 0
+        self._failures[address] = began, count + 1
+        self._failures.move_to_end(address)
+        if len(self._failures) > self._addresses:
+            self._failures.popitem(last=False)
+
+
+class _Unavailable(Exception):
+    """Lack of what it takes to say if a request is authorized."""
+
+
+_SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
+_PROOF_ERRORS = ("invalid_dpop_proof", "use_dpop_nonce")
+"""Errors that the DPoP scheme alone has (RFC 9449 sections 7.1 and 9)."""
+
+
+def principal_name(issuer: str, subject: str) -> str:
+    """Return the name of a principal: no other issuer and subject have the same."""
+    return json.dumps([issuer, subject], ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,68 @@
+"""Scopes and roles: hierarchies, and what an operation requires.
+
+Sources: RFC 6749 section 3.3; the authorization page of 2026-07-28, "Scope Challenge Handling"
+(hierarchies count, all scopes that are needed stand in one challenge).
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from msgspec import Struct
+
+from mcpcore.auth.challenges import format_scopes
+
+
+class ScopeTree:
+    """Scopes that imply others: ``{"notes:admin": {"notes:write"}}``.
+
+    Implication is transitive.  Raises ValueError for scopes that cannot be sent.
+    """
+
+    def __init__(self, implied: Mapping[str, Collection[str]] | None = None) -> None:
+        self._implied: dict[str, frozenset[str]] = {}
+        for scope, below in (implied or {}).items():
+            format_scopes([scope, *below])
+            self._implied[scope] = self._below(scope, implied or {})
+
+    @staticmethod
+    def _below(scope: str, implied: Mapping[str, Collection[str]]) -> frozenset[str]:
+        found = {scope}
+        left = [scope]
+        while left:
+            for each in implied.get(left.pop(), ()):
+                if each not in found:
+                    found.add(each)
+                    left.append(each)
+        return frozenset(found)
+
+    def all_of(self, scopes: Iterable[str]) -> frozenset[str]:
+        """Return scopes with all that they imply."""
+        found: set[str] = set()
+        for scope in scopes:
+            found |= self._implied.get(scope, {scope})
+        return frozenset(found)
+
+
+class Requirement(Struct, frozen=True):
+    """Requirement of an operation: all of the scopes, and one of the roles if there are any."""
+
+    scopes: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.scopes or self.roles)
+
+    def missing(self, scopes: Collection[str], roles: Collection[str]) -> "Missing | None":
+        """Return what is missing; None if nothing is.  ``scopes``: with all that they imply."""
+        lacking = self.scopes - frozenset(scopes)
+        role = bool(self.roles) and self.roles.isdisjoint(roles)
+        return Missing(self.scopes, lacking, role) if lacking or role else None
+
+
+class Missing(Struct, frozen=True):
+    """Permissions that a request lacks for an operation."""
+
+    needed: frozenset[str]
+    """All scopes that the operation requires, for the challenge."""
+    lacking: frozenset[str]
+    role: bool
+    """True if none of the roles that it requires is held: no scope would help."""

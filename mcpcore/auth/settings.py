@@ -1,0 +1,105 @@
+"""Settings of a client's authorization: its grant, its credentials, and its bounds.
+
+Sources: the authorization pages, "Client Registration" and "Scope Selection Strategy"; the ext-auth
+pages on client credentials and enterprise-managed authorization.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore.auth.challenges import format_scopes
+from mcpcore.auth.grants import ID_TOKEN, ClientIdentity, SigningKey
+from mcpcore.auth.urls import parse_url
+from mcpcore.errors import UrlRefused
+
+
+class CodeGrant(Struct, frozen=True, kw_only=True):
+    """Sign-in of a person: authorization code with PKCE.
+
+    Raises UrlRefused for a redirect URI that is neither on loopback nor https.
+    """
+
+    redirect_uri: str = "http://127.0.0.1/callback"
+    """URL that the browser is sent back to; the port of the callback is put in."""
+
+    def __post_init__(self) -> None:
+        url = parse_url(self.redirect_uri, "the redirect URI")
+        if not url.loopback and url.scheme != "https":
+            raise UrlRefused("the redirect URI", "it is neither on loopback nor https")
+
+
+class ClientCredentialsGrant(Struct, frozen=True, kw_only=True):
+    """Token for the client itself."""
+
+
+class AssertionGrant(Struct, frozen=True, kw_only=True):
+    """Token for an assertion of a platform (RFC 7523): workload identity.
+
+    The application is asked for the assertion each time.  It is sent once, and not again after a
+    refusal.
+    """
+
+
+class EnterpriseGrant(Struct, frozen=True, kw_only=True):
+    """Token by way of an identity provider: RFC 8693, then RFC 7523 (enterprise-managed)."""
+
+    token_endpoint: str
+    client: ClientIdentity
+    """Credentials of this client at the identity provider."""
+    subject_token_type: str = ID_TOKEN
+
+
+AnyGrant = CodeGrant | ClientCredentialsGrant | AssertionGrant | EnterpriseGrant
+
+
+class DpopKey(Struct, frozen=True, kw_only=True):
+    """Key that tokens are bound to: its public part, and by what name it signs."""
+
+    jwk: Mapping[str, Any]
+    signing: SigningKey
+
+
+class AuthorizationSettings(Struct, frozen=True, kw_only=True):
+    """Settings of the authorization of a client; times in seconds.
+
+    Raises UrlRefused for a ``metadata_url`` that cannot be a client id, ValueError for scopes that
+    cannot be sent.
+    """
+
+    grant: AnyGrant = CodeGrant()
+    client: ClientIdentity | None = None
+    """Pre-registered credentials."""
+    issuer: str | None = None
+    """Issuer that has registered ``client``; None: the first that the server names."""
+    metadata_url: str | None = None
+    """URL of the client id metadata document: https, with a path."""
+    client_name: str = "mcpcore"
+    client_uri: str | None = None
+    scopes: frozenset[str] = frozenset()
+    """Scopes to ask for besides those that the server names."""
+    ceiling: frozenset[str] | None = None
+    """Scopes that may be asked for at most; None: any."""
+    offline: bool = True
+    """Ask for a refresh token where the issuer lists ``offline_access``."""
+    dpop: DpopKey | None = None
+    fallbacks: bool = True
+    """Allow the discovery of 2025-03-26 at a server without protected resource metadata."""
+    account: str = ""
+    """Name that tells several accounts at one server apart."""
+    max_flows: int = 3
+    """Authorizations that one operation may cause before it is accepted, within a period."""
+    flows_period: float = 300.0
+    fetch_timeout: float = 10.0
+    user_timeout: float = 300.0
+    early: float = 60.0
+    """Most time before its end at which a token is refreshed; a tenth of its life at most."""
+
+    def __post_init__(self) -> None:
+        format_scopes(self.scopes | (self.ceiling or frozenset()))
+        if self.metadata_url is not None:
+            what = "the URL of the client id metadata document"
+            url = parse_url(self.metadata_url, what)
+            if url.scheme != "https" or url.path in ("", "/"):
+                raise UrlRefused(what, "it is not https with a path")

@@ -1,0 +1,284 @@
+"""Access tokens of a resource server: JWS read strictly, claims judged.
+
+No claim decides anything before the signature is verified, except ``iss`` and ``kid``, by which the
+key is found.  Verification itself is done elsewhere, with the key of a :class:`Jws`.
+
+Sources: RFC 7515 (JWS, compact serialization), RFC 7519 section 4.1 (claims), RFC 8725 (best
+practices), RFC 9068 (JWT access tokens), RFC 8705 section 3.1 and RFC 9449 section 6 (``cnf``),
+RFC 8707 section 2 (audience).
+"""
+
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore.auth.challenges import parse_scopes
+from mcpcore.auth.metadata import read_object
+from mcpcore.errors import DocumentRefused
+
+MAX_TOKEN = 8 * 1024
+"""Characters of an access token."""
+
+ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+"""Signature algorithms that are ever accepted: asymmetric ones (RFC 7518 section 3.1, RFC 8037)."""
+
+_PART = re.compile(r"[A-Za-z0-9\-_]+")
+_TYPES = frozenset({"at+jwt", "jwt"})
+_MAX_NAME = 512
+_UNSOUND_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
+
+
+class TokenFault(StrEnum):
+    """Reasons to refuse a token; the values may be shown to anybody."""
+
+    MALFORMED = "the token is malformed"
+    ALGORITHM = "the token is signed by an algorithm that is not accepted"
+    HEADER = "the header of the token has a member that is not accepted"
+    ISSUER = "the token is of an issuer that is not trusted"
+    KEY = "the token is signed by an unknown key"
+    SIGNATURE = "the signature of the token is wrong"
+    TYPE = "the token is not an access token"
+    AUDIENCE = "the token is for another resource"
+    EXPIRED = "the token has expired"
+    EARLY = "the token is not valid yet"
+    SUBJECT = "the token names no subject"
+    BINDING = "the token is bound to a key that the request does not prove"
+    REVOKED = "the token is not active"
+    PROOF = "the DPoP proof is not valid"
+
+
+class TokenRefused(Exception):
+    """Refusal of a token; never leaves the resource server."""
+
+    def __init__(self, fault: TokenFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class Jws(Struct, frozen=True, kw_only=True):
+    """Signed JWT whose signature is not verified yet."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    algorithm: str
+    kid: str | None
+    signing_input: bytes
+    signature: bytes
+
+    @property
+    def issuer(self) -> str | None:
+        """Claimed issuer, by which the keys are found."""
+        issuer = self.claims.get("iss")
+        return issuer if isinstance(issuer, str) else None
+
+
+def decode_base64url(text: Any) -> bytes:
+    """Decode base64url without padding.  Raises ValueError if it is no text in canonical form."""
+    if not isinstance(text, str) or not _PART.fullmatch(text) or len(text) % 4 == 1:
+        raise ValueError("no base64url")
+    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    # The unused bits of the last character must be zero: else two texts would be one token.
+    spare = {2: 0x0F, 3: 0x03}.get(len(text) % 4, 0)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    if alphabet.index(text[-1]) & spare:
+        raise ValueError("no canonical base64url")
+    return data
+
+
+def read_jws(token: str, *, embedded_key: bool = False) -> Jws:
+    """Read a JWS in compact serialization, strictly.  Raises TokenRefused.
+
+    ``embedded_key``: True for a DPoP proof, whose header holds its public key.
+    """
+    parts = token.split(".") if len(token) <= MAX_TOKEN else ()
+    if len(parts) != 3:
+        raise TokenRefused(TokenFault.MALFORMED)
+    try:
+        head, body, signature = (decode_base64url(part) for part in parts)
+        header, claims = read_object(head, "the header"), read_object(body, "the claims")
+    except (ValueError, DocumentRefused):
+        raise TokenRefused(TokenFault.MALFORMED) from None
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise TokenRefused(TokenFault.ALGORITHM)
+    if kid is not None and not (isinstance(kid, str) and len(kid) <= _MAX_NAME):
+        raise TokenRefused(TokenFault.HEADER)
+    if header.keys() & (_UNSOUND_HEADERS - {"jwk"} if embedded_key else _UNSOUND_HEADERS):
+        raise TokenRefused(TokenFault.HEADER)
+    signing_input = f"{parts[0]}.{parts[1]}".encode()
+    return Jws(
+        header=header,
+        claims=claims,
+        algorithm=algorithm,
+        kid=kid,
+        signing_input=signing_input,
+        signature=signature,
+    )
+
+
+class ClaimRules(Struct, frozen=True, kw_only=True):
+    """Expectations of a resource server of the claims of one issuer's tokens."""
+
+    issuer: str
+    audiences: frozenset[str]
+    """Accepted values of ``aud``: normally the resource identifier alone."""
+    roles: str | None = None
+    """Path of the claim with the roles, with dots between its members; None: no roles."""
+    scopes: tuple[str, ...] = ("scope", "scp")
+    """Claims that may hold the scopes, as a text or a list."""
+    client_id: tuple[str, ...] = ("client_id", "azp")
+    types: frozenset[str] = _TYPES
+    """Accepted values of the header ``typ``, in lower case; it may be absent if "jwt" is one."""
+    leeway: float = 60.0
+    """Seconds that clocks may differ."""
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """Rights that a verified token grants, and to whom."""
+
+    issuer: str
+    subject: str
+    client_id: str | None
+    scopes: frozenset[str]
+    roles: frozenset[str]
+    expires_at: float
+    """Seconds since 1970."""
+    claims: Mapping[str, Any]
+    """All claims, read-only."""
+    thumbprint: str | None = None
+    """``cnf.jkt``: the token is bound to the DPoP key with this thumbprint."""
+    certificate: str | None = None
+    """``cnf.x5t#S256``: the token is bound to the certificate with this digest."""
+
+
+def judge_type(jws: Jws, rules: ClaimRules) -> None:
+    """Refuse a token that its header declares to be something other than an access token."""
+    kind = jws.header.get("typ", "JWT")
+    if not isinstance(kind, str):
+        raise TokenRefused(TokenFault.TYPE)
+    kind = kind.lower().removeprefix("application/")
+    if kind not in rules.types:
+        raise TokenRefused(TokenFault.TYPE)
+
+
+def judge_claims(
+    claims: Mapping[str, Any], rules: ClaimRules, *, wall: float, explicit: bool = False
+) -> Grant:
+    """Return what verified claims grant.  Raises TokenRefused for the first that does not hold.
+
+    ``wall``: seconds since 1970.  ``explicit``: the token's type was declared (``at+jwt``), so that
+    claims of other kinds of token do not make it one.
+    """
+    if claims.get("iss") != rules.issuer:
+        raise TokenRefused(TokenFault.ISSUER)
+    if not explicit and ({"nonce", "at_hash", "c_hash", "events", "htm", "htu"} & claims.keys()):
+        raise TokenRefused(TokenFault.TYPE)  # an ID token, a logout token or a proof
+    audience = claims.get("aud")
+    named = [audience] if isinstance(audience, str) else audience
+    if not isinstance(named, list) or not any(
+        isinstance(each, str) and each in rules.audiences for each in named
+    ):
+        raise TokenRefused(TokenFault.AUDIENCE)
+    expires_at = _time(claims, "exp")
+    if expires_at is None:
+        raise TokenRefused(TokenFault.MALFORMED)
+    if expires_at + rules.leeway <= wall:
+        raise TokenRefused(TokenFault.EXPIRED)
+    for name in ("nbf", "iat"):
+        begins = _time(claims, name)
+        if begins is not None and begins - rules.leeway > wall:
+            raise TokenRefused(TokenFault.EARLY)
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_NAME:
+        raise TokenRefused(TokenFault.SUBJECT)
+    if not subject.isprintable():
+        raise TokenRefused(TokenFault.SUBJECT)
+    thumbprint, certificate = _confirmation(claims)
+    return Grant(
+        issuer=rules.issuer,
+        subject=subject,
+        client_id=_first_text(claims, rules.client_id),
+        scopes=_scopes(claims, rules.scopes),
+        roles=_roles(claims, rules.roles),
+        expires_at=expires_at,
+        claims=frozen(claims),
+        thumbprint=thumbprint,
+        certificate=certificate,
+    )
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        if name in claims:
+            raise TokenRefused(TokenFault.MALFORMED)
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        raise TokenRefused(TokenFault.MALFORMED)
+    return float(value)
+
+
+def _confirmation(claims: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the thumbprint and the certificate digest that a token is bound to."""
+    if "cnf" not in claims:
+        return None, None
+    confirmation = claims["cnf"]
+    if not isinstance(confirmation, dict) or not confirmation:
+        raise TokenRefused(TokenFault.BINDING)
+    known = {"jkt", "x5t#S256"}
+    if confirmation.keys() - known or not all(isinstance(v, str) for v in confirmation.values()):
+        raise TokenRefused(TokenFault.BINDING)  # bound in a way that is not known here
+    return confirmation.get("jkt"), confirmation.get("x5t#S256")
+
+
+def _scopes(claims: Mapping[str, Any], names: tuple[str, ...]) -> frozenset[str]:
+    for name in names:
+        value = claims.get(name)
+        if isinstance(value, str):
+            return parse_scopes(value) or frozenset()
+        if isinstance(value, list):
+            return frozenset(
+                each
+                for each in value
+                if isinstance(each, str) and parse_scopes(each) == frozenset({each})
+            )
+    return frozenset()
+
+
+def _roles(claims: Mapping[str, Any], path: str | None) -> frozenset[str]:
+    if path is None:
+        return frozenset()
+    value: Any = claims
+    for member in path.split("."):
+        value = value.get(member) if isinstance(value, Mapping) else None
+    if isinstance(value, str):
+        value = [value]
+    return (
+        frozenset(each for each in value if isinstance(each, str))
+        if isinstance(value, list)
+        else frozenset()
+    )
+
+
+def _first_text(claims: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = claims.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def frozen(value: Any) -> Any:
+    """Return JSON data that cannot be changed: mappings are read-only, lists are tuples."""
+    if isinstance(value, dict):
+        return MappingProxyType({name: frozen(each) for name, each in value.items()})
+    if isinstance(value, list):
+        return tuple(frozen(each) for each in value)
+    return value

@@ -1,0 +1,211 @@
+"""Messages of a client that the server refuses until they are authorized.
+
+A refusal with 401, or with 403 and a challenge, means that the message was not carried out.  If the
+application answers challenges (:attr:`HttpClientSettings.answer_challenges
+<mcpcore.http.settings.HttpClientSettings>`), such an exchange is parked with its request and
+:class:`Unauthorized` tells of it; :meth:`HttpClient.retry_exchange
+<mcpcore.http.client.client.HttpClient.retry_exchange>` sends the same request again.  The deadline
+of the message stands still meanwhile.
+
+Sources: RFC 9110 sections 11.6.1, 15.5.2 and 15.5.4; RFC 6750 section 3.1; the authorization pages.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct, structs
+
+from mcpcore.engine.events import Event, Route
+from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.http.headers import WWW_AUTHENTICATE, Headers
+from mcpcore.spec.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from mcpcore.engine.state import Outbound
+    from mcpcore.http.client.call import Call
+    from mcpcore.http.client.state import ClientState
+    from mcpcore.http.messages import HttpSend
+
+
+class Admission(State):
+    """States of an exchange that needs authorization."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    """The head of a refusal was received, its end was not."""
+    PARKED = "parked"
+    """The application is asked; nothing is on its way."""
+    OVER = "over"
+
+
+class AdmissionSignal(State):
+    """Signals that move such an exchange."""
+
+    CHALLENGE = "challenge received"
+    END = "end of the refusal"
+    RETRY = "sent again"
+    GIVE_UP = "given up, by the application or after answer_timeout"
+
+
+_S, _G = Admission, AdmissionSignal
+
+ADMISSION: Table[Admission, AdmissionSignal] = {
+    (_S.SENT, _G.CHALLENGE): _S.REFUSED,
+    (_S.REFUSED, _G.END): _S.PARKED,
+    (_S.PARKED, _G.RETRY): _S.SENT,
+    (_S.PARKED, _G.GIVE_UP): _S.OVER,
+}
+DIAGRAMS = (
+    (
+        "Authorization of a message",
+        "One message of an HTTP client that answers challenges.",
+        ADMISSION,
+    ),
+)
+
+
+class Unauthorized(Event, frozen=True, kw_only=True, gc=False):
+    """Client: a message was refused until it is authorized, and waits for an answer.
+
+    Answer with ``retry_exchange`` or ``give_up_exchange`` of the HttpClient.
+    """
+
+    exchange: Route
+    status: int
+    """401, or 403."""
+    challenges: tuple[str, ...]
+    """Values of WWW-Authenticate, as received."""
+    operation: str
+    """Method of the message, with the name or URI that it is about."""
+
+
+class Refusal(Struct, kw_only=True, eq=False):
+    """Refusal of an exchange, with the deadlines that stand still until it is answered."""
+
+    status: int
+    challenges: tuple[str, ...]
+    since: float = 0.0
+    paused: "list[tuple[Outbound, float]]" = []
+    """Requests with the seconds that they have left."""
+
+
+class _Subject(Struct, frozen=True):
+    name: str = ""
+    uri: str = ""
+
+
+class _Named(Struct, frozen=True):
+    params: _Subject = _Subject()
+
+
+_subject = msgspec.json.Decoder(_Named).decode
+_REFUSALS = (401, 403)
+_OPENING = ("server/discover", "initialize", "notifications/initialized")
+"""Messages that all others wait for."""
+
+
+class Challenges:
+    """Exchanges of one client that wait for authorization."""
+
+    def __init__(self, state: "ClientState") -> None:
+        self._state = state
+
+    def take(self, call: "Call", plan: "HttpSend", status: int, headers: Headers) -> bool:
+        """Take the head of a response; return False if it is no refusal to be answered.
+
+        ``plan``: the request, as it was sent.
+        """
+        if status not in _REFUSALS or call.refusals >= self._state.settings.max_challenges:
+            return False
+        lines = tuple(text.decode("latin-1") for name, text in headers if name == WWW_AUTHENTICATE)
+        if status == 403 and not lines:
+            return False
+        _move(call, AdmissionSignal.CHALLENGE)
+        call.plan = plan
+        call.refusal = Refusal(status=status, challenges=lines)
+        call.refusals += 1
+        return True
+
+    def park(self, call: "Call", refusal: Refusal, now: float) -> None:
+        """Park an exchange at the end of its refusal, and tell the application."""
+        state = self._state
+        _move(call, AdmissionSignal.END)
+        state.calls[call.route] = call  # where a cancellation finds it
+        refusal.since = now
+        refusal.paused = self._pause(call, now)
+        state.deadlines.set(call, now + state.settings.answer_timeout)
+        state.report(
+            Unauthorized(
+                exchange=call.route,
+                status=refusal.status,
+                challenges=refusal.challenges,
+                operation=_operation(call),
+            )
+        )
+
+    def _pause(self, call: "Call", now: float) -> "list[tuple[Outbound, float]]":
+        outbound, deadlines = self._state.endpoint.outbound, self._state.endpoint.deadlines
+        if call.method in _OPENING or self._state.must_wait:
+            waiting = list(outbound.values())
+        else:
+            own = None if call.request is None else outbound.get(call.request)
+            waiting = [] if own is None else [own]
+        paused = [(each, each.deadline - now) for each in waiting if each.deadline is not None]
+        for each, _ in paused:
+            deadlines.set(each, None)
+        return paused
+
+    def parked(self, exchange: Route) -> bool:
+        """Return True if an exchange waits for an answer of the application."""
+        call = self._state.calls.get(exchange)
+        return call is not None and call.admission is Admission.PARKED
+
+    def answer(
+        self, exchange: Route, signal: AdmissionSignal, now: float
+    ) -> "tuple[Call, Refusal] | None":
+        """Take an exchange out of the parked ones; None for one that has ended meanwhile."""
+        state = self._state
+        call = state.calls.get(exchange)
+        if call is None:
+            return None
+        refusal = call.refusal
+        _move(call, signal)
+        assert refusal is not None  # noqa: S101 - it is parked
+        call.refusal = None
+        del state.calls[exchange]
+        state.deadlines.set(call, None)
+        outbound, deadlines = state.endpoint.outbound, state.endpoint.deadlines
+        for record, left in refusal.paused:
+            if outbound.get(record.id) is record:
+                record.started += now - refusal.since
+                deadlines.set(record, now + left)
+        return call, refusal
+
+    def send_again(self, call: "Call") -> Route:
+        """Plan the same request once more; return its exchange."""
+        state, plan = self._state, call.plan
+        assert plan is not None  # noqa: S101 - kept since the refusal
+        call.route = state.new_route()
+        state.calls[call.route] = call
+        state.send(call, structs.replace(plan, exchange=call.route, after=None))
+        return call.route
+
+
+def _move(call: "Call", signal: AdmissionSignal) -> None:
+    after = step(ADMISSION, call.admission, signal)
+    if after is None:
+        raise LocalProtocolError(f"the exchange is {call.admission.value}: not {signal.value!r}")
+    call.admission = after
+
+
+def _operation(call: "Call") -> str:
+    """Return the method of a message, with the name or URI that it is about."""
+    method = call.method or call.purpose.value
+    if call.frame is None or call.request is None:
+        return method
+    try:
+        subject = _subject(b"".join(call.frame.data)).params
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return method
+    about = subject.name or subject.uri
+    return f"{method} {about}" if about else method

@@ -1,0 +1,1290 @@
+"""The client's machine: states, tokens kept and refreshed, registrations, faults of all needs."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.auth.authorization import Authorization, Refused, Remedy
+from mcpcore.auth.endpoints import Endpoints
+from mcpcore.auth.grants import ClientAuth, ClientIdentity, SigningKey
+from mcpcore.auth.needs import (
+    Done,
+    Fault,
+    Fetch,
+    Fetched,
+    Listen,
+    Load,
+    Lock,
+    Need,
+    Obtain,
+    OpenUrl,
+    Outcome,
+    Save,
+    Sign,
+    Signed,
+    Stored,
+    Text,
+    Unlock,
+    expect,
+)
+from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
+from mcpcore.auth.settings import (
+    AssertionGrant,
+    AuthorizationSettings,
+    ClientCredentialsGrant,
+    CodeGrant,
+    DpopKey,
+)
+from mcpcore.auth.states import AUTHORIZATION, AuthSignal, AuthState
+from mcpcore.errors import AuthorizationError, LocalProtocolError, UrlRefused
+from tests.auth.world import (
+    AS,
+    DPOP,
+    GONE,
+    ISSUER,
+    NAMED,
+    PRM,
+    SECRET,
+    SEED,
+    SERVER,
+    World,
+    answer,
+    enterprise,
+    forbid,
+)
+
+KEY = f"token {SERVER}"
+
+
+def ready(world: World, challenge: str = NAMED, **settings: Any) -> Authorization:
+    """A machine that has a token of the world."""
+    machine = world.refuse(world.client(**settings), challenge=challenge)
+    assert machine.state is AuthState.READY, machine.error
+    machine.accepted("")
+    return machine
+
+
+def loaded(world: World, **settings: Any) -> Authorization:
+    machine = world.client(**settings)
+    machine.load(wall=world.wall)
+    return world.run(machine)
+
+
+def stored(world: World) -> TokenRecord:
+    record = read_record(world.store[KEY][0], TokenRecord)
+    assert record is not None
+    return record
+
+
+def put(world: World, **changed: Any) -> None:
+    """Store another token, as another process does."""
+    data, version = world.store[KEY]
+    changed_record = msgspec.structs.replace(msgspec.json.decode(data, type=TokenRecord), **changed)
+    world.store[KEY] = (written(changed_record), version + 1)
+
+
+def grants(world: World) -> list[str]:
+    return [form["grant_type"] for form in world.forms()]
+
+
+# States
+
+
+def test_every_state_is_reached_and_every_flow_can_fail() -> None:
+    reached = {AuthState.IDLE}
+    while more := {to for (at, _), to in AUTHORIZATION.items() if at in reached} - reached:
+        reached |= more
+    assert reached == set(AuthState)
+    resting = {AuthState.IDLE, AuthState.READY, AuthState.FAILED}
+    failing = {at for (at, signal) in AUTHORIZATION if signal is AuthSignal.FAIL}
+    assert failing == set(AuthState) - resting
+    assert {signal for _, signal in AUTHORIZATION} == set(AuthSignal)
+    for names in ([each.value for each in AuthState], [each.value for each in AuthSignal]):
+        assert all(isinstance(name, str) and name for name in names)
+
+
+@pytest.mark.parametrize("kind", [Fetch, OpenUrl, Listen, Load, Save, Lock, Unlock, Sign, Obtain])
+def test_needs_are_made_by_names_and_stay_as_they_are(kind: Any) -> None:
+    fields = msgspec.structs.fields(kind)
+    with pytest.raises(TypeError, match="positional"):
+        kind(*(b"" for _ in fields))
+    made = kind(**{field.name: b"" for field in fields})
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(made, fields[0].name, b"x")
+
+
+def test_a_machine_begins_with_nothing() -> None:
+    machine = World().client()
+    assert (machine.state, machine.need, machine.token) == (AuthState.IDLE, None, None)
+    assert machine.proof("POST", SERVER, wall=0.0) is None
+    assert not machine.expiring(0.0)
+    assert repr(machine) == f"Authorization('{SERVER}', idle)"
+    assert machine.key == KEY
+    assert World().client(account="work").key == f"{KEY} work"
+
+
+def test_calls_come_in_order() -> None:
+    machine = World().client()
+    with pytest.raises(LocalProtocolError, match="no outcome"):
+        machine.give(Done(), wall=0.0)
+    machine.cancel("nothing to end", wall=0.0)
+    machine.load(wall=0.0)
+    with pytest.raises(LocalProtocolError, match="before all else"):
+        machine.load(wall=0.0)
+    with pytest.raises(LocalProtocolError, match="under way"):
+        machine.start(None, wall=0.0)
+    with pytest.raises(LocalProtocolError, match="a Done is no outcome"):
+        machine.give(Done(), wall=0.0)
+
+
+def test_a_signal_that_does_not_fit_is_a_mistake() -> None:
+    machine = World().client()
+    with pytest.raises(LocalProtocolError, match="'saved' is not possible in 'idle'"):
+        machine._move(AuthSignal.SAVED)
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("http://mcp.example/mcp", "https"),
+        ("https://10.0.0.1/mcp", "public"),
+        ("https://u:p@mcp.example", "plain"),
+        ("ftp://mcp.example", "plain"),
+        ("https://mcp.example/#x", "plain"),
+    ],
+)
+def test_no_token_goes_to_such_a_server(server: str, why: str) -> None:
+    with pytest.raises(UrlRefused, match=why):
+        Authorization(server, seed=SEED)
+
+
+def test_a_machine_needs_randomness() -> None:
+    with pytest.raises(ValueError, match="32 random bytes"):
+        Authorization(SERVER, seed=bytes(31))
+
+
+def test_the_same_inputs_have_the_same_outputs() -> None:
+    one, two = World(), World()
+    ready(one)
+    ready(two)
+    assert [msgspec.structs.astuple(each) for each in one.sent] == [
+        msgspec.structs.astuple(each) for each in two.sent
+    ]
+    assert one.opened == two.opened
+    other = Authorization(SERVER, seed=bytes(32))
+    third = World()
+    third.refuse(other, challenge=NAMED)
+    assert third.asked()[0]["state"] != one.asked()[0]["state"]
+
+
+def test_each_flow_has_its_own_state_and_verifier() -> None:
+    world = World()
+    machine = ready(world)
+    for scope in ("a", "b"):
+        forbid(world, machine, scope)
+    for name in ("state", "code_challenge"):
+        assert len({asked[name] for asked in world.asked()}) == 3
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CodeGrant(redirect_uri="http://app.example/cb"),
+        lambda: CodeGrant(redirect_uri="com.example.app:/cb"),
+        lambda: AuthorizationSettings(metadata_url="http://app.example/client.json"),
+        lambda: AuthorizationSettings(metadata_url="https://app.example/"),
+        lambda: AuthorizationSettings(metadata_url="https://app.example"),
+        lambda: AuthorizationSettings(scopes=frozenset({"a b"})),
+        lambda: AuthorizationSettings(ceiling=frozenset({'"'})),
+    ],
+)
+def test_settings_that_cannot_hold_are_refused(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"cannot be used|visible ASCII"):
+        make()
+
+
+def test_settings_that_hold_are_taken() -> None:
+    assert CodeGrant(redirect_uri="https://app.example/cb").redirect_uri.endswith("/cb")
+    url = "https://app.example/client.json"
+    assert AuthorizationSettings(metadata_url=url).metadata_url == url
+
+
+# Tokens that were stored
+
+
+def test_a_stored_token_is_used() -> None:
+    world = World()
+    ready(world)
+    machine = loaded(world)
+    assert (machine.state, machine.generation) == (AuthState.READY, 1)
+    assert machine.token == ("Bearer", "access-1")
+    assert "access-1" not in repr(machine.token)
+
+
+@pytest.mark.parametrize("later", [3600, 10_000])
+def test_a_stored_token_that_is_over_is_not(later: int) -> None:
+    world = World()
+    ready(world)
+    world.wall += later
+    machine = loaded(world)
+    assert (machine.state, machine.token) == (AuthState.IDLE, None)
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code", "refresh_token"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"\xff",
+        b"[" * 10_000,
+        b'{"resource": 1}',
+        json.dumps(
+            {
+                "resource": SERVER,
+                "issuer": ISSUER,
+                "token_endpoint": f"{ISSUER}/token",
+                "client": {"client_id": "x"},
+                "access_token": "stored",
+                "scopes": ["a b"],
+            }
+        ).encode(),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_replaced(data: bytes) -> None:
+    world = World(store={KEY: (data, 7)})
+    machine = loaded(world)
+    assert (machine.state, machine.token) == (AuthState.IDLE, None)
+    assert machine.notes == ["the stored token cannot be read and is replaced"]
+    world.refuse(machine)
+    assert stored(world).access_token == "access-1"
+
+
+def test_without_a_record_there_is_no_token() -> None:
+    assert loaded(World()).state is AuthState.IDLE
+
+
+def test_a_store_that_fails_ends_the_load() -> None:
+    machine = World().client()
+    machine.load(wall=0.0)
+    machine.give(Fault("the disk is\ngone"), wall=0.0)
+    assert machine.state is AuthState.FAILED
+    assert str(machine.error) == "the disk is?gone"
+
+
+def test_records_hold_their_secrets_and_show_none() -> None:
+    client = ClientIdentity(client_id="me", client_secret="s3cr3t")
+    registration = ClientRecord(issuer=ISSUER, token_endpoint=f"{ISSUER}/token", client=client)
+    assert read_record(written(registration), ClientRecord) == registration
+    assert read_record(None, ClientRecord) is None
+    token = TokenRecord(
+        resource=SERVER,
+        issuer=ISSUER,
+        token_endpoint=f"{ISSUER}/token",
+        client=client,
+        access_token="s3cr3t",
+        refresh_token="s3cr3t",
+        scopes=("a",),
+    )
+    assert read_record(written(token), TokenRecord) == token
+    assert "s3cr3t" not in repr(registration) + repr(token)
+
+
+def test_a_token_of_the_other_scheme_is_not_used() -> None:
+    world = World()
+    ready(world)
+    machine = loaded(world, dpop=DPOP)
+    assert machine.token is None
+    world.token["token_type"] = "DPoP"
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code"] * 2
+    assert loaded(world).token is None
+    assert loaded(world, dpop=DPOP).token == ("DPoP", "access-2")
+
+
+# Refresh
+
+
+def test_a_refused_token_is_refreshed() -> None:
+    world = World()
+    machine = ready(world, scopes=frozenset({"a"}))
+    world.refuse(machine)
+    assert machine.state is AuthState.READY
+    assert (machine.generation, machine.token) == (2, ("Bearer", "access-2"))
+    form = world.forms()[1]
+    assert form == {
+        "grant_type": "refresh_token",
+        "refresh_token": "refresh-1",
+        "scope": "a",
+        "resource": SERVER,
+        "client_id": "client-1",
+    }
+    assert stored(world).refresh_token == "refresh-2"
+    assert len(world.opened) == 1
+
+
+def test_a_refresh_token_is_kept_if_there_is_no_new_one() -> None:
+    world = World()
+    machine = ready(world)
+    world.token["refresh_token"] = None
+    world.refuse(machine)
+    assert stored(world).refresh_token == "refresh-1"
+
+
+def test_an_expiring_token_is_refreshed_before_its_end() -> None:
+    world = World()
+    machine = ready(world)
+    assert not machine.expiring(world.wall + 3600 - 61)
+    assert machine.expiring(world.wall + 3600 - 60)
+    assert machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert (machine.generation, grants(world)[-1]) == (2, "refresh_token")
+
+
+@pytest.mark.parametrize(
+    ("token", "grant", "expiring"),
+    [
+        ({"expires_in": None}, CodeGrant(), False),
+        ({"expires_in": 100}, CodeGrant(), False),
+        ({"expires_in": 100, "refresh_token": None}, CodeGrant(), False),
+        ({"expires_in": 10, "refresh_token": None}, CodeGrant(), False),
+        ({"expires_in": 10, "refresh_token": None}, ClientCredentialsGrant(), True),
+        ({"expires_in": 10}, CodeGrant(), True),
+    ],
+)
+def test_a_token_that_cannot_be_refreshed_is_used_to_its_end(
+    token: dict[str, Any], grant: Any, expiring: bool
+) -> None:
+    world = World(token=token)
+    world.metadata["token_endpoint_auth_methods_supported"].append("client_secret_post")
+    assert ready(world, grant=grant).expiring(world.wall + 9) is expiring
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", "invalid_client", "unauthorized_client"])
+def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None:
+    world = World()
+    machine = ready(world)
+    refusals = [answer({"error": error}, 400)]
+
+    def token(world: World, need: Fetch, form: dict[str, str]) -> Fetched:
+        return refusals.pop() if refusals else world.give_token(form)
+
+    world.pages[f"{ISSUER}/token"] = token
+    world.refuse(machine)
+    assert machine.state is AuthState.READY
+    assert grants(world) == ["authorization_code", "refresh_token", "authorization_code"]
+    assert len(world.registered) == (2 if error == "invalid_client" else 1)
+    assert stored(world).access_token == "access-2"
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (
+            answer({"error": "server_error", "error_description": "a\x1bb"}, 500),
+            "(server_error): a?b",
+        ),
+        (answer(b"<html>", 502), "(status 502)"),
+        (answer({}, 302), "(status 302)"),
+        (Fault("no route"), f"{ISSUER}: no route"),
+    ],
+)
+def test_a_refresh_that_fails_otherwise_keeps_the_record(page: Any, told: str) -> None:
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = page
+    world.refuse(machine)
+    assert machine.state is AuthState.FAILED
+    assert told in str(machine.error)
+    assert stored(world).refresh_token == "refresh-1"
+    assert len(world.opened) == 1
+
+
+def test_a_refreshed_token_that_is_refused_leads_to_a_new_sign_in() -> None:
+    world = World()
+    machine = ready(world)
+    world.refuse(machine)
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code", "refresh_token", "authorization_code"]
+
+
+def test_scopes_are_not_lost_by_a_new_sign_in() -> None:
+    world = World(token={"refresh_token": None})
+    machine = ready(world, scopes=frozenset({"a"}))
+    forbid(world, machine, "b")
+    machine.accepted("")
+    world.refuse(machine, challenge='Bearer scope="a"')
+    assert [asked["scope"] for asked in world.asked()] == ["a", "a b", "a b"]
+
+
+# Generations and other processes
+
+
+def test_refusals_of_one_generation_make_one_flow() -> None:
+    world = World()
+    machine = ready(world)
+    refused = Refused(status=401, lines=("Bearer",), generation=1)
+    started = []
+    for _ in range(20):
+        started.append(machine.start(refused, wall=world.wall))
+        world.run(machine)
+    assert started == [True] + [False] * 19
+    assert len(world.forms()) == 2
+
+
+def test_a_token_of_another_process_is_used() -> None:
+    world = World()
+    machine = ready(world)
+    put(world, access_token="other", scopes=("a", "b"))
+    world.refuse(machine)
+    assert (machine.token, machine.generation) == (("Bearer", "other"), 2)
+    assert len(world.forms()) == 1
+    put(world, access_token="third")
+    forbid(world, machine, "a b")
+    assert machine.token == ("Bearer", "third")
+    assert len(world.forms()) == 1
+
+
+def test_a_token_of_another_process_that_does_not_serve_is_not() -> None:
+    world = World()
+    machine = ready(world)
+    put(world, access_token="other", scopes=("a",))
+    forbid(world, machine, "a b")
+    assert grants(world) == ["authorization_code"] * 2
+    put(world, access_token="other", expires_at=world.wall)
+    machine.accepted("")
+    world.refuse(machine)
+    assert grants(world)[2:] == ["refresh_token"]
+
+
+def step_until(world: World, machine: Authorization, kind: type[Need]) -> None:
+    while not isinstance(machine.need, kind):
+        assert machine.need is not None
+        machine.give(world.carry_out(machine.need), wall=world.wall)
+
+
+@pytest.mark.parametrize("refresh", ["invalid_grant", None])
+def test_the_loser_of_a_race_leaves_the_winners_record(refresh: str | None) -> None:
+    world = World()
+    machine = ready(world)
+    if refresh is not None:
+        world.pages[f"{ISSUER}/token"] = answer({"error": refresh}, 400)
+    machine.start(Refused(status=401, generation=1), wall=world.wall)
+    step_until(world, machine, Save)
+    put(world, access_token="winner")
+    machine.give(world.carry_out(machine.need), wall=world.wall)  # type: ignore[arg-type]
+    assert stored(world).access_token == "winner"
+    assert "another process has stored a token meanwhile" in machine.notes
+    world.run(machine)
+
+
+def test_a_token_that_is_not_stored_is_used() -> None:
+    world = World()
+    machine = world.client()
+    machine.start(Refused(status=401), wall=world.wall)
+    while machine.need is not None:
+        full = isinstance(machine.need, Save)
+        outcome = Fault("the disk is full") if full else world.carry_out(machine.need)
+        machine.give(outcome, wall=world.wall)
+    assert machine.token == ("Bearer", "access-1")
+    assert machine.notes == ["the token is not stored: the disk is full"]
+    assert not world.store
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("challenge", ["", "Bearer", 'Bearer error="invalid_token"', "Basic"])
+def test_a_403_without_a_need_for_scopes_is_final(challenge: str) -> None:
+    world = World()
+    machine = ready(world)
+    with pytest.raises(AuthorizationError, match="forbids"):
+        world.refuse(machine, 403, challenge)
+    assert len(world.opened) == 1
+
+
+def test_the_challenge_of_the_scheme_in_use_counts() -> None:
+    both = 'DPoP scope="dpop", Bearer scope="bearer"'
+    for dpop, kind, scope in ((None, "Bearer", "bearer"), (DPOP, "DPoP", "dpop")):
+        world = World(token={"token_type": kind})
+        world.refuse(world.client(dpop=dpop), challenge=both)
+        assert world.asked()[0]["scope"] == scope
+
+
+def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
+    world = World()
+    machine = world.client(max_flows=1)
+    world.refuse(machine, operation="a")
+    world.refuse(machine, operation="b")
+    with pytest.raises(AuthorizationError, match="refuses a after 1 authorizations"):
+        world.refuse(machine, operation="a")
+    machine.accepted("a")
+    machine.accepted("a")
+    world.refuse(machine, operation="a")
+    assert machine.generation == 3
+    with pytest.raises(AuthorizationError, match="refuses a after 1 authorizations"):
+        world.refuse(machine, operation="a")
+    for jump in (300, -10_000):
+        world.wall += jump
+        world.refuse(machine, operation="a")
+    assert machine.generation == 5
+    machine = World().client(max_flows=0)
+    with pytest.raises(AuthorizationError, match="refuses the request after 0"):
+        world.refuse(machine)
+
+
+# Scopes
+
+
+@pytest.mark.parametrize(
+    ("options", "challenge", "scope"),
+    [
+        ({"scopes": frozenset({"mine"})}, "Bearer", "mine prm"),
+        ({"scopes": frozenset({"mine"})}, 'Bearer scope="a"', "a mine"),
+        ({"ceiling": frozenset({"prm"})}, "Bearer", "prm"),
+        ({"ceiling": frozenset()}, "Bearer", None),
+        ({"ceiling": frozenset({"a", "b"})}, 'Bearer scope="a"', "a"),
+        ({"ceiling": frozenset({"a", "offline_access"})}, 'Bearer scope="a"', "a offline_access"),
+        ({"offline": False}, 'Bearer scope="a"', "a"),
+        ({"offline": True}, 'Bearer scope="a"', "a offline_access"),
+    ],
+)
+def test_scopes_are_chosen(options: dict[str, Any], challenge: str, scope: str | None) -> None:
+    world = World()
+    world.resource["scopes_supported"] = ["prm"]
+    if "mine" not in options.get("scopes", ()) and challenge != "Bearer":
+        world.metadata["scopes_supported"] = ["offline_access"]
+    machine = world.refuse(world.client(**options), challenge=challenge)
+    assert machine.state is AuthState.READY, machine.error
+    assert world.asked()[0].get("scope") == scope
+
+
+def test_scopes_that_were_asked_for_before_are_asked_for_again() -> None:
+    world = World(token={"scope": "a"})
+    machine = ready(world, 'Bearer scope="a b"')
+    forbid(world, machine, "c")
+    assert world.asked()[1]["scope"] == "a b c"
+
+
+def test_the_ceiling_is_not_passed() -> None:
+    world = World()
+    machine = world.client(ceiling=frozenset({"a"}))
+    world.refuse(machine, challenge='Bearer scope="a admin"')
+    assert "scopes that are not allowed: admin" in str(machine.error)
+    assert not world.opened
+
+
+def test_scopes_that_cannot_be_read_are_none() -> None:
+    world = World()
+    world.resource["scopes_supported"] = ["a", 'b"']
+    ready(world)
+    assert "scope" not in world.asked()[0]
+
+
+def test_granted_scopes_are_kept() -> None:
+    world = World(token={"scope": "a c"})
+    machine = ready(world, scopes=frozenset({"a"}))
+    assert stored(world).scopes == ("a", "c")
+    assert machine.notes == ["the token has more scopes than were asked for"]
+    world = World(token={"scope": None})
+    ready(world, scopes=frozenset({"a"}))
+    assert stored(world).scopes == ("a",)
+    world = World(token={"scope": "a"})
+    assert not ready(world).notes
+    assert stored(world).scopes == ("a",)
+
+
+# Discovery
+
+
+def test_the_issuer_of_the_credentials_is_chosen() -> None:
+    world = World()
+    world.resource["authorization_servers"] = ["https://first.example", ISSUER]
+    ready(world, client=SECRET, issuer=ISSUER)
+    machine = World().refuse(world.client(client=SECRET, issuer="https://third.example"))
+    assert "does not name the issuer" in str(machine.error)
+
+
+@pytest.mark.parametrize(
+    ("pages", "options", "told"),
+    [
+        ({f"{PRM}/mcp": answer({}, 500)}, {}, "its status is 500"),
+        ({f"{PRM}/mcp": answer({}, 302)}, {}, "its status is 302"),
+        ({f"{PRM}/mcp": answer({}, 204)}, {}, "its status is 204"),
+        ({f"{PRM}/mcp": GONE}, {}, "there is none"),
+        ({f"{PRM}/mcp": answer(b"<html>")}, {}, "not sound JSON"),
+        ({f"{PRM}/mcp": {"resource": SERVER}}, {}, "names no authorization server"),
+        ({f"{PRM}/mcp": {"resource": SERVER, "authorization_servers": ["x"]}}, {}, "the issuer"),
+        (
+            {f"{ISSUER}{AS}": GONE},
+            {},
+            "the authorization server cannot be used: it has no metadata",
+        ),
+        ({f"{ISSUER}{AS}": answer({}, 503)}, {}, "its status is 503"),
+        ({f"{ISSUER}{AS}": {"issuer": ISSUER}}, {}, "it lacks the token endpoint"),
+        (
+            {f"{ISSUER}{AS}": {"issuer": ISSUER, "token_endpoint": "http://a.example"}},
+            {},
+            "the token endpoint cannot be used: it is not an https URL",
+        ),
+    ],
+)
+def test_discovery_that_ends(pages: dict[str, Any], options: dict[str, Any], told: str) -> None:
+    world = World(pages=pages)
+    machine = world.refuse(world.client(**options), challenge=NAMED)
+    assert machine.state is AuthState.FAILED
+    assert told in str(machine.error)
+    assert not world.opened
+    assert not world.registered
+
+
+def test_without_metadata_and_fallbacks_there_is_nothing() -> None:
+    world = World(pages={f"{PRM}/mcp": GONE})
+    machine = world.refuse(world.client(fallbacks=False))
+    assert "the metadata of the server cannot be used: there is none" in str(machine.error)
+
+
+def test_members_that_are_ignored_are_noted() -> None:
+    world = World()
+    world.metadata["scopes_supported"] = "a"
+    machine = ready(world)
+    assert machine.notes == [
+        "the metadata of the authorization server: its member scopes_supported is wrong and ignored"
+    ]
+
+
+def test_a_server_on_loopback_may_have_all_on_loopback() -> None:
+    here = "http://localhost:3000"
+    world = World()
+    text = json.dumps(world.metadata).replace(ISSUER, here)
+    world.metadata = json.loads(text)
+    world.pages = {
+        f"{here}/.well-known/oauth-protected-resource/mcp": {
+            "resource": f"{here}/mcp",
+            "authorization_servers": [here],
+        },
+        f"{here}{AS}": world.metadata,
+    }
+    machine = Authorization(f"{here}/mcp", seed=SEED)
+    world.refuse(machine)
+    assert machine.state is AuthState.READY, machine.error
+
+
+# Registration
+
+
+def test_a_registration_is_used_again_on_another_port() -> None:
+    world = World()
+    ready(world)
+    del world.store[KEY]
+    ready(world)
+    assert len(world.registered) == 1
+    assert [form["client_id"] for form in world.forms()] == ["client-1"] * 2
+
+
+def listening(world: World, redirect: str) -> Callable[[Need], Outcome]:
+    """The world with another place of the callback."""
+
+    def carry_out(need: Need) -> Outcome:
+        return Text(redirect) if isinstance(need, Listen) else World.carry_out(world, need)
+
+    return carry_out
+
+
+@pytest.mark.parametrize(
+    ("redirect", "kept"),
+    [
+        ("http://127.0.0.1:5/callback", True),
+        ("http://127.0.0.1:5/other", False),
+        ("http://127.0.0.1:5/callback?x", False),
+        ("http://localhost:5/callback", False),
+        ("https://127.0.0.1:5/callback", False),
+    ],
+)
+def test_a_registration_is_for_its_redirect(
+    redirect: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    ready(world)
+    del world.store[KEY]
+    monkeypatch.setattr(world, "carry_out", listening(world, redirect))
+    ready(world)
+    assert len(world.registered) == (1 if kept else 2)
+
+
+def test_a_web_application_is_told_as_one() -> None:
+    world = World()
+    web = CodeGrant(redirect_uri="https://app.example/cb")
+    ready(world, grant=web, client_uri="https://app.example", client_name="App")
+    assert world.registered[0] == {
+        "client_name": "App",
+        "client_uri": "https://app.example",
+        "redirect_uris": ["https://app.example/cb"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "web",
+    }
+    (sent,) = (each for each in world.sent if each.url.endswith("/register"))
+    assert sent.headers == {"accept": "application/json", "content-type": "application/json"}
+    del world.store[KEY]
+    ready(world, grant=web)
+    assert len(world.registered) == 1
+
+
+@pytest.mark.parametrize(
+    ("grant", "types"),
+    [
+        (ClientCredentialsGrant(), ["client_credentials"]),
+        (AssertionGrant(), ["urn:ietf:params:oauth:grant-type:jwt-bearer"]),
+    ],
+)
+def test_a_client_without_a_person_is_registered_without_redirect(
+    grant: Any, types: list[str]
+) -> None:
+    world = World()
+    ready(world, grant=grant)
+    (registered,) = world.registered
+    assert (registered["grant_types"], registered["response_types"]) == (types, [])
+    assert registered["token_endpoint_auth_method"] == "client_secret_basic"
+    assert "redirect_uris" not in registered
+    del world.store[KEY]
+    ready(world, grant=grant)
+    ready(World(store=world.store.copy()), grant=CodeGrant())
+    assert len(world.registered) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"redirect_uris": ["https://evil.example/cb"]}, "other redirect URIs"),
+        ({"token_endpoint_auth_method": "private_key_jwt"}, "another way"),
+        ({"token_endpoint_auth_method": "client_secret_jwt"}, "another way"),
+        (
+            {"token_endpoint_auth_method": "client_secret_post", "client_secret": None},
+            "another way",
+        ),
+        ({"client_id": ""}, "client id cannot be sent"),
+        ({"client_id": "a\nb"}, "client id cannot be sent"),
+        ({"client_id": "é"}, "client id cannot be sent"),
+        ({"client_id": None}, "its member client_id is wrong"),
+    ],
+)
+def test_a_registration_of_another_kind_is_refused(changed: dict[str, Any], told: str) -> None:
+    world = World(registration=changed)
+    machine = world.refuse(world.client())
+    assert told in str(machine.error)
+    assert not world.opened
+    assert not [key for key in world.store if key.startswith("client")]
+
+
+@pytest.mark.parametrize(
+    ("expires", "later", "registered"),
+    [(0, 10**6, 1), (1_000_100, 99, 1), (1_000_100, 100, 2)],
+)
+def test_a_secret_expires(expires: int, later: int, registered: int) -> None:
+    world = World(registration={"client_secret_expires_at": expires})
+    world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
+    ready(world)
+    del world.store[KEY]
+    world.wall += later
+    world.registration["client_secret_expires_at"] = 0
+    ready(world)
+    assert len(world.registered) == registered
+
+
+def test_a_secret_that_has_expired_is_not_taken() -> None:
+    world = World(registration={"client_secret_expires_at": 1})
+    world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
+    machine = world.refuse(world.client())
+    assert "its secret has expired" in str(machine.error)
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (
+            answer({"error": "invalid_redirect_uri", "error_description": "use https"}, 400),
+            "this client was not registered (invalid_redirect_uri): use https",
+        ),
+        (answer(b"", 404), "this client was not registered (status 404)"),
+        (Fault("timed out"), f"{ISSUER}: timed out"),
+    ],
+)
+def test_a_refused_registration_is_told(page: Any, told: str) -> None:
+    world = World(pages={f"{ISSUER}/register": page})
+    machine = world.refuse(world.client())
+    assert str(machine.error) == told
+
+
+def test_without_a_registration_there_are_no_credentials() -> None:
+    world = World()
+    del world.metadata["registration_endpoint"]
+    machine = world.refuse(world.client())
+    assert f"{ISSUER} registers no clients" in str(machine.error)
+
+
+def test_the_document_is_no_client_where_it_is_not_supported() -> None:
+    world = World()
+    ready(world, metadata_url="https://app.example/client.json")
+    assert world.asked()[0]["client_id"] == "client-1"
+
+
+def test_given_credentials_stay_at_their_issuer() -> None:
+    world = World()
+    ready(world, client=SECRET)
+    ready(world, client=SECRET)
+    key = f"registered {SERVER} pre id"
+    assert b"pre:secret" not in world.store[key][0]
+    world.store[key] = (b"{}", 1)
+    machine = world.client(client=SECRET)
+    del world.store[KEY]
+    world.refuse(machine)
+    assert "another authorization server" in str(machine.error)
+
+
+@pytest.mark.parametrize(
+    "client", [None, ClientIdentity(client_id="mine")], ids=["registered", "given"]
+)
+def test_a_registration_that_is_not_known_any_more_is_forgotten(
+    client: ClientIdentity | None,
+) -> None:
+    world = World(pages={f"{ISSUER}/token": answer({"error": "invalid_client"}, 401)})
+    machine = world.refuse(world.client(client=client))
+    assert "gave no token (invalid_client)" in str(machine.error)
+    assert f"client {ISSUER}" not in world.store
+    del world.pages[f"{ISSUER}/token"]
+    world.refuse(machine)
+    assert machine.state is AuthState.READY
+    assert len(world.registered) == (2 if client is None else 0)
+
+
+# Tokens
+
+
+@pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer"])
+def test_a_type_has_any_case(kind: str) -> None:
+    assert ready(World(token={"token_type": kind})).token == ("Bearer", "access-1")
+
+
+@pytest.mark.parametrize("lifetime", [0, -1, 0.5, 2**40, 10**30])
+def test_a_lifetime_that_is_not_sound_is_ignored(lifetime: float) -> None:
+    world = World(token={"expires_in": lifetime})
+    machine = ready(world)
+    assert stored(world).expires_at is None
+    assert machine.notes == ["the lifetime of the token is not sound and is ignored"]
+    assert not machine.expiring(2.0**60)
+
+
+def test_nonces_are_kept_by_origin() -> None:
+    world = World(token={"token_type": "DPoP"})
+    machine = ready(world, dpop=DPOP)
+    assert machine.take_nonce(SERVER, "n1")
+    assert not machine.take_nonce(f"{SERVER}?x", "n1")
+    assert not machine.take_nonce(SERVER, "a b")
+    assert not machine.take_nonce(SERVER, None)
+    assert machine.take_nonce("https://other.example", "n2")
+    proof = machine.proof("GET", SERVER, wall=0.0)
+    assert proof is not None
+    assert proof.input.claims["nonce"] == "n1"
+
+
+def test_a_nonce_of_a_good_response_is_kept() -> None:
+    world = World(token={"token_type": "DPoP"})
+
+    def token(world: World, need: Fetch, form: dict[str, str]) -> Fetched:
+        given = world.give_token(form)
+        headers = (("dpop-nonce", "next"), ("x", "y"))
+        return Fetched(status=200, headers=headers, body=given.body)
+
+    world.pages[f"{ISSUER}/token"] = token
+    machine = ready(world, dpop=DPOP)
+    proof = machine.proof("POST", f"{ISSUER}/token", wall=0.0)
+    assert proof is not None
+    assert proof.input.claims["nonce"] == "next"
+
+
+def test_a_header_stands_once() -> None:
+    response = Fetched(status=200, headers=(("a", "1"), ("b", "2"), ("b", "3")))
+    assert [response.header(name) for name in "abc"] == ["1", None, None]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"issued_token_type": "urn:ietf:params:oauth:token-type:access_token"}, "another type"),
+        ({"issued_token_type": None}, "another type"),
+        ({"token_type": "Bearer"}, "another type"),
+    ],
+)
+def test_an_identity_provider_gives_an_id_jag(changed: dict[str, Any], told: str) -> None:
+    world = World()
+    machine = world.refuse(world.client(**enterprise(world, **changed)))
+    assert told in str(machine.error)
+    assert f"{ISSUER}/token" not in world.urls()
+
+
+def test_an_identity_provider_refuses() -> None:
+    world = World()
+    settings = enterprise(world)
+    world.pages["https://idp.example/token"] = answer({"error": "access_denied"}, 400)
+    machine = world.refuse(world.client(**settings))
+    assert str(machine.error) == "the identity provider gave no assertion (access_denied)"
+
+
+@pytest.mark.parametrize("grant", [AssertionGrant(), None])
+def test_without_an_assertion_nothing_is_sent(grant: Any) -> None:
+    world = World(assertion=Fault("there is no workload identity"))
+    settings = enterprise(world) if grant is None else {"grant": grant, "client": SECRET}
+    machine = world.refuse(world.client(**settings))
+    assert str(machine.error) == "there is no workload identity"
+    assert not world.forms()
+
+
+def test_a_client_with_a_certificate_uses_the_endpoint_for_it() -> None:
+    world = World()
+    world.metadata["token_endpoint_auth_methods_supported"] = ["tls_client_auth"]
+    client = ClientIdentity(client_id="tls", certificate=True)
+    ready(world, client=client)
+    assert world.urls()[-1] == f"{ISSUER}/token"
+    world = World()
+    world.metadata["mtls_endpoint_aliases"] = {"token_endpoint": "https://tls.id.example/token"}
+    world.metadata["token_endpoint_auth_methods_supported"] = ["tls_client_auth"]
+    ready(world, client=client)
+    assert world.urls()[-1] == "https://tls.id.example/token"
+    (form,) = world.forms()
+    assert form["client_id"] == "tls"
+
+
+def test_without_a_key_no_nonce_is_an_answer() -> None:
+    page = answer({"error": "use_dpop_nonce"}, 400, dpop_nonce="n")
+    world = World(pages={f"{ISSUER}/token": page})
+    machine = world.refuse(world.client())
+    assert "use_dpop_nonce" in str(machine.error)
+    assert len(world.forms()) == 1
+
+
+def test_headers_are_sent_as_they_are() -> None:
+    world = World()
+    world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
+    ready(world, client=SECRET)
+    headers = world.sent[-1].headers
+    assert {type(value) for value in headers.values()} == {str}
+    assert f"{headers['authorization']}".startswith("Basic ")
+
+
+# Responses of a person
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (Fault("nobody answered in time"), "nobody answered in time"),
+        ("", "its state"),
+        ("code=a&state={state}&error=x", "authorization was refused (x)"),
+        ("state={state}&error=access_denied&error_description=no%0d", "(access_denied): no?"),
+        ("state={state}", "it has no code"),
+        ("state={state}&code=", "it has no code"),
+        ("state={state}&code=a&code=b", "its parameter code stands twice"),
+        ("state={state}&state={state}&code=a", "its parameter state stands twice"),
+        ("x=1&" * 40 + "state={state}&code=a", "too many parameters"),
+    ],
+)
+def test_a_response_without_a_code_ends_the_flow(said: Any, told: str) -> None:
+    def reply(world: World, need: OpenUrl, asked: dict[str, str]) -> Any:
+        return said if isinstance(said, Fault) else said.format(state=asked["state"])
+
+    world = World(reply=reply)
+    machine = world.refuse(world.client())
+    assert machine.state is AuthState.FAILED
+    assert told in str(machine.error)
+    assert not world.forms()
+
+
+# Every step
+
+
+def play(world: World, machine: Authorization, steps: int) -> None:
+    machine.start(Refused(status=401, lines=(NAMED,)), wall=world.wall)
+    for _ in range(steps):
+        assert machine.need is not None
+        machine.give(world.carry_out(machine.need), wall=world.wall)
+
+
+KINDS: dict[str, Callable[[], tuple[World, Authorization]]] = {}
+
+
+def kind(make: Callable[[], tuple[World, Authorization]]) -> None:
+    KINDS[make.__name__.strip("_")] = make
+
+
+@kind
+def _code() -> tuple[World, Authorization]:
+    world = World(token={"token_type": "DPoP"})
+    return world, world.client(dpop=DPOP)
+
+
+@kind
+def _refresh() -> tuple[World, Authorization]:
+    world = World()
+    machine = ready(world)
+    machine.generation = 0
+    machine.accepted("")
+    return world, machine
+
+
+@kind
+def _credentials() -> tuple[World, Authorization]:
+    world = World()
+    world.metadata["token_endpoint_auth_methods_supported"] = ["private_key_jwt"]
+    client = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
+    return world, world.client(grant=ClientCredentialsGrant(), client=client)
+
+
+@kind
+def _enterprise() -> tuple[World, Authorization]:
+    world = World()
+    return world, world.client(**enterprise(world))
+
+
+def needs_of(name: str) -> list[str]:
+    """Kinds of the needs of a flow, in order."""
+    world, machine = KINDS[name]()
+    play(world, machine, 0)
+    found = []
+    while machine.need is not None:
+        found.append(type(machine.need).__name__)
+        machine.give(world.carry_out(machine.need), wall=world.wall)
+    assert machine.state is AuthState.READY, machine.error
+    return found
+
+
+STEPS = [(name, at, need) for name in KINDS for at, need in enumerate(needs_of(name))]
+
+
+def test_the_flows_have_all_needs() -> None:
+    assert {need for _, _, need in STEPS} == {
+        each.__name__ for each in (Fetch, OpenUrl, Listen, Load, Save, Unlock, Sign, Obtain)
+    } | {"Lock"}
+
+
+@pytest.mark.parametrize(("name", "at", "need"), STEPS)
+def test_a_flow_is_cancelled_at_each_step(name: str, at: int, need: str) -> None:
+    world, machine = KINDS[name]()
+    token = machine.token
+    play(world, machine, at)
+    received = machine.state is AuthState.SAVING
+    machine.cancel("the program stops", wall=world.wall)
+    if need == "Unlock":
+        assert machine.state is AuthState.READY
+    else:
+        assert machine.state is AuthState.FAILED
+        assert str(machine.error) == "the authorization ended: the program stops"
+        assert (machine.token != token) is received  # it is not lost
+    assert machine.need is None or isinstance(machine.need, Unlock)
+    assert bool(world.locked) is isinstance(machine.need, Unlock)
+    world.run(machine)
+    machine.cancel("again", wall=world.wall)
+    assert machine.need is None
+    world.refuse(machine, operation="again")
+    assert machine.state is AuthState.READY
+
+
+@pytest.mark.parametrize(("name", "at", "need"), STEPS)
+def test_a_flow_fails_at_each_step(name: str, at: int, need: str) -> None:
+    world, machine = KINDS[name]()
+    play(world, machine, at)
+    machine.give(Fault("it\x1b broke"), wall=world.wall)
+    assert machine.need is None or need in ("Save", "Unlock") or isinstance(machine.need, Unlock)
+    if need != "Unlock":
+        world.run(machine)
+    if need in ("Save", "Unlock"):
+        assert machine.state is AuthState.READY
+    else:
+        assert machine.state is AuthState.FAILED
+        assert str(machine.error).endswith("it? broke")
+
+
+WRONG: list[Outcome] = [Fetched(status=200), Stored(), Signed(b"x"), Text("x"), Done()]
+
+
+@pytest.mark.parametrize(("name", "at", "need"), STEPS)
+def test_an_outcome_of_another_need_is_a_mistake(name: str, at: int, need: str) -> None:
+    if need in ("Save", "Unlock"):
+        return
+    world, machine = KINDS[name]()
+    play(world, machine, at)
+    assert machine.need is not None
+    right = type(world.carry_out(machine.need))
+    wrong = next(each for each in WRONG if type(each) is not right)
+    with pytest.raises(LocalProtocolError, match="is no outcome of the need"):
+        machine.give(wrong, wall=world.wall)
+
+
+def test_an_outcome_is_what_was_asked_for() -> None:
+    assert expect(Text("x"), Text).text == "x"
+    with pytest.raises(AuthorizationError, match=r"^place: gone$"):
+        expect(Fault("gone"), Text, "place: ")
+
+
+# Anything at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(ISSUER),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=3,
+)
+MEMBERS = st.sampled_from(
+    [
+        "resource", "authorization_servers", "scopes_supported", "issuer", "token_endpoint",
+        "authorization_endpoint", "registration_endpoint", "code_challenge_methods_supported",
+        "token_endpoint_auth_methods_supported", "client_id", "client_secret", "redirect_uris",
+        "client_secret_expires_at", "token_endpoint_auth_method", "access_token", "token_type",
+        "expires_in", "refresh_token", "scope", "error", "error_description",
+    ]
+)  # fmt: skip
+CHANGES = st.dictionaries(MEMBERS, JSON, max_size=2)
+BODY = st.one_of(st.binary(max_size=20), CHANGES)
+PLACES = [f"{PRM}/mcp", f"{ISSUER}{AS}", f"{ISSUER}/register", f"{ISSUER}/token"]
+
+
+@given(
+    st.sampled_from(PLACES),
+    BODY,
+    st.sampled_from([200, 201, 400, 401, 404, 500]),
+    st.text(max_size=40),
+    st.text(max_size=40),
+)
+def test_whatever_others_say_the_flow_ends(
+    place: str, body: Any, status: int, challenge: str, query: str
+) -> None:
+    world = World()
+
+    def changed(world: World, need: Fetch, form: dict[str, str]) -> Fetched | Fault:
+        if isinstance(body, bytes):
+            return answer(body, status)
+        del world.pages[place]
+        usual = world.fetch(need)
+        world.pages[place] = changed
+        assert isinstance(usual, Fetched)
+        return answer({**json.loads(usual.body), **body}, usual.status)
+
+    world.pages[place] = changed
+    world.reply = lambda world, need, asked: f"{world.consent(asked)}&{query}"
+    machine = world.client()
+    for _ in range(2):
+        world.refuse(machine, challenge=f'{NAMED}, scope="{challenge}"')
+        assert machine.state in (AuthState.READY, AuthState.FAILED)
+        assert (machine.error is None) is (machine.state is AuthState.READY)
+        world.wall += 4000
+
+
+ACTIONS = ("401", "403 a", "403 b", "expire", "accept", "cancel", "deny", "other", "lose", "break")
+
+
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 12)), max_size=12))
+def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]) -> None:
+    world = World()
+    machine, other = world.client(max_flows=99), world.client(max_flows=99)
+    for action, number in actions:
+        generation, broken = machine.generation, action == "break"
+        if action == "accept":
+            machine.accepted("")
+            continue
+        if action == "lose":
+            world.store.pop(KEY, None)
+            continue
+        if action == "expire":
+            world.wall += 400 * number
+            if not machine.expiring(world.wall):
+                continue
+            machine.start(None, wall=world.wall)
+        elif action == "other":
+            world.refuse(other)
+            continue
+        else:
+            more = action.startswith("403")
+            lines = (f'Bearer error="insufficient_scope", scope="{action[4:]}"',) if more else ()
+            refused = Refused(status=403 if more else 401, lines=lines, generation=generation)
+            machine.start(refused, wall=world.wall)
+        world.reply = (lambda world, need, asked: Fault("no")) if action == "deny" else None
+        while machine.need is not None:
+            if (
+                action in ("cancel", "break")
+                and number == 0
+                and not isinstance(machine.need, Unlock)
+            ):
+                if action == "cancel":
+                    machine.cancel("enough", wall=world.wall)
+                else:
+                    machine.give(Fault("broken"), wall=world.wall)
+            else:
+                machine.give(world.carry_out(machine.need), wall=world.wall)
+            number -= 1
+        assert not world.locked
+        assert machine.state in (AuthState.READY, AuthState.FAILED)
+        assert (machine.state is AuthState.FAILED) is (machine.error is not None)
+        assert machine.generation in (generation, generation + 1)
+        assert machine.state is AuthState.FAILED or machine.generation == generation + 1
+        assert machine.state is AuthState.FAILED or machine.token is not None
+        if broken or action == "cancel":
+            return  # a token may be lost with its store from here on
+        assert world.reused == 0
+
+
+def test_a_proof_needs_a_signature_of_its_key() -> None:
+    endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
+    key = DpopKey(jwk={"kty": "x"}, signing=SigningKey(algorithm="ES256", key="name"))
+    need = endpoints.proof(key, "GET", SERVER, wall=1.0, token="t")
+    assert (need.signing.key, need.input.header["jwk"]) == ("name", {"kty": "x"})
+    assert ClientAuth("none") is ClientAuth.NONE
+
+
+def refused_for(
+    nonce: str | None, generation: int, error: str, *, renewed: bool = False
+) -> Refused:
+    line = f'DPoP error="{error}"'
+    return Refused(status=401, lines=(line,), generation=generation, nonce=nonce, renewed=renewed)
+
+
+@pytest.mark.parametrize(
+    ("nonce", "older", "error", "renewed", "remedy"),
+    [
+        ("n1", 0, "use_dpop_nonce", False, Remedy.NEW_NONCE),
+        (None, 0, "use_dpop_nonce", False, Remedy.NEW_NONCE),
+        ("n2", 0, "use_dpop_nonce", False, Remedy.AUTHORIZE),
+        ("n1", 0, "use_dpop_nonce", True, Remedy.AUTHORIZE),
+        ("n1", 0, "invalid_token", False, Remedy.AUTHORIZE),
+        ("n1", 1, "use_dpop_nonce", True, Remedy.SEND_AGAIN),
+        ("n2", 1, "invalid_token", False, Remedy.SEND_AGAIN),
+    ],
+)
+def test_what_a_refused_request_needs(
+    nonce: str | None, older: int, error: str, renewed: bool, remedy: Remedy
+) -> None:
+    machine = ready(World(token={"token_type": "DPoP"}), dpop=DPOP)
+    machine.take_nonce(SERVER, "n2")
+    refused = refused_for(nonce, machine.generation - older, error, renewed=renewed)
+    assert machine.remedy(refused) is remedy
+    if remedy is not Remedy.AUTHORIZE:
+        assert not machine.start(refused, wall=0.0)
+    elif error == "use_dpop_nonce":
+        with pytest.raises(AuthorizationError, match="none of the DPoP nonces"):
+            machine.start(refused, wall=0.0)
+    else:
+        assert machine.start(refused, wall=0.0)
+
+
+def test_a_refusal_without_a_challenge_needs_authorization() -> None:
+    machine = ready(World())
+    refused = Refused(status=401, generation=machine.generation)
+    assert machine.remedy(refused) is Remedy.AUTHORIZE

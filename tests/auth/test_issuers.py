@@ -1,0 +1,143 @@
+"""Requests of a resource server to its issuers, as steps without I/O."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from mcpcore.auth.grants import ClientIdentity
+from mcpcore.auth.issuers import ask_about, find_keys
+from mcpcore.auth.needs import Fault, Fetch, Fetched
+from mcpcore.auth.resource_server import FailureLimit, Issuer
+from mcpcore.auth.tokens import Grant, TokenFault
+from mcpcore.auth.urls import check_url
+from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
+from tests.auth.desk import ISSUER, WALL, Desk, claims
+from tests.auth.signing import signer
+
+NESTED = "https://id.example/a"
+JWKS = "https://id.example/keys"
+LIMITS: dict[str, Any] = {"timeout": 5.0, "limit": 1000}
+
+
+def document(**members: Any) -> Fetched:
+    return Fetched(status=200, body=json.dumps(members).encode())
+
+
+def run(steps: Any, *outcomes: Any) -> tuple[Any, list[Fetch]]:
+    """The end of the steps, and what they fetched."""
+    asked: list[Fetch] = []
+    left = list(outcomes)
+    try:
+        need = next(steps)
+        while True:
+            asked.append(need)
+            need = steps.send(left.pop(0))
+    except StopIteration as over:
+        assert not left
+        return over.value, asked
+
+
+def test_keys_are_found_by_the_metadata_of_the_issuer() -> None:
+    missing = Fetched(status=404)
+    metadata = document(issuer=NESTED, jwks_uri=JWKS)
+    keys = Fetched(status=200, headers=(("cache-control", "public, max-age=600"),), body=b"{}")
+    found, asked = run(find_keys(Issuer(issuer=NESTED), **LIMITS), missing, metadata, keys)
+    assert found == (b"{}", 600.0)
+    assert [each.url for each in asked] == [
+        "https://id.example/.well-known/oauth-authorization-server/a",
+        "https://id.example/.well-known/openid-configuration/a",
+        JWKS,
+    ]
+    assert all((each.timeout, each.limit) == (5.0, 1000) for each in asked)
+
+
+@pytest.mark.parametrize("line", ["", "no-store", "max-age=x", "s-maxage=600", "xmax-age=5"])
+def test_an_age_that_is_not_said(line: str) -> None:
+    keys = Fetched(status=200, headers=(("cache-control", line),), body=b"{}")
+    found, asked = run(find_keys(Issuer(issuer=ISSUER, jwks_url=JWKS), **LIMITS), keys)
+    assert found == (b"{}", None)
+    assert [each.url for each in asked] == [JWKS]
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [Fetched(status=500)],
+        [Fetched(status=302)],
+        [Fetched(status=404), Fetched(status=404)],
+        [document(issuer="https://evil.example", jwks_uri=JWKS)],
+        [document(issuer=ISSUER)],
+        [document(issuer=ISSUER, jwks_uri=JWKS), Fetched(status=404)],
+        [Fetched(status=200, body=b"no JSON")],
+    ],
+)
+def test_documents_that_are_none(outcomes: list[Fetched]) -> None:
+    with pytest.raises(DocumentRefused):
+        run(find_keys(Issuer(issuer=ISSUER), **LIMITS), *outcomes)
+
+
+def test_an_issuer_out_of_reach() -> None:
+    with pytest.raises(AuthorizationError, match="unknown host"):
+        run(find_keys(Issuer(issuer=ISSUER), **LIMITS), Fault("unknown host"))
+
+
+def test_an_issuer_is_asked_about_a_token() -> None:
+    client = ClientIdentity(client_id="us", client_secret="pass")
+    asks = Issuer(issuer=ISSUER, introspection_url="https://id.example/i", client=client)
+    answer = document(active=True)
+    found, (request,) = run(ask_about(asks, "opaque", **LIMITS), answer)
+    assert found == answer.body
+    assert request.body == b"token=opaque&token_type_hint=access_token"
+    told = str.__str__(request.headers["authorization"])
+    assert told == "Basic " + base64.b64encode(b"us:pass").decode()
+    assert "pass" not in repr(asks)
+    public = Issuer(issuer=ISSUER, introspection_url="https://id.example/i")
+    _, (request,) = run(ask_about(public, "opaque", **LIMITS), answer)
+    assert "authorization" not in request.headers
+    with pytest.raises(DocumentRefused, match="status is 401"):
+        run(ask_about(asks, "opaque", **LIMITS), Fetched(status=401))
+
+
+# Revocation, and the limit of failures
+
+
+def test_a_revoked_token_is_refused_for_as_long_as_is_said() -> None:
+    desk = Desk(max_tokens=2)
+    tokens = [signer().jwt(claims(sub=name, exp=WALL + 100_000)) for name in "abc"]
+    assert isinstance(desk.bearer(tokens[0]), Grant)
+    for token in tokens:
+        desk.guard.revoke(token, wall=WALL, lasts=100.0)
+    denied = desk.bearer(tokens[2])
+    assert not isinstance(denied, Grant)
+    assert denied.reason == TokenFault.REVOKED.value
+    assert isinstance(desk.bearer(tokens[0]), Grant)  # the oldest, forgotten
+    assert isinstance(desk.bearer(tokens[2], wall=WALL + 101, now=101.0), Grant)
+
+
+def test_failures_of_an_address_are_limited_for_a_window() -> None:
+    limit = FailureLimit(2, window=60.0, addresses=2)
+    assert limit.wait("a", 0.0) == 0.0
+    limit.note("a", 0.0)
+    assert limit.wait("a", 1.0) == 0.0
+    limit.note("a", 10.0)
+    assert limit.wait("a", 20.0) == 40.0
+    assert limit.wait("b", 20.0) == 0.0
+    assert limit.wait("a", 60.0) == 0.0
+    limit.note("a", 61.0)  # another window
+    assert limit.wait("a", 61.0) == 0.0
+    limit.note("a", 62.0)
+    assert limit.wait("a", 62.0) == 59.0
+    limit.note("b", 63.0)
+    limit.note("c", 63.0)
+    assert limit.wait("a", 63.0) == 0.0  # forgotten for others
+
+
+def test_an_issuer_in_a_private_network() -> None:
+    with pytest.raises(UrlRefused):
+        check_url("https://10.0.0.1/jwks", "it")
+    assert check_url("https://10.0.0.1/jwks", "it", private=True).host == "10.0.0.1"
+    for text in ("http://10.0.0.1/jwks", "https://127.0.0.1/jwks"):
+        with pytest.raises(UrlRefused):
+            check_url(text, "it", private=True)

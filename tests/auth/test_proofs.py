@@ -1,0 +1,339 @@
+"""DPoP: proofs made and judged, thumbprints, the window of replays, nonces."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.auth.grants import base64url
+from mcpcore.auth.proofs import (
+    NonceMissing,
+    Nonces,
+    ProofRules,
+    ReplayWindow,
+    Seen,
+    judge_proof,
+    make_proof,
+    read_proof,
+    sound_nonce,
+    thumbprint,
+    token_hash,
+)
+from mcpcore.auth.tokens import TokenFault, TokenRefused
+from tests.auth.signing import part, signer, verify
+
+URL = "https://mcp.example/mcp"
+WALL = 1_000_000.0
+RULES = ProofRules()
+ANY = ProofRules(algorithms=frozenset({"ES256", "RS256", "EdDSA"}))
+
+
+def proof(**changed: Any) -> str:
+    """A proof of the key of ES256 for a request; members that are None are left out."""
+    claims = {"jti": "j", "htm": "POST", "htu": URL, "iat": WALL, "ath": token_hash("t")} | changed
+    header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": signer().jwk}
+    return signer().jws(header, {k: v for k, v in claims.items() if v is not None})
+
+
+def judge(text: str, **changed: Any) -> str:
+    request: dict[str, Any] = {
+        "method": "POST",
+        "url": URL,
+        "token": "t",
+        "bound_to": thumbprint(signer().jwk),
+        "nonces": None,
+        "wall": WALL,
+    }
+    return judge_proof(read_proof(text, RULES)[0], RULES, **(request | changed))
+
+
+def test_the_thumbprint_is_that_of_the_rfc() -> None:
+    key = {
+        "kty": "RSA",
+        "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSo"
+        "c_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_F"
+        "DW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQ"
+        "Fh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+        "e": "AQAB",
+        "alg": "RS256",
+        "kid": "2011-04-29",
+    }  # RFC 7638 section 3.1
+    assert thumbprint(key) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {},
+        {"kty": "oct", "k": "x"},
+        {"kty": []},
+        {"kty": {}},
+        {"kty": "EC", "crv": "P-256", "x": "a"},
+        {"kty": "OKP", "crv": 1, "x": "a"},
+    ],
+)
+def test_other_keys_have_no_thumbprint(key: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a public key"):
+        thumbprint(key)
+
+
+# Proofs that are made
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
+def test_a_proof_that_is_made_holds(algorithm: str) -> None:
+    key = signer(algorithm)
+    nonces = Nonces(bytes(32))
+    made = make_proof(
+        "POST",
+        f"{URL}?x=1#y",
+        key=key.jwk,
+        algorithm=algorithm,
+        jti="j",
+        wall=WALL + 0.9,
+        token="t",
+        nonce=nonces.current(WALL),
+    )
+    found, jwk = read_proof(made.signed(key.sign(made.text)), RULES)
+    assert verify(jwk, found.algorithm, found.signing_input, found.signature)
+    judged = judge_proof(
+        found,
+        RULES,
+        method="POST",
+        url=URL,
+        token="t",
+        bound_to=thumbprint(key.jwk),
+        nonces=nonces,
+        wall=WALL,
+    )
+    assert judged == "j"
+
+
+def test_a_proof_for_a_token_endpoint_names_no_token() -> None:
+    made = make_proof("POST", URL, key={"kty": "x"}, algorithm="ES256", jti="j", wall=1.0)
+    assert made.header == {"typ": "dpop+jwt", "alg": "ES256", "jwk": {"kty": "x"}}
+    assert made.claims == {"jti": "j", "htm": "POST", "htu": URL, "iat": 1}
+
+
+def test_the_hash_of_a_token_is_that_of_the_rfc() -> None:
+    token = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"  # RFC 9449 section 7.1
+    assert token_hash(token) == "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo"
+
+
+@pytest.mark.parametrize(
+    ("nonce", "taken"),
+    [
+        (None, False),
+        ("", False),
+        ("a b", False),
+        ('a"', False),
+        ("a\\", False),
+        ("a\r\n", False),
+        ("é", False),
+        ("x" * 513, False),
+        ("x" * 512, True),
+        ("!#[]~", True),
+    ],
+)
+def test_a_nonce_can_be_sent(nonce: str | None, taken: bool) -> None:
+    assert sound_nonce(nonce) == (nonce if taken else None)
+
+
+# Proofs that are read
+
+
+def header(**changed: Any) -> str:
+    members = {"typ": "dpop+jwt", "alg": "ES256", "jwk": signer().jwk} | changed
+    return f"{part({k: v for k, v in members.items() if v is not None})}.{part({})}.AA"
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"typ": None}, TokenFault.PROOF),
+        ({"typ": "JWT"}, TokenFault.PROOF),
+        ({"typ": ["dpop+jwt"]}, TokenFault.PROOF),
+        ({"alg": "none"}, TokenFault.ALGORITHM),
+        ({"alg": "HS256"}, TokenFault.ALGORITHM),
+        ({"alg": "RS256"}, TokenFault.PROOF),
+        ({"alg": "EdDSA"}, TokenFault.PROOF),
+        ({"jwk": None}, TokenFault.PROOF),
+        ({"jwk": "x"}, TokenFault.PROOF),
+        ({"jwk": {}}, TokenFault.PROOF),
+        ({"jwk": {"kty": []}}, TokenFault.PROOF),
+        ({"jwk": {"kty": "oct", "k": "AA"}}, TokenFault.PROOF),
+        *(
+            ({"jwk": {**signer().jwk, member: "AA"}}, TokenFault.PROOF)
+            for member in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+        ),
+        ({"jwk": {**signer().jwk, "k": "AA"}}, TokenFault.PROOF),
+        ({"jwk": {**signer().jwk, "crv": "P-384"}}, TokenFault.PROOF),
+        ({"jwk": {**signer().jwk, "crv": ["P-256"]}}, TokenFault.PROOF),
+        ({"jwk": {**signer().jwk, "x": 1}}, TokenFault.PROOF),
+        ({"jwk": {**signer().jwk, "use": "enc"}}, TokenFault.PROOF),
+        ({"x5u": "https://evil.example"}, TokenFault.HEADER),
+        ({"crit": []}, TokenFault.HEADER),
+    ],
+)
+def test_a_proof_of_another_kind_is_refused(changed: dict[str, Any], fault: TokenFault) -> None:
+    with pytest.raises(TokenRefused) as refused:
+        read_proof(header(**changed), RULES)
+    assert refused.value.fault is fault
+
+
+def test_the_key_of_a_proof_fits_its_algorithm() -> None:
+    assert read_proof(header(), ANY)[1] == signer().jwk
+    weak = {"kty": "RSA", "n": base64url(b"\xff" * 128).decode(), "e": "AQAB"}
+    huge = {"kty": "RSA", "n": base64url(b"\xff" * 2000).decode(), "e": "AQAB"}
+    slow = {"kty": "RSA", "n": base64url(b"\xff" * 256).decode(), "e": "A" * 8}
+    fair = {"kty": "RSA", "n": base64url(b"\xff" * 256).decode(), "e": "AQAB"}
+    for jwk in (weak, huge, slow, signer().jwk):
+        with pytest.raises(TokenRefused):
+            read_proof(header(alg="RS256", jwk=jwk), ANY)
+    assert read_proof(header(alg="RS256", jwk=fair), ANY)[1] == fair
+
+
+# Proofs that are judged
+
+
+def test_a_proof_holds_for_its_request() -> None:
+    assert judge(proof()) == "j"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"jti": None},
+        {"jti": ""},
+        {"jti": 1},
+        {"jti": "x" * 257},
+        {"iat": None},
+        {"iat": "1"},
+        {"iat": True},
+        {"iat": WALL - 301},
+        {"iat": WALL + 301},
+        {"iat": 10**400},
+        {"iat": -(10**400)},
+        {"htm": None},
+        {"htm": "post"},
+        {"htm": "GET"},
+        {"htu": None},
+        {"htu": [URL]},
+        {"htu": "https://mcp.example/"},
+        {"htu": "https://evil.example/mcp"},
+        {"htu": "https://mcp.example/MCP"},
+        {"htu": "https://mcp.example:8443/mcp"},
+        {"htu": "not a URL"},
+        {"ath": None},
+        {"ath": 1},
+        {"ath": token_hash("other")},
+        {"ath": "é"},
+    ],
+)
+def test_a_proof_for_another_request_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(TokenRefused) as refused:
+        judge(proof(**changed))
+    assert refused.value.fault is TokenFault.PROOF
+
+
+@pytest.mark.parametrize(
+    ("claimed", "url"),
+    [
+        ("HTTPS://MCP.example:443/mcp", URL),
+        (f"{URL}?x=1#y", URL),
+        (f"{URL}#y", URL),
+        (URL, f"{URL}?x=1"),
+        ("https://mcp.example", "https://mcp.example/"),
+    ],
+)
+def test_urls_are_compared_without_query_and_fragment(claimed: str, url: str) -> None:
+    assert judge(proof(htu=claimed), url=url) == "j"
+
+
+@pytest.mark.parametrize("made", [WALL - 300, WALL + 300])
+def test_a_proof_is_valid_for_a_while(made: float) -> None:
+    assert judge(proof(iat=made)) == "j"
+
+
+@pytest.mark.parametrize(
+    "bound_to", [None, "", thumbprint(signer("EdDSA").jwk)], ids=["none", "empty", "another"]
+)
+def test_the_token_is_bound_to_the_key(bound_to: str | None) -> None:
+    with pytest.raises(TokenRefused) as refused:
+        judge(proof(), bound_to=bound_to)
+    assert refused.value.fault is TokenFault.BINDING
+
+
+def test_a_proof_at_a_token_endpoint_comes_with_no_token() -> None:
+    own = thumbprint(signer().jwk)
+    for bound_to in (None, own):
+        assert judge(proof(ath=None), token=None, bound_to=bound_to) == "j"
+    with pytest.raises(TokenRefused) as refused:
+        judge(proof(ath=None), token=None, bound_to=thumbprint(signer("EdDSA").jwk))
+    assert refused.value.fault is TokenFault.BINDING
+
+
+# Nonces
+
+
+def test_a_nonce_is_of_this_server_and_of_now() -> None:
+    nonces = Nonces(bytes(range(32)))
+    now = nonces.current(WALL)
+    assert sound_nonce(now) == now
+    assert judge(proof(nonce=now), nonces=nonces) == "j"
+    assert nonces.accepts(now, WALL + 300)
+    assert not nonces.accepts(now, WALL + 600)
+    assert not nonces.accepts(now, WALL - 300)
+    assert not Nonces(bytes(32)).accepts(now, WALL)
+    for other in (None, 1, "", "é", "x" * 129, now + "x", now.swapcase()):
+        assert not nonces.accepts(other, WALL)
+        with pytest.raises(NonceMissing) as missing:
+            judge(proof(nonce=other), nonces=nonces)
+        assert missing.value.nonce == now
+    assert repr(nonces) == "Nonces()"
+
+
+def test_nonces_need_a_secret() -> None:
+    with pytest.raises(ValueError, match="32 random bytes"):
+        Nonces(bytes(31))
+
+
+# Replays
+
+
+def test_a_proof_is_used_once() -> None:
+    window = ReplayWindow()
+    assert window.look("j", "key", until=WALL + 600, wall=WALL) is Seen.FRESH
+    assert window.look("j", "key", until=WALL + 601, wall=WALL + 600) is Seen.REPLAYED
+    assert window.look("j", "other", until=WALL + 600, wall=WALL) is Seen.FRESH
+    assert len(window) == 2
+    assert window.look("j", "key", until=WALL + 1300, wall=WALL + 601) is Seen.FRESH
+    assert len(window) == 1
+
+
+def test_a_full_window_forgets_nothing() -> None:
+    window = ReplayWindow(limit=2)
+    for jti in ("1", "2"):
+        assert window.look(jti, "key", until=WALL + 600, wall=WALL) is Seen.FRESH
+    assert window.look("3", "key", until=WALL + 600, wall=WALL) is Seen.FULL
+    assert window.look("1", "key", until=WALL + 600, wall=WALL) is Seen.REPLAYED
+    assert len(window) == 2
+    assert window.look("3", "key", until=WALL + 1300, wall=WALL + 601) is Seen.FRESH
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400)), max_size=30))
+def test_nothing_valid_is_fresh_twice(uses: list[tuple[int, int]]) -> None:
+    window, now = ReplayWindow(), 0.0
+    last: dict[int, float] = {}
+    for jti, later in uses:
+        now += later
+        seen = window.look(str(jti), "key", until=now + 600, wall=now)
+        assert (seen is Seen.REPLAYED) is (jti in last and now <= last[jti] + 600)
+        if seen is Seen.FRESH:
+            last[jti] = now
+
+
+def test_the_hash_is_sha256() -> None:
+    assert token_hash("") == base64url(hashlib.sha256(b"").digest()).decode()

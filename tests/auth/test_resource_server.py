@@ -1,0 +1,372 @@
+"""The judgement of requests: credentials, grants, refusals with their challenges, metadata."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.auth.challenges import find_challenge, parse_challenges
+from mcpcore.auth.introspection import token_key
+from mcpcore.auth.proofs import Nonces, ReplayWindow, thumbprint
+from mcpcore.auth.resource_server import (
+    Credential,
+    Denied,
+    Dpop,
+    Issuer,
+    NeedIntrospection,
+    ResourceGuard,
+    ResourceRules,
+    principal_name,
+)
+from mcpcore.auth.scopes import Requirement
+from mcpcore.auth.tokens import Grant, TokenFault
+from mcpcore.errors import DocumentRefused, UrlRefused
+from tests.auth.desk import ISSUER, RESOURCE, WALL, Desk, claims, proof
+from tests.auth.signing import signer, verify
+
+BOUND = {"cnf": {"jkt": thumbprint(signer().jwk)}}
+
+
+def params(denied: Grant | Denied, scheme: str = "bearer") -> dict[str, str]:
+    """Parameters of the challenge of a refusal."""
+    assert isinstance(denied, Denied)
+    assert denied.challenge is not None
+    challenge = find_challenge(parse_challenges([denied.challenge]), scheme)
+    assert challenge is not None
+    return dict(challenge.params)
+
+
+def test_a_good_token_is_granted_and_not_verified_again() -> None:
+    desk = Desk(required=frozenset({"read"}))
+    token = signer().jwt(claims())
+    grants = [desk.bearer(token) for _ in range(3)]
+    assert isinstance(grants[0], Grant)
+    assert (grants[0].subject, grants[0].client_id) == ("anna", "me")
+    assert grants[0] == grants[2]
+    assert (desk.fetches, desk.verified) == (1, 1)
+    assert desk.bearer(token, now=60.0) == grants[0]
+    assert (desk.fetches, desk.verified) == (1, 2)
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256", "EdDSA"])
+@pytest.mark.parametrize("kid", ["k1", None])
+def test_each_kind_of_key_is_used(algorithm: str, kid: str | None) -> None:
+    key = signer(algorithm, kid)
+    desk = Desk(keys={ISSUER: [signer("EdDSA", "other").public, key.public]})
+    assert isinstance(desk.bearer(key.jwt(claims())), Grant)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "reason"),
+    [
+        ([], 401, "there is no token"),
+        (["Basic YTpi"], 401, "there is no token"),
+        (["Bearer"], 401, "malformed"),
+        (["Bearer "], 401, "malformed"),
+        (["Bearer a b"], 401, "malformed"),
+        (["Bearer é"], 401, "malformed"),
+        (["Bearer a,b"], 401, "malformed"),
+        (["Bearer " + "a" * 8193], 401, "malformed"),
+        (["Bearer\ta"], 401, "there is no token"),
+        (["DPoP a.b.c"], 401, "bound to a key"),
+        (["Bearer a", "Bearer b"], 400, "more than one"),
+        (["Bearer a", "Basic b"], 400, "more than one"),
+        (["Basic a", "Bearer b"], 401, "there is no token"),
+    ],
+)
+def test_a_request_has_one_credential(lines: list[str], status: int, reason: str) -> None:
+    denied = Desk().ask(*lines)
+    assert isinstance(denied, Denied)
+    assert (denied.status, reason in denied.reason) == (status, True)
+    assert denied.challenge is not None
+
+
+def test_a_request_has_one_proof() -> None:
+    headers = ((b"dpop", b"a"), (b"dpop", b"b"))
+    denied = Desk(dpop=Dpop.ALLOWED).ask("DPoP a.b.c", headers=headers)
+    assert isinstance(denied, Denied)
+    assert denied.status == 400
+    assert params(denied)["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("line", ["bearer {}", "BEARER   {}", " Bearer {} "])
+def test_schemes_have_any_case(line: str) -> None:
+    assert isinstance(Desk().ask(line.format(signer().jwt(claims()))), Grant)
+
+
+def test_a_credential_shows_no_token() -> None:
+    assert "s3cr3t" not in repr(Credential("bearer", "s3cr3t", "s3cr3t"))
+
+
+def test_without_a_token_the_challenge_names_no_error() -> None:
+    desk = Desk(required=frozenset({"read", "list"}))
+    assert params(desk.ask()) == {
+        "scope": "list read",
+        "resource_metadata": "https://mcp.example/.well-known/oauth-protected-resource/mcp",
+    }
+    assert params(desk.bearer("a.b.c"))["error"] == "invalid_token"
+
+
+def test_missing_scopes_are_told_at_once() -> None:
+    desk = Desk(required=frozenset({"read", "list"}), scope_tree={"all": ["read", "list"]})
+    denied = desk.bearer(signer().jwt(claims()))
+    assert isinstance(denied, Denied)
+    assert denied.status == 403
+    told = params(denied)
+    assert (told["error"], told["scope"]) == ("insufficient_scope", "list read")
+    assert isinstance(desk.bearer(signer().jwt(claims(scope="all"))), Grant)
+
+
+def test_a_missing_role_is_told() -> None:
+    desk = Desk()
+    missing = Requirement(frozenset({"a"}), frozenset({"admin"})).missing({"a"}, ())
+    assert missing is not None
+    denied = desk.guard.insufficient(missing)
+    assert (denied.status, denied.reason) == (403, "a role is missing")
+    assert "scope" not in params(denied)  # none would help
+
+
+# Metadata
+
+
+def test_metadata_is_made_of_the_settings() -> None:
+    desk = Desk(
+        Issuer(issuer=ISSUER),
+        Issuer(issuer="https://two.example"),
+        resource="HTTPS://MCP.example:443/mcp?x=1",
+        required=frozenset({"b", "a"}),
+        name="Notes",
+        documentation="https://mcp.example/docs",
+    )
+    assert desk.guard.metadata_path == "/.well-known/oauth-protected-resource/mcp"
+    assert json.loads(desk.guard.metadata()) == {
+        "resource": RESOURCE,
+        "authorization_servers": [ISSUER, "https://two.example"],
+        "scopes_supported": ["a", "b"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Notes",
+        "resource_documentation": "https://mcp.example/docs",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rules", "members"),
+    [
+        ({}, {}),
+        ({"scopes_supported": ("x",), "required": frozenset({"y"})}, {"scopes_supported": ["x"]}),
+        (
+            {"dpop": Dpop.ALLOWED},
+            {"dpop_signing_alg_values_supported": ["ES256", "EdDSA"]},
+        ),
+        (
+            {"dpop": Dpop.REQUIRED},
+            {
+                "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
+                "dpop_bound_access_tokens_required": True,
+            },
+        ),
+    ],
+)
+def test_metadata_says_what_is_on(rules: dict[str, Any], members: dict[str, Any]) -> None:
+    assert json.loads(Desk(**rules).guard.metadata()) == {
+        "resource": RESOURCE,
+        "authorization_servers": [ISSUER],
+        "bearer_methods_supported": ["header"],
+        **members,
+    }
+
+
+def test_a_resource_at_the_root_has_its_metadata_there() -> None:
+    guard = Desk(resource="https://mcp.example/").guard
+    assert guard.metadata_url == "https://mcp.example/.well-known/oauth-protected-resource"
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: Issuer(issuer="not a URL"), UrlRefused),
+        (lambda: Issuer(issuer=ISSUER, algorithms=frozenset()), ValueError),
+        (lambda: Issuer(issuer=ISSUER, algorithms=frozenset({"HS256"})), ValueError),
+        (lambda: Desk(resource="mcp"), UrlRefused),
+        (lambda: Desk(issuers=()), ValueError),
+        (lambda: Desk(required=frozenset({"a b"})), ValueError),
+        (lambda: Desk(scope_tree={"a": ["b c"]}), ValueError),
+    ],
+)
+def test_settings_that_cannot_hold_are_refused(make: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        make()
+
+
+# DPoP and certificates
+
+
+def test_a_bound_token_comes_with_its_proof() -> None:
+    desk = Desk(dpop=Dpop.ALLOWED)
+    token = signer().jwt(claims(**BOUND))
+    assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token)), Grant)
+    assert isinstance(desk.ask(f"dpop {token}", proof=proof(token, jti="p2")), Grant)
+    assert isinstance(desk.bearer(signer().jwt(claims())), Grant)
+
+
+def test_a_refused_proof_is_told_by_its_scheme() -> None:
+    desk = Desk(dpop=Dpop.ALLOWED)
+    token = signer().jwt(claims(**BOUND))
+    denied = desk.ask(f"DPoP {token}")
+    assert params(denied, "dpop")["error"] == "invalid_dpop_proof"
+    assert params(denied, "dpop")["algs"] == "ES256 EdDSA"
+    assert "error" not in params(denied, "bearer")
+    assert params(desk.bearer(token), "bearer")["error"] == "invalid_token"
+
+
+def test_where_proofs_are_required_there_is_no_bearer() -> None:
+    desk = Desk(dpop=Dpop.REQUIRED)
+    denied = desk.bearer(signer().jwt(claims()))
+    assert isinstance(denied, Denied)
+    assert denied.challenge is not None
+    assert denied.challenge.startswith("DPoP ")
+    assert "Bearer" not in denied.challenge
+
+
+def test_a_nonce_is_asked_for_and_taken() -> None:
+    nonces = Nonces(bytes(32))
+    desk = Desk(dpop=Dpop.REQUIRED, nonces=nonces)
+    token = signer().jwt(claims(**BOUND))
+    denied = desk.ask(f"DPoP {token}", proof=proof(token))
+    assert isinstance(denied, Denied)
+    assert params(denied, "dpop")["error"] == "use_dpop_nonce"
+    ((name, nonce),) = denied.headers
+    assert (name, nonce) == ("DPoP-Nonce", nonces.current(WALL))
+    assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token, nonce=nonce)), Grant)
+    assert desk.guard.nonce_line(WALL) == (("DPoP-Nonce", nonce),)
+    assert Desk().guard.nonce_line(WALL) == ()
+
+
+def test_a_full_window_is_not_the_clients_fault() -> None:
+    desk = Desk(dpop=Dpop.REQUIRED, replays=ReplayWindow(limit=1))
+    token = signer().jwt(claims(**BOUND))
+    assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token)), Grant)
+    denied = desk.ask(f"DPoP {token}", proof=proof(token, jti="p2"))
+    assert isinstance(denied, Denied)
+    assert (denied.status, denied.headers) == (503, (("Retry-After", "5"),))
+    assert denied.challenge is None
+
+
+def test_a_certificate_is_the_one_of_the_token() -> None:
+    desk = Desk()
+    token = signer().jwt(claims(cnf={"x5t#S256": "digest"}))
+    assert isinstance(desk.bearer(token, certificate="digest"), Grant)
+    for other in (None, "", "other"):
+        denied = desk.bearer(token, certificate=other)
+        assert isinstance(denied, Denied)
+        assert denied.reason == TokenFault.BINDING
+
+
+# Introspection
+
+OPAQUE = Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/introspect")
+
+
+def answer(**changed: Any) -> bytes:
+    return json.dumps({"active": True, **claims(**changed)}).encode()
+
+
+def test_an_opaque_token_is_asked_about_once() -> None:
+    desk = Desk(OPAQUE)
+    desk.answers["opaque"] = answer()
+    assert isinstance(desk.bearer("opaque"), Grant)
+    assert isinstance(desk.bearer("opaque", now=59.0), Grant)
+    assert (desk.questions, desk.fetches, desk.verified) == (1, 0, 0)
+    assert isinstance(desk.bearer("opaque", now=60.0), Grant)
+    assert desk.questions == 2
+    denied = desk.bearer("other")
+    assert isinstance(denied, Denied)
+    assert denied.reason == TokenFault.REVOKED
+    desk.bearer("other", now=4.0)
+    assert desk.questions == 3
+
+
+def test_a_token_in_its_last_seconds_is_answered() -> None:
+    desk = Desk(OPAQUE, verified_for=0.0)
+    desk.answers["opaque"] = answer(exp=WALL - 30)
+    assert isinstance(desk.bearer("opaque"), Grant)
+
+
+def test_a_jwt_may_be_asked_about_instead_of_verified() -> None:
+    token = signer().jwt(claims())
+    desk = Desk(OPAQUE)
+    desk.answers[token] = answer()
+    assert isinstance(desk.bearer(token), Grant)
+    assert (desk.questions, desk.verified) == (1, 0)
+    both = Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/i", jwks_url=f"{ISSUER}/jwks")
+    desk = Desk(both)
+    assert isinstance(desk.bearer(token), Grant)
+    assert (desk.questions, desk.verified) == (0, 1)
+
+
+def test_an_answer_that_cannot_be_read_is_not_kept() -> None:
+    desk = Desk(OPAQUE)
+    need = NeedIntrospection(OPAQUE, token_key("opaque"))
+    assert desk.guard.tokens.begin(need.key)
+    with pytest.raises(DocumentRefused):
+        desk.guard.introspected(need, b"<html>", now=0.0, wall=WALL)
+    assert desk.guard.tokens.begin(need.key)
+    assert len(desk.guard.tokens) == 0
+
+
+# Principals
+
+
+@given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
+def test_no_two_principals_have_one_name(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (principal_name(*one) == principal_name(*other)) is (one == other)
+    assert json.loads(principal_name(*one)) == list(one)
+
+
+def test_the_name_of_a_principal_can_be_read() -> None:
+    assert principal_name(ISSUER, "Jürgen") == f'["{ISSUER}","Jürgen"]'
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60))
+def test_no_header_does_more_than_be_refused(authorization: bytes, proof: bytes) -> None:
+    rules = ResourceRules(resource=RESOURCE, issuers=(Issuer(issuer=ISSUER),), dpop=Dpop.ALLOWED)
+    guard = ResourceGuard(rules, verify)
+    for scheme in (b"", b"Bearer ", b"DPoP "):
+        found = guard.credential([(b"authorization", scheme + authorization), (b"dpop", proof)])
+        if isinstance(found, Credential):
+            assert isinstance(guard.judge(found, "POST", now=0.0, wall=WALL), Denied)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+CLAIMS = st.dictionaries(
+    st.sampled_from([*claims(), "nbf", "cnf", "scp", "azp", "realm", "nonce", "htm", "ath"]), JSON
+)
+HEADERS = st.dictionaries(st.sampled_from(["alg", "typ", "kid", "jwk", "crit", "x"]), JSON)
+
+
+@given(CLAIMS, HEADERS, CLAIMS, HEADERS)
+def test_no_signed_token_or_proof_does_more_than_be_refused(
+    changed: dict[str, Any], header: dict[str, Any], made: dict[str, Any], kind: dict[str, Any]
+) -> None:
+    issuer = Issuer(issuer=ISSUER, roles="realm.roles")
+    desk = Desk(issuer, dpop=Dpop.ALLOWED, nonces=Nonces(bytes(32)))
+    token = signer().jwt({**claims(), **changed}, **header)
+    bound = signer().jwt(claims(**BOUND))
+    usual = {"typ": "dpop+jwt", "alg": "ES256", "jwk": signer().jwk}
+    proved = {"jti": "1", "htm": "POST", "htu": RESOURCE, "iat": WALL, **made}
+    desk.keys[ISSUER] = [signer().public]
+    for found in (
+        desk.bearer(token),
+        desk.ask(f"DPoP {bound}", proof=signer().jws({**usual, **kind}, proved)),
+    ):
+        assert isinstance(found, Grant | Denied)
+        assert isinstance(found, Grant) or found.status in (401, 503)

@@ -1,0 +1,110 @@
+"""What all the Structs of the room have in common: nothing changes, nothing shows a secret."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+import mcpcore.auth
+from mcpcore.auth.grants import ClientIdentity, SigningInput, SigningKey
+from mcpcore.auth.needs import (
+    Callback,
+    Done,
+    Fault,
+    Fetch,
+    Fetched,
+    OpenUrl,
+    Save,
+    Sign,
+    Signed,
+    Stored,
+    Text,
+)
+from mcpcore.auth.records import ClientRecord, TokenRecord
+from mcpcore.auth.resource_server import Credential, ResourceGuard
+from mcpcore.auth.tokens import TokenFault
+from tests.auth.desk import Desk
+
+SECRET = "the-marked-secret"
+CLIENT = ClientIdentity(client_id="me", client_secret=SECRET)
+
+
+def structs() -> Iterator[Any]:
+    for found in pkgutil.iter_modules(mcpcore.auth.__path__, "mcpcore.auth."):
+        module = importlib.import_module(found.name)
+        for each in vars(module).values():
+            if isinstance(each, msgspec.StructMeta) and each.__module__ == found.name:
+                yield each
+
+
+def test_nothing_changes_once_it_is_made() -> None:
+    found = set(structs())
+    assert len(found) > 40
+    assert {each.__name__ for each in found if not each.__struct_config__.frozen} == set()
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        (
+            Fetch(method="POST", url="https://a.example", headers={"x": SECRET}, timeout=1.0),
+            "Fetch(method='POST', url='https://a.example')",
+        ),
+        (
+            OpenUrl(
+                url=f"https://a.example/x?{SECRET}", redirect_uri="", state=SECRET, timeout=1.0
+            ),
+            "OpenUrl(url='https://a.example/x')",
+        ),
+        (Save(key="k", record=SECRET.encode(), version=3), "Save(key='k', version=3)"),
+        (Fetched(status=200, body=SECRET.encode()), "Fetched(status=200)"),
+        (Callback(SECRET), "Callback()"),
+        (Stored(SECRET.encode(), 3), "Stored(version=3)"),
+        (Signed(SECRET.encode()), "Signed()"),
+        (Text(SECRET), "Text()"),
+        (Done(), "Done()"),
+        (Fault("why"), "Fault(reason='why')"),
+        (
+            TokenRecord(
+                resource="r",
+                issuer="i",
+                token_endpoint="t",
+                client=CLIENT,
+                access_token=SECRET,
+                refresh_token=SECRET,
+            ),
+            "TokenRecord(resource='r', issuer='i')",
+        ),
+        (
+            ClientRecord(issuer="i", token_endpoint="t", client=CLIENT),
+            f"ClientRecord(issuer='i', token_endpoint='t', client={CLIENT!r}, redirect_uri='')",
+        ),
+        (Credential("dpop", SECRET, SECRET), "Credential('dpop')"),
+    ],
+)
+def test_a_representation_shows_no_secret(made: Any, shown: str) -> None:
+    assert repr(made) == shown
+    assert SECRET not in f"{made} {made!s} {[made]}"
+
+
+def test_what_is_to_be_signed_is_shown_and_nothing_with_it() -> None:
+    need = Sign(
+        signing=SigningKey(algorithm="ES256"), input=SigningInput(header={}, claims={"aud": "a"})
+    )
+    assert "aud" in repr(need)
+
+
+def test_faults_are_sentences_for_anybody() -> None:
+    for fault in TokenFault:
+        assert fault.value.startswith("the ")
+        assert fault.value.replace("DPoP", "dpop").islower()
+        assert set(fault.value) <= set("abcdefghijklmnopqrstuvwxyz DPop")
+
+
+def test_a_challenge_is_written_in_one_way() -> None:
+    guard: ResourceGuard = Desk().guard
+    place = "https://mcp.example/.well-known/oauth-protected-resource/mcp"
+    assert guard.challenge() == f'Bearer resource_metadata="{place}"'

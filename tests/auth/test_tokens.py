@@ -1,0 +1,368 @@
+"""Access tokens: the structure of a JWS, and each claim of it judged."""
+
+import json
+from base64 import urlsafe_b64encode
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.auth.grants import base64url
+from mcpcore.auth.tokens import (
+    ALGORITHMS,
+    MAX_TOKEN,
+    ClaimRules,
+    Jws,
+    TokenFault,
+    TokenRefused,
+    decode_base64url,
+    frozen,
+    judge_claims,
+    judge_type,
+    read_jws,
+)
+from tests.auth.signing import part
+
+ISSUER = "https://id.example"
+RESOURCE = "https://mcp.example/mcp"
+WALL = 1_000_000.0
+RULES = ClaimRules(issuer=ISSUER, audiences=frozenset({RESOURCE}), roles="realm.roles")
+CLAIMS: dict[str, Any] = {
+    "iss": ISSUER,
+    "sub": "anna",
+    "aud": RESOURCE,
+    "exp": WALL + 600,
+    "iat": WALL,
+    "client_id": "me",
+    "scope": "read write",
+    "realm": {"roles": ["admin", 1, "user"]},
+}
+HEADER = {"alg": "ES256", "typ": "at+jwt", "kid": "k1"}
+
+
+def token(header: Any = HEADER, claims: Any = CLAIMS, signature: bytes = b"signature") -> str:
+    return ".".join(map(part, (header, claims, signature)))
+
+
+def fault(text: str, *, embedded_key: bool = False) -> TokenFault:
+    with pytest.raises(TokenRefused) as refused:
+        read_jws(text, embedded_key=embedded_key)
+    return refused.value.fault
+
+
+# base64url
+
+
+@given(st.binary(min_size=1, max_size=20))
+def test_base64url_is_decoded(data: bytes) -> None:
+    assert decode_base64url(base64url(data).decode()) == data
+
+
+@given(st.text(st.sampled_from("ABZabz019-_+/= \n."), max_size=6))
+def test_no_two_texts_are_one_token(text: str) -> None:
+    try:
+        data = decode_base64url(text)
+    except ValueError:
+        return
+    assert base64url(data).decode() == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "A", "AA==", "AB", "AAB", "AAAAA", "A A", "A+", "A/", "AA\n", "é", None, 1, ["AA"]]
+)
+def test_other_texts_are_no_base64url(text: Any) -> None:
+    with pytest.raises(ValueError, match="base64url"):
+        decode_base64url(text)
+
+
+# Structure
+
+
+def test_a_jws_is_read() -> None:
+    text = token()
+    jws = read_jws(text)
+    assert (jws.header, jws.claims) == (HEADER, CLAIMS)
+    assert (jws.algorithm, jws.kid, jws.issuer) == ("ES256", "k1", ISSUER)
+    assert jws.signing_input.decode() == text.rpartition(".")[0]
+    assert jws.signature == b"signature"
+    with pytest.raises(AttributeError, match="immutable"):
+        jws.algorithm = "none"  # type: ignore[misc]
+    assert read_jws(token({"alg": "EdDSA"}, {"iss": ["x"]})).issuer is None
+    assert read_jws(token({"alg": "EdDSA", "jwk": {}}), embedded_key=True).kid is None
+
+
+ENCODED = urlsafe_b64encode(b'{"alg":"ES256"}').decode()
+MALFORMED = [
+    "",
+    "a",
+    "a.b",
+    "..",
+    "a.b.c.d.e",
+    token() + ".",
+    token().rpartition(".")[0] + ".",
+    token().replace(".", " .", 1),
+    token() + "=",
+    ENCODED + "=." + part(CLAIMS) + ".AA",
+    token(b"x"),
+    token(b"[]"),
+    token(b'"x"'),
+    token(b"\xff"),
+    token(b'{"alg":"ES256","alg":"none"}'),
+    token(claims=b'{"iss":"a","iss":"b"}'),
+    token(claims=b"[]"),
+    token(claims=b'{"exp":NaN}'),
+    token(claims=b'{"exp":1e400}'),
+    token(claims=b'{"sub":"\\ud800"}'),
+    token(claims=b'{"a":' * 40 + b"1" + b"}" * 40),
+    token(signature=b"x" * MAX_TOKEN),
+    json.dumps({"payload": part(CLAIMS), "signatures": []}),
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_token_is_refused(text: str) -> None:
+    assert fault(text) is TokenFault.MALFORMED
+
+
+def test_the_length_of_a_token_is_bounded() -> None:
+    (longest,) = (
+        text
+        for size in range(3)
+        for text in [f"{token(HEADER | {'x': 'a' * size}).rpartition('.')[0]}.".ljust(8192, "A")]
+        if len(text.rpartition(".")[2]) % 4 == 0
+    )
+    assert len(longest) == MAX_TOKEN
+    assert read_jws(longest).kid == "k1"
+    assert fault(f"{longest}AA") is TokenFault.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [None, "none", "nOnE", "", "HS256", "HS512", "es256", "ES256K", 1, ["ES256"], {}],
+)
+def test_only_signatures_of_key_pairs_are_accepted(algorithm: Any) -> None:
+    assert fault(token({"alg": algorithm})) is TokenFault.ALGORITHM
+    assert fault(token({})) is TokenFault.ALGORITHM
+
+
+def test_each_accepted_algorithm_is_asymmetric() -> None:
+    assert not [each for each in ALGORITHMS if each.startswith(("HS", "none"))]
+    for each in ALGORITHMS:
+        assert read_jws(token({"alg": each})).algorithm == each
+
+
+@pytest.mark.parametrize("name", ["crit", "b64", "jku", "jwk", "x5u", "x5c"])
+@pytest.mark.parametrize("embedded_key", [False, True])
+def test_a_header_names_no_key_and_no_extension(name: str, embedded_key: bool) -> None:
+    text = token({**HEADER, name: []})
+    if embedded_key and name == "jwk":
+        assert read_jws(text, embedded_key=True).header["jwk"] == []
+    else:
+        assert fault(text, embedded_key=embedded_key) is TokenFault.HEADER
+
+
+@pytest.mark.parametrize("kid", [1, {}, [], True, "x" * 513])
+def test_a_kid_is_a_text(kid: Any) -> None:
+    assert fault(token({**HEADER, "kid": kid})) is TokenFault.HEADER
+    assert read_jws(token({**HEADER, "kid": "../' OR 1=1"})).kid == "../' OR 1=1"
+
+
+@given(st.text(st.sampled_from("eyJhbGciOiJ.{}-_=\x00é"), max_size=60))
+def test_no_text_does_more_than_be_refused(text: str) -> None:
+    with pytest.raises(TokenRefused):
+        read_jws(text)
+
+
+# Type
+
+
+def typed(kind: Any) -> Jws:
+    return read_jws(token({**HEADER, "typ": kind}))
+
+
+@pytest.mark.parametrize("kind", ["at+jwt", "AT+JWT", "application/at+jwt", "JWT", "jwt"])
+def test_an_access_token_has_a_type_of_one(kind: str) -> None:
+    judge_type(typed(kind), RULES)
+
+
+def test_a_token_without_a_type_is_a_jwt() -> None:
+    judge_type(read_jws(token({"alg": "ES256"})), RULES)
+    strict = ClaimRules(issuer=ISSUER, audiences=frozenset(), types=frozenset({"at+jwt"}))
+    with pytest.raises(TokenRefused, match="not an access token"):
+        judge_type(read_jws(token({"alg": "ES256"})), strict)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["dpop+jwt", "oauth-id-jag+jwt", "logout+jwt", "token-introspection+jwt", "", None, 1, []],
+)
+def test_another_type_is_refused(kind: Any) -> None:
+    with pytest.raises(TokenRefused) as refused:
+        judge_type(typed(kind), RULES)
+    assert refused.value.fault is TokenFault.TYPE
+
+
+# Claims
+
+
+def test_claims_become_a_grant() -> None:
+    grant = judge_claims(CLAIMS, RULES, wall=WALL)
+    assert (grant.issuer, grant.subject, grant.client_id) == (ISSUER, "anna", "me")
+    assert grant.scopes == {"read", "write"}
+    assert grant.roles == {"admin", "user"}
+    assert grant.expires_at == WALL + 600
+    assert (grant.thumbprint, grant.certificate) == (None, None)
+    assert grant.claims["realm"]["roles"] == ("admin", 1, "user")
+    with pytest.raises(TypeError):
+        grant.claims["sub"] = "eve"  # type: ignore[index]
+
+
+ABSENT = object()
+REFUSED: list[tuple[str, list[Any], TokenFault]] = [
+    (
+        "iss",
+        [ABSENT, None, 1, [ISSUER], f"{ISSUER}/", ISSUER.upper(), "https://evil.example"],
+        TokenFault.ISSUER,
+    ),
+    (
+        "aud",
+        [
+            ABSENT,
+            None,
+            1,
+            {},
+            {RESOURCE: RESOURCE},
+            [],
+            [1],
+            ["https://mcp.example"],
+            "https://mcp.example",
+            f"{RESOURCE}/deeper",
+            f"{RESOURCE}/",
+            RESOURCE[:-1],
+            "https://mcp.example:8443/mcp",
+            "https://u@mcp.example/mcp",
+            f"{RESOURCE} x",
+        ],
+        TokenFault.AUDIENCE,
+    ),
+    ("exp", [ABSENT, None, "9999999999", True, -1, 2**53, 10**400, []], TokenFault.MALFORMED),
+    ("exp", [0, WALL - 60, 1.5], TokenFault.EXPIRED),
+    ("nbf", [None, "1", True, -1, 10**400], TokenFault.MALFORMED),
+    ("nbf", [WALL + 61, 2**52], TokenFault.EARLY),
+    ("iat", [None, "1", {}, -0.5], TokenFault.MALFORMED),
+    ("iat", [WALL + 61], TokenFault.EARLY),
+    ("sub", [ABSENT, None, "", 1, ["anna"], "x" * 513], TokenFault.SUBJECT),
+    ("sub", ["a\nb", "a\x00", "a\u202eb"], TokenFault.SUBJECT),
+    (
+        "cnf",
+        [
+            None,
+            {},
+            "x",
+            [],
+            {"jkt": 1},
+            {"jkt": "x", "kid": "y"},
+            {"jwk": {}},
+            {"x5t#S256": None},
+        ],
+        TokenFault.BINDING,
+    ),
+    ("nonce", ["n"], TokenFault.TYPE),
+    ("at_hash", ["n"], TokenFault.TYPE),
+    ("c_hash", ["n"], TokenFault.TYPE),
+    ("events", [{}], TokenFault.TYPE),
+    ("htm", ["POST"], TokenFault.TYPE),
+    ("htu", ["x"], TokenFault.TYPE),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [(name, value, expected) for name, values, expected in REFUSED for value in values],
+)
+def test_a_claim_that_does_not_hold_is_refused(name: str, value: Any, expected: TokenFault) -> None:
+    claims = {**CLAIMS, name: value}
+    if value is ABSENT:
+        del claims[name]
+    with pytest.raises(TokenRefused) as refused:
+        judge_claims(claims, RULES, wall=WALL)
+    assert refused.value.fault is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("aud", ["https://x.example", RESOURCE]),
+        ("aud", [1, RESOURCE]),
+        ("exp", WALL - 59.5),
+        ("nbf", WALL + 60),
+        ("iat", WALL + 60),
+        ("iat", 0),
+        ("sub", "x" * 512),
+    ],
+)
+def test_a_claim_that_holds_is_taken(name: str, value: Any) -> None:
+    assert judge_claims({**CLAIMS, name: value}, RULES, wall=WALL).claims["iss"] == ISSUER
+
+
+def test_a_declared_access_token_may_hold_a_nonce() -> None:
+    grant = judge_claims({**CLAIMS, "nonce": "n"}, RULES, wall=WALL, explicit=True)
+    assert grant.subject == "anna"
+
+
+def test_a_token_may_be_bound_twice() -> None:
+    bound = judge_claims({**CLAIMS, "cnf": {"jkt": "a", "x5t#S256": "b"}}, RULES, wall=WALL)
+    assert (bound.thumbprint, bound.certificate) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("changed", "scopes"),
+    [
+        ({"scope": "a  b"}, {"a", "b"}),
+        ({"scope": ""}, set()),
+        ({"scope": "a,b"}, {"a,b"}),
+        ({"scope": "a\nb"}, set()),
+        ({"scope": 'a "b"'}, set()),
+        ({"scope": ["a", "b c", 1, "", 'd"', "e"]}, {"a", "e"}),
+        ({"scope": 7, "scp": "a"}, {"a"}),
+        ({"scope": None, "scp": ["a"]}, {"a"}),
+        ({"scope": {"a": "b"}}, set()),
+        ({"scope": "a", "scp": "b"}, {"a"}),
+    ],
+)
+def test_scopes_are_whole_words(changed: dict[str, Any], scopes: set[str]) -> None:
+    assert judge_claims({**CLAIMS, **changed}, RULES, wall=WALL).scopes == scopes
+
+
+@pytest.mark.parametrize(
+    ("realm", "path", "roles"),
+    [
+        ({"roles": "admin"}, "realm.roles", {"admin"}),
+        ({"roles": {"admin": True}}, "realm.roles", set()),
+        ({"roles": None}, "realm.roles", set()),
+        ([], "realm.roles", set()),
+        (["admin"], "realm", {"admin"}),
+        ({}, "realm.roles.x", set()),
+        ({"roles": ["admin"]}, None, set()),
+    ],
+)
+def test_roles_are_where_the_path_says(realm: Any, path: str | None, roles: set[str]) -> None:
+    rules = ClaimRules(issuer=ISSUER, audiences=frozenset({RESOURCE}), roles=path)
+    assert judge_claims({**CLAIMS, "realm": realm}, rules, wall=WALL).roles == roles
+
+
+@pytest.mark.parametrize(
+    ("changed", "client"),
+    [({}, "me"), ({"client_id": 1, "azp": "you"}, "you"), ({"client_id": ""}, None)],
+)
+def test_the_client_is_the_first_that_is_named(changed: dict[str, Any], client: str | None) -> None:
+    assert judge_claims({**CLAIMS, **changed}, RULES, wall=WALL).client_id == client
+
+
+def test_data_is_frozen_to_its_depth() -> None:
+    data = frozen({"a": [{"b": 1}]})
+    assert isinstance(data, MappingProxyType)
+    assert isinstance(data["a"][0], MappingProxyType)
+    assert data == {"a": ({"b": 1},)}

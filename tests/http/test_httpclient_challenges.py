@@ -1,0 +1,502 @@
+"""HttpClient, refusals that the application answers by authorizing: states, deadlines, ends."""
+
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+
+from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    EndReason,
+    FaultKind,
+    NegotiationFailed,
+    Ready,
+    RequestEnded,
+    ResultReceived,
+    Violation,
+)
+from mcpcore.engine.lifecycle import step
+from mcpcore.http import Unauthorized
+from mcpcore.http.client.challenges import ADMISSION, Admission, AdmissionSignal
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.settings import HttpClientSettings, SseUse
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.wire.sse import encode_event
+from tests.http.support import (
+    DISCOVERED,
+    LEGACY,
+    MODERN,
+    Hand,
+    initialize_result,
+    make_client,
+)
+
+ECHO = {"name": "echo", "arguments": {}}
+DONE: dict[str, Any] = {"resultType": "complete", "content": []}
+NAMED = 'Bearer resource_metadata="http://localhost/x"'
+ERAS = pytest.mark.parametrize("era", ["modern", "legacy"])
+
+
+def hand_of(era: str, *, stream: bool = False, **settings: Any) -> Hand:
+    negotiation = Negotiation.LEGACY if era == "legacy" else Negotiation.AUTO
+    made = HttpClientSettings(answer_challenges=True, **settings)
+    limits = Limits(request_timeout=20, max_timeout=60)
+    hand = Hand(make_client(made, limits=limits, negotiation=negotiation))
+    return hand.open_legacy(stream=stream) if era == "legacy" else hand.open_modern()
+
+
+def refuse(hand: Hand, send: HttpSend, status: int = 401, *lines: str) -> Unauthorized:
+    """Refuse a request; return what the application is told."""
+    headers = [(b"www-authenticate", line.encode()) for line in lines or (NAMED,)]
+    hand.client.response_head(send.exchange, status, headers, now=hand.now)
+    hand.end(send)
+    told: Unauthorized = hand.take(Unauthorized)
+    return told
+
+
+def retry(hand: Hand, told: Unauthorized) -> HttpSend:
+    route = hand.client.retry_exchange(told.exchange, now=hand.now)
+    send = hand.next()
+    assert send.exchange == route
+    return send
+
+
+def same(one: HttpSend, other: HttpSend) -> bool:
+    parts = ("method", "target", "headers", "body", "timeout", "head_timeout", "repeatable")
+    return all(getattr(one, part) == getattr(other, part) for part in parts)
+
+
+# The table
+
+
+def test_each_pair_of_the_table() -> None:
+    moves = {
+        (state, signal): step(ADMISSION, state, signal)
+        for state, signal in product(Admission, AdmissionSignal)
+    }
+    assert {pair: after for pair, after in moves.items() if after is not None} == {
+        (Admission.SENT, AdmissionSignal.CHALLENGE): Admission.REFUSED,
+        (Admission.REFUSED, AdmissionSignal.END): Admission.PARKED,
+        (Admission.PARKED, AdmissionSignal.RETRY): Admission.SENT,
+        (Admission.PARKED, AdmissionSignal.GIVE_UP): Admission.OVER,
+    }
+
+
+@ERAS
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_call_is_sent_again_as_it_was(era: str, status: int) -> None:
+    hand = hand_of(era)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    first = hand.next()
+    told = refuse(hand, first, status, NAMED, 'DPoP error="x"')
+    assert told == Unauthorized(
+        exchange=first.exchange,
+        status=status,
+        challenges=(NAMED, 'DPoP error="x"'),
+        operation="tools/call echo",
+    )
+    assert hand.client.parked(first.exchange)
+    again = retry(hand, told)
+    assert same(first, again)
+    assert again.exchange > first.exchange
+    hand.result(again, DONE)
+    assert hand.take(ResultReceived).request == request
+    assert hand.client.exchanges == 0
+    assert hand.aborted == []
+
+
+@ERAS
+def test_a_call_is_given_up(era: str) -> None:
+    hand = hand_of(era)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    told = refuse(hand, hand.next())
+    hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    assert (ended.fault.kind, ended.fault.status) == (FaultKind.AUTHORIZATION, 401)
+    assert ended.message.startswith("tools/call: the server answered with HTTP status 401 ")
+    assert ended.message.endswith("; nobody signed in")
+    assert hand.client.exchanges == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "settings"),
+    [
+        (401, [NAMED], {"answer_challenges": False}),
+        (403, [], {}),
+        (404, [NAMED], {}),
+        (407, [NAMED], {}),
+        (401, [NAMED], {"max_challenges": 0}),
+    ],
+)
+def test_other_refusals_stand(status: int, lines: list[str], settings: dict[str, Any]) -> None:
+    hand = Hand(make_client(HttpClientSettings(**{"answer_challenges": True, **settings})))
+    hand.open_modern()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    headers = [(b"www-authenticate", line.encode()) for line in lines]
+    hand.client.response_head(send.exchange, status, headers, now=hand.now)
+    hand.end(send)
+    assert hand.take(RequestEnded).fault.status == status
+    assert hand.kinds() == []
+
+
+def test_no_refusal_is_answered_without_end() -> None:
+    hand = hand_of("modern", max_challenges=3)
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    for _ in range(3):
+        send = retry(hand, refuse(hand, send))
+    hand.reply(send, 401, www_authenticate=NAMED)
+    assert hand.take(RequestEnded).fault.kind is FaultKind.STATUS
+
+
+@pytest.mark.parametrize("call", ["retry", "give up"])
+def test_an_exchange_that_was_not_refused_is_not_answered(call: str) -> None:
+    hand = hand_of("modern")
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+
+    def answer() -> Any:
+        if call == "retry":
+            return hand.client.retry_exchange(send.exchange, now=hand.now)
+        return hand.client.give_up_exchange(send.exchange, "x", now=hand.now)
+
+    with pytest.raises(LocalProtocolError, match="the exchange is sent"):
+        answer()
+    hand.client.response_head(send.exchange, 401, [], now=hand.now)
+    assert not hand.client.parked(send.exchange)
+    with pytest.raises(LocalProtocolError, match="the exchange is refused"):
+        answer()
+    hand.result(send, DONE)  # the rest of the refusal is not read as an answer
+    assert hand.kinds() == ["Unauthorized"]
+
+
+def test_a_refusal_without_end_is_cut_off() -> None:
+    hand = hand_of("modern")
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.head(send, 401, "text/html", www_authenticate=NAMED)
+    for _ in range(65):
+        hand.data(send, bytes(1024))
+    assert hand.kinds() == ["Unauthorized"]
+    assert hand.aborted == [send.exchange]
+
+
+# Deadlines
+
+
+@ERAS
+def test_the_deadline_stands_still(era: str) -> None:
+    hand = hand_of(era)
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.pass_time(15)
+    told = refuse(hand, send)
+    hand.pass_time(500)
+    assert hand.kinds() == []
+    send = retry(hand, told)
+    hand.pass_time(4.9)
+    assert hand.kinds() == []
+    hand.pass_time(0.2)
+    assert hand.take(RequestEnded).reason is EndReason.TIMED_OUT
+
+
+def test_progress_after_the_pause_counts_from_there() -> None:
+    hand = hand_of("modern")
+    request = hand.client.request("tools/call", ECHO, now=hand.now, progress=True)
+    send = hand.next()
+    told = refuse(hand, send)
+    hand.pass_time(500)
+    send = retry(hand, told)
+    hand.pass_time(10)
+    note = {"progressToken": request, "progress": 1}
+    hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/progress", "params": note})
+    hand.pass_time(19)
+    assert hand.kinds() == ["ProgressReceived"]
+    hand.pass_time(2)
+    assert hand.take(RequestEnded).reason is EndReason.TIMED_OUT
+
+
+def test_the_limit_of_the_pause_ends_with_it() -> None:
+    hand = Hand(make_client(HttpClientSettings(answer_challenges=True, answer_timeout=100.0)))
+    hand.open_modern()
+    hand.client.request("tools/call", ECHO, now=hand.now, timeout=None)
+    send = retry(hand, refuse(hand, hand.next()))
+    hand.pass_time(1000)
+    assert hand.aborted == []
+    hand.result(send, DONE)
+    hand.take(ResultReceived)
+
+
+def test_the_pause_has_an_end() -> None:
+    hand = hand_of("modern", answer_timeout=100.0)
+    hand.client.request("tools/call", ECHO, now=hand.now, timeout=None)
+    told = refuse(hand, hand.next())
+    hand.pass_time(99)
+    assert hand.kinds() == []
+    hand.pass_time(1)
+    assert hand.take(RequestEnded).message.endswith("; there was no authorization within 100 s")
+    assert hand.client.retry_exchange(told.exchange, now=hand.now) is None
+    hand.client.give_up_exchange(told.exchange, "late", now=hand.now)
+    assert hand.kinds() == []
+    assert hand.client.deadline() is None
+
+
+# Cancellation and ends
+
+
+@ERAS
+def test_a_cancelled_call_leaves_nothing_behind(era: str) -> None:
+    hand = hand_of(era)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    told = refuse(hand, hand.next())
+    hand.client.cancel(request, now=hand.now, reason="no")
+    hand.pump()
+    assert hand.aborted == [told.exchange]
+    assert hand.sent == []  # the server has not begun with it
+    assert hand.client.retry_exchange(told.exchange, now=hand.now) is None
+    assert hand.client.exchanges == 0
+    assert hand.client.deadline() is None
+
+
+@pytest.mark.parametrize("what", ["call", "cancellation"])
+def test_closing_ends_what_is_parked(what: str) -> None:
+    hand = hand_of("legacy", delete_session=False)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    if what == "cancellation":
+        hand.client.cancel(request, now=hand.now)
+        send = hand.next()
+    refuse(hand, send)
+    hand.client.close(now=hand.now)
+    hand.pump()
+    assert hand.client.exchanges == 0
+    hand.take(ConnectionEnded)
+
+
+def test_nothing_is_parked_while_closing_but_the_end_of_the_session() -> None:
+    hand = hand_of("legacy")
+    hand.client.close(now=hand.now)
+    delete = hand.next()
+    assert delete.method == "DELETE"
+    again = retry(hand, refuse(hand, delete))
+    assert same(delete, again)
+    told = refuse(hand, again)
+    hand.client.give_up_exchange(told.exchange, "no", now=hand.now)
+    hand.take(ConnectionEnded)
+    assert hand.client.exchanges == 0
+
+
+def test_a_parked_call_goes_to_the_next_session() -> None:
+    hand = hand_of("legacy")
+    one = hand.client.request("tools/call", ECHO, now=hand.now)
+    told = refuse(hand, hand.next())
+    hand.client.request("tools/list", now=hand.now)
+    hand.reply(hand.next(), 404)
+    first = hand.next()
+    assert hand.body_of(first)["method"] == "initialize"
+    assert hand.client.retry_exchange(told.exchange, now=hand.now) is None
+    hand.result(first, initialize_result(), mcp_session_id="s-2")
+    hand.reply(hand.next(), 202)
+    sent = {hand.fields_of(send)["mcp-session-id"] for send in hand.sent}
+    assert sent == {"s-2"}
+    (again,) = (send for send in hand.sent if b'"tools/call"' in send.body)
+    hand.result(again, DONE)
+    assert hand.take(ResultReceived).request == one
+
+
+# Messages that open a conversation
+
+
+def test_the_first_message_is_refused() -> None:
+    hand = Hand(make_client(HttpClientSettings(answer_challenges=True)))
+    hand.client.start(now=hand.now)
+    told = refuse(hand, hand.next())
+    assert told.operation == "server/discover"
+    hand.pass_time(300)
+    hand.result(retry(hand, told), DISCOVERED)
+    assert hand.take(Ready).revision.name == MODERN
+
+
+@pytest.mark.parametrize("negotiation", [Negotiation.AUTO, Negotiation.LEGACY])
+def test_no_authorization_is_no_evidence_of_an_era(negotiation: Negotiation) -> None:
+    settings = HttpClientSettings(answer_challenges=True)
+    hand = Hand(make_client(settings, negotiation=negotiation))
+    hand.client.start(now=hand.now)
+    told = refuse(hand, hand.next())
+    hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
+    failed = hand.take(NegotiationFailed)
+    assert failed.fault.kind is FaultKind.AUTHORIZATION
+    assert "nobody signed in" in failed.message
+    assert hand.sent == []
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_message_that_opens_a_session_is_refused(good: bool) -> None:
+    settings = HttpClientSettings(answer_challenges=True, get_stream=False)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    told = refuse(hand, hand.next())
+    assert told.operation == "notifications/initialized"
+    hand.pass_time(400)  # the call that waits for it has not timed out
+    if good:
+        hand.reply(retry(hand, told), 202)
+        hand.result(hand.next(), DONE)
+        hand.take(ResultReceived)
+    else:
+        hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
+        ended = hand.take(RequestEnded)
+        assert (ended.method, ended.fault.kind) == ("tools/call", FaultKind.AUTHORIZATION)
+        assert "nobody signed in" in hand.take(ConnectionEnded).reason
+
+
+def test_messages_after_a_refused_report_keep_their_order() -> None:
+    hand = hand_of("legacy", stream=True)
+    get = hand.next()
+    ask = {"jsonrpc": "2.0", "id": 7, "method": "roots/list"}
+    hand.event(get, ask)
+    key = next(event.key for event in hand.events if hasattr(event, "key"))
+    hand.events.clear()
+    hand.client.respond(key, {"roots": []})
+    told = refuse(hand, hand.next())
+    hand.pump()
+    again = retry(hand, told)
+    assert json.loads(again.body)["id"] == 7
+    hand.reply(again, 202)
+    assert hand.kinds() == []
+
+
+def test_a_notification_is_given_up() -> None:
+    hand = hand_of("legacy")
+    hand.client.notify("notifications/roots/list_changed")
+    told = refuse(hand, hand.next())
+    hand.client.give_up_exchange(told.exchange, "no", now=hand.now)
+    assert "status 401" in hand.take(Violation).message
+
+
+# GETs
+
+
+def test_the_standalone_stream_is_refused() -> None:
+    settings = HttpClientSettings(answer_challenges=True)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    hand.result(hand.next(), initialize_result(LEGACY), mcp_session_id="s-1")
+    hand.reply(hand.next(), 202)
+    get = hand.next()
+    again = retry(hand, refuse(hand, get))
+    assert same(get, again)
+    told = refuse(hand, again)
+    hand.client.give_up_exchange(told.exchange, "no", now=hand.now)
+    assert [event.recovery.value for event in hand.interruptions()] == ["fail"]
+    assert hand.client.exchanges == 0
+
+
+def test_a_resumption_is_refused() -> None:
+    hand = hand_of("legacy")
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/x"}, id="e1")
+    hand.end(send, "reset")
+    get = hand.next()
+    assert hand.fields_of(get)["last-event-id"] == "e1"
+    again = retry(hand, refuse(hand, get))
+    assert hand.fields_of(again)["last-event-id"] == "e1"
+    assert again.after is None
+    body = {"jsonrpc": "2.0", "id": hand.body_of(send)["id"], "result": DONE}
+    hand.stream(again, body)
+    assert hand.take(ResultReceived).request == request
+
+
+# HTTP+SSE
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_stream_of_http_sse_is_refused(good: bool) -> None:
+    settings = HttpClientSettings(answer_challenges=True, legacy_sse=SseUse.ONLY)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    told = refuse(hand, hand.next())
+    hand.pass_time(300)
+    if not good:
+        hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
+        assert hand.take(NegotiationFailed).fault.kind is FaultKind.AUTHORIZATION
+        return
+    get = retry(hand, told)
+    hand.head(get, 200, "text/event-stream")
+    hand.data(get, encode_event(b"/messages", event="endpoint"))
+    post = hand.next()
+    again = retry(hand, refuse(hand, post))
+    assert same(post, again)
+    assert again.target == "/messages"
+    hand.reply(again, 202)
+    answer = {"jsonrpc": "2.0", "id": hand.body_of(post)["id"], "result": initialize_result()}
+    hand.event(get, answer)
+    hand.take(Ready)
+
+
+def test_the_stream_that_is_tried_after_a_refusal_wants_authorization() -> None:
+    settings = HttpClientSettings(answer_challenges=True)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    hand.reply(hand.next(), 405)
+    told = refuse(hand, hand.next())
+    hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
+    failed = hand.take(NegotiationFailed)
+    assert (failed.fault.kind, failed.fault.status) == (FaultKind.AUTHORIZATION, 401)
+
+
+def test_the_stream_of_http_sse_names_no_endpoint_after_the_retry() -> None:
+    settings = HttpClientSettings(
+        answer_challenges=True, legacy_sse=SseUse.ONLY, endpoint_timeout=5.0
+    )
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    retry(hand, refuse(hand, hand.next()))
+    hand.pass_time(5)
+    assert "no endpoint within 5 s" in hand.take(NegotiationFailed).message
+
+
+def test_a_stream_of_a_lost_session_is_not_sent_again() -> None:
+    hand = hand_of("legacy")
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, {"jsonrpc": "2.0", "method": "notifications/x"}, id="e1")
+    hand.end(send, "reset")
+    told = refuse(hand, hand.next())
+    hand.client.request("tools/list", now=hand.now)
+    hand.reply(hand.next(), 404)
+    assert hand.client.retry_exchange(told.exchange, now=hand.now) is None
+    assert hand.take(RequestEnded).method == "tools/call"
+
+
+def test_a_call_that_waits_for_a_parked_handshake_is_cancelled() -> None:
+    settings = HttpClientSettings(answer_challenges=True, get_stream=False)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
+    hand.client.start(now=hand.now)
+    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    told = refuse(hand, hand.next())
+    hand.client.cancel(request, now=hand.now)
+    hand.reply(retry(hand, told), 202)
+    assert hand.sent == []
+    assert hand.client.deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("params", "operation"),
+    [
+        ({"uri": "file:///x"}, "resources/read file:///x"),
+        ({"name": 5}, "resources/read"),
+        ({}, "resources/read"),
+    ],
+)
+def test_what_was_refused_has_a_name(params: dict[str, Any], operation: str) -> None:
+    hand = hand_of("legacy")
+    hand.client.request("resources/read", params, now=hand.now)
+    assert refuse(hand, hand.next()).operation == operation

@@ -1,0 +1,356 @@
+"""Authorization as a whole, over real sockets: one flow for many tasks and processes."""
+
+import logging
+import time
+from base64 import urlsafe_b64decode
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import anyio
+import msgspec
+import pytest
+from anyio.abc import ByteStream
+
+from mcpcore.auth.authorization import Refused
+from mcpcore.auth.grants import ClientIdentity, SigningKey
+from mcpcore.auth.records import TokenRecord, written
+from mcpcore.auth.settings import (
+    AssertionGrant,
+    AuthorizationSettings,
+    ClientCredentialsGrant,
+    DpopKey,
+)
+from mcpcore.errors import AuthorizationError
+from mcpcore_transports.auth.authorizer import Authorizer, Token
+from mcpcore_transports.auth.browser import BrowserSignIn
+from mcpcore_transports.auth.file_store import FileTokens
+from mcpcore_transports.auth.requests import Authorized
+from mcpcore_transports.auth.signing import PrivateKey, verify
+from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
+from tests.auth.world import claims_of
+from tests.clock import Clock, patience, turns, until
+from tests.transports.auth_site import Asked, Authority, Person, authority
+from tests.transports.test_auth_callback import closed
+from tests.transports.test_auth_stores import child
+
+pytestmark = pytest.mark.anyio
+
+UNAUTHORIZED = Refused(status=401, lines=("Bearer",))
+
+
+def quiet(_: str) -> None:
+    """Print nothing."""
+
+
+def authorizer(stage: Authority, person: Person | None = None, **options: Any) -> Authorizer:
+    settings = options.pop("settings", None)
+    sign_in = BrowserSignIn((person or Person(stage.world)).open, quiet)
+    return Authorizer(stage.server, settings, **{"sign_in": sign_in, **options})
+
+
+async def expiring(stage: Authority, store: TokenStore, left: float = 50) -> None:
+    """Store a token that has so many seconds left, and can be refreshed."""
+    stage.world.refreshable = {"refresh-0"}
+    record = TokenRecord(
+        resource=stage.server,
+        issuer=stage.site.url,
+        token_endpoint=f"{stage.site.url}/token",
+        client=ClientIdentity(client_id="client-1"),
+        access_token="access-0",
+        refresh_token="refresh-0",
+        expires_at=time.time() + left,
+        lifetime=3600.0,
+    )
+    await store.save(f"token {stage.server}", written(record), 0)
+
+
+async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> None:
+    store = FileTokens(tmp_path / "tokens")
+    async with authority() as stage:
+        person = Person(stage.world)
+        first = authorizer(stage, person, store=store)
+        with patience():
+            assert await first.token() is None
+            token = await first.refused(UNAUTHORIZED)
+            assert token.header() == "Bearer access-1"
+            assert await first.headers("POST", stage.server) == Authorized(
+                headers={"authorization": "Bearer access-1"}, generation=token.generation
+            )
+            asked = len(stage.site.asked)
+            found = await authorizer(stage, store=store).token()
+        assert found is not None
+        assert found.header() == "Bearer access-1"
+        assert len(stage.site.asked) == asked
+    assert [b"You can close" in page for page in person.pages] == [True]
+
+
+async def test_twenty_refused_tasks_make_one_flow() -> None:
+    async with authority() as stage:
+        tokens: list[Token] = []
+        one = authorizer(stage)
+
+        async def work() -> None:
+            tokens.append(await one.refused(UNAUTHORIZED))
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(work)
+    assert {each.header() for each in tokens} == {"Bearer access-1"}
+    assert (len(tokens), len(stage.world.opened), stage.count("/token")) == (20, 1, 1)
+
+
+async def test_a_refusal_by_the_person_counts_for_all_that_wait() -> None:
+    async with authority() as stage:
+        person = Person(stage.world)
+        person.changed = {"error": "access_denied", "code": None}
+        one, errors = authorizer(stage, person), []
+
+        async def work() -> None:
+            try:
+                await one.refused(UNAUTHORIZED)
+            except AuthorizationError as error:
+                errors.append(str(error))
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(work)
+        assert len(stage.world.opened) == 1
+        assert errors == ["authorization was refused (access_denied)"] * 5
+        person.changed = {}
+        with patience():  # later, another request may ask again
+            assert (await one.refused(UNAUTHORIZED)).header() == "Bearer access-1"
+
+
+async def test_twenty_tasks_make_one_refresh() -> None:
+    async with authority() as stage:
+        store, tokens = MemoryTokens(), []
+        await expiring(stage, store)
+        one = authorizer(stage, store=store)
+
+        async def work() -> None:
+            found = await one.token()
+            tokens.append(found and found.header())
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(work)
+    assert tokens == ["Bearer access-1"] * 20
+    assert (stage.count("/token"), stage.world.reused) == (1, 0)
+
+
+@pytest.mark.parametrize(("count", "left"), [(2, 50), (5, -50)])
+async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Path) -> None:
+    async with authority() as stage:
+        store = FileTokens(tmp_path / "tokens")
+        await expiring(stage, store, left)
+        processes = [child("token", str(store.folder), stage.server) for _ in range(count)]
+        said: list[str] = []
+
+        def run() -> None:
+            for process in processes:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            said.extend(process.communicate(timeout=100)[0] for process in processes)
+
+        with patience():
+            await anyio.to_thread.run_sync(run)
+        assert said == ["Bearer access-1\n"] * count
+        assert (stage.count("/token"), stage.world.reused) == (1, 0)
+        found = await store.load(f"token {stage.server}")
+        assert b'"refresh-1"' in (found.record or b"")
+
+
+async def test_a_refresh_that_fails_keeps_a_token_that_still_lives(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with authority() as stage:
+        store = MemoryTokens()
+        await expiring(stage, store)
+        stage.world.pages[f"{stage.site.url}/token"] = lambda *_: msgspec.json.decode(b"[]")
+        one, tokens = authorizer(stage, store=store), []
+
+        async def work() -> None:
+            found = await one.token()
+            tokens.append(found and found.header())
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(work)
+    assert tokens == ["Bearer access-0"] * 5
+    assert stage.count("/token") == 1
+    assert "the token is not refreshed" in caplog.text
+
+
+PLACES = ["/.well-known/oauth-protected-resource/mcp", "/register", "/token", "person", "lock"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_cancelled_flow_leaves_no_lock_and_no_listener(place: str, tmp_path: Path) -> None:
+    store, other = FileTokens(tmp_path / "tokens"), FileTokens(tmp_path / "tokens")
+    reached, hanging, ports = anyio.Event(), True, []
+
+    async def hang(asked: Asked, stream: ByteStream) -> None:
+        if hanging and asked.target == place:
+            reached.set()
+            await stream.receive()
+
+    def no_browser(url: str) -> bool:
+        redirect = dict(parse_qsl(url.partition("?")[2]))["redirect_uri"]
+        ports.append(int(redirect.rpartition(":")[2].partition("/")[0]))
+        if place == "person":
+            anyio.from_thread.run_sync(reached.set)
+            return False
+        return person.open(url)
+
+    async with authority(hang) as stage:
+        person, key = Person(stage.world), f"token {stage.server}"
+        one = authorizer(stage, store=store, sign_in=BrowserSignIn(no_browser, quiet))
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(one.refused, UNAUTHORIZED)
+                if place == "lock":
+                    await _held(other, key, tasks.cancel_scope)
+                else:
+                    await reached.wait()
+                    tasks.cancel_scope.cancel()
+            async with other.lock(key):
+                pass
+            for port in ports:
+                assert await closed(port)
+            hanging, before = False, place
+            place = ""
+            token = await one.refused(UNAUTHORIZED)
+        assert token.header().startswith("Bearer access-"), before
+
+
+async def _held(store: FileTokens, key: str, scope: anyio.CancelScope) -> None:
+    async with store.lock(key):
+        await turns()
+        scope.cancel()
+
+
+async def test_nobody_is_waited_for_without_end(clock: Clock) -> None:
+    opened: list[str] = []
+
+    def opener(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    async with authority() as stage:
+        one = authorizer(stage, sign_in=BrowserSignIn(opener, quiet))
+        errors: list[str] = []
+
+        async def work() -> None:
+            try:
+                await one.refused(UNAUTHORIZED)
+            except AuthorizationError as error:
+                errors.append(str(error))
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(work)
+                await until(lambda: opened)
+                await clock.skip(301)
+    assert errors == ["nobody signed in within 300 s"]
+
+
+async def test_a_client_signs_for_itself() -> None:
+    key = PrivateKey.generate("ES256")
+    settings = AuthorizationSettings(
+        grant=ClientCredentialsGrant(),
+        client=ClientIdentity(client_id="me", signing=SigningKey(algorithm="ES256")),
+    )
+    async with authority() as stage:
+        stage.world.metadata["token_endpoint_auth_methods_supported"] = ["private_key_jwt"]
+        with patience():
+            one = authorizer(stage, settings=settings, keys={"client": key})
+            assert (await one.refused(UNAUTHORIZED)).header() == "Bearer access-1"
+            (form,) = stage.world.forms()
+            signed, _, signature = form["client_assertion"].rpartition(".")
+            raw = urlsafe_b64decode(signature + "==")
+            assert verify(key.jwk, "ES256", signed.encode(), raw)
+            with pytest.raises(AuthorizationError, match="no private key 'client'"):
+                await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
+
+
+async def test_each_request_has_a_proof_of_its_own() -> None:
+    key = PrivateKey.generate("ES256")
+    signing = SigningKey(algorithm="ES256", key="dpop")
+    settings = AuthorizationSettings(dpop=DpopKey(jwk=key.jwk, signing=signing))
+    async with authority() as stage:
+        stage.world.token["token_type"] = "DPoP"
+        one = authorizer(stage, settings=settings, keys={"dpop": key})
+        with patience():
+            await one.refused(Refused(status=401, lines=("DPoP",)))
+            proofs = []
+            for _ in range(2):
+                headers = (await one.headers("POST", stage.server)).headers
+                assert headers["authorization"] == "DPoP access-1"
+                signed, _, signature = headers["dpop"].rpartition(".")
+                raw = urlsafe_b64decode(signature + "==")
+                assert verify(key.jwk, "ES256", signed.encode(), raw)
+                proofs.append(claims_of(headers["dpop"]))
+    assert {(each["htm"], each["htu"]) for each in proofs} == {("POST", stage.server)}
+    assert proofs[0]["jti"] != proofs[1]["jti"]
+
+
+async def test_assertions_are_asked_for() -> None:
+    issuers: list[str] = []
+
+    async def assertion(issuer: str) -> str:
+        issuers.append(issuer)
+        return "the-jwt"
+
+    def failing(_: str) -> str:
+        raise RuntimeError("secret words")
+
+    settings = AuthorizationSettings(
+        grant=AssertionGrant(), client=ClientIdentity(client_id="me", client_secret="s")
+    )
+    async with authority() as stage:
+        with patience():
+            one = authorizer(stage, settings=settings, assertions=assertion)
+            await one.refused(UNAUTHORIZED)
+            assert issuers == [stage.site.url]
+            assert stage.world.forms()[0]["assertion"] == "the-jwt"
+            one = authorizer(stage, settings=settings, assertions=failing)
+            with pytest.raises(AuthorizationError, match=r"^obtain: RuntimeError$"):
+                await one.refused(UNAUTHORIZED)
+            with pytest.raises(AuthorizationError, match="give `assertions`"):
+                await authorizer(stage, settings=settings).refused(UNAUTHORIZED)
+
+
+async def test_a_store_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with authority() as stage:
+        one = authorizer(stage, store=FileTokens(tmp_path / "file"))
+        with patience(), pytest.raises(AuthorizationError, match="cannot be kept"):
+            await one.token()
+        with patience(), pytest.raises(AuthorizationError, match="cannot be kept"):
+            await one.refused(UNAUTHORIZED)
+
+
+async def test_logs_hold_notes_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with authority() as stage:
+        stage.world.token["expires_in"] = -1
+        store = MemoryTokens()
+        one = authorizer(stage, store=store)
+        with patience():
+            token = await one.refused(UNAUTHORIZED)
+        (form,) = stage.world.forms()
+        found = await store.load(f"token {stage.server}")
+    assert "the lifetime of the token is not sound" in caplog.text
+    shown = caplog.text + repr((one.machine, token, found, stage.site.url))
+    shown += "".join(str(vars(record)) for record in caplog.records if "mcpcore" in record.name)
+    for secret in ("access-1", "refresh-1", form["code"], form["code_verifier"]):
+        assert secret not in shown

@@ -1,0 +1,596 @@
+"""Clients that authorize themselves, end to end: a protected server and an authorization server."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import ByteStream
+
+from mcpcore import (
+    AuthorizationError,
+    AuthorizationSettings,
+    BearerToken,
+    CallFailed,
+    Client,
+    ClientCapabilities,
+    ClientCredentialsGrant,
+    ClientIdentity,
+    ClientSettings,
+    Config,
+    DpopKey,
+    FileTokens,
+    HttpClient,
+    Implementation,
+    Limits,
+    MemoryTokens,
+    PrivateKey,
+    Server,
+    SigningKey,
+    connect,
+)
+from mcpcore.engine.events import Event
+from mcpcore.errors import (
+    BadTarget,
+    CallUnauthorized,
+    HeadersFailed,
+    LinkUnauthorized,
+    NegotiationError,
+    UrlRefused,
+)
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore_transports.auth.authorizer import Authorizer
+from mcpcore_transports.auth.requests import AuthorizedExchanges
+from tests.clock import Clock, patience, turns, until
+from tests.transports.auth_site import Asked, reply, site
+from tests.transports.auth_stage import MACHINE, Person, Stage, stage
+
+pytestmark = pytest.mark.anyio
+
+REVISIONS = pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25", "2025-03-26"])
+CODE, REFRESH = "authorization_code", "refresh_token"
+MACHINE_AUTH = AuthorizationSettings(
+    grant=ClientCredentialsGrant(),
+    client=ClientIdentity(client_id=MACHINE.client_id, client_secret=MACHINE.secret),
+)
+
+
+def notes() -> Server:
+    server = Server("notes")
+
+    @server.tool
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    return server
+
+
+async def add(client: Client, a: int = 1) -> int:
+    result = await client.call_tool("add", {"a": a, "b": 1})
+    assert not result.is_error, result
+    (text,) = result.content
+    return int(text.text)  # type: ignore[union-attr]
+
+
+def settings_of(person: Person | None, **more: Any) -> ClientSettings:
+    return ClientSettings(sign_in=person or Person(), **{"tokens": MemoryTokens(), **more})
+
+
+@asynccontextmanager
+async def signed_in(
+    on: Stage, person: Person | None = None, *, url: str = "", auth: Any = None, **more: Any
+) -> AsyncIterator[Client]:
+    settings = more.pop("settings", None) or settings_of(person)
+    with patience():
+        chosen = auth or AuthorizationSettings()
+        async with connect(url or on.url, auth=chosen, settings=settings, **more) as client:
+            yield client
+
+
+# A person
+
+
+@REVISIONS
+async def test_a_person_signs_in_once(revision: str) -> None:
+    person = Person()
+    async with stage(notes()) as on, signed_in(on, person, revision=revision) as client:
+        assert await add(client) == 2
+        assert await add(client, 2) == 3
+        assert client.revision.name == revision
+    assert len(person.asked) == 1
+    assert on.authority.grants() == [CODE]
+    assert on.authority.forms[0]["resource"] == on.url
+    assert len(set(on.tokens)) == 1
+    refused = [verdict for verdict in on.verdicts if verdict == 401]
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("binding", ["sse", "ws", "httpx"])
+async def test_every_binding_signs_in(binding: str) -> None:
+    person = Person()
+    more: dict[str, Any] = {}
+    bindings: dict[str, Any] = {} if binding == "httpx" else {binding: "127.0.0.1:0"}
+    async with stage(notes(), **bindings) as on, httpx.AsyncClient(trust_env=False) as http:
+        if binding == "httpx":
+            more["http_client"] = http
+        async with signed_in(on, person, **more) as client:
+            assert await add(client) == 2
+            if binding != "ws":
+                on.expire()
+                assert await add(client) == 2
+                assert on.authority.grants() == [CODE, REFRESH]
+    assert len(person.asked) == 1
+
+
+async def test_the_next_connection_has_the_token_from_the_store(tmp_path: Path) -> None:
+    person = Person()
+    settings = settings_of(person, tokens=FileTokens(tmp_path / "tokens"))
+    async with stage(notes()) as on:
+        for _ in range(2):
+            async with signed_in(on, settings=settings) as client:
+                await add(client)
+    assert len(person.asked) == 1
+    assert on.verdicts.count(401) == 1
+
+
+async def test_nobody_is_there() -> None:
+    person = Person()
+    person.away = True
+    async with stage(notes()) as on:
+        with pytest.raises(AuthorizationError, match="nobody is there") as caught:
+            async with signed_in(on, person):
+                pass
+    assert isinstance(caught.value, CallUnauthorized)
+    assert isinstance(caught.value, CallFailed)
+    assert caught.value.status == 401
+    assert len(person.asked) == 1
+
+
+async def test_nobody_is_there_for_a_websocket() -> None:
+    person = Person()
+    person.away = True
+    async with stage(notes(), ws="127.0.0.1:0") as on:
+        with pytest.raises(LinkUnauthorized, match="nobody is there") as caught:
+            async with signed_in(on, person):
+                pass
+    assert isinstance(caught.value, AuthorizationError)
+    assert caught.value.final
+    assert len(person.asked) == 1
+
+
+@REVISIONS
+async def test_the_deadline_stands_still_while_a_person_is_asked(
+    revision: str, clock: Clock
+) -> None:
+    person = Person()
+    settings = settings_of(person, limits=Limits(request_timeout=20, max_timeout=60))
+    async with stage(notes()) as on, signed_in(on, settings=settings, revision=revision) as client:
+        await add(client)
+        person.hold = anyio.Event()
+        on.required = frozenset({"more"})
+        outcomes: list[int] = []
+
+        async def call() -> None:
+            outcomes.append(await add(client))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await until(lambda: len(person.asked) == 2)
+            await clock.skip(250)
+            assert outcomes == []
+            person.hold.set()
+        assert outcomes == [2]
+
+
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
+async def test_a_cancelled_call_leaves_nothing_behind(revision: str, tmp_path: Path) -> None:
+    person, store = Person(), FileTokens(tmp_path / "tokens")
+    # The standalone stream would be refused as well, and sign in for itself.
+    alone = HttpClientSettings(get_stream=False)
+    settings = settings_of(person, tokens=store, http=alone)
+    async with stage(notes()) as on, signed_in(on, settings=settings, revision=revision) as client:
+        await add(client)
+        person.hold = anyio.Event()
+        on.required = frozenset({"more"})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(add, client)
+            await until(lambda: len(person.asked) == 2)
+            tasks.cancel_scope.cancel()
+        await turns()
+        async with store.lock(f"token {on.url}"):  # nobody holds it
+            pass
+        person.hold = None
+        assert await add(client) == 2
+    assert len(person.asked) == 3
+
+
+async def test_closing_ends_a_sign_in() -> None:
+    person = Person()
+    ends: list[str] = []
+
+    async def call(client: Client) -> None:
+        try:
+            await add(client)
+        except CallFailed as error:
+            ends.append(type(error).__name__)
+
+    async with (
+        stage(notes()) as on,
+        anyio.create_task_group() as tasks,
+        signed_in(on, person) as client,
+    ):
+        person.hold = anyio.Event()
+        on.required = frozenset({"more"})
+        tasks.start_soon(call, client)
+        await until(lambda: len(person.asked) == 2)
+    assert ends == ["ConnectionClosed"]
+    assert len(person.asked) == 2
+
+
+# Refresh
+
+
+@REVISIONS
+async def test_twenty_calls_at_one_expiry_make_one_refresh(revision: str) -> None:
+    person, sums = Person(), []
+    async with stage(notes()) as on, signed_in(on, person, revision=revision) as client:
+        await add(client)
+        on.expire()
+
+        async def call(number: int) -> None:
+            sums.append(await add(client, number))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(call, number)
+    assert sorted(sums) == list(range(1, 21))
+    assert on.authority.grants() == [CODE, REFRESH]
+    assert len(person.asked) == 1
+
+
+async def test_each_success_gives_an_operation_its_authorizations_back() -> None:
+    person = Person()
+    async with stage(notes()) as on, signed_in(on, person) as client:
+        for _ in range(5):
+            await add(client)
+            on.expire()
+    assert on.authority.grants() == [CODE, *[REFRESH] * 4]
+    assert len(person.asked) == 1
+
+
+async def test_a_token_is_refreshed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+    async with stage(notes(), token_time=600.0) as on, signed_in(on) as client:
+        await add(client)
+        refused = on.verdicts.count(401)
+        ahead[0] = 595.0
+        await add(client)
+    assert on.authority.grants() == [CODE, REFRESH]
+    assert on.verdicts.count(401) == refused
+
+
+async def test_a_server_that_refuses_every_token_ends_it() -> None:
+    person = Person()
+    async with stage(notes()) as on, signed_in(on, person) as client:
+        on.broken = True
+        with pytest.raises(CallUnauthorized, match="after 3 authorizations") as caught:
+            await add(client)
+        assert caught.value.status == 401
+        assert len(person.asked) <= 4
+        on.broken = False
+        assert await add(client) == 2
+
+
+# Scopes
+
+
+async def test_a_call_that_needs_more_scopes_is_stepped_up() -> None:
+    person = Person()
+    async with stage(notes(), scopes=("read", "write")) as on:
+        on.required = frozenset({"read"})
+        on.for_tools = frozenset({"write"})
+        async with signed_in(on, person, revision="2026-07-28") as client:
+            await client.tools()
+            assert await add(client) == 2
+            assert await add(client) == 2
+    assert [scopes & {"read", "write"} for scopes in person.scopes[-2:]] == [
+        {"read"},
+        {"read", "write"},
+    ]
+    assert on.verdicts.count(403) == 2
+
+
+async def test_no_more_is_asked_for_than_the_ceiling() -> None:
+    person = Person()
+    auth = AuthorizationSettings(ceiling=frozenset({"read", "offline_access"}))
+    async with (
+        stage(notes(), scopes=("read", "write")) as on,
+        signed_in(on, person, auth=auth) as client,
+    ):
+        on.required = frozenset({"write"})
+        with pytest.raises(CallUnauthorized, match="scopes that are not allowed: write") as e:
+            await add(client)
+        assert e.value.status == 403
+    assert len(person.asked) == 1
+
+
+# Without a person
+
+
+async def test_a_client_authorizes_itself() -> None:
+    async with stage(notes()) as on, signed_in(on, auth=MACHINE_AUTH) as client:
+        assert await add(client) == 2
+        on.expire()
+        assert await add(client) == 2
+    assert on.authority.grants() == ["client_credentials"] * 2
+
+
+# DPoP
+
+
+def bound() -> tuple[AuthorizationSettings, ClientSettings, Person]:
+    key, person = PrivateKey.generate("ES256"), Person()
+    dpop = DpopKey(jwk=key.jwk, signing=SigningKey(algorithm="ES256", key="dpop"))
+    return (
+        AuthorizationSettings(dpop=dpop),
+        settings_of(person, signing_keys={"dpop": key}),
+        person,
+    )
+
+
+@REVISIONS
+async def test_tokens_are_bound_to_a_key_and_nonces_are_taken(revision: str) -> None:
+    auth, settings, person = bound()
+    async with stage(notes(), nonces=True) as on:
+        on.bound, on.nonce = True, "n-1"
+        async with signed_in(on, auth=auth, settings=settings, revision=revision) as client:
+            await add(client)
+            before = on.verdicts.count(401)
+            await add(client)
+            assert on.verdicts.count(401) == before
+            on.nonce = "n-2"
+            sums: list[int] = []
+
+            async def call(number: int) -> None:
+                sums.append(await add(client, number))
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(20):
+                    tasks.start_soon(call, number)
+            assert sorted(sums) == list(range(1, 21))
+            before = on.verdicts.count(401)
+            await add(client)
+            assert on.verdicts.count(401) == before
+    assert len(person.asked) == 1
+    assert on.authority.grants() == [CODE] * 2  # the first was refused for want of a nonce
+
+
+@pytest.mark.parametrize("status", [200, 202, 401, 404])
+@pytest.mark.parametrize(
+    ("values", "kept"), [([b"n-1"], "n-1"), ([], None), ([b"n-1", b"n-2"], None), ([b"n 1"], None)]
+)
+async def test_the_nonce_of_each_response_is_taken(
+    status: int, values: list[bytes], kept: str | None
+) -> None:
+    url = "http://127.0.0.1:1/mcp"
+    authorizer = Authorizer(url)
+    config = Config(info=Implementation(name="x", version="1"), capabilities=ClientCapabilities())
+    exchanges = AuthorizedExchanges(HttpClient(config, url), Heard(), authorizer, turns_not)
+    exchanges.begun(1, status, [(b"dpop-nonce", value) for value in values])
+    assert authorizer.machine.nonce(url) == kept
+
+
+class Heard:
+    def handle(self, event: Event) -> None:
+        raise AssertionError(event)
+
+
+def turns_not() -> None:
+    """There is nothing to flush."""
+
+
+async def test_nonces_without_end_are_not_followed() -> None:
+    auth, settings, person = bound()
+    async with stage(notes()) as on:
+        on.bound = True
+        async with signed_in(on, auth=auth, settings=settings) as client:
+            await add(client)
+            judge, count = on._judge, [0]
+
+            def another(request: Any) -> Any:
+                count[0] += 1
+                on.nonce = f"n-{count[0]}"
+                return judge(request)
+
+            on._judge = another  # type: ignore[method-assign]
+            with pytest.raises(CallUnauthorized, match="none of the DPoP nonces"):
+                await add(client)
+            assert count[0] == 2
+    assert len(person.asked) == 1
+
+
+# Tokens of the application
+
+
+@asynccontextmanager
+async def token_of(on: Stage) -> AsyncIterator[str]:
+    async with signed_in(on, auth=MACHINE_AUTH) as client:
+        await add(client)
+    yield on.tokens[-1]
+
+
+@pytest.mark.parametrize("kind", ["token", "function", "coroutine"])
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_a_token_of_the_application(kind: str, binding: str) -> None:
+    async with stage(notes(), http="127.0.0.1:0", ws="127.0.0.1:0") as on, token_of(on) as token:
+
+        async def later() -> str:
+            await anyio.lowlevel.checkpoint()
+            return token
+
+        ways = {"token": BearerToken(token), "function": lambda: token, "coroutine": later}
+        assert token not in repr(ways["token"])
+        url = on.served.urls[binding == "ws"]
+        async with signed_in(on, url=url, auth=ways[kind]) as client:
+            assert await add(client) == 2
+
+
+async def test_a_function_is_asked_once_more_after_a_refusal() -> None:
+    async with stage(notes()) as on, token_of(on) as good:
+        given = iter(["bad", "worse", good])
+        last = [""]
+
+        def token() -> str:
+            last[0] = next(given, last[0])
+            return last[0]
+
+        async with signed_in(on, auth=token) as client:
+            assert await add(client) == 2
+            on.expire()
+            with pytest.raises(CallUnauthorized, match="refuses the token that was given"):
+                await add(client)
+
+
+async def test_a_token_that_is_refused() -> None:
+    async with stage(notes()) as on:
+        with pytest.raises(CallUnauthorized, match="refuses the token that was given") as caught:
+            async with signed_in(on, auth=BearerToken("marked")):
+                pass
+        assert "marked" not in str(caught.value)
+        assert on.verdicts == [401]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "returned none"),
+        ("two words", "returned none"),
+        ("line\nbreak", "returned none"),
+        (None, "returned none"),
+        (RuntimeError("marked"), "the function for tokens failed: RuntimeError"),
+    ],
+)
+async def test_a_function_without_a_token(
+    given: Any, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    def token() -> Any:
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    async with stage(notes()) as on:
+        with pytest.raises(CallUnauthorized, match=words) as caught:
+            async with signed_in(on, auth=token):
+                pass
+        assert on.verdicts == []
+    assert "marked" not in str(caught.value) + caplog.text
+
+
+# To whom nothing is sent
+
+
+@pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
+@pytest.mark.parametrize("url", ["http://mcp.example/mcp", "ws://mcp.example/mcp"])
+def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
+    with pytest.raises(UrlRefused):
+        connect(url, auth=auth)
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("https://mcp.example/mcp", {"headers": {"authorization": "Basic x"}}),
+        ("wss://mcp.example/mcp", {"headers": {"Authorization": "Basic x"}}),
+        (
+            "https://mcp.example/mcp",
+            {"settings": ClientSettings(http=HttpClientSettings(headers=(("DPoP", "x"),)))},
+        ),
+        (["server"], {}),
+        (Server("x"), {}),
+        ("tcp://127.0.0.1:1", {}),
+    ],
+)
+def test_53_one_side_alone_authorizes(target: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(BadTarget, match="auth"):
+        connect(target, auth=BearerToken("t"), **options)
+
+
+async def test_53_nor_does_a_function_for_headers() -> None:
+    async with stage(notes()) as on:
+        headers = lambda _: {"Authorization": "Basic marked"}  # noqa: E731
+        with pytest.raises(NegotiationError, match="set by `auth`") as caught:
+            async with signed_in(on, auth=BearerToken("t"), headers=headers):
+                pass
+        assert isinstance(caught.value.__cause__, HeadersFailed)
+        assert "marked" not in str(caught.value)
+        assert on.verdicts == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_27_a_redirect_brings_the_token_nowhere(status: int) -> None:
+    async def answer(asked: Asked, stream: ByteStream) -> None:
+        await stream.send(reply(b"", status, f"location: {trap.url}/mcp"))
+
+    async def taken(asked: Asked, stream: ByteStream) -> None:
+        await stream.send(reply())
+
+    async with site(taken) as trap, site(answer) as at:
+        for prefix in ("", "sse+"):
+            with patience(), pytest.raises(NegotiationError):
+                async with connect(f"{prefix}{at.url}/mcp", auth=BearerToken("t")):
+                    pass
+        assert trap.asked == []
+        assert {each.header("authorization") for each in at.asked} == {"Bearer t"}
+
+
+# Secrets
+
+
+async def test_traces_and_logs_hold_no_token(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    auth, settings, _ = bound()
+    places = []
+    async with stage(notes(), http="127.0.0.1:0", ws="127.0.0.1:0") as on:
+        on.bound = True
+        for number, url in enumerate(on.served.urls):
+            on.bound, on.url = not number, url.replace("ws:", "http:")
+            places.append(tmp_path / f"{number}.jsonl")
+            given = auth if not number else MACHINE_AUTH
+            async with signed_in(
+                on, url=url, auth=given, settings=settings, trace=places[-1]
+            ) as client:
+                await add(client)
+    shown = caplog.text + "".join(place.read_text() for place in places)
+    for record in caplog.records:
+        shown += "" if "tests" in record.pathname else str(vars(record))
+    assert "authorization" in shown.lower()
+    secrets = {*on.tokens, MACHINE.secret}
+    for form in on.authority.forms:
+        secrets |= {form[name] for name in ("code", "code_verifier") if name in form}
+    assert len(secrets) >= 5
+    for secret in secrets:
+        assert secret is not None
+        assert secret not in shown
+        assert secret.rpartition(".")[2] not in shown
+    proofs = [line for line in shown.splitlines() if "ZHBvcCtqd3Q" in line]  # "dpop+jwt"
+    assert proofs == []
+    assert json.loads(places[0].read_text().splitlines()[0])
+
+
+def test_names_are_at_the_front_door() -> None:
+    import mcpcore
+
+    names: list[Callable[..., object]] = [mcpcore.TokenStore, mcpcore.KeyringTokens]
+    assert all(names)

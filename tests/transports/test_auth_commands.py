@@ -1,0 +1,238 @@
+"""`mcpcore auth login`, `status`, `logout`: real processes, at the development server."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcpcore_transports.auth.file_store import FileTokens
+from tests.clock import PATIENCE
+from tests.command import ROOT, mcpcore_here
+
+SECRET = "the-marked-secret"
+
+
+class Place:
+    """A protected resource: its metadata, and a 401 for everything else."""
+
+    def __init__(self) -> None:
+        self.issuer = ""
+        self.status = 401
+        self.named = True
+        place = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = self.path == "/.well-known/oauth-protected-resource/mcp" and place.issuer
+                document = {"resource": place.url, "authorization_servers": [place.issuer]}
+                self._say(200 if found else 404, json.dumps(document).encode())
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                self._say(place.status, b"")
+
+            def _say(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                if status == 401 and place.named:
+                    named = f"{place.origin}/.well-known/oauth-protected-resource/mcp"
+                    challenge = f'Bearer resource_metadata="{named}", scope="notes:read"'
+                    self.send_header("WWW-Authenticate", challenge)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.origin = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.url = f"{self.origin}/mcp"
+
+
+@contextmanager
+def issuer(*options: str) -> Iterator[str]:
+    """The development authorization server, as a process."""
+    command = [sys.executable, "-m", "mcpcore_conformance.auth", "--yes", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert line.startswith("listening on http://127.0.0.1:"), line
+            yield line.split()[-1]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    made = Place()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.05,))
+    thread.start()
+    with issuer("--client", f"robot:{SECRET}") as made.issuer:
+        yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileTokens:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "*")
+    return FileTokens()
+
+
+def visit(url: str) -> str:
+    """Follow redirects as a browser does; return where it ends, which may be at nobody's port."""
+
+    class Stop(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: Any) -> None:
+            return None
+
+    opener = urllib.request.build_opener(Stop, urllib.request.ProxyHandler({}))
+    try:
+        opener.open(url, timeout=PATIENCE)
+    except urllib.error.HTTPError as error:
+        return str(error.headers["location"])
+    raise AssertionError("no redirect")
+
+
+def command(*words: str, **more: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "mcpcore_transports.commands.main", "auth", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TERM": "dumb", **more},
+    )
+
+
+def asked(process: "subprocess.Popen[str]") -> str:
+    """The URL that a person is sent to."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("http://127.0.0.1:") and "/authorize" in line:
+            return line.strip()
+    raise AssertionError("nobody was asked")
+
+
+def answered(process: "subprocess.Popen[str]", said: str = "") -> tuple[int, str, str]:
+    out, err = process.communicate(said, timeout=PATIENCE)
+    return process.returncode, out, err
+
+
+def test_a_person_signs_in_by_the_callback_sees_it_and_signs_out(
+    place: Place, state: FileTokens
+) -> None:
+    process = command("login", place.url, "--browser", "--json", BROWSER="true")
+    end = visit(asked(process))
+    page = urllib.request.urlopen(end, timeout=PATIENCE).read()
+    assert b"You can close this window" in page
+    code, out, _ = answered(process)
+    assert code == 0
+    told = json.loads(out)
+    assert (told["resource"], told["issuer"]) == (place.url, place.issuer)
+    assert told["scopes"] == ["notes:read", "offline_access"]
+    assert (told["refreshable"], told["expiresIn"] > 0) == (True, True)
+
+    again = mcpcore_here("auth", "login", place.url)  # there is one
+    assert (again.returncode, "authorize" in again.stderr) == (0, False)
+    listed = json.loads(mcpcore_here("auth", "status", "--json").stdout)
+    assert [each["resource"] for each in listed["tokens"]] == [place.url]
+    shown = mcpcore_here("auth", "status", place.url)
+    assert (shown.returncode, "notes:read" in shown.stdout) == (0, True)
+    (record,) = (
+        json.loads(path.read_bytes())["record"]
+        for path in state.folder.glob("*.json")
+        if b'"access_token"' in path.read_bytes()
+    )
+    for name in ("access_token", "refresh_token"):
+        assert record[name] not in out + shown.stdout + json.dumps(listed)
+
+    out_ = json.loads(mcpcore_here("auth", "logout", place.url, "--json").stdout)
+    assert out_ == {"found": True, "revoked": True, "reason": None}
+    assert mcpcore_here("auth", "status", place.url).returncode == 1
+    gone = mcpcore_here("auth", "logout", place.url)
+    assert (gone.returncode, "there is no token" in gone.stderr) == (1, True)
+
+
+def test_a_person_without_a_browser_pastes_what_it_ends_at(place: Place, state: FileTokens) -> None:
+    process = command("login", place.url, "--no-browser", "--scope", "more")
+    code, out, err = answered(process, visit(asked(process)) + "\n")
+    assert code == 0, err
+    assert "more notes:read" in out
+
+
+def test_a_client_gets_a_token_of_its_own(
+    place: Place, state: FileTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT", SECRET)
+    words = ["--client-id", "robot", "--client-secret-env", "ROBOT", "--client-credentials"]
+    done = mcpcore_here("auth", "login", place.url, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["clientId"] == "robot"
+    assert SECRET not in done.stdout + done.stderr
+    monkeypatch.setenv("ROBOT", "other")
+    refused = mcpcore_here("auth", "login", place.url, *words, "--again")
+    assert refused.returncode == 1
+    assert "invalid_client" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["http://mcp.example/mcp"], "it is not an https URL"),
+        (["ftp://mcp.example/mcp"], "not a plain http or https URL"),
+        (["http://127.0.0.1:1/mcp", "--scope", 'a"b'], "--scope"),
+        (["http://127.0.0.1:1/mcp", "--client-credentials"], "needs --client-id"),
+        (["http://127.0.0.1:1/mcp", "--client-secret-env", "X"], "needs --client-id"),
+        (
+            ["http://127.0.0.1:1/mcp", "--client-id", "a", "--client-secret-env", "NO_SUCH"],
+            "the variable NO_SUCH is not set",
+        ),
+        (["http://127.0.0.1:1/mcp", "--key", "x"], "--key is the key of --cert"),
+        (["http://127.0.0.1:1/mcp", "--redirect-uri", "http://a.example"], "the redirect URI"),
+        (["http://127.0.0.1:1/mcp", "--metadata-url", "http://a.example"], "metadata document"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_sent(
+    state: FileTokens, words: list[str], told: str
+) -> None:
+    done = mcpcore_here("auth", "login", *words)
+    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+
+
+def test_a_server_that_cannot_be_reached_has_a_status_of_its_own(state: FileTokens) -> None:
+    done = mcpcore_here("auth", "login", "http://127.0.0.1:1/mcp")
+    assert (done.returncode, "http://127.0.0.1:1/mcp" in done.stderr) == (3, True)
+
+
+def test_a_server_that_asks_for_nothing_is_left_alone(place: Place, state: FileTokens) -> None:
+    place.status, place.issuer = 200, ""
+    done = mcpcore_here("auth", "login", place.url, "--no-browser")
+    assert (done.returncode, "there is none" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_refusal_is_told_and_nothing_is_kept(place: Place, state: FileTokens) -> None:
+    process = command("login", place.url, "--no-browser")
+    base, _, query = visit(asked(process)).partition("?")
+    wanted = [each for each in query.split("&") if not each.startswith("code=")]
+    code, _, err = answered(process, f"{base}?{'&'.join(wanted)}&error=access_denied\n")
+    assert (code, "access_denied" in err) == (1, True), err
+    assert json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"] == []
+
+
+def test_the_commands_have_examples() -> None:
+    for name in ("login", "status", "logout"):
+        done = mcpcore_here("auth", name, "--help")
+        assert f"mcpcore auth {name} https://mcp.example.com/mcp" in done.stdout

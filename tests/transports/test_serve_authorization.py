@@ -1,0 +1,80 @@
+"""`mcpcore serve` with authorization, and `mcpcore auth key`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.streams.text import TextReceiveStream
+
+from tests.clock import patience
+from tests.transports.auth_desk import METADATA, RESOURCE, call, issuer
+from tests.transports.http_fixture import Client, Response, http
+
+pytestmark = pytest.mark.anyio
+
+COMMAND = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+
+
+async def asked(port: int, data: bytes) -> Response:
+    client = Client(await anyio.connect_tcp("127.0.0.1", port))
+    try:
+        return await client.call(data)
+    finally:
+        await client.aclose()
+
+
+async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Path) -> None:
+    made = await anyio.run_process([*COMMAND, "auth", "key", "robot", "--scope", "write"])
+    keys = tmp_path / "keys.jsonl"
+    keys.write_bytes(made.stdout)
+    key = made.stderr.decode().split()[-1]
+    record = json.loads(made.stdout)
+    assert (record["principal"], record["scopes"]) == ("robot", ["write"])
+    assert key.split("_")[2] not in made.stdout.decode()
+    async with issuer() as desk:
+        environment = {
+            **os.environ,
+            "MCPCORE_AUTH_ISSUER": desk.url,
+            "MCPCORE_AUTH_SCOPES": "read more",
+        }
+        words = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]
+        words += ["--auth-resource", RESOURCE, "--auth-keys", str(keys)]
+        with patience():
+            async with await anyio.open_process(words, env=environment) as process:
+                assert process.stderr is not None
+                told = ""
+                async for text in TextReceiveStream(process.stderr):
+                    told += text
+                    if "/mcp\n" in told:
+                        break
+                port = int(told.partition("127.0.0.1:")[2].partition("/")[0])
+                found = await asked(port, http(method="GET", target=METADATA))
+                assert found.json["scopes_supported"] == ["more", "read"]
+                assert (await asked(port, call("who"))).status == 401
+                poor = await asked(port, call("who", desk.token(scope="read")))
+                assert poor.status == 403
+                good = desk.token(scope="read more write files")
+                assert (await asked(port, call("erase", good))).result == "erased"
+                assert json.loads((await asked(port, call("who", key))).result)[0] == "robot"
+                process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--auth-issuer", "https://id.example"], "--auth-issuer needs --auth-resource"),
+        (["--auth-resource", RESOURCE], "--auth-resource needs --auth-issuer"),
+        (["--auth-keys", "/nowhere"], "No such file"),
+        (["--auth-resource", "nonsense", "--auth-issuer", "https://id.example"], "no"),
+        (["--tcp", "127.0.0.1:0", "--auth-keys", "x"], "is for --http, --ws and --sse"),
+    ],
+)
+async def test_options_that_do_not_fit(words: list[str], told: str) -> None:
+    server = ["tests.transports.auth_desk:SERVER"]
+    with patience():
+        done = await anyio.run_process([*COMMAND, "serve", *server, *words], check=False)
+    assert done.returncode == 2
+    assert told in done.stderr.decode()

@@ -1,0 +1,1 @@
+"""Authorization of clients and servers over sockets: everything that the pure machines need."""

@@ -1,0 +1,226 @@
+"""Authorization of one client at one server: all that its pure machine needs, for many requests.
+
+One task at a time carries out a flow; the others wait for it and go on with its token, or fail with
+its error.  A flow whose task is cancelled leaves no lock and no listener, and a task that waits
+begins another one.
+"""
+
+import logging
+import os
+import ssl
+import time
+from collections.abc import Mapping
+
+import anyio
+from msgspec import Struct
+
+from mcpcore.auth.authorization import Authorization, Refused, Remedy
+from mcpcore.auth.metadata import Secret
+from mcpcore.auth.needs import Done, Fault
+from mcpcore.auth.settings import AuthorizationSettings
+from mcpcore.auth.states import AuthState
+from mcpcore.auth.urls import parse_url
+from mcpcore.errors import AuthorizationError
+from mcpcore_transports.auth.browser import SignIn, usual_sign_in
+from mcpcore_transports.auth.carrying import Assertions, Carrier, Signer
+from mcpcore_transports.auth.fetching import Fetcher
+from mcpcore_transports.auth.requests import (
+    Auth,
+    Authorized,
+    BearerToken,
+    GivenTokens,
+    RequestAuthorizer,
+)
+from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
+from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
+from mcpcore_transports.http.settings import HttpClientLinkSettings
+
+logger = logging.getLogger("mcpcore.auth")
+
+
+class Token(Struct, frozen=True):
+    """Token for requests; ``generation`` tells a refusal of it from one of its predecessor."""
+
+    scheme: str
+    secret: Secret
+    generation: int
+
+    def header(self) -> str:
+        """Return the value of ``Authorization``."""
+        return f"{self.scheme} {self.secret.reveal()}"
+
+
+def make_authorizer(
+    server: str,
+    auth: Auth,
+    *,
+    store: TokenStore | None = None,
+    sign_in: SignIn | None = None,
+    keys: Mapping[str, Signer] | None = None,
+    assertions: Assertions | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: Proxy | str | None = ENVIRONMENT,
+    link_settings: HttpClientLinkSettings | None = None,
+) -> RequestAuthorizer:
+    """Return the authorizer of the requests to ``server``, an http, https, ws or wss URL.
+
+    Raises UrlRefused for a server to which no token may be sent; see :class:`Authorizer`.
+    """
+    scheme, mark, rest = server.partition("://")
+    server = {"ws": "http", "wss": "https"}.get(scheme, scheme) + mark + rest
+    if isinstance(auth, BearerToken):
+        token = auth.token
+        return GivenTokens(server, lambda: token)
+    if not isinstance(auth, AuthorizationSettings):
+        return GivenTokens(server, auth)
+    return Authorizer(
+        server,
+        auth,
+        store=store,
+        sign_in=sign_in,
+        keys=keys,
+        assertions=assertions,
+        ssl_context=ssl_context,
+        proxy=proxy,
+        link_settings=link_settings,
+    )
+
+
+class Authorizer:
+    """Authorization of the requests to one server, on any number of tasks of one event loop.
+
+    ``keys``: private keys by the name that a :class:`~mcpcore.auth.grants.SigningKey` has.
+    ``assertions``: source of assertions (workload identity, or the token of a person).  Requests
+    use the TLS context, the proxy and the limits of the client.  Raises UrlRefused for a server to
+    which no token may be sent.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        settings: AuthorizationSettings | None = None,
+        *,
+        store: TokenStore | None = None,
+        sign_in: SignIn | None = None,
+        keys: Mapping[str, Signer] | None = None,
+        assertions: Assertions | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | str | None = ENVIRONMENT,
+        link_settings: HttpClientLinkSettings | None = None,
+    ) -> None:
+        self.machine = Authorization(server, settings, seed=os.urandom(32))
+        local = parse_url(server, "the URL of the server").loopback
+        self._carrier = Carrier(
+            Fetcher(local=local, ssl_context=ssl_context, proxy=proxy, settings=link_settings),
+            store or MemoryTokens(),
+            sign_in or usual_sign_in(),
+            keys or {},
+            assertions,
+        )
+        self._turn = anyio.Lock()
+        self._ended = 0  # flows that came to an end of their own
+        self._loaded = False
+
+    # Tokens
+
+    async def token(self) -> Token | None:
+        """Return the token for a request, refreshed if it expires; None without one.
+
+        Raises AuthorizationError if there was one that cannot be replaced.
+        """
+        machine, before, ran = self.machine, self._ended, False
+        if self._loaded and not machine.expiring(time.time()):
+            return self._token()
+        async with self._turn:
+            if not self._loaded:
+                if machine.state is AuthState.IDLE:
+                    machine.load(wall=time.time())
+                    ran = await self._run()
+                self._loaded, before = True, self._ended
+            if self._ended == before and machine.expiring(time.time()):
+                machine.start(None, wall=time.time())
+                ran = await self._run()
+            failed = ran and machine.state is AuthState.FAILED
+        found = self._token()
+        if failed and machine.error is not None:
+            if found is None:
+                raise machine.error
+            logger.warning("%s: the token is not refreshed: %s", machine.resource, machine.error)
+        return found
+
+    async def refused(self, refused: Refused) -> Token:
+        """Authorize after a refusal; return the token to send the request again with.
+
+        Raises AuthorizationError.
+        """
+        before = self._ended
+        async with self._turn:
+            error = self.machine.error
+            same = refused.generation >= self.machine.generation
+            if self._ended > before and error is not None and same:
+                raise error  # nobody is asked again who has just said no
+            if self.machine.start(refused, wall=time.time()):
+                await self._run()
+                if self.machine.error is not None:
+                    raise self.machine.error
+        found = self._token()
+        if found is None:
+            raise AuthorizationError("the authorization gave no token")
+        return found
+
+    async def headers(self, method: str, url: str) -> Authorized:
+        """Return the headers of a request with the token.  Raises AuthorizationError."""
+        token = await self.token()
+        if token is None:
+            return Authorized(headers={}, generation=self.machine.generation)
+        headers = {"authorization": token.header()}
+        nonce = self.machine.nonce(url)
+        proof = self.machine.proof(method, url, wall=time.time())
+        if proof is not None:
+            outcome = await self._carrier.sign(proof)
+            if isinstance(outcome, Fault):
+                raise AuthorizationError(outcome.reason)
+            headers["dpop"] = proof.input.signed(outcome.signature)
+        return Authorized(headers=headers, generation=token.generation, nonce=nonce)
+
+    def remedy(self, refused: Refused) -> Remedy:
+        """Return what a refused request needs before it is sent again."""
+        return self.machine.remedy(refused)
+
+    def accepted(self, operation: str) -> None:
+        """Note that the server has accepted a request that it had refused."""
+        self.machine.accepted(operation)
+
+    def take_nonce(self, url: str, nonce: str) -> None:
+        """Keep the DPoP nonce of a response."""
+        self.machine.take_nonce(url, nonce)
+
+    def _token(self) -> Token | None:
+        found = self.machine.token
+        return None if found is None else Token(*found, self.machine.generation)
+
+    # Flows
+
+    async def _run(self) -> bool:
+        """Carry out a flow to its end; leave no lock and no listener behind.  Return True."""
+        machine = self.machine
+        try:
+            while (need := machine.need) is not None:
+                machine.give(await self._carrier.carry_out(need), wall=time.time())
+                self._log()
+        except BaseException:
+            machine.cancel("it was cancelled", wall=time.time())
+            while machine.need is not None:  # to release the lock
+                machine.give(Done(), wall=time.time())
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._carrier.aclose()
+            self._log()
+        self._ended += 1
+        return True
+
+    def _log(self) -> None:
+        for note in self.machine.notes:
+            logger.warning("%s: %s", self.machine.resource, note)
+        self.machine.notes.clear()

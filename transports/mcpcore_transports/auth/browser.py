@@ -1,0 +1,167 @@
+"""Sign-in of a person: by the browser of this machine, or by the one of another.
+
+No shell ever sees a URL (CVE-2025-6514), and only URLs without characters that one reads are
+opened.  A URL is printed as well, as a browser may not open.
+
+Sources: RFC 8252 section 7.3; the security best practices page (opening of URLs).
+"""
+
+import os
+import re
+import sys
+import webbrowser
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+from urllib.parse import urlencode
+
+import anyio
+import anyio.to_thread
+
+from mcpcore.auth.needs import Callback, Fault, OpenUrl
+from mcpcore.errors import UrlRefused
+from mcpcore_transports.auth.callback import CallbackListener, has_state
+
+_OPENED = re.compile(r"https?://[0-9A-Za-z\-._~:/?@&,+=%]{1,16384}", re.ASCII)
+_MAX_LINE = 16 * 1024
+_ATTEMPTS = 3
+"""Lines that may be pasted."""
+
+Opener = Callable[[str], bool]
+"""Function that opens a URL in a browser; it returns False if there is none."""
+Writer = Callable[[str], None]
+Reader = Callable[[], Awaitable[str]]
+
+
+class SignIn(Protocol):
+    """Way to send a person to the authorization server, and to learn what came back."""
+
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+        """Return the callback.  ``listener``: where it arrives, None if nobody listens."""
+        ...
+
+
+class BrowserSignIn:
+    """Sign-in by the browser of this machine, which comes back to the listener."""
+
+    def __init__(self, opener: Opener = webbrowser.open, write: Writer | None = None) -> None:
+        self._opener = opener
+        self._write = write or tell
+
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+        """Implement :meth:`SignIn.ask`."""
+        if listener is None:
+            return Fault("nobody listens at the redirect URI")
+        url = checked(need.url)
+        self._write(f"Sign in at this URL, if no browser opens:\n{url}\n")
+        opener = self._opener
+
+        async def open_it() -> None:
+            try:
+                await anyio.to_thread.run_sync(opener, url, abandon_on_cancel=True)
+            except Exception as error:  # of whatever is there to open URLs
+                self._write(f"No browser could be opened ({type(error).__name__}).\n")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(open_it)
+            query = await listener.wait(need.state)
+            tasks.cancel_scope.cancel()
+        return Callback(query)
+
+
+class PastedSignIn:
+    """Sign-in by the browser of another machine, whose last URL is pasted here.
+
+    A callback that arrives nevertheless, through a forwarded port, counts as well.
+    """
+
+    def __init__(self, read: Reader | None = None, write: Writer | None = None) -> None:
+        self._read = read or read_line
+        self._write = write or tell
+
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+        """Implement :meth:`SignIn.ask`."""
+        self._write(
+            f"Sign in at this URL:\n{checked(need.url)}\n"
+            "Then paste the URL that the browser ends at, or its code and state:\n"
+        )
+        found: list[Callback | Fault] = []
+
+        async def receive(waiting: CallbackListener) -> None:
+            found.append(Callback(await waiting.wait(need.state)))
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            if listener is not None:
+                tasks.start_soon(receive, listener)
+            found.append(await self._pasted(need))
+            tasks.cancel_scope.cancel()
+        return found[0]
+
+    async def _pasted(self, need: OpenUrl) -> Callback | Fault:
+        """Return the callback that was pasted."""
+        for _ in range(_ATTEMPTS):
+            line = await self._read()
+            if not line:
+                return Fault("nothing was pasted")
+            query = pasted_query(line, need.redirect_uri)
+            if query is not None and has_state(query, need.state):
+                return Callback(query)
+            self._write("That is not the answer to this sign-in; paste the whole URL:\n")
+        return Fault(f"{_ATTEMPTS} texts were pasted that were no answer to this sign-in")
+
+
+def usual_sign_in(
+    environ: Mapping[str, str] = os.environ, platform: str = sys.platform
+) -> BrowserSignIn | PastedSignIn:
+    """Return the way to sign in that fits this machine."""
+    return PastedSignIn() if is_headless(environ, platform) else BrowserSignIn()
+
+
+def is_headless(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
+    """Return True if no browser can be opened that the person sees."""
+    if any(environ.get(name) for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")):
+        return True
+    if platform in ("win32", "darwin", "cygwin"):
+        return False
+    return not any(environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+def checked(url: str) -> str:
+    """Return a URL that may be opened.  Raises UrlRefused."""
+    if not _OPENED.fullmatch(url):
+        raise UrlRefused("the URL of the sign-in", "it is not plain http or https")
+    return url
+
+
+def pasted_query(text: str, redirect_uri: str) -> str | None:
+    """Return the query of a pasted URL, or one of a pasted code and state; None for other text."""
+    words = text.split()
+    if len(words) == 2 and not any("=" in word.rstrip("=") for word in words):
+        return urlencode({"code": words[0], "state": words[1]})
+    if len(words) != 1:
+        return None
+    base, mark, query = words[0].partition("#")[0].partition("?")
+    if not mark:
+        return base if base.startswith(("code=", "state=", "iss=", "error=")) else None
+    return query if base in ("", redirect_uri.partition("?")[0]) else None
+
+
+async def read_line() -> str:
+    """Return a line of the standard input without blocking the event loop; "" at its end."""
+    if os.name != "posix":
+        return await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    handle, data = sys.stdin.fileno(), b""
+    while b"\n" not in data and len(data) < _MAX_LINE:
+        with suppress(PermissionError):  # of a file, which is always ready
+            await anyio.wait_readable(handle)
+        piece = os.read(handle, _MAX_LINE)
+        if not piece:
+            break
+        data += piece
+    return data.partition(b"\n")[0].decode(errors="replace") + ("\n" if data else "")
+
+
+def tell(text: str) -> None:
+    """Print a text for the person; the standard output may be that of a protocol."""
+    print(text, file=sys.stderr, end="", flush=True)

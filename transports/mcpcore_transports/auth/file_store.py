@@ -1,0 +1,233 @@
+"""Store of tokens in files that all processes of a user share."""
+
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+from msgspec import Struct
+
+from mcpcore.auth.needs import Stored
+from mcpcore.errors import AuthorizationError
+
+_LOCK_TIME = 330.0
+"""Seconds to wait for a lock: longer than a person may take to sign in."""
+_TICK = 0.05
+_MAX_FILE = 1024 * 1024
+
+
+class Entry(Struct, frozen=True):
+    """Record with its key and version, as it is kept."""
+
+    key: str
+    version: int
+    record: msgspec.Raw
+    """JSON; null where there is no record."""
+
+    @classmethod
+    def of(cls, key: str, stored: Stored) -> bytes:
+        """Return what is kept for a key."""
+        raw = b"null" if stored.record is None else stored.record
+        return msgspec.json.encode(cls(key, stored.version, msgspec.Raw(raw)))
+
+    @classmethod
+    def read(cls, data: bytes | str, key: str) -> Stored:
+        """Return what was kept for a key.  Raises ValueError for anything else."""
+        found = msgspec.json.decode(data, type=cls)
+        if found.key != key:
+            raise ValueError("of another key")
+        record = bytes(found.record)
+        return Stored(None if record == b"null" else record, found.version)
+
+
+class FileTokens:
+    """Tokens in files that only this user can read, shared by all processes of the user.
+
+    ``folder`` is made with mode 0700, by default ``mcpcore/tokens`` below the user's folder for
+    state (``XDG_STATE_HOME``, ``~/.local/state``).  A file that is a link, belongs to another user
+    or can be read by others is refused.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+
+    async def load(self, key: str) -> Stored:
+        """Implement :meth:`TokenStore.load`."""
+        return await anyio.to_thread.run_sync(self._load, key)
+
+    async def save(self, key: str, record: bytes | None, version: int) -> Stored:
+        """Implement :meth:`TokenStore.save`."""
+        return await anyio.to_thread.run_sync(self._save, key, record, version)
+
+    async def entries(self) -> dict[str, Stored]:
+        """Return all records by their keys.  Raises AuthorizationError."""
+        return await anyio.to_thread.run_sync(self._entries)
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[None]:
+        """Implement :meth:`TokenStore.lock`."""
+        with _errors(self.folder):
+            self._make_folder()
+            handle = _open(self._path(key, ".lock"), os.O_RDWR | os.O_CREAT)
+        try:
+            with anyio.move_on_after(_LOCK_TIME) as scope:
+                while not _try_lock(handle):  # noqa: ASYNC110 - nobody tells of another's release
+                    await anyio.sleep(_TICK)
+            if scope.cancelled_caught:
+                raise AuthorizationError(
+                    "another process holds the lock of the tokens for too long"
+                )
+            yield
+        finally:
+            os.close(handle)  # which releases the lock
+
+    def _path(self, key: str, suffix: str = ".json") -> Path:
+        return self.folder / (hashlib.sha256(key.encode()).hexdigest() + suffix)
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.lstat(self.folder)
+        if not stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.ENOTDIR, "it is no folder")
+        if os.name == "posix" and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+            raise OSError(errno.EPERM, "it belongs to another user, or others can write to it")
+
+    def _load(self, key: str) -> Stored:
+        with _errors(self.folder):
+            return self._read(key)
+
+    def _read(self, key: str) -> Stored:
+        try:
+            handle = _open(self._path(key), os.O_RDONLY)
+        except FileNotFoundError:
+            return Stored()
+        with os.fdopen(handle, "rb") as file:
+            data = file.read(_MAX_FILE + 1)
+        try:
+            return Entry.read(data[:_MAX_FILE], key)
+        except ValueError:
+            raise OSError(errno.EINVAL, "a file in it is damaged") from None
+
+    def _entries(self) -> dict[str, Stored]:
+        with _errors(self.folder):
+            found = {}
+            for path in sorted(self.folder.glob("*.json")):
+                with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+                    data = file.read(_MAX_FILE)
+                try:
+                    key = msgspec.json.decode(data, type=Entry).key
+                    found[key] = Entry.read(data, key)
+                except ValueError:
+                    raise OSError(errno.EINVAL, "a file in it is damaged") from None
+            return {key: stored for key, stored in found.items() if stored.record is not None}
+
+    def _save(self, key: str, record: bytes | None, version: int) -> Stored:
+        with _errors(self.folder):
+            self._make_folder()
+            handle = _open(self.folder / "write.lock", os.O_RDWR | os.O_CREAT)
+            try:
+                _wait_lock(handle)
+                known = self._read(key)
+                if known.version == version:
+                    known = Stored(record, version + 1)
+                    self._write(key, known)
+                return known
+            finally:
+                os.close(handle)
+
+    def _write(self, key: str, stored: Stored) -> None:
+        """Write a file as a whole: a crash leaves the old one or the new one.
+
+        The caller holds the lock for writing, so that a file that is in the way is of a crash.
+        """
+        path, fresh = self._path(key), self._path(key, ".new")
+        with suppress(FileNotFoundError):
+            fresh.unlink()
+        handle = _open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(Entry.of(key, stored))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        if os.name == "posix":
+            folder = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # a token that was rotated is worth nothing without its successor
+            finally:
+                os.close(folder)
+
+
+def default_folder() -> Path:
+    """Return the folder for tokens of this user."""
+    base = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "mcpcore" / "tokens"
+
+
+@contextmanager
+def _errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise AuthorizationError(f"tokens cannot be kept in {folder}: {reason}") from None
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file that only this user can read or write, and that is no link."""
+    extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        handle = os.open(path, flags | extra, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "a file in it is a link") from None
+        raise
+    found = os.fstat(handle)
+    problem = None
+    if not stat.S_ISREG(found.st_mode):
+        problem = "it holds something that is no file"
+    elif os.name == "posix" and found.st_uid != os.geteuid():
+        problem = "a file in it belongs to another user"
+    elif os.name == "posix" and found.st_mode & 0o077:
+        problem = "others can read a file in it"
+    if problem is not None:
+        os.close(handle)
+        raise OSError(errno.EPERM, problem)
+    return handle
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _wait_lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait_lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,0 +1,83 @@
+"""Store of tokens in the keyring of the system (the extra ``keyring``)."""
+
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from mcpcore.auth.needs import Stored
+from mcpcore.errors import AuthorizationError, ExtraMissingError
+from mcpcore_transports.auth.file_store import Entry, FileTokens
+
+
+class KeyringTokens:
+    """Tokens in the keyring of the system (the extra ``keyring``); locks are files.
+
+    Raises ExtraMissingError without the extra.
+    """
+
+    def __init__(self, service: str = "mcpcore", folder: Path | None = None) -> None:
+        self._keyring = _keyring()
+        self._service = service
+        self._files = FileTokens(folder)
+
+    async def load(self, key: str) -> Stored:
+        """Implement :meth:`TokenStore.load`."""
+        return await anyio.to_thread.run_sync(self._load, key)
+
+    async def save(self, key: str, record: bytes | None, version: int) -> Stored:
+        """Implement :meth:`TokenStore.save`."""
+        async with self._files.lock(f"write {key}"):
+            return await anyio.to_thread.run_sync(self._save, key, record, version)
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Implement :meth:`TokenStore.lock`."""
+        return self._files.lock(key)
+
+    def _load(self, key: str) -> Stored:
+        text = read_password(self._service, key)
+        if text is None:
+            return Stored()
+        try:
+            return Entry.read(text, key)
+        except ValueError:
+            raise _unusable("an entry is damaged") from None
+
+    def _save(self, key: str, record: bytes | None, version: int) -> Stored:
+        known = self._load(key)
+        if known.version != version:
+            return known
+        fresh = Stored(record, version + 1)
+        try:
+            self._keyring.set_password(self._service, key, Entry.of(key, fresh).decode())
+        except Exception as error:  # of a backend, which may be any
+            raise _unusable(type(error).__name__) from None
+        return fresh
+
+
+def read_password(service: str, name: str) -> str | None:
+    """Return a password of the keyring, None if it has none.
+
+    Raises AuthorizationError, ExtraMissingError without the extra.
+    """
+    keyring = _keyring()
+    try:
+        found: str | None = keyring.get_password(service, name)
+    except Exception as error:  # of a backend, which may be any
+        raise _unusable(type(error).__name__) from None
+    return found
+
+
+def _keyring() -> Any:
+    try:
+        return import_module("keyring")
+    except ImportError:
+        raise ExtraMissingError(
+            "secrets in the keyring need the extra `keyring`: pip install 'mcpcore[keyring]'"
+        ) from None
+
+
+def _unusable(reason: str) -> AuthorizationError:
+    return AuthorizationError(f"the keyring cannot be used: {reason}")

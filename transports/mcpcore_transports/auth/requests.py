@@ -1,0 +1,308 @@
+"""Authorization of the requests of a link: tokens on requests, and answers to challenges."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Struct, structs
+
+from mcpcore.auth.authorization import Refused, Remedy
+from mcpcore.auth.metadata import Secret
+from mcpcore.auth.settings import AuthorizationSettings
+from mcpcore.auth.urls import parse_url
+from mcpcore.engine.events import Event, Route
+from mcpcore.errors import AuthorizationError, UrlRefused
+from mcpcore.http import HttpClient, Unauthorized
+from mcpcore.http.headers import is_field_text
+from mcpcore.http.messages import HttpSend
+from mcpcore.wire.redaction import Discreet, shown_names
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.functions import called, failure_of, without_messages
+
+logger = logging.getLogger("mcpcore.auth")
+
+T = TypeVar("T")
+
+_ATTEMPTS = 7
+"""Requests of a handshake; as many as over HTTP by default."""
+
+TokenSource = Callable[[], str | Awaitable[str]]
+"""Function, or coroutine function, that returns a token for the next request."""
+
+
+class BearerToken(Struct, frozen=True):
+    """Token of the application for one server, of the scheme ``Bearer``; no ``repr`` shows it."""
+
+    token: str
+
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "token", Secret(self.token))
+
+
+Auth = AuthorizationSettings | BearerToken | TokenSource
+"""Ways to authorize a client: a whole authorization, a token, or a function that returns one."""
+
+
+class Authorized(Discreet, frozen=True, kw_only=True):
+    """Headers that authorize a request, and what tells a refusal of them from one of others."""
+
+    headers: Mapping[str, str]
+    generation: int = 0
+    """Generation of the token."""
+    nonce: str | None = None
+    """DPoP nonce of the proof."""
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": shown_names(self.headers)}
+
+    def refused(
+        self, status: int, challenges: tuple[str, ...], operation: str, *, renewed: bool
+    ) -> Refused:
+        """Return the refusal of a request with these headers."""
+        return Refused(
+            status=status,
+            lines=challenges,
+            generation=self.generation,
+            operation=operation,
+            nonce=self.nonce,
+            renewed=renewed,
+        )
+
+
+class RequestAuthorizer(Protocol):
+    """Authorization of the requests to one server."""
+
+    async def headers(self, method: str, url: str) -> Authorized:
+        """Return the headers of a request about to be sent.  Raises AuthorizationError."""
+        ...
+
+    def remedy(self, refused: Refused) -> Remedy:
+        """Return what a refused request needs before it is sent again."""
+        ...
+
+    async def refused(self, refused: Refused) -> object:
+        """Authorize after a refusal, so that the request can be sent again.
+
+        Raises AuthorizationError.
+        """
+        ...
+
+    def accepted(self, operation: str) -> None:
+        """Note that the server has accepted a request that it had refused."""
+        ...
+
+    def take_nonce(self, url: str, nonce: str) -> None:
+        """Keep the DPoP nonce of a response."""
+        ...
+
+
+class GivenTokens:
+    """Tokens that the application gives, for each request and once more after a refusal.
+
+    Raises UrlRefused for a server to which no token may be sent in the clear.
+    """
+
+    def __init__(self, server: str, source: TokenSource) -> None:
+        url = parse_url(server, "the URL of the server")
+        if url.scheme != "https" and not url.loopback:
+            raise UrlRefused("the URL of the server", "no token is sent without TLS")
+        self._source = source
+        self._last = ""
+        self._generation = 0
+
+    async def headers(self, method: str, url: str) -> Authorized:
+        """Implement :meth:`RequestAuthorizer.headers`."""
+        token = await self._token()
+        return Authorized(headers={"authorization": f"Bearer {token}"}, generation=self._generation)
+
+    async def _token(self) -> str:
+        try:
+            given: object = await called(self._source)
+        except BaseException as raised:
+            error = failure_of(raised)
+            logger.debug("the function for tokens failed\n%s", without_messages(error))
+            text = f"the function for tokens failed: {type(error).__name__}"
+            raise AuthorizationError(text) from error
+        token = str.__str__(given) if isinstance(given, str) else ""
+        if not token or not token.isascii() or " " in token or not is_field_text(token.encode()):
+            raise AuthorizationError("the function for tokens returned none that can be sent")
+        if token != self._last:
+            self._last = token
+            self._generation += 1
+        return token
+
+    def remedy(self, refused: Refused) -> Remedy:
+        """Implement :meth:`RequestAuthorizer.remedy`."""
+        newer = refused.generation < self._generation
+        return Remedy.SEND_AGAIN if newer else Remedy.AUTHORIZE
+
+    async def refused(self, refused: Refused) -> None:
+        """Implement :meth:`RequestAuthorizer.refused`."""
+        await self._token()
+        if self.remedy(refused) is Remedy.AUTHORIZE:
+            raise AuthorizationError("the server refuses the token that was given")
+
+    def accepted(self, operation: str) -> None:
+        """Implement :meth:`RequestAuthorizer.accepted`."""
+
+    def take_nonce(self, url: str, nonce: str) -> None:
+        """Implement :meth:`RequestAuthorizer.take_nonce`."""
+
+
+class Challenged(Exception):
+    """Refusal of a request outside of the machines of HTTP, such as an upgrade to WebSocket."""
+
+    def __init__(self, status: int, challenges: tuple[str, ...], nonces: tuple[str, ...]) -> None:
+        super().__init__(f"refused with status {status}")
+        self.status = status
+        self.challenges = challenges
+        self.nonces = nonces
+
+
+async def authorized(
+    authorizer: RequestAuthorizer,
+    url: str,
+    operation: str,
+    attempt: Callable[[Mapping[str, str]], Awaitable[T]],
+) -> T:
+    """Return the outcome of a GET, sent again while it is refused and authorization helps.
+
+    ``attempt``: sends it with these headers, and raises Challenged for a refusal.  Raises
+    AuthorizationError.
+    """
+    renewed = False
+    for _ in range(_ATTEMPTS):
+        made = await authorizer.headers("GET", url)
+        try:
+            outcome = await attempt(made.headers)
+        except Challenged as refusal:
+            refused = made.refused(refusal.status, refusal.challenges, operation, renewed=renewed)
+            nonces = refusal.nonces
+        else:
+            authorizer.accepted(operation)
+            return outcome
+        for nonce in nonces[:1]:
+            authorizer.take_nonce(url, nonce)
+        remedy = authorizer.remedy(refused)
+        renewed = remedy is Remedy.NEW_NONCE
+        if remedy is Remedy.AUTHORIZE:
+            await authorizer.refused(refused)
+    raise AuthorizationError(f"the server has refused {operation} {_ATTEMPTS} times")
+
+
+class _Again(Struct, frozen=True):
+    """Message that was sent again after a refusal."""
+
+    operation: str
+    renewed: bool
+    """True if it needed a new DPoP nonce alone."""
+
+
+class AuthorizedExchanges:
+    """Exchanges of one link to one origin: their tokens, and answers to their challenges.
+
+    It stands before the application of the link, as its own, and keeps Unauthorized from it.
+    ``flush``: passes on what the machine has to send.
+    """
+
+    def __init__(
+        self,
+        machine: HttpClient,
+        app: App,
+        authorizer: RequestAuthorizer,
+        flush: Callable[[], None],
+    ) -> None:
+        self._machine = machine
+        self._app = app
+        self._authorizer = authorizer
+        self._flush = flush
+        self._origin = parse_url(machine.url, "the URL of the server").origin
+        self._sent: dict[Route, Authorized] = {}
+        self._again: dict[Route, _Again] = {}
+        self._asking: dict[Route, anyio.CancelScope] = {}
+        self.tasks: TaskGroup | None = None
+        """Tasks of the link; None while it does not run, or ends."""
+
+    async def headers(self, send: HttpSend) -> Mapping[str, str]:
+        """Return the headers that authorize a request.  Raises AuthorizationError."""
+        made = await self._authorizer.headers(send.method, self._origin + send.target)
+        self._sent[send.exchange] = made
+        return made.headers
+
+    def begun(self, exchange: Route, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take the head of a response."""
+        nonces = [value for name, value in headers if name == b"dpop-nonce"]
+        if len(nonces) == 1:
+            self._authorizer.take_nonce(self._origin, nonces[0].decode("latin-1"))
+        again = self._again.get(exchange)
+        if again is not None and status < 400:
+            self._authorizer.accepted(again.operation)
+
+    def ended(self, exchange: Route) -> None:
+        """Forget an exchange that has ended, unless it waits for an answer."""
+        if not self._machine.parked(exchange):
+            self._sent.pop(exchange, None)
+            self._again.pop(exchange, None)
+
+    def abort(self, exchange: Route) -> None:
+        """Forget an exchange that was given up; nobody needs to sign in for it."""
+        self._sent.pop(exchange, None)
+        self._again.pop(exchange, None)
+        scope = self._asking.get(exchange)
+        if scope is not None:
+            scope.cancel()
+
+    # App
+
+    def handle(self, event: Event) -> None:
+        """Answer challenges; pass on all other events."""
+        if type(event) is Unauthorized:
+            self._challenged(event)
+        else:
+            self._app.handle(event)
+
+    def _challenged(self, event: Unauthorized) -> None:
+        exchange, operation = event.exchange, event.operation
+        if not self._machine.parked(exchange):
+            return  # cancelled meanwhile
+        sent, again = self._sent.pop(exchange, None), self._again.pop(exchange, None)
+        renewed = again is not None and again.renewed
+        made = sent or Authorized(headers={})
+        refused = made.refused(event.status, event.challenges, operation, renewed=renewed)
+        remedy = self._authorizer.remedy(refused)
+        if remedy is not Remedy.AUTHORIZE:
+            self._retry(exchange, _Again(operation, remedy is Remedy.NEW_NONCE))
+        elif self.tasks is None:
+            self._machine.give_up_exchange(exchange, "this side is closing", now=clock())
+        else:
+            scope = self._asking[exchange] = anyio.CancelScope()
+            self.tasks.start_soon(self._authorize, exchange, refused, scope)
+
+    async def _authorize(self, exchange: Route, refused: Refused, scope: anyio.CancelScope) -> None:
+        """Authorize for one exchange, and answer its challenge."""
+        error: str | None = None
+        try:
+            with scope:
+                try:
+                    await self._authorizer.refused(refused)
+                except AuthorizationError as failure:
+                    error = str(failure)
+                except Exception as failure:  # it ends this exchange and nothing else
+                    logger.exception("an authorization failed")
+                    error = f"the authorization failed: {type(failure).__name__}"
+        finally:
+            del self._asking[exchange]
+        if not self._machine.parked(exchange):
+            return
+        if error is None:
+            self._retry(exchange, _Again(refused.operation, renewed=False))
+        else:
+            self._machine.give_up_exchange(exchange, error, now=clock())
+        self._flush()
+
+    def _retry(self, exchange: Route, again: _Again) -> None:
+        route = self._machine.retry_exchange(exchange, now=clock())
+        if route is not None:
+            self._again[route] = again

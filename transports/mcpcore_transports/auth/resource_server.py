@@ -1,0 +1,357 @@
+"""ResourceServer: authorization of a server by the access tokens of trusted issuers.
+
+It is an ``authenticate`` hook for HTTP, ASGI, WebSocket and ``HttpEndpoint``.  What may be in a
+token is judged by :class:`~mcpcore.auth.resource_server.ResourceGuard`; here keys and answers are
+fetched: one request at a time for each issuer, or token, however many requests wait for it.
+
+Sources: RFC 6750, RFC 7662, RFC 8705 section 3, RFC 9449, RFC 9728.
+"""
+
+import logging
+import os
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextvars import copy_context
+from functools import partial
+from threading import Lock
+from typing import Any, cast
+
+import anyio
+
+from mcpcore.auth.grants import base64url
+from mcpcore.auth.introspection import token_key
+from mcpcore.auth.issuers import ask_about, find_keys
+from mcpcore.auth.needs import Fetch, Steps
+from mcpcore.auth.proofs import Nonces, ReplayWindow
+from mcpcore.auth.resource_server import (
+    Credential,
+    Denied,
+    FailureLimit,
+    Issuer,
+    Need,
+    NeedIntrospection,
+    NeedKeys,
+    ResourceGuard,
+    ResourceRules,
+    principal_name,
+)
+from mcpcore.auth.scopes import Missing
+from mcpcore.auth.tokens import Grant
+from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Verdict
+from mcpcore_transports.auth.fetching import Fetcher
+from mcpcore_transports.auth.schemes import Audit, Records, authorization_of
+from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
+from mcpcore_transports.link import clock
+from mcpcore_transports.running.functions import (
+    call_in_loop,
+    current_loop,
+    is_over,
+    start_background,
+)
+
+logger = logging.getLogger("mcpcore.auth")
+
+_ROUNDS = 4
+"""Most times that a request is judged: keys, an answer, and a race of each."""
+_MAX_OUTLIVING = 86_400.0
+_UNAVAILABLE = Denied(
+    status=503,
+    reason="it cannot be said now if the request is authorized",
+    headers=(("Retry-After", "5"),),
+)
+
+
+class ResourceServer:
+    """Authorization of the requests to one protected resource.
+
+    ``resource``: URL of the MCP endpoint as clients know it, which tokens must be for.
+    ``issuers``: authorization servers whose tokens are accepted.  ``required``: scopes that every
+    request needs.  ``scope_tree``: scopes that imply others.  ``rules``: all else of
+    :class:`~mcpcore.auth.resource_server.ResourceRules`, by name.
+
+    ``audit``: called with an AuthEvent for each judgement.  ``outlive``: seconds for which streams
+    and connections may outlive their token, at most a day.  ``max_failures``: refused tokens of one
+    address in a minute, after which it gets 429; None: no limit, as behind a proxy.
+    ``fetch_timeout``: seconds of each request to an issuer.  ``ssl_context``, ``proxy``: of these
+    requests.  ``nonces``: True to demand nonces in DPoP proofs; ``secret``: 32 random bytes that
+    they are made of, the same for all workers.  ``replays``: window of used proofs, to share one.
+
+    Raises ValueError for invalid settings, ExtraMissingError without the extra ``auth``.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        issuers: Iterable[Issuer],
+        *,
+        required: Iterable[str] = (),
+        scope_tree: Mapping[str, Iterable[str]] | None = None,
+        audit: Audit | None = None,
+        outlive: float = 60.0,
+        max_failures: int | None = 100,
+        fetch_timeout: float = 5.0,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | str | None = ENVIRONMENT,
+        nonces: bool = False,
+        secret: bytes | None = None,
+        replays: ReplayWindow | None = None,
+        wall: Callable[[], float] = time.time,
+        **rules: Any,
+    ) -> None:
+        from mcpcore_transports.auth.signing import verify
+
+        if not 0 <= outlive <= _MAX_OUTLIVING:
+            raise ValueError(f"outlive must be 0 to {_MAX_OUTLIVING:.0f} seconds")
+        tree = {scope: tuple(below) for scope, below in (scope_tree or {}).items()}
+        self._guard = guard = ResourceGuard(
+            ResourceRules(
+                resource=resource,
+                issuers=tuple(issuers),
+                required=frozenset(required),
+                scope_tree=tree,
+                **rules,
+            ),
+            verify,
+            nonces=Nonces(secret or os.urandom(32)) if nonces else None,
+            replays=replays,
+        )
+        self.documents: Mapping[str, bytes] = {guard.metadata_path: guard.metadata()}
+        """Protected resource metadata by its path."""
+        limit = None if max_failures is None else FailureLimit(max_failures)
+        self._records = Records("oauth", audit, limit)
+        self._audited = audit is not None
+        self._outlive = outlive
+        self._timeout = fetch_timeout
+        self._fetchers = {
+            private: Fetcher(
+                local=guard.url.loopback, private=private, ssl_context=ssl_context, proxy=proxy
+            )
+            for private in (False, True)
+        }
+        self._wall = wall
+        self._principals: dict[int, tuple[Grant, Principal]] = {}
+        """Principals of the grants that are cached, by their identity."""
+        self._flights: dict[str | bytes, _Flight] = {}
+        self._lock = Lock()
+        self._context = copy_context()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._guard.url.text!r})"
+
+    # Scheme
+
+    def presented(self, request: HttpRequest) -> bool:
+        """Return True if a request comes with a token, of Bearer or DPoP."""
+        schemes = (value.strip(" \t").partition(" ")[0] for value in authorization_of(request))
+        return any(scheme.lower() in ("bearer", "dpop") for scheme in schemes)
+
+    def challenges(self) -> tuple[str, ...]:
+        """Return the challenge of a request without a token."""
+        return (self._guard.challenge(),)
+
+    def __call__(self, request: HttpRequest) -> Verdict | Awaitable[Verdict]:
+        """Judge a request: at once if all that it takes is known."""
+        guard = self._guard
+        credential = guard.credential(request.headers)
+        if isinstance(credential, Denied):
+            shown = None if not authorization_of(request) else "malformed"
+            return self._records.refuse(request, credential, shown)
+        flooded = self._records.flooded(request)
+        if flooded is not None:
+            known = guard.tokens.look(token_key(credential.token), clock())
+            if not isinstance(known, Grant):
+                return flooded
+        found = self._judge(request, credential)
+        if isinstance(found, (NeedKeys, NeedIntrospection)):
+            return self._later(request, credential, found)
+        return self._verdict(request, credential, found)
+
+    def revoke(self, token: str) -> None:
+        """Refuse a token from now on, for a day: at least as long as tokens are valid."""
+        self._guard.revoke(token, wall=self._wall())
+
+    # Judgement
+
+    def _judge(self, request: HttpRequest, credential: Credential) -> Grant | Denied | Need:
+        certificate = None
+        if request.certificate is not None:
+            digest = bytes.fromhex(request.certificate.fingerprint)
+            certificate = base64url(digest).decode()
+        with self._lock:
+            return self._guard.judge(
+                credential,
+                request.method,
+                certificate=certificate,
+                now=clock(),
+                wall=self._wall(),
+            )
+
+    async def _later(self, request: HttpRequest, credential: Credential, need: Need) -> Verdict:
+        """Fetch what is needed, and judge again."""
+        found: Grant | Denied | Need = need
+        for _ in range(_ROUNDS):
+            if not isinstance(found, (NeedKeys, NeedIntrospection)):
+                return self._verdict(request, credential, found)
+            flight = self._fly(found, credential.token)
+            if flight is None:
+                break
+            await flight.wait(self._lock)
+            found = self._judge(request, credential)
+        if isinstance(found, (NeedKeys, NeedIntrospection)):
+            found = _UNAVAILABLE
+        return self._verdict(request, credential, found)
+
+    def _verdict(
+        self, request: HttpRequest, credential: Credential, found: Grant | Denied
+    ) -> Verdict:
+        name = None
+        if self._audited or isinstance(found, Denied):
+            name = token_key(credential.token).hex()[:16]
+        if isinstance(found, Denied):
+            return self._records.refuse(request, found, name)
+        known = self._principals.get(id(found))
+        if known is None or known[0] is not found:
+            known = found, self._principal(found)
+            if len(self._principals) >= self._guard.rules.max_tokens:
+                self._principals.clear()
+            self._principals[id(found)] = known
+            self._refresh(found.issuer)
+        return self._records.admit(request, known[1], name)
+
+    def _principal(self, grant: Grant) -> Principal:
+        left = grant.expires_at + self._guard.rules.leeway - self._wall()
+        principal = Principal(
+            principal_name(grant.issuer, grant.subject),
+            scopes=self._guard.tree.all_of(grant.scopes),
+            roles=grant.roles,
+            claims=grant.claims,
+            until=clock() + max(0.0, left) + self._outlive,
+            challenge=self._insufficient,
+        )
+        if grant.thumbprint is not None:
+            # Kept for as long as the grant is: a nonce is good for longer than that.
+            principal.lines = tuple(
+                (name.lower().encode(), value.encode())
+                for name, value in self._guard.nonce_line(self._wall())
+            )
+        return principal
+
+    def _insufficient(self, scopes: frozenset[str], role: bool) -> str | None:
+        lacking = frozenset() if role else scopes
+        return self._guard.insufficient(Missing(scopes, lacking, role)).challenge
+
+    # Requests to issuers
+
+    def _refresh(self, name: str) -> None:
+        """Fetch the keys of an issuer anew if it is time; nobody waits for them."""
+        issuer = next(each for each in self._guard.rules.issuers if each.issuer == name)
+        self._fly(NeedKeys(issuer, None), "")
+
+    def _fly(self, need: Need, token: str) -> "_Flight | None":
+        """Begin a request to an issuer, or find it; None if there is none to wait for."""
+        name = need.issuer.issuer if isinstance(need, NeedKeys) else need.key
+        guard = self._guard
+        with self._lock:
+            flight = self._flights.get(name)
+            if flight is not None and is_over(flight.loop):
+                self._end(need)  # the loop that it ran in has gone
+                del self._flights[name]
+                flight = None
+            if flight is None:
+                work: Callable[[], Coroutine[Any, Any, None]]
+                if isinstance(need, NeedKeys):
+                    if not guard.key_sets[need.issuer.issuer].due(clock()):
+                        return None
+                    work = partial(self._fetch_keys, need)
+                else:
+                    if guard.tokens.begin(need.key) is not True:
+                        return None
+                    work = partial(self._introspect, need, token)
+                flight = self._flights[name] = _Flight(current_loop())
+                start_background(partial(self._carry_out, name, need, work), self._context.copy())
+            return flight
+
+    async def _carry_out(
+        self,
+        name: str | bytes,
+        need: Need,
+        work: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Carry out a request to an issuer; wake all that wait for it, whatever happens."""
+        done = False
+        try:
+            await work()
+            done = True
+        except (DocumentRefused, AuthorizationError, UrlRefused) as error:
+            logger.warning("asking %s failed: %s", need.issuer.issuer, error)
+        except Exception:
+            logger.exception("asking %s failed", need.issuer.issuer)
+        finally:
+            with self._lock:
+                if not done:
+                    self._end(need)
+                flight = self._flights.pop(name, None)
+                if flight is not None:
+                    flight.land()
+
+    def _end(self, need: Need) -> None:
+        """Note that a request to an issuer has failed."""
+        if isinstance(need, NeedKeys):
+            self._guard.key_sets[need.issuer.issuer].failed(clock(), asked=need.kid)
+        else:
+            self._guard.tokens.end(need.key, None, now=clock(), wall=self._wall())
+
+    async def _fetch_keys(self, need: NeedKeys) -> None:
+        limit = self._guard.rules.keys.max_bytes
+        steps = find_keys(need.issuer, timeout=self._timeout, limit=limit)
+        body, age = await self._run(steps, need.issuer)
+        with self._lock:
+            keys = self._guard.key_sets[need.issuer.issuer]
+            keys.fetched(body, clock(), max_age=age, asked=need.kid)
+
+    async def _introspect(self, need: NeedIntrospection, token: str) -> None:
+        limit = self._guard.rules.keys.max_bytes
+        steps = ask_about(need.issuer, token, timeout=self._timeout, limit=limit)
+        body = await self._run(steps, need.issuer)
+        with self._lock:
+            self._guard.introspected(need, body, now=clock(), wall=self._wall())
+
+    async def _run(self, steps: Steps[Any], issuer: Issuer) -> Any:
+        fetcher = self._fetchers[issuer.private]
+        try:
+            need = next(steps)
+            while True:
+                need = steps.send(await fetcher.fetch(cast(Fetch, need)))
+        except StopIteration as over:
+            return over.value
+
+
+class _Flight:
+    """Request to an issuer, and those who wait for it, in any event loop."""
+
+    def __init__(self, loop: object) -> None:
+        self.loop = loop
+        self._landed = False
+        self._waiting: list[tuple[object, anyio.Event]] = []
+
+    async def wait(self, lock: Lock) -> None:
+        """Wait until it has landed; ``lock``: the one under which it lands."""
+        event = anyio.Event()
+        with lock:
+            if self._landed:
+                return
+            self._waiting.append((current_loop(), event))
+        await event.wait()
+
+    def land(self) -> None:
+        """Wake all who wait."""
+        self._landed = True
+        here = current_loop()
+        for loop, event in self._waiting:
+            if loop is here:
+                event.set()
+            else:
+                call_in_loop(loop, event.set)

@@ -1,0 +1,313 @@
+"""Schemes by which a server authenticates requests: API keys, client certificates, or any of some.
+
+Each is an ``authenticate`` hook.  Sources: RFC 9110 section 11 (several schemes), RFC 6750 sections
+2.1 and 3.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from mcpcore.auth.api_keys import PREFIX, ApiKey, ApiKeys
+from mcpcore.auth.challenges import format_challenge, format_scopes
+from mcpcore.auth.resource_server import Denied, FailureLimit
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
+from mcpcore_transports.link import clock
+
+logger = logging.getLogger("mcpcore.auth")
+
+
+class AuthEvent(Struct, frozen=True, kw_only=True):
+    """Judgement of a request, for an audit log; it holds no token."""
+
+    admitted: bool
+    scheme: str
+    """``oauth``, ``api key`` or ``certificate``."""
+    reason: str = ""
+    """Reason for the refusal; "" if the request was admitted."""
+    status: int = 200
+    principal: str | None = None
+    credential: str | None = None
+    """Name of the credential: the start of a token's SHA-256, or the id of an API key."""
+    address: str = ""
+    method: str
+    path: str
+
+
+Audit = Callable[[AuthEvent], object]
+"""Callback for the judgement of each request."""
+
+
+class Records:
+    """Audit and the limit of failures of a scheme."""
+
+    def __init__(self, scheme: str, audit: Audit | None, failures: FailureLimit | None) -> None:
+        self._scheme = scheme
+        self._audit = audit
+        self._failures = failures
+
+    def flooded(self, request: HttpRequest) -> Refusal | None:
+        """Return the refusal of a request whose address has sent too much that was refused."""
+        if self._failures is None:
+            return None
+        wait = self._failures.wait(quota_key(address_of(request.peer)), clock())
+        if not wait:
+            return None
+        text = "too many requests of this address were not authorized"
+        self._tell(request, False, text, 429)
+        seconds = str(math.ceil(wait))
+        return Refusal(status=429, message=text, headers=(("Retry-After", seconds),))
+
+    def admit(
+        self, request: HttpRequest, principal: Principal, credential: str | None
+    ) -> Principal:
+        """Note that a request was admitted."""
+        if self._audit is not None:
+            self._tell(request, True, "", 200, principal, credential)
+        return principal
+
+    def refuse(
+        self, request: HttpRequest, denied: Denied, credential: str | None = None
+    ) -> Refusal:
+        """Note that a request was refused; return its refusal."""
+        if credential is not None and denied.status == 401 and self._failures is not None:
+            self._failures.note(quota_key(address_of(request.peer)), clock())
+        self._tell(request, False, denied.reason, denied.status, None, credential)
+        return Refusal(
+            status=denied.status,
+            message=denied.reason,
+            challenge=denied.challenge,
+            headers=denied.headers,
+        )
+
+    def _tell(
+        self,
+        request: HttpRequest,
+        admitted: bool,
+        reason: str,
+        status: int,
+        principal: Principal | None = None,
+        credential: str | None = None,
+    ) -> None:
+        if self._audit is None:
+            return
+        event = AuthEvent(
+            admitted=admitted,
+            scheme=self._scheme,
+            reason=reason,
+            status=status,
+            principal=None if principal is None else str(principal),
+            credential=credential,
+            address=address_of(request.peer),
+            method=request.method,
+            path=request.path,
+        )
+        try:
+            self._audit(event)
+        except Exception:
+            logger.exception("the audit callback failed")
+
+
+class Scheme(Protocol):
+    """Scheme of authentication that :class:`AnyOf` chooses among."""
+
+    def presented(self, request: HttpRequest) -> bool:
+        """Return True if a request comes with a credential of this scheme."""
+
+    def challenges(self) -> tuple[str, ...]:
+        """Return the challenges of a request without a credential."""
+
+    @property
+    def documents(self) -> Mapping[str, bytes]:
+        """Documents that are served to everybody, by path."""
+
+    def __call__(self, request: HttpRequest) -> Verdict | Awaitable[Verdict]:
+        """Return the principal of a request or its refusal, or an awaitable of these."""
+
+
+class AnyOf:
+    """Several schemes: the first whose credential is present decides, and no other after it.
+
+    A request without any credential gets the challenges of all.
+    """
+
+    def __init__(self, *schemes: Scheme) -> None:
+        if not schemes:
+            raise ValueError("AnyOf takes at least one scheme")
+        self._schemes = schemes
+        found = [text for scheme in schemes for text in scheme.challenges()]
+        # First those that tell a client where tokens come from: some read only one.
+        self._challenges = tuple(sorted(found, key=lambda text: "resource_metadata" not in text))
+        self.documents: Mapping[str, bytes] = {
+            path: body for scheme in schemes for path, body in scheme.documents.items()
+        }
+
+    def presented(self, request: HttpRequest) -> bool:
+        """Return True if a request comes with a credential of any scheme."""
+        return any(scheme.presented(request) for scheme in self._schemes)
+
+    def challenges(self) -> tuple[str, ...]:
+        """Return the challenges of all schemes."""
+        return self._challenges
+
+    def __call__(self, request: HttpRequest) -> Verdict | Awaitable[Verdict]:
+        """Judge a request."""
+        for scheme in self._schemes:
+            if scheme.presented(request):
+                return scheme(request)
+        return Refusal(challenge=", ".join(self._challenges) or None)
+
+
+def authorization_of(request: HttpRequest) -> list[str]:
+    """Return the values of all Authorization headers."""
+    return [value.decode("latin-1") for name, value in request.headers if name == b"authorization"]
+
+
+class ApiKeyScheme:
+    """API keys, sent as ``Authorization: Bearer mck_...``, and made by ``mcpcore auth key``.
+
+    ``audit``: called for each judgement.  ``max_failures``: refused keys of one address in a
+    minute, after which it gets 429; None: no limit.
+    """
+
+    documents: Mapping[str, bytes] = {}
+
+    def __init__(
+        self,
+        keys: Iterable[ApiKey],
+        *,
+        audit: Audit | None = None,
+        max_failures: int | None = 100,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys = ApiKeys(keys)
+        limit = None if max_failures is None else FailureLimit(max_failures)
+        self._records = Records("api key", audit, limit)
+        self._wall = wall
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._keys)} keys)"
+
+    def replace(self, keys: Iterable[ApiKey]) -> None:
+        """Accept these keys from now on, and no other.  Raises ValueError if two have one id."""
+        self._keys.replace(keys)
+
+    def presented(self, request: HttpRequest) -> bool:
+        """Return True if a request comes with what looks like an API key."""
+        return any(_key_in(value) is not None for value in authorization_of(request))
+
+    def challenges(self) -> tuple[str, ...]:
+        """Return the challenge of a request without a key."""
+        return ('Bearer realm="API keys"',)
+
+    def __call__(self, request: HttpRequest) -> Verdict:
+        """Judge a request."""
+        values = authorization_of(request)
+        if len(values) > 1:
+            several = "the request has more than one credential"
+            return self._refuse(request, "invalid_request", several, 400)
+        text = _key_in(values[0]) if values else None
+        if text is None:
+            denied = Denied(status=401, reason="there is no key", challenge=self.challenges()[0])
+            return self._records.refuse(request, denied)
+        flooded = self._records.flooded(request)
+        if flooded is not None:
+            return flooded
+        record = self._keys.find(text, wall=self._wall())
+        if record is None:
+            return self._refuse(request, "invalid_token", "the API key is not accepted", 401)
+        until = None
+        if record.expires_at is not None:
+            until = clock() + record.expires_at - self._wall()
+        principal = Principal(
+            record.principal,
+            scopes=record.scopes,
+            roles=record.roles,
+            claims={"api_key": record.id},
+            until=until,
+        )
+        return self._records.admit(request, principal, record.id)
+
+    def _refuse(self, request: HttpRequest, error: str, text: str, status: int) -> Refusal:
+        challenge = format_challenge(
+            "Bearer", {"realm": "API keys", "error": error, "error_description": text}
+        )
+        denied = Denied(status=status, reason=text, challenge=challenge)
+        return self._records.refuse(request, denied, "unknown" if status == 401 else None)
+
+
+def _key_in(authorization: str) -> str | None:
+    """Return the API key in a value of Authorization, None if it holds something else."""
+    scheme, _, text = authorization.strip(" \t").partition(" ")
+    text = text.strip(" ")
+    return text if scheme.lower() == "bearer" and text.startswith(f"{PREFIX}_") else None
+
+
+class CertificateRecord(Struct, frozen=True, kw_only=True):
+    """Party that comes with a client certificate."""
+
+    principal: str
+    scopes: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        format_scopes(self.scopes)
+
+
+class CertificateScheme:
+    """Client certificates, by their fingerprints or subjects.
+
+    ``parties``: who comes with a certificate, by its SHA-256 in hexadecimal or its subject as RFC
+    4514 writes it.  A fingerprint goes before a subject.
+    """
+
+    documents: Mapping[str, bytes] = {}
+
+    def __init__(
+        self, parties: Mapping[str, CertificateRecord], *, audit: Audit | None = None
+    ) -> None:
+        self._parties = dict(parties)
+        self._records = Records("certificate", audit, None)
+
+    def presented(self, request: HttpRequest) -> bool:
+        """Return True if the client has proved to own a certificate."""
+        return request.certificate is not None
+
+    def challenges(self) -> tuple[str, ...]:
+        """Return no challenge: certificates are asked for by TLS."""
+        return ()
+
+    def __call__(self, request: HttpRequest) -> Verdict:
+        """Judge a request."""
+        certificate = request.certificate
+        if certificate is None:
+            denied = Denied(status=401, reason="there is no client certificate")
+            return self._records.refuse(request, denied)
+        name = certificate.fingerprint
+        known = self._parties.get(name) or self._parties.get(certificate.subject or "-")
+        if known is None:
+            denied = Denied(status=403, reason="the client certificate is of nobody known here")
+            return self._records.refuse(request, denied, name[:16])
+        principal = Principal(known.principal, scopes=known.scopes, roles=known.roles)
+        return self._records.admit(request, principal, name[:16])
+
+
+def read_keys_file(path: str) -> tuple[ApiKey, ...]:
+    """Return the records of a file of API keys: a JSON array, or one record a line.
+
+    Raises OSError; ValueError for a file that cannot be read as one.
+    """
+    with open(path, "rb") as file:
+        body = file.read(16 * 1024 * 1024)
+    try:
+        if body.lstrip().startswith(b"["):
+            return msgspec.json.decode(body, type=tuple[ApiKey, ...])
+        return tuple(msgspec.json.Decoder(ApiKey).decode_lines(body))
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path}: {error}") from None

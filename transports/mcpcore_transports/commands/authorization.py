@@ -1,0 +1,117 @@
+"""Authorization of `mcpcore serve`, and the command `mcpcore auth key`."""
+
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mcpcore.errors import ExtraMissingError, UrlRefused
+from mcpcore_transports.commands.output import Exit, Failure, say
+
+if TYPE_CHECKING:
+    from mcpcore.http.principals import Authenticate, Principal
+    from mcpcore_transports.auth.schemes import Scheme
+    from mcpcore_transports.commands.options import ServeOptions
+
+_OF_ISSUERS = ("auth_issuer", "auth_scope", "auth_jwks", "auth_introspection", "auth_private")
+AUTH_OPTIONS = (*_OF_ISSUERS, "auth_resource", "auth_keys")
+"""Options of a server that authorizes its requests."""
+
+
+def authenticating(options: "ServeOptions") -> "Authenticate | None":
+    """Return the hook that the options ask for, None without any.  Raises Failure."""
+    if not any(getattr(options, name) for name in AUTH_OPTIONS):
+        return None
+    try:
+        schemes = _schemes(options)
+    except (ValueError, OSError, UrlRefused, ExtraMissingError) as error:
+        raise Failure(f"authorization: {error}", Exit.USAGE) from error
+    if len(schemes) == 1:
+        return schemes[0]
+    from mcpcore_transports.auth.schemes import AnyOf
+
+    return AnyOf(*schemes)
+
+
+def _schemes(options: "ServeOptions") -> "list[Scheme]":
+    from mcpcore_transports.auth.schemes import ApiKeyScheme, read_keys_file
+
+    schemes: list[Scheme] = []
+    if options.auth_keys is not None:
+        schemes.append(ApiKeyScheme(read_keys_file(options.auth_keys)))
+    if options.auth_resource is None:
+        given = next((name for name in _OF_ISSUERS if getattr(options, name)), None)
+        if given is not None:
+            raise ValueError(f"--{given.replace('_', '-')} needs --auth-resource")
+        return schemes
+    if not options.auth_issuer:
+        raise ValueError("--auth-resource needs --auth-issuer")
+    if len(options.auth_issuer) > 1 and (options.auth_jwks or options.auth_introspection):
+        raise ValueError("--auth-jwks and --auth-introspection are for one issuer")
+    from mcpcore.auth.grants import ClientIdentity
+    from mcpcore.auth.resource_server import Issuer
+    from mcpcore_transports.auth.resource_server import ResourceServer
+
+    client = None
+    client_id = os.environ.get("MCPCORE_AUTH_CLIENT_ID")
+    if client_id and options.auth_introspection:
+        secret = os.environ.get("MCPCORE_AUTH_CLIENT_SECRET")
+        client = ClientIdentity(client_id=client_id, client_secret=secret)
+    issuers = [
+        Issuer(
+            issuer=issuer,
+            jwks_url=options.auth_jwks,
+            introspection_url=options.auth_introspection,
+            client=client,
+            private=options.auth_private,
+        )
+        for issuer in options.auth_issuer
+    ]
+    schemes.append(ResourceServer(options.auth_resource, issuers, required=options.auth_scope))
+    return schemes
+
+
+def party_of_environment() -> "Principal | None":
+    """Return the party named by MCPCORE_PRINCIPAL, with MCPCORE_SCOPES and MCPCORE_ROLES.
+
+    It sends what comes over standard input; None if none is named.  Raises Failure.
+    """
+    name = os.environ.get("MCPCORE_PRINCIPAL")
+    if not name:
+        return None
+    from mcpcore.http.principals import Principal
+
+    scopes, roles = (os.environ.get(f"MCPCORE_{each}", "").split() for each in ("SCOPES", "ROLES"))
+    try:
+        return Principal(name, scopes=scopes, roles=roles)
+    except ValueError as error:
+        raise Failure(f"MCPCORE_PRINCIPAL: {error}", Exit.USAGE) from error
+
+
+def make_api_key(
+    principal: str, scopes: tuple[str, ...], roles: tuple[str, ...], days: float | None
+) -> int:
+    """Make an API key: print its record on standard output, and the key once on standard error."""
+    from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
+    from mcpcore.auth.challenges import format_scopes
+    from mcpcore.http.principals import Principal
+
+    try:
+        format_scopes(scopes)
+        Principal(principal)
+    except ValueError as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    id, text = make_key(secrets.token_bytes(40))
+    record = ApiKey(
+        id=id,
+        digest=digest_of(text),
+        principal=principal,
+        scopes=scopes,
+        roles=roles,
+        expires_at=None if days is None else time.time() + days * 86_400,
+    )
+    print(msgspec.json.encode(record).decode(), flush=True)
+    say(f"the key, which is shown only now: {text}")
+    return Exit.OK
