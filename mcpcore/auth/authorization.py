@@ -84,8 +84,6 @@ from mcpcore.engine.lifecycle import step
 from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
 
 _MAX_TOKEN = 64 * 1024
-_MAX_OPERATIONS = 1000
-"""Operations whose authorizations are counted."""
 _USE_NONCE = "use_dpop_nonce"
 _REFRESH_OVER = ("invalid_grant", "invalid_client", "unauthorized_client")
 
@@ -157,7 +155,7 @@ class Authorization:
         self._version = 0
         self._asked: frozenset[str] = frozenset()
         self._flows: dict[str, tuple[int, float]] = {}
-        """Authorizations by operation, and the time of the last one; the latest stands last."""
+        """Authorizations by operation, and the time of the last one."""
 
     def __repr__(self) -> str:
         return f"Authorization({self.resource!r}, {self.state.value})"
@@ -290,10 +288,7 @@ class Authorization:
                 f"the server refuses {printable(refused.operation) or 'the request'} after "
                 f"{flows} authorizations"
             )
-        self._flows.pop(refused.operation, None)
         self._flows[refused.operation] = (flows + 1, wall)
-        if len(self._flows) > _MAX_OPERATIONS:
-            del self._flows[next(iter(self._flows))]
         return _Reason(challenge=challenge, more=more, again=flows > 0)
 
     def _begin(self, flow: Steps[None], wall: float) -> None:

@@ -542,24 +542,6 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
         world.refuse(machine)
 
 
-def test_a_thousand_operations_are_counted() -> None:
-    world = World()
-    machine = world.client(max_flows=2)
-
-    def refuse(operation: str) -> None:
-        machine.start(Refused(status=401, operation=operation), wall=world.wall)
-        machine.cancel("of the test", wall=world.wall)
-
-    for each in ("first", "second", "first", *map(str, range(999))):
-        refuse(each)
-    with pytest.raises(AuthorizationError, match="refuses first after 2 authorizations"):
-        refuse("first")
-    refuse("second")  # was forgotten, and is counted anew
-    refuse("second")
-    with pytest.raises(AuthorizationError, match="refuses second after 2 authorizations"):
-        refuse("second")
-
-
 # Scopes
 
 
