@@ -81,7 +81,7 @@ class Issuer(Struct, frozen=True, kw_only=True):
     client: ClientIdentity | None = None
     """Credentials for asking about tokens: a secret."""
     private: bool = False
-    """True if it is in a private network: its hosts may have addresses that are not public."""
+    """True if it is in a private network: its hosts may have addresses of such networks."""
     audiences: frozenset[str] = frozenset()
     """Accepted audiences beside the resource identifier."""
     algorithms: frozenset[str] = ALGORITHMS

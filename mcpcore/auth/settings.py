@@ -94,12 +94,19 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """Key that tokens are bound to (RFC 9449); None: bearer tokens."""
     fallbacks: bool = True
     """Allow the discovery of 2025-03-26 at a server without protected resource metadata."""
+    private: bool = False
+    """Allow authorization servers in private networks: otherwise their addresses are public ones.
+
+    Those of this machine need a server on this machine, and no setting allows link-local ones.
+    """
     account: str = ""
     """Name that tells several accounts at one server apart."""
     max_flows: int = 3
     """Authorizations that one operation may cause before it is accepted, within a period."""
     flows_period: float = 300.0
     """Time in which ``max_flows`` authorizations are counted."""
+    max_operations: int = 1000
+    """Refused operations that are counted at a time; others fail without an authorization."""
     fetch_timeout: float = 10.0
     """Time for one request to the authorization server, its connection included."""
     user_timeout: float = 300.0

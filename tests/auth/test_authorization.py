@@ -542,6 +542,70 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
         world.refuse(machine)
 
 
+def test_operations_are_counted_up_to_a_number() -> None:
+    world = World()
+    machine = world.client(max_operations=2)
+    for operation in ("a", "b"):
+        world.refuse(machine, operation=operation)
+    before = len(world.sent)
+    with pytest.raises(AuthorizationError, match="refused 2 operations within 300 s: c begins no"):
+        world.refuse(machine, operation="c")
+    with pytest.raises(AuthorizationError, match="the request begins no authorization"):
+        world.refuse(machine)
+    assert len(world.sent) == before
+    world.refuse(machine, operation="a")  # one that is counted already
+    machine.accepted("b")
+    world.refuse(machine, operation="c")
+    world.wall += 299
+    world.refuse(machine, operation="c")
+    world.wall += 1  # what was refused before is forgotten, with time
+    world.refuse(machine, operation="d")
+    with pytest.raises(AuthorizationError, match="refused 2 operations"):
+        world.refuse(machine, operation="e")
+    with pytest.raises(AuthorizationError, match="refused 0 operations"):
+        world.refuse(World().client(max_operations=0))
+
+
+def test_nonces_are_kept_of_the_last_origins() -> None:
+    machine = World().client()
+    for number in range(17):
+        assert machine.take_nonce(f"https://{number}.example/", f"n-{number}")
+        machine.take_nonce("https://0.example/", f"n-{number}-0")
+    assert machine.nonce("https://0.example/") == "n-16-0"
+    assert machine.nonce("https://1.example/") is None
+    assert machine.nonce("https://16.example/") == "n-16"
+
+
+PLACES = ("authorization_endpoint", "token_endpoint", "registration_endpoint")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_private_network_needs_a_setting(place: str) -> None:
+    world = World()
+    path = world.metadata[place].rpartition("/")[2]
+    world.metadata[place] = f"https://10.0.0.1/{path}"
+    machine = world.client()
+    world.refuse(machine)
+    assert "the setting `private` allows" in str(machine.error)
+    world.metadata[place] = f"https://169.254.169.254/{path}"
+    machine = world.client(private=True)
+    world.refuse(machine)
+    assert "not a public address" in str(machine.error)
+    assert not world.opened
+    assert not [each for each in world.sent if "169.254" in each.url or "10.0.0.1" in each.url]
+
+
+def test_a_server_in_a_private_network_needs_a_setting() -> None:
+    server = "https://192.168.0.1/mcp"
+    with pytest.raises(UrlRefused, match="the setting `private` allows"):
+        Authorization(server, seed=SEED)
+    allowed = AuthorizationSettings(private=True)
+    assert Authorization(server, allowed, seed=SEED).resource == server
+    for server in ("https://169.254.169.254/mcp", "http://192.168.0.1/mcp"):
+        with pytest.raises(UrlRefused):
+            Authorization(server, allowed, seed=SEED)
+
+
 # Scopes
 
 

@@ -138,6 +138,6 @@ def test_an_issuer_in_a_private_network() -> None:
     with pytest.raises(UrlRefused):
         check_url("https://10.0.0.1/jwks", "it")
     assert check_url("https://10.0.0.1/jwks", "it", private=True).host == "10.0.0.1"
-    for text in ("http://10.0.0.1/jwks", "https://127.0.0.1/jwks"):
+    for text in ("http://10.0.0.1/jwks", "https://127.0.0.1/jwks", "https://169.254.169.254/"):
         with pytest.raises(UrlRefused):
             check_url(text, "it", private=True)

@@ -111,7 +111,13 @@ class Authorizer:
         self.machine = Authorization(server, settings, seed=os.urandom(32))
         local = parse_url(server, "the URL of the server").loopback
         self._carrier = Carrier(
-            Fetcher(local=local, ssl_context=ssl_context, proxy=proxy, settings=link_settings),
+            Fetcher(
+                local=local,
+                private=self.machine.settings.private,
+                ssl_context=ssl_context,
+                proxy=proxy,
+                settings=link_settings,
+            ),
             store or MemoryTokens(),
             sign_in or usual_sign_in(),
             keys or {},
