@@ -254,12 +254,11 @@ class ResourceGuard:
         The scopes that every request needs are named as well, as a new token needs them; none if no
         scope would help.
         """
-        text = "a role is missing" if missing.role else "scopes are missing"
         needed = missing.needed | self.rules.required if missing.lacking else frozenset()
         return Denied(
             status=403,
-            reason=text,
-            challenge=self.challenge("insufficient_scope", text, needed),
+            reason=missing.text,
+            challenge=self.challenge("insufficient_scope", missing.text, needed),
         )
 
     # Requests
