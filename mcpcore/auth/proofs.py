@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -83,6 +83,12 @@ def make_proof(
 def _bare(url: str) -> str:
     """Return a URL without its query and fragment."""
     return url.partition("#")[0].partition("?")[0]
+
+
+def nonce_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the nonce in the headers of a response; None without one, or with several."""
+    found = [value for name, value in headers if name == b"dpop-nonce"]
+    return found[0].decode("latin-1") if len(found) == 1 else None
 
 
 def sound_nonce(text: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """Scopes and roles: hierarchies, and what an operation requires.
 
-Sources: RFC 6749 section 3.3, RFC 6750 section 3.1; the authorization page of 2026-07-28, "Scope Challenge Handling"
-(hierarchies count, all scopes that are needed stand in one challenge).
+Sources: RFC 6749 section 3.3, RFC 6750 section 3.1; the authorization page of 2026-07-28, "Scope
+Challenge Handling" (hierarchies count, all scopes that are needed stand in one challenge).
 """
 
 from collections.abc import Collection, Iterable, Mapping
