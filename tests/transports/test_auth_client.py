@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -45,8 +46,9 @@ from mcpcore.errors import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.auth.authorizer import Authorizer
+from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.requests import AuthorizedExchanges
-from tests.clock import Clock, patience, turns, until
+from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.auth_stage import MACHINE, Person, Stage, stage
 
@@ -209,6 +211,60 @@ async def test_a_cancelled_call_leaves_nothing_behind(revision: str, tmp_path: P
     assert len(person.asked) == 3
 
 
+@pytest.mark.parametrize("first", ["times out", "is cancelled"])
+async def test_a_call_that_ends_while_it_waits_for_a_token_ends_alone(
+    first: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls need the refresh of a token that is expiring; the one that began it ends first."""
+    held, refresh = list[str](), anyio.Event()
+    settings = settings_of(None, limits=Limits(request_timeout=HOUR, max_timeout=HOUR))
+    real, ahead, ends = time.time, [0.0], list[str]()
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+
+    async def call(name: str, timeout: float, scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                await client.call_tool("add", {"a": 1, "b": 1}, timeout=timeout)
+                ends.append(f"{name} is answered")
+            except CallFailed as error:
+                ends.append(f"{name}: {type(error).__name__}")
+        if scope.cancelled_caught:
+            ends.append(f"{name} is cancelled")
+
+    async def slow(asked: Callable[..., Any], *given: Any) -> Any:
+        held.append("asked")
+        await refresh.wait()
+        return await asked(*given)
+
+    async with (
+        stage(notes(), token_time=600.0) as on,
+        signed_in(on, settings=settings, revision="2026-07-28") as client,
+    ):
+        await add(client)
+        ahead[0] = 595.0
+        fetch = Fetcher.fetch
+        monkeypatch.setattr(Fetcher, "fetch", lambda *given: slow(fetch, *given))
+        one, two = anyio.CancelScope(), anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, "one", 20.0, one)
+            await until(lambda: held)
+            tasks.start_soon(call, "two", 3000.0, two)
+            await turns()
+            if first == "times out":
+                await clock.skip(21)
+                await until(lambda: ends)
+                assert ends == ["one: RequestTimeout"]
+            else:
+                one.cancel()
+                await until(lambda: ends)
+                assert ends == ["one is cancelled"]
+            assert on.authority.grants() == [CODE]
+            refresh.set()
+        assert ends[1:] == ["two is answered"]
+        assert held == ["asked"]
+    assert on.authority.grants() == [CODE, REFRESH]
+
+
 async def test_closing_ends_a_sign_in() -> None:
     person = Person()
     ends: list[str] = []
@@ -264,8 +320,6 @@ async def test_each_success_gives_an_operation_its_authorizations_back() -> None
 
 
 async def test_a_token_is_refreshed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     real, ahead = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
     async with stage(notes(), token_time=600.0) as on, signed_in(on) as client:
