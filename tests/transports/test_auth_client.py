@@ -36,6 +36,12 @@ from mcpcore import (
     connect,
 )
 from mcpcore.engine.events import Event
+from mcpcore.engine.reconnection import (
+    ConnectionLost,
+    Reconnected,
+    Reconnecting,
+    ReconnectSettings,
+)
 from mcpcore.errors import (
     BadTarget,
     CallUnauthorized,
@@ -48,9 +54,12 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.requests import AuthorizedExchanges
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.auth_stage import MACHINE, Person, Stage, stage
+from tests.transports.road import road
 
 pytestmark = pytest.mark.anyio
 
@@ -285,6 +294,56 @@ async def test_closing_ends_a_sign_in() -> None:
         tasks.start_soon(call, client)
         await until(lambda: len(person.asked) == 2)
     assert ends == ["ConnectionClosed"]
+    assert len(person.asked) == 2
+
+
+@pytest.mark.parametrize("then", ["it is carried", "it hangs"])
+@pytest.mark.parametrize("binding", ["ws", "sse"])
+async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
+    binding: str, then: str, clock: Clock, tmp_path: Path
+) -> None:
+    """Its time stands still meanwhile, and goes on afterwards."""
+    person, events = Person(), list[Event]()
+    settings = settings_of(
+        person,
+        reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=60.0),
+        limits=Limits(request_timeout=HOUR, max_timeout=HOUR),
+        http=HttpClientSettings(endpoint_timeout=HOUR),
+        websocket=WebSocketSettings(handshake_timeout=HOUR),
+    )
+
+    def told() -> list[type[Event]]:
+        return [type(event) for event in events]
+
+    async with (
+        stage(notes(), **{binding: "127.0.0.1:0"}) as on,
+        road(binding, on.served.port, tmp_path) as way,
+    ):
+        on.url = way.url
+        more = {"revision": "2025-11-25", "callbacks": Callbacks(connection=events.append)}
+        async with signed_in(on, settings=settings, **more) as client:
+            await add(client)
+            person.hold = anyio.Event()
+            on.required = frozenset({"more"})
+            way.cut()
+            await until(lambda: len(person.asked) == 2)
+            await clock.skip(250)
+            assert told() == [ConnectionLost, Reconnecting]
+            if then == "it hangs":
+                way.fates, taken = ["hang"], way.taken
+                person.hold.set()
+                await way.until(taken + 1)
+                await clock.skip(59)
+                assert told() == [ConnectionLost, Reconnecting]
+                await clock.skip(2)
+            person.hold.set()
+            await until(lambda: Reconnected in told())
+            again = [Reconnecting] * (1 + (then == "it hangs"))
+            assert told() == [ConnectionLost, *again, Reconnected]
+            if then == "it hangs":
+                assert isinstance(events[2], Reconnecting)
+                assert events[2].reason == "there was no conversation within 60 s"
+            assert await add(client) == 2
     assert len(person.asked) == 2
 
 
@@ -569,14 +628,31 @@ def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
             "https://mcp.example/mcp",
             {"settings": ClientSettings(http=HttpClientSettings(headers=(("DPoP", "x"),)))},
         ),
-        (["server"], {}),
-        (Server("x"), {}),
-        ("tcp://127.0.0.1:1", {}),
     ],
 )
 def test_53_one_side_alone_authorizes(target: Any, options: dict[str, Any]) -> None:
     with pytest.raises(BadTarget, match="auth"):
         connect(target, auth=BearerToken("t"), **options)
+
+
+@pytest.mark.parametrize(
+    ("target", "instead"),
+    [
+        (["server", "marked"], "the target is server: a program gets its credentials by its env"),
+        ("tcp://127.0.0.1:1", "over TCP a client shows who it is by a certificate"),
+        ("tls://127.0.0.1:1", "in ClientSettings.ssl_context"),
+        ("unix:///run/s", "on a Unix socket the system tells the server which user"),
+        (Server("x"), "a server of this process is called without credentials"),
+    ],
+)
+@pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
+def test_auth_is_for_urls_and_an_error_says_what_to_do_instead(
+    target: Any, instead: str, auth: Any
+) -> None:
+    with pytest.raises(BadTarget, match="auth is for URLs of http and ws") as caught:
+        connect(target, auth=auth)
+    assert instead in str(caught.value)
+    assert "marked" not in str(caught.value)
 
 
 async def test_53_nor_does_a_function_for_headers() -> None:
