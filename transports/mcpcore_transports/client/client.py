@@ -631,7 +631,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     requests and the WebSocket handshake; over HTTP they may be a function that makes them for each
     request.  ``auth`` authorizes them: :class:`~mcpcore.auth.settings.AuthorizationSettings` for a
     client that gets its tokens by itself, a :class:`~mcpcore_transports.auth.requests.BearerToken`,
-    or a function (or coroutine function) that returns a token.  ``http_client``, an
+    or a function (or coroutine function) that returns a token; the default is that of the target.
+    ``http_client``, an
     ``httpx.AsyncClient`` or the like, sends the HTTP requests instead of the built-in client; it is
     not closed.  ``middleware`` runs around every request that is sent, the first outermost.
     ``trace`` records the whole traffic of the connection: the name of a file, or a
@@ -689,6 +690,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         self._callbacks = callbacks or Callbacks()
         self._settings = settings or ClientSettings()
         self._authorizer = None
+        if auth is None and isinstance(self.target, HttpTarget | SseTarget | WebSocketTarget):
+            auth = self.target.auth
         if auth is not None:
             flowing = self._authorizing
             self._authorizer = _authorizer(self.target, auth, self._settings, flowing)
