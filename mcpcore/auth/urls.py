@@ -132,7 +132,8 @@ def literal(host: str) -> IPv4Address | IPv6Address | None:
 def is_public(address: IPv4Address | IPv6Address | str, *, private: bool = False) -> bool:
     """Return True if connections to ``address`` leave the machine and its private networks.
 
-    ``private``: True takes addresses of private networks for public ones.  An IPv6 address that stands for an IPv4 one (mapped, NAT64, 6to4, Teredo) is judged as that.
+    ``private``: True takes addresses of private networks for public ones.  An IPv6 address that
+    stands for an IPv4 one (mapped, NAT64, 6to4, Teredo) is judged as that.
     """
     if isinstance(address, str):
         try:

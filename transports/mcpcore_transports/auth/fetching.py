@@ -35,8 +35,8 @@ class Fetcher:
     """Sender of the requests of one authorization.
 
     ``local``: True if the MCP server is on loopback; only then requests may go there.
-    ``private``: True if they may go to private networks, never to link-local addresses.  Through a proxy it is the proxy that
-    resolves the host: the URL alone is checked.
+    ``private``: True if they may go to private networks, never to link-local addresses.  Through a
+    proxy it is the proxy that resolves the host: the URL alone is checked.
     """
 
     def __init__(
