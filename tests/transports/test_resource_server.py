@@ -396,7 +396,7 @@ async def test_standard_input_has_its_party_from_the_environment(scopes: str) ->
     body = call("erase").partition(b"\r\n\r\n")[2] + b"\n"
     environment = {**os.environ, "MCPCORE_PRINCIPAL": "ann", "MCPCORE_SCOPES": scopes}
     command = [sys.executable, "-m", "mcpcore_transports.commands.main"]
-    words = [*command, "serve", "tests.transports.auth_desk:SERVER", "--stdio"]
+    words = [*command, "serve", "tests.transports.auth_desk:SERVER", "--stdio", "--env-principal"]
     with patience():
         done = await anyio.run_process(words, input=body, env=environment)
     answer = json.loads(done.stdout)

@@ -19,11 +19,7 @@ from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.commands.authorization import (
-    AUTH_OPTIONS,
-    authenticating,
-    party_of_environment,
-)
+from mcpcore_transports.commands.authorization import AUTH_OPTIONS, authenticating
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
@@ -184,8 +180,6 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         shared=options.websocket,
         ssl_context=_tls(options),
     )
-    if options.stdio:
-        settings = replaced(settings, "stdio", principal=party_of_environment())
     settings = replaced(settings, "stdio", env_principal=options.env_principal)
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
