@@ -19,6 +19,7 @@ from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.commands.authorization import AUTH_OPTIONS, authenticating
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
@@ -71,6 +72,9 @@ def serve(
     settings = _settings(options, develop=develop)
     if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
+    token = argv_warning(sys.argv) if options.stdio else None
+    if token is not None:
+        print_warning(token)
     try:
         if options.workers > 1 and lifeline is None:
             if options.sse:  # a message has to reach the worker that holds the event stream
