@@ -25,6 +25,7 @@ OTHER = "https://two.example"
 BOUND = {"cnf": {"jkt": thumbprint(signer().jwk)}}
 
 SOCKETS = "tests/transports/test_resource_server_attacks.py"
+ENDS = "tests/transports/test_auth_ends.py"
 DESK = "tests/transports/test_resource_server.py"
 ISSUER_TESTS = "tests/auth/test_development_server.py"
 LEFT = {
@@ -36,7 +37,11 @@ LEFT = {
     32: (DESK, "test_what_needs_scopes_is_refused_by_every_modern_method"),
     33: (SOCKETS, "test_33_lists_and_calls_agree_and_nothing_has_two_names"),
     34: (SOCKETS, "test_34_the_session_of_another_principal"),
-    36: (DESK, "test_a_stream_ends_with_its_token"),
+    36: (
+        ENDS,
+        "test_a_connection_ends_when_the_authorization_of_its_client_does"
+        " test_a_stream_outlives_its_token_by_the_setting",
+    ),
     37: (SOCKETS, "test_37_the_state_of_another_principal"),
     44: (SOCKETS, "test_44_52_nothing_secret_is_logged"),
     50: (SOCKETS, "test_50_a_refused_credential_falls_to_no_weaker_scheme"),
