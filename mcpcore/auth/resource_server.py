@@ -123,8 +123,8 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Tokens whose judgement is kept."""
     keys: KeySetLimits = KeySetLimits()
     wrong_signatures: int = 500
-    """Signatures found wrong in a second, beyond which 503 is the answer to whatever would need
-    another look: so a flood of them does not hold up others."""
+    """Signatures found wrong in a second, beyond which whatever would need another look gets 429:
+    so a flood of them does not hold up the others."""
 
 
 class Credential(Struct, frozen=True):
@@ -354,7 +354,8 @@ class ResourceGuard:
                 headers=(("DPoP-Nonce", missing.nonce),),
             )
         except _Unavailable as unavailable:
-            return Denied(status=503, reason=str(unavailable), headers=(("Retry-After", "5"),))
+            retry = (("Retry-After", str(unavailable.wait)),)
+            return Denied(status=unavailable.status, reason=str(unavailable), headers=retry)
         if use is None:
             return self._sufficient(grant)
         if not self._remembers:
@@ -425,7 +426,7 @@ class ResourceGuard:
     ) -> bool:
         """Verify a signature, unless too many were wrong."""
         if self._wrong.wait("", now):
-            raise _Unavailable("too many signatures were wrong")
+            raise _Unavailable("too many signatures were wrong", 429, wait=1)
         right = self._verify(key, algorithm, data, signature)
         if not right:
             self._wrong.note("", now)
@@ -540,7 +541,11 @@ class FailureLimit:
 
 
 class _Unavailable(Exception):
-    """Lack of what it takes to say if a request is authorized."""
+    """Lack of what it takes to say if a request is authorized; ``wait``: seconds to try again."""
+
+    def __init__(self, reason: str, status: int = 503, *, wait: int = 5) -> None:
+        super().__init__(reason)
+        self.status, self.wait = status, wait
 
 
 _SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="

@@ -1,6 +1,5 @@
 """Ends of streams and connections with the authorization of their client, on every binding."""
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path

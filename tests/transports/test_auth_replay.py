@@ -1,4 +1,4 @@
-"""DPoP proofs that are sent again: to another worker, after a restart, without a store (attack 47)."""
+"""DPoP proofs that are sent again: to another worker, or after a restart (attack 47)."""
 
 import sys
 import time

@@ -4,7 +4,6 @@ Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections", "
 Redelivery" and "Session Management".
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 

@@ -384,7 +384,7 @@ class StreamConnection:
         self._stop(reason)
 
     def expire(self) -> None:
-        """Begin to end the conversation gracefully, as the authorization of its client has ended."""
+        """Begin to end the conversation, as the authorization of its client has ended."""
         self.leave(OUTLIVED)
 
     def _stop(self, reason: str, *, hard: bool = False) -> None:
