@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.auth.schemes import AnyOf as AnyOf
     from mcpcore_transports.auth.schemes import ApiKeyScheme as ApiKeyScheme
     from mcpcore_transports.auth.schemes import AuthEvent as AuthEvent
+    from mcpcore_transports.auth.schemes import BehindProxy as BehindProxy
     from mcpcore_transports.auth.schemes import CertificateRecord as CertificateRecord
     from mcpcore_transports.auth.schemes import CertificateScheme as CertificateScheme
     from mcpcore_transports.auth.signing import PrivateKey as PrivateKey
@@ -200,7 +201,7 @@ _LATER = {
     "mcpcore_transports.auth.requests": "BearerToken",
     "mcpcore_transports.auth.resource_server": "ResourceServer",
     "mcpcore_transports.auth.schemes": (
-        "AnyOf ApiKeyScheme AuthEvent CertificateRecord CertificateScheme"
+        "AnyOf ApiKeyScheme AuthEvent BehindProxy CertificateRecord CertificateScheme"
     ),
     "mcpcore_transports.auth.signing": "PrivateKey",
     "mcpcore_transports.auth.stores": "MemoryTokens TokenStore",

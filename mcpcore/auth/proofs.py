@@ -195,6 +195,11 @@ def _same_url(claimed: Any, url: str) -> bool:
     return (one.origin, one.path or "/") == (other.origin, other.path or "/")
 
 
+def use_digest(jti: str, key: str) -> bytes:
+    """Return the name of a proof where uses are kept: by its id and its key's thumbprint."""
+    return hashlib.sha256(f"{key} {jti}".encode()).digest()
+
+
 class Seen(Enum):
     """Outcomes of the look whether a proof was used before."""
 
@@ -225,7 +230,7 @@ class ReplayWindow:
         """
         while self._seen and next(iter(self._seen.values())) < wall:
             self._seen.popitem(last=False)
-        digest = hashlib.sha256(f"{key} {jti}".encode()).digest()
+        digest = use_digest(jti, key)
         if digest in self._seen:
             return Seen.REPLAYED
         if len(self._seen) >= self._limit:

@@ -1,6 +1,7 @@
 """Attacks on a resource server, by their numbers on the design page, as far as it is pure."""
 
 import json
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ OTHER = "https://two.example"
 BOUND = {"cnf": {"jkt": thumbprint(signer().jwk)}}
 
 SOCKETS = "tests/transports/test_resource_server_attacks.py"
+ENDS = "tests/transports/test_auth_ends.py"
 DESK = "tests/transports/test_resource_server.py"
 ISSUER_TESTS = "tests/auth/test_development_server.py"
 LEFT = {
@@ -36,7 +38,11 @@ LEFT = {
     32: (DESK, "test_what_needs_scopes_is_refused_by_every_modern_method"),
     33: (SOCKETS, "test_33_lists_and_calls_agree_and_nothing_has_two_names"),
     34: (SOCKETS, "test_34_the_session_of_another_principal"),
-    36: (DESK, "test_a_stream_ends_with_its_token"),
+    36: (
+        ENDS,
+        "test_a_connection_ends_when_the_authorization_of_its_client_does"
+        " test_a_stream_outlives_its_token_by_the_setting",
+    ),
     37: (SOCKETS, "test_37_the_state_of_another_principal"),
     44: (SOCKETS, "test_44_52_nothing_secret_is_logged"),
     50: (SOCKETS, "test_50_a_refused_credential_falls_to_no_weaker_scheme"),
@@ -326,8 +332,40 @@ tokens(
     TokenFault.TYPE,
     lambda: (
         signer().jwt({**claims(), name: "x"}, typ="JWT")
-        for name in ("nonce", "at_hash", "c_hash", "events", "htm")
+        for name in ("nonce", "at_hash", "c_hash", "s_hash", "events", "htm", "token_introspection")
     ),
+)
+tokens(
+    21,
+    "another kind of JWT by what it says of itself",
+    TokenFault.TYPE,
+    lambda: (
+        signer().jwt({**claims(), name: kind}, typ=None if kind == "ID" else "JWT")
+        for name, kind in (
+            *(("typ", kind) for kind in ("ID", "Refresh", "Offline", "Logout")),
+            ("token_use", "id"),
+        )
+    ),
+)
+tokens(
+    21,
+    "a JWT that grants nothing to any client, as an ID token",
+    TokenFault.TYPE,
+    lambda: iter(
+        [
+            signer().jwt(
+                {k: v for k, v in claims().items() if k not in ("client_id", "scope")}, typ=typ
+            )
+            for typ in ("JWT", None)
+        ]
+    ),
+)
+tokens(
+    21,
+    "a JWT that does not say that it is an access token, where that is wanted",
+    TokenFault.TYPE,
+    lambda: iter([signer().jwt(claims(), typ=typ) for typ in ("JWT", None)]),
+    issuers=(Issuer(issuer=ISSUER, types=frozenset({"at+jwt"})),),
 )
 
 # Requests
@@ -639,6 +677,48 @@ def _() -> None:
     for token in ("a", "a.b.c", "x" * 8000, _broken_text(), *_symmetric()):
         assert isinstance(desk.bearer(token), Denied)
     assert (desk.verified, desk.fetches, len(desk.guard.tokens)) == (0, 0, 0)
+
+
+@attack(52, "a flood of wrong signatures", "429 beyond a budget; known tokens are let in")
+def _() -> None:
+    desk = Desk(wrong_signatures=50)
+    known, fresh = signer().jwt(claims()), signer().jwt(claims(jti="t2"))
+    assert isinstance(desk.bearer(known), Grant)
+    wrong = [f"{known[:-8]}{number:07d}A" for number in range(100, 300)]
+    found = [desk.bearer(token) for token in wrong]
+    statuses = [each.status for each in found if isinstance(each, Denied)]
+    assert statuses == [401] * 50 + [429] * 150
+    assert desk.verified == 51
+    late = desk.bearer(fresh)
+    assert isinstance(late, Denied)
+    assert (late.status, late.headers, late.challenge) == (429, (("Retry-After", "1"),), None)
+    assert isinstance(desk.bearer(known), Grant)
+    assert isinstance(desk.bearer(fresh, now=1.0), Grant)
+    assert desk.verified == 52
+
+
+@attack(52, "a flood of wrong proofs", "the same budget")
+def _() -> None:
+    desk, token = Desk(dpop=Dpop.ALLOWED, wrong_signatures=5), bound()
+    sent = [f"{proof(token)[:-8]}{number:07d}A" for number in range(10)]
+    found = [desk.ask(f"DPoP {token}", proof=each) for each in sent]
+    assert [each.status for each in found if isinstance(each, Denied)] == [401] * 5 + [429] * 5
+    assert desk.verified == 6
+
+
+@attack(52, "malformed tokens", "the refusal of one takes less than 1 ms of CPU")
+def _() -> None:
+    desk = Desk()
+    good = signer().jwt(claims())
+    large = signer().jws({"alg": "ES256", "x": [[1]] * 1200}, b"{" * 200)
+    for token in ("a.b.c", "x" * 8192, good.rpartition(".")[0] + ".", good[:-1] + "!", large):
+        assert isinstance(desk.bearer(token), Denied)
+        times = []
+        for _ in range(30):
+            begun = time.process_time()
+            desk.bearer(token)
+            times.append(time.process_time() - begun)
+        assert min(times) < 0.001, token  # of CPU, and the least: others use the machine as well
 
 
 def _broken_text() -> str:
