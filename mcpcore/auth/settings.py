@@ -86,6 +86,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     dpop: DpopKey | None = None
     fallbacks: bool = True
     """Allow the discovery of 2025-03-26 at a server without protected resource metadata."""
+    foreign_metadata: bool = True
+    """Allow protected resource metadata at another origin than the server's."""
     account: str = ""
     """Name that tells several accounts at one server apart."""
     max_flows: int = 3
