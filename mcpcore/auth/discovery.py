@@ -40,6 +40,9 @@ def find_resource(
     places = resource_metadata_urls(server) if named is None else (named,)
     what = "the metadata of the server"
     for place in places:
+        elsewhere = parse_url(place, what).origin != parse_url(server, what).origin
+        if elsewhere and not endpoints.settings.foreign_metadata:
+            raise DocumentRefused(what, "it is at another origin, which the settings do not allow")
         document = yield from endpoints.document(place, ResourceMetadata, what)
         if document is not None:
             if not covers(document.resource, server):

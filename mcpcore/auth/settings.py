@@ -99,6 +99,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
 
     Those of this machine need a server on this machine, and no setting allows link-local ones.
     """
+    foreign_metadata: bool = True
+    """Allow protected resource metadata at another origin than the server's."""
     account: str = ""
     """Name that tells several accounts at one server apart."""
     max_flows: int = 3

@@ -37,22 +37,6 @@ from tests.auth.world import (
 EVIL = "https://evil.example"
 KEY = f"token {SERVER}"
 
-LEFT = {
-    14: "a callback of another path, method or Host: the listener",
-    15: "the port of the callback is taken: the listener",
-    17: "HTML on the callback page: the listener",
-    27: "redirects of requests with a token: the HTTP client",
-    28: "DNS rebinding: the driver that connects",
-    29: "proxies set by a CGI header: the driver that connects",
-    51: "files of tokens: the stores",
-    53: "an Authorization header of the user and ours: the HTTP client",
-    57: "a URL in the text of a tool, a prompt or an elicitation: the client that shows it",
-}
-"""Attacks that need more than the pure room, and where they belong.
-
-Of 16, 33, 44 and 52 the part that needs sockets, processes or logs is left as well.
-"""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -336,7 +320,11 @@ def _(world: World) -> None:
         stopped(world, "its member resource is wrong", before="discovery")
 
 
-@attack(21, "the metadata is at another origin", "no credentials go there, the resource is ours")
+@attack(
+    21,
+    "the metadata is at another origin",
+    "no credentials go there, the resource is ours; a setting forbids it",
+)
 def _(world: World) -> None:
     ready(world)
     challenge = f'Bearer resource_metadata="{EVIL}/prm"'
@@ -349,6 +337,15 @@ def _(world: World) -> None:
     assert dict(fetch.headers) == {"accept": "application/json"}
     other = World(pages=world.pages)
     stopped(other, "another resource", before="discovery", challenge=challenge)
+    for url in (f"{EVIL}/prm", "https://mcp.example:8443/prm", "https://x.mcp.example/prm"):
+        forbidden = World(pages={url: world.resource})
+        named = f'Bearer resource_metadata="{url}"'
+        stopped(
+            forbidden, "another origin", before="discovery", challenge=named, foreign_metadata=False
+        )
+        assert not forbidden.sent
+    ready(World(), foreign_metadata=False)
+    ready(World(), f'Bearer resource_metadata="{PRM}/mcp"', foreign_metadata=False)
 
 
 URLS = [
@@ -922,12 +919,6 @@ def _(world: World) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number} {row.name}")
 def test_an_attack_on_a_client_fails(row: Row) -> None:
     row.run(World())
-
-
-def test_no_attack_on_a_client_is_forgotten() -> None:
-    numbers = {row.number for row in ROWS}
-    assert numbers | LEFT.keys() == set(range(1, 61))
-    assert not numbers & LEFT.keys()
 
 
 def test_a_row_would_see_that_a_client_is_let_in() -> None:

@@ -5,7 +5,6 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,42 +23,6 @@ from tests.auth.signing import Signer, part, signer
 
 OTHER = "https://two.example"
 BOUND = {"cnf": {"jkt": thumbprint(signer().jwk)}}
-
-SOCKETS = "tests/transports/test_resource_server_attacks.py"
-ENDS = "tests/transports/test_auth_ends.py"
-DESK = "tests/transports/test_resource_server.py"
-ISSUER_TESTS = "tests/auth/test_development_server.py"
-LEFT = {
-    24: (SOCKETS, "test_24_no_token_comes_by_a_side_door"),
-    26: (SOCKETS, "test_26_the_metadata_is_at_its_path_alone"),
-    29: (SOCKETS, "test_29_the_head_names_another_tool_than_the_body"),
-    30: (SOCKETS, "test_30_a_batch_with_a_forbidden_call"),
-    31: (SOCKETS, "test_31_nobody_gives_himself_scopes"),
-    32: (DESK, "test_what_needs_scopes_is_refused_by_every_modern_method"),
-    33: (SOCKETS, "test_33_lists_and_calls_agree_and_nothing_has_two_names"),
-    34: (SOCKETS, "test_34_the_session_of_another_principal"),
-    36: (
-        ENDS,
-        "test_a_connection_ends_when_the_authorization_of_its_client_does"
-        " test_a_stream_outlives_its_token_by_the_setting",
-    ),
-    37: (SOCKETS, "test_37_the_state_of_another_principal"),
-    44: (SOCKETS, "test_44_52_nothing_secret_is_logged"),
-    50: (SOCKETS, "test_50_a_refused_credential_falls_to_no_weaker_scheme"),
-    51: (SOCKETS, "test_51_an_issuer_that_hangs_lets_nobody_in"),
-    53: (SOCKETS, "test_53_secrets_are_compared_in_constant_time_alone"),
-    55: (SOCKETS, "test_55_cors_shows_the_challenge_and_wants_no_token_of_a_preflight"),
-    56: (SOCKETS, "test_56_answers_to_authorized_requests_are_not_cached"),
-    57: (SOCKETS, "test_57_the_token_of_a_websocket_is_not_echoed_and_ends_the_connection"),
-    58: (SOCKETS, "test_58_the_principal_of_an_asgi_scope_is_no_header"),
-    59: (
-        ISSUER_TESTS,
-        "test_the_driver_refuses_other_hosts test_registrations_are_bounded"
-        " test_a_code_is_used_once test_a_code_is_bound test_a_refresh_token_is_used_once"
-        " test_an_unsound_client_or_redirect_is_not_redirected_to",
-    ),
-}
-"""Attacks that need more than the pure room: the file of each, and its tests."""
 
 
 @dataclass(frozen=True)
@@ -756,13 +719,3 @@ def _() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number} {row.name}")
 def test_an_attack_fails(row: Row) -> None:
     row.run()
-
-
-def test_no_attack_is_forgotten() -> None:
-    numbers = {row.number for row in ROWS}
-    assert numbers | LEFT.keys() == set(range(1, 61))
-    assert not numbers & LEFT.keys()
-    for file, names in LEFT.values():
-        text = (Path(__file__).parents[2] / file).read_text()
-        for name in names.split():
-            assert f"def {name}(" in text, name

@@ -1,10 +1,11 @@
 """The page reference/attacks.md: each attack on authorization, what must happen, and its test."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tests.auth import test_client_attacks, test_server_attacks
+from tests.auth.attacks import CLIENT, SERVER, Shown
 from tests.reference.sources import ROOT, table
-from tests.transports import test_auth_attacks
+from tests.transports import test_auth_attacks, test_connect_attacks, test_refused_everywhere
 
 NAME = "attacks.md"
 HEAD = """# Attacks on authorization
@@ -12,68 +13,64 @@ HEAD = """# Attacks on authorization
 Attacks that clients and servers withstand, each a test that fails if one succeeds. Who attacks
 whom, and what is trusted: [the threat model](../explanation/authorization.md#the-threat-model).
 """
-Row = tuple[int, str, str, str]
-
-_CALLBACK = "tests/transports/test_auth_callback.py"
-_STORES = "tests/transports/test_auth_stores.py"
-_BROWSER = "tests/transports/test_auth_browser.py"
-_FETCHING = "tests/transports/test_auth_fetching.py"
-_SECRETS = "tests/transports/test_auth_secrets.py"
-_DRIVERS: tuple[Row, ...] = (
-    (14, "a callback for another path, method or Host", "refused, and waited on", _CALLBACK),
-    (15, "another process has the port of the callback", "an error at once", _CALLBACK),
-    (16, "floods, slow and large requests at the callback", "bounded, and waited on", _CALLBACK),
-    (17, "HTML in what comes back", "a page that repeats nothing", _CALLBACK),
-    (28, "a name with an address that is not public", "not connected to", _FETCHING),
-    (31, "a URL that a shell or a browser reads as more", "not opened", _BROWSER),
-    (
-        44,
-        "five processes refresh one token",
-        "one request",
-        "tests/transports/test_auth_authorizer.py",
-    ),
-    (51, "files of tokens that are links, of others, readable", "refused", _STORES),
-    (52, "secrets in logs, errors, processes, traces", "none", _SECRETS),
-    (
-        59,
-        "a clock that jumps, processes that crash",
-        "one end",
-        "tests/simulation/authorization.py",
-    ),
-)
-"""Attacks that drivers withstand, in files without a table of their own."""
 
 
 def render() -> str:
     """Return the page."""
     lines = [HEAD]
-    for title, rows in (("On a client", _client()), ("On a server", _server())):
+    for title, rows in (("On a client", client()), ("On a server", server())):
         lines += [f"## {title}", ""]
         cells = (
-            (str(number), _cell(name), _cell(must), f"`{file}`")
-            for number, name, must, file in sorted(rows)
+            (str(row.number), _cell(row.name), _cell(row.must), _tests(row)) for row in sorted(rows)
         )
         lines += table(("Number", "Attack", "What must happen", "Test"), cells)
     return "\n".join(lines)
 
 
-def _client() -> Iterator[Row]:
-    file = _file(test_client_attacks.__file__)
-    for row in test_client_attacks.ROWS:
-        yield row.number, row.name, row.must, file
-    for name, (_, why) in test_auth_attacks.ROWS.items():
+def client() -> list[Shown]:
+    """Return the attacks on a client."""
+    pure = (Shown(row.number, row.name, row.must, _PURE_CLIENT, ()) for row in _CLIENT_ROWS)
+    sites = {name: _said(why) for name, (_, why) in test_auth_attacks.ROWS.items()}
+    whole = {name: _said(why) for name, (_, why) in test_connect_attacks.ROWS.items()}
+    own = {name: why for name, why in whole.items() if name not in sites}
+    return [
+        *pure,
+        *_numbered(sites.items(), "over sockets", _file(test_auth_attacks.__file__)),
+        *_numbered(own.items(), "by connect()", _file(test_connect_attacks.__file__)),
+        *CLIENT,
+    ]
+
+
+def server() -> list[Shown]:
+    """Return the attacks on a server."""
+    pure = (Shown(row.number, row.name, row.must, _PURE_SERVER, ()) for row in _SERVER_ROWS)
+    rows = test_refused_everywhere.ROWS.items()
+    refused = ((name, f"401: {fault.value}") for name, (_, fault) in rows)
+    file = _file(test_refused_everywhere.__file__)
+    return [*pure, *_numbered(refused, "on every binding", file), *SERVER]
+
+
+def _numbered(rows: Iterable[tuple[str, str]], where: str, file: str) -> Iterator[Shown]:
+    """Make rows of names that begin with their number."""
+    for name, must in rows:
         number, _, text = name.partition(" ")
-        yield int(number), f"{text}, over sockets", why, _file(test_auth_attacks.__file__)
-    yield from _DRIVERS
+        yield Shown(int(number), f"{text}, {where}", must, file, ())
 
 
-def _server() -> Iterator[Row]:
-    for row in test_server_attacks.ROWS:
-        yield row.number, row.name, row.must, _file(test_server_attacks.__file__)
+def _said(why: str) -> str:
+    return f"no token; the error says: {why}"
 
 
 def _file(path: str) -> str:
     return path.removeprefix(f"{ROOT}/")
+
+
+_CLIENT_ROWS, _PURE_CLIENT = test_client_attacks.ROWS, _file(test_client_attacks.__file__)
+_SERVER_ROWS, _PURE_SERVER = test_server_attacks.ROWS, _file(test_server_attacks.__file__)
+
+
+def _tests(row: Shown) -> str:
+    return "<br>".join([f"`{row.file}`", *(f"`{name}`" for name in row.tests)])
 
 
 def _cell(text: str) -> str:
