@@ -12,6 +12,7 @@ from mcpcore_conformance.kit.endpoint import check_served, endpoint
 from mcpcore_conformance.kit.exchanges import any_notification, post, response
 from mcpcore_conformance.kit.headers import ACCEPT, for_message
 from mcpcore_conformance.kit.heard import Headers
+from mcpcore_conformance.kit.messages import encode
 from mcpcore_conformance.kit.model import MUST, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import check
@@ -33,7 +34,7 @@ async def each_by_itself(talk: ServerTalk) -> None:
     token_of(talk)
     link, _ = await stranger(talk)
     point = await endpoint(talk)
-    payload, session = point.plain_payload(), point.wire.session
+    payload, session = encode(point.message(*talk.any_request())), point.wire.session
     made = for_message(payload, talk.revision, True)
     own: Headers = [] if session is None else [("mcp-session-id", session)]
     own += [pair for pair in made.items() if pair[0] == "mcp-protocol-version"]

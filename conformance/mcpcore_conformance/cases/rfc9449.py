@@ -4,6 +4,7 @@ They apply to a server that says it takes such tokens, by a challenge of the sch
 metadata.  A nonce that it asks for goes with every proof.
 """
 
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -57,7 +58,7 @@ class Holder(Struct):
             signer or self.talk.tokens.holder,
             method="POST",
             url=self.talk.tokens.resource,
-            id=str(self.talk.fresh_id()),
+            id=secrets.token_urlsafe(),  # as other runs of the case may have the same seed
             header=header,
             claims=claims,
             **given,
