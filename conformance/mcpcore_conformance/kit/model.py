@@ -63,6 +63,8 @@ FIXTURES = ("tool:", "prompt:", "resource:", "template:", "scenario:")
 """Prefixes of needs that name an object which only a program for tests has."""
 OTHER_PRINCIPAL = "kit:other-header"
 """A case needs that the kit was given the credentials of a second principal."""
+PROTECTED = "kit:protected"
+"""A case needs that the server was told the kit's authorization server."""
 
 EVERY = frozenset(Binding)
 STREAMABLE = frozenset({Binding.HTTP})
