@@ -195,8 +195,8 @@ async def issuer_identical(talk: ClientTalk) -> None:
     await stops(talk, site, *endpoints, at=lambda: metadata_asked(site))
 
 
-def _second(site_server: SignInServer) -> set[str]:
-    return {*site_server.clients, *site_server.given, *site_server.given_refresh}
+def _given(server: SignInServer) -> set[str]:
+    return {*server.clients, *server.given, *server.given_refresh}
 
 
 @case(
@@ -217,8 +217,10 @@ async def state_per_server(talk: ClientTalk) -> None:
     shown = [each for each in site.visits if each.path in places]
     check(shown, "the client did not come to the second authorization server")
     for visit in shown:
-        for secret in _second(first):
-            check(secret not in visit.everything, f"{visit.path} was shown what the first has given")
+        for secret in _given(first):
+            check(
+                secret not in visit.everything, f"{visit.path} was shown what the first has given"
+            )
 
 
 __all__ = ["page"]

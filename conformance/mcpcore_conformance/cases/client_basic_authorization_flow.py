@@ -1,4 +1,4 @@
-"""Cases of the page basic/authorization/index for clients: the flow, and what becomes of a token."""
+"""Cases of the page basic/authorization/index for clients: the flow, and the tokens of it."""
 
 from urllib.parse import urlsplit
 
@@ -242,6 +242,7 @@ async def own_tokens(talk: ClientTalk) -> None:
 async def server_alone(talk: ClientTalk) -> None:
     """A token is shown to nobody but the server: not where a redirect leads, nor its issuer."""
     site = protect(talk)
+    site.ends.add("tools/list")  # whoever signs in again has a token that nobody else may see
     other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
     site.leads["tools/call"] = (talk.random.choice([307, 308]), other)
     await sign_in(talk, site)

@@ -88,7 +88,7 @@ async def document_first(talk: ClientTalk) -> None:
     MUST,
     "implementation-requirements/client-id-form",
     SINCE_2025_11_25,
-    expects="A client_id that is a URL is one of https, with a path.",
+    expects="A client_id that is a URL is one of https with a path, without dots, user and fragment.",
 )
 async def id_form(talk: ClientTalk) -> None:
     """The URL of a client id metadata document is of https and has a path."""
@@ -101,6 +101,9 @@ async def id_form(talk: ClientTalk) -> None:
     parts = urlsplit(found)
     check(parts.scheme == "https", f"the client_id is {found}")
     check(parts.path not in ("", "/"), f"{found} has no path")
+    dots = {".", ".."} & {*parts.path.split("/")}
+    check(not dots, f"the path of {found} has dots in place of a name")
+    check("@" not in parts.netloc and "#" not in found, f"{found} has a user or a fragment")
 
 
 @case(

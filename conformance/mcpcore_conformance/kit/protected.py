@@ -125,7 +125,11 @@ class SignInServer(Struct, kw_only=True):
     """Paths of its metadata; by default that of RFC 8414."""
     source: random.Random
     endpoints: dict[str, str] = field(
-        default_factory=lambda: {"authorize": "/sign-in", "token": "/tokens", "register": "/clients"}
+        default_factory=lambda: {
+            "authorize": "/sign-in",
+            "token": "/tokens",
+            "register": "/clients",
+        }
     )
     """Paths below that of the issuer."""
     question: str = ""
@@ -361,9 +365,7 @@ class ProtectedSite:
 
     def asked(self, path: str, method: str = "") -> list[HttpVisit]:
         """Requests for a path."""
-        return [
-            each for each in self.visits if each.path == path and method in ("", each.method)
-        ]
+        return [each for each in self.visits if each.path == path and method in ("", each.method)]
 
     @property
     def elsewhere(self) -> list[HttpVisit]:
