@@ -74,9 +74,11 @@ class Endpoints:
         )
         return expect(outcome, Fetched, f"{url.origin}: ")
 
-    def document(self, text: str, kind: type[D], what: str) -> Steps[D | None]:
+    def document(
+        self, text: str, kind: type[D], what: str, headers: Mapping[str, str] = JSON
+    ) -> Steps[D | None]:
         """Return the document at a URL, None if there is none (404 and its like)."""
-        response = yield from self.fetch("GET", self.url(text, f"the URL of {what}"), JSON)
+        response = yield from self.fetch("GET", self.url(text, f"the URL of {what}"), headers)
         if 400 <= response.status < 500:
             return None
         if response.status != 200:

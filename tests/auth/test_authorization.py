@@ -785,6 +785,7 @@ def test_a_registration_is_for_its_redirect(
     assert len(world.registered) == (1 if kept else 2)
 
 
+@pytest.mark.requirement("basic/authorization/client-registration/web-type")
 def test_a_web_application_is_told_as_one() -> None:
     world = World()
     web = CodeGrant(redirect_uri="https://app.example/cb")
