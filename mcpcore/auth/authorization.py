@@ -55,7 +55,6 @@ from mcpcore.auth.needs import (
     Callback,
     Done,
     Fault,
-    Listen,
     Load,
     Lock,
     Need,
@@ -470,11 +469,8 @@ class Authorization:
         sign_in = self._sign_in_endpoint(authority) if isinstance(own, CodeGrant) else None
         scopes = self._scopes(authority, reason, record)
         self._move(AuthSignal.ISSUER)
-        redirect = ""
-        if isinstance(own, CodeGrant):
-            redirect = expect((yield Listen(redirect_uri=own.redirect_uri)), Text).text
-        client = yield from find_client(
-            endpoints, self.resource, authority, token_endpoint.text, redirect
+        client, redirect = yield from find_client(
+            endpoints, self.resource, authority, token_endpoint.text
         )
         client = replace(client, method=choose_method(client, metadata))
         self._asked |= scopes
