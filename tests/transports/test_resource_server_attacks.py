@@ -15,7 +15,7 @@ from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.proofs import ReplayWindow, thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
-from mcpcore.http.certificates import ClientCertificate
+from mcpcore.http.principals import ClientCertificate
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN
