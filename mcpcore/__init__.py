@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from mcpcore.auth.grants import ClientAuth as ClientAuth
     from mcpcore.auth.grants import ClientIdentity as ClientIdentity
     from mcpcore.auth.grants import SigningKey as SigningKey
+    from mcpcore.auth.keysets import KeySetLimits as KeySetLimits
+    from mcpcore.auth.proofs import ProofRules as ProofRules
+    from mcpcore.auth.proofs import ReplayWindow as ReplayWindow
     from mcpcore.auth.resource_server import Dpop as Dpop
     from mcpcore.auth.resource_server import Issuer as Issuer
     from mcpcore.auth.settings import AssertionGrant as AssertionGrant
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from mcpcore.auth.settings import CodeGrant as CodeGrant
     from mcpcore.auth.settings import DpopKey as DpopKey
     from mcpcore.auth.settings import EnterpriseGrant as EnterpriseGrant
+    from mcpcore.auth.upstream import Subject as Subject
+    from mcpcore.auth.upstream import Upstream as Upstream
     from mcpcore.engine.reconnection import ConnectionEvent as ConnectionEvent
     from mcpcore.engine.reconnection import ConnectionLost as ConnectionLost
     from mcpcore.engine.reconnection import Reconnected as Reconnected
@@ -90,6 +95,8 @@ if TYPE_CHECKING:
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
     from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
     from mcpcore_transports.auth.browser import SignIn as SignIn
+    from mcpcore_transports.auth.environment import environment_secret as environment_secret
+    from mcpcore_transports.auth.exchange import UpstreamTokens as UpstreamTokens
     from mcpcore_transports.auth.file_store import FileTokens as FileTokens
     from mcpcore_transports.auth.keyring_store import KeyringTokens as KeyringTokens
     from mcpcore_transports.auth.requests import BearerToken as BearerToken
@@ -97,6 +104,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.auth.schemes import AnyOf as AnyOf
     from mcpcore_transports.auth.schemes import ApiKeyScheme as ApiKeyScheme
     from mcpcore_transports.auth.schemes import AuthEvent as AuthEvent
+    from mcpcore_transports.auth.schemes import BehindProxy as BehindProxy
     from mcpcore_transports.auth.schemes import CertificateRecord as CertificateRecord
     from mcpcore_transports.auth.schemes import CertificateScheme as CertificateScheme
     from mcpcore_transports.auth.signing import PrivateKey as PrivateKey
@@ -162,11 +170,14 @@ if TYPE_CHECKING:
 _LATER = {
     "mcpcore.auth.api_keys": "ApiKey",
     "mcpcore.auth.grants": "ClientAuth ClientIdentity SigningKey",
+    "mcpcore.auth.keysets": "KeySetLimits",
+    "mcpcore.auth.proofs": "ProofRules ReplayWindow",
     "mcpcore.auth.resource_server": "Dpop Issuer",
     "mcpcore.auth.settings": (
         "AssertionGrant AuthorizationSettings ClientCredentialsGrant CodeGrant DpopKey "
         "EnterpriseGrant"
     ),
+    "mcpcore.auth.upstream": "Subject Upstream",
     "mcpcore.engine.reconnection": (
         "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting "
         "ReconnectingGivenUp"
@@ -183,12 +194,14 @@ _LATER = {
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
+    "mcpcore_transports.auth.environment": "environment_secret",
+    "mcpcore_transports.auth.exchange": "UpstreamTokens",
     "mcpcore_transports.auth.file_store": "FileTokens",
     "mcpcore_transports.auth.keyring_store": "KeyringTokens",
     "mcpcore_transports.auth.requests": "BearerToken",
     "mcpcore_transports.auth.resource_server": "ResourceServer",
     "mcpcore_transports.auth.schemes": (
-        "AnyOf ApiKeyScheme AuthEvent CertificateRecord CertificateScheme"
+        "AnyOf ApiKeyScheme AuthEvent BehindProxy CertificateRecord CertificateScheme"
     ),
     "mcpcore_transports.auth.signing": "PrivateKey",
     "mcpcore_transports.auth.stores": "MemoryTokens TokenStore",

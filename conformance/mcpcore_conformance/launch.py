@@ -1,12 +1,14 @@
-"""Starting server programs that announce themselves with ``listening on <url>`` on stderr."""
+"""Starting server programs, which announce themselves with ``listening on <url>`` on stderr."""
 
+import os
+import socket
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import Empty, Queue
-from time import monotonic
+from time import monotonic, sleep
 
 ANNOUNCEMENT = "listening on "
 
@@ -37,6 +39,44 @@ def _stop(process: subprocess.Popen[str], grace: float) -> None:
 
 
 @contextmanager
+def _running(
+    command: Sequence[str],
+    grace: float,
+    env: Mapping[str, str] | None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> Iterator[tuple[subprocess.Popen[str], Queue[str | None], deque[str]]]:
+    """Run a program; yields it, its addresses as it announces them, and its last lines."""
+    tail: deque[str] = deque(maxlen=20)
+    announced: Queue[str | None] = Queue()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=env,
+        cwd=cwd,
+    )
+    reader = threading.Thread(
+        target=_read_stderr, args=(process, announced, tail), name="stderr", daemon=True
+    )
+    reader.start()
+    try:
+        yield process, announced, tail
+    finally:
+        _stop(process, grace)
+        reader.join()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def _error(command: Sequence[str], problem: str, tail: deque[str]) -> LaunchError:
+    said = "".join(f"\n  {line}" for line in tail)
+    return LaunchError(f"{' '.join(command)}: {problem}{said}")
+
+
+@contextmanager
 def serving(
     command: Sequence[str],
     *,
@@ -50,22 +90,7 @@ def serving(
     Waits up to ``timeout`` seconds for as many ``addresses``; at the end sends SIGTERM and, after
     ``grace`` seconds, SIGKILL.  Raises LaunchError with the last lines of stderr.
     """
-    tail: deque[str] = deque(maxlen=20)
-    announced: Queue[str | None] = Queue()
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=env,
-    )
-    reader = threading.Thread(
-        target=_read_stderr, args=(process, announced, tail), name="stderr", daemon=True
-    )
-    reader.start()
-    try:
+    with _running(command, grace, env) as (process, announced, tail):
         found: list[str] = []
         until = monotonic() + timeout
         while len(found) < addresses:
@@ -78,11 +103,46 @@ def serving(
                     found.append(address)
                     continue
                 problem = f"ended with status {process.wait()}"
-            said = "".join(f"\n  {line}" for line in tail)
-            raise LaunchError(f"{' '.join(command)}: {problem}{said}")
+            raise _error(command, problem, tail)
         yield found
-    finally:
-        _stop(process, grace)
-        reader.join()
-        assert process.stderr is not None
-        process.stderr.close()
+
+
+@contextmanager
+def serving_at(
+    command: Sequence[str],
+    host: str,
+    port: int,
+    *,
+    timeout: float = 30.0,
+    grace: float = 5.0,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+) -> Iterator[None]:
+    """Run ``command``, which listens at an address that was agreed on, and need not announce it.
+
+    Waits up to ``timeout`` seconds until connections are taken there; see :func:`serving`.
+    """
+    if _taken(host, port):
+        raise LaunchError(f"another program listens at {host}:{port}")
+    with _running(command, grace, env, cwd) as (process, _, tail):
+        until = monotonic() + timeout
+        while not _taken(host, port):
+            if process.poll() is not None:
+                raise _error(command, f"ended with status {process.wait()}", tail)
+            if monotonic() > until:
+                raise _error(command, f"not at {host}:{port} within {timeout:g} s", tail)
+            sleep(_PAUSE)
+        yield
+
+
+_PAUSE = 0.05
+"""Seconds between two attempts to connect."""
+
+
+def _taken(host: str, port: int) -> bool:
+    """Whether connections are taken at an address."""
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True

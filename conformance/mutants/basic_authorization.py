@@ -13,6 +13,7 @@ from conformance.mutants.http_faults import (
     with_header,
 )
 from conformance.mutants.model import Table, until
+from mcpcore_conformance.kit.heard import Head
 
 table = Table("basic/authorization")
 
@@ -40,8 +41,19 @@ class _Metadata(Fault):
         return (self._edit(value),) if "authorization_servers" in value else (value,)
 
 
-def _metadata(edit: Callable[[Value], Any]) -> Callable[[], Fault]:
+def metadata(edit: Callable[[Value], Any]) -> Callable[[], Fault]:
+    """Give other metadata."""
     return lambda: _Metadata(edit)
+
+
+class _NoMetadata(Fault):
+    """Has no metadata anywhere, and says nothing of it."""
+
+    def head(self, head: Head) -> Head:
+        if head.exchange not in self.exchanges:
+            head.status = 404
+        head.headers = [each for each in head.headers if each[0] != CHALLENGE]
+        return head
 
 
 table.add(
@@ -127,7 +139,7 @@ table.add(
     "metadata-nowhere",
     "protected-resource-metadata-discovery-requirements/found",
     "Does not say where its metadata is, and has none at home.",
-    header_of(requests, CHALLENGE, "Bearer"),
+    _NoMetadata,
 )
 table.add(
     "metadata-elsewhere",
@@ -139,23 +151,23 @@ table.add(
     "metadata-in-array",
     "protected-resource-metadata-discovery-requirements/found",
     "Gives metadata in an array.",
-    _metadata(lambda value: b"[]"),
+    metadata(lambda value: b"[]"),
 )
 table.add(
     "nobody-to-ask",
     "authorization-server-location/authorization-servers",
     "Names no authorization server.",
-    _metadata(lambda value: {**value, "authorization_servers": []}),
+    metadata(lambda value: {**value, "authorization_servers": []}),
 )
 table.add(
     "path-to-ask",
     "authorization-server-location/authorization-servers",
     "Names an authorization server that is no URL.",
-    _metadata(lambda value: {**value, "authorization_servers": ["auth"]}),
+    metadata(lambda value: {**value, "authorization_servers": ["auth"]}),
 )
 table.add(
     "other-resource",
     "authorization-server-location/resource",
     "Gives the metadata of another resource.",
-    _metadata(lambda value: {**value, "resource": "https://other.example.com/mcp"}),
+    metadata(lambda value: {**value, "resource": "https://other.example.com/mcp"}),
 )

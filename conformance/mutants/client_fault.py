@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mcpcore_conformance.kit.client_wire import Arrival, Asked, Host, HostWire, HttpHostWire
-from mcpcore_conformance.kit.heard import Text
+from mcpcore_conformance.kit.heard import Headers, Text
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import encode
 from mcpcore_conformance.kit.model import Binding
@@ -29,6 +29,7 @@ class ClientFault:
         self.questions: dict[Any, Value] = {}
         """Requests of the kit."""
         self._inventions: list[Value | bytes] = []
+        self._requests: list[tuple[Asked, bytes]] = []
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         """What the kit hears of a message of the client."""
@@ -48,6 +49,10 @@ class ClientFault:
     def replied(self, status: int) -> None:
         """The kit answers an HTTP request with a status."""
 
+    def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
+        """What reaches the client of the headers of a whole response."""
+        return headers
+
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
         """What the kit hears of everything else."""
         return (arrival,)
@@ -61,6 +66,10 @@ class ClientFault:
     def invent(self, value: Value | bytes) -> None:
         """Say something in the client's place; to be called in :meth:`told`."""
         self._inventions.append(value)
+
+    def ask(self, asked: Asked, body: bytes = b"") -> None:
+        """Send an HTTP request in the client's place; for :meth:`told` and :meth:`headed`."""
+        self._requests.append((asked, body))
 
     def method_of(self, value: Value) -> str:
         """The method of a message, or of the request that it answers."""
@@ -80,6 +89,11 @@ class ClientFault:
         taken, self._inventions = self._inventions, []
         return taken
 
+    def take_requests(self) -> list[tuple[Asked, bytes]]:
+        """HTTP requests that were sent in the client's place since the last time."""
+        taken, self._requests = self._requests, []
+        return taken
+
 
 def _key(value: Value) -> Any:
     identifier = value.get("id")
@@ -94,10 +108,12 @@ class FaultyHostWire:
         wire: HostWire,
         fault: ClientFault,
         invent: "Callable[[FaultyHostWire, Value | bytes], None]",
+        ask: "Callable[[FaultyHostWire, Asked, bytes], None]",
     ) -> None:
         self._wire = wire
         self._fault = fault
         self._invent = invent
+        self._ask = ask
 
     @property
     def binding(self) -> Binding:
@@ -122,7 +138,12 @@ class FaultyHostWire:
         reaches = self._fault.told(value, payload)
         for invention in self._fault.take_inventions():
             self._invent(self, invention)
+        self._send()
         return reaches
+
+    def _send(self) -> None:
+        for asked, body in self._fault.take_requests():
+            self._ask(self, asked, body)
 
     async def say(self, payload: bytes, exchange: int = 0) -> bool:
         """Say what the fault makes of it."""
@@ -155,6 +176,8 @@ class FaultyHostWire:
     ) -> bool:
         """Answer with what the fault makes of the body."""
         self._fault.replied(status)
+        headers = self._fault.headed(exchange, status, [*headers])
+        self._send()
         reaches = self._edited(body) if body else body
         if exchange < 0 or reaches is None:
             return True
@@ -269,7 +292,9 @@ class FaultyHost:
         if wire is not None:
             faulty = self._wires.get(wire.number)
             if faulty is None:
-                faulty = self._wires[wire.number] = FaultyHostWire(wire, self._fault, self._invent)
+                faulty = self._wires[wire.number] = FaultyHostWire(
+                    wire, self._fault, self._invent, self._ask
+                )
         if isinstance(arrival, Asked):
             self._ready += [(faulty, each) for each in self._fault.asked(arrival)]
         elif isinstance(arrival, Text) and faulty is not None:
@@ -303,6 +328,15 @@ class FaultyHost:
             return [encode(value)]
         self._fault.remember(value, self._fault.requests)
         return [*self._fault.said(value)]
+
+    def _ask(self, wire: FaultyHostWire, asked: Asked, body: bytes) -> None:
+        self._invented -= 1
+        asked.exchange = self._invented
+        if body:
+            asked.headers = [*asked.headers, ("content-length", str(len(body)))]
+        self._ready.append((wire, asked))
+        if body:
+            self._ready.append((wire, Text(body, asked.exchange)))
 
     def _invent(self, wire: FaultyHostWire, value: Value | bytes) -> None:
         self._invented -= 1

@@ -13,6 +13,7 @@ from mcpcore_conformance.kit.heard import Done, Gone, Head, Heard, Text
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import encode
 from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.wire import (
     HttpWire,
     Kept,
@@ -214,6 +215,7 @@ class FaultyStage:
         self.target = stage.target
         self.headers: dict[str, str] = getattr(stage, "headers", {})
         self.other_headers: dict[str, str] = getattr(stage, "other_headers", {})
+        self.tokens: Tokens | None = getattr(stage, "tokens", None)
         self._stage = stage
         self._make = make
 

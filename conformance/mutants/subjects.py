@@ -25,8 +25,8 @@ from mcpcore_conformance.run.servers import CannotRun, consider, look_at_server,
 from mcpcore_conformance.run.stages import EVERYTHING_CLIENT, everything, written
 from mcpcore_conformance.subjects.clients import HERE
 
-GUARDED = "basic/authorization"
-"""A page whose cases are played on a reference server with a guard."""
+PAGES = frozenset({"basic/authorization", "rfc6750", "rfc9449", "rfc9728"})
+"""Pages whose cases are played on a reference server with a guard."""
 PATIENCE = 2.0
 """Seconds for an answer of a mutant, at most: many have none; ours has what the settings say."""
 
@@ -43,7 +43,7 @@ class Subjects(Protocol):
 
 def about_a_guard(case: Case) -> bool:
     """Whether a case is played on the reference server with a guard."""
-    return case.page == GUARDED or OTHER_PRINCIPAL in case.needs
+    return case.page in PAGES or OTHER_PRINCIPAL in case.needs
 
 
 def _guarded(unit: Unit) -> bool:

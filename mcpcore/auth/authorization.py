@@ -55,7 +55,6 @@ from mcpcore.auth.needs import (
     Callback,
     Done,
     Fault,
-    Listen,
     Load,
     Lock,
     Need,
@@ -139,8 +138,10 @@ class Authorization:
 
         Raises UrlRefused for a server to which no token may be sent.
         """
-        url = check_url(server, "the URL of the server", loopback=True)
         self.settings = settings or AuthorizationSettings()
+        url = check_url(
+            server, "the URL of the server", loopback=True, private=self.settings.private
+        )
         self.resource = canonical_resource(server)
         self.state = AuthState.IDLE
         self.need: Need | None = None
@@ -155,7 +156,7 @@ class Authorization:
         self._version = 0
         self._asked: frozenset[str] = frozenset()
         self._flows: dict[str, tuple[int, float]] = {}
-        """Authorizations by operation, and the time of the last one."""
+        """Authorizations by operation, and the time of the last one; ``max_operations`` at most."""
 
     def __repr__(self) -> str:
         return f"Authorization({self.resource!r}, {self.state.value})"
@@ -288,8 +289,25 @@ class Authorization:
                 f"the server refuses {printable(refused.operation) or 'the request'} after "
                 f"{flows} authorizations"
             )
+        self._check_room(refused.operation, wall)
         self._flows[refused.operation] = (flows + 1, wall)
         return _Reason(challenge=challenge, more=more, again=flows > 0)
+
+    def _check_room(self, operation: str, wall: float) -> None:
+        """Raise AuthorizationError if too many operations are counted to count another one."""
+        most, period = self.settings.max_operations, self.settings.flows_period
+        if operation in self._flows or len(self._flows) < most:
+            return
+        self._flows = {
+            name: (flows, last)
+            for name, (flows, last) in self._flows.items()
+            if 0 <= wall - last < period
+        }
+        if len(self._flows) >= most:
+            raise AuthorizationError(
+                f"the server has refused {most} operations within {period:g} s: "
+                f"{printable(operation) or 'the request'} begins no authorization of its own"
+            )
 
     def _begin(self, flow: Steps[None], wall: float) -> None:
         self._endpoints.wall = wall
@@ -451,11 +469,8 @@ class Authorization:
         sign_in = self._sign_in_endpoint(authority) if isinstance(own, CodeGrant) else None
         scopes = self._scopes(authority, reason, record)
         self._move(AuthSignal.ISSUER)
-        redirect = ""
-        if isinstance(own, CodeGrant):
-            redirect = expect((yield Listen(redirect_uri=own.redirect_uri)), Text).text
-        client = yield from find_client(
-            endpoints, self.resource, authority, token_endpoint.text, redirect
+        client, redirect = yield from find_client(
+            endpoints, self.resource, authority, token_endpoint.text
         )
         client = replace(client, method=choose_method(client, metadata))
         self._asked |= scopes

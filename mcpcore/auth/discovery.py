@@ -4,12 +4,12 @@ Sources: RFC 9728 sections 3 and 7, RFC 8414 section 3, OpenID Connect Discovery
 authorization pages since 2025-03-26, "Authorization Server Discovery".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from mcpcore.auth.challenges import Challenge, parse_scopes
-from mcpcore.auth.endpoints import Endpoints
+from mcpcore.auth.endpoints import JSON, Endpoints
 from mcpcore.auth.grants import ClientAuth
 from mcpcore.auth.metadata import ResourceMetadata, ServerMetadata
 from mcpcore.auth.needs import Steps
@@ -20,6 +20,9 @@ from mcpcore.auth.urls import (
     server_metadata_urls,
 )
 from mcpcore.errors import AuthorizationError, DocumentRefused
+
+_FALLBACK_HEADERS = {**JSON, "mcp-protocol-version": "2025-03-26"}
+"""Headers of the request for metadata where 2025-03-26 alone has the way to find them."""
 
 
 class Authority(Struct, frozen=True, kw_only=True):
@@ -75,12 +78,12 @@ def find_authority(
 
 
 def find_metadata(
-    endpoints: Endpoints, issuer: str, places: Sequence[str]
+    endpoints: Endpoints, issuer: str, places: Sequence[str], headers: Mapping[str, str] = JSON
 ) -> Steps[ServerMetadata | None]:
     """Return the metadata of an issuer, None if there is none; the first found is final."""
     what = "the metadata of the authorization server"
     for place in places:
-        document = yield from endpoints.document(place, ServerMetadata, what)
+        document = yield from endpoints.document(place, ServerMetadata, what, headers)
         if document is not None:
             if document.issuer != issuer:
                 raise DocumentRefused(what, "it is of another issuer")
@@ -91,7 +94,8 @@ def find_metadata(
 def _fallback(endpoints: Endpoints, server: str) -> Steps[Authority]:
     """Return what 2025-03-26 takes for granted: the server's origin is its issuer."""
     origin = parse_url(server, "the URL of the server").origin
-    metadata = yield from find_metadata(endpoints, origin, server_metadata_urls(origin)[:1])
+    places = server_metadata_urls(origin)[:1]
+    metadata = yield from find_metadata(endpoints, origin, places, _FALLBACK_HEADERS)
     default = ServerMetadata(
         issuer=origin,
         authorization_endpoint=f"{origin}/authorize",

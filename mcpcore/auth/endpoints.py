@@ -31,6 +31,8 @@ from mcpcore.auth.urls import Url, check_url, parse_url
 from mcpcore.errors import AuthorizationError, DocumentRefused
 
 JSON = {"accept": "application/json"}
+_NONCES = 16
+"""Origins whose DPoP nonces are kept; the one that gave its nonce first is forgotten first."""
 
 
 class Endpoints:
@@ -52,7 +54,7 @@ class Endpoints:
         """Return a URL that another party named, if it may be used."""
         if text is None:
             raise DocumentRefused("the metadata of the authorization server", f"it lacks {what}")
-        return check_url(text, what, loopback=self._local)
+        return check_url(text, what, loopback=self._local, private=self.settings.private)
 
     def random(self) -> str:
         """Return 256 bits that follow from the seed, as base64url."""
@@ -72,9 +74,11 @@ class Endpoints:
         )
         return expect(outcome, Fetched, f"{url.origin}: ")
 
-    def document(self, text: str, kind: type[D], what: str) -> Steps[D | None]:
+    def document(
+        self, text: str, kind: type[D], what: str, headers: Mapping[str, str] = JSON
+    ) -> Steps[D | None]:
         """Return the document at a URL, None if there is none (404 and its like)."""
-        response = yield from self.fetch("GET", self.url(text, f"the URL of {what}"), JSON)
+        response = yield from self.fetch("GET", self.url(text, f"the URL of {what}"), headers)
         if 400 <= response.status < 500:
             return None
         if response.status != 200:
@@ -188,7 +192,10 @@ class Endpoints:
         sound, origin = sound_nonce(nonce), _origin(url)
         if sound is None or self._nonces.get(origin) == sound:
             return False
+        self._nonces.pop(origin, None)
         self._nonces[origin] = sound
+        if len(self._nonces) > _NONCES:
+            del self._nonces[next(iter(self._nonces))]
         return True
 
 

@@ -162,11 +162,11 @@ def token_form(
     params = {name: value for name, value in grant.items() if value is not None}
     headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
     secret = str.__str__(client.client_secret or "")
+    # Beside Basic too, as servers look the client up by it (RFC 6749 section 3.2.1 permits it).
+    params["client_id"] = client.client_id
     if method is ClientAuth.BASIC:
         pair = f"{quote_plus(client.client_id)}:{quote_plus(secret)}"
         headers["authorization"] = Secret(f"Basic {b64encode(pair.encode()).decode()}")
-    else:
-        params["client_id"] = client.client_id
     if method is ClientAuth.POST:
         params["client_secret"] = Secret(secret)
     if assertion is not None:

@@ -22,6 +22,7 @@ class CacheLimits(Struct, frozen=True, kw_only=True):
     active_for: float = 60.0
     """Most time for which a grant is used again: a revoked token works as long."""
     inactive_for: float = 5.0
+    """Time for which a refusal is used again."""
     max_tokens: int = 10_000
     """Tokens of which judgements are kept."""
     max_waiting: int = 1_000

@@ -45,8 +45,11 @@ class KeySetLimits(Struct, frozen=True, kw_only=True):
     unknown_for: float = 30.0
     """Time for which a key that was not found is not looked for again."""
     max_unknown: int = 1024
+    """Keys that were not found, of which is known that they were not."""
     max_keys: int = 64
+    """Keys of one set; those behind them are left out."""
     max_bytes: int = 256 * 1024
+    """Bytes of a document of the issuer; a larger one is refused, and what is known stays."""
 
 
 class Key(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -83,6 +83,12 @@ def make_proof(
 def _bare(url: str) -> str:
     """Return a URL without its query and fragment."""
     return url.partition("#")[0].partition("?")[0]
+
+
+def nonce_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the nonce in the headers of a response; None without one, or with several."""
+    found = [value for name, value in headers if name == b"dpop-nonce"]
+    return found[0].decode("latin-1") if len(found) == 1 else None
 
 
 def sound_nonce(text: str | None) -> str | None:
@@ -189,6 +195,11 @@ def _same_url(claimed: Any, url: str) -> bool:
     return (one.origin, one.path or "/") == (other.origin, other.path or "/")
 
 
+def use_digest(jti: str, key: str) -> bytes:
+    """Return the name of a proof where uses are kept: by its id and its key's thumbprint."""
+    return hashlib.sha256(f"{key} {jti}".encode()).digest()
+
+
 class Seen(Enum):
     """Outcomes of the look whether a proof was used before."""
 
@@ -219,7 +230,7 @@ class ReplayWindow:
         """
         while self._seen and next(iter(self._seen.values())) < wall:
             self._seen.popitem(last=False)
-        digest = hashlib.sha256(f"{key} {jti}".encode()).digest()
+        digest = use_digest(jti, key)
         if digest in self._seen:
             return Seen.REPLAYED
         if len(self._seen) >= self._limit:

@@ -6,41 +6,62 @@ Sources: the authorization pages, "Client Registration" and "Authorization Serve
 7591; RFC 8252 section 7.3 (loopback redirects); OpenID Connect Registration (application types).
 """
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from mcpcore.auth.discovery import Authority
 from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
 from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
 from mcpcore.auth.metadata import Registration, ServerMetadata, printable
-from mcpcore.auth.needs import Load, Save, Steps, Stored, expect
+from mcpcore.auth.needs import Listen, Load, Save, Steps, Stored, Text, expect
 from mcpcore.auth.records import ClientRecord, read_record, written
-from mcpcore.auth.settings import ClientCredentialsGrant, CodeGrant
+from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError, DocumentRefused
 
 
 def find_client(
-    endpoints: Endpoints, server: str, authority: Authority, token_endpoint: str, redirect: str
-) -> Steps[ClientIdentity]:
-    """Return the credentials to use at an issuer; ``redirect``: the redirect URI, or ""."""
+    endpoints: Endpoints, server: str, authority: Authority, token_endpoint: str
+) -> Steps[tuple[ClientIdentity, str]]:
+    """Return the credentials to use at an issuer, and the redirect URI, "" without a sign-in."""
     settings, metadata = endpoints.settings, authority.metadata
     if settings.client is not None:
         yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
-        return settings.client
+        return settings.client, (yield from _redirect(settings))
     if settings.metadata_url is not None and metadata.client_id_metadata_document_supported:
-        return ClientIdentity(client_id=settings.metadata_url, method=ClientAuth.NONE)
+        client = ClientIdentity(client_id=settings.metadata_url, method=ClientAuth.NONE)
+        return client, (yield from _redirect(settings))
     key = client_key(metadata.issuer)
     stored = expect((yield Load(key=key)), Stored)
     known = read_record(stored.record, ClientRecord)
-    place = (metadata.issuer, token_endpoint)
-    if known is not None and _serves(known, place, redirect, endpoints.wall):
-        return known.client
+    if known is not None and not _serves(known, (metadata.issuer, token_endpoint), endpoints.wall):
+        known = None
+    redirect = yield from _redirect(settings, known)
+    if known is not None and known.redirect_uri == redirect:
+        return known.client, redirect
     client = yield from _registered(endpoints, metadata, redirect)
     record = ClientRecord(
         issuer=metadata.issuer, token_endpoint=token_endpoint, client=client, redirect_uri=redirect
     )
     yield Save(key=key, record=written(record), version=stored.version)
-    return client
+    return client, redirect
+
+
+def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None) -> Steps[str]:
+    """Open the place of the callback; return its URL.
+
+    A free port is the one of the registration if it can be had: not every server ignores it, as RFC
+    8252 section 7.3 wants.
+    """
+    if not isinstance(settings.grant, CodeGrant):
+        return ""
+    wanted, before = settings.grant.redirect_uri, known.redirect_uri if known else ""
+    if before and not urlsplit(wanted).port and same_redirect(before, wanted):
+        outcome = yield Listen(redirect_uri=before)
+        if isinstance(outcome, Text):
+            return outcome.text
+    return expect((yield Listen(redirect_uri=wanted)), Text).text
 
 
 def forget_client(issuer: str) -> Steps[None]:
@@ -75,14 +96,10 @@ def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str)
         )
 
 
-def _serves(record: ClientRecord, place: tuple[str, str], redirect: str, wall: float) -> bool:
+def _serves(record: ClientRecord, place: tuple[str, str], wall: float) -> bool:
     """Return True if a stored registration can be used at an issuer and its token endpoint."""
     expires = record.client.expires_at
-    return (
-        (record.issuer, record.token_endpoint) == place
-        and (expires is None or wall < expires)
-        and same_redirect(record.redirect_uri, redirect)
-    )
+    return (record.issuer, record.token_endpoint) == place and (expires is None or wall < expires)
 
 
 def same_redirect(registered: str, redirect: str) -> bool:

@@ -11,7 +11,6 @@ sections 2 and 5.1; the authorization pages, "Token Handling" and "Error Handlin
 """
 
 import hmac
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -39,11 +38,13 @@ from mcpcore.auth.proofs import (
     judge_proof,
     read_proof,
     thumbprint,
+    use_digest,
 )
 from mcpcore.auth.scopes import Missing, ScopeTree
 from mcpcore.auth.tokens import (
     ALGORITHMS,
     MAX_TOKEN,
+    TYPES,
     ClaimRules,
     Grant,
     Jws,
@@ -81,16 +82,21 @@ class Issuer(Struct, frozen=True, kw_only=True):
     client: ClientIdentity | None = None
     """Credentials for asking about tokens: a secret."""
     private: bool = False
-    """True if it is in a private network: its hosts may have addresses that are not public."""
+    """True if it is in a private network: its hosts may have addresses of such networks."""
     audiences: frozenset[str] = frozenset()
     """Accepted audiences beside the resource identifier."""
     algorithms: frozenset[str] = ALGORITHMS
     roles: str | None = None
     """Path of the claim with the roles, such as ``realm_access.roles``."""
-    types: frozenset[str] = frozenset({"at+jwt", "jwt"})
+    types: frozenset[str] = TYPES
+    """Accepted types of its tokens, which are in their header ``typ``: ``at+jwt``, which says that
+    it is an access token (RFC 9068), and ``jwt``, which says nothing, as does a token without a
+    type.  Both, as many servers say nothing; no other can be."""
 
     def __post_init__(self) -> None:
         parse_url(self.issuer, "the issuer")
+        if not self.types or self.types - TYPES:
+            raise ValueError("types of an issuer's tokens are at+jwt and jwt")
         if not self.algorithms or self.algorithms - ALGORITHMS:
             raise ValueError("algorithms of an issuer are asymmetric signature algorithms")
 
@@ -116,6 +122,9 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     max_tokens: int = 10_000
     """Tokens whose judgement is kept."""
     keys: KeySetLimits = KeySetLimits()
+    wrong_signatures: int = 500
+    """Signatures found wrong in a second, beyond which whatever would need another look gets 429:
+    so a flood of them does not hold up the others."""
 
 
 class Credential(Struct, frozen=True):
@@ -152,11 +161,31 @@ class NeedIntrospection(Struct, frozen=True):
     key: bytes
 
 
+class NeedUse(Struct, frozen=True):
+    """A proof is to be looked up where its uses are kept: the outcome goes to ``used``."""
+
+    grant: Grant
+    jti: str
+    key: str
+    """Thumbprint of its key."""
+    until: float
+    """End of its validity, in seconds since 1970."""
+
+    @property
+    def digest(self) -> bytes:
+        """Name of the proof where its uses are kept."""
+        return use_digest(self.jti, self.key)
+
+
 Need = NeedKeys | NeedIntrospection
 
 
 class ResourceGuard:
-    """Judgement of the requests to one protected resource."""
+    """Judgement of the requests to one protected resource.
+
+    ``remembers``: False if the uses of DPoP proofs are kept elsewhere, as several workers share
+    them; then there is a :class:`NeedUse` for each.
+    """
 
     def __init__(
         self,
@@ -165,6 +194,7 @@ class ResourceGuard:
         *,
         nonces: Nonces | None = None,
         replays: ReplayWindow | None = None,
+        remembers: bool = True,
     ) -> None:
         if not rules.issuers:
             raise ValueError("a resource server trusts at least one issuer")
@@ -178,6 +208,8 @@ class ResourceGuard:
         self._verify = verify
         self._nonces = nonces
         self._replays = ReplayWindow() if replays is None else replays  # an empty one is false
+        self._remembers = remembers
+        self._wrong = FailureLimit(rules.wrong_signatures, window=1.0, addresses=1)
         self._issuers = {each.issuer: each for each in rules.issuers}
         self._opaque = next((each for each in rules.issuers if each.introspection_url), None)
         self._revoked: OrderedDict[bytes, float] = OrderedDict()
@@ -254,12 +286,11 @@ class ResourceGuard:
         The scopes that every request needs are named as well, as a new token needs them; none if no
         scope would help.
         """
-        text = "a role is missing" if missing.role else "scopes are missing"
         needed = missing.needed | self.rules.required if missing.lacking else frozenset()
         return Denied(
             status=403,
-            reason=text,
-            challenge=self.challenge("insufficient_scope", text, needed),
+            reason=missing.text,
+            challenge=self.challenge("insufficient_scope", missing.text, needed),
         )
 
     # Requests
@@ -300,7 +331,7 @@ class ResourceGuard:
         certificate: str | None = None,
         now: float,
         wall: float,
-    ) -> Grant | Denied | Need:
+    ) -> Grant | Denied | Need | NeedUse:
         """Return what a request is granted, its refusal, or what must be fetched first.
 
         ``certificate``: SHA-256 of the client's TLS certificate in base64url, if there is one.
@@ -311,7 +342,7 @@ class ResourceGuard:
                 return grant
             if grant.expires_at + self.rules.leeway <= wall:
                 raise TokenRefused(TokenFault.EXPIRED)
-            self._bound(grant, credential, method, certificate, wall)
+            use = self._bound(grant, credential, method, certificate, now, wall)
         except TokenRefused as refused:
             return self.unauthorized(refused.fault)
         except NonceMissing as missing:
@@ -322,7 +353,25 @@ class ResourceGuard:
                 headers=(("DPoP-Nonce", missing.nonce),),
             )
         except _Unavailable as unavailable:
-            return Denied(status=503, reason=str(unavailable), headers=(("Retry-After", "5"),))
+            retry = (("Retry-After", str(unavailable.wait)),)
+            return Denied(status=unavailable.status, reason=str(unavailable), headers=retry)
+        if use is None:
+            return self._sufficient(grant)
+        if not self._remembers:
+            return use
+        return self.used(use, self._replays.look(use.jti, use.key, until=use.until, wall=wall))
+
+    def used(self, need: NeedUse, seen: Seen) -> Grant | Denied:
+        """Return what a request is granted whose proof was looked up, or its refusal."""
+        if seen is Seen.REPLAYED:
+            return self.unauthorized(TokenFault.PROOF)
+        if seen is Seen.FULL:
+            text = "there are too many proofs to remember"
+            return Denied(status=503, reason=text, headers=(("Retry-After", "5"),))
+        return self._sufficient(need.grant)
+
+    def _sufficient(self, grant: Grant) -> Grant | Denied:
+        """Return a grant, or the refusal if it lacks what every request needs."""
         held = self.tree.all_of(grant.scopes)
         if not self.rules.required <= held:
             required = self.rules.required
@@ -365,10 +414,22 @@ class ResourceGuard:
         if not keys:
             raise TokenRefused(TokenFault.KEY)
         signed, signature = jws.signing_input, jws.signature
-        if not any(self._verify(each.jwk, jws.algorithm, signed, signature) for each in keys[:4]):
+        algorithm = jws.algorithm
+        if not any(self._signed(x.jwk, algorithm, signed, signature, now) for x in keys[:4]):
             raise TokenRefused(TokenFault.SIGNATURE)
         explicit = str(jws.header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
         return judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
+
+    def _signed(
+        self, key: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes, now: float
+    ) -> bool:
+        """Verify a signature, unless too many were wrong."""
+        if self._wrong.wait("", now):
+            raise _Unavailable("too many signatures were wrong", 429, wait=1)
+        right = self._verify(key, algorithm, data, signature)
+        if not right:
+            self._wrong.note("", now)
+        return right
 
     def introspected(
         self, need: NeedIntrospection, body: bytes, *, now: float, wall: float
@@ -411,9 +472,13 @@ class ResourceGuard:
         credential: Credential,
         method: str,
         certificate: str | None,
+        now: float,
         wall: float,
-    ) -> None:
-        """Check that the request comes from the client to which the token is bound."""
+    ) -> NeedUse | None:
+        """Check that the request comes from the client to which the token is bound.
+
+        Return the use of its proof, None without one.
+        """
         if grant.certificate is not None and not (
             certificate is not None
             and hmac.compare_digest(certificate.encode(), grant.certificate.encode())
@@ -422,12 +487,12 @@ class ResourceGuard:
         if credential.scheme == "bearer":
             if grant.thumbprint is not None:
                 raise TokenRefused(TokenFault.BINDING)  # a bound token is never taken as Bearer
-            return
+            return None
         if credential.proof is None:
             raise TokenRefused(TokenFault.PROOF)
         rules = self.rules.proofs
         proof, key = read_proof(credential.proof, rules)
-        if not self._verify(key, proof.algorithm, proof.signing_input, proof.signature):
+        if not self._signed(key, proof.algorithm, proof.signing_input, proof.signature, now):
             raise TokenRefused(TokenFault.PROOF)
         jti = judge_proof(
             proof,
@@ -439,12 +504,7 @@ class ResourceGuard:
             nonces=self._nonces,
             wall=wall,
         )
-        until = wall + 2 * rules.age
-        seen = self._replays.look(jti, thumbprint(key), until=until, wall=wall)
-        if seen is Seen.REPLAYED:
-            raise TokenRefused(TokenFault.PROOF)
-        if seen is Seen.FULL:
-            raise _Unavailable("there are too many proofs to remember")
+        return NeedUse(grant, jti, thumbprint(key), wall + 2 * rules.age)
 
     def nonce_line(self, wall: float) -> tuple[tuple[str, str], ...]:
         """Return the header that offers the next nonce, if nonces are demanded."""
@@ -480,7 +540,11 @@ class FailureLimit:
 
 
 class _Unavailable(Exception):
-    """Lack of what it takes to say if a request is authorized."""
+    """Lack of what it takes to say if a request is authorized; ``wait``: seconds to try again."""
+
+    def __init__(self, reason: str, status: int = 503, *, wait: int = 5) -> None:
+        super().__init__(reason)
+        self.status, self.wait = status, wait
 
 
 _SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
@@ -490,4 +554,4 @@ _PROOF_ERRORS = ("invalid_dpop_proof", "use_dpop_nonce")
 
 def principal_name(issuer: str, subject: str) -> str:
     """Return the name of a principal: no other issuer and subject have the same."""
-    return json.dumps([issuer, subject], ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode([issuer, subject]).decode()

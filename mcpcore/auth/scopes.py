@@ -1,14 +1,14 @@
 """Scopes and roles: hierarchies, and what an operation requires.
 
-Sources: RFC 6749 section 3.3; the authorization page of 2026-07-28, "Scope Challenge Handling"
-(hierarchies count, all scopes that are needed stand in one challenge).
+Sources: RFC 6749 section 3.3, RFC 6750 section 3.1; the authorization page of 2026-07-28, "Scope
+Challenge Handling" (hierarchies count, all scopes that are needed stand in one challenge).
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from mcpcore.auth.challenges import format_scopes
+from mcpcore.auth.challenges import format_challenge, format_scopes
 
 
 class ScopeTree:
@@ -66,3 +66,14 @@ class Missing(Struct, frozen=True):
     lacking: frozenset[str]
     role: bool
     """True if none of the roles that it requires is held: no scope would help."""
+
+    @property
+    def text(self) -> str:
+        """What is missing, in words that may be shown to anybody."""
+        return "a role is missing" if self.role else "scopes are missing"
+
+    @property
+    def challenge(self) -> str:
+        """Challenge of the scheme Bearer for all scopes that are needed (RFC 6750 section 3.1)."""
+        params = {"error": "insufficient_scope", "error_description": self.text}
+        return format_challenge("Bearer", {**params, "scope": format_scopes(self.needed) or None})

@@ -46,9 +46,11 @@ class EnterpriseGrant(Struct, frozen=True, kw_only=True):
     """Token by way of an identity provider: RFC 8693, then RFC 7523 (enterprise-managed)."""
 
     token_endpoint: str
+    """Token endpoint of the identity provider."""
     client: ClientIdentity
     """Credentials of this client at the identity provider."""
     subject_token_type: str = ID_TOKEN
+    """Type of the person's token, which the application is asked for (RFC 8693 section 3)."""
 
 
 AnyGrant = CodeGrant | ClientCredentialsGrant | AssertionGrant | EnterpriseGrant
@@ -58,7 +60,9 @@ class DpopKey(Struct, frozen=True, kw_only=True):
     """Key that tokens are bound to: its public part, and by what name it signs."""
 
     jwk: Mapping[str, Any]
+    """Its public part."""
     signing: SigningKey
+    """By what name, and with which algorithm, it signs."""
 
 
 class AuthorizationSettings(Struct, frozen=True, kw_only=True):
@@ -69,6 +73,7 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """
 
     grant: AnyGrant = CodeGrant()
+    """How a token is got: a person signs in, or one of the grants without a person."""
     client: ClientIdentity | None = None
     """Pre-registered credentials."""
     issuer: str | None = None
@@ -76,7 +81,9 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     metadata_url: str | None = None
     """URL of the client id metadata document: https, with a path."""
     client_name: str = "mcpcore"
+    """Name that a client registers itself by, shown to the person who consents."""
     client_uri: str | None = None
+    """Page about the client, for its registration."""
     scopes: frozenset[str] = frozenset()
     """Scopes to ask for besides those that the server names."""
     ceiling: frozenset[str] | None = None
@@ -84,8 +91,14 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     offline: bool = True
     """Ask for a refresh token where the issuer lists ``offline_access``."""
     dpop: DpopKey | None = None
+    """Key that tokens are bound to (RFC 9449); None: bearer tokens."""
     fallbacks: bool = True
     """Allow the discovery of 2025-03-26 at a server without protected resource metadata."""
+    private: bool = False
+    """Allow authorization servers in private networks: otherwise their addresses are public ones.
+
+    Those of this machine need a server on this machine, and no setting allows link-local ones.
+    """
     foreign_metadata: bool = True
     """Allow protected resource metadata at another origin than the server's."""
     account: str = ""
@@ -93,8 +106,13 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     max_flows: int = 3
     """Authorizations that one operation may cause before it is accepted, within a period."""
     flows_period: float = 300.0
+    """Time in which ``max_flows`` authorizations are counted."""
+    max_operations: int = 1000
+    """Refused operations that are counted at a time; others fail without an authorization."""
     fetch_timeout: float = 10.0
+    """Time for one request to the authorization server, its connection included."""
     user_timeout: float = 300.0
+    """Time for a person to sign in."""
     early: float = 60.0
     """Most time before its end at which a token is refreshed; a tenth of its life at most."""
 

@@ -8,10 +8,10 @@ practices), RFC 9068 (JWT access tokens), RFC 8705 section 3.1 and RFC 9449 sect
 RFC 8707 section 2 (audience).
 """
 
-import re
-from base64 import urlsafe_b64decode
+from binascii import a2b_base64
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -29,8 +29,23 @@ ALGORITHMS = frozenset(
 )
 """Signature algorithms that are ever accepted: asymmetric ones (RFC 7518 section 3.1, RFC 8037)."""
 
-_PART = re.compile(r"[A-Za-z0-9\-_]+")
-_TYPES = frozenset({"at+jwt", "jwt"})
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_SPARE = (0, 0, 0x0F, 0x03)
+"""Unused bits of the last character, by the length modulo four."""
+TYPES = frozenset({"at+jwt", "jwt"})
+"""Types of access tokens, as ``typ`` says in lower case."""
+_OTHER = frozenset(
+    {
+        *("nonce", "at_hash", "c_hash", "s_hash"),  # an ID token
+        *("events", "token_introspection", "htm", "htu"),  # logout, introspection, a proof
+    }
+)
+"""Claims of JWTs that are no access tokens."""
+_OTHER_KINDS = {"typ": ("id", "refresh", "offline", "logout"), "token_use": ("id", "refresh")}
+"""Claims in which servers say of a JWT that it is no access token, with what they say."""
+_GRANTING = ("scope", "scp", "client_id", "azp", "appid")
+"""Claims of which an access token has one at least, and an ID token or a logout token none."""
 _MAX_NAME = 512
 _UNSOUND_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
 
@@ -81,15 +96,15 @@ class Jws(Struct, frozen=True, kw_only=True):
 
 def decode_base64url(text: Any) -> bytes:
     """Decode base64url without padding.  Raises ValueError if it is no text in canonical form."""
-    if not isinstance(text, str) or not _PART.fullmatch(text) or len(text) % 4 == 1:
+    if not isinstance(text, str) or not text.isascii():
         raise ValueError("no base64url")
-    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    data = text.encode()
+    if not data or data.translate(None, _ALPHABET) or len(data) % 4 == 1:
+        raise ValueError("no base64url")
     # The unused bits of the last character must be zero: else two texts would be one token.
-    spare = {2: 0x0F, 3: 0x03}.get(len(text) % 4, 0)
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    if alphabet.index(text[-1]) & spare:
+    if _ALPHABET.index(data[-1]) & _SPARE[len(data) % 4]:
         raise ValueError("no canonical base64url")
-    return data
+    return a2b_base64(data.translate(_STANDARD) + b"=" * (-len(data) % 4))
 
 
 def read_jws(token: str, *, embedded_key: bool = False) -> Jws:
@@ -101,8 +116,9 @@ def read_jws(token: str, *, embedded_key: bool = False) -> Jws:
     if len(parts) != 3:
         raise TokenRefused(TokenFault.MALFORMED)
     try:
-        head, body, signature = (decode_base64url(part) for part in parts)
-        header, claims = read_object(head, "the header"), read_object(body, "the claims")
+        header = _header(parts[0])
+        claims = read_object(decode_base64url(parts[1]), "the claims")
+        signature = decode_base64url(parts[2])
     except (ValueError, DocumentRefused):
         raise TokenRefused(TokenFault.MALFORMED) from None
     algorithm, kid = header.get("alg"), header.get("kid")
@@ -123,6 +139,12 @@ def read_jws(token: str, *, embedded_key: bool = False) -> Jws:
     )
 
 
+@lru_cache(maxsize=64)
+def _header(part: str) -> Mapping[str, Any]:
+    """Return the header of a JWS, which all tokens that one key has signed share."""
+    return MappingProxyType(read_object(decode_base64url(part), "the header"))
+
+
 class ClaimRules(Struct, frozen=True, kw_only=True):
     """Expectations of a resource server of the claims of one issuer's tokens."""
 
@@ -134,7 +156,7 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ("scope", "scp")
     """Claims that may hold the scopes, as a text or a list."""
     client_id: tuple[str, ...] = ("client_id", "azp")
-    types: frozenset[str] = _TYPES
+    types: frozenset[str] = TYPES
     """Accepted values of the header ``typ``, in lower case; it may be absent if "jwt" is one."""
     leeway: float = 60.0
     """Seconds that clocks may differ."""
@@ -178,8 +200,8 @@ def judge_claims(
     """
     if claims.get("iss") != rules.issuer:
         raise TokenRefused(TokenFault.ISSUER)
-    if not explicit and ({"nonce", "at_hash", "c_hash", "events", "htm", "htu"} & claims.keys()):
-        raise TokenRefused(TokenFault.TYPE)  # an ID token, a logout token or a proof
+    if not explicit:
+        _judge_kind(claims)
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not any(
@@ -212,6 +234,17 @@ def judge_claims(
         thumbprint=thumbprint,
         certificate=certificate,
     )
+
+
+def _judge_kind(claims: Mapping[str, Any]) -> None:
+    """Refuse a JWT whose claims are those of another kind of JWT than an access token."""
+    said = ((claims.get(name), others) for name, others in _OTHER_KINDS.items())
+    if (
+        not _OTHER.isdisjoint(claims)
+        or any(isinstance(kind, str) and kind.lower() in others for kind, others in said)
+        or not any(name in claims for name in _GRANTING)
+    ):
+        raise TokenRefused(TokenFault.TYPE)
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:

@@ -79,7 +79,8 @@ def upstream_token(
     Raises AuthorizationError.
     """
     issuer = upstream.issuer
-    check_url(upstream.resource, "the resource", loopback=True)
+    private = endpoints.settings.private
+    check_url(upstream.resource, "the resource", loopback=True, private=private)
     metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
     if metadata is None:
         raise DocumentRefused("the authorization server", "it has no metadata")

@@ -13,7 +13,15 @@ Sources: RFC 3986 sections 2 and 3; RFC 8414 section 3.1, RFC 9728 sections 3.1,
 
 import re
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from urllib.parse import parse_qsl, urlencode
 
 from msgspec import Struct
@@ -37,6 +45,11 @@ _PORTS = {"https": 443, "http": 80}
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL = IPv6Network("2000::/3")
 """All that is assigned for the public Internet; what is outside is refused unseen."""
+_PRIVATE: tuple[IPv4Network | IPv6Network, ...] = tuple(
+    ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+"""Private networks (RFC 1918, 4193, 6598): no link-local address, where clouds keep credentials."""
 RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 _SERVER = "/.well-known/oauth-authorization-server"
 _OPENID = "/.well-known/openid-configuration"
@@ -93,7 +106,7 @@ def check_url(text: str, what: str, *, loopback: bool = False, private: bool = F
     """Return the parts of a URL that may be fetched or opened.
 
     ``loopback``: True allows loopback hosts, and ``http`` there.  ``private``: True allows
-    addresses that are not public.  Raises UrlRefused.
+    addresses of private networks.  Raises UrlRefused.
     """
     url = parse_url(text, what)
     if url.loopback:
@@ -103,8 +116,8 @@ def check_url(text: str, what: str, *, loopback: bool = False, private: bool = F
     if url.scheme != "https":
         raise UrlRefused(what, "it is not an https URL")
     address = literal(url.host)
-    if address is not None and not (private or is_public(address)):
-        raise UrlRefused(what, "its host is not a public address")
+    if address is not None and not is_public(address, private=private):
+        raise UrlRefused(what, f"its host is not a public address{private_hint(address)}")
     return url
 
 
@@ -116,10 +129,11 @@ def literal(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def is_public(address: IPv4Address | IPv6Address | str) -> bool:
+def is_public(address: IPv4Address | IPv6Address | str, *, private: bool = False) -> bool:
     """Return True if connections to ``address`` leave the machine and its private networks.
 
-    An IPv6 address that stands for an IPv4 one (mapped, NAT64, 6to4, Teredo) is judged as that.
+    ``private``: True takes addresses of private networks for public ones.  An IPv6 address that
+    stands for an IPv4 one (mapped, NAT64, 6to4, Teredo) is judged as that.
     """
     if isinstance(address, str):
         try:
@@ -127,9 +141,18 @@ def is_public(address: IPv4Address | IPv6Address | str) -> bool:
         except ValueError:
             return False
     plain = _plain(address)
+    if private and any(plain in network for network in _PRIVATE):
+        return True
     if isinstance(plain, IPv6Address) and plain not in _GLOBAL:
         return False
     return plain.is_global and not plain.is_multicast
+
+
+def private_hint(address: IPv4Address | IPv6Address | str) -> str:
+    """Return the end of a sentence about a refused address: the setting that allows it, if any."""
+    if not is_public(address, private=True):
+        return ""
+    return "; the setting `private` allows those of private networks"
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -5,6 +5,7 @@ section 11 (authentication), RFC 6750 section 3 (Bearer challenges); for client 
 4514 (how a subject is written) and RFC 5280 section 4.2.1.6 (subject alternative names).
 """
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
@@ -99,6 +100,15 @@ class Refusal(Struct, frozen=True, kw_only=True):
             (name.lower().encode(), value.encode()) for name, value in (*lines, *self.headers)
         )
 
+
+def ends_at(principal: str | None) -> float:
+    """Return the time at which the streams and connections of a party end; infinity: never."""
+    until: float | None = getattr(principal, "until", None)
+    return math.inf if until is None else until
+
+
+OUTLIVED = "the authorization of the client has ended"
+"""Reason for the end of a stream or a connection at that time."""
 
 Challenge = Callable[[frozenset[str], bool], str | None]
 """Function from the scopes that an operation needs, and True if a role is missing, to the value of

@@ -42,6 +42,11 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     health_path: str | None = "/health"
     """Path of the health check: ``/health`` and ``/health/ready`` give 503 while draining, closing
     or without the store; ``/health/live`` always 200.  None switches all off."""
+    documents: Mapping[str, bytes] = {}
+    """JSON documents by path, which everybody may GET without authentication and from any web page,
+    such as protected resource metadata (RFC 9728)."""
+    documents_age: int = 3600
+    """Seconds for which they may be cached."""
     allowed_hosts: tuple[str, ...] | None = None
     """Accepted Host headers (:class:`~mcpcore.http.origin.OriginPolicy`); None: loopback names."""
     allowed_origins: tuple[str, ...] | None = None
@@ -58,11 +63,6 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """True to give legacy clients sessions.  If False, each of their requests stands on its own."""
     max_sessions: int = 10_000
     """Maximum legacy sessions at a time; a new one ends an unused or the least recently used."""
-    documents: Mapping[str, bytes] = {}
-    """JSON documents by path, which everybody may GET without authentication and from any web page,
-    such as protected resource metadata (RFC 9728)."""
-    documents_age: int = 3600
-    """Seconds for which they may be cached."""
     sessions_per_client: int = 1_000
     """Maximum sessions of one principal, or else of one peer address; a new one ends another of the
     same client.  Raise it behind a proxy, whose address all clients share."""

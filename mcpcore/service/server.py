@@ -581,14 +581,16 @@ class Server:
         read.uri = uri
         return read
 
+    @property
+    def guards_reading(self) -> bool:
+        """True if a resource or template has required scopes or roles."""
+        return self._resources.guarded or self._templates.guarded
+
     def demand_reading(self, uris: Iterable[str], principal: str | None) -> None:
         """Raise Forbidden, with all scopes that are needed, unless a principal may read all URIs.
 
         URIs that name nothing require nothing.
         """
-        entries = (*self._resources, *self._templates)
-        if all(entry.requirement is None for entry in entries):
-            return
         from mcpcore.service.resources import find
 
         needed: set[str] = set()

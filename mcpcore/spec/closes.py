@@ -63,6 +63,12 @@ NO_PONG = CloseRow(
     "RFC 6455 section 5.5.3",
     "no answer to a ping within {seconds} s",
 )
+OUTLIVED = CloseRow(
+    1008,
+    "the authorization of the client has ended",
+    "RFC 6455 section 7.4.1",
+    "the authorization has ended",
+)
 NOT_ADMITTED = CloseRow(
     1008,
     "the opening is refused, by an ASGI server that can send no status",

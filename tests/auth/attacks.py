@@ -18,6 +18,7 @@ _SITES = "tests/transports/test_auth_attacks.py"
 _SIMULATION = "tests/simulation/test_simulation_authorization.py"
 _GUARD = "tests/transports/test_resource_server.py"
 _SOCKETS = "tests/transports/test_resource_server_attacks.py"
+_ENDS = "tests/transports/test_auth_ends.py"
 _ISSUERS = "tests/transports/test_issuer_attacks.py"
 _HOOK = "tests/transports/test_authentication.py"
 _DEVELOPMENT = "tests/auth/test_development_server.py"
@@ -317,10 +318,14 @@ SERVER = (
     ),
     Shown(
         36,
-        "a stream that is open when its token expires",
+        "a stream or connection that is open when its token expires",
         "closed, or kept for as long as a setting says",
-        _GUARD,
-        ("test_a_stream_ends_with_its_token", "test_a_stream_may_outlive_its_token"),
+        _ENDS,
+        (
+            "test_a_connection_ends_when_the_authorization_of_its_client_does",
+            "test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client",
+            "test_a_stream_outlives_its_token_by_the_setting",
+        ),
     ),
     Shown(
         37,

@@ -542,6 +542,70 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
         world.refuse(machine)
 
 
+def test_operations_are_counted_up_to_a_number() -> None:
+    world = World()
+    machine = world.client(max_operations=2)
+    for operation in ("a", "b"):
+        world.refuse(machine, operation=operation)
+    before = len(world.sent)
+    with pytest.raises(AuthorizationError, match="refused 2 operations within 300 s: c begins no"):
+        world.refuse(machine, operation="c")
+    with pytest.raises(AuthorizationError, match="the request begins no authorization"):
+        world.refuse(machine)
+    assert len(world.sent) == before
+    world.refuse(machine, operation="a")  # one that is counted already
+    machine.accepted("b")
+    world.refuse(machine, operation="c")
+    world.wall += 299
+    world.refuse(machine, operation="c")
+    world.wall += 1  # what was refused before is forgotten, with time
+    world.refuse(machine, operation="d")
+    with pytest.raises(AuthorizationError, match="refused 2 operations"):
+        world.refuse(machine, operation="e")
+    with pytest.raises(AuthorizationError, match="refused 0 operations"):
+        world.refuse(World().client(max_operations=0))
+
+
+def test_nonces_are_kept_of_the_last_origins() -> None:
+    machine = World().client()
+    for number in range(17):
+        assert machine.take_nonce(f"https://{number}.example/", f"n-{number}")
+        machine.take_nonce("https://0.example/", f"n-{number}-0")
+    assert machine.nonce("https://0.example/") == "n-16-0"
+    assert machine.nonce("https://1.example/") is None
+    assert machine.nonce("https://16.example/") == "n-16"
+
+
+PLACES = ("authorization_endpoint", "token_endpoint", "registration_endpoint")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_private_network_needs_a_setting(place: str) -> None:
+    world = World()
+    path = world.metadata[place].rpartition("/")[2]
+    world.metadata[place] = f"https://10.0.0.1/{path}"
+    machine = world.client()
+    world.refuse(machine)
+    assert "the setting `private` allows" in str(machine.error)
+    world.metadata[place] = f"https://169.254.169.254/{path}"
+    machine = world.client(private=True)
+    world.refuse(machine)
+    assert "not a public address" in str(machine.error)
+    assert not world.opened
+    assert not [each for each in world.sent if "169.254" in each.url or "10.0.0.1" in each.url]
+
+
+def test_a_server_in_a_private_network_needs_a_setting() -> None:
+    server = "https://192.168.0.1/mcp"
+    with pytest.raises(UrlRefused, match="the setting `private` allows"):
+        Authorization(server, seed=SEED)
+    allowed = AuthorizationSettings(private=True)
+    assert Authorization(server, allowed, seed=SEED).resource == server
+    for server in ("https://169.254.169.254/mcp", "http://192.168.0.1/mcp"):
+        with pytest.raises(UrlRefused):
+            Authorization(server, allowed, seed=SEED)
+
+
 # Scopes
 
 
@@ -682,45 +746,57 @@ def test_a_server_on_loopback_may_have_all_on_loopback() -> None:
 # Registration
 
 
-def test_a_registration_is_used_again_on_another_port() -> None:
-    world = World()
-    ready(world)
-    del world.store[KEY]
-    ready(world)
-    assert len(world.registered) == 1
-    assert [form["client_id"] for form in world.forms()] == ["client-1"] * 2
-
-
-def listening(world: World, redirect: str) -> Callable[[Need], Outcome]:
-    """The world with another place of the callback."""
-
-    def carry_out(need: Need) -> Outcome:
-        return Text(redirect) if isinstance(need, Listen) else World.carry_out(world, need)
-
-    return carry_out
+USUAL, BOUND = "http://127.0.0.1/callback", "http://127.0.0.1:41000/callback"
 
 
 @pytest.mark.parametrize(
-    ("redirect", "kept"),
+    ("redirect", "taken", "places", "registered"),
     [
-        ("http://127.0.0.1:5/callback", True),
-        ("http://127.0.0.1:5/other", False),
-        ("http://127.0.0.1:5/callback?x", False),
-        ("http://localhost:5/callback", False),
-        ("https://127.0.0.1:5/callback", False),
+        (USUAL, False, [BOUND], 1),
+        (USUAL, True, [BOUND, USUAL], 2),
+        (BOUND, False, [BOUND], 1),
+        *(
+            (redirect, False, [redirect], 2)
+            for redirect in (
+                "http://127.0.0.1:5/callback",
+                "http://127.0.0.1/other",
+                "http://127.0.0.1/callback?x",
+                "http://localhost/callback",
+                "https://app.example/callback",
+            )
+        ),
     ],
 )
-def test_a_registration_is_for_its_redirect(
-    redirect: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_registration_is_for_its_redirect_with_the_port(
+    redirect: str,
+    taken: bool,
+    places: list[str],
+    registered: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World()
     ready(world)
     del world.store[KEY]
-    monkeypatch.setattr(world, "carry_out", listening(world, redirect))
-    ready(world)
-    assert len(world.registered) == (1 if kept else 2)
+    asked: list[str] = []
+
+    def carry_out(need: Need) -> Outcome:
+        if not isinstance(need, Listen):
+            return World.carry_out(world, need)
+        asked.append(need.redirect_uri)
+        if not taken:
+            return World.carry_out(world, need)
+        other = USUAL.replace("1/", "1:5/")
+        return Text(other) if need.redirect_uri == USUAL else Fault("another process has it")
+
+    monkeypatch.setattr(world, "carry_out", carry_out)
+    ready(world, grant=CodeGrant(redirect_uri=redirect))
+    assert asked == places
+    assert len(world.registered) == registered
+    clients = [f"client-{number}" for number in range(1, registered + 1)]
+    assert list(dict.fromkeys(form["client_id"] for form in world.forms())) == clients
 
 
+@pytest.mark.requirement("basic/authorization/client-registration/web-type")
 def test_a_web_application_is_told_as_one() -> None:
     world = World()
     web = CodeGrant(redirect_uri="https://app.example/cb")

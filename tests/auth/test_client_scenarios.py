@@ -160,7 +160,7 @@ def _(world: World) -> None:
     authorized(world, client=SECRET)
     assert world.headers()[0]["authorization"] == basic("pre+id", "pre%3Asecret")
     assert world.asked()[0]["client_id"] == "pre id"
-    assert "client_id" not in world.forms()[0]
+    assert world.forms()[0]["client_id"] == "pre id"
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -178,7 +178,7 @@ def token_endpoint_auth(world: World, method: ClientAuth, answered: bool) -> Non
     header, form = world.headers()[0].get("authorization"), world.forms()[0]
     assert header == (basic("client-1", "secret-1") if method is ClientAuth.BASIC else None)
     assert form.get("client_secret") == ("secret-1" if method is ClientAuth.POST else None)
-    assert form.get("client_id") == (None if method is ClientAuth.BASIC else "client-1")
+    assert form["client_id"] == "client-1"
 
 
 @scenario("token-endpoint-auth-basic")
@@ -367,6 +367,7 @@ def _(world: World) -> None:
         "assertion": "the-id-jag",
         "resource": SERVER,
         "scope": "a",
+        "client_id": "pre id",
     }
     assert world.headers()[1]["authorization"] == basic("pre+id", "pre%3Asecret")
     assert not world.opened

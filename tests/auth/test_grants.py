@@ -93,7 +93,7 @@ FIELDS = {
         (PUBLIC, ClientAuth.NONE, {"client_id": ["me"]}),
         (TLS, ClientAuth.TLS, {"client_id": ["me"]}),
         (SECRET, ClientAuth.POST, {"client_id": ["me"], "client_secret": ["s3cr3t"]}),
-        (SECRET, ClientAuth.BASIC, {}),
+        (SECRET, ClientAuth.BASIC, {"client_id": ["me"]}),
     ],
 )
 def test_a_form_has_what_its_method_takes(

@@ -89,7 +89,7 @@ def test_an_issuer_is_asked_about_a_token() -> None:
     answer = document(active=True)
     found, (request,) = run(ask_about(asks, "opaque", **LIMITS), answer)
     assert found == answer.body
-    assert request.body == b"token=opaque&token_type_hint=access_token"
+    assert request.body == b"token=opaque&token_type_hint=access_token&client_id=us"
     told = str.__str__(request.headers["authorization"])
     assert told == "Basic " + base64.b64encode(b"us:pass").decode()
     assert "pass" not in repr(asks)
@@ -138,6 +138,6 @@ def test_an_issuer_in_a_private_network() -> None:
     with pytest.raises(UrlRefused):
         check_url("https://10.0.0.1/jwks", "it")
     assert check_url("https://10.0.0.1/jwks", "it", private=True).host == "10.0.0.1"
-    for text in ("http://10.0.0.1/jwks", "https://127.0.0.1/jwks"):
+    for text in ("http://10.0.0.1/jwks", "https://127.0.0.1/jwks", "https://169.254.169.254/"):
         with pytest.raises(UrlRefused):
             check_url(text, "it", private=True)

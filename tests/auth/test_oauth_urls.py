@@ -13,6 +13,7 @@ from mcpcore.auth.urls import (
     covers,
     is_public,
     parse_url,
+    private_hint,
     resource_metadata_urls,
     server_metadata_urls,
     with_query,
@@ -188,6 +189,22 @@ def test_other_hosts_are_refused(text: str, loopback: bool) -> None:
 )
 def test_resolved_addresses_are_judged(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    ("address", "private"),
+    [
+        *((each, True) for each in ("10.0.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1")),
+        *((each, True) for each in ("fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "8.8.8.8")),
+        *((each, False) for each in ("169.254.169.254", "fe80::1", "127.0.0.1", "::1", "0.0.0.0")),
+        *((each, False) for each in ("172.32.0.1.", "224.0.0.1", "::", "ff02::1", "240.0.0.1")),
+        *((each, False) for each in ("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "100.63")),
+    ],
+)
+def test_private_networks_are_allowed_and_nothing_else(address: str, private: bool) -> None:
+    assert is_public(address, private=True) is private
+    hint = "; the setting `private` allows those of private networks" if private else ""
+    assert private_hint(address) == hint
 
 
 @given(st.ip_addresses(v=4))

@@ -16,6 +16,7 @@ from mcpcore.auth.proofs import (
     Seen,
     judge_proof,
     make_proof,
+    nonce_of,
     read_proof,
     sound_nonce,
     thumbprint,
@@ -337,3 +338,18 @@ def test_nothing_valid_is_fresh_twice(uses: list[tuple[int, int]]) -> None:
 
 def test_the_hash_is_sha256() -> None:
     assert token_hash("") == base64url(hashlib.sha256(b"").digest()).decode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "nonce"),
+    [
+        ([], None),
+        ([(b"dpop-nonce", b"a")], "a"),
+        ([(b"x-dpop-nonce", b"a"), (b"dpop-nonce", b"b")], "b"),
+        ([(b"dpop-nonce", b"a"), (b"dpop-nonce", b"b")], None),
+    ],
+)
+def test_a_response_gives_one_nonce_at_most(
+    headers: list[tuple[bytes, bytes]], nonce: str | None
+) -> None:
+    assert nonce_of(headers) == nonce

@@ -192,6 +192,8 @@ def test_a_resource_at_the_root_has_its_metadata_there() -> None:
         (lambda: Issuer(issuer="not a URL"), UrlRefused),
         (lambda: Issuer(issuer=ISSUER, algorithms=frozenset()), ValueError),
         (lambda: Issuer(issuer=ISSUER, algorithms=frozenset({"HS256"})), ValueError),
+        (lambda: Issuer(issuer=ISSUER, types=frozenset()), ValueError),
+        (lambda: Issuer(issuer=ISSUER, types=frozenset({"at+jwt", "dpop+jwt"})), ValueError),
         (lambda: Desk(resource="mcp"), UrlRefused),
         (lambda: Desk(issuers=()), ValueError),
         (lambda: Desk(required=frozenset({"a b"})), ValueError),

@@ -76,3 +76,21 @@ def test_nothing_is_missing(requirement: Requirement, scopes: set[str], roles: s
 
 def test_a_requirement_of_nothing_is_false() -> None:
     assert [bool(each) for each in (need(), need("a"), need("", "x"))] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("missing", "challenge"),
+    [
+        (
+            Missing(frozenset({"b", "a"}), frozenset({"b"}), role=False),
+            'Bearer error="insufficient_scope", error_description="scopes are missing", '
+            'scope="a b"',
+        ),
+        (
+            Missing(frozenset(), frozenset(), role=True),
+            'Bearer error="insufficient_scope", error_description="a role is missing"',
+        ),
+    ],
+)
+def test_the_challenge_names_all_that_is_needed(missing: Missing, challenge: str) -> None:
+    assert missing.challenge == challenge

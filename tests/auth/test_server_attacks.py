@@ -1,6 +1,7 @@
 """Attacks on a resource server, by their numbers on the design page, as far as it is pure."""
 
 import json
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -294,8 +295,40 @@ tokens(
     TokenFault.TYPE,
     lambda: (
         signer().jwt({**claims(), name: "x"}, typ="JWT")
-        for name in ("nonce", "at_hash", "c_hash", "events", "htm")
+        for name in ("nonce", "at_hash", "c_hash", "s_hash", "events", "htm", "token_introspection")
     ),
+)
+tokens(
+    21,
+    "another kind of JWT by what it says of itself",
+    TokenFault.TYPE,
+    lambda: (
+        signer().jwt({**claims(), name: kind}, typ=None if kind == "ID" else "JWT")
+        for name, kind in (
+            *(("typ", kind) for kind in ("ID", "Refresh", "Offline", "Logout")),
+            ("token_use", "id"),
+        )
+    ),
+)
+tokens(
+    21,
+    "a JWT that grants nothing to any client, as an ID token",
+    TokenFault.TYPE,
+    lambda: iter(
+        [
+            signer().jwt(
+                {k: v for k, v in claims().items() if k not in ("client_id", "scope")}, typ=typ
+            )
+            for typ in ("JWT", None)
+        ]
+    ),
+)
+tokens(
+    21,
+    "a JWT that does not say that it is an access token, where that is wanted",
+    TokenFault.TYPE,
+    lambda: iter([signer().jwt(claims(), typ=typ) for typ in ("JWT", None)]),
+    issuers=(Issuer(issuer=ISSUER, types=frozenset({"at+jwt"})),),
 )
 
 # Requests
@@ -607,6 +640,48 @@ def _() -> None:
     for token in ("a", "a.b.c", "x" * 8000, _broken_text(), *_symmetric()):
         assert isinstance(desk.bearer(token), Denied)
     assert (desk.verified, desk.fetches, len(desk.guard.tokens)) == (0, 0, 0)
+
+
+@attack(52, "a flood of wrong signatures", "429 beyond a budget; known tokens are let in")
+def _() -> None:
+    desk = Desk(wrong_signatures=50)
+    known, fresh = signer().jwt(claims()), signer().jwt(claims(jti="t2"))
+    assert isinstance(desk.bearer(known), Grant)
+    wrong = [f"{known[:-8]}{number:07d}A" for number in range(100, 300)]
+    found = [desk.bearer(token) for token in wrong]
+    statuses = [each.status for each in found if isinstance(each, Denied)]
+    assert statuses == [401] * 50 + [429] * 150
+    assert desk.verified == 51
+    late = desk.bearer(fresh)
+    assert isinstance(late, Denied)
+    assert (late.status, late.headers, late.challenge) == (429, (("Retry-After", "1"),), None)
+    assert isinstance(desk.bearer(known), Grant)
+    assert isinstance(desk.bearer(fresh, now=1.0), Grant)
+    assert desk.verified == 52
+
+
+@attack(52, "a flood of wrong proofs", "the same budget")
+def _() -> None:
+    desk, token = Desk(dpop=Dpop.ALLOWED, wrong_signatures=5), bound()
+    sent = [f"{proof(token)[:-8]}{number:07d}A" for number in range(10)]
+    found = [desk.ask(f"DPoP {token}", proof=each) for each in sent]
+    assert [each.status for each in found if isinstance(each, Denied)] == [401] * 5 + [429] * 5
+    assert desk.verified == 6
+
+
+@attack(52, "malformed tokens", "the refusal of one takes less than 1 ms of CPU")
+def _() -> None:
+    desk = Desk()
+    good = signer().jwt(claims())
+    large = signer().jws({"alg": "ES256", "x": [[1]] * 1200}, b"{" * 200)
+    for token in ("a.b.c", "x" * 8192, good.rpartition(".")[0] + ".", good[:-1] + "!", large):
+        assert isinstance(desk.bearer(token), Denied)
+        times = []
+        for _ in range(30):
+            begun = time.process_time()
+            desk.bearer(token)
+            times.append(time.process_time() - begun)
+        assert min(times) < 0.001, token  # of CPU, and the least: others use the machine as well
 
 
 def _broken_text() -> str:

@@ -35,7 +35,12 @@ def test_a_server_gets_a_token_of_its_own() -> None:
     assert token.token.reveal() == "access-1"
     assert (token.scopes, token.expires_at) == (frozenset({"a", "b"}), 4600.0)
     (form,), (headers,) = world.forms(), world.headers()
-    assert form == {"grant_type": "client_credentials", "scope": "a b", "resource": RESOURCE}
+    assert form == {
+        "grant_type": "client_credentials",
+        "scope": "a b",
+        "resource": RESOURCE,
+        "client_id": "pre id",
+    }
     assert headers["authorization"] == basic("pre+id", "pre%3Asecret")
 
 
@@ -51,6 +56,7 @@ def test_a_token_of_a_person_is_exchanged() -> None:
             "subject_token_type": ID_TOKEN,
             "audience": "api",
             "resource": RESOURCE,
+            "client_id": "pre id",
         }
     ]
     assert "the-subject" not in repr(subject)

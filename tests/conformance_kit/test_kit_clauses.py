@@ -24,6 +24,8 @@ PAGES = {
     | {"basic/utilities/tasks"},
     "2026-07-28": {
         *("basic/authorization/index", "basic/authorization/authorization-server-discovery"),
+        "basic/authorization/client-registration",
+        "basic/authorization/security-considerations",
         *("basic/authorization", "basic/index", "basic/versioning", "server/discover"),
         *("basic/patterns/cancellation", "basic/patterns/index", "basic/patterns/mrtr"),
         *("basic/patterns/progress", "basic/patterns/subscriptions"),

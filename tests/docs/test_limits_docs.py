@@ -4,6 +4,10 @@ import re
 
 import pytest
 
+from mcpcore.auth.introspection import CacheLimits
+from mcpcore.auth.keysets import KeySetLimits
+from mcpcore.auth.proofs import ProofRules
+from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore_transports.client.core import ClientSettings
@@ -26,6 +30,10 @@ SETTINGS = (
     StdioSettings(),
     ClientSettings(),
     TaskOptions(),
+    AuthorizationSettings(),
+    CacheLimits(),
+    KeySetLimits(),
+    ProofRules(),
 )
 CLASSES = {type(each).__name__: each for each in SETTINGS}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)

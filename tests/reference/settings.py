@@ -16,7 +16,7 @@ Each class of settings is a frozen struct: `HttpSettings(max_body=1024 * 1024)` 
 and keeps the others. [Limits](limits.md) says what happens beyond the bounds among them, and how
 the command takes them. Times are in seconds, sizes in bytes, unless a setting says otherwise.
 """
-NOT_FOR_USERS = ("mcpcore.spec", "transports.mcpcore_transports.commands")
+NOT_FOR_USERS = ("mcpcore.spec", "mcpcore_transports.commands")
 _SETTINGS = re.compile(r"\w*(Settings|Limits|Options)$|Config$|Callbacks$")
 
 

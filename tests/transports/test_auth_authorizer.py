@@ -3,6 +3,8 @@
 import logging
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,16 +23,17 @@ from mcpcore.auth.settings import (
     ClientCredentialsGrant,
     DpopKey,
 )
-from mcpcore.errors import AuthorizationError
+from mcpcore.errors import AuthorizationError, UrlRefused
 from mcpcore_transports.auth.authorizer import Authorizer, Token
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.requests import Authorized
 from mcpcore_transports.auth.signing import PrivateKey, verify
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
+from mcpcore_transports.http.client.proxies import Proxy
 from tests.auth.world import claims_of
 from tests.clock import Clock, patience, turns, until
-from tests.transports.auth_site import Asked, Authority, Person, authority
+from tests.transports.auth_site import Asked, Authority, Person, authority, reply, site
 from tests.transports.test_auth_callback import closed
 from tests.transports.test_auth_stores import child
 
@@ -142,6 +145,27 @@ async def test_twenty_tasks_make_one_refresh() -> None:
     assert (stage.count("/token"), stage.world.reused) == (1, 0)
 
 
+@pytest.mark.parametrize("private", [False, True])
+async def test_private_networks_are_asked_if_the_setting_says_so(private: bool) -> None:
+    async def proxy(asked: Asked, stream: ByteStream) -> None:
+        found = {"resource": "https://10.0.0.2/mcp", "authorization_servers": ["https://10.0.0.1"]}
+        await stream.send(reply(msgspec.json.encode(found), 403))
+
+    async with site(proxy) as running:
+        through = Proxy(host="127.0.0.1", port=running.port)
+        server = "https://10.0.0.2/mcp"
+        settings = AuthorizationSettings(private=private)
+        with patience():
+            if not private:
+                with pytest.raises(UrlRefused, match="the setting `private` allows"):
+                    Authorizer(server, settings, proxy=through)
+            else:
+                one = Authorizer(server, settings, proxy=through)
+                with pytest.raises(AuthorizationError, match="status 403"):
+                    await one.refused(UNAUTHORIZED)
+    assert [each.target for each in running.asked] == ["10.0.0.2:443"] * private
+
+
 @pytest.mark.parametrize(("count", "left"), [(2, 50), (5, -50)])
 async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Path) -> None:
     async with authority() as stage:
@@ -230,6 +254,68 @@ async def test_a_cancelled_flow_leaves_no_lock_and_no_listener(place: str, tmp_p
             place = ""
             token = await one.refused(UNAUTHORIZED)
         assert token.header().startswith("Bearer access-"), before
+
+
+@pytest.mark.parametrize("place", ["/register", "/token"])
+@pytest.mark.parametrize("others", [1, 2])
+async def test_a_flow_goes_on_while_somebody_waits_for_it(
+    place: str, others: int, tmp_path: Path
+) -> None:
+    """The first of several tasks is cancelled, and at last, with two others, all of them."""
+    store, other = FileTokens(tmp_path / "tokens"), FileTokens(tmp_path / "tokens")
+    reached, go_on, around, said = anyio.Event(), anyio.Event(), [], []
+
+    async def hang(asked: Asked, stream: ByteStream) -> None:
+        if asked.target == place:
+            reached.set()
+            await go_on.wait()
+
+    @contextmanager
+    def noted() -> Iterator[None]:
+        around.append("begun")
+        yield
+        around.append("over")
+
+    async def wait(name: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            said.append((name, (await one.refused(UNAUTHORIZED)).header()))
+
+    async with authority(hang) as stage:
+        one, key = authorizer(stage, store=store, around_flows=noted), f"token {stage.server}"
+        scopes = [anyio.CancelScope() for _ in range(others + 1)]
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait, "first", scopes[0])
+                await reached.wait()
+                for scope in scopes[1:]:
+                    tasks.start_soon(wait, "other", scope)
+                await turns()
+                scopes[0].cancel()
+                await turns()
+                assert around == ["begun"]
+                if others == 2:
+                    for scope in scopes[1:]:
+                        scope.cancel()
+                    await until(lambda: around == ["begun"] and not one.machine.need)
+                go_on.set()
+            async with other.lock(key):
+                pass
+            if others == 1:
+                assert said == [("other", "Bearer access-1")]
+                assert around == ["begun", "over"]
+            else:
+                assert said == []
+                assert not await closed_ports(stage)
+                assert (await one.refused(UNAUTHORIZED)).header().startswith("Bearer access-")
+                assert around == ["begun", "begun", "over"]
+    assert stage.count("/token") == (1 if others == 1 else 1 + (place == "/token"))
+
+
+async def closed_ports(stage: Authority) -> list[int]:
+    """Ports of callbacks that are open still."""
+    opened = [dict(parse_qsl(url.partition("?")[2])) for url in stage.world.opened]
+    ports = [int(each["redirect_uri"].rpartition(":")[2].partition("/")[0]) for each in opened]
+    return [port for port in ports if not await closed(port)]
 
 
 async def _held(store: FileTokens, key: str, scope: anyio.CancelScope) -> None:

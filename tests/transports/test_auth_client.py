@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +36,12 @@ from mcpcore import (
     connect,
 )
 from mcpcore.engine.events import Event
+from mcpcore.engine.reconnection import (
+    ConnectionLost,
+    Reconnected,
+    Reconnecting,
+    ReconnectSettings,
+)
 from mcpcore.errors import (
     BadTarget,
     CallUnauthorized,
@@ -45,10 +52,14 @@ from mcpcore.errors import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.auth.authorizer import Authorizer
+from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.requests import AuthorizedExchanges
-from tests.clock import Clock, patience, turns, until
+from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.websocket.settings import WebSocketSettings
+from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.auth_stage import MACHINE, Person, Stage, stage
+from tests.transports.road import road
 
 pytestmark = pytest.mark.anyio
 
@@ -209,6 +220,60 @@ async def test_a_cancelled_call_leaves_nothing_behind(revision: str, tmp_path: P
     assert len(person.asked) == 3
 
 
+@pytest.mark.parametrize("first", ["times out", "is cancelled"])
+async def test_a_call_that_ends_while_it_waits_for_a_token_ends_alone(
+    first: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls need the refresh of a token that is expiring; the one that began it ends first."""
+    held, refresh = list[str](), anyio.Event()
+    settings = settings_of(None, limits=Limits(request_timeout=HOUR, max_timeout=HOUR))
+    real, ahead, ends = time.time, [0.0], list[str]()
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+
+    async def call(name: str, timeout: float, scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                await client.call_tool("add", {"a": 1, "b": 1}, timeout=timeout)
+                ends.append(f"{name} is answered")
+            except CallFailed as error:
+                ends.append(f"{name}: {type(error).__name__}")
+        if scope.cancelled_caught:
+            ends.append(f"{name} is cancelled")
+
+    async def slow(asked: Callable[..., Any], *given: Any) -> Any:
+        held.append("asked")
+        await refresh.wait()
+        return await asked(*given)
+
+    async with (
+        stage(notes(), token_time=600.0) as on,
+        signed_in(on, settings=settings, revision="2026-07-28") as client,
+    ):
+        await add(client)
+        ahead[0] = 595.0
+        fetch = Fetcher.fetch
+        monkeypatch.setattr(Fetcher, "fetch", lambda *given: slow(fetch, *given))
+        one, two = anyio.CancelScope(), anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, "one", 20.0, one)
+            await until(lambda: held)
+            tasks.start_soon(call, "two", 3000.0, two)
+            await turns()
+            if first == "times out":
+                await clock.skip(21)
+                await until(lambda: ends)
+                assert ends == ["one: RequestTimeout"]
+            else:
+                one.cancel()
+                await until(lambda: ends)
+                assert ends == ["one is cancelled"]
+            assert on.authority.grants() == [CODE]
+            refresh.set()
+        assert ends[1:] == ["two is answered"]
+        assert held == ["asked"]
+    assert on.authority.grants() == [CODE, REFRESH]
+
+
 async def test_closing_ends_a_sign_in() -> None:
     person = Person()
     ends: list[str] = []
@@ -229,6 +294,56 @@ async def test_closing_ends_a_sign_in() -> None:
         tasks.start_soon(call, client)
         await until(lambda: len(person.asked) == 2)
     assert ends == ["ConnectionClosed"]
+    assert len(person.asked) == 2
+
+
+@pytest.mark.parametrize("then", ["it is carried", "it hangs"])
+@pytest.mark.parametrize("binding", ["ws", "sse"])
+async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
+    binding: str, then: str, clock: Clock, tmp_path: Path
+) -> None:
+    """Its time stands still meanwhile, and goes on afterwards."""
+    person, events = Person(), list[Event]()
+    settings = settings_of(
+        person,
+        reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=60.0),
+        limits=Limits(request_timeout=HOUR, max_timeout=HOUR),
+        http=HttpClientSettings(endpoint_timeout=HOUR),
+        websocket=WebSocketSettings(handshake_timeout=HOUR),
+    )
+
+    def told() -> list[type[Event]]:
+        return [type(event) for event in events]
+
+    async with (
+        stage(notes(), **{binding: "127.0.0.1:0"}) as on,
+        road(binding, on.served.port, tmp_path) as way,
+    ):
+        on.url = way.url
+        more = {"revision": "2025-11-25", "callbacks": Callbacks(connection=events.append)}
+        async with signed_in(on, settings=settings, **more) as client:
+            await add(client)
+            person.hold = anyio.Event()
+            on.required = frozenset({"more"})
+            way.cut()
+            await until(lambda: len(person.asked) == 2)
+            await clock.skip(250)
+            assert told() == [ConnectionLost, Reconnecting]
+            if then == "it hangs":
+                way.fates, taken = ["hang"], way.taken
+                person.hold.set()
+                await way.until(taken + 1)
+                await clock.skip(59)
+                assert told() == [ConnectionLost, Reconnecting]
+                await clock.skip(2)
+            person.hold.set()
+            await until(lambda: Reconnected in told())
+            again = [Reconnecting] * (1 + (then == "it hangs"))
+            assert told() == [ConnectionLost, *again, Reconnected]
+            if then == "it hangs":
+                assert isinstance(events[2], Reconnecting)
+                assert events[2].reason == "there was no conversation within 60 s"
+            assert await add(client) == 2
     assert len(person.asked) == 2
 
 
@@ -264,8 +379,6 @@ async def test_each_success_gives_an_operation_its_authorizations_back() -> None
 
 
 async def test_a_token_is_refreshed_before_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     real, ahead = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
     async with stage(notes(), token_time=600.0) as on, signed_in(on) as client:
@@ -515,14 +628,31 @@ def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
             "https://mcp.example/mcp",
             {"settings": ClientSettings(http=HttpClientSettings(headers=(("DPoP", "x"),)))},
         ),
-        (["server"], {}),
-        (Server("x"), {}),
-        ("tcp://127.0.0.1:1", {}),
     ],
 )
 def test_53_one_side_alone_authorizes(target: Any, options: dict[str, Any]) -> None:
     with pytest.raises(BadTarget, match="auth"):
         connect(target, auth=BearerToken("t"), **options)
+
+
+@pytest.mark.parametrize(
+    ("target", "instead"),
+    [
+        (["server", "marked"], "the target is server: a program gets its credentials by its env"),
+        ("tcp://127.0.0.1:1", "over TCP a client shows who it is by a certificate"),
+        ("tls://127.0.0.1:1", "in ClientSettings.ssl_context"),
+        ("unix:///run/s", "on a Unix socket the system tells the server which user"),
+        (Server("x"), "a server of this process is called without credentials"),
+    ],
+)
+@pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
+def test_auth_is_for_urls_and_an_error_says_what_to_do_instead(
+    target: Any, instead: str, auth: Any
+) -> None:
+    with pytest.raises(BadTarget, match="auth is for URLs of http and ws") as caught:
+        connect(target, auth=auth)
+    assert instead in str(caught.value)
+    assert "marked" not in str(caught.value)
 
 
 async def test_53_nor_does_a_function_for_headers() -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm5hIn0.c2lnbmF0dXJl"
         ({"MCPCORE_PRINCIPAL": "anna", "MCPCORE_SCOPES": ""}, "anna", set()),
         ({"MCPCORE_PRINCIPAL": "anna", "MCPCORE_SCOPES": "  "}, "anna", set()),
         ({"MCPCORE_PRINCIPAL": "a b", "MCPCORE_SCOPES": " r  w"}, "a b", {"r", "w"}),
+        ({"MCPCORE_PRINCIPAL": "a", "MCPCORE_ROLES": "admin owner"}, "a", set()),
     ],
 )
 def test_the_environment_names_the_client(
@@ -52,6 +54,7 @@ def test_the_environment_names_the_client(
 ) -> None:
     found = environment_principal(environ)
     assert (found.name, set(found.scopes), dict(found.claims)) == (name, scopes, {})
+    assert found.roles == set(environ.get("MCPCORE_ROLES", "").split())
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,48 @@ async def test_handlers_see_the_client_that_the_environment_names(
     async with connect(target(folder, *words, **env), revision=revision) as client:
         result = await client.call_tool("who", {})
         assert result.structured_content == {"who": who}
+
+
+PROGRAM = """
+import sys, anyio
+from mcpcore import ServeSettings, StdioSettings, run, serve
+from who import server
+
+settings = ServeSettings(stdio=StdioSettings(env_principal="named" in sys.argv, signals=False))
+if "serve" in sys.argv:
+    anyio.run(lambda: serve(server, stdio=True, settings=settings))
+else:
+    run(server, stdio=True, settings=settings)
+"""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", ["serve", "run"])
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_program_takes_the_client_from_the_environment_if_it_says_so(
+    folder: Path, way: str, named: bool
+) -> None:
+    (folder / "program.py").write_text(PROGRAM)
+    command = (sys.executable, "program.py", way, *(["named"] if named else []))
+    env = {"MCPCORE_PRINCIPAL": "anna", "MCPCORE_SCOPES": "read"}
+    async with connect(StdioTarget(command, env, folder)) as client:
+        result = await client.call_tool("who", {})
+        assert result.structured_content == {"who": ["anna", "read"] if named else []}
+
+
+@pytest.mark.parametrize("way", ["serve", "run", "command"])
+def test_a_server_warns_of_a_token_in_its_own_command_line(folder: Path, way: str) -> None:
+    (folder / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "program.py", way]
+    if way == "command":  # which has no such option: the word is the name of a file
+        words = "-m mcpcore_transports.commands.main serve who:server --stdio --trace"
+        command = [sys.executable, *words.split()]
+    for word, warned in (("--token=0123456789", True), ("plain", False)):
+        word = f"ghp_{'0' * 20}" if way == "command" and warned else word
+        done = subprocess.run([*command, word], cwd=folder, input=b"", capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert (b"a token seems to stand in the command line" in done.stderr) is warned
+        assert word.encode() not in done.stderr
 
 
 @pytest.mark.anyio

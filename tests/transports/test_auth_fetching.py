@@ -9,6 +9,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from mcpcore.auth.needs import Fault, Fetch, Fetched
+from mcpcore.auth.urls import parse_url
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.tls import client_tls, server_tls
@@ -185,6 +186,23 @@ async def test_a_name_with_a_private_address_is_not_connected_to(
         outcome = await fetched(f"https://id.example:{running.port}/", local=False, timeout=60)
     assert "not public" in reason(outcome)
     assert running.connections == 0
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+async def test_private_networks_are_open_to_those_who_say_so(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names(monkeypatch, {"id.example": [address]})
+    fetcher = Fetcher(local=False, private=True)
+    network = address in ("10.0.0.1", "100.64.0.1", "192.168.1.1", "fc00::1", *PRIVATE[-2:])
+    assert fetcher._allowed(address, parse_url("https://id.example/", "it")) is network
+    if not network:
+        with patience():
+            outcome = await fetcher.fetch(need("https://id.example/"))
+        assert "not public" in reason(outcome)
+        assert "private" not in reason(outcome)
+    hint = reason(await fetched("https://id.example/", local=False))
+    assert ("the setting `private` allows" in hint) is network
 
 
 async def test_a_local_server_opens_loopback_and_nothing_else(

@@ -4,12 +4,17 @@ import json
 import logging
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcpcore.errors import BadConfig
+from mcpcore.auth.grants import ClientIdentity
+from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
+from mcpcore.errors import BadConfig, UrlRefused
+from mcpcore_transports.auth import environment
+from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.config import (
     MAX_SIZE,
     VARIABLE,
@@ -230,6 +235,59 @@ WRONG_ENTRIES: list[tuple[Any, str]] = [
     ({"url": URL, "headers": {"Host": "x"}}, A + "headers: the header 'Host' is set by the engine"),
     ({"url": URL, "headers": {"A": "€"}}, A + "headers: the value of the header 'A' cannot be"),
     ({"url": URL, "disabled": "no"}, A + "disabled: expected true or false, not a string"),
+    ({"url": URL, "oauth": True}, A + "oauth: expected an object, not true or false"),
+    (
+        {"command": "x", "oauth": {}},
+        A + "oauth: goes with a url; a command gets its",
+    ),
+    ({"url": "tcp://x:1", "oauth": {}}, A + "oauth: it is for URLs of http, ws and sse"),
+    (
+        {"url": URL, "oauth": {}, "headers": {"authorization": "x"}},
+        A + "oauth sets the header Authorization: give one of the two",
+    ),
+    ({"url": URL, "oauth": {"clientId": 1}}, A + "oauth.clientId: expected a string, not a number"),
+    (
+        {"url": URL, "oauth": {"clientId": "${EMPTY}"}},
+        A + "oauth.clientId: expected a text",
+    ),
+    (
+        {"url": URL, "oauth": {"clientId": "x", "clientSecret": ""}},
+        A + "oauth.clientSecret: expected a text that is not empty",
+    ),
+    (
+        {"url": URL, "oauth": {"clientSecret": "${TOKEN}"}},
+        A + "oauth: clientSecret is that of a clientId, which is not there",
+    ),
+    (
+        {"url": URL, "oauth": {"clientId": "x", "clientSecret": "${NOPE}"}},
+        A + "oauth.clientSecret: the environment variable NOPE is not set",
+    ),
+    ({"url": URL, "oauth": {"scopes": "a b"}}, A + "oauth.scopes: expected a list"),
+    (
+        {"url": URL, "oauth": {"scopes": [1]}},
+        A + "oauth.scopes[0]: expected a string",
+    ),
+    (
+        {"url": URL, "oauth": {"scopes": ["a b"]}},
+        A + "oauth.scopes: expected scopes",
+    ),
+    (
+        {"url": URL, "oauth": {"grant": "x"}},
+        A + "oauth.grant: expected authorization_",
+    ),
+    (
+        {"url": URL, "oauth": {"grant": "client_credentials", "clientId": "x"}},
+        A + "oauth: client_credentials needs clientId and clientSecret",
+    ),
+    ({"url": URL, "oauth": {"private": "yes"}}, A + "oauth.private: expected true or false, not a"),
+    (
+        {"url": URL, "oauth": {"redirectUri": "http://x/"}},
+        A + "oauth: the redirect URI cannot",
+    ),
+    (
+        {"url": URL, "oauth": {"clientMetadataUrl": "https://x"}},
+        A + "oauth: the URL of the client id metadata document cannot be used",
+    ),
 ]
 
 
@@ -331,6 +389,88 @@ def test_misspelt_members_are_told(file: Path, caplog: pytest.LogCaptureFixture)
     ]
 
 
+PERSON = CodeGrant(redirect_uri="http://localhost:8414/back")
+
+
+@pytest.mark.parametrize(
+    ("entry", "settings"),
+    [
+        ({}, AuthorizationSettings()),
+        ({"clientId": None, "other": 1}, AuthorizationSettings()),
+        (
+            {"clientId": "me", "scopes": ["a", "${HOST}"], "account": "work", "private": True},
+            AuthorizationSettings(
+                client=ClientIdentity(client_id="me"),
+                scopes=frozenset({"a", "example.com"}),
+                account="work",
+                private=True,
+            ),
+        ),
+        (
+            {
+                "clientId": "${env:HOST}",
+                "clientSecret": "${TOKEN}",
+                "grant": "client_credentials",
+                "issuer": "https://${HOST}",
+            },
+            AuthorizationSettings(
+                grant=ClientCredentialsGrant(),
+                client=ClientIdentity(client_id="example.com", client_secret="t0k"),
+                issuer="https://example.com",
+            ),
+        ),
+        (
+            {
+                "redirectUri": "http://localhost:8414/back",
+                "clientMetadataUrl": "https://${HOST}/me",
+                "grant": "authorization_code",
+            },
+            AuthorizationSettings(grant=PERSON, metadata_url="https://example.com/me"),
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [(URL, HttpTarget), (f"sse+{SSE_URL}", SseTarget), ("wss://x/", WebSocketTarget)],
+)
+def test_authorization(
+    file: Path, url: str, kind: Any, entry: Any, settings: AuthorizationSettings
+) -> None:
+    write(file, {"url": url, "oauth": entry})
+    target = load_targets(file, environ=ENVIRON)["a"]
+    assert target == kind(url.removeprefix("sse+"), auth=settings)
+    assert "t0k" not in repr(target) + repr(read_config(file)["a"])
+    with pytest.raises(UrlRefused) if "http:" in url else nullcontext():
+        connect(target)
+
+
+def test_a_secret_of_the_client_comes_out_of_the_keyring(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"clientId": "me", "clientSecret": "${keyring:notes/secret}"}
+    server = read_config(write(file, {"url": URL, "oauth": entry}))["a"]
+    assert (server.problem, server.doubts) == (None, [])  # nobody is asked to unlock it
+    monkeypatch.setattr(environment, "keyring_secret", {"notes/secret": "k3y"}.__getitem__)
+    target = server.target({})
+    assert isinstance(target, HttpTarget)
+    assert isinstance(target.auth, AuthorizationSettings)
+    assert target.auth.client == ClientIdentity(client_id="me", client_secret="k3y")
+    assert "k3y" not in repr(target)
+
+
+def test_doubts_about_authorization(file: Path) -> None:
+    entry = {"clientId": "x", "clientSecret": "s3cr3t", "clientID": "y", "callbackPort": 8000}
+    server = read_config(write(file, {"url": URL, "oauth": entry}))["a"]
+    assert server.doubts == [
+        "'oauth.clientSecret' stands in the file: ${NAME} or ${keyring:SERVICE/NAME} keeps it out "
+        "of it",
+        "'oauth.clientID' is unknown: is 'clientId' meant?",
+    ]
+    assert "s3cr3t" not in repr(server)
+    server = read_config(write(file, {"url": URL, "auth": {}}))["a"]
+    assert server.doubts == ["'auth' is unknown: is 'oauth' meant?"]
+
+
 def test_arguments_in_the_command_are_told(file: Path, tmp_path: Path) -> None:
     (tmp_path / "a program").touch()
     for command, told in (("npx -y server", True), (str(tmp_path / "a program"), False)):
@@ -363,6 +503,11 @@ def test_one_server_needs_no_other(file: Path) -> None:
         ({"command": "${B_}", "args": ["${A_}", "${B_}", "${C_:-c}"]}, "B_, A_ not set"),
         ({"url": "ftp://x"}, "url: 'ftp://x' is no target"),
         ({"url": "https://x/", "headers": {"A": "${input:x}"}}, "headers.A: '${input:x}'"),
+        (
+            {"url": URL, "oauth": {"clientId": "${B_}", "scopes": ["${A_}"]}},
+            "B_, A_ not set",
+        ),
+        ({"url": URL, "oauth": {"scopes": [" "]}}, "oauth.scopes: expected scopes"),
     ],
 )
 def test_problems(file: Path, entry: Any, problem: str | None) -> None:

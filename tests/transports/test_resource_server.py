@@ -356,38 +356,6 @@ async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
         assert message_of(hidden)["error"]["code"] == -32602
 
 
-# Ends
-
-
-async def test_a_stream_ends_with_its_token() -> None:
-    exp = 2_000_000_000.0
-    walls = [exp - 0.2]
-    async with protected(outlive=0.0, leeway=0.0, wall=lambda: walls[0]) as desk:
-        client = await desk.connect()
-        wanted = {"notifications": {"toolsListChanged": True}}
-        token = desk.token(iat=1, exp=exp)
-        await client.send(modern("subscriptions/listen", wanted, token))
-        assert (await client.head()).status == 200
-        with patience():
-            await client.rest()  # the server closes it
-        walls[0] = exp + 1
-        assert (await desk.call(call("who", token))).status == 401
-
-
-async def test_a_stream_may_outlive_its_token() -> None:
-    exp = 2_000_000_000.0
-    async with protected(outlive=3600.0, leeway=0.0, wall=lambda: exp - 0.1) as desk:
-        client = await desk.connect()
-        wanted = {"notifications": {"toolsListChanged": True}}
-        await client.send(modern("subscriptions/listen", wanted, desk.token(iat=1, exp=exp)))
-        assert (await client.head()).status == 200
-        await client.chunk()  # the acknowledgement
-        await anyio.sleep(0.3)
-        assert client.buffer == b""
-        with pytest.raises(TimeoutError), anyio.fail_after(0.1):
-            await client.stream.receive()
-
-
 # Other bindings
 
 
@@ -396,7 +364,7 @@ async def test_standard_input_has_its_party_from_the_environment(scopes: str) ->
     body = call("erase").partition(b"\r\n\r\n")[2] + b"\n"
     environment = {**os.environ, "MCPCORE_PRINCIPAL": "ann", "MCPCORE_SCOPES": scopes}
     command = [sys.executable, "-m", "mcpcore_transports.commands.main"]
-    words = [*command, "serve", "tests.transports.auth_desk:SERVER", "--stdio"]
+    words = [*command, "serve", "tests.transports.auth_desk:SERVER", "--stdio", "--env-principal"]
     with patience():
         done = await anyio.run_process(words, input=body, env=environment)
     answer = json.loads(done.stdout)

@@ -1,39 +1,45 @@
 """Attacks on a protected server, by their numbers on the design page, over real sockets."""
 
 import base64
+import hashlib
 import json
 import logging
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 import anyio
 import pytest
-from msgspec import Struct
+import trustme
+from msgspec import Struct, structs
 
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.proofs import ReplayWindow, thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
-from mcpcore.http.principals import ClientCertificate
-from mcpcore.http.principals import Principal, Refusal
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal
 from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import (
     AnyOf,
     ApiKeyScheme,
+    BehindProxy,
     CertificateRecord,
     CertificateScheme,
 )
+from mcpcore_transports.auth.signing import subject_of
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.server.endpoint import http_request
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.desk import proof
 from tests.auth.signing import signer
-from tests.clock import patience
+from tests.clock import HOUR, Clock, patience
 from tests.transports.auth_desk import (
     METADATA,
     RESOURCE,
@@ -406,7 +412,7 @@ async def test_39_many_first_requests_make_one_fetch() -> None:
             done = isinstance(found, (Principal, Refusal))
             verdicts.append(found if done else await found)  # type: ignore[misc]
 
-        tokens = [desk.token(f"u{number}") for number in range(200)]
+        tokens = [desk.token(f"u{number}") for number in range(1000)]
         with patience():
             async with anyio.create_task_group() as tasks:
                 for token in tokens:
@@ -494,8 +500,6 @@ async def test_48_every_answer_to_a_bound_token_offers_a_nonce() -> None:
 
 
 async def test_49_a_certificate_is_none_that_a_header_names() -> None:
-    import hashlib
-
     from mcpcore.auth.grants import base64url
 
     async with issuer() as desk:
@@ -620,13 +624,13 @@ def upgrade(token: str) -> bytes:
 
 
 async def test_57_the_token_of_a_websocket_is_not_echoed_and_ends_the_connection(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
     caplog.set_level(logging.DEBUG)
     exp = 2_000_000_000.0
-    settings = ServeSettings(shared=True)
+    settings = ServeSettings(shared=True, websocket=WebSocketSettings(ping_interval=None))
     async with protected(
-        settings=settings, outlive=0.0, leeway=0.0, wall=lambda: exp - 0.2
+        settings=settings, outlive=0.0, leeway=0.0, wall=lambda: exp - HOUR
     ) as desk:
         refused = await desk.call(upgrade(desk.token(aud="https://else.example", iat=1, exp=exp)))
         assert refused.status == 401
@@ -636,9 +640,10 @@ async def test_57_the_token_of_a_websocket_is_not_echoed_and_ends_the_connection
         head = await client.head()
         assert (head.status, head.headers["sec-websocket-protocol"]) == (101, "mcp")
         assert token not in str(head.headers)
+        await clock.skip(HOUR + 1)
         with patience():
-            frame = await client.exactly(2)  # close, as the authorization has ended
-        assert frame[0] == 0x88
+            frame = await client.exactly(4)  # close, as the authorization has ended
+        assert (frame[0], int.from_bytes(frame[2:], "big")) == (0x88, 1008)
         assert token not in caplog.text
 
 
@@ -713,3 +718,96 @@ async def test_60_no_handler_reaches_the_token() -> None:
         assert message_of(answer)["result"].get("isError") is None, answer.body
         assert token not in found[0]
         assert token.rpartition(".")[2] not in found[0]
+
+
+# A proxy in front that ends TLS
+
+
+@cache
+def der_of(name: str) -> bytes:
+    made = trustme.CA().issue_cert("client@example.com", common_name=name)
+    return ssl.PEM_cert_to_DER_cert(made.cert_chain_pems[0].bytes().decode())
+
+
+def cert_line(der: bytes) -> str:
+    return f":{base64.b64encode(der).decode()}:"
+
+
+PROXIES = ("10.0.0.0/8", "2001:db8::1")
+
+
+def through(peer: str | None, *lines: str, own: bool = False) -> Any:
+    """The verdict on a request with these headers Client-Cert; ``own``: with a certificate too."""
+    parties = {
+        hashlib.sha256(der_of("ann")).hexdigest(): CertificateRecord(principal="ann"),
+        hashlib.sha256(der_of("eve")).hexdigest(): CertificateRecord(principal="eve"),
+    }
+    scheme = BehindProxy(CertificateScheme(parties), PROXIES)
+    certificate = ClientCertificate(subject="", der=der_of("eve")) if own else None
+    request = http_request(
+        "POST", "/mcp", [("Client-Cert", each) for each in lines], certificate=certificate
+    )
+    return scheme(structs.replace(request, peer=peer))
+
+
+@pytest.mark.parametrize(
+    ("peer", "own", "verdict"),
+    [
+        ("10.1.2.3:5000", False, "ann"),
+        ("10.1.2.3", False, "ann"),
+        ("[2001:db8::1]:5000", False, "ann"),
+        ("[::ffff:10.1.2.3]:5000", False, "ann"),
+        ("10.1.2.3:5000", True, "ann"),  # that of the connection is the proxy's
+        ("11.1.2.3:5000", False, 401),
+        ("[2001:db8::2]:5000", False, 401),
+        ("11.1.2.3:5000", True, "eve"),
+        ("127.0.0.1:5000", False, 401),
+        (None, False, 401),
+        ("10.1.2.3.evil.example:5000", False, 401),
+    ],
+)
+def test_49_a_header_names_a_certificate_if_a_trusted_proxy_sends_it(
+    peer: str | None, own: bool, verdict: object
+) -> None:
+    found = through(peer, cert_line(der_of("ann")), own=own)
+    assert (found if isinstance(found, Principal) else found.status) == verdict
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (cert_line(b"no certificate"),),
+        (cert_line(b""),),
+        ("",),
+        (base64.b64encode(b"x").decode(),),
+        (":AA=A:",),
+        (":é:",),
+        (cert_line(b"x") * 2,),
+        ("2", "2"),
+    ],
+)
+def test_49_a_header_of_a_proxy_that_cannot_be_read_is_refused(lines: tuple[str, ...]) -> None:
+    if lines == ("2", "2"):
+        lines = (cert_line(der_of("ann")),) * 2
+    found = through("10.1.2.3:1", *lines)
+    assert (found.status, found.challenge) == (400, None)
+
+
+def test_49_without_the_header_of_the_proxy_there_is_no_certificate() -> None:
+    assert through("10.1.2.3:1", own=True).status == 401
+    with pytest.raises(ValueError, match="at least one"):
+        BehindProxy(CertificateScheme({}), [])
+    with pytest.raises(ValueError, match="proxy"):
+        BehindProxy(CertificateScheme({}), ["proxy.example"])
+
+
+def test_49_a_scheme_behind_a_proxy_shows_what_it_was_given() -> None:
+    guard = ResourceServer(RESOURCE, [Issuer(issuer="https://id.example")])
+    scheme = AnyOf(BehindProxy(guard, PROXIES))
+    assert scheme.documents == guard.documents
+    assert scheme.challenges() == guard.challenges()
+    bad = http_request("POST", "/mcp", [("Client-Cert", "?")])
+    verdict = scheme(structs.replace(bad, peer="10.0.0.1:1"))
+    assert isinstance(verdict, Refusal)
+    assert verdict.status == 400
+    assert subject_of(der_of("a,b+c")).split(",OU=")[0] == "CN=a\\,b\\+c"

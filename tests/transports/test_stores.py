@@ -55,6 +55,7 @@ SETTINGS = StoreSettings(
     renew=0,
     mailbox=5,
     announcements=3,
+    proofs=3,
 )
 GONE = NoSession()
 
@@ -1185,6 +1186,34 @@ def test_what_waits_in_all_sessions_together_is_bounded(tmp_path: Path) -> None:
             ]
 
 
+def test_a_proof_is_used_once(stage: Stage) -> None:
+    a, b = stage.owners["a"], stage.owners["b"]
+    for store, digest, until, wall, outcome in [
+        (a, b"1", 1600.0, 1000.0, True),
+        (b, b"1", 1600.0, 1000.0, False),
+        (a, b"1", 1700.0, 1001.0, False),
+        (b, b"\x00\xff", 1601.0, 1001.5, True),
+        (a, b"3", 1602.25, 1002.0, True),
+        (b, b"4", 1603.0, 1003.0, None),  # there is no room, and nothing is forgotten for it
+        (a, b"1", 1604.0, 1600.0, False),
+        (b, b"4", 2200.0, 1600.5, True),  # the first one is over
+        (a, b"3", 2200.0, 1602.25, False),
+        (a, b"3", 2200.0, 1602.5, True),
+    ]:
+        assert store.use_once(digest, until=until, wall=wall) is outcome, (digest, wall)
+
+
+def test_of_many_at_once_one_uses_a_proof(stage: Stage) -> None:
+    stores = [stage.owners[worker] for worker in WORKERS] * 4
+
+    def use(store: Any) -> bool | None:
+        found: bool | None = store.use_once(b"1", until=1600.0, wall=1000.0)
+        return found
+
+    with ThreadPoolExecutor(len(stores)) as threads:
+        assert sorted(threads.map(use, stores), key=str) == [False] * (len(stores) - 1) + [True]
+
+
 def test_a_closed_store_says_so(stage: Stage) -> None:
     stage.commit("a", save())
     stage.close()
@@ -1193,3 +1222,5 @@ def test_a_closed_store_says_so(stage: Stage) -> None:
     assert "closed" in outcome.reason
     with pytest.raises(StoreUnavailableError, match="closed"):
         stage.notes("a")
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        stage.owners["a"].use_once(b"1", until=1600.0, wall=1000.0)

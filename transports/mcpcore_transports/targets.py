@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # each is imported with the transport that needs it
     from urllib.parse import SplitResult
 
     from mcpcore.engine.peer import Peer
+    from mcpcore_transports.auth.requests import Auth
     from mcpcore_transports.http.client.client import RequestHeaders
     from mcpcore_transports.link import App
     from mcpcore_transports.server.runtime import RuntimeSettings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # each is imported with the transport that needs it
 class _UrlTarget(Discreet, frozen=True):
     url: str
     headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
+    auth: "Auth | None" = None
 
     def __shown__(self) -> Mapping[str, object]:
         return {"url": shown_url(self.url), "headers": shown_names(self.headers)}
@@ -34,6 +36,7 @@ class HttpTarget(_UrlTarget, frozen=True):
     """Streamable HTTP endpoint; ``headers`` are sent with every request.
 
     A function (or coroutine function) as ``headers`` is called with each request and returns them.
+    ``auth`` authorizes the requests, unless ``connect`` is given another one.
     """
 
 

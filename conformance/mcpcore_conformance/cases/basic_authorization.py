@@ -1,13 +1,14 @@
 """Cases of the page basic/authorization: a server that lets in only who has a token.
 
-They apply where a request without credentials gets the status 401; the kit has to be given
-credentials, as headers of the target.
+They apply where a request without credentials gets the status 401.  Some need credentials, which
+the kit is given as headers of the target, or brings itself (``--protected``).
 """
 
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.kit.challenges import challenges, find_challenge
 from mcpcore_conformance.kit.exchanges import (
     Response,
     any_notification,
@@ -39,12 +40,11 @@ async def stranger(talk: ServerTalk) -> tuple[Link, Response]:
     return link, found
 
 
-def parameter(challenge: str, name: str) -> str | None:
-    """A parameter of a challenge."""
-    for part in challenge.replace(",", " ").split():
-        key, separator, value = part.partition("=")
-        if separator and key.lower() == name:
-            return value.strip('"')
+def parameter(found: Response, name: str) -> str | None:
+    """A parameter of the challenges of a response."""
+    for each in challenges(found.header("www-authenticate")) or ():
+        if (value := each.get(name)) is not None:
+            return value
     return None
 
 
@@ -65,8 +65,9 @@ def token_of(talk: ServerTalk) -> str:
 async def challenge(talk: ServerTalk) -> None:
     """A request without a token is challenged."""
     _, found = await stranger(talk)
-    value = found.header("www-authenticate") or ""
-    check(value.lower().startswith("bearer"), f"the challenge of the 401 is {value!r}")
+    value = found.header("www-authenticate")
+    bearer = find_challenge(value, "bearer")
+    check(bearer is not None, f"the challenge of the 401 is {value!r}")
 
 
 @page.server(
@@ -120,7 +121,7 @@ async def invalid_token(talk: ServerTalk) -> None:
 async def invalid_token_error(talk: ServerTalk) -> None:
     """The challenge says that the token is invalid."""
     (found,) = await _refused(talk, [f"Bearer {NO_TOKEN}"], UNAUTHORIZED)
-    error = parameter(found.header("www-authenticate") or "", "error")
+    error = parameter(found, "error")
     check(error == "invalid_token", f"the error of the challenge is {error!r}")
 
 
@@ -172,10 +173,10 @@ async def in_header(talk: ServerTalk) -> None:
         check(found.status == 200, f"{scheme} with the kit's own token got {found.status}")
 
 
-async def _metadata(talk: ServerTalk) -> tuple[str, Response]:
+async def metadata_of(talk: ServerTalk) -> tuple[str, Response]:
     """Where the metadata of the resource is, and what is there."""
     link, found = await stranger(talk)
-    named = parameter(found.header("www-authenticate") or "", "resource_metadata")
+    named = parameter(found, "resource_metadata")
     parts = urlsplit(talk.http(link).url)
     origin = f"{parts.scheme}://{parts.netloc}"
     places = [f"{origin}{WELL_KNOWN}{parts.path}", f"{origin}{WELL_KNOWN}"]
@@ -195,8 +196,22 @@ async def _metadata(talk: ServerTalk) -> tuple[str, Response]:
 )
 async def metadata_found(talk: ServerTalk) -> None:
     """The metadata of the protected resource can be found."""
-    _, there = await _metadata(talk)
+    _, there = await metadata_of(talk)
     check(isinstance(there.json(), dict), f"the metadata is {there.body[:60]!r}")
+
+
+@page.server(
+    MUST,
+    "authorization-server-location/metadata-in-challenge",
+    Span(BY_NAME["2025-06-18"], BY_NAME["2025-06-18"]),
+    expects="resource_metadata in the challenge; this revision knows no other way.",
+    bindings=STREAMABLE,
+)
+async def metadata_in_challenge(talk: ServerTalk) -> None:
+    """The challenge of a 401 names the URL of the metadata."""
+    _, found = await stranger(talk)
+    named = parameter(found, "resource_metadata")
+    check(named is not None, "the challenge of the 401 has no resource_metadata")
 
 
 @page.server(
@@ -208,7 +223,7 @@ async def metadata_found(talk: ServerTalk) -> None:
 )
 async def authorization_servers(talk: ServerTalk) -> None:
     """The metadata names an authorization server."""
-    _, there = await _metadata(talk)
+    _, there = await metadata_of(talk)
     found = there.json()
     servers = found.get("authorization_servers") if isinstance(found, dict) else None
     check(isinstance(servers, list) and servers, f"authorization_servers is {servers!r}")
@@ -226,7 +241,7 @@ async def authorization_servers(talk: ServerTalk) -> None:
 )
 async def resource(talk: ServerTalk) -> None:
     """The metadata is that of the server that points to it."""
-    _, there = await _metadata(talk)
+    _, there = await metadata_of(talk)
     found = there.json()
     named = found.get("resource") if isinstance(found, dict) else None
     own = talk.http(await talk.anonymous()).url

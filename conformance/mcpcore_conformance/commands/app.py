@@ -56,6 +56,7 @@ def server(
       mcpcore conformance server --trace-dir traces --trace-all -- python my_server.py
       mcpcore conformance server --write-expected known.toml https://mcp.example.com/mcp
       mcpcore conformance server --expected-failures known.toml https://mcp.example.com/mcp
+      mcpcore conformance server --protected http://127.0.0.1:8000/mcp -- ./server --port 8000
       mcpcore conformance server --list --json
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
     chosen = structs.replace(choice, revisions=options.revisions or ())
@@ -111,6 +112,7 @@ def client(
             return list_cases(chosen.listed(Side.CLIENT), as_json=as_json)
         for name, given in (
             ("--other-header", choice.other_headers),
+            ("--protected", choice.protected),
             ("--tool", choice.tools),
             ("--thorough", choice.thorough),
         ):
@@ -125,7 +127,7 @@ def client(
 
 _OF_SERVERS = ("config", "revisions", "headers", "ca", "cert", "key", "env", "cwd")
 _OF_CLIENTS = ("revisions", "env", "cwd")
-_NOT_OF_CLIENTS = ("tools", "other_headers", "thorough")
+_NOT_OF_CLIENTS = ("tools", "other_headers", "protected", "thorough")
 
 app.command(
     "server",

@@ -30,6 +30,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     revisions: tuple[str, ...] = ()
     transports: tuple[str, ...] = ()
     other_headers: tuple[str, ...] = ()
+    protected: bool = False
     tools: tuple[str, ...] = ()
     strict: bool = False
     jobs: int | None = None
@@ -182,6 +183,14 @@ class _Declared:
             help="http: of a second principal, for cases about two; repeatable.",
         ),
     ] = None
+    protected: Annotated[
+        bool,
+        typer.Option(
+            "--protected",
+            help="Servers: start an authorization server, tell the server's command of it by"
+            " MCP_CONFORMANCE_AUTH_* variables, and bring tokens of it.",
+        ),
+    ] = False
     tools: Annotated[
         list[str] | None,
         typer.Option(

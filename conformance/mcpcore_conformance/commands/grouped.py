@@ -11,7 +11,7 @@ GROUPS = {
     "What fails": ("strict", "expected_failures", "write_expected"),
     "What is shown and kept": ("reports", "verbose", "trace_dir", "trace_all", "trace_secrets"),
     "How the program is reached": (
-        *("headers", "other_headers", "ca", "cert", "key", "env", "cwd", "config"),
+        *("headers", "other_headers", "protected", "ca", "cert", "key", "env", "cwd", "config"),
     ),
 }
 """Headings, and the parameters under them, in order; what is in none comes last."""

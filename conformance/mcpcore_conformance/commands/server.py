@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from ssl import SSLContext
 
 from msgspec import structs
 
@@ -12,14 +13,23 @@ from mcpcore_conformance.commands.ending import finish
 from mcpcore_conformance.commands.playing import play_out
 from mcpcore_conformance.kit.model import Binding, Side
 from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import Subject, binding_of, everything, module, subject_of
+from mcpcore_conformance.run.stages import (
+    Subject,
+    binding_of,
+    everything,
+    module,
+    protected,
+    subject_of,
+)
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.target import split_target
-from mcpcore_transports.targets import HttpTarget, Target
+from mcpcore_transports.targets import HttpTarget, StdioTarget, Target
 from mcpcore_transports.tls import client_tls
 
+EVERYTHING_MODULE = "mcpcore_conformance.everything.server:server"
+"""Name of our reference server."""
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -48,6 +58,8 @@ def subjects_of(
 
     Raises BadTarget and Failure.
     """
+    if choice.protected:
+        return [_protected(words, options, choice, secrets)]
     bare = structs.replace(options, command=None)
     found: list[Subject] = []
     for word in words:
@@ -59,6 +71,37 @@ def subjects_of(
         # without words this says what a target is
         found += _of_target([], options, choice, secrets)
     return found
+
+
+def _protected(
+    words: Sequence[str], options: ConnectOptions, choice: Choice, secrets: list[str]
+) -> Subject:
+    """The server that a command starts, and tells of the kit's authorization server."""
+    if choice.other_headers or choice.bindings([Binding.HTTP]) not in ([], [Binding.HTTP]):
+        why = "--protected is about HTTP, and brings the tokens of two principals itself"
+        raise Failure(why, Exit.USAGE)
+    if [*words] == [EVERYTHING_MODULE] and options.command is None:
+        return structs.replace(everything(Binding.HTTP, guarded=True), target=EVERYTHING_MODULE)
+    usage = "--protected takes the URL of a server and, behind --, the command that starts it"
+    if options.command is None or len(words) != 1:
+        raise Failure(usage, Exit.USAGE)
+    _, target = split_target(words, structs.replace(options, command=None, env=(), cwd=None))
+    of_command = structs.replace(options, headers=(), ca=None, cert=None, key=None)
+    _, command = split_target([], of_command)
+    if not isinstance(target, HttpTarget) or not isinstance(command, StdioTarget):
+        raise Failure(usage, Exit.USAGE)
+    secrets += [*secrets_of(target), *secrets_of(command)]
+    return protected(target, command, tls=_tls(options))
+
+
+def _tls(options: ConnectOptions) -> SSLContext | None:
+    """The settings of TLS that the options name, if any.  Raises Failure."""
+    try:
+        if options.ca or options.cert:
+            return client_tls(ca=options.ca, cert=options.cert, key=options.key)
+    except BadTls as error:
+        raise Failure(str(error), Exit.USAGE) from None
+    return None
 
 
 def _of_module(word: str, options: ConnectOptions, choice: Choice) -> list[Subject]:
@@ -75,7 +118,7 @@ def _of_module(word: str, options: ConnectOptions, choice: Choice) -> list[Subje
         if value not in (None, ()):
             raise BadTarget(f"{name} does nothing for a server of this process, {word}")
     loaded = load(word)
-    ours = loaded is load("mcpcore_conformance.everything.server")
+    ours = loaded is load(EVERYTHING_MODULE)
     possible = [each for each in Binding if ours or each is not Binding.CORE]
     chosen = choice.bindings(possible) or [Binding.MEMORY]
     if not {*chosen} <= {*possible}:
@@ -103,12 +146,7 @@ def _of_target(
         other = getattr(twin, "headers", None)
     own = binding_of(target)
     possible = [own, Binding.SSE] if isinstance(target, HttpTarget) else [own]
-    tls = None
-    try:
-        if options.ca or options.cert:
-            tls = client_tls(ca=options.ca, cert=options.cert, key=options.key)
-    except BadTls as error:
-        raise Failure(str(error), Exit.USAGE) from None
+    tls = _tls(options)
     chosen = choice.bindings(possible) or [own]
     return [subject_of(target, binding=binding, tls=tls, other_headers=other) for binding in chosen]
 

@@ -2,21 +2,23 @@
 
 ``python -m mcpcore_conformance.everything.server [--stdio] [--http HOST:PORT] [--ws HOST:PORT]
 [--sse HOST:PORT] [--tcp HOST:PORT] [--unix PATH]``; without a binding it serves on standard input
-and output.  ``--revision NAME`` restricts it to revisions; with ``--token SECRET`` it lets in only
-who has one of these bearer tokens (HTTP).  The variable MCP_CONFORMANCE_PAGE_SIZE makes the pages
-of its lists smaller, so that there are several of them.  What it offers follows the official
-suite's fixture; the first tool takes no arguments.
+and output.  ``--revision NAME`` restricts it to revisions.  The variable MCP_CONFORMANCE_PAGE_SIZE
+makes the pages of its lists smaller, so that there are several of them.  Where the variables
+MCP_CONFORMANCE_AUTH_ISSUER and so on tell of an authorization server, it lets in only who has a
+token of it (HTTP).  What it offers follows the official suite's fixture; the first tool takes no
+arguments.
 """
 
 import argparse
 import logging
+import os
 import sys
-from contextlib import ExitStack
 from importlib import import_module
 
 from mcpcore import HttpServerSettings, RuntimeSettings, ServeSettings, run
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore_conformance.everything.app import server
+from mcpcore_conformance.kit.tokens import ISSUER_VARIABLE
 
 __all__ = ["main", "server"]
 
@@ -35,41 +37,36 @@ def main() -> int:
     parser.add_argument("--tcp", metavar="HOST:PORT", action="append", default=[])
     parser.add_argument("--unix", metavar="PATH", action="append", default=[])
     parser.add_argument("--revision", metavar="NAME", action="append", default=[])
-    parser.add_argument("--token", metavar="SECRET", action="append", default=[])
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    with ExitStack() as stack:
-        metadata = guard = None
-        if chosen.token:
-            # not needed by most, and slow to import
-            from mcpcore_conformance.everything.guard import guarded_by, metadata_server
+    guard = None
+    if ISSUER_VARIABLE in os.environ:
+        # not needed by most, and slow to import
+        from mcpcore_conformance.everything.guard import guard_of
 
-            metadata = stack.enter_context(metadata_server())
-            guard = guarded_by(frozenset(chosen.token), metadata)
+        guard = guard_of(os.environ)
 
-        def announce(url: str) -> None:
-            if metadata is not None:
-                metadata.resource = metadata.resource or url
-            print(f"listening on {url}", file=sys.stderr, flush=True)
+    def announce(url: str) -> None:
+        print(f"listening on {url}", file=sys.stderr, flush=True)
 
-        try:
-            revisions = parse_revisions(chosen.revision) or REVISIONS
-            run(
-                server,
-                stdio=chosen.stdio,
-                http=chosen.http,
-                ws=chosen.ws,
-                sse=chosen.sse,
-                tcp=chosen.tcp,
-                unix=chosen.unix,
-                settings=ServeSettings(
-                    runtime=RuntimeSettings(revisions=revisions),
-                    http_link=HttpServerSettings(authenticate=guard),
-                ),
-                on_listening=announce,
-            )
-        except (OSError, ValueError) as error:
-            parser.exit(1, f"error: {error}\n")
+    try:
+        revisions = parse_revisions(chosen.revision) or REVISIONS
+        run(
+            server,
+            stdio=chosen.stdio,
+            http=chosen.http,
+            ws=chosen.ws,
+            sse=chosen.sse,
+            tcp=chosen.tcp,
+            unix=chosen.unix,
+            settings=ServeSettings(
+                runtime=RuntimeSettings(revisions=revisions),
+                http_link=HttpServerSettings(authenticate=guard),
+            ),
+            on_listening=announce,
+        )
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
     return 0
 
 

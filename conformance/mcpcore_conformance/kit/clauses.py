@@ -50,6 +50,13 @@ _LINES = {
     "unexpected-termination": "basic/lifecycle#shutdown",
 }
 
+_2025_06_18 = _span("2025-06-18", "2025-06-18")
+_2025_11_25 = _span("2025-11-25", "2025-11-25")
+_REGISTRATION = {
+    "advertising-cimd-support": "discovery",
+    "pre-registration": "preregistration",
+}
+
 PLACES: Mapping[str, tuple[Place, ...]] = {
     "basic/authorization": (
         Place(
@@ -64,6 +71,33 @@ PLACES: Mapping[str, tuple[Place, ...]] = {
         ),
     ),
     "basic/authorization/index": (Place(_HANDSHAKE, "basic/authorization"),),
+    _DISCOVERY: (
+        Place(
+            _2025_06_18,
+            "basic/authorization",
+            {
+                "authorization-server-metadata-discovery": "server-metadata-discovery",
+                "protected-resource-metadata-discovery-requirements": (
+                    "authorization-server-location"
+                ),
+            },
+        ),
+        Place(_2025_11_25, "basic/authorization"),
+    ),
+    "basic/authorization/client-registration": (
+        Place(_2025_11_25, "basic/authorization", _REGISTRATION),
+    ),
+    "basic/authorization/security-considerations": (
+        Place(
+            _span("2025-03-26", "2025-03-26"),
+            "basic/authorization",
+            {
+                "authorization-code-protection": "implementation-requirements",
+                "communication-security": "security-considerations",
+            },
+        ),
+        Place(_span("2025-06-18", "2025-11-25"), "basic/authorization"),
+    ),
     "basic/index": (
         Place(
             _span("2024-11-05", "2024-11-05"),

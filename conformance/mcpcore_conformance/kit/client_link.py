@@ -14,7 +14,7 @@ from mcpcore_conformance.kit.client_eras import Overture, is_modern
 from mcpcore_conformance.kit.client_record import ClientRecord
 from mcpcore_conformance.kit.client_serving import HELD, Serving, completed
 from mcpcore_conformance.kit.client_wire import Arrival, Asked, Came, Ended, HostWire, Signal
-from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Headers, Noise, Text
+from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Headers, Noise, Text, header
 from mcpcore_conformance.kit.messages import (
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -69,6 +69,8 @@ class ClientLink(ClientRecord):
         self._overture = Overture()
         self._pending: list[Asked] = []
         self._owed: dict[int, int] = {}
+        self._visits: dict[int, Asked] = {}
+        """Heads whose bodies are still to come, for the site."""
         self._batches: set[int] = set()
         """Exchanges that have brought a batch: what answers it, one or many, is a stream."""
         self._get = 0
@@ -313,8 +315,15 @@ class ClientLink(ClientRecord):
     async def take(self, arrival: Arrival) -> None:
         """Sort what has arrived; used by the talk."""
         match arrival:
+            case Asked() if self.serving.site is not None:
+                if _has_body(arrival):
+                    self._visits[arrival.exchange] = arrival
+                else:
+                    await self._visited(arrival)
             case Asked():
                 await self._http(arrival)
+            case Text() if arrival.exchange in self._visits:
+                await self._visited(self._visits.pop(arrival.exchange), arrival)
             case Text():
                 await self._message(messages.parse(arrival))
             case Done():
@@ -327,6 +336,18 @@ class ClientLink(ClientRecord):
                 self.noise.append(arrival)
             case Head() | Event() | Came() | Ended():
                 raise AssertionError(f"{arrival} is nothing that a client sends")
+
+    async def _visited(self, asked: Asked, body: Text | None = None) -> None:
+        """Let the site answer a request, or let it in."""
+        assert self.serving.site is not None
+        reply = self.serving.site(asked, b"" if body is None else body.data)
+        if reply is not None:
+            http = self.talk.http(self)
+            await http.reply(asked.exchange, reply.status, reply.headers, reply.body)
+            return
+        await self._http(asked)
+        if body is not None:
+            await self._message(messages.parse(body))
 
     async def _http(self, asked: Asked) -> None:
         path = asked.target.partition("?")[0]
@@ -458,6 +479,12 @@ class ClientLink(ClientRecord):
             {"notifications": filter, "_meta": {META_SUBSCRIPTION_ID: message.id}},
             about=message,
         )
+
+
+def _has_body(asked: Asked) -> bool:
+    """Return True if the body of a request is still to come."""
+    length = header(asked.headers, "content-length")
+    return length not in (None, "0") or header(asked.headers, "transfer-encoding") is not None
 
 
 def _later(message: Message) -> bool:

@@ -8,11 +8,13 @@ from msgspec import UNSET, Struct, field
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SERVER_INFO
+from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.messages import (
     METHOD_NOT_FOUND,
     UNSUPPORTED_VERSION,
     Message,
 )
+from mcpcore_conformance.kit.protected import PlainReply
 
 Answer = dict[str, Any]
 SERVER_INFO = {"name": "mcpcore-conformance", "version": "1"}
@@ -95,6 +97,9 @@ class Serving(Struct, kw_only=True):
     """HTTP, where there are sessions: the id that is given; None: none."""
     get_stream: bool = True
     """HTTP, where there is one: GET opens a stream; False: 405."""
+    site: Callable[[Asked, bytes], PlainReply | None] | None = None
+    """HTTP: takes every request with its body, and replies to it; None: it is answered as without
+    a site."""
     answer_by: str = "json"
     """HTTP: ``json`` or ``sse``, for answers before which nothing was said."""
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SPECIFICATION = "https://modelcontextprotocol.io/specification"
 RFC_EDITOR = "https://www.rfc-editor.org/rfc"
 EXTENSIONS = "https://github.com/modelcontextprotocol/ext-{0}/blob/main/specification/draft/{0}.md"
+AUTHORIZATION = (
+    "https://github.com/modelcontextprotocol/ext-auth/blob/main/specification/draft/{}.mdx"
+)
 OWN, RFC, EXTENSION = "docs/", "rfc", "extensions/"
 """Prefixes of the names of pages that are not the specification's."""
 
@@ -63,6 +66,8 @@ FIXTURES = ("tool:", "prompt:", "resource:", "template:", "scenario:")
 """Prefixes of needs that name an object which only a program for tests has."""
 OTHER_PRINCIPAL = "kit:other-header"
 """A case needs that the kit was given the credentials of a second principal."""
+PROTECTED = "kit:protected"
+"""A case needs that the server was told the kit's authorization server."""
 
 EVERY = frozenset(Binding)
 STREAMABLE = frozenset({Binding.HTTP})
@@ -148,7 +153,9 @@ class Case(Struct, frozen=True, kw_only=True):
         if self.page.startswith(RFC):
             return f"{RFC_EDITOR}/{self.page}#{self.section}"
         if self.page.startswith(EXTENSION):
-            return f"{EXTENSIONS.format(self.page.removeprefix(EXTENSION))}#{self.section}"
+            repository, _, page = self.page.removeprefix(EXTENSION).rpartition("/")
+            made = AUTHORIZATION if repository == "auth" else EXTENSIONS
+            return f"{made.format(page)}#{self.section}"
         return f"{SPECIFICATION}/{self.clause_in(revision)}"
 
     def holds_in(self, revision: Revision) -> bool:

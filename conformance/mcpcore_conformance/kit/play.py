@@ -9,7 +9,14 @@ import anyio
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.features import Features
 from mcpcore_conformance.kit.log import Log
-from mcpcore_conformance.kit.model import OTHER_PRINCIPAL, Case, Result, Strength, Verdict
+from mcpcore_conformance.kit.model import (
+    OTHER_PRINCIPAL,
+    PROTECTED,
+    Case,
+    Result,
+    Strength,
+    Verdict,
+)
 from mcpcore_conformance.kit.talk import ServerTalk, Timing
 from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, NotApplicable, Slow
 from mcpcore_conformance.kit.wire import Stage
@@ -142,5 +149,7 @@ def _reason(case: Case, stage: Stage, revision: Revision, features: Features) ->
         return unspoken
     if OTHER_PRINCIPAL in case.needs and not getattr(stage, "other_headers", {}):
         return "the kit was given no credentials of a second principal (--other-header)"
-    needs = (need for need in case.needs if need != OTHER_PRINCIPAL)
+    if PROTECTED in case.needs and getattr(stage, "tokens", None) is None:
+        return "the server was not told the authorization server of the kit (--protected)"
+    needs = (need for need in case.needs if need not in (OTHER_PRINCIPAL, PROTECTED))
     return next(filter(None, map(features.has, needs)), "")

@@ -17,6 +17,7 @@ from mcpcore_conformance.kit.link import Link
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import Id
 from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.verdicts import Inconclusive, NotApplicable
 from mcpcore_conformance.kit.wire import (
     FramesWire,
@@ -222,6 +223,12 @@ class ServerTalk:
         """The headers that the target was given, by name in lower case."""
         given: Mapping[str, str] = getattr(self.stage, "headers", {})
         return {name.lower(): value for name, value in given.items()}
+
+    @property
+    def tokens(self) -> Tokens:
+        """Tokens of the authorization server that the server was told of; else to be skipped."""
+        found: Tokens | None = getattr(self.stage, "tokens", None)
+        return found or self.skip("the server was not told of an authorization server")
 
     def http(self, link: Link) -> HttpWire:
         """The link's wire as what it is, for cases of Streamable HTTP only."""

@@ -14,7 +14,6 @@ ROWS = (
         span("2025-06-18"),
         "basic/authorization#overview",
         "Authorization server metadata is how a client learns the endpoints.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/as-metadata",
@@ -56,7 +55,6 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#overview",
         "Clients implement authorization server metadata.",
-        authorization=OAUTH_CLIENT,
     ),
     server.should(
         "basic/authorization/metadata-server",
@@ -105,14 +103,18 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#fallbacks-for-servers-without-metadata-discovery",
         "Without metadata the client uses the default paths.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/metadata-first",
         span("2025-03-26"),
         "basic/authorization#fallbacks-for-servers-without-metadata-discovery",
         "Metadata is looked for before falling back to default paths.",
-        authorization=OAUTH_CLIENT,
+    ),
+    client.should(
+        "basic/authorization/version-header",
+        span("2025-03-26"),
+        "basic/authorization#server-metadata-discovery-headers",
+        "The request for metadata names the protocol version in its header.",
     ),
     server.should(
         "basic/authorization/expiry-and-rotation",

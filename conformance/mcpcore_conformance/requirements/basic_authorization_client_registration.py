@@ -1,7 +1,11 @@
 """What the specification's page basic/authorization/client-registration demands."""
 
 from mcpcore_conformance.requirements.model import MODERN, both, client, server, span
-from mcpcore_conformance.requirements.reasons import AUTHORIZATION_SERVER, OAUTH_CLIENT
+from mcpcore_conformance.requirements.reasons import (
+    AUTHORIZATION_SERVER,
+    OAUTH_CLIENT,
+    OWN_DOCUMENT,
+)
 
 ROWS = (
     client.should(
@@ -10,7 +14,6 @@ ROWS = (
         "basic/authorization/client-registration",
         "Pre-registration is tried first, then metadata documents, then dynamic registration, "
         "then the user.",
-        authorization=OAUTH_CLIENT,
     ),
     both.should(
         "basic/authorization/client-registration/metadata-documents",
@@ -24,35 +27,32 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#implementation-requirements",
         "Who supports client ID metadata documents keeps the rules of their draft.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/client-registration/document-on-https",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#implementation-requirements",
         "The metadata document is hosted at an HTTPS URL.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/client-registration/client-id-form",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#implementation-requirements",
         "A client_id that is a URL uses https and has a path.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/client-registration/document-members",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#implementation-requirements",
         "The metadata document holds client_id, client_name and redirect_uris.",
-        authorization=OAUTH_CLIENT,
+        application=OWN_DOCUMENT,
     ),
     client.must(
         "basic/authorization/client-registration/document-names-itself",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#implementation-requirements",
         "The client_id in the document equals the document's URL exactly.",
-        authorization=OAUTH_CLIENT,
+        application=OWN_DOCUMENT,
     ),
     server.should(
         "basic/authorization/client-registration/as-fetches",
@@ -101,49 +101,42 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#advertising-cimd-support",
         "The client looks whether the authorization server supports metadata documents.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/client-registration/static-credentials",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#pre-registration",
         "A client can be given fixed credentials from pre-registration.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/client-registration/application-type",
         MODERN,
         "basic/authorization/client-registration#application-type-and-redirect-uri-constraints",
         "Dynamic registration names a fitting application_type.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/client-registration/native-type",
         MODERN,
         "basic/authorization/client-registration#application-type-and-redirect-uri-constraints",
         "Desktop, command-line and localhost programs register as native.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/client-registration/web-type",
         MODERN,
         "basic/authorization/client-registration#application-type-and-redirect-uri-constraints",
         "Remote browser applications register as web.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/client-registration/registration-failures",
         MODERN,
         "basic/authorization/client-registration#application-type-and-redirect-uri-constraints",
         "A registration refused for its redirect URIs is coped with.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/client-registration/registration-error-shown",
         MODERN,
         "basic/authorization/client-registration#application-type-and-redirect-uri-constraints",
         "A refused registration is shown as a meaningful error.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/client-registration/bound-to-issuer",
@@ -151,13 +144,11 @@ ROWS = (
         "basic/authorization/client-registration#authorization-server-binding",
         "Stored credentials are keyed by issuer, not reused with another, and registered anew "
         "there.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/client-registration/mismatch-surfaced",
         MODERN,
         "basic/authorization/client-registration#authorization-server-binding",
         "Pre-registered credentials that fit no listed issuer give an error, not an attempt.",
-        authorization=OAUTH_CLIENT,
     ),
 )

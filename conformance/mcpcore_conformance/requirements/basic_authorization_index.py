@@ -3,7 +3,6 @@
 from mcpcore_conformance.requirements.model import MODERN, both, client, server, span
 from mcpcore_conformance.requirements.reasons import (
     AUTHORIZATION_SERVER,
-    OAUTH_CLIENT,
     OAUTH_FLOW,
     RESOURCE_SERVER,
 )
@@ -49,7 +48,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#overview",
         "Clients understand both kinds of authorization server metadata.",
-        authorization=OAUTH_CLIENT,
     ),
     both.must(
         "basic/authorization/index/follow-discovery",
@@ -63,7 +61,6 @@ ROWS = (
         MODERN,
         "basic/authorization/index#client-registration",
         "A client ID is obtained by one of the three ways before the flow starts.",
-        authorization=OAUTH_CLIENT,
     ),
     server.should(
         "basic/authorization/index/scope-in-challenge",
@@ -77,21 +74,18 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#scope-selection-strategy",
         "Nothing is assumed about how challenged scopes relate to scopes_supported.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/challenge-authoritative",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#scope-selection-strategy",
         "The scopes of the challenge decide what the current operation needs.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/index/keep-granted-scopes",
         MODERN,
         "basic/authorization/index#scope-selection-strategy",
         "Authorizing again asks for the scopes already granted as well.",
-        authorization=OAUTH_CLIENT,
     ),
     server.should(
         "basic/authorization/index/consistent-scope-sets",
@@ -105,7 +99,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#scope-selection-strategy",
         "Only the scopes needed are requested.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/index/scope-priority",
@@ -113,14 +106,12 @@ ROWS = (
         "basic/authorization/index#scope-selection-strategy",
         "Scopes come from the challenge, else from scopes_supported, else the parameter is "
         "left out.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/record-issuer",
         MODERN,
         "basic/authorization/index#authorization-response-validation",
         "The validated issuer is recorded beside the PKCE verifier before redirecting.",
-        authorization=OAUTH_CLIENT,
     ),
     server.should(
         "basic/authorization/index/as-iss",
@@ -141,7 +132,6 @@ ROWS = (
         MODERN,
         "basic/authorization/index#authorization-response-validation",
         "iss is checked as RFC 9207 says before a code goes to a token endpoint.",
-        authorization=OAUTH_CLIENT,
     ),
     server.should(
         "basic/authorization/index/iss-transition",
@@ -155,49 +145,42 @@ ROWS = (
         MODERN,
         "basic/authorization/index#authorization-response-validation",
         "iss is compared without any normalization.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/iss-errors-too",
         MODERN,
         "basic/authorization/index#authorization-response-validation",
         "An error response with a wrong iss is neither acted on nor shown.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/resource-indicators",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#resource-parameter-implementation",
         "The client names the target server by the resource parameter, whether supported or not.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/resource-both-requests",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#resource-parameter-implementation",
         "resource stands in the authorization request and in the token request.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/resource-names-server",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#resource-parameter-implementation",
         "resource names the server that the token is for.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/resource-canonical",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#resource-parameter-implementation",
         "resource is the server's canonical URI.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/index/resource-specific",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#canonical-server-uri",
         "resource is as specific as the client can make it.",
-        authorization=OAUTH_CLIENT,
     ),
     both.should(
         "basic/authorization/index/resource-uppercase",
@@ -218,28 +201,24 @@ ROWS = (
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#token-requirements",
         "Access tokens are handled as OAuth 2.1 section 5 says.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/token-header",
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#token-requirements",
         "The token travels in the Authorization header.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/token-every-request",
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#token-requirements",
         "Every HTTP request carries the authorization.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/token-not-in-query",
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#token-requirements",
         "Tokens never stand in a query string.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/index/validate-tokens",
@@ -267,7 +246,6 @@ ROWS = (
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#token-handling",
         "Only tokens of the server's own authorization server are sent to it.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/index/own-tokens-only",
@@ -288,21 +266,18 @@ ROWS = (
         MODERN,
         "basic/authorization/index#refresh-tokens",
         "Refresh tokens are kept confidential in transit and at rest.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/index/refresh-grant-type",
         MODERN,
         "basic/authorization/index#refresh-tokens",
         "A client that wants refresh tokens lists the grant type.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/index/refresh-not-assumed",
         MODERN,
         "basic/authorization/index#refresh-tokens",
         "A client does without refresh tokens when none is issued.",
-        authorization=OAUTH_CLIENT,
     ),
     server.should(
         "basic/authorization/index/no-offline-access",
@@ -358,14 +333,12 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#step-up-authorization-flow",
         "insufficient_scope leads to a new authorization with more scopes, for a user at least.",
-        authorization=OAUTH_CLIENT,
     ),
     client.should(
         "basic/authorization/index/step-up-limits",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#step-up-authorization-flow",
         "Repeated scope upgrades are tracked and limited.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/index/scope-hierarchies",

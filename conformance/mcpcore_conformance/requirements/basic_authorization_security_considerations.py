@@ -3,7 +3,6 @@
 from mcpcore_conformance.requirements.model import MODERN, both, client, server, span
 from mcpcore_conformance.requirements.reasons import (
     AUTHORIZATION_SERVER,
-    OAUTH_CLIENT,
     OAUTH_FLOW,
     RESOURCE_SERVER,
 )
@@ -63,42 +62,36 @@ ROWS = (
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/security-considerations#communication-security",
         "Redirect URIs are on localhost or use HTTPS.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/security-considerations/pkce",
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/security-considerations#authorization-code-protection",
         "PKCE is used in every authorization code flow.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/security-considerations/pkce-verified",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/security-considerations#authorization-code-protection",
         "Support for PKCE is verified in the metadata before the flow goes on.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/security-considerations/pkce-s256",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/security-considerations#authorization-code-protection",
         "The S256 method is used where it can be.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/security-considerations/pkce-oauth-absent",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/security-considerations#authorization-code-protection",
         "OAuth metadata without code_challenge_methods_supported ends the flow.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/security-considerations/pkce-oidc-absent",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/security-considerations#authorization-code-protection",
         "OpenID metadata without code_challenge_methods_supported ends the flow.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/security-considerations/oidc-lists-methods",
@@ -112,7 +105,6 @@ ROWS = (
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/security-considerations#open-redirection",
         "Redirect URIs are registered with the authorization server.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/security-considerations/redirects-exact",
@@ -126,7 +118,6 @@ ROWS = (
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/security-considerations#open-redirection",
         "The state parameter is used, and answers that lack or change it are dropped.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/security-considerations/open-redirects",

@@ -1,6 +1,7 @@
 """Why no test of ours proves a rule: reasons that several rows share."""
 
 OAUTH_CLIENT = "Part of the OAuth client, which is authorization's."
+OWN_DOCUMENT = "The document that describes a client is written and hosted by the application."
 RESOURCE_SERVER = "Part of the resource server's checks, which are authorization's."
 AUTHORIZATION_SERVER = "Addressed to authorization servers."
 OAUTH_FLOW = "A rule of the OAuth flow as a whole, on both sides of authorization."

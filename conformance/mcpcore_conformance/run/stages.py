@@ -1,16 +1,23 @@
 """From a target to the stage on which cases are played: the only place that knows all bindings."""
 
 import os
+import socket
 import ssl
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+)
 from functools import partial
-from urllib.parse import quote
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
 
 import anyio
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from mcpcore.errors import BadTarget
 from mcpcore.service import Server
@@ -21,7 +28,7 @@ from mcpcore_conformance.kit.bindings.stdio import StdioStage
 from mcpcore_conformance.kit.bindings.websocket import WebSocketStage
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.wire import Stage
-from mcpcore_conformance.launch import LaunchError, serving
+from mcpcore_conformance.launch import LaunchError, serving, serving_at
 from mcpcore_conformance.subjects.memory import MemoryStage
 from mcpcore_transports.stdio.process import environment
 from mcpcore_transports.stream.settings import ProcessSettings
@@ -48,15 +55,13 @@ LISTENING = {
     Binding.SSE: "--sse",
     Binding.TCP: "--tcp",
 }
-TOKEN = "for-tests-only"  # noqa: S105 - that is what it says
-OTHER_TOKEN = "for-tests-of-two"  # noqa: S105
-"""What the guarded reference server lets in: two principals."""
 START = 30.0
 """Seconds for a server to announce where it listens."""
 
 SMALL_PAGES = 15
 """Entries on one page of the reference server's lists, so that some list has several."""
 
+T = TypeVar("T")
 AnyStage = AbstractAsyncContextManager[Stage]
 _WEB: dict[Binding, Callable[..., AnyStage]] = {
     Binding.SSE: SseStage,
@@ -149,13 +154,17 @@ def module(server: Server, name: str, binding: Binding) -> Subject:
     )
 
 
+def protected(
+    target: HttpTarget, command: StdioTarget, *, tls: ssl.SSLContext | None = None
+) -> Subject:
+    """A server that a command starts at a URL, and tells of the kit's authorization server."""
+    return Subject(Binding.HTTP, describe(target), partial(_protected, target, command, tls))
+
+
 def everything(binding: Binding, *, guarded: bool = False) -> Subject:
-    """Our reference server over a binding; ``guarded``: only with a token, which the kit has."""
+    """Our reference server over a binding; ``guarded``: with the kit's authorization server."""
     if guarded:
-        guard = (*EVERYTHING, "--token", TOKEN, "--token", OTHER_TOKEN)
-        own, other = ({"authorization": f"Bearer {each}"} for each in (TOKEN, OTHER_TOKEN))
-        launched = partial(_launched, guard, binding, headers=own, other_headers=other)
-        return Subject(binding, "our everything server, guarded", launched)
+        return Subject(binding, "our everything server, guarded", _everything_guarded)
     if binding is Binding.CORE:
         from mcpcore_conformance.subjects.core import CoreStage
 
@@ -169,6 +178,47 @@ def everything(binding: Binding, *, guarded: bool = False) -> Subject:
 
     command = ("env", f"{PAGE_SIZE}={SMALL_PAGES}", *EVERYTHING)
     return program(command, binding, name="our everything server")
+
+
+async def _everything_guarded(stack: AsyncExitStack) -> Stage:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        host, port = probe.getsockname()
+    command = StdioTarget((*EVERYTHING, "--http", f"{host}:{port}"))
+    return await _protected(HttpTarget(f"http://{host}:{port}/mcp"), command, None, stack)
+
+
+async def _protected(
+    target: HttpTarget, command: StdioTarget, tls: ssl.SSLContext | None, stack: AsyncExitStack
+) -> Stage:
+    """Start an authorization server, and then a server that is told of it."""
+    try:
+        from mcpcore_conformance.auth.issuer import RunningIssuer
+    except ModuleNotFoundError as error:
+        raise CannotStart(f"an authorization server needs the extra auth: {error}") from None
+    assert not callable(target.headers)
+    parts = urlsplit(target.url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    tokens = await stack.enter_async_context(RunningIssuer(target.url))
+    env = environment(ProcessSettings(env={**(command.env or {}), **tokens.environment}))
+    start = partial(
+        serving_at,
+        command.command,
+        parts.hostname or "127.0.0.1",
+        port,
+        timeout=START,
+        env=env,
+        cwd=command.cwd,
+    )
+    await _begun(stack, start)
+    own, other = ({"authorization": f"Bearer {each}"} for each in (tokens.good, tokens.other))
+    stage = HttpStage(
+        target.url,
+        tls=tls,
+        headers={**(target.headers or {}), **own},
+        other_headers={**(target.headers or {}), **other},
+        tokens=tokens,
+    )
+    return await stack.enter_async_context(stage)
 
 
 def _stage(
@@ -206,14 +256,8 @@ def _entering(make: Callable[[], AnyStage]) -> Callable[[AsyncExitStack], Awaita
     return enter
 
 
-async def _launched(
-    command: Sequence[str],
-    binding: Binding,
-    stack: AsyncExitStack,
-    headers: Mapping[str, str] | None = None,
-    other_headers: Mapping[str, str] | None = None,
-) -> Stage:
-    """Start a server that listens somewhere, in threads: starting and stopping it blocks."""
+async def _begun(stack: AsyncExitStack, start: Callable[[], AbstractContextManager[T]]) -> T:
+    """Start a program, in threads: starting and stopping it blocks.  Raises CannotStart."""
     inner = ExitStack()
 
     async def stop() -> None:
@@ -221,17 +265,19 @@ async def _launched(
             await anyio.to_thread.run_sync(inner.close)
 
     stack.push_async_callback(stop)
+    try:
+        return await anyio.to_thread.run_sync(lambda: inner.enter_context(start()))
+    except (LaunchError, OSError) as error:
+        raise CannotStart(str(error)) from error
+
+
+async def _launched(command: Sequence[str], binding: Binding, stack: AsyncExitStack) -> Stage:
+    """Start a server that listens somewhere."""
     if binding is Binding.UNIX:
-        folder = inner.enter_context(tempfile.TemporaryDirectory(prefix="mcp-"))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mcp-"))
         options = ["--unix", f"{folder}/s"]
     else:
         options = [LISTENING[binding], "127.0.0.1:0"]
     start = partial(serving, [*command, *options], timeout=START)
-    try:
-        (url,) = await anyio.to_thread.run_sync(inner.enter_context, start())
-    except (LaunchError, OSError) as error:
-        raise CannotStart(str(error)) from error
-    target = parse_target(url)
-    if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
-        target = structs.replace(target, headers=headers or {})
-    return await stack.enter_async_context(_stage(target, binding, None, other_headers))
+    (url,) = await _begun(stack, start)
+    return await stack.enter_async_context(_stage(parse_target(url), binding, None))

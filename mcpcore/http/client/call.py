@@ -15,7 +15,7 @@ from mcpcore.engine.events import Event, Fault, FaultKind, Route
 from mcpcore.engine.reconnection import Chance, grown
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http import headers
-from mcpcore.http.client.challenges import Admission, Refusal
+from mcpcore.http.client.challenges import Admission, HeldRefusal
 from mcpcore.http.headers import (
     CONTENT_TYPE,
     EVENT_STREAM,
@@ -79,7 +79,7 @@ class Call(Struct, kw_only=True, eq=False):
     plan: HttpSend | None = None
     """Request, kept while the server may refuse it until it is authorized."""
     admission: Admission = Admission.SENT
-    refusal: Refusal | None = None
+    refusal: HeldRefusal | None = None
     """Refusal that waits for its end, or for the application."""
     refusals: int = 0
     """Number of refusals of this message."""

@@ -79,7 +79,7 @@ class Unauthorized(Event, frozen=True, kw_only=True, gc=False):
     """Method of the message, with the name or URI that it is about."""
 
 
-class Refusal(Struct, kw_only=True, eq=False):
+class HeldRefusal(Struct, kw_only=True, eq=False):
     """Refusal of an exchange, with the deadlines that stand still until it is answered."""
 
     status: int
@@ -99,9 +99,19 @@ class _Named(Struct, frozen=True):
 
 
 _subject = msgspec.json.Decoder(_Named).decode
-_REFUSALS = (401, 403)
 _OPENING = ("server/discover", "initialize", "notifications/initialized")
 """Messages that all others wait for."""
+
+
+def challenges_of(status: int, headers: Headers) -> tuple[str, ...] | None:
+    """Return the challenges of a response; None for one that no authorization changes.
+
+    A 401 may have none, a 403 is a matter of authorization by its challenges alone.
+    """
+    if status not in (401, 403):
+        return None
+    lines = tuple(text.decode("latin-1") for name, text in headers if name == WWW_AUTHENTICATE)
+    return lines if lines or status == 401 else None
 
 
 class Challenges:
@@ -115,18 +125,16 @@ class Challenges:
 
         ``plan``: the request, as it was sent.
         """
-        if status not in _REFUSALS or call.refusals >= self._state.settings.max_challenges:
-            return False
-        lines = tuple(text.decode("latin-1") for name, text in headers if name == WWW_AUTHENTICATE)
-        if status == 403 and not lines:
+        lines = challenges_of(status, headers)
+        if lines is None or call.refusals >= self._state.settings.max_challenges:
             return False
         _move(call, AdmissionSignal.CHALLENGE)
         call.plan = plan
-        call.refusal = Refusal(status=status, challenges=lines)
+        call.refusal = HeldRefusal(status=status, challenges=lines)
         call.refusals += 1
         return True
 
-    def park(self, call: "Call", refusal: Refusal, now: float) -> None:
+    def park(self, call: "Call", refusal: HeldRefusal, now: float) -> None:
         """Park an exchange at the end of its refusal, and tell the application."""
         state = self._state
         _move(call, AdmissionSignal.END)
@@ -162,7 +170,7 @@ class Challenges:
 
     def answer(
         self, exchange: Route, signal: AdmissionSignal, now: float
-    ) -> "tuple[Call, Refusal] | None":
+    ) -> "tuple[Call, HeldRefusal] | None":
         """Take an exchange out of the parked ones; None for one that has ended meanwhile."""
         state = self._state
         call = state.calls.get(exchange)

@@ -44,7 +44,7 @@ from mcpcore.http.client.challenges import (
     Admission,
     AdmissionSignal,
     Challenges,
-    Refusal,
+    HeldRefusal,
 )
 from mcpcore.http.client.state import CANCELLED, INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
@@ -411,7 +411,7 @@ class HttpClient:
             self._unauthorized(*found, error, now)
             self._state.ended(now)
 
-    def _unauthorized(self, call: Call, refusal: Refusal, error: str, now: float) -> None:
+    def _unauthorized(self, call: Call, refusal: HeldRefusal, error: str, now: float) -> None:
         state, status = self._state, refusal.status
         call.status = status
         text = f"{call.method}: {refusal_text(status)}; {error}"

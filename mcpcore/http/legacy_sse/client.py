@@ -32,7 +32,7 @@ _ENDPOINT, _MESSAGE = "endpoint", "message"
 _STREAM = "the event stream of HTTP+SSE"
 
 
-class Refused(Struct, kw_only=True, eq=False):
+class RefusedInitialize(Struct, kw_only=True, eq=False):
     """Refusal of ``initialize``, which counts if HTTP+SSE is not available either."""
 
     call: Call
@@ -47,7 +47,7 @@ class SseStream(Struct, kw_only=True, eq=False):
     base: str
     """Target of the GET after redirects; the URI of the endpoint is relative to it."""
     target: str | None = None
-    refused: Refused | None
+    refused: RefusedInitialize | None
 
 
 class SseClient:
@@ -61,7 +61,7 @@ class SseClient:
 
     # Beginning of the stream
 
-    def open(self, now: float, refused: Refused | None = None) -> None:
+    def open(self, now: float, refused: RefusedInitialize | None = None) -> None:
         """Ask for the event stream."""
         state = self._state
         self._fell_back = True
@@ -87,7 +87,7 @@ class SseClient:
             return False
         state.unbind(call)
         state.waiting.insert(0, frame)
-        self.open(now, Refused(call=call, request=request, body=body))
+        self.open(now, RefusedInitialize(call=call, request=request, body=body))
         return True
 
     def head(self, call: Call, status: int, fields: Fields, now: float) -> None:

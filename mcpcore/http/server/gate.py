@@ -50,8 +50,7 @@ _CROSS_ORIGIN_HEADERS = frozenset(
 _PREFLIGHT_SECONDS = b"600"
 _ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 _PUBLISHING = ("GET", "HEAD")
-PRIVATE: "Lines" = ((headers.CACHE_CONTROL, b"no-store"), (b"vary", b"Authorization"))
-"""Headers of the replies to authenticated requests."""
+_PRIVATE: "Lines" = ((headers.CACHE_CONTROL, b"no-store"), (b"vary", b"Authorization"))
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
 
@@ -68,6 +67,11 @@ class Admitted(Struct, frozen=True, eq=False):
     scheme: str
     fields: RequestFields
     extra: Lines
+
+
+def private_lines(principal: str) -> "Lines":
+    """Return the headers of the replies to a principal: kept by no cache, and its own ones."""
+    return _PRIVATE + getattr(principal, "lines", ())
 
 
 class Gate:

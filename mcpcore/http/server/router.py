@@ -4,7 +4,6 @@ Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections", "
 Redelivery" and "Session Management".
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +17,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
+from mcpcore.http.principals import OUTLIVED, ends_at
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import (
     HARD_FACTOR,
@@ -50,7 +50,6 @@ _DONE = ExchangeState.DONE
 _ROUNDING = 0.001
 """Seconds of tolerance for rounding of times."""
 CLOSING = "the server is shutting down"
-OUTLIVED = "the authorization of the client has ended"
 _NOTIFICATION, _RESULT = FrameKind.NOTIFICATION, FrameKind.RESULT
 _WAITING = ExchangeState.WAITING
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
@@ -102,8 +101,7 @@ class Router:
         if record.state is ExchangeState.WAITING and not record.opens:
             when = min(when, record.slow_at)
         elif record.principal is not None and record.state is ExchangeState.STREAMING:
-            until = getattr(record.principal, "until", None)
-            when = when if until is None else min(when, until)
+            when = min(when, ends_at(record.principal))
         self.deadlines.set(record, when)
         self.watched = True
 
@@ -212,7 +210,7 @@ class Router:
         if record.state is ExchangeState.WAITING:
             if now >= record.slow_at and not record.opens:
                 record.open_stream()
-        elif now >= (getattr(record.principal, "until", None) or math.inf) - _ROUNDING:
+        elif now >= ends_at(record.principal) - _ROUNDING:
             self.give_up(record, now, OUTLIVED)
             return
         elif record.size <= settings.max_queued:

@@ -34,7 +34,7 @@ from mcpcore.http.server.exchange import (
     RequestFields,
     is_modern_body,
 )
-from mcpcore.http.server.gate import PRIVATE, Gate
+from mcpcore.http.server.gate import Gate, private_lines
 from mcpcore.http.server.router import LocalSessions, Router
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
@@ -141,19 +141,19 @@ class HttpServer:
             lines = cast(HeaderLines, head.headers)
             record.extra, record.session_id = known.extra, lines.session
             if principal is not None:
-                record.extra += PRIVATE + getattr(principal, "lines", ())
+                record.extra += private_lines(principal)
             return lines.length
         if not self._gate.admit(
             record, head, closing=closing, unready=self._unready(), refusal=refusal
         ):
             return 0
         if head.path == self.settings.path and head.method == "POST":
-            wanted = self._gate.post_wanted(record, head)  # which keeps the headers without PRIVATE
+            wanted = self._gate.post_wanted(record, head)  # which keeps the headers for everybody
             if principal is not None:
-                record.extra += PRIVATE + getattr(principal, "lines", ())
+                record.extra += private_lines(principal)
             return wanted
         if principal is not None:
-            record.extra += PRIVATE + getattr(principal, "lines", ())
+            record.extra += private_lines(principal)
         if head.path != self.settings.path:
             if head.method == "POST":
                 return self._sse.post_wanted(record, head.query)

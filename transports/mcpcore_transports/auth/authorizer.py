@@ -1,15 +1,16 @@
 """Authorization of one client at one server: all that its pure machine needs, for many requests.
 
-One task at a time carries out a flow; the others wait for it and go on with its token, or fail with
-its error.  A flow whose task is cancelled leaves no lock and no listener, and a task that waits
-begins another one.
+One flow at a time is carried out; all tasks wait for it and go on with its token, or fail with its
+error.  A flow goes on for as long as a task waits for it: one that nobody waits for any more ends,
+and leaves no lock and no listener.
 """
 
 import logging
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 import anyio
 from msgspec import Struct
@@ -37,6 +38,8 @@ from mcpcore_transports.http.settings import HttpClientLinkSettings
 
 logger = logging.getLogger("mcpcore.auth")
 
+AroundFlows = Callable[[], AbstractContextManager[object]]
+
 
 class Token(Struct, frozen=True):
     """Token for requests; ``generation`` tells a refusal of it from one of its predecessor."""
@@ -61,6 +64,7 @@ def make_authorizer(
     ssl_context: ssl.SSLContext | None = None,
     proxy: Proxy | str | None = ENVIRONMENT,
     link_settings: HttpClientLinkSettings | None = None,
+    around_flows: AroundFlows = nullcontext,
 ) -> RequestAuthorizer:
     """Return the authorizer of the requests to ``server``, an http, https, ws or wss URL.
 
@@ -83,6 +87,7 @@ def make_authorizer(
         ssl_context=ssl_context,
         proxy=proxy,
         link_settings=link_settings,
+        around_flows=around_flows,
     )
 
 
@@ -91,7 +96,8 @@ class Authorizer:
 
     ``keys``: private keys by the name that a :class:`~mcpcore.auth.grants.SigningKey` has.
     ``assertions``: source of assertions (workload identity, or the token of a person).  Requests
-    use the TLS context, the proxy and the limits of the client.  Raises UrlRefused for a server to
+    use the TLS context, the proxy and the limits of the client.  ``around_flows`` makes a context
+    for each flow, in which deadlines of others can stand still.  Raises UrlRefused for a server to
     which no token may be sent.
     """
 
@@ -107,17 +113,29 @@ class Authorizer:
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | str | None = ENVIRONMENT,
         link_settings: HttpClientLinkSettings | None = None,
+        around_flows: AroundFlows = nullcontext,
     ) -> None:
         self.machine = Authorization(server, settings, seed=os.urandom(32))
         local = parse_url(server, "the URL of the server").loopback
         self._carrier = Carrier(
-            Fetcher(local=local, ssl_context=ssl_context, proxy=proxy, settings=link_settings),
+            Fetcher(
+                local=local,
+                private=self.machine.settings.private,
+                ssl_context=ssl_context,
+                proxy=proxy,
+                settings=link_settings,
+            ),
             store or MemoryTokens(),
             sign_in or usual_sign_in(),
             keys or {},
             assertions,
         )
+        self._around_flows = around_flows
         self._turn = anyio.Lock()
+        self._waiting = 0
+        """Tasks that wait for their turn: for the outcome of the flow under way."""
+        self._left: anyio.CancelScope | None = None
+        """Scope of a flow whose own task was cancelled."""
         self._ended = 0  # flows that came to an end of their own
         self._loaded = False
 
@@ -131,7 +149,7 @@ class Authorizer:
         machine, before, ran = self.machine, self._ended, False
         if self._loaded and not machine.expiring(time.time()):
             return self._token()
-        async with self._turn:
+        async with self._in_turn():
             if not self._loaded:
                 if machine.state is AuthState.IDLE:
                     machine.load(wall=time.time())
@@ -154,7 +172,7 @@ class Authorizer:
         Raises AuthorizationError.
         """
         before = self._ended
-        async with self._turn:
+        async with self._in_turn():
             error = self.machine.error
             same = refused.generation >= self.machine.generation
             if self._ended > before and error is not None and same:
@@ -201,24 +219,61 @@ class Authorizer:
 
     # Flows
 
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+            self._end_unwanted()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _end_unwanted(self) -> None:
+        """End a flow that nobody waits for any more."""
+        if self._left is not None and not self._waiting:
+            self._left.cancel()
+
     async def _run(self) -> bool:
-        """Carry out a flow to its end; leave no lock and no listener behind.  Return True."""
+        """Carry out a flow to its end, even if its task is cancelled while others wait for it.
+
+        Return True.
+        """
+        over, flow = anyio.Event(), anyio.CancelScope(shield=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._carry_out, flow, over)
+            try:
+                await over.wait()
+            except anyio.get_cancelled_exc_class():
+                self._left = flow
+                self._end_unwanted()
+                with anyio.CancelScope(shield=True):
+                    await over.wait()
+                raise
+            finally:
+                self._left = None
+        return True
+
+    async def _carry_out(self, flow: anyio.CancelScope, over: anyio.Event) -> None:
+        """Carry out a flow; leave no lock and no listener behind."""
         machine = self.machine
         try:
-            while (need := machine.need) is not None:
-                machine.give(await self._carrier.carry_out(need), wall=time.time())
-                self._log()
-        except BaseException:
+            with flow, self._around_flows():
+                while (need := machine.need) is not None:
+                    machine.give(await self._carrier.carry_out(need), wall=time.time())
+                    self._log()
+                self._ended += 1
+        finally:
             machine.cancel("it was cancelled", wall=time.time())
             while machine.need is not None:  # to release the lock
                 machine.give(Done(), wall=time.time())
-            raise
-        finally:
             with anyio.CancelScope(shield=True):
                 await self._carrier.aclose()
             self._log()
-        self._ended += 1
-        return True
+            over.set()
 
     def _log(self) -> None:
         for note in self.machine.notes:

@@ -22,6 +22,8 @@ PRINCIPAL = "MCPCORE_PRINCIPAL"
 """Variable with the name of the client."""
 SCOPES = "MCPCORE_SCOPES"
 """Variable with its scopes, separated by blanks."""
+ROLES = "MCPCORE_ROLES"
+"""Variable with its roles, separated by blanks."""
 
 _TOKEN = re.compile(
     r"(?<![\w-])(?:"
@@ -38,7 +40,7 @@ _SHORTEST = 8
 
 
 def environment_principal(environ: Mapping[str, str] | None = None) -> "Principal":
-    """Return the client that the variables :data:`PRINCIPAL` and :data:`SCOPES` name.
+    """Return the client that :data:`PRINCIPAL`, :data:`SCOPES` and :data:`ROLES` name.
 
     Raises AuthorizationError if they name none, or scopes that cannot be.
     """
@@ -51,7 +53,7 @@ def environment_principal(environ: Mapping[str, str] | None = None) -> "Principa
     if found is None:
         raise AuthorizationError(f"the variable {SCOPES} holds no scopes, separated by blanks")
     try:
-        return Principal(name, scopes=found)
+        return Principal(name, scopes=found, roles=values.get(ROLES, "").split())
     except ValueError:
         problem = "is not printable" if name else "is not set"
         raise AuthorizationError(

@@ -51,7 +51,12 @@ class UpstreamTokens:
         self.upstream = upstream
         self._settings = settings or AuthorizationSettings()
         self._local = parse_url(upstream.issuer, "the issuer").loopback
-        self._fetcher = Fetcher(local=self._local, ssl_context=ssl_context, proxy=proxy)
+        self._fetcher = Fetcher(
+            local=self._local,
+            private=self._settings.private,
+            ssl_context=ssl_context,
+            proxy=proxy,
+        )
         self._keys = keys or {}
         self._max = max_subjects
         self._kept: OrderedDict[bytes, tuple[UpstreamToken, float]] = OrderedDict()

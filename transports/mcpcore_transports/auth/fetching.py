@@ -16,7 +16,7 @@ from anyio.abc import ByteStream
 from msgspec.structs import replace
 
 from mcpcore.auth.needs import Fault, Fetch, Fetched
-from mcpcore.auth.urls import Url, check_url, is_public
+from mcpcore.auth.urls import Url, check_url, is_public, private_hint
 from mcpcore.errors import BadProxy, UrlRefused
 from mcpcore_transports.http.client.client import CODINGS, ExchangeFailed, Origin
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, proxy_for
@@ -35,8 +35,8 @@ class Fetcher:
     """Sender of the requests of one authorization.
 
     ``local``: True if the MCP server is on loopback; only then requests may go there.
-    ``private``: True if they may go to private networks.  Through a proxy it is the proxy that
-    resolves the host: the URL alone is checked.
+    ``private``: True if they may go to private networks, never to link-local addresses.  Through a
+    proxy it is the proxy that resolves the host: the URL alone is checked.
     """
 
     def __init__(
@@ -105,7 +105,8 @@ class Fetcher:
             raise ExchangeFailed("unknown host")
         for address in addresses:
             if not self._allowed(address, url):
-                raise UrlRefused(_WHAT, "its host has an address that is not public")
+                hint = "" if url.loopback else private_hint(address)
+                raise UrlRefused(_WHAT, f"its host has an address that is not public{hint}")
         return addresses
 
     def _allowed(self, address: str, url: Url) -> bool:
@@ -117,7 +118,7 @@ class Fetcher:
             return loopback  # a name that the policy has taken for this machine
         if loopback:
             return self._local
-        return self._private or is_public(address)
+        return is_public(address, private=self._private)
 
     # The exchange
 

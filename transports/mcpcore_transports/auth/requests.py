@@ -1,7 +1,7 @@
 """Authorization of the requests of a link: tokens on requests, and answers to challenges."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import anyio
@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from mcpcore.auth.authorization import Refused, Remedy
 from mcpcore.auth.metadata import Secret
+from mcpcore.auth.proofs import nonce_of
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.engine.events import Event, Route
@@ -154,11 +155,13 @@ class GivenTokens:
 class Challenged(Exception):
     """Refusal of a request outside of the machines of HTTP, such as an upgrade to WebSocket."""
 
-    def __init__(self, status: int, challenges: tuple[str, ...], nonces: tuple[str, ...]) -> None:
+    def __init__(
+        self, status: int, challenges: tuple[str, ...], headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
         super().__init__(f"refused with status {status}")
         self.status = status
         self.challenges = challenges
-        self.nonces = nonces
+        self.headers = headers
 
 
 async def authorized(
@@ -179,11 +182,11 @@ async def authorized(
             outcome = await attempt(made.headers)
         except Challenged as refusal:
             refused = made.refused(refusal.status, refusal.challenges, operation, renewed=renewed)
-            nonces = refusal.nonces
+            nonce = nonce_of(refusal.headers)
         else:
             authorizer.accepted(operation)
             return outcome
-        for nonce in nonces[:1]:
+        if nonce is not None:
             authorizer.take_nonce(url, nonce)
         remedy = authorizer.remedy(refused)
         renewed = remedy is Remedy.NEW_NONCE
@@ -233,9 +236,9 @@ class AuthorizedExchanges:
 
     def begun(self, exchange: Route, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Take the head of a response."""
-        nonces = [value for name, value in headers if name == b"dpop-nonce"]
-        if len(nonces) == 1:
-            self._authorizer.take_nonce(self._origin, nonces[0].decode("latin-1"))
+        nonce = nonce_of(headers)
+        if nonce is not None:
+            self._authorizer.take_nonce(self._origin, nonce)
         again = self._again.get(exchange)
         if again is not None and status < 400:
             self._authorizer.accepted(again.operation)

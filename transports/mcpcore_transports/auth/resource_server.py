@@ -15,15 +15,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextvars import copy_context
 from functools import partial
 from threading import Lock
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import anyio.to_thread
+from msgspec import structs
 
 from mcpcore.auth.grants import base64url
 from mcpcore.auth.introspection import token_key
 from mcpcore.auth.issuers import ask_about, find_keys
 from mcpcore.auth.needs import Fetch, Steps
-from mcpcore.auth.proofs import Nonces, ReplayWindow
+from mcpcore.auth.proofs import Nonces, ReplayWindow, Seen
 from mcpcore.auth.resource_server import (
     Credential,
     Denied,
@@ -32,15 +34,22 @@ from mcpcore.auth.resource_server import (
     Need,
     NeedIntrospection,
     NeedKeys,
+    NeedUse,
     ResourceGuard,
     ResourceRules,
     principal_name,
 )
 from mcpcore.auth.scopes import Missing
 from mcpcore.auth.tokens import Grant
-from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
+from mcpcore.errors import (
+    AuthorizationError,
+    DocumentRefused,
+    StoreUnavailableError,
+    UrlRefused,
+)
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Verdict
+from mcpcore.http.principals import Principal, Refusal, Verdict
+from mcpcore.spec.refusals import UNAUTHENTICATED
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
@@ -52,11 +61,15 @@ from mcpcore_transports.running.functions import (
     start_background,
 )
 
+if TYPE_CHECKING:
+    from mcpcore_transports.stores.base import Store
+
 logger = logging.getLogger("mcpcore.auth")
 
 _ROUNDS = 4
 """Most times that a request is judged: keys, an answer, and a race of each."""
 _MAX_OUTLIVING = 86_400.0
+_SEEN = {True: Seen.FRESH, False: Seen.REPLAYED, None: Seen.FULL}
 _UNAVAILABLE = Denied(
     status=503,
     reason="it cannot be said now if the request is authorized",
@@ -77,7 +90,9 @@ class ResourceServer:
     address in a minute, after which it gets 429; None: no limit, as behind a proxy.
     ``fetch_timeout``: seconds of each request to an issuer.  ``ssl_context``, ``proxy``: of these
     requests.  ``nonces``: True to demand nonces in DPoP proofs; ``secret``: 32 random bytes that
-    they are made of, the same for all workers.  ``replays``: window of used proofs, to share one.
+    they are made of, the same for all workers.  ``replays``: memory of used DPoP proofs: a window
+    of this process, by default one of its own, or a store that workers share and that stays when
+    they are started anew.
 
     Raises ValueError for invalid settings, ExtraMissingError without the extra ``auth``.
     """
@@ -97,7 +112,7 @@ class ResourceServer:
         proxy: Proxy | str | None = ENVIRONMENT,
         nonces: bool = False,
         secret: bytes | None = None,
-        replays: ReplayWindow | None = None,
+        replays: "ReplayWindow | Store | None" = None,
         wall: Callable[[], float] = time.time,
         **rules: Any,
     ) -> None:
@@ -105,6 +120,7 @@ class ResourceServer:
 
         if not 0 <= outlive <= _MAX_OUTLIVING:
             raise ValueError(f"outlive must be 0 to {_MAX_OUTLIVING:.0f} seconds")
+        self._uses = None if isinstance(replays, ReplayWindow) else replays
         tree = {scope: tuple(below) for scope, below in (scope_tree or {}).items()}
         self._guard = guard = ResourceGuard(
             ResourceRules(
@@ -116,7 +132,8 @@ class ResourceServer:
             ),
             verify,
             nonces=Nonces(secret or os.urandom(32)) if nonces else None,
-            replays=replays,
+            replays=replays if isinstance(replays, ReplayWindow) else None,
+            remembers=self._uses is None,
         )
         self.documents: Mapping[str, bytes] = {guard.metadata_path: guard.metadata()}
         """Protected resource metadata by its path."""
@@ -158,14 +175,14 @@ class ResourceServer:
         credential = guard.credential(request.headers)
         if isinstance(credential, Denied):
             shown = None if not authorization_of(request) else "malformed"
-            return self._records.refuse(request, credential, shown)
+            return self._refuse(request, credential, shown)
         flooded = self._records.flooded(request)
         if flooded is not None:
             known = guard.tokens.look(token_key(credential.token), clock())
             if not isinstance(known, Grant):
                 return flooded
         found = self._judge(request, credential)
-        if isinstance(found, (NeedKeys, NeedIntrospection)):
+        if isinstance(found, (NeedKeys, NeedIntrospection, NeedUse)):
             return self._later(request, credential, found)
         return self._verdict(request, credential, found)
 
@@ -175,7 +192,9 @@ class ResourceServer:
 
     # Judgement
 
-    def _judge(self, request: HttpRequest, credential: Credential) -> Grant | Denied | Need:
+    def _judge(
+        self, request: HttpRequest, credential: Credential
+    ) -> Grant | Denied | Need | NeedUse:
         certificate = None
         if request.certificate is not None:
             digest = bytes.fromhex(request.certificate.fingerprint)
@@ -189,10 +208,14 @@ class ResourceServer:
                 wall=self._wall(),
             )
 
-    async def _later(self, request: HttpRequest, credential: Credential, need: Need) -> Verdict:
+    async def _later(
+        self, request: HttpRequest, credential: Credential, need: Need | NeedUse
+    ) -> Verdict:
         """Fetch what is needed, and judge again."""
-        found: Grant | Denied | Need = need
+        found: Grant | Denied | Need | NeedUse = need
         for _ in range(_ROUNDS):
+            if isinstance(found, NeedUse):
+                found = await self._used(found)
             if not isinstance(found, (NeedKeys, NeedIntrospection)):
                 return self._verdict(request, credential, found)
             flight = self._fly(found, credential.token)
@@ -200,9 +223,22 @@ class ResourceServer:
                 break
             await flight.wait(self._lock)
             found = self._judge(request, credential)
+        if isinstance(found, NeedUse):
+            found = await self._used(found)
         if isinstance(found, (NeedKeys, NeedIntrospection)):
             found = _UNAVAILABLE
         return self._verdict(request, credential, found)
+
+    async def _used(self, need: NeedUse) -> Grant | Denied:
+        """Look a proof up in the store."""
+        assert self._uses is not None  # noqa: S101 - else the guard remembers by itself
+        use = partial(self._uses.use_once, need.digest, until=need.until, wall=self._wall())
+        try:
+            first = await anyio.to_thread.run_sync(use, abandon_on_cancel=True)
+        except StoreUnavailableError as error:
+            logger.error("used proofs cannot be looked up: %s", error)
+            return _UNAVAILABLE
+        return self._guard.used(need, _SEEN[first])
 
     def _verdict(
         self, request: HttpRequest, credential: Credential, found: Grant | Denied
@@ -211,7 +247,7 @@ class ResourceServer:
         if self._audited or isinstance(found, Denied):
             name = token_key(credential.token).hex()[:16]
         if isinstance(found, Denied):
-            return self._records.refuse(request, found, name)
+            return self._refuse(request, found, name)
         known = self._principals.get(id(found))
         if known is None or known[0] is not found:
             known = found, self._principal(found)
@@ -219,11 +255,24 @@ class ResourceServer:
                 self._principals.clear()
             self._principals[id(found)] = known
             self._refresh(found.issuer)
+        if found.thumbprint is not None:
+            known[1].lines = tuple(
+                (name.lower().encode(), value.encode()) for name, value in self._nonce()
+            )
         return self._records.admit(request, known[1], name)
+
+    def _refuse(self, request: HttpRequest, denied: Denied, credential: str | None) -> Refusal:
+        """Refuse a request; the answer brings the next nonce, if nonces are demanded."""
+        if denied.status == UNAUTHENTICATED.status and not denied.headers:
+            denied = structs.replace(denied, headers=self._nonce())
+        return self._records.refuse(request, denied, credential)
+
+    def _nonce(self) -> tuple[tuple[str, str], ...]:
+        return self._guard.nonce_line(self._wall())
 
     def _principal(self, grant: Grant) -> Principal:
         left = grant.expires_at + self._guard.rules.leeway - self._wall()
-        principal = Principal(
+        return Principal(
             principal_name(grant.issuer, grant.subject),
             scopes=self._guard.tree.all_of(grant.scopes),
             roles=grant.roles,
@@ -231,13 +280,6 @@ class ResourceServer:
             until=clock() + max(0.0, left) + self._outlive,
             challenge=self._insufficient,
         )
-        if grant.thumbprint is not None:
-            # Kept for as long as the grant is: a nonce is good for longer than that.
-            principal.lines = tuple(
-                (name.lower().encode(), value.encode())
-                for name, value in self._guard.nonce_line(self._wall())
-            )
-        return principal
 
     def _insufficient(self, scopes: frozenset[str], role: bool) -> str | None:
         lacking = frozenset() if role else scopes

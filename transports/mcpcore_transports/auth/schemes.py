@@ -1,23 +1,33 @@
 """Schemes by which a server authenticates requests: API keys, client certificates, or any of some.
 
 Each is an ``authenticate`` hook.  Sources: RFC 9110 section 11 (several schemes), RFC 6750 sections
-2.1 and 3.
+2.1 and 3, RFC 9440 (Client-Cert).
 """
 
 import logging
 import math
+import re
 import time
+from binascii import a2b_base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.auth.api_keys import PREFIX, ApiKey, ApiKeys
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.resource_server import Denied, FailureLimit
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
+from mcpcore.http.principals import (
+    ClientCertificate,
+    Principal,
+    Refusal,
+    Verdict,
+    address_of,
+    quota_key,
+)
 from mcpcore_transports.link import clock
 
 logger = logging.getLogger("mcpcore.auth")
@@ -296,6 +306,67 @@ class CertificateScheme:
             return self._records.refuse(request, denied, name[:16])
         principal = Principal(known.principal, scopes=known.scopes, roles=known.roles)
         return self._records.admit(request, principal, name[:16])
+
+
+class BehindProxy:
+    """Certificates of clients that a proxy in front passes on in the header Client-Cert (RFC 9440).
+
+    ``scheme``: judges the requests.  ``proxies``: addresses or networks of the proxies; they verify
+    the certificates, and let none of their clients send that header.  From any other address the
+    header counts for nothing; from a proxy, the certificate of its own connection does.
+
+    Raises ValueError for what is no address, ExtraMissingError without the extra ``auth``.
+    """
+
+    def __init__(self, scheme: Scheme, proxies: Iterable[str]) -> None:
+        from mcpcore_transports.auth.signing import subject_of
+
+        self._scheme = scheme
+        self._networks = tuple(ip_network(each) for each in proxies)
+        if not self._networks:
+            raise ValueError("BehindProxy takes at least one address of a proxy")
+        self._subject_of = subject_of
+        self.documents: Mapping[str, bytes] = scheme.documents
+
+    def presented(self, request: HttpRequest) -> bool:
+        """Return True if a request comes with a credential, or a certificate of any form."""
+        seen = self._seen(request)
+        return seen is None or self._scheme.presented(seen)
+
+    def challenges(self) -> tuple[str, ...]:
+        """Return the challenges of the scheme."""
+        return self._scheme.challenges()
+
+    def __call__(self, request: HttpRequest) -> Verdict | Awaitable[Verdict]:
+        """Judge a request."""
+        seen = self._seen(request)
+        if seen is None:
+            return Refusal(status=400, message="the header Client-Cert cannot be read")
+        return self._scheme(seen)
+
+    def _seen(self, request: HttpRequest) -> HttpRequest | None:
+        """Return a request with the certificate of its client; None if that cannot be read."""
+        try:
+            peer = ip_address(address_of(request.peer))
+        except ValueError:
+            return request
+        peer = getattr(peer, "ipv4_mapped", None) or peer
+        if not any(peer in network for network in self._networks):
+            return request
+        values = [value for name, value in request.headers if name == b"client-cert"]
+        if not values:
+            return structs.replace(request, certificate=None)
+        found = _BYTES.fullmatch(values[0]) if len(values) == 1 else None
+        try:
+            der = b"" if found is None else a2b_base64(found[1], strict_mode=True)
+            certificate = ClientCertificate(subject=self._subject_of(der), der=der)
+        except ValueError:
+            return None
+        return structs.replace(request, certificate=certificate)
+
+
+_BYTES = re.compile(rb"[ \t]*:([A-Za-z0-9+/=]+):[ \t]*")
+"""Byte sequence of a structured field (RFC 8941 section 3.3.5)."""
 
 
 def read_keys_file(path: str) -> tuple[ApiKey, ...]:

@@ -11,11 +11,12 @@ Sources: RFC 7515 appendix A, RFC 7517, RFC 7518 sections 3.3 to 3.5 and 6, RFC 
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from mcpcore.auth.grants import base64url
 from mcpcore.auth.proofs import thumbprint
 from mcpcore.errors import AuthorizationError, ExtraMissingError
+from mcpcore.http.principals import write_name
 
 try:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -150,6 +151,22 @@ def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes
     except Exception:  # whatever is wrong with it, it is not verified
         return False
     return True
+
+
+def subject_of(der: bytes) -> str:
+    """Return the subject of a certificate in the form of RFC 4514.
+
+    Raises ValueError for what is no certificate, or has no text in its subject.
+    """
+    from cryptography.x509 import load_der_x509_certificate  # slow to import, and rarely needed
+
+    names = [
+        [(each.rfc4514_attribute_name, each.value) for each in part]
+        for part in load_der_x509_certificate(der).subject.rdns
+    ]
+    if not all(isinstance(value, str) for part in names for _, value in part):
+        raise ValueError("a subject that is no text")
+    return write_name(cast("list[list[tuple[str, str]]]", names))
 
 
 # Public keys are made once: that takes longer than a look at a signature.

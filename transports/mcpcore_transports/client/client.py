@@ -10,7 +10,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
@@ -551,13 +551,34 @@ def _http_link(
     return link
 
 
-def _authorizer(target: Target, auth: "Auth", settings: ClientSettings) -> "RequestAuthorizer":
+_WITHOUT_AUTH: tuple[tuple[type[Any], str], ...] = (
+    (
+        StdioTarget,
+        ": a program gets its credentials by its environment, StdioTarget(command, env={...})",
+    ),
+    (
+        TcpTarget,
+        ": over TCP a client shows who it is by a certificate, in ClientSettings.ssl_context",
+    ),
+    (UnixTarget, ": on a Unix socket the system tells the server which user the client is"),
+    (MemoryTarget, ": a server of this process is called without credentials"),
+)
+"""What a client does instead, by the kind of target."""
+
+
+def _authorizer(
+    target: Target,
+    auth: "Auth",
+    settings: ClientSettings,
+    around_flows: Callable[[], AbstractContextManager[None]],
+) -> "RequestAuthorizer":
     """Make the authorizer of all connections to a target.  Raises BadTarget, UrlRefused."""
     from mcpcore_transports.auth.authorizer import make_authorizer
 
     if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
+        hint = next((hint for kind, hint in _WITHOUT_AUTH if isinstance(target, kind)), "")
         raise errors.BadTarget(
-            f"auth is for URLs of http and ws, and the target is {named(target)}"
+            f"auth is for URLs of http and ws, and the target is {named(target)}{hint}"
         )
     http = () if settings.http is None else settings.http.headers
     names = [*_fixed_headers(target), *(name for name, _ in http)]
@@ -573,6 +594,7 @@ def _authorizer(target: Target, auth: "Auth", settings: ClientSettings) -> "Requ
         ssl_context=settings.ssl_context,
         proxy=settings.proxy,
         link_settings=settings.http_link,
+        around_flows=around_flows,
     )
 
 
@@ -609,7 +631,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     requests and the WebSocket handshake; over HTTP they may be a function that makes them for each
     request.  ``auth`` authorizes them: :class:`~mcpcore.auth.settings.AuthorizationSettings` for a
     client that gets its tokens by itself, a :class:`~mcpcore_transports.auth.requests.BearerToken`,
-    or a function (or coroutine function) that returns a token.  ``http_client``, an
+    or a function (or coroutine function) that returns a token; the default is that of the target.
+    ``http_client``, an
     ``httpx.AsyncClient`` or the like, sends the HTTP requests instead of the built-in client; it is
     not closed.  ``middleware`` runs around every request that is sent, the first outermost.
     ``trace`` records the whole traffic of the connection: the name of a file, or a
@@ -666,7 +689,12 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             )
         self._callbacks = callbacks or Callbacks()
         self._settings = settings or ClientSettings()
-        self._authorizer = None if auth is None else _authorizer(self.target, auth, self._settings)
+        self._authorizer = None
+        if auth is None and isinstance(self.target, HttpTarget | SseTarget | WebSocketTarget):
+            auth = self.target.auth
+        if auth is not None:
+            flowing = self._authorizing
+            self._authorizer = _authorizer(self.target, auth, self._settings, flowing)
         if revision is not None:
             revisions = [revision]
         self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
@@ -727,6 +755,11 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if exc is None and self._raised is not None:
             self._raised.raise_rest()
         return swallowed
+
+    def _authorizing(self) -> AbstractContextManager[None]:
+        """Return the context of a flow of authorization: attempts to reconnect wait for it."""
+        reconnector = None if self._core is None else self._core.reconnector
+        return nullcontext() if reconnector is None else reconnector.standing_still()
 
     async def _agree(self) -> tuple[ClientCore, Ready]:
         """Open a connection; if the probe upsets the server, another with the handshake first."""

@@ -7,7 +7,9 @@ There is no standard for the format; the members that are in common use are read
     {"mcpServers": {
         "weather": {"command": "uvx", "args": ["weather"], "env": {"KEY": "${WEATHER_KEY}"}},
         "tickets": {"url": "https://example.com/mcp",
-                    "headers": {"Authorization": "Bearer ${keyring:tickets/token}"}}}}
+                    "headers": {"Authorization": "Bearer ${keyring:tickets/token}"}},
+        "notes": {"url": "https://notes.example.com/mcp",
+                  "oauth": {"clientId": "me", "clientSecret": "${keyring:notes/secret}"}}}}
 
 Other programs keep members of their own in the file, so unknown members are ignored.  Known members
 must be valid: a wrong type, a duplicate member, or one that conflicts with the others is a
@@ -20,16 +22,27 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from mcpcore.errors import AuthorizationError, BadConfig, BadTarget, ExtraMissingError
+from mcpcore.errors import AuthorizationError, BadConfig, BadTarget, ExtraMissingError, UrlRefused
 from mcpcore.wire.redaction import Discreet, shown_names, shown_url
-from mcpcore_transports.targets import StdioTarget, Target, check_headers, parse_target
+from mcpcore_transports.targets import (
+    HttpTarget,
+    SseTarget,
+    StdioTarget,
+    Target,
+    WebSocketTarget,
+    check_headers,
+    parse_target,
+)
+
+if TYPE_CHECKING:  # imported for servers that have it
+    from mcpcore.auth.settings import AuthorizationSettings
 
 _log = logging.getLogger("mcpcore.config")
 
@@ -97,9 +110,23 @@ _MEMBERS: dict[str, type] = {
     "cwd": str,
     "url": str,
     "headers": _Object,
+    "oauth": _Object,
     "type": str,
     "disabled": bool,
 }
+_OAUTH: dict[str, type] = {
+    "clientId": str,
+    "clientSecret": str,
+    "scopes": list,
+    "issuer": str,
+    "clientMetadataUrl": str,
+    "redirectUri": str,
+    "grant": str,
+    "account": str,
+    "private": bool,
+}
+"""Members of ``oauth``."""
+_CODE, _CREDENTIALS = _GRANTS = ("authorization_code", "client_credentials")
 
 
 class ConfiguredServer(Discreet, frozen=True, kw_only=True):
@@ -115,6 +142,8 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
     cwd: str | None = None
     url: str | None = None
     headers: Mapping[str, str] = {}
+    oauth: Mapping[str, Any] | None = None
+    """How the client is authorized; empty: it registers itself, and a person signs in."""
     disabled: bool = False
     unknown: Sequence[str] = ()
     """Names of unknown members."""
@@ -127,6 +156,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
             "env": shown_names(self.env),
             "url": self.url and shown_url(self.url),
             "headers": shown_names(self.headers),
+            "oauth": None if self.oauth is None else shown_names(self.oauth),
         }
 
     def target(self, environ: Mapping[str, str] | None = None) -> Target:
@@ -172,18 +202,73 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         if self.type == _SSE and not url.startswith("sse+"):
             url = f"sse+{url}"
         try:
-            return parse_target(url, headers=headers)
+            target = parse_target(url, headers=headers)
         except BadTarget as error:
             # Variables may bring secrets into any part of the URL, so the error quotes it unfilled.
             said = str(error).replace(repr(shown_url(url)), repr(shown_url(self.url or "")))
             if url != self.url:
                 said = re.sub(r"( is not a URL): .*", r"\1", said)
             raise BadConfig(f"{self}: url: {said}") from None
+        if self.oauth is None:
+            return target
+        if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
+            raise BadConfig(f"{self}: oauth: it is for URLs of http, ws and sse")
+        return structs.replace(target, auth=self._auth(self.oauth, filled))
+
+    def _auth(
+        self, written: Mapping[str, Any], filled: Callable[[str, str], str]
+    ) -> "AuthorizationSettings":
+        """Return the authorization that ``oauth`` describes.  Raises BadConfig."""
+        from mcpcore.auth.grants import ClientIdentity
+        from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
+
+        texts = {
+            name: filled(value, f"oauth.{name}")
+            for name, value in written.items()
+            if isinstance(value, str)
+        }
+        for name in ("clientId", "clientSecret"):
+            if not texts.get(name, "-") and _KEYRING not in written[name]:
+                raise BadConfig(f"{self}: oauth.{name}: expected a text that is not empty")
+        scopes = [
+            filled(text, f"oauth.scopes[{index}]")
+            for index, text in enumerate(written.get("scopes", ()))
+        ]
+        client = None
+        if "clientId" in texts:
+            secret = texts.get("clientSecret")
+            client = ClientIdentity(client_id=texts["clientId"], client_secret=secret)
+        try:
+            machine = written.get("grant") == _CREDENTIALS
+            redirect = texts.get("redirectUri", CodeGrant().redirect_uri)
+            return AuthorizationSettings(
+                grant=ClientCredentialsGrant() if machine else CodeGrant(redirect_uri=redirect),
+                client=client,
+                issuer=texts.get("issuer"),
+                metadata_url=texts.get("clientMetadataUrl"),
+                scopes=frozenset(scopes),
+                account=texts.get("account", ""),
+                private=written.get("private", False),
+            )
+        except UrlRefused as error:
+            raise BadConfig(f"{self}: oauth: {error}") from None
+        except ValueError:
+            form = "expected scopes of visible ASCII characters, without blanks and quotes"
+            raise BadConfig(f"{self}: oauth.scopes: {form}") from None
 
     @property
     def doubts(self) -> list[str]:
         """Short warnings about unknown members that look like mistakes."""
         found = []
+        oauth = self.oauth or {}
+        if (secret := oauth.get("clientSecret")) and not _REFERENCE.search(secret):
+            better = "${NAME} or ${keyring:SERVICE/NAME}"
+            found.append(f"'oauth.clientSecret' stands in the file: {better} keeps it out of it")
+        found += [
+            f"'oauth.{key}' is unknown: is {near[0]!r} meant?"
+            for key in oauth
+            if key not in _OAUTH and (near := get_close_matches(key, _OAUTH, n=1, cutoff=0.75))
+        ]
         for key in self.unknown:
             if key in _NOT_READ:
                 found.append(f"{key!r} is not read: {_NOT_READ[key]}")
@@ -204,6 +289,9 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
             return "disabled"
         texts = [self.command, *self.args, *self.env.values(), self.cwd]
         texts += [self.url, *self.headers.values()]
+        oauth = self.oauth or {}
+        texts += [value for value in oauth.values() if isinstance(value, str)]
+        texts += oauth.get("scopes", ())
         place, missing = Place(self.file, os.environ, keyring=False), dict[str, None]()
         for match in _REFERENCE.finditer("\0".join(text for text in texts if text)):
             try:
@@ -337,8 +425,10 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
         raise BadConfig(f"{where}: expected an object, not {_kind(entry)}")
     _once(entry, where, _MEMBERS)
     for key, wanted in _MEMBERS.items():
-        _check(entry.get(key), wanted, f"{where}: {key}")
+        _check(entry.get(key), wanted, f"{where}: {key}", _OAUTH if key == "oauth" else None)
     known = {key: entry[key] for key in _MEMBERS if entry.get(key) is not None}
+    if "oauth" in known:
+        known["oauth"] = {k: v for k, v in known["oauth"].items() if v is not None}
     for variable in known.get("env", ()):
         if not variable or "=" in variable:
             raise BadConfig(f"{where}: env: {variable!r} is no name of a variable")
@@ -371,14 +461,36 @@ def _check_members(server: ConfiguredServer) -> None:
             raise BadConfig(f"{server}: command: expected a program, not an empty string")
         if server.headers:
             raise BadConfig(f"{server}: headers: a command takes none; env is for its variables")
+        if server.oauth is not None:
+            hint = "a command gets its credentials by variables, in env"
+            raise BadConfig(f"{server}: oauth: goes with a url; {hint}")
         return
+    if server.oauth is not None:
+        _check_oauth(server, server.oauth)
     for key in _OF_COMMANDS:
         if getattr(server, key):
             raise BadConfig(f"{server}: {key}: goes with a command, not with a url")
 
 
-def _check(value: Any, wanted: type, where: str) -> None:
-    """Raise BadConfig for a member of another type, or with text that cannot be passed on."""
+def _check_oauth(server: ConfiguredServer, oauth: Mapping[str, Any]) -> None:
+    """Raise BadConfig for members of ``oauth`` that conflict."""
+    grant = oauth.get("grant", _CODE)
+    if grant not in _GRANTS:
+        expected = " or ".join(_GRANTS)
+        raise BadConfig(f"{server}: oauth.grant: expected {expected}, not {grant!r}")
+    if grant == _CREDENTIALS and not ("clientId" in oauth and "clientSecret" in oauth):
+        raise BadConfig(f"{server}: oauth: {grant} needs clientId and clientSecret")
+    if "clientSecret" in oauth and "clientId" not in oauth:
+        raise BadConfig(f"{server}: oauth: clientSecret is that of a clientId, which is not there")
+    if any(name.lower() in ("authorization", "dpop") for name in server.headers):
+        raise BadConfig(f"{server}: oauth sets the header Authorization: give one of the two")
+
+
+def _check(value: Any, wanted: type, where: str, members: Mapping[str, type] | None = None) -> None:
+    """Raise BadConfig for a member of another type, or with text that cannot be passed on.
+
+    ``members``: types of the members of an object; None: they are texts.
+    """
     if value is None:
         return
     if type(value) is not wanted:
@@ -388,6 +500,10 @@ def _check(value: Any, wanted: type, where: str) -> None:
     elif isinstance(value, list):
         for index, text in enumerate(value):
             _check_text(text, f"{where}[{index}]")
+    elif isinstance(value, _Object) and members is not None:
+        _once(value, where, members)
+        for name, kind in members.items():
+            _check(value.get(name), kind, f"{where}.{name}")
     elif isinstance(value, _Object):
         _once(value, where)
         for name, text in value.items():

@@ -4,7 +4,8 @@ import logging
 import math
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -55,6 +56,8 @@ class Reconnector(ABC):
         self._plan = Reconnection(settings, attempts, seed=secrets.token_bytes(16))
         self._attempt: Attempt | None = None
         """The attempt under way."""
+        self._limit: anyio.CancelScope | None = None
+        """Scope of the attempt under way, while its time runs."""
         self._refusal: NegotiationFailed | None = None
 
     # Parts that depend on who makes the connections
@@ -63,10 +66,6 @@ class Reconnector(ABC):
     @abstractmethod
     def closing(self) -> bool:
         """True if this side ends the connection for good."""
-
-    @abstractmethod
-    def _settle(self) -> None:
-        """Record that the attempt under way has succeeded or failed."""
 
     @abstractmethod
     def _follow(self, attempt: Attempt) -> None:
@@ -89,6 +88,31 @@ class Reconnector(ABC):
     def pace(self) -> tuple[int, float, float]:
         """Pace of retries: their number, and the minimum and maximum delay in seconds."""
         return self.attempts, self.settings.first_delay, self.settings.max_delay
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Stop the time of the attempt under way, such as while a person is asked to sign in."""
+        limit = self._limit
+        if limit is None:
+            yield
+            return
+        left, limit.deadline = limit.deadline - anyio.current_time(), math.inf
+        try:
+            yield
+        finally:
+            if self._limit is limit:
+                limit.deadline = anyio.current_time() + left
+
+    def _time(self, scope: anyio.CancelScope) -> None:
+        """Begin the time of an attempt."""
+        scope.deadline = anyio.current_time() + self.settings.opening
+        self._limit = scope
+
+    def _settle(self) -> None:
+        """Record that the attempt under way has succeeded or failed: its time is over."""
+        if self._limit is not None:
+            self._limit.deadline = math.inf
+            self._limit = None
 
     def opened(self, ready: Ready) -> None:
         """Record that negotiation has succeeded."""
@@ -218,7 +242,7 @@ class ReconnectingLink(Reconnector):
         self._next = None
         with anyio.CancelScope() as self._scope:
             await anyio.sleep(attempt.delay)
-            self._scope.deadline = anyio.current_time() + self.settings.opening
+            self._time(self._scope)
             self.link = self._make(self._peer)
             try:
                 await self.link.run(task_status=self)
@@ -258,9 +282,6 @@ class ReconnectingLink(Reconnector):
         """Implement :attr:`Reconnector.closing`."""
         return self._left or self._core.closing or (self.link.abandoned and not self._expired)
 
-    def _settle(self) -> None:
-        self._scope.deadline = math.inf  # the attempt has no time limit from now on
-
     def _follow(self, attempt: Attempt) -> None:
         self._peer = self._peer.succeed()
         self._core.succeed(self._peer)
@@ -298,7 +319,8 @@ class ReconnectingStream(Reconnector):
         self._settled = settled = anyio.Event()
         self._machine.start(now=clock())
         self._link.flush_soon()
-        with anyio.move_on_after(self.settings.opening):
+        with anyio.CancelScope() as scope:
+            self._time(scope)
             await settled.wait()
         if not settled.is_set() and not self.closing:
             self._machine.end(now=clock(), reason=self._too_late())
@@ -310,6 +332,7 @@ class ReconnectingStream(Reconnector):
         return self._core.closing or self._core.closed is not None
 
     def _settle(self) -> None:
+        super()._settle()
         self._settled.set()
 
     def _follow(self, attempt: Attempt) -> None:

@@ -11,7 +11,7 @@ from mcpcore.errors import ExtraMissingError, UrlRefused
 from mcpcore_transports.commands.output import Exit, Failure, say
 
 if TYPE_CHECKING:
-    from mcpcore.http.principals import Authenticate, Principal
+    from mcpcore.http.principals import Authenticate
     from mcpcore_transports.auth.schemes import Scheme
     from mcpcore_transports.commands.options import ServeOptions
 
@@ -71,23 +71,6 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     ]
     schemes.append(ResourceServer(options.auth_resource, issuers, required=options.auth_scope))
     return schemes
-
-
-def party_of_environment() -> "Principal | None":
-    """Return the party named by MCPCORE_PRINCIPAL, with MCPCORE_SCOPES and MCPCORE_ROLES.
-
-    It sends what comes over standard input; None if none is named.  Raises Failure.
-    """
-    name = os.environ.get("MCPCORE_PRINCIPAL")
-    if not name:
-        return None
-    from mcpcore.http.principals import Principal
-
-    scopes, roles = (os.environ.get(f"MCPCORE_{each}", "").split() for each in ("SCOPES", "ROLES"))
-    try:
-        return Principal(name, scopes=scopes, roles=roles)
-    except ValueError as error:
-        raise Failure(f"MCPCORE_PRINCIPAL: {error}", Exit.USAGE) from error
 
 
 def make_api_key(

@@ -127,7 +127,7 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
 
     stdio: Annotated[bool, Opt("Standard input and output.")] = False
     env_principal: Annotated[
-        bool, Opt("Of --stdio: MCPCORE_PRINCIPAL and MCPCORE_SCOPES say who the client is.")
+        bool, Opt("Of --stdio: MCPCORE_PRINCIPAL, _SCOPES and _ROLES say who the client is.")
     ] = False
     http: Annotated[Texts, Opt("Streamable HTTP; port 0 for a free one.", "HOST:PORT")] = ()
     ws: Annotated[Texts, Opt("WebSocket.", "HOST:PORT")] = ()

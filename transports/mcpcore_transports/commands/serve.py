@@ -19,11 +19,8 @@ from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
-from mcpcore_transports.commands.authorization import (
-    AUTH_OPTIONS,
-    authenticating,
-    party_of_environment,
-)
+from mcpcore_transports.auth.environment import argv_warning
+from mcpcore_transports.commands.authorization import AUTH_OPTIONS, authenticating
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
@@ -75,6 +72,9 @@ def serve(
     settings = _settings(options, develop=develop)
     if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
+    token = argv_warning(sys.argv) if options.stdio else None
+    if token is not None:
+        print_warning(token)
     try:
         if options.workers > 1 and lifeline is None:
             if options.sse:  # a message has to reach the worker that holds the event stream
@@ -184,8 +184,6 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         shared=options.websocket,
         ssl_context=_tls(options),
     )
-    if options.stdio:
-        settings = replaced(settings, "stdio", principal=party_of_environment())
     settings = replaced(settings, "stdio", env_principal=options.env_principal)
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)

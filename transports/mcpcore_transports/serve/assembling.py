@@ -3,6 +3,7 @@
 What only HTTP, stores or tasks need is imported at its first use.
 """
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
+from mcpcore.http.principals import ends_at
 from mcpcore.service import Server
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime, asked_first
@@ -59,9 +61,10 @@ async def serve_connection(
         link.trace = trace.connection("server")
     links = set() if links is None else links
     links.add(link)
-    until = None if handshake.principal is None else handshake.principal.until
+    # A socket's own link tells its Peer who the client is.
+    until = ends_at(peer.principal if handshake.principal is None else handshake.principal)
     try:
-        if until is None:
+        if until == math.inf:
             await runtime.run(link.run)
         else:
             await runtime.run(partial(_until, until, link))
@@ -74,7 +77,7 @@ async def _until(end: float, link: "StreamConnection") -> None:
 
     async def expire() -> None:
         await anyio.sleep_until(anyio.current_time() + end - clock())
-        await link.aclose()
+        link.expire()
 
     async with anyio.create_task_group() as group:
         group.start_soon(expire)

@@ -10,6 +10,7 @@ Drivers are imported when they are needed, so that an unused binding costs nothi
 
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
@@ -217,9 +218,15 @@ class Bindings:
         """Serve the program that started this process, over standard input and output."""
         from mcpcore_transports.stdio.server import StdioServerLink
 
+        if len(sys.argv) > 1:
+            from mcpcore_transports.auth.environment import argv_warning
+
+            warning = argv_warning(sys.argv)
+            if warning is not None:
+                logging.getLogger("mcpcore.stdio").warning(warning)
+
         def make_link(peer: Peer, app: App) -> "StreamConnection":
             settings = self._settings.stdio
-            peer.principal = settings.principal
             return StdioServerLink(peer, app, settings=settings, on_begin=on_begin, on_end=on_end)
 
         self.group.start_soon(self._serve_one, make_link)

@@ -1,12 +1,11 @@
 """Refusals of requests whose sender lacks scopes or roles, with the challenge that helps.
 
-Sources: RFC 6750 section 3.1 (``insufficient_scope``); the authorization page of 2026-07-28, "Scope
-Challenge Handling".
+Source: the authorization page of 2026-07-28, "Scope Challenge Handling".
 """
 
 from typing import TYPE_CHECKING
 
-from mcpcore.auth.challenges import format_challenge, format_scopes
+from mcpcore.auth.scopes import Missing
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.errors import ERRORS, FORBIDDEN, Forbidden
@@ -24,13 +23,9 @@ def forbid(replies: "HttpServer | TaskCall", event: RequestReceived, error: Forb
 def refusal_for(principal: str | None, error: Forbidden) -> Refusal:
     """Return the refusal of a request: by the scheme of its principal, else a Bearer challenge."""
     make = principal.challenge if isinstance(principal, Principal) else None
-    challenge = (make or _bearer)(error.scopes, error.role)
+    if make is None:
+        challenge: str | None = Missing(error.scopes, frozenset(), error.role).challenge
+    else:
+        challenge = make(error.scopes, error.role)
     status = ERRORS[FORBIDDEN].status
     return Refusal(status=status, message=error.error.message, challenge=challenge)
-
-
-def _bearer(scopes: frozenset[str], role: bool) -> str:
-    text = "a role is missing" if role else "scopes are missing"
-    wanted = format_scopes(scopes) or None
-    params = {"error": "insufficient_scope", "error_description": text, "scope": wanted}
-    return format_challenge("Bearer", params)

@@ -199,7 +199,8 @@ class ServerRuntime:
                 self.throttle.check(event)
             prepared: Prepared | None
             if event.method in self._asked:
-                self._demand_subscription(event)
+                if self._server.guards_reading:
+                    self._demand_subscription(event)
                 if guard is None:
                     self.machine.admit(event.key)
                     return

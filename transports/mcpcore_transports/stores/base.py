@@ -76,6 +76,8 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     Each is kept for ``idle`` seconds and all together take at most ``queue_bytes``; the oldest are
     dropped first.
     """
+    proofs: int = 100_000
+    """Maximum DPoP proofs whose use is remembered; further ones are refused until some end."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "once", "renew", "announcements")
@@ -133,6 +135,14 @@ class Store(Protocol):
         """Remove a worker: its streams are orphaned and its connections released at once.
 
         Ends a waiting call of :meth:`receive`.  Raises StoreUnavailableError.
+        """
+
+    def use_once(self, digest: bytes, *, until: float, wall: float) -> bool | None:
+        """Note the use of a DPoP proof; return True if it is the first, False if it is not.
+
+        ``digest``: its name.  ``until``: the time of the wall clock until which the use is
+        remembered.  None: so many are remembered that there is no room for another.  Raises
+        StoreUnavailableError.
         """
 
     def close(self) -> None:

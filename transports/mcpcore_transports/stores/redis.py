@@ -362,6 +362,11 @@ class RedisStore:
         self._secret = bytes(self._link.one(self._of_workers("secret", made)))
         return self._secret
 
+    def use_once(self, digest: bytes, *, until: float, wall: float) -> bool | None:
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
+        reply = self._link.one(self._of_workers("use", digest, repr(until), repr(wall)))
+        return None if reply is None else bool(reply)
+
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         try:

@@ -31,7 +31,7 @@ from mcpcore_transports.stores import base
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
-VERSION = 5
+VERSION = 6
 """Version of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
 """Value of ``PRAGMA application_id``, so that the file of another program is never touched."""
@@ -46,6 +46,10 @@ _SHORT_POLL = 0.001
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 INSERT INTO facts VALUES ('bytes', 0);
+INSERT INTO facts VALUES ('proofs', 0);
+
+CREATE TABLE proofs (digest BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX proofs_by_end ON proofs (until);
 
 CREATE TABLE sessions (
     key INTEGER PRIMARY KEY,
@@ -109,6 +113,12 @@ CREATE TABLE workers (
 CREATE TABLE notes (key INTEGER PRIMARY KEY, worker TEXT, posted INTEGER, note BLOB);
 CREATE INDEX notes_by_worker ON notes (worker);
 
+CREATE TRIGGER proof_used AFTER INSERT ON proofs BEGIN
+    UPDATE facts SET value = value + 1 WHERE name = 'proofs';
+END;
+CREATE TRIGGER proof_dropped AFTER DELETE ON proofs BEGIN
+    UPDATE facts SET value = value - 1 WHERE name = 'proofs';
+END;
 CREATE TRIGGER event_kept AFTER INSERT ON events BEGIN
     UPDATE sessions SET kept = kept + 1, size = size + length(new.data) WHERE key = new.session;
     UPDATE streams SET last = new.place WHERE key = new.stream;
@@ -232,6 +242,17 @@ class SqliteStore:
         with self._transaction():
             self._run("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", made)
             return bytes(self._value("SELECT value FROM facts WHERE name = 'secret'"))
+
+    def use_once(self, digest: bytes, *, until: float, wall: float) -> bool | None:
+        """See :class:`~mcpcore_transports.stores.base.Store`."""
+        with self._transaction():
+            self._run("DELETE FROM proofs WHERE until < ?", wall)
+            if self._row("SELECT 1 FROM proofs WHERE digest = ?", digest):
+                return False
+            if self._value("SELECT value FROM facts WHERE name = 'proofs'") >= self.settings.proofs:
+                return None
+            self._run("INSERT INTO proofs VALUES (?, ?)", digest, until)
+            return True
 
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[base.Outcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""

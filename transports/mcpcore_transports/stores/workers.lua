@@ -2,7 +2,7 @@
 -- these keys begin with; all of them are in one slot.  ARGV: the operation and what it needs.
 --
 -- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
--- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES.
+-- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
@@ -12,6 +12,7 @@ local owners = base .. 'owners' -- hash: the same ids, whose share each takes
 local all = base .. 'all' -- stream: notes to everybody
 local news = base .. 'news' -- hash: topic -> announcement, packed
 local topics = base .. 'topics' -- sorted set: the same topics, by their order
+local proofs = base .. 'proofs' -- sorted set: digests of DPoP proofs that were used, by their ends
 local secret = base .. 'secret'
 local generation = base .. 'generation' -- made when there was nothing
 local FAR = 1e12
@@ -139,6 +140,19 @@ local ops = {}
 function ops.secret() -- a new one, or the one that was known
   redis.call('SET', secret, ARGV[2], 'NX', 'PX', LONG)
   return redis.call('GET', secret)
+end
+
+function ops.use() -- digest of a proof, its end, wall clock; 1: its first use, 0: not, nil: no room
+  redis.call('ZREMRANGEBYSCORE', proofs, '-inf', '(' .. ARGV[4])
+  if redis.call('ZSCORE', proofs, ARGV[2]) then
+    return 0
+  end
+  if redis.call('ZCARD', proofs) >= PROOFS then
+    return false
+  end
+  redis.call('ZADD', proofs, ARGV[3], ARGV[2])
+  redis.call('PEXPIRE', proofs, LONG)
+  return 1
 end
 
 function ops.renew() -- worker, time, secret, a name for the generation that begins

@@ -27,6 +27,7 @@ from mcpcore.engine.events import ConnectionEnded, Fault
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
+from mcpcore.http.principals import OUTLIVED
 from mcpcore_transports.link import STREAM_ERRORS, App, clock, what_broke
 from mcpcore_transports.running.functions import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
@@ -381,6 +382,10 @@ class StreamConnection:
         if self._shutdown is Shutdown.NONE:
             self._leaving = True
         self._stop(reason)
+
+    def expire(self) -> None:
+        """Begin to end the conversation, as the authorization of its client has ended."""
+        self.leave(OUTLIVED)
 
     def _stop(self, reason: str, *, hard: bool = False) -> None:
         """Begin the end of the connection; ``hard``: without time for running requests."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from mcpcore.errors import BadTarget
-from mcpcore.http.principals import Principal, Verdict
+from mcpcore.http.principals import Verdict
 from mcpcore.spec.bounds import check_numbers
 
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     """
     end_children: bool = True
     """True to end also the programs that its handlers have started and left behind (Linux)."""
-    principal: Principal | None = None
-    """Party that all requests come from; None: nobody in particular.  There is no OAuth on standard
-    input and output (authorization pages): its scopes are what the environment grants."""
     env_principal: bool = False
-    """True to take the client's name and scopes from MCPCORE_PRINCIPAL and MCPCORE_SCOPES."""
+    """True to take the client's name, scopes and roles from the environment.
+
+    Their variables are MCPCORE_PRINCIPAL, MCPCORE_SCOPES and MCPCORE_ROLES; there is no OAuth on
+    standard input and output.  False: the client is nobody in particular.
+    """
 
     def __post_init__(self) -> None:
         check_numbers(self, "linger")

@@ -23,7 +23,8 @@ from mcpcore.engine.events import Fault, FaultKind
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import AuthorizationError, LinkError, LinkUnauthorized
 from mcpcore.http.client.call import own_header
-from mcpcore.http.headers import quoted
+from mcpcore.http.client.challenges import challenges_of
+from mcpcore.http.headers import Headers, quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.wire.redaction import shown_flaw, shown_url
 from mcpcore_transports.http.client.client import (
@@ -164,8 +165,8 @@ class WebSocketAddress:
 class NotOpened(ExchangeFailed):
     """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
 
-    challenged: tuple[int, tuple[str, ...], tuple[str, ...]] | None = None
-    """Status, challenges and DPoP nonces of a refusal that authorization may change."""
+    challenged: tuple[int, tuple[str, ...], Headers] | None = None
+    """Status, challenges and headers of a refusal that authorization may change."""
 
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
@@ -324,28 +325,18 @@ async def _refusal(
     after = float(retry) if _RETRY_AFTER.fullmatch(retry) else None
     kind = FaultKind.REDIRECT if 300 <= head.status < 400 else FaultKind.STATUS
     fault = Fault(kind, head.status, after, location)
-    challenged = _challenged(head)
     try:
         message = msgspec.json.decode(said, type=_Answer).error.message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         line = said.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
         failure = NotOpened(f"{text}: {line}" if line else text, fault)
-        failure.challenged = challenged
-        return failure
-    hint = f"it serves MCP over HTTP: try {http_url}"
-    failure = NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
-    failure.challenged = challenged
+    else:
+        hint = f"it serves MCP over HTTP: try {http_url}"
+        failure = NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
+    challenges = challenges_of(head.status, head.headers)
+    if challenges is not None:
+        failure.challenged = head.status, challenges, head.headers
     return failure
-
-
-def _challenged(head: ResponseHead) -> tuple[int, tuple[str, ...], tuple[str, ...]] | None:
-    lines, nonces = (
-        tuple(value.decode("latin-1") for value in head.values(name))
-        for name in (b"www-authenticate", b"dpop-nonce")
-    )
-    if head.status == 401 or (head.status == 403 and lines):
-        return head.status, lines, nonces
-    return None
 
 
 async def _beginning(stream: ByteStream, head: ResponseHead, buffer: bytearray) -> bytes:

@@ -228,6 +228,12 @@ class WebSocketLink(StreamConnection):
         self._record(data, incoming=True)
         self.peer.receive(data, now=clock(), principal=self._principal)
 
+    def expire(self) -> None:
+        """Begin to end the connection, as the authorization of its client has ended."""
+        if not self._shutdown:
+            self._close_row = closes.OUTLIVED
+        super().expire()
+
     def _refuse(self, close: CloseRow) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
         self._refused = True

@@ -212,6 +212,8 @@ class UpgradeRules:
             (b"connection", b"Upgrade"),
             (b"sec-websocket-accept", generate_accept_token(key)),
         ]
+        if handshake.principal is not None:
+            headers += handshake.principal.lines
         if offer.selected is not None:
             headers.append((_PROTOCOLS, offer.selected.encode()))
         if taken is None:

@@ -23,6 +23,7 @@ from mcpcore_conformance.kit.headers import for_message
 from mcpcore_conformance.kit.heard import Done, Gone, Head, Headers, Heard, header
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.unreachable import reason_of
 from mcpcore_conformance.kit.verdicts import Broken
 from mcpcore_conformance.kit.wire import Overrides, Poured, Refused
@@ -38,6 +39,7 @@ class HttpStage(Staging):
 
     ``reuses``: whether a connection serves several exchanges.  A message for which an idle one is
     closed is sent again, so that whoever answers elsewhere than on the response has it twice.
+    ``tokens``: those of the authorization server that the server was told of.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class HttpStage(Staging):
         headers: Mapping[str, str] | None = None,
         other_headers: Mapping[str, str] | None = None,
         reuses: bool = True,
+        tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
         parts = urlsplit(url)
@@ -58,6 +61,7 @@ class HttpStage(Staging):
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.headers = dict(headers or {})
         self.other_headers = dict(other_headers or {})
+        self.tokens = tokens
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self.reuses = reuses
         self._idle: list[tuple[ByteStream, h11.Connection]] = []

@@ -274,7 +274,8 @@ class AsgiApp:
         if trace is not None:
             trace.asked(request)
             trace.response_head(101, [])
-        await send({"type": "websocket.accept", "subprotocol": offer.selected, "headers": []})
+        lines = [] if handshake.principal is None else list(handshake.principal.lines)
+        await send({"type": "websocket.accept", "subprotocol": offer.selected, "headers": lines})
 
         def make_link(peer: Peer, app: App) -> StreamConnection:
             link = AsgiWebSocketLink(
@@ -459,6 +460,12 @@ class AsgiWebSocketLink(StreamConnection):
 
     async def _end_of_input(self) -> str:
         return f"closed by the other side with {self.close_code}"
+
+    def expire(self) -> None:
+        """Begin to end the connection, as the authorization of its client has ended."""
+        if not self._shutdown:
+            self._close_row = closes.OUTLIVED
+        super().expire()
 
     def _refuse(self, close: CloseRow) -> None:
         self._close_row = close

@@ -1,0 +1,209 @@
+"""Cases of the page on security considerations for clients: PKCE, state, redirect URIs."""
+
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from urllib.parse import urlsplit, urlunsplit
+
+from mcpcore_conformance.kit.client_sign_in import (
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    SINCE_2025_11_25,
+    authorization,
+    metadata_asked,
+    protect,
+    redeeming,
+    registration,
+    sign_in,
+    signing_in,
+    stops,
+)
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.protected import OPENID_PLACE, Pairs
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("basic/authorization/security-considerations")
+case = signing_in(page)
+
+CODE = "authorization-code-protection"
+REDIRECTION = "open-redirection"
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@case(
+    MUST,
+    f"{CODE}/client-pkce",
+    SINCE_2025_03_26,
+    expects="A code_challenge, and in the token request the code_verifier that fits it.",
+)
+async def pkce(talk: ClientTalk) -> None:
+    """The code is protected by PKCE: its challenge is made of the verifier that redeems it."""
+    site = protect(talk)
+    await sign_in(talk, site)
+    asked = authorization(site)
+    challenge, method = asked.get("code_challenge", ""), asked.get("code_challenge_method", "plain")
+    check(challenge, "the authorization request has no code_challenge")
+    verifier = redeeming(site)[0].form.get("code_verifier", "")
+    digest = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    wanted = digest if method == "S256" else verifier
+    check(challenge == wanted, f"the code_verifier does not fit the code_challenge by {method}")
+
+
+@case(
+    MUST,
+    f"{CODE}/client-s256",
+    SINCE_2025_11_25,
+    expects="code_challenge_method is S256, though plain is offered as well.",
+)
+async def s256(talk: ClientTalk) -> None:
+    """The challenge is made by S256."""
+    site = protect(talk)
+    site.server.document = {"code_challenge_methods_supported": ["plain", "S256"]}
+    await sign_in(talk, site)
+    found = authorization(site).get("code_challenge_method")
+    check(found == "S256", f"code_challenge_method is {found!r}")
+
+
+@case(
+    MUST,
+    f"{CODE}/client-no-plain",
+    SINCE_2025_11_25,
+    expects="No authorization request by another method than S256.",
+)
+async def no_plain(talk: ClientTalk) -> None:
+    """An authorization server that knows the plain method alone does not get it."""
+    site = protect(talk)
+    site.server.document = {"code_challenge_methods_supported": ["plain"]}
+    await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
+
+
+@case(
+    MUST,
+    f"{CODE}/client-pkce-absent",
+    SINCE_2025_11_25,
+    expects="No authorization request.",
+)
+async def pkce_absent(talk: ClientTalk) -> None:
+    """OAuth metadata that do not mention PKCE end the flow."""
+    site = protect(talk)
+    site.server.document = {"code_challenge_methods_supported": None}
+    await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
+
+
+@case(
+    MUST,
+    f"{CODE}/client-pkce-absent-openid",
+    SINCE_2025_11_25,
+    expects="No authorization request.",
+)
+async def pkce_absent_openid(talk: ClientTalk) -> None:
+    """An OpenID configuration that does not mention PKCE ends the flow."""
+    site = protect(talk)
+    site.server.places = (OPENID_PLACE + site.server.path,)
+    site.server.document = {"code_challenge_methods_supported": None}
+    await stops(talk, site, "authorize", at=lambda: metadata_asked(site))
+
+
+@case(
+    MAY,
+    f"{CODE}/client-code-stays",
+    SINCE_2025_03_26,
+    expects="Code and verifier are not sent where the token endpoint redirects to.",
+)
+async def code_stays(talk: ClientTalk) -> None:
+    """A redirect of the token endpoint is not followed with the code."""
+    site = protect(talk)
+    other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
+    site.redirects[site.server.place("token")] = (307, other)
+    await stops(talk, site, at=lambda: site.of("token"))
+    for visit in site.asked("/elsewhere"):
+        check("code" not in visit.form, f"{visit.host} was sent the code")
+
+
+@case(
+    MUST,
+    "communication-security/client-redirect-uri",
+    SINCE_2025_03_26,
+    expects="redirect_uri is on loopback, of a scheme of its own, or of https.",
+)
+async def redirect_uri(talk: ClientTalk) -> None:
+    """The browser is sent back to loopback, or by https."""
+    site = protect(talk)
+    await sign_in(talk, site)
+    found = authorization(site).get("redirect_uri", "")
+    parts = urlsplit(found)
+    good = parts.scheme == "https" or parts.hostname in LOCAL or "." in parts.scheme
+    check(good, f"redirect_uri is {found!r}")
+
+
+@case(
+    MUST,
+    f"{REDIRECTION}/client-registered-redirect",
+    SINCE_2025_06_18,
+    expects="redirect_uri is one of the registration, on loopback with any port.",
+)
+async def registered_redirect(talk: ClientTalk) -> None:
+    """The redirect URI of the request is one that the client has registered."""
+    site = protect(talk)
+    await sign_in(talk, site)
+    known = registration(talk, site).get("redirect_uris")
+    found = authorization(site).get("redirect_uri", "")
+    texts = [str(each) for each in known] if isinstance(known, list) else []
+    check(_portless(found) in map(_portless, texts), f"{found!r} is none of {known!r}")
+
+
+def _portless(uri: str) -> str:
+    """A redirect URI without its port, if it is on loopback (RFC 8252 section 7.3)."""
+    parts = urlsplit(uri)
+    if parts.hostname not in LOCAL:
+        return uri
+    return urlunsplit((parts.scheme, parts.hostname or "", parts.path, parts.query, ""))
+
+
+@case(
+    SHOULD,
+    f"{REDIRECTION}/client-state",
+    SINCE_2025_06_18,
+    expects="The authorization request has a state.",
+)
+async def state(talk: ClientTalk) -> None:
+    """The request carries a state."""
+    site = protect(talk)
+    await sign_in(talk, site)
+    check(authorization(site).get("state"), "the authorization request has no state")
+
+
+async def _state_changed(talk: ClientTalk, value: str | None) -> None:
+    site = protect(talk)
+
+    def changed(pairs: Pairs) -> Pairs:
+        named = [] if value is None else [("state", value)]
+        return [*(each for each in pairs if each[0] != "state"), *named]
+
+    site.server.callback = changed
+    await stops(talk, site, "token", at=lambda: site.of("authorize"))
+
+
+@case(
+    SHOULD,
+    f"{REDIRECTION}/client-wrong-state",
+    SINCE_2025_06_18,
+    expects="No token request.",
+)
+async def wrong_state(talk: ClientTalk) -> None:
+    """A response with another state is dropped."""
+    await _state_changed(talk, "of-another-flow")
+
+
+@case(
+    SHOULD,
+    f"{REDIRECTION}/client-missing-state",
+    SINCE_2025_06_18,
+    expects="No token request.",
+)
+async def missing_state(talk: ClientTalk) -> None:
+    """A response without the state is dropped."""
+    await _state_changed(talk, None)
+
+
+__all__ = ["page"]

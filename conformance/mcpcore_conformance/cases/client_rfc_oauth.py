@@ -1,0 +1,288 @@
+"""Cases of the RFCs of OAuth for clients that sign in: what the authorization pages build upon."""
+
+import re
+from base64 import b64decode
+from urllib.parse import unquote_plus
+
+from mcpcore_conformance.kit.client_sign_in import (
+    SINCE_2025_03_26,
+    SINCE_2025_06_18,
+    authorization,
+    protect,
+    redeeming,
+    registration,
+    sign_in,
+    signing_in,
+    stops,
+)
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.model import MAY, MUST, SHOULD, Page
+from mcpcore_conformance.kit.protected import HttpVisit, ProtectedSite, answer
+from mcpcore_conformance.kit.verdicts import check
+
+rfc6749 = Page("rfc6749")
+rfc7636 = Page("rfc7636")
+rfc9728 = Page("rfc9728")
+case = signing_in(rfc6749)
+
+GIVEN_BY = "auth/pre-registration"
+GIVEN = {"client_id": "kit:registered client", "client_secret": "kit %+:/=& secret"}
+"""Credentials that are to be encoded wherever they stand."""
+VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+
+
+@case(
+    MUST,
+    "section-3.1/client-query-kept",
+    SINCE_2025_03_26,
+    expects="The query of the authorization endpoint's URL is part of the request.",
+)
+async def query_kept(talk: ClientTalk) -> None:
+    """The query that the authorization endpoint has already is kept."""
+    site = protect(talk)
+    site.server.question = "?tenant=kit%2Fone&ui_locales=nb"
+    await sign_in(talk, site)
+    asked = authorization(site)
+    found = asked.get("tenant"), asked.get("ui_locales")
+    check(found == ("kit/one", "nb"), f"of the query {found} is left")
+
+
+@case(
+    MUST,
+    "section-4.1.1/client-response-type",
+    SINCE_2025_03_26,
+    expects="response_type is code, client_id is there.",
+)
+async def response_type(talk: ClientTalk) -> None:
+    """The authorization request asks for a code, and says by whom."""
+    site = protect(talk)
+    await sign_in(talk, site)
+    asked = authorization(site)
+    check(asked.get("response_type") == "code", f"response_type is {asked.get('response_type')!r}")
+    check(asked.get("client_id"), "there is no client_id")
+
+
+@case(
+    MAY,
+    "section-3.1/client-once",
+    SINCE_2025_03_26,
+    expects="A response in which a parameter stands twice is dropped.",
+)
+async def parameters_once(talk: ClientTalk) -> None:
+    """A response with two codes is not gone on with."""
+    site = protect(talk)
+    site.server.callback = lambda pairs: [*pairs, ("code", "another")]
+    await stops(talk, site, "token", at=lambda: site.of("authorize"))
+
+
+@case(
+    MUST,
+    "section-4.1.2/client-code-once",
+    SINCE_2025_03_26,
+    expects="No second token request with the same code.",
+)
+async def code_once(talk: ClientTalk) -> None:
+    """A code is not used again, also if its redeeming has failed."""
+    site = protect(talk)
+    refusal = answer({"error": "temporarily_unavailable"}, talk.random.choice([400, 503]))
+    site.server.refusals = [refusal] * 10
+    await stops(talk, site, at=lambda: site.of("token"))
+    codes = [each.form.get("code") for each in redeeming(site)]
+    check(len(codes) == len({*codes}), "the client has used a code more than once")
+
+
+@case(
+    MUST,
+    "section-5.1/client-unknown-members",
+    SINCE_2025_03_26,
+    expects="The token is used.",
+)
+async def unknown_members(talk: ClientTalk) -> None:
+    """Unknown members of the token response are ignored, and its type is read in any case."""
+    site = protect(talk)
+    site.server.issued = {"token_type": "bEARER", "x_kit": {"of": ["the", "kit"]}, "iat": 1}
+    await sign_in(talk, site)
+
+
+@case(
+    MUST,
+    "section-7.1/client-token-type",
+    SINCE_2025_03_26,
+    expects="The token is not sent.",
+)
+async def token_type(talk: ClientTalk) -> None:
+    """A token of a type that the client does not know is not used."""
+    site = protect(talk)
+    site.server.issued = {"token_type": "mac"}
+    await stops(talk, site, at=lambda: site.of("token"))
+    for visit in site.visits:
+        for token in site.server.given:
+            check(token not in visit.everything, f"{visit.method} {visit.path} came with it")
+
+
+def _basic(visit: HttpVisit) -> tuple[str, str] | None:
+    """The id and the secret of Basic; None without it."""
+    scheme, rest = visit.token
+    if scheme != "basic":
+        return None
+    try:
+        name, _, secret = b64decode(rest, validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return unquote_plus(name), unquote_plus(secret)
+
+
+def _with_method(talk: ClientTalk, *methods: str) -> ProtectedSite:
+    site = protect(talk)
+    site.server.registers = False
+    site.server.document = {"token_endpoint_auth_methods_supported": [*methods]}
+    return site
+
+
+@case(
+    SHOULD,
+    "section-2.3.1/client-basic",
+    SINCE_2025_03_26,
+    scenario=GIVEN_BY,
+    context=GIVEN,
+    expects="Authorization: Basic, with the form-encoded id and secret.",
+)
+async def basic(talk: ClientTalk) -> None:
+    """Where client_secret_basic alone is offered the secret is in the header."""
+    site = _with_method(talk, "client_secret_basic")
+    await sign_in(talk, site)
+    found = _basic(redeeming(site)[0])
+    wanted = GIVEN["client_id"], GIVEN["client_secret"]
+    check(found == wanted, f"Basic has {found!r} in place of {wanted!r}")
+
+
+@case(
+    SHOULD,
+    "section-2.3.1/client-post",
+    SINCE_2025_03_26,
+    scenario=GIVEN_BY,
+    context=GIVEN,
+    expects="client_id and client_secret are parameters of the token request.",
+)
+async def post(talk: ClientTalk) -> None:
+    """Where client_secret_post alone is offered the secret is in the body."""
+    site = _with_method(talk, "client_secret_post")
+    await sign_in(talk, site)
+    form = redeeming(site)[0].form
+    found = form.get("client_id"), form.get("client_secret")
+    wanted = GIVEN["client_id"], GIVEN["client_secret"]
+    check(found == wanted, f"the body has {found!r} in place of {wanted!r}")
+
+
+@case(
+    MUST,
+    "section-2.3/client-one-method",
+    SINCE_2025_03_26,
+    scenario=GIVEN_BY,
+    context=GIVEN,
+    expects="The secret is either in the header or in the body.",
+)
+async def one_method(talk: ClientTalk) -> None:
+    """A client authenticates itself in one way at a time."""
+    site = _with_method(talk, "client_secret_basic", "client_secret_post")
+    await sign_in(talk, site)
+    for visit in site.of("token"):
+        ways = (_basic(visit) is not None) + ("client_secret" in visit.form)
+        ways += "client_assertion" in visit.form
+        check(ways == 1, f"the client has authenticated itself in {ways} ways")
+
+
+@case(
+    MUST,
+    "section-3.2.1/client-public",
+    SINCE_2025_03_26,
+    expects="The token request names the client_id, and has no secret.",
+)
+async def public(talk: ClientTalk) -> None:
+    """A client without a secret names itself in the token request."""
+    site = protect(talk)
+    await sign_in(talk, site)
+    if site.of("register") and registration(talk, site).get("token_endpoint_auth_method") != "none":
+        talk.skip("the client registers as one with a secret")
+    form = redeeming(site)[0].form
+    wanted = authorization(site).get("client_id")
+    check(form.get("client_id") == wanted, f"client_id is {form.get('client_id')!r}")
+    check("client_secret" not in form, "there is a client_secret")
+
+
+@signing_in(rfc7636)(
+    MUST,
+    "section-4.1/client-verifier",
+    SINCE_2025_03_26,
+    expects="43 to 128 unreserved characters.",
+)
+async def verifier(talk: ClientTalk) -> None:
+    """A code verifier has the form that PKCE gives it."""
+    site = protect(talk)
+    await sign_in(talk, site)
+    found = redeeming(site)[0].form.get("code_verifier", "")
+    check(VERIFIER.fullmatch(found), f"code_verifier is {found!r}")
+
+
+@signing_in(rfc7636)(
+    MUST,
+    "section-4.1/client-new-verifier",
+    SINCE_2025_03_26,
+    expects="The verifiers and challenges of two flows differ.",
+)
+async def new_verifier(talk: ClientTalk) -> None:
+    """Each authorization request has a code verifier of its own."""
+    site = protect(talk)
+    site.ends.add("tools/call")
+    await sign_in(talk, site)
+    found = [each.form.get("code_verifier") for each in redeeming(site)]
+    if len(found) < 2:
+        talk.skip("the client does not sign in again when its token is over")
+    check(len(found) == len({*found}), "the client has used a verifier more than once")
+
+
+@signing_in(rfc9728)(
+    MUST,
+    "section-3.3/client-other-resource",
+    SINCE_2025_06_18,
+    expects="Nobody is asked for authorization.",
+)
+async def other_resource(talk: ClientTalk) -> None:
+    """Metadata of another resource are not used."""
+    site = protect(talk)
+    others = ["https://other.example/mcp", site.origin + "/other", site.address + "/deeper"]
+    site.resource = {"resource": talk.random.choice(others)}
+    endpoints = ("register", "authorize", "token")
+    await stops(talk, site, *endpoints, at=lambda: site.asked(site.place))
+
+
+@signing_in(rfc9728)(
+    MUST,
+    "section-2/client-no-resource",
+    SINCE_2025_06_18,
+    expects="Nobody is asked for authorization.",
+)
+async def no_resource(talk: ClientTalk) -> None:
+    """Metadata that do not say of which resource they are, which they must, are not used."""
+    site = protect(talk)
+    site.resource = {"resource": None}
+    endpoints = ("register", "authorize", "token")
+    await stops(talk, site, *endpoints, at=lambda: site.asked(site.place))
+
+
+@signing_in(rfc9728)(
+    MAY,
+    "section-7.7/client-redirected-metadata",
+    SINCE_2025_06_18,
+    expects="The redirect is not followed.",
+)
+async def redirected_metadata(talk: ClientTalk) -> None:
+    """The URL of the metadata does not lead a client to another host."""
+    site = protect(talk)
+    other = site.origin.replace("127.0.0.1", "localhost") + "/elsewhere"
+    site.redirects[site.place] = (302, other)
+    await stops(talk, site, "authorize", at=lambda: site.asked(site.place))
+    check(not site.asked("/elsewhere"), "the redirect was followed to another host")
+
+
+__all__ = ["rfc6749", "rfc7636", "rfc9728"]

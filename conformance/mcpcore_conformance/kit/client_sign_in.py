@@ -1,0 +1,142 @@
+"""Parts of cases about clients that sign in: the site, the client's run, and what came of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore_conformance.kit.client_talk import ClientTalk
+from mcpcore_conformance.kit.client_wire import Ended
+from mcpcore_conformance.kit.model import STREAMABLE, ClientPlay, Page
+from mcpcore_conformance.kit.protected import (
+    OAUTH_PLACE,
+    OPENID_PLACE,
+    HttpVisit,
+    ProtectedSite,
+)
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
+
+SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
+SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
+
+PERSON = "auth/metadata-default"
+"""Scenario of a client whose person consents to everything."""
+FEW = 3
+"""Authorizations that one request may cause."""
+
+
+def signing_in(page: Page) -> Callable[..., Callable[[ClientPlay], ClientPlay]]:
+    """Cases of a page about clients that sign in."""
+    return partial(page.client, bindings=STREAMABLE, scenario=PERSON)
+
+
+def protect(talk: ClientTalk) -> ProtectedSite:
+    """Make the endpoint a protected one."""
+    published = talk.revision in SINCE_2025_06_18
+    site = ProtectedSite(talk.host.address, talk.random, published=published)
+    talk.serving.site = site.visit
+    return site
+
+
+async def attend(
+    talk: ClientTalk, site: ProtectedSite, context: Mapping[str, Any] | None = None
+) -> None:
+    """Let the client come to its end; ``context``: what it is told besides that of the case.
+
+    Skips the case if it does nothing about a 401.
+    """
+    if context is not None:
+        await talk.launch(context={**talk.case.context, **context})
+    ended = await talk.finished()
+    if not any(each.path == site.endpoint for each in site.visits):
+        raise Inconclusive(f"the client sent no request to the server: {talk.state()}")
+    if not site.elsewhere:
+        talk.skip(f"the client does not act on 401; it ended with status {ended.code}")
+
+
+async def sign_in(
+    talk: ClientTalk, site: ProtectedSite, context: Mapping[str, Any] | None = None
+) -> None:
+    """As :func:`attend`; Broken if the client gets no token that lets it in."""
+    await attend(talk, site, context)
+    if site.let_in:
+        return
+    raise Broken(f"the client did not sign in; {_asked(site)}; {talk.state()}")
+
+
+async def stops(
+    talk: ClientTalk, site: ProtectedSite, *endpoints: str, at: Callable[[], Sequence[object]]
+) -> Ended:
+    """Check that the client goes no further than to where something is wrong, ``at``.
+
+    ``endpoints`` are those that it must not come to.
+    """
+    await attend(talk, site)
+    if not at():
+        raise Inconclusive(f"the client has not come to what is wrong; {_asked(site)}")
+    for each in endpoints:
+        found = site.of(each)
+        check(not found, f"the client went on, and asked for {_shown(found)}")
+    check(not site.let_in, "the client got in")
+    assert talk.ended is not None
+    return talk.ended
+
+
+def _asked(site: ProtectedSite) -> str:
+    return f"it asked for {_shown(site.elsewhere)}"
+
+
+def _shown(visits: list[HttpVisit]) -> str:
+    return ", ".join(dict.fromkeys(f"{each.method} {each.path}" for each in visits))
+
+
+def authorization(site: ProtectedSite, number: int = 0) -> dict[str, str]:
+    """The parameters of an authorization request, by its place."""
+    found = site.of("authorize")
+    check(len(found) > number, f"there were {len(found)} authorization requests")
+    return found[number].query
+
+
+def redeeming(site: ProtectedSite) -> list[HttpVisit]:
+    """The token requests that redeem a code."""
+    return [
+        each for each in site.of("token") if each.form.get("grant_type") == "authorization_code"
+    ]
+
+
+def metadata_asked(site: ProtectedSite) -> list[HttpVisit]:
+    """Requests for metadata of an authorization server."""
+    return [each for each in site.visits if OAUTH_PLACE in each.path or OPENID_PLACE in each.path]
+
+
+def registration(talk: ClientTalk, site: ProtectedSite) -> dict[str, Any]:
+    """The metadata with which the client has registered; skips the case if it does not."""
+    found = site.of("register")
+    if not found:
+        talk.skip("the client does not register itself")
+    return found[0].value
+
+
+def scopes(params: Mapping[str, str]) -> set[str]:
+    """The scopes that a request asks for."""
+    return {*params.get("scope", "").split()}
+
+
+__all__ = [
+    "FEW",
+    "PERSON",
+    "SINCE_2025_03_26",
+    "SINCE_2025_06_18",
+    "SINCE_2025_11_25",
+    "attend",
+    "authorization",
+    "metadata_asked",
+    "protect",
+    "redeeming",
+    "registration",
+    "scopes",
+    "sign_in",
+    "signing_in",
+    "stops",
+]

@@ -1,0 +1,54 @@
+"""Mutants of clients for the page basic/authorization/index: scopes."""
+
+from conformance.mutants.client_sign_in_faults import Insists, Params, asks, having, without
+from conformance.mutants.model import Table
+
+table = Table("basic/authorization/index")
+
+SELECTION = "scope-selection-strategy"
+STEP_UP = "step-up-authorization-flow"
+
+
+def _greedy(params: Params) -> Params:
+    return {**params, "scope": f"{params.get('scope', '')} kit:admin offline_access".strip()}
+
+
+def _forgets(params: Params) -> Params:
+    more = "kit:write" in params.get("scope", "")
+    return {**params, "scope": "kit:write"} if more else params
+
+
+table.client(
+    "greedy",
+    (
+        f"{SELECTION}/client-challenged-scopes",
+        f"{SELECTION}/client-no-scopes",
+        "refresh-tokens/client-offline-where-listed",
+    ),
+    "Asks for more scopes than anybody has named.",
+    asks(_greedy),
+)
+table.client(
+    "listed-alone",
+    (f"{SELECTION}/client-challenge-decides", f"{STEP_UP}/client-asks-for-more"),
+    "Asks for the same scopes always.",
+    asks(having("scope", "kit:read")),
+)
+table.client(
+    "no-scope",
+    f"{SELECTION}/client-supported-scopes",
+    "Asks for no scopes.",
+    asks(without("scope")),
+)
+table.client(
+    "forgets",
+    f"{STEP_UP}/client-keeps-scopes",
+    "Asks for the scopes of the 403 alone.",
+    asks(_forgets),
+)
+table.client(
+    "insists",
+    f"{STEP_UP}/client-bounded",
+    "Makes a call that is forbidden again and again.",
+    Insists,
+)

@@ -1,0 +1,139 @@
+"""Mutants of clients for the authorization extensions and DPoP."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+
+import msgspec
+
+from conformance.mutants.client_fault import ClientFault
+from conformance.mutants.client_faults import header
+from conformance.mutants.client_sign_in_faults import (
+    Params,
+    Repeats,
+    having,
+    keeps_first,
+    reads_in_its_place,
+    redeems,
+    without,
+)
+from conformance.mutants.model import Table
+from mcpcore_conformance.kit.client_wire import Asked
+from mcpcore_conformance.kit.protected import EXCHANGE, ID_JAG, JWT_BEARER
+
+credentials = Table("extensions/auth/oauth-client-credentials")
+enterprise = Table("extensions/auth/enterprise-managed-authorization")
+rfc7523 = Table("rfc7523")
+rfc9449 = Table("rfc9449")
+
+
+def _claims(jwt: str, **changes: object) -> str:
+    """A JWT with other claims, and so with a wrong signature."""
+    head, text, signature = jwt.split(".")
+    claims = msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    made = urlsafe_b64encode(msgspec.json.encode({**claims, **changes})).rstrip(b"=").decode()
+    return f"{head}.{made}.{signature}"
+
+
+def _for_another(params: Params) -> Params:
+    jwt = params["client_assertion"]
+    return {**params, "client_assertion": _claims(jwt, aud="https://other.example")}
+
+
+def _unsigned(params: Params) -> Params:
+    return {**params, "client_assertion": _claims(params["client_assertion"], kit=True)}
+
+
+class SameProof(ClientFault):
+    """Makes one proof, and sends it again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[str, str] = {}
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        """See ClientFault."""
+        asked.headers = [
+            (name, self._first.setdefault(asked.target, value) if name == "dpop" else value)
+            for name, value in asked.headers
+        ]
+        return (asked,)
+
+
+credentials.client(
+    "for-any",
+    "client-secrets/client-secret",
+    "Does not say for which server the token is.",
+    redeems(without("resource")),
+)
+credentials.client(
+    "no-secret",
+    "client-secrets/client-secret",
+    "Does not authenticate itself.",
+    header("authorization", lambda value: None if value.startswith("Basic") else value),
+)
+credentials.client(
+    "for-another",
+    "jwt-bearer-assertions/client-assertion",
+    "Makes its assertion for another server.",
+    redeems(_for_another),
+)
+credentials.client(
+    "badly-signed",
+    "jwt-bearer-assertions/client-assertion",
+    "Signs something else.",
+    redeems(_unsigned),
+)
+enterprise.client(
+    "no-audience",
+    "flow/client-exchange",
+    "Does not say for which authorization server the ID-JAG is.",
+    redeems(without("audience"), EXCHANGE),
+)
+enterprise.client(
+    "id-token-as-assertion",
+    "flow/client-assertion-grant",
+    "Sends the id token in place of the ID-JAG.",
+    redeems(having("assertion", "kit.id.token"), JWT_BEARER),
+)
+enterprise.client(
+    "any-type",
+    "flow/client-other-type",
+    "Does not look at the type of what it gets.",
+    reads_in_its_place("issued_token_type", issued_token_type=ID_JAG, token_type="N_A"),  # noqa: S106
+)
+rfc7523.client(
+    "other-assertion",
+    "section-2.1/client-grant",
+    "Sends an assertion of its own.",
+    redeems(having("assertion", "kit.own.jwt"), JWT_BEARER),
+)
+rfc7523.client(
+    "tries-again",
+    "section-3.1/client-no-retry",
+    "Sends a refused assertion once more.",
+    Repeats,
+)
+rfc9449.client(
+    "badly-signed",
+    ("section-5/client-token-request", "section-7/client-every-request"),
+    "Signs something else.",
+    header("dpop", lambda value: _claims(value, kit=True)),
+)
+rfc9449.client(
+    "no-proof",
+    "section-7/client-every-request",
+    "Sends the token without a proof.",
+    header("dpop", lambda value: None),
+)
+rfc9449.client(
+    "same-proof",
+    ("section-4.2/client-new-proof", "section-8/client-nonce"),
+    "Makes one proof for each place, and sends it again and again.",
+    SameProof,
+)
+rfc9449.client(
+    "same-proof-for-ever",
+    "section-9/client-server-nonce",
+    "Sends its first proof to the server for ever.",
+    keeps_first("dpop"),
+)

@@ -1,0 +1,302 @@
+"""Makers of faults of clients that sign in: what they ask of whom, and what they overlook."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import heads, repaired
+from mcpcore_conformance.kit.client_wire import Arrival, Asked
+from mcpcore_conformance.kit.heard import Headers, Text, header
+from mcpcore_conformance.kit.messages import encode
+
+Make = Callable[[], ClientFault]
+Params = dict[str, str]
+
+
+def _params(text: str) -> Params:
+    return dict(parse_qsl(text, keep_blank_values=True))
+
+
+def _is_sign_in(asked: Asked) -> bool:
+    return asked.method == "GET" and "response_type=" in asked.target
+
+
+class _Asks(ClientFault):
+    def __init__(self, edit: Callable[[Params], Params]) -> None:
+        super().__init__()
+        self._edit_query = edit
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        if _is_sign_in(asked):
+            path, _, query = asked.target.partition("?")
+            asked.target = f"{path}?{urlencode(self._edit_query(_params(query)))}"
+        return (asked,)
+
+
+def asks(edit: Callable[[Params], Params]) -> Make:
+    """Edit the parameters of authorization requests."""
+    return lambda: _Asks(edit)
+
+
+class _Redeems(ClientFault):
+    def __init__(self, edit: Callable[[Params], Params], grant: str) -> None:
+        super().__init__()
+        self._edit_form, self._grant = edit, grant
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        if isinstance(arrival, Text) and b"grant_type=" in arrival.data:
+            form = _params(arrival.data.decode())
+            if self._grant in ("", form["grant_type"]):
+                made = urlencode(self._edit_form(form)).encode()
+                return (Text(made, arrival.exchange),)
+        return (arrival,)
+
+
+def redeems(edit: Callable[[Params], Params], grant: str = "") -> Make:
+    """Edit the parameters of token requests, of a grant type or of all."""
+    return lambda: _Redeems(edit, grant)
+
+
+def without(name: str) -> Callable[[Params], Params]:
+    """Leave out a parameter."""
+    return lambda params: {each: value for each, value in params.items() if each != name}
+
+
+def having(name: str, value: str) -> Callable[[Params], Params]:
+    """Put in a parameter."""
+    return lambda params: {**params, name: value}
+
+
+class _Registers(ClientFault):
+    def __init__(self, edit: Callable[[Value], Value]) -> None:
+        super().__init__()
+        self._edit_metadata = edit
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        return (self._edit_metadata(value),) if "redirect_uris" in value else (value,)
+
+
+def registers(edit: Callable[[Value], Value]) -> Make:
+    """Edit the metadata of registrations."""
+    return lambda: _Registers(edit)
+
+
+def looks_at(old: str, new: str, *, end: str = "") -> Make:
+    """Ask for another place: paths that begin with ``old``, and end so, are ``new``."""
+
+    def change(asked: Asked) -> Iterable[Asked]:
+        path, mark, query = asked.target.partition("?")
+        if path.startswith(old) and path.endswith(end):
+            asked.target = new + mark + query
+        return (asked,)
+
+    return heads(change)
+
+
+def overlooks(member: str, edit: Callable[[Value], Value]) -> Make:
+    """Read a document that has a member as if it were another one."""
+    return repaired(lambda value: member in value, edit)
+
+
+def reads_in_its_place(member: str, **changes: Any) -> Make:
+    """Read other members in a document that has a member."""
+    return overlooks(member, lambda value: {**value, **changes})
+
+
+class _Returns(ClientFault):
+    def __init__(self, edit: Callable[[Params, Params, str], Params]) -> None:
+        super().__init__()
+        self._edit_response = edit
+        self._request: Params = {}
+        self._issuer = ""
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        if _is_sign_in(asked):
+            self._request = _params(asked.target.partition("?")[2])
+        return (asked,)
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        if isinstance(value, dict) and "authorization_endpoint" in value:
+            self._issuer = value["issuer"]
+        return payload
+
+    def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
+        return [(name, self._changed(value, name)) for name, value in headers]
+
+    def _changed(self, value: str, name: str) -> str:
+        place, mark, query = value.partition("?")
+        if name != "location" or not ("code=" in query or "error=" in query):
+            return value
+        return (
+            place
+            + mark
+            + urlencode(self._edit_response(_params(query), self._request, self._issuer))
+        )
+
+
+def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
+    """Take another response of the authorization endpoint than the one that was sent.
+
+    ``edit`` is given that one, the parameters of the request, and the issuer.
+    """
+    return lambda: _Returns(edit)
+
+
+class KeepsFirst(ClientFault):
+    """Uses what it has got first wherever a later one belongs."""
+
+    def __init__(self, *names: str) -> None:
+        """``names``: of parameters of requests, and of headers."""
+        super().__init__()
+        self._names = names
+        self._first: Params = {}
+
+    def _kept(self, params: Params) -> Params:
+        for name in self._names:
+            if name in params:
+                params[name] = self._first.setdefault(name, params[name])
+        return params
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        """See ClientFault."""
+        if _is_sign_in(asked):
+            path, _, query = asked.target.partition("?")
+            asked.target = f"{path}?{urlencode(self._kept(_params(query)))}"
+        elif asked.target.startswith("/mcp"):
+            asked.headers = [
+                (name, self._kept({name: value})[name]) for name, value in asked.headers
+            ]
+        return (asked,)
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        """See ClientFault."""
+        if isinstance(arrival, Text) and b"grant_type=" in arrival.data:
+            form = self._kept(_params(arrival.data.decode()))
+            return (Text(urlencode(form).encode(), arrival.exchange),)
+        return (arrival,)
+
+
+def keeps_first(*names: str) -> Make:
+    """Use the first value of parameters of requests, or of headers to the server, for ever."""
+    return lambda: KeepsFirst(*names)
+
+
+class _Recalls(ClientFault):
+    """Knows every request, to send it once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads: dict[int, Asked] = {}
+        self.bodies: dict[int, bytes] = {}
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        self.heads[asked.exchange] = asked
+        return (asked,)
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        if isinstance(arrival, Text):
+            self.bodies[arrival.exchange] = arrival.data
+        return (arrival,)
+
+    def again(self, exchange: int, target: str, host: str = "") -> None:
+        """Send a request once more, perhaps to another place."""
+        asked = self.heads[exchange]
+        kept = [each for each in asked.headers if each[0] not in ("content-length", "host")]
+        host = host or header(asked.headers, "host") or ""
+        made = Asked(0, asked.method, target, [*kept, ("host", host)])
+        self.ask(made, self.bodies.get(exchange, b""))
+
+
+class FollowsRedirects(_Recalls):
+    """Follows a redirect with all that it has."""
+
+    def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
+        """See ClientFault."""
+        location = header(headers, "location")
+        if status in (302, 307, 308) and location is not None and "code=" not in location:
+            parts = urlsplit(location)
+            self.again(exchange, parts.path, parts.netloc)
+        return headers
+
+
+class Repeats(_Recalls):
+    """Sends a token request that was refused once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeated = False
+
+    def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
+        """See ClientFault."""
+        if status >= 400 and exchange in self.bodies and not self._repeated:
+            self._repeated = True
+            self.again(exchange, self.heads[exchange].target)
+        return headers
+
+
+class Insists(ClientFault):
+    """Makes a call that is forbidden again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = 12
+        self._head: Asked | None = None
+        self._call = b""
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        """See ClientFault."""
+        if asked.method == "POST" and header(asked.headers, "authorization") is not None:
+            self._head = asked
+        return (asked,)
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        if value.get("method") == "tools/call":
+            self._call = encode(value)
+        return (value,)
+
+    def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
+        """See ClientFault."""
+        if status == 403 and self._left and self._head is not None:
+            self._left -= 1
+            kept = [each for each in self._head.headers if each[0] != "content-length"]
+            self.ask(Asked(0, "POST", self._head.target, kept), self._call)
+        return headers
+
+
+class _Asked(ClientFault):
+    def __init__(self, concerns: Callable[[Any], bool], target: str) -> None:
+        super().__init__()
+        self._concerns, self._target = concerns, target
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        if isinstance(value, dict) and self._concerns(value):
+            self.ask(Asked(0, "GET", self._target, [("host", "127.0.0.1")]))
+        return payload
+
+
+def asks_anyway(concerns: Callable[[Value], bool], target: str) -> Make:
+    """Send a request of its own when it is told something that concerns it."""
+    return lambda: _Asked(concerns, target)
+
+
+__all__ = [
+    "FollowsRedirects",
+    "Insists",
+    "KeepsFirst",
+    "Make",
+    "Params",
+    "Repeats",
+    "asks",
+    "asks_anyway",
+    "having",
+    "keeps_first",
+    "looks_at",
+    "overlooks",
+    "reads_in_its_place",
+    "redeems",
+    "registers",
+    "returns",
+    "without",
+]

@@ -1,0 +1,243 @@
+"""Ends of streams and connections with the authorization of their client, on every binding."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.auth.proofs import thumbprint
+from mcpcore.auth.resource_server import Dpop
+from mcpcore.http.principals import Principal
+from mcpcore.spec import closes
+from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.link import clock as driver_clock
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.stream.settings import SocketSettings
+from mcpcore_transports.websocket.settings import WebSocketSettings
+from tests.auth.desk import proof
+from tests.auth.signing import signer
+from tests.clock import HOUR, Clock, patience
+from tests.transports.auth_desk import RESOURCE, modern, notes, open_session, protected
+from tests.transports.http_fixture import Client, http
+from tests.transports.served import Served, served
+
+pytestmark = pytest.mark.anyio
+
+LIST = modern("tools/list").partition(b"\r\n\r\n")[2]
+LISTEN = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+class Talk:
+    """A raw connection: what shows that it lives, and what its end is."""
+
+    def __init__(
+        self, client: Client, live: Callable[[], Awaitable[object]], end: bytes = b""
+    ) -> None:
+        self.client = client
+        self.live = live
+        self.end = end
+        """Last bytes that the server sends."""
+
+
+async def lines(client: Client) -> Talk:
+    async def live() -> None:
+        await client.send(LIST + b"\n")
+        while await client.exactly(1) != b"\n":
+            pass
+
+    await live()
+    return Talk(client, live)
+
+
+async def frames(client: Client) -> Talk:
+    async def live() -> None:
+        await client.send(b"\x81\xfe" + len(LIST).to_bytes(2, "big") + bytes(4) + LIST)
+        first = await client.exactly(2)
+        assert first[0] == 0x81
+        size = int.from_bytes(await client.exactly(2), "big") if first[1] == 126 else first[1]
+        await client.exactly(size)
+
+    await client.send(http(method="GET", headers=UPGRADE))
+    assert (await client.head()).status == 101
+    await live()
+    reason = closes.OUTLIVED.code.to_bytes(2, "big") + closes.OUTLIVED.reason.encode()
+    return Talk(client, live, b"\x88" + bytes([len(reason)]) + reason)
+
+
+async def stream(client: Client) -> Talk:
+    """A stream of the modern era; heartbeats show that it lives."""
+    await client.send(LISTEN)
+    assert (await client.head()).status == 200
+    await client.chunk()
+    return Talk(client, client.chunk)
+
+
+async def legacy_stream(client: Client) -> Talk:
+    session = await open_session(client, None)
+    lines = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
+    await client.send(http(method="GET", headers={**lines, "MCP-Protocol-Version": "2025-11-25"}))
+    assert (await client.head()).status == 200
+    await client.chunk()
+    return Talk(client, client.chunk)
+
+
+@asynccontextmanager
+async def connected(binding: str, folder: Path, until: float | None) -> AsyncIterator[Talk]:
+    """A connection of a party whose authorization ends at ``until``."""
+
+    def party(_: object) -> Principal:
+        return Principal("ann", until=until)
+
+    settings = ServeSettings(
+        http_link=HttpServerSettings(authenticate=party),
+        socket=SocketSettings(authenticate=party, idle_time=None),
+        websocket=WebSocketSettings(ping_interval=None),
+    )
+    path = folder / "socket"
+    place = str(path) if binding == "unix" else "127.0.0.1:0"
+    name = "http" if "http" in binding else binding
+    async with served(notes(), settings=settings, **{name: place}) as running:
+        client = Client(await _connect(running, path if binding == "unix" else None))
+        open_it = {"ws": frames, "http": stream, "http-legacy": legacy_stream}.get(binding, lines)
+        try:
+            yield await open_it(client)
+        finally:
+            await client.aclose()
+
+
+async def _connect(running: Served, path: Path | None) -> Any:
+    if path is not None:
+        return await anyio.connect_unix(path)
+    return await anyio.connect_tcp("127.0.0.1", int(running.url.split(":")[2].partition("/")[0]))
+
+
+@pytest.mark.parametrize("binding", ["http", "http-legacy", "ws", "tcp", "unix"])
+async def test_a_connection_ends_when_the_authorization_of_its_client_does(
+    binding: str, tmp_path: Path, clock: Clock
+) -> None:
+    async with connected(binding, tmp_path, driver_clock() + HOUR) as talk:
+        await clock.skip(HOUR - 60)
+        await talk.live()
+        await clock.skip(61)
+        with patience():
+            assert (await talk.client.rest()).endswith(talk.end)
+
+
+@pytest.mark.parametrize("binding", ["http", "http-legacy", "ws", "tcp", "unix"])
+async def test_a_connection_without_such_an_end_lives_on(
+    binding: str, tmp_path: Path, clock: Clock
+) -> None:
+    async with connected(binding, tmp_path, None) as talk:
+        await clock.skip(2 * HOUR)
+        await talk.live()
+
+
+async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clock: Clock) -> None:
+    sent: list[dict[str, Any]] = []
+    closed = anyio.Event()
+    begun = [{"type": "websocket.connect"}]
+
+    async def receive() -> dict[str, Any]:
+        if not begun:
+            await anyio.sleep_forever()
+        return begun.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+        if message["type"] == "websocket.close":
+            closed.set()
+
+    def party(_: object) -> Principal:
+        made = Principal("ann", until=driver_clock() + HOUR)
+        made.lines = ((b"dpop-nonce", b"n1"),)
+        return made
+
+    settings = ServeSettings(http_link=HttpServerSettings(authenticate=party), shared=True)
+    app = asgi_app(notes(), settings=settings)
+    scope = {
+        "type": "websocket",
+        "path": "/mcp",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "subprotocols": ["mcp"],
+    }
+    with patience():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(app, scope, receive, send)
+            await clock.skip(HOUR - 1)
+            assert [each["type"] for each in sent] == ["websocket.accept"]
+            assert sent[0]["headers"] == [(b"dpop-nonce", b"n1")]
+            await clock.skip(2)
+            await closed.wait()
+            tasks.cancel_scope.cancel()
+    assert sent[1] == {"type": "websocket.close", "code": 1008, "reason": closes.OUTLIVED.reason}
+    await app.aclose()
+
+
+EXP = 2_000_000_000.0
+
+
+@pytest.mark.parametrize("outlive", [0.0, 1800.0])
+async def test_a_stream_outlives_its_token_by_the_setting(outlive: float, clock: Clock) -> None:
+    walls = [EXP - 60]
+    rules: dict[str, Any] = {"outlive": outlive, "leeway": 0.0, "wall": lambda: walls[0]}
+    async with protected(**rules) as desk:
+        token = desk.token(iat=1, exp=EXP)
+        client = await desk.connect()
+        asked = LISTEN.replace(b"\r\n\r\n", f"\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        await client.send(asked)
+        assert (await client.head()).status == 200
+        await client.chunk()
+        await clock.skip(59 + outlive)
+        await client.chunk()
+        await clock.skip(2)
+        with patience():
+            await client.rest()
+        walls[0] = EXP + 1
+        refused = await desk.call(modern("tools/list", token=token))
+        assert refused.status == 401
+
+
+# Nonces
+
+
+NOW = 1_900_000_000.0
+
+
+async def test_a_websocket_handshake_brings_a_fresh_nonce() -> None:
+    walls = [NOW]
+    rules: dict[str, Any] = {"dpop": Dpop.ALLOWED, "nonces": True, "wall": lambda: walls[0]}
+    async with protected(settings=ServeSettings(shared=True), **rules) as desk:
+        bound = {"jkt": thumbprint(signer().jwk)}
+        token = desk.token(cnf=bound, iat=int(NOW), exp=int(NOW) + 3600)
+
+        def shown(nonce: str | None, jti: str) -> dict[str, str]:
+            made = proof(token, htm="GET", htu=RESOURCE, iat=NOW, jti=jti, nonce=nonce)
+            return {**UPGRADE, "Authorization": f"DPoP {token}", "DPoP": made}
+
+        bare = await desk.call(http(method="GET", headers=UPGRADE))
+        assert (bare.status, bool(bare.headers.get("dpop-nonce"))) == (401, True)
+        asked = await desk.call(http(method="GET", headers=shown(None, "p1")))
+        assert asked.status == 401
+        assert 'error="use_dpop_nonce"' in asked.headers["www-authenticate"]
+        nonce = asked.headers["dpop-nonce"]
+        for period in (0, 300):  # the token is remembered, and the nonce is a new one all the same
+            walls[0] = NOW + period
+            client = await desk.connect()
+            await client.send(http(method="GET", headers=shown(nonce, f"p{period}")))
+            head = await client.head()
+            assert head.status == 101
+            assert (head.headers["dpop-nonce"] == nonce) is (period == 0)
+        wrong = {**shown(nonce, "p9"), "DPoP": "a.b.c"}
+        refused = await desk.call(http(method="GET", headers=wrong))
+        assert (refused.status, refused.headers["dpop-nonce"]) == (401, head.headers["dpop-nonce"])
