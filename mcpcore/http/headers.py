@@ -11,6 +11,8 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Sequence
 
+from mcpcore.wire.redaction import shown_headers
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 ACCEPT = b"accept"
@@ -96,6 +98,9 @@ class HeaderLines(list[tuple[bytes, bytes]]):
     length: int
     """Number of bytes of the body, by Content-Length; 0 without one."""
     session: str | None
+
+    def __repr__(self) -> str:
+        return repr(shown_headers(self))
 
 
 class HeaderError(ValueError):

@@ -7,6 +7,7 @@ from enum import Enum
 from msgspec import Struct
 
 from mcpcore.spec.bounds import check_numbers
+from mcpcore.wire.redaction import HIDDEN, Discreet
 
 MAX_DELAY = 31_536_000.0
 """Maximum seconds that a client is asked to wait before it comes back: a year."""
@@ -136,7 +137,7 @@ class SseUse(Enum):
     ONLY = "only"
 
 
-class HttpClientSettings(Struct, frozen=True, kw_only=True):
+class HttpClientSettings(Discreet, frozen=True, kw_only=True):
     """Behaviour of an :class:`~mcpcore.http.HttpClient`."""
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -192,6 +193,9 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     """Maximum of that delay, whatever the server asks for."""
     jitter: float = 0.2
     """Maximum random fraction that is added to that delay."""
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": tuple((name, HIDDEN) for name, _ in self.headers)}
 
     def __post_init__(self) -> None:
         check_numbers(

@@ -95,8 +95,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def issuer(**settings: Any) -> AsyncIterator[Desk]:
-    """Run the development authorization server."""
+async def issuer(clients: tuple[Any, ...] = (), **settings: Any) -> AsyncIterator[Desk]:
+    """Run the development authorization server; ``clients`` are registered beside ``robot``."""
     from mcpcore.auth.grants import ClientAuth
     from mcpcore_conformance.auth.model import CLIENT_CREDENTIALS
     from mcpcore_conformance.auth.model import Client as Registered
@@ -110,7 +110,7 @@ async def issuer(**settings: Any) -> AsyncIterator[Desk]:
     made: list[Desk] = []
 
     def build(url: str) -> DevelopmentServer:
-        rules = ServerSettings(issuer=url, clients=(robot,), consent=False, **settings)
+        rules = ServerSettings(issuer=url, clients=(robot, *clients), consent=False, **settings)
         keys = [PrivateKey.generate("ES256")]
         server = DevelopmentServer(rules, keys, verify, random=secrets.token_bytes)
         desk = Desk(server)

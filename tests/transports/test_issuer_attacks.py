@@ -59,9 +59,10 @@ async def spoilt(*, introspection: bool) -> AsyncIterator[Spoilt]:
     async with site(answer) as at, site(answering(reply())) as trap:
 
         def guard(desk: Desk) -> ResourceServer:
-            client = ClientIdentity(client_id="robot", client_secret="secret")
-            place = {"introspection_url": at.url} if introspection else {"jwks_url": at.url}
-            trust = Issuer(issuer=desk.url, client=client if introspection else None, **place)
+            trust = Issuer(issuer=desk.url, jwks_url=at.url)
+            if introspection:
+                client = ClientIdentity(client_id="robot", client_secret="secret")
+                trust = Issuer(issuer=desk.url, introspection_url=at.url, client=client)
             return ResourceServer(RESOURCE, [trust], max_failures=None)
 
         async with protected(guard=guard) as desk:

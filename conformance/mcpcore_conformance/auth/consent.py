@@ -11,11 +11,10 @@ import re
 from collections.abc import Mapping
 from html import escape
 
-from msgspec import Struct
-
 from mcpcore.auth.metadata import printable
 from mcpcore.auth.urls import parse_url, with_query
 from mcpcore.errors import UrlRefused
+from mcpcore.wire.redaction import HIDDEN, Discreet
 from mcpcore_conformance.auth.clients import Clients, redirect_of
 from mcpcore_conformance.auth.grants import Code
 from mcpcore_conformance.auth.issuing import Authorized
@@ -53,12 +52,15 @@ _PAGE_HEADERS = (
 )
 
 
-class _Waiting(Struct, frozen=True, kw_only=True):
+class _Waiting(Discreet, frozen=True, kw_only=True):
     """Authorization request that waits for consent."""
 
     code: Code
     state: str | None
     cookie: str
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"state": HIDDEN, "cookie": HIDDEN}
 
 
 class Consent:

@@ -93,8 +93,8 @@ class _Family(Struct, kw_only=True):
     """Tokens of one authorization: they are revoked together."""
 
     authorized: Authorized
-    refresh: str | None = None
-    """Refresh token that is valid now."""
+    refresh: str = ""
+    """Hash of the refresh token that is valid now; empty without one."""
 
 
 class _Given(Struct, frozen=True, kw_only=True):
@@ -147,7 +147,8 @@ class Issuing:
             **({"scope": claims["scope"]} if scopes else {}),
         }
         if authorized.refreshable:
-            family.refresh = response[REFRESH] = f"{name}.{self._randomness.text()}"
+            refresh = f"{name}.{self._randomness.text()}"
+            response[REFRESH], family.refresh = refresh, _key(refresh)
         if "openid" in scopes:
             response["id_token"] = self._id_token(authorized, wall)
         return response
@@ -173,7 +174,7 @@ class Issuing:
         family = self._families.get(name, wall)
         if family is None or family.authorized.client.client_id != client.client_id:
             raise Refused("invalid_grant", "the refresh token is not valid")
-        if not hmac.compare_digest((family.refresh or "").encode(), token.encode()):
+        if not hmac.compare_digest(family.refresh, _key(token)):
             self.end(name, wall)
             raise Refused("invalid_grant", "the refresh token was used before")
         return name, family.authorized
@@ -191,7 +192,7 @@ class Issuing:
             return  # as for one that is not known (RFC 7009 section 2.2)
         if given is not None:
             self._tokens.pop(_key(token), wall)
-        elif hmac.compare_digest((family.refresh or "").encode(), token.encode()):
+        elif hmac.compare_digest(family.refresh, _key(token)):
             self.end(name, wall)
 
     def introspect(self, token: str, wall: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ targets that are no path or contradict Host, and versions other than 1.0 and 1.1
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -31,6 +31,7 @@ from mcpcore.http.headers import (
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers
 from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
@@ -83,7 +84,7 @@ Reader = Callable[[bytes], RequestLines]
 """Parser of a complete head.  Raises :class:`BadHead`."""
 
 
-class RequestHead(Struct):
+class RequestHead(Discreet, frozen=True):
     """Head of a request, with the facts that the driver needs.
 
     ``length``: bytes of the body, None if it is chunked.
@@ -100,6 +101,9 @@ class RequestHead(Struct):
     plain: bool
     """True for a POST that needs nothing but its body and its reply."""
 
+    def __shown__(self) -> Mapping[str, object]:
+        return {"text": HIDDEN}
+
     @property
     def revision(self) -> Revision | None:
         """Revision that the request names, if it names one that exists."""
@@ -114,7 +118,7 @@ def named_revision(request: HttpRequest) -> Revision | None:
     return None
 
 
-class ResponseHead(Struct):
+class ResponseHead(Discreet, frozen=True):
     """Head of a response, which must not be changed.
 
     ``length``: bytes of the body, None if chunked or ended by the stream.
@@ -125,6 +129,9 @@ class ResponseHead(Struct):
     keep_alive: bool
     length: int | None
     chunked: bool
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": shown_headers(self.headers)}
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of a header, in order."""
