@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
     from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
     from mcpcore_transports.auth.browser import SignIn as SignIn
+    from mcpcore_transports.auth.environment import environment_secret as environment_secret
     from mcpcore_transports.auth.file_store import FileTokens as FileTokens
     from mcpcore_transports.auth.keyring_store import KeyringTokens as KeyringTokens
     from mcpcore_transports.auth.requests import BearerToken as BearerToken
@@ -184,6 +185,7 @@ _LATER = {
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
+    "mcpcore_transports.auth.environment": "environment_secret",
     "mcpcore_transports.auth.file_store": "FileTokens",
     "mcpcore_transports.auth.keyring_store": "KeyringTokens",
     "mcpcore_transports.auth.requests": "BearerToken",

@@ -116,8 +116,8 @@ async def connected(binding: str, folder: Path, until: float | None) -> AsyncIte
     )
     path = folder / "socket"
     place = str(path) if binding == "unix" else "127.0.0.1:0"
-    name = "http" if "http" in binding else binding
-    async with served(notes(), settings=settings, **{name: place}) as running:
+    where: dict[str, Any] = {"http" if "http" in binding else binding: place}
+    async with served(notes(), settings=settings, **where) as running:
         client = Client(await _connect(running, path if binding == "unix" else None))
         try:
             yield await STREAMS.get(binding, lines)(client)
