@@ -107,7 +107,7 @@ async def test_a_sign_in_a_refresh_and_a_step_up_tell_no_secret(
                 again = Refused(status=401, lines=("Bearer",), generation=token.generation)
                 stage.world.refreshable = {f"{MARK}-refresh"}
                 token = await one.refused(again)
-                headers, _ = await one.headers("POST", stage.server)
+                headers = (await one.headers("POST", stage.server)).headers
                 wider = Refused(
                     status=403,
                     lines=FORBIDDEN.lines,
