@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 from mcpcore_transports.commands.main import main
 
@@ -17,13 +18,22 @@ ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
 
 
-def mcpcore_here(*words: str, cwd: Path | None = None, **changes: str) -> Done:
-    """Run the command to its end; an exception that it lets through is one of the test."""
-    out, err = io.StringIO(), io.StringIO()
+def mcpcore_here(
+    *words: str,
+    cwd: Path | None = None,
+    stdin: TextIO | None = None,
+    stderr: io.StringIO | None = None,
+    **changes: str,
+) -> Done:
+    """Run the command to its end; an exception that it lets through is one of the test.
+
+    ``stdin``: its input, by default none.  ``stderr``: where its messages can be read meanwhile.
+    """
+    out, err = io.StringIO(), stderr or io.StringIO()
     with (
         _environment({"TERM": "dumb", **changes}),
         chdir(cwd or Path.cwd()),
-        _no_input(),
+        _input(stdin),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -56,10 +66,10 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _no_input() -> Iterator[None]:
+def _input(given: TextIO | None) -> Iterator[None]:
     before = sys.stdin
     with open(os.devnull, encoding="utf-8") as nothing:
-        sys.stdin = nothing
+        sys.stdin = given or nothing
         try:
             yield
         finally:

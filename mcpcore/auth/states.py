@@ -73,3 +73,6 @@ AUTHORIZATION: Table[AuthState, AuthSignal] = {
     (_S.SAVING, _G.SAVED): _S.READY,
     **{(state, _G.FAIL): _S.FAILED for state in _FLOWING},
 }
+
+DIAGRAMS = (("Authorization of a client", "One client at one protected server.", AUTHORIZATION),)
+"""State tables of this package, for docs/reference/protocol.md."""

@@ -43,7 +43,7 @@ _OTHER = frozenset(
 )
 """Claims of JWTs that are no access tokens."""
 _OTHER_KINDS = {"typ": ("id", "refresh", "offline", "logout"), "token_use": ("id", "refresh")}
-"""Claims in which servers say of a JWT that it is no access token, with what they say."""
+"""Claims in which servers say of a token, also when asked about it, that it is no access token."""
 _GRANTING = ("scope", "scp", "client_id", "azp", "appid")
 """Claims of which an access token has one at least, and an ID token or a logout token none."""
 _MAX_NAME = 512
@@ -200,8 +200,7 @@ def judge_claims(
     """
     if claims.get("iss") != rules.issuer:
         raise TokenRefused(TokenFault.ISSUER)
-    if not explicit:
-        _judge_kind(claims)
+    _judge_kind(claims, explicit)
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not any(
@@ -236,14 +235,12 @@ def judge_claims(
     )
 
 
-def _judge_kind(claims: Mapping[str, Any]) -> None:
-    """Refuse a JWT whose claims are those of another kind of JWT than an access token."""
+def _judge_kind(claims: Mapping[str, Any], explicit: bool) -> None:
+    """Refuse claims that are those of another kind of token than an access token."""
     said = ((claims.get(name), others) for name, others in _OTHER_KINDS.items())
-    if (
-        not _OTHER.isdisjoint(claims)
-        or any(isinstance(kind, str) and kind.lower() in others for kind, others in said)
-        or not any(name in claims for name in _GRANTING)
-    ):
+    if any(isinstance(kind, str) and kind.lower() in others for kind, others in said):
+        raise TokenRefused(TokenFault.TYPE)
+    if not explicit and not (_OTHER.isdisjoint(claims) and any(x in claims for x in _GRANTING)):
         raise TokenRefused(TokenFault.TYPE)
 
 

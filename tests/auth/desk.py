@@ -10,6 +10,7 @@ from mcpcore.auth.resource_server import (
     Issuer,
     NeedIntrospection,
     NeedKeys,
+    NeedUse,
     ResourceGuard,
     ResourceRules,
 )
@@ -86,6 +87,7 @@ class Desk:
             elif isinstance(found, NeedIntrospection):
                 self._question(found, credential, now, wall)
             else:
+                assert not isinstance(found, NeedUse)
                 return found
         raise AssertionError("the guard needs the same again and again")
 

@@ -576,10 +576,10 @@ def test_nonces_are_kept_of_the_last_origins() -> None:
     assert machine.nonce("https://16.example/") == "n-16"
 
 
-PLACES = ("authorization_endpoint", "token_endpoint", "registration_endpoint")
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "registration_endpoint")
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", ENDPOINTS)
 def test_a_private_network_needs_a_setting(place: str) -> None:
     world = World()
     path = world.metadata[place].rpartition("/")[2]

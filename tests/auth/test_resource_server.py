@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.introspection import token_key
-from mcpcore.auth.proofs import Nonces, ReplayWindow, thumbprint
+from mcpcore.auth.proofs import Nonces, ReplayWindow, Seen, thumbprint, use_digest
 from mcpcore.auth.resource_server import (
     Credential,
     Denied,
     Dpop,
     Issuer,
     NeedIntrospection,
+    NeedKeys,
+    NeedUse,
     ResourceGuard,
     ResourceRules,
     principal_name,
@@ -259,6 +261,39 @@ def test_a_full_window_is_not_the_clients_fault() -> None:
     assert denied.challenge is None
 
 
+def test_uses_of_proofs_may_be_remembered_elsewhere() -> None:
+    issuers = (Issuer(issuer=ISSUER),)
+    rules = ResourceRules(
+        resource=RESOURCE, issuers=issuers, dpop=Dpop.ALLOWED, required=frozenset({"read"})
+    )
+    guard = ResourceGuard(rules, verify, remembers=False)
+    keys = guard.key_sets[ISSUER]
+    needs = []
+    for scope in ("read", "other"):
+        token = signer().jwt(claims(**BOUND, scope=scope))
+        credential = Credential("dpop", token, proof(token))
+        found = guard.judge(credential, "POST", now=0.0, wall=WALL)
+        if isinstance(found, NeedKeys):
+            assert keys.due(0.0)
+            keys.fetched(json.dumps({"keys": [signer().public]}).encode(), 0.0)
+            found = guard.judge(credential, "POST", now=0.0, wall=WALL)
+        assert isinstance(found, NeedUse)
+        assert found.digest == use_digest("p1", thumbprint(signer().jwk))
+        assert found.until == WALL + 600
+        needs.append(found)
+    good, poor = needs
+    assert guard.used(good, Seen.FRESH) is good.grant
+    for need, seen, status in (
+        (good, Seen.REPLAYED, 401),
+        (good, Seen.FULL, 503),
+        (poor, Seen.FRESH, 403),
+        (poor, Seen.REPLAYED, 401),
+    ):
+        denied = guard.used(need, seen)
+        assert isinstance(denied, Denied)
+        assert denied.status == status
+
+
 def test_a_certificate_is_the_one_of_the_token() -> None:
     desk = Desk()
     token = signer().jwt(claims(cnf={"x5t#S256": "digest"}))
@@ -371,4 +406,4 @@ def test_no_signed_token_or_proof_does_more_than_be_refused(
         desk.ask(f"DPoP {bound}", proof=signer().jws({**usual, **kind}, proved)),
     ):
         assert isinstance(found, Grant | Denied)
-        assert isinstance(found, Grant) or found.status in (401, 503)
+        assert isinstance(found, Grant) or found.status == 401

@@ -505,6 +505,14 @@ def _() -> None:
     refused(desk.bearer("x"), TokenFault.REVOKED)
 
 
+@attack(43, "the answer is about a refresh token", "401: it is no access token")
+def _() -> None:
+    for name, kind in (("typ", "Refresh"), ("typ", "ID"), ("token_use", "refresh")):
+        desk = Desk(OPAQUE)
+        desk.answers["x"] = json.dumps({"active": True, **claims(), name: kind}).encode()
+        refused(desk.bearer("x"), TokenFault.TYPE)
+
+
 @attack(43, "the answer about another token, a flood of tokens", "whole hashes, bounded caches")
 def _() -> None:
     desk = Desk(OPAQUE, max_tokens=10)

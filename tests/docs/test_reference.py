@@ -1,10 +1,15 @@
 """The generated pages of the reference are what the code says, and leave nothing out."""
 
+import re
+from importlib import import_module
+
 import pytest
 
 from tests.reference.__main__ import PAGES, main, page, read
 from tests.reference.api import API, members
 from tests.reference.api import page as api_page
+from tests.reference.protocol import TABLES
+from tests.reference.sources import ROOT
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -25,3 +30,15 @@ def test_every_module_of_the_api_has_something_to_show(module: str) -> None:
 def test_a_page_of_the_api_names_what_is_exported() -> None:
     assert "::: mcpcore.service\n" in api_page("service")
     assert "        - Server\n" in api_page("service")
+
+
+def test_every_table_of_states_has_a_diagram() -> None:
+    shown = [id(moves) for name in TABLES for *_, moves in import_module(name).DIAGRAMS]
+    found = []
+    for package in (ROOT / "mcpcore", ROOT / "transports" / "mcpcore_transports"):
+        for path in package.rglob("*.py"):
+            names = re.findall(r"^([A-Z_0-9]+): Table\[", path.read_text(), re.MULTILINE)
+            parts = path.relative_to(package.parent).with_suffix("").parts
+            found += [id(getattr(import_module(".".join(parts)), name)) for name in names]
+    assert len(found) > 5
+    assert sorted(found) == sorted(shown)

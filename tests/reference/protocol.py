@@ -28,6 +28,7 @@ TABLES = (
     "mcpcore.http.server.sessions",
     "mcpcore.http.server.exchange",
     "mcpcore.http.client.challenges",
+    "mcpcore.auth.states",
     "mcpcore_transports.http1.connection",
     "mcpcore_transports.stream.connection",
 )

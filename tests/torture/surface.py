@@ -156,10 +156,16 @@ NO_POINTS: dict[str, str] = {
         _SAME,
     ),
     "connect.http_client": _CLIENT,
-    "connect.auth": _SIGNS_IN,
+    **dict.fromkeys(("connect.auth", "UpstreamTokens.keys"), _SIGNS_IN),
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
     **dict.fromkeys(("ApiKeyScheme.wall", "ResourceServer.wall"), _TESTED),
-    **dict.fromkeys(("ApiKeyScheme.audit", "ResourceServer.audit"), _AUTHORIZED),
+    **dict.fromkeys(
+        (
+            *("ApiKeyScheme.audit", "CertificateScheme.audit", "ResourceServer.audit"),
+            *("BehindProxy.scheme", "ResourceServer.replays"),
+        ),
+        _AUTHORIZED,
+    ),
     **dict.fromkeys(("run.custom", "run.on_listening", "run.on_ready", "run.until"), _PROGRAM),
 }
 """What is no point, and why."""

@@ -38,12 +38,13 @@ WHY: dict[str, Excuse] = {
         {
             **{
                 f"auth/resource_server.py ResourceServer.{name}": (1, 1)
-                for name in ("_later", "_carry_out", "_fetch_keys", "_introspect", "_run")
+                for name in ("_carry_out", "_fetch_keys", "_introspect", "_run", "_used")
             },
+            "auth/resource_server.py ResourceServer._later": (3, 3),
             "auth/resource_server.py _Flight.wait": (1, 1),
             "serve/assembling.py serve_connection": (2, 1),
             "serve/assembling.py _until": (2, 2),
-            "serve/assembling.py _until.expire": (2, 2),
+            "serve/assembling.py _until.expire": (1, 1),
         },
     ),
     **_all(
@@ -73,7 +74,9 @@ WHY: dict[str, Excuse] = {
     **_all(
         _AUTHORIZING,
         {
-            "auth/authorizer.py Authorizer._run": (2, 2),
+            "auth/authorizer.py Authorizer._carry_out": (2, 2),
+            "auth/authorizer.py Authorizer._in_turn": (1, 1),
+            "auth/authorizer.py Authorizer._run": (3, 3),
             "auth/authorizer.py Authorizer.headers": (2, 2),
             "auth/authorizer.py Authorizer.refused": (2, 2),
             "auth/authorizer.py Authorizer.token": (3, 3),
@@ -85,9 +88,8 @@ WHY: dict[str, Excuse] = {
             "auth/browser.py read_line": (2, 2),
             "auth/callback.py CallbackListener._accept": (3, 3),
             "auth/callback.py CallbackListener._serve": (4, 4),
-            "auth/callback.py CallbackListener.aclose": (1, 1),
             "auth/callback.py CallbackListener.wait": (2, 2),
-            "auth/callback.py _bind": (3, 3),
+            "auth/callback.py _bind": (1, 1),
             "auth/callback.py _head": (1, 1),
             "auth/callback.py _reply": (2, 2),
             "auth/callback.py listen": (1, 1),
@@ -96,12 +98,17 @@ WHY: dict[str, Excuse] = {
             "auth/carrying.py Carrier._listen": (1, 1),
             "auth/carrying.py Carrier.aclose": (2, 2),
             "auth/carrying.py Carrier.carry_out": (1, 1),
+            "auth/carrying.py Carrier.run": (2, 2),
             "auth/carrying.py Carrier.sign": (1, 1),
+            "auth/exchange.py UpstreamTokens._get": (1, 1),
+            "auth/exchange.py UpstreamTokens.headers": (1, 1),
+            "auth/exchange.py UpstreamTokens.token": (2, 2),
             "auth/fetching.py Fetcher._connect": (4, 4),
             "auth/fetching.py Fetcher._exchange": (3, 3),
             "auth/fetching.py Fetcher._fetch": (3, 3),
             "auth/fetching.py Fetcher._resolve": (1, 1),
             "auth/fetching.py Fetcher.fetch": (1, 1),
+            "auth/file_store.py FileTokens.entries": (1, 1),
             "auth/file_store.py FileTokens.load": (1, 1),
             "auth/file_store.py FileTokens.lock": (1, 1),
             "auth/file_store.py FileTokens.save": (1, 1),
@@ -122,6 +129,10 @@ WHY: dict[str, Excuse] = {
     **_all(
         _COMMANDS,
         {
+            "commands/auth.py _challenge": (1, 1),
+            "commands/auth.py _login": (8, 8),
+            "commands/auth.py _logout": (1, 1),
+            "commands/auth.py _records": (1, 1),
             "commands/client.py call.talk": (3, 3),
             "commands/processes.py _Developing._end": (3, 3),
             "commands/processes.py _Developing._start": (1, 1),

@@ -7,7 +7,7 @@ import sys
 import anyio
 
 from mcpcore.auth.resource_server import Dpop, Issuer
-from mcpcore.http.principals import Principal
+from mcpcore.http.principals import Principal, Refusal
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.http.server.endpoint import http_request
 from mcpcore_transports.stores.base import open_store
@@ -23,13 +23,10 @@ async def main(url: str, issuer: str) -> None:
     for proof in proofs:
         lines = [("Authorization", f"DPoP {token}"), ("DPoP", proof)]
         found = guard(http_request("POST", "/mcp", lines))
-        if not hasattr(found, "__await__"):
-            verdict = found
-        else:
-            verdict = await found
+        verdict = found if isinstance(found, (Principal, Refusal)) else await found
         print(200 if isinstance(verdict, Principal) else verdict.status)
     store.close()
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    anyio.run(main, sys.argv[1], sys.argv[2])

@@ -91,6 +91,17 @@ async def legacy_stream(client: Client) -> Talk:
     return Talk(client, client.chunk)
 
 
+async def legacy_sse(client: Client) -> Talk:
+    await client.send(http(method="GET", target="/sse", headers={"Accept": "text/event-stream"}))
+    assert (await client.head()).status == 200
+    await client.chunk()
+    return Talk(client, client.chunk)
+
+
+STREAMS = {"http": stream, "http-legacy": legacy_stream, "sse": legacy_sse, "ws": frames}
+BINDINGS = pytest.mark.parametrize("binding", [*STREAMS, "tcp", "unix"])
+
+
 @asynccontextmanager
 async def connected(binding: str, folder: Path, until: float | None) -> AsyncIterator[Talk]:
     """A connection of a party whose authorization ends at ``until``."""
@@ -105,12 +116,11 @@ async def connected(binding: str, folder: Path, until: float | None) -> AsyncIte
     )
     path = folder / "socket"
     place = str(path) if binding == "unix" else "127.0.0.1:0"
-    name = "http" if "http" in binding else binding
-    async with served(notes(), settings=settings, **{name: place}) as running:
+    where: dict[str, Any] = {"http" if "http" in binding else binding: place}
+    async with served(notes(), settings=settings, **where) as running:
         client = Client(await _connect(running, path if binding == "unix" else None))
-        open_it = {"ws": frames, "http": stream, "http-legacy": legacy_stream}.get(binding, lines)
         try:
-            yield await open_it(client)
+            yield await STREAMS.get(binding, lines)(client)
         finally:
             await client.aclose()
 
@@ -121,7 +131,7 @@ async def _connect(running: Served, path: Path | None) -> Any:
     return await anyio.connect_tcp("127.0.0.1", int(running.url.split(":")[2].partition("/")[0]))
 
 
-@pytest.mark.parametrize("binding", ["http", "http-legacy", "ws", "tcp", "unix"])
+@BINDINGS
 async def test_a_connection_ends_when_the_authorization_of_its_client_does(
     binding: str, tmp_path: Path, clock: Clock
 ) -> None:
@@ -133,7 +143,7 @@ async def test_a_connection_ends_when_the_authorization_of_its_client_does(
             assert (await talk.client.rest()).endswith(talk.end)
 
 
-@pytest.mark.parametrize("binding", ["http", "http-legacy", "ws", "tcp", "unix"])
+@BINDINGS
 async def test_a_connection_without_such_an_end_lives_on(
     binding: str, tmp_path: Path, clock: Clock
 ) -> None:

@@ -56,6 +56,9 @@ FITS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("--header", {"headers": ("A: b",)}, WEB),
     ("--proxy", {"proxy": "http://p:1"}, WEB),
     ("--proxy", {"proxy": "none"}, WEB),
+    ("--login", {"login": True}, WEB),
+    ("--login", {"login": True, "browser": False}, WEB),
+    ("--account", {"account": "work"}, WEB),
     ("--cacert", {"ca": "ca.pem"}, SECURE),
     ("--cert", {"cert": "me.pem"}, SECURE),
     ("--key", {"cert": "me.pem", "key": "me.key"}, SECURE),
@@ -101,6 +104,18 @@ def test_what_options_make_of_a_target() -> None:
     assert fitted(target, ConnectOptions()) is target
 
 
+def test_a_header_for_authorization_takes_the_place_of_what_the_file_says() -> None:
+    target: Target = HttpTarget("https://h/", auth=lambda: "token")
+    assert fitted(target, ConnectOptions(headers=("X: y",))) == structs.replace(
+        target, headers={"X": "y"}
+    )
+    given = ConnectOptions(headers=("Authorization: Bearer x",))
+    assert fitted(target, given) == HttpTarget("https://h/", {"Authorization": "Bearer x"})
+    target = HttpTarget("https://h/", {"AUTHORIZATION": "x"})
+    with pytest.raises(BadTarget, match="--login and the header Authorization"):
+        fitted(target, ConnectOptions(login=True))
+
+
 def test_a_variable_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERE", "value")
     target = fitted(TARGETS["command"], ConnectOptions(env=("HERE",)))
@@ -120,6 +135,13 @@ def test_a_variable_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"headers": ("A b: c",)}, "http", "'A b' is no header name"),
         ({"headers": ("A: \0",)}, "http", "the value of the header 'A' cannot be sent"),
         ({"headers": ("Host: x",)}, "sse+http", "the header 'Host' is set by the engine"),
+        ({"browser": True}, "http", "--browser is for --login, which is not given"),
+        ({"browser": False}, "ws", "--no-browser is for --login, which is not given"),
+        (
+            {"login": True, "headers": ("authorization: x",)},
+            "https",
+            "--login and the header Authorization: give one of the two",
+        ),
         ({"memory_limit": "much"}, "command", "--memory-limit: 'much' is no size; expected bytes"),
         ({"memory_limit": "0"}, "command", "--memory-limit: '0' is no size"),
         ({"memory_limit": "-1G"}, "command", "--memory-limit: '-1G' is no size"),

@@ -720,6 +720,43 @@ async def test_60_no_handler_reaches_the_token() -> None:
         assert token.rpartition(".")[2] not in found[0]
 
 
+def _odd_tokens(desk: Desk) -> list[str]:
+    good = desk.token(cnf={"jkt": thumbprint(signer().jwk)})
+    header, body, signature = good.split(".")
+    texts = [
+        *("", ".", "..", "...", "a.b.c", "a" * 8192, "." * 8192, "=" * 100, "~" * 5, "-", "_._._"),
+        *(good[:-1], good + "A", f"{header}.{body}.", f".{body}.{signature}", f"{header}..x"),
+    ]
+    parts: list[Any] = [
+        *({}, {"alg": []}, {"alg": "RS256", "kid": {}}, {"alg": "ES256", "kid": "\x00"}),
+        *({"alg": "ES512", "typ": 7}, {"alg": "EdDSA", "jwk": {}}, {"alg": "PS512", "crit": 1}),
+    ]
+    texts += [signer().jws(each, {"iss": desk.url}) for each in parts]
+    odd: list[Any] = [None, True, -1, 2**70, 1e300, "x", "\ud7ff\x00", [], [[]], {}, {"": None}]
+    for name in ("iss", "sub", "aud", "exp", "nbf", "iat", "scope", "cnf", "client_id", "realm"):
+        texts += [desk.token(**{name: value}) for value in odd]
+    return texts
+
+
+async def test_no_credential_makes_a_5xx_or_a_hang() -> None:
+    rules: dict[str, Any] = {"dpop": Dpop.ALLOWED, "nonces": True, "max_failures": None}
+    async with protected(trusted={"roles": "realm.roles"}, **rules) as desk:
+        client = await desk.connect()
+        good = desk.token(cnf={"jkt": thumbprint(signer().jwk)})
+        tokens = _odd_tokens(desk)
+        shown = [{"Authorization": f"Bearer {each}"} for each in tokens]
+        shown += [{"Authorization": f"DPoP {good}", "DPoP": each} for each in tokens]
+        shown += [
+            {"Authorization": value} for value in ("", "Bearer", "DPoP", ",", "Basic \t=", "=")
+        ]
+        with patience():
+            for lines in shown:
+                answer = await client.call(call("who", headers=lines))
+                assert answer.status < 500, lines
+                if answer.status != 200:
+                    assert answer.status in (400, 401), lines
+
+
 # A proxy in front that ends TLS
 
 

@@ -19,6 +19,7 @@ from mcpcore.auth.resource_server import (
     Issuer,
     NeedIntrospection,
     NeedKeys,
+    NeedUse,
     ResourceGuard,
     ResourceRules,
 )
@@ -112,7 +113,7 @@ def _ask(guard: ResourceGuard, token: str, wall: float = WALL) -> Grant | Denied
         _told(credential, token)
         return credential
     judged = guard.judge(credential, "POST", now=1.0, wall=wall)
-    assert not isinstance(judged, NeedIntrospection)
+    assert not isinstance(judged, NeedIntrospection | NeedUse)
     if isinstance(judged, NeedKeys):  # of a kid that is not known
         guard.key_sets[judged.issuer.issuer].failed(1.0, asked=judged.kid)
         return guard.unauthorized(TokenFault.KEY)

@@ -70,8 +70,7 @@ def make_authorizer(
 
     Raises UrlRefused for a server to which no token may be sent; see :class:`Authorizer`.
     """
-    scheme, mark, rest = server.partition("://")
-    server = {"ws": "http", "wss": "https"}.get(scheme, scheme) + mark + rest
+    server = http_url(server)
     if isinstance(auth, BearerToken):
         token = auth.token
         return GivenTokens(server, lambda: token)
@@ -89,6 +88,12 @@ def make_authorizer(
         link_settings=link_settings,
         around_flows=around_flows,
     )
+
+
+def http_url(server: str) -> str:
+    """Return the URL of a server for HTTP: that of a WebSocket is of the same resource."""
+    scheme, mark, rest = server.partition("://")
+    return {"ws": "http", "wss": "https"}.get(scheme, scheme) + mark + rest
 
 
 class Authorizer:

@@ -111,6 +111,24 @@ class PastedSignIn:
         return Fault(f"{_ATTEMPTS} texts were pasted that were no answer to this sign-in")
 
 
+class NoSignIn:
+    """Sign-in of nobody, for ``reason``: stored tokens are used and refreshed, no more."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+        """Implement :meth:`SignIn.ask`."""
+        return Fault(self._reason)
+
+
+def chosen_sign_in(browser: bool | None) -> SignIn:
+    """Return the way to sign in with a browser of this machine, of another, or the usual one."""
+    if browser is None:
+        return usual_sign_in()
+    return BrowserSignIn() if browser else PastedSignIn()
+
+
 def usual_sign_in(
     environ: Mapping[str, str] = os.environ, platform: str = sys.platform
 ) -> BrowserSignIn | PastedSignIn:

@@ -66,8 +66,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mcpcore.auth")
 
-_ROUNDS = 4
-"""Most times that a request is judged: keys, an answer, and a race of each."""
+_ROUNDS = 5
+"""Most steps of a judgement: keys, an answer, a race of each, and a proof that is looked up."""
 _MAX_OUTLIVING = 86_400.0
 _SEEN = {True: Seen.FRESH, False: Seen.REPLAYED, None: Seen.FULL}
 _UNAVAILABLE = Denied(
@@ -216,16 +216,13 @@ class ResourceServer:
         for _ in range(_ROUNDS):
             if isinstance(found, NeedUse):
                 found = await self._used(found)
-            if not isinstance(found, (NeedKeys, NeedIntrospection)):
-                return self._verdict(request, credential, found)
-            flight = self._fly(found, credential.token)
-            if flight is None:
-                break
-            await flight.wait(self._lock)
-            found = self._judge(request, credential)
-        if isinstance(found, NeedUse):
-            found = await self._used(found)
-        if isinstance(found, (NeedKeys, NeedIntrospection)):
+            elif isinstance(found, (NeedKeys, NeedIntrospection)):
+                flight = self._fly(found, credential.token)
+                if flight is None:
+                    break
+                await flight.wait(self._lock)
+                found = self._judge(request, credential)
+        if not isinstance(found, (Grant, Denied)):
             found = _UNAVAILABLE
         return self._verdict(request, credential, found)
 

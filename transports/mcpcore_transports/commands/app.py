@@ -147,7 +147,8 @@ _CALL = """Call a tool and print what it says.
 
 The server is a URL, a command behind --, or the NAME that mcp.json has for one ("mcpcore
 servers" lists them). A value is text where the tool's schema says so, and JSON everywhere else.
-Progress and log messages go to standard error.
+Progress and log messages go to standard error. A token that is kept for the server ("mcpcore auth
+login") is used; --login gets one where there is none, by a browser, or by pasting (--no-browser).
 
 \b
 Examples:
@@ -155,12 +156,14 @@ Examples:
   mcpcore call search query="two words" tags='["a","b"]' -- python server.py
   mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
   mcpcore call forecast city=Bergen weather        weather is the name of a server in mcp.json
+  mcpcore call search query=x --login https://mcp.example.com/mcp
   mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
 """
 _LIST = """List what a server offers: everything, or the kinds named.
 
 Kinds are tools, resources, templates and prompts. The server is a URL, a command behind --, or
-the NAME that mcp.json has for one ("mcpcore servers" lists them).
+the NAME that mcp.json has for one ("mcpcore servers" lists them). A token that is kept for the
+server ("mcpcore auth login") is used; --login gets one where there is none.
 
 \b
 Examples:
@@ -168,19 +171,22 @@ Examples:
   mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
   mcpcore list resources --json ws://127.0.0.1:8001/mcp
   mcpcore list unix:///run/user/1000/weather.sock
+  mcpcore list tools --login https://mcp.example.com/mcp
   mcpcore list weather                             weather is the name of a server in mcp.json
   mcpcore list tools --config team.json weather    ... and in a file of your own
 """
 _PROBE = """Find out a server's era, revisions, capabilities and speed.
 
 A legacy server is started, or connected to, once for each revision. The server is a URL, a
-command behind --, or the NAME that mcp.json has for one ("mcpcore servers" lists them).
+command behind --, or the NAME that mcp.json has for one ("mcpcore servers" lists them). A token
+that is kept for the server ("mcpcore auth login") is used; --login gets one where there is none.
 
 \b
 Examples:
   mcpcore probe http://127.0.0.1:8000/mcp
   mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
   mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
+  mcpcore probe --login --no-browser https://mcp.example.com/mcp
   mcpcore probe --json -- uvx mcp-server-time
   mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
   mcpcore probe weather                            weather is the name of a server in mcp.json

@@ -20,12 +20,7 @@ from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant,
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError, BadProxy, BadTls, UrlRefused
 from mcpcore_transports.auth.authorizer import Authorizer
-from mcpcore_transports.auth.browser import (
-    BrowserSignIn,
-    PastedSignIn,
-    SignIn,
-    usual_sign_in,
-)
+from mcpcore_transports.auth.browser import PastedSignIn, chosen_sign_in
 from mcpcore_transports.auth.carrying import Carrier
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.file_store import FileTokens
@@ -56,7 +51,7 @@ _PREFIX = "token "
 def login(url: str, options: LoginOptions) -> int:
     """Sign in at a server; return the exit status."""
     settings = _settings(options)
-    _checked(url)
+    _checked(url, options)
     record = _carried(lambda: _login(url, settings, options))
     facts = _facts(record, time.time())
     if options.as_json:
@@ -68,12 +63,7 @@ def login(url: str, options: LoginOptions) -> int:
 
 async def _login(url: str, settings: AuthorizationSettings, options: LoginOptions) -> TokenRecord:
     store, access = FileTokens(), _access(options)
-    ways: dict[bool | None, Callable[[], SignIn]] = {
-        True: BrowserSignIn,
-        False: PastedSignIn,
-        None: usual_sign_in,
-    }
-    sign_in = ways[options.browser]()
+    sign_in = chosen_sign_in(options.browser)
     key = Authorization(url, settings, seed=os.urandom(32)).key
     async with store.lock(f"login {key}"):
         kept = read_record((await store.load(key)).record, TokenRecord)
@@ -83,7 +73,7 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
         if kept is not None and (options.again or not wanted):
             # What is there would be refreshed, with the scopes that it has.
             await store.save(key, None, (await store.load(key)).version)
-        lines, asked = await _challenge(url, access)
+        lines, asked = await _challenge(url, options.auth_private, access)
         if not asked:  # whoever asks for nothing must at least say who would give a token
             settings = _without_fallbacks(settings)
         authorizer = Authorizer(url, settings, store=store, sign_in=sign_in, **access)
@@ -98,10 +88,13 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
     return found
 
 
-async def _challenge(url: str, access: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
+async def _challenge(
+    url: str, private: bool, access: dict[str, Any]
+) -> tuple[tuple[str, ...], bool]:
     """Return what the server says to a request without a token, and if it asks for one."""
     need = Fetch(method="POST", url=url, headers=_HEADERS, body=_PING, timeout=_TIMEOUT)
-    found = await Fetcher(local=parse_url(url, "the URL").loopback, **access).fetch(need)
+    local = parse_url(url, "the URL").loopback
+    found = await Fetcher(local=local, private=private, **access).fetch(need)
     if isinstance(found, Fault):
         raise Failure(f"{printable(url)}: {found.reason}")
     return _lines(found), found.status == 401
@@ -114,7 +107,7 @@ def _lines(found: Fetched) -> tuple[str, ...]:
 def status(url: str | None, options: AuthOptions) -> int:
     """List the tokens that are kept; return the exit status."""
     now = time.time()
-    records = _carried(lambda: _records(url, options.account))
+    records = _carried(lambda: _records(url, options))
     facts = [_facts(record, now) for record in records]
     if options.as_json:
         print_json({"folder": str(FileTokens().folder), "tokens": facts})
@@ -125,8 +118,8 @@ def status(url: str | None, options: AuthOptions) -> int:
     return Exit.OK if records or url is None else Exit.REFUSED
 
 
-async def _records(url: str | None, account: str | None) -> list[TokenRecord]:
-    key = None if url is None else _key(url, account)
+async def _records(url: str | None, options: AuthOptions) -> list[TokenRecord]:
+    key = None if url is None else _key(url, options)
     records = []
     for name, stored in (await FileTokens().entries()).items():
         if name.startswith(_PREFIX) and key in (None, name):
@@ -154,11 +147,12 @@ def logout(url: str, options: AuthOptions) -> int:
 
 
 async def _logout(url: str, options: AuthOptions) -> SignedOut:
-    settings = AuthorizationSettings(account=options.account or "")
-    key, local = _key(url, options.account), parse_url(url, "the URL of the server").loopback
+    private = options.auth_private
+    settings = AuthorizationSettings(account=options.account or "", private=private)
+    key, local = _key(url, options), parse_url(url, "the URL of the server").loopback
     endpoints = Endpoints(settings, local=local, seed=os.urandom(32))
     endpoints.wall = time.time()
-    fetcher = Fetcher(local=local, **_access(options))
+    fetcher = Fetcher(local=local, private=private, **_access(options))
     carrier = Carrier(fetcher, FileTokens(), PastedSignIn(), {}, None)
     return await carrier.run(sign_out(endpoints, key))
 
@@ -182,6 +176,7 @@ def _settings(options: LoginOptions) -> AuthorizationSettings:
             metadata_url=options.metadata_url,
             scopes=scopes,
             account=options.account or "",
+            private=options.auth_private,
         )
     except UrlRefused as error:
         raise Failure(str(error), Exit.USAGE) from None
@@ -221,14 +216,14 @@ def _access(options: AuthOptions) -> dict[str, Any]:
     return {"ssl_context": tls, "proxy": proxy}
 
 
-def _key(url: str, account: str | None) -> str:
-    settings = AuthorizationSettings(account=account or "")
+def _key(url: str, options: AuthOptions) -> str:
+    settings = AuthorizationSettings(account=options.account or "", private=options.auth_private)
     return Authorization(url, settings, seed=bytes(32)).key
 
 
-def _checked(url: str) -> None:
+def _checked(url: str, options: AuthOptions) -> None:
     try:
-        _key(url, None)
+        _key(url, options)
     except UrlRefused as error:
         raise Failure(str(error), Exit.USAGE) from None
 

@@ -17,11 +17,11 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LEGACY
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
+from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.config import ConfiguredServer, read_config
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.options import CallOptions, ConnectOptions, QueryOptions, recording
-from mcpcore_transports.commands.target import client_settings, config_path, converse, split_target
+from mcpcore_transports.commands.target import config_path, connection, converse, split_target
 from mcpcore_transports.targets import Target, describe
 
 
@@ -293,9 +293,8 @@ async def _spoken(known: str, target: Target, options: ConnectOptions) -> list[s
         if row.name == known:
             spoken.append(row.name)
             continue
-        settings, trace = client_settings(options), options.recorder
         try:
-            async with connect(target, revision=row.name, settings=settings, trace=trace):
+            async with await connection(target, options, revision=row.name):
                 spoken.append(row.name)
         except (LocalError, McpError, OSError):
             continue  # it does not speak this one

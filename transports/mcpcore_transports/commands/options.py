@@ -55,6 +55,19 @@ ConfigOption = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Where servers are named; default: mcp.json."),
 ]
+AccountOption = Annotated[Text, Opt("Which of several accounts at the server.", "NAME")]
+BrowserOption = Annotated[
+    bool | None,
+    Opt(
+        "Open a browser here, or paste what another one ends at; default: what fits.",
+        flags="--browser/--no-browser",
+        show_default=False,
+    ),
+]
+PrivateOption = Annotated[
+    bool,
+    Opt("The authorization server may be in a private network.", envvar="MCPCORE_AUTH_PRIVATE"),
+]
 TraceOption = Annotated[Text, Opt("Record what goes over the connections in FILE.", "FILE")]
 TraceSecretsOption = Annotated[bool, Opt("Record tokens, cookies and session ids as they are.")]
 TraceSizeOption = Annotated[Text, Opt("Most that the trace takes; default 64M.", "BYTES")]
@@ -81,6 +94,12 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
     headers: Annotated[
         Texts, Opt("http, ws: send this header; repeatable.", "'NAME: VALUE'", flags="--header")
     ] = ()
+    login: Annotated[
+        bool, Opt("http, ws: sign in where the server wants it; the token is kept.")
+    ] = False
+    browser: BrowserOption = None
+    account: AccountOption = None
+    auth_private: PrivateOption = False
     proxy: Annotated[
         Text, Opt("http, ws: a proxy, or none; default: what the environment says.", "URL")
     ] = None
@@ -272,7 +291,8 @@ class InstallOptions(Struct, frozen=True, kw_only=True):
 class AuthOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore auth status`` and ``logout``."""
 
-    account: Annotated[Text, Opt("Which of several accounts at the server.", "NAME")] = None
+    account: AccountOption = None
+    auth_private: PrivateOption = False
     proxy: Annotated[Text, Opt("A proxy, or none; default: as the environment says.", "URL")] = None
     ca: Annotated[
         Text, Opt("TLS: trust these authorities and no others (PEM).", "FILE", flags="--cacert")
@@ -287,14 +307,7 @@ class LoginOptions(AuthOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore auth login``."""
 
     scope: Annotated[Texts, Opt("Ask for this scope as well; repeatable.", "SCOPE")] = ()
-    browser: Annotated[
-        bool | None,
-        Opt(
-            "Open a browser here, or paste what another one ends at; default: what fits.",
-            flags="--browser/--no-browser",
-            show_default=False,
-        ),
-    ] = None
+    browser: BrowserOption = None
     again: Annotated[bool, Opt("Sign in even if there is a token.")] = False
     client_id: Annotated[Text, Opt("The client that is registered there.", "ID")] = None
     client_secret_env: Annotated[Text, Opt("The variable with its secret.", "NAME")] = None

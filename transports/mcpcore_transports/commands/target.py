@@ -1,18 +1,28 @@
 """Target of a command: parsing of the command line, and the client that connects."""
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
 from msgspec import structs
 
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.errors import BadConfig, BadProxy, BadTarget, BadTls, PeerError
+from mcpcore.errors import (
+    AuthorizationError,
+    BadConfig,
+    BadProxy,
+    BadTarget,
+    BadTls,
+    HttpStatusError,
+    LinkError,
+    PeerError,
+    UrlRefused,
+)
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
@@ -30,6 +40,9 @@ from mcpcore_transports.server.request_log import log_outgoing
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.tls import client_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
+
+if TYPE_CHECKING:  # imported where there is a token, or is to be one
+    from mcpcore.auth.settings import AuthorizationSettings
 
 T = TypeVar("T")
 
@@ -109,14 +122,23 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
         replaced = {name.lower() for name in given}
         assert not callable(target.headers)  # noqa: S101 - made from words
         kept = {k: v for k, v in target.headers.items() if k.lower() not in replaced}
-        return structs.replace(target, headers={**kept, **given})
+        target = structs.replace(target, headers={**kept, **given})
+        if _sets_authorization(target):
+            if options.login:
+                raise BadTarget("--login and the header Authorization: give one of the two")
+            target = structs.replace(target, auth=None)  # the token of the command line
+        return target
     return target
 
 
 def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
     secure = urlsplit(getattr(target, "url", "")).scheme in _SECURE
     for fits, what, names in (
-        (isinstance(target, _WEB), "URLs of http, ws and sse", ("headers", "proxy")),
+        (
+            isinstance(target, _WEB),
+            "URLs of http, ws and sse",
+            ("headers", "login", "account", "proxy"),
+        ),
         (secure, "https, wss, sse+https and tls", ("ca", "cert", "key")),
         (
             isinstance(target, targets.StdioTarget),
@@ -125,12 +147,23 @@ def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
         ),
     ):
         for name in names:
-            if getattr(options, name) not in (None, ()) and not fits:
+            if getattr(options, name) not in (None, (), False) and not fits:
                 flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
                 raise BadTarget(f"{flag} is for {what}; this server is {_kind(target)}")
     size_of("--memory-limit", options.memory_limit)
     if options.key is not None and options.cert is None:
         raise BadTarget("--key is the key of --cert, which is not given")
+    if options.browser is not None and not options.login:
+        flag = "--browser" if options.browser else "--no-browser"
+        raise BadTarget(f"{flag} is for --login, which is not given")
+    if options.login and _sets_authorization(target):
+        raise BadTarget("--login and the header Authorization: give one of the two")
+
+
+def _sets_authorization(target: targets.Target) -> bool:
+    """Return True if the headers of a target have a token."""
+    headers = target.headers if isinstance(target, _WEB) else {}
+    return isinstance(headers, Mapping) and any(n.lower() == "authorization" for n in headers)
 
 
 def _kind(target: targets.Target) -> str:
@@ -157,10 +190,81 @@ def converse(
         raise Failure(f"{error.method}: {error}", Exit.REFUSED) from error
     except McpError as error:
         raise Failure(str(error), Exit.REFUSED) from error
-    except (BadTarget, BadTls, BadProxy) as error:
+    except (BadTarget, BadTls, BadProxy, UrlRefused) as error:
         raise Failure(str(error), Exit.USAGE) from error
+    except AuthorizationError as error:
+        raise Failure(str(error), Exit.REFUSED) from error
     except (LocalError, OSError) as error:
-        raise Failure(str(error)) from error
+        hint = f"; {_SIGN_IN}" if isinstance(target, _WEB) and _is_unauthorized(error) else ""
+        raise Failure(f"{error}{hint}") from error
+
+
+_SIGN_IN = "to sign in, give --login, or use `mcpcore auth login`"
+
+
+def _is_unauthorized(error: Exception) -> bool:
+    """Return True for a failure by status 401."""
+    fault = error.fault if isinstance(error, LinkError) else None
+    status = None if fault is None else fault.status
+    for each in (error, error.__cause__):
+        if isinstance(each, HttpStatusError):
+            status = each.status
+    return status == 401
+
+
+async def connection(target: targets.Target, options: ConnectOptions, **more: Any) -> connect:
+    """Return a connection to a target, with the token that is stored for it, or that --login gets.
+
+    Raises AuthorizationError for tokens that cannot be read, and what ``connect`` raises.
+    """
+    settings = client_settings(options)
+    auth = await _auth(target, options)
+    if auth is not None:
+        from mcpcore_transports.auth.browser import NoSignIn, chosen_sign_in
+        from mcpcore_transports.auth.file_store import FileTokens
+
+        sign_in = chosen_sign_in(options.browser) if options.login else NoSignIn(_SIGN_IN)
+        settings = structs.replace(settings, tokens=FileTokens(), sign_in=sign_in)
+    return connect(target, auth=auth, settings=settings, trace=options.recorder, **more)
+
+
+async def _auth(target: targets.Target, options: ConnectOptions) -> "AuthorizationSettings | None":
+    """Return how a target is authorized: as the file or --login says, or by a stored token."""
+    if not isinstance(target, _WEB) or _sets_authorization(target):
+        return None
+    kept = target.auth
+    if kept is None and not options.login and not _keeps_tokens():
+        return None
+    from mcpcore.auth.settings import AuthorizationSettings
+
+    settings = kept if isinstance(kept, AuthorizationSettings) else AuthorizationSettings()
+    settings = structs.replace(
+        settings,
+        account=settings.account if options.account is None else options.account,
+        private=settings.private or options.auth_private,
+    )
+    if kept is None and not options.login and not await _has_token(target.url, settings):
+        return None
+    return settings
+
+
+def _keeps_tokens() -> bool:
+    """Return True if this user may have tokens; most have none, and need no more modules."""
+    from mcpcore_transports.auth.file_store import default_folder
+
+    return default_folder().is_dir()
+
+
+async def _has_token(url: str, settings: "AuthorizationSettings") -> bool:
+    from mcpcore.auth.authorization import Authorization
+    from mcpcore_transports.auth.authorizer import http_url
+    from mcpcore_transports.auth.file_store import FileTokens
+
+    try:
+        key = Authorization(http_url(url), settings, seed=bytes(32)).key
+    except UrlRefused:
+        return False  # no token may be sent there
+    return (await FileTokens().load(key)).record is not None
 
 
 async def _converse(
@@ -169,12 +273,11 @@ async def _converse(
     talk: Callable[[Client], Awaitable[T]],
     callbacks: Callbacks | None,
 ) -> T:
-    async with connect(
+    async with await connection(
         target,
+        options,
         callbacks=callbacks,
         revisions=options.revisions,
-        settings=client_settings(options),
-        trace=options.recorder,
         middleware=[log_outgoing()] if options.verbose else (),
     ) as client:
         return await talk(client)

@@ -1,0 +1,184 @@
+"""Commands that connect with a token: a stored one, one of `--login`, one that a file describes."""
+
+import io
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from mcpcore import Server
+from tests.clock import PATIENCE, patience, until
+from tests.command import mcpcore_here
+from tests.transports.auth_stage import MACHINE, Stage, stage
+from tests.transports.test_auth_commands import visit
+
+pytestmark = pytest.mark.anyio
+
+ADD = ("call", "add", "a=1", "b=1")
+
+
+def notes() -> Server:
+    server = Server("notes")
+
+    @server.tool
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    return server
+
+
+class Terminal:
+    """Commands of one user, whose files are in a folder of the test; they run in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def run(self, *words: str, **more: Any) -> tuple[int, str, str]:
+        places = {"XDG_STATE_HOME": str(self.folder), "HOME": str(self.folder)}
+        command = partial(mcpcore_here, *words, cwd=self.folder, NO_PROXY="*", **places, **more)
+        with patience():
+            done = await anyio.to_thread.run_sync(command)
+        return done.returncode, done.stdout, done.stderr
+
+    async def sign_in(self, *words: str, paste: bool) -> tuple[int, str]:
+        """Run a command that sends a person to a URL, who consents there."""
+        reader, writer = os.pipe()
+        told, ends = io.StringIO(), list[tuple[int, str, str]]()
+
+        async def run() -> None:
+            with os.fdopen(reader) as stdin:
+                way = ("--login", "--no-browser")
+                ends.append(await self.run(*words, *way, stdin=stdin, stderr=told))
+
+        with os.fdopen(writer, "w") as stdin:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run)
+                await until(lambda: ends or "Then paste" in told.getvalue())
+                assert not ends, ends
+                url = next(word for word in told.getvalue().split() if "/authorize?" in word)
+                end = await anyio.to_thread.run_sync(visit, url)
+                if paste:
+                    stdin.write(f"{end}\n")
+                    stdin.flush()
+                else:  # as a browser of this machine does
+                    await anyio.to_thread.run_sync(come_back, end)
+        ((code, said, _),) = ends
+        return code, said
+
+
+def come_back(url: str) -> None:
+    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as page:
+        assert b"You can close this window" in page.read()
+
+
+@pytest.mark.parametrize("paste", [True, False])
+async def test_a_call_signs_in_and_others_use_the_token(paste: bool, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with stage(notes()) as on:
+        assert await terminal.sign_in(*ADD, on.url, paste=paste) == (0, "2\n")
+        grants = on.authority.grants()
+        for words in ([*ADD, on.url], ["list", "tools", on.url], [*ADD, "--login", on.url]):
+            code, said, told = await terminal.run(*words)
+            assert (code, "authorize" in told) == (0, False), told
+        assert on.authority.grants() == grants == ["authorization_code"]
+        code, said, _ = await terminal.run("auth", "status", on.url, "--json")
+        assert (code, len(json.loads(said)["tokens"])) == (0, 1)
+        on.expire()
+        code, said, told = await terminal.run(*ADD, on.url)
+        assert (code, said) == (0, "2\n"), told
+        assert on.authority.grants() == ["authorization_code", "refresh_token"]
+
+
+async def test_a_probe_signs_in_for_all_of_its_connections(tmp_path: Path) -> None:
+    async with stage(notes()) as on:
+        words = ["probe", "--json", "--revision", "2025-11-25", on.url]
+        code, said = await Terminal(tmp_path).sign_in(*words, paste=True)
+    assert (code, json.loads(said)["revision"]) == (0, "2025-11-25")
+    assert on.authority.grants() == ["authorization_code"]
+
+
+async def test_a_websocket_uses_the_token_too(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with stage(notes(), ws="127.0.0.1:0") as on:
+        assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
+        code, said, told = await terminal.run(*ADD, on.url)
+        assert (code, said) == (0, "2\n"), told
+
+
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> None:
+    """There is no token, or one that has come to its end: the error says what helps."""
+    terminal = Terminal(tmp_path)
+    async with stage(notes(), **{binding: "127.0.0.1:0"}) as on:
+        code, _, told = await terminal.run(*ADD, on.url)
+        assert (code, "to sign in, give --login" in told) == (3, True), told
+        assert on.authority.grants() == []
+        await terminal.sign_in(*ADD, on.url, paste=True)
+        on.broken = True
+        code, _, told = await terminal.run(*ADD, on.url)
+        assert (code, "to sign in, give --login" in told) == (1, True), told
+        code, _, told = await terminal.run(*ADD, "--account", "other", on.url)
+        assert (code, "to sign in, give --login" in told) == (3, True), told
+
+
+async def test_a_token_of_the_command_line_goes_before_a_stored_one(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with stage(notes()) as on:
+        await terminal.sign_in(*ADD, on.url, paste=True)
+        count = len(on.tokens)
+        code, _, told = await terminal.run(*ADD, "--header", "Authorization: Bearer x.y", on.url)
+        assert (code, set(on.tokens[count:])) == (3, {"x.y"}), told
+
+
+def configured(terminal: Terminal, on: Stage, **oauth: Any) -> None:
+    file = terminal.folder / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": {"notes": {"url": on.url, "oauth": oauth}}}))
+
+
+async def test_a_configured_client_gets_a_token_for_itself(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with stage(notes()) as on:
+        secret, client = "${NOTES_SECRET}", {"clientId": MACHINE.client_id}
+        configured(terminal, on, grant="client_credentials", clientSecret=secret, **client)
+        code, said, told = await terminal.run(*ADD, "notes", NOTES_SECRET="machine-secret")
+        assert (code, said) == (0, "2\n"), told
+        assert on.authority.grants() == ["client_credentials"]
+        code, _, told = await terminal.run(*ADD, "notes")
+        assert (code, "the environment variable NOTES_SECRET is not set" in told) == (2, True), told
+        code, _, told = await terminal.run(
+            *ADD, "notes", "--header", "Authorization: Bearer x.y", NOTES_SECRET="wrong"
+        )
+        assert (code, on.tokens[-1]) == (3, "x.y"), told
+
+
+async def test_a_person_signs_in_for_a_configured_server_with_login(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with stage(notes()) as on:
+        configured(terminal, on, scopes=["more"], account="work")
+        code, _, told = await terminal.run(*ADD, "notes")
+        assert (code, "to sign in, give --login" in told) == (1, True), told
+        assert await terminal.sign_in(*ADD, "notes", paste=True) == (0, "2\n")
+        code, said, told = await terminal.run(*ADD, "notes")
+        assert (code, said) == (0, "2\n"), told
+        code, said, _ = await terminal.run("auth", "status", on.url, "--account", "work", "--json")
+        assert json.loads(said)["tokens"][0]["scopes"] == ["more", "offline_access"]
+        code, _, told = await terminal.run(*ADD, on.url, "--account", "work")
+        assert code == 0, told
+
+
+@pytest.mark.parametrize("words", [["call", "x"], ["list"], ["probe"]])
+def test_no_token_goes_where_it_could_be_read(words: list[str]) -> None:
+    done = mcpcore_here(*words, "--login", "http://mcp.example/mcp")
+    assert (done.returncode, "it is not an https URL" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("command", ["call", "list", "probe"])
+def test_commands_that_connect_have_examples_of_a_sign_in(command: str) -> None:
+    done = mcpcore_here(command, "--help")
+    assert "--login" in done.stdout.partition("Options:")[0].partition("Examples:")[2]
