@@ -34,15 +34,14 @@ def sign_out(endpoints: Endpoints, key: str) -> Steps[SignedOut]:
     Raises AuthorizationError if it cannot be forgotten; the lock is released either way.
     """
     expect((yield Lock(key=key)), Done)
-    error: AuthorizationError | None = None
-    outcome = SignedOut(found=False)
+    outcome: SignedOut | AuthorizationError
     try:
         outcome = yield from _forgotten(endpoints, key)
-    except AuthorizationError as raised:
-        error = raised
+    except AuthorizationError as error:
+        outcome = error
     yield Unlock(key=key)
-    if error is not None:
-        raise error
+    if isinstance(outcome, AuthorizationError):
+        raise outcome
     return outcome
 
 

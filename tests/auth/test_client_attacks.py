@@ -416,6 +416,8 @@ def urls(number: int, name: str, given: list[str]) -> None:
                     continue  # no header holds it
                 _, machine = placed(place, url)
                 assert "cannot be used" in str(machine.error), (place, url)
+                if place == "registration" and url:
+                    assert str(machine.error).startswith("the registration endpoint")
 
     ROWS.append(Row(number, name, "neither fetched nor opened", run))
 
@@ -725,6 +727,7 @@ def _(world: World) -> None:
         stopped(World(registration=members), "the registration cannot be used", before="sign-in")
     ready(world)
     assert "client_secret" not in world.forms()[0]
+    ready(World(registration={"client_secret_expires_at": 5}))  # of a secret that is not used
     url = World(registration={"client_id": f"{EVIL}/client.json"})
     ready(url)
     assert EVIL not in "".join(url.urls())

@@ -89,6 +89,7 @@ def test_an_issuer_is_asked_about_a_token() -> None:
     answer = document(active=True)
     found, (request,) = run(ask_about(asks, "opaque", **LIMITS), answer)
     assert found == answer.body
+    assert request.url == "https://id.example/i"
     assert request.body == b"token=opaque&token_type_hint=access_token&client_id=us"
     told = str.__str__(request.headers["authorization"])
     assert told == "Basic " + base64.b64encode(b"us:pass").decode()

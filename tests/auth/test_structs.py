@@ -10,6 +10,7 @@ import pytest
 
 import mcpcore.auth
 from mcpcore.auth.grants import ClientIdentity, SigningInput, SigningKey
+from mcpcore.auth.metadata import ResourceMetadata
 from mcpcore.auth.needs import (
     Callback,
     Done,
@@ -25,7 +26,8 @@ from mcpcore.auth.needs import (
 )
 from mcpcore.auth.records import ClientRecord, TokenRecord
 from mcpcore.auth.resource_server import Credential, ResourceGuard
-from mcpcore.auth.tokens import TokenFault
+from mcpcore.auth.settings import AuthorizationSettings
+from mcpcore.auth.tokens import ALGORITHMS, TokenFault
 from tests.auth.desk import Desk
 
 SECRET = "the-marked-secret"
@@ -88,6 +90,16 @@ def test_nothing_changes_once_it_is_made() -> None:
 def test_a_representation_shows_no_secret(made: Any, shown: str) -> None:
     assert repr(made) == shown
     assert SECRET not in f"{made} {made!s} {[made]}"
+
+
+def test_what_is_not_said_has_a_value_of_its_type() -> None:
+    assert ResourceMetadata(resource="r").authorization_servers == ()
+    assert AuthorizationSettings().account == ""
+
+
+def test_only_asymmetric_algorithms_are_ever_accepted() -> None:
+    families = [f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)]
+    assert {*families, "EdDSA"} == ALGORITHMS
 
 
 def test_what_is_to_be_signed_is_shown_and_nothing_with_it() -> None:
