@@ -263,18 +263,11 @@ async def server_alone(talk: ClientTalk) -> None:
 async def gives_up(talk: ClientTalk) -> None:
     """A request that is refused with every token is given up."""
     site = protect(talk)
-    site.server.tokens = Unknown()
+    site.server.remembers = False
     await attend(talk, site)
     check(site.of("token"), f"the client got no token: {talk.state()}")
     count = len(site.of("authorize"))
     check(count <= FEW, f"there were {count} authorization requests for one request")
-
-
-class Unknown(dict[str, str]):
-    """Tokens that nobody remembers."""
-
-    def __setitem__(self, token: str, scope: str) -> None:
-        """Forget it at once."""
 
 
 @case(
