@@ -39,6 +39,10 @@ def find_resource(
     named = None if challenge is None else challenge.params.get("resource_metadata")
     places = resource_metadata_urls(server) if named is None else (named,)
     what = "the metadata of the server"
+    if named is not None and endpoints.settings.same_origin:
+        own = parse_url(server, "the URL of the server").origin
+        if endpoints.url(named, f"the URL of {what}").origin != own:
+            raise DocumentRefused(what, "it is at another origin, which `same_origin` forbids")
     for place in places:
         document = yield from endpoints.document(place, ResourceMetadata, what)
         if document is not None:

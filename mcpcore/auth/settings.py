@@ -86,6 +86,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     dpop: DpopKey | None = None
     fallbacks: bool = True
     """Allow the discovery of 2025-03-26 at a server without protected resource metadata."""
+    same_origin: bool = False
+    """Refuse metadata of the server that is at another origin than the server itself."""
     private: bool = False
     """Allow authorization servers in private networks: otherwise their addresses are public ones.
 
@@ -96,6 +98,7 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     max_flows: int = 3
     """Authorizations that one operation may cause before it is accepted, within a period."""
     flows_period: float = 300.0
+    """Period of these; for as long a person is not asked again for scopes that they have denied."""
     max_operations: int = 1000
     """Refused operations that are counted at a time; others fail without an authorization."""
     fetch_timeout: float = 10.0

@@ -14,7 +14,11 @@ from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT
 from mcpcore.auth.needs import Fault, Fetch, Fetched, Need, OpenUrl, Outcome, Sign, Unlock
 from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
-from mcpcore.auth.settings import AssertionGrant, ClientCredentialsGrant
+from mcpcore.auth.settings import (
+    AssertionGrant,
+    AuthorizationSettings,
+    ClientCredentialsGrant,
+)
 from mcpcore.auth.states import AuthState
 from mcpcore.errors import AuthorizationError, UrlRefused
 from tests.auth.world import (
@@ -349,6 +353,10 @@ def _(world: World) -> None:
     assert dict(fetch.headers) == {"accept": "application/json"}
     other = World(pages=world.pages)
     stopped(other, "another resource", before="discovery", challenge=challenge)
+    machine, strict = World(pages=world.pages), AuthorizationSettings(same_origin=True)
+    machine.refuse(one := Authorization(SERVER, strict, seed=SEED), challenge=challenge)
+    assert "at another origin" in str(one.error)
+    assert machine.sent == []
 
 
 URLS = [

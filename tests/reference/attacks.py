@@ -16,6 +16,7 @@ Row = tuple[int, str, str, str]
 
 _CALLBACK = "tests/transports/test_auth_callback.py"
 _STORES = "tests/transports/test_auth_stores.py"
+_CLIENT = "tests/transports/test_auth_client.py"
 _BROWSER = "tests/transports/test_auth_browser.py"
 _FETCHING = "tests/transports/test_auth_fetching.py"
 _SECRETS = "tests/transports/test_auth_secrets.py"
@@ -24,15 +25,15 @@ _DRIVERS: tuple[Row, ...] = (
     (15, "another process has the port of the callback", "an error at once", _CALLBACK),
     (16, "floods, slow and large requests at the callback", "bounded, and waited on", _CALLBACK),
     (17, "HTML in what comes back", "a page that repeats nothing", _CALLBACK),
+    (27, "a redirect of a request with a token", "the token goes nowhere", _CLIENT),
     (28, "a name with an address that is not public", "not connected to", _FETCHING),
+    (28, "a private network, where no setting allows it", "not connected to", _FETCHING),
+    (29, "a proxy that a header of CGI names", "not used", _FETCHING),
     (31, "a URL that a shell or a browser reads as more", "not opened", _BROWSER),
-    (
-        44,
-        "five processes refresh one token",
-        "one request",
-        "tests/transports/test_auth_authorizer.py",
-    ),
+    (44, "five processes, and a server that detects reuse", "one refresh", _CLIENT),
     (51, "files of tokens that are links, of others, readable", "refused", _STORES),
+    (53, "headers that authorize, beside `auth=`", "an error at once", _CLIENT),
+    (60, "a server without TLS", "an error before anything is sent", _CLIENT),
     (52, "secrets in logs, errors, processes, traces", "none", _SECRETS),
     (
         59,
