@@ -155,6 +155,8 @@ class Authorization:
         self._record: TokenRecord | None = None
         self._version = 0
         self._asked: frozenset[str] = frozenset()
+        self._denied: tuple[frozenset[str], float] | None = None
+        """Scopes that were needed for an operation and that a person has denied, and when."""
         self._flows: dict[str, tuple[int, float]] = {}
         """Authorizations by operation, and the time of the last one; ``max_operations`` at most."""
 
@@ -281,6 +283,8 @@ class Authorization:
             raise AuthorizationError("the server takes none of the DPoP nonces that it gives")
         if more and error != "insufficient_scope":
             raise AuthorizationError("the server forbids the request, whatever the token")
+        if more and challenge is not None:
+            self._check_denied(challenge.scopes, wall)
         flows, last = self._flows.get(refused.operation, (0, wall))
         if not 0 <= wall - last < self.settings.flows_period:
             flows = 0
@@ -292,6 +296,15 @@ class Authorization:
         self._check_room(refused.operation, wall)
         self._flows[refused.operation] = (flows + 1, wall)
         return _Reason(challenge=challenge, more=more, again=flows > 0)
+
+    def _check_denied(self, wanted: frozenset[str] | None, wall: float) -> None:
+        """Raise AuthorizationError if a person has lately denied the scopes that are wanted."""
+        if self._denied is None or wanted is None:
+            return
+        scopes, when = self._denied
+        if scopes <= wanted and 0 <= wall - when < self.settings.flows_period:
+            names = printable(format_scopes(scopes))
+            raise AuthorizationError(f"scopes that are needed were lately denied: {names}")
 
     def _check_room(self, operation: str, wall: float) -> None:
         """Raise AuthorizationError if too many operations are counted to count another one."""
@@ -473,12 +486,11 @@ class Authorization:
             endpoints, self.resource, authority, token_endpoint.text
         )
         client = replace(client, method=choose_method(client, metadata))
-        self._asked |= scopes
         scope = format_scopes(scopes) or None
         grant: Mapping[str, str | None]
         if sign_in is not None:
             self._move(AuthSignal.ASK)
-            grant = yield from self._code_grant(authority, sign_in, client, redirect, scope)
+            grant = yield from self._code_grant(authority, sign_in, client, redirect, scope, reason)
             self._move(AuthSignal.REQUEST)
         else:
             self._move(AuthSignal.REQUEST)
@@ -493,6 +505,7 @@ class Authorization:
         if isinstance(response, ErrorResponse):
             yield from self._forget(response, metadata.issuer)
             raise AuthorizationError(told("the authorization server gave no token", response))
+        self._asked |= scopes
         like = TokenRecord(
             resource=authority.resource,
             issuer=metadata.issuer,
@@ -586,6 +599,7 @@ class Authorization:
         client: ClientIdentity,
         redirect: str,
         scope: str | None,
+        reason: _Reason,
     ) -> Steps[Mapping[str, str | None]]:
         """Return the grant of the authorization code that a person's consent gives."""
         verifier, state = self._endpoints.random(), self._endpoints.random()
@@ -610,11 +624,18 @@ class Authorization:
         )
         answer = expect((yield need), Callback)
         code = _code(answer.query, state, authority.metadata)
+        if isinstance(code, ErrorResponse):
+            if reason.more and reason.scopes and code.error == "access_denied":
+                self._denied = reason.scopes, self._endpoints.wall
+            raise AuthorizationError(told("authorization was refused", code))
         return code_grant(code, redirect, verifier, authority.resource)
 
 
-def _code(query: str, state: str, metadata: ServerMetadata) -> str:
-    """Return the code of an authorization response (RFC 9207 section 2.4 for ``iss``)."""
+def _code(query: str, state: str, metadata: ServerMetadata) -> str | ErrorResponse:
+    """Return the code of an authorization response, or its error (RFC 9207 section 2.4: ``iss``).
+
+    Raises DocumentRefused for another response than the one to the request.
+    """
     what = "the authorization response"
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=32)
@@ -629,10 +650,9 @@ def _code(query: str, state: str, metadata: ServerMetadata) -> str:
     if issuer is not None and issuer != metadata.issuer:
         raise DocumentRefused(what, "it is of another issuer")
     if "error" in params:
-        refusal = ErrorResponse(
+        return ErrorResponse(
             error=params["error"], error_description=params.get("error_description")
         )
-        raise AuthorizationError(told("authorization was refused", refusal))
     if not params.get("code"):
         raise DocumentRefused(what, "it has no code")
     return params["code"]

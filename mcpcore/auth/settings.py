@@ -106,7 +106,7 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     max_flows: int = 3
     """Authorizations that one operation may cause before it is accepted, within a period."""
     flows_period: float = 300.0
-    """Time in which ``max_flows`` authorizations are counted."""
+    """Time in which these are counted; scopes that a person has denied are not asked for in it."""
     max_operations: int = 1000
     """Refused operations that are counted at a time; others fail without an authorization."""
     fetch_timeout: float = 10.0

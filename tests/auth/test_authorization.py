@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -540,6 +541,35 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
     machine = World().client(max_flows=0)
     with pytest.raises(AuthorizationError, match="refuses the request after 0"):
         world.refuse(machine)
+
+
+def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
+    world = World()
+    machine = ready(world)
+
+    def deny(_: World, need: OpenUrl, asked: dict[str, str]) -> str:
+        return urlencode({"error": "access_denied", "state": asked["state"]})
+
+    def refuse(scopes: str, operation: str) -> str:
+        challenge = f'Bearer error="insufficient_scope", scope="{scopes}"'
+        before = len(world.opened)
+        try:
+            world.refuse(machine, 403, challenge, operation)
+        except AuthorizationError as error:
+            assert len(world.opened) == before
+            return str(error)
+        assert len(world.opened) == before + 1
+        return str(machine.error or "")
+
+    world.reply = deny
+    assert refuse("write", "a") == "authorization was refused (access_denied)"
+    world.reply = None
+    told = "scopes that are needed were lately denied: write"
+    assert refuse("write", "a") == refuse("admin write", "b") == told
+    assert refuse("admin", "b") == ""
+    assert "write" not in world.asked()[-1]["scope"].split()  # what was denied is not asked for
+    world.wall += 300
+    assert refuse("write", "a") == ""
 
 
 def test_operations_are_counted_up_to_a_number() -> None:

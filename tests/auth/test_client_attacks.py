@@ -14,7 +14,10 @@ from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT
 from mcpcore.auth.needs import Fault, Fetch, Fetched, Need, OpenUrl, Outcome, Sign, Unlock
 from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
-from mcpcore.auth.settings import AssertionGrant, ClientCredentialsGrant
+from mcpcore.auth.settings import (
+    AssertionGrant,
+    ClientCredentialsGrant,
+)
 from mcpcore.auth.states import AuthState
 from mcpcore.errors import AuthorizationError, UrlRefused
 from tests.auth.world import (

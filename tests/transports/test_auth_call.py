@@ -40,7 +40,7 @@ class Terminal:
         self.folder = folder
 
     async def run(self, *words: str, **more: Any) -> tuple[int, str, str]:
-        places = {"XDG_STATE_HOME": str(self.folder), "HOME": str(self.folder)}
+        places: dict[str, Any] = {"XDG_STATE_HOME": str(self.folder), "HOME": str(self.folder)}
         command = partial(mcpcore_here, *words, cwd=self.folder, NO_PROXY="*", **places, **more)
         with patience():
             done = await anyio.to_thread.run_sync(command)
@@ -115,7 +115,8 @@ async def test_a_websocket_uses_the_token_too(tmp_path: Path) -> None:
 async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> None:
     """There is no token, or one that has come to its end: the error says what helps."""
     terminal = Terminal(tmp_path)
-    async with stage(notes(), **{binding: "127.0.0.1:0"}) as on:
+    served: dict[str, Any] = {binding: "127.0.0.1:0"}
+    async with stage(notes(), **served) as on:
         code, _, told = await terminal.run(*ADD, on.url)
         assert (code, "to sign in, give --login" in told) == (3, True), told
         assert on.authority.grants() == []

@@ -318,12 +318,16 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
     def told() -> list[type[Event]]:
         return [type(event) for event in events]
 
+    served: dict[str, Any] = {binding: "127.0.0.1:0"}
     async with (
-        stage(notes(), **{binding: "127.0.0.1:0"}) as on,
+        stage(notes(), **served) as on,
         road(binding, on.served.port, tmp_path) as way,
     ):
         on.url = way.url
-        more = {"revision": "2025-11-25", "callbacks": Callbacks(connection=events.append)}
+        more: dict[str, Any] = {
+            "revision": "2025-11-25",
+            "callbacks": Callbacks(connection=events.append),
+        }
         async with signed_in(on, settings=settings, **more) as client:
             await add(client)
             person.hold = anyio.Event()

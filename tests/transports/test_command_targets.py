@@ -105,7 +105,7 @@ def test_what_options_make_of_a_target() -> None:
 
 
 def test_a_header_for_authorization_takes_the_place_of_what_the_file_says() -> None:
-    target: Target = HttpTarget("https://h/", auth=lambda: "token")
+    target = HttpTarget("https://h/", auth=lambda: "token")
     assert fitted(target, ConnectOptions(headers=("X: y",))) == structs.replace(
         target, headers={"X": "y"}
     )

@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
     return project
 
 
-def install(folder: Path, *words: str, **changes: str) -> Done:
+def install(folder: Path, *words: str, **changes: Any) -> Done:
     home = str(folder.parent / "home")
     return mcpcore_here("install", *words, cwd=folder, HOME=home, **changes)
 
