@@ -42,7 +42,10 @@ _OTHER = frozenset(
     }
 )
 """Claims of JWTs that are no access tokens."""
-_OTHER_KINDS = {"typ": ("id", "refresh", "offline", "logout"), "token_use": ("id", "refresh")}
+_OTHER_KINDS = (
+    ("typ", frozenset({"id", "refresh", "offline", "logout"})),
+    ("token_use", frozenset({"id", "refresh"})),
+)
 """Claims in which servers say of a token, also when asked about it, that it is no access token."""
 _GRANTING = ("scope", "scp", "client_id", "azp", "appid")
 """Claims of which an access token has one at least, and an ID token or a logout token none."""
@@ -237,9 +240,10 @@ def judge_claims(
 
 def _judge_kind(claims: Mapping[str, Any], explicit: bool) -> None:
     """Refuse claims that are those of another kind of token than an access token."""
-    said = ((claims.get(name), others) for name, others in _OTHER_KINDS.items())
-    if any(isinstance(kind, str) and kind.lower() in others for kind, others in said):
-        raise TokenRefused(TokenFault.TYPE)
+    for name, others in _OTHER_KINDS:
+        kind = claims.get(name)
+        if isinstance(kind, str) and kind.lower() in others:
+            raise TokenRefused(TokenFault.TYPE)
     if not explicit and not (_OTHER.isdisjoint(claims) and any(x in claims for x in _GRANTING)):
         raise TokenRefused(TokenFault.TYPE)
 

@@ -131,6 +131,7 @@ def test_room_is_made_at_the_end_of_a_batch(store: RedisStore) -> None:
 
 def work(store: RedisStore) -> None:
     store.secret()
+    assert store.use_once(b"1", until=1600, wall=1000)
     store.receive("a", 0)
     for session in ("r", "s", "t"):  # one more than is kept
         for outcome in store.commit("a", steps(session), 1000):
@@ -145,6 +146,15 @@ def test_every_key_has_a_time_to_live(store: RedisStore, client: redis.Redis) ->
     keys = {key.decode(): client.ttl(key) for key in client.scan_iter()}
     assert {key.partition("}")[0] for key in keys} == {"p:{workers", "p:{s", "p:{t"}
     assert all(0 < left <= 2 * 86400 for left in keys.values()), keys
+
+
+def test_uses_of_proofs_are_kept_until_the_last_of_them_ends(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    for digest, until in ((b"1", 1000 + 86400 * 9), (b"2", 1600)):
+        assert store.use_once(digest, until=until, wall=1000)
+    (key,) = client.scan_iter("p:{workers}:proofs")
+    assert 86400 * 8 < client.ttl(key) < 86400 * 10
 
 
 def test_what_ends_leaves_nothing(store: RedisStore, client: redis.Redis) -> None:

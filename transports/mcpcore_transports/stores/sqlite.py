@@ -161,6 +161,8 @@ _DROP_OUTLIVED = (
     " AND NOT EXISTS (SELECT 1 FROM events WHERE stream = streams.key)"
 )
 
+_DROP_PROOFS = "DELETE FROM proofs WHERE until < ?"
+
 _BUSY = (
     f"SELECT 1 FROM streams WHERE session = ? AND NOT {_IDLE}"  # noqa: S608
     " UNION ALL SELECT 1 FROM calls WHERE session = ? LIMIT 1"
@@ -246,7 +248,7 @@ class SqliteStore:
     def use_once(self, digest: bytes, *, until: float, wall: float) -> bool | None:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         with self._transaction():
-            self._run("DELETE FROM proofs WHERE until < ?", wall)
+            self._run(_DROP_PROOFS, wall)
             if self._row("SELECT 1 FROM proofs WHERE digest = ?", digest):
                 return False
             if self._value("SELECT value FROM facts WHERE name = 'proofs'") >= self.settings.proofs:
@@ -636,7 +638,7 @@ class SqliteStore:
         self._run("DELETE FROM sessions WHERE key = ?", session)
 
     def _sweep(self, wall: float) -> None:
-        """Remove all sessions, events and streams that are too old."""
+        """Remove all sessions, events, streams and uses of proofs that are too old."""
         settings = self.settings
         for key, created, used in self._run("SELECT key, created, used FROM sessions").fetchall():
             if wall >= base.ends(created, used, settings):
@@ -647,6 +649,7 @@ class SqliteStore:
                 break
             self._expire(session, wall)
         self._run(_DROP_OUTLIVED, settings.age, wall)
+        self._run(_DROP_PROOFS, wall)
 
     def _expire(self, session: int, wall: float) -> None:
         """Drop the oldest events of a session, up to the first that is not too old."""

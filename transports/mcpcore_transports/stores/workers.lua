@@ -151,7 +151,10 @@ function ops.use() -- digest of a proof, its end, wall clock; 1: its first use, 
     return false
   end
   redis.call('ZADD', proofs, ARGV[3], ARGV[2])
-  redis.call('PEXPIRE', proofs, LONG)
+  local left = math.ceil((ARGV[3] - ARGV[4]) * 1000) + SLACK
+  if redis.call('PTTL', proofs) < left then
+    redis.call('PEXPIRE', proofs, left)
+  end
   return 1
 end
 
