@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from mcpcore.auth.settings import CodeGrant as CodeGrant
     from mcpcore.auth.settings import DpopKey as DpopKey
     from mcpcore.auth.settings import EnterpriseGrant as EnterpriseGrant
+    from mcpcore.auth.upstream import Subject as Subject
+    from mcpcore.auth.upstream import Upstream as Upstream
     from mcpcore.engine.reconnection import ConnectionEvent as ConnectionEvent
     from mcpcore.engine.reconnection import ConnectionLost as ConnectionLost
     from mcpcore.engine.reconnection import Reconnected as Reconnected
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
     from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
     from mcpcore_transports.auth.browser import SignIn as SignIn
+    from mcpcore_transports.auth.exchange import UpstreamTokens as UpstreamTokens
     from mcpcore_transports.auth.file_store import FileTokens as FileTokens
     from mcpcore_transports.auth.keyring_store import KeyringTokens as KeyringTokens
     from mcpcore_transports.auth.requests import BearerToken as BearerToken
@@ -167,6 +170,7 @@ _LATER = {
         "AssertionGrant AuthorizationSettings ClientCredentialsGrant CodeGrant DpopKey "
         "EnterpriseGrant"
     ),
+    "mcpcore.auth.upstream": "Subject Upstream",
     "mcpcore.engine.reconnection": (
         "ConnectionEvent ConnectionLost ReconnectSettings Reconnected Reconnecting "
         "ReconnectingGivenUp"
@@ -183,6 +187,7 @@ _LATER = {
     "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
+    "mcpcore_transports.auth.exchange": "UpstreamTokens",
     "mcpcore_transports.auth.file_store": "FileTokens",
     "mcpcore_transports.auth.keyring_store": "KeyringTokens",
     "mcpcore_transports.auth.requests": "BearerToken",
