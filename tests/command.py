@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO
@@ -18,14 +18,20 @@ ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
 
 
-def mcpcore_here(
-    *words: str,
+def mcpcore_here(*words: str, cwd: Path | None = None, **changes: str) -> Done:
+    """Run the command to its end; an exception that it lets through is one of the test."""
+    return command_here(words, changes, cwd=cwd)
+
+
+def command_here(
+    words: Sequence[str],
+    changes: Mapping[str, str],
+    *,
     cwd: Path | None = None,
     stdin: TextIO | None = None,
     stderr: io.StringIO | None = None,
-    **changes: str,
 ) -> Done:
-    """Run the command to its end; an exception that it lets through is one of the test.
+    """Run the command as :func:`mcpcore_here` does.
 
     ``stdin``: its input, by default none.  ``stderr``: where its messages can be read meanwhile.
     """

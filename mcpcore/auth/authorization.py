@@ -632,7 +632,7 @@ class Authorization:
 
 
 def _code(query: str, state: str, metadata: ServerMetadata) -> str | ErrorResponse:
-    """Return the code of an authorization response, or its error (RFC 9207 section 2.4: ``iss``).
+    """Return the code, or the error, of an authorization response (RFC 9207 section 2.4: ``iss``).
 
     Raises DocumentRefused for another response than the one to the request.
     """

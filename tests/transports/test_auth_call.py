@@ -5,7 +5,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.request import ProxyHandler, build_opener
 
 import anyio
@@ -14,7 +14,7 @@ import pytest
 
 from mcpcore import Server
 from tests.clock import PATIENCE, patience, until
-from tests.command import mcpcore_here
+from tests.command import command_here, mcpcore_here
 from tests.transports.auth_stage import MACHINE, Stage, stage
 from tests.transports.test_auth_commands import visit
 
@@ -39,9 +39,17 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def run(self, *words: str, **more: Any) -> tuple[int, str, str]:
-        places: dict[str, Any] = {"XDG_STATE_HOME": str(self.folder), "HOME": str(self.folder)}
-        command = partial(mcpcore_here, *words, cwd=self.folder, NO_PROXY="*", **places, **more)
+    async def run(
+        self,
+        *words: str,
+        stdin: TextIO | None = None,
+        stderr: io.StringIO | None = None,
+        secret: str | None = None,
+    ) -> tuple[int, str, str]:
+        places = {"XDG_STATE_HOME": str(self.folder), "HOME": str(self.folder), "NO_PROXY": "*"}
+        if secret is not None:
+            places["NOTES_SECRET"] = secret
+        command = partial(command_here, words, places, cwd=self.folder, stdin=stdin, stderr=stderr)
         with patience():
             done = await anyio.to_thread.run_sync(command)
         return done.returncode, done.stdout, done.stderr
@@ -115,8 +123,8 @@ async def test_a_websocket_uses_the_token_too(tmp_path: Path) -> None:
 async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> None:
     """There is no token, or one that has come to its end: the error says what helps."""
     terminal = Terminal(tmp_path)
-    served: dict[str, Any] = {binding: "127.0.0.1:0"}
-    async with stage(notes(), **served) as on:
+    bindings: dict[str, Any] = {binding: "127.0.0.1:0"}
+    async with stage(notes(), **bindings) as on:
         code, _, told = await terminal.run(*ADD, on.url)
         assert (code, "to sign in, give --login" in told) == (3, True), told
         assert on.authority.grants() == []
@@ -147,13 +155,13 @@ async def test_a_configured_client_gets_a_token_for_itself(tmp_path: Path) -> No
     async with stage(notes()) as on:
         secret, client = "${NOTES_SECRET}", {"clientId": MACHINE.client_id}
         configured(terminal, on, grant="client_credentials", clientSecret=secret, **client)
-        code, said, told = await terminal.run(*ADD, "notes", NOTES_SECRET="machine-secret")
+        code, said, told = await terminal.run(*ADD, "notes", secret="machine-secret")
         assert (code, said) == (0, "2\n"), told
         assert on.authority.grants() == ["client_credentials"]
         code, _, told = await terminal.run(*ADD, "notes")
         assert (code, "the environment variable NOTES_SECRET is not set" in told) == (2, True), told
         code, _, told = await terminal.run(
-            *ADD, "notes", "--header", "Authorization: Bearer x.y", NOTES_SECRET="wrong"
+            *ADD, "notes", "--header", "Authorization: Bearer x.y", secret="wrong"
         )
         assert (code, on.tokens[-1]) == (3, "x.y"), told
 

@@ -307,6 +307,7 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
 ) -> None:
     """Its time stands still meanwhile, and goes on afterwards."""
     person, events = Person(), list[Event]()
+    bindings: dict[str, Any] = {binding: "127.0.0.1:0"}
     settings = settings_of(
         person,
         reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=60.0),
@@ -318,9 +319,8 @@ async def test_an_attempt_to_reconnect_waits_while_a_person_is_asked(
     def told() -> list[type[Event]]:
         return [type(event) for event in events]
 
-    served: dict[str, Any] = {binding: "127.0.0.1:0"}
     async with (
-        stage(notes(), **served) as on,
+        stage(notes(), **bindings) as on,
         road(binding, on.served.port, tmp_path) as way,
     ):
         on.url = way.url

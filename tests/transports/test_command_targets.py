@@ -105,12 +105,12 @@ def test_what_options_make_of_a_target() -> None:
 
 
 def test_a_header_for_authorization_takes_the_place_of_what_the_file_says() -> None:
-    target = HttpTarget("https://h/", auth=lambda: "token")
-    assert fitted(target, ConnectOptions(headers=("X: y",))) == structs.replace(
-        target, headers={"X": "y"}
+    web = HttpTarget("https://h/", auth=lambda: "token")
+    assert fitted(web, ConnectOptions(headers=("X: y",))) == structs.replace(
+        web, headers={"X": "y"}
     )
     given = ConnectOptions(headers=("Authorization: Bearer x",))
-    assert fitted(target, given) == HttpTarget("https://h/", {"Authorization": "Bearer x"})
+    assert fitted(web, given) == HttpTarget("https://h/", {"Authorization": "Bearer x"})
     target = HttpTarget("https://h/", {"AUTHORIZATION": "x"})
     with pytest.raises(BadTarget, match="--login and the header Authorization"):
         fitted(target, ConnectOptions(login=True))

@@ -563,7 +563,7 @@ _WITHOUT_AUTH: tuple[tuple[type[Any], str], ...] = (
     (UnixTarget, ": on a Unix socket the system tells the server which user the client is"),
     (MemoryTarget, ": a server of this process is called without credentials"),
 )
-"""Advice for other targets, where `auth` means nothing, by their kinds."""
+"""Alternatives to ``auth`` by the kind of target."""
 
 
 def _authorizer(
