@@ -59,11 +59,11 @@ setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
 
 sdk: $(SDK_READY) $(SDK1_READY) ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x
 
-demo: $(READY) $(SDK_READY) ## The conformance kit on both sides over three bindings; talks with the official SDK
+demo: $(READY) $(SDK_READY) ## Talks and sign-ins with the official SDK; the conformance kit on both sides over three bindings
 	@$(PY) -m conformance.demo
 
-interop: $(READY) $(SDK_READY) $(SDK1_READY) ## Every feature against both lines of the official SDK, one table
-	@$(PY) -m conformance.interop
+interop: $(READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) ## Every feature against both lines of the official SDK; signing in, with fastmcp too
+	@$(PY) -m conformance.interop; all=$$?; $(PY) -m conformance.interop.authorization && exit $$all
 
 test: $(READY) ## All tests that take seconds
 	@$(MAKE) --no-print-directory -k -j2 test-core test-rest
@@ -75,7 +75,7 @@ test-rest: $(READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
-test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage; REPETITIONS=1: all
+test-long: $(READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage; REPETITIONS=1: all
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
@@ -83,7 +83,7 @@ test-long-core: $(READY)
 	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 
-test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY) real-programs
+test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) real-programs
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 

@@ -115,6 +115,9 @@ _BEST = ("--parser", "httptools", "--loop", "uvloop")
 _SPEED = partial(missing_here, "httptools", "uvloop")
 _CERTIFICATES = partial(missing_here, "trustme")
 _SPEED_TLS = partial(missing_here, "httptools", "uvloop", "trustme")
+_ISSUER = ("--issuer", "{issuer}")
+_KEYS = partial(missing_here, "cryptography")
+_SPEED_KEYS = partial(missing_here, "httptools", "uvloop", "cryptography")
 _UVICORN = partial(missing_here, "uvicorn")
 _UVICORN_BEST = partial(missing_here, "uvicorn", "httptools", "uvloop")
 
@@ -210,6 +213,22 @@ SUBJECTS: dict[str, Subject] = {
         "official SDK, JSON replies, https",
         (SDK, SDK_SCRIPT, "--replies", "json"),
         lambda: _CERTIFICATES() or missing_in(SDK, "mcp"),
+    ),
+    "ours-asyncio-protected": _module(
+        "ours", "ours, asyncio, protected", "--driver", "asyncio", *_ISSUER, needs=_KEYS
+    ),
+    "ours-speed-protected": _module(
+        "ours", "ours, speed extra, protected", "--driver", "speed", *_ISSUER, needs=_SPEED_KEYS
+    ),
+    "sdk-protected": Subject(
+        "official SDK, PyJWT",
+        (SDK, SDK_SCRIPT, "--replies", "json", *_ISSUER),
+        lambda: _KEYS() or missing_in(SDK, "mcp", "jwt"),
+    ),
+    "fastmcp-protected": Subject(
+        "fastmcp, JWTVerifier",
+        (FASTMCP, SDK_SCRIPT, "--kind", "fastmcp", "--replies", "json", *_ISSUER),
+        lambda: _KEYS() or missing_in(FASTMCP, "fastmcp"),
     ),
     "ours-wss": _module("ours", "ours, wss", "--binding", "ws", needs=_CERTIFICATES),
     "raw-wss-streams": _module(

@@ -7,6 +7,7 @@ from mcpcore_bench import (
     table_heads,
     table_http,
     table_others,
+    table_protected,
     table_setup,
     table_tls,
 )
@@ -21,6 +22,7 @@ ROWS: dict[str, Row] = {
         *table_setup.ROWS,
         *table_asgi.ROWS,
         *table_tls.ROWS,
+        *table_protected.ROWS,
         *table_bindings.ROWS,
         *table_others.ROWS,
     )

@@ -3,6 +3,7 @@
 ``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer) or ``fastmcp``; ``--replies
 json|sse``; ``--events yes`` keeps events, so that streams can be picked up; ``--binding sse`` is
 HTTP+SSE of 2024-11-05; ``--loop asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
+``--issuer URL``: protected, for the tokens of this issuer.
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 import anyio
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from mcpcore_bench.programs.offer import arguments, fillers
+from mcpcore_bench.programs.offer import AUDIENCE, arguments, fillers
 
 warnings.simplefilter("ignore")
 logging.disable(logging.CRITICAL)
@@ -136,6 +137,56 @@ def make_events():
     return Events()
 
 
+class Verifier:
+    """Verification of JWTs for the SDK, which has none of its own: by PyJWT, which it brings."""
+
+    def __init__(self, issuer):
+        import jwt
+        from mcp.server.auth.provider import AccessToken
+
+        self.jwt, self.token = jwt, AccessToken
+        self.issuer = issuer
+        self.keys = jwt.PyJWKClient(f"{issuer}/jwks")
+
+    async def verify_token(self, token):
+        """Return what is known of a token."""
+        key = self.keys.get_signing_key_from_jwt(token)
+        claims = self.jwt.decode(
+            token, key, algorithms=["RS256"], audience=AUDIENCE, issuer=self.issuer
+        )
+        return self.token(
+            token=token,
+            client_id=claims["client_id"],
+            scopes=claims["scope"].split(),
+            expires_at=claims["exp"],
+            resource=claims["aud"],
+            subject=claims["sub"],
+            claims=claims,
+        )
+
+
+def protected(issuer):
+    """Settings of the SDK's protected server, and its verifier."""
+    from mcp.server.auth.settings import AuthSettings
+
+    auth = AuthSettings(
+        issuer_url=issuer,
+        resource_server_url=AUDIENCE,
+        required_scopes=["tools"],
+        validate_token_resource=True,
+    )
+    return {"auth": auth, "token_verifier": Verifier(issuer)}
+
+
+def fast_verifier(issuer):
+    """The verifier of fastmcp."""
+    from fastmcp.server.auth.providers.jwt import JWTVerifier
+
+    return JWTVerifier(
+        jwks_uri=f"{issuer}/jwks", issuer=issuer, audience=AUDIENCE, required_scopes=["tools"]
+    )
+
+
 async def serve(app, loop, parser, path="/mcp", cert=""):
     """Serve an application with uvicorn, on a port that is announced; ``cert``: over TLS."""
     import uvicorn
@@ -161,11 +212,12 @@ async def serve(app, loop, parser, path="/mcp", cert=""):
 
 def main():
     """Serve as the command line says."""
-    chosen = arguments("kind", "replies", "loop", "parser", "events")
+    chosen = arguments("kind", "replies", "loop", "parser", "events", "issuer")
     if chosen.kind == "fastmcp":
         from fastmcp import Context, FastMCP
 
-        server = high(FastMCP("fast", version="1"), Context, chosen.tools)
+        auth = fast_verifier(chosen.issuer) if chosen.issuer else None
+        server = high(FastMCP("fast", version="1", auth=auth), Context, chosen.tools)
     elif chosen.kind == "high":
         from mcp.server.mcpserver import Context, MCPServer
 
@@ -197,6 +249,7 @@ def main():
         app = server.streamable_http_app(
             json_response=chosen.replies != "sse",
             max_request_body_size=1 << 28,
+            **(protected(chosen.issuer) if chosen.issuer else {}),
             event_store=make_events() if chosen.events else None,
         )
     if chosen.loop == "uvloop":

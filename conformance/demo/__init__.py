@@ -1,1 +1,1 @@
-"""``make demo``: talks of ours with the official SDK, then the conformance kit on both sides."""
+"""``make demo``: talks with the official SDK, sign-ins, then the conformance kit on both sides."""

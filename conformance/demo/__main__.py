@@ -1,8 +1,8 @@
 """``python -m conformance.demo``: what this project is, shown in about three minutes.
 
-First the official SDK's client and server talk with ours; then the conformance kit plays its cases
-against our server and our client over three bindings, and ends with the matrix.  Exits with 1 if
-anything fails.
+First the official SDK's client and server talk with ours; then its client and ours sign in at a
+protected server; then the conformance kit plays its cases against our server and our client over
+three bindings, and ends with the matrix.  Exits with 1 if anything fails.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from time import monotonic
 
 from rich.console import Console
 
-from conformance.demo import kit, peers
+from conformance.demo import authorization, kit, peers
 
 QUICK = 180
 """Seconds that are enough on two quiet cores."""
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("the official SDK is not installed: run `make demo` or `make sdk`", file=sys.stderr)
         return 2
     began = monotonic()
-    failed = peers.talk(console)
+    failed = peers.talk(console) + authorization.sign_in(console)
     bad, interrupted = kit.play(console)
     console.print(told(monotonic() - began), highlight=False, soft_wrap=True)
     if interrupted:

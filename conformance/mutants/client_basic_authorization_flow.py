@@ -94,6 +94,18 @@ class Assumes(ClientFault):
         return (arrival,)
 
 
+class SignsInAgain(ClientFault):
+    """Asks for authorization four more times when it has a token."""
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        if isinstance(value, dict) and "access_token" in value:
+            for place in ("/sign-in", "/as/sign-in"):
+                for _ in range(4):
+                    self.ask(Asked(0, "GET", f"{place}?response_type=code", []))
+        return payload
+
+
 def _another(params: Params, request: Params, issuer: str) -> Params:
     return {**params, "iss": "https://attacker.example"}
 
@@ -180,6 +192,12 @@ table.client(
     f"{HANDLING}/client-server-alone",
     "Shows its token to everybody.",
     lambda: ShowsToken("access_token"),
+)
+table.client(
+    "asks-for-ever",
+    "error-handling/client-gives-up",
+    "Signs in again and again.",
+    SignsInAgain,
 )
 table.client(
     "assumes",

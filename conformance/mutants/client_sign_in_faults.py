@@ -214,7 +214,8 @@ class FollowsRedirects(_Recalls):
     def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
         """See ClientFault."""
         location = header(headers, "location")
-        if status in (302, 307, 308) and location is not None and "code=" not in location:
+        known = location is not None and exchange in self.heads
+        if status in (302, 307, 308) and known and location is not None and "code=" not in location:
             parts = urlsplit(location)
             self.again(exchange, parts.path, parts.netloc)
         return headers

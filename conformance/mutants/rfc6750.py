@@ -37,4 +37,4 @@ table.add(
     header_of(_without_token, CHALLENGE, 'Bearer error="invalid_token"'),
 )
 # behind a fault, the last of two headers of a name is what reaches the server
-table.add("last-of-two-tokens", "section-2/one-token", "Takes the last of two tokens.", Fault)
+table.add("last-of-two-tokens", "section-3.1/one-token", "Takes the last of two tokens.", Fault)

@@ -69,7 +69,7 @@ class Missing(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What is missing, in words that may be shown to anybody."""
+        """Name of the lack, which may be shown to anybody."""
         return "a role is missing" if self.role else "scopes are missing"
 
     @property

@@ -73,7 +73,7 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """
 
     grant: AnyGrant = CodeGrant()
-    """How a token is got: a person signs in, or one of the grants without a person."""
+    """Way to a token: the sign-in of a person, or a grant without one."""
     client: ClientIdentity | None = None
     """Pre-registered credentials."""
     issuer: str | None = None

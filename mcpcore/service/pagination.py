@@ -70,6 +70,9 @@ def _sees(principal: str | None, item: Declaration) -> bool:
     return item.visible is None or item.visible(principal)
 
 
+_Pages = dict[tuple[Revision, str | None], Raw]
+
+
 class Collection(Generic[T]):
     """Items that a server lists under one method, by key, in the order in which they were added.
 
@@ -108,7 +111,8 @@ class Collection(Generic[T]):
         """True once an item has required scopes or roles."""
         self._items: dict[str, T] = {}
         self._numbers = count(1)
-        self._pages: dict[tuple[Revision, str | None, bool], Raw] = {}
+        self._pages: tuple[_Pages, _Pages] = ({}, {})
+        """Pages for requests without a principal, and with one."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -152,14 +156,14 @@ class Collection(Generic[T]):
         self._has_changed()
 
     def _has_changed(self) -> None:
-        self._pages = {}
+        self._pages = ({}, {})
         self._changed()
 
     def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
-        pages = self._pages  # before the items are read
         known = principal is not None
-        kept = pages.get((revision, cursor, known))
+        pages = self._pages[known]  # before the items are read
+        kept = pages.get((revision, cursor))
         if kept is not None:
             return kept
         after = 0 if cursor is None else self._cursors.read(cursor)
@@ -186,6 +190,6 @@ class Collection(Generic[T]):
             body += b"," + (self._private if varies or known else self._hints)
         page = Raw(to_json(b"{" + body + b"}"))
         # Our own cursors are fewer than this; forged ones must not make the cache grow.
-        if not varies and len(pages) < (len(items) + 1) * len(REVISIONS) * 2:
-            pages[revision, cursor, known] = page
+        if not varies and len(pages) < (len(items) + 1) * len(REVISIONS):
+            pages[revision, cursor] = page
         return page

@@ -105,7 +105,7 @@ def test_every_state_is_reached_and_every_flow_can_fail() -> None:
     assert failing == set(AuthState) - resting
     assert {signal for _, signal in AUTHORIZATION} == set(AuthSignal)
     for names in ([each.value for each in AuthState], [each.value for each in AuthSignal]):
-        assert all(isinstance(name, str) and name for name in names)
+        assert all(names)
 
 
 @pytest.mark.parametrize("kind", [Fetch, OpenUrl, Listen, Load, Save, Lock, Unlock, Sign, Obtain])
@@ -1230,11 +1230,11 @@ MEMBERS = st.sampled_from(
 )  # fmt: skip
 CHANGES = st.dictionaries(MEMBERS, JSON, max_size=2)
 BODY = st.one_of(st.binary(max_size=20), CHANGES)
-PLACES = [f"{PRM}/mcp", f"{ISSUER}{AS}", f"{ISSUER}/register", f"{ISSUER}/token"]
+DOCUMENT_URLS = [f"{PRM}/mcp", f"{ISSUER}{AS}", f"{ISSUER}/register", f"{ISSUER}/token"]
 
 
 @given(
-    st.sampled_from(PLACES),
+    st.sampled_from(DOCUMENT_URLS),
     BODY,
     st.sampled_from([200, 201, 400, 401, 404, 500]),
     st.text(max_size=40),

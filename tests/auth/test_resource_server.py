@@ -60,6 +60,10 @@ def test_each_kind_of_key_is_used(algorithm: str, kid: str | None) -> None:
     assert isinstance(desk.bearer(key.jwt(claims())), Grant)
 
 
+@pytest.mark.requirement(
+    "basic/authorization/index/error-statuses",
+    "basic/authorization/unauthorized-401",
+)
 @pytest.mark.parametrize(
     ("lines", "status", "reason"),
     [
@@ -102,6 +106,11 @@ def test_a_credential_shows_no_token() -> None:
     assert "s3cr3t" not in repr(Credential("bearer", "s3cr3t", "s3cr3t"))
 
 
+@pytest.mark.requirement(
+    "basic/authorization/challenge-header",
+    "basic/authorization/authorization-server-discovery/location-mechanism",
+    "basic/authorization/index/scope-in-challenge",
+)
 def test_without_a_token_the_challenge_names_no_error() -> None:
     desk = Desk(required=frozenset({"read", "list"}))
     assert params(desk.ask()) == {
@@ -111,6 +120,11 @@ def test_without_a_token_the_challenge_names_no_error() -> None:
     assert params(desk.bearer("a.b.c"))["error"] == "invalid_token"
 
 
+@pytest.mark.requirement(
+    "basic/authorization/index/insufficient-scope",
+    "basic/authorization/index/consistent-scope-sets",
+    "basic/authorization/index/scope-consistency",
+)
 def test_missing_scopes_are_told_at_once() -> None:
     desk = Desk(required=frozenset({"read", "list"}), scope_tree={"all": ["read", "list"]})
     denied = desk.bearer(signer().jwt(claims()))
@@ -133,6 +147,9 @@ def test_a_missing_role_is_told() -> None:
 # Metadata
 
 
+@pytest.mark.requirement(
+    "basic/authorization/authorization-server-discovery/metadata-served",
+)
 def test_metadata_is_made_of_the_settings() -> None:
     desk = Desk(
         Issuer(issuer=ISSUER),

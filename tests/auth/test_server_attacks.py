@@ -724,6 +724,14 @@ def _() -> None:
     assert token.rpartition(".")[2] not in repr(grant)
 
 
+@pytest.mark.requirement(
+    "basic/authorization/index/validate-tokens",
+    "basic/authorization/index/audience",
+    "basic/authorization/index/invalid-token-401",
+    "basic/authorization/index/own-tokens-only",
+    "basic/authorization/security-considerations/nothing-to-others",
+    "basic/security-best-practices/own-tokens",
+)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number} {row.name}")
 def test_an_attack_fails(row: Row) -> None:
     row.run()

@@ -32,6 +32,8 @@ ROUNDS = {
     "asgi": ("ours-asgi", "ours-asgi-speed"),
     "asgi-legacy": ("ours-asgi",),
     "tls": None,
+    "protected": None,
+    "protected-new": ("ours-asyncio-protected",),
     "structured-stdio": None,
     "structured-websocket": None,
     "structured": ("ours-asyncio", "raw-protocol", "sdk", "typescript2", "typescript2-high"),

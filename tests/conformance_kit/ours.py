@@ -118,7 +118,8 @@ def _blamed(run: Run, report: Report) -> Iterator[str]:
 
 EXCEPTIONS = {
     Binding.CORE: r"the server (has no|does not declare) |no (tool|resource) |\S+ gives no ",
-    Binding.HTTP: r"the server asks for no credentials|the kit (has no token|was given no cred)",
+    Binding.HTTP: r"the server (asks for no credentials|was not told)"
+    r"|the kit (has no token|was given no cred)",
     Binding.MEMORY: r"every list of the server fits on one page$",
     Binding.SSE: r"the server does not speak 2026-07-28: ",
 }

@@ -32,10 +32,11 @@ from conformance.mutants.client_faults import (
 from conformance.mutants.client_faults import header as edits_header
 from conformance.mutants.client_recorded import Recorder, changes
 from mcpcore_conformance.kit.client_wire import Asked, Came, Ended
-from mcpcore_conformance.kit.heard import Gone, Text, header
+from mcpcore_conformance.kit.heard import Gone, Headers, Text, header
 from mcpcore_conformance.kit.hosts.http import HttpHost
 from mcpcore_conformance.kit.hosts.lines import TcpHost
 from mcpcore_conformance.kit.messages import error, notification, request, result
+from mcpcore_conformance.kit.model import Binding
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio
@@ -274,6 +275,55 @@ def test_reports_are_edited() -> None:
 
 
 # Over HTTP
+
+
+class Moves(ClientFault):
+    """Reads another place in a redirect, and goes there as well."""
+
+    def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
+        self.ask(Asked(0, "POST", "/there", []), b"body")
+        return [(name, f"{value}/there") for name, value in headers]
+
+
+class Silent:
+    """A wire that takes everything; keeps the headers of its replies."""
+
+    binding = Binding.HTTP
+    number = 1
+
+    def __init__(self) -> None:
+        self.replies: list[tuple[int, Headers]] = []
+
+    async def reply(self, exchange: int, status: int, headers: Headers, body: bytes) -> bool:
+        self.replies.append((status, headers))
+        return True
+
+
+async def test_heads_of_replies_are_edited_and_requests_sent_in_the_clients_place() -> None:
+    async with HttpHost() as made:
+        host = behind(Moves).host(made)
+        assert isinstance(host, FaultyHost)
+        silent: Any = Silent()
+        host.put(silent, Asked(1, "GET", "/here", []))
+        heard = await host.hear(10.0)
+        assert heard is not None
+        wire: Any = heard[0]
+        await wire.reply(1, 302, [("location", "/over")])
+        assert silent.replies == [(302, [("location", "/over/there")])]
+        went, sent = await host.hear(10.0), await host.hear(10.0)
+        assert went is not None
+        assert sent is not None
+        asked, text = went[1], sent[1]
+        assert isinstance(asked, Asked)
+        assert isinstance(text, Text)
+        assert (asked.method, asked.target, asked.headers) == (
+            *("POST", "/there"),
+            [("content-length", "4")],
+        )
+        assert asked.exchange < 0
+        assert (text.data, text.exchange) == (b"body", asked.exchange)
+        await wire.reply(asked.exchange, 404)
+        assert len(silent.replies) == 1, "nobody has asked for that"
 
 
 async def test_heads_are_edited() -> None:

@@ -302,6 +302,18 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("client", "--tool", "t", "--", "x"), "--tool is about servers"),
         (("client", "--thorough", "--", "x"), "--thorough is about servers"),
         (("client", "--other-header", "A: b", "--", "x"), "--other-header is about servers"),
+        (("client", "--protected", "--", "x"), "--protected is about servers"),
+        (("server", "--protected", "http://h/mcp"), "--protected takes the URL of a server and"),
+        (("server", "--protected", "--", "x"), "--protected takes the URL of a server and"),
+        (("server", "--protected", "ws://h/mcp", "--", "x"), "--protected takes the URL of a"),
+        (
+            ("server", "--protected", "--transport", "ws", "http://h/mcp", "--", "x"),
+            "--protected is about HTTP",
+        ),
+        (
+            ("server", "--protected", "--other-header", "A: b", "http://h/mcp", "--", "x"),
+            "brings the tokens of two principals itself",
+        ),
         (("client", "--transport", "memory", "--", "x"), "cannot be met over memory"),
         (
             ("server", "ws://h/mcp", "--only", "basic/transports/sending-messages-to-the-server"),

@@ -322,10 +322,13 @@ def warm() -> Iterator[Sequence[str]]:
 
 def test_the_cases_are_as_strong_as_their_rules_and_are_there_in_their_revisions() -> None:
     rows = {each.id: each for each in REQUIREMENTS}
-    for each in PROVEN:
-        (ids,) = each.values
+    proofs = [(each.values[0], mark) for each in PROVEN for mark in each.marks]
+    assert len(proofs) == len(PROVEN)
+    for ids, mark in proofs:
+        assert isinstance(ids, tuple)
+        assert isinstance(mark, pytest.MarkDecorator)
         cases = [CASES[id] for id in ids]
-        for name in each.marks[0].args:
+        for name in mark.args:
             row = rows[name]
             assert {str(case.strength) for case in cases} == {row.strength.value}, name
             for revision in (row.revisions.first, row.revisions.last):

@@ -27,7 +27,10 @@ LIST = request("tools/list")
 
 
 @pytest.mark.requirement(
-    "basic/transports/session-id-secure", "basic/transports/session-id-characters"
+    "basic/transports/session-id-secure",
+    "basic/transports/session-id-characters",
+    "basic/security-best-practices/session-ids-secure",
+    "basic/security-best-practices/session-ids-random",
 )
 def test_ids_are_long_visible_and_unlike_each_other() -> None:
     table = SessionTable(SECRET, HttpSettings())

@@ -1,4 +1,4 @@
-"""The demonstration: talks with the official SDK, the kit on both sides; a failure shows."""
+"""The demonstration: talks and sign-ins, the kit on both sides; a failure shows."""
 
 import sys
 
@@ -7,8 +7,9 @@ from msgspec import structs
 from rich.console import Console
 
 from conformance.demo import __main__ as whole
-from conformance.demo import kit
+from conformance.demo import authorization, kit
 from conformance.demo import peers as demo
+from conformance.interop.authorization import table
 from conformance.interop.drivers.features import Cell
 from conformance.interop.talk import OUR_CLIENT, converse, offered
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
@@ -103,6 +104,42 @@ def test_a_pair_that_works_shows(
     assert f"{len(NAMES)} of {len(NAMES)} cells ok" in shown
     assert "failed" not in shown
     assert all(name in shown for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "clients", [["our"], pytest.param(["our", "SDK"], marks=pytest.mark.long)], ids=str
+)
+def test_clients_sign_in_without_a_browser(
+    clients: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meetings = tuple(each for each in authorization.MEETINGS if each.client in clients)
+    assert len(meetings) == len(clients)
+    if any(each.missing for each in meetings):
+        pytest.skip(str(meetings[-1].missing))
+    monkeypatch.setattr(authorization, "MEETINGS", meetings)
+    assert authorization.sign_in(Console(width=200)) == 0
+    shown = capsys.readouterr().out
+    assert f"{5 * len(clients)} of {5 * len(clients)} steps ok" in shown
+    assert "failed" not in shown
+    for said in (
+        "the person was asked once",
+        "as developer",
+        "403, asked for notes:write, then 200",
+        "a new token, and nobody was asked",
+        "notes:admin is not granted: ",
+    ):
+        assert shown.count(said) == len(clients), said
+
+
+def test_a_protected_server_that_fails_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = (sys.executable, "-c", "exit('[out of order]')")
+    monkeypatch.setitem(table.SERVERS, "our", broken)
+    assert authorization.sign_in(Console(width=300)) == 10
+    shown = capsys.readouterr().out
+    assert "0 of 10 steps ok" in shown
+    assert shown.count("[out of order]") >= 10
 
 
 def test_missing_sdk_is_named(

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from mcpcore_conformance.launch import LaunchError, serving
+from mcpcore_conformance.launch import LaunchError, serving, serving_at
 
 
 def program(source: str) -> list[str]:
@@ -66,3 +67,50 @@ def test_failure_says_what_the_program_said(source: str, message: str) -> None:
         serving(program(source), addresses=2, timeout=timeout),
     ):
         pytest.fail("entered")
+
+
+LISTENS = """
+import pathlib, socket
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    pathlib.Path("told").write_text(os.environ["TOLD"])
+    while True: server.accept()[0].close()
+"""
+
+
+def test_a_program_at_an_agreed_address_need_not_announce_it(
+    tmp_path: Path, free_tcp_port: int
+) -> None:
+    command = [*program(LISTENS), str(free_tcp_port)]
+    env = {**os.environ, "TOLD": "what it needs"}
+    with serving_at(command, "127.0.0.1", free_tcp_port, env=env, cwd=tmp_path):
+        with socket.create_connection(("127.0.0.1", free_tcp_port)) as connection:
+            assert connection.recv(1) == b""
+        assert (tmp_path / "told").read_text() == "what it needs"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", free_tcp_port))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("sys.exit('no such port')", "ended with status 1\n  no such port"),
+        ("signal.pause()", "not at 127.0.0.1:[0-9]+ within 0.3 s"),
+    ],
+)
+def test_what_does_not_listen_is_an_error(source: str, message: str, free_tcp_port: int) -> None:
+    timeout = 0.3 if "pause" in source else 30.0
+    with (
+        pytest.raises(LaunchError, match=message),
+        serving_at(program(source), "127.0.0.1", free_tcp_port, timeout=timeout),
+    ):
+        pytest.fail("entered")
+
+
+def test_an_address_that_another_program_has_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        host, port = taken.getsockname()
+        with (
+            pytest.raises(LaunchError, match=f"another program listens at {host}:{port}"),
+            serving_at(program("sys.exit()"), host, port),
+        ):
+            pytest.fail("entered")

@@ -1,5 +1,8 @@
 """The official suite against our reference programs: exactly the expected failures."""
 
+import re
+import subprocess
+
 import pytest
 
 from conformance.official import expected, suite
@@ -37,3 +40,16 @@ def test_official_suite(side: str, revision: str) -> None:
     assert verdict.unexpected == [], details
     assert verdict.stale == []
     assert passed >= LEAST_PASSED.get((side, revision), 0)
+
+
+def test_every_scenario_of_authorization_is_run() -> None:
+    listing = subprocess.run(
+        [str(suite.NODE), str(suite.SUITE), "list", "--client"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    there = set(re.findall(r"- (auth/\S+) \[", listing))
+    run = {name for each in suite.REVISIONS for name in suite.requirements(each, "client")}
+    assert len(there) == 33
+    assert there <= run

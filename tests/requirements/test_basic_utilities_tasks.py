@@ -162,7 +162,9 @@ async def test_a_call_is_answered_with_its_task_at_once() -> None:
         assert task["pollInterval"] > 0
 
 
-@pytest.mark.requirement("basic/utilities/tasks/unbound-ids-secure")
+@pytest.mark.requirement(
+    "basic/utilities/tasks/unbound-ids-secure", "basic/security-best-practices/handles-random"
+)
 def test_ids_cannot_be_guessed() -> None:
     tables = [TaskTable(SECRET), TaskTable(SECRET[::-1])]
     ids = [table.create(None, wall=0).id for table in tables for _ in range(500)]

@@ -156,7 +156,10 @@ NO_POINTS: dict[str, str] = {
         _SAME,
     ),
     "connect.http_client": _CLIENT,
-    **dict.fromkeys(("connect.auth", "UpstreamTokens.keys"), _SIGNS_IN),
+    **dict.fromkeys(
+        ("connect.auth", "HttpTarget.auth", "WebSocketTarget.auth", "UpstreamTokens.keys"),
+        _SIGNS_IN,
+    ),
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
     **dict.fromkeys(("ApiKeyScheme.wall", "ResourceServer.wall"), _TESTED),
     **dict.fromkeys(

@@ -40,7 +40,7 @@ WHY: dict[str, Excuse] = {
                 f"auth/resource_server.py ResourceServer.{name}": (1, 1)
                 for name in ("_carry_out", "_fetch_keys", "_introspect", "_run", "_used")
             },
-            "auth/resource_server.py ResourceServer._later": (3, 3),
+            "auth/resource_server.py ResourceServer._later": (2, 2),
             "auth/resource_server.py _Flight.wait": (1, 1),
             "serve/assembling.py serve_connection": (2, 1),
             "serve/assembling.py _until": (2, 2),
@@ -143,8 +143,11 @@ WHY: dict[str, Excuse] = {
             "commands/client.py list_offers.talk": (1, 1),
             "commands/client.py probe.talk": (1, 1),
             "commands/client.py _round_trip": (2, 2),
-            "commands/client.py _spoken": (1, 1),
-            "commands/target.py _converse": (2, 2),
+            "commands/client.py _spoken": (2, 2),
+            "commands/target.py _auth": (1, 1),
+            "commands/target.py _converse": (3, 3),
+            "commands/target.py _has_token": (1, 1),
+            "commands/target.py connection": (1, 1),
             "stdio/server.py StdioServerLink._watch_signals": (1, 1),
         },
     ),

@@ -935,6 +935,16 @@ GOOD = {
         reply(error(-32601), status=404),
         binding="http",
     ),
+    "refused for want of authorization, and sent again": trace(
+        session(),
+        post(request("ping", {"_meta": {"progressToken": "p"}}), 3, **TOLD),
+        reply(None, 3, 401, www_authenticate="Bearer"),
+        post(request("ping", {"_meta": {"progressToken": "p"}}), 4, **TOLD),
+        reply(error(-32600), 4, 403, www_authenticate='Bearer error="insufficient_scope"'),
+        post(request("ping", {"_meta": {"progressToken": "p"}}), 5, **TOLD),
+        reply(result(), 5),
+        binding="http",
+    ),
     "nothing": trace(),
 }
 

@@ -4,6 +4,7 @@
 ``write FOLDER``: writes records of growing size until it is killed, and prints each number.
 ``full FOLDER``: writes a record that the disk has no room for; prints the error.
 ``token FOLDER SERVER``: waits for a line, and prints the token that an authorizer has then.
+A request without a token, or with one that has expired, is refused.
 """
 
 import json

@@ -35,7 +35,7 @@ from tests.auth.world import claims_of
 from tests.clock import Clock, patience, turns, until
 from tests.transports.auth_site import Asked, Authority, Person, authority, reply, site
 from tests.transports.test_auth_callback import closed
-from tests.transports.test_auth_stores import child
+from tests.transports.test_auth_stores import child, race
 
 pytestmark = pytest.mark.anyio
 
@@ -172,20 +172,7 @@ async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Pat
         store = FileTokens(tmp_path / "tokens")
         await expiring(stage, store, left)
         processes = [child("token", str(store.folder), stage.server) for _ in range(count)]
-        said: list[str] = []
-
-        def run() -> None:
-            for process in processes:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
-            for process in processes:
-                assert process.stdin is not None
-                process.stdin.write("go\n")
-                process.stdin.flush()
-            said.extend(process.communicate(timeout=100)[0] for process in processes)
-
-        with patience():
-            await anyio.to_thread.run_sync(run)
+        said = await race(processes)
         assert said == ["Bearer access-1\n"] * count
         assert (stage.count("/token"), stage.world.reused) == (1, 0)
         found = await store.load(f"token {stage.server}")

@@ -12,6 +12,7 @@ import anyio
 import httpx
 import pytest
 from anyio.abc import ByteStream
+from msgspec import structs
 
 from mcpcore import (
     AuthorizationError,
@@ -35,6 +36,7 @@ from mcpcore import (
     SigningKey,
     connect,
 )
+from mcpcore.auth.records import TokenRecord, read_record, written
 from mcpcore.engine.events import Event
 from mcpcore.engine.reconnection import (
     ConnectionLost,
@@ -60,6 +62,7 @@ from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.auth_stage import MACHINE, Person, Stage, stage
 from tests.transports.road import road
+from tests.transports.test_auth_stores import child, race
 
 pytestmark = pytest.mark.anyio
 
@@ -365,6 +368,36 @@ async def test_twenty_calls_at_one_expiry_make_one_refresh(revision: str) -> Non
                 tasks.start_soon(call, number)
     assert sorted(sums) == list(range(1, 21))
     assert on.authority.grants() == [CODE, REFRESH]
+    assert len(person.asked) == 1
+
+
+async def test_five_processes_that_meet_one_expiry_make_one_refresh(tmp_path: Path) -> None:
+    """The authorization server rotates refresh tokens, and revokes all of one that comes twice."""
+    person, store = Person(), FileTokens(tmp_path / "tokens")
+    settings = settings_of(person, tokens=store)
+
+    async def expire(url: str) -> TokenRecord:
+        found = await store.load(f"token {url}")
+        record = read_record(found.record, TokenRecord)
+        assert record is not None
+        on.expire()
+        over = structs.replace(record, expires_at=time.time() - 50)
+        await store.save(f"token {url}", written(over), found.version)
+        return record
+
+    async with stage(notes()) as on:
+        async with signed_in(on, settings=settings) as client:
+            await add(client)
+        first = await expire(on.url)
+        said = await race([child("token", str(store.folder), on.url) for _ in range(5)])
+        assert len(set(said)) == 1
+        assert said[0].startswith("Bearer ")
+        assert said[0] != f"Bearer {first.access_token}\n"
+        assert on.authority.grants() == [CODE, REFRESH]
+        await expire(on.url)
+        async with signed_in(on, settings=settings) as client:
+            assert await add(client) == 2  # the refresh token is not revoked
+    assert on.authority.grants() == [CODE, REFRESH, REFRESH]
     assert len(person.asked) == 1
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from mcpcore.auth.needs import Stored
@@ -264,6 +265,25 @@ def child(*words: str) -> "subprocess.Popen[str]":
         text=True,
         cwd=ROOT,
     )
+
+
+async def race(processes: "list[subprocess.Popen[str]]") -> list[str]:
+    """Let processes begin together once all are ready; return what each said."""
+    said: list[str] = []
+
+    def run() -> None:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said.extend(process.communicate(timeout=PATIENCE)[0] for process in processes)
+
+    with patience():
+        await anyio.to_thread.run_sync(run)
+    return said
 
 
 @pytest.mark.parametrize("count", [2, 5])

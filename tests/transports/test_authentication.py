@@ -44,6 +44,7 @@ def bearer(token: str) -> dict[str, str | None]:
 hooks = pytest.mark.parametrize("hook", [check, check_slowly])
 
 
+@pytest.mark.requirement("basic/security-best-practices/every-request")
 @hooks
 async def test_every_request_is_asked_who_sends_it(hook: object) -> None:
     settings = HttpServerSettings(authenticate=hook)  # type: ignore[arg-type]
@@ -64,6 +65,7 @@ async def test_every_request_is_asked_who_sends_it(hook: object) -> None:
         assert not any(isinstance(event, Refusal) for event in running.app.events)
 
 
+@pytest.mark.requirement("basic/security-best-practices/sessions-authenticate-nobody")
 @hooks
 async def test_sessions_belong_to_their_principal(hook: object) -> None:
     def sign(data: bytes, token: str) -> bytes:

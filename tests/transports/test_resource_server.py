@@ -111,6 +111,12 @@ LISTEN = (
 SUBSCRIBE = ("resources/subscribe", {"uri": "shut://a"}, {"write"})
 
 
+@pytest.mark.requirement(
+    "basic/authorization/index/insufficient-scope",
+    "basic/authorization/index/needed-scopes-listed",
+    "basic/authorization/index/one-challenge",
+    "basic/authorization/index/error-statuses",
+)
 @pytest.mark.parametrize(("method", "params", "scopes"), [*WAYS, LISTEN])
 async def test_what_needs_scopes_is_refused_by_every_modern_method(
     method: str, params: dict[str, Any], scopes: set[str]
@@ -154,6 +160,9 @@ async def test_roles_are_needed_and_no_scope_helps() -> None:
         assert (await desk.call(call("govern", owner))).result == "governed"
 
 
+@pytest.mark.requirement(
+    "basic/authorization/index/scope-hierarchies",
+)
 async def test_scopes_imply_others() -> None:
     tree = {"admin": ["write"], "write": ["files"]}
     async with protected(scope_tree=tree) as desk:

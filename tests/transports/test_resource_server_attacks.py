@@ -230,6 +230,9 @@ async def test_33_lists_and_calls_agree_and_nothing_has_two_names() -> None:
             assert "error" in got.json
 
 
+@pytest.mark.requirement(
+    "basic/security-best-practices/session-ids-bound",
+)
 async def test_34_the_session_of_another_principal() -> None:
     async with protected() as desk:
         client = await desk.connect()
@@ -276,6 +279,10 @@ class _Name(Struct):
     name: str
 
 
+@pytest.mark.requirement(
+    "basic/security-best-practices/handles-authenticate-nobody",
+    "basic/security-best-practices/handles-bound",
+)
 async def test_37_the_state_of_another_principal() -> None:
     server = Server("asking")
 
@@ -698,6 +705,10 @@ async def test_58_the_principal_of_an_asgi_scope_is_no_header() -> None:
     await app.aclose()
 
 
+@pytest.mark.requirement(
+    "basic/authorization/index/no-transit",
+    "basic/authorization/security-considerations/no-passthrough",
+)
 async def test_60_no_handler_reaches_the_token() -> None:
     server = Server("curious")
     found: list[str] = []

@@ -12,6 +12,8 @@ from mcpcore_bench.load.http_wire import Place, Replies, asking, get_stream, ope
 from mcpcore_bench.load.jobs import HttpCalls
 from mcpcore_bench.load.server import listening, placed
 from mcpcore_bench.load.steady import one_by_one, steady, together
+from mcpcore_bench.load.tokens import HOLE as TOKEN
+from mcpcore_bench.load.tokens import issued
 from mcpcore_bench.method.samples import Sample
 
 RING = 4096
@@ -72,10 +74,13 @@ def questions(job: HttpCalls) -> list[Question]:
 
 
 @contextmanager
-def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Iterator[list[Caller]]:
+def callers(
+    place: Place, job: HttpCalls, sessions: Sequence[str] = (), tokens: Sequence[bytes] = ()
+) -> Iterator[list[Caller]]:
     """Connect, open sessions where the era has them, make the requests.
 
-    ``sessions``: those to use in turn, in the place of one for each connection.
+    ``sessions``: those to use in turn, in the place of one for each connection; ``tokens``: access
+    tokens, which all connections together take in turn.
     """
     asked = questions(job)
     verifiers = [Verifier(question) for question in asked]
@@ -85,7 +90,14 @@ def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Itera
     def turns(index: int, own: Sequence[str | None]) -> Turns:
         """The requests of a ring, for these sessions in turn."""
         wholes = [
-            asking(place, question, job.replies, session, vary=job.vary)
+            asking(
+                place,
+                question,
+                job.replies,
+                session,
+                vary=job.vary,
+                bearer=TOKEN.decode() if tokens else "",
+            )
             for session in own
             for question in asked
         ]
@@ -95,9 +107,15 @@ def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Itera
         requests = [
             entry
             for number in range(each)
-            for entry in ring(wholes[number % len(wholes)], first + number, 1)
+            for entry in ring(
+                bearing(wholes[number % len(wholes)], number * rings + index), first + number, 1
+            )
         ]
         return taking_turns(requests, verifiers)
+
+    def bearing(whole: bytes, number: int) -> bytes:
+        """The request with a token."""
+        return whole.replace(TOKEN, tokens[number % len(tokens)]) if tokens else whole
 
     shared = turns(0, sessions or [None]) if job.in_turn else None
     with ExitStack() as stack:
@@ -114,11 +132,15 @@ def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Itera
 
 def measure(job: HttpCalls) -> Sample:
     """Run the job."""
-    with placed(job.server) as command, listening(command) as (process, url):
+    with (
+        issued(job.bearer) as known,
+        placed(job.server, known.issuer) as command,
+        listening(command) as (process, url),
+    ):
         place = Place.of(url)
         with (
             crowd(place, job.sessions, job.streams) as sessions,
-            callers(place, job, sessions if job.in_turn else ()) as made,
+            callers(place, job, sessions if job.in_turn else (), known.tokens) as made,
         ):
             if len(made) == 1:
                 loop = one_by_one(made[0].call)

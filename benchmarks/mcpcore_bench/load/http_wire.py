@@ -83,9 +83,15 @@ def post(place: Place, body: bytes, accept: str = "any", **headers: str) -> byte
 
 
 def asking(
-    place: Place, question: Question, accept: str, session: str | None, *, vary: bool = False
+    place: Place,
+    question: Question,
+    accept: str,
+    session: str | None,
+    *,
+    vary: bool = False,
+    bearer: str = "",
 ) -> bytes:
-    """A POST with a hole for the id; ``vary``: in a header, too."""
+    """A POST with a hole for the id; ``vary``: in a header, too; ``bearer``: with a token."""
     headers = {}
     if question.era == "modern":
         headers = {"MCP_Protocol_Version": MODERN, "Mcp_Method": question.method}
@@ -95,6 +101,8 @@ def asking(
         headers = {"MCP_Protocol_Version": LEGACY, "Mcp_Session_Id": session or ""}
     if vary:
         headers["X_Request"] = HOLE.decode()
+    if bearer:
+        headers["Authorization"] = f"Bearer {bearer}"
     whole = post(place, question.body(int(_FILLER)), accept, **headers)
     return whole.replace(_FILLER, HOLE)
 

@@ -25,6 +25,8 @@ class Ask(Struct, frozen=True):
 
 Era = Literal["modern", "legacy"]
 Replies = Literal["json", "sse", "any"]
+Bearer = Literal["", "known", "fresh"]
+"""Access tokens of requests: none, one for all, or others each time."""
 Lined = Literal["stdio", "tcp", "unix"]
 Binding = Literal["http", "ws", "tcp", "unix", "sse"]
 
@@ -62,6 +64,8 @@ class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):
     """Every head differs from the last."""
     wall: bool = False
     """The value is the time of the clock that a call takes, all of them together, not CPU."""
+    bearer: Bearer = ""
+    """``{issuer}`` in the command of the server is the URL of their issuer."""
 
 
 class LineCalls(Job, frozen=True, kw_only=True, tag="lines"):

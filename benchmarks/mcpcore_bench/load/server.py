@@ -57,17 +57,18 @@ def reset_peak(process: int) -> None:
 
 
 @contextmanager
-def placed(command: Command) -> Iterator[Command]:
-    """The same command with ``{path}``, of a Unix socket, and ``{cert}`` filled in.
+def placed(command: Command, issuer: str = "") -> Iterator[Command]:
+    """The same command with ``{path}``, of a Unix socket, ``{cert}`` and ``{issuer}`` filled in.
 
-    The latter is a file with a certificate for this machine, just made, and its key.
+    The second is a file with a certificate for this machine, just made, and its key.
     """
     with tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder:
         path, cert = (os.path.join(folder, name) for name in ("bench.sock", "cert.pem"))
         if "{cert}" in command.words:
             _certify(cert)
         words = tuple(
-            word.replace("{path}", path).replace("{cert}", cert) for word in command.words
+            word.replace("{path}", path).replace("{cert}", cert).replace("{issuer}", issuer)
+            for word in command.words
         )
         yield structs.replace(command, words=words)
 

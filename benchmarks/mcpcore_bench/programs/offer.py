@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FILLERS_FROM = 4
 """So many tools are there before any fillers."""
+AUDIENCE = "http://127.0.0.1/mcp"
+"""Resource that access tokens are for."""
 DESCRIPTION = "Repeats a text so many times: tool number {number}, which only fills the list."
 
 

@@ -2,12 +2,12 @@
 
 Drivers of HTTP: ``anyio`` (h11; with ``--backend trio`` too), ``asyncio`` (h11 on a protocol),
 ``speed`` (httptools and uvloop), ``httptools`` (the same on asyncio's loop, to be profiled).
-``--cert FILE``: TLS.
+``--cert FILE``: TLS.  ``--issuer URL``: protected, for the tokens of this issuer.
 """
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 from msgspec import Meta, Struct
@@ -15,13 +15,16 @@ from msgspec import Meta, Struct
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from mcpcore_bench.programs.offer import arguments, fillers
+from mcpcore_bench.programs.offer import AUDIENCE, arguments, fillers
 from mcpcore_bench.programs.sampling import sampled
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stream.settings import SocketSettings
+
+if TYPE_CHECKING:
+    from mcpcore_transports.auth.resource_server import ResourceServer
 
 MANY = 100_000
 LARGE = 256 * 1024 * 1024
@@ -81,10 +84,10 @@ def make(tools: int) -> Server:
     return server
 
 
-def settings(driver: str, heads: str = "", cert: str = "") -> ServeSettings:
+def settings(driver: str, heads: str = "", cert: str = "", issuer: str = "") -> ServeSettings:
     """Everything as by default, but for the limits that a load of this size would meet.
 
-    ``cert``: TLS with this certificate.
+    ``cert``: TLS with this certificate; ``issuer``: authorization by the tokens of this issuer.
     """
     tls = None
     if cert:
@@ -108,10 +111,20 @@ def settings(driver: str, heads: str = "", cert: str = "") -> ServeSettings:
             connections=MANY,
             connections_per_client=MANY,
             usual_heads="parsed" if heads == "parsed" else "plainly",
+            authenticate=guarded(issuer) if issuer else None,
             **driven(driver),
         ),
         ssl_context=tls,
     )
+
+
+def guarded(issuer: str) -> "ResourceServer":
+    """Make the guard; it remembers fewer tokens than come in turn where they are new each time."""
+    from mcpcore.auth.resource_server import Issuer
+    from mcpcore_transports.auth.resource_server import ResourceServer
+
+    trusted = Issuer(issuer=issuer, jwks_url=f"{issuer}/jwks")
+    return ResourceServer(AUDIENCE, [trusted], required={"tools"}, max_tokens=256)
 
 
 def driven(driver: str) -> dict[str, Any]:
@@ -135,7 +148,7 @@ def announce(url: str) -> None:
 
 def main() -> None:
     """Serve as the command line says."""
-    chosen = arguments("driver", "backend", "heads")
+    chosen = arguments("driver", "backend", "heads", "issuer")
     binding = chosen.binding
     where: dict[str, Any] = {binding: "127.0.0.1:0"}
     if binding == "unix":
@@ -147,7 +160,7 @@ def main() -> None:
     with sampled():
         run(
             make(chosen.tools),
-            settings=settings(chosen.driver, chosen.heads, chosen.cert),
+            settings=settings(chosen.driver, chosen.heads, chosen.cert, chosen.issuer),
             on_listening=None if binding == "stdio" else announce,
             backend=chosen.backend or "asyncio",
             loop="asyncio" if chosen.driver == "httptools" else "auto",

@@ -4,7 +4,13 @@ from itertools import combinations
 
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore_conformance.cases.basic_transports_sessions import SESSION, ended, stateful
-from mcpcore_conformance.kit.endpoint import Endpoint, check_refused, check_served, over_http
+from mcpcore_conformance.kit.endpoint import (
+    EVENT_STREAM,
+    Endpoint,
+    check_refused,
+    check_served,
+    over_http,
+)
 from mcpcore_conformance.kit.messages import encode
 from mcpcore_conformance.kit.model import MUST, OTHER_PRINCIPAL, SHOULD, Page
 from mcpcore_conformance.kit.talk import ServerTalk
@@ -82,6 +88,9 @@ async def bound_to_users(talk: ServerTalk) -> None:
     for method in (point.plain, "tools/list"):
         answer = await other.post(point.message(method), headers={SESSION: session})
         check_refused(answer, f"{method} of another user in a session")
+    listening = [("accept", EVENT_STREAM), (SESSION, session)]
+    listened = await other.fetch("GET", headers=listening)
+    check_refused(listened, "GET of another user's session")
     deleted = await other.delete(session)
     check_refused(deleted, "DELETE of another user's session")
     answer = await point.post(point.message())

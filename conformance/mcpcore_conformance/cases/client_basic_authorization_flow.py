@@ -3,8 +3,10 @@
 from urllib.parse import urlsplit
 
 from mcpcore_conformance.kit.client_sign_in import (
+    FEW,
     SINCE_2025_03_26,
     SINCE_2025_06_18,
+    attend,
     authorization,
     protect,
     redeeming,
@@ -14,7 +16,7 @@ from mcpcore_conformance.kit.client_sign_in import (
     stops,
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
-from mcpcore_conformance.kit.model import MODERN, MUST, SHOULD, Page
+from mcpcore_conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
 from mcpcore_conformance.kit.protected import Pairs, ProtectedSite
 from mcpcore_conformance.kit.verdicts import check
 
@@ -250,6 +252,22 @@ async def server_alone(talk: ClientTalk) -> None:
         elsewhere = visit.path != site.endpoint or visit.host.startswith("localhost")
         for token in site.server.given if elsewhere else ():
             check(token not in visit.everything, f"{visit.host}{visit.path} was shown the token")
+
+
+@case(
+    MAY,
+    "error-handling/client-gives-up",
+    SINCE_2025_03_26,
+    expects=f"At most {FEW} authorizations for a request, then an error.",
+)
+async def gives_up(talk: ClientTalk) -> None:
+    """A request that is refused with every token is given up."""
+    site = protect(talk)
+    site.server.remembers = False
+    await attend(talk, site)
+    check(site.of("token"), f"the client got no token: {talk.state()}")
+    count = len(site.of("authorize"))
+    check(count <= FEW, f"there were {count} authorization requests for one request")
 
 
 @case(

@@ -88,7 +88,7 @@ async def document_first(talk: ClientTalk) -> None:
     MUST,
     "implementation-requirements/client-id-form",
     SINCE_2025_11_25,
-    expects="A client_id that is a URL is one of https with a path, without dots, user and fragment.",
+    expects="A client_id that is a URL has https, a path without dots, no user and no fragment.",
 )
 async def id_form(talk: ClientTalk) -> None:
     """The URL of a client id metadata document is of https and has a path."""

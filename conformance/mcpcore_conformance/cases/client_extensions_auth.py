@@ -1,6 +1,5 @@
 """Cases of the authorization extensions, and of DPoP, for clients that know their scenarios."""
 
-from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Any
 
@@ -272,7 +271,7 @@ def _proof(visit: HttpVisit, url: str, token: str = "") -> dict[str, Any]:
     check(isinstance(claims.get("iat"), int | float), "the proof has no iat")
     check(isinstance(claims.get("jti"), str) and claims["jti"], "the proof has no jti")
     if token:
-        digest = urlsafe_b64encode(sha256(token.encode()).digest()).rstrip(b"=").decode()
+        digest = es256.base64url(sha256(token.encode()).digest())
         check(claims.get("ath") == digest, "ath is not the hash of the token")
     return claims
 

@@ -69,9 +69,10 @@ async def response_type(talk: ClientTalk) -> None:
     expects="A response in which a parameter stands twice is dropped.",
 )
 async def parameters_once(talk: ClientTalk) -> None:
-    """A response with two codes is not gone on with."""
+    """A response with two codes, or two issuers, is not gone on with."""
     site = protect(talk)
-    site.server.callback = lambda pairs: [*pairs, ("code", "another")]
+    twice = talk.random.choice(["code", "iss"])
+    site.server.callback = lambda pairs: [(twice, "another"), *pairs]
     await stops(talk, site, "token", at=lambda: site.of("authorize"))
 
 

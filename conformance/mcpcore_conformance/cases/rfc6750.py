@@ -76,8 +76,8 @@ async def no_error_without_token(talk: ServerTalk) -> None:
 
 
 @page.server(
-    MUST,
-    "section-2/one-token",
+    SHOULD,
+    "section-3.1/one-token",
     SINCE_STREAMABLE,
     expects="400 or 401: which of the two counts would be a guess.",
     bindings=STREAMABLE,

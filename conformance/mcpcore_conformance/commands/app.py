@@ -56,7 +56,7 @@ def server(
       mcpcore conformance server --trace-dir traces --trace-all -- python my_server.py
       mcpcore conformance server --write-expected known.toml https://mcp.example.com/mcp
       mcpcore conformance server --expected-failures known.toml https://mcp.example.com/mcp
-      mcpcore conformance server --protected http://127.0.0.1:8000/mcp -- ./server --port 8000
+      mcpcore conformance server --protected http://127.0.0.1:8000/mcp -- ./server 8000
       mcpcore conformance server --list --json
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
     chosen = structs.replace(choice, revisions=options.revisions or ())

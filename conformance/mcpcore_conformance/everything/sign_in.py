@@ -4,7 +4,6 @@ The authorization servers of the suite answer the browser with a redirect at onc
 person is one GET that is not followed.
 """
 
-import http.client
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,12 +22,12 @@ from mcpcore import (
     SigningKey,
 )
 from mcpcore.auth.needs import Callback, Fault, OpenUrl
+from mcpcore_conformance.everything.browse import redirect_of
 
 PREFIX = "auth/"
 """Beginning of the names of scenarios that need authorization."""
 METADATA_URL = "https://conformance-test.local/client-metadata.json"
 """Client id metadata document, as the suite expects it."""
-_PATIENCE = 10.0
 
 
 class WillingPerson:
@@ -40,19 +39,6 @@ class WillingPerson:
         if location is None:
             return Fault("the authorization endpoint did not redirect")
         return Callback(urlsplit(location).query)
-
-
-def redirect_of(url: str) -> str | None:
-    """Return the target of the redirect at a URL, which is not followed."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=_PATIENCE)
-    try:
-        connection.request("GET", f"{parts.path or '/'}?{parts.query}")
-        response = connection.getresponse()
-        response.read()
-        return response.getheader("location") if response.status in (302, 303) else None
-    finally:
-        connection.close()
 
 
 Options = dict[str, Any]

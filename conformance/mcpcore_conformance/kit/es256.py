@@ -4,7 +4,7 @@ Slow, and not safe against who measures time: for tests alone.
 """
 
 import hashlib
-from base64 import b64encode, urlsafe_b64decode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 
 Point = tuple[int, int]
 
@@ -86,6 +86,11 @@ def signed(jwt: str, key: Point) -> bool:
     inverse = pow(s, -1, N)
     found = _add(_times(digest * inverse % N, BASE), _times(r * inverse % N, key))
     return found is not None and found[0] % N == r
+
+
+def base64url(data: bytes) -> str:
+    """Return data as JWTs have them (RFC 7515 section 2)."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _bytes(text: str) -> bytes:

@@ -146,6 +146,8 @@ class SignInServer(Struct, kw_only=True):
     """Changes of what is answered to a token request."""
     refreshes: bool = False
     """True if refresh tokens are given."""
+    remembers: bool = True
+    """False: the access tokens that it gives are good for nothing."""
     refusals: list[PlainReply] = field(default_factory=list)
     """Replies to the next token requests."""
     nonce: str = ""
@@ -251,7 +253,8 @@ class SignInServer(Struct, kw_only=True):
     def token_for(self, scope: str, *, bound: bool = False) -> Fields:
         """Give a token."""
         self.given.append(self.secret("token"))
-        self.tokens[self.given[-1]] = scope
+        if self.remembers:
+            self.tokens[self.given[-1]] = scope
         made: Fields = {
             "access_token": self.given[-1],
             "token_type": "DPoP" if bound else "Bearer",

@@ -3,9 +3,9 @@
 from mcpcore_conformance.requirements.model import both, client, server, span
 from mcpcore_conformance.requirements.reasons import (
     AUTHORIZATION_SERVER,
+    NO_PROXY,
     OAUTH_CLIENT,
     OAUTH_FLOW,
-    RESOURCE_SERVER,
 )
 
 ROWS = (
@@ -34,7 +34,6 @@ ROWS = (
         span("2025-06-18"),
         "basic/authorization#authorization-server-location",
         "A 401 names the resource metadata URL in WWW-Authenticate.",
-        authorization=RESOURCE_SERVER,
     ),
     server.must(
         "basic/authorization/as-own-tokens",
@@ -61,28 +60,27 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#overview",
         "Servers implement authorization server metadata.",
-        authorization=RESOURCE_SERVER,
+        authorization=AUTHORIZATION_SERVER,
     ),
     server.must(
         "basic/authorization/default-uris",
         span("2025-03-26"),
         "basic/authorization#overview",
         "Servers without metadata use the default endpoint paths.",
-        authorization=RESOURCE_SERVER,
+        authorization=AUTHORIZATION_SERVER,
     ),
     server.should(
         "basic/authorization/grant-types",
         span("2025-03-26"),
         "basic/authorization#oauth-grant-types",
         "A server supports the grant types that suit its audience.",
-        authorization=RESOURCE_SERVER,
+        authorization=AUTHORIZATION_SERVER,
     ),
     server.must(
         "basic/authorization/unauthorized-401",
         span("2025-03-26"),
         "basic/authorization#example-authorization-code-grant",
         "A request that lacks the needed authorization gets 401.",
-        authorization=RESOURCE_SERVER,
     ),
     both.must(
         "basic/authorization/base-url",
@@ -96,7 +94,7 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#authorization-base-url",
         "Metadata stands at the well-known path of the base URL.",
-        authorization=RESOURCE_SERVER,
+        authorization=AUTHORIZATION_SERVER,
     ),
     client.must(
         "basic/authorization/fallback-paths",
@@ -121,28 +119,28 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#security-considerations",
         "Token expiry and rotation are enforced.",
-        authorization=RESOURCE_SERVER,
+        authorization=AUTHORIZATION_SERVER,
     ),
     server.should(
         "basic/authorization/rotation",
         span("2025-03-26"),
         "basic/authorization#implementation-requirements",
         "Tokens rotate.",
-        authorization=RESOURCE_SERVER,
+        authorization=AUTHORIZATION_SERVER,
     ),
     server.should(
         "basic/authorization/lifetimes",
         span("2025-03-26"),
         "basic/authorization#implementation-requirements",
         "Token lifetimes are limited as security demands.",
-        authorization=RESOURCE_SERVER,
+        authorization=AUTHORIZATION_SERVER,
     ),
     server.must(
         "basic/authorization/third-party-mapping",
         span("2025-03-26"),
         "basic/authorization#session-binding-requirements",
         "Third-party tokens are mapped, checked, renewed and expired together with issued ones.",
-        authorization=RESOURCE_SERVER,
+        authorization=NO_PROXY,
     ),
     server.must(
         "basic/authorization/third-party-duties",
@@ -150,6 +148,6 @@ ROWS = (
         "basic/authorization#security-considerations",
         "Third-party authorization checks redirects, stores credentials safely and handles "
         "failures.",
-        authorization=RESOURCE_SERVER,
+        authorization=NO_PROXY,
     ),
 )

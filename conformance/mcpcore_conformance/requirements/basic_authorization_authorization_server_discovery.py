@@ -1,7 +1,6 @@
 """What the specification's page basic/authorization/authorization-server-discovery demands."""
 
 from mcpcore_conformance.requirements.model import MODERN, client, server, span
-from mcpcore_conformance.requirements.reasons import RESOURCE_SERVER
 
 ROWS = (
     server.must(
@@ -10,7 +9,6 @@ ROWS = (
         "basic/authorization/authorization-server-discovery#authorization-server-location",
         "A protected server publishes OAuth protected-resource metadata naming at least one "
         "authorization server.",
-        authorization=RESOURCE_SERVER,
     ),
     client.must(
         "basic/authorization/authorization-server-discovery/registration-per-issuer",
@@ -24,7 +22,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/authorization-server-discovery#protected-resource-metadata-discovery-requirements",
         "The metadata is announced in WWW-Authenticate of a 401, or at the well-known URI.",
-        authorization=RESOURCE_SERVER,
     ),
     client.must(
         "basic/authorization/authorization-server-discovery/both-mechanisms",

@@ -3,8 +3,8 @@
 from mcpcore_conformance.requirements.model import MODERN, both, client, server, span
 from mcpcore_conformance.requirements.reasons import (
     AUTHORIZATION_SERVER,
+    CHOSEN_SCOPES,
     OAUTH_FLOW,
-    RESOURCE_SERVER,
 )
 
 ROWS = (
@@ -67,7 +67,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#scope-selection-strategy",
         "The challenge of a 401 names the scopes that are needed.",
-        authorization=RESOURCE_SERVER,
     ),
     client.must(
         "basic/authorization/index/no-scope-assumptions",
@@ -92,7 +91,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#scope-selection-strategy",
         "A server builds its scope sets consistently.",
-        authorization=RESOURCE_SERVER,
     ),
     client.should(
         "basic/authorization/index/least-privilege",
@@ -225,21 +223,18 @@ ROWS = (
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#token-handling",
         "Access tokens are validated as OAuth 2.1 section 5.2 says, and refused as 5.3 says.",
-        authorization=RESOURCE_SERVER,
     ),
     server.must(
         "basic/authorization/index/audience",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#token-handling",
         "A token that was not issued for this server is refused before anything is processed.",
-        authorization=RESOURCE_SERVER,
     ),
     server.must(
         "basic/authorization/index/invalid-token-401",
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#token-handling",
         "An invalid or expired token gets 401.",
-        authorization=RESOURCE_SERVER,
     ),
     client.must(
         "basic/authorization/index/no-foreign-tokens",
@@ -252,14 +247,12 @@ ROWS = (
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#token-handling",
         "Only tokens valid for the server's own resources are accepted.",
-        authorization=RESOURCE_SERVER,
     ),
     server.must(
         "basic/authorization/index/no-transit",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#token-handling",
         "Other tokens are neither accepted nor passed on.",
-        authorization=RESOURCE_SERVER,
     ),
     client.must(
         "basic/authorization/index/refresh-confidential",
@@ -284,49 +277,44 @@ ROWS = (
         MODERN,
         "basic/authorization/index#refresh-tokens",
         "Servers do not ask for offline_access in challenges or metadata.",
-        authorization=RESOURCE_SERVER,
+        application=CHOSEN_SCOPES,
     ),
     server.must(
         "basic/authorization/index/error-statuses",
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#error-handling",
         "Authorization errors use 401, 403 and 400 as the table says.",
-        authorization=RESOURCE_SERVER,
     ),
     server.should(
         "basic/authorization/index/insufficient-scope",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#runtime-insufficient-scope-errors",
         "A token lacking scope gets 403 with error, scope and resource_metadata.",
-        authorization=RESOURCE_SERVER,
     ),
     server.should(
         "basic/authorization/index/needed-scopes-listed",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#runtime-insufficient-scope-errors",
         "The scope parameter names what the operation needs.",
-        authorization=RESOURCE_SERVER,
     ),
     server.should(
         "basic/authorization/index/one-challenge",
         MODERN,
         "basic/authorization/index#runtime-insufficient-scope-errors",
         "All scopes an operation needs stand in one challenge.",
-        authorization=RESOURCE_SERVER,
     ),
     server.should(
         "basic/authorization/index/scope-consistency",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#runtime-insufficient-scope-errors",
         "A server keeps to one strategy of naming scopes.",
-        authorization=RESOURCE_SERVER,
     ),
     server.should(
         "basic/authorization/index/scope-user-experience",
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/index#runtime-insufficient-scope-errors",
         "A server weighs what its scopes mean for the user.",
-        authorization=RESOURCE_SERVER,
+        application=CHOSEN_SCOPES,
     ),
     client.should(
         "basic/authorization/index/step-up",
@@ -345,7 +333,6 @@ ROWS = (
         MODERN,
         "basic/authorization/index#step-up-authorization-flow",
         "A broader scope counts for the narrower ones it implies.",
-        authorization=RESOURCE_SERVER,
     ),
     both.must(
         "basic/authorization/index/security-page",

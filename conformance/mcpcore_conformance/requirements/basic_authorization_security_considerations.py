@@ -3,8 +3,8 @@
 from mcpcore_conformance.requirements.model import MODERN, both, client, server, span
 from mcpcore_conformance.requirements.reasons import (
     AUTHORIZATION_SERVER,
+    NO_PROXY,
     OAUTH_FLOW,
-    RESOURCE_SERVER,
 )
 
 ROWS = (
@@ -166,13 +166,18 @@ ROWS = (
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/security-considerations#confused-deputy-problem",
         "A proxy with a static client ID asks the user for each dynamically registered client.",
-        authorization=RESOURCE_SERVER,
+        authorization=NO_PROXY,
+    ),
+    server.must(
+        "basic/authorization/security-considerations/nothing-to-others",
+        span("2025-06-18", "2026-07-28"),
+        "basic/authorization/security-considerations#access-token-privilege-restriction",
+        "A token is judged before the request is processed; nothing is told to who has none.",
     ),
     server.must(
         "basic/authorization/security-considerations/no-passthrough",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/security-considerations#access-token-privilege-restriction",
         "A token of the client is never passed to an upstream service.",
-        authorization=RESOURCE_SERVER,
     ),
 )

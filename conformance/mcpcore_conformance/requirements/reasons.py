@@ -2,8 +2,8 @@
 
 OAUTH_CLIENT = "Part of the OAuth client, which is authorization's."
 OWN_DOCUMENT = "The document that describes a client is written and hosted by the application."
-RESOURCE_SERVER = "Part of the resource server's checks, which are authorization's."
 AUTHORIZATION_SERVER = "Addressed to authorization servers."
+NO_PROXY = "Addressed to proxies of authorization servers, of which the library has none."
 OAUTH_FLOW = "A rule of the OAuth flow as a whole, on both sides of authorization."
 CHOSEN_KEYS = "Keys beyond those of the protocol are chosen by the application and passed through."
 ICON_RENDERING = "Icons are fetched and shown by the application."
@@ -16,5 +16,7 @@ DEPRECATED_FEATURE = "Advice to authors on a deprecated feature; the engine keep
 ROOTS_OF_THE_USER = "Roots are chosen and guarded by the application."
 MODEL_CALLS = "The model is called by the application's callback."
 PERMISSIONS = "Only the application knows who may do what; the handler is given the principal."
+CHOSEN_SCOPES = "Scopes are chosen by the server's author."
 CHOSEN_SCHEMES = "Schemes are chosen by the server's author."
+LOCAL_SERVERS = "How a local server is reached is chosen by whoever runs it."
 LOG_CONTENTS = "The contents of log messages are written by the handler."

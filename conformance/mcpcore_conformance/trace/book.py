@@ -50,6 +50,8 @@ class Asked(Struct):
     """Requests with the same id that had no answer when it was asked."""
     acknowledged: dict[str, Any] | None = None
     """The filter of a listen stream."""
+    refused: bool = False
+    """HTTP has refused it for want of authorization: it may be sent again as it was."""
     keeps_token: bool = False
     """It has become a task, which goes on reporting."""
 
@@ -105,6 +107,14 @@ class Conversation(Struct):
         if key in self.open:
             asked.beside = self.open[key].beside + 1
         self.requests[key] = self.open[key] = asked
+
+    def refuse(self, said: Said) -> None:
+        """A request of the client is refused for want of authorization."""
+        key = ("client", id_key(said.id))
+        asked = self.requests.get(key)
+        if asked is not None and asked.said is said:
+            asked.refused = True
+            self.open.pop(key, None)
 
     def answer(self, asked: Asked, line: int) -> None:
         """It is answered in a line."""

@@ -173,6 +173,9 @@ def check_response(
         book.find("get-answered", head.line, "server", text, revision)
     if request.method != "POST" or not exchange.asked:
         return
+    if head.status in (401, 403) and head.get("www-authenticate") is not None:
+        for each in exchange.asked:
+            talk.refuse(each)
     asks = any(each.kind == "request" for each in exchange.asked)
     if asks and head.status == 200 and media not in (_JSON, _EVENTS):
         text = f"a request is answered with {media or 'no type'}"

@@ -95,6 +95,8 @@ def check_new_id(book: Book, talk: Conversation, asked: Asked) -> None:
     said = asked.said
     key = (asked.sender, id_key(said.id))
     earlier = talk.requests.get(key)
+    if earlier is not None and earlier.refused:
+        return  # it was not carried out, and comes again
     modern = asked.revision is not None and asked.revision.modern
     waits = earlier is not None and not earlier.answered and not earlier.cancelled
     if waits and earlier is not None:

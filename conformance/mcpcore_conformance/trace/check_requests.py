@@ -67,7 +67,8 @@ def check_token(book: Book, talk: Conversation, asked: Asked) -> None:
         book.find("token-type", line, sender, f"the token is {token!r}", revision)
         return
     earlier = talk.tokens.get((sender, id_key(token)))
-    if earlier is not None and not earlier.answered and not earlier.cancelled:
+    gone = earlier is None or earlier.answered or earlier.cancelled or earlier.refused
+    if earlier is not None and not gone:
         text = f"the token {token!r} is that of the request of line {earlier.said.line}"
         book.find("token-unique", line, sender, text, revision)
     talk.tokens[sender, id_key(token)] = asked

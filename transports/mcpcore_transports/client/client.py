@@ -563,7 +563,7 @@ _WITHOUT_AUTH: tuple[tuple[type[Any], str], ...] = (
     (UnixTarget, ": on a Unix socket the system tells the server which user the client is"),
     (MemoryTarget, ": a server of this process is called without credentials"),
 )
-"""What a client does instead, by the kind of target."""
+"""Advice for other targets, where `auth` means nothing, by their kinds."""
 
 
 def _authorizer(

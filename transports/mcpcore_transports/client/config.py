@@ -143,7 +143,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
     url: str | None = None
     headers: Mapping[str, str] = {}
     oauth: Mapping[str, Any] | None = None
-    """How the client is authorized; empty: it registers itself, and a person signs in."""
+    """Authorization of the client; empty: it registers itself, and a person signs in."""
     disabled: bool = False
     unknown: Sequence[str] = ()
     """Names of unknown members."""

@@ -1,0 +1,1 @@
+"""Interoperation of authorization: clients that sign in, protected servers, their issuers."""
