@@ -11,6 +11,7 @@ _STORES = "tests/transports/test_auth_stores.py"
 _BROWSER = "tests/transports/test_auth_browser.py"
 _FETCHING = "tests/transports/test_auth_fetching.py"
 _SECRETS = "tests/transports/test_auth_secrets.py"
+_MARKED = "tests/transports/test_marked_secrets.py"
 _CLIENT = "tests/transports/test_auth_client.py"
 _CONNECT = "tests/transports/test_connect_attacks.py"
 _AUTHORIZER = "tests/transports/test_auth_authorizer.py"
@@ -184,6 +185,13 @@ CLIENT = (
             "test_a_child_of_a_client_inherits_no_secret_of_its_parent",
             "test_a_trace_hides_what_authorization_sends",
         ),
+    ),
+    Shown(
+        52,
+        "secrets in a run through all of both sides, and through all commands",
+        "none, in logs at DEBUG, traces, errors, objects, audit events, pages, output, argv",
+        _MARKED,
+        ("test_nothing_that_is_shown_has_a_secret", "test_no_command_shows_a_secret"),
     ),
     Shown(
         53,
@@ -368,6 +376,13 @@ SERVER = (
         "none",
         _SOCKETS,
         ("test_44_52_nothing_secret_is_logged",),
+    ),
+    Shown(
+        44,
+        "secrets of clients and servers in anything that is shown",
+        "none",
+        _MARKED,
+        ("test_nothing_that_is_shown_has_a_secret", "test_no_command_shows_a_secret"),
     ),
     Shown(
         45,

@@ -172,6 +172,7 @@ async def test_a_person_signs_in_for_a_configured_server_with_login(tmp_path: Pa
         configured(terminal, on, scopes=["more"], account="work")
         code, _, told = await terminal.run(*ADD, "notes")
         assert (code, "to sign in, give --login" in told) == (1, True), told
+        assert "scopes that are wanted: more" in told
         assert await terminal.sign_in(*ADD, "notes", paste=True) == (0, "2\n")
         code, said, told = await terminal.run(*ADD, "notes")
         assert (code, said) == (0, "2\n"), told

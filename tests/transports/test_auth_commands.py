@@ -186,6 +186,11 @@ def test_a_client_gets_a_token_of_its_own(
     refused = mcpcore_here("auth", "login", place.url, *words, "--again")
     assert refused.returncode == 1
     assert "invalid_client" in refused.stderr
+    monkeypatch.setenv("ROBOT", SECRET)
+    assert mcpcore_here("auth", "login", place.url, *words).returncode == 0
+    other = ["--client-id", "other", *words[2:]]
+    refused = mcpcore_here("auth", "login", place.url, *other)
+    assert (refused.returncode, "invalid_client" in refused.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ import base64
 import gc
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -50,12 +53,15 @@ from mcpcore_conformance.auth.model import Client as Registered
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.exchange import UpstreamTokens
 from mcpcore_transports.tracing.tracing import Trace
-from tests.clock import patience
+from tests.clock import PATIENCE, patience
+from tests.command import mcpcore_here
 from tests.transports.asgi_fixture import free_port
 from tests.transports.auth_desk import Desk, issuer
 from tests.transports.served import served
+from tests.transports.test_auth_commands import answered, asked, command, state, visit
+from tests.transports.test_auth_commands import issuer as running_issuer
 
-pytestmark = pytest.mark.anyio
+__all__ = ["state"]  # a fixture
 
 MARK = "s3cr3t-marked"
 MACHINE = Registered(
@@ -296,6 +302,7 @@ async def run(at: Both) -> None:
         told.failed(f"error {number}", caught.value)
 
 
+@pytest.mark.anyio
 async def test_nothing_that_is_shown_has_a_secret(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -310,6 +317,7 @@ async def test_nothing_that_is_shown_has_a_secret(
     assert "dpop" in told.texts["trace client"].lower()
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("place", ["log", "error", "object", "trace"])
 async def test_it_would_be_seen(
     place: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
@@ -328,3 +336,79 @@ async def test_it_would_be_seen(
         (tmp_path / "trace.jsonl").write_text(json.dumps({"line": secret}))
         told.show("trace", (tmp_path / "trace.jsonl").read_text())
     assert list(told.found().values()) == [[MARK]]
+
+
+# Commands
+
+MAIN = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+
+
+@contextmanager
+def serving(*words: str, env: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server as a process that logs all it does; ready once it listens."""
+    with (
+        log.open("wb") as file,
+        subprocess.Popen([*MAIN, "serve", *words], stderr=file, env=env) as process,
+    ):
+        try:
+            begun = time.monotonic()
+            while b"listening on" not in log.read_bytes():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < begun + PATIENCE
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.terminate()
+
+
+def words_of(process: "subprocess.Popen[Any]") -> str:
+    """The command line of a process as others see it."""
+    place = Path(f"/proc/{process.pid}/cmdline")
+    return place.read_text() if place.exists() else ""
+
+
+def test_no_command_shows_a_secret(
+    state: FileTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Login, calls, status and logout at a protected server, all of them as talkative as can be."""
+    port, made = free_port(), mcpcore_here("auth", "key", "robot", "--scope", "read")
+    url, keys = f"http://127.0.0.1:{port}/mcp", tmp_path / "keys.jsonl"
+    keys.write_text(made.stdout)
+    key = made.stderr.split()[-1]
+    monkeypatch.setenv("MACHINE", MACHINE.secret or "")
+    told = [made.stdout]  # the key itself is shown once, on standard error
+    env = {**os.environ, "MCPCORE_AUTH_SCOPES": "read"}
+    with running_issuer("--client", f"machine:{MACHINE.secret}", "--scope", "read") as issuer_url:
+        words = ["--auth-issuer", issuer_url, "--auth-resource", url, "--auth-keys", str(keys)]
+        server = ["tests.transports.auth_desk:SERVER", "--http", f"127.0.0.1:{port}", "--verbose"]
+        trace, log = tmp_path / "server.jsonl", tmp_path / "log"
+        with serving(*server, *words, "--trace", str(trace), env=env, log=log) as process:
+            told.append(words_of(process))
+            login = command("login", url, "--no-browser", "--verbose")
+            end = visit(asked(login))
+            code, out, err = answered(login, f"{end}\n")
+            assert code == 0, err
+            told += [out, err]
+            machine = ["--client-id", "machine", "--client-secret-env", "MACHINE"]
+            for each in (
+                ["call", "who", url, "--verbose", "--trace", str(tmp_path / "client.jsonl")],
+                ["call", "erase", url, "--verbose"],
+                ["call", "who", url, "--header", f"Authorization: Bearer {key}x", "--verbose"],
+                ["auth", "status", "--json"],
+                ["auth", "status", url],
+                ["auth", "login", url, *machine, "--client-credentials", "--account", "m", "-v"],
+            ):
+                done = mcpcore_here(*each)
+                told += [done.stdout, done.stderr]
+            kept = [json.loads(path.read_bytes())["record"] for path in state.folder.glob("*.json")]
+            done = mcpcore_here("auth", "logout", url, "--verbose")
+            told += [done.stdout, done.stderr]
+        told += [log.read_text(), trace.read_text(), (tmp_path / "client.jsonl").read_text()]
+    names = ("access_token", "refresh_token", "client_secret")
+    secrets = {record[name] for record in kept for name in names if name in record}
+    secrets |= {key, key.rpartition("_")[2], str(MACHINE.secret)}
+    secrets.add(end.partition("code=")[2].partition("&")[0])
+    assert len(secrets) >= 6
+    assert sum("server/discover" in text for text in told) >= 2
+    for text in told:
+        assert not [secret for secret in secrets if secret in text], text

@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -119,7 +119,9 @@ class NoSignIn:
 
     async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
         """Implement :meth:`SignIn.ask`."""
-        return Fault(self._reason)
+        scopes = dict(parse_qsl(urlsplit(need.url).query)).get("scope")
+        wanted = f"scopes that are wanted: {scopes}; " if scopes else ""
+        return Fault(f"{wanted}{self._reason}")
 
 
 def chosen_sign_in(browser: bool | None) -> SignIn:

@@ -67,11 +67,11 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
     key = Authorization(url, settings, seed=os.urandom(32)).key
     async with store.lock(f"login {key}"):
         kept = read_record((await store.load(key)).record, TokenRecord)
-        wanted = settings.scopes <= frozenset(() if kept is None else kept.scopes or ())
+        wanted = kept is not None and _fits(kept, settings)
         if kept is not None and wanted and not options.again and not kept.is_over(time.time()):
             return kept
         if kept is not None and (options.again or not wanted):
-            # What is there would be refreshed, with the scopes that it has.
+            # What is there would be refreshed, with the scopes and for the client that it has.
             await store.save(key, None, (await store.load(key)).version)
         lines, asked = await _challenge(url, options.auth_private, access)
         if not asked:  # whoever asks for nothing must at least say who would give a token
@@ -86,6 +86,13 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
     if found is None:
         raise AuthorizationError("the token was not kept")
     return found
+
+
+def _fits(kept: TokenRecord, settings: AuthorizationSettings) -> bool:
+    """Return True if a token is for the scopes and the client that are asked for."""
+    client = settings.client
+    same = client is None or client.client_id == kept.client.client_id
+    return same and settings.scopes <= frozenset(kept.scopes or ())
 
 
 async def _challenge(
