@@ -446,6 +446,8 @@ def _(world: World) -> None:
         f"{ORIGIN}/oauth/token",
     ]
     assert world.opened[0].startswith(f"{ORIGIN}/oauth/authorize?")
+    versions = [each.headers.get("mcp-protocol-version") for each in world.sent]
+    assert versions == [None, None, "2025-03-26", None, None]
 
 
 @scenario("2025-03-26-oauth-endpoint-fallback")

@@ -53,6 +53,8 @@ async def challenged_place(talk: ClientTalk) -> None:
 async def challenge_syntax(talk: ClientTalk) -> None:
     """A challenge is read as RFC 9110 has it: among others, in any case, with quoted pairs."""
     site = protect(talk)
+    await attend(talk, site)  # whoever does nothing about a plain one has no authorization
+    site = protect(talk)
     site.place = f"/documents/{talk.random.getrandbits(32):08x}"
     url = site.origin + site.place
     trap = f'realm="a, resource_metadata=\\"{site.origin}/trap\\"", x-resource_metadata="/trap"'
@@ -63,9 +65,12 @@ async def challenge_syntax(talk: ClientTalk) -> None:
     ]
     chosen = talk.random.choice(forms)
     site.challenge = lambda params: chosen
-    await sign_in(talk, site)
+    await talk.launch()
+    await talk.finished()
+    check(site.elsewhere, f"the client does nothing about {chosen}")
     first = site.elsewhere[0].path
     check(first == site.place, f"of {chosen} the client took {first}")
+    check(site.let_in, f"the client did not sign in: {talk.state()}")
 
 
 @case(
