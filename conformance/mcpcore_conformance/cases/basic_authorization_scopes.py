@@ -11,7 +11,7 @@ from mcpcore_conformance.kit.exchanges import Response
 from mcpcore_conformance.kit.model import MODERN, MUST, PROTECTED, SHOULD, STREAMABLE, Page
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.tokens import SCOPE, SCOPED_TOOL, TOOL_SCOPE
-from mcpcore_conformance.kit.verdicts import Broken, check
+from mcpcore_conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("basic/authorization")
 
@@ -19,6 +19,8 @@ SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 SINCE_2025_11_25 = Span(LATEST_LEGACY, LATEST)
 OK, FORBIDDEN = 200, 403
 OFFLINE = "offline_access"
+STATUS = "basic/authorization/error-handling/insufficient-scope"
+"""The case about the status where a scope is missing."""
 NEEDS = (PROTECTED,)
 WITH_TOOL = (PROTECTED, f"tool:{SCOPED_TOOL}")
 
@@ -111,6 +113,8 @@ def check_challenge(challenge: Challenge | None, endpoint: str) -> None:
 async def challenge_of_403(talk: ServerTalk) -> None:
     """The challenge of a 403 says what would help."""
     found = await lacking(talk)
+    if found.status != FORBIDDEN:
+        raise Inconclusive(f"a token without the scope got {found.status}: see {STATUS}")
     challenge = find_challenge(found.header("www-authenticate"), "bearer")
     check_challenge(challenge, talk.tokens.resource)
     check(SCOPE in scopes_of(challenge), f"the challenge of the 403 does not name {SCOPE}")

@@ -117,7 +117,7 @@ async def own_issuer(talk: ServerTalk) -> None:
     servers = (await document(talk)).get("authorization_servers")
     if not isinstance(servers, list):
         raise Broken(f"authorization_servers is {servers!r}")
-    check(issuer in servers, f"authorization_servers has no {issuer}")
+    check(issuer in servers, f"authorization_servers is {servers!r}, without {issuer!r}")
 
 
 __all__ = ["page"]
