@@ -57,7 +57,7 @@ def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None
     if not isinstance(settings.grant, CodeGrant):
         return ""
     wanted, before = settings.grant.redirect_uri, known.redirect_uri if known else ""
-    if before and not urlsplit(wanted).port and _same_redirect(before, wanted):
+    if before and not urlsplit(wanted).port and same_redirect(before, wanted):
         outcome = yield Listen(redirect_uri=before)
         if isinstance(outcome, Text):
             return outcome.text
@@ -102,7 +102,7 @@ def _serves(record: ClientRecord, place: tuple[str, str], wall: float) -> bool:
     return (record.issuer, record.token_endpoint) == place and (expires is None or wall < expires)
 
 
-def _same_redirect(registered: str, redirect: str) -> bool:
+def same_redirect(registered: str, redirect: str) -> bool:
     """Return True if a redirect URI is the registered one: any port on loopback (RFC 8252)."""
     one, other = (parse_url(each, "the redirect URI") for each in (registered, redirect))
     if one.loopback and one.host == other.host:
