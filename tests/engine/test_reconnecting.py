@@ -192,13 +192,13 @@ def test_statuses_of_a_refused_upgrade(status: int) -> None:
 
 @pytest.mark.parametrize("kind", list(FaultKind), ids=lambda kind: kind.value)
 def test_faults_without_a_status(kind: FaultKind) -> None:
-    assert fails_for_good(Fault(kind)) is (kind is FaultKind.REDIRECT)
+    assert fails_for_good(Fault(kind)) is (kind.value in {"redirect", "authorization"})
     assert fails_for_good(None) is False
 
 
 @pytest.mark.parametrize("kind", list(FaultKind), ids=lambda kind: kind.value)
 def test_streams_that_cannot_be_understood_are_not_asked_for_again(kind: FaultKind) -> None:
-    final = {"redirect", "too large", "encoding", "malformed", "headers"}
+    final = {"redirect", "too large", "encoding", "malformed", "headers", "authorization"}
     assert breaks_for_good(Fault(kind)) is (kind.value in final)
     assert breaks_for_good(Fault(FaultKind.STATUS, 401)) is True
     assert breaks_for_good(Fault(FaultKind.STATUS, 503)) is False
