@@ -11,6 +11,7 @@ import time
 from binascii import a2b_base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -374,7 +375,7 @@ def read_keys_file(path: str) -> tuple[ApiKey, ...]:
 
     Raises OSError; ValueError for a file that cannot be read as one.
     """
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         body = file.read(16 * 1024 * 1024)
     try:
         if body.lstrip().startswith(b"["):
