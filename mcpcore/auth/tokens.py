@@ -8,7 +8,6 @@ practices), RFC 9068 (JWT access tokens), RFC 8705 section 3.1 and RFC 9449 sect
 RFC 8707 section 2 (audience).
 """
 
-import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from enum import StrEnum
@@ -29,7 +28,7 @@ ALGORITHMS = frozenset(
 )
 """Signature algorithms that are ever accepted: asymmetric ones (RFC 7518 section 3.1, RFC 8037)."""
 
-_PART = re.compile(r"[A-Za-z0-9\-_]+")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _TYPES = frozenset({"at+jwt", "jwt"})
 _MAX_NAME = 512
 _UNSOUND_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
@@ -81,13 +80,14 @@ class Jws(Struct, frozen=True, kw_only=True):
 
 def decode_base64url(text: Any) -> bytes:
     """Decode base64url without padding.  Raises ValueError if it is no text in canonical form."""
-    if not isinstance(text, str) or not _PART.fullmatch(text) or len(text) % 4 == 1:
+    sound = isinstance(text, str) and text.isascii() and text
+    # Faster than a regular expression, for tokens that are seen for the first time.
+    if not sound or text.encode().translate(None, _ALPHABET) or len(text) % 4 == 1:
         raise ValueError("no base64url")
     data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     # The unused bits of the last character must be zero: else two texts would be one token.
     spare = {2: 0x0F, 3: 0x03}.get(len(text) % 4, 0)
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    if alphabet.index(text[-1]) & spare:
+    if _ALPHABET.index(text[-1].encode()) & spare:
         raise ValueError("no canonical base64url")
     return data
 
