@@ -33,6 +33,7 @@ LONGEST = (
     "simulation/test_simulation_mutations.py",
     "torture/test_torture.py",
     "interop/test_interop.py",
+    "interop/test_authorization_interop.py",
     "transports/test_stdio_fleet.py",
     "conformance_kit/test_tools_that_may_be_called.py",
     "conformance_kit/test_servers_that_ask.py",
