@@ -27,6 +27,7 @@ from tests.trace.said import (
     event,
     get,
     handshake,
+    head,
     initialize,
     initialized,
     meta,
@@ -933,6 +934,18 @@ GOOD = {
     "an unknown method": trace(
         post(modern("x/y"), mcp_protocol_version=MODERN, mcp_method="x/y"),
         reply(error(-32601), status=404),
+        binding="http",
+    ),
+    "metadata of authorization": trace(
+        session(),
+        head(
+            TO_SERVER,
+            {"host": "h", "accept": "application/json", "mcp-protocol-version": "2025-03-26"},
+            3,
+            method="GET",
+            target="/.well-known/oauth-authorization-server",
+        ),
+        reply(None, 3, content_type="application/json"),
         binding="http",
     ),
     "refused for want of authorization, and sent again": trace(

@@ -18,6 +18,8 @@ _STATUSES = {
     -32022: ("version-status", 400),
     -32601: ("method-status", 404),
 }
+_WELL_KNOWN = "/.well-known/"
+"""Beginning of paths of metadata, which are not the endpoint's (RFC 8615)."""
 
 
 def check_post(book: Book, talk: Conversation, said: Said, revision: Revision | None) -> None:
@@ -41,6 +43,8 @@ def check_post(book: Book, talk: Conversation, said: Said, revision: Revision | 
 
 def check_other(book: Book, talk: Conversation, head: Head, revision: Revision | None) -> None:
     """The head of a GET or a DELETE."""
+    if head.target.startswith(_WELL_KNOWN):
+        return
     if head.method == "GET" and revision is not None and revision.get_stream:
         accept = head.get("accept")
         if accept is None or not quality(accept, _EVENTS):
@@ -158,7 +162,7 @@ def check_response(
             text = f"the session id is {session[:60]!r}"
             book.find("session-characters", head.line, "server", text, revision)
         talk.session = talk.session or session
-    if request is None or _is_pipe(talk):
+    if request is None or _is_pipe(talk) or request.target.startswith(_WELL_KNOWN):
         return
     media = head.media()
     if head.status == 404 and _is_loss(book, talk, request):
