@@ -106,7 +106,7 @@ def test_every_state_is_reached_and_every_flow_can_fail() -> None:
     assert failing == set(AuthState) - resting
     assert {signal for _, signal in AUTHORIZATION} == set(AuthSignal)
     for names in ([each.value for each in AuthState], [each.value for each in AuthSignal]):
-        assert all(isinstance(name, str) and name for name in names)
+        assert all(type(name) is str and name for name in names)
 
 
 @pytest.mark.parametrize("kind", [Fetch, OpenUrl, Listen, Load, Save, Lock, Unlock, Sign, Obtain])
