@@ -195,7 +195,9 @@ async def test_a_dump_of_all_objects_shows_no_secret(caplog: pytest.LogCaptureFi
         with patience(), anyio.CancelScope():
             await one.refused(UNAUTHORIZED)
         told.show(settings, client)
-        ours = [each for each in gc.get_objects() if type(each).__module__.startswith("mcpcore")]
+        ours = [
+            each for each in gc.get_objects() if str(type(each).__module__).startswith("mcpcore")
+        ]
         assert one in ours
         told.show(*ours)
     told.check()
