@@ -273,6 +273,7 @@ class Negotiator(Struct, weakref=False, eq=False):
     def disconnected(self) -> None:
         """Note that the connection has ended."""
         state = self._state
+        self._late = None
         if state.role is Role.CLIENT and self.upset is None:
             self.upset = upset_by_probe(state.config, state.lifecycle, None)
 
