@@ -27,7 +27,9 @@ TABLES = (
     "mcpcore.engine.lifecycle",
     "mcpcore.http.server.sessions",
     "mcpcore.http.server.exchange",
+    "mcpcore.http.server.stored.streams",
     "mcpcore_transports.http1.connection",
+    "mcpcore_transports.http.client.client",
     "mcpcore_transports.stream.connection",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
