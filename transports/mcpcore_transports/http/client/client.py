@@ -568,7 +568,7 @@ class PooledConnection:
                     self._signal = anyio.Event()
                     self.http.rest(clock())
                     self._link.finish(self, send.exchange, result)  # may resume us
-                    if self._send is not None or self.usable:
+                    if self._state is SlotState.BUSY or self.usable:
                         await self._signal.wait()
             if self._state is SlotState.OVERDUE:
                 failure = ExchangeFailed(
