@@ -28,6 +28,7 @@ from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
+from mcpcore.spec.refusals import BY_DRIVERS, OVERLOADED, UNKNOWN_PATH
 from mcpcore_transports.http.server.endpoint import (
     Action,
     HttpCall,
@@ -232,7 +233,7 @@ class AsgiApp:
         first = await receive()
         try:
             if self._rules is None:
-                raise upgrade_refused(404, "WebSocket is not served here")
+                raise upgrade_refused(UNKNOWN_PATH, "WebSocket is not served here")
             principal = self._authenticated(scope)
             if isinstance(principal, Refusal):
                 raise UpgradeRefused(principal)
@@ -258,17 +259,17 @@ class AsgiApp:
         """Admit a WebSocket and serve it to its end.  Raises UpgradeRefused."""
         endpoint = self.endpoint
         if endpoint.closing:
-            raise upgrade_refused(503, "the server is shutting down", ("Retry-After", "1"))
+            raise upgrade_refused(OVERLOADED, "the server is shutting down")
         rules.check_place(request)
         over = head_refusal(request, rules.settings.head_limits)
         if over is not None:
-            raise upgrade_refused(*over)
+            raise upgrade_refused(BY_DRIVERS[over[0]], over[1])
         offer = rules.choose(scope.get("subprotocols") or ())
         handshake = await rules.admit(request, offer, principal)
         try:
             await endpoint.prepare()
         except (StoreUnavailableError, LifespanError) as error:
-            raise upgrade_refused(503, unready(error)) from error
+            raise upgrade_refused(OVERLOADED, unready(error)) from error
         to = endpoint.settings.trace
         trace = None if to is None else to.connection("server")
         if trace is not None:
