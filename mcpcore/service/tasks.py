@@ -62,14 +62,6 @@ TRANSITIONS: Mapping[tuple[TaskStatus, TaskSignal], TaskStatus] = {
 """Status after a signal; a signal without an entry leaves the status unchanged."""
 
 
-class TableFull(errors.LocalError):
-    """No room for another task."""
-
-
-class TooManyQuestions(errors.LocalError):
-    """Maximum number of requests for input reached by a task."""
-
-
 class TaskRecord(Struct, eq=False):
     """Task of a table, which alone changes it."""
 
@@ -161,7 +153,7 @@ class TaskTable:
         owned = 0 if owner is None else len(self._owned.get(owner, ()))
         for kept, limit in ((owned, settings.per_owner), (len(self._tasks), settings.tasks)):
             if kept >= limit:
-                raise TableFull(f"busy: {limit} tasks are kept already")
+                raise errors.TableFull(f"busy: {limit} tasks are kept already")
         self._count += 1
         digest = hmac.digest(self._key, b"%d" % self._count, "sha256")
         record = TaskRecord(
@@ -274,7 +266,7 @@ class TaskTable:
         if record.ended:
             return None
         if len(record.used) >= self.settings.questions:
-            raise TooManyQuestions(f"a task may ask {self.settings.questions} questions")
+            raise errors.TooManyQuestions(f"a task may ask {self.settings.questions} questions")
         name, count = key, 1
         while name in record.used:
             count += 1

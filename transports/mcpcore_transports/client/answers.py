@@ -15,7 +15,7 @@ from mcpcore import errors
 from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSettings
-from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
+from mcpcore.service.tasks import TaskRecord, describe, related
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import (
@@ -80,7 +80,7 @@ class ClientDesk(TaskDesk):
             self.machine.fail(
                 event.key, errors.ErrorData(INVALID_PARAMS, f"invalid params: {error}")
             )
-        except TableFull as full:
+        except errors.TableFull as full:
             self.machine.fail(event.key, errors.ErrorData(busy_code(event.revision), str(full)))
         else:
             self._start(event, record)

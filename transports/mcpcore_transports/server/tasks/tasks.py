@@ -27,11 +27,11 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.errors import InputUnavailable, Malformed
+from mcpcore.errors import InputUnavailable, Malformed, TableFull, TooManyQuestions
 from mcpcore.service import Prepared
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
-from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
+from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec import errors
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.methods import lookup
