@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from mcpcore.errors import TableFull, TooManyQuestions
 from mcpcore.service.pagination import Cursors
 from mcpcore.service.reading import shorten
 from mcpcore.service.task_settings import TaskForm
@@ -153,7 +154,7 @@ class TaskTable:
         owned = 0 if owner is None else len(self._owned.get(owner, ()))
         for kept, limit in ((owned, settings.per_owner), (len(self._tasks), settings.tasks)):
             if kept >= limit:
-                raise errors.TableFull(f"busy: {limit} tasks are kept already")
+                raise TableFull(f"busy: {limit} tasks are kept already")
         self._count += 1
         digest = hmac.digest(self._key, b"%d" % self._count, "sha256")
         record = TaskRecord(
@@ -266,7 +267,7 @@ class TaskTable:
         if record.ended:
             return None
         if len(record.used) >= self.settings.questions:
-            raise errors.TooManyQuestions(f"a task may ask {self.settings.questions} questions")
+            raise TooManyQuestions(f"a task may ask {self.settings.questions} questions")
         name, count = key, 1
         while name in record.used:
             count += 1
