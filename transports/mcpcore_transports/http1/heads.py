@@ -33,7 +33,7 @@ from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.body import BadHead as BadHead
-from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
     from mcpcore.http.principals import ClientCertificate
@@ -64,7 +64,7 @@ _ANY_FIRST = rb"(" + _TOKEN + rb"+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
 
 T = TypeVar("T")
 
-Kind = tuple[bytes, ...]
+HeadKind = tuple[bytes, ...]
 """Key of similar heads: first line, deciding lines, and the names of the other lines.
 
 Heads with the same key are read alike."""
@@ -130,7 +130,7 @@ class ResponseHead(Struct):
         """Return the values of a header, in order."""
         return [value for key, value in self.headers if key == name]
 
-    def body(self) -> Body:
+    def body(self) -> IncomingBody:
         """Return the reader of the body."""
         if self.chunked:
             return ChunkedBody()
@@ -162,7 +162,7 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     return 0
 
 
-def usual(headers: HeaderLines, kind: Kind) -> RequestLines | None:
+def usual(headers: HeaderLines, kind: HeadKind) -> RequestLines | None:
     """Return the lines of a usual head, or None for any other head.
 
     A usual head is that of a request for a path, with one Host, no field twice, and no framing but
@@ -206,7 +206,7 @@ class RequestParser:
         """Deciding lines as received, each with its name in lower case and its value."""
         self._lengths: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
         """Lines of Content-Length as received, each with its name and value, and the length."""
-        self._kinds: dict[Kind, RequestHead] = {}
+        self._kinds: dict[HeadKind, RequestHead] = {}
         """Usual heads, each the first of its kind."""
 
     def take(
@@ -262,7 +262,7 @@ class RequestParser:
         del buffer[:size]
         return taken
 
-    def read_lines(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
+    def read_lines(self, head: bytes) -> tuple[HeaderLines, HeadKind] | None:
         """Read a complete head; None for a line that is not valid ASCII, or an invalid length.
 
         ``head`` ends with its first empty line.  The result need not be a :func:`usual` head.

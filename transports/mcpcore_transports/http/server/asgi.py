@@ -22,8 +22,7 @@ import anyio
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import ClientCertificate, Refusal
-from mcpcore.http.principals import Principal as AuthenticatedPrincipal
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal
 from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
 from mcpcore.spec import closes
@@ -56,10 +55,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mcpcore.http")
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Principal = Callable[[Scope], str | None]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+PrincipalOf = Callable[[Scope], str | None]
 
 _END = (HttpEnd(0),)
 _LEFT = (HttpHead(0, 499, [(b"content-length", b"0")]), HttpEnd(0))
@@ -75,7 +74,7 @@ def asgi_app(
     *,
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
-    principal: Principal | None = None,
+    principal: PrincipalOf | None = None,
     trace: "Trace | None" = None,
 ) -> "AsgiApp":
     """Make an ASGI application of a server.
@@ -95,7 +94,7 @@ def asgi_app(
 class AsgiApp:
     """ASGI 3 application, called by an ASGI server."""
 
-    def __init__(self, endpoint: HttpEndpoint, principal: Principal | None = None) -> None:
+    def __init__(self, endpoint: HttpEndpoint, principal: PrincipalOf | None = None) -> None:
         self.endpoint = endpoint
         self._link = endpoint.settings.http_link
         self._gate = Gate(endpoint.settings.http, ())
@@ -412,7 +411,7 @@ class AsgiWebSocketLink(StreamConnection):
         receive: Receive,
         send: Send,
         *,
-        principal: AuthenticatedPrincipal | None,
+        principal: Principal | None,
         settings: WebSocketSettings,
     ) -> None:
         super().__init__(peer, app, settings=settings.pump)
@@ -490,7 +489,7 @@ class AsgiWebSocketLink(StreamConnection):
             await self._to(message)
 
 
-def _close(close: CloseRow) -> Message:
+def _close(close: CloseRow) -> AsgiMessage:
     reason = close.reason.encode()[:_REASON].decode(errors="ignore")
     return {"type": "websocket.close", "code": close.code, "reason": reason}
 
