@@ -10,6 +10,9 @@ There are four kinds, which are never mixed up:
 - :class:`LocalError` happened on this side and is never sent: a mistake of the application
   (:class:`LocalProtocolError`), a call without an answer (:class:`CallFailed`), a connection that
   cannot be opened (:class:`LinkError`), a server that cannot start.
+
+Stores have exceptions of their own (:class:`StoreUnavailableError`, :class:`StepFailedError`).  An
+exception that never leaves the room that raises it is defined there.
 """
 
 from typing import TYPE_CHECKING
@@ -304,6 +307,18 @@ class DocumentRefused(AuthorizationError, ValueError):
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} cannot be used: {reason}")
         self.what = what
+
+
+class TableFull(LocalError):
+    """No room for another task."""
+
+
+class TooManyQuestions(LocalError):
+    """Maximum number of requests for input reached by a task."""
+
+
+class TemplateError(LocalError, ValueError):
+    """Text that is not a supported URI template, or cannot be matched."""
 
 
 class InputUnavailable(HandlerError):

@@ -94,7 +94,7 @@ from mcpcore.wire.message import (
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _APPLICATION, _ANSWER = RequestState.ACTIVE, Purpose.APPLICATION, RequestSignal.ANSWER
 
-Handler = Callable[[PeerState, Inbound], ErrorData | None]
+EngineHandler = Callable[[PeerState, Inbound], ErrorData | None]
 
 _EXCERPT = 200
 """Maximum bytes that are shown of a line that is no message."""
@@ -239,7 +239,7 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     return None
 
 
-ANSWERED_HERE: dict[str, Handler] = {
+ANSWERED_HERE: dict[str, EngineHandler] = {
     "initialize": _initialize,
     "ping": _reply,
     "server/discover": _discover,

@@ -98,7 +98,7 @@ def discover_result(config: Config) -> bytes:
     )
 
 
-class Verdict(Enum):
+class NegotiationVerdict(Enum):
     """Meanings of an answer to the era probe."""
 
     MODERN = auto()
@@ -111,13 +111,13 @@ class Verdict(Enum):
 class NegotiationStep(Struct, frozen=True):
     """A step of negotiation: its kind, its revision, or why no step is possible."""
 
-    verdict: Verdict
+    verdict: NegotiationVerdict
     revision: Revision | None = None
     message: str = ""
 
 
 def _impossible(message: str) -> NegotiationStep:
-    return NegotiationStep(Verdict.IMPOSSIBLE, None, message)
+    return NegotiationStep(NegotiationVerdict.IMPOSSIBLE, None, message)
 
 
 def first_step(config: Config) -> NegotiationStep:
@@ -128,9 +128,9 @@ def first_step(config: Config) -> NegotiationStep:
     elif config.negotiation is Negotiation.LEGACY:
         modern = ()
     if modern and not (legacy and config.assumed is Negotiation.LEGACY):
-        return NegotiationStep(Verdict.MODERN, newest(modern))
+        return NegotiationStep(NegotiationVerdict.MODERN, newest(modern))
     if legacy:
-        return NegotiationStep(Verdict.LEGACY, newest(legacy))
+        return NegotiationStep(NegotiationVerdict.LEGACY, newest(legacy))
     return _impossible("no revision is left to negotiate")
 
 
@@ -152,7 +152,7 @@ def upset_by_probe(config: Config, state: SessionState, error: ErrorData | None)
     Some legacy servers do not survive a request before ``initialize``, or take it for the one that
     opens the session.  ``error`` refused a request of negotiation; None if the connection ended.
     """
-    if not falls_back(config) or first_step(config).verdict is not Verdict.MODERN:
+    if not falls_back(config) or first_step(config).verdict is not NegotiationVerdict.MODERN:
         return None
     if error is not None and (proves_modern(error.code) or _versions_in(error)):
         return None
@@ -173,11 +173,13 @@ def _choose(config: Config, offered: Sequence[str], tried: Revision | None) -> N
     modern = select(offered, modern_of(config.revisions))
     if modern is not None:
         # Even the one just refused: the caller limits the retries.
-        return NegotiationStep(Verdict.MODERN if tried is None else Verdict.RETRY, modern)
+        return NegotiationStep(
+            NegotiationVerdict.MODERN if tried is None else NegotiationVerdict.RETRY, modern
+        )
     if config.negotiation is not Negotiation.MODERN:
         legacy = select(offered, legacy_of(config.revisions))
         if legacy is not None:
-            return NegotiationStep(Verdict.LEGACY, legacy)
+            return NegotiationStep(NegotiationVerdict.LEGACY, legacy)
     theirs = ", ".join(offered) or ("none" if tried is None else "nothing that it names")
     ours = ", ".join(names(config.revisions))
     return _impossible(
@@ -218,7 +220,7 @@ def read_probe_error(
     if error is not None and proves_modern(error.code):
         return _impossible(f"the server is modern and refused us: {error.message}")
     if modern:
-        return NegotiationStep(Verdict.MODERN, tried)
+        return NegotiationStep(NegotiationVerdict.MODERN, tried)
     legacy = newest(legacy_of(config.revisions))
     if legacy is None or not falls_back(config):
         said = "did not answer" if error is None else f"answered {error.message!r} ({error.code})"
@@ -226,7 +228,7 @@ def read_probe_error(
         return _impossible(
             f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only"
         )
-    return NegotiationStep(Verdict.LEGACY, legacy)
+    return NegotiationStep(NegotiationVerdict.LEGACY, legacy)
 
 
 class Negotiator(Struct, weakref=False, eq=False):
@@ -273,6 +275,7 @@ class Negotiator(Struct, weakref=False, eq=False):
     def disconnected(self) -> None:
         """Note that the connection has ended."""
         state = self._state
+        self._late = None
         if state.role is Role.CLIENT and self.upset is None:
             self.upset = upset_by_probe(state.config, state.lifecycle, None)
 
@@ -291,8 +294,8 @@ class Negotiator(Struct, weakref=False, eq=False):
         if request.purpose is Purpose.PROBE:
             tried = request.revision or LATEST
             opening = read_probe_error(state.config, error, tried, modern=modern)
-            if request.tries > 1 and opening.verdict is Verdict.RETRY:
-                opening = NegotiationStep(Verdict.IMPOSSIBLE, None, error.message)
+            if request.tries > 1 and opening.verdict is NegotiationVerdict.RETRY:
+                opening = NegotiationStep(NegotiationVerdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         elif self._late is not None:
             self._open_discovered(*self._late)
@@ -387,14 +390,14 @@ class Negotiator(Struct, weakref=False, eq=False):
         state = self._state
         verdict, revision = opening.verdict, opening.revision
         if state.lifecycle is SessionState.OPENING:
-            if verdict in (Verdict.LEGACY, Verdict.IMPOSSIBLE):
+            if verdict in (NegotiationVerdict.LEGACY, NegotiationVerdict.IMPOSSIBLE):
                 return  # a late answer to the probe; the handshake will tell
             self._forget(Purpose.INITIALIZE)
-        if verdict is Verdict.IMPOSSIBLE or revision is None:
+        if verdict is NegotiationVerdict.IMPOSSIBLE or revision is None:
             self.fail(opening.message, error)
-        elif verdict is Verdict.LEGACY:
+        elif verdict is NegotiationVerdict.LEGACY:
             self._initialize(revision, now, 0 if first else tries)
-        elif verdict is Verdict.RETRY or first:
+        elif verdict is NegotiationVerdict.RETRY or first:
             self._probe(revision, now, tries, probe_timeout(state.config))
         else:
             self._open_modern(revision, None)
@@ -448,7 +451,7 @@ class Negotiator(Struct, weakref=False, eq=False):
             self._follow(self._silence(request), now)
             return
         opening = _choose(state.config, found.supported_versions, None)
-        if opening.verdict is not Verdict.MODERN or opening.revision is None:
+        if opening.verdict is not NegotiationVerdict.MODERN or opening.revision is None:
             self._follow(opening, now)
         elif state.lifecycle is SessionState.OPENING and not state.mirrors:
             # A server of both eras may bind its connection to that of the handshake; over HTTP

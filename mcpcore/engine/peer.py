@@ -79,6 +79,7 @@ _NEWLINE = (b"\n",)
 DEFAULT_LOG_LEVEL = "info"
 """Lowest level sent to a legacy client that never set one."""
 _PROGRESS = "notifications/progress"
+_REPORT = b'{"jsonrpc":"2.0","method":"notifications/progress","params":%b}'
 _INF = math.inf
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 LOST_LOGGER = "mcpcore"
@@ -487,10 +488,9 @@ class Peer:
             params["message"] = message
         if meta:
             params["_meta"] = meta
-        report = {"jsonrpc": "2.0", "method": _PROGRESS, "params": params}
-        # Encoded in one step, as there may be many; to_json also looks for numbers without a form.
+        # to_json also looks for numbers without a form, which takes longer; there may be many.
         sound = not meta and (total is None or -_INF < total < _INF)
-        data = _encode(report) if sound else to_json(report)
+        data = _REPORT % (_encode(params) if sound else to_json(params))
         record.progress = value
         record.peer.send_news(_PROGRESS, data, record=record, subject="progress")
         return True

@@ -10,7 +10,7 @@ from mcpcore.service.server import Server
 
 if TYPE_CHECKING:
     from mcpcore.service.prompts import assistant, user
-    from mcpcore.service.uri_templates import TemplateError, UnsafeValue, UriTemplate
+    from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
 
 __all__ = [
     "Audio",
@@ -18,7 +18,6 @@ __all__ = [
     "Image",
     "Prepared",
     "Server",
-    "TemplateError",
     "UnsafeValue",
     "UriTemplate",
     "Validator",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from mcpcore.errors import TableFull, TooManyQuestions
 from mcpcore.service.pagination import Cursors
 from mcpcore.service.reading import shorten
 from mcpcore.service.task_settings import TaskForm
@@ -63,14 +64,6 @@ TRANSITIONS: Mapping[tuple[TaskStatus, TaskSignal], TaskStatus] = {
     **{(status, TaskSignal.CANCEL): "cancelled" for status in _OPEN},
 }
 """Status after a signal; a signal without an entry leaves the status unchanged."""
-
-
-class TableFull(errors.LocalError):
-    """No room for another task."""
-
-
-class TooManyQuestions(errors.LocalError):
-    """Maximum number of requests for input reached by a task."""
 
 
 class TaskRecord(Struct, eq=False):

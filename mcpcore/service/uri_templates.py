@@ -26,6 +26,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
 
+from mcpcore.errors import TemplateError
 from mcpcore.service.declarations import MAX_URI
 
 _UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
@@ -37,10 +38,6 @@ _ASCII = "".join(map(chr, range(128)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _NOT_LITERAL = re.compile(r"""[\x00-\x20"<>\\^`{|}\x7f]|%(?![0-9A-Fa-f]{2})""")
-
-
-class TemplateError(ValueError):
-    """Text that is not a supported template, or cannot be matched."""
 
 
 class Operator(Struct, frozen=True):

@@ -199,6 +199,21 @@ OVERLOADED = _busy(
 )
 HTTP_VERSION = RefusalRow(505, "the version is neither HTTP/1.0 nor 1.1", "RFC 9110 section 15.6.6")
 
+# Of the opening handshake of a WebSocket, in plain text
+
+MALFORMED_UPGRADE = RefusalRow(
+    400,
+    "the opening handshake is malformed, or offers no subprotocol or revision that is spoken here",
+    "RFC 6455 section 4.2",
+    plain=True,
+)
+UPGRADE_REQUIRED = RefusalRow(
+    426,
+    "the request does not ask for WebSocket version 13",
+    "RFC 6455 section 4.2.2; RFC 9110 section 15.5.22",
+    plain=True,
+)
+
 BY_DRIVERS = {
     row.status: row
     for row in (
@@ -214,5 +229,6 @@ BY_DRIVERS = {
     )
 }
 """Rows of the drivers by status."""
+OF_UPGRADES = (MALFORMED_UPGRADE, UPGRADE_REQUIRED)
 REFUSALS = {name: row for name, row in vars().items() if isinstance(row, RefusalRow)}
 """All rows by name."""

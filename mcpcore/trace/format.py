@@ -22,7 +22,7 @@ Direction = Literal["to-server", "to-client"]
 TO_SERVER: Direction = "to-server"
 TO_CLIENT: Direction = "to-client"
 
-Kind = Literal[
+RecordKind = Literal[
     "request",
     "notification",
     "result",
@@ -44,7 +44,7 @@ Kind = Literal[
     "full",
     "note",
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[str, ...] = get_args(RecordKind)
 MESSAGES: frozenset[str] = frozenset(KINDS[:6])
 """Kinds that are JSON-RPC, or should have been."""
 
@@ -83,7 +83,7 @@ class Record(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=Tr
 
     time: float
     """Seconds since the start of the trace."""
-    kind: Kind
+    kind: RecordKind
     direction: Direction | None = None
     """Direction of the bytes; None for events of the connection itself."""
     connection: int = 1
@@ -157,7 +157,7 @@ def decode_line(line: bytes) -> Header | Record:
     return header
 
 
-def classify(data: bytes) -> tuple[Kind, str | None, RequestId | None]:
+def classify(data: bytes) -> tuple[RecordKind, str | None, RequestId | None]:
     """Return the kind, method and id of a JSON-RPC message."""
     if data.lstrip(b" \t\r\n")[:1] == b"[":
         return "batch", None, None
@@ -202,7 +202,12 @@ class RecordBuilder:
         self._size = record_size
 
     def message(
-        self, data: bytes, *, otherwise: Kind = "invalid", dropped: int = 0, **facts: Unpack[Facts]
+        self,
+        data: bytes,
+        *,
+        otherwise: RecordKind = "invalid",
+        dropped: int = 0,
+        **facts: Unpack[Facts],
     ) -> Record:
         """Record a JSON-RPC message.
 
@@ -244,7 +249,7 @@ class RecordBuilder:
         lines = [start.encode("utf-8", "surrogateescape")]
         lines += [name + b": " + value for name, value in fields]
         text, data, cut = self._bounded(b"\n".join(lines))
-        kind: Kind = "http-request" if status is None else "http-response"
+        kind: RecordKind = "http-request" if status is None else "http-response"
         told = tuple(places)
         return Record(kind=kind, text=text, data=data, cut=cut, redactions=told, **facts)
 
@@ -270,7 +275,12 @@ class RecordBuilder:
         return msgspec.structs.replace(record, redactions=(*places, *record.redactions))
 
     def note(
-        self, kind: Kind, *, data: bytes | None = None, dropped: int = 0, **facts: Unpack[Facts]
+        self,
+        kind: RecordKind,
+        *,
+        data: bytes | None = None,
+        dropped: int = 0,
+        **facts: Unpack[Facts],
     ) -> Record:
         """Record anything else; ``data`` holds the bytes on the wire or a description."""
         if data is None:

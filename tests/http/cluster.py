@@ -18,7 +18,7 @@ from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.wire.message import Body, RequestId
-from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
+from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.support import SERVER_OFFERS
 
@@ -60,14 +60,14 @@ class Worker:
         self.store = store
         self.asked: deque[Step] = deque()
         """Not carried out yet."""
-        self.outcomes: deque[tuple[int, Outcome]] = deque()
+        self.outcomes: deque[tuple[int, StepOutcome]] = deque()
         """Of steps that were carried out; the server does not know yet."""
         self.notes: deque[bytes] = deque()
         """Out of the mailbox, not delivered yet."""
         self.fails: Callable[[Step], bool] = lambda step: False
         """Which steps the store fails; half of them were carried out all the same."""
         self.done_anyway = False
-        self.log: list[tuple[Step, Outcome]] = []
+        self.log: list[tuple[Step, StepOutcome]] = []
         store.receive(name, 0)
 
     def carry_out(self, count: int, wall: float) -> bool:
@@ -86,7 +86,7 @@ class Worker:
             self.outcomes.append((step.token, outcome))
         return bool(batch)
 
-    def do(self, step: Step, wall: float) -> Outcome:
+    def do(self, step: Step, wall: float) -> StepOutcome:
         """Let the store do a step for which the server has not asked."""
         (outcome,) = self.store.commit(self.name, [step], wall)
         return outcome

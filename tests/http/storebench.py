@@ -7,7 +7,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
-from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
+from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.cluster import EPOCH, Worker, home_of, make_stored
 from tests.http.support import LEGACY, Bench, Reply, request
@@ -96,7 +96,7 @@ class StoreBench(Bench):
         """The steps of a kind that were carried out."""
         return [step for step, _ in self.worker.log if isinstance(step, kind)]
 
-    def outcomes(self, kind: type[Step]) -> list[Outcome]:
+    def outcomes(self, kind: type[Step]) -> list[StepOutcome]:
         return [outcome for step, outcome in self.worker.log if isinstance(step, kind)]
 
     # Doing

@@ -10,7 +10,7 @@ from mcpcore.http.principals import Refusal
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec import refusals
 from mcpcore.spec.errors import PARSE_ERROR
-from mcpcore.spec.refusals import BY_DRIVERS, REFUSALS
+from mcpcore.spec.refusals import BY_DRIVERS, OF_UPGRADES, REFUSALS
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from tests.http.pipes import Stream, sse_server
 from tests.http.storebench import party
@@ -133,7 +133,8 @@ def test_a_row_is_what_the_client_gets(name: str) -> None:
 
 
 def test_each_row_of_the_machine_is_reached() -> None:
-    machine = {name for name, row in REFUSALS.items() if row not in BY_DRIVERS.values()}
+    drivers = (*BY_DRIVERS.values(), *OF_UPGRADES)
+    machine = {name for name, row in REFUSALS.items() if row not in drivers}
     assert machine == set(CASES)
 
 

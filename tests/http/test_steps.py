@@ -4,7 +4,7 @@ from collections import deque
 
 from mcpcore.engine.events import Event
 from mcpcore.http.server.event_log import EventLog
-from mcpcore.http.server.stored.replica import Steps, ignore
+from mcpcore.http.server.stored.replica import StoreSteps, ignore
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionLoad, StoreFailure
 from tests.torture.tables import tables
@@ -12,10 +12,10 @@ from tests.torture.tables import tables
 MANY = 5_000
 
 
-def _steps() -> tuple[Steps, deque[Event]]:
+def _steps() -> tuple[StoreSteps, deque[Event]]:
     events: deque[Event] = deque()
     settings = HttpSettings(store_timeout=10)
-    return Steps(events, EventLog(bytes(32), settings), settings, bytes(32)), events
+    return StoreSteps(events, EventLog(bytes(32), settings), settings, bytes(32)), events
 
 
 def _token(step: Event) -> int:

@@ -11,7 +11,7 @@ from msgspec import structs
 from mcpcore.spec.closes import CLOSES
 from mcpcore.spec.errors import ERRORS
 from mcpcore.spec.methods import METHODS, Method, MethodKind
-from mcpcore.spec.refusals import BY_DRIVERS, REFUSALS, RefusalRow
+from mcpcore.spec.refusals import BY_DRIVERS, OF_UPGRADES, REFUSALS, RefusalRow
 from mcpcore.spec.revisions import REVISIONS, Revision, Span
 from tests.reference.exceptions import engine_exceptions
 from tests.reference.sources import ROOT, attributes, table
@@ -27,9 +27,11 @@ TABLES = (
     "mcpcore.engine.lifecycle",
     "mcpcore.http.server.sessions",
     "mcpcore.http.server.exchange",
+    "mcpcore.http.server.stored.streams",
     "mcpcore.http.client.challenges",
     "mcpcore.auth.states",
     "mcpcore_transports.http1.connection",
+    "mcpcore_transports.http.client.client",
     "mcpcore_transports.stream.connection",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
@@ -170,7 +172,9 @@ def users(name: str, row: RefusalRow) -> list[str]:
     """Return the modules that refuse by a row."""
     if row in BY_DRIVERS.values():
         return [path for path, found in driver_statuses().items() if row.status in found]
-    rooms = ("mcpcore/http/*.py", "mcpcore/http/server/**/*.py", "mcpcore/http/legacy_sse/*.py")
+    rooms = ["mcpcore/http/*.py", "mcpcore/http/server/**/*.py", "mcpcore/http/legacy_sse/*.py"]
+    if row in OF_UPGRADES:
+        rooms = ["transports/mcpcore_transports/websocket/*.py"]
     named = re.compile(rf"(?<!headers\.)\b{name}\b")
     return [
         str(path.relative_to(ROOT))

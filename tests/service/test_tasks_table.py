@@ -16,14 +16,13 @@ from hypothesis.stateful import (
 )
 from msgspec import Raw
 
+from mcpcore.errors import TableFull, TooManyQuestions
 from mcpcore.service.tasks import (
     TRANSITIONS,
-    TableFull,
     TaskRecord,
     TaskSettings,
     TaskSignal,
     TaskTable,
-    TooManyQuestions,
 )
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, TIMED_OUT, ErrorData, McpError
 

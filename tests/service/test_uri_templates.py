@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.service.uri_templates import TemplateError, UnsafeValue, UriTemplate, hazard
+from mcpcore.errors import TemplateError
+from mcpcore.service.uri_templates import UnsafeValue, UriTemplate, hazard
 
 VALUES: Mapping[str, Any] = {
     "var": "value",

@@ -144,6 +144,10 @@ FOUND = [
         *(19091821, "store", read_faults("store_fail@11.274:3:1:15")),
         read_works("1:9,1:10,1:11,1:12,1:13"),
     ),
+    Schedule(
+        *(5368, "lines", read_faults("delay@0.11:4:12:8,split@3.149:0:30:25,drop@14.443:2:0.5:0")),
+        (),
+    ),
 ]
 
 

@@ -24,8 +24,8 @@ NUMBERED = {
     *("HttpServerLink._last_exchange", "SessionTable._count"),
     *(
         "ServerRuntime._unyielding",
-        "Steps._count",
-        "Steps._numbers",
+        "StoreSteps._count",
+        "StoreSteps._numbers",
         "TaskTable._count",
     ),
     *("Trace._connections", "Trace._written", "ReplicaTable._count"),

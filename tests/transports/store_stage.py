@@ -12,7 +12,7 @@ from mcpcore.http.storing import (
     SessionRecord,
     Step,
 )
-from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
+from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.transports.redis_server import redis_server
 
@@ -30,7 +30,7 @@ class Stage:
         self.now = 0.0
         """The clock of leases."""
 
-    def commit(self, worker: str, *steps: Step) -> list[Outcome]:
+    def commit(self, worker: str, *steps: Step) -> list[StepOutcome]:
         return self.owners[worker].commit(worker, steps, self.wall)
 
     def notes(self, worker: str) -> list[bytes]:

@@ -13,7 +13,7 @@ import pytest
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import AsgiApp, Message, asgi_app
+from mcpcore_transports.http.server.asgi import AsgiApp, AsgiMessage, asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
@@ -99,13 +99,13 @@ class Call:
             "client": ["192.0.2.1", 5000],
             **scope,
         }
-        self.sent: list[Message] = []
+        self.sent: list[AsgiMessage] = []
         self.finished = False
-        self._to_app: list[Message] = [{"type": "http.request", "body": body}]
+        self._to_app: list[AsgiMessage] = [{"type": "http.request", "body": body}]
         self._news = anyio.Event()
         self._progress = anyio.Event()
 
-    def say(self, *messages: Message) -> None:
+    def say(self, *messages: AsgiMessage) -> None:
         """Have the application receive ``messages`` next."""
         self._to_app += messages
         self._news.set()
@@ -113,18 +113,18 @@ class Call:
     def leave(self) -> None:
         self.say({"type": "http.disconnect"})
 
-    def instead(self, *messages: Message) -> "Call":
+    def instead(self, *messages: AsgiMessage) -> "Call":
         """Have it receive ``messages`` in the place of the whole body."""
         self._to_app = list(messages)
         return self
 
-    async def receive(self) -> Message:
+    async def receive(self) -> AsgiMessage:
         while not self._to_app:
             self._news = anyio.Event()
             await self._news.wait()
         return self._to_app.pop(0)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: AsgiMessage) -> None:
         assert not self.finished
         self.sent.append(message)
         self.finished = message["type"].endswith("body") and not message.get("more_body", False)
@@ -314,7 +314,7 @@ async def test_a_body_in_parts() -> None:
     async with mounted() as (_, app):
         request = tool("add", a=2, b=3)
         body = request.partition(b"\r\n\r\n")[2]
-        parts: list[Message] = [
+        parts: list[AsgiMessage] = [
             {"type": "http.request", "body": body[i : i + 7], "more_body": True}
             for i in range(0, len(body), 7)
         ]
@@ -342,7 +342,7 @@ async def test_a_reply_that_is_not_taken_is_given_up() -> None:
     async with mounted(options(write_time=0.1)) as (site, app):
 
         class Stuck(Call):
-            async def send(self, message: Message) -> None:
+            async def send(self, message: AsgiMessage) -> None:
                 await super().send(message)
                 await anyio.sleep_forever()
 
@@ -355,7 +355,7 @@ async def test_a_client_that_is_gone_when_something_is_sent() -> None:
     async with mounted() as (site, app):
 
         class Gone(Call):
-            async def send(self, message: Message) -> None:
+            async def send(self, message: AsgiMessage) -> None:
                 raise OSError("gone")
 
         assert (await Gone(app, held()).run()).sent == []
@@ -366,7 +366,7 @@ async def test_what_a_server_raises_comes_out_as_it_is() -> None:
     async with mounted() as (_, app):
 
         class Broken(Call):
-            async def send(self, message: Message) -> None:
+            async def send(self, message: AsgiMessage) -> None:
                 raise KeyError("broken")
 
         with pytest.raises(KeyError):
@@ -529,7 +529,7 @@ async def test_a_reply_that_has_not_begun_when_time_is_up_says_why() -> None:
     async with mounted(settings) as (site, app), anyio.create_task_group() as tasks:
 
         class Slow(Call):
-            async def send(self, message: Message) -> None:
+            async def send(self, message: AsgiMessage) -> None:
                 await anyio.lowlevel.checkpoint()
                 await super().send(message)
 

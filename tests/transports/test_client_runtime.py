@@ -703,6 +703,15 @@ async def test_news_make_kept_results_stale() -> None:
             assert len(await client.tools()) == 2
 
 
+async def test_an_unknown_option_is_refused_by_the_cache_as_well() -> None:
+    misspelt: Any = {"timout": 1.0}
+    async with connect(library(), settings=ClientSettings(cache=True)) as client:
+        for _ in ("asked of the server", "answered by the cache"):
+            with pytest.raises(TypeError, match="timout"):
+                await client.request("tools/list", None, **misspelt)
+            await client.tools()
+
+
 # Settings
 
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import BadBody, ChunkedBody, IncomingBody, LengthBody, StreamBody
 
 NEXT = b"POST / HTTP/1.1\r\n"
 
 
-def feed(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
+def feed(body: IncomingBody, pieces: list[bytes]) -> tuple[bytes, bytes]:
     """The content, and what is left in the buffer."""
     buffer = bytearray()
     content = b""
@@ -95,7 +95,7 @@ def test_stream_ends_with_the_stream() -> None:
 
 
 @pytest.mark.parametrize("body", [LengthBody(5), ChunkedBody()])
-def test_other_bodies_must_not_end_with_the_stream(body: Body) -> None:
+def test_other_bodies_must_not_end_with_the_stream(body: IncomingBody) -> None:
     feed(body, [b"5\r\na"])
     assert not body.end()
 

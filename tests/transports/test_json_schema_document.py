@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema.exceptions import SchemaError
 
 from mcpcore_transports.schema import SchemaLimits, compile_schema
-from mcpcore_transports.schema.keywords import WORK, Work, canonical, divides
+from mcpcore_transports.schema.keywords import WORK, WorkCount, canonical, divides
 from mcpcore_transports.schema.validation import DIALECTS, Dialect, measure, quiet
 
 ORACLES: dict[str, Any] = {
@@ -258,7 +258,7 @@ def same(one: Any, other: Any) -> bool:
 
 @given(values, values)
 def test_equality(one: Any, other: Any) -> None:
-    WORK.set(Work(10_000, {}, {}))
+    WORK.set(WorkCount(10_000, {}, {}))
     assert canonical(one) == canonical(json.loads(json.dumps(one)))
     assert (canonical(one) == canonical(other)) is same(one, other)
     assert hash(canonical(one)) is not None

@@ -18,7 +18,7 @@ from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stores.base import Outcome, Store, StoreSettings, open_store
+from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings, open_store
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import patience
 from tests.transports.http_fixture import Client, http, initialize, legacy
@@ -246,7 +246,7 @@ class Counting(MemoryStore):
     opened = 0
     newest = ""
 
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[StepOutcome]:
         for step in steps:
             if isinstance(step, SessionSave) and step.record.version == 1:
                 self.opened += 1

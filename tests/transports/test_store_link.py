@@ -16,7 +16,7 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.store_link import StoreLink, StoreLinkSettings, worker_name
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stores.base import Outcome
+from mcpcore_transports.stores.base import StepOutcome
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import PATIENCE, patience
 from tests.transports.served import served
@@ -39,7 +39,7 @@ class Moody(MemoryStore):
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[StepOutcome]:
         self.may_go_on.wait(PATIENCE)
         self.batches.append(len(steps))
         if self.fails is not None:

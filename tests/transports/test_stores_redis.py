@@ -26,7 +26,7 @@ from mcpcore.http.storing import (
     StreamClaim,
     StreamRead,
 )
-from mcpcore_transports.stores.base import LOST, Outcome, StoreSettings
+from mcpcore_transports.stores.base import LOST, StepOutcome, StoreSettings
 from mcpcore_transports.stores.redis import RedisStore
 from tests.clock import PATIENCE
 from tests.transports.redis_server import RedisServer, redis_server
@@ -92,7 +92,7 @@ def test_counts_that_redis_has_lost_in_part_are_taken_up_again(
         assert [record.id for record in loaded if isinstance(record, SessionRecord)] == names[-2:]
 
 
-def touched(store: RedisStore) -> list[Outcome]:
+def touched(store: RedisStore) -> list[StepOutcome]:
     """Which of the sessions r, s and t are there."""
     return store.commit("a", [SessionTouch(token=1, session=each) for each in "rst"], 1003)
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import AsgiApp, Message, asgi_app
+from mcpcore_transports.http.server.asgi import AsgiApp, AsgiMessage, asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
@@ -39,34 +39,34 @@ class Wire:
             **scope,
         }
         self.broken = self.ended = False
-        self._to_app: list[Message] = [{"type": "websocket.connect"}]
-        self._from_app: list[Message] = []
+        self._to_app: list[AsgiMessage] = [{"type": "websocket.connect"}]
+        self._from_app: list[AsgiMessage] = []
         self._news = anyio.Event()
 
     def _tell(self) -> None:
         news, self._news = self._news, anyio.Event()
         news.set()
 
-    def say(self, message: Message) -> None:
+    def say(self, message: AsgiMessage) -> None:
         self._to_app.append(message)
         self._tell()
 
     def text(self, data: bytes) -> None:
         self.say({"type": "websocket.receive", "text": data.decode()})
 
-    async def hear(self) -> Message:
+    async def hear(self) -> AsgiMessage:
         """The next message of the application; none where it has ended."""
         with patience():
             while not self._from_app and not self.ended:
                 await self._news.wait()
         return self._from_app.pop(0) if self._from_app else {"type": "the end"}
 
-    async def receive(self) -> Message:
+    async def receive(self) -> AsgiMessage:
         while not self._to_app:
             await self._news.wait()
         return self._to_app.pop(0)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: AsgiMessage) -> None:
         if self.broken:
             raise RuntimeError("the client is gone")
         self._from_app.append(message)
@@ -106,7 +106,7 @@ async def test_a_connection_is_closed_that_is_accepted_while_the_application_end
         wire = Wire(app, "mcp")
         send = wire.send
 
-        async def slowly(message: Message) -> None:
+        async def slowly(message: AsgiMessage) -> None:
             if message["type"] == "websocket.accept":
                 await app.aclose()
             await send(message)
@@ -154,12 +154,12 @@ async def test_a_shutdown_that_reaches_us_closes_with_1001(end: str) -> None:
         elif end == "aclose":
             await app.aclose()
         else:
-            told, said = ["startup", "shutdown"], list[Message]()
+            told, said = ["startup", "shutdown"], list[AsgiMessage]()
 
-            async def receive() -> Message:
+            async def receive() -> AsgiMessage:
                 return {"type": f"lifespan.{told.pop(0)}"}
 
-            async def send(message: Message) -> None:
+            async def send(message: AsgiMessage) -> None:
                 said.append(message)
 
             await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)

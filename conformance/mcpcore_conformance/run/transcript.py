@@ -6,7 +6,7 @@ server-sent events, WebSocket frames.  What cannot be cut is given as it is.
 
 from collections.abc import Iterator, Sequence
 
-from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Kind, Record, RecordBuilder, Redactor
+from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record, RecordBuilder, RecordKind, Redactor
 from mcpcore_conformance.kit.log import LEFT_OUT
 from mcpcore_conformance.kit.model import Binding, Line, Result, Side
 from mcpcore_conformance.run.ways import LIMIT, LinesWay, Way
@@ -60,7 +60,7 @@ class _Transcript:
                 yield way.note("note", line.at, line.data)
             else:
                 yield from way.flush(line.at)
-                kind: Kind = "http-end" if line.kind == "end" else "closed"
+                kind: RecordKind = "http-end" if line.kind == "end" else "closed"
                 yield way.note(kind, line.at, line.data or None)
         last = self.lines[-1].at if self.lines else 0.0
         for way in self._ways.values():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mcpcore.trace.format import Direction, Kind, Record, RecordBuilder
+from mcpcore.trace.format import Direction, Record, RecordBuilder, RecordKind
 from mcpcore.trace.framing import EventFrame, Gatherer
 from mcpcore_conformance.kit.model import Line
 
@@ -40,7 +40,7 @@ class Way:
 
     def note(
         self,
-        kind: Kind,
+        kind: RecordKind,
         at: float,
         data: bytes | None,
         *,

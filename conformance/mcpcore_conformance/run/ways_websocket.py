@@ -3,13 +3,13 @@
 import struct
 from collections.abc import Iterator
 
-from mcpcore.trace.format import Kind, Record
+from mcpcore.trace.format import Record, RecordKind
 from mcpcore_conformance.kit.model import Line
 from mcpcore_conformance.run.ways import Way
 from mcpcore_conformance.run.ways_http import BLANK, HEAD, HttpWay
 
 LOST = "which frames they are is not known, as what came before is cut or left out"
-_WS_KINDS: dict[int, Kind] = {2: "binary", 8: "close", 9: "ping", 10: "pong"}
+_WS_KINDS: dict[int, RecordKind] = {2: "binary", 8: "close", 9: "ping", 10: "pong"}
 _TEXT = 1
 _CLOSE = 8
 

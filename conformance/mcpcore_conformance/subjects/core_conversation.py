@@ -25,7 +25,12 @@ from mcpcore.wire.message import Body, RequestId
 from mcpcore_conformance.kit.hosts.core import End
 from mcpcore_conformance.subjects.strands import Bell, Cancelled, Strand, Strands, Work
 from mcpcore_transports.client.answers import answer_input
-from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, ProgressCallback
+from mcpcore_transports.client.callbacks import (
+    CallbackAnswer,
+    CallbackContext,
+    Callbacks,
+    ProgressCallback,
+)
 from mcpcore_transports.client.core import CANCELLED, ClientSettings
 from mcpcore_transports.client.errors import failure_of_request
 from mcpcore_transports.client.listen import LISTEN, Listening
@@ -198,7 +203,7 @@ class Conversation:
         return waiter.outcome
 
     async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
-        answers: dict[str, Answer] = {}
+        answers: dict[str, CallbackAnswer] = {}
 
         def answering(key: str, question: Raw) -> Work:
             async def answer() -> None:

@@ -5,7 +5,7 @@ Redelivery" and "Session Management".
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec import structs
 
@@ -44,7 +44,6 @@ from mcpcore.wire.message import Body, Frame, Reject
 
 if TYPE_CHECKING:
     from mcpcore.http.legacy_sse.server import SseSession
-    from mcpcore.http.server.stored.sessions import StoredSessions
 
 _DONE = ExchangeState.DONE
 _ROUNDING = 0.001
@@ -55,10 +54,59 @@ _WAITING = ExchangeState.WAITING
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
+class SessionHome(Protocol):
+    """Home of the sessions of a server: this process, or a store that several workers share."""
+
+    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
+        """Handle the body of a legacy POST in its session, or open one."""
+
+    def listen(self, record: Exchange, now: float) -> None:
+        """Handle a GET: open or resume an event stream of its session."""
+
+    def delete(self, record: Exchange, now: float) -> None:
+        """Handle a DELETE: end the session at the request of its client."""
+
+    def make(self, id: str, record: Exchange) -> Session:
+        """Return a new session for the client that sends ``record``."""
+
+    def admit(self, session: Session, now: float) -> None:
+        """Register a session, after making room for it."""
+
+    def carry(self, frame: Transmit, session: Session, record: Exchange | None) -> None:
+        """Give a frame to the stream of its request, or to an exchange without a stream."""
+
+    def place(self, frame: Transmit, session: Session) -> None:
+        """Give a session a frame that belongs to none of its requests."""
+
+    def notify(
+        self, method: str, params: Body, session: str | None, meta: Mapping[str, Any] | None
+    ) -> None:
+        """Notify one session, or all clients."""
+
+    def write_log(
+        self,
+        level: str,
+        data: Any,
+        logger: str | None,
+        session: str | None,
+        meta: Mapping[str, Any] | None,
+    ) -> bool:
+        """Log to one session, or to all sessions; return True if at least one message is sent."""
+
+    def evict(self, session: Session, reason: str, now: float) -> None:
+        """Drop a session that no party has ended."""
+
+    def end_if_unused(self, session: Session) -> None:
+        """Drop a session that is not in use, as the server closes."""
+
+    def end(self, session: Session, reason: str, now: float) -> None:
+        """End a session with its streams and requests."""
+
+
 class Router:
     """Exchanges, sessions and events of an HttpServer; all frames pass here."""
 
-    home: "LocalSessions | StoredSessions"
+    home: SessionHome
 
     def __init__(self, config: Config, secret: bytes, settings: HttpSettings) -> None:
         self.settings = settings

@@ -35,7 +35,7 @@ from mcpcore.http.server.exchange import (
     is_modern_body,
 )
 from mcpcore.http.server.gate import Gate, private_lines
-from mcpcore.http.server.router import LocalSessions, Router
+from mcpcore.http.server.router import LocalSessions, Router, SessionHome
 from mcpcore.http.settings import MAX_DELAY, HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.refusals import NO_EVENT_STREAM
@@ -85,7 +85,7 @@ class HttpServer:
             from mcpcore.http.server.stored import sessions  # here: few servers have a store
 
             self._stored = sessions.StoredSessions(router, secret, store)
-        self._home = self._stored or LocalSessions(router)
+        self._home: SessionHome = self._stored or LocalSessions(router)
         router.home = self._home
         self._endpoint = router.endpoint
         self._modern = peer = router.modern

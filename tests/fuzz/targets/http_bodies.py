@@ -2,7 +2,7 @@
 
 import re
 
-from mcpcore_transports.http1.body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import BadBody, ChunkedBody, IncomingBody, LengthBody, StreamBody
 from tests.fuzz.choices import Choices
 
 TOKENS = (
@@ -29,7 +29,7 @@ Outcome = tuple[bytes, bool | None, bytes]
 """Content, whether it is complete, what is left over; None and the reason where it is refused."""
 
 
-def _read(body: Body, pieces: list[bytes]) -> Outcome:
+def _read(body: IncomingBody, pieces: list[bytes]) -> Outcome:
     buffer = bytearray()
     content = b""
     for piece in pieces:

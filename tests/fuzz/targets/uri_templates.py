@@ -3,9 +3,9 @@
 import re
 from urllib.parse import quote
 
+from mcpcore.errors import TemplateError
 from mcpcore.service.uri_templates import (
     Expression,
-    TemplateError,
     UnsafeValue,
     UriTemplate,
     parse,

@@ -6,7 +6,7 @@ from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.event_log import EventIds, EventStream, SessionLog
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.sessions import Session, SessionTable
-from mcpcore.http.server.stored.replica import Steps
+from mcpcore.http.server.stored.replica import StoreSteps
 from mcpcore.http.server.stored.streams import StreamWriter
 from mcpcore.http.storing import StreamRead
 from mcpcore.wire.sse import SseDecoder
@@ -168,7 +168,7 @@ def _read_again() -> None:
 
         return mutant
 
-    wrapped(Steps, "ask", make)
+    wrapped(StoreSteps, "ask", make)
 
 
 def _no_patience() -> None:
@@ -177,7 +177,7 @@ def _no_patience() -> None:
     def mutant(self: Any, what: Any) -> None:
         return None
 
-    Steps.retry = mutant  # type: ignore[method-assign]
+    StoreSteps.retry = mutant  # type: ignore[method-assign]
 
 
 def _unwritten_end() -> None:

@@ -15,7 +15,7 @@ from mcpcore import errors
 from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSettings
-from mcpcore.service.tasks import TableFull, TaskRecord, describe, related
+from mcpcore.service.tasks import TaskRecord, describe, related
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import (
@@ -29,7 +29,7 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import Body, to_json
-from mcpcore_transports.client.callbacks import Answer, CallbackContext, Callbacks, meta_of
+from mcpcore_transports.client.callbacks import CallbackAnswer, CallbackContext, Callbacks, meta_of
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.running.functions import called, failure_of, first_of
 from mcpcore_transports.running.pending import Handlers, Run
@@ -80,7 +80,7 @@ class ClientDesk(TaskDesk):
             self.machine.fail(
                 event.key, errors.ErrorData(INVALID_PARAMS, f"invalid params: {error}")
             )
-        except TableFull as full:
+        except errors.TableFull as full:
             self.machine.fail(event.key, errors.ErrorData(busy_code(event.revision), str(full)))
         else:
             self._start(event, record)
@@ -222,7 +222,7 @@ class Answers:
             self._core.flush()
         return sent
 
-    def _respond(self, event: RequestReceived, answer: Answer) -> None:
+    def _respond(self, event: RequestReceived, answer: CallbackAnswer) -> None:
         try:
             self._core.machine.respond(event.key, answer, meta=related_meta(event.params))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -238,7 +238,7 @@ class Answers:
 
 async def answer_questions(
     questions: Mapping[str, Raw], method: str, callbacks: Callbacks, revision: Revision
-) -> dict[str, Answer]:
+) -> dict[str, CallbackAnswer]:
     """Answer the questions of ``method`` concurrently, each a request without id.
 
     At most ``callbacks.at_once`` run at a time.  Raises InputFailed if an input cannot or may not
@@ -247,7 +247,7 @@ async def answer_questions(
     if len(questions) == 1:
         [(key, question)] = questions.items()
         return {key: await answer_input(question, key, method, callbacks, revision)}
-    answers: dict[str, Answer] = {}
+    answers: dict[str, CallbackAnswer] = {}
     free = anyio.Semaphore(callbacks.at_once)
 
     async def work(key: str, question: Raw) -> None:
@@ -266,7 +266,7 @@ async def answer_questions(
 
 async def answer_input(
     raw: Raw, key: str, method: str, callbacks: Callbacks, revision: Revision
-) -> Answer:
+) -> CallbackAnswer:
     """Answer one question.  Raises InputFailed, and any exception of the callback."""
     wanted = promised(raw, types.EmbeddedRequest, method)
     params = Raw(b"{}") if wanted.params is None else wanted.params

@@ -76,9 +76,9 @@ class CallbackContext:
         return self._report(value, total, message)
 
 
-Answer = Struct | Mapping[str, Any]
+CallbackAnswer = Struct | Mapping[str, Any]
 """Result object for a request of the server."""
-_Answered = Answer | Awaitable[Answer]
+_Answered = CallbackAnswer | Awaitable[CallbackAnswer]
 Roots = Sequence[types.Root | str]
 
 _Elicited = types.ElicitResult | Mapping[str, Any] | None
@@ -203,7 +203,7 @@ def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext
     schema = params.requested_schema or {}
     name = "elicitation_url" if by_url else "elicitation"
 
-    def finish(answer: _Elicited) -> Answer:
+    def finish(answer: _Elicited) -> CallbackAnswer:
         if answer is None:
             return types.ElicitResult(action="decline")
         if isinstance(answer, Mapping) and not by_url:
@@ -233,7 +233,7 @@ def _answer_sampling(callbacks: Callbacks, raw: Raw, context: CallbackContext) -
     if problem := contents.message_problem(params.messages):
         raise McpError(INVALID_PARAMS, problem)
 
-    def finish(answer: Any) -> Answer:
+    def finish(answer: Any) -> CallbackAnswer:
         if isinstance(answer, Mapping):
             try:
                 answer = typed(Raw(to_json(answer)), types.CreateMessageResult)
@@ -257,7 +257,7 @@ def _answer_roots(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _
     if callable(roots):
         roots = call(roots, context)
 
-    def finish(given: _Found) -> Answer:
+    def finish(given: _Found) -> CallbackAnswer:
         result = (
             given if isinstance(given, types.ListRootsResult) else types.ListRootsResult(roots=[])
         )

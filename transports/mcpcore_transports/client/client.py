@@ -177,6 +177,8 @@ class Client:
         if cache is not None:
             kept = None if options.get("meta") else cache.get(method, params, now=clock())
             if kept is not None:
+                if unknown := options.keys() - RequestOptions.__annotations__.keys():
+                    raise TypeError(f"request() has no option {min(unknown)!r}")
                 return promised(kept, expected, method)
             mark = cache.mark(method)
         try:

@@ -35,7 +35,7 @@ from mcpcore_transports.client.answers import (
     answer_questions,
 )
 from mcpcore_transports.client.cache import EraCache, ResultCache
-from mcpcore_transports.client.callbacks import Answer, Callbacks
+from mcpcore_transports.client.callbacks import CallbackAnswer, Callbacks
 from mcpcore_transports.client.errors import RaisedExceptions, failed, failure_of_request
 from mcpcore_transports.client.listen import (
     LIST_CHANGES,
@@ -359,7 +359,7 @@ class ClientCore:
 
     async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
         try:
-            answers: dict[str, Answer] = {}
+            answers: dict[str, CallbackAnswer] = {}
             if asked.requests:
                 answers = await answer_questions(
                     asked.requests, asked.method, self.callbacks, self.revision

@@ -19,7 +19,7 @@ from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
 from mcpcore.spec.types.model import Maybe, as_sent
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.answers import answer_input
-from mcpcore_transports.client.callbacks import Answer
+from mcpcore_transports.client.callbacks import CallbackAnswer
 from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import TASK_CHANGED, TASK_STATUS, Listening
 from mcpcore_transports.client.middleware import Outcome
@@ -235,7 +235,7 @@ class ClientTasks:
         """Get the state of a task; in the extension with its result, its error or its questions."""
         return await self._ask("tasks/get", {"taskId": task_id}, types.TaskResult)
 
-    async def update(self, task_id: str, answers: Mapping[str, Answer]) -> None:
+    async def update(self, task_id: str, answers: Mapping[str, CallbackAnswer]) -> None:
         """Answer questions of a task, all of them or a part (extension)."""
         params = {"taskId": task_id, "inputResponses": dict(answers)}
         await self._core.request("tasks/update", params)

@@ -56,7 +56,7 @@ class BadBody(BadHead):
         super().__init__(status, message)
 
 
-class Body(ABC):
+class IncomingBody(ABC):
     """Body that is being received."""
 
     __slots__ = ("done",)
@@ -84,7 +84,7 @@ class Body(ABC):
         return self.done
 
 
-class LengthBody(Body):
+class LengthBody(IncomingBody):
     """Body of ``length`` bytes."""
 
     __slots__ = ("_left",)
@@ -94,7 +94,7 @@ class LengthBody(Body):
         self.done = not length
 
     def take(self, buffer: bytearray) -> bytes:
-        """Implement :meth:`Body.take`."""
+        """Implement :meth:`IncomingBody.take`."""
         data = bytes(buffer if len(buffer) <= self._left else buffer[: self._left])
         del buffer[: self._left]
         self._left -= len(data)
@@ -102,7 +102,7 @@ class LengthBody(Body):
         return data
 
     def feed(self, buffer: bytearray, data: bytes | memoryview) -> bytes:
-        """Implement :meth:`Body.feed`, mostly with one copy."""
+        """Implement :meth:`IncomingBody.feed`, mostly with one copy."""
         if buffer or len(data) > self._left:
             return super().feed(buffer, data)
         self._left -= len(data)
@@ -110,21 +110,21 @@ class LengthBody(Body):
         return bytes(data)
 
 
-class StreamBody(Body):
+class StreamBody(IncomingBody):
     """Body of a response that lasts until the end of the stream."""
 
     def take(self, buffer: bytearray) -> bytes:
-        """Implement :meth:`Body.take`."""
+        """Implement :meth:`IncomingBody.take`."""
         data = bytes(buffer)
         buffer.clear()
         return data
 
     def end(self) -> bool:
-        """Implement :meth:`Body.end`."""
+        """Implement :meth:`IncomingBody.end`."""
         return True
 
 
-class ChunkedBody(Body):
+class ChunkedBody(IncomingBody):
     """Body in chunks, parsed strictly: CRLF only, no white space around sizes.
 
     Without ``trailers`` a body that has any is refused.
@@ -142,11 +142,11 @@ class ChunkedBody(Body):
 
     @property
     def announced(self) -> int:
-        """Implement :attr:`Body.announced`."""
+        """Implement :attr:`IncomingBody.announced`."""
         return self._left
 
     def take(self, buffer: bytearray) -> bytes:
-        """Implement :meth:`Body.take`."""
+        """Implement :meth:`IncomingBody.take`."""
         content: list[bytes] = []
         try:
             self._take(buffer, content)

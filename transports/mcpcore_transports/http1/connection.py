@@ -18,8 +18,8 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.http1.body import (
     BadBody,
-    Body,
     ChunkedBody,
+    IncomingBody,
     Inflater,
     LengthBody,
     decoder_for,
@@ -525,7 +525,7 @@ class Http1Client:
         self._until_step = ""
         self._interim = 0
         self._keep_alive = True
-        self._body: Body | None = None
+        self._body: IncomingBody | None = None
         self._inflater: Inflater | None = None
         self._fault: BadBody | None = None
 

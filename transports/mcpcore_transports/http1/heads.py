@@ -34,7 +34,7 @@ from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers
 from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.body import BadHead as BadHead
-from mcpcore_transports.http1.body import Body, ChunkedBody, LengthBody, StreamBody
+from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
 
 if TYPE_CHECKING:
     from mcpcore.http.principals import ClientCertificate
@@ -65,7 +65,7 @@ _ANY_FIRST = rb"(" + _TOKEN + rb"+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n"
 
 T = TypeVar("T")
 
-Kind = tuple[bytes, ...]
+HeadKind = tuple[bytes, ...]
 """Key of similar heads: first line, deciding lines, and the names of the other lines.
 
 Heads with the same key are read alike."""
@@ -137,7 +137,7 @@ class ResponseHead(Discreet, frozen=True):
         """Return the values of a header, in order."""
         return [value for key, value in self.headers if key == name]
 
-    def body(self) -> Body:
+    def body(self) -> IncomingBody:
         """Return the reader of the body."""
         if self.chunked:
             return ChunkedBody()
@@ -169,7 +169,7 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     return 0
 
 
-def usual(headers: HeaderLines, kind: Kind) -> RequestLines | None:
+def usual(headers: HeaderLines, kind: HeadKind) -> RequestLines | None:
     """Return the lines of a usual head, or None for any other head.
 
     A usual head is that of a request for a path, with one Host, no field twice, and no framing but
@@ -196,7 +196,7 @@ class RequestParser:
     the admission or meaning of the request is parsed once and cached.
     """
 
-    __slots__ = ("_kinds", "_known", "_lengths", "_limits", "_plain", "_read")
+    __slots__ = ("_heads", "_kinds", "_known", "_lengths", "_limits", "_plain", "_read")
 
     def __init__(
         self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
@@ -213,8 +213,10 @@ class RequestParser:
         """Deciding lines as received, each with its name in lower case and its value."""
         self._lengths: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
         """Lines of Content-Length as received, each with its name and value, and the length."""
-        self._kinds: dict[Kind, RequestHead] = {}
+        self._kinds: dict[HeadKind, RequestHead] = {}
         """Usual heads, each the first of its kind."""
+        self._heads: dict[bytes, RequestHead] = {}
+        """Usual heads without a session, which come again and again, as received."""
 
     def take(
         self,
@@ -241,6 +243,13 @@ class RequestParser:
             return None
         size = buffer.find(_END) + 4
         head = bytes(buffer[:size]) if size > 3 else b""
+        taken = self._heads.get(head)
+        if taken is not None:
+            del buffer[:size]
+            request = structs.replace(
+                taken.request, peer=peer, scheme=scheme, certificate=certificate
+            )
+            return structs.replace(taken, request=request)
         found = self.read_lines(head) if 0 < len(head) <= self._limits.size else None
         kind = None if found is None else self._kinds.get(found[1])
         # Heads of a known kind differ in nothing but the size.
@@ -254,6 +263,8 @@ class RequestParser:
                 request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
             )
             taken = structs.replace(kind, request=request, text=head, length=headers.length)
+            if headers.session is None:
+                _keep(self._heads, head, taken, _SHORT)
         elif found is None or (lines := usual(*found)) is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
                 raise BadHead(400, "a control character in the head")
@@ -269,7 +280,7 @@ class RequestParser:
         del buffer[:size]
         return taken
 
-    def read_lines(self, head: bytes) -> tuple[HeaderLines, Kind] | None:
+    def read_lines(self, head: bytes) -> tuple[HeaderLines, HeadKind] | None:
         """Read a complete head; None for a line that is not valid ASCII, or an invalid length.
 
         ``head`` ends with its first empty line.  The result need not be a :func:`usual` head.
@@ -310,8 +321,8 @@ class RequestParser:
         return headers, tuple(lines)
 
 
-def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:
-    if len(line) <= _SHORT_LINE:
+def _keep(known: dict[bytes, T], line: bytes, what: T, longest: int = _SHORT_LINE) -> None:
+    if len(line) <= longest:
         if len(known) >= _KNOWN:
             known.clear()
         known[line] = what

@@ -12,8 +12,9 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw, UnsetType
 
+from mcpcore.errors import TableFull
 from mcpcore.service.task_settings import TaskSettings
-from mcpcore.service.tasks import TableFull, TaskRecord, TaskTable
+from mcpcore.service.tasks import TaskRecord, TaskTable
 from mcpcore.spec.errors import ErrorData
 from mcpcore_transports.link import clock
 

@@ -43,7 +43,7 @@ class TooMuchWork(Exception):
     """The work that is allowed for one value is used up."""
 
 
-class Work:
+class WorkCount:
     """Remaining work of one validation, with caches that several validations share."""
 
     __slots__ = ("choices", "left", "patterns")
@@ -72,7 +72,7 @@ class Work:
         return pattern.matches(encoded)
 
 
-WORK: ContextVar[Work] = ContextVar("WORK")
+WORK: ContextVar[WorkCount] = ContextVar("WORK")
 """The current validation: the library passes no state to the functions of keywords."""
 
 

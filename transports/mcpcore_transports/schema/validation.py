@@ -28,7 +28,7 @@ from referencing.jsonschema import specification_with
 
 from mcpcore.spec.json_schema import DIALECT, SCHEMA, SCHEMA_LIST, SCHEMA_MAP
 from mcpcore.wire.jsontext import deeper_than
-from mcpcore_transports.schema.keywords import WORK, Schema, TooMuchWork, Work, counted
+from mcpcore_transports.schema.keywords import WORK, Schema, TooMuchWork, WorkCount, counted
 from mcpcore_transports.schema.patterns import BadPattern, Pattern, compile_pattern
 from mcpcore_transports.schema.problems import MAX_PROBLEMS, problem_of
 
@@ -94,7 +94,9 @@ def compile_schema(
         if refused := measure(value, limits):
             return [refused]
         try:
-            return _found(validator, value, Work(limits.steps, patterns, choices), MAX_PROBLEMS)
+            return _found(
+                validator, value, WorkCount(limits.steps, patterns, choices), MAX_PROBLEMS
+            )
         except TooMuchWork:
             return [": validating this takes too much work"]
         except RecursionError:
@@ -103,7 +105,7 @@ def compile_schema(
     return problems
 
 
-def _found(validator: Any, value: Any, work: Work, most: int) -> list[str]:
+def _found(validator: Any, value: Any, work: WorkCount, most: int) -> list[str]:
     token = WORK.set(work)
     try:
         return sorted(set(map(problem_of, islice(validator.iter_errors(quiet(value)), most))))
@@ -366,7 +368,7 @@ class _Reader:
         key = json.dumps(rest)
         if key in self._sound:
             return
-        work = Work(self._work_left, self._dialect.patterns, {})
+        work = WorkCount(self._work_left, self._dialect.patterns, {})
         try:
             problems = _found(self._dialect.meta, rest, work, 1)
         except TooMuchWork:

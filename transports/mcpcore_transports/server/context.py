@@ -26,7 +26,7 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.functions import in_loop, with_room
+from mcpcore_transports.running.functions import current, in_loop, with_room
 from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server import questions
 from mcpcore_transports.server.questions import InputNeeded, RoundState
@@ -271,7 +271,6 @@ class Context(MessageContext[L]):
 
     # Messages to the client, on the stream of the request; those of a task go with the task
 
-    @with_room
     def progress(
         self,
         value: float,
@@ -284,6 +283,8 @@ class Context(MessageContext[L]):
 
         In a task it is also the status message.  ``meta`` is the notification's ``_meta``.
         """
+        if current() != self.thread:  # in place of the decorator: there may be many reports
+            return with_room(Context.progress)(self, value, total, message, meta=meta)
         runtime = self._runtime
         task, throttle = None if self.call is None else self._task, runtime.throttle
         if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):

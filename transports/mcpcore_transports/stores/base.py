@@ -30,7 +30,7 @@ from mcpcore.http.storing import (
 )
 from mcpcore.spec.bounds import check_numbers
 
-Outcome = SessionRecord | LogPage | StoreFailure | tuple[bytes, ...] | bool | int | None
+StepOutcome = SessionRecord | LogPage | StoreFailure | tuple[bytes, ...] | bool | int | None
 """Outcome of a step; the class of the step defines which of these it has."""
 
 SECRET_SIZE = 32
@@ -117,7 +117,7 @@ class Store(Protocol):
         Raises StoreUnavailableError.
         """
 
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[StepOutcome]:
         """Carry out steps in order; return their outcomes once they are durable.
 
         ``wall`` is the time of the wall clock.  Never raises for a store that fails: the steps then

@@ -37,7 +37,7 @@ from mcpcore_transports.stores.base import (
     SECRET_SIZE,
     SPARED,
     Grade,
-    Outcome,
+    StepOutcome,
     StoreSettings,
     is_request,
     made_room,
@@ -216,7 +216,7 @@ def _victims(replies: Iterable[Reply]) -> dict[str, _Made]:
     }
 
 
-def _outcome(step: Step, reply: Reply) -> Outcome:
+def _outcome(step: Step, reply: Reply) -> StepOutcome:
     """Return the outcome of a step from the reply to its command."""
     if isinstance(reply, Exception):
         text = str(reply)
@@ -241,13 +241,13 @@ def _notes(session: str, reply: Reply) -> Iterator[str | bytes]:
             yield make(session, int(stream))
 
 
-def _saved(value: Any) -> Outcome:
+def _saved(value: Any) -> StepOutcome:
     if isinstance(value, bytes):
         return msgspec.json.decode(value, type=SessionRecord)
     return False if value < 0 else None
 
 
-def _loaded(value: Any) -> Outcome:
+def _loaded(value: Any) -> StepOutcome:
     if value == b"":
         return None
     record, used = value
@@ -283,7 +283,7 @@ class _Operation(NamedTuple):
     name: str
     values: Callable[[Any], tuple[object, ...]]
     """Its arguments, from the step."""
-    outcome: Callable[[Any], Outcome]
+    outcome: Callable[[Any], StepOutcome]
     """Outcome of the step, from the value that the operation returns."""
 
 
@@ -367,7 +367,7 @@ class RedisStore:
         reply = self._link.one(self._of_workers("use", digest, repr(until), repr(wall)))
         return None if reply is None else bool(reply)
 
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[StepOutcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         try:
             self._renew(worker)
@@ -380,7 +380,7 @@ class RedisStore:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         self._link.close()
 
-    def _carry_out(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+    def _carry_out(self, worker: str, steps: Sequence[Step], wall: float) -> list[StepOutcome]:
         before = self._record_held(worker, steps, wall)
         commands = [self._command(worker, step, wall) for step in steps]
         after = self._used(steps, wall)

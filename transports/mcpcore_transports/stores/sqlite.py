@@ -256,7 +256,7 @@ class SqliteStore:
             self._run("INSERT INTO proofs VALUES (?, ?)", digest, until)
             return True
 
-    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[base.Outcome]:
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[base.StepOutcome]:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         try:
             with self._transaction():
@@ -273,7 +273,7 @@ class SqliteStore:
         # one step cannot be written: carry out each alone, so that the others do not fail with it
         return [outcome for step in steps for outcome in self.commit(worker, [step], wall)]
 
-    def _carry_out(self, worker: str, step: Step, wall: float) -> base.Outcome:
+    def _carry_out(self, worker: str, step: Step, wall: float) -> base.StepOutcome:
         handler = self._handlers.get(type(step))
         if handler is None:
             return StoreFailure(f"no store knows the step {type(step).__name__}")
@@ -871,7 +871,7 @@ class SqliteStore:
             self._run("UPDATE streams SET armed = 0 WHERE key = ?", key)
             self._tell(holder, base.wake(id, number))
 
-    _handlers: ClassVar[Mapping[type[Step], Callable[..., base.Outcome]]] = {
+    _handlers: ClassVar[Mapping[type[Step], Callable[..., base.StepOutcome]]] = {
         storing.SessionSave: _save,
         storing.SessionLoad: _load,
         storing.SessionTouch: _touch,

@@ -24,9 +24,9 @@ from mcpcore.trace.format import (
     TO_SERVER,
     Direction,
     Header,
-    Kind,
     Record,
     RecordBuilder,
+    RecordKind,
     Redactor,
     Side,
     encode_line,
@@ -232,7 +232,12 @@ class ConnectionTrace:
         )
 
     def frame(
-        self, kind: Kind, data: bytes | None = None, *, incoming: bool, status: int | None = None
+        self,
+        kind: RecordKind,
+        data: bytes | None = None,
+        *,
+        incoming: bool,
+        status: int | None = None,
     ) -> None:
         """Record a frame that is no message."""
         direction = self._in if incoming else self._out
@@ -270,7 +275,7 @@ class ConnectionTrace:
             reason = (event.reason or "").encode()
             self.frame("close", reason, incoming=incoming, status=int(event.code))
         elif isinstance(event, Ping | Pong):
-            kind: Kind = "ping" if isinstance(event, Ping) else "pong"
+            kind: RecordKind = "ping" if isinstance(event, Ping) else "pong"
             self.frame(kind, bytes(event.payload), incoming=incoming)
         elif isinstance(event, BytesMessage):
             self.frame("binary", bytes(event.data), incoming=incoming)
@@ -284,7 +289,7 @@ class ConnectionTrace:
         from wsproto.frame_protocol import CloseReason
 
         assert isinstance(event, CloseConnection)  # noqa: S101 - as wsproto reports an error
-        kind: Kind = "binary" if event.code == CloseReason.UNSUPPORTED_DATA else "invalid"
+        kind: RecordKind = "binary" if event.code == CloseReason.UNSUPPORTED_DATA else "invalid"
         said = data if self._secrets else f"{len(data)} bytes: {why}".encode()
         self.frame(kind, said, incoming=True)
 
@@ -488,7 +493,7 @@ class HttpTrace:
         )
 
     def _note(
-        self, kind: Kind, exchange: Route, direction: Direction | None, data: bytes | None
+        self, kind: RecordKind, exchange: Route, direction: Direction | None, data: bytes | None
     ) -> None:
         self._record(RecordBuilder.note, kind, data=data, direction=direction, stream=exchange)
 

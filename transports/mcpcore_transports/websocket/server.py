@@ -32,6 +32,15 @@ from mcpcore.http.principals import (
     address_of,
     quota_key,
 )
+from mcpcore.spec.refusals import (
+    HOST_OR_ORIGIN,
+    MALFORMED_UPGRADE,
+    METHOD_NOT_ALLOWED,
+    OVERLOADED,
+    UNKNOWN_PATH,
+    UPGRADE_REQUIRED,
+    RefusalRow,
+)
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.redaction import TOKEN_PREFIX
 from mcpcore_transports.http.server.host import peer_name
@@ -72,9 +81,10 @@ class UpgradeRefused(Exception):
         self.refusal = refusal
 
 
-def refused(status: int, message: str, *headers: tuple[str, str]) -> UpgradeRefused:
+def refused(row: RefusalRow, message: str, *headers: tuple[str, str]) -> UpgradeRefused:
     """Make the refusal of an upgrade."""
-    return UpgradeRefused(Refusal(status=status, message=message, headers=headers))
+    lines = (*headers, ("Retry-After", "1")) if row.retry else headers
+    return UpgradeRefused(Refusal(status=row.status, message=message, headers=lines))
 
 
 class Token(str):
@@ -108,23 +118,26 @@ def read_offers(
     token: Token | None = None
     others = False
     if len(set(names)) < len(names):
-        raise refused(400, "a subprotocol is offered twice")
+        raise refused(MALFORMED_UPGRADE, "a subprotocol is offered twice")
     for name in names:
         if not _NAME.fullmatch(name):
-            raise refused(400, "an offered subprotocol is no token")
+            raise refused(MALFORMED_UPGRADE, "an offered subprotocol is no token")
         if name.startswith(VERSION_PREFIX):
             asked.append(name.removeprefix(VERSION_PREFIX))
         elif name.startswith(TOKEN_PREFIX):
             if token is not None:
-                raise refused(400, "more than one access token is offered")
+                raise refused(MALFORMED_UPGRADE, "more than one access token is offered")
             token = Token(name.removeprefix(TOKEN_PREFIX))
         else:
             others = True
     if token == "":
-        raise refused(400, "the access token offered is empty")
+        raise refused(MALFORMED_UPGRADE, "the access token offered is empty")
     revision = next((name for name in asked if name in spoken), None)
     if asked and revision is None:
-        raise refused(400, f"the offered revision is not spoken here; spoken: {', '.join(spoken)}")
+        raise refused(
+            MALFORMED_UPGRADE,
+            f"the offered revision is not spoken here; spoken: {', '.join(spoken)}",
+        )
     selected: str | None = None
     if SUBPROTOCOL in names:
         selected = SUBPROTOCOL
@@ -133,7 +146,10 @@ def read_offers(
     elif revision is not None and not others:
         selected = f"{VERSION_PREFIX}{revision}"
     elif names:
-        raise refused(400, f"none of the offered subprotocols is spoken here; offer {SUBPROTOCOL}")
+        raise refused(
+            MALFORMED_UPGRADE,
+            f"none of the offered subprotocols is spoken here; offer {SUBPROTOCOL}",
+        )
     return Offer(selected, revision, token)
 
 
@@ -141,10 +157,10 @@ Agreement = tuple[Handshake, list[tuple[bytes, bytes]], Bounds]
 """Result for a client that connected by a socket: headers of the response 101, and extension."""
 
 
-def _one(request: HttpRequest, name: bytes, status: int = 400) -> str | None:
+def _one(request: HttpRequest, name: bytes, row: RefusalRow = MALFORMED_UPGRADE) -> str | None:
     values = [value for key, value in request.headers if key == name]
     if len(values) > 1:
-        raise refused(status, f"the header {name.decode()} occurs {len(values)} times")
+        raise refused(row, f"the header {name.decode()} occurs {len(values)} times")
     return values[0].decode("latin-1").strip(" \t") if values else None
 
 
@@ -188,11 +204,11 @@ class UpgradeRules:
         """Check the path, Host and Origin, before all else.  Raises UpgradeRefused."""
         path = self.settings.path
         if request.path != path:
-            raise refused(404, f"nothing is served there; the endpoint is {path}")
-        host, origin = _one(request, b"host"), _one(request, b"origin", 403)
+            raise refused(UNKNOWN_PATH, f"nothing is served there; the endpoint is {path}")
+        host, origin = _one(request, b"host"), _one(request, b"origin", HOST_OR_ORIGIN)
         problem = self._policy.check(host, origin, request.scheme)
         if problem is not None:
-            raise refused(403, problem)
+            raise refused(HOST_OR_ORIGIN, problem)
 
     async def agree(self, request: HttpRequest) -> Agreement:
         """Accept the upgrade request of a socket.  Raises UpgradeRefused."""
@@ -205,7 +221,7 @@ class UpgradeRules:
                 self.settings.deflate,
             )
         except ValueError as error:
-            raise refused(400, str(error)) from None
+            raise refused(MALFORMED_UPGRADE, str(error)) from None
         handshake = await self.admit(request, offer)
         headers = [
             (b"upgrade", b"websocket"),
@@ -255,22 +271,26 @@ _EXTENSIONS = b"sec-websocket-extensions"
 def _check_opening(request: HttpRequest) -> bytes:
     """Check the rules of RFC 6455 section 4.2.1; return the key.  Raises UpgradeRefused."""
     if request.method != "GET":
-        raise refused(405, "a WebSocket is opened with GET", ("Allow", "GET"))
+        raise refused(METHOD_NOT_ALLOWED, "a WebSocket is opened with GET", ("Allow", "GET"))
     if _one(request, b"content-length") not in (None, "0") or _one(request, b"transfer-encoding"):
-        raise refused(400, "a request for a WebSocket has no body")
+        raise refused(MALFORMED_UPGRADE, "a request for a WebSocket has no body")
     upgrades = [item.lower() for item in _listed(request, b"upgrade")]
     tokens = [item.lower() for item in _listed(request, b"connection")]
     if "websocket" not in upgrades or "upgrade" not in tokens:
-        raise refused(426, "this endpoint speaks WebSocket only", ("Upgrade", "websocket"))
+        raise refused(
+            UPGRADE_REQUIRED, "this endpoint speaks WebSocket only", ("Upgrade", "websocket")
+        )
     if _one(request, b"sec-websocket-version") != "13":
-        raise refused(426, "WebSocket version 13 is needed", ("Sec-WebSocket-Version", "13"))
+        raise refused(
+            UPGRADE_REQUIRED, "WebSocket version 13 is needed", ("Sec-WebSocket-Version", "13")
+        )
     key = _one(request, b"sec-websocket-key") or ""
     try:
         nonce = binascii.a2b_base64(key, strict_mode=True)
     except ValueError:
         nonce = b""
     if len(nonce) != 16:
-        raise refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+        raise refused(MALFORMED_UPGRADE, "Sec-WebSocket-Key must be 16 bytes in base64")
     return key.encode()
 
 
@@ -284,7 +304,6 @@ Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 
 _LINGER = 1.0
 """Seconds for a client to read a refusal and stop sending."""
-_RETRY = ("Retry-After", "1")
 
 
 class ConnectionCount:
@@ -300,7 +319,7 @@ class ConnectionCount:
     def check_open(self) -> None:
         """Raise UpgradeRefused if no further connections are accepted."""
         if self.closing:
-            raise refused(503, "the server is shutting down", _RETRY)
+            raise refused(OVERLOADED, "the server is shutting down")
 
     @contextmanager
     def another(self, peer: str | None) -> Iterator[None]:
@@ -308,9 +327,9 @@ class ConnectionCount:
         client = quota_key(address_of(peer))
         self.check_open()
         if self._all >= self._settings.max_connections:
-            raise refused(503, "too many connections", _RETRY)
+            raise refused(OVERLOADED, "too many connections")
         if self._clients[client] >= self._settings.max_connections_per_client:
-            raise refused(503, "too many connections from your address", _RETRY)
+            raise refused(OVERLOADED, "too many connections from your address")
         self._all += 1
         self._clients[client] += 1
         try:
@@ -466,7 +485,10 @@ def refusal_response(refusal: Refusal) -> bytes:
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close, upgrade" if refusal.status == 426 else b"close"),
+        (
+            b"connection",
+            b"close, upgrade" if refusal.status == UPGRADE_REQUIRED.status else b"close",
+        ),
         *refusal.lines(),
     ]
     return format_response(refusal.status, headers) + body

@@ -58,7 +58,7 @@ Item = TypeVar("Item")
 class RetryQueue(Generic[Item]):
     """Queue of messages to the store, in order, handed over in rounds; failed ones go again."""
 
-    def __init__(self, steps: "Steps") -> None:
+    def __init__(self, steps: "StoreSteps") -> None:
         self.deadline: float | None = None
         self._steps = steps
         self._items: deque[Item] = deque()
@@ -103,7 +103,11 @@ class Repeated:
     """Step that is asked for until the store does not fail it, or it is not wanted any more."""
 
     def __init__(
-        self, steps: "Steps", wanted: Callable[[], bool], ask: Callable[[Then], None], then: Then
+        self,
+        steps: "StoreSteps",
+        wanted: Callable[[], bool],
+        ask: Callable[[Then], None],
+        then: Then,
     ) -> None:
         """Call ``ask`` with the callback for the outcome; ``then`` gets that of a success."""
         self.deadline: float | None = None
@@ -131,7 +135,7 @@ class Repeated:
             self.over = True
 
 
-class Steps:
+class StoreSteps:
     """Queue of steps for the application, in order, and of callbacks for their outcomes."""
 
     def __init__(
@@ -280,7 +284,7 @@ class SessionQueue(RetryQueue[_Message]):
 _BLOCKS = 64
 """Blocks in a limit; a worker accepts one block without asking."""
 
-Waiting = Callable[[StoreFailure | None], None]
+WaitingCall = Callable[[StoreFailure | None], None]
 
 
 def requests_in(frame: Frame) -> int:
@@ -299,9 +303,9 @@ class Quota:
         self.spare = self.limit // _BLOCKS
         self._replica = replica
         self._granted = 0
-        self._asked: list[tuple[int, Waiting]] = []
+        self._asked: list[tuple[int, WaitingCall]] = []
         """Request counts and callbacks that wait for the store's answer."""
-        self._waiting: list[tuple[int, Waiting]] = []
+        self._waiting: list[tuple[int, WaitingCall]] = []
         """Request counts and callbacks that came meanwhile."""
         self._asking = False
         self._unsure = False
@@ -314,7 +318,7 @@ class Quota:
     def __bool__(self) -> bool:
         return self._asking or self._unsure
 
-    def admit(self, count: int, then: Waiting) -> bool:
+    def admit(self, count: int, then: WaitingCall) -> bool:
         """Return True if ``count`` requests may be accepted now; if not, call ``then`` later."""
         if self._asking:
             self._waiting.append((count, then))
@@ -395,7 +399,7 @@ class Quota:
             for _, then in waiting:
                 then(None)
 
-    def _asks(self, arrivals: list[tuple[int, Waiting]]) -> bool:
+    def _asks(self, arrivals: list[tuple[int, WaitingCall]]) -> bool:
         """Ask for room for all arrivals if there may be none; return True if so."""
         needed = self._needed() + sum(count for count, _ in arrivals)
         full = needed > max(self.spare, self._granted) and self._granted < self.limit

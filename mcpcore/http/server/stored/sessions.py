@@ -31,7 +31,7 @@ from mcpcore.http.server.stored.replica import (
     Repeated,
     RetryQueue,
     SessionReplica,
-    Steps,
+    StoreSteps,
     Then,
     requests_in,
 )
@@ -114,7 +114,7 @@ def _asker(id: Any, name: str) -> tuple[str | None, bool]:
 class NoteQueue(RetryQueue[Note]):
     """Queue of notes from this worker to all others."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: StoreSteps) -> None:
         super().__init__(steps)
         self._heard: OrderedDict[str, None] = OrderedDict()
 
@@ -244,7 +244,7 @@ class StoredSessions:
         self.router, self.store = router, store
         self._local = LocalSessions(router)
         self.names = (f"{self._name}{number}" for number in count(1))
-        self.steps = Steps(router.endpoint.events, log, settings, secret)
+        self.steps = StoreSteps(router.endpoint.events, log, settings, secret)
         self._mailbox = NoteQueue(self.steps)
         self._broadcasts = (f"{self._name}all{number}" for number in count(1))
         """Names of our broadcasts."""

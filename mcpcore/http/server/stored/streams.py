@@ -7,13 +7,13 @@ write, or fills one of the session itself from the queue; if nothing is left, th
 """
 
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from mcpcore.engine.events import Route
+from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http import storing
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
@@ -334,10 +334,48 @@ class StreamWriter:
 ORPHANED = "the process that worked on this request is gone"
 
 
-class _Next(Enum):
-    READ = "read"
-    TAKE = "take"
-    WAIT = "wait"
+class ReaderState(State):
+    """States of the reader of a stored stream."""
+
+    READ = "to read"
+    """There may be events in the log of the stream."""
+    READING = "reading"
+    TAKE = "to take"
+    """There may be messages in the queue of the session."""
+    TAKING = "taking"
+    WAITING = "waiting"
+    """Nothing is left; the store wakes the reader."""
+    OVER = "over"
+
+
+class ReaderSignal(State):
+    """Signals that move the reader of a stored stream."""
+
+    ASK = "store asked"
+    LOG = "more in the log"
+    QUEUE = "more in the queue"
+    NOTHING = "nothing left"
+    END = "stream released"
+
+
+_READ, _READING, _TAKE, _TAKING, _WAITING, _OVER = ReaderState
+_ASK, _LOG, _QUEUE, _NOTHING, _END = ReaderSignal
+READER: Table[ReaderState, ReaderSignal] = {
+    (_READ, _ASK): _READING,
+    (_TAKE, _ASK): _TAKING,
+    **{(each, _LOG): _READ for each in (_READING, _TAKING, _WAITING)},
+    **{(each, _QUEUE): _TAKE for each in (_READ, _READING, _TAKING, _WAITING)},
+    **{(each, _NOTHING): _WAITING for each in (_READING, _TAKING)},
+    **{(each, _END): _OVER for each in (_READ, _READING, _TAKE, _TAKING, _WAITING)},
+}
+DIAGRAMS = (
+    (
+        "Reader of a stored stream",
+        "One stream of a session in a store, on its way to the client: the log of the stream, and "
+        "for one that belongs to no request the queue of the session.",
+        READER,
+    ),
+)
 
 
 class StreamReader:
@@ -372,10 +410,13 @@ class StreamReader:
         """True once the store has confirmed that the stream exists and has room."""
         self.claiming = False
         """True while the store has not answered to the claim of a stream that is resumed here."""
-        self._busy = self._woken = self._over = False
-        self._next = _Next.READ
+        self._state = _READ
+        self._woken = False
         exchange.source = self
         replica.attach(exchange)
+
+    def _move(self, signal: ReaderSignal) -> None:
+        self._state = READER[self._state, signal]
 
     # Beginning
 
@@ -383,7 +424,7 @@ class StreamReader:
         """Open a stream for messages that belong to no request."""
         replica, exchange = self._replica, self._exchange
         self._primed = primed
-        self._next = _Next.TAKE
+        self._move(_QUEUE)
         replica.readers[self.number] = self
         exchange.hold()
         exchange.open_stream()
@@ -397,7 +438,7 @@ class StreamReader:
         """Handle the outcome of the begin; nothing is sent before there is room."""
         if isinstance(outcome, StoreFailure):
             self._fail()
-        elif outcome is False and not self._over:
+        elif outcome is False and self._state is not _OVER:
             limit = self._replica.settings.session_streams
             text = f"the session has {limit} GET streams open already"
             self._exchange.fail(TOO_MANY_STREAMS, text)
@@ -408,11 +449,12 @@ class StreamReader:
 
     def resume(self) -> None:
         """Resume a stream; nothing is sent before the store shows that no event is missing."""
+        self._move(_ASK)
         self._replica.read(self.number, self._position, self._found)
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
         replica, exchange = self._replica, self._exchange
-        if self._over or replica.over:
+        if self._state is _OVER or replica.over:
             return
         if isinstance(page, StoreFailure):
             self._fail()
@@ -446,8 +488,8 @@ class StreamReader:
     def wake(self) -> None:
         """Read or take on, as there may be more."""
         self._woken = True
-        if self._next is _Next.WAIT:
-            self._next = _Next.TAKE if self.queue else _Next.READ
+        if self._state is _WAITING:
+            self._move(_QUEUE if self.queue else _LOG)
             self._advance()
 
     def drained(self) -> None:
@@ -461,20 +503,17 @@ class StreamReader:
 
     def _advance(self) -> None:
         replica = self._replica
-        if self._busy or self._over or self._next is _Next.WAIT:
+        if self._state not in (_READ, _TAKE) or self._exchange.size > replica.settings.max_queued:
             return
-        if self._exchange.size > replica.settings.max_queued:
-            return
-        self._busy = True
         self._woken = False
-        if self._next is _Next.READ:
+        self._move(_ASK)
+        if self._state is _READING:
             replica.read(self.number, self._position, self._answered)
         else:
             replica.ask(storing.QueueTake, self._took, stream=self.number, limit=PAGE)
 
     def _answered(self, page: LogPage | StoreFailure | None) -> None:
-        self._busy = False
-        if self._over:
+        if self._state is _OVER:
             return
         if page is None or isinstance(page, StoreFailure) or page.lost > self._position:
             self._fail()
@@ -484,28 +523,27 @@ class StreamReader:
     def _read(self, page: LogPage) -> None:
         self._give(page)
         if page.last > self._position:
-            self._next = _Next.READ
+            self._move(_LOG)
         elif page.ended:
             self._exchange.finish()
             self.let_go()
         elif page.orphaned and page.request is not None:
             self._close_orphan(page.request)
         elif self.queue:
-            self._next = _Next.TAKE
+            self._move(_QUEUE)
         else:
             # Only a read that finds nothing is followed by a wake.
-            self._next = _Next.READ if page.entries or self._woken else _Next.WAIT
+            self._move(_LOG if page.entries or self._woken else _NOTHING)
         self._advance()
 
     def _took(self, page: LogPage | StoreFailure | None) -> None:
-        self._busy = False
         if isinstance(page, StoreFailure):
             self._fail()
             if not self._named:
                 # The step may have taken messages all the same.
                 self._replica.queue.take_back(self.number, self._position)
             return
-        if self._over:
+        if self._state is _OVER:
             if page is not None and not self._named:
                 for _, data in page.entries:
                     self._replica.queue.put(data)
@@ -518,9 +556,9 @@ class StreamReader:
             self._give(page)
         if page.last > self._position:
             # The previous worker of the stream took messages before it released the stream.
-            self._next = _Next.READ
+            self._move(_LOG)
         else:
-            self._next = _Next.TAKE if page.entries or self._woken else _Next.WAIT
+            self._move(_QUEUE if page.entries or self._woken else _NOTHING)
         self._advance()
 
     def _give(self, page: LogPage) -> None:
@@ -535,8 +573,6 @@ class StreamReader:
                 self._unsent_size += len(event)
 
     def _close_orphan(self, request: bytes) -> None:
-        self._busy = True
-        self._next = _Next.READ
         self._replica.ask(
             storing.StreamAppend,
             self._closed,
@@ -546,18 +582,20 @@ class StreamReader:
         )
 
     def _closed(self, outcome: int | StoreFailure | None) -> None:
-        self._busy = False
         if isinstance(outcome, StoreFailure):
             self._fail()
-        self._advance()
+        elif self._state is not _OVER:
+            self._move(_LOG)
+            self._advance()
 
     # Ending
 
     def hang_up(self, retry: float) -> bool:
         """Close the connection and ask the client to come back; return True if done."""
-        if self._over or self._exchange.state is not ExchangeState.STREAMING or not self._numbered:
-            return False
         exchange = self._exchange
+        streams = exchange.state is ExchangeState.STREAMING and self._numbered
+        if self._state is _OVER or not streams:
+            return False
         exchange.write(self._replica.poll_event(self.number, self._position, retry))
         self._named = True
         exchange.finish()
@@ -566,14 +604,14 @@ class StreamReader:
 
     def replaced(self) -> None:
         """Close this connection, as another one has taken the stream over."""
-        self._over = True
+        self._move(_END)
         self._forget()
         self._exchange.drop_queued()
         self._exchange.finish(close=True)
 
     def finish(self) -> None:
         """End the connection in order; the client may come back to another worker."""
-        if not self._over:
+        if self._state is not _OVER:
             if self._exchange.state is ExchangeState.WAITING:
                 self._exchange.fail(STORE_UNAVAILABLE)
             else:
@@ -583,7 +621,7 @@ class StreamReader:
 
     def close(self, row: RefusalRow, message: str) -> None:
         """End with the session; a request that waits on the stream gets an error."""
-        if self._over:
+        if self._state is _OVER:
             return
         if not self._known:
             self._exchange.fail(row, message)
@@ -594,15 +632,15 @@ class StreamReader:
         self.let_go()
 
     def _fail(self) -> None:
-        if not self._over:
+        if self._state is not _OVER:
             self._exchange.fail(STORE_UNAVAILABLE)
             self.let_go()
 
     def let_go(self) -> None:
         """Release the stream, and return the messages that did not reach the client."""
-        if self._over:
+        if self._state is _OVER:
             return
-        self._over = True
+        self._move(_END)
         replica = self._replica
         carries = self.queue and not replica.over and replica.readers.get(self.number) is self
         self._forget()

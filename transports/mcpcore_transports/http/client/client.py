@@ -23,6 +23,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind, Route
+from mcpcore.engine.lifecycle import State, Table
 from mcpcore.errors import AuthorizationError
 from mcpcore.http.client.call import own_header
 from mcpcore.http.client.client import HttpClient
@@ -518,6 +519,37 @@ class HttpClientLink(HttpCarrier):
         return bool(self._connections)
 
 
+class SlotState(State):
+    """States of a slot of the pool."""
+
+    BUSY = "busy"
+    """An exchange is under way."""
+    IDLE = "idle"
+    STOPPED = "stopped"
+    OVERDUE = "overdue"
+    OVER = "over"
+
+
+class SlotSignal(State):
+    """Signals that move a slot of the pool."""
+
+    RESUME = "next exchange"
+    ANSWER = "exchange over"
+    STOP = "stopped"
+    EXPIRE = "deadline passed"
+    END = "connection closed"
+
+
+SLOT: Table[SlotState, SlotSignal] = {
+    (SlotState.BUSY, SlotSignal.ANSWER): SlotState.IDLE,
+    (SlotState.IDLE, SlotSignal.RESUME): SlotState.BUSY,
+    **{(each, SlotSignal.STOP): SlotState.STOPPED for each in (SlotState.BUSY, SlotState.IDLE)},
+    **{(each, SlotSignal.EXPIRE): SlotState.OVERDUE for each in (SlotState.BUSY, SlotState.IDLE)},
+    **{(each, SlotSignal.END): SlotState.OVER for each in (*SlotState,)[:4]},
+}
+DIAGRAMS = (("Slot of the pool", "One connection of a client over HTTP, kept for more.", SLOT),)
+
+
 class _Poll(Protocol):
     def poll(self, timeout: float, /) -> list[tuple[int, int]]: ...
 
@@ -539,8 +571,7 @@ class PooledConnection:
         self._socket: socket.socket | TransportSocket | None = None
         self._poll: _Poll | None = None
         self._sent = False  # all of the request
-        self._overdue = False
-        self._over = False  # no further exchange is begun
+        self._state = SlotState.BUSY
         self._scope = anyio.CancelScope()
         self._signal = anyio.Event()
 
@@ -548,21 +579,27 @@ class PooledConnection:
     def usable(self) -> bool:
         """True if the connection can carry another exchange."""
         kept = self._stream is not None and self._settings.idle_time > 0
-        return kept and not self._over and not self._scope.cancel_called
+        return kept and self._state is SlotState.IDLE
+
+    def _move(self, signal: SlotSignal) -> None:
+        """Follow the table; what comes too late to matter changes nothing."""
+        self._state = SLOT.get((self._state, signal), self._state)
 
     def resume(self, send: HttpSend) -> None:
         """Carry out another exchange; only while idle."""
         self.http.deadline = math.inf  # until the task has woken up
         self._send = send
+        self._move(SlotSignal.RESUME)
         self._signal.set()
 
     def stop(self) -> None:
         """Close at once; an exchange that the machine did not abort fails."""
+        self._move(SlotSignal.STOP)
         self._scope.cancel()
 
     def expire(self) -> None:
         """Handle a deadline that has passed."""
-        self._overdue = True
+        self._move(SlotSignal.EXPIRE)
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -574,18 +611,19 @@ class PooledConnection:
                     self.http.begin(send.timeout, send.head_timeout, clock())
                     result = await self._carry_out(send)
                     self._send = None
+                    self._move(SlotSignal.ANSWER)
                     self._signal = anyio.Event()
                     self.http.rest(clock())
                     self._link.finish(self, send.exchange, result)  # may resume us
-                    if self.usable:
+                    if self._state is SlotState.BUSY or self.usable:
                         await self._signal.wait()
-            if self._overdue:
+            if self._state is SlotState.OVERDUE:
                 failure = ExchangeFailed(
                     f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED)
                 )
         finally:
             # If all tasks are cancelled, this slot may be idle while others have requests to send.
-            self._over = True
+            self._move(SlotSignal.END)
             self._link.retire(self)
             if self._send is not None:
                 self._link.finish(self, self._send.exchange, failure)
@@ -766,7 +804,7 @@ class PooledConnection:
             link.machine.response_data(exchange, piece, now=clock())
             if coded:
                 link.flush_soon()
-                if self._scope.cancel_called:
+                if self._state is not SlotState.BUSY:
                     await anyio.lowlevel.checkpoint()
 
     async def _receive(self) -> bytes:

@@ -22,12 +22,12 @@ import anyio
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import ClientCertificate, Refusal
-from mcpcore.http.principals import Principal as AuthenticatedPrincipal
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal
 from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
+from mcpcore.spec.refusals import BY_DRIVERS, OVERLOADED, UNKNOWN_PATH
 from mcpcore_transports.http.server.endpoint import (
     Action,
     HttpCall,
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mcpcore.http")
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Principal = Callable[[Scope], str | None]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+PrincipalOf = Callable[[Scope], str | None]
 
 _END = (HttpEnd(0),)
 _LEFT = (HttpHead(0, 499, [(b"content-length", b"0")]), HttpEnd(0))
@@ -74,7 +74,7 @@ def asgi_app(
     *,
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
-    principal: Principal | None = None,
+    principal: PrincipalOf | None = None,
     trace: "Trace | None" = None,
 ) -> "AsgiApp":
     """Make an ASGI application of a server.
@@ -94,7 +94,7 @@ def asgi_app(
 class AsgiApp:
     """ASGI 3 application, called by an ASGI server."""
 
-    def __init__(self, endpoint: HttpEndpoint, principal: Principal | None = None) -> None:
+    def __init__(self, endpoint: HttpEndpoint, principal: PrincipalOf | None = None) -> None:
         self.endpoint = endpoint
         self._link = endpoint.settings.http_link
         self._gate = Gate(endpoint.settings.http, ())
@@ -232,7 +232,7 @@ class AsgiApp:
         first = await receive()
         try:
             if self._rules is None:
-                raise upgrade_refused(404, "WebSocket is not served here")
+                raise upgrade_refused(UNKNOWN_PATH, "WebSocket is not served here")
             principal = self._authenticated(scope)
             if isinstance(principal, Refusal):
                 raise UpgradeRefused(principal)
@@ -258,17 +258,17 @@ class AsgiApp:
         """Admit a WebSocket and serve it to its end.  Raises UpgradeRefused."""
         endpoint = self.endpoint
         if endpoint.closing:
-            raise upgrade_refused(503, "the server is shutting down", ("Retry-After", "1"))
+            raise upgrade_refused(OVERLOADED, "the server is shutting down")
         rules.check_place(request)
         over = head_refusal(request, rules.settings.head_limits)
         if over is not None:
-            raise upgrade_refused(*over)
+            raise upgrade_refused(BY_DRIVERS[over[0]], over[1])
         offer = rules.choose(scope.get("subprotocols") or ())
         handshake = await rules.admit(request, offer, principal)
         try:
             await endpoint.prepare()
         except (StoreUnavailableError, LifespanError) as error:
-            raise upgrade_refused(503, unready(error)) from error
+            raise upgrade_refused(OVERLOADED, unready(error)) from error
         to = endpoint.settings.trace
         trace = None if to is None else to.connection("server")
         if trace is not None:
@@ -412,7 +412,7 @@ class AsgiWebSocketLink(StreamConnection):
         receive: Receive,
         send: Send,
         *,
-        principal: AuthenticatedPrincipal | None,
+        principal: Principal | None,
         settings: WebSocketSettings,
     ) -> None:
         super().__init__(peer, app, settings=settings.pump)
@@ -496,7 +496,7 @@ class AsgiWebSocketLink(StreamConnection):
             await self._to(message)
 
 
-def _close(close: CloseRow) -> Message:
+def _close(close: CloseRow) -> AsgiMessage:
     reason = close.reason.encode()[:_REASON].decode(errors="ignore")
     return {"type": "websocket.close", "code": close.code, "reason": reason}
 

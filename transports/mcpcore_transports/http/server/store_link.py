@@ -20,7 +20,7 @@ from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http.settings import StoreLinkSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.functions import failure_of
-from mcpcore_transports.stores.base import Outcome, Store, StoreSettings
+from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 
 __all__ = ["StoreLink", "StoreLinkSettings", "binding", "worker_name"]
 
@@ -112,7 +112,7 @@ class StoreLink(App):
                 self._machine.stored(step.token, outcome, now=now)
             self._flush()
 
-    def _commit(self, batch: list[Step]) -> list[Outcome]:
+    def _commit(self, batch: list[Step]) -> list[StepOutcome]:
         try:
             return self._store.commit(self._worker, batch, self._wall())
         except BaseException as raised:

@@ -28,12 +28,12 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import InputUnavailable, Malformed
+from mcpcore.errors import InputUnavailable, Malformed, TableFull, TooManyQuestions
 from mcpcore.service import Prepared
 from mcpcore.service.handlers import demand
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm, TaskSupport, task_form
-from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions, describe, detail, related
+from mcpcore.service.tasks import TaskRecord, describe, detail, related
 from mcpcore.spec import errors
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares, requirement
 from mcpcore.spec.methods import lookup
