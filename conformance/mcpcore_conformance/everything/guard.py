@@ -12,8 +12,8 @@ from threading import Thread
 
 from msgspec import Struct
 
-from mcpcore import HttpRequest, Principal, Refusal, bearer_token
-from mcpcore.http.principals import Authenticate, Verdict
+from mcpcore import Authenticate, HttpRequest, Principal, Refusal, bearer_token
+from mcpcore.http.principals import Verdict
 
 PATH = "/.well-known/oauth-protected-resource"
 AUTHORIZATION_SERVER = "https://auth.example.com"

@@ -14,8 +14,8 @@ import sys
 from contextlib import ExitStack
 from importlib import import_module
 
-from mcpcore import HttpServerSettings, RuntimeSettings, ServeSettings, run
-from mcpcore.spec.revisions import REVISIONS, parse_revisions
+from mcpcore import HttpServerSettings, RuntimeSettings, ServeSettings, parse_revisions, run
+from mcpcore.spec.revisions import REVISIONS
 from mcpcore_conformance.everything.app import server
 
 __all__ = ["main", "server"]

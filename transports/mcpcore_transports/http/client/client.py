@@ -40,7 +40,7 @@ from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.plain import socket_of
 from mcpcore_transports.tls import client_tls, tls_problem
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")

@@ -19,7 +19,7 @@ from functools import partial
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.http.server.host import HttpHost, guarded, peer_name
 from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade

@@ -12,7 +12,8 @@ import logging
 from msgspec import structs
 
 from mcpcore.engine.events import Event
-from mcpcore.http import ExchangeEnded, SessionClosed, SessionOpened
+from mcpcore.http.server.exchange import ExchangeEnded
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore_transports.link import App, clock
 
 LOGGER = "mcpcore.http"

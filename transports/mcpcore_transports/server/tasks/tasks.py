@@ -55,7 +55,7 @@ from mcpcore_transports.server.questions import (
 from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDesk, outcome_of
 
 if TYPE_CHECKING:  # loaded with HTTP; imports this module
-    from mcpcore.http import SessionClosed
+    from mcpcore.http.server.sessions import SessionClosed
     from mcpcore_transports.server.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
