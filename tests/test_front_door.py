@@ -135,17 +135,21 @@ def test_pages_need_the_front_door_alone(page: Path) -> None:
 
 def behind(source: str) -> list[str]:
     """Names that a program imports from elsewhere than the door that has them."""
-    return [
-        f"{node.module}.{alias.name}"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ImportFrom) and IMPORT.match(f"from {node.module} import")
-        if node.module not in DOORS and importlib.import_module(str(node.module))
-        for alias in node.names
-        for door in (mcpcore, mcpcore.types)
-        if alias.name in vars(door)["__all__"]
-        if getattr(door, alias.name)
-        is getattr(importlib.import_module(node.module or ""), alias.name)
-    ]
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        module = str(node.module) if isinstance(node, ast.ImportFrom) else ""
+        if not isinstance(node, ast.ImportFrom) or module in DOORS:
+            continue
+        if IMPORT.match(f"from {module}"):
+            home = importlib.import_module(module)
+            found += [
+                f"{module}.{alias.name}"
+                for alias in node.names
+                for door in (mcpcore, mcpcore.types)
+                if alias.name in vars(door)["__all__"]
+                and getattr(door, alias.name) is getattr(home, alias.name)
+            ]
+    return found
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
