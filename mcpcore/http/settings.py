@@ -127,7 +127,7 @@ class SseUse(Enum):
 
 
 class HttpClientSettings(Struct, frozen=True, kw_only=True):
-    """Behaviour of an :class:`~mcpcore.http.HttpClient`."""
+    """Behaviour of an :class:`~mcpcore.HttpClient`."""
 
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of every request, for instance ``("Authorization", "Bearer ...")``."""

@@ -1,7 +1,7 @@
 """Streamable HTTP clients: the plans of an HttpClient carried out over a pool of connections.
 
 HTTP/1.1 with keep-alive, TLS and proxies; asyncio and trio.  The machine interprets the responses,
-redirects included (:class:`~mcpcore.http.HttpClient`).
+redirects included (:class:`~mcpcore.HttpClient`).
 """
 
 import logging

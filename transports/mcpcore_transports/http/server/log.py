@@ -2,7 +2,7 @@
 
 Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
 of a record is for people, attributes with the prefix ``mcp_`` are for programs: those of
-:class:`~mcpcore.http.ExchangeEnded`, with the ``duration`` in seconds; or ``session``,
+:class:`~mcpcore.ExchangeEnded`, with the ``duration`` in seconds; or ``session``,
 ``principal`` and ``reason`` of a session that was opened or closed.  As the id of a session grants
 its use, records have its :func:`session_label`.  Bodies, headers and queries are not logged.
 """

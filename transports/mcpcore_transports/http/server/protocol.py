@@ -1,7 +1,7 @@
 """TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
 
 Between the bytes and two machines: :class:`~mcpcore_transports.http1.connection.Http1Server`, which
-knows HTTP/1.1, and :class:`~mcpcore.http.HttpServer`, which knows MCP.  The callbacks of the
+knows HTTP/1.1, and :class:`~mcpcore.HttpServer`, which knows MCP.  The callbacks of the
 transport process input and write the output at once.  Later output is written in the next turn of
 the loop, together with that of other connections.  Output of a stream is taken only as the client
 reads it.  Without asyncio a :class:`~mcpcore_transports.http.server.listening.StreamTransport` is
