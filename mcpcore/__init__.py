@@ -24,17 +24,21 @@ from mcpcore.engine import Peer as Peer
 from mcpcore.engine import Role as Role
 from mcpcore.engine import Transmit as Transmit
 from mcpcore.engine import events as events
+from mcpcore.engine.config import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
 from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
 from mcpcore.spec.errors import ErrorData as ErrorData
 from mcpcore.spec.errors import LocalError as LocalError
 from mcpcore.spec.errors import LocalProtocolError as LocalProtocolError
 from mcpcore.spec.errors import McpError as McpError
 from mcpcore.spec.errors import ToolFailed as ToolFailed
+from mcpcore.spec.revisions import parse_revisions as parse_revisions
 from mcpcore.spec.types.base import Implementation as Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities as ClientCapabilities
 from mcpcore.spec.types.capabilities import ServerCapabilities as ServerCapabilities
+from mcpcore.wire.message import Message as Message
+from mcpcore.wire.message import decode as decode
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.auth.api_keys import ApiKey as ApiKey
     from mcpcore.auth.grants import ClientAuth as ClientAuth
     from mcpcore.auth.grants import ClientIdentity as ClientIdentity
@@ -59,6 +63,7 @@ if TYPE_CHECKING:
     from mcpcore.engine.reconnection import ReconnectingGivenUp as ReconnectingGivenUp
     from mcpcore.engine.reconnection import ReconnectSettings as ReconnectSettings
     from mcpcore.errors import AuthorizationError as AuthorizationError
+    from mcpcore.errors import BadConfig as BadConfig
     from mcpcore.errors import CallFailed as CallFailed
     from mcpcore.errors import ConnectionClosed as ConnectionClosed
     from mcpcore.errors import Forbidden as Forbidden
@@ -71,27 +76,44 @@ if TYPE_CHECKING:
     from mcpcore.errors import RequestTimeout as RequestTimeout
     from mcpcore.errors import ResourceNotFound as ResourceNotFound
     from mcpcore.errors import ToolError as ToolError
-    from mcpcore.http import HttpClient as HttpClient
-    from mcpcore.http import HttpServer as HttpServer
+    from mcpcore.http.client.call import Recovery as Recovery
+    from mcpcore.http.client.call import StreamInterrupted as StreamInterrupted
+    from mcpcore.http.client.call import StreamReopened as StreamReopened
+    from mcpcore.http.client.challenges import Unauthorized as Unauthorized
+    from mcpcore.http.client.client import HttpClient as HttpClient
+    from mcpcore.http.messages import HttpAbort as HttpAbort
     from mcpcore.http.messages import HttpChunk as HttpChunk
     from mcpcore.http.messages import HttpEnd as HttpEnd
     from mcpcore.http.messages import HttpHead as HttpHead
+    from mcpcore.http.messages import HttpReply as HttpReply
     from mcpcore.http.messages import HttpRequest as HttpRequest
+    from mcpcore.http.messages import HttpSend as HttpSend
+    from mcpcore.http.principals import Authenticate as Authenticate
+    from mcpcore.http.principals import ClientCertificate as ClientCertificate
     from mcpcore.http.principals import Principal as Principal
     from mcpcore.http.principals import Refusal as Refusal
     from mcpcore.http.principals import bearer_token as bearer_token
+    from mcpcore.http.server.exchange import ExchangeEnded as ExchangeEnded
+    from mcpcore.http.server.server import HttpServer as HttpServer
+    from mcpcore.http.server.sessions import SessionClosed as SessionClosed
+    from mcpcore.http.server.sessions import SessionOpened as SessionOpened
+    from mcpcore.http.settings import HttpClientSettings as HttpClientSettings
     from mcpcore.http.settings import HttpSettings as HttpSettings
     from mcpcore.http.settings import SsePaths as SsePaths
+    from mcpcore.http.settings import SseUse as SseUse
     from mcpcore.service import Audio as Audio
     from mcpcore.service import Embedded as Embedded
     from mcpcore.service import Image as Image
     from mcpcore.service import Server as Server
+    from mcpcore.service import Validator as Validator
     from mcpcore.service import assistant as assistant
     from mcpcore.service import mirrored as mirrored
     from mcpcore.service import user as user
     from mcpcore.service.rate import Activity as Activity
     from mcpcore.service.rate import Rate as Rate
     from mcpcore.service.rate import RateLimits as RateLimits
+    from mcpcore.service.tasks import TaskTable as TaskTable
+    from mcpcore.wire.sse import SseDecoder as SseDecoder
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
     from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
     from mcpcore_transports.auth.browser import SignIn as SignIn
@@ -122,20 +144,31 @@ if TYPE_CHECKING:
     from mcpcore_transports.client.middleware import OutgoingRequest as OutgoingRequest
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
+    from mcpcore_transports.http.server.asgi import AsgiApp as AsgiApp
     from mcpcore_transports.http.server.asgi import asgi_app as asgi_app
     from mcpcore_transports.http.server.endpoint import HttpEndpoint as HttpEndpoint
     from mcpcore_transports.http.server.endpoint import http_request as http_request
+    from mcpcore_transports.http.settings import HttpClientLinkSettings as HttpClientLinkSettings
     from mcpcore_transports.http.settings import HttpServerSettings as HttpServerSettings
+    from mcpcore_transports.link import STREAM_ERRORS as STREAM_ERRORS
+    from mcpcore_transports.link import App as App
+    from mcpcore_transports.link import clock as clock
     from mcpcore_transports.running.middleware import AnsweringSteps as AnsweringSteps
     from mcpcore_transports.running.middleware import CallNext as CallNext
     from mcpcore_transports.running.middleware import Steps as Steps
     from mcpcore_transports.schema import SchemaLimits as SchemaLimits
     from mcpcore_transports.schema import compile_schema as compile_schema
+    from mcpcore_transports.serve.serve import Accept as Accept
     from mcpcore_transports.serve.serve import ServeSettings as ServeSettings
     from mcpcore_transports.serve.serve import run as run
     from mcpcore_transports.serve.serve import serve as serve
     from mcpcore_transports.server.context import Context as Context
+    from mcpcore_transports.server.inputs import Elicit as Elicit
+    from mcpcore_transports.server.inputs import Elicited as Elicited
     from mcpcore_transports.server.inputs import ElicitUrl as ElicitUrl
+    from mcpcore_transports.server.inputs import Input as Input
+    from mcpcore_transports.server.inputs import ListRoots as ListRoots
+    from mcpcore_transports.server.inputs import Sample as Sample
     from mcpcore_transports.server.middleware import Answer as Answer
     from mcpcore_transports.server.notifications import NotificationContext as NotificationContext
     from mcpcore_transports.server.request_log import log_incoming as log_incoming
@@ -148,6 +181,7 @@ if TYPE_CHECKING:
     from mcpcore_transports.stores.base import StoreSettings as StoreSettings
     from mcpcore_transports.stores.base import open_store as open_store
     from mcpcore_transports.stores.sqlite import MemoryStore as MemoryStore
+    from mcpcore_transports.stream.connection import StreamConnection as StreamConnection
     from mcpcore_transports.stream.settings import Caller as Caller
     from mcpcore_transports.stream.settings import ProcessSettings as ProcessSettings
     from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
@@ -183,16 +217,23 @@ _LATER = {
         "ReconnectingGivenUp"
     ),
     "mcpcore.errors": (
-        "AuthorizationError CallFailed ConnectionClosed Forbidden InputUnavailable "
+        "AuthorizationError BadConfig CallFailed ConnectionClosed Forbidden InputUnavailable "
         "LifespanError LinkError NegotiationError PeerError PromptError RequestTimeout "
         "ResourceNotFound ToolError"
     ),
-    "mcpcore.http": "HttpClient HttpServer",
-    "mcpcore.http.messages": "HttpChunk HttpEnd HttpHead HttpRequest",
-    "mcpcore.http.principals": "Principal Refusal bearer_token",
-    "mcpcore.http.settings": "HttpSettings SsePaths",
-    "mcpcore.service": "Audio Embedded Image Server assistant mirrored user",
+    "mcpcore.http.client.call": "Recovery StreamInterrupted StreamReopened",
+    "mcpcore.http.client.challenges": "Unauthorized",
+    "mcpcore.http.client.client": "HttpClient",
+    "mcpcore.http.messages": "HttpAbort HttpChunk HttpEnd HttpHead HttpReply HttpRequest HttpSend",
+    "mcpcore.http.principals": "Authenticate ClientCertificate Principal Refusal bearer_token",
+    "mcpcore.http.server.exchange": "ExchangeEnded",
+    "mcpcore.http.server.server": "HttpServer",
+    "mcpcore.http.server.sessions": "SessionClosed SessionOpened",
+    "mcpcore.http.settings": "HttpClientSettings HttpSettings SsePaths SseUse",
+    "mcpcore.service": "Audio Embedded Image Server Validator assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
+    "mcpcore.service.tasks": "TaskTable",
+    "mcpcore.wire.sse": "SseDecoder",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
     "mcpcore_transports.auth.environment": "environment_secret",
     "mcpcore_transports.auth.exchange": "UpstreamTokens",
@@ -213,14 +254,15 @@ _LATER = {
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
-    "mcpcore_transports.http.server.asgi": "asgi_app",
+    "mcpcore_transports.http.server.asgi": "AsgiApp asgi_app",
     "mcpcore_transports.http.server.endpoint": "HttpEndpoint http_request",
-    "mcpcore_transports.http.settings": "HttpServerSettings",
+    "mcpcore_transports.http.settings": "HttpClientLinkSettings HttpServerSettings",
+    "mcpcore_transports.link": "App STREAM_ERRORS clock",
     "mcpcore_transports.running.middleware": "AnsweringSteps CallNext Steps",
     "mcpcore_transports.schema": "SchemaLimits compile_schema",
-    "mcpcore_transports.serve.serve": "ServeSettings run serve",
+    "mcpcore_transports.serve.serve": "Accept ServeSettings run serve",
     "mcpcore_transports.server.context": "Context",
-    "mcpcore_transports.server.inputs": "ElicitUrl",
+    "mcpcore_transports.server.inputs": "Elicit ElicitUrl Elicited Input ListRoots Sample",
     "mcpcore_transports.server.middleware": "Answer",
     "mcpcore_transports.server.notifications": "NotificationContext",
     "mcpcore_transports.server.request_log": "log_incoming log_outgoing",
@@ -228,6 +270,7 @@ _LATER = {
     "mcpcore_transports.server.settings": "RuntimeSettings",
     "mcpcore_transports.stores.base": "Store StoreSettings open_store",
     "mcpcore_transports.stores.sqlite": "MemoryStore",
+    "mcpcore_transports.stream.connection": "StreamConnection",
     "mcpcore_transports.stream.settings": (
         "Caller ProcessSettings PumpSettings SocketSettings StdioSettings"
     ),

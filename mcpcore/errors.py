@@ -17,6 +17,7 @@ exception that never leaves the room that raises it is defined there.
 
 from typing import TYPE_CHECKING
 
+from mcpcore.engine.events import Fault
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
 from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
 from mcpcore.spec.errors import ErrorData as ErrorData
@@ -26,10 +27,9 @@ from mcpcore.spec.errors import LocalProtocolError as LocalProtocolError
 from mcpcore.spec.errors import McpError as McpError
 from mcpcore.spec.errors import ToolFailed as ToolFailed
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few errors carry them
     from collections.abc import Sequence
 
-    from mcpcore.engine.events import Fault
     from mcpcore.spec.types.client_features import ElicitUrlParams
     from mcpcore.spec.types.tasks import Task
 
@@ -105,8 +105,7 @@ class ValidatorMissing(LocalError):
         super().__init__(
             f"{what} {has}, which needs a validator: "
             "pip install mcpcore[schema], then "
-            "Server(..., validator=compile_schema) with "
-            "`from mcpcore_transports.schema import compile_schema`"
+            "Server(..., validator=compile_schema) with `from mcpcore import compile_schema`"
         )
 
 
@@ -135,7 +134,7 @@ class AuthorizationError(LocalError):
 class CallFailed(LocalError):
     """A request ended without an answer of the server."""
 
-    fault: "Fault | None" = None
+    fault: Fault | None = None
     """Details of the failure, if the transport gives them (HTTP)."""
 
     def __init__(self, method: str, message: str) -> None:
@@ -262,7 +261,7 @@ class LinkError(LocalError):
     """
 
     def __init__(
-        self, message: str, fault: "Fault | None" = None, *, final: bool | None = None
+        self, message: str, fault: Fault | None = None, *, final: bool | None = None
     ) -> None:
         super().__init__(message)
         self.fault = fault

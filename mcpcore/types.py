@@ -5,7 +5,7 @@ They are those of :mod:`mcpcore.spec.types`, each imported when it is first aske
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.spec.types import *  # noqa: F403
 else:
     from mcpcore.spec import types

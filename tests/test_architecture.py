@@ -199,7 +199,7 @@ def test_core_loads_no_io(module: str) -> None:
 
 
 PARTS = re.compile(
-    r"\b(\w*peer|machine|teller|heir)\._(endpoint|inbound|negotiation|outbound|publishing|state)\b"
+    r"\b(\w*peer|machine|teller|heir)\._(endpoint|inbound|negotiation|outbound|state)\b"
 )
 """The parts of a Peer, which belong to `mcpcore`."""
 

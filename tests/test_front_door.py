@@ -14,19 +14,26 @@ import mcpcore
 import mcpcore.errors
 import mcpcore.types
 from mcpcore.spec import types
+from tests.reference.api import API
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-IMPORT = re.compile(r"^\s*from (mcpcore_transports[\w.]*) import", re.MULTILINE)
-INSIDE = {
-    "docs/how-to/embedding.md": {
-        "mcpcore_transports.link",
-        "mcpcore_transports.serve.serve",
-        "mcpcore_transports.stream.connection",
-    },
-    "docs/reference/stores.md": {"mcpcore_transports.stores.base"},
-}
-"""Pages for those who write a transport or a store, and the modules of the drivers they need."""
+PROGRAMS = [
+    path
+    for pattern in (
+        "benchmarks/mcpcore_bench/flood_server.py",
+        "benchmarks/mcpcore_bench/programs/*.py",
+        "conformance/*/our_client.py",
+        "conformance/mcpcore_conformance/everything/*.py",
+        "conformance/mutants/programs/*.py",
+    )
+    for path in sorted(ROOT.glob(pattern))
+]
+"""Programs as a user would write them."""
+IMPORT = re.compile(r"^ *(?:from|import) (mcpcore(?:_transports)?(?:\.[\w.]+)?)\b", re.MULTILINE)
+DOORS = {"mcpcore", "mcpcore.types"}
+LISTED = {module for _, modules in API.values() for module in modules}
+"""Modules of the API reference, which pages of the reference may show."""
 
 
 def for_checkers() -> dict[str, str]:
@@ -121,6 +128,45 @@ def test_exceptions_of_the_front_door_stand_in_the_one_tree() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_pages_need_no_module_of_the_drivers(page: Path) -> None:
+def test_pages_need_the_front_door_alone(page: Path) -> None:
     named = set(IMPORT.findall(page.read_text(encoding="utf-8")))
-    assert named == INSIDE.get(str(page.relative_to(ROOT)), set())
+    assert named - DOORS <= (LISTED if page.parent.name == "reference" else set())
+
+
+def behind(source: str) -> list[str]:
+    """Names that a program imports from elsewhere than the door that has them."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        module = str(node.module) if isinstance(node, ast.ImportFrom) else ""
+        if not isinstance(node, ast.ImportFrom) or module in DOORS:
+            continue
+        if IMPORT.match(f"from {module}"):
+            home = importlib.import_module(module)
+            found += [
+                f"{module}.{alias.name}"
+                for alias in node.names
+                for door in (mcpcore, mcpcore.types)
+                if alias.name in vars(door)["__all__"]
+                and getattr(door, alias.name) is getattr(home, alias.name)
+            ]
+    return found
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_programs_use_the_front_door(program: Path) -> None:
+    assert behind(program.read_text(encoding="utf-8")) == []
+
+
+def test_a_way_round_the_front_door_is_found() -> None:
+    assert IMPORT.findall(
+        "from mcpcore.http.messages import HttpSend\nimport mcpcore.service\n"
+    ) == [
+        "mcpcore.http.messages",
+        "mcpcore.service",
+    ]
+    assert IMPORT.findall("from mcpcore_conformance.kit import x\nfrom mcpcore import run") == [
+        "mcpcore"
+    ]
+    assert behind("from mcpcore_transports.serve.serve import run, ungrouped") == [
+        "mcpcore_transports.serve.serve.run"
+    ]

@@ -1,8 +1,13 @@
 """What a program does not need it does not import: that is most of the time it takes to start."""
 
+import ast
+import io
 import json
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -194,3 +199,84 @@ def test_what_is_not_imported_exists() -> None:
     code = f"import importlib\nfor name in {ours}: importlib.import_module(name)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def unexplained(source: str) -> Iterator[int]:
+    """Lines of late imports of ours, and of imports for types alone, without a comment.
+
+    The comment stands on the import or above it; of imports that follow each other, at one.
+    """
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    said = {
+        token.start[0]
+        for token in tokens
+        if token.type == tokenize.COMMENT and not token.string.startswith(("# noqa", "# type:"))
+    }
+
+    def late(node: ast.stmt) -> bool:
+        return (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mcpcore")) or (
+            isinstance(node, ast.Import) and node.names[0].name.startswith("mcpcore")
+        )
+
+    def look(body: list[ast.stmt], inside: bool) -> Iterator[int]:
+        explained = False
+        for node in body:
+            imports = isinstance(node, ast.Import | ast.ImportFrom)
+            lines = range(node.lineno - 1, (node.end_lineno or node.lineno) + 1)
+            explained = imports and (explained or not said.isdisjoint(lines))
+            if inside and late(node) and not explained:
+                yield node.lineno
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                for_types = any(isinstance(each, ast.Import | ast.ImportFrom) for each in node.body)
+                if for_types and said.isdisjoint({node.lineno - 1, node.lineno}):
+                    yield node.lineno
+            function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+                inner = getattr(node, name, [])
+                blocks = [inner] if name in ("body", "orelse", "finalbody") else inner
+                for block in blocks:
+                    yield from look(getattr(block, "body", block), inside or function)
+
+    return look(ast.parse(source).body, inside=False)
+
+
+@pytest.mark.parametrize("package", ["mcpcore", "transports/mcpcore_transports"])
+def test_late_imports_have_a_reason(package: str) -> None:
+    root = Path(__file__).parent.parent
+    files = sorted((root / package).rglob("*.py"))
+    assert len(files) > 60
+    assert [
+        f"{path.relative_to(root)}:{line}"
+        for path in files
+        for line in unexplained(path.read_text(encoding="utf-8"))
+    ] == []
+
+
+LATE = "def f():\n    from mcpcore.wire import sse"
+TYPES = "if TYPE_CHECKING:{}\n    from mcpcore.wire import sse\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (LATE, [2]),
+        (f"{LATE}  # late: few need it", []),
+        (f"{LATE}  # noqa: F401", [2]),
+        (f"{LATE}  # late\n    from mcpcore import run", []),
+        (f"{LATE}  # late\n    x = 1\n    from mcpcore import run", [4]),
+        (
+            "class A:\n    async def f(self):\n        try:\n            import mcpcore.types\n"
+            "        except ImportError:\n            from mcpcore import run\n",
+            [4, 6],
+        ),
+        ("def f(x):\n    match x:\n        case 1:\n            import mcpcore", [4]),
+        ("from mcpcore import run", []),
+        ("def f():\n    import json", []),
+        (TYPES.format(""), [1]),
+        (TYPES.format("  # a type alone"), []),
+        ("# types alone\n" + TYPES.format(""), []),
+        ("if TYPE_CHECKING:\n    A = B | C", []),
+    ],
+)
+def test_a_late_import_without_a_reason_is_found(source: str, found: list[int]) -> None:
+    assert list(unexplained(source)) == found

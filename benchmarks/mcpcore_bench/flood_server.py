@@ -13,13 +13,16 @@ from functools import partial
 import anyio
 from anyio import to_thread
 
-from mcpcore.engine.config import Limits
-from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
-from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings, serve
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore import (
+    Context,
+    HttpServerSettings,
+    HttpSettings,
+    Limits,
+    RuntimeSettings,
+    Server,
+    ServeSettings,
+    serve,
+)
 
 LINE = "x" * 50_000
 MUCH = 120

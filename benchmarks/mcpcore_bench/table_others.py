@@ -126,7 +126,7 @@ _BYTES = SelfMeasured(
 """One, to hold multiples against."""
 SERVING = (
     "import mcpcore_transports.serve.serve, mcpcore_transports.http.server.listening;"
-    "from mcpcore.http import HttpServer"
+    "from mcpcore import HttpServer"
 )
 BARE = (
     "import asyncio, socket, ssl, h11, msgspec;"

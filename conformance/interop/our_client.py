@@ -14,20 +14,26 @@ from msgspec import Raw
 from conformance.interop.drivers.caller import Caller, Late, Object, Progress, Refused
 from conformance.interop.drivers.script import Target, main
 from conformance.interop.talk import MEMORY
-from mcpcore.engine.config import DEFAULT_TIMEOUT
-from mcpcore.errors import InputFailed, PeerError, RequestTimeout
-from mcpcore.http import HttpClient
-from mcpcore.service import Server
-from mcpcore.spec.errors import McpError
-from mcpcore.spec.types.client_features import (
+from mcpcore import (
+    DEFAULT_TIMEOUT,
+    Callbacks,
+    Client,
+    HttpClient,
+    McpError,
+    PeerError,
+    RequestTimeout,
+    Server,
+    connect,
+)
+from mcpcore.errors import InputFailed
+from mcpcore.types import (
     CreateMessageParams,
     CreateMessageResult,
     ElicitParams,
     ElicitResult,
+    PromptReference,
+    ResourceTemplateReference,
 )
-from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
-from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.client.client import Client, connect
 
 
 class OurCaller(Caller):

@@ -28,6 +28,7 @@ from conformance.peers.page import page_of, summary
 from conformance.peers.programs import PEERS, PORT, ROOT, Peer, own_programs
 from conformance.peers.saved import load, save
 from conformance.peers.warm import warm
+from mcpcore import parse_target
 from mcpcore_conformance.kit.model import Binding, Case, Result, Side
 from mcpcore_conformance.launch import LaunchError, serving
 from mcpcore_conformance.run.clients import Command, prepare_client, run_client
@@ -36,7 +37,6 @@ from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener, Run
 from mcpcore_conformance.run.servers import CannotRun, prepare, run_server
 from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import parse_target
 
 EXAMPLES = """\
 exit status:

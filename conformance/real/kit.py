@@ -13,13 +13,13 @@ from conformance.real.install import NPM
 from conformance.real.processes import NotStarted
 from conformance.real.scene import Scene, started
 from conformance.real.table import Package, ServerProgram
+from mcpcore import SseTarget, parse_target
 from mcpcore_conformance.kit.model import Case, Result
 from mcpcore_conformance.launch import LaunchError
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.run import Listener
 from mcpcore_conformance.run.servers import CannotRun, prepare, run_server
 from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import SseTarget, parse_target
 
 FOREIGN = "rfc9112"
 """The page of which the HTTP server below a library is in charge."""

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from conformance.interop.our_client import OurCaller
 from conformance.real.cells import main
-from mcpcore_transports.client.client import connect
+from mcpcore import connect
 
 
 @asynccontextmanager

@@ -17,9 +17,9 @@ from msgspec import Struct, structs, to_builtins
 from conformance.real.install import NPM, ROOT, TOOLS, missing
 from conformance.real.processes import MARK, free_port, listening
 from conformance.real.table import OURS, Offer, Row, ServerProgram, Table
+from mcpcore import ProcessSettings
 from mcpcore_conformance.everything.app import PAGE_SIZE
 from mcpcore_transports.stdio.process import environment
-from mcpcore_transports.stream.settings import ProcessSettings
 
 SMALL_PAGES = "15"
 """Entries on a page of our server's lists, so that some list has several."""

@@ -68,7 +68,7 @@ from mcpcore.wire.message import (
     to_json,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: servers need none of it
     from mcpcore.engine.reconnection import ReconnectSettings
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.

@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET, Raw, Struct, field
 
@@ -47,9 +47,7 @@ from mcpcore.wire.message import (
     encode_notification,
 )
 
-if TYPE_CHECKING:
-    from mcpcore.engine.negotiation import Negotiator
-    from mcpcore.engine.outbound import Sender
+if TYPE_CHECKING:  # late: servers need none of it
     from mcpcore.engine.reconnection import Succession
 
 NO_PARAMS = Raw(b"{}")
@@ -130,10 +128,20 @@ class Purpose(Enum):
     INITIALIZE = auto()
 
 
+class RequestSender(Protocol):
+    """Part of a Peer that sends requests, and handles those that get no answer."""
+
+    def expire(self, request: "Outbound", now: float) -> None:
+        """Handle a request that was not answered in time."""
+
+    def give_up(self, request: "Outbound", reason: str | None) -> None:
+        """Cancel a request, if it is one of the application."""
+
+
 class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Outbound request."""
 
-    sender: "Sender | Negotiator"
+    sender: RequestSender
     """Part that has sent it."""
     id: RequestId
     method: str

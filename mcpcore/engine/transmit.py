@@ -11,7 +11,7 @@ from mcpcore.engine.mirror import Mirror
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a type alone: the state has an outbox of these
     from mcpcore.engine.state import PeerState
 
 

@@ -9,7 +9,7 @@ from mcpcore.engine.events import Route
 from mcpcore.http.headers import HeaderLines, Headers
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few clients show a certificate
     from mcpcore.http.principals import ClientCertificate
 
 

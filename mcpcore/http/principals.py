@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from mcpcore.spec.refusals import UNAUTHENTICATED
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: stdio has no HTTP requests
     from mcpcore.http.messages import HttpRequest
 
 # RFC 6750 section 2.1; a string, which re compiles at first use: few servers authenticate requests.

@@ -138,7 +138,7 @@ class SseUse(Enum):
 
 
 class HttpClientSettings(Discreet, frozen=True, kw_only=True):
-    """Behaviour of an :class:`~mcpcore.http.HttpClient`."""
+    """Behaviour of an :class:`~mcpcore.HttpClient`."""
 
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of every request, for instance ``("Authorization", "Bearer ...")``."""

@@ -1,6 +1,6 @@
 """Data of an HTTP server outside of its process: records, steps and outcomes.
 
-An :class:`~mcpcore.http.HttpServer` with a :class:`StoreBinding` asks the application for all that
+An :class:`~mcpcore.HttpServer` with a :class:`StoreBinding` asks the application for all that
 must outlive the process or be visible to others::
 
     while (event := server.next_event()) is not None:

@@ -8,7 +8,7 @@ from mcpcore.service.handlers import Prepared, is_masked
 from mcpcore.service.schema import Validator, mirrored
 from mcpcore.service.server import Server
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few servers need them
     from mcpcore.service.prompts import assistant, user
     from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin, ge
 
 from msgspec import NODEFAULT, Struct, defstruct, inspect
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few use pydantic, which is slow to import
     from mcpcore.service.pydantic_types import PydanticType
 
 _JSON_NAMES = {"dict": "object", "list": "array", "NoneType": "null"}
@@ -19,7 +19,7 @@ def read_by_pydantic(annotation: Any) -> "PydanticType | None":
     """Return the reader of a type that pydantic reads as a whole, or None; see there."""
     if "pydantic" not in sys.modules:
         return None
-    from mcpcore.service.pydantic_types import pydantic_type
+    from mcpcore.service.pydantic_types import pydantic_type  # late: few use pydantic
 
     return pydantic_type(annotation)
 
@@ -30,7 +30,7 @@ def describe(cls: Any, *, output: bool = False) -> dict[str, Any]:
         cls()  # raises NotImplementedError if it is of another operating system
         return {"type": "string", "format": "path"}
     if is_model(cls):
-        from mcpcore.service.pydantic_types import PydanticType
+        from mcpcore.service.pydantic_types import PydanticType  # late: few use pydantic
 
         return PydanticType(cls).schema(output=output)
     raise NotImplementedError
@@ -44,7 +44,7 @@ def read_custom(cls: Any, value: Any) -> Any:
         name = type(value).__name__
         raise ValueError(f"Expected `str`, got `{_JSON_NAMES.get(name, name)}`")
     if is_model(cls):
-        from mcpcore.service.pydantic_types import read_model
+        from mcpcore.service.pydantic_types import read_model  # late: few use pydantic
 
         return read_model(cls, value)
     return value  # msgspec reports the expected type

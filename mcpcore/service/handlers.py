@@ -166,7 +166,7 @@ class Handler:
 def _parameter(name: str, annotation: Any, default: Any, keyword: bool) -> Parameter:
     if "pydantic" not in sys.modules:
         return Parameter(name, annotation, default, keyword)
-    from mcpcore.service.pydantic_types import parameter_of
+    from mcpcore.service.pydantic_types import parameter_of  # late: few use pydantic
 
     try:
         foreign, default, factory = parameter_of(annotation, default)

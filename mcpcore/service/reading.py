@@ -185,7 +185,7 @@ class ValueReader(Generic[T]):
             if validator is None:
                 raise ValidatorMissing(what, "has a type with a pattern")
             self._problems = validator(schema())
-            from mcpcore.service import twins
+            from mcpcore.service import twins  # late: few types have patterns
 
             self._twins = twins.Twins()
             type = self._twins.annotation(info)

@@ -284,7 +284,7 @@ class Server:
             options.setdefault("size", len(data.encode() if isinstance(data, str) else data))
             content = lambda: data  # noqa: E731 - it needs no name
         ttl_ms, cache_scope = self._read_hints
-        from mcpcore.service.resources import ResourceEntry
+        from mcpcore.service.resources import ResourceEntry  # late: with the first resource
 
         with naming(f"resource {uri!r}"):
             entry = ResourceEntry(
@@ -306,7 +306,7 @@ class Server:
 
     def resource_updated(self, uri: str) -> None:
         """Notify the watchers (:meth:`watch`) that a resource has changed."""
-        from mcpcore.spec.types.resources import ResourceUpdatedParams
+        from mcpcore.spec.types.resources import ResourceUpdatedParams  # late: as above
 
         self._tell("notifications/resources/updated", ResourceUpdatedParams(uri=uri))
 
@@ -348,7 +348,7 @@ class Server:
         that no string can fill.
         """
         name = _name(function, name)
-        from mcpcore.service.prompts import PromptEntry
+        from mcpcore.service.prompts import PromptEntry  # late: with the first prompt
 
         with naming(f"prompt {name!r}"):
             entry = PromptEntry(function, name, options, self.validator)
@@ -392,7 +392,7 @@ class Server:
             key = (kind, owner, argument)
 
         def declare(function: F) -> F:
-            from mcpcore.service.prompts import CompletionEntry
+            from mcpcore.service.prompts import CompletionEntry  # late: few complete anything
 
             with naming(what):
                 self._completions[key] = CompletionEntry(
@@ -567,7 +567,7 @@ class Server:
     def _read_resource(
         self, params: Raw | bytes, revision: Revision, principal: str | None
     ) -> Prepared:
-        from mcpcore.service.resources import find, not_found
+        from mcpcore.service.resources import find, not_found  # late: few have resources
         from mcpcore.spec.types.resources import ReadResourceParams
 
         uri = _read(params, ReadResourceParams).uri
@@ -613,7 +613,7 @@ class Server:
     def _get_prompt(
         self, params: Raw | bytes, revision: Revision, principal: str | None
     ) -> Prepared:
-        from mcpcore.spec.types.prompts import GetPromptParams
+        from mcpcore.spec.types.prompts import GetPromptParams  # late: few have prompts
 
         get = _read(params, GetPromptParams)
         entry = self._prompt(get.name, principal)
@@ -628,7 +628,7 @@ class Server:
         return entry
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
-        from mcpcore.service.prompts import complete_result
+        from mcpcore.service.prompts import complete_result  # late: few complete anything
         from mcpcore.spec.types.prompts import CompleteParams, PromptReference
 
         asked = _read(params, CompleteParams)
@@ -651,7 +651,7 @@ class Server:
 
     def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
         """Return the template of a reference: by its text, or by a URI that it matches."""
-        from mcpcore.service.uri_templates import UnsafeValue
+        from mcpcore.service.uri_templates import UnsafeValue  # late: few have templates
 
         def completed(entry: "ResourceEntry", name: str) -> tuple[str, tuple[str, ...]]:
             if entry.requirement is not None:

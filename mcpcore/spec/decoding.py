@@ -21,11 +21,10 @@ _CONTENT = frozenset(block.__struct_config__.tag for block in get_args(ContentBl
 _SAMPLING = frozenset(block.__struct_config__.tag for block in get_args(SamplingContent))
 
 
-# Built on the first unknown block, as it imports the types.
 @cache
 def _places() -> dict[Any, tuple[tuple[str, ...], frozenset[Any]]]:
     """Return the path of the content in each type that has any, and the kinds known there."""
-    from mcpcore.spec.types import client_features, prompts, tools
+    from mcpcore.spec.types import client_features, prompts, tools  # late: few ever need it
 
     return {
         tools.CallToolResult: (("content",), _CONTENT),

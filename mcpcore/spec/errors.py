@@ -13,7 +13,7 @@ from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.jsontext import sayable
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a type alone: it raises the exception here
     from mcpcore.spec.types.tools import CallToolResult
 
 PARSE_ERROR = -32700

@@ -13,8 +13,8 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     SubscriptionOpened,
 )
-from mcpcore.http import SessionClosed, SessionOpened
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Message, decode

@@ -28,7 +28,7 @@ from msgspec import Struct, structs
 
 from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.events import RequestCancelled, RequestReceived
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities

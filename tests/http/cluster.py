@@ -9,8 +9,8 @@ from msgspec import structs
 
 from mcpcore.engine.config import Config
 from mcpcore.engine.events import Event, RequestCancelled, RequestReceived
-from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.server.stored.sessions import StoredSessions
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure

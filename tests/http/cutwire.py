@@ -15,7 +15,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http import Recovery, StreamInterrupted
+from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpSend
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import BY_NAME

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mcpcore.http import Recovery
+from mcpcore.http.client.call import Recovery
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk

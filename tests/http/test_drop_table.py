@@ -3,7 +3,7 @@
 import pytest
 
 from mcpcore.engine.events import EndReason, RequestEnded
-from mcpcore.http import Recovery
+from mcpcore.http.client.call import Recovery
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore.engine.events import RequestReceived
-from mcpcore.http import ExchangeEnded
 from mcpcore.http.headers import PIECE, Packing, takes_gzip, unpacker
 from mcpcore.http.messages import HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.settings import HttpSettings, SsePaths
 from tests.http.support import META, MODERN, Bench, Reply, initialize, make_server, request
 

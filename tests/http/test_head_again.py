@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from mcpcore.http import HttpServer
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
     DECIDING,
@@ -21,6 +20,7 @@ from mcpcore.http.headers import (
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from tests.http.support import LEGACY, META, MODERN, initialize, make_server, request
 

@@ -29,7 +29,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.http import SessionClosed, SessionOpened
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS

@@ -18,8 +18,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.lifecycle import step
-from mcpcore.http import Unauthorized
-from mcpcore.http.client.challenges import ADMISSION, Admission, AdmissionSignal
+from mcpcore.http.client.challenges import ADMISSION, Admission, AdmissionSignal, Unauthorized
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import LocalProtocolError

@@ -20,8 +20,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.http import Recovery
-from mcpcore.http.client.call import Planner
+from mcpcore.http.client.call import Planner, Recovery
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData

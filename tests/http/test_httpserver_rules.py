@@ -12,8 +12,8 @@ from mcpcore.engine.events import (
     RequestReceived,
     Violation,
 )
-from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS

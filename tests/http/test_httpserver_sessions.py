@@ -14,8 +14,7 @@ from mcpcore.engine.events import (
     RequestEnded,
     RequestReceived,
 )
-from mcpcore.http import SessionClosed, SessionOpened
-from mcpcore.http.server.sessions import SessionTable
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened, SessionTable
 from mcpcore.http.settings import HttpSettings
 from tests.http.support import SECRET, Bench, initialize, make_server, note, request
 from tests.http.test_httpserver_streams import CALL, methods

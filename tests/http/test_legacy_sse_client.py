@@ -23,8 +23,8 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.http import SessionClosed
 from mcpcore.http.messages import HttpSend
+from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS

@@ -16,10 +16,10 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.http import SessionClosed, SessionOpened
 from mcpcore.http.legacy_sse.server import SseSession
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.spec.revisions import REVISIONS
 from tests.http.pipes import Stream, sse_server

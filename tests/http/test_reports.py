@@ -1,7 +1,7 @@
 """What a server tells of its exchanges, where that is asked for."""
 
 from mcpcore.engine.events import RequestReceived
-from mcpcore.http import ExchangeEnded
+from mcpcore.http.server.exchange import ExchangeEnded
 from tests.http.support import MODERN, Bench, request
 from tests.http.test_httpserver_streams import CALL
 

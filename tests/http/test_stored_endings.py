@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from mcpcore.engine.events import RequestCancelled
-from mcpcore.http import ExchangeEnded, SessionClosed
+from mcpcore.http.server.exchange import ExchangeEnded
+from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionDelete, SessionTouch
 from mcpcore.spec.errors import INVALID_REQUEST

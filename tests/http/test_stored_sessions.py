@@ -11,8 +11,9 @@ from mcpcore.engine.events import (
     RequestReceived,
 )
 from mcpcore.engine.lifecycle import SessionState
-from mcpcore.http import HttpServer, SessionClosed, SessionOpened
 from mcpcore.http.principals import Principal
+from mcpcore.http.server.server import HttpServer
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     Changed,

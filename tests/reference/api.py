@@ -13,7 +13,13 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "http": (
         "Many conversations behind one endpoint, without I/O",
-        ("mcpcore.http", "mcpcore.http.storing"),
+        (
+            "mcpcore.http.server.server",
+            "mcpcore.http.client.client",
+            "mcpcore.http.messages",
+            "mcpcore.http.settings",
+            "mcpcore.http.storing",
+        ),
     ),
     "service": ("What a server offers, declared", ("mcpcore.service",)),
     "server": (
@@ -40,7 +46,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "operations": (
-        "Settings, stores, schemas",
+        "Settings, stores, schemas, traces",
         (
             "mcpcore_transports.http.settings",
             "mcpcore_transports.stream.settings",
@@ -48,6 +54,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.tls",
             "mcpcore_transports.stores.base",
             "mcpcore_transports.schema",
+            "mcpcore.trace.format",
         ),
     ),
     "testing": ("Hypothesis strategies", ("mcpcore_conformance.strategies",)),

@@ -2,12 +2,12 @@
 
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from mcpcore import connect
 from mcpcore.errors import HandlerError
 from mcpcore.spec.errors import LocalError, McpError, ToolFailed
-from tests.reference.api import API
+from tests.reference.api import API, members
 from tests.reference.sources import as_markdown, classes, summary, table
 
 NAME = "exceptions.md"
@@ -44,22 +44,14 @@ def _raised_by(function: object) -> str:
     return as_markdown(text[text.index("At the call") :])
 
 
-def engine_exceptions() -> Iterator[str]:
-    """Lines about the exceptions that the engine raises; the page has all others."""
-    yield "All others, and what they have in common: [exceptions](exceptions.md)."
-    yield ""
-    found = [each for each in classes(Exception) if each.__module__.startswith("mcpcore.spec")]
-    yield from _table(found)
-
-
 def _listed() -> frozenset[object]:
     """What the modules of the API reference export or define."""
-    named = (importlib.import_module(name) for _, names in API.values() for name in names)
+    modules = (name for _, names in API.values() for name in names)
     return frozenset(
-        getattr(module, name)
-        for module in named
-        for name in getattr(module, "__all__", vars(module))
-        if isinstance(getattr(module, name), type)
+        found
+        for module in modules
+        for name in members(module)
+        if isinstance(found := getattr(importlib.import_module(module), name), type)
     )
 
 

@@ -13,7 +13,6 @@ from mcpcore.spec.errors import ERRORS
 from mcpcore.spec.methods import METHODS, Method, MethodKind
 from mcpcore.spec.refusals import BY_DRIVERS, OF_UPGRADES, REFUSALS, RefusalRow
 from mcpcore.spec.revisions import REVISIONS, Revision, Span
-from tests.reference.exceptions import engine_exceptions
 from tests.reference.sources import ROOT, attributes, table
 
 NAME = "protocol.md"
@@ -49,7 +48,7 @@ def render() -> str:
         *("## JSON-RPC error codes", "", *_errors()),
         *("## HTTP refusals", "", *_refusals()),
         *("## WebSocket closes", "", *_closes()),
-        *("## Exceptions of the engine", "", *engine_exceptions()),
+        *("## Exceptions", "", "All of them, in one tree: [exceptions](exceptions.md).", ""),
     ]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.errors import ToolError
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.service import Server
 from mcpcore.service.tasks import TRANSITIONS, TaskSettings, TaskSignal, TaskTable
 from mcpcore.spec.errors import ErrorData, McpError

@@ -15,7 +15,8 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionAcknowledged,
 )
-from mcpcore.http import HttpClient, Recovery, StreamInterrupted
+from mcpcore.http.client.call import Recovery, StreamInterrupted
+from mcpcore.http.client.client import HttpClient
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import Accounts, Ask
 from tests.simulation.cancelling import GIVEN_UP

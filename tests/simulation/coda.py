@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from mcpcore.http import HttpClient
+from mcpcore.http.client.client import HttpClient
 from tests.simulation.accounts import ACTIVE
 from tests.simulation.common import TOOLS
 from tests.simulation.holdings import quiet

@@ -10,8 +10,9 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import RequestState, SessionState
 from mcpcore.engine.peer import Peer
-from mcpcore.http import HttpClient, HttpServer
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 from tests.simulation.holdings import empty

@@ -15,7 +15,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import ACTIVE, ANSWERED, CANCELLED, DEAD, PATIENCE, Run
 from tests.simulation.common import MADE

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mcpcore.engine.events import Event
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.storing import Step
 from tests.http.cluster import Worker
 from tests.simulation.hosts import EPOCH, App, Scene

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from mcpcore.http import HttpRequest, Principal, Refusal, bearer_token
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Refusal, bearer_token
 
 PEOPLE = ("ann", "bob", "cyd", "dan")
 _TOKENS = {f"token-of-{name}": name for name in PEOPLE}

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.state import Endpoint
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from tests.bindings.workbench import census
 from tests.soak.allocated import in_use
 

@@ -22,7 +22,7 @@ from msgspec import Struct
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Endpoint
 from mcpcore.errors import RequestTimeout, StoreUnavailableError
-from mcpcore.http import HttpClient
+from mcpcore.http.client.client import HttpClient
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import backend_options

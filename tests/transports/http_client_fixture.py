@@ -18,7 +18,7 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.http import HttpClient
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities

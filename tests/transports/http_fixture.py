@@ -15,7 +15,7 @@ from msgspec import Struct, field, structs
 
 from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import Implementation

@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.errors import ConnectionClosed
-from mcpcore.http import Recovery, StreamInterrupted
+from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore_transports.client.callbacks import Callbacks

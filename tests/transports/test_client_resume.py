@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.errors import CallFailed
-from mcpcore.http import Recovery, StreamInterrupted
+from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.revisions import LEGACY as ROWS

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from mcpcore.errors import ConnectionClosed
-from mcpcore.http import Recovery, StreamInterrupted
+from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcpcore.http import HttpServer
 from mcpcore.http.headers import HeaderLines
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.server.server import HttpServer
 from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings, ParserName
 from mcpcore_transports.http1.heads import (
     BadHead,

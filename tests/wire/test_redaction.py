@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpcore.http import HttpHead, HttpRequest, HttpSend
+from mcpcore.http.messages import HttpHead, HttpRequest, HttpSend
 from mcpcore.wire.redaction import HIDDEN, shown_headers, shown_names, shown_url
 
 SECRET = "s3cr3t"

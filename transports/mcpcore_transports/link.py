@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from mcpcore.engine.events import Event, Fault
 from mcpcore.engine.peer import Peer
+from mcpcore.http.principals import Principal
 
-if TYPE_CHECKING:  # each is imported where it is needed
-    from mcpcore.http.principals import Principal  # not needed by clients, and slow to import
-    from mcpcore_transports.stream.connection import StreamConnection  # a kind of link
+if TYPE_CHECKING:  # late: HTTP needs none; it is a kind of link
+    from mcpcore_transports.stream.connection import StreamConnection
 
 clock = time.monotonic
 """Clock of all drivers, in seconds."""
@@ -67,7 +67,7 @@ class Handshake(Struct, frozen=True, kw_only=True):
     """Address of the peer, for logs."""
     revision: str | None = None
     """Revision offered by the subprotocol ``mcp.version.<revision>``."""
-    principal: "Principal | None" = None
+    principal: Principal | None = None
     """Authenticated principal."""
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from mcpcore.engine.peer import Peer
 from mcpcore.errors import BadTarget as BadTarget
 from mcpcore.service import Server
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
@@ -15,7 +16,6 @@ from mcpcore_transports.stream.settings import authority
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from urllib.parse import SplitResult
 
-    from mcpcore.engine.peer import Peer
     from mcpcore_transports.auth.requests import Auth
     from mcpcore_transports.http.client.client import RequestHeaders
     from mcpcore_transports.link import App
@@ -104,7 +104,7 @@ class CustomTarget(ABC):
     name: str
 
     @abstractmethod
-    def make_link(self, peer: "Peer", app: "App") -> "StreamConnection":
+    def make_link(self, peer: Peer, app: "App") -> "StreamConnection":
         """Make the link of one connection, yet to be run; another may follow when it breaks."""
 
 
@@ -184,7 +184,7 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raise :class:`BadTarget`, without the value, for a header that cannot be sent or is ours."""
-    from mcpcore.http.client.call import own_header
+    from mcpcore.http.client.call import own_header  # late: stdio needs no HTTP
 
     for header in headers.items():
         try:

@@ -9,12 +9,10 @@ import sys
 
 import anyio
 
-from mcpcore.spec.types.content import TextContent
+from mcpcore import ClientSettings, HttpClientLinkSettings, connect
+from mcpcore.types import TextContent
 from mcpcore_bench.programs.measuring import TEXT, measured, widened
 from mcpcore_bench.programs.sampling import sampled
-from mcpcore_transports.client.client import connect
-from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings
 
 STDIO = [sys.executable, "-m", "mcpcore_bench.programs.raw_stdio", "--io", "blocking"]
 

@@ -18,15 +18,13 @@ from mcpcore import (
     Negotiation,
     Peer,
     Role,
+    Server,
     ServerCapabilities,
+    connect,
 )
 from mcpcore.engine.events import RequestReceived, ResultReceived
-from mcpcore.service import Server
-from mcpcore.spec.types.capabilities import ToolsCapability
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import CallToolParams, CallToolResult
+from mcpcore.types import CallToolParams, CallToolResult, TextContent, ToolsCapability
 from mcpcore_bench.programs.measuring import TEXT, measured
-from mcpcore_transports.client.client import connect
 
 
 class Arguments(Struct):

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 from msgspec import Meta, Struct
 
-from mcpcore.engine.config import Limits
-from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
+from mcpcore import (
+    Context,
+    HttpServerSettings,
+    HttpSettings,
+    Limits,
+    RuntimeSettings,
+    Server,
+    ServeSettings,
+    SocketSettings,
+    run,
+)
 from mcpcore_bench.programs.offer import AUDIENCE, arguments, fillers
 from mcpcore_bench.programs.sampling import sampled
-from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stream.settings import SocketSettings
 
 if TYPE_CHECKING:
     from mcpcore_transports.auth.resource_server import ResourceServer
@@ -91,7 +94,7 @@ def settings(driver: str, heads: str = "", cert: str = "", issuer: str = "") -> 
     """
     tls = None
     if cert:
-        from mcpcore_transports.tls import server_tls  # here and not above, as the command has it
+        from mcpcore import server_tls  # here and not above, as the command has it
 
         tls = server_tls(cert)
     return ServeSettings(

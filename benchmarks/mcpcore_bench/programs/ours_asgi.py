@@ -8,10 +8,10 @@ import socket
 import anyio
 import uvicorn
 
+from mcpcore import AsgiApp, asgi_app
 from mcpcore_bench.programs.offer import arguments
 from mcpcore_bench.programs.ours import announce, make, settings, with_uvloop
 from mcpcore_bench.programs.sampling import sampled
-from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app
 
 
 async def serve(app: AsgiApp, loop: str, parser: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec import Raw
 
+from mcpcore import Store, open_store
 from mcpcore.http.storing import (
     SessionRecord,
     SessionSave,
@@ -24,7 +25,6 @@ from mcpcore.http.storing import (
     StreamAppend,
     StreamBegin,
 )
-from mcpcore_transports.stores.base import Store, open_store
 
 SESSIONS = 20
 WARM = 2_100

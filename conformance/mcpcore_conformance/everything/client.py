@@ -32,14 +32,14 @@ from mcpcore import (
     connect,
 )
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore.spec.types.client_features import (
+from mcpcore.types import (
     CreateMessageParams,
     CreateMessageResult,
     ElicitParams,
     ElicitResult,
+    TextContent,
+    Tool,
 )
-from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.tools import Tool
 from mcpcore_conformance.everything.script import AnyioPace, Script
 from mcpcore_conformance.everything.sign_in import PREFIX, signing_in
 

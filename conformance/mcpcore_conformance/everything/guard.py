@@ -6,8 +6,7 @@ The kit sets these variables for a server under test; without them the server le
 import os
 from collections.abc import Mapping
 
-from mcpcore import Issuer, ResourceServer
-from mcpcore.auth.resource_server import Dpop
+from mcpcore import Dpop, Issuer, ResourceServer
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.kit.tokens import (
     BROAD_SCOPE_VARIABLE,

@@ -10,13 +10,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from mcpcore import Context, ElicitUrl, user
-from mcpcore.spec.types.client_features import CreateMessageResult
-from mcpcore.spec.types.content import TextContent, ToolUseContent
-from mcpcore.spec.types.prompts import PromptMessage
+from mcpcore import Context, Elicit, Elicited, ElicitUrl, Input, ListRoots, Sample, user
+from mcpcore.types import CreateMessageResult, PromptMessage, TextContent, ToolUseContent
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.schemas import DEFAULTS_FORM, ENUMS_FORM
-from mcpcore_transports.server.inputs import Elicit, Elicited, Input, ListRoots, Sample
 
 MAX_TOKENS = 100
 PERSON_FORM: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mcpcore import Embedded, Image, user
-from mcpcore.spec.types.prompts import PromptMessage
+from mcpcore.types import PromptMessage
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.media import png
 from mcpcore_conformance.everything.tools import WATCHED

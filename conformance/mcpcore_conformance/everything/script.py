@@ -26,7 +26,7 @@ from mcpcore import (
     RequestTimeout,
 )
 from mcpcore.errors import InputFailed, InvalidResponse, RequestRefused
-from mcpcore.spec.types.prompts import PromptReference, ResourceTemplateReference
+from mcpcore.types import PromptReference, ResourceTemplateReference
 
 Step = Mapping[str, Any]
 Outcome = dict[str, Any]

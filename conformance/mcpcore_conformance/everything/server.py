@@ -15,8 +15,8 @@ import os
 import sys
 from importlib import import_module
 
-from mcpcore import HttpServerSettings, RuntimeSettings, ServeSettings, run
-from mcpcore.spec.revisions import REVISIONS, parse_revisions
+from mcpcore import HttpServerSettings, RuntimeSettings, ServeSettings, parse_revisions, run
+from mcpcore.spec.revisions import REVISIONS
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.kit.tokens import ISSUER_VARIABLE
 

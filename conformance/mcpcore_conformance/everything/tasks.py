@@ -6,11 +6,10 @@ import anyio
 import anyio.lowlevel
 from msgspec import Struct
 
-from mcpcore import Context, McpError, ToolError
+from mcpcore import Context, Elicit, McpError, ToolError
 from mcpcore.spec.errors import INTERNAL_ERROR
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.questions import Name
-from mcpcore_transports.server.inputs import Elicit
 
 _SECOND = 1.0
 

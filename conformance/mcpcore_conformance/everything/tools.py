@@ -11,7 +11,7 @@ import anyio
 from msgspec import Struct
 
 from mcpcore import Audio, Context, Embedded, Image, ToolError, mirrored
-from mcpcore.spec.types.content import ResourceLink
+from mcpcore.types import ResourceLink
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.media import png, wav
 from mcpcore_conformance.everything.schemas import ADDRESS_BOOK, MIRRORED

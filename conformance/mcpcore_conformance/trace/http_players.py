@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Raw, field
 
 from mcpcore.engine.config import Config
-from mcpcore.http import HttpClient, HttpServer
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Record
 from mcpcore.wire.sse import SseDecoder

@@ -12,10 +12,8 @@ import subprocess
 import sys
 import time
 
+from mcpcore import PumpSettings, ServeSettings, StdioSettings, run
 from mcpcore_conformance.everything.server import server
-from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.stdio.server import StdioSettings
-from mcpcore_transports.stream.connection import PumpSettings
 
 LONG = 60.0
 """Seconds; longer than any case waits."""

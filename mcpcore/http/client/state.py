@@ -40,7 +40,7 @@ from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few use the HTTP+SSE of old
     from mcpcore.http.legacy_sse.client import SseStream
 
 _REASONS = {

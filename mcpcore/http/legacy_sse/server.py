@@ -64,7 +64,8 @@ class SseServer:
             record.refuse(refusals.NO_EVENT_STREAM)
             return
         id = router.sessions.new_id()
-        session = SseSession(router, id, record.principal, owner_of(record), self._config)
+        owner, config = owner_of(record), self._config
+        session = SseSession(id, record.principal, owner, config, router.endpoint, router.log)
         router.endpoint.events.append(SessionOpened(session=id, principal=record.principal))
         router.home.admit(session, now)
         router.sse_sessions[id] = session

@@ -18,7 +18,7 @@ from mcpcore.engine.events import Route
 from mcpcore.http.settings import HttpSettings
 from mcpcore.wire.sse import encode_event
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: stateless servers need no hash; the exchange has one of these streams
     from hashlib import blake2s
 
     from mcpcore.http.server.exchange import Exchange
@@ -190,7 +190,7 @@ class EventLog:
         self.ids = EventIds(secret)
         self.now = 0.0
         self.size = 0
-        self._settings = settings
+        self.settings = settings
         self._order: deque[LogEntry] = deque()
         """All entries, oldest first; entries that are gone are skipped."""
         self._kept = 0
@@ -201,7 +201,7 @@ class EventLog:
 
     def keep(self, entry: LogEntry) -> None:
         """Add an event, and drop the oldest ones beyond the limits."""
-        settings, session = self._settings, entry.stream.log
+        settings, session = self.settings, entry.stream.log
         if session.entries is NOTHING:
             session.entries = deque()
         session.entries.append(entry)
@@ -226,7 +226,7 @@ class EventLog:
     def sweep(self) -> None:
         """Drop the entries that are too old."""
         self._swept = self.now
-        age = self._settings.replay_age
+        age = self.settings.replay_age
         while (oldest := self._oldest()) is not None and oldest.time + age <= self.now:
             self._evict(oldest)
 
@@ -235,7 +235,7 @@ class EventLog:
         oldest = self._oldest() if self._order else None
         if oldest is None:
             return None
-        age = self._settings.replay_age
+        age = self.settings.replay_age
         return max(oldest.time + age, self._swept + age / _SWEEPS)
 
     def _evict(self, entry: LogEntry) -> None:

@@ -22,15 +22,14 @@ from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http import headers
 from mcpcore.http.headers import Fields, HeaderError, Headers, Packing
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
-from mcpcore.http.server.event_log import NOTHING
+from mcpcore.http.server.event_log import NOTHING, EventStream
 from mcpcore.spec.errors import BUSY, ERRORS, FORBIDDEN, ErrorData
 from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
 from mcpcore.wire.sse import encode_comment, encode_event, encode_events
 
-if TYPE_CHECKING:
-    from mcpcore.http.server.event_log import EventStream
+if TYPE_CHECKING:  # a type alone: it has exchanges; and few servers have a store
     from mcpcore.http.server.sessions import Session
     from mcpcore.http.server.stored.streams import StreamReader, StreamWriter
 
@@ -245,7 +244,7 @@ class Exchange(Struct, eq=False, weakref=False):
     """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
     state: ExchangeState = ExchangeState.READING
     session: "Session | None" = None
-    stream: "EventStream | None" = None
+    stream: EventStream | None = None
     source: "StreamWriter | StreamReader | None" = None
     opens: bool = False
     """True if the body is the ``initialize`` that opens ``session``."""

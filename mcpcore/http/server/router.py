@@ -42,7 +42,7 @@ from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LATEST_LEGACY, legacy_of, newest
 from mcpcore.wire.message import Body, Frame, Reject
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few servers have HTTP+SSE or a store
     from mcpcore.http.legacy_sse.server import SseSession
 
 _DONE = ExchangeState.DONE
@@ -408,7 +408,9 @@ class LocalSessions:
 
     def make(self, id: str, record: Exchange) -> Session:
         """Return a new session for the client that sends ``record``."""
-        return Session(self._router, id, record.principal, owner_of(record))
+        router, owner = self._router, owner_of(record)
+        config = router.session_config
+        return Session(id, record.principal, owner, config, router.endpoint, router.log)
 
     def admit(self, session: Session, now: float) -> None:
         """Register a session, after making room for it."""

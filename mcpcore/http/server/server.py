@@ -42,7 +42,7 @@ from mcpcore.spec.refusals import NO_EVENT_STREAM
 from mcpcore.spec.revisions import LATEST, REVISIONS
 from mcpcore.wire.message import Body, Frame, Message, RequestId, decode
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few servers have a store
     from mcpcore.http.server.stored.sessions import StoredSessions
     from mcpcore.http.storing import StoreBinding
 

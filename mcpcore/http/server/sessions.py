@@ -10,22 +10,27 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import chain
 from sys import intern
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import EndReason, Event, Route
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.event_log import NOTHING, EventStream, LogEntry, SessionLog, poll_event
+from mcpcore.http.server.event_log import (
+    NOTHING,
+    EventLog,
+    EventStream,
+    LogEntry,
+    SessionLog,
+    poll_event,
+)
 from mcpcore.http.server.exchange import Exchange, taken_over
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
-
-if TYPE_CHECKING:
-    from mcpcore.http.server.router import Router
 
 Owner = str
 """Key of a session quota: kind of name, and the name (principal or address)."""
@@ -52,22 +57,22 @@ class Session:
 
     def __init__(
         self,
-        router: "Router",
         id: str,
         principal: str | None,
         owner: Owner,
-        config: Config | None = None,
+        config: Config,
+        endpoint: Endpoint,
+        log: EventLog,
     ) -> None:
         self.id = id
-        config = config or router.session_config
-        self.peer = Peer(Role.SERVER, config, endpoint=router.endpoint, session=id)
+        self.peer = Peer(Role.SERVER, config, endpoint=endpoint, session=id)
         self.principal = None if principal is None else str(principal)
         self.owner = owner
         self.usage = SessionUse.FRESH
         self.temporary = False
         """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
-        self.log = SessionLog(router.log, id)
+        self.log = SessionLog(log, id)
         self.exchanges = _NO_EXCHANGES
         self.gets: tuple[EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
@@ -75,7 +80,7 @@ class Session:
         """Streams that belong to no request and have lost their connection, oldest first."""
         self.backlog: deque[Transmit] = NOTHING
         self.backlog_size = 0
-        self._settings = router.settings
+        self.settings = log.settings
 
     over_sse = False
     """True if it is a session of HTTP+SSE, which a single stream carries."""
@@ -89,7 +94,7 @@ class Session:
     def numbered(self) -> bool:
         """True if events have ids."""
         revision = self.peer.revision
-        resumable = self._settings.resumable and not self.temporary
+        resumable = self.settings.resumable and not self.temporary
         return revision is not None and revision.resumable and resumable
 
     @property
@@ -108,7 +113,7 @@ class Session:
             self.backlog = deque()
         self.backlog.append(frame)
         self.backlog_size += frame.size
-        while self.backlog_size > self._settings.session_queue:
+        while self.backlog_size > self.settings.session_queue:
             self._give_up_one(now)
 
     def look_at(self, exchange: Exchange) -> None:
@@ -122,7 +127,7 @@ class Session:
         self._join(stream, exchange)
         if self.primed:
             stream.primed = True
-            exchange.write(poll_event(stream.id(stream.last), self._settings.reconnect_delay))
+            exchange.write(poll_event(stream.id(stream.last), self.settings.reconnect_delay))
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream, or refuse it."""
@@ -147,7 +152,7 @@ class Session:
             self._resume(stream, exchange, entries)
 
     def _has_room(self, exchange: Exchange) -> bool:
-        limit = self._settings.session_streams
+        limit = self.settings.session_streams
         if len(self.gets) >= limit:
             text = f"the session has {limit} GET streams open already"
             exchange.refuse(TOO_MANY_STREAMS, text)
@@ -251,7 +256,7 @@ class Session:
         if self._broken_off is NOTHING:
             self._broken_off = deque()
         self._broken_off.append(stream)
-        if len(self._broken_off) > self._settings.session_streams:
+        if len(self._broken_off) > self.settings.session_streams:
             self.log.forget(self._broken_off.popleft())
 
     def _serve_backlog(self, exchange: Exchange) -> None:
@@ -347,7 +352,7 @@ class SessionTable:
             raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
         self._secret = secret
         self._key = b""  # key for the ids, derived with the first
-        self._settings = settings
+        self.settings = settings
         limits = (settings.session_unused, settings.session_idle)
         unused = min((limit for limit in limits if limit is not None), default=None)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -456,7 +461,7 @@ class SessionTable:
 
         Sessions never used go first, then the least recently used, the idle ones of them.
         """
-        settings = self._settings
+        settings = self.settings
         queues = self._owners.get(owner, {})
         if sum(map(len, queues.values())) >= settings.sessions_per_client:
             return self._victim(queues, now), "its client has opened too many others"
@@ -486,7 +491,7 @@ class SessionTable:
                 if not oldest.busy:
                     return oldest, reason
                 self.touch(oldest, now)
-        age = self._settings.session_age
+        age = self.settings.session_age
         if age is not None and self._sessions:
             oldest = next(iter(self._sessions.values()))
             if oldest.created + age <= now:
@@ -502,7 +507,7 @@ class SessionTable:
             if queue:
                 when = next(iter(queue)).used_at + limit
                 due = when if when < due else due
-        age = self._settings.session_age
+        age = self.settings.session_age
         if age is not None:
             due = min(due, next(iter(self._sessions.values())).created + age)
         return None if due == math.inf else due

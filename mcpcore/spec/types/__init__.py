@@ -6,7 +6,7 @@ Names are imported on first access, so that a program pays only for the themes i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.spec.types.base import *  # noqa: F403
     from mcpcore.spec.types.capabilities import *  # noqa: F403
     from mcpcore.spec.types.client_features import *  # noqa: F403

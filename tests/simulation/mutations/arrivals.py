@@ -12,8 +12,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import Succession
 from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
-from mcpcore.http import Recovery
-from mcpcore.http.client.call import CallPurpose
+from mcpcore.http.client.call import CallPurpose, Recovery
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import ClientState
 from mcpcore.http.server.sessions import SessionTable

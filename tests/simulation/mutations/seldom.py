@@ -39,10 +39,10 @@ def _backlog_unbounded() -> None:
 
     def make(place: Any) -> Any:
         def mutant(self: Any, frame: Any, now: float) -> None:
-            kept = self._settings
-            self._settings = structs.replace(kept, session_queue=1 << 40)
+            kept = self.settings
+            self.settings = structs.replace(kept, session_queue=1 << 40)
             place(self, frame, now)
-            self._settings = kept
+            self.settings = kept
 
         return mutant
 

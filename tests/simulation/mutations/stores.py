@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import structs
 
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.server.stored.replica import Quota, SessionQueue, SessionReplica
 from mcpcore.http.server.stored.sessions import NoteQueue
 from mcpcore.http.server.stored.streams import StreamWriter

@@ -5,10 +5,10 @@ from typing import Any
 
 from mcpcore.engine import peer
 from mcpcore.engine.state import PeerState
-from mcpcore.http import HttpServer
 from mcpcore.http.server import router
 from mcpcore.http.server.exchange import Exchange, ExchangeState
 from mcpcore.http.server.router import Router
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.server.sessions import SessionTable
 from tests.simulation.mutations.model import Mutation, wrapped
 

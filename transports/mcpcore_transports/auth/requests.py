@@ -15,7 +15,8 @@ from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.engine.events import Event, Route
 from mcpcore.errors import AuthorizationError, UrlRefused
-from mcpcore.http import HttpClient, Unauthorized
+from mcpcore.http.client.challenges import Unauthorized
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import is_field_text
 from mcpcore.http.messages import HttpSend
 from mcpcore.wire.redaction import Discreet, shown_names

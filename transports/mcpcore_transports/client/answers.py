@@ -37,7 +37,7 @@ from mcpcore_transports.running.tasks import TaskHost
 from mcpcore_transports.server.settings import error_id
 from mcpcore_transports.server.tasks.requests import TaskDesk
 
-if TYPE_CHECKING:  # each is imported where it is needed
+if TYPE_CHECKING:  # types alone: the core makes use of this module
     from mcpcore_transports.client.core import ClientCore, ClientSettings
 
 logger = logging.getLogger("mcpcore.client")

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct, field, structs
 from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
-from mcpcore.http import StreamInterrupted
+from mcpcore.http.client.call import StreamInterrupted
 from mcpcore.service.reading import shorten, typed
 from mcpcore.spec import types
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError

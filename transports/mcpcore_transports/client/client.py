@@ -23,7 +23,7 @@ from mcpcore import errors
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, HeaderParams, Negotiation, Role
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import Peer
-from mcpcore.http import HttpClient
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec import types
 from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND
@@ -50,6 +50,7 @@ from mcpcore_transports.http.client.proxies import proxy_for
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
 from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import (
     CustomTarget,
     HttpTarget,
@@ -480,15 +481,16 @@ def _make_link(
     if isinstance(target, CustomTarget):
         link = target.make_link(peer, core)
     elif isinstance(target, StdioTarget):
-        from mcpcore_transports.stdio.process import ProcessLink
-        from mcpcore_transports.stream.settings import ProcessSettings
+        from mcpcore_transports.stdio.process import ProcessLink  # late: for stdio alone
 
         process = settings.process or ProcessSettings()
         env = {**(process.env or {}), **(target.env or {})} or None
         process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
         link = ProcessLink(peer, core, target.command, settings=process)
     elif isinstance(target, WebSocketTarget):
-        from mcpcore_transports.websocket.client import websocket_client_link
+        from mcpcore_transports.websocket.client import (
+            websocket_client_link,
+        )  # late: for this alone
 
         link = websocket_client_link(
             peer,
@@ -501,7 +503,7 @@ def _make_link(
             authorizer=authorizer,
         )
     else:
-        from mcpcore_transports.sockets.client import SocketClientLink
+        from mcpcore_transports.sockets.client import SocketClientLink  # late: for sockets alone
 
         link = SocketClientLink(
             peer, core, target, settings=settings.socket, ssl_context=settings.ssl_context
@@ -523,7 +525,7 @@ def _http_link(
     headers = None if isinstance(target.headers, Mapping) else target.headers
     link: HttpCarrier
     if http_client is not None:
-        from mcpcore_transports.http.client.adapter import AdaptedClientLink
+        from mcpcore_transports.http.client.adapter import AdaptedClientLink  # late: few have one
 
         link = AdaptedClientLink(
             machine,
@@ -534,7 +536,7 @@ def _http_link(
             authorizer=authorizer,
         )
     else:
-        from mcpcore_transports.http.client.client import HttpClientLink
+        from mcpcore_transports.http.client.client import HttpClientLink  # late: for HTTP alone
 
         link = HttpClientLink(
             machine,
@@ -547,7 +549,7 @@ def _http_link(
             authorizer=authorizer,
         )
     if settings.trace is not None:
-        from mcpcore_transports.tracing.tracing import HttpTrace
+        from mcpcore_transports.tracing.tracing import HttpTrace  # late: few record a trace
 
         link.trace = HttpTrace(settings.trace, "client")
     return link
@@ -608,7 +610,7 @@ def _fixed_headers(target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[
 def _schema_compiler() -> Any:
     """Return the compiler of output schemas, None without the extra `schema`."""
     try:
-        from mcpcore_transports.schema import BadPattern, compile_schema
+        from mcpcore_transports.schema import BadPattern, compile_schema  # late: an extra
     except ImportError:
         return None
 
@@ -716,7 +718,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     async def __aenter__(self) -> Client:
         settings = self._settings
         if self._trace is not None:
-            from mcpcore_transports.tracing.tracing import tracing
+            from mcpcore_transports.tracing.tracing import tracing  # late: few record a trace
 
             trace = self._recording.enter_context(tracing(self._trace))
             self._settings = structs.replace(settings, trace=trace)
@@ -774,8 +776,6 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 raise
             upset = link.link.peer.upset  # the server's failure on the probe
             if isinstance(self.target, StdioTarget):  # one limit covers both starts
-                from mcpcore_transports.stream.settings import ProcessSettings
-
                 limit = (self._settings.process or ProcessSettings()).startup_timeout
                 if limit is not None:
                     patience = limit - (clock() - began)
@@ -892,7 +892,9 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             peer = Peer(Role.CLIENT, config)
             self._core = core = make_core(peer)
             if isinstance(target, MemoryTarget):
-                from mcpcore_transports.serve.assembling import join_in_memory
+                from mcpcore_transports.serve.assembling import (
+                    join_in_memory,
+                )  # late: for this alone
 
                 server, rules, wire = target.server, target.settings, target.wire
                 joined = await join_in_memory(peer, core, server, self._group, rules, wire=wire)

@@ -16,7 +16,8 @@ from mcpcore.engine import events
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.http import HttpClient, Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.client.call import Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import INITIALIZE
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service.reading import typed
@@ -53,12 +54,12 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
 from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Settled, Waiting
+from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.auth.browser import SignIn
     from mcpcore_transports.auth.carrying import Assertions, Signer
     from mcpcore_transports.auth.stores import TokenStore
-    from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.settings import WebSocketSettings
 
@@ -144,9 +145,9 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     """Private keys for ``auth``, by the name in :class:`~mcpcore.auth.grants.SigningKey`."""
     assertions: "Assertions | None" = None
     """Function that returns an assertion for an issuer, for grants of ``auth`` that need one."""
-    process: "ProcessSettings | None" = None
+    process: ProcessSettings | None = None
     websocket: "WebSocketSettings | None" = None
-    socket: "SocketSettings | None" = None
+    socket: SocketSettings | None = None
     """Settings of TCP and Unix sockets."""
     trace: "Trace | None" = None
     """Recorder of the whole traffic of the connection; its owner closes it."""

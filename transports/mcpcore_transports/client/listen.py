@@ -25,7 +25,7 @@ from mcpcore.wire.message import RequestId
 from mcpcore_transports.client.errors import failure_of_request, promised
 from mcpcore_transports.link import clock
 
-if TYPE_CHECKING:  # the core makes use of this module
+if TYPE_CHECKING:  # a type alone: the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
 
 LISTEN = "subscriptions/listen"

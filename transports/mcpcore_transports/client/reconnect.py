@@ -27,11 +27,11 @@ from mcpcore.engine.reconnection import (
     refuses_for_good,
 )
 from mcpcore.errors import LinkError
-from mcpcore.http import HttpClient
+from mcpcore.http.client.client import HttpClient
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.stream.connection import StreamConnection
 
-if TYPE_CHECKING:  # the core makes use of this module
+if TYPE_CHECKING:  # a type alone: the core makes use of this module
     from mcpcore_transports.client.core import ClientCore
 
 logger = logging.getLogger("mcpcore.client")

@@ -24,7 +24,7 @@ from mcpcore_transports.client.errors import promised
 from mcpcore_transports.client.listen import TASK_CHANGED, TASK_STATUS, Listening
 from mcpcore_transports.client.middleware import Outcome
 
-if TYPE_CHECKING:  # the core makes use of this module
+if TYPE_CHECKING:  # a type alone: the core makes use of this module
     from mcpcore_transports.client.core import ClientCore, RequestOptions
 
 __all__ = ["ClientTasks", "TaskOptions"]

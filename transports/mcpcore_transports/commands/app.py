@@ -224,7 +224,7 @@ def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:
     """Make a command of the function ``name`` for servers of others."""
 
     def command(context: typer.Context, *, options: ConnectOptions) -> None:
-        from mcpcore_transports.commands import client
+        from mcpcore_transports.commands import client  # late: each command loads its own
 
         guarded(options.verbose, lambda: getattr(client, name)(options))
 
@@ -259,7 +259,7 @@ def serve(
       mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
     """  # noqa: D301
-    from mcpcore_transports.commands.serve import serve as run_serve
+    from mcpcore_transports.commands.serve import serve as run_serve  # late: each loads its own
 
     develop = context.info_name == "dev"
     guarded(
@@ -280,7 +280,7 @@ def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
       mcpcore servers --config ~/.cursor/mcp.json
       mcpcore servers --json
     """  # noqa: D301
-    from mcpcore_transports.commands.client import list_servers
+    from mcpcore_transports.commands.client import list_servers  # late: each command loads its own
 
     guarded(False, lambda: list_servers(config, as_json=as_json))
 
@@ -309,7 +309,7 @@ def install(
       mcpcore install weather:server --client cursor --env API_KEY --name forecast --write
       mcpcore install https://mcp.example.com/mcp --client cursor --header "X-Team: blue"
     """  # noqa: D301
-    from mcpcore_transports.commands.install import install as run_install
+    from mcpcore_transports.commands.install import install as run_install  # late: as above
 
     guarded(options.verbose, lambda: run_install(server, client, options))
 

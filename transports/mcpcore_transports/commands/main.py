@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         at = words.index("--")
         words, command = words[:at], tuple(words[at + 1 :])
     try:
-        from mcpcore_transports.commands.app import build
+        from mcpcore_transports.commands.app import build  # late: it needs the extra `cli`
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise

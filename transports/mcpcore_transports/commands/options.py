@@ -341,7 +341,7 @@ def recording(options: ConnectOptions | ServeOptions) -> "Iterator[Trace | None]
             raise Failure(f"{option} is for --trace, which is not given", Exit.USAGE)
         yield None
         return
-    from mcpcore_transports.tracing.tracing import Trace, TraceSettings
+    from mcpcore_transports.tracing.tracing import Trace, TraceSettings  # late: few record a trace
 
     settings = TraceSettings(secrets=options.trace_secrets)
     most = size_of("--trace-size", options.trace_size)

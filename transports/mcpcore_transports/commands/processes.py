@@ -38,7 +38,7 @@ def supervise(words: Sequence[str], options: ServeOptions, settings: ServeSettin
     """Run several processes until a signal, by default with a store in a file; return a status."""
     store = options.store
     if store is not None:
-        from mcpcore_transports.stores.base import check_shared
+        from mcpcore_transports.stores.base import check_shared  # late: few have a store
 
         check_shared(store)  # once, before the workers start
     times = WorkersSettings(

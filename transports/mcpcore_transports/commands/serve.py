@@ -81,11 +81,11 @@ def serve(
                 raise _wrong("--sse needs one process: --workers cannot serve it")
             if options.stdio or options.ws or options.tcp or options.unix:
                 raise _wrong("--workers is for --http alone")
-            from mcpcore_transports.commands.processes import supervise
+            from mcpcore_transports.commands.processes import supervise  # late: for workers alone
 
             return supervise(words, options, settings)
         telling: AbstractContextManager[None] = nullcontext()
-        if develop:
+        if develop:  # it alone needs these
             from mcpcore_transports.commands.processes import develop_server, telling_of_sources
 
             told = telling_of_sources()
@@ -120,7 +120,7 @@ def _run(
             stem, suffix = os.path.splitext(options.trace)
             options = structs.replace(options, trace=f"{stem}.{os.getpid()}{suffix}")
     if options.store is not None:
-        from mcpcore_transports.stores.base import open_store
+        from mcpcore_transports.stores.base import open_store  # late: few have a store
 
         settings = structs.replace(settings, store=open_store(options.store))
     with recording(options) as recorder:

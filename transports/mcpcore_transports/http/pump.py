@@ -16,8 +16,8 @@ from mcpcore_transports.link import App, clock
 from mcpcore_transports.server.settings import error_id
 
 if TYPE_CHECKING:  # a client needs no server, and the other way round
-    from mcpcore.http import HttpServer
     from mcpcore.http.client.client import HttpClient
+    from mcpcore.http.server.server import HttpServer
 
 logger = logging.getLogger("mcpcore.http")
 

@@ -10,11 +10,11 @@ too long.  Times are seconds of any monotonic clock.
 import math
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
+from mcpcore.http.principals import ClientCertificate
 from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.http1.body import (
     BadBody,
@@ -41,9 +41,6 @@ from mcpcore_transports.http1.heads import (
     is_interim,
     parse_response,
 )
-
-if TYPE_CHECKING:
-    from mcpcore.http.principals import ClientCertificate
 
 # States
 
@@ -210,7 +207,7 @@ class Http1Server:
         return SMALL_READ
 
     def established(
-        self, *, secure: bool = False, certificate: "ClientCertificate | None" = None
+        self, *, secure: bool = False, certificate: ClientCertificate | None = None
     ) -> None:
         """Handle an established connection; ``certificate`` is the client's."""
         self._move(Http1Signal.ESTABLISHED)

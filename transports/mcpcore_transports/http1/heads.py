@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import h11
 from msgspec import Struct, structs
@@ -29,15 +29,13 @@ from mcpcore.http.headers import (
     decides,
 )
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import ClientCertificate
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers
 from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
-
-if TYPE_CHECKING:
-    from mcpcore.http.principals import ClientCertificate
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -224,7 +222,7 @@ class RequestParser:
         peer: str | None = None,
         *,
         scheme: str = "http",
-        certificate: "ClientCertificate | None" = None,
+        certificate: ClientCertificate | None = None,
         last: RequestHead | None = None,
     ) -> RequestHead | None:
         """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
@@ -333,7 +331,7 @@ def _request_head(
     head: bytes,
     peer: str | None,
     scheme: str,
-    certificate: "ClientCertificate | None",
+    certificate: ClientCertificate | None,
 ) -> RequestHead:
     if lines.version not in (b"1.1", b"1.0"):
         raise BadHead(505, f"HTTP/{lines.version.decode()} is not supported")

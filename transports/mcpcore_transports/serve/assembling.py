@@ -22,7 +22,7 @@ from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime, asked_first
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import
-    from mcpcore.http import HttpServer
+    from mcpcore.http.server.server import HttpServer
     from mcpcore.http.storing import StoreBinding
     from mcpcore_transports.client.core import ClientCore
     from mcpcore_transports.http.server.host import HttpHost
@@ -98,7 +98,7 @@ async def join_in_memory(
 
     ``wire``: encode messages as bytes, see :mod:`mcpcore_transports.memory`.  Raises LifespanError.
     """
-    from mcpcore_transports.memory import memory_links
+    from mcpcore_transports.memory import memory_links  # late: for links in memory alone
 
     settings = settings or RuntimeSettings()
     peer = Peer(Role.SERVER, server_config(server, settings))
@@ -128,15 +128,15 @@ def assemble_http(
     ``shared`` is the server's part in the store of the settings; without it the store is asked,
     which may block.  Raises StoreUnavailableError if the store cannot be reached.
     """
-    from mcpcore.http import HttpServer
+    from mcpcore.http.server.server import HttpServer  # late: stdio needs no HTTP
 
     rules = settings.runtime
     if settings.store is not None:
-        from mcpcore_transports.http.server.store_link import binding
+        from mcpcore_transports.http.server.store_link import binding  # late: few have a store
 
         shared = shared or binding(settings.store)
         if rules.seal is None:
-            import hmac
+            import hmac  # late, with the seal: few have a store
 
             from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
 
@@ -154,7 +154,7 @@ def assemble_http(
     if settings.store is not None and shared is not None:
         host.use_store(settings.store, machine, shared.worker, settings.store_link)
     if settings.trace is not None:
-        from mcpcore_transports.tracing.tracing import HttpTrace
+        from mcpcore_transports.tracing.tracing import HttpTrace  # late: few record a trace
 
         host.trace = HttpTrace(settings.trace, "server")
     return host, runtime

@@ -101,7 +101,7 @@ class Bindings:
     def begin(self, group: TaskGroup) -> None:
         """Let tasks live as long as ``group``, beyond the connections that asked for them."""
         if self._server.capabilities().tasks is not None:
-            from mcpcore_transports.running.tasks import TaskHost
+            from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
 
             self._tasks = TaskHost(self._settings.runtime.tasks)
             self._tasks.begin(group)
@@ -110,7 +110,7 @@ class Bindings:
         self, host: str, port: int, *, streamable: bool = True, sse: bool = False
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
-        from mcpcore_transports.http.server.listening import HttpServerLink
+        from mcpcore_transports.http.server.listening import HttpServerLink  # late: for HTTP alone
 
         settings = self._settings
         rules = _http_rules(settings, host, streamable=streamable, sse=sse)
@@ -147,7 +147,7 @@ class Bindings:
 
     async def open_websocket(self, host: str, port: int) -> None:
         """Accept WebSocket connections."""
-        from mcpcore_transports.websocket.server import listen_websocket
+        from mcpcore_transports.websocket.server import listen_websocket  # late: for this alone
 
         server = self._websocket_server(host)
         tls = self._settings.ssl_context
@@ -159,7 +159,7 @@ class Bindings:
         self._on_listening(f"{scheme}://{authority(host, port)}{self._settings.websocket.path}")
 
     def _websocket_server(self, host: str) -> "WebSocketServer":
-        from mcpcore_transports.websocket.server import WebSocketServer
+        from mcpcore_transports.websocket.server import WebSocketServer  # late: for WebSocket alone
 
         rules = websocket_rules(self._settings, host)
         server = WebSocketServer(self._serve_one, rules, self._settings.trace)
@@ -168,7 +168,7 @@ class Bindings:
 
     async def open_tcp(self, host: str, port: int) -> None:
         """Accept TCP connections, over TLS if there is a context for it."""
-        from mcpcore_transports.sockets.server import SocketServer
+        from mcpcore_transports.sockets.server import SocketServer  # late: for sockets alone
 
         settings = self._settings
         if settings.http_link.authenticate and not settings.socket.authenticate:
@@ -183,7 +183,7 @@ class Bindings:
 
     async def open_unix(self, path: str) -> None:
         """Accept connections on a Unix socket."""
-        from mcpcore_transports.sockets.server import SocketServer
+        from mcpcore_transports.sockets.server import SocketServer  # late: for sockets alone
 
         await self._open_sockets(
             await SocketServer.on_unix(path, self._serve_one, self._settings.socket)
@@ -216,7 +216,7 @@ class Bindings:
         on_end: Callable[[], None] | None,
     ) -> None:
         """Serve the program that started this process, over standard input and output."""
-        from mcpcore_transports.stdio.server import StdioServerLink
+        from mcpcore_transports.stdio.server import StdioServerLink  # late: for stdio alone
 
         if len(sys.argv) > 1:
             from mcpcore_transports.auth.environment import argv_warning
@@ -327,7 +327,7 @@ async def serve(
     to = settings.trace if trace is None else trace
     with ungrouped(), ExitStack() as recording:
         if to is not None:
-            from mcpcore_transports.tracing.tracing import tracing
+            from mcpcore_transports.tracing.tracing import tracing  # late: few record a trace
 
             recorder = recording.enter_context(tracing(to))
             if recorder is not None:
@@ -367,7 +367,7 @@ async def serve(
         if server.lifespan is None:
             await offer()
         else:
-            from mcpcore_transports.server.lifespan import within
+            from mcpcore_transports.server.lifespan import within  # late: few have a lifespan
 
             await within(server, settings.runtime, offer, stop=stop)
 
@@ -432,12 +432,12 @@ def run(
         options = backend_options(loop, backend, link)
         anyio.run(_until_signalled, serving, until, backend=backend, backend_options=options)
         return
-    from mcpcore_transports.stdio.server import ProgramExit
+    from mcpcore_transports.stdio.server import ProgramExit  # late: for stdio alone
 
     at_end = settings.stdio if settings is not None else StdioSettings()
     exiting = ProgramExit(at_end.linger, end_children=at_end.end_children)
     if server.lifespan is not None:
-        from mcpcore_transports.server.lifespan import seconds_left
+        from mcpcore_transports.server.lifespan import seconds_left  # late: few have a lifespan
 
         exiting.more_time = seconds_left
     serving = partial(serving, on_stdio_begin=exiting.watch, on_stdio_end=exiting.over)
@@ -458,7 +458,7 @@ def backend_options(
     if loop == "auto":
         loop = "asyncio"
         if there and backend == "asyncio" and settings and settings.driver != "anyio":
-            from mcpcore_transports.http1.heads import chosen
+            from mcpcore_transports.http1.heads import chosen  # late: for HTTP alone
 
             loop = "uvloop" if chosen(settings.parser) == "httptools" else "asyncio"
     if loop != "uvloop":

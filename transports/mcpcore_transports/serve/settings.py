@@ -77,7 +77,7 @@ def websocket_rules(settings: ServeSettings, host: str | None = None) -> "Upgrad
 
     ``host`` is the host that is bound, if known.  Raises BadTarget for an invalid policy.
     """
-    from mcpcore_transports.websocket.server import UpgradeRules
+    from mcpcore_transports.websocket.server import UpgradeRules  # late: for WebSocket alone
 
     return UpgradeRules(
         guard(settings, settings.websocket, host),

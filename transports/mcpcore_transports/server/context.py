@@ -429,7 +429,7 @@ class Context(MessageContext[L]):
         self, message: str, schema: Any, *, validate: bool = True, **options: Unpack[AskOptions]
     ) -> "Elicited[Any]":
         """Ask the user to fill in a form; see :class:`mcpcore_transports.server.inputs.Elicit`."""
-        from mcpcore_transports.server.inputs import Elicit
+        from mcpcore_transports.server.inputs import Elicit  # late: most servers ask nothing
 
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
         return await self.ask(wanted, **options)
@@ -443,7 +443,7 @@ class Context(MessageContext[L]):
         **options: Unpack[AskOptions],
     ) -> "Elicited[None]":
         """Ask the user to visit ``url``, for data that must not pass through the client."""
-        from mcpcore_transports.server.inputs import ElicitUrl
+        from mcpcore_transports.server.inputs import ElicitUrl  # late: as above
 
         return await self.ask(ElicitUrl(message, url, elicitation_id=elicitation_id), **options)
 
@@ -458,14 +458,14 @@ class Context(MessageContext[L]):
         **options: Any,
     ) -> "CreateMessageResult":
         """Ask the client's model; ``options`` are members of the request by their wire names."""
-        from mcpcore_transports.server.inputs import Sample
+        from mcpcore_transports.server.inputs import Sample  # late: as above
 
         wanted = Sample(messages, max_tokens, options)
         return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
     async def list_roots(self, **options: Unpack[AskOptions]) -> "RootList":
         """Ask for the directories and files that the client lets the server work on."""
-        from mcpcore_transports.server.inputs import ListRoots
+        from mcpcore_transports.server.inputs import ListRoots  # late: as above
 
         return await self.ask(ListRoots(), **options)
 

@@ -10,10 +10,10 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.service.handlers import is_masked, shown
 from mcpcore_transports.running.functions import failure_of, settled
 from mcpcore_transports.server.context import InputNeeded
+from mcpcore_transports.server.settings import RuntimeSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: servers need nothing of the client
     from mcpcore_transports.client.errors import RaisedExceptions
-    from mcpcore_transports.server.settings import RuntimeSettings
 
 logger = logging.getLogger("mcpcore.server")
 
@@ -46,7 +46,7 @@ def about(method: str, params: Raw | bytes) -> str:
     return f"the handler of {method}" if name is None else f"the handler of {method} {name!r}"
 
 
-def warn_if_revealing(settings: "RuntimeSettings") -> None:
+def warn_if_revealing(settings: RuntimeSettings) -> None:
     """Warn, once per server, that clients are shown errors that are normally hidden."""
     if settings.reveal_errors:
         logger.warning(REVEALING)
@@ -55,7 +55,7 @@ def warn_if_revealing(settings: "RuntimeSettings") -> None:
 class Failures:
     """Logging of exceptions of a server's functions, and their texts for the client."""
 
-    def __init__(self, settings: "RuntimeSettings") -> None:
+    def __init__(self, settings: RuntimeSettings) -> None:
         self._new_id = settings.error_ids
         self._reveal = settings.reveal_errors
         self.raised: RaisedExceptions | None = None

@@ -11,7 +11,7 @@ from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.errors import ERRORS, FORBIDDEN, Forbidden
 
 if TYPE_CHECKING:
-    from mcpcore.http import HttpServer
+    from mcpcore.http.server.server import HttpServer
     from mcpcore_transports.server.tasks.tasks import TaskCall
 
 

@@ -22,7 +22,7 @@ from mcpcore_transports.server import contents
 from mcpcore_transports.server.questions import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.targets import is_web_url
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few use pydantic, which is slow to import
     from mcpcore.service.pydantic_types import PydanticType
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from mcpcore_transports.running.pending import ProgressCallback, SerialCalls
 from mcpcore_transports.server.context import L, MessageContext
 from mcpcore_transports.server.questions import ask_client, ping
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: most servers ask nothing; the runtime imports this module
     from mcpcore_transports.server.inputs import Input, RootList
     from mcpcore_transports.server.runtime import ServerRuntime
 

@@ -100,7 +100,7 @@ async def ask_client(
     def send(key: str, question: "Input[Any]", problem: str | None) -> None:
         params = params_of(question, revision, problem, trace)
         if question.task is not None:
-            from mcpcore_transports.server.tasks.tasks import runs_tasks
+            from mcpcore_transports.server.tasks.tasks import runs_tasks  # late: few tasks ask
 
             if runs_tasks(question.method, asker):
                 params["task"] = question.task
@@ -120,7 +120,7 @@ async def ask_client(
         sent = open.pop(key)
         try:
             if question.task is not None and isinstance(outcome, events.ResultReceived):
-                from mcpcore_transports.server.tasks.tasks import task_outcome
+                from mcpcore_transports.server.tasks.tasks import task_outcome  # late: as above
 
                 outcome = await task_outcome(runtime, asker, outcome)
         finally:
@@ -214,7 +214,7 @@ class Rounds:
         """Return the state of earlier rounds, None in the first.  Raises McpError (-32602)."""
         if event.request_state is None:
             return None
-        from mcpcore.engine.seal import SealBroken, SealRefusal, request_binding
+        from mcpcore.engine.seal import SealBroken, SealRefusal, request_binding  # late: few seal
 
         binding = request_binding(event.principal, event.method, event.params)
         try:
@@ -233,7 +233,7 @@ class Rounds:
         state.round += 1
         if state.round > self._limit:
             raise McpError(INVALID_REQUEST, f"no usable input after {self._limit} rounds")
-        from mcpcore.engine.seal import request_binding
+        from mcpcore.engine.seal import request_binding  # late: as above
 
         binding = request_binding(event.principal, event.method, event.params)
         return self._seal.seal(msgspec.json.encode(state), binding, wall=self._wall())
@@ -244,7 +244,7 @@ class OwnSeal:
 
     @cached_property
     def _made(self) -> "Seal":
-        from mcpcore_transports.server.seal import make_seal
+        from mcpcore_transports.server.seal import make_seal  # late: as above
 
         return make_seal()
 

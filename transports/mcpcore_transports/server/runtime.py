@@ -45,7 +45,7 @@ from mcpcore_transports.server.settings import RuntimeSettings
 
 # Imported by servers that have them, as that takes time.
 if TYPE_CHECKING:
-    from mcpcore.http import HttpServer
+    from mcpcore.http.server.server import HttpServer
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.server.middleware import Guard
     from mcpcore_transports.server.rate_limits import Throttle
@@ -113,7 +113,7 @@ class ServerRuntime:
         """Methods that the engine answers once scopes, roles and middleware let them through."""
         self._guard: Guard | None = None
         if self.settings.middleware:
-            from mcpcore_transports.server.middleware import guard
+            from mcpcore_transports.server.middleware import guard  # late: few have middleware
 
             self._guard = guard(self.settings.middleware, self.failures)
         self._rounds = Rounds(self.settings)
@@ -133,11 +133,11 @@ class ServerRuntime:
         }
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
-            from mcpcore_transports.server import rate_limits
+            from mcpcore_transports.server import rate_limits  # late: few limit rates
 
             self.throttle = rate_limits.Throttle(self.settings, machine, self.failures)
         if tasks is not None or server.capabilities().tasks is not None:
-            from mcpcore.http import SessionClosed
+            from mcpcore.http.server.sessions import SessionClosed  # late: few offer tasks
             from mcpcore_transports.running.tasks import TaskHost
             from mcpcore_transports.server.tasks import tasks as server_tasks
 
@@ -151,7 +151,7 @@ class ServerRuntime:
         if self._server.lifespan is None:
             await self._serve(link_run)
             return
-        from mcpcore_transports.server.lifespan import within
+        from mcpcore_transports.server.lifespan import within  # late: few have a lifespan
 
         async def serve(value: Any) -> None:
             self.lifespan = value

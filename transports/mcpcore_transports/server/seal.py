@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 from mcpcore.engine.seal import Binding, SealBroken, SealRefusal
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few seal, and OpenSSL is slow to import
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _SECRET_SIZE = 32

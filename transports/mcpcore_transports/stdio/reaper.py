@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: slow to import, and servers spawn nothing
     import subprocess
 
 MARK = "MCPCORE_PROCESS"

@@ -294,7 +294,7 @@ class _StoreUrl:
 
 
 def _sqlite(url: _StoreUrl, settings: StoreSettings | None, kind: str) -> Callable[[], Store]:
-    from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore, Synchronous
+    from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore, Synchronous  # late: slow
 
     settings = url.settings(settings)
     if kind == "memory":
@@ -322,7 +322,7 @@ def _redis(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store
         raise ExtraMissingError(
             "the Redis store needs the extra `redis`: pip install 'mcpcore[redis]'"
         )
-    from mcpcore_transports.stores.redis import RedisStore
+    from mcpcore_transports.stores.redis import RedisStore  # late: an extra
 
     prefix = url.options.pop("prefix", "mcpcore")
     if not prefix or "{" in prefix or "}" in prefix:

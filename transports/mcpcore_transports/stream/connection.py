@@ -32,7 +32,7 @@ from mcpcore_transports.link import STREAM_ERRORS, App, clock, what_broke
 from mcpcore_transports.running.functions import known_in_callbacks
 from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 

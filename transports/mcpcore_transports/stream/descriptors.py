@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 
 from mcpcore_transports.stream.connection import Channel
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: not needed on trio
     import asyncio
 
 T = TypeVar("T")

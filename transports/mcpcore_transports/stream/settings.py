@@ -7,16 +7,12 @@ are in bytes, times in seconds.
 import os
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from mcpcore.errors import BadTarget
-from mcpcore.http.principals import Verdict
+from mcpcore.http.principals import ClientCertificate, Verdict
 from mcpcore.spec.bounds import check_numbers
-
-if TYPE_CHECKING:
-    from mcpcore.http.principals import ClientCertificate
 
 SAFE_ENVIRONMENT = frozenset(
     (
@@ -117,7 +113,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Transport: ``tcp``, ``tls`` or ``unix``."""
     peer: str | None = None
     """Address of the client, for logs; None on a Unix socket."""
-    certificate: "ClientCertificate | None" = None
+    certificate: ClientCertificate | None = None
     """Verified certificate of the client (``tls``), if it has sent one."""
     uid: int | None = None
     """User id of the client's process (``unix``), from the system; None if it cannot tell."""

@@ -45,7 +45,7 @@ from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.server import SUBPROTOCOL
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few record a trace, or sign in
     from mcpcore_transports.auth.requests import RequestAuthorizer
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 

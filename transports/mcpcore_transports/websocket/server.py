@@ -57,7 +57,7 @@ from mcpcore_transports.websocket.deflate import Bounds, accept_deflate
 from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import Trace
 
 SUBPROTOCOL = "mcp"

@@ -32,8 +32,7 @@ from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import Frame, Message, RequestId
 
-if TYPE_CHECKING:
-    from mcpcore.http.server.router import Router
+if TYPE_CHECKING:  # a type alone: it makes replicas
     from mcpcore.http.server.stored.sessions import StoredSessions
 
 Then = Callable[[Any], None]
@@ -413,11 +412,11 @@ class SessionReplica(Session):
     """Session as one worker has it, with the work that the worker does for it."""
 
     def __init__(
-        self, router: "Router", id: str, principal: str | None, owner: Owner, home: "StoredSessions"
+        self, id: str, principal: str | None, owner: Owner, home: "StoredSessions"
     ) -> None:
         self.steps = steps = home.steps
-        super().__init__(router, id, principal, owner)
-        self.settings = router.settings
+        router = home.router
+        super().__init__(id, principal, owner, router.session_config, router.endpoint, router.log)
         self.home = home
         self.touched_at = steps.log.now
         """Time at which the store last heard of the session from here."""

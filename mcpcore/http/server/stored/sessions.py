@@ -193,7 +193,7 @@ class ReplicaTable(SessionTable):
 
     def excess(self, owner: Owner, now: float) -> tuple[Session, str] | None:
         """Return an idle replica to drop before there is one more; the store limits sessions."""
-        if len(self._sessions) < self._settings.max_sessions:
+        if len(self._sessions) < self.settings.max_sessions:
             return None
         replicas = (session for session in self._in_order() if not session.over_sse)
         found = list(islice(replicas, SPARED))
@@ -206,7 +206,7 @@ class ReplicaTable(SessionTable):
 
     def excess_of_sse(self, owner: Owner) -> tuple[Session, str] | None:
         """Return the HTTP+SSE session to end, and the reason; such sessions are in no store."""
-        settings = self._settings
+        settings = self.settings
         all = [session for session in self._in_order() if session.over_sse]
         own = [session for session in all if session.owner == owner]
         if len(own) >= settings.sessions_per_client:
@@ -399,7 +399,7 @@ class StoredSessions:
 
     def make(self, id: str, record: Exchange) -> Session:
         """Return the replica of a new session for the client that sends ``record``."""
-        return SessionReplica(self.router, id, record.principal, owner_of(record), self)
+        return SessionReplica(id, record.principal, owner_of(record), self)
 
     def admit(self, session: Session, now: float) -> None:
         """Register a session, after making room for it."""
@@ -441,7 +441,7 @@ class StoredSessions:
         else:
             revision = BY_NAME.get(outcome.revision)
             if revision is not None and revision in router.session_config.revisions:
-                replica = SessionReplica(router, id, outcome.principal, outcome.owner, self)
+                replica = SessionReplica(id, outcome.principal, outcome.owner, self)
                 replica.restore(outcome, revision)
                 self.admit(replica, router.log.now)
                 catch_up = partial(self._catch_up, replica, outcome)

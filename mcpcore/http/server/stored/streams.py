@@ -23,7 +23,7 @@ from mcpcore.spec.refusals import EVENTS_GONE, STORE_UNAVAILABLE, TOO_MANY_STREA
 from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a type alone: it makes these streams
     from mcpcore.http.server.stored.replica import SessionReplica
 
 

@@ -1,7 +1,7 @@
 """Streamable HTTP clients: the plans of an HttpClient carried out over a pool of connections.
 
 HTTP/1.1 with keep-alive, TLS and proxies; asyncio and trio.  The machine interprets the responses,
-redirects included (:class:`~mcpcore.http.HttpClient`).
+redirects included (:class:`~mcpcore.HttpClient`).
 """
 
 import logging
@@ -42,7 +42,7 @@ from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.plain import socket_of
 from mcpcore_transports.tls import client_tls, tls_problem
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few record a trace, or sign in
     from mcpcore_transports.auth.requests import AuthorizedExchanges, RequestAuthorizer
     from mcpcore_transports.tracing.tracing import HttpTrace
 

@@ -49,7 +49,7 @@ from mcpcore_transports.websocket.server import ConnectionCount, UpgradeRefused,
 from mcpcore_transports.websocket.server import refused as upgrade_refused
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import Trace
 
 logger = logging.getLogger("mcpcore.http")
@@ -215,7 +215,7 @@ class AsgiApp:
         if server.lifespan is None:
             await serve()
         else:
-            from mcpcore_transports.server.lifespan import within
+            from mcpcore_transports.server.lifespan import within  # late: few have a lifespan
 
             try:
                 await within(server, self.endpoint.settings.runtime, serve)

@@ -34,6 +34,7 @@ from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.http.server.host import HttpHost
+from mcpcore_transports.http.server.identity import identify
 from mcpcore_transports.http.server.store_link import binding
 from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import error_reply
@@ -46,7 +47,7 @@ from mcpcore_transports.serve.settings import ServeSettings, guard, sealing
 from mcpcore_transports.server.failures import warn_if_revealing
 from mcpcore_transports.server.runtime import ServerRuntime
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import Trace
 
 logger = logging.getLogger("mcpcore.http")
@@ -145,8 +146,6 @@ class HttpEndpoint:
         machine = self._serving().host.machine
         if settings.authenticate is None or not machine.asks_who(request):
             return None
-        from mcpcore_transports.http.server.identity import identify  # imported late: rarely used
-
         return await identify(settings.authenticate, request, settings.authenticate_time)
 
     async def aclose(self) -> None:

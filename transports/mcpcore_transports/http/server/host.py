@@ -13,14 +13,14 @@ import anyio
 from anyio.abc import TaskStatus
 
 from mcpcore.engine.events import Route
-from mcpcore.http import HttpServer
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.server.server import HttpServer
 from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.functions import known_in_callbacks
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few have a store or record a trace
     from mcpcore_transports.http.server.store_link import StoreLink
     from mcpcore_transports.stores.base import Store
     from mcpcore_transports.tracing.tracing import HttpTrace

@@ -1,7 +1,7 @@
 """HTTP server on sockets of its own: listening on addresses, and the connections on any event loop.
 
 HTTP/1.0 and 1.1 (RFC 9110, RFC 9112), keep-alive, pipelining, chunked bodies, TLS.  The machine
-(:class:`~mcpcore.http.HttpServer`) handles the requests, and
+(:class:`~mcpcore.HttpServer`) handles the requests, and
 :class:`~mcpcore_transports.http.server.protocol.HttpProtocol` is a connection: on asyncio beneath
 its own transports, which cost a fraction of streams of anyio, elsewhere beneath
 :class:`StreamTransport`.
@@ -19,7 +19,7 @@ from functools import partial
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.http.server.host import HttpHost, guarded, peer_name
 from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade

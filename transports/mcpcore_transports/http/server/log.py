@@ -2,7 +2,7 @@
 
 Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
 of a record is for people, attributes with the prefix ``mcp_`` are for programs: those of
-:class:`~mcpcore.http.ExchangeEnded`, with the ``duration`` in seconds; or ``session``,
+:class:`~mcpcore.ExchangeEnded`, with the ``duration`` in seconds; or ``session``,
 ``principal`` and ``reason`` of a session that was opened or closed.  As the id of a session grants
 its use, records have its :func:`session_label`.  Bodies, headers and queries are not logged.
 """
@@ -12,7 +12,8 @@ import logging
 from msgspec import structs
 
 from mcpcore.engine.events import Event
-from mcpcore.http import ExchangeEnded, SessionClosed, SessionOpened
+from mcpcore.http.server.exchange import ExchangeEnded
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore_transports.link import App, clock
 
 LOGGER = "mcpcore.http"

@@ -1,7 +1,7 @@
 """TCP connection of the HTTP server as a protocol of asyncio: no task, timer or future.
 
 Between the bytes and two machines: :class:`~mcpcore_transports.http1.connection.Http1Server`, which
-knows HTTP/1.1, and :class:`~mcpcore.http.HttpServer`, which knows MCP.  The callbacks of the
+knows HTTP/1.1, and :class:`~mcpcore.HttpServer`, which knows MCP.  The callbacks of the
 transport process input and write the output at once.  Later output is written in the next turn of
 the loop, together with that of other connections.  Output of a stream is taken only as the client
 reads it.  Without asyncio a :class:`~mcpcore_transports.http.server.listening.StreamTransport` is
@@ -22,13 +22,19 @@ from anyio.abc import ByteStream
 
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpReply, HttpRequest
-from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
+from mcpcore.http.principals import (
+    ClientCertificate,
+    Principal,
+    Refusal,
+    Verdict,
+    address_of,
+    quota_key,
+)
 from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead
 from mcpcore_transports.link import LOST, clock
 
-if TYPE_CHECKING:
-    from mcpcore.http.principals import ClientCertificate
+if TYPE_CHECKING:  # late: an ASGI application has none
     from mcpcore_transports.http.server.listening import HttpServerLink  # has these connections
 
 logger = logging.getLogger("mcpcore.http")
@@ -139,7 +145,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if self._tls is None:
             self._begin(None)
 
-    def _begin(self, certificate: "ClientCertificate | None") -> None:
+    def _begin(self, certificate: ClientCertificate | None) -> None:
         self._http.established(secure=self._tls is not None, certificate=certificate)
         if self._refusal is not None:
             self._refuse(BadHead(503, self._refusal))
@@ -726,7 +732,7 @@ class ServerTls:
             self._connection.unwrap()
         return self._out.read()
 
-    def certificate(self) -> "ClientCertificate | None":
+    def certificate(self) -> ClientCertificate | None:
         """Return the verified certificate of the client, once established."""
         from mcpcore_transports.tls import shown_certificate  # as above
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from mcpcore.engine.events import Event
 from mcpcore.errors import StoreUnavailableError
-from mcpcore.http import HttpServer
+from mcpcore.http.server.server import HttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http.settings import StoreLinkSettings

@@ -16,8 +16,9 @@ from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskPara
 from mcpcore.wire.message import Body
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
 
-if TYPE_CHECKING:
-    from mcpcore.http import HttpClient, HttpServer
+if TYPE_CHECKING:  # late: stdio needs no HTTP
+    from mcpcore.http.client.client import HttpClient
+    from mcpcore.http.server.server import HttpServer
 
 STATUS = "notifications/tasks/status"
 

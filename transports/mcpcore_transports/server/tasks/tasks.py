@@ -58,7 +58,8 @@ from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDe
 
 if TYPE_CHECKING:  # loaded with HTTP, or by few; the last imports this module
     from mcpcore.auth.scopes import Requirement
-    from mcpcore.http import Refusal, SessionClosed
+    from mcpcore.http.principals import Refusal
+    from mcpcore.http.server.sessions import SessionClosed
     from mcpcore_transports.server.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
