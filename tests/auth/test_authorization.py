@@ -106,7 +106,7 @@ def test_every_state_is_reached_and_every_flow_can_fail() -> None:
     assert failing == set(AuthState) - resting
     assert {signal for _, signal in AUTHORIZATION} == set(AuthSignal)
     for names in ([each.value for each in AuthState], [each.value for each in AuthSignal]):
-        assert all(type(name) is str and name for name in names)
+        assert all(names)
 
 
 @pytest.mark.parametrize("kind", [Fetch, OpenUrl, Listen, Load, Save, Lock, Unlock, Sign, Obtain])
@@ -776,45 +776,57 @@ def test_a_server_on_loopback_may_have_all_on_loopback() -> None:
 # Registration
 
 
-def test_a_registration_is_used_again_on_another_port() -> None:
-    world = World()
-    ready(world)
-    del world.store[KEY]
-    ready(world)
-    assert len(world.registered) == 1
-    assert [form["client_id"] for form in world.forms()] == ["client-1"] * 2
-
-
-def listening(world: World, redirect: str) -> Callable[[Need], Outcome]:
-    """The world with another place of the callback."""
-
-    def carry_out(need: Need) -> Outcome:
-        return Text(redirect) if isinstance(need, Listen) else World.carry_out(world, need)
-
-    return carry_out
+USUAL, BOUND = "http://127.0.0.1/callback", "http://127.0.0.1:41000/callback"
 
 
 @pytest.mark.parametrize(
-    ("redirect", "kept"),
+    ("redirect", "taken", "places", "registered"),
     [
-        ("http://127.0.0.1:5/callback", True),
-        ("http://127.0.0.1:5/other", False),
-        ("http://127.0.0.1:5/callback?x", False),
-        ("http://localhost:5/callback", False),
-        ("https://127.0.0.1:5/callback", False),
+        (USUAL, False, [BOUND], 1),
+        (USUAL, True, [BOUND, USUAL], 2),
+        (BOUND, False, [BOUND], 1),
+        *(
+            (redirect, False, [redirect], 2)
+            for redirect in (
+                "http://127.0.0.1:5/callback",
+                "http://127.0.0.1/other",
+                "http://127.0.0.1/callback?x",
+                "http://localhost/callback",
+                "https://app.example/callback",
+            )
+        ),
     ],
 )
-def test_a_registration_is_for_its_redirect(
-    redirect: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_registration_is_for_its_redirect_with_the_port(
+    redirect: str,
+    taken: bool,
+    places: list[str],
+    registered: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World()
     ready(world)
     del world.store[KEY]
-    monkeypatch.setattr(world, "carry_out", listening(world, redirect))
-    ready(world)
-    assert len(world.registered) == (1 if kept else 2)
+    asked: list[str] = []
+
+    def carry_out(need: Need) -> Outcome:
+        if not isinstance(need, Listen):
+            return World.carry_out(world, need)
+        asked.append(need.redirect_uri)
+        if not taken:
+            return World.carry_out(world, need)
+        other = USUAL.replace("1/", "1:5/")
+        return Text(other) if need.redirect_uri == USUAL else Fault("another process has it")
+
+    monkeypatch.setattr(world, "carry_out", carry_out)
+    ready(world, grant=CodeGrant(redirect_uri=redirect))
+    assert asked == places
+    assert len(world.registered) == registered
+    clients = [f"client-{number}" for number in range(1, registered + 1)]
+    assert list(dict.fromkeys(form["client_id"] for form in world.forms())) == clients
 
 
+@pytest.mark.requirement("basic/authorization/client-registration/web-type")
 def test_a_web_application_is_told_as_one() -> None:
     world = World()
     web = CodeGrant(redirect_uri="https://app.example/cb")
@@ -1248,11 +1260,11 @@ MEMBERS = st.sampled_from(
 )  # fmt: skip
 CHANGES = st.dictionaries(MEMBERS, JSON, max_size=2)
 BODY = st.one_of(st.binary(max_size=20), CHANGES)
-PLACES = [f"{PRM}/mcp", f"{ISSUER}{AS}", f"{ISSUER}/register", f"{ISSUER}/token"]
+DOCUMENT_URLS = [f"{PRM}/mcp", f"{ISSUER}{AS}", f"{ISSUER}/register", f"{ISSUER}/token"]
 
 
 @given(
-    st.sampled_from(PLACES),
+    st.sampled_from(DOCUMENT_URLS),
     BODY,
     st.sampled_from([200, 201, 400, 401, 404, 500]),
     st.text(max_size=40),
