@@ -40,6 +40,8 @@ from mcpcore.wire.message import decode as decode
 
 if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.auth.api_keys import ApiKey as ApiKey
+    from mcpcore.auth.api_keys import digest_of as digest_of
+    from mcpcore.auth.api_keys import make_key as make_key
     from mcpcore.auth.grants import ClientAuth as ClientAuth
     from mcpcore.auth.grants import ClientIdentity as ClientIdentity
     from mcpcore.auth.grants import SigningKey as SigningKey
@@ -202,7 +204,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.websocket.settings import WebSocketSettings as WebSocketSettings
 
 _LATER = {
-    "mcpcore.auth.api_keys": "ApiKey",
+    "mcpcore.auth.api_keys": "ApiKey digest_of make_key",
     "mcpcore.auth.grants": "ClientAuth ClientIdentity SigningKey",
     "mcpcore.auth.keysets": "KeySetLimits",
     "mcpcore.auth.proofs": "ProofRules ReplayWindow",

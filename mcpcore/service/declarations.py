@@ -68,7 +68,7 @@ def requirement(options: FeatureOptions) -> "Requirement | None":
     """
     if "scopes" not in options and "roles" not in options:
         return None
-    from mcpcore.auth.challenges import format_scopes
+    from mcpcore.auth.challenges import format_scopes  # late: few authorize
     from mcpcore.auth.scopes import Requirement
 
     scopes, roles = options.get("scopes", ()), options.get("roles", ())

@@ -591,6 +591,7 @@ class Server:
 
         URIs that name nothing require nothing.
         """
+        # late: few servers have resources with requirements
         from mcpcore.service.resources import find
 
         needed: set[str] = set()

@@ -27,7 +27,7 @@ from mcpcore_bench.programs.offer import AUDIENCE, arguments, fillers
 from mcpcore_bench.programs.sampling import sampled
 
 if TYPE_CHECKING:
-    from mcpcore_transports.auth.resource_server import ResourceServer
+    from mcpcore import ResourceServer
 
 MANY = 100_000
 LARGE = 256 * 1024 * 1024
@@ -123,8 +123,7 @@ def settings(driver: str, heads: str = "", cert: str = "", issuer: str = "") -> 
 
 def guarded(issuer: str) -> "ResourceServer":
     """Make the guard; it remembers fewer tokens than come in turn where they are new each time."""
-    from mcpcore.auth.resource_server import Issuer
-    from mcpcore_transports.auth.resource_server import ResourceServer
+    from mcpcore import Issuer, ResourceServer
 
     trusted = Issuer(issuer=issuer, jwks_url=f"{issuer}/jwks")
     return ResourceServer(AUDIENCE, [trusted], required={"tools"}, max_tokens=256)

@@ -20,7 +20,7 @@ from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.http.headers import WWW_AUTHENTICATE, Headers
 from mcpcore.spec.errors import LocalProtocolError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # types alone; the engine loads this for few
     from mcpcore.engine.state import Outbound
     from mcpcore.http.client.call import Call
     from mcpcore.http.client.state import ClientState

@@ -44,7 +44,7 @@ def environment_principal(environ: Mapping[str, str] | None = None) -> "Principa
 
     Raises AuthorizationError if they name none, or scopes that cannot be.
     """
-    from mcpcore.auth.challenges import parse_scopes
+    from mcpcore.auth.challenges import parse_scopes  # late: few authorize
     from mcpcore.http.principals import Principal
 
     values = os.environ if environ is None else environ
@@ -66,7 +66,7 @@ def environment_secret(name: str, environ: Mapping[str, str] | None = None) -> "
 
     Raises AuthorizationError, which names the variable, if it is not set or empty.
     """
-    from mcpcore.auth.metadata import Secret
+    from mcpcore.auth.metadata import Secret  # late: few authorize
 
     value = (os.environ if environ is None else environ).get(name)
     if not value:
@@ -79,7 +79,7 @@ def keyring_secret(reference: str) -> str:
 
     Raises AuthorizationError if there is none, ExtraMissingError without the extra.
     """
-    from mcpcore_transports.auth.keyring_store import read_password
+    from mcpcore_transports.auth.keyring_store import read_password  # late: few authorize
 
     service, slash, name = reference.partition("/")
     if not (service and slash and name):

@@ -61,7 +61,7 @@ from mcpcore_transports.running.functions import (
     start_background,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few authorize
     from mcpcore_transports.stores.base import Store
 
 logger = logging.getLogger("mcpcore.auth")
@@ -116,7 +116,7 @@ class ResourceServer:
         wall: Callable[[], float] = time.time,
         **rules: Any,
     ) -> None:
-        from mcpcore_transports.auth.signing import verify
+        from mcpcore_transports.auth.signing import verify  # late: few authorize
 
         if not 0 <= outlive <= _MAX_OUTLIVING:
             raise ValueError(f"outlive must be 0 to {_MAX_OUTLIVING:.0f} seconds")

@@ -320,7 +320,7 @@ class BehindProxy:
     """
 
     def __init__(self, scheme: Scheme, proxies: Iterable[str]) -> None:
-        from mcpcore_transports.auth.signing import subject_of
+        from mcpcore_transports.auth.signing import subject_of  # late: few authorize
 
         self._scheme = scheme
         self._networks = tuple(ip_network(each) for each in proxies)

@@ -577,7 +577,7 @@ def _authorizer(
     around_flows: Callable[[], AbstractContextManager[None]],
 ) -> "RequestAuthorizer":
     """Make the authorizer of all connections to a target.  Raises BadTarget, UrlRefused."""
-    from mcpcore_transports.auth.authorizer import make_authorizer
+    from mcpcore_transports.auth.authorizer import make_authorizer  # late: few authorize
 
     if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
         hint = next((hint for kind, hint in _WITHOUT_AUTH if isinstance(target, kind)), "")

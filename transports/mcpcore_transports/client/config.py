@@ -219,7 +219,7 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         self, written: Mapping[str, Any], filled: Callable[[str, str], str]
     ) -> "AuthorizationSettings":
         """Return the authorization that ``oauth`` describes.  Raises BadConfig."""
-        from mcpcore.auth.grants import ClientIdentity
+        from mcpcore.auth.grants import ClientIdentity  # late: few authorize
         from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 
         texts = {
@@ -592,7 +592,7 @@ def _value(match: re.Match[str], place: Place) -> str:
 
 
 def _keyring_value(reference: str) -> str:
-    from mcpcore_transports.auth.environment import keyring_secret
+    from mcpcore_transports.auth.environment import keyring_secret  # late: few authorize
 
     try:
         return keyring_secret(reference)

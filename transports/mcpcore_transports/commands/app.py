@@ -215,7 +215,7 @@ def api_key(
     Example:
       mcpcore auth key ann --scope notes:read --days 90 >> keys.jsonl
     """  # noqa: D301
-    from mcpcore_transports.commands.authorization import make_api_key
+    from mcpcore_transports.commands.authorization import make_api_key  # late: few authorize
 
     guarded(False, lambda: make_api_key(principal, tuple(scope or ()), tuple(role or ()), days))
 
@@ -349,7 +349,7 @@ def login(context: typer.Context, url: _Url, *, options: LoginOptions) -> None:
       mcpcore auth login https://mcp.example.com/mcp --client-id ci --client-secret-env SECRET \\
         --client-credentials
     """  # noqa: D301
-    from mcpcore_transports.commands import auth
+    from mcpcore_transports.commands import auth  # late: few authorize
 
     guarded(options.verbose, lambda: auth.login(url, options))
 
@@ -371,7 +371,7 @@ def status(
       mcpcore auth status
       mcpcore auth status https://mcp.example.com/mcp --json
     """  # noqa: D301
-    from mcpcore_transports.commands import auth
+    from mcpcore_transports.commands import auth  # late: few authorize
 
     guarded(options.verbose, lambda: auth.status(url, options))
 
@@ -384,6 +384,6 @@ def logout(context: typer.Context, url: _Url, *, options: AuthOptions) -> None:
       mcpcore auth logout https://mcp.example.com/mcp
       mcpcore auth logout https://mcp.example.com/mcp --account work --json
     """  # noqa: D301
-    from mcpcore_transports.commands import auth
+    from mcpcore_transports.commands import auth  # late: few authorize
 
     guarded(options.verbose, lambda: auth.logout(url, options))

@@ -10,7 +10,7 @@ import msgspec
 from mcpcore.errors import ExtraMissingError, UrlRefused
 from mcpcore_transports.commands.output import Exit, Failure, say
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few authorize
     from mcpcore.http.principals import Authenticate
     from mcpcore_transports.auth.schemes import Scheme
     from mcpcore_transports.commands.options import ServeOptions
@@ -30,13 +30,13 @@ def authenticating(options: "ServeOptions") -> "Authenticate | None":
         raise Failure(f"authorization: {error}", Exit.USAGE) from error
     if len(schemes) == 1:
         return schemes[0]
-    from mcpcore_transports.auth.schemes import AnyOf
+    from mcpcore_transports.auth.schemes import AnyOf  # late: few authorize
 
     return AnyOf(*schemes)
 
 
 def _schemes(options: "ServeOptions") -> "list[Scheme]":
-    from mcpcore_transports.auth.schemes import ApiKeyScheme, read_keys_file
+    from mcpcore_transports.auth.schemes import ApiKeyScheme, read_keys_file  # late: few authorize
 
     schemes: list[Scheme] = []
     if options.auth_keys is not None:
@@ -50,7 +50,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
         raise ValueError("--auth-resource needs --auth-issuer")
     if len(options.auth_issuer) > 1 and (options.auth_jwks or options.auth_introspection):
         raise ValueError("--auth-jwks and --auth-introspection are for one issuer")
-    from mcpcore.auth.grants import ClientIdentity
+    from mcpcore.auth.grants import ClientIdentity  # late: few authorize
     from mcpcore.auth.resource_server import Issuer
     from mcpcore_transports.auth.resource_server import ResourceServer
 
@@ -77,7 +77,7 @@ def make_api_key(
     principal: str, scopes: tuple[str, ...], roles: tuple[str, ...], days: float | None
 ) -> int:
     """Make an API key: print its record on standard output, and the key once on standard error."""
-    from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
+    from mcpcore.auth.api_keys import ApiKey, digest_of, make_key  # late: few authorize
     from mcpcore.auth.challenges import format_scopes
     from mcpcore.http.principals import Principal
 

@@ -220,7 +220,7 @@ async def connection(target: targets.Target, options: ConnectOptions, **more: An
     settings = client_settings(options)
     auth = await _auth(target, options)
     if auth is not None:
-        from mcpcore_transports.auth.browser import NoSignIn, chosen_sign_in
+        from mcpcore_transports.auth.browser import NoSignIn, chosen_sign_in  # late: few sign in
         from mcpcore_transports.auth.file_store import FileTokens
 
         sign_in = chosen_sign_in(options.browser) if options.login else NoSignIn(_SIGN_IN)
@@ -235,7 +235,7 @@ async def _auth(target: targets.Target, options: ConnectOptions) -> "Authorizati
     kept = target.auth
     if kept is None and not options.login and not _keeps_tokens():
         return None
-    from mcpcore.auth.settings import AuthorizationSettings
+    from mcpcore.auth.settings import AuthorizationSettings  # late: few authorize
 
     settings = kept if isinstance(kept, AuthorizationSettings) else AuthorizationSettings()
     settings = structs.replace(
@@ -250,13 +250,13 @@ async def _auth(target: targets.Target, options: ConnectOptions) -> "Authorizati
 
 def _keeps_tokens() -> bool:
     """Return True if this user may have tokens; most have none, and need no more modules."""
-    from mcpcore_transports.auth.file_store import default_folder
+    from mcpcore_transports.auth.file_store import default_folder  # late: few authorize
 
     return default_folder().is_dir()
 
 
 async def _has_token(url: str, settings: "AuthorizationSettings") -> bool:
-    from mcpcore.auth.authorization import Authorization
+    from mcpcore.auth.authorization import Authorization  # late: few authorize
     from mcpcore_transports.auth.authorizer import http_url
     from mcpcore_transports.auth.file_store import FileTokens
 

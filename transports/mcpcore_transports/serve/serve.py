@@ -219,7 +219,7 @@ class Bindings:
         from mcpcore_transports.stdio.server import StdioServerLink  # late: for stdio alone
 
         if len(sys.argv) > 1:
-            from mcpcore_transports.auth.environment import argv_warning
+            from mcpcore_transports.auth.environment import argv_warning  # late: few authorize
 
             warning = argv_warning(sys.argv)
             if warning is not None:

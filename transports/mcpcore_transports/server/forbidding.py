@@ -10,7 +10,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.errors import ERRORS, FORBIDDEN, Forbidden
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # types alone: loaded with HTTP
     from mcpcore.http.server.server import HttpServer
     from mcpcore_transports.server.tasks.tasks import TaskCall
 

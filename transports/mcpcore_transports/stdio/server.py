@@ -69,6 +69,7 @@ class StdioServerLink(StreamConnection):
         self._stdio = settings or StdioSettings()
         super().__init__(peer, app, settings=self._stdio.pump)
         if self._stdio.env_principal:
+            # late: few authorize
             from mcpcore_transports.auth.environment import environment_principal
 
             peer.principal = environment_principal()

@@ -91,7 +91,7 @@ def websocket_client_link(
         address = WebSocketAddress(url)
         if authorizer is None:
             return await connected(address, {}, trace)
-        from mcpcore_transports.auth.requests import Challenged, authorized
+        from mcpcore_transports.auth.requests import Challenged, authorized  # late: few sign in
 
         async def attempt(tokens: Mapping[str, str]) -> Opened:
             try:

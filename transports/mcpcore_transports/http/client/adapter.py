@@ -30,7 +30,7 @@ from mcpcore_transports.http1.body import BadCoding, decoder_for
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.tls import tls_problem
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # late: few authorize
     from mcpcore_transports.auth.requests import RequestAuthorizer
 
 _Lines = list[tuple[bytes, bytes]]

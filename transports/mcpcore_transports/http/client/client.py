@@ -96,7 +96,7 @@ class HttpCarrier(PumpedLink):
         self.authorized: AuthorizedExchanges | None = None
         """Tokens of the requests; None without authorization."""
         if authorizer is not None:
-            from mcpcore_transports.auth import requests
+            from mcpcore_transports.auth import requests  # late: few authorize
 
             app = self.authorized = requests.AuthorizedExchanges(
                 machine, app, authorizer, self.flush_soon
