@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import anyio
@@ -103,7 +104,7 @@ class WebSocketLink(StreamConnection):
         self._masked = peer.role is Role.SERVER  # received frames
         self._bounds = Bounds()
         self._principal: Principal | None = None
-        self._message = bytearray()  # the data of an incomplete message
+        self._message = BytesIO()  # the data of an incomplete message
         self._fragments = self._progress = 0
         self._boundaries = Boundaries()
         self._unread = b""  # received, and not processed yet
@@ -180,7 +181,7 @@ class WebSocketLink(StreamConnection):
                         self.trace.websocket_refused(event, data[at:], self._close_row.reason)
                     return
             at = end
-        if self._message:
+        if self._message.tell():
             self._progress += len(data)
             if self._progress >= _PROGRESS:
                 self._excused, self._progress = clock(), 0
@@ -216,14 +217,14 @@ class WebSocketLink(StreamConnection):
         if event.frame_finished:
             self._fragments += 1
         if not event.message_finished:
-            self._message += data
+            self._message.write(data)
             if self._fragments >= self._ws_settings.fragments:
                 self._refuse(closes.TOO_MANY_FRAMES.filled(limit=self._ws_settings.fragments))
             return
-        if self._message:
-            self._message += data
-            data = bytes(self._message)
-            self._message = bytearray()
+        if self._message.tell():
+            self._message.write(data)
+            data = self._message.getvalue()
+            self._message = BytesIO()
         self._fragments = 0
         self._record(data, incoming=True)
         self.peer.receive(data, now=clock(), principal=self._principal)
