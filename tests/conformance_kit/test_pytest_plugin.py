@@ -187,15 +187,7 @@ def test_mistakes_are_explained(words: list[str], said: str, tmp_path: Path) -> 
 
 def test_a_guarded_server_is_shown_what_lets_one_in_and_nobody_else_is(tmp_path: Path) -> None:
     secret = "open-sesame-4711"
-    guarded = (
-        sys.executable,
-        "-m",
-        "mcpcore_conformance.everything.server",
-        "--token",
-        secret,
-        "--http",
-        "127.0.0.1:0",
-    )
+    guarded = (sys.executable, "-m", "tests.conformance_kit.token_server", secret)
     with serving(guarded) as (url,):
         words = [
             "--mcp-server",

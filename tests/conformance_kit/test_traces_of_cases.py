@@ -93,10 +93,7 @@ TOKEN = "a-token-that-nobody-guesses-17"
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_secrets_are_in_the_traces_only_if_that_is_wanted(kept: bool, tmp_path: Path) -> None:
-    with serving([sys.executable, "-m", EVERYTHING, "--http", "127.0.0.1:0", "--token", TOKEN]) as (
-        url,
-        *_,
-    ):
+    with serving([sys.executable, "-m", "tests.conformance_kit.token_server", TOKEN]) as (url,):
         done = conformance(
             *("server", url, "--header", f"Authorization: Bearer {TOKEN}", "--revision", R1),
             *("--only", "server/tools/calling-tools", "--report", "json"),

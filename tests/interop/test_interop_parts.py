@@ -297,8 +297,22 @@ def imports(path: Path) -> set[str]:
         ("drivers", {"anyio"}, r"conformance\.interop\.drivers(\.\w+)?"),
         (
             "sdk",
-            {"anyio", "httpx", "httpx2", "mcp", "mcp_types", "pydantic", "uvicorn"},
-            r"(conformance\.interop\.(drivers|sdk)\.\w+|mcpcore_conformance\.everything\.media)",
+            set(
+                [
+                    "anyio",
+                    "cryptography",
+                    "fastmcp",
+                    "httpx",
+                    "httpx2",
+                    "jwt",
+                    "mcp",
+                    "mcp_types",
+                    "pydantic",
+                    "starlette",
+                    "uvicorn",
+                ]
+            ),
+            r"(conformance\.interop\.(authorization|drivers|sdk)\.\w+|mcpcore_conformance\.everything\.media)",
         ),
     ],
 )

@@ -219,6 +219,8 @@ class Client:
         headers: dict[str, str] = {}
         while line := await self.line():
             name, _, value = line.decode("latin-1").partition(": ")
+            if name == "vary":  # a list, of which each line may bring a part
+                value = ", ".join([*filter(None, [headers.pop(name, None)]), value])
             assert name not in headers
             headers[name] = value
         return Response(int(status), headers, b"")
