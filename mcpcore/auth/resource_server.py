@@ -13,6 +13,7 @@ sections 2 and 5.1; the authorization pages, "Token Handling" and "Error Handlin
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -198,6 +199,10 @@ class ResourceGuard:
     ) -> None:
         if not rules.issuers:
             raise ValueError("a resource server trusts at least one issuer")
+        if len({each.issuer for each in rules.issuers}) < len(rules.issuers):
+            raise ValueError("an issuer is named twice")
+        if sum(each.introspection_url is not None for each in rules.issuers) > 1:
+            raise ValueError("an opaque token names no issuer: one alone can be asked about tokens")
         self.rules = rules
         self.url = parse_url(canonical_resource(rules.resource), "the resource")
         self.tree = ScopeTree({name: tuple(each) for name, each in rules.scope_tree.items()})
@@ -445,13 +450,19 @@ class ResourceGuard:
             self.tokens.end(need.key, judgement, now=now, wall=wall)
 
     def revoke(self, token: str, *, wall: float, lasts: float = 86_400.0) -> None:
-        """Refuse a token from now on, for ``lasts`` seconds: at least for as long as it is valid.
+        """Refuse a token from now on, for as long as it is valid.
 
+        That is told by the token itself, if it is a JWT; else it is refused for ``lasts`` seconds.
         At most ``max_tokens`` are remembered; the oldest are forgotten.
         """
+        until = wall + lasts
+        with suppress(TokenRefused):  # it tells nothing
+            ends = read_jws(token).claims.get("exp")
+            if isinstance(ends, int | float):
+                until = max(until, ends + self.rules.leeway)
         key = token_key(token)
         self.tokens.forget(key)
-        self._revoked[key] = wall + lasts
+        self._revoked[key] = until
         self._revoked.move_to_end(key)
         if len(self._revoked) > self.rules.max_tokens:
             self._revoked.popitem(last=False)

@@ -36,7 +36,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result
 
 if TYPE_CHECKING:  # the first is for few, the second comes with pydantic, the third imports this
-    from mcpcore.auth.scopes import Requirement
+    from mcpcore.auth.scopes import Missing, Requirement
     from mcpcore.service.pydantic_types import PydanticType
     from mcpcore.service.server import Server
 
@@ -317,10 +317,19 @@ class Prepared:
 
 def demand(requirement: "Requirement", principal: str | None) -> None:
     """Raise Forbidden if ``principal`` lacks scopes or a role that are required."""
-    scopes, roles = getattr(principal, "scopes", ()), getattr(principal, "roles", ())
-    missing = requirement.missing(scopes, roles)
+    missing = _missing(requirement, principal)
     if missing is not None:
         raise Forbidden(missing.needed, role=missing.role)
+
+
+def permits(requirement: "Requirement | None", principal: str | None) -> bool:
+    """Return True if ``principal`` has all that is required, if anything is."""
+    return requirement is None or _missing(requirement, principal) is None
+
+
+def _missing(requirement: "Requirement", principal: str | None) -> "Missing | None":
+    scopes, roles = getattr(principal, "scopes", ()), getattr(principal, "roles", ())
+    return requirement.missing(scopes, roles)
 
 
 class Declaration:

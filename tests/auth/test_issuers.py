@@ -9,7 +9,7 @@ import pytest
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.issuers import ask_about, find_keys
 from mcpcore.auth.needs import Fault, Fetch, Fetched
-from mcpcore.auth.resource_server import FailureLimit, Issuer
+from mcpcore.auth.resource_server import FailureLimit, Issuer, ResourceGuard, ResourceRules
 from mcpcore.auth.tokens import Grant, TokenFault
 from mcpcore.auth.urls import check_url
 from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
@@ -104,17 +104,41 @@ def test_an_issuer_is_asked_about_a_token() -> None:
 # Revocation, and the limit of failures
 
 
-def test_a_revoked_token_is_refused_for_as_long_as_is_said() -> None:
+def test_a_revoked_token_is_refused_for_as_long_as_it_is_valid() -> None:
     desk = Desk(max_tokens=2)
     tokens = [signer().jwt(claims(sub=name, exp=WALL + 100_000)) for name in "abc"]
     assert isinstance(desk.bearer(tokens[0]), Grant)
     for token in tokens:
         desk.guard.revoke(token, wall=WALL, lasts=100.0)
-    denied = desk.bearer(tokens[2])
-    assert not isinstance(denied, Grant)
-    assert denied.reason == TokenFault.REVOKED.value
+    for wall in (WALL, WALL + 101, WALL + 99_999):
+        denied = desk.bearer(tokens[2], wall=wall, now=wall - WALL)
+        assert not isinstance(denied, Grant)
+        assert denied.reason == TokenFault.REVOKED.value
     assert isinstance(desk.bearer(tokens[0]), Grant)  # the oldest, forgotten
-    assert isinstance(desk.bearer(tokens[2], wall=WALL + 101, now=101.0), Grant)
+
+
+@pytest.mark.parametrize("text", ["opaque", "a.b.c", f"{'e30'}.{'e30'}.e30"])
+def test_a_revoked_token_that_tells_no_end_is_refused_for_as_long_as_is_said(text: str) -> None:
+    desk = Desk()
+    desk.guard.revoke(text, wall=WALL, lasts=100.0)
+    for wall, revoked in ((WALL + 99, True), (WALL + 101, False)):
+        denied = desk.bearer(text, wall=wall, now=wall - WALL)
+        assert not isinstance(denied, Grant)
+        assert (denied.reason == TokenFault.REVOKED.value) is revoked
+
+
+@pytest.mark.parametrize(
+    ("second", "wrong"),
+    [
+        (Issuer(issuer=ISSUER, jwks_url=f"{ISSUER}/jwks"), "named twice"),
+        (Issuer(issuer="https://b.example", introspection_url="https://b.example/i"), "opaque"),
+    ],
+)
+def test_a_token_cannot_be_of_either_of_two_issuers(second: Issuer, wrong: str) -> None:
+    first = Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/i")
+    rules = ResourceRules(resource="https://mcp.example/mcp", issuers=(first, second))
+    with pytest.raises(ValueError, match=wrong):
+        ResourceGuard(rules, lambda *_: False)
 
 
 def test_failures_of_an_address_are_limited_for_a_window() -> None:

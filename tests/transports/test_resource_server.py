@@ -340,6 +340,19 @@ TASKS: dict[str, Any] = {
 }
 
 
+async def test_the_list_of_tasks_leaves_out_those_of_a_forbidden_tool() -> None:
+    async with protected() as desk:
+        client = await desk.connect()
+        rich, poor = desk.token(scope="write"), desk.token()
+        session = await open_session(client, rich)
+        params = {"name": "toil", "arguments": {}, "task": {"ttl": 60_000}}
+        made = await client.call(legacy("tools/call", params, rich, session=session))
+        task = message_of(made)["result"]["task"]["taskId"]
+        for token, shown in ((rich, [task]), (poor, [])):
+            listed = await client.call(legacy("tasks/list", {}, token, session=session))
+            assert [each["taskId"] for each in message_of(listed)["result"]["tasks"]] == shown
+
+
 async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
     async with protected() as desk:
         rich, poor = desk.token(scope="write"), desk.token()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import Malformed
-from mcpcore.service.handlers import demand
+from mcpcore.service.handlers import demand, permits
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskForm
 from mcpcore.service.tasks import TaskRecord, describe, detail, related
@@ -135,7 +135,8 @@ class TaskDesk:
     def _list(self, event: RequestReceived) -> "TaskAnswer":
         cursor = typed(event.params, PaginatedParams).cursor
         records, following = self.host.page(self.owner(event), cursor)
-        result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in records])
+        shown = [each for each in records if permits(each.requirement, event.principal)]
+        result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in shown])
         if following is not None:
             result.next_cursor = following
         return TaskAnswer(result)
