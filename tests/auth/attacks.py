@@ -296,6 +296,7 @@ SERVER = (
             "test_what_needs_scopes_is_refused_by_every_modern_method",
             "test_what_needs_scopes_is_refused_by_every_legacy_method",
             "test_the_task_of_a_forbidden_tool_is_forbidden",
+            "test_the_list_of_tasks_leaves_out_those_of_a_forbidden_tool",
             "test_sessions_in_a_store_refuse_with_a_403",
             "test_http_sse_refuses_on_its_stream",
         ),

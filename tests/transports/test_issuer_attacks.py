@@ -129,6 +129,7 @@ async def test_43_introspection_that_says_nothing() -> None:
             status = await at.status(f"opaque-{number}")
             assert status in (401, 503), name
             assert (status == 401) is (" is " in name), name
+            assert at.at.connections == number + 1, "asked once, whatever the answer"
         assert at.trap.connections == 0
         at.answer = reply(json.dumps(whole).encode())
         assert await at.status("opaque") == 200

@@ -187,7 +187,10 @@ class ResourceServer:
         return self._verdict(request, credential, found)
 
     def revoke(self, token: str) -> None:
-        """Refuse a token from now on, for a day: at least as long as tokens are valid."""
+        """Refuse a token from now on: for as long as it says that it is valid, else for a day.
+
+        Connections that are open go on until ``outlive`` after the end of their token.
+        """
         self._guard.revoke(token, wall=self._wall())
 
     # Judgement
@@ -221,6 +224,8 @@ class ResourceServer:
                 if flight is None:
                     break
                 await flight.wait(self._lock)
+                if flight.failed and isinstance(found, NeedIntrospection):
+                    break  # another question would most likely fail as well
                 found = self._judge(request, credential)
         if not isinstance(found, (Grant, Denied)):
             found = _UNAVAILABLE
@@ -334,6 +339,7 @@ class ResourceServer:
                     self._end(need)
                 flight = self._flights.pop(name, None)
                 if flight is not None:
+                    flight.failed = not done
                     flight.land()
 
     def _end(self, need: Need) -> None:
@@ -373,6 +379,7 @@ class _Flight:
 
     def __init__(self, loop: object) -> None:
         self.loop = loop
+        self.failed = False
         self._landed = False
         self._waiting: list[tuple[object, anyio.Event]] = []
 
