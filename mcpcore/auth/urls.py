@@ -112,6 +112,10 @@ def check_url(text: str, what: str, *, loopback: bool = False, private: bool = F
     if url.loopback:
         if not loopback:
             raise UrlRefused(what, "its host is this machine")
+        address = literal(url.host)
+        if url.host != "localhost" and (address is None or not address.is_loopback):
+            # A name below localhost is whatever a resolver says, and so is a translated address.
+            raise UrlRefused(what, "its host is this machine in another spelling than usual")
         return url
     if url.scheme != "https":
         raise UrlRefused(what, "it is not an https URL")

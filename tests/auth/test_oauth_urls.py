@@ -115,15 +115,15 @@ PUBLIC = ["https://a.example", "https://8.8.8.8/x", "https://[2606:4700::1]/"]
 LOOPBACK = [
     "http://localhost:1/mcp",
     "https://LOCALHOST",
-    "http://x.localhost",
     "http://127.0.0.1",
     "http://127.255.255.254:8080/",
     "http://[::1]",
+]
+NEVER = [
+    "http://x.localhost",
     "http://[::ffff:127.0.0.1]",
     "http://[64:ff9b::7f00:1]",
     "http://[2002:7f00:1::]",
-]
-NEVER = [
     "http://a.example",
     "http://8.8.8.8",
     "https://0.0.0.0",
