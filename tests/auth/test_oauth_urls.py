@@ -168,7 +168,7 @@ def test_loopback_needs_leave(text: str) -> None:
 @pytest.mark.parametrize("loopback", [False, True])
 @pytest.mark.parametrize("text", NEVER)
 def test_other_hosts_are_refused(text: str, loopback: bool) -> None:
-    with pytest.raises(UrlRefused, match=r"https URL|public address"):
+    with pytest.raises(UrlRefused, match=r"https URL|public address|this machine"):
         check_url(text, "it", loopback=loopback)
 
 
