@@ -312,6 +312,31 @@ def test_a_token_of_the_other_scheme_is_not_used() -> None:
     assert loaded(world, dpop=DPOP).token == ("DPoP", "access-2")
 
 
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({}, True),
+        ({"client": SECRET, "issuer": ISSUER, "ceiling": frozenset({"a", "b", "c"})}, True),
+        ({"ceiling": frozenset({"a", "b"})}, True),
+        ({"client": ClientIdentity(client_id="other", client_secret="s")}, False),
+        ({"issuer": "https://other.example"}, False),
+        ({"issuer": f"{ISSUER}/"}, False),
+        ({"ceiling": frozenset({"a"})}, False),
+        ({"ceiling": frozenset()}, False),
+    ],
+)
+def test_a_stored_token_is_used_within_the_settings_alone(
+    settings: dict[str, Any], used: bool
+) -> None:
+    world = World()
+    ready(world, client=SECRET, scopes=frozenset({"a", "b"}))
+    machine = loaded(world, **settings)
+    assert (machine.token is not None) is used
+    if not used:  # nor is it refreshed for a request that is refused
+        world.refuse(machine)
+        assert "refresh_token" not in grants(world)
+
+
 # Refresh
 
 
