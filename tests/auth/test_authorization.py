@@ -736,7 +736,11 @@ def test_the_issuer_of_the_credentials_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("pages", "options", "told"),
     [
-        ({f"{PRM}/mcp": answer({}, 500)}, {}, "its status is 500"),
+        *[
+            ({url: answer({}, status)}, {}, f"its status is {status}")
+            for url in (f"{PRM}/mcp", f"{ISSUER}{AS}")
+            for status in (400, 401, 403, 429, 500, 503)
+        ],
         ({f"{PRM}/mcp": answer({}, 302)}, {}, "its status is 302"),
         ({f"{PRM}/mcp": answer({}, 204)}, {}, "its status is 204"),
         ({f"{PRM}/mcp": GONE}, {}, "there is none"),
