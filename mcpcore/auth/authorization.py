@@ -151,6 +151,10 @@ class Authorization:
         """Number of the current token; it grows with each."""
         self._scheme = "Bearer" if self.settings.dpop is None else "DPoP"
         self._endpoints = Endpoints(self.settings, local=url.loopback, seed=seed)
+        if self.settings.trusting:
+            self.notes.append(
+                "the settings name no issuer: the first that the server names gets the credentials"
+            )
         self._flow: Steps[None] | None = None
         self._record: TokenRecord | None = None
         self._version = 0

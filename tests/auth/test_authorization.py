@@ -734,6 +734,22 @@ def test_the_issuer_of_the_credentials_is_chosen() -> None:
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"client": SECRET},
+        {"client": ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))},
+        {"client": ClientIdentity(client_id="x", certificate=True)},
+        {"grant": AssertionGrant()},
+        enterprise(World()),
+    ],
+)
+def test_secrets_without_an_issuer_are_noted(settings: dict[str, Any]) -> None:
+    assert "name no issuer" in World().client(**settings).notes[0]
+    assert not World().client(**settings, issuer=ISSUER).notes
+    assert not World().client(client=ClientIdentity(client_id="public")).notes
+
+
+@pytest.mark.parametrize(
     ("pages", "options", "told"),
     [
         *[
