@@ -151,6 +151,10 @@ class Authorization:
         """Number of the current token; it grows with each."""
         self._scheme = "Bearer" if self.settings.dpop is None else "DPoP"
         self._endpoints = Endpoints(self.settings, local=url.loopback, seed=seed)
+        if self.settings.trusting:
+            self.notes.append(
+                "the settings name no issuer: the first that the server names gets the credentials"
+            )
         self._flow: Steps[None] | None = None
         self._record: TokenRecord | None = None
         self._version = 0
@@ -389,9 +393,21 @@ class Authorization:
             if stored.record is not None:
                 self.notes.append("the stored token cannot be read and is replaced")
             return None
-        # A record of another server under this name would send its token to the wrong place.
-        fits = covers(record.resource, self.resource) and record.scheme == self._scheme
-        return record if fits else None
+        return record if self._fits(record) else None
+
+    def _fits(self, record: TokenRecord) -> bool:
+        """Return True if a stored token is of this server and within the settings.
+
+        Its name tells neither: another server, client or issuer may have written it.
+        """
+        settings, given = self.settings, self.settings.client
+        return (
+            covers(record.resource, self.resource)
+            and record.scheme == self._scheme
+            and (given is None or given.client_id == record.client.client_id)
+            and settings.issuer in (None, record.issuer)
+            and (settings.ceiling is None or settings.ceiling.issuperset(record.scopes or ()))
+        )
 
     def _save(self, record: TokenRecord | None) -> Steps[None]:
         """Replace the stored token, unless another process has done so meanwhile."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 from mcpcore.auth.challenges import Challenge, parse_scopes
 from mcpcore.auth.endpoints import JSON, Endpoints
 from mcpcore.auth.grants import ClientAuth
-from mcpcore.auth.metadata import ResourceMetadata, ServerMetadata
+from mcpcore.auth.metadata import ResourceMetadata, ServerMetadata, printable
 from mcpcore.auth.needs import Steps
 from mcpcore.auth.urls import (
     covers,
@@ -94,6 +94,11 @@ def find_metadata(
 def _fallback(endpoints: Endpoints, server: str) -> Steps[Authority]:
     """Return what 2025-03-26 takes for granted: the server's origin is its issuer."""
     origin = parse_url(server, "the URL of the server").origin
+    issuer = endpoints.settings.issuer
+    if issuer is not None and issuer != origin:
+        raise AuthorizationError(
+            f"the server has no metadata, and is not the issuer {printable(issuer)} itself"
+        )
     places = server_metadata_urls(origin)[:1]
     metadata = yield from find_metadata(endpoints, origin, places, _FALLBACK_HEADERS)
     default = ServerMetadata(

@@ -31,6 +31,8 @@ from mcpcore.auth.urls import Url, check_url, parse_url
 from mcpcore.errors import AuthorizationError, DocumentRefused
 
 JSON = {"accept": "application/json"}
+_NONE = (404, 405, 410)
+"""Statuses that say there is no such document; others may pass, and allow no weaker way."""
 _NONCES = 16
 """Origins whose DPoP nonces are kept; the one that gave its nonce first is forgotten first."""
 
@@ -77,9 +79,9 @@ class Endpoints:
     def document(
         self, text: str, kind: type[D], what: str, headers: Mapping[str, str] = JSON
     ) -> Steps[D | None]:
-        """Return the document at a URL, None if there is none (404 and its like)."""
+        """Return the document at a URL, None if there is none (404, 405, 410)."""
         response = yield from self.fetch("GET", self.url(text, f"the URL of {what}"), headers)
-        if 400 <= response.status < 500:
+        if response.status in _NONE:
             return None
         if response.status != 200:
             raise DocumentRefused(what, f"its status is {response.status}")

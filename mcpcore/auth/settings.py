@@ -77,7 +77,10 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     client: ClientIdentity | None = None
     """Pre-registered credentials."""
     issuer: str | None = None
-    """Issuer that has registered ``client``; None: the first that the server names."""
+    """Issuer that has registered ``client``, and that assertions are for.
+
+    None: the first that the server names, which is noted where there is something secret to send.
+    """
     metadata_url: str | None = None
     """URL of the client id metadata document: https, with a path."""
     client_name: str = "mcpcore"
@@ -123,3 +126,13 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
             url = parse_url(self.metadata_url, what)
             if url.scheme != "https" or url.path in ("", "/"):
                 raise UrlRefused(what, "it is not https with a path")
+
+    @property
+    def trusting(self) -> bool:
+        """True if a secret, a proof or an assertion goes to whatever issuer the server names."""
+        client, grant = self.client, self.grant
+        given = client is not None and (
+            client.client_secret is not None or client.signing is not None or client.certificate
+        )
+        asserted = isinstance(grant, AssertionGrant | EnterpriseGrant)
+        return self.issuer is None and (given or asserted)

@@ -312,6 +312,31 @@ def test_a_token_of_the_other_scheme_is_not_used() -> None:
     assert loaded(world, dpop=DPOP).token == ("DPoP", "access-2")
 
 
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({}, True),
+        ({"client": SECRET, "issuer": ISSUER, "ceiling": frozenset({"a", "b", "c"})}, True),
+        ({"ceiling": frozenset({"a", "b"})}, True),
+        ({"client": ClientIdentity(client_id="other", client_secret="s")}, False),
+        ({"issuer": "https://other.example"}, False),
+        ({"issuer": f"{ISSUER}/"}, False),
+        ({"ceiling": frozenset({"a"})}, False),
+        ({"ceiling": frozenset()}, False),
+    ],
+)
+def test_a_stored_token_is_used_within_the_settings_alone(
+    settings: dict[str, Any], used: bool
+) -> None:
+    world = World()
+    ready(world, client=SECRET, scopes=frozenset({"a", "b"}))
+    machine = loaded(world, **settings)
+    assert (machine.token is not None) is used
+    if not used:  # nor is it refreshed for a request that is refused
+        world.refuse(machine)
+        assert "refresh_token" not in grants(world)
+
+
 # Refresh
 
 
@@ -709,9 +734,29 @@ def test_the_issuer_of_the_credentials_is_chosen() -> None:
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"client": SECRET},
+        {"client": ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))},
+        {"client": ClientIdentity(client_id="x", certificate=True)},
+        {"grant": AssertionGrant()},
+        enterprise(World()),
+    ],
+)
+def test_secrets_without_an_issuer_are_noted(settings: dict[str, Any]) -> None:
+    assert "name no issuer" in World().client(**settings).notes[0]
+    assert not World().client(**settings, issuer=ISSUER).notes
+    assert not World().client(client=ClientIdentity(client_id="public")).notes
+
+
+@pytest.mark.parametrize(
     ("pages", "options", "told"),
     [
-        ({f"{PRM}/mcp": answer({}, 500)}, {}, "its status is 500"),
+        *[
+            ({url: answer({}, status)}, {}, f"its status is {status}")
+            for url in (f"{PRM}/mcp", f"{ISSUER}{AS}")
+            for status in (400, 401, 403, 429, 500, 503)
+        ],
         ({f"{PRM}/mcp": answer({}, 302)}, {}, "its status is 302"),
         ({f"{PRM}/mcp": answer({}, 204)}, {}, "its status is 204"),
         ({f"{PRM}/mcp": GONE}, {}, "there is none"),

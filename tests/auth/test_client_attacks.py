@@ -17,12 +17,14 @@ from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
 from mcpcore.auth.settings import (
     AssertionGrant,
     ClientCredentialsGrant,
+    CodeGrant,
 )
 from mcpcore.auth.states import AuthState
 from mcpcore.errors import AuthorizationError, UrlRefused
 from tests.auth.world import (
     AS,
     DPOP,
+    GONE,
     ISSUER,
     NAMED,
     OIDC,
@@ -758,6 +760,22 @@ def _(world: World) -> None:
     assert len(secret.opened) == 1
 
 
+def bare() -> World:
+    """A server without any metadata, which takes requests for tokens itself."""
+    return World(pages={f"{PRM}/mcp": GONE})
+
+
+@attack(48, "a server without metadata, though an issuer is set", "it gets no credentials")
+def _(world: World) -> None:
+    for grant in (CodeGrant(), ClientCredentialsGrant()):
+        other = bare()
+        given: dict[str, Any] = {"client": SECRET, "issuer": ISSUER, "grant": grant}
+        stopped(other, f"not the issuer {ISSUER}", before="discovery", challenge="Bearer", **given)
+        assert other.urls() == [f"{PRM}/mcp", PRM]
+        other.metadata["issuer"] = "https://mcp.example"
+        ready(other, "Bearer", **{**given, "issuer": "https://mcp.example"})
+
+
 @attack(49, "the token of a server at another path", "each resource has its own record")
 def _(world: World) -> None:
     ready(world)
@@ -859,6 +877,22 @@ def _(world: World) -> None:
     world.refuse(world.client(grant=ClientCredentialsGrant(), client=client))
     (form,) = world.forms()
     assert claims_of(form["client_assertion"])["aud"] == ISSUER
+
+
+@attack(55, "a server without metadata, though an issuer is set", "no assertion is made for it")
+def _(world: World) -> None:
+    world.assertion = Fault("an assertion was asked for")
+    client = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
+    settings: list[dict[str, Any]] = [
+        {"grant": AssertionGrant()},
+        {"grant": ClientCredentialsGrant(), "client": client},
+        enterprise(world),
+    ]
+    for given in settings:
+        other = bare()
+        other.assertion = world.assertion
+        why = f"not the issuer {ISSUER}"
+        stopped(other, why, before="discovery", challenge="Bearer", issuer=ISSUER, **given)
 
 
 @attack(56, "an identity provider gives another token", "it is sent nowhere")
