@@ -242,11 +242,11 @@ class UpgradeRules:
         return read_offers(names, self._revisions, mcp_v1=self.settings.mcp_v1)
 
     async def admit(
-        self, request: HttpRequest, offer: Offer, principal: str | None = None
+        self, request: HttpRequest, offer: Offer, principal: Principal | None = None
     ) -> Handshake:
         """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
         headers = [item for item in request.headers if item[0] != _PROTOCOLS]
-        who = principal if isinstance(principal, Principal | None) else Principal(principal)
+        who = principal
         if who is None and self._authenticate is not None:
             shown = headers
             if offer.token is not None and all(name != _AUTHORIZATION for name, _ in headers):
