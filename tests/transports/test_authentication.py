@@ -1,6 +1,7 @@
 """Who sends a request, over sockets and in ASGI: asked, refused, bound to, seen by handlers."""
 
 import json
+from typing import Any
 
 import anyio
 import pytest
@@ -259,4 +260,14 @@ async def test_a_framework_has_to_ask_first() -> None:
     with endpoint.handle(health) as call:
         (head, *_rest) = [action async for action in call]
         assert head.status == 200  # type: ignore[union-attr]
+    await endpoint.aclose()
+
+
+@pytest.mark.parametrize("who", ["", "a\nb", False, 0, b"ann", object()])
+async def test_a_framework_that_names_nobody_lets_nobody_in(who: Any) -> None:
+    endpoint = HttpEndpoint(make(), settings=SETTINGS)
+    request = http_request("POST", "/mcp", [("Host", "localhost")])
+    with endpoint.handle(request, principal=who) as call:
+        (head, *_rest) = [action async for action in call]
+        assert head.status == 500  # type: ignore[union-attr]
     await endpoint.aclose()

@@ -558,6 +558,20 @@ def test_53_secrets_are_compared_in_constant_time_alone(monkeypatch: pytest.Monk
         assert compared == [(32, 32)]
 
 
+def test_a_flood_of_wrong_keys_does_not_lock_good_ones_of_its_address_out() -> None:
+    id, text = make_key(bytes(range(40)))
+    record = ApiKey(id=id, digest=digest_of(text), principal="machine")
+    scheme = ApiKeyScheme([record], max_failures=3)
+
+    def judged(key: str) -> object:
+        lines = [("Authorization", f"Bearer {key}")]
+        verdict = scheme(http_request("POST", "/mcp", lines, peer="192.0.2.1:5000"))
+        return verdict.status if isinstance(verdict, Refusal) else verdict
+
+    assert [judged(f"mck_wrong_{n}") for n in range(5)] == [401, 401, 401, 429, 429]
+    assert judged(text) == "machine"
+
+
 async def test_54_no_text_of_a_token_reaches_a_header(caplog: pytest.LogCaptureFixture) -> None:
     async with protected() as desk:
         bad = '" error_uri="https://evil.example'

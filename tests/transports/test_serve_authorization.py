@@ -80,3 +80,24 @@ async def test_options_that_do_not_fit(words: list[str], told: str) -> None:
         done = await anyio.run_process([*COMMAND, "serve", *server, *words], check=False)
     assert done.returncode == 2
     assert told in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "told"),
+    [
+        (["--auth-keys", ""], {}, "--auth-keys is empty"),
+        (["--auth-resource", ""], {}, "--auth-resource is empty"),
+        (["--auth-issuer", ""], {}, "--auth-issuer is empty"),
+        ([], {"MCPCORE_AUTH_RESOURCE": ""}, "MCPCORE_AUTH_RESOURCE is set and empty"),
+        ([], {"MCPCORE_AUTH_KEYS": " "}, "MCPCORE_AUTH_KEYS is set and empty"),
+    ],
+)
+async def test_an_empty_setting_protects_nothing_and_is_refused(
+    words: list[str], variables: dict[str, str], told: str
+) -> None:
+    command = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]
+    with patience():
+        environment = {**os.environ, **variables}
+        done = await anyio.run_process([*command, *words], env=environment, check=False)
+    assert done.returncode == 2
+    assert told in done.stderr.decode()

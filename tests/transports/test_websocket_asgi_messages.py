@@ -249,6 +249,17 @@ async def test_refusals(change: dict[str, Any], status: int) -> None:
                 assert said == {"type": "websocket.close", "code": 1008, "reason": ""}
 
 
+@pytest.mark.parametrize("who", ["", "a\nb", False, 0, b"ann", object()])
+async def test_a_principal_that_is_none_lets_nobody_in(who: Any) -> None:
+    app = asgi_app(Server("s"), settings=ServeSettings(shared=True), principal=lambda scope: who)
+    wire = Wire(app)
+    with patience():
+        await wire.run()
+    message = await wire.hear()
+    assert (message["type"], message.get("status")) == ("websocket.http.response.start", 500)
+    await app.aclose()
+
+
 async def test_connections_are_bounded() -> None:
     async with application(max_connections=1) as (app, tasks):
         first, second = Wire(app), Wire(app)

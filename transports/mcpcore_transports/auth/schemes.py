@@ -184,7 +184,7 @@ class ApiKeyScheme:
     """API keys, sent as ``Authorization: Bearer mck_...``, and made by ``mcpcore auth key``.
 
     ``audit``: called for each judgement.  ``max_failures``: refused keys of one address in a
-    minute, after which it gets 429; None: no limit.
+    minute, after which further ones get 429; good keys are accepted still.  None: no limit.
     """
 
     documents: Mapping[str, bytes] = {}
@@ -227,11 +227,11 @@ class ApiKeyScheme:
         if text is None:
             denied = Denied(status=401, reason="there is no key", challenge=self.challenges()[0])
             return self._records.refuse(request, denied)
-        flooded = self._records.flooded(request)
-        if flooded is not None:
-            return flooded
         record = self._keys.find(text, wall=self._wall())
         if record is None:
+            flooded = self._records.flooded(request)
+            if flooded is not None:
+                return flooded
             return self._refuse(request, "invalid_token", "the API key is not accepted", 401)
         until = None
         if record.expires_at is not None:

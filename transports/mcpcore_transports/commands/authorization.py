@@ -18,10 +18,21 @@ if TYPE_CHECKING:  # late: few authorize
 _OF_ISSUERS = ("auth_issuer", "auth_scope", "auth_jwks", "auth_introspection", "auth_private")
 AUTH_OPTIONS = (*_OF_ISSUERS, "auth_resource", "auth_keys")
 """Options of a server that authorizes its requests."""
+_VARIABLES = (
+    "MCPCORE_AUTH_RESOURCE",
+    "MCPCORE_AUTH_ISSUER",
+    "MCPCORE_AUTH_SCOPES",
+    "MCPCORE_AUTH_JWKS_URL",
+    "MCPCORE_AUTH_INTROSPECTION_URL",
+    "MCPCORE_AUTH_PRIVATE",
+    "MCPCORE_AUTH_KEYS",
+)
+"""Their variables, which the command line takes for unset where they are empty."""
 
 
 def authenticating(options: "ServeOptions") -> "Authenticate | None":
     """Return the hook that the options ask for, None without any.  Raises Failure."""
+    _check_filled(options)
     if not any(getattr(options, name) for name in AUTH_OPTIONS):
         return None
     try:
@@ -33,6 +44,17 @@ def authenticating(options: "ServeOptions") -> "Authenticate | None":
     from mcpcore_transports.auth.schemes import AnyOf  # late: few authorize
 
     return AnyOf(*schemes)
+
+
+def _check_filled(options: "ServeOptions") -> None:
+    """Refuse an empty setting: it is there by mistake, and without it all are let in."""
+    for name in AUTH_OPTIONS:
+        value = getattr(options, name)
+        if value == "" or (isinstance(value, tuple) and "" in value):
+            raise Failure(f"--{name.replace('_', '-')} is empty", Exit.USAGE)
+    for variable in _VARIABLES:
+        if os.environ.get(variable, "set").strip() == "":
+            raise Failure(f"{variable} is set and empty", Exit.USAGE)
 
 
 def _schemes(options: "ServeOptions") -> "list[Scheme]":

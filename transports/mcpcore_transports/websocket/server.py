@@ -174,8 +174,8 @@ class UpgradeRules:
     """Rules for upgrade requests to WebSocket.
 
     ``authenticate`` is the hook of HTTP: it gets the request with the offered token as its
-    ``Authorization``, unless it has one.  ``revisions``: those that are spoken.  Raises ValueError
-    for hosts and origins that cannot be read.
+    ``Authorization``; a request with both is refused.  ``revisions``: those that are spoken.  Raises
+    ValueError for hosts and origins that cannot be read.
     """
 
     def __init__(
@@ -242,14 +242,16 @@ class UpgradeRules:
         return read_offers(names, self._revisions, mcp_v1=self.settings.mcp_v1)
 
     async def admit(
-        self, request: HttpRequest, offer: Offer, principal: str | None = None
+        self, request: HttpRequest, offer: Offer, principal: Principal | None = None
     ) -> Handshake:
         """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
         headers = [item for item in request.headers if item[0] != _PROTOCOLS]
-        who = principal if isinstance(principal, Principal | None) else Principal(principal)
+        who = principal
         if who is None and self._authenticate is not None:
             shown = headers
-            if offer.token is not None and all(name != _AUTHORIZATION for name, _ in headers):
+            if offer.token is not None:
+                if any(name == _AUTHORIZATION for name, _ in headers):
+                    raise refused(MALFORMED_UPGRADE, "the request has more than one credential")
                 shown = [*headers, (_AUTHORIZATION, b"Bearer " + offer.token.encode("ascii"))]
             asking = structs.replace(request, headers=shown)
             verdict = await identify(self._authenticate, asking, self._seconds)

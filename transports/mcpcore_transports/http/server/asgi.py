@@ -22,7 +22,7 @@ import anyio
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import ClientCertificate, Principal, Refusal
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal, Verdict
 from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
 from mcpcore.spec import closes
@@ -38,7 +38,7 @@ from mcpcore_transports.http.server.endpoint import (
     with_length,
 )
 from mcpcore_transports.http.server.host import peer_name
-from mcpcore_transports.http.server.identity import broken
+from mcpcore_transports.http.server.identity import broken, taken_over
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.functions import failure_of
@@ -83,8 +83,9 @@ def asgi_app(
     :class:`~mcpcore_transports.http.server.endpoint.HttpEndpoint`. ``settings.http.path`` and the
     paths of ``settings.http.sse`` are relative to the path at which the application is mounted
     (``root_path``).  With ``settings.shared`` WebSocket is served there too.  ``principal``
-    returns, from the scope, the user that middleware has authenticated. Raises ValueError for
-    invalid settings.
+    returns, from the scope, the name of the user that middleware has authenticated; None: nobody,
+    so ``authenticate`` is asked.  Anything else that is no name lets nobody in.  Raises ValueError
+    for invalid settings.
     """
     return AsgiApp(
         HttpEndpoint(server, settings=settings, revisions=revisions, trace=trace), principal
@@ -98,7 +99,7 @@ class AsgiApp:
         self.endpoint = endpoint
         self._link = endpoint.settings.http_link
         self._gate = Gate(endpoint.settings.http, ())
-        self._principal = principal or (lambda scope: None)
+        self._principal = principal
         self._rules = websocket_rules(endpoint.settings) if endpoint.settings.shared else None
         """Rules for WebSocket, if it is served."""
         self._count = ConnectionCount(endpoint.settings.websocket)
@@ -251,7 +252,7 @@ class AsgiApp:
         rules: UpgradeRules,
         scope: Scope,
         request: HttpRequest,
-        principal: str | None,
+        principal: Principal | None,
         receive: Receive,
         send: Send,
     ) -> None:
@@ -287,10 +288,12 @@ class AsgiApp:
         if not await endpoint.serve_connection(make_link, handshake):
             await send(_close(closes.GOING_AWAY))
 
-    def _authenticated(self, scope: Scope) -> str | Refusal | None:
-        """Return the user that middleware has authenticated; an exception becomes a refusal."""
+    def _authenticated(self, scope: Scope) -> Verdict | None:
+        """Return the user that middleware has authenticated; a fault becomes a refusal."""
+        if self._principal is None:
+            return None
         try:
-            return self._principal(scope)
+            return taken_over(self._principal(scope))
         except BaseException as error:
             return broken(failure_of(error))
 

@@ -34,7 +34,7 @@ from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.http.server.host import HttpHost
-from mcpcore_transports.http.server.identity import identify
+from mcpcore_transports.http.server.identity import identify, taken_over
 from mcpcore_transports.http.server.store_link import binding
 from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import error_reply
@@ -108,8 +108,9 @@ class HttpEndpoint:
         first time.  With a store or a lifespan, call :meth:`prepare` before.  Without ``body`` the
         caller feeds it to the call in parts; then the headers tell its length.  ``principal`` is
         the one that the caller has authenticated, or the result of :meth:`identify`: sessions and
-        sealed state are bound to it.  Raises RuntimeError if neither
-        was asked though ``authenticate`` is set, and for a lifespan that is not entered.
+        sealed state are bound to it.  Anything but None, a refusal or a name is refused.  Raises
+        RuntimeError if neither was asked though ``authenticate`` is set, and for a lifespan that is
+        not entered.
         """
         if body:
             request = with_length(request, len(body))
@@ -370,6 +371,7 @@ class HttpCall:
         self._waiting = self._stopped = False
         self._signal: anyio.Event | None = None
         self._actions: deque[Action] = deque()
+        principal = taken_over(principal)
         if principal is None and host.settings.authenticate and host.machine.asks_who(request):
             raise RuntimeError("who sends the request has to be found out: await identify() first")
         # Behind a proxy that does not name the client, requests have no share of a client.

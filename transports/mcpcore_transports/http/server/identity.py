@@ -60,6 +60,22 @@ async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
     return _checked(verdict)
 
 
+def taken_over(who: object) -> Verdict | None:
+    """Return whom the application says it has authenticated; None: nobody, so the hook is asked.
+
+    Anything but None, a refusal or the name of a principal refuses the request: it may be how a
+    framework says that it knows nobody.
+    """
+    if who is None:
+        return None
+    if isinstance(who, str) and not isinstance(who, Principal):
+        try:
+            return Principal(who)
+        except ValueError as error:
+            return broken(error)
+    return _checked(who)
+
+
 def _checked(verdict: object) -> Verdict:
     if isinstance(verdict, (Principal, Refusal)):
         return verdict
