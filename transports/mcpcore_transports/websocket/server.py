@@ -174,8 +174,8 @@ class UpgradeRules:
     """Rules for upgrade requests to WebSocket.
 
     ``authenticate`` is the hook of HTTP: it gets the request with the offered token as its
-    ``Authorization``; a request with both is refused.  ``revisions``: those that are spoken.  Raises
-    ValueError for hosts and origins that cannot be read.
+    ``Authorization``; a request with both is refused.  ``revisions``: those that are spoken.
+    Raises ValueError for hosts and origins that cannot be read.
     """
 
     def __init__(
