@@ -194,7 +194,7 @@ class RequestParser:
     the admission or meaning of the request is parsed once and cached.
     """
 
-    __slots__ = ("_heads", "_kinds", "_known", "_lengths", "_limits", "_plain", "_read")
+    __slots__ = ("_kinds", "_known", "_lengths", "_limits", "_plain", "_read")
 
     def __init__(
         self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
@@ -213,8 +213,6 @@ class RequestParser:
         """Lines of Content-Length as received, each with its name and value, and the length."""
         self._kinds: dict[HeadKind, RequestHead] = {}
         """Usual heads, each the first of its kind."""
-        self._heads: dict[bytes, RequestHead] = {}
-        """Usual heads without a session, which come again and again, as received."""
 
     def take(
         self,
@@ -241,13 +239,6 @@ class RequestParser:
             return None
         size = buffer.find(_END) + 4
         head = bytes(buffer[:size]) if size > 3 else b""
-        taken = self._heads.get(head)
-        if taken is not None:
-            del buffer[:size]
-            request = structs.replace(
-                taken.request, peer=peer, scheme=scheme, certificate=certificate
-            )
-            return structs.replace(taken, request=request)
         found = self.read_lines(head) if 0 < len(head) <= self._limits.size else None
         kind = None if found is None else self._kinds.get(found[1])
         # Heads of a known kind differ in nothing but the size.
@@ -261,8 +252,6 @@ class RequestParser:
                 request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
             )
             taken = structs.replace(kind, request=request, text=head, length=headers.length)
-            if headers.session is None:
-                _keep(self._heads, head, taken, _SHORT)
         elif found is None or (lines := usual(*found)) is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
                 raise BadHead(400, "a control character in the head")
@@ -319,8 +308,8 @@ class RequestParser:
         return headers, tuple(lines)
 
 
-def _keep(known: dict[bytes, T], line: bytes, what: T, longest: int = _SHORT_LINE) -> None:
-    if len(line) <= longest:
+def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:
+    if len(line) <= _SHORT_LINE:
         if len(known) >= _KNOWN:
             known.clear()
         known[line] = what
