@@ -572,6 +572,27 @@ def test_a_flood_of_wrong_keys_does_not_lock_good_ones_of_its_address_out() -> N
     assert judged(text) == "machine"
 
 
+@pytest.mark.parametrize(
+    ("scopes", "held"),
+    [((), None), (("write",), None), (("read",), {"read"}), (("all",), {"all", "read"})],
+)
+def test_a_key_needs_the_scopes_of_every_request(
+    scopes: tuple[str, ...], held: set[str] | None
+) -> None:
+    id, text = make_key(bytes(range(40)))
+    record = ApiKey(id=id, digest=digest_of(text), principal="machine", scopes=scopes)
+    scheme = ApiKeyScheme([record], required={"read"}, scope_tree={"all": ["read"]})
+    verdict = scheme(http_request("POST", "/mcp", [("Authorization", f"Bearer {text}")]))
+    if held is None:
+        assert isinstance(verdict, Refusal)
+        assert verdict.status == 403
+        assert 'error="insufficient_scope"' in str(verdict.challenge)
+        assert 'scope="read"' in str(verdict.challenge)
+    else:
+        assert isinstance(verdict, Principal)
+        assert verdict.scopes == held
+
+
 async def test_54_no_text_of_a_token_reaches_a_header(caplog: pytest.LogCaptureFixture) -> None:
     async with protected() as desk:
         bad = '" error_uri="https://evil.example'

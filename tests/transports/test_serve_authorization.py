@@ -27,12 +27,13 @@ async def asked(port: int, data: bytes) -> Response:
 
 
 async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Path) -> None:
-    made = await anyio.run_process([*COMMAND, "auth", "key", "robot", "--scope", "write"])
+    scopes = [word for scope in ("read", "more") for word in ("--scope", scope)]
+    made = await anyio.run_process([*COMMAND, "auth", "key", "robot", *scopes])
     keys = tmp_path / "keys.jsonl"
     keys.write_bytes(made.stdout)
     key = made.stderr.decode().split()[-1]
     record = json.loads(made.stdout)
-    assert (record["principal"], record["scopes"]) == ("robot", ["write"])
+    assert (record["principal"], record["scopes"]) == ("robot", ["read", "more"])
     secret = key.removeprefix(f"mck_{record['id']}_")  # which may hold a "_" itself
     assert len(secret) > 40
     assert secret not in made.stdout.decode()

@@ -20,6 +20,7 @@ from msgspec import Struct, structs
 from mcpcore.auth.api_keys import PREFIX, ApiKey, ApiKeys
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.resource_server import Denied, FailureLimit
+from mcpcore.auth.scopes import Missing, ScopeTree
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import (
     ClientCertificate,
@@ -183,6 +184,7 @@ def authorization_of(request: HttpRequest) -> list[str]:
 class ApiKeyScheme:
     """API keys, sent as ``Authorization: Bearer mck_...``, and made by ``mcpcore auth key``.
 
+    ``required``: scopes that every request needs.  ``scope_tree``: scopes that imply others.
     ``audit``: called for each judgement.  ``max_failures``: refused keys of one address in a
     minute, after which further ones get 429; good keys are accepted still.  None: no limit.
     """
@@ -193,11 +195,16 @@ class ApiKeyScheme:
         self,
         keys: Iterable[ApiKey],
         *,
+        required: Iterable[str] = (),
+        scope_tree: Mapping[str, Iterable[str]] | None = None,
         audit: Audit | None = None,
         max_failures: int | None = 100,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._keys = ApiKeys(keys)
+        self._required = frozenset(required)
+        format_scopes(self._required)
+        self._tree = ScopeTree({name: tuple(each) for name, each in (scope_tree or {}).items()})
         limit = None if max_failures is None else FailureLimit(max_failures)
         self._records = Records("api key", audit, limit)
         self._wall = wall
@@ -233,12 +240,17 @@ class ApiKeyScheme:
             if flooded is not None:
                 return flooded
             return self._refuse(request, "invalid_token", "the API key is not accepted", 401)
+        scopes = self._tree.all_of(record.scopes)
+        if not self._required <= scopes:
+            missing = Missing(self._required, self._required - scopes, role=False)
+            denied = Denied(status=403, reason=missing.text, challenge=missing.challenge)
+            return self._records.refuse(request, denied, record.id)
         until = None
         if record.expires_at is not None:
             until = clock() + record.expires_at - self._wall()
         principal = Principal(
             record.principal,
-            scopes=record.scopes,
+            scopes=scopes,
             roles=record.roles,
             claims={"api_key": record.id},
             until=until,

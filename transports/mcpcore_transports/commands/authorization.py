@@ -62,7 +62,8 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
 
     schemes: list[Scheme] = []
     if options.auth_keys is not None:
-        schemes.append(ApiKeyScheme(read_keys_file(options.auth_keys)))
+        keys = read_keys_file(options.auth_keys)
+        schemes.append(ApiKeyScheme(keys, required=options.auth_scope or ()))
     if options.auth_resource is None:
         given = next((name for name in _OF_ISSUERS if getattr(options, name)), None)
         if given is not None:
