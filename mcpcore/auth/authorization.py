@@ -29,7 +29,7 @@ from mcpcore.auth.challenges import (
     parse_challenges,
     parse_scopes,
 )
-from mcpcore.auth.discovery import Authority, find_authority, find_resource
+from mcpcore.auth.discovery import Discovered, find_authority, find_resource
 from mcpcore.auth.endpoints import Endpoints, told
 from mcpcore.auth.grants import (
     ID_JAG,
@@ -54,10 +54,10 @@ from mcpcore.auth.metadata import (
 from mcpcore.auth.needs import (
     Callback,
     Done,
-    Fault,
     Load,
     Lock,
     Need,
+    NeedFailed,
     Obtain,
     OpenUrl,
     Outcome,
@@ -77,10 +77,82 @@ from mcpcore.auth.settings import (
     CodeGrant,
     EnterpriseGrant,
 )
-from mcpcore.auth.states import AUTHORIZATION, AuthSignal, AuthState
 from mcpcore.auth.urls import Url, canonical_resource, check_url, covers, with_query
-from mcpcore.engine.lifecycle import step
+from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
+
+
+class AuthState(State):
+    """States of an authorization."""
+
+    IDLE = "idle"
+    LOADING = "loading"
+    LOCKING = "locking"
+    REFRESHING = "refreshing"
+    DISCOVERING_RESOURCE = "discovering the resource"
+    DISCOVERING_ISSUER = "discovering the issuer"
+    REGISTERING = "registering"
+    WAITING_FOR_USER = "waiting for the user"
+    REQUESTING_TOKEN = "requesting a token"  # noqa: S105 - the name of a state
+    SAVING = "saving"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class AuthSignal(State):
+    """Signals that move an authorization."""
+
+    LOAD = "load"
+    NOTHING = "nothing usable stored"
+    FRESH = "usable token stored"
+    REFUSED = "request refused, or token expiring"
+    REFRESH = "refresh"
+    AUTHORIZE = "authorize"
+    RESOURCE = "resource known"
+    ISSUER = "issuer known"
+    ASK = "ask the user"
+    REQUEST = "grant at hand"
+    TOKEN = "token received"  # noqa: S105 - the name of a signal
+    SAVED = "saved"
+    FAIL = "failed"
+
+
+_S, _G = AuthState, AuthSignal
+_FLOWING = (
+    _S.LOADING,
+    _S.LOCKING,
+    _S.REFRESHING,
+    _S.DISCOVERING_RESOURCE,
+    _S.DISCOVERING_ISSUER,
+    _S.REGISTERING,
+    _S.WAITING_FOR_USER,
+    _S.REQUESTING_TOKEN,
+    _S.SAVING,
+)
+
+AUTHORIZATION: Table[AuthState, AuthSignal] = {
+    (_S.IDLE, _G.LOAD): _S.LOADING,
+    (_S.LOADING, _G.NOTHING): _S.IDLE,
+    (_S.LOADING, _G.FRESH): _S.READY,
+    **{(state, _G.REFUSED): _S.LOCKING for state in (_S.IDLE, _S.READY, _S.FAILED)},
+    (_S.LOCKING, _G.FRESH): _S.READY,
+    (_S.LOCKING, _G.REFRESH): _S.REFRESHING,
+    (_S.LOCKING, _G.AUTHORIZE): _S.DISCOVERING_RESOURCE,
+    (_S.REFRESHING, _G.TOKEN): _S.SAVING,
+    (_S.REFRESHING, _G.AUTHORIZE): _S.DISCOVERING_RESOURCE,
+    (_S.DISCOVERING_RESOURCE, _G.RESOURCE): _S.DISCOVERING_ISSUER,
+    (_S.DISCOVERING_ISSUER, _G.ISSUER): _S.REGISTERING,
+    (_S.REGISTERING, _G.ASK): _S.WAITING_FOR_USER,
+    (_S.REGISTERING, _G.REQUEST): _S.REQUESTING_TOKEN,
+    (_S.WAITING_FOR_USER, _G.REQUEST): _S.REQUESTING_TOKEN,
+    (_S.REQUESTING_TOKEN, _G.TOKEN): _S.SAVING,
+    (_S.SAVING, _G.SAVED): _S.READY,
+    **{(state, _G.FAIL): _S.FAILED for state in _FLOWING},
+}
+
+DIAGRAMS = (("Authorization of a client", "One client at one protected server.", AUTHORIZATION),)
+"""State tables of this package, for docs/reference/protocol.md."""
+
 
 _MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"
@@ -413,7 +485,7 @@ class Authorization:
         """Replace the stored token, unless another process has done so meanwhile."""
         data = None if record is None else written(record)
         outcome = yield Save(key=self.key, record=data, version=self._version)
-        if isinstance(outcome, Fault):
+        if isinstance(outcome, NeedFailed):
             self.notes.append(f"the token is not stored: {printable(outcome.reason)}")
             return
         stored = expect(outcome, Stored)
@@ -540,7 +612,7 @@ class Authorization:
         return metadata.mtls_endpoint_aliases.get("token_endpoint", usual)
 
     def _scopes(
-        self, authority: Authority, reason: _Reason, record: TokenRecord | None
+        self, authority: Discovered, reason: _Reason, record: TokenRecord | None
     ) -> frozenset[str]:
         """Return the scopes to ask for ("Scope Selection Strategy", "Step-Up")."""
         challenged, settings, metadata = reason.scopes, self.settings, authority.metadata
@@ -563,7 +635,7 @@ class Authorization:
     # Grants
 
     def _own_grant(
-        self, authority: Authority, scope: str | None
+        self, authority: Discovered, scope: str | None
     ) -> Steps[Mapping[str, str | None]]:
         """Return a grant that needs no person."""
         grant, resource = self.settings.grant, authority.resource
@@ -575,7 +647,7 @@ class Authorization:
         return jwt_bearer_grant(assertion, scope, resource)
 
     def _exchanged(
-        self, grant: EnterpriseGrant, authority: Authority, token: str, scope: str | None
+        self, grant: EnterpriseGrant, authority: Discovered, token: str, scope: str | None
     ) -> Steps[str]:
         """Return the ID-JAG that an identity provider gives for the token of a person."""
         url = self._endpoints.url(grant.token_endpoint, "the token endpoint of the provider")
@@ -601,7 +673,7 @@ class Authorization:
 
     # Sign-in
 
-    def _sign_in_endpoint(self, authority: Authority) -> Url:
+    def _sign_in_endpoint(self, authority: Discovered) -> Url:
         """Return the authorization endpoint of a server that checks PKCE."""
         metadata = authority.metadata
         if authority.published and "S256" not in metadata.code_challenge_methods_supported:
@@ -610,7 +682,7 @@ class Authorization:
 
     def _code_grant(
         self,
-        authority: Authority,
+        authority: Discovered,
         endpoint: Url,
         client: ClientIdentity,
         redirect: str,

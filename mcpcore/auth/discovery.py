@@ -25,7 +25,7 @@ _FALLBACK_HEADERS = {**JSON, "mcp-protocol-version": "2025-03-26"}
 """Headers of the request for metadata where 2025-03-26 alone has the way to find them."""
 
 
-class Authority(Struct, frozen=True, kw_only=True):
+class Discovered(Struct, frozen=True, kw_only=True):
     """Result of discovery: the resource, its scopes, and its authorization server."""
 
     resource: str
@@ -58,7 +58,7 @@ def find_resource(
 
 def find_authority(
     endpoints: Endpoints, server: str, resource: ResourceMetadata | None
-) -> Steps[Authority]:
+) -> Steps[Discovered]:
     """Return the authorization server of a resource."""
     if resource is None:
         return (yield from _fallback(endpoints, server))
@@ -74,7 +74,7 @@ def find_authority(
     if metadata is None:
         raise DocumentRefused("the authorization server", "it has no metadata")
     scopes = parse_scopes(" ".join(resource.scopes_supported or ()))
-    return Authority(resource=resource.resource, scopes=scopes or frozenset(), metadata=metadata)
+    return Discovered(resource=resource.resource, scopes=scopes or frozenset(), metadata=metadata)
 
 
 def find_metadata(
@@ -91,7 +91,7 @@ def find_metadata(
     return None
 
 
-def _fallback(endpoints: Endpoints, server: str) -> Steps[Authority]:
+def _fallback(endpoints: Endpoints, server: str) -> Steps[Discovered]:
     """Return what 2025-03-26 takes for granted: the server's origin is its issuer."""
     origin = parse_url(server, "the URL of the server").origin
     issuer = endpoints.settings.issuer
@@ -108,7 +108,7 @@ def _fallback(endpoints: Endpoints, server: str) -> Steps[Authority]:
         registration_endpoint=f"{origin}/register",
         token_endpoint_auth_methods_supported=(ClientAuth.NONE, ClientAuth.BASIC, ClientAuth.POST),
     )
-    return Authority(
+    return Discovered(
         resource=server,
         scopes=frozenset(),
         metadata=metadata or default,

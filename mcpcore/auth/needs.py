@@ -16,7 +16,7 @@ from mcpcore.errors import AuthorizationError, LocalProtocolError
 class Fetch(Struct, frozen=True, kw_only=True):
     """Send a request, without cookies and without following redirects.
 
-    Outcome: :class:`Fetched`, or :class:`Fault`.  ``url`` has passed the policy for texts; the
+    Outcome: :class:`Fetched`, or :class:`NeedFailed`.  ``url`` has passed the policy for texts; the
     addresses that its host resolves to have not.
     """
 
@@ -32,7 +32,7 @@ class Fetch(Struct, frozen=True, kw_only=True):
 
 
 class OpenUrl(Struct, frozen=True, kw_only=True):
-    """Send the user to a URL.  Outcome: :class:`Callback`, or :class:`Fault`.
+    """Send the user to a URL.  Outcome: :class:`Callback`, or :class:`NeedFailed`.
 
     ``redirect_uri``: where the answer arrives, with this ``state``.
     """
@@ -53,7 +53,7 @@ class Listen(Struct, frozen=True, kw_only=True):
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """Load a record.  Outcome: :class:`Stored`, or :class:`Fault`."""
+    """Load a record.  Outcome: :class:`Stored`, or :class:`NeedFailed`."""
 
     key: str
 
@@ -61,7 +61,7 @@ class Load(Struct, frozen=True, kw_only=True):
 class Save(Struct, frozen=True, kw_only=True):
     """Save a record, or remove it (None), unless another one is there meanwhile.
 
-    Outcome: :class:`Stored` with what is stored now, or :class:`Fault`.
+    Outcome: :class:`Stored` with what is stored now, or :class:`NeedFailed`.
     """
 
     key: str
@@ -76,8 +76,8 @@ class Save(Struct, frozen=True, kw_only=True):
 class Lock(Struct, frozen=True, kw_only=True):
     """Take the lock of a key, which other processes respect.
 
-    Outcome: :class:`Done`, or :class:`Fault`; one that comes after a cancellation is released by
-    the application.
+    Outcome: :class:`Done`, or :class:`NeedFailed`; one that comes after a cancellation is released
+    by the application.
     """
 
     key: str
@@ -90,14 +90,14 @@ class Unlock(Struct, frozen=True, kw_only=True):
 
 
 class Sign(Struct, frozen=True, kw_only=True):
-    """Sign a JWT.  Outcome: :class:`Signed`, or :class:`Fault`."""
+    """Sign a JWT.  Outcome: :class:`Signed`, or :class:`NeedFailed`."""
 
     signing: SigningKey
     input: SigningInput
 
 
 class Obtain(Struct, frozen=True, kw_only=True):
-    """Ask the application for an assertion.  Outcome: :class:`Text`, or :class:`Fault`.
+    """Ask the application for an assertion.  Outcome: :class:`Text`, or :class:`NeedFailed`.
 
     ``audience``: the issuer that it is for.
     """
@@ -165,13 +165,13 @@ class Done(Struct, frozen=True):
     """Success of what has no other outcome."""
 
 
-class Fault(Struct, frozen=True):
+class NeedFailed(Struct, frozen=True):
     """Failure; ``reason`` is a part of a sentence for the user, without secrets."""
 
     reason: str
 
 
-Outcome = Fetched | Callback | Stored | Signed | Text | Done | Fault
+Outcome = Fetched | Callback | Stored | Signed | Text | Done | NeedFailed
 
 T = TypeVar("T")
 O = TypeVar("O", bound=Outcome)  # noqa: E741 - an outcome
@@ -183,10 +183,10 @@ Steps = Generator[Need, Outcome, T]
 def expect(outcome: Outcome, kind: type[O], about: str = "") -> O:
     """Return an outcome of the kind that was asked for.
 
-    Raises AuthorizationError for a Fault, ``about`` before its reason.
+    Raises AuthorizationError for a NeedFailed, ``about`` before its reason.
     """
     if isinstance(outcome, kind):
         return outcome
-    if isinstance(outcome, Fault):
+    if isinstance(outcome, NeedFailed):
         raise AuthorizationError(about + printable(outcome.reason))
     raise LocalProtocolError(f"a {type(outcome).__name__} is no outcome of the need")

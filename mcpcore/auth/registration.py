@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mcpcore.auth.discovery import Authority
+from mcpcore.auth.discovery import Discovered
 from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
 from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
 from mcpcore.auth.metadata import Registration, ServerMetadata, printable
@@ -22,7 +22,7 @@ from mcpcore.errors import AuthorizationError, DocumentRefused
 
 
 def find_client(
-    endpoints: Endpoints, server: str, authority: Authority, token_endpoint: str
+    endpoints: Endpoints, server: str, authority: Discovered, token_endpoint: str
 ) -> Steps[tuple[ClientIdentity, str]]:
     """Return the credentials to use at an issuer, and the redirect URI, "" without a sign-in."""
     settings, metadata = endpoints.settings, authority.metadata

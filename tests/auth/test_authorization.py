@@ -10,18 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.auth.authorization import Authorization, Refused, Remedy
+from mcpcore.auth.authorization import (
+    AUTHORIZATION,
+    Authorization,
+    AuthSignal,
+    AuthState,
+    Refused,
+    Remedy,
+)
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientAuth, ClientIdentity, SigningKey
 from mcpcore.auth.needs import (
     Done,
-    Fault,
     Fetch,
     Fetched,
     Listen,
     Load,
     Lock,
     Need,
+    NeedFailed,
     Obtain,
     OpenUrl,
     Outcome,
@@ -41,7 +48,6 @@ from mcpcore.auth.settings import (
     CodeGrant,
     DpopKey,
 )
-from mcpcore.auth.states import AUTHORIZATION, AuthSignal, AuthState
 from mcpcore.errors import AuthorizationError, LocalProtocolError, UrlRefused
 from tests.auth.world import (
     AS,
@@ -277,7 +283,7 @@ def test_without_a_record_there_is_no_token() -> None:
 def test_a_store_that_fails_ends_the_load() -> None:
     machine = World().client()
     machine.load(wall=0.0)
-    machine.give(Fault("the disk is\ngone"), wall=0.0)
+    machine.give(NeedFailed("the disk is\ngone"), wall=0.0)
     assert machine.state is AuthState.FAILED
     assert str(machine.error) == "the disk is?gone"
 
@@ -421,7 +427,7 @@ def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None
         ),
         (answer(b"<html>", 502), "(status 502)"),
         (answer({}, 302), "(status 302)"),
-        (Fault("no route"), f"{ISSUER}: no route"),
+        (NeedFailed("no route"), f"{ISSUER}: no route"),
     ],
 )
 def test_a_refresh_that_fails_otherwise_keeps_the_record(page: Any, told: str) -> None:
@@ -519,7 +525,7 @@ def test_a_token_that_is_not_stored_is_used() -> None:
     machine.start(Refused(status=401), wall=world.wall)
     while machine.need is not None:
         full = isinstance(machine.need, Save)
-        outcome = Fault("the disk is full") if full else world.carry_out(machine.need)
+        outcome = NeedFailed("the disk is full") if full else world.carry_out(machine.need)
         machine.give(outcome, wall=world.wall)
     assert machine.token == ("Bearer", "access-1")
     assert machine.notes == ["the token is not stored: the disk is full"]
@@ -861,7 +867,7 @@ def test_a_registration_is_for_its_redirect_with_the_port(
         if not taken:
             return World.carry_out(world, need)
         other = USUAL.replace("1/", "1:5/")
-        return Text(other) if need.redirect_uri == USUAL else Fault("another process has it")
+        return Text(other) if need.redirect_uri == USUAL else NeedFailed("another process has it")
 
     monkeypatch.setattr(world, "carry_out", carry_out)
     ready(world, grant=CodeGrant(redirect_uri=redirect))
@@ -968,7 +974,7 @@ def test_a_secret_that_has_expired_is_not_taken() -> None:
             "this client was not registered (invalid_redirect_uri): use https",
         ),
         (answer(b"", 404), "this client was not registered (status 404)"),
-        (Fault("timed out"), f"{ISSUER}: timed out"),
+        (NeedFailed("timed out"), f"{ISSUER}: timed out"),
     ],
 )
 def test_a_refused_registration_is_told(page: Any, told: str) -> None:
@@ -1094,7 +1100,7 @@ def test_an_identity_provider_refuses() -> None:
 
 @pytest.mark.parametrize("grant", [AssertionGrant(), None])
 def test_without_an_assertion_nothing_is_sent(grant: Any) -> None:
-    world = World(assertion=Fault("there is no workload identity"))
+    world = World(assertion=NeedFailed("there is no workload identity"))
     settings = enterprise(world) if grant is None else {"grant": grant, "client": SECRET}
     machine = world.refuse(world.client(**settings))
     assert str(machine.error) == "there is no workload identity"
@@ -1139,7 +1145,7 @@ def test_headers_are_sent_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        (Fault("nobody answered in time"), "nobody answered in time"),
+        (NeedFailed("nobody answered in time"), "nobody answered in time"),
         ("", "its state"),
         ("code=a&state={state}&error=x", "authorization was refused (x)"),
         ("state={state}&error=access_denied&error_description=no%0d", "(access_denied): no?"),
@@ -1152,7 +1158,7 @@ def test_headers_are_sent_as_they_are() -> None:
 )
 def test_a_response_without_a_code_ends_the_flow(said: Any, told: str) -> None:
     def reply(world: World, need: OpenUrl, asked: dict[str, str]) -> Any:
-        return said if isinstance(said, Fault) else said.format(state=asked["state"])
+        return said if isinstance(said, NeedFailed) else said.format(state=asked["state"])
 
     world = World(reply=reply)
     machine = world.refuse(world.client())
@@ -1254,7 +1260,7 @@ def test_a_flow_is_cancelled_at_each_step(name: str, at: int, need: str) -> None
 def test_a_flow_fails_at_each_step(name: str, at: int, need: str) -> None:
     world, machine = KINDS[name]()
     play(world, machine, at)
-    machine.give(Fault("it\x1b broke"), wall=world.wall)
+    machine.give(NeedFailed("it\x1b broke"), wall=world.wall)
     assert machine.need is None or need in ("Save", "Unlock") or isinstance(machine.need, Unlock)
     if need != "Unlock":
         world.run(machine)
@@ -1284,7 +1290,7 @@ def test_an_outcome_of_another_need_is_a_mistake(name: str, at: int, need: str) 
 def test_an_outcome_is_what_was_asked_for() -> None:
     assert expect(Text("x"), Text).text == "x"
     with pytest.raises(AuthorizationError, match=r"^place: gone$"):
-        expect(Fault("gone"), Text, "place: ")
+        expect(NeedFailed("gone"), Text, "place: ")
 
 
 # Anything at all
@@ -1320,7 +1326,7 @@ def test_whatever_others_say_the_flow_ends(
 ) -> None:
     world = World()
 
-    def changed(world: World, need: Fetch, form: dict[str, str]) -> Fetched | Fault:
+    def changed(world: World, need: Fetch, form: dict[str, str]) -> Fetched | NeedFailed:
         if isinstance(body, bytes):
             return answer(body, status)
         del world.pages[place]
@@ -1367,7 +1373,7 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
             lines = (f'Bearer error="insufficient_scope", scope="{action[4:]}"',) if more else ()
             refused = Refused(status=403 if more else 401, lines=lines, generation=generation)
             machine.start(refused, wall=world.wall)
-        world.reply = (lambda world, need, asked: Fault("no")) if action == "deny" else None
+        world.reply = (lambda world, need, asked: NeedFailed("no")) if action == "deny" else None
         while machine.need is not None:
             if (
                 action in ("cancel", "break")
@@ -1377,7 +1383,7 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
                 if action == "cancel":
                     machine.cancel("enough", wall=world.wall)
                 else:
-                    machine.give(Fault("broken"), wall=world.wall)
+                    machine.give(NeedFailed("broken"), wall=world.wall)
             else:
                 machine.give(world.carry_out(machine.need), wall=world.wall)
             number -= 1

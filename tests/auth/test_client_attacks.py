@@ -9,17 +9,16 @@ from urllib.parse import urlencode
 import pytest
 from msgspec.structs import replace
 
-from mcpcore.auth.authorization import Authorization, Refused
+from mcpcore.auth.authorization import Authorization, AuthState, Refused
 from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT
-from mcpcore.auth.needs import Fault, Fetch, Fetched, Need, OpenUrl, Outcome, Sign, Unlock
+from mcpcore.auth.needs import Fetch, Fetched, Need, NeedFailed, OpenUrl, Outcome, Sign, Unlock
 from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
 from mcpcore.auth.settings import (
     AssertionGrant,
     ClientCredentialsGrant,
     CodeGrant,
 )
-from mcpcore.auth.states import AuthState
 from mcpcore.errors import AuthorizationError, UrlRefused
 from tests.auth.world import (
     AS,
@@ -183,9 +182,9 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     states: list[str] = []
 
-    def reply(world: World, need: OpenUrl, asked: dict[str, str]) -> str | Fault:
+    def reply(world: World, need: OpenUrl, asked: dict[str, str]) -> str | NeedFailed:
         states.append(asked["state"])
-        return Fault("closed") if len(states) == 1 else f"code=x&state={states[0]}"
+        return NeedFailed("closed") if len(states) == 1 else f"code=x&state={states[0]}"
 
     world.reply = reply
     machine = world.refuse(world.client())
@@ -279,7 +278,7 @@ def _(world: World) -> None:
     pages: list[dict[str, Any]] = [
         {f"{ISSUER}/token": answer({"error": evil, "error_description": evil}, 400)},
         {f"{ISSUER}/register": answer({"error": evil, "error_description": evil * 100}, 400)},
-        {f"{ISSUER}/token": Fault(evil)},
+        {f"{ISSUER}/token": NeedFailed(evil)},
         {f"{ISSUER}{AS}": {"issuer": ISSUER, "token_endpoint": evil}},
     ]
     for page in pages:
@@ -709,7 +708,7 @@ def _token(data: bytes) -> TokenRecord:
 @attack(46, "the outcome of a refresh is unknown", "the store is read before the next one")
 def _(world: World) -> None:
     machine = ready(world)
-    world.pages[f"{ISSUER}/token"] = Fault("the connection broke")
+    world.pages[f"{ISSUER}/token"] = NeedFailed("the connection broke")
     world.refuse(machine)
     del world.pages[f"{ISSUER}/token"]
     data, version = world.store[KEY]
@@ -881,7 +880,7 @@ def _(world: World) -> None:
 
 @attack(55, "a server without metadata, though an issuer is set", "no assertion is made for it")
 def _(world: World) -> None:
-    world.assertion = Fault("an assertion was asked for")
+    world.assertion = NeedFailed("an assertion was asked for")
     client = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
     settings: list[dict[str, Any]] = [
         {"grant": AssertionGrant()},

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from mcpcore.auth.authorization import Authorization
+from mcpcore.auth.authorization import Authorization, AuthState
 from mcpcore.auth.grants import ID_JAG, ID_TOKEN, ClientAuth, ClientIdentity, SigningKey
 from mcpcore.auth.needs import Fetched
 from mcpcore.auth.settings import AssertionGrant, ClientCredentialsGrant
-from mcpcore.auth.states import AuthState
 from mcpcore.errors import AuthorizationError
 from tests.auth.world import (
     AS,

@@ -17,7 +17,7 @@ import anyio
 import pytest
 import trustme
 
-from mcpcore.auth.authorization import Authorization
+from mcpcore.auth.authorization import Authorization, AuthState
 from mcpcore.auth.grants import (
     EXCHANGE,
     ID_JAG,
@@ -31,7 +31,17 @@ from mcpcore.auth.grants import (
 )
 from mcpcore.auth.keysets import KeySetLimits, read_keys, usable_key
 from mcpcore.auth.metadata import ServerMetadata, read_document
-from mcpcore.auth.needs import Callback, Fault, Fetch, Fetched, Need, OpenUrl, Outcome, Sign, Signed
+from mcpcore.auth.needs import (
+    Callback,
+    Fetch,
+    Fetched,
+    Need,
+    NeedFailed,
+    OpenUrl,
+    Outcome,
+    Sign,
+    Signed,
+)
 from mcpcore.auth.proofs import make_proof, thumbprint
 from mcpcore.auth.resource_server import Dpop, principal_name
 from mcpcore.auth.settings import (
@@ -40,7 +50,6 @@ from mcpcore.auth.settings import (
     DpopKey,
     EnterpriseGrant,
 )
-from mcpcore.auth.states import AuthState
 from mcpcore.auth.tokens import Grant, read_jws
 from mcpcore_conformance.auth import serving
 from mcpcore_conformance.auth.__main__ import _client, builder, main, run
@@ -65,6 +74,7 @@ from tests.auth.desk import Desk
 from tests.auth.desk import proof as resource_proof
 from tests.auth.signing import Signer, signer, verify
 from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid
+from tests.clock import patience
 
 WALL = 1_000_000.0
 PROVIDER = "https://idp.example"
@@ -138,7 +148,7 @@ class Town(World):
 
     servers: dict[str, DevelopmentServer] = field(default_factory=lambda: {ISSUER: server()})
 
-    def fetch(self, need: Fetch) -> Fetched | Fault:
+    def fetch(self, need: Fetch) -> Fetched | NeedFailed:
         place = urlsplit(need.url)
         there = self.servers.get(f"{place.scheme}://{place.netloc}")
         if there is None:
@@ -155,11 +165,11 @@ class Town(World):
         found = there.handle(made)
         return Fetched(status=found.status, headers=found.headers, body=found.body)
 
-    def ask(self, need: OpenUrl) -> Callback | Fault:
+    def ask(self, need: OpenUrl) -> Callback | NeedFailed:
         found = self.fetch(Fetch(method="GET", url=need.url, headers={}, timeout=1.0))
         place = found.header("location") if isinstance(found, Fetched) else None
         if place is None or not place.startswith(need.redirect_uri):
-            return Fault("there was no redirect")
+            return NeedFailed("there was no redirect")
         return Callback(urlsplit(place).query)
 
     def carry_out(self, need: Need) -> Outcome:
@@ -1172,7 +1182,7 @@ async def test_serving_refuses_other_hosts() -> None:
 async def test_the_command_announces_itself_and_rotates_its_keys(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with anyio.move_on_after(20):
+    with patience():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run, options(["--host", "::1", "--rotate", "0.01"]))
             said = ""

@@ -8,7 +8,7 @@ import pytest
 
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.issuers import ask_about, find_keys
-from mcpcore.auth.needs import Fault, Fetch, Fetched
+from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
 from mcpcore.auth.resource_server import FailureLimit, Issuer, ResourceGuard, ResourceRules
 from mcpcore.auth.tokens import Grant, TokenFault
 from mcpcore.auth.urls import check_url
@@ -80,7 +80,7 @@ def test_documents_that_are_none(outcomes: list[Fetched]) -> None:
 
 def test_an_issuer_out_of_reach() -> None:
     with pytest.raises(AuthorizationError, match="unknown host"):
-        run(find_keys(Issuer(issuer=ISSUER), **LIMITS), Fault("unknown host"))
+        run(find_keys(Issuer(issuer=ISSUER), **LIMITS), NeedFailed("unknown host"))
 
 
 def test_an_issuer_is_asked_about_a_token() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.needs import Fault, Load, Lock, Save, Stored, Unlock
+from mcpcore.auth.needs import Load, Lock, NeedFailed, Save, Stored, Unlock
 from mcpcore.auth.records import TokenRecord, written
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings
@@ -120,7 +120,7 @@ def test_an_issuer_without_metadata_revokes_nothing() -> None:
     [
         (answer({"error": "invalid_client"}, 401), "the token was not revoked (invalid_client)"),
         (answer(b"<html>", 503), "the token was not revoked (status 503)"),
-        (Fault("it went away"), f"{ISSUER}: it went away"),
+        (NeedFailed("it went away"), f"{ISSUER}: it went away"),
     ],
 )
 def test_a_token_that_is_not_revoked_is_forgotten_all_the_same(reply: Any, reason: str) -> None:
@@ -141,7 +141,7 @@ def test_a_store_that_fails_is_an_error_and_keeps_no_lock(kind: type) -> None:
         while True:
             seen.append(type(at))
             gone = type(at) is kind
-            at = steps.send(Fault("the disk is gone") if gone else world.carry_out(at))
+            at = steps.send(NeedFailed("the disk is gone") if gone else world.carry_out(at))
 
     with pytest.raises(AuthorizationError, match="the disk is gone"):
         carry_out()

@@ -14,9 +14,9 @@ from mcpcore.auth.metadata import ResourceMetadata
 from mcpcore.auth.needs import (
     Callback,
     Done,
-    Fault,
     Fetch,
     Fetched,
+    NeedFailed,
     OpenUrl,
     Save,
     Sign,
@@ -68,7 +68,7 @@ def test_nothing_changes_once_it_is_made() -> None:
         (Signed(SECRET.encode()), "Signed()"),
         (Text(SECRET), "Text()"),
         (Done(), "Done()"),
-        (Fault("why"), "Fault(reason='why')"),
+        (NeedFailed("why"), "NeedFailed(reason='why')"),
         (
             TokenRecord(
                 resource="r",

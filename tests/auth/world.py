@@ -12,13 +12,13 @@ from mcpcore.auth.grants import ID_JAG, ClientIdentity, SigningKey, challenge_of
 from mcpcore.auth.needs import (
     Callback,
     Done,
-    Fault,
     Fetch,
     Fetched,
     Listen,
     Load,
     Lock,
     Need,
+    NeedFailed,
     Obtain,
     OpenUrl,
     Outcome,
@@ -76,11 +76,11 @@ class World:
     """Members of registrations that differ; those that are None are left out."""
     token: dict[str, Any] = field(default_factory=dict)
     """Members of token responses that differ."""
-    reply: Callable[["World", OpenUrl, dict[str, str]], str | Fault] | None = None
+    reply: Callable[["World", OpenUrl, dict[str, str]], str | NeedFailed] | None = None
     """What comes back from the person, in place of consent."""
     store: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     wall: float = 1_000_000.0
-    assertion: str | Fault = "the-assertion"
+    assertion: str | NeedFailed = "the-assertion"
 
     def __post_init__(self) -> None:
         self.sent: list[Fetch] = []
@@ -121,7 +121,7 @@ class World:
                 return Signed(b"signature of " + need.signing.key.encode())
             case Obtain():
                 found = self.assertion
-                return found if isinstance(found, Fault) else Text(found)
+                return found if isinstance(found, NeedFailed) else Text(found)
 
     def save(self, need: Save) -> Stored:
         record, version = self.store.get(need.key, (None, 0))
@@ -134,13 +134,13 @@ class World:
             self.store[need.key] = (record, version)
         return Stored(record, version)
 
-    def fetch(self, need: Fetch) -> Fetched | Fault:
+    def fetch(self, need: Fetch) -> Fetched | NeedFailed:
         form = dict(parse_qsl(need.body.decode())) if need.method == "POST" else {}
         usual = {f"{PRM}/mcp": self.resource, f"{ISSUER}{AS}": self.metadata}
         page = self.pages.get(need.url, usual.get(need.url))
         if callable(page):
             page = page(self, need, form)
-        if isinstance(page, Fetched | Fault):
+        if isinstance(page, Fetched | NeedFailed):
             return page
         if page is not None:
             return answer(page)
@@ -189,11 +189,11 @@ class World:
             self.refreshable = self.refreshable - {used} | {given["refresh_token"]}
         return answer({name: value for name, value in given.items() if value is not None})
 
-    def ask(self, need: OpenUrl) -> Callback | Fault:
+    def ask(self, need: OpenUrl) -> Callback | NeedFailed:
         asked = dict(parse_qsl(urlsplit(need.url).query))
         if self.reply is not None:
             said = self.reply(self, need, asked)
-            return said if isinstance(said, Fault) else Callback(said)
+            return said if isinstance(said, NeedFailed) else Callback(said)
         return Callback(self.consent(asked))
 
     def consent(self, asked: dict[str, str], **changed: str | None) -> str:

@@ -28,7 +28,7 @@ TABLES = (
     "mcpcore.http.server.exchange",
     "mcpcore.http.server.stored.streams",
     "mcpcore.http.client.challenges",
-    "mcpcore.auth.states",
+    "mcpcore.auth.authorization",
     "mcpcore_transports.http1.connection",
     "mcpcore_transports.http.client.client",
     "mcpcore_transports.stream.connection",

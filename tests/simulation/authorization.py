@@ -18,18 +18,18 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from msgspec import Struct
 
-from mcpcore.auth.authorization import Authorization, Refused
+from mcpcore.auth.authorization import Authorization, AuthState, Refused
 from mcpcore.auth.grants import ClientIdentity, SigningKey, challenge_of
 from mcpcore.auth.needs import (
     Callback,
     Done,
-    Fault,
     Fetch,
     Fetched,
     Listen,
     Load,
     Lock,
     Need,
+    NeedFailed,
     Obtain,
     OpenUrl,
     Outcome,
@@ -48,7 +48,6 @@ from mcpcore.auth.settings import (
     CodeGrant,
     DpopKey,
 )
-from mcpcore.auth.states import AuthState
 from mcpcore.errors import AuthorizationError
 from tests.simulation.rules import BreachError, demand
 from tests.simulation.world import World
@@ -685,13 +684,15 @@ class Play:
                 later(Done(), 0.0)
             case Load():
                 failed = self.wrong("store")
-                later(Fault("the disk is gone") if failed else self.store.get(need.key, Stored()))
+                later(
+                    NeedFailed("the disk is gone") if failed else self.store.get(need.key, Stored())
+                )
             case Save():
                 self._save(process, need, later)
             case Listen():
                 later(Text("http://127.0.0.1:41000/callback"))
             case Sign():
-                later(Fault("no key") if self.wrong("store") else Signed(b"signature"))
+                later(NeedFailed("no key") if self.wrong("store") else Signed(b"signature"))
             case Obtain():
                 tag = "a" if need.audience == ISSUERS[0] else "b"
                 later(Text(f"assertion-{tag}"))
@@ -700,7 +701,7 @@ class Play:
         if need.key == process.machine.key:
             demand(process.holding, "who stores a token holds the lock", process)
         if self.wrong("store"):
-            later(Fault("the disk is full"))
+            later(NeedFailed("the disk is full"))
             return
         known = self.store.get(need.key, Stored())
         if known.version == need.version:
@@ -720,7 +721,7 @@ class Play:
         there = self.chance.expovariate(5.0) * (20.0 if slow else 1.0)
         back = self.chance.expovariate(5.0) * (20.0 if slow else 1.0)
         if self.wrong("lost request"):
-            later(Fault("the connection was closed without a whole response"), there)
+            later(NeedFailed("the connection was closed without a whole response"), there)
             return
         if self.wrong("garbage") and need.method == "GET":
             later(self.chance.choice(_GARBAGE), there + back)
@@ -729,9 +730,9 @@ class Play:
         def arrive() -> None:
             answer = self._answer(process, need)
             if self.wrong("lost response"):
-                answer = Fault("the connection was closed without a whole response")
+                answer = NeedFailed("the connection was closed without a whole response")
             elif there + back > need.timeout:
-                answer = Fault("the request took too long")
+                answer = NeedFailed("the request took too long")
             later(answer, min(back, max(0.0, need.timeout - there)))
 
         self.world.after(there, arrive)
@@ -774,7 +775,7 @@ class Play:
             later(Callback(query), delay)
             return
         if self.wrong("slow"):
-            later(Fault("nobody signed in"), need.timeout)
+            later(NeedFailed("nobody signed in"), need.timeout)
             return
         later(Callback(issuer.consent(process, asked)), delay)
 

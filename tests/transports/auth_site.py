@@ -14,7 +14,7 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
 
-from mcpcore.auth.needs import Fault, Fetch
+from mcpcore.auth.needs import Fetch, NeedFailed
 from tests.auth.world import World
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
@@ -173,7 +173,7 @@ async def authority(before: Answer | None = None) -> AsyncIterator[Authority]:
         )
         world.sent.append(need)
         found = world.fetch(need)
-        assert not isinstance(found, Fault)
+        assert not isinstance(found, NeedFailed)
         lines = [f"{name}: {value}" for name, value in found.headers]
         await stream.send(reply(found.body, found.status, *lines))
 

@@ -17,7 +17,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from mcpcore.auth.grants import ClientAuth
-from mcpcore.auth.needs import Callback, Fault, OpenUrl
+from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
 from mcpcore.auth.proofs import token_hash
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
@@ -162,13 +162,13 @@ class Person(WillingPerson):
         self.hold: anyio.Event | None = None
         self.away = False
 
-    async def ask(self, need: OpenUrl, listener: object) -> Callback | Fault:
+    async def ask(self, need: OpenUrl, listener: object) -> Callback | NeedFailed:
         self.asked.append(need.url)
         params = dict(parse_qsl(urlsplit(need.url).query))
         self.scopes.append(set(params.get("scope", "").split()))
         if self.hold is not None:
             await self.hold.wait()
-        return Fault("nobody is there") if self.away else await super().ask(need, listener)
+        return NeedFailed("nobody is there") if self.away else await super().ask(need, listener)
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from mcpcore.auth.settings import (
     DpopKey,
 )
 from mcpcore.errors import AuthorizationError, UrlRefused
-from mcpcore_transports.auth.authorizer import Authorizer, Token
+from mcpcore_transports.auth.authorizer import AccessToken, Authorizer
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.requests import Authorized
@@ -90,7 +90,7 @@ async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> N
 
 async def test_twenty_refused_tasks_make_one_flow() -> None:
     async with authority() as stage:
-        tokens: list[Token] = []
+        tokens: list[AccessToken] = []
         one = authorizer(stage)
 
         async def work() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import anyio
 import pytest
 
-from mcpcore.auth.needs import Callback, Fault, OpenUrl
+from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
 from mcpcore.errors import UrlRefused
 from mcpcore_transports.auth.browser import (
     BrowserSignIn,
@@ -51,7 +51,7 @@ async def test_a_browser_gets_the_url_as_one_argument(tmp_path: Path) -> None:
     printed: list[str] = []
     listener = await listen("http://127.0.0.1/callback")
     sign_in = BrowserSignIn(webbrowser.get(f"{program} %s").open, printed.append)
-    outcomes: list[Callback | Fault] = []
+    outcomes: list[Callback | NeedFailed] = []
 
     async def ask() -> None:
         outcomes.append(await sign_in.ask(need(), listener))
@@ -169,7 +169,7 @@ def test_texts_that_are_pasted(text: str, query: dict[str, list[str]] | None) ->
     assert (None if found is None else parse_qs(found)) == query
 
 
-async def pasting(*lines: str) -> tuple[Callback | Fault, str]:
+async def pasting(*lines: str) -> tuple[Callback | NeedFailed, str]:
     rest, printed = list(lines), list[str]()
 
     async def read() -> str:
@@ -194,7 +194,7 @@ async def test_a_wrong_one_is_asked_for_again() -> None:
 @pytest.mark.parametrize("lines", [(), ("c\n",) * 4])
 async def test_pasting_ends(lines: tuple[str, ...]) -> None:
     outcome, _ = await pasting(*lines)
-    assert isinstance(outcome, Fault)
+    assert isinstance(outcome, NeedFailed)
 
 
 async def never() -> str:
@@ -205,7 +205,7 @@ async def never() -> str:
 async def test_a_callback_through_a_forwarded_port_counts_as_well() -> None:
     printed: list[str] = []
     listener = await listen("http://127.0.0.1/callback")
-    outcomes: list[Callback | Fault] = []
+    outcomes: list[Callback | NeedFailed] = []
 
     async def ask() -> None:
         sign_in = PastedSignIn(never, printed.append)

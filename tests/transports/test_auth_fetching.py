@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from mcpcore.auth.needs import Fault, Fetch, Fetched
+from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
 from mcpcore.auth.urls import parse_url
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.http.client.proxies import Proxy
@@ -25,14 +25,14 @@ def need(url: str, **changed: Any) -> Fetch:
     return Fetch(url=url, **{**given, **changed})
 
 
-async def fetched(url: str, *, local: bool = True, **changed: Any) -> Fetched | Fault:
+async def fetched(url: str, *, local: bool = True, **changed: Any) -> Fetched | NeedFailed:
     settings = {name: changed.pop(name) for name in ("ssl_context", "proxy") if name in changed}
     with patience():
         return await Fetcher(local=local, **settings).fetch(need(url, **changed))
 
 
-def reason(outcome: Fetched | Fault) -> str:
-    assert isinstance(outcome, Fault), outcome
+def reason(outcome: Fetched | NeedFailed) -> str:
+    assert isinstance(outcome, NeedFailed), outcome
     return outcome.reason
 
 
@@ -127,7 +127,7 @@ async def test_time_counts_in_all(start: bytes, clock: Clock) -> None:
         streams.append(stream)
         await anyio.sleep_forever()
 
-    outcomes: list[Fetched | Fault] = []
+    outcomes: list[Fetched | NeedFailed] = []
 
     async def run() -> None:
         outcomes.append(await Fetcher(local=True).fetch(need(running.url, timeout=HOUR)))

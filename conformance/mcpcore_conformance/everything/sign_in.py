@@ -21,7 +21,7 @@ from mcpcore import (
     EnterpriseGrant,
     SigningKey,
 )
-from mcpcore.auth.needs import Callback, Fault, OpenUrl
+from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
 from mcpcore_conformance.everything.browse import redirect_of
 
 PREFIX = "auth/"
@@ -33,11 +33,11 @@ METADATA_URL = "https://conformance-test.local/client-metadata.json"
 class WillingPerson:
     """Sign-in of someone who consents to everything at once, without a browser."""
 
-    async def ask(self, need: OpenUrl, listener: object) -> Callback | Fault:
+    async def ask(self, need: OpenUrl, listener: object) -> Callback | NeedFailed:
         """Return the query of the redirect that the authorization endpoint answers with."""
         location = await anyio.to_thread.run_sync(redirect_of, need.url)
         if location is None:
-            return Fault("the authorization endpoint did not redirect")
+            return NeedFailed("the authorization endpoint did not redirect")
         return Callback(urlsplit(location).query)
 
 

@@ -27,6 +27,11 @@ if TYPE_CHECKING:  # types alone; the engine loads this for few
     from mcpcore.http.messages import HttpSend
 
 
+def admits(status: int) -> bool:
+    """Return True if a response shows that its request was authorized."""
+    return status < 400
+
+
 class Admission(State):
     """States of an exchange that needs authorization."""
 

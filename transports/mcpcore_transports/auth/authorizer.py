@@ -15,15 +15,14 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 import anyio
 from msgspec import Struct
 
-from mcpcore.auth.authorization import Authorization, Refused, Remedy
+from mcpcore.auth.authorization import Authorization, AuthState, Refused, Remedy
 from mcpcore.auth.metadata import Secret
-from mcpcore.auth.needs import Done, Fault
+from mcpcore.auth.needs import Done, NeedFailed
 from mcpcore.auth.settings import AuthorizationSettings
-from mcpcore.auth.states import AuthState
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.browser import SignIn, usual_sign_in
-from mcpcore_transports.auth.carrying import Assertions, Carrier, Signer
+from mcpcore_transports.auth.carrying import Assertions, FlowCarrier, Signer
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.requests import (
     Auth,
@@ -41,7 +40,7 @@ logger = logging.getLogger("mcpcore.auth")
 AroundFlows = Callable[[], AbstractContextManager[object]]
 
 
-class Token(Struct, frozen=True):
+class AccessToken(Struct, frozen=True):
     """Token for requests; ``generation`` tells a refusal of it from one of its predecessor."""
 
     scheme: str
@@ -122,7 +121,7 @@ class Authorizer:
     ) -> None:
         self.machine = Authorization(server, settings, seed=os.urandom(32))
         local = parse_url(server, "the URL of the server").loopback
-        self._carrier = Carrier(
+        self._carrier = FlowCarrier(
             Fetcher(
                 local=local,
                 private=self.machine.settings.private,
@@ -146,7 +145,7 @@ class Authorizer:
 
     # Tokens
 
-    async def token(self) -> Token | None:
+    async def token(self) -> AccessToken | None:
         """Return the token for a request, refreshed if it expires; None without one.
 
         Raises AuthorizationError if there was one that cannot be replaced.
@@ -171,7 +170,7 @@ class Authorizer:
             logger.warning("%s: the token is not refreshed: %s", machine.resource, machine.error)
         return found
 
-    async def refused(self, refused: Refused) -> Token:
+    async def refused(self, refused: Refused) -> AccessToken:
         """Authorize after a refusal; return the token to send the request again with.
 
         Raises AuthorizationError.
@@ -201,7 +200,7 @@ class Authorizer:
         proof = self.machine.proof(method, url, wall=time.time())
         if proof is not None:
             outcome = await self._carrier.sign(proof)
-            if isinstance(outcome, Fault):
+            if isinstance(outcome, NeedFailed):
                 raise AuthorizationError(outcome.reason)
             headers["dpop"] = proof.input.signed(outcome.signature)
         return Authorized(headers=headers, generation=token.generation, nonce=nonce)
@@ -218,9 +217,9 @@ class Authorizer:
         """Keep the DPoP nonce of a response."""
         self.machine.take_nonce(url, nonce)
 
-    def _token(self) -> Token | None:
+    def _token(self) -> AccessToken | None:
         found = self.machine.token
-        return None if found is None else Token(*found, self.machine.generation)
+        return None if found is None else AccessToken(*found, self.machine.generation)
 
     # Flows
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import anyio
 import anyio.to_thread
 
-from mcpcore.auth.needs import Callback, Fault, OpenUrl
+from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl
 from mcpcore.errors import UrlRefused
 from mcpcore_transports.auth.callback import CallbackListener, has_state
 
@@ -36,7 +36,7 @@ Reader = Callable[[], Awaitable[str]]
 class SignIn(Protocol):
     """Way to send a person to the authorization server, and to learn what came back."""
 
-    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Return the callback.  ``listener``: where it arrives, None if nobody listens."""
         ...
 
@@ -48,10 +48,10 @@ class BrowserSignIn:
         self._opener = opener
         self._write = write or tell
 
-    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Implement :meth:`SignIn.ask`."""
         if listener is None:
-            return Fault("nobody listens at the redirect URI")
+            return NeedFailed("nobody listens at the redirect URI")
         url = checked(need.url)
         self._write(f"Sign in at this URL, if no browser opens:\n{url}\n")
         opener = self._opener
@@ -79,13 +79,13 @@ class PastedSignIn:
         self._read = read or read_line
         self._write = write or tell
 
-    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Implement :meth:`SignIn.ask`."""
         self._write(
             f"Sign in at this URL:\n{checked(need.url)}\n"
             "Then paste the URL that the browser ends at, or its code and state:\n"
         )
-        found: list[Callback | Fault] = []
+        found: list[Callback | NeedFailed] = []
 
         async def receive(waiting: CallbackListener) -> None:
             found.append(Callback(await waiting.wait(need.state)))
@@ -98,17 +98,17 @@ class PastedSignIn:
             tasks.cancel_scope.cancel()
         return found[0]
 
-    async def _pasted(self, need: OpenUrl) -> Callback | Fault:
+    async def _pasted(self, need: OpenUrl) -> Callback | NeedFailed:
         """Return the callback that was pasted."""
         for _ in range(_ATTEMPTS):
             line = await self._read()
             if not line:
-                return Fault("nothing was pasted")
+                return NeedFailed("nothing was pasted")
             query = pasted_query(line, need.redirect_uri)
             if query is not None and has_state(query, need.state):
                 return Callback(query)
             self._write("That is not the answer to this sign-in; paste the whole URL:\n")
-        return Fault(f"{_ATTEMPTS} texts were pasted that were no answer to this sign-in")
+        return NeedFailed(f"{_ATTEMPTS} texts were pasted that were no answer to this sign-in")
 
 
 class NoSignIn:
@@ -117,11 +117,11 @@ class NoSignIn:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | Fault:
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
         """Implement :meth:`SignIn.ask`."""
         scopes = dict(parse_qsl(urlsplit(need.url).query)).get("scope")
         wanted = f"scopes that are wanted: {scopes}; " if scopes else ""
-        return Fault(f"{wanted}{self._reason}")
+        return NeedFailed(f"{wanted}{self._reason}")
 
 
 def chosen_sign_in(browser: bool | None) -> SignIn:

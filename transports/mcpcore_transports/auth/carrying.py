@@ -11,12 +11,12 @@ import anyio.to_thread
 from mcpcore.auth.needs import (
     Callback,
     Done,
-    Fault,
     Fetch,
     Listen,
     Load,
     Lock,
     Need,
+    NeedFailed,
     Obtain,
     OpenUrl,
     Outcome,
@@ -52,7 +52,7 @@ class Signer(Protocol):
 T = TypeVar("T")
 
 
-class Carrier:
+class FlowCarrier:
     """Drivers of one authorization, with the lock and the listener of the flow under way."""
 
     def __init__(
@@ -85,9 +85,9 @@ class Carrier:
         except BaseException as raised:
             failure = first_of(failure_of(raised))
             if isinstance(failure, AuthorizationError):
-                return Fault(str(failure))
+                return NeedFailed(str(failure))
             logger.debug("a need failed\n%s", without_messages(failure))
-            return Fault(f"{type(need).__name__.lower()}: {type(failure).__name__}")
+            return NeedFailed(f"{type(need).__name__.lower()}: {type(failure).__name__}")
 
     async def run(self, steps: Steps[T]) -> T:
         """Carry out steps to their end; return what they return.  No lock is left behind."""
@@ -124,7 +124,7 @@ class Carrier:
                 return await self.sign(need)
             case Obtain():
                 if self._assertions is None:
-                    return Fault("no assertion is at hand: give `assertions`")
+                    return NeedFailed("no assertion is at hand: give `assertions`")
                 return Text(await called(self._assertions, need.audience))
 
     async def _listen(self, need: Listen) -> Text:
@@ -133,14 +133,14 @@ class Carrier:
         self._listener = await listen(need.redirect_uri)
         return Text(self._listener.url)
 
-    async def _ask(self, need: OpenUrl) -> Callback | Fault:
+    async def _ask(self, need: OpenUrl) -> Callback | NeedFailed:
         with anyio.move_on_after(need.timeout):
             return await self._sign_in.ask(need, self._listener)
-        return Fault(f"nobody signed in within {need.timeout:g} s")
+        return NeedFailed(f"nobody signed in within {need.timeout:g} s")
 
-    async def sign(self, need: Sign) -> Signed | Fault:
+    async def sign(self, need: Sign) -> Signed | NeedFailed:
         """Sign with one of the keys, in a thread."""
         key = self._keys.get(need.signing.key)
         if key is None:
-            return Fault(f"there is no private key {need.signing.key!r}: give `keys`")
+            return NeedFailed(f"there is no private key {need.signing.key!r}: give `keys`")
         return Signed(await anyio.to_thread.run_sync(key.sign, need.input.text))

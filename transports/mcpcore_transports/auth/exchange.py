@@ -19,7 +19,7 @@ from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.upstream import Subject, Upstream, UpstreamToken, upstream_token
 from mcpcore.auth.urls import parse_url
 from mcpcore_transports.auth.browser import PastedSignIn
-from mcpcore_transports.auth.carrying import Carrier, Signer
+from mcpcore_transports.auth.carrying import FlowCarrier, Signer
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.stores import MemoryTokens
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
@@ -97,7 +97,7 @@ class UpstreamTokens:
     async def _get(self, name: bytes, subject: Subject | None) -> UpstreamToken:
         endpoints = Endpoints(self._settings, local=self._local, seed=os.urandom(32))
         endpoints.wall = now = time.time()
-        carrier = Carrier(self._fetcher, MemoryTokens(), PastedSignIn(), self._keys, None)
+        carrier = FlowCarrier(self._fetcher, MemoryTokens(), PastedSignIn(), self._keys, None)
         token = await carrier.run(upstream_token(endpoints, self.upstream, subject))
         until = now + _UNKNOWN
         if token.expires_at is not None:

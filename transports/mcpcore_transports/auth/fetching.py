@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import ByteStream
 from msgspec.structs import replace
 
-from mcpcore.auth.needs import Fault, Fetch, Fetched
+from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
 from mcpcore.auth.urls import Url, check_url, is_public, private_hint
 from mcpcore.errors import BadProxy, UrlRefused
 from mcpcore_transports.http.client.client import CODINGS, ExchangeFailed, Origin
@@ -53,19 +53,19 @@ class Fetcher:
         self._proxy = proxy
         self._settings = settings or HttpClientLinkSettings()
 
-    async def fetch(self, need: Fetch) -> Fetched | Fault:
+    async def fetch(self, need: Fetch) -> Fetched | NeedFailed:
         """Carry out a request, within its time and the size of its response."""
         try:
             with anyio.fail_after(need.timeout):
                 return await self._fetch(need)
         except TimeoutError:
-            return Fault(f"the request took more than {need.timeout:g} s")
+            return NeedFailed(f"the request took more than {need.timeout:g} s")
         except (ExchangeFailed, UrlRefused, BadProxy) as error:
-            return Fault(str(error))
+            return NeedFailed(str(error))
         except BadHead as error:
-            return Fault(f"the response is malformed: {error}")
+            return NeedFailed(f"the response is malformed: {error}")
         except LOST:
-            return Fault("the connection was closed without a whole response")
+            return NeedFailed("the connection was closed without a whole response")
 
     async def _fetch(self, need: Fetch) -> Fetched:
         url = check_url(need.url, _WHAT, loopback=self._local, private=self._private)

@@ -15,7 +15,7 @@ from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.engine.events import Event, Route
 from mcpcore.errors import AuthorizationError, UrlRefused
-from mcpcore.http.client.challenges import Unauthorized
+from mcpcore.http.client.challenges import Unauthorized, admits
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import is_field_text
 from mcpcore.http.messages import HttpSend
@@ -241,7 +241,7 @@ class AuthorizedExchanges:
         if nonce is not None:
             self._authorizer.take_nonce(self._origin, nonce)
         again = self._again.get(exchange)
-        if again is not None and status < 400:
+        if again is not None and admits(status):
             self._authorizer.accepted(again.operation)
 
     def ended(self, exchange: Route) -> None:

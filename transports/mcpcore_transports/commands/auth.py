@@ -13,7 +13,7 @@ from mcpcore.auth.challenges import parse_scopes
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.metadata import printable
-from mcpcore.auth.needs import Fault, Fetch, Fetched
+from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
 from mcpcore.auth.records import TokenRecord, read_record
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
@@ -21,7 +21,7 @@ from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError, BadProxy, BadTls, UrlRefused
 from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.browser import PastedSignIn, chosen_sign_in
-from mcpcore_transports.auth.carrying import Carrier
+from mcpcore_transports.auth.carrying import FlowCarrier
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.commands.options import AuthOptions, LoginOptions
@@ -102,7 +102,7 @@ async def _challenge(
     need = Fetch(method="POST", url=url, headers=_HEADERS, body=_PING, timeout=_TIMEOUT)
     local = parse_url(url, "the URL").loopback
     found = await Fetcher(local=local, private=private, **access).fetch(need)
-    if isinstance(found, Fault):
+    if isinstance(found, NeedFailed):
         raise Failure(f"{printable(url)}: {found.reason}")
     return _lines(found), found.status == 401
 
@@ -160,7 +160,7 @@ async def _logout(url: str, options: AuthOptions) -> SignedOut:
     endpoints = Endpoints(settings, local=local, seed=os.urandom(32))
     endpoints.wall = time.time()
     fetcher = Fetcher(local=local, private=private, **_access(options))
-    carrier = Carrier(fetcher, FileTokens(), PastedSignIn(), {}, None)
+    carrier = FlowCarrier(fetcher, FileTokens(), PastedSignIn(), {}, None)
     return await carrier.run(sign_out(endpoints, key))
 
 
