@@ -96,7 +96,7 @@ def piped(
     threaded: ModuleType, handle: Callable[[Any, events.Event], None]
 ) -> Iterator[tuple[Client, Any]]:
     """A client and a server; afterwards no thread and no descriptor is left."""
-    threads, descriptors = threading.active_count(), open_descriptors()
+    threads, descriptors = set(threading.enumerate()), open_descriptors()
     to_server, from_client = os.pipe()
     to_client, from_server = os.pipe()
     server = threaded.PipeEnd(Peer(Role.SERVER, SERVER), to_server, from_server, handle)
@@ -107,8 +107,8 @@ def piped(
     finally:
         client.end.close()
         server.close()
-    assert threading.active_count() == threads
-    assert open_descriptors() == descriptors
+    assert not set(threading.enumerate()) - threads  # those of other tests may have ended
+    assert open_descriptors() <= descriptors
 
 
 def open_descriptors() -> int:
@@ -202,7 +202,7 @@ def test_the_end_of_the_server_ends_what_waits(threaded: ModuleType) -> None:
 
 def test_a_client_that_no_longer_reads_does_not_hold_up_the_end(threaded: ModuleType) -> None:
     """It breaks off with answers outstanding, of which the server can write none."""
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     to_server, from_client = os.pipe()
     to_client, from_server = os.pipe()
     os.close(to_client)
@@ -223,7 +223,7 @@ def test_a_client_that_no_longer_reads_does_not_hold_up_the_end(threaded: Module
         os.writev(from_client, [json.encode(line), b"\n"])
     os.close(from_client)
     server.close()
-    assert threading.active_count() == threads
+    assert not set(threading.enumerate()) - threads
 
 
 # Selectors
@@ -256,7 +256,7 @@ def selected(selecting: ModuleType, config: Config = SERVER) -> Iterator[int]:
             stop.send(b"!")
             thread.join(PATIENCE)
             assert not thread.is_alive()
-    assert open_descriptors() == descriptors
+    assert open_descriptors() <= descriptors
 
 
 def ping(number: int) -> bytes:
