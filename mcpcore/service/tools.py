@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import astuple
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
@@ -297,14 +297,25 @@ def _too_large(most: int, size: int) -> str | None:
 # Results
 
 
-def _result(text: str, more: bytes = b"") -> Raw:
-    """Return a result with one text block and ``more`` members."""
-    return Raw(b"".join((b'{"content":[{"type":"text","text":', _encode(text), b"}]", more, b"}")))
+class _Text(msgspec.Struct, gc=False, tag_field="type", tag="text"):
+    text: str
+
+
+class _TextResult(msgspec.Struct, gc=False, rename="camel"):
+    """Most frequent form of :class:`CallToolResult`; a Struct is encoded without a copy."""
+
+    content: tuple[_Text]
+    structured_content: Raw | UnsetType = UNSET
+    is_error: bool | UnsetType = UNSET
+
+
+def _result(text: str) -> Raw:
+    return Raw(_encode(_TextResult((_Text(text),))))
 
 
 def error_result(message: str) -> Raw:
     """Return the error of a tool: one text block and ``isError``."""
-    return _result(sayable(message), b',"isError":true')
+    return Raw(_encode(_TextResult((_Text(sayable(message)),), is_error=True)))
 
 
 def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
@@ -327,7 +338,8 @@ def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
 def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> Raw:
     if not revision.structured_content:
         return _result(text)
-    return _result(text, b',"structuredContent":' + (_wrap(encoded) if wraps else encoded))
+    structured = Raw(_wrap(encoded) if wraps else encoded)
+    return Raw(_encode(_TextResult((_Text(text),), structured)))
 
 
 def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
