@@ -142,6 +142,31 @@ _REPLY, _LINGERING = Http1State.REPLY, Http1State.LINGERING
 class Http1Server:
     """State of one connection and its framing, request after request."""
 
+    __slots__ = (
+        "_began",
+        "_begun",
+        "_bodiless",
+        "_body",
+        "_certificate",
+        "_chunked",
+        "_last",
+        "_left",
+        "_parser",
+        "_peer",
+        "_probes",
+        "_received",
+        "_settings",
+        "blocked",
+        "buffer",
+        "deadline",
+        "ended",
+        "head",
+        "keep_alive",
+        "replying",
+        "secure",
+        "state",
+    )
+
     def __init__(
         self, parser: RequestParser, settings: HttpServerSettings, peer: str | None, now: float
     ) -> None:

@@ -60,6 +60,28 @@ class HttpProtocol(asyncio.BufferedProtocol):
     All connections read into the same ``link.inbox``.
     """
 
+    __slots__ = (
+        "_asked",
+        "_exchange",
+        "_gone",
+        "_held",
+        "_http",
+        "_link",
+        "_machine",
+        "_paused",
+        "_principal",
+        "_probing",
+        "_refusal",
+        "_scope",
+        "_sent_end",
+        "_stream",
+        "_tls",
+        "_transport",
+        "_woken",
+        "_writing",
+        "client",
+    )
+
     def __init__(self, link: "HttpServerLink", peer: str | None) -> None:
         self.client: str | None = quota_key(address_of(peer))
         """Client whose share of the connections this one counts for."""
