@@ -36,6 +36,7 @@ from mcpcore_transports.link import LOST, clock
 
 if TYPE_CHECKING:  # late: an ASGI application has none
     from mcpcore_transports.http.server.listening import HttpServerLink  # has these connections
+    from mcpcore_transports.tls import ServerTls
 
 logger = logging.getLogger("mcpcore.http")
 
@@ -90,7 +91,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._machine = link.machine
         self._http = Http1Server(link.parser, link.settings, peer, clock())
         self._transport: asyncio.Transport | None = None
-        self._tls = None if link.ssl_context is None else ServerTls(link.ssl_context)
+        self._tls = None
+        if link.ssl_context is not None:
+            from mcpcore_transports.tls import ServerTls  # few servers have TLS themselves
+
+            self._tls = ServerTls(link.ssl_context)
         self._exchange: Route | None = None  # its reply is not complete
         self._writing = False  # output of the machine is being taken, or is about to be
         self._woken = False  # the machine had something to write for this exchange
@@ -699,63 +704,3 @@ class ProtocolStream(ByteStream):
         self._connection.stop()
         self.changed()
         await anyio.lowlevel.checkpoint()
-
-
-class ServerTls:
-    """Server side of TLS on one connection: bytes in, bytes out.
-
-    asyncio has such a layer too, but its handling of the ends of a connection is not enough here:
-    it leaves unsent the alert that tells why a handshake has failed, and the data that a client
-    sends after a refusal cannot be read to its end.
-    """
-
-    __slots__ = ("_connection", "_in", "_out", "established", "over", "untaken")
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._connection = context.wrap_bio(self._in, self._out, server_side=True)
-        self.established = False
-        """True once the handshake is complete."""
-        self.over = False
-        """True once the client has announced the end of its data."""
-        self.untaken = 0
-        """Bytes of :meth:`pending` that the client has not taken; counted by the caller."""
-
-    def receive(self, data: bytes | memoryview) -> bytes:
-        """Take received bytes; return the decrypted data.  Look at :meth:`pending` afterwards.
-
-        Raises ssl.SSLError for input that is refused; then there may be pending output, too.
-        """
-        from mcpcore_transports.tls import read_all  # few servers have TLS themselves
-
-        self._in.write(data)
-        parts: list[bytes] = []
-        try:
-            if not self.established:
-                self._connection.do_handshake()
-                self.established = True
-            self.over = read_all(self._connection, self._in, parts)
-        except ssl.SSLWantReadError:
-            pass  # of the handshake
-        return b"".join(parts)
-
-    def pending(self) -> bytes:
-        """Take and return the bytes to be sent."""
-        return self._out.read()
-
-    def send(self, data: bytes | memoryview) -> bytes:
-        """Return the bytes to be sent for ``data``, with those pending."""
-        self._connection.write(data)
-        return self._out.read()
-
-    def finish(self) -> bytes:
-        """Return the close alert (RFC 8446 section 6.1); empty at the second call."""
-        with suppress(ssl.SSLError):  # the client's own end is not waited for
-            self._connection.unwrap()
-        return self._out.read()
-
-    def certificate(self) -> ClientCertificate | None:
-        """Return the verified certificate of the client, once established."""
-        from mcpcore_transports.tls import shown_certificate  # as above
-
-        return shown_certificate(self._connection)
