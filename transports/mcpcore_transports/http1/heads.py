@@ -14,6 +14,7 @@ targets that are no path or contradict Host, and versions other than 1.0 and 1.1
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Literal, TypeVar
 
@@ -380,16 +381,50 @@ def _request_head(
     )
 
 
-def is_interim(head: bytes) -> bool:
-    """Return True if the head of a response is that of an interim one (1xx)."""
-    return head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
+_INTERIM = 64
+"""Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
+_INTERIM_LINES = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_SHORT = 2048
+"""Maximum bytes of a response head that is cached."""
+
+
+class ResponseParser:
+    """Parser of response heads, past interim ones; ``upgrade``: status 101 may be the answer."""
+
+    def __init__(self, limits: HeadLimits, *, upgrade: bool = False) -> None:
+        self.interim = 0
+        """Number of interim responses so far; set it to 0 for the next response."""
+        self._limits = limits
+        self._upgrade = upgrade
+
+    def take(self, buffer: bytearray) -> ResponseHead | None:
+        """Take the head off the start of ``buffer``; None if incomplete.  Raises BadHead."""
+        while size := find_head(buffer, self._limits):
+            raw = bytes(buffer[:size])
+            del buffer[:size]
+            if not raw.startswith(_INTERIM_LINES):
+                return _known_response(raw) if len(raw) <= _SHORT else parse_response(raw)
+            if raw[9:12] == b"101":
+                if self._upgrade:
+                    return parse_response(raw)
+                raise BadHead(400, "it switched protocols unasked")
+            self.interim += 1
+            if self.interim >= _INTERIM:
+                raise BadHead(400, f"{_INTERIM} interim responses")
+        return None
+
+
+@lru_cache(64)
+def _known_response(head: bytes) -> ResponseHead:
+    """Parse a head, with a cache: those of a server differ mostly in the second of Date."""
+    return parse_response(head)
 
 
 def parse_response(head: bytes) -> ResponseHead:
     """Parse the head of a response, which may grant an upgrade.  Raises :class:`BadHead`."""
     _refuse_folded(head)
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
-    interim = is_interim(head)
+    interim = head.startswith(_INTERIM_LINES)
     if interim:  # status 101 is valid only then
         lines = [("host", ""), ("upgrade", "x"), ("connection", "x")]
         connection.send(h11.Request(method="GET", target="/", headers=lines))

@@ -35,7 +35,7 @@ from mcpcore_transports.http.settings import HeadLimits, HttpClientLinkSettings
 from mcpcore_transports.http1.body import BadBody, BadCoding, Bomb
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, find_head, is_interim, parse_response
+from mcpcore_transports.http1.heads import BadHead, ResponseParser
 from mcpcore_transports.link import LOST, App, clock, not_reached
 from mcpcore_transports.running.functions import called, failure_of, without_messages
 from mcpcore_transports.stream.channels import SecureStream
@@ -57,8 +57,6 @@ They replace those of the same name.  An exception from it ends that request.
 CODINGS = {True: b"gzip, deflate", False: b"identity"}
 """Accept-Encoding, with and without compression."""
 _PORTS = {"http": 80, "https": 443}
-_INTERIM = 16
-"""Maximum interim responses of a proxy before the final one; no setting, as in the pool."""
 _CLOSED = "this side is closed"
 AUTHORIZING = frozenset({b"authorization", b"dpop"})
 """Headers that authorization sets."""
@@ -359,18 +357,11 @@ class Origin(Struct, frozen=True):
             headers.append((b"proxy-authorization", proxy.authorization))
         await stream.send(format_request("CONNECT", headers[0][1].decode(), headers))
         buffer = bytearray()
-        for _ in range(_INTERIM):
-            while not (size := find_head(buffer, limits)):
-                buffer += await stream.receive()
-            head = bytes(buffer[:size])
-            del buffer[:size]
-            if not is_interim(head):
-                break
-        else:
-            raise BadHead(400, f"{_INTERIM} interim responses")
-        status = parse_response(head).status
-        if not 200 <= status < 300:
-            raise proxy_refusal(proxy, status, str(self))
+        heads = ResponseParser(limits)
+        while (head := heads.take(buffer)) is None:
+            buffer += await stream.receive()
+        if not 200 <= head.status < 300:
+            raise proxy_refusal(proxy, head.status, str(self))
         if buffer:
             # The server never sends first, in TLS or before an upgrade.
             text = f"the proxy {proxy} sent something through the tunnel before we did"
