@@ -233,7 +233,7 @@ class Http1Server:
         )
         if head is None:
             if self.ended and buffer:
-                raise BadHead(400, "the connection ended within a head")
+                raise BadHead("the connection ended within a head")
             if self.ended or (draining and not buffer):
                 self.finish(now)
             elif buffer and not self._begun and buffer != HALF_A_LINE:
@@ -300,7 +300,7 @@ class Http1Server:
     def check_body(self) -> None:
         """Raise :class:`BadHead` if the stream has ended within a body."""
         if self.ended:
-            raise BadHead(400, "the connection ended within a body")
+            raise BadHead("the connection ended within a body")
 
     def skip_body(self) -> None:
         """Leave out the body of the current request; its reply is awaited."""
@@ -396,8 +396,8 @@ class Http1Server:
         """
         revision = None if self.head is None else self.head.revision
         self.finish(now)
-        headers, body = error_reply(refusal.status, refusal.message, revision, extra)
-        return format_response(refusal.status, [*headers, (b"connection", b"close")]) + body
+        headers, body = error_reply(refusal.row, refusal.message, revision, extra)
+        return format_response(refusal.row.status, [*headers, (b"connection", b"close")]) + body
 
     def probe(self) -> tuple[bytes, float] | None:
         """Return an interim response for a client that has finished sending, and a delay.

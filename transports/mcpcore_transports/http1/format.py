@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.messages import HttpReply
 from mcpcore.spec.errors import ErrorData
-from mcpcore.spec.refusals import BY_DRIVERS
+from mcpcore.spec.refusals import RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import encode_error
 
@@ -89,7 +89,7 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
 
 
 def error_reply(
-    status: int,
+    row: RefusalRow,
     message: str,
     revision: Revision | None = None,
     extra: Iterable[tuple[bytes, bytes]] = (),
@@ -98,7 +98,6 @@ def error_reply(
 
     ``revision`` is the one that the request names, if it is known; ``extra``: further headers.
     """
-    row = BY_DRIVERS[status]
     body = encode_error(None, ErrorData(row.code_in(revision), message))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if row.retry:

@@ -32,6 +32,15 @@ from mcpcore.http.headers import (
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import ClientCertificate
 from mcpcore.spec.errors import LocalError
+from mcpcore.spec.refusals import (
+    EXPECTATION,
+    HEAD_TOO_LARGE,
+    HTTP_VERSION,
+    MALFORMED_REQUEST,
+    MISDIRECTED,
+    NOT_IMPLEMENTED,
+    TARGET_TOO_LONG,
+)
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers
 from mcpcore_transports.http.settings import HeadLimits, ParserName
@@ -149,21 +158,21 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     Raises :class:`BadHead` as soon as it can never become an acceptable head.
     """
     if buffer and buffer[0] < 0x21 and buffer[0] != 0x0D:
-        raise BadHead(400, "this is not HTTP/1 (TLS on a plain port?)")
+        raise BadHead("this is not HTTP/1 (TLS on a plain port?)")
     end = buffer.find(b"\r\n\r\n")
     part = buffer if end < 0 else buffer[: end + 4]
     line = part.find(b"\r\n", 0, limits.first_line + 2)
     if line < 0 and len(part.removesuffix(b"\r")) > limits.first_line:  # its LF may be on the way
-        raise BadHead(414, f"the first line is longer than {limits.first_line} bytes")
+        raise BadHead(f"the first line is longer than {limits.first_line} bytes", TARGET_TOO_LONG)
     if len(part) > limits.size:
-        raise BadHead(431, f"the header section is larger than {limits.size} bytes")
+        raise BadHead(f"the header section is larger than {limits.size} bytes", HEAD_TOO_LARGE)
     if part.count(b"\n") != part.count(b"\r\n"):
-        raise BadHead(400, "a line of the head ends in LF without CR")
+        raise BadHead("a line of the head ends in LF without CR")
     if end >= 0:
         if part.count(b"\r") != part.count(b"\n"):
-            raise BadHead(400, "a CR without LF in the head")
+            raise BadHead("a CR without LF in the head")
         if part.count(b"\n") - 2 > limits.count:
-            raise BadHead(431, f"more than {limits.count} header lines")
+            raise BadHead(f"more than {limits.count} header lines", HEAD_TOO_LARGE)
         return end + 4
     return 0
 
@@ -255,7 +264,7 @@ class RequestParser:
             taken = structs.replace(kind, request=request, text=head, length=headers.length)
         elif found is None or (lines := usual(*found)) is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
-                raise BadHead(400, "a control character in the head")
+                raise BadHead("a control character in the head")
             _refuse_folded(head)
             taken = _request_head(self._read(head), head, peer, scheme, certificate)
         else:
@@ -324,7 +333,7 @@ def _request_head(
     certificate: ClientCertificate | None,
 ) -> RequestHead:
     if lines.version not in (b"1.1", b"1.0"):
-        raise BadHead(505, f"HTTP/{lines.version.decode()} is not supported")
+        raise BadHead(f"HTTP/{lines.version.decode()} is not supported", HTTP_VERSION)
     http_1_0 = lines.version == b"1.0"
     headers = lines.headers
     length: int | None = _content_length(head)
@@ -344,21 +353,21 @@ def _request_head(
             upgrade = True
     if chunked:
         if length is not None:
-            raise BadHead(400, "Content-Length and Transfer-Encoding exclude each other")
+            raise BadHead("Content-Length and Transfer-Encoding exclude each other")
         if http_1_0:
-            raise BadHead(400, "Transfer-Encoding in an HTTP/1.0 request")
+            raise BadHead("Transfer-Encoding in an HTTP/1.0 request")
     elif length is None:
         length = 0
     if expect and expect != b"100-continue" and not http_1_0:
-        raise BadHead(417, "the only expectation supported is 100-continue")
+        raise BadHead("the only expectation supported is 100-continue", EXPECTATION)
     method, target = lines.method.decode("ascii"), lines.target.decode("ascii")
     if method == "CONNECT":
-        raise BadHead(501, "this is no proxy: CONNECT is not supported")
+        raise BadHead("this is no proxy: CONNECT is not supported", NOT_IMPLEMENTED)
     path, query = split_target(target, host)
     if not path.startswith("/") and (method, target) != ("OPTIONS", "*"):
-        raise BadHead(400, "the request target is no path")  # RFC 9112 section 3.2
+        raise BadHead("the request target is no path")  # RFC 9112 section 3.2
     if scheme != "https" and target[:6].lower() == "https:":  # RFC 9110 section 7.4
-        raise BadHead(421, "an https target on a connection without TLS")
+        raise BadHead("an https target on a connection without TLS", MISDIRECTED)
     keep_alive = not http_1_0 and b"close" not in connection
     upgrade = upgrade and b"upgrade" in connection and not http_1_0
     return RequestHead(
@@ -407,10 +416,10 @@ class ResponseParser:
             if raw[9:12] == b"101":
                 if self._upgrade:
                     return parse_response(raw)
-                raise BadHead(400, "it switched protocols unasked")
+                raise BadHead("it switched protocols unasked")
             self.interim += 1
             if self.interim >= _INTERIM:
-                raise BadHead(400, f"{_INTERIM} interim responses")
+                raise BadHead(f"{_INTERIM} interim responses")
         return None
 
 
@@ -431,15 +440,15 @@ def parse_response(head: bytes) -> ResponseHead:
         connection.send(h11.EndOfMessage())
     event = _h11_event(connection, head)
     if not isinstance(event, (h11.Response, h11.InformationalResponse)):
-        raise BadHead(400, "malformed response")
+        raise BadHead("malformed response")
     if event.http_version != b"1.1" and (interim or event.http_version != b"1.0"):
         text = "has no upgrade" if interim else "is not supported"
-        raise BadHead(400, f"HTTP/{event.http_version.decode()} {text}")
+        raise BadHead(f"HTTP/{event.http_version.decode()} {text}")
     headers: Headers = list(event.headers)
     length = _content_length(head)
     chunked = any(name == b"transfer-encoding" for name, _ in headers)
     if chunked and length is not None:
-        raise BadHead(400, "Content-Length and Transfer-Encoding exclude each other")
+        raise BadHead("Content-Length and Transfer-Encoding exclude each other")
     if event.status_code in (204, 304):
         length, chunked = 0, False
     close = any(
@@ -458,7 +467,7 @@ def parse_response(head: bytes) -> ResponseHead:
 
 def _refuse_folded(head: bytes) -> None:
     if b"\n " in head or b"\n\t" in head:
-        raise BadHead(400, "folded header lines are not accepted")
+        raise BadHead("folded header lines are not accepted")
 
 
 def _content_length(head: bytes) -> int | None:
@@ -467,18 +476,18 @@ def _content_length(head: bytes) -> int | None:
     if not found:
         return None
     if len(found) > 1 or not _DIGITS.fullmatch(found[0]):
-        raise BadHead(400, "Content-Length must be one number, once")
+        raise BadHead("Content-Length must be one number, once")
     return int(found[0])
 
 
 def split_target(target: str, host: bytes) -> tuple[str, str]:
     """Split a request target into path and query.  Raises :class:`BadHead`."""
     if "#" in target:
-        raise BadHead(400, "a fragment in the request target")
+        raise BadHead("a fragment in the request target")
     absolute = None if target.startswith("/") else re.match(_ABSOLUTE, target)
     if absolute:  # RFC 9112 section 3.2.2: a server has to accept it
         if absolute[1].encode("ascii").lower() != host.lower():
-            raise BadHead(400, "the request target contradicts the Host header")
+            raise BadHead("the request target contradicts the Host header")
         target = target[absolute.end() :]
         if not target.startswith("/"):
             target = "/" + target
@@ -504,7 +513,7 @@ def read_by_h11(head: bytes) -> RequestLines:
     """Parse the head of a request with h11."""
     event = _h11_event(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
     if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
-        raise BadHead(400, "malformed request")
+        raise BadHead("malformed request")
     return RequestLines(event.method, event.target, event.http_version, list(event.headers))
 
 
@@ -514,7 +523,8 @@ def _h11_event(connection: h11.Connection, head: bytes) -> object:
     try:
         return connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise BadHead(error.error_status_hint, _reason(error)) from error
+        row = NOT_IMPLEMENTED if error.error_status_hint == 501 else MALFORMED_REQUEST
+        raise BadHead(_reason(error), row) from error
 
 
 def _reason(error: Exception) -> str:

@@ -275,19 +275,19 @@ def _agreed(head: ResponseHead, request: _Request, settings: WebSocketSettings) 
         return [word.strip(" \t").lower() for word in ",".join(values(name)).split(",")]
 
     if words(b"upgrade") != ["websocket"] or "upgrade" not in words(b"connection"):
-        raise BadHead(400, "it does not upgrade to WebSocket")
+        raise BadHead("it does not upgrade to WebSocket")
     if values(b"content-length") or values(b"transfer-encoding"):
-        raise BadHead(400, "its response 101 claims to have a body")
+        raise BadHead("its response 101 claims to have a body")
     expected = generate_accept_token(request.key).decode()
     if [value.strip(" \t") for value in values(b"sec-websocket-accept")] != [expected]:
-        raise BadHead(400, "bad accept token")
+        raise BadHead("bad accept token")
     chosen = [value.strip(" \t") for value in values(b"sec-websocket-protocol")]
     if chosen not in ([], [SUBPROTOCOL]):
-        raise BadHead(400, f"it chose a subprotocol that was not offered: {quoted(chosen[0])}")
+        raise BadHead(f"it chose a subprotocol that was not offered: {quoted(chosen[0])}")
     try:
         return finish_deflate(values(b"sec-websocket-extensions"), settings.deflate) or Bounds()
     except ValueError as error:
-        raise BadHead(400, str(error)) from None
+        raise BadHead(str(error)) from None
 
 
 # Refusals

@@ -28,6 +28,7 @@ from mcpcore.errors import AuthorizationError
 from mcpcore.http.client.call import own_header
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpSend
+from mcpcore.spec.refusals import HEAD_TOO_LARGE, TARGET_TOO_LONG
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.pump import PumpedLink
@@ -403,7 +404,7 @@ async def _secure(
 # The pool
 
 
-_OVER_LIMITS = (414, 431)
+_OVER_LIMITS = (TARGET_TOO_LONG, HEAD_TOO_LARGE)
 
 
 class HttpClientLink(HttpCarrier):
@@ -644,7 +645,7 @@ class PooledConnection:
             except ExchangeFailed as failure:
                 problem = failure
             except BadHead as error:
-                over = not isinstance(error, BadBody) and error.status in _OVER_LIMITS
+                over = not isinstance(error, BadBody) and error.row in _OVER_LIMITS
                 kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
                 problem = ExchangeFailed(
                     f"malformed response from {link.origin}: {error}", Fault(kind)
