@@ -129,9 +129,6 @@ class AdaptedClientLink(HttpCarrier):
             scope.cancel()
         return scope is not None
 
-    def _runs(self) -> bool:
-        return bool(self._running)
-
     # One exchange
 
     async def _carry(self, send: HttpSend, scope: anyio.CancelScope) -> None:

@@ -80,13 +80,16 @@ class HttpCarrier(PumpedLink):
     is something to send: a failure is an outcome of the request concerned.
     """
 
+    _running: Mapping[Route, object]
+    """Exchanges that are being carried out, each with what carries it out."""
+
     def __init__(
         self,
         machine: HttpClient,
         app: App,
         settings: HttpClientLinkSettings | None,
         headers: RequestHeaders | None,
-        authorizer: "RequestAuthorizer | None" = None,
+        authorizer: "RequestAuthorizer | None",
     ) -> None:
         self.machine = machine
         self.settings = settings or HttpClientLinkSettings()
@@ -131,7 +134,7 @@ class HttpCarrier(PumpedLink):
                     self.machine.close(now=clock())
                     self.flush_soon()
                     with anyio.move_on_after(self.settings.close_time):
-                        while self._runs() or self._waiting:
+                        while self._running or self._waiting:
                             self._quiet = anyio.Event()
                             await self._quiet.wait()
                 finally:
@@ -168,10 +171,6 @@ class HttpCarrier(PumpedLink):
     @abstractmethod
     def _stop_running(self, exchange: Route) -> bool:
         """Stop an exchange that the machine has aborted; return False if it is not carried out."""
-
-    @abstractmethod
-    def _runs(self) -> bool:
-        """Return True if any exchange is being carried out."""
 
     async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
         """Return all headers of a request, the application's too.  Raises ExchangeFailed."""
@@ -247,7 +246,7 @@ class HttpCarrier(PumpedLink):
         self._check_quiet()
 
     def _check_quiet(self) -> None:
-        if not self._runs() and not self._waiting:
+        if not self._running and not self._waiting:
             self._quiet.set()
 
     # Timer
@@ -433,7 +432,7 @@ class HttpClientLink(HttpCarrier):
         super().__init__(machine, app, settings, headers, authorizer)
         self._connections: set[PooledConnection] = set()
         self._idle: list[PooledConnection] = []
-        self._exchanges: dict[Route, PooledConnection] = {}
+        self._running: dict[Route, PooledConnection] = {}
 
     @property
     def connections(self) -> int:
@@ -446,7 +445,7 @@ class HttpClientLink(HttpCarrier):
         self, connection: "PooledConnection", exchange: Route, failure: ExchangeFailed | None
     ) -> None:
         """Handle the end of the response of ``exchange``, complete or failed with ``failure``."""
-        if self._exchanges.pop(exchange, None) is None:
+        if self._running.pop(exchange, None) is None:
             return  # aborted
         self.ended(exchange, failure)
         if connection.usable:
@@ -477,29 +476,26 @@ class HttpClientLink(HttpCarrier):
             self._waiting.append(send)
         else:
             connection = PooledConnection(self, send)
-            self._exchanges[send.exchange] = connection
+            self._running[send.exchange] = connection
             self._watch()
             self._connections.add(connection)
             self._tasks.start_soon(connection.run)
 
     def _assign(self, connection: "PooledConnection", send: HttpSend) -> None:
-        self._exchanges[send.exchange] = connection
+        self._running[send.exchange] = connection
         self._watch()
         connection.resume(send)
 
     def _stop_running(self, exchange: Route) -> bool:
-        connection = self._exchanges.pop(exchange, None)
+        connection = self._running.pop(exchange, None)
         if connection is not None:
             connection.stop()
         return connection is not None
 
-    def _runs(self) -> bool:
-        return bool(self._exchanges)
-
     # Timer
 
     def _quiet_until(self) -> float:
-        if self._exchanges:
+        if self._running:
             return 0.0
         return min((connection.http.deadline for connection in self._connections), default=0.0)
 
