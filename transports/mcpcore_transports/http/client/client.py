@@ -10,11 +10,10 @@ import os
 import select
 import socket
 import ssl
-from abc import abstractmethod
 from asyncio.trsock import TransportSocket
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -45,6 +44,7 @@ from mcpcore_transports.tls import client_tls, tls_problem
 
 if TYPE_CHECKING:  # late: few record a trace, or sign in
     from mcpcore_transports.auth.requests import AuthorizedExchanges, RequestAuthorizer
+    from mcpcore_transports.http.client.adapter import HttpClientLike
     from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
@@ -73,23 +73,55 @@ class ExchangeFailed(Exception):
         self.fault = fault
 
 
-class HttpCarrier(PumpedLink):
-    """Base of the links that carry out the plans of a client machine, until :meth:`aclose`.
+class Exchanges(Protocol):
+    """Exchanges of a link: over connections of its own, or by an HTTP client of the application."""
+
+    @property
+    def running(self) -> Mapping[Route, object]:
+        """Exchanges that are being carried out."""
+
+    @property
+    def open(self) -> Collection[object]:
+        """Open connections, with those being opened."""
+
+    def begin(self, send: HttpSend) -> bool:
+        """Carry out a request; return False if it must wait for the end of another."""
+
+    def stop(self, exchange: Route) -> bool:
+        """Stop an exchange that the machine has aborted; return False if it is not carried out."""
+
+    def expire(self, now: float) -> float:
+        """Act on expired deadlines of connections; return the time of the next, if all are idle.
+
+        It is 0 while any is busy, and infinite without connections.
+        """
+
+
+class HttpClientLink(PumpedLink):
+    """Link that carries out the plans of a client machine, until :meth:`aclose`.
 
     Run :meth:`run` in a task, whose cancellation closes the link at once.  It connects when there
     is something to send: a failure is an outcome of the request concerned.
-    """
 
-    _running: Mapping[Route, object]
-    """Exchanges that are being carried out, each with what carries it out."""
+    ``client`` is an HTTP client of the application, which sends the requests and is not closed.
+    Without it https without ``ssl_context`` verifies against the system's certificates
+    (:func:`mcpcore_transports.tls.client_tls`), and ``proxy`` is the proxy to the server.
+    ``headers`` is called for headers with every request; ``authorizer`` puts tokens on them, and
+    answers challenges if the machine's settings tell of them.  Raises ValueError for a URL that is
+    neither http nor https.
+    """
 
     def __init__(
         self,
         machine: HttpClient,
         app: App,
-        settings: HttpClientLinkSettings | None,
-        headers: RequestHeaders | None,
-        authorizer: "RequestAuthorizer | None",
+        *,
+        client: "HttpClientLike | None" = None,
+        settings: HttpClientLinkSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        headers: RequestHeaders | None = None,
+        authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.machine = machine
         self.settings = settings or HttpClientLinkSettings()
@@ -104,8 +136,15 @@ class HttpCarrier(PumpedLink):
                 machine, app, authorizer, self.flush_soon
             )
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
+        self._exchanges: Exchanges
+        if client is None:
+            self._exchanges = ConnectionPool(self, Origin.of(machine.url, ssl_context, proxy))
+        else:
+            from mcpcore_transports.http.client.adapter import AdaptedClient  # late: few have one
+
+            self._exchanges = AdaptedClient(self, client)
         self._headers = headers
-        self._waiting: deque[HttpSend] = deque()
+        self.waiting: deque[HttpSend] = deque()
         """Requests that wait for the end of another exchange."""
         self._delayed: dict[Route, tuple[float, HttpSend]] = {}
         """Requests that are due later, and when."""
@@ -123,7 +162,7 @@ class HttpCarrier(PumpedLink):
                 self._tasks.start_soon(self._keep_alarm)
                 if self.authorized is not None:
                     self.authorized.tasks = self._tasks
-                waiting, self._waiting = self._waiting, deque()
+                waiting, self.waiting = self.waiting, deque()
                 for send in waiting:
                     self._send(send)
                 self.flush_soon()
@@ -134,7 +173,7 @@ class HttpCarrier(PumpedLink):
                     self.machine.close(now=clock())
                     self.flush_soon()
                     with anyio.move_on_after(self.settings.close_time):
-                        while self._running or self._waiting:
+                        while self._exchanges.running or self.waiting:
                             self._quiet = anyio.Event()
                             await self._quiet.wait()
                 finally:
@@ -151,9 +190,9 @@ class HttpCarrier(PumpedLink):
         self._stopped = True
         self._let_go()
         self.machine.close(now=clock())  # aclose() may have come when this task was cancelled
-        for send in [*self._waiting, *(send for _, send in self._delayed.values())]:
+        for send in [*self.waiting, *(send for _, send in self._delayed.values())]:
             self.machine.response_end(send.exchange, error=_CLOSED, now=clock())
-        self._waiting.clear()
+        self.waiting.clear()
         self._delayed.clear()
         self.flush_soon()
 
@@ -162,15 +201,22 @@ class HttpCarrier(PumpedLink):
         if self.authorized is not None:
             self.authorized.tasks = None
 
-    # Methods of the subclasses
+    @property
+    def connections(self) -> int:
+        """Number of open connections, with those being opened."""
+        return len(self._exchanges.open)
 
-    @abstractmethod
-    def _send(self, send: HttpSend) -> None:
-        """Carry out one request, or queue it."""
+    # For the exchanges
 
-    @abstractmethod
-    def _stop_running(self, exchange: Route) -> bool:
-        """Stop an exchange that the machine has aborted; return False if it is not carried out."""
+    def run_task(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``work`` in a task of the link."""
+        assert self._tasks is not None  # noqa: S101 - nothing is sent before
+        self._tasks.start_soon(work)
+
+    def send_next(self) -> None:
+        """Carry out the request that has waited longest, if any has."""
+        if self.waiting:
+            self._send(self.waiting.popleft())
 
     async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
         """Return all headers of a request, the application's too.  Raises ExchangeFailed."""
@@ -217,6 +263,8 @@ class HttpCarrier(PumpedLink):
         self.machine.response_end(exchange, error=error, fault=fault, now=clock())
         if self.authorized is not None:
             self.authorized.ended(exchange)
+        self.flush_soon()
+        self._check_quiet()
 
     # Plans of the machine
 
@@ -241,15 +289,23 @@ class HttpCarrier(PumpedLink):
         if self.authorized is not None:
             self.authorized.abort(exchange)
         self._delayed.pop(exchange, None)
-        if not self._stop_running(exchange):
-            self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
+        if not self._exchanges.stop(exchange):
+            self.waiting = deque(send for send in self.waiting if send.exchange != exchange)
         self._check_quiet()
 
+    def _send(self, send: HttpSend) -> None:
+        """Carry out one request, or queue it."""
+        if self._tasks is None or not self._exchanges.begin(send):
+            self.waiting.append(send)
+
     def _check_quiet(self) -> None:
-        if not self._running and not self._waiting:
+        if not self._exchanges.running and not self.waiting:
             self._quiet.set()
 
     # Timer
+
+    def _expire(self, now: float) -> float:
+        return self._exchanges.expire(now)
 
     def _deadline(self) -> float | None:
         times = [due for due, _ in self._delayed.values()]
@@ -406,38 +462,17 @@ async def _secure(
 _OVER_LIMITS = (TARGET_TOO_LONG, HEAD_TOO_LARGE)
 
 
-class HttpClientLink(HttpCarrier):
-    """Link with the connections of one client machine.
+class ConnectionPool:
+    """Connections of a link to one origin, each with one exchange at a time."""
 
-    ``url`` names the machine's server; https without ``ssl_context`` verifies against the system's
-    certificates (:func:`mcpcore_transports.tls.client_tls`).  ``proxy`` is the proxy to it.
-    ``headers`` is called for headers with every request; ``authorizer`` puts tokens on them, and
-    answers challenges if the machine's settings tell of them.  Raises ValueError for a URL that is
-    neither http nor https.
-    """
-
-    def __init__(
-        self,
-        machine: HttpClient,
-        app: App,
-        *,
-        url: str,
-        settings: HttpClientLinkSettings | None = None,
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: Proxy | None = None,
-        headers: RequestHeaders | None = None,
-        authorizer: "RequestAuthorizer | None" = None,
-    ) -> None:
-        self.origin = Origin.of(url, ssl_context, proxy)
-        super().__init__(machine, app, settings, headers, authorizer)
-        self._connections: set[PooledConnection] = set()
+    def __init__(self, link: HttpClientLink, origin: Origin) -> None:
+        self.link = link
+        self.origin = origin
+        self.running: dict[Route, PooledConnection] = {}
+        """Exchanges that are being carried out, with their connections."""
+        self.open: set[PooledConnection] = set()
+        """Open connections, with those being opened."""
         self._idle: list[PooledConnection] = []
-        self._running: dict[Route, PooledConnection] = {}
-
-    @property
-    def connections(self) -> int:
-        """Number of open connections, with those being opened."""
-        return len(self._connections)
 
     # Called by connections
 
@@ -445,16 +480,14 @@ class HttpClientLink(HttpCarrier):
         self, connection: "PooledConnection", exchange: Route, failure: ExchangeFailed | None
     ) -> None:
         """Handle the end of the response of ``exchange``, complete or failed with ``failure``."""
-        if self._running.pop(exchange, None) is None:
+        if self.running.pop(exchange, None) is None:
             return  # aborted
-        self.ended(exchange, failure)
         if connection.usable:
-            if self._waiting:
-                self._assign(connection, self._waiting.popleft())
+            if self.link.waiting:
+                self._assign(connection, self.link.waiting.popleft())
             else:
                 self._idle.append(connection)
-        self.flush_soon()
-        self._check_quiet()
+        self.link.ended(exchange, failure)
 
     def retire(self, connection: "PooledConnection") -> None:
         """Assign no more exchanges to a connection."""
@@ -463,48 +496,46 @@ class HttpClientLink(HttpCarrier):
 
     def discard(self, connection: "PooledConnection") -> None:
         """Handle the end of a connection."""
-        self._connections.discard(connection)
-        if self._waiting:
-            self._send(self._waiting.popleft())
+        self.open.discard(connection)
+        self.link.send_next()
 
-    # Plans of the machine
+    # Called by the link
 
-    def _send(self, send: HttpSend) -> None:
+    def begin(self, send: HttpSend) -> bool:
+        """See :meth:`Exchanges.begin`."""
         if self._idle:
             self._assign(self._idle.pop(), send)
-        elif self._tasks is None or len(self._connections) >= self.settings.connections:
-            self._waiting.append(send)
+        elif len(self.open) >= self.link.settings.connections:
+            return False
         else:
             connection = PooledConnection(self, send)
-            self._running[send.exchange] = connection
-            self._watch()
-            self._connections.add(connection)
-            self._tasks.start_soon(connection.run)
+            self.running[send.exchange] = connection
+            self.link.watch()
+            self.open.add(connection)
+            self.link.run_task(connection.run)
+        return True
 
     def _assign(self, connection: "PooledConnection", send: HttpSend) -> None:
-        self._running[send.exchange] = connection
-        self._watch()
+        self.running[send.exchange] = connection
+        self.link.watch()
         connection.resume(send)
 
-    def _stop_running(self, exchange: Route) -> bool:
-        connection = self._running.pop(exchange, None)
+    def stop(self, exchange: Route) -> bool:
+        """See :meth:`Exchanges.stop`."""
+        connection = self.running.pop(exchange, None)
         if connection is not None:
             connection.stop()
         return connection is not None
 
-    # Timer
-
-    def _quiet_until(self) -> float:
-        if self._running:
-            return 0.0
-        return min((connection.http.deadline for connection in self._connections), default=0.0)
-
-    def _expire(self, now: float) -> bool:
-        for connection in tuple(self._connections):
+    def expire(self, now: float) -> float:
+        """See :meth:`Exchanges.expire`."""
+        for connection in tuple(self.open):
             if connection.http.deadline <= now:
                 self.retire(connection)
                 connection.expire()
-        return bool(self._connections)
+        if self.running:
+            return 0.0
+        return min((each.http.deadline for each in self.open), default=math.inf)
 
 
 class SlotState(State):
@@ -549,10 +580,12 @@ class PooledConnection:
     ``http.deadline`` is the time at which its current step has taken too long.
     """
 
-    def __init__(self, link: HttpClientLink, send: HttpSend) -> None:
-        self.http = Http1Client(link.settings)
-        self._link = link
-        self._settings = link.settings
+    def __init__(self, pool: ConnectionPool, send: HttpSend) -> None:
+        self._pool = pool
+        self._origin = pool.origin
+        self._link = pool.link
+        self._settings = pool.link.settings
+        self.http = Http1Client(self._settings)
         self._send: HttpSend | None = send
         self._stream: ByteStream | None = None
         # The socket of a stream that can be written to beside it.
@@ -592,7 +625,7 @@ class PooledConnection:
 
     async def run(self) -> None:
         """Carry out exchanges until there was none for ``idle_time``."""
-        failure = ExchangeFailed(f"the connection to {self._link.origin} was closed")
+        failure = ExchangeFailed(f"the connection to {self._origin} was closed")
         try:
             with self._scope:
                 while (send := self._send) is not None:
@@ -602,21 +635,21 @@ class PooledConnection:
                     self._move(SlotSignal.ANSWER)
                     self._signal = anyio.Event()
                     self.http.rest(clock())
-                    self._link.finish(self, send.exchange, result)  # may resume us
+                    self._pool.finish(self, send.exchange, result)  # may resume us
                     if self._state is SlotState.BUSY or self.usable:
                         await self._signal.wait()
             if self._state is SlotState.OVERDUE:
                 failure = ExchangeFailed(
-                    f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED)
+                    f"{self._origin} {self.http.step}", Fault(FaultKind.STALLED)
                 )
         finally:
             # If all tasks are cancelled, this slot may be idle while others have requests to send.
             self._move(SlotSignal.END)
-            self._link.retire(self)
+            self._pool.retire(self)
             if self._send is not None:
-                self._link.finish(self, self._send.exchange, failure)
+                self._pool.finish(self, self._send.exchange, failure)
             await self._close()
-            self._link.discard(self)
+            self._pool.discard(self)
 
     async def _carry_out(self, send: HttpSend) -> ExchangeFailed | None:
         """Send one request and feed the response to the machine; return the failure, if any.
@@ -624,7 +657,6 @@ class PooledConnection:
         A connection that was used before may turn out to be closed without a byte received, most
         likely before the request came.  A request that may reach the server twice is sent again.
         """
-        link = self._link
         try:
             head = await self._head(send)
         except ExchangeFailed as failure:
@@ -644,17 +676,17 @@ class PooledConnection:
                 over = not isinstance(error, BadBody) and error.row in _OVER_LIMITS
                 kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
                 problem = ExchangeFailed(
-                    f"malformed response from {link.origin}: {error}", Fault(kind)
+                    f"malformed response from {self._origin}: {error}", Fault(kind)
                 )
             except BadCoding as error:
-                problem = coding_fault(link.origin, error)
+                problem = coding_fault(self._origin, error)
             except LOST as error:
                 problem = self._loss(error)
             except Exception as error:
                 # Any exception ends this exchange and nothing else.
-                logger.exception("an exchange with %s failed", link.origin)
+                logger.exception("an exchange with %s failed", self._origin)
                 await self._close()
-                return ExchangeFailed(f"{link.origin}: {type(error).__name__}: {error}")
+                return ExchangeFailed(f"{self._origin}: {type(error).__name__}: {error}")
             await self._close()
             if self.http.received or not reused or not send.repeatable:
                 return problem
@@ -664,7 +696,7 @@ class PooledConnection:
         link, target = self._link, send.target
         headers = await link.headers_of(send)
         headers = [*headers, (b"accept-encoding", CODINGS[self._settings.compression])]
-        relay = link.origin.relay
+        relay = self._origin.relay
         if relay is not None:
             host = next(value for name, value in headers if name == b"host")
             target = f"http://{host.decode('ascii')}{target}"
@@ -678,18 +710,19 @@ class PooledConnection:
             raise ExchangeFailed(str(error), Fault(FaultKind.HEADERS)) from error
 
     def _loss(self, error: BaseException) -> ExchangeFailed:
-        origin = self._link.origin
         problem = tls_problem(error)
         if problem is not None:
-            return ExchangeFailed(f"TLS with {origin} failed: {problem}", Fault(FaultKind.TLS))
+            return ExchangeFailed(
+                f"TLS with {self._origin} failed: {problem}", Fault(FaultKind.TLS)
+            )
         where = "within a response" if self.http.received else "without a response"
-        return ExchangeFailed(f"{origin} closed the connection {where}")
+        return ExchangeFailed(f"{self._origin} closed the connection {where}")
 
     async def _connect(self) -> None:
         await self._close()
         self.http.connect()
         settings = self._settings
-        self._stream = await self._link.origin.connect(settings.connect_time, settings.head_limits)
+        self._stream = await self._origin.connect(settings.connect_time, settings.head_limits)
         self.http.established()
         if isinstance(self._stream, SocketStream):  # and no TLS between
             self._socket = descriptor_of(self._stream)
@@ -759,8 +792,8 @@ class PooledConnection:
         while (head := http.next_head(clock())) is None:
             http.feed(await self._receive())
         status, headers, codings = head.status, head.headers, head.values(b"content-encoding")
-        if status == 407 and link.origin.relay is not None:
-            raise proxy_refusal(link.origin.relay, status, "the request")
+        if status == 407 and self._origin.relay is not None:
+            raise proxy_refusal(self._origin.relay, status, "the request")
         http.accept_codings(codings)
         if link.trace is not None:
             link.trace.response(exchange, status, headers)

@@ -5,6 +5,7 @@ after the other, a request of a framework carries one.
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
@@ -170,7 +171,7 @@ class HttpHost(PumpedLink):
         self.carriers.add(carrier)
         if carrier.client is not None:
             self._clients[carrier.client] += 1
-        self._watch()
+        self.watch()
 
     def discard(self, carrier: Carrier) -> None:
         """Remove a carrier that has ended; repeated calls do nothing."""
@@ -228,11 +229,11 @@ class HttpHost(PumpedLink):
                 carrier.wake()
         return False
 
-    def _expire(self, now: float) -> bool:
+    def _expire(self, now: float) -> float:
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()
-        return bool(self.carriers)
+        return 0.0 if self.carriers else math.inf
 
 
 async def guarded(work: Work) -> None:
