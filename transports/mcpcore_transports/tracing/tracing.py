@@ -310,7 +310,7 @@ def _program() -> str:
         return "mcpcore"
 
 
-GIVEN_UP = "given up by this side"
+ABORTED = "given up by this side"
 LEFT = "the client has left"
 """Reasons of incomplete exchanges that the client ended, as either side records them."""
 
@@ -435,7 +435,7 @@ class HttpTrace:
 
     def given_up(self, exchange: Route) -> None:
         """Record that this client has aborted the exchange."""
-        self.over(exchange, GIVEN_UP)
+        self.over(exchange, ABORTED)
 
     def left(self, exchange: Route) -> None:
         """Record that the client of this server has left."""

@@ -27,6 +27,7 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.outbound import GIVEN_UP
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, Malformed, TableFull, TooManyQuestions
 from mcpcore.service import Prepared
@@ -47,7 +48,6 @@ from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Input
 from mcpcore_transports.server.questions import (
-    GIVEN_UP,
     Asker,
     RoundState,
     ask_all,
