@@ -5,14 +5,12 @@ import time
 from collections.abc import Iterable
 from functools import cache, lru_cache
 
-from mcpcore.http.headers import RETRY_AFTER
+from mcpcore.http.headers import RETRY_AFTER, HeaderList
 from mcpcore.http.messages import HttpReply
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.refusals import RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import encode_error
-
-Headers = list[tuple[bytes, bytes]]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -93,7 +91,7 @@ def error_reply(
     message: str,
     revision: Revision | None = None,
     extra: Iterable[tuple[bytes, bytes]] = (),
-) -> tuple[Headers, bytes]:
+) -> tuple[HeaderList, bytes]:
     """Return headers and body of a response to a request that is refused before the core.
 
     ``revision`` is the one that the request names, if it is known; ``extra``: further headers.

@@ -27,6 +27,7 @@ from mcpcore.http.headers import (
     SESSION_ID,
     Alike,
     HeaderLines,
+    HeaderList,
     decides,
 )
 from mcpcore.http.messages import HttpRequest
@@ -46,8 +47,6 @@ from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers
 from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
-
-Headers = list[tuple[bytes, bytes]]
 
 HALF_A_LINE = b"\r"
 """First byte of an empty line, which may precede a head and is neither its part nor its start."""
@@ -85,7 +84,7 @@ class RequestLines(Struct):
     method: bytes
     target: bytes
     version: bytes
-    headers: Headers
+    headers: HeaderList
 
 
 Reader = Callable[[bytes], RequestLines]
@@ -133,7 +132,7 @@ class ResponseHead(Discreet, frozen=True):
     """
 
     status: int
-    headers: Headers
+    headers: HeaderList
     keep_alive: bool
     length: int | None
     chunked: bool
@@ -444,7 +443,7 @@ def parse_response(head: bytes) -> ResponseHead:
     if event.http_version != b"1.1" and (interim or event.http_version != b"1.0"):
         text = "has no upgrade" if interim else "is not supported"
         raise BadHead(f"HTTP/{event.http_version.decode()} {text}")
-    headers: Headers = list(event.headers)
+    headers: HeaderList = list(event.headers)
     length = _content_length(head)
     chunked = any(name == b"transfer-encoding" for name, _ in headers)
     if chunked and length is not None:
@@ -538,7 +537,7 @@ class _Lines:
     __slots__ = ("headers",)
 
     def __init__(self) -> None:
-        self.headers: Headers = []
+        self.headers: HeaderList = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value.strip(b" \t")))

@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 
 from mcpcore.engine.events import Fault, FaultKind, Route
-from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
+from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderList
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.client import (
     CODINGS,
@@ -28,7 +28,6 @@ from mcpcore_transports.http1.body import BadCoding, decoder_for
 from mcpcore_transports.link import clock
 from mcpcore_transports.tls import tls_problem
 
-_Lines = list[tuple[bytes, bytes]]
 _BY_CLIENT = frozenset({HOST, CONTENT_LENGTH})
 _EVENT_STREAM = b"text/event-stream"
 
@@ -191,7 +190,7 @@ class AdaptedClient:
             if inflater is not None:
                 inflater.end()
 
-    def _lines(self, response: ResponseLike) -> _Lines:
+    def _lines(self, response: ResponseLike) -> HeaderList:
         lines = [(name.lower(), value) for name, value in response.headers.raw]
         size = sum(len(name) + len(value) for name, value in lines)
         if len(lines) > self._link.settings.header_count or size > self._link.settings.header_bytes:

@@ -27,6 +27,7 @@ from mcpcore.errors import AuthorizationError
 from mcpcore.http.client.call import own_header
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpSend
+from mcpcore.http.origin import DEFAULT_PORTS
 from mcpcore.spec.refusals import HEAD_TOO_LARGE, TARGET_TOO_LONG
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.proxies import Proxy
@@ -57,7 +58,6 @@ They replace those of the same name.  An exception from it ends that request.
 
 CODINGS = {True: b"gzip, deflate", False: b"identity"}
 """Accept-Encoding, with and without compression."""
-_PORTS = {"http": 80, "https": 443}
 _CLOSED = "this side is closed"
 AUTHORIZING = frozenset({b"authorization", b"dpop"})
 """Headers that authorization sets."""
@@ -348,13 +348,13 @@ class Origin(Struct, frozen=True):
     ) -> "Origin":
         """Make the origin from a URL.  Raises ValueError."""
         parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"not an http or https URL: {shown_url(url)!r}")
         if parts.scheme == "http":
             ssl_context = None
         elif ssl_context is None:
             ssl_context = client_tls()
-        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], ssl_context, proxy)
+        return cls(parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme], ssl_context, proxy)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

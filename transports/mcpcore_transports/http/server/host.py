@@ -7,8 +7,8 @@ after the other, a request of a framework carries one.
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio.abc import TaskStatus
@@ -19,7 +19,7 @@ from mcpcore.http.server.server import HttpServer
 from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.functions import known_in_callbacks
+from mcpcore_transports.running.functions import Work, known_in_callbacks
 
 if TYPE_CHECKING:  # late: few have a store or record a trace
     from mcpcore_transports.http.server.store_link import StoreLink
@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # late: few have a store or record a trace
     from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
-
-Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Carrier(Protocol):
