@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -25,7 +26,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.client.adapter import HttpClientLike
+from mcpcore_transports.http.client.adapter import AdaptedClient, HttpClientLike
 from mcpcore_transports.http.client.client import HttpClientLink
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
@@ -264,7 +265,7 @@ async def test_a_link_that_is_cancelled_ends_everything() -> None:
         brought() as client,
         caller(running.urls[0], start=False) as app,
     ):
-        link = HttpClientLink(app.machine, app, client=client)
+        link = HttpClientLink(app.machine, app, exchanges=partial(AdaptedClient, client=client))
         app.link = link
         async with anyio.create_task_group() as tasks:
             app.machine.start(now=clock())

@@ -525,10 +525,15 @@ def _http_link(
     headers = None if isinstance(target.headers, Mapping) else target.headers
     from mcpcore_transports.http.client.client import HttpClientLink  # late: for HTTP alone
 
+    exchanges = None
+    if http_client is not None:
+        from mcpcore_transports.http.client.adapter import AdaptedClient  # late: few have one
+
+        exchanges = partial(AdaptedClient, client=http_client)
     link = HttpClientLink(
         machine,
         core,
-        client=http_client,
+        exchanges=exchanges,
         settings=settings.http_link,
         ssl_context=settings.ssl_context,
         proxy=proxy_for(target.url, settings.proxy) if http_client is None else None,

@@ -87,7 +87,7 @@ class HttpClientLike(Protocol):
 
 
 class AdaptedClient:
-    """Exchanges of ``link`` that ``client`` carries out."""
+    """Exchanges of ``link`` that ``client`` carries out, which is never closed."""
 
     def __init__(self, link: HttpClientLink, client: HttpClientLike) -> None:
         parts = urlsplit(link.machine.url)

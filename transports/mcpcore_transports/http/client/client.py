@@ -45,7 +45,6 @@ from mcpcore_transports.tls import client_tls, tls_problem
 
 if TYPE_CHECKING:  # late: few record a trace, or sign in
     from mcpcore_transports.auth.requests import AuthorizedExchanges, RequestAuthorizer
-    from mcpcore_transports.http.client.adapter import HttpClientLike
     from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
@@ -103,8 +102,8 @@ class HttpClientLink(PumpedLink):
     Run :meth:`run` in a task, whose cancellation closes the link at once.  It connects when there
     is something to send: a failure is an outcome of the request concerned.
 
-    ``client`` is an HTTP client of the application, which sends the requests and is not closed.
-    Without it https without ``ssl_context`` verifies against the system's certificates
+    ``exchanges`` makes what sends the requests; the default is a pool of connections, for which
+    https without ``ssl_context`` verifies against the system's certificates
     (:func:`mcpcore_transports.tls.client_tls`), and ``proxy`` is the proxy to the server.
     ``headers`` is called for headers with every request; ``authorizer`` puts tokens on them, and
     answers challenges if the machine's settings tell of them.  Raises ValueError for a URL that is
@@ -116,7 +115,7 @@ class HttpClientLink(PumpedLink):
         machine: HttpClient,
         app: App,
         *,
-        client: "HttpClientLike | None" = None,
+        exchanges: "Callable[[HttpClientLink], Exchanges] | None" = None,
         settings: HttpClientLinkSettings | None = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
@@ -137,12 +136,10 @@ class HttpClientLink(PumpedLink):
             )
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
         self._exchanges: Exchanges
-        if client is None:
+        if exchanges is None:
             self._exchanges = ConnectionPool(self, Origin.of(machine.url, ssl_context, proxy))
         else:
-            from mcpcore_transports.http.client.adapter import AdaptedClient  # late: few have one
-
-            self._exchanges = AdaptedClient(self, client)
+            self._exchanges = exchanges(self)
         self._headers = headers
         self.waiting: deque[HttpSend] = deque()
         """Requests that wait for the end of another exchange."""
