@@ -97,7 +97,7 @@ class AdaptedClient:
         self.running: dict[Route, anyio.CancelScope] = {}
         """Exchanges that are being carried out, with their scopes."""
         self.open = self.running
-        """The same, as each has one connection."""
+        """Connections of the exchanges: one each."""
 
     def begin(self, send: HttpSend) -> bool:
         """See :meth:`~mcpcore_transports.http.client.client.Exchanges.begin`."""
