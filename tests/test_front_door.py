@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = [
     path
     for pattern in (
-        "benchmarks/mcpcore_bench/flood_server.py",
+        "benchmarks/mcpcore_bench/floods/server.py",
         "benchmarks/mcpcore_bench/programs/*.py",
         "conformance/*/our_client.py",
         "conformance/mcpcore_conformance/everything/*.py",

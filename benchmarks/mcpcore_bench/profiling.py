@@ -21,7 +21,7 @@ from mcpcore_bench.load.jobs import (
 from mcpcore_bench.method.samples import Profile, Run
 from mcpcore_bench.programs.sampling import VARIABLE
 from mcpcore_bench.runner import RunFailed, run_job
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 
 PROFILED = (
     "http:ours-anyio",

@@ -8,7 +8,6 @@ Source: RFC 7662 sections 2 and 4.
 
 import hashlib
 from collections import OrderedDict
-from urllib.parse import urlencode
 
 from msgspec import Struct
 
@@ -32,11 +31,6 @@ class CacheLimits(Struct, frozen=True, kw_only=True):
 def token_key(token: str) -> bytes:
     """Return the name of a token in caches: its SHA-256."""
     return hashlib.sha256(token.encode()).digest()
-
-
-def introspection_form(token: str) -> bytes:
-    """Return the body of an introspection request (RFC 7662 section 2.1)."""
-    return urlencode({"token": token, "token_type_hint": "access_token"}).encode()
 
 
 def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:

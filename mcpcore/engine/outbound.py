@@ -33,6 +33,8 @@ COMPLETE = "complete"
 """Value of ``resultType`` for a final result; one that is absent means the same."""
 INPUT_REQUIRED = "input_required"
 CANCELLED = "notifications/cancelled"
+GIVEN_UP = "the request that it belongs to was given up"
+"""Reason for which a request is cancelled with the one on whose behalf it was sent."""
 TASK = "task"
 """Value of ``resultType`` for a request that has become a task (the tasks extension)."""
 

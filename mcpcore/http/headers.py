@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from mcpcore.wire.redaction import shown_headers
 
 Headers = Sequence[tuple[bytes, bytes]]
+HeaderList = list[tuple[bytes, bytes]]
 
 ACCEPT = b"accept"
 ACCEPT_ENCODING = b"accept-encoding"

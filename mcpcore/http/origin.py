@@ -18,7 +18,8 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 ANY = "*"
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""Ports by the scheme of a URL (RFC 9110 section 4.2)."""
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::(\d{1,5}|\*))?")
 _ORIGIN = r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)"  # compiled at first use
 
@@ -38,7 +39,7 @@ class WebOrigin(Struct, frozen=True):
     port: int | None
 
     def __str__(self) -> str:
-        usual = self.port is None or _DEFAULT_PORTS.get(self.scheme) == self.port
+        usual = self.port is None or DEFAULT_PORTS.get(self.scheme) == self.port
         return f"{self.scheme}://{self.host}" + ("" if usual else f":{self.port}")
 
 
@@ -65,7 +66,7 @@ def parse_origin(value: str) -> WebOrigin:
         raise ValueError(f"{quoted(value)} is no origin (scheme://host[:port])")
     scheme = match[1].lower()
     authority = parse_authority(match[2])
-    port = _DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port
+    port = DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port
     return WebOrigin(scheme, authority.host, port)
 
 
@@ -101,7 +102,7 @@ class OriginPolicy:
                 self._exact.add(authority)
                 if authority.port is None:
                     self._exact.update(
-                        Authority(authority.host, port) for port in _DEFAULT_PORTS.values()
+                        Authority(authority.host, port) for port in DEFAULT_PORTS.values()
                     )
         self._origins = None if origins is None else frozenset(map(parse_origin, origins))
 
@@ -126,7 +127,7 @@ class OriginPolicy:
             allowed = parsed in self._origins
         else:
             # With any Host accepted, "same as the Host" would accept a rebound name.
-            usual = _DEFAULT_PORTS.get(parsed.scheme)
+            usual = DEFAULT_PORTS.get(parsed.scheme)
             sure = not self._any_host and usual is not None and scheme in (None, parsed.scheme)
             same = None if authority is None else (authority.host, authority.port or usual)
             allowed = sure and (parsed.host, parsed.port) == same

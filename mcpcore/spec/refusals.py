@@ -172,7 +172,7 @@ SSE_STREAM_FULL = _busy(
     "busy: so much waits on the event stream that nothing more can be asked",
 )
 
-# Of the drivers, which refuse by status what does not reach the machine
+# Of the drivers, for what does not reach the machine
 
 MALFORMED_REQUEST = RefusalRow(400, "the request is no well-formed HTTP", "RFC 9112 section 2.2")
 TOO_SLOW = RefusalRow(
@@ -192,7 +192,11 @@ MISDIRECTED = RefusalRow(
 HEAD_TOO_LARGE = RefusalRow(
     431, "the head has too many lines or bytes, or the body has trailers", "RFC 6585 section 5"
 )
-NO_PROXY = RefusalRow(501, "the method is CONNECT", "RFC 9110 section 15.6.2")
+NOT_IMPLEMENTED = RefusalRow(
+    501,
+    "the method is CONNECT, or `Transfer-Encoding` is not `chunked`",
+    "RFC 9110 section 15.6.2; RFC 9112 section 6.1",
+)
 OVERLOADED = _busy(
     "there are too many connections or requests, or the server is not up or shutting down",
     modern=True,
@@ -214,21 +218,5 @@ UPGRADE_REQUIRED = RefusalRow(
     plain=True,
 )
 
-BY_DRIVERS = {
-    row.status: row
-    for row in (
-        MALFORMED_REQUEST,
-        TOO_SLOW,
-        TARGET_TOO_LONG,
-        EXPECTATION,
-        MISDIRECTED,
-        HEAD_TOO_LARGE,
-        NO_PROXY,
-        OVERLOADED,
-        HTTP_VERSION,
-    )
-}
-"""Rows of the drivers by status."""
-OF_UPGRADES = (MALFORMED_UPGRADE, UPGRADE_REQUIRED)
 REFUSALS = {name: row for name, row in vars().items() if isinstance(row, RefusalRow)}
 """All rows by name."""

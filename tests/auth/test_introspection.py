@@ -2,7 +2,6 @@
 
 import json
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +9,6 @@ from msgspec.structs import replace
 from mcpcore.auth.introspection import (
     CacheLimits,
     TokenCache,
-    introspection_form,
     read_introspection,
     token_key,
 )
@@ -72,11 +70,6 @@ def test_another_answer_is_a_refusal(changed: dict[str, Any], fault: TokenFault)
 def test_an_answer_that_cannot_be_read_is_none(body: bytes) -> None:
     with pytest.raises(DocumentRefused, match="introspection"):
         read_introspection(body, RULES, wall=WALL, lasts=60.0)
-
-
-def test_a_token_is_asked_about_in_a_form() -> None:
-    form = parse_qs(introspection_form("a&b=c").decode())
-    assert form == {"token": ["a&b=c"], "token_type_hint": ["access_token"]}
 
 
 KEY = token_key("token")

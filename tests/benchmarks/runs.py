@@ -3,7 +3,7 @@
 import msgspec
 
 from mcpcore_bench.method.samples import Machine, Measured, RowResult, Run, Sample, Verdict
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 
 FACTS = {
     "when": "2026-11-20T12:00:00+00:00",

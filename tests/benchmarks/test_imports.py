@@ -8,7 +8,7 @@ import pytest
 
 from mcpcore_bench.load.asks import initialize
 from mcpcore_bench.load.jobs import FirstReply
-from mcpcore_bench.table_others import BARE, BARE_STDIO, RAW_STDIO, ROWS, SERVING
+from mcpcore_bench.table.others import BARE, BARE_STDIO, RAW_STDIO, ROWS, SERVING
 
 OWN = ("mcpcore", "mcpcore_transports")
 PROGRAMS = "mcpcore_bench"

@@ -22,7 +22,7 @@ from mcpcore_bench.method.machine import STAT
 from mcpcore_bench.method.samples import Measured, Profile, Run, Sample, Verdict
 from mcpcore_bench.report.docs import BEGIN, END
 from mcpcore_bench.runner import self_measurements
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from mcpcore_transports.commands.output import Exit, Failure
 from tests.benchmarks.runs import measured, run
 

@@ -32,7 +32,7 @@ from mcpcore_bench.programs.sampling import VARIABLE, Sampler, layer_of, sampled
 from mcpcore_bench.report.docs import PAGE
 from mcpcore_bench.report.markdown import profile_table
 from mcpcore_bench.runner import RunFailed
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from mcpcore_transports.stream import connection as pump
 from tests.benchmarks.runs import measured, run
 

@@ -16,7 +16,7 @@ from mcpcore_bench.load.__main__ import MODULES
 from mcpcore_bench.load.jobs import AnyJob, Events, HttpCalls, Memory, Peak, Resume
 from mcpcore_bench.programs.offer import FILLERS_FROM, fillers
 from mcpcore_bench.subjects import OURS, SUBJECTS, TYPESCRIPT, node
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc"),

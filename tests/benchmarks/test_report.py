@@ -15,7 +15,7 @@ from mcpcore_bench.report.docs import measured as measured_part
 from mcpcore_bench.report.markdown import markdown, row_table
 from mcpcore_bench.report.plots import draw
 from mcpcore_bench.report.tables import bound, number, ratio, show_load, show_row, verdict
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from tests.benchmarks.runs import answering, measured, of_the_table, run
 
 

@@ -25,7 +25,7 @@ from mcpcore_bench.load.jobs import (
 from mcpcore_bench.method.samples import LEAST_ROUNDS, RowResult, Sample
 from mcpcore_bench.rows import Bound, Row, Variant
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from tests.benchmarks.runs import measured
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc")

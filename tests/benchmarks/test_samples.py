@@ -17,7 +17,7 @@ from mcpcore_bench.method.samples import (
     quartiles,
     ratios,
 )
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from tests.benchmarks.runs import answering, measured, run
 
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=30)

@@ -6,7 +6,7 @@ from mcpcore_bench.commands.running import Choice, chosen
 from mcpcore_bench.method.samples import RowResult
 from mcpcore_bench.rows import Bound
 from mcpcore_bench.runner import judge
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from mcpcore_transports.commands.output import Failure
 from tests.benchmarks.runs import measured
 

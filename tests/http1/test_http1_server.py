@@ -296,7 +296,7 @@ def act(http: Http1Server, action: str, now: float) -> None:
         if action == "finish":
             http.finish(now)
         elif action == "refuse":
-            http.refuse(BadHead(400, "no"), (), now)
+            http.refuse(BadHead("no"), (), now)
 
 
 @given(st.lists(st.sampled_from((*INPUTS, *ACTIONS, *ACTIONS, *ANY_TIME)), max_size=40))
@@ -310,7 +310,7 @@ def test_every_state_bears_every_input(steps: list[bytes | str]) -> None:
             else:
                 http.feed(step)
         except (BadHead, BadBody):
-            http.refuse(BadHead(400, "no"), (), now)
+            http.refuse(BadHead("no"), (), now)
         assert http.state is before or (before, http.state) in ALLOWED or _two(before, http.state)
         assert http.room >= 0
         assert not (http.idle and (http.buffer or http.blocked))

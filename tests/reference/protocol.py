@@ -1,9 +1,7 @@
 """The page reference/protocol.md, out of the tables of the engine."""
 
-import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from importlib import import_module
 
 from msgspec import structs
@@ -11,7 +9,7 @@ from msgspec import structs
 from mcpcore.spec.closes import CLOSES
 from mcpcore.spec.errors import ERRORS
 from mcpcore.spec.methods import METHODS, Method, MethodKind
-from mcpcore.spec.refusals import BY_DRIVERS, OF_UPGRADES, REFUSALS, RefusalRow
+from mcpcore.spec.refusals import REFUSALS, RefusalRow
 from mcpcore.spec.revisions import REVISIONS, Revision, Span
 from tests.reference.sources import ROOT, attributes, table
 
@@ -34,8 +32,15 @@ TABLES = (
     "mcpcore_transports.stream.connection",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
-_LEFT = 499
-"""Status for the log of a client that has left; nobody gets it."""
+_REFUSING = (
+    "mcpcore/http/*.py",
+    "mcpcore/http/server/**/*.py",
+    "mcpcore/http/legacy_sse/*.py",
+    "transports/mcpcore_transports/http1/*.py",
+    "transports/mcpcore_transports/http/server/*.py",
+    "transports/mcpcore_transports/websocket/server.py",
+)
+"""Modules of servers over HTTP, as patterns."""
 
 
 def render() -> str:
@@ -142,9 +147,9 @@ def _errors() -> Iterator[str]:
 
 def _refusals() -> Iterator[str]:
     yield "What an HTTP server refuses before a request reaches the engine, whose own rejections"
-    yield "have the status of their code, above. Each is a row of `mcpcore.spec.refusals`; the code"
-    yield "refuses by its name, the drivers by its status. The body is a JSON-RPC error; of two"
-    yield "codes the second is that of the modern era."
+    yield "have the status of their code, above. Each is a row of `mcpcore.spec.refusals`,"
+    yield "by whose name the code refuses. The body is a JSON-RPC error; of two codes the second is"
+    yield "that of the modern era."
     yield ""
     yield from table(
         ["HTTP status", "Code", "When", "Clause", "Row", "Used in"],
@@ -155,7 +160,7 @@ def _refusals() -> Iterator[str]:
                 row.when,
                 row.clause,
                 f"`{name}`",
-                ", ".join(f"`{path}`" for path in users(name, row)),
+                ", ".join(f"`{path}`" for path in users(name)),
             ]
             for name, row in sorted(REFUSALS.items(), key=lambda item: item[1].status)
         ],
@@ -167,49 +172,15 @@ def _codes(row: RefusalRow) -> str:
     return "" if row.plain else " or ".join(str(code) for code in codes)
 
 
-def users(name: str, row: RefusalRow) -> list[str]:
+def users(name: str) -> list[str]:
     """Return the modules that refuse by a row."""
-    if row in BY_DRIVERS.values():
-        return [path for path, found in driver_statuses().items() if row.status in found]
-    rooms = ["mcpcore/http/*.py", "mcpcore/http/server/**/*.py", "mcpcore/http/legacy_sse/*.py"]
-    if row in OF_UPGRADES:
-        rooms = ["transports/mcpcore_transports/websocket/*.py"]
     named = re.compile(rf"(?<!headers\.)\b{name}\b")
     return [
         str(path.relative_to(ROOT))
-        for room in rooms
+        for room in _REFUSING
         for path in sorted(ROOT.glob(room))
         if "refusals" in (text := path.read_text(encoding="utf-8")) and named.search(text)
     ]
-
-
-@cache
-def driver_statuses() -> dict[str, set[int]]:
-    """Return the statuses that each module of the HTTP drivers gives for what it refuses itself."""
-    found = {}
-    for room in ("http1", "http/server"):
-        for path in sorted(ROOT.glob(f"transports/mcpcore_transports/{room}/*.py")):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            parts = [
-                part
-                for node in ast.walk(tree)
-                if isinstance(node, ast.Call | ast.Tuple) and not _of_upgrade(node)
-                for part in (node.args if isinstance(node, ast.Call) else node.elts)
-            ]
-            numbers = {part.value for part in parts if isinstance(part, ast.Constant)}
-            statuses = {each for each in numbers if type(each) is int and 400 <= each < 600}
-            if statuses := statuses - {_LEFT}:
-                found[str(path.relative_to(ROOT))] = statuses
-    return found
-
-
-def _of_upgrade(node: ast.expr) -> bool:
-    """Tell whether a call refuses an upgrade to WebSocket, which is no row of HTTP."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "upgrade_refused"
-    )
 
 
 def _closes() -> Iterator[str]:

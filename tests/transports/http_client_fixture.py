@@ -102,9 +102,7 @@ async def caller(
     )
     app = Caller()
     app.machine = machine = HttpClient(config, url, settings=http)
-    app.link = link = HttpClientLink(
-        machine, app, url=url, settings=settings, ssl_context=ssl_context
-    )
+    app.link = link = HttpClientLink(machine, app, settings=settings, ssl_context=ssl_context)
     with patience(2 * PATIENCE):
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.run)

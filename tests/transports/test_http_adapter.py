@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -25,7 +26,8 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.client.adapter import AdaptedClientLink, HttpClientLike
+from mcpcore_transports.http.client.adapter import AdaptedClient, HttpClientLike
+from mcpcore_transports.http.client.client import HttpClientLink
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.server.context import Context
@@ -229,8 +231,8 @@ async def test_a_cancelled_call_ends_its_exchange(revision: str) -> None:
 
 def running_exchanges(session: Client) -> Any:
     link = session._core.link
-    assert isinstance(link, AdaptedClientLink)
-    return link._running
+    assert isinstance(link, HttpClientLink)
+    return link._exchanges.running
 
 
 async def test_closing_ends_what_is_running() -> None:
@@ -253,7 +255,7 @@ async def test_closing_ends_what_is_running() -> None:
                     await anyio.lowlevel.checkpoint()
         await failed.wait()
         link = session._core.link
-        assert isinstance(link, AdaptedClientLink)
+        assert isinstance(link, HttpClientLink)
         assert link.connections == 0
 
 
@@ -263,8 +265,8 @@ async def test_a_link_that_is_cancelled_ends_everything() -> None:
         brought() as client,
         caller(running.urls[0], start=False) as app,
     ):
-        link = AdaptedClientLink(app.machine, app, client)
-        app.link = link  # type: ignore[assignment]
+        link = HttpClientLink(app.machine, app, exchanges=partial(AdaptedClient, client=client))
+        app.link = link
         async with anyio.create_task_group() as tasks:
             app.machine.start(now=clock())
             link.flush_soon()  # before it runs: remembered

@@ -146,7 +146,7 @@ def test_trailers_are_refused_where_they_are_not_wanted() -> None:
     assert feed(ChunkedBody(trailers=False), [chunked([b"a"]) + NEXT]) == (b"a", NEXT)
     with pytest.raises(BadBody) as raised:
         feed(ChunkedBody(trailers=False), [chunked([b"a"], trailers=b"X: 1\r\n")])
-    assert raised.value.status == 431
+    assert raised.value.row.status == 431
 
 
 def test_size_lines_must_be_worth_it() -> None:

@@ -28,7 +28,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore_transports.http.client.client import HttpClientLink
+from mcpcore_transports.http.client.client import HttpClientLink, Origin
 from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.link import clock
@@ -180,10 +180,11 @@ async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
     settings = HttpClientLinkSettings(idle_time=1000.0)
     async with server() as running, caller(url_of(running), settings=settings) as client:
         await client.call()
-        [connection] = client.link._connections
-        assert client.link._quiet_until() == connection.http.deadline > clock() + 900
+        pool: Any = client.link._exchanges
+        [connection] = pool.open
+        assert pool.expire(clock()) == connection.http.deadline > clock() + 900
         request = client.request("wait")
-        assert client.link._quiet_until() == 0.0
+        assert pool.expire(clock()) == 0.0
         assert client.link._sweep_at <= clock() + client.link._sweep
         client.machine.cancel(request, now=clock())
 
@@ -255,7 +256,7 @@ async def test_a_cancellation_arrives_although_the_client_closes() -> None:
 @pytest.mark.parametrize("closes", [False, True], ids=["cancelled", "closed as well"])
 async def test_cancelled_client_closes_at_once(closes: bool) -> None:
     async with server() as running, caller(url_of(running), start=False) as template:
-        link = HttpClientLink(template.machine, template, url=template.machine.url)
+        link = HttpClientLink(template.machine, template)
         template.machine.start(now=clock())
         link.flush_soon()  # before it runs: remembered
         request = template.machine.request("tools/call", {"name": "wait"}, now=clock())
@@ -276,7 +277,7 @@ async def test_cancelled_client_closes_at_once(closes: bool) -> None:
 
 async def test_closed_before_it_runs() -> None:
     async with server() as running, caller(url_of(running), start=False) as template:
-        link = HttpClientLink(template.machine, template, url=template.machine.url)
+        link = HttpClientLink(template.machine, template)
         await link.aclose()
         await link.run()
         assert isinstance(template.events[-1], ConnectionEnded)
@@ -285,7 +286,7 @@ async def test_closed_before_it_runs() -> None:
 @pytest.mark.parametrize("url", ["ftp://a/", "http://", "localhost:80", "", "/mcp"])
 def test_bad_url(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
-        HttpClientLink(None, None, url=url)  # type: ignore[arg-type]
+        Origin.of(url)
 
 
 # With nobody there

@@ -75,7 +75,8 @@ async def scoped_caller(
 async def test_an_idle_connection_that_closes_is_given_nothing() -> None:
     async with scoped_caller() as (_, client, scopes):
         assert await client.call(n=1) == '{"n": 1}'
-        (connection,) = client.link._idle
+        pool: Any = client.link._exchanges
+        (connection,) = pool._idle
         assert connection._stream is not None
         connection._stream = stream = SlowToClose(connection._stream)
         scopes[0].cancel()

@@ -22,8 +22,8 @@ if not sys.platform.startswith("linux"):
     pytest.skip("memory is read from /proc", allow_module_level=True)
 pytest.importorskip("rich")
 
-from mcpcore_bench import floods  # noqa: E402 - needs rich
-from mcpcore_bench.floods_wire import (  # noqa: E402
+from mcpcore_bench.floods import floods  # noqa: E402 - needs rich
+from mcpcore_bench.floods.wire import (  # noqa: E402
     answer,
     begin_session,
     is_ok,

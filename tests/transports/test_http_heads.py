@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mcpcore.spec.refusals import HEAD_TOO_LARGE
 from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings
 from mcpcore_transports.http1.format import (
     date_header,
@@ -76,7 +77,7 @@ def test_bad_request_head_is_refused(name: str) -> None:
     assert find_head(bytearray(data), LIMITS) == len(data)
     with pytest.raises(BadHead) as raised:
         parsed(data)
-    assert raised.value.status == status
+    assert raised.value.row.status == status
     assert raised.value.message
 
 
@@ -101,7 +102,7 @@ def test_unacceptable_head_is_refused_before_it_is_parsed(name: str) -> None:
     data, status = UNFINDABLE[name]
     with pytest.raises(BadHead) as raised:
         find_head(bytearray(data), LIMITS)
-    assert raised.value.status == status
+    assert raised.value.row.status == status
 
 
 def test_limits_are_inclusive() -> None:
@@ -203,7 +204,7 @@ def test_an_https_target_needs_tls(peer: str | None) -> None:
     for _ in range(2):  # the second time it is known
         with pytest.raises(BadHead) as caught:
             parsed(given, peer, parser=parser)
-        assert caught.value.status == 421
+        assert caught.value.row.status == 421
         assert parsed(given, peer, scheme="https", parser=parser).request.scheme == "https"
 
 
@@ -237,7 +238,7 @@ def test_garbage_never_raises_anything_else(data: bytes) -> None:
             if size := find_head(buffer, LIMITS):
                 RequestParser().take(bytearray(buffer[:size]))
         except BadHead as error:
-            statuses.add(error.status)
+            statuses.add(error.row.status)
     assert statuses <= {400, 414, 417, 431, 501, 505}
 
 
@@ -291,7 +292,7 @@ def test_response_head_has_a_date_of_the_current_second(monkeypatch: pytest.Monk
 
 
 def test_error_response_is_complete() -> None:
-    headers, body = error_reply(431, "too much")
+    headers, body = error_reply(HEAD_TOO_LARGE, "too much")
     assert dict(headers)[b"content-length"] == b"%d" % len(body)
     assert b'"too much"' in body
     assert b'"id"' not in body

@@ -76,7 +76,7 @@ def outcome(name: ParserName, data: bytes) -> tuple[object, bytes]:
     try:
         found: object = RequestParser(name, LIMITS).take(buffer)
     except BadHead as error:
-        found = (error.status, error.message)
+        found = (error.row.status, error.message)
     return found, bytes(buffer)
 
 

@@ -164,7 +164,7 @@ def taken(
     try:
         found = parser.take(buffer, "1.2.3.4:5", last=last)
     except BadHead as error:
-        return (error.status, error.message)
+        return (error.row.status, error.message)
     return (None if found is None else seen(found), bytes(buffer))
 
 
@@ -293,7 +293,7 @@ def answered(parser: RequestParser, server: HttpServer, number: int, data: bytes
     try:
         found = parser.take(bytearray(data))
     except BadHead as error:
-        return error.status
+        return error.row.status
     assert found is not None
     return outcome(server, number, found.request)
 

@@ -364,7 +364,7 @@ ANSWERS: dict[str, tuple[bytes, type[Exception], str, int | None]] = {
     "headers without end": (
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, ProxyFailed, "malformed", None
     ),
-    "interim responses": (b"HTTP/1.1 100 C\r\n\r\n" * 20, ProxyFailed, "malformed", None),
+    "interim responses": (b"HTTP/1.1 100 C\r\n\r\n" * 70, ProxyFailed, "malformed", None),
     "a word too many": (b"HTTP/1.1 200 OK\r\n\r\nhello", ProxyFailed, "before we did", None),
     "a tunnel to nowhere": (b"HTTP/1.1 200 OK\r\n\r\n", TlsFailed, "closed", None),
 }  # fmt: skip

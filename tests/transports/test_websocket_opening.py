@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "an endless header": (with_line(b"X: " + b"y" * 40_000), "larger than 32768 bytes"),
     "an endless line": (lambda answer: b"HTTP/1.1 101 " + b"x" * 9000, "longer than 8192 bytes"),
     "interim responses for ever": (
-        lambda answer: b"HTTP/1.1 103 Early\r\n\r\n" * 20 + answer,
+        lambda answer: b"HTTP/1.1 103 Early\r\n\r\n" * 70 + answer,
         "interim responses",
     ),
     "an upgrade that nobody accepted": (lambda answer: b"HTTP/1.1 204 No\r\n\r\n", "status 204"),

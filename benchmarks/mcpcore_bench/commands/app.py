@@ -221,7 +221,7 @@ def floods(
     """  # noqa: D301
 
     def work() -> int:
-        from mcpcore_bench import floods as kinds
+        from mcpcore_bench.floods import floods as kinds
 
         unknown = [name for name in flood or () if name not in kinds.FLOODS]
         if unknown:

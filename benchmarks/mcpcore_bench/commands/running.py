@@ -20,7 +20,7 @@ from mcpcore_bench.report.tables import meanwhile, pace, show_load, show_profile
 from mcpcore_bench.rows import Row
 from mcpcore_bench.runner import RunFailed, compile_modules, measure_load, run_row, undercut
 from mcpcore_bench.subjects import FASTMCP, NODE_MODULES, ROOT, SDK, node
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from mcpcore_transports.commands.output import Exit, Failure
 
 BENCH = "the load generator by itself"

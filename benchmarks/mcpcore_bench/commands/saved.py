@@ -12,7 +12,7 @@ from mcpcore_bench.method.samples import FORMAT, Run
 from mcpcore_bench.report.docs import PAGE, PLOTS, spoilt, unfit
 from mcpcore_bench.report.tables import circumstances, show_differences, show_load, show_row
 from mcpcore_bench.runner import judge
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 from mcpcore_transports.commands.output import Exit, Failure
 
 

@@ -16,7 +16,7 @@ from mcpcore_bench.report.markdown import (
 from mcpcore_bench.report.plots import draw
 from mcpcore_bench.report.tables import failures
 from mcpcore_bench.subjects import ROOT
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 
 PAGE = ROOT / "benchmarks" / "report.md"
 PLOTS = ROOT / "benchmarks" / "plots"

@@ -12,7 +12,7 @@ from mcpcore_bench.method.machine import described
 from mcpcore_bench.method.samples import FAILED, Measured, Phase, Profile, RowResult, Run, Verdict
 from mcpcore_bench.pace import SUBJECT
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table import ROWS
+from mcpcore_bench.table.table import ROWS
 
 _CLOCK = "ms of wall clock"
 LOAD_HEADINGS = (

@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from mcpcore_conformance.trace.dialogue import Router, Said
 from mcpcore_conformance.trace.reading import Entry, TraceFile
-from mcpcore_transports.tracing.tracing import GIVEN_UP, LEFT
+from mcpcore_transports.tracing.tracing import ABORTED, LEFT
 
 __all__ = [
     "Line",
@@ -40,7 +40,7 @@ def conversations(trace: TraceFile) -> dict[Hashable, list[Line]]:
         record = entry.record
         exchange = router.exchange(record)
         key = said[0].key if said else exchange.key if exchange is not None else None
-        gives_up = record.kind == "http-end" and record.text in (GIVEN_UP, LEFT)
+        gives_up = record.kind == "http-end" and record.text in (ABORTED, LEFT)
         if key is not None and (said or (gives_up and key in found)):
             line = Line(entry.line, record.time, said, record.stream, gives_up)
             found.setdefault(key, []).append(line)

@@ -20,7 +20,7 @@ from mcpcore_conformance.trace.dialogue import Exchange, Head, Said, parse_head
 from mcpcore_conformance.trace.players import Player
 from mcpcore_conformance.trace.reading import Entry
 from mcpcore_conformance.trace.unasked import answer
-from mcpcore_transports.tracing.tracing import GIVEN_UP, LEFT
+from mcpcore_transports.tracing.tracing import ABORTED, LEFT
 
 __all__ = ["HttpClientPlayer", "HttpServerPlayer"]
 
@@ -213,7 +213,7 @@ class HttpClientPlayer(Player):
         elif record.kind == "http-response" and exchange is not None and exchange.response:
             self._response(record, exchange.response, now)
         elif record.kind == "http-end":
-            if record.text not in (GIVEN_UP, LEFT):  # which is for the core itself to do
+            if record.text not in (ABORTED, LEFT):  # which is for the core itself to do
                 self._over(record.stream, record.text, now)
         elif record.direction == TO_CLIENT and record.kind in ("sse-event", "sse-comment"):
             # A URL has no such characters as what stands for a hidden part of it.

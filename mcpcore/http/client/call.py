@@ -23,9 +23,11 @@ from mcpcore.http.headers import (
     RETRY_AFTER,
     Fields,
     HeaderError,
+    HeaderList,
     media_type,
 )
 from mcpcore.http.messages import HttpSend
+from mcpcore.http.origin import DEFAULT_PORTS
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
@@ -228,8 +230,6 @@ class Backoff:
         return min(delay, settings.max_retry_delay)
 
 
-Lines = list[tuple[bytes, bytes]]
-
 _OURS = frozenset(
     {
         headers.ACCEPT,
@@ -263,13 +263,13 @@ class Planner:
         if not _is_sendable(self.target):
             raise ValueError(f"the path of {shown_url(url)!r} must be percent-encoded")
         host = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
-        self._base: Lines = [(headers.HOST, host), *map(own_header, own)]
+        self._base: HeaderList = [(headers.HOST, host), *map(own_header, own)]
 
     def request(
         self,
         route: Route,
         method: str,
-        lines: Lines,
+        lines: HeaderList,
         *,
         session: str | None,
         version: Revision | None,
@@ -317,11 +317,10 @@ class Planner:
 
 
 _USUAL = "/mcp"
-_PORTS = {"http": 80, "https": 443}
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def _target(parts: SplitResult) -> str:
@@ -332,7 +331,7 @@ def _is_sendable(target: str) -> bool:
     return target.isascii() and not any(char <= " " or char == "\x7f" for char in target)
 
 
-def post_lines(frame: Transmit, size: int) -> Lines:
+def post_lines(frame: Transmit, size: int) -> HeaderList:
     """Return the header lines of a POST with a body of ``size`` bytes, mirrored ones included."""
     lines = [
         (headers.ACCEPT, headers.ACCEPT_BOTH.encode()),

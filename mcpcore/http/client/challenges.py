@@ -17,14 +17,14 @@ from msgspec import Struct, structs
 
 from mcpcore.engine.events import Event, Route
 from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.state import Outbound
 from mcpcore.http.headers import WWW_AUTHENTICATE, Headers
+from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalProtocolError
 
-if TYPE_CHECKING:  # types alone; the engine loads this for few
-    from mcpcore.engine.state import Outbound
+if TYPE_CHECKING:  # types alone: both import this module
     from mcpcore.http.client.call import Call
     from mcpcore.http.client.state import ClientState
-    from mcpcore.http.messages import HttpSend
 
 
 def admits(status: int) -> bool:
@@ -125,7 +125,7 @@ class Challenges:
     def __init__(self, state: "ClientState") -> None:
         self._state = state
 
-    def take(self, call: "Call", plan: "HttpSend", status: int, headers: Headers) -> bool:
+    def take(self, call: "Call", plan: HttpSend, status: int, headers: Headers) -> bool:
         """Take the head of a response; return False if it is no refusal to be answered.
 
         ``plan``: the request, as it was sent.

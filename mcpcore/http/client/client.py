@@ -21,6 +21,7 @@ from msgspec import UNSET, Raw, structs
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import EndReason, Event, Fault, FaultKind, Key, Ready, Route, Violation
 from mcpcore.engine.lifecycle import SessionState
+from mcpcore.engine.outbound import CANCELLED
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.engine.transmit import FrameKind
@@ -46,7 +47,7 @@ from mcpcore.http.client.challenges import (
     Challenges,
     HeldRefusal,
 )
-from mcpcore.http.client.state import CANCELLED, INITIALIZE, INITIALIZED, ClientState, reason_of
+from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
     SESSION_ID,

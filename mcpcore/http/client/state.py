@@ -21,6 +21,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.lifecycle import RequestState, SessionState
+from mcpcore.engine.outbound import CANCELLED, GIVEN_UP
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
@@ -55,10 +56,8 @@ _REASONS = {
 
 INITIALIZE = "initialize"
 INITIALIZED = "notifications/initialized"
-CANCELLED = "notifications/cancelled"
 _PROBE = "server/discover"
 _NEGOTIATING = (_PROBE, INITIALIZE)
-GIVEN_UP = "the request that it belongs to was given up"
 
 
 def reason_of(fault: Fault | None) -> EndReason:

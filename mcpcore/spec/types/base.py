@@ -35,6 +35,10 @@ Cursor = str
 Meta = dict[str, Any]
 """``_meta`` object kept whole, unknown keys included."""
 Role = Literal["user", "assistant"]
+"""``Role`` of the schema: the sender of a message, the audience of content.
+
+Not to be confused with :class:`mcpcore.Role`, the side of a connection.
+"""
 LoggingLevel = Literal[
     "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"
 ]

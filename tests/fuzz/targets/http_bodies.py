@@ -37,7 +37,7 @@ def _read(body: IncomingBody, pieces: list[bytes]) -> Outcome:
         try:
             content += body.take(buffer)
         except BadBody as error:
-            assert error.status in (400, 431)
+            assert error.row.status in (400, 431)
             return content + error.content, None, str(error).encode()
         assert body.announced >= 0
     return content, body.done, bytes(buffer)

@@ -310,7 +310,7 @@ async def _live(script: _Script, cuts: bytes | None, traced: bool) -> _Outcome:
     outcome = _Outcome()
     machine = make_client(script.settings, url=url, negotiation=script.negotiation, limits=_LIMITS)
     owner = _Owner(machine, outcome)
-    link = HttpClientLink(machine, owner, url=url, settings=script.link)
+    link = HttpClientLink(machine, owner, settings=script.link)
     server = owner.server = _Server(script, cuts, outcome)
     lines: list[bytes] = []
     if traced:

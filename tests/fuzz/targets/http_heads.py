@@ -90,8 +90,8 @@ def _find(buffer: bytes) -> int:
     try:
         return find_head(bytearray(buffer), _LIMITS)
     except BadHead as error:
-        assert error.status in _REFUSALS
-        return -error.status
+        assert error.row.status in _REFUSALS
+        return -error.row.status
 
 
 def _splits(c: Choices, data: bytes) -> int:
@@ -150,7 +150,7 @@ def _outcome(parser: RequestParser, data: bytes) -> str:
     try:
         return repr(parsed(data, parser=parser))
     except BadHead as error:
-        return f"{error.status} {error.message}"
+        return f"{error.row.status} {error.message}"
 
 
 def _request(data: bytes) -> None:
@@ -165,7 +165,7 @@ def _request(data: bytes) -> None:
     try:
         head = parsed(data, "127.0.0.1:1", parser=parser)
     except BadHead as error:
-        assert error.status in _REFUSALS
+        assert error.row.status in _REFUSALS
         assert re.fullmatch(r"[\x20-\x7e]+", error.message)
         assert "b'" not in error.message
         return
@@ -203,7 +203,7 @@ def _response(data: bytes) -> None:
     try:
         head = parse_response(data)
     except BadHead as error:
-        assert error.status in _REFUSALS
+        assert error.row.status in _REFUSALS
         return
     first, *rest = _lines(data)
     line = _STATUS.fullmatch(first)

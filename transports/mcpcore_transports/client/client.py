@@ -68,7 +68,7 @@ from mcpcore_transports.targets import (
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from mcpcore_transports.auth.requests import Auth, RequestAuthorizer
     from mcpcore_transports.http.client.adapter import HttpClientLike
-    from mcpcore_transports.http.client.client import HttpCarrier, RequestHeaders
+    from mcpcore_transports.http.client.client import HttpClientLink, RequestHeaders
     from mcpcore_transports.tracing.tracing import TraceTo
 
 logger = logging.getLogger("mcpcore.client")
@@ -519,35 +519,27 @@ def _http_link(
     target: HttpTarget | SseTarget,
     http_client: "HttpClientLike | None",
     authorizer: "RequestAuthorizer | None",
-) -> "HttpCarrier":
+) -> "HttpClientLink":
     """Make the link that carries HTTP requests."""
     settings = core.settings
     headers = None if isinstance(target.headers, Mapping) else target.headers
-    link: HttpCarrier
+    from mcpcore_transports.http.client.client import HttpClientLink  # late: for HTTP alone
+
+    exchanges = None
     if http_client is not None:
-        from mcpcore_transports.http.client.adapter import AdaptedClientLink  # late: few have one
+        from mcpcore_transports.http.client.adapter import AdaptedClient  # late: few have one
 
-        link = AdaptedClientLink(
-            machine,
-            core,
-            http_client,
-            settings=settings.http_link,
-            headers=headers,
-            authorizer=authorizer,
-        )
-    else:
-        from mcpcore_transports.http.client.client import HttpClientLink  # late: for HTTP alone
-
-        link = HttpClientLink(
-            machine,
-            core,
-            url=target.url,
-            settings=settings.http_link,
-            ssl_context=settings.ssl_context,
-            proxy=proxy_for(target.url, settings.proxy),
-            headers=headers,
-            authorizer=authorizer,
-        )
+        exchanges = partial(AdaptedClient, client=http_client)
+    link = HttpClientLink(
+        machine,
+        core,
+        exchanges=exchanges,
+        settings=settings.http_link,
+        ssl_context=settings.ssl_context,
+        proxy=proxy_for(target.url, settings.proxy) if http_client is None else None,
+        headers=headers,
+        authorizer=authorizer,
+    )
     if settings.trace is not None:
         from mcpcore_transports.tracing.tracing import HttpTrace  # late: few record a trace
 
@@ -808,7 +800,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 ready = await core.opened()
                 machine = core.machine
                 if isinstance(machine, HttpClient) and machine.uses_sse:
-                    link, settings = cast("HttpCarrier", self._link), self._settings.reconnect
+                    link, settings = cast("HttpClientLink", self._link), self._settings.reconnect
                     core.reconnector = ReconnectingStream(core, machine, link, settings)
                     core.reconnector.opened(ready)
                 return core, ready

@@ -8,7 +8,6 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
@@ -116,16 +115,11 @@ class Listening:
             else:
                 await self._subscribe()
         except BaseException:
-            await self.__aexit__(None, None, None)
+            await self.__aexit__()
             raise
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._request is not None:
             self._core.streams.pop(self._request, None)
             if not self._ended:

@@ -65,13 +65,12 @@ class PumpedLink(ABC):
     def _move_output(self) -> bool:
         """Pass on the output of the machine; return True if that caused events."""
 
-    def _expire(self, now: float) -> bool:
-        """Act on expired deadlines of connections; return True if any are left to watch."""
-        return False
+    @abstractmethod
+    def _expire(self, now: float) -> float:
+        """Act on expired deadlines of connections; return when the next can pass, if it is known.
 
-    def _quiet_until(self) -> float:
-        """Return the time before which no such deadline can pass without further activity."""
-        return 0.0
+        It is 0 if it is not known, and infinite if there are no connections.
+        """
 
     def _deadline(self) -> float | None:
         """Return the time at which :meth:`_handle_deadline` is due, if any."""
@@ -134,7 +133,7 @@ class PumpedLink(ABC):
 
     # Timer
 
-    def _watch(self) -> None:
+    def watch(self) -> None:
         """Schedule :meth:`_expire` once per sweep from now on."""
         soon = clock() + self._sweep
         if self._sweep_at > soon:
@@ -160,9 +159,7 @@ class PumpedLink(ABC):
                 await anyio.Event().wait()  # asyncio would keep a timer for sleep_forever()
             now = clock()
             if now >= self._sweep_at:
-                more = self._expire(now)
-                quiet = max(now + self._sweep, self._quiet_until())
-                self._sweep_at = quiet if more else math.inf
+                self._sweep_at = max(now + self._sweep, self._expire(now))
             deadline = self._deadline()
             if deadline is not None and deadline <= now:
                 self._handle_deadline(now)

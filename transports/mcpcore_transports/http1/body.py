@@ -13,6 +13,8 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from mcpcore.spec.refusals import HEAD_TOO_LARGE, MALFORMED_REQUEST, RefusalRow
+
 # These limits bound the framing of a body, not its content.  They are no settings, because no
 # legitimate sender comes near them.
 _LINE = 256
@@ -38,12 +40,12 @@ _TRAILER = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*"
 
 
 class BadHead(Exception):
-    """Message that is refused; ``status`` is the status of the server's response."""
+    """Message that is refused; ``row`` is the refusal with which a server answers it."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, message: str, row: RefusalRow = MALFORMED_REQUEST) -> None:
         super().__init__(message)
-        self.status = status
         self.message = message
+        self.row = row
 
 
 class BadBody(BadHead):
@@ -51,9 +53,6 @@ class BadBody(BadHead):
 
     content = b""
     """Content received before the fault and not returned yet."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(status, message)
 
 
 class IncomingBody(ABC):
@@ -200,7 +199,7 @@ class ChunkedBody(IncomingBody):
         if not line:
             self.done = True
         elif not self._with_trailers:
-            raise BadBody("trailers are not accepted", 431)
+            raise BadBody("trailers are not accepted", HEAD_TOO_LARGE)
         elif not re.fullmatch(_TRAILER, line):
             raise BadBody("malformed trailer")
         elif self._trailers > _TRAILERS:

@@ -9,7 +9,6 @@ too long.  Times are seconds of any monotonic clock.
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache
 
 from mcpcore.engine.lifecycle import State, Table
 from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE
@@ -37,9 +36,7 @@ from mcpcore_transports.http1.heads import (
     RequestHead,
     RequestParser,
     ResponseHead,
-    find_head,
-    is_interim,
-    parse_response,
+    ResponseParser,
 )
 
 # States
@@ -261,7 +258,7 @@ class Http1Server:
         )
         if head is None:
             if self.ended and buffer:
-                raise BadHead(400, "the connection ended within a head")
+                raise BadHead("the connection ended within a head")
             if self.ended or (draining and not buffer):
                 self.finish(now)
             elif buffer and not self._begun and buffer != HALF_A_LINE:
@@ -328,7 +325,7 @@ class Http1Server:
     def check_body(self) -> None:
         """Raise :class:`BadHead` if the stream has ended within a body."""
         if self.ended:
-            raise BadHead(400, "the connection ended within a body")
+            raise BadHead("the connection ended within a body")
 
     def skip_body(self) -> None:
         """Leave out the body of the current request; its reply is awaited."""
@@ -424,8 +421,8 @@ class Http1Server:
         """
         revision = None if self.head is None else self.head.revision
         self.finish(now)
-        headers, body = error_reply(refusal.status, refusal.message, revision, extra)
-        return format_response(refusal.status, [*headers, (b"connection", b"close")]) + body
+        headers, body = error_reply(refusal.row, refusal.message, revision, extra)
+        return format_response(refusal.row.status, [*headers, (b"connection", b"close")]) + body
 
     def probe(self) -> tuple[bytes, float] | None:
         """Return an interim response for a client that has finished sending, and a delay.
@@ -512,21 +509,11 @@ class Http1Server:
 # Client
 
 
-_INTERIM = 64
-"""Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
-_SHORT = 2048
-"""Maximum bytes of a head that is remembered."""
 _EVENT_STREAM = b"text/event-stream"
 _WRITING = "does not take the request"
 _READING = "took too long to send its response"
 _EXCHANGE = "did not take the message in time"
 _BEGINNING = "did not begin its response in time"
-
-
-@lru_cache(64)
-def _known_head(head: bytes) -> ResponseHead:
-    """Parse a head, or remember it: those of a server differ mostly in the second of Date."""
-    return parse_response(head)
 
 
 class Http1Client:
@@ -542,10 +529,9 @@ class Http1Client:
         self.received = False
         """True if some of the response to the current request was received."""
         self._settings = settings
-        self._limits = settings.head_limits
+        self._heads = ResponseParser(settings.head_limits)
         self._until = math.inf  # when the exchange must be over, or the head received
         self._until_step = ""
-        self._interim = 0
         self._keep_alive = True
         self._body: IncomingBody | None = None
         self._inflater: Inflater | None = None
@@ -596,7 +582,7 @@ class Http1Client:
     def send(self) -> None:
         """Begin to send a request, or a part of one, and to await its response."""
         self._move(Http1Signal.SEND)
-        self._interim = 0
+        self._heads.interim = 0
 
     def sending(self, now: float) -> None:
         """Allow ``write_time`` for a part of the request, unless the response has begun."""
@@ -617,20 +603,9 @@ class Http1Client:
 
     def next_head(self, now: float) -> ResponseHead | None:
         """Take the head of the response, past interim ones; None if incomplete.  Raises BadHead."""
-        while size := find_head(self.buffer, self._limits):
-            raw = bytes(self.buffer[:size])
-            del self.buffer[:size]
-            if not is_interim(raw):
-                head = _known_head(raw) if len(raw) <= _SHORT else parse_response(raw)
-                return self._begin_body(head, now)
-            if raw[9:12] == b"101":
-                raise BadHead(400, "it switched protocols unasked")
-            self._interim += 1
-            if self._interim >= _INTERIM:
-                raise BadHead(400, f"{_INTERIM} interim responses")
-        return None
-
-    def _begin_body(self, head: ResponseHead, now: float) -> ResponseHead:
+        head = self._heads.take(self.buffer)
+        if head is None:
+            return None
         self._move(Http1Signal.HEAD)
         if self._until_step == _BEGINNING:
             self._until = math.inf

@@ -5,14 +5,12 @@ import time
 from collections.abc import Iterable
 from functools import cache, lru_cache
 
-from mcpcore.http.headers import RETRY_AFTER
+from mcpcore.http.headers import RETRY_AFTER, HeaderList
 from mcpcore.http.messages import HttpReply
 from mcpcore.spec.errors import ErrorData
-from mcpcore.spec.refusals import BY_DRIVERS
+from mcpcore.spec.refusals import RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import encode_error
-
-Headers = list[tuple[bytes, bytes]]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -89,16 +87,15 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
 
 
 def error_reply(
-    status: int,
+    row: RefusalRow,
     message: str,
     revision: Revision | None = None,
     extra: Iterable[tuple[bytes, bytes]] = (),
-) -> tuple[Headers, bytes]:
+) -> tuple[HeaderList, bytes]:
     """Return headers and body of a response to a request that is refused before the core.
 
     ``revision`` is the one that the request names, if it is known; ``extra``: further headers.
     """
-    row = BY_DRIVERS[status]
     body = encode_error(None, ErrorData(row.code_in(revision), message))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if row.retry:

@@ -14,6 +14,7 @@ targets that are no path or contradict Host, and versions other than 1.0 and 1.1
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Literal, TypeVar
 
@@ -26,18 +27,26 @@ from mcpcore.http.headers import (
     SESSION_ID,
     Alike,
     HeaderLines,
+    HeaderList,
     decides,
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import ClientCertificate
 from mcpcore.spec.errors import LocalError
+from mcpcore.spec.refusals import (
+    EXPECTATION,
+    HEAD_TOO_LARGE,
+    HTTP_VERSION,
+    MALFORMED_REQUEST,
+    MISDIRECTED,
+    NOT_IMPLEMENTED,
+    TARGET_TOO_LONG,
+)
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers
 from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
-
-Headers = list[tuple[bytes, bytes]]
 
 HALF_A_LINE = b"\r"
 """First byte of an empty line, which may precede a head and is neither its part nor its start."""
@@ -77,7 +86,7 @@ class RequestLines(Struct):
     method: bytes
     target: bytes
     version: bytes
-    headers: Headers
+    headers: HeaderList
 
 
 Reader = Callable[[bytes], RequestLines]
@@ -125,7 +134,7 @@ class ResponseHead(Discreet, frozen=True):
     """
 
     status: int
-    headers: Headers
+    headers: HeaderList
     keep_alive: bool
     length: int | None
     chunked: bool
@@ -150,21 +159,21 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     Raises :class:`BadHead` as soon as it can never become an acceptable head.
     """
     if buffer and buffer[0] < 0x21 and buffer[0] != 0x0D:
-        raise BadHead(400, "this is not HTTP/1 (TLS on a plain port?)")
+        raise BadHead("this is not HTTP/1 (TLS on a plain port?)")
     end = buffer.find(b"\r\n\r\n")
     part = buffer if end < 0 else buffer[: end + 4]
     line = part.find(b"\r\n", 0, limits.first_line + 2)
     if line < 0 and len(part.removesuffix(b"\r")) > limits.first_line:  # its LF may be on the way
-        raise BadHead(414, f"the first line is longer than {limits.first_line} bytes")
+        raise BadHead(f"the first line is longer than {limits.first_line} bytes", TARGET_TOO_LONG)
     if len(part) > limits.size:
-        raise BadHead(431, f"the header section is larger than {limits.size} bytes")
+        raise BadHead(f"the header section is larger than {limits.size} bytes", HEAD_TOO_LARGE)
     if part.count(b"\n") != part.count(b"\r\n"):
-        raise BadHead(400, "a line of the head ends in LF without CR")
+        raise BadHead("a line of the head ends in LF without CR")
     if end >= 0:
         if part.count(b"\r") != part.count(b"\n"):
-            raise BadHead(400, "a CR without LF in the head")
+            raise BadHead("a CR without LF in the head")
         if part.count(b"\n") - 2 > limits.count:
-            raise BadHead(431, f"more than {limits.count} header lines")
+            raise BadHead(f"more than {limits.count} header lines", HEAD_TOO_LARGE)
         return end + 4
     return 0
 
@@ -269,7 +278,7 @@ class RequestParser:
                 self._heads[head] = taken
         elif found is None or (lines := usual(*found)) is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
-                raise BadHead(400, "a control character in the head")
+                raise BadHead("a control character in the head")
             _refuse_folded(head)
             taken = _request_head(self._read(head), head, peer, scheme, certificate)
         else:
@@ -338,7 +347,7 @@ def _request_head(
     certificate: ClientCertificate | None,
 ) -> RequestHead:
     if lines.version not in (b"1.1", b"1.0"):
-        raise BadHead(505, f"HTTP/{lines.version.decode()} is not supported")
+        raise BadHead(f"HTTP/{lines.version.decode()} is not supported", HTTP_VERSION)
     http_1_0 = lines.version == b"1.0"
     headers = lines.headers
     length: int | None = _content_length(head)
@@ -358,21 +367,21 @@ def _request_head(
             upgrade = True
     if chunked:
         if length is not None:
-            raise BadHead(400, "Content-Length and Transfer-Encoding exclude each other")
+            raise BadHead("Content-Length and Transfer-Encoding exclude each other")
         if http_1_0:
-            raise BadHead(400, "Transfer-Encoding in an HTTP/1.0 request")
+            raise BadHead("Transfer-Encoding in an HTTP/1.0 request")
     elif length is None:
         length = 0
     if expect and expect != b"100-continue" and not http_1_0:
-        raise BadHead(417, "the only expectation supported is 100-continue")
+        raise BadHead("the only expectation supported is 100-continue", EXPECTATION)
     method, target = lines.method.decode("ascii"), lines.target.decode("ascii")
     if method == "CONNECT":
-        raise BadHead(501, "this is no proxy: CONNECT is not supported")
+        raise BadHead("this is no proxy: CONNECT is not supported", NOT_IMPLEMENTED)
     path, query = split_target(target, host)
     if not path.startswith("/") and (method, target) != ("OPTIONS", "*"):
-        raise BadHead(400, "the request target is no path")  # RFC 9112 section 3.2
+        raise BadHead("the request target is no path")  # RFC 9112 section 3.2
     if scheme != "https" and target[:6].lower() == "https:":  # RFC 9110 section 7.4
-        raise BadHead(421, "an https target on a connection without TLS")
+        raise BadHead("an https target on a connection without TLS", MISDIRECTED)
     keep_alive = not http_1_0 and b"close" not in connection
     upgrade = upgrade and b"upgrade" in connection and not http_1_0
     return RequestHead(
@@ -395,31 +404,65 @@ def _request_head(
     )
 
 
-def is_interim(head: bytes) -> bool:
-    """Return True if the head of a response is that of an interim one (1xx)."""
-    return head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
+_INTERIM = 64
+"""Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
+_INTERIM_LINES = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_SHORT = 2048
+"""Maximum bytes of a response head that is cached."""
+
+
+class ResponseParser:
+    """Parser of response heads, past interim ones; ``upgrade``: status 101 may be the answer."""
+
+    def __init__(self, limits: HeadLimits, *, upgrade: bool = False) -> None:
+        self.interim = 0
+        """Number of interim responses so far; set it to 0 for the next response."""
+        self._limits = limits
+        self._upgrade = upgrade
+
+    def take(self, buffer: bytearray) -> ResponseHead | None:
+        """Take the head off the start of ``buffer``; None if incomplete.  Raises BadHead."""
+        while size := find_head(buffer, self._limits):
+            raw = bytes(buffer[:size])
+            del buffer[:size]
+            if not raw.startswith(_INTERIM_LINES):
+                return _known_response(raw) if len(raw) <= _SHORT else parse_response(raw)
+            if raw[9:12] == b"101":
+                if self._upgrade:
+                    return parse_response(raw)
+                raise BadHead("it switched protocols unasked")
+            self.interim += 1
+            if self.interim >= _INTERIM:
+                raise BadHead(f"{_INTERIM} interim responses")
+        return None
+
+
+@lru_cache(64)
+def _known_response(head: bytes) -> ResponseHead:
+    """Parse a head, with a cache: those of a server differ mostly in the second of Date."""
+    return parse_response(head)
 
 
 def parse_response(head: bytes) -> ResponseHead:
     """Parse the head of a response, which may grant an upgrade.  Raises :class:`BadHead`."""
     _refuse_folded(head)
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
-    interim = is_interim(head)
+    interim = head.startswith(_INTERIM_LINES)
     if interim:  # status 101 is valid only then
         lines = [("host", ""), ("upgrade", "x"), ("connection", "x")]
         connection.send(h11.Request(method="GET", target="/", headers=lines))
         connection.send(h11.EndOfMessage())
     event = _h11_event(connection, head)
     if not isinstance(event, (h11.Response, h11.InformationalResponse)):
-        raise BadHead(400, "malformed response")
+        raise BadHead("malformed response")
     if event.http_version != b"1.1" and (interim or event.http_version != b"1.0"):
         text = "has no upgrade" if interim else "is not supported"
-        raise BadHead(400, f"HTTP/{event.http_version.decode()} {text}")
-    headers: Headers = list(event.headers)
+        raise BadHead(f"HTTP/{event.http_version.decode()} {text}")
+    headers: HeaderList = list(event.headers)
     length = _content_length(head)
     chunked = any(name == b"transfer-encoding" for name, _ in headers)
     if chunked and length is not None:
-        raise BadHead(400, "Content-Length and Transfer-Encoding exclude each other")
+        raise BadHead("Content-Length and Transfer-Encoding exclude each other")
     if event.status_code in (204, 304):
         length, chunked = 0, False
     close = any(
@@ -438,7 +481,7 @@ def parse_response(head: bytes) -> ResponseHead:
 
 def _refuse_folded(head: bytes) -> None:
     if b"\n " in head or b"\n\t" in head:
-        raise BadHead(400, "folded header lines are not accepted")
+        raise BadHead("folded header lines are not accepted")
 
 
 def _content_length(head: bytes) -> int | None:
@@ -447,18 +490,18 @@ def _content_length(head: bytes) -> int | None:
     if not found:
         return None
     if len(found) > 1 or not _DIGITS.fullmatch(found[0]):
-        raise BadHead(400, "Content-Length must be one number, once")
+        raise BadHead("Content-Length must be one number, once")
     return int(found[0])
 
 
 def split_target(target: str, host: bytes) -> tuple[str, str]:
     """Split a request target into path and query.  Raises :class:`BadHead`."""
     if "#" in target:
-        raise BadHead(400, "a fragment in the request target")
+        raise BadHead("a fragment in the request target")
     absolute = None if target.startswith("/") else re.match(_ABSOLUTE, target)
     if absolute:  # RFC 9112 section 3.2.2: a server has to accept it
         if absolute[1].encode("ascii").lower() != host.lower():
-            raise BadHead(400, "the request target contradicts the Host header")
+            raise BadHead("the request target contradicts the Host header")
         target = target[absolute.end() :]
         if not target.startswith("/"):
             target = "/" + target
@@ -484,7 +527,7 @@ def read_by_h11(head: bytes) -> RequestLines:
     """Parse the head of a request with h11."""
     event = _h11_event(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
     if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
-        raise BadHead(400, "malformed request")
+        raise BadHead("malformed request")
     return RequestLines(event.method, event.target, event.http_version, list(event.headers))
 
 
@@ -494,7 +537,8 @@ def _h11_event(connection: h11.Connection, head: bytes) -> object:
     try:
         return connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise BadHead(error.error_status_hint, _reason(error)) from error
+        row = NOT_IMPLEMENTED if error.error_status_hint == 501 else MALFORMED_REQUEST
+        raise BadHead(_reason(error), row) from error
 
 
 def _reason(error: Exception) -> str:
@@ -508,7 +552,7 @@ class _Lines:
     __slots__ = ("headers",)
 
     def __init__(self) -> None:
-        self.headers: Headers = []
+        self.headers: HeaderList = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value.strip(b" \t")))

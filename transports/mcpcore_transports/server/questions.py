@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine import events
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.outbound import GIVEN_UP
 from mcpcore.errors import InputUnavailable, Unsayable
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from mcpcore_transports.server.inputs import Input
     from mcpcore_transports.server.runtime import ServerRuntime
     from mcpcore_transports.server.settings import RuntimeSettings
-
-GIVEN_UP = "the request that it belongs to was given up"
-"""Reason for which a question is cancelled when its handler is stopped."""
 
 
 class InvalidAnswer(Exception):

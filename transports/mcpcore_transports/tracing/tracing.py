@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from mcpcore.engine.events import Route
-from mcpcore.http.headers import GZIP_LINE, unpacker
+from mcpcore.http.headers import GZIP_LINE, Headers, unpacker
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.trace.format import (
     FORMAT,
@@ -247,25 +247,13 @@ class ConnectionTrace:
         """Record the request that opens a WebSocket, as received by a server."""
         self.request_head(request.method, target_of(request), list(request.headers))
 
-    def request_head(self, method: str, target: str, headers: list[tuple[bytes, bytes]]) -> None:
+    def request_head(self, method: str, target: str, headers: Headers) -> None:
         """Record the request that opens a WebSocket."""
         self._record(RecordBuilder.head, headers, method=method, target=target, direction=TO_SERVER)
 
-    def response_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def response_head(self, status: int, headers: Headers) -> None:
         """Record the response to the request that opens a WebSocket."""
         self._record(RecordBuilder.head, headers, status=status, direction=TO_CLIENT)
-
-    def head(self, raw: bytes) -> None:
-        """Record the head of a request or a response from its bytes."""
-        start, *lines = raw.strip(b"\r\n").split(b"\r\n")
-        fields = [line.partition(b":") for line in lines]
-        headers = [(name.lower(), value.strip(b" \t")) for name, _, value in fields]
-        first, _, rest = start.partition(b" ")
-        middle = rest.partition(b" ")[0].decode("latin-1")
-        if first.startswith(b"HTTP/"):
-            self.response_head(int(middle) if middle.isdigit() else 0, headers)
-        else:
-            self.request_head(first.decode("latin-1"), middle, headers)
 
     def websocket_frame(self, event: "Event", *, incoming: bool = True) -> None:
         """Record a control or binary frame; text frames are recorded as the messages they carry."""
@@ -322,7 +310,7 @@ def _program() -> str:
         return "mcpcore"
 
 
-GIVEN_UP = "given up by this side"
+ABORTED = "given up by this side"
 LEFT = "the client has left"
 """Reasons of incomplete exchanges that the client ended, as either side records them."""
 
@@ -447,7 +435,7 @@ class HttpTrace:
 
     def given_up(self, exchange: Route) -> None:
         """Record that this client has aborted the exchange."""
-        self.over(exchange, GIVEN_UP)
+        self.over(exchange, ABORTED)
 
     def left(self, exchange: Route) -> None:
         """Record that the client of this server has left."""

@@ -36,7 +36,7 @@ from mcpcore_transports.http.client.client import (
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, ResponseHead, find_head, parse_response
+from mcpcore_transports.http1.heads import BadHead, ResponseHead, ResponseParser
 from mcpcore_transports.link import STREAM_ERRORS, App, what_broke
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.tls import client_tls, tls_problem
@@ -55,8 +55,6 @@ UpgradeHeaders = Mapping[str, str] | RequestHeaders
 It is called with the request for each connection.
 """
 
-_INTERIM = 16
-"""Maximum number of interim responses before the final one; no setting, as over HTTP."""
 _OURS = (b"upgrade", b"sec-websocket-")
 _BODY_LIMIT = 4 * 1024
 """Maximum bytes of a refusal's body that are read for its first line."""
@@ -195,10 +193,10 @@ def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] |
 class _Request:
     """Request to be sent; without a ``repr`` that shows its credentials."""
 
-    __slots__ = ("data", "key")
+    __slots__ = ("data", "headers", "key")
 
-    def __init__(self, data: bytes, key: bytes) -> None:
-        self.data, self.key = data, key
+    def __init__(self, data: bytes, headers: Headers, key: bytes) -> None:
+        self.data, self.headers, self.key = data, headers, key
 
 
 async def _request(
@@ -236,7 +234,7 @@ async def _request(
     except Exception as error:
         text = f"the request cannot be sent: {error}"
         raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
-    return _Request(data, key)
+    return _Request(data, lines, key)
 
 
 def _own(pair: tuple[str, str]) -> tuple[bytes, bytes]:
@@ -255,23 +253,16 @@ async def _upgrade(
     trace: "ConnectionTrace | None",
 ) -> Opened:
     if trace is not None:
-        trace.head(request.data)
+        trace.request_head("GET", address.target, request.headers)
     await stream.send(request.data)
-    limits = settings.head_limits
-    buffer = bytearray()
-    for _ in range(_INTERIM):
-        while not (size := find_head(buffer, limits)):
-            buffer += await stream.receive()
-        raw = bytes(buffer[:size])
-        del buffer[:size]
-        if trace is not None:
-            trace.head(raw)
-        head = parse_response(raw)
-        if head.status >= 200:
-            raise await _refusal(stream, address.http_url, head, buffer)
-        if head.status == 101:
-            return Opened(stream, _agreed(head, request, settings), bytes(buffer))
-    raise BadHead(400, f"{_INTERIM} interim responses")
+    heads, buffer = ResponseParser(settings.head_limits, upgrade=True), bytearray()
+    while (head := heads.take(buffer)) is None:
+        buffer += await stream.receive()
+    if trace is not None:
+        trace.response_head(head.status, head.headers)
+    if head.status != 101:
+        raise await _refusal(stream, address.http_url, head, buffer)
+    return Opened(stream, _agreed(head, request, settings), bytes(buffer))
 
 
 def _agreed(head: ResponseHead, request: _Request, settings: WebSocketSettings) -> Bounds:
@@ -284,19 +275,19 @@ def _agreed(head: ResponseHead, request: _Request, settings: WebSocketSettings) 
         return [word.strip(" \t").lower() for word in ",".join(values(name)).split(",")]
 
     if words(b"upgrade") != ["websocket"] or "upgrade" not in words(b"connection"):
-        raise BadHead(400, "it does not upgrade to WebSocket")
+        raise BadHead("it does not upgrade to WebSocket")
     if values(b"content-length") or values(b"transfer-encoding"):
-        raise BadHead(400, "its response 101 claims to have a body")
+        raise BadHead("its response 101 claims to have a body")
     expected = generate_accept_token(request.key).decode()
     if [value.strip(" \t") for value in values(b"sec-websocket-accept")] != [expected]:
-        raise BadHead(400, "bad accept token")
+        raise BadHead("bad accept token")
     chosen = [value.strip(" \t") for value in values(b"sec-websocket-protocol")]
     if chosen not in ([], [SUBPROTOCOL]):
-        raise BadHead(400, f"it chose a subprotocol that was not offered: {quoted(chosen[0])}")
+        raise BadHead(f"it chose a subprotocol that was not offered: {quoted(chosen[0])}")
     try:
         return finish_deflate(values(b"sec-websocket-extensions"), settings.deflate) or Bounds()
     except ValueError as error:
-        raise BadHead(400, str(error)) from None
+        raise BadHead(str(error)) from None
 
 
 # Refusals

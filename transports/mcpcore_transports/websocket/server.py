@@ -34,9 +34,11 @@ from mcpcore.http.principals import (
 )
 from mcpcore.spec.refusals import (
     HOST_OR_ORIGIN,
+    HTTP_VERSION,
     MALFORMED_UPGRADE,
     METHOD_NOT_ALLOWED,
     OVERLOADED,
+    TOO_SLOW,
     UNKNOWN_PATH,
     UPGRADE_REQUIRED,
     RefusalRow,
@@ -392,12 +394,12 @@ class WebSocketServer:
                             certificate = client_certificate(secured)
                         request, rest = await self._read(secured, peer, certificate)
                     if opening.cancelled_caught:
-                        raise BadHead(408, "the request took too long")
+                        raise BadHead("the request took too long", TOO_SLOW)
                     await self._converse(secured, request, rest)
             except UpgradeRefused as error:
                 refusal = error.refusal
             except BadHead as error:
-                refusal = Refusal(status=error.status, message=error.message)
+                refusal = Refusal(status=error.row.status, message=error.message)
             except LOST:
                 pass  # it is gone before it was a WebSocket
             except Exception:
@@ -420,7 +422,7 @@ class WebSocketServer:
         while (head := parser.take(buffer, peer, scheme=scheme, certificate=certificate)) is None:
             buffer += await stream.receive(4096)
         if head.http_1_0:
-            raise BadHead(505, "HTTP/1.1 is needed")
+            raise BadHead("HTTP/1.1 is needed", HTTP_VERSION)
         return head.request, bytes(buffer)
 
     async def _converse(self, stream: ByteStream, request: HttpRequest, rest: bytes) -> None:

@@ -8,32 +8,26 @@ transferred and decoded here, and the HTTP client may not follow redirects.
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 
 from mcpcore.engine.events import Fault, FaultKind, Route
-from mcpcore.http.client.client import HttpClient
-from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
+from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderList
 from mcpcore.http.messages import HttpSend
 from mcpcore_transports.http.client.client import (
     CODINGS,
     ExchangeFailed,
-    HttpCarrier,
-    RequestHeaders,
+    HttpClientLink,
     coding_fault,
 )
-from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.http1.body import BadCoding, decoder_for
-from mcpcore_transports.link import App, clock
+from mcpcore_transports.link import clock
 from mcpcore_transports.tls import tls_problem
 
-if TYPE_CHECKING:  # late: few authorize
-    from mcpcore_transports.auth.requests import RequestAuthorizer
-
-_Lines = list[tuple[bytes, bytes]]
 _BY_CLIENT = frozenset({HOST, CONTENT_LENGTH})
 _EVENT_STREAM = b"text/event-stream"
 
@@ -92,45 +86,37 @@ class HttpClientLike(Protocol):
         """
 
 
-class AdaptedClientLink(HttpCarrier):
-    """Link that carries the requests of one client machine over ``client``, and never closes it."""
+class AdaptedClient:
+    """Exchanges of ``link`` that ``client`` carries out, which is never closed."""
 
-    def __init__(
-        self,
-        machine: HttpClient,
-        app: App,
-        client: HttpClientLike,
-        *,
-        settings: HttpClientLinkSettings | None = None,
-        headers: RequestHeaders | None = None,
-        authorizer: "RequestAuthorizer | None" = None,
-    ) -> None:
-        super().__init__(machine, app, settings, headers, authorizer)
-        parts = urlsplit(machine.url)
+    def __init__(self, link: HttpClientLink, client: HttpClientLike) -> None:
+        parts = urlsplit(link.machine.url)
         self._base = f"{parts.scheme}://{parts.netloc}"
+        self._link = link
         self._client = client
-        self._running: dict[Route, anyio.CancelScope] = {}
+        self.running: dict[Route, anyio.CancelScope] = {}
+        """Exchanges that are being carried out, with their scopes."""
+        self.open = self.running
+        """Connections of the exchanges: one each."""
 
-    @property
-    def connections(self) -> int:
-        """Number of requests that are being carried out."""
-        return len(self._running)
+    def begin(self, send: HttpSend) -> bool:
+        """See :meth:`~mcpcore_transports.http.client.client.Exchanges.begin`."""
+        if len(self.running) >= self._link.settings.connections:
+            return False
+        scope = self.running[send.exchange] = anyio.CancelScope()
+        self._link.run_task(partial(self._carry, send, scope))
+        return True
 
-    def _send(self, send: HttpSend) -> None:
-        if self._tasks is None or len(self._running) >= self.settings.connections:
-            self._waiting.append(send)
-            return
-        scope = self._running[send.exchange] = anyio.CancelScope()
-        self._tasks.start_soon(self._carry, send, scope)
-
-    def _stop_running(self, exchange: Route) -> bool:
-        scope = self._running.get(exchange)
+    def stop(self, exchange: Route) -> bool:
+        """See :meth:`~mcpcore_transports.http.client.client.Exchanges.stop`."""
+        scope = self.running.get(exchange)
         if scope is not None:
             scope.cancel()
         return scope is not None
 
-    def _runs(self) -> bool:
-        return bool(self._running)
+    def expire(self, now: float) -> float:
+        """Do nothing: deadlines are those of the scopes."""
+        return math.inf
 
     # One exchange
 
@@ -151,25 +137,23 @@ class AdaptedClientLink(HttpCarrier):
                 text = f"{self._base} took too long"
                 failure = ExchangeFailed(text, Fault(FaultKind.STALLED))
         finally:
-            del self._running[send.exchange]
+            del self.running[send.exchange]
+            self._link.send_next()
             # The machine ignores this for an exchange that it has aborted itself.
-            self.ended(send.exchange, failure)
-            if self._waiting and not self._stopped:
-                self._send(self._waiting.popleft())
-            self.flush_soon()
-            self._check_quiet()
+            self._link.ended(send.exchange, failure)
 
     async def _converse(self, send: HttpSend, scope: anyio.CancelScope) -> None:
-        settings, machine, exchange = self.settings, self.machine, send.exchange
+        link, exchange = self._link, send.exchange
+        settings, machine = link.settings, link.machine
         until = None if send.timeout is None else anyio.current_time() + send.timeout
         if until is not None:
             scope.deadline = until
         elif send.head_timeout is not None:
             scope.deadline = anyio.current_time() + send.head_timeout
-        headers = [pair for pair in await self.headers_of(send) if pair[0] not in _BY_CLIENT]
+        headers = [pair for pair in await link.headers_of(send) if pair[0] not in _BY_CLIENT]
         headers.append((b"accept-encoding", CODINGS[settings.compression]))
-        if self.trace is not None:
-            self.trace.request(exchange, send.method, send.target, headers, send.body)
+        if link.trace is not None:
+            link.trace.request(exchange, send.method, send.target, headers, send.body)
         async with self._client.stream(
             send.method,
             self._base + send.target,
@@ -182,23 +166,23 @@ class AdaptedClientLink(HttpCarrier):
             lines = self._lines(response)
             codings = [value for name, value in lines if name == b"content-encoding"]
             inflater = decoder_for(codings, settings.inflate_ratio) if codings else None
-            if self.trace is not None:
-                self.trace.response(exchange, response.status_code, lines)
-            if self.authorized is not None:
-                self.authorized.begun(exchange, response.status_code, lines)
+            if link.trace is not None:
+                link.trace.response(exchange, response.status_code, lines)
+            if link.authorized is not None:
+                link.authorized.begun(exchange, response.status_code, lines)
             machine.response_head(exchange, response.status_code, lines, now=clock())
             if not any(n == CONTENT_TYPE and _EVENT_STREAM in v.lower() for n, v in lines):
                 ends = anyio.current_time() + settings.body_time
                 scope.deadline = ends if until is None else min(ends, until)
-            self.flush_soon()
+            link.flush_soon()
             body = response.aiter_raw()
             try:
                 async for data in body:
                     for piece in (data,) if inflater is None else inflater.feed(data):
-                        if self.trace is not None:
-                            self.trace.response_data(exchange, piece)
+                        if link.trace is not None:
+                            link.trace.response_data(exchange, piece)
                         machine.response_data(exchange, piece, now=clock())
-                        self.flush_soon()
+                        link.flush_soon()
                         if scope.cancel_called:
                             await anyio.lowlevel.checkpoint()
             finally:
@@ -206,10 +190,10 @@ class AdaptedClientLink(HttpCarrier):
             if inflater is not None:
                 inflater.end()
 
-    def _lines(self, response: ResponseLike) -> _Lines:
+    def _lines(self, response: ResponseLike) -> HeaderList:
         lines = [(name.lower(), value) for name, value in response.headers.raw]
         size = sum(len(name) + len(value) for name, value in lines)
-        if len(lines) > self.settings.header_count or size > self.settings.header_bytes:
+        if len(lines) > self._link.settings.header_count or size > self._link.settings.header_bytes:
             text = f"malformed response from {self._base}: too many headers"
             raise ExchangeFailed(text, Fault(FaultKind.TOO_LARGE))
         return lines

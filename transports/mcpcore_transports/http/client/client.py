@@ -10,11 +10,10 @@ import os
 import select
 import socket
 import ssl
-from abc import abstractmethod
 from asyncio.trsock import TransportSocket
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -28,6 +27,8 @@ from mcpcore.errors import AuthorizationError
 from mcpcore.http.client.call import own_header
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpSend
+from mcpcore.http.origin import DEFAULT_PORTS
+from mcpcore.spec.refusals import HEAD_TOO_LARGE, TARGET_TOO_LONG
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.http.pump import PumpedLink
@@ -35,7 +36,7 @@ from mcpcore_transports.http.settings import HeadLimits, HttpClientLinkSettings
 from mcpcore_transports.http1.body import BadBody, BadCoding, Bomb
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.http1.format import format_request
-from mcpcore_transports.http1.heads import BadHead, find_head, is_interim, parse_response
+from mcpcore_transports.http1.heads import BadHead, ResponseParser
 from mcpcore_transports.link import LOST, App, clock, not_reached
 from mcpcore_transports.running.functions import called, failure_of, without_messages
 from mcpcore_transports.stream.channels import SecureStream
@@ -56,9 +57,6 @@ They replace those of the same name.  An exception from it ends that request.
 
 CODINGS = {True: b"gzip, deflate", False: b"identity"}
 """Accept-Encoding, with and without compression."""
-_PORTS = {"http": 80, "https": 443}
-_INTERIM = 16
-"""Maximum interim responses of a proxy before the final one; no setting, as in the pool."""
 _CLOSED = "this side is closed"
 AUTHORIZING = frozenset({b"authorization", b"dpop"})
 """Headers that authorization sets."""
@@ -74,19 +72,54 @@ class ExchangeFailed(Exception):
         self.fault = fault
 
 
-class HttpCarrier(PumpedLink):
-    """Base of the links that carry out the plans of a client machine, until :meth:`aclose`.
+class Exchanges(Protocol):
+    """Exchanges of a link: over connections of its own, or by an HTTP client of the application."""
+
+    @property
+    def running(self) -> Mapping[Route, object]:
+        """Exchanges that are being carried out."""
+
+    @property
+    def open(self) -> Collection[object]:
+        """Open connections, with those being opened."""
+
+    def begin(self, send: HttpSend) -> bool:
+        """Carry out a request; return False if it must wait for the end of another."""
+
+    def stop(self, exchange: Route) -> bool:
+        """Stop an exchange that the machine has aborted; return False if it is not carried out."""
+
+    def expire(self, now: float) -> float:
+        """Act on expired deadlines of connections; return the time of the next, if all are idle.
+
+        It is 0 while any is busy, and infinite without connections.
+        """
+
+
+class HttpClientLink(PumpedLink):
+    """Link that carries out the plans of a client machine, until :meth:`aclose`.
 
     Run :meth:`run` in a task, whose cancellation closes the link at once.  It connects when there
     is something to send: a failure is an outcome of the request concerned.
+
+    ``exchanges`` makes what sends the requests; the default is a pool of connections, for which
+    https without ``ssl_context`` verifies against the system's certificates
+    (:func:`mcpcore_transports.tls.client_tls`), and ``proxy`` is the proxy to the server.
+    ``headers`` is called for headers with every request; ``authorizer`` puts tokens on them, and
+    answers challenges if the machine's settings tell of them.  Raises ValueError for a URL that is
+    neither http nor https.
     """
 
     def __init__(
         self,
         machine: HttpClient,
         app: App,
-        settings: HttpClientLinkSettings | None,
-        headers: RequestHeaders | None,
+        *,
+        exchanges: "Callable[[HttpClientLink], Exchanges] | None" = None,
+        settings: HttpClientLinkSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        headers: RequestHeaders | None = None,
         authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.machine = machine
@@ -102,8 +135,13 @@ class HttpCarrier(PumpedLink):
                 machine, app, authorizer, self.flush_soon
             )
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
+        self._exchanges: Exchanges
+        if exchanges is None:
+            self._exchanges = ConnectionPool(self, Origin.of(machine.url, ssl_context, proxy))
+        else:
+            self._exchanges = exchanges(self)
         self._headers = headers
-        self._waiting: deque[HttpSend] = deque()
+        self.waiting: deque[HttpSend] = deque()
         """Requests that wait for the end of another exchange."""
         self._delayed: dict[Route, tuple[float, HttpSend]] = {}
         """Requests that are due later, and when."""
@@ -121,7 +159,7 @@ class HttpCarrier(PumpedLink):
                 self._tasks.start_soon(self._keep_alarm)
                 if self.authorized is not None:
                     self.authorized.tasks = self._tasks
-                waiting, self._waiting = self._waiting, deque()
+                waiting, self.waiting = self.waiting, deque()
                 for send in waiting:
                     self._send(send)
                 self.flush_soon()
@@ -132,7 +170,7 @@ class HttpCarrier(PumpedLink):
                     self.machine.close(now=clock())
                     self.flush_soon()
                     with anyio.move_on_after(self.settings.close_time):
-                        while self._runs() or self._waiting:
+                        while self._exchanges.running or self.waiting:
                             self._quiet = anyio.Event()
                             await self._quiet.wait()
                 finally:
@@ -149,9 +187,9 @@ class HttpCarrier(PumpedLink):
         self._stopped = True
         self._let_go()
         self.machine.close(now=clock())  # aclose() may have come when this task was cancelled
-        for send in [*self._waiting, *(send for _, send in self._delayed.values())]:
+        for send in [*self.waiting, *(send for _, send in self._delayed.values())]:
             self.machine.response_end(send.exchange, error=_CLOSED, now=clock())
-        self._waiting.clear()
+        self.waiting.clear()
         self._delayed.clear()
         self.flush_soon()
 
@@ -160,19 +198,22 @@ class HttpCarrier(PumpedLink):
         if self.authorized is not None:
             self.authorized.tasks = None
 
-    # Methods of the subclasses
+    @property
+    def connections(self) -> int:
+        """Number of open connections, with those being opened."""
+        return len(self._exchanges.open)
 
-    @abstractmethod
-    def _send(self, send: HttpSend) -> None:
-        """Carry out one request, or queue it."""
+    # For the exchanges
 
-    @abstractmethod
-    def _stop_running(self, exchange: Route) -> bool:
-        """Stop an exchange that the machine has aborted; return False if it is not carried out."""
+    def run_task(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``work`` in a task of the link."""
+        assert self._tasks is not None  # noqa: S101 - nothing is sent before
+        self._tasks.start_soon(work)
 
-    @abstractmethod
-    def _runs(self) -> bool:
-        """Return True if any exchange is being carried out."""
+    def send_next(self) -> None:
+        """Carry out the request that has waited longest, if any has."""
+        if self.waiting:
+            self._send(self.waiting.popleft())
 
     async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
         """Return all headers of a request, the application's too.  Raises ExchangeFailed."""
@@ -219,6 +260,8 @@ class HttpCarrier(PumpedLink):
         self.machine.response_end(exchange, error=error, fault=fault, now=clock())
         if self.authorized is not None:
             self.authorized.ended(exchange)
+        self.flush_soon()
+        self._check_quiet()
 
     # Plans of the machine
 
@@ -243,15 +286,23 @@ class HttpCarrier(PumpedLink):
         if self.authorized is not None:
             self.authorized.abort(exchange)
         self._delayed.pop(exchange, None)
-        if not self._stop_running(exchange):
-            self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
+        if not self._exchanges.stop(exchange):
+            self.waiting = deque(send for send in self.waiting if send.exchange != exchange)
         self._check_quiet()
 
+    def _send(self, send: HttpSend) -> None:
+        """Carry out one request, or queue it."""
+        if self._tasks is None or not self._exchanges.begin(send):
+            self.waiting.append(send)
+
     def _check_quiet(self) -> None:
-        if not self._runs() and not self._waiting:
+        if not self._exchanges.running and not self.waiting:
             self._quiet.set()
 
     # Timer
+
+    def _expire(self, now: float) -> float:
+        return self._exchanges.expire(now)
 
     def _deadline(self) -> float | None:
         times = [due for due, _ in self._delayed.values()]
@@ -294,13 +345,13 @@ class Origin(Struct, frozen=True):
     ) -> "Origin":
         """Make the origin from a URL.  Raises ValueError."""
         parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"not an http or https URL: {shown_url(url)!r}")
         if parts.scheme == "http":
             ssl_context = None
         elif ssl_context is None:
             ssl_context = client_tls()
-        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], ssl_context, proxy)
+        return cls(parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme], ssl_context, proxy)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -359,18 +410,11 @@ class Origin(Struct, frozen=True):
             headers.append((b"proxy-authorization", proxy.authorization))
         await stream.send(format_request("CONNECT", headers[0][1].decode(), headers))
         buffer = bytearray()
-        for _ in range(_INTERIM):
-            while not (size := find_head(buffer, limits)):
-                buffer += await stream.receive()
-            head = bytes(buffer[:size])
-            del buffer[:size]
-            if not is_interim(head):
-                break
-        else:
-            raise BadHead(400, f"{_INTERIM} interim responses")
-        status = parse_response(head).status
-        if not 200 <= status < 300:
-            raise proxy_refusal(proxy, status, str(self))
+        heads = ResponseParser(limits)
+        while (head := heads.take(buffer)) is None:
+            buffer += await stream.receive()
+        if not 200 <= head.status < 300:
+            raise proxy_refusal(proxy, head.status, str(self))
         if buffer:
             # The server never sends first, in TLS or before an upgrade.
             text = f"the proxy {proxy} sent something through the tunnel before we did"
@@ -412,41 +456,20 @@ async def _secure(
 # The pool
 
 
-_OVER_LIMITS = (414, 431)
+_OVER_LIMITS = (TARGET_TOO_LONG, HEAD_TOO_LARGE)
 
 
-class HttpClientLink(HttpCarrier):
-    """Link with the connections of one client machine.
+class ConnectionPool:
+    """Connections of a link to one origin, each with one exchange at a time."""
 
-    ``url`` names the machine's server; https without ``ssl_context`` verifies against the system's
-    certificates (:func:`mcpcore_transports.tls.client_tls`).  ``proxy`` is the proxy to it.
-    ``headers`` is called for headers with every request; ``authorizer`` puts tokens on them, and
-    answers challenges if the machine's settings tell of them.  Raises ValueError for a URL that is
-    neither http nor https.
-    """
-
-    def __init__(
-        self,
-        machine: HttpClient,
-        app: App,
-        *,
-        url: str,
-        settings: HttpClientLinkSettings | None = None,
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: Proxy | None = None,
-        headers: RequestHeaders | None = None,
-        authorizer: "RequestAuthorizer | None" = None,
-    ) -> None:
-        self.origin = Origin.of(url, ssl_context, proxy)
-        super().__init__(machine, app, settings, headers, authorizer)
-        self._connections: set[PooledConnection] = set()
+    def __init__(self, link: HttpClientLink, origin: Origin) -> None:
+        self.link = link
+        self.origin = origin
+        self.running: dict[Route, PooledConnection] = {}
+        """Exchanges that are being carried out, with their connections."""
+        self.open: set[PooledConnection] = set()
+        """Open connections, with those being opened."""
         self._idle: list[PooledConnection] = []
-        self._exchanges: dict[Route, PooledConnection] = {}
-
-    @property
-    def connections(self) -> int:
-        """Number of open connections, with those being opened."""
-        return len(self._connections)
 
     # Called by connections
 
@@ -454,16 +477,14 @@ class HttpClientLink(HttpCarrier):
         self, connection: "PooledConnection", exchange: Route, failure: ExchangeFailed | None
     ) -> None:
         """Handle the end of the response of ``exchange``, complete or failed with ``failure``."""
-        if self._exchanges.pop(exchange, None) is None:
+        if self.running.pop(exchange, None) is None:
             return  # aborted
-        self.ended(exchange, failure)
         if connection.usable:
-            if self._waiting:
-                self._assign(connection, self._waiting.popleft())
+            if self.link.waiting:
+                self._assign(connection, self.link.waiting.popleft())
             else:
                 self._idle.append(connection)
-        self.flush_soon()
-        self._check_quiet()
+        self.link.ended(exchange, failure)
 
     def retire(self, connection: "PooledConnection") -> None:
         """Assign no more exchanges to a connection."""
@@ -472,51 +493,46 @@ class HttpClientLink(HttpCarrier):
 
     def discard(self, connection: "PooledConnection") -> None:
         """Handle the end of a connection."""
-        self._connections.discard(connection)
-        if self._waiting:
-            self._send(self._waiting.popleft())
+        self.open.discard(connection)
+        self.link.send_next()
 
-    # Plans of the machine
+    # Called by the link
 
-    def _send(self, send: HttpSend) -> None:
+    def begin(self, send: HttpSend) -> bool:
+        """See :meth:`Exchanges.begin`."""
         if self._idle:
             self._assign(self._idle.pop(), send)
-        elif self._tasks is None or len(self._connections) >= self.settings.connections:
-            self._waiting.append(send)
+        elif len(self.open) >= self.link.settings.connections:
+            return False
         else:
             connection = PooledConnection(self, send)
-            self._exchanges[send.exchange] = connection
-            self._watch()
-            self._connections.add(connection)
-            self._tasks.start_soon(connection.run)
+            self.running[send.exchange] = connection
+            self.link.watch()
+            self.open.add(connection)
+            self.link.run_task(connection.run)
+        return True
 
     def _assign(self, connection: "PooledConnection", send: HttpSend) -> None:
-        self._exchanges[send.exchange] = connection
-        self._watch()
+        self.running[send.exchange] = connection
+        self.link.watch()
         connection.resume(send)
 
-    def _stop_running(self, exchange: Route) -> bool:
-        connection = self._exchanges.pop(exchange, None)
+    def stop(self, exchange: Route) -> bool:
+        """See :meth:`Exchanges.stop`."""
+        connection = self.running.pop(exchange, None)
         if connection is not None:
             connection.stop()
         return connection is not None
 
-    def _runs(self) -> bool:
-        return bool(self._exchanges)
-
-    # Timer
-
-    def _quiet_until(self) -> float:
-        if self._exchanges:
-            return 0.0
-        return min((connection.http.deadline for connection in self._connections), default=0.0)
-
-    def _expire(self, now: float) -> bool:
-        for connection in tuple(self._connections):
+    def expire(self, now: float) -> float:
+        """See :meth:`Exchanges.expire`."""
+        for connection in tuple(self.open):
             if connection.http.deadline <= now:
                 self.retire(connection)
                 connection.expire()
-        return bool(self._connections)
+        if self.running:
+            return 0.0
+        return min((each.http.deadline for each in self.open), default=math.inf)
 
 
 class SlotState(State):
@@ -561,10 +577,12 @@ class PooledConnection:
     ``http.deadline`` is the time at which its current step has taken too long.
     """
 
-    def __init__(self, link: HttpClientLink, send: HttpSend) -> None:
-        self.http = Http1Client(link.settings)
-        self._link = link
-        self._settings = link.settings
+    def __init__(self, pool: ConnectionPool, send: HttpSend) -> None:
+        self._pool = pool
+        self._origin = pool.origin
+        self._link = pool.link
+        self._settings = pool.link.settings
+        self.http = Http1Client(self._settings)
         self._send: HttpSend | None = send
         self._stream: ByteStream | None = None
         # The socket of a stream that can be written to beside it.
@@ -604,7 +622,7 @@ class PooledConnection:
 
     async def run(self) -> None:
         """Carry out exchanges until there was none for ``idle_time``."""
-        failure = ExchangeFailed(f"the connection to {self._link.origin} was closed")
+        failure = ExchangeFailed(f"the connection to {self._origin} was closed")
         try:
             with self._scope:
                 while (send := self._send) is not None:
@@ -614,21 +632,21 @@ class PooledConnection:
                     self._move(SlotSignal.ANSWER)
                     self._signal = anyio.Event()
                     self.http.rest(clock())
-                    self._link.finish(self, send.exchange, result)  # may resume us
+                    self._pool.finish(self, send.exchange, result)  # may resume us
                     if self._state is SlotState.BUSY or self.usable:
                         await self._signal.wait()
             if self._state is SlotState.OVERDUE:
                 failure = ExchangeFailed(
-                    f"{self._link.origin} {self.http.step}", Fault(FaultKind.STALLED)
+                    f"{self._origin} {self.http.step}", Fault(FaultKind.STALLED)
                 )
         finally:
             # If all tasks are cancelled, this slot may be idle while others have requests to send.
             self._move(SlotSignal.END)
-            self._link.retire(self)
+            self._pool.retire(self)
             if self._send is not None:
-                self._link.finish(self, self._send.exchange, failure)
+                self._pool.finish(self, self._send.exchange, failure)
             await self._close()
-            self._link.discard(self)
+            self._pool.discard(self)
 
     async def _carry_out(self, send: HttpSend) -> ExchangeFailed | None:
         """Send one request and feed the response to the machine; return the failure, if any.
@@ -636,7 +654,6 @@ class PooledConnection:
         A connection that was used before may turn out to be closed without a byte received, most
         likely before the request came.  A request that may reach the server twice is sent again.
         """
-        link = self._link
         try:
             head = await self._head(send)
         except ExchangeFailed as failure:
@@ -653,20 +670,20 @@ class PooledConnection:
             except ExchangeFailed as failure:
                 problem = failure
             except BadHead as error:
-                over = not isinstance(error, BadBody) and error.status in _OVER_LIMITS
+                over = not isinstance(error, BadBody) and error.row in _OVER_LIMITS
                 kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
                 problem = ExchangeFailed(
-                    f"malformed response from {link.origin}: {error}", Fault(kind)
+                    f"malformed response from {self._origin}: {error}", Fault(kind)
                 )
             except BadCoding as error:
-                problem = coding_fault(link.origin, error)
+                problem = coding_fault(self._origin, error)
             except LOST as error:
                 problem = self._loss(error)
             except Exception as error:
                 # Any exception ends this exchange and nothing else.
-                logger.exception("an exchange with %s failed", link.origin)
+                logger.exception("an exchange with %s failed", self._origin)
                 await self._close()
-                return ExchangeFailed(f"{link.origin}: {type(error).__name__}: {error}")
+                return ExchangeFailed(f"{self._origin}: {type(error).__name__}: {error}")
             await self._close()
             if self.http.received or not reused or not send.repeatable:
                 return problem
@@ -676,7 +693,7 @@ class PooledConnection:
         link, target = self._link, send.target
         headers = await link.headers_of(send)
         headers = [*headers, (b"accept-encoding", CODINGS[self._settings.compression])]
-        relay = link.origin.relay
+        relay = self._origin.relay
         if relay is not None:
             host = next(value for name, value in headers if name == b"host")
             target = f"http://{host.decode('ascii')}{target}"
@@ -690,18 +707,19 @@ class PooledConnection:
             raise ExchangeFailed(str(error), Fault(FaultKind.HEADERS)) from error
 
     def _loss(self, error: BaseException) -> ExchangeFailed:
-        origin = self._link.origin
         problem = tls_problem(error)
         if problem is not None:
-            return ExchangeFailed(f"TLS with {origin} failed: {problem}", Fault(FaultKind.TLS))
+            return ExchangeFailed(
+                f"TLS with {self._origin} failed: {problem}", Fault(FaultKind.TLS)
+            )
         where = "within a response" if self.http.received else "without a response"
-        return ExchangeFailed(f"{origin} closed the connection {where}")
+        return ExchangeFailed(f"{self._origin} closed the connection {where}")
 
     async def _connect(self) -> None:
         await self._close()
         self.http.connect()
         settings = self._settings
-        self._stream = await self._link.origin.connect(settings.connect_time, settings.head_limits)
+        self._stream = await self._origin.connect(settings.connect_time, settings.head_limits)
         self.http.established()
         if isinstance(self._stream, SocketStream):  # and no TLS between
             self._socket = descriptor_of(self._stream)
@@ -771,8 +789,8 @@ class PooledConnection:
         while (head := http.next_head(clock())) is None:
             http.feed(await self._receive())
         status, headers, codings = head.status, head.headers, head.values(b"content-encoding")
-        if status == 407 and link.origin.relay is not None:
-            raise proxy_refusal(link.origin.relay, status, "the request")
+        if status == 407 and self._origin.relay is not None:
+            raise proxy_refusal(self._origin.relay, status, "the request")
         http.accept_codings(codings)
         if link.trace is not None:
             link.trace.response(exchange, status, headers)

@@ -16,11 +16,11 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 
 from mcpcore.errors import BadProxy
+from mcpcore.http.origin import DEFAULT_PORTS
 
 ENVIRONMENT: Final = "environment"
 """Proxy from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
 
-_PORTS = {"http": 80, "https": 443}
 _SAME_WAY = {"ws": "http", "wss": "https"}
 """Schemes that use the proxy of another scheme."""
 
@@ -60,7 +60,7 @@ def parse_proxy(url: str, *, ssl_context: ssl.SSLContext | None = None) -> Proxy
     except ValueError:
         raise BadProxy("the URL of the proxy is malformed") from None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    if parts.scheme not in _PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         kind = "a SOCKS proxy" if parts.scheme.startswith("socks") else "no HTTP proxy"
         raise BadProxy(f"{shown!r} is {kind}; {_SUPPORTED}")
     if not host or not host.isascii() or any(char <= " " for char in host):
@@ -73,7 +73,7 @@ def parse_proxy(url: str, *, ssl_context: ssl.SSLContext | None = None) -> Proxy
         authorization = b"Basic " + b64encode(f"{user}:{password}".encode())
     return Proxy(
         host=host,
-        port=port or _PORTS[parts.scheme],
+        port=port or DEFAULT_PORTS[parts.scheme],
         secure=parts.scheme == "https",
         authorization=authorization,
         ssl_context=ssl_context,
@@ -95,7 +95,7 @@ def proxy_for(
         return parse_proxy(proxy)
     parts = urlsplit(url)
     scheme = _SAME_WAY.get(parts.scheme, parts.scheme)
-    host, port = parts.hostname or "", parts.port or _PORTS.get(scheme, 0)
+    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(scheme, 0)
     found = _variable(environ, f"{scheme}_proxy") or _variable(environ, "all_proxy")
     if not found or _is_local(host) or _is_exempt(host, port, _variable(environ, "no_proxy")):
         return None

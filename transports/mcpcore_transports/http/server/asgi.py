@@ -27,7 +27,7 @@ from mcpcore.http.server.gate import Gate
 from mcpcore.service import Server
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
-from mcpcore.spec.refusals import BY_DRIVERS, OVERLOADED, UNKNOWN_PATH
+from mcpcore.spec.refusals import OVERLOADED, UNKNOWN_PATH
 from mcpcore_transports.http.server.endpoint import (
     Action,
     HttpCall,
@@ -138,7 +138,7 @@ class AsgiApp:
             await self.endpoint.prepare()
         except (StoreUnavailableError, LifespanError) as error:
             extra = self._gate.readable(request)
-            await reply.send(refused(request, 503, unready(error), extra))
+            await reply.send(refused(request, OVERLOADED, unready(error), extra))
             return
         principal = self._authenticated(scope)
         if principal is None:
@@ -263,7 +263,7 @@ class AsgiApp:
         rules.check_place(request)
         over = head_refusal(request, rules.settings.head_limits)
         if over is not None:
-            raise upgrade_refused(BY_DRIVERS[over[0]], over[1])
+            raise upgrade_refused(*over)
         offer = rules.choose(scope.get("subprotocols") or ())
         handshake = await rules.admit(request, offer, principal)
         try:

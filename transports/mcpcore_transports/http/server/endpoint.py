@@ -32,6 +32,14 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Refusal, address_of, quota_key
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
+from mcpcore.spec.refusals import (
+    HEAD_TOO_LARGE,
+    MALFORMED_REQUEST,
+    OVERLOADED,
+    TARGET_TOO_LONG,
+    TOO_SLOW,
+    RefusalRow,
+)
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.http.server.identity import identify, taken_over
@@ -378,7 +386,7 @@ class HttpCall:
         self.client = None if request.peer is None else quota_key(address_of(request.peer))
         refusal = head_refusal(request, host.settings.head_limits)
         if (full := host.full_for(self.client)) is not None:
-            refusal = 503, f"too many requests{full}"
+            refusal = OVERLOADED, f"too many requests{full}"
         host.add(self)
         if refusal is not None:
             self._refuse(*refusal)
@@ -489,21 +497,21 @@ class HttpCall:
     def expire(self) -> None:
         """Implement :meth:`Carrier.expire <mcpcore_transports.http.server.host.Carrier.expire>`."""
         if self.wanted:
-            self._give_up(408, "the body of the request took too long")
+            self._give_up(TOO_SLOW, "the body of the request took too long")
         else:
-            self._give_up(503, "the reply was not taken in time")
+            self._give_up(OVERLOADED, "the reply was not taken in time")
 
     def stop(self) -> None:
         """Implement :meth:`Carrier.stop <mcpcore_transports.http.server.host.Carrier.stop>`."""
         if not self._stopped:
             self._stopped = True
-            self._give_up(503, "the server is shutting down")
+            self._give_up(OVERLOADED, "the server is shutting down")
 
-    def _give_up(self, status: int, message: str) -> None:
+    def _give_up(self, row: RefusalRow, message: str) -> None:
         self.wanted = 0
         self._leave()
         if not self._begun:
-            self._refuse(status, message)
+            self._refuse(row, message)
         else:
             self._host.discard(self)
         if self.over is not None and not self._waiting:
@@ -521,38 +529,38 @@ class HttpCall:
             self._host.disconnect(route)
         self.wake()
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, row: RefusalRow, message: str) -> None:
         if self._host.trace is not None:
-            self._host.trace.refused(status, message)
+            self._host.trace.refused(row.status, message)
         extra = self._host.machine.readable(self._request)
-        self._actions.extend(refused(self._request, status, message, extra))
+        self._actions.extend(refused(self._request, row, message, extra))
         self.deadline = clock() + self._host.settings.write_time
 
 
 def refused(
-    request: HttpRequest, status: int, message: str, extra: Iterable[tuple[bytes, bytes]] = ()
+    request: HttpRequest, row: RefusalRow, message: str, extra: Iterable[tuple[bytes, bytes]] = ()
 ) -> list[Action]:
     """Return the reply to a request that does not reach the machine; ``extra``: more headers."""
-    headers, body = error_reply(status, message, named_revision(request), extra)
-    reply: list[Action] = [HttpHead(_REFUSED, status, headers)]
+    headers, body = error_reply(row, message, named_revision(request), extra)
+    reply: list[Action] = [HttpHead(_REFUSED, row.status, headers)]
     if request.method != "HEAD":
         reply.append(HttpChunk(_REFUSED, body))
     return [*reply, HttpEnd(_REFUSED, close=True)]
 
 
-def head_refusal(request: HttpRequest, limits: HeadLimits) -> tuple[int, str] | None:
-    """Return status and message if a head exceeds the limits of our own driver, else None.
+def head_refusal(request: HttpRequest, limits: HeadLimits) -> tuple[RefusalRow, str] | None:
+    """Return the row and message if a head exceeds the limits of our own driver, else None.
 
     A framework may allow more than those.
     """
     names = {name for name, _ in request.headers}
     if CONTENT_LENGTH in names and TRANSFER_ENCODING in names:
-        return 400, "Content-Length and Transfer-Encoding together are ambiguous"
+        return MALFORMED_REQUEST, "Content-Length and Transfer-Encoding together are ambiguous"
     if len(request.path) + len(request.query) > limits.first_line:
-        return 414, f"the request target is longer than {limits.first_line} bytes"
+        return TARGET_TOO_LONG, f"the request target is longer than {limits.first_line} bytes"
     if len(request.headers) > limits.count:
-        return 431, f"more than {limits.count} header lines"
+        return HEAD_TOO_LARGE, f"more than {limits.count} header lines"
     size = sum(len(name) + len(value) for name, value in request.headers)
     if size > limits.size:
-        return 431, f"the header section is larger than {limits.size} bytes"
+        return HEAD_TOO_LARGE, f"the header section is larger than {limits.size} bytes"
     return None

@@ -5,9 +5,10 @@ after the other, a request of a framework carries one.
 """
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio.abc import TaskStatus
@@ -18,7 +19,7 @@ from mcpcore.http.server.server import HttpServer
 from mcpcore_transports.http.pump import PumpedLink
 from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.functions import known_in_callbacks
+from mcpcore_transports.running.functions import Work, known_in_callbacks
 
 if TYPE_CHECKING:  # late: few have a store or record a trace
     from mcpcore_transports.http.server.store_link import StoreLink
@@ -26,8 +27,6 @@ if TYPE_CHECKING:  # late: few have a store or record a trace
     from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
-
-Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Carrier(Protocol):
@@ -170,7 +169,7 @@ class HttpHost(PumpedLink):
         self.carriers.add(carrier)
         if carrier.client is not None:
             self._clients[carrier.client] += 1
-        self._watch()
+        self.watch()
 
     def discard(self, carrier: Carrier) -> None:
         """Remove a carrier that has ended; repeated calls do nothing."""
@@ -228,11 +227,11 @@ class HttpHost(PumpedLink):
                 carrier.wake()
         return False
 
-    def _expire(self, now: float) -> bool:
+    def _expire(self, now: float) -> float:
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()
-        return bool(self.carriers)
+        return 0.0 if self.carriers else math.inf
 
 
 async def guarded(work: Work) -> None:

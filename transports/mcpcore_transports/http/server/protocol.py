@@ -30,6 +30,7 @@ from mcpcore.http.principals import (
     address_of,
     quota_key,
 )
+from mcpcore.spec.refusals import OVERLOADED, TOO_SLOW
 from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead
 from mcpcore_transports.link import LOST, clock
@@ -134,7 +135,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if overdue is None:
             self.stop()
         else:
-            self._refuse(BadHead(408, overdue))
+            self._refuse(BadHead(overdue, TOO_SLOW))
             self._write()
 
     def stop(self) -> None:
@@ -175,7 +176,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _begin(self, certificate: ClientCertificate | None) -> None:
         self._http.established(secure=self._tls is not None, certificate=certificate)
         if self._refusal is not None:
-            self._refuse(BadHead(503, self._refusal))
+            self._refuse(BadHead(self._refusal, OVERLOADED))
             self._write()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -458,7 +459,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         head, trace = self._http.head, self._link.trace
         self._disconnect()
         if trace is not None:
-            trace.refused(refusal.status, refusal.message)
+            trace.refused(refusal.row.status, refusal.message)
         extra = () if head is None else self._machine.readable(head.request)
         self._held += self._http.refuse(refusal, extra, clock())
 

@@ -27,8 +27,10 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
 )
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.outbound import GIVEN_UP
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, Malformed, TableFull, TooManyQuestions
+from mcpcore.http.principals import Refusal
 from mcpcore.service import Prepared
 from mcpcore.service.handlers import demand
 from mcpcore.service.reading import typed
@@ -47,7 +49,6 @@ from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Input
 from mcpcore_transports.server.questions import (
-    GIVEN_UP,
     Asker,
     RoundState,
     ask_all,
@@ -58,7 +59,6 @@ from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDe
 
 if TYPE_CHECKING:  # loaded with HTTP, or by few; the last imports this module
     from mcpcore.auth.scopes import Requirement
-    from mcpcore.http.principals import Refusal
     from mcpcore.http.server.sessions import SessionClosed
     from mcpcore_transports.server.runtime import ServerRuntime
 
@@ -200,7 +200,7 @@ class TaskCall:
             return self._desk.host.fail(self.record, error)
         return not self._unwanted and self._desk.machine.fail(key, error)
 
-    def forbid(self, key: Key, error: errors.ErrorData, refusal: "Refusal") -> bool:
+    def forbid(self, key: Key, error: errors.ErrorData, refusal: Refusal) -> bool:
         """Take the refusal of a handler for want of scopes or a role."""
         machine = self._desk.runtime.machine
         if self.record is not None or isinstance(machine, Peer):

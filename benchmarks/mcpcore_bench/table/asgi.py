@@ -1,7 +1,7 @@
 """The rows about our ASGI application, beside the SDK's under the same uvicorn."""
 
 from mcpcore_bench.rows import Bound, Row, at
-from mcpcore_bench.table_http import CALL, calls, legacy
+from mcpcore_bench.table.http import CALL, calls, legacy
 
 _BOUNDS = (
     Bound("ours-asgi", "sdk"),

@@ -20,7 +20,7 @@ from msgspec import Struct, field
 from rich.console import Console
 from rich.table import Table
 
-from mcpcore_bench.floods_kinds import (
+from mcpcore_bench.floods.kinds import (
     FLOODS,
     HELD,
     SPARE,
@@ -29,8 +29,8 @@ from mcpcore_bench.floods_kinds import (
     most_connections,
     open_connections,
 )
-from mcpcore_bench.floods_probe import Times, percentile, probing
-from mcpcore_bench.floods_wire import QUICK, Victim, bodiless, victim
+from mcpcore_bench.floods.probe import Times, percentile, probing
+from mcpcore_bench.floods.wire import QUICK, Victim, bodiless, victim
 
 __all__ = ["FLOODS", "SPARE", "Figures", "main", "run"]
 

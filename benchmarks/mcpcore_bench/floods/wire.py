@@ -120,7 +120,7 @@ class Victim:
     """A server in a process of its own.  ``allocator``: what PYTHONMALLOC says."""
 
     def __init__(self, settings: Mapping[str, Any], allocator: str = "pymalloc") -> None:
-        command = [OURS, "-m", "mcpcore_bench.flood_server", json.dumps(settings)]
+        command = [OURS, "-m", "mcpcore_bench.floods.server", json.dumps(settings)]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

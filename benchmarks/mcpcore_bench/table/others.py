@@ -21,8 +21,8 @@ from mcpcore_bench.load.jobs import (
 )
 from mcpcore_bench.rows import Bound, Row, Variant, at
 from mcpcore_bench.subjects import OURS, SDK, SUBJECTS, missing_in
-from mcpcore_bench.table_bindings import LIMITED
-from mcpcore_bench.table_http import BESIDE, CALL, FLIGHTS, MB, PEERS, WIDER
+from mcpcore_bench.table.bindings import LIMITED
+from mcpcore_bench.table.http import BESIDE, CALL, FLIGHTS, MB, PEERS, WIDER
 
 _HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
 _MODERN = ("sdk", "fastmcp", "typescript2")

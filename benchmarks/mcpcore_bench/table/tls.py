@@ -3,7 +3,7 @@
 from mcpcore_bench.load.jobs import HttpCalls, WebSocketCalls
 from mcpcore_bench.rows import Bound, Row, at
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table_http import CALL, OTHERS
+from mcpcore_bench.table.http import CALL, OTHERS
 
 _CERTIFICATE = ("--cert", "{cert}")
 

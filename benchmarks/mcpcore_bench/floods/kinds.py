@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mcpcore_bench.floods_wire import (
+from mcpcore_bench.floods.wire import (
     INITIALIZE,
     LISTEN,
     POUR,

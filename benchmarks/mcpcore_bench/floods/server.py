@@ -1,4 +1,4 @@
-"""The server under attack: ``python -m mcpcore_bench.flood_server SETTINGS``, these in JSON.
+"""The server under attack: ``python -m mcpcore_bench.floods.server SETTINGS``, these in JSON.
 
 It says ``listening on PORT`` and serves until its standard input ends.  Members of SETTINGS:
 ``http`` and ``link``, what differs from the defaults of HttpSettings and HttpServerSettings;

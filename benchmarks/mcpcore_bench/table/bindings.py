@@ -17,7 +17,7 @@ from mcpcore_bench.load.jobs import (
 )
 from mcpcore_bench.rows import Bound, Row, Variant, at
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table_http import CALL, FLIGHTS, MB, NEW, OTHERS, PEERS, WIDER
+from mcpcore_bench.table.http import CALL, FLIGHTS, MB, NEW, OTHERS, PEERS, WIDER
 
 _LINES = (
     "ours-stdio",

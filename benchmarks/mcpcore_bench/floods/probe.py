@@ -1,4 +1,4 @@
-"""An honest client beside a flood: ``python -m mcpcore_bench.floods_probe PORT CALLS PAUSE``.
+"""An honest client beside a flood: ``python -m mcpcore_bench.floods.probe PORT CALLS PAUSE``.
 
 A process of its own, so that it waits for the server and not for the flood.  It makes its calls in
 turn on a connection that it keeps and each on a new one, ``PAUSE`` seconds between two, until there
@@ -18,7 +18,7 @@ from statistics import quantiles
 
 from msgspec import Struct, field
 
-from mcpcore_bench.floods_wire import QUICK, answer, is_busy, is_ok
+from mcpcore_bench.floods.wire import QUICK, answer, is_busy, is_ok
 from mcpcore_bench.subjects import OURS, ROOT
 
 
@@ -45,7 +45,7 @@ def percentile(times: list[float], share: int) -> float:
 @contextmanager
 def probing(port: int, calls: int = 0, pause: float = 0.002) -> Iterator[Times]:
     """Have an honest client beside what the context does; Times are filled when it ends."""
-    command = [OURS, "-m", "mcpcore_bench.floods_probe", str(port), str(calls), str(pause)]
+    command = [OURS, "-m", "mcpcore_bench.floods.probe", str(port), str(calls), str(pause)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )

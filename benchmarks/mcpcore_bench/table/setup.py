@@ -3,7 +3,7 @@
 from mcpcore_bench.load.jobs import Era, Setup
 from mcpcore_bench.rows import Bound, Row, at
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table_http import OURS, PEERS
+from mcpcore_bench.table.http import OURS, PEERS
 
 
 def _setup(name: str, title: str, era: Era, *peers: str, later: str) -> Row:

@@ -12,7 +12,7 @@ from mcpcore_bench.load.jobs import Ask, HttpCalls
 from mcpcore_bench.programs.offer import FILLERS_FROM
 from mcpcore_bench.rows import UNCHANGED, Bound, Row, Variant
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table_http import CALL, NEW
+from mcpcore_bench.table.http import CALL, NEW
 
 SESSIONS = {"1": "1 session", "100": "100 sessions", "10000": "10,000 sessions"}
 STREAMS = {"1": "1 stream", "100": "100 streams", "1000": "1,000 streams"}

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from mcpcore_bench.load.jobs import Ask
 from mcpcore_bench.rows import Bound, Row, at
-from mcpcore_bench.table_http import CALL, CALL_BOUNDS, FLIGHTS, OURS, calls, legacy
+from mcpcore_bench.table.http import CALL, CALL_BOUNDS, FLIGHTS, OURS, calls, legacy
 
 _RAW = ("raw-anyio", "raw-protocol", "raw-httptools")
 _PARSED = tuple(f"{name}-parsed" for name in OURS)

@@ -3,7 +3,7 @@
 from mcpcore_bench.load.jobs import Bearer, HttpCalls
 from mcpcore_bench.rows import Bound, Row, at
 from mcpcore_bench.subjects import SUBJECTS
-from mcpcore_bench.table_http import CALL, calls
+from mcpcore_bench.table.http import CALL, calls
 
 SINCE = "2026-11-26T05:00:00+00:00"
 """Since when the table has these rows."""

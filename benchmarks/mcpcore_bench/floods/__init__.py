@@ -1,0 +1,1 @@
+"""Floods against a server, and the honest client beside them."""

@@ -1,0 +1,29 @@
+"""All rows, in the order in which they are measured and shown."""
+
+from mcpcore_bench.rows import Row
+from mcpcore_bench.table import (
+    asgi,
+    bindings,
+    crowds,
+    heads,
+    http,
+    others,
+    protected,
+    setup,
+    tls,
+)
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        *http.ROWS,
+        *heads.ROWS,
+        *crowds.ROWS,
+        *setup.ROWS,
+        *asgi.ROWS,
+        *tls.ROWS,
+        *protected.ROWS,
+        *bindings.ROWS,
+        *others.ROWS,
+    )
+}
