@@ -470,12 +470,13 @@ class Authorization:
     def _fits(self, record: TokenRecord) -> bool:
         """Return True if a stored token is of this server and within the settings.
 
-        Its name tells neither: another server, client or issuer may have written it.
+        Its name tells neither: another server, client, grant or issuer may have written it.
         """
         settings, given = self.settings, self.settings.client
         return (
             covers(record.resource, self.resource)
             and record.scheme == self._scheme
+            and record.grant == settings.grant.kind
             and (given is None or given.client_id == record.client.client_id)
             and settings.issuer in (None, record.issuer)
             and (settings.ceiling is None or settings.ceiling.issuperset(record.scopes or ()))
@@ -599,6 +600,7 @@ class Authorization:
             issuer=metadata.issuer,
             token_endpoint=token_endpoint.text,
             client=client,
+            grant=own.kind,
             access_token="",
             scopes=tuple(sorted(scopes)) or None,
         )

@@ -20,6 +20,8 @@ class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     issuer: str
     token_endpoint: str
     client: ClientIdentity
+    grant: str
+    """Kind of the grant that the token was got by."""
     access_token: str
     scheme: str = "Bearer"
     refresh_token: str | None = None

@@ -261,6 +261,7 @@ def test_a_stored_token_that_is_over_is_not(later: int) -> None:
                 "issuer": ISSUER,
                 "token_endpoint": f"{ISSUER}/token",
                 "client": {"client_id": "x"},
+                "grant": "authorization_code",
                 "access_token": "stored",
                 "scopes": ["a b"],
             }
@@ -298,6 +299,7 @@ def test_records_hold_their_secrets_and_show_none() -> None:
         issuer=ISSUER,
         token_endpoint=f"{ISSUER}/token",
         client=client,
+        grant="client_credentials",
         access_token="s3cr3t",
         refresh_token="s3cr3t",
         scopes=("a",),
@@ -341,6 +343,21 @@ def test_a_stored_token_is_used_within_the_settings_alone(
     if not used:  # nor is it refreshed for a request that is refused
         world.refuse(machine)
         assert "refresh_token" not in grants(world)
+
+
+OWN = (CodeGrant(), ClientCredentialsGrant(), AssertionGrant(), enterprise(World())["grant"])
+
+
+@pytest.mark.parametrize("using", OWN, ids=lambda grant: grant.kind)
+@pytest.mark.parametrize("storing", OWN, ids=lambda grant: grant.kind)
+def test_a_stored_token_is_used_for_the_grant_that_got_it(storing: Any, using: Any) -> None:
+    world = World()
+    enterprise(world)
+    ready(world, grant=storing, client=SECRET)
+    machine = loaded(world, grant=using)
+    assert (machine.token is not None) is (storing is using)
+    world.refuse(machine)
+    assert ("refresh_token" in grants(world)) is (storing is using)
 
 
 # Refresh

@@ -243,9 +243,9 @@ async def _auth(target: targets.Target, options: ConnectOptions) -> "Authorizati
         account=settings.account if options.account is None else options.account,
         private=settings.private or options.auth_private,
     )
-    if kept is None and not options.login and not await _has_token(target.url, settings):
-        return None
-    return settings
+    if kept is not None or options.login:
+        return settings
+    return await _as_stored(target.url, settings)
 
 
 def _keeps_tokens() -> bool:
@@ -255,16 +255,25 @@ def _keeps_tokens() -> bool:
     return default_folder().is_dir()
 
 
-async def _has_token(url: str, settings: "AuthorizationSettings") -> bool:
+async def _as_stored(url: str, settings: "AuthorizationSettings") -> "AuthorizationSettings | None":
+    """Return the settings that the stored token was got by, None without a token."""
     from mcpcore.auth.authorization import Authorization  # late: few authorize
+    from mcpcore.auth.records import TokenRecord, read_record
+    from mcpcore.auth.settings import ClientCredentialsGrant
     from mcpcore_transports.auth.authorizer import http_url
     from mcpcore_transports.auth.file_store import FileTokens
 
     try:
         key = Authorization(http_url(url), settings, seed=bytes(32)).key
     except UrlRefused:
-        return False  # no token may be sent there
-    return (await FileTokens().load(key)).record is not None
+        return None  # no token may be sent there
+    data = (await FileTokens().load(key)).record
+    record = read_record(data, TokenRecord)
+    if record is None or record.grant != ClientCredentialsGrant.kind:
+        return None if data is None else settings
+    return structs.replace(
+        settings, grant=ClientCredentialsGrant(), client=record.client, issuer=record.issuer
+    )
 
 
 async def _converse(
