@@ -95,12 +95,14 @@ def websocket_client_link(
 
         async def attempt(tokens: Mapping[str, str]) -> Opened:
             try:
-                return await connected(address, tokens, trace)
+                opened = await connected(address, tokens, trace)
             except LinkError as error:
                 found = error.__cause__
                 if isinstance(found, NotOpened) and found.challenged is not None:
                     raise Challenged(*found.challenged) from error
                 raise
+            opened.authorized = bool(tokens)
+            return opened
 
         try:
             return await authorized(authorizer, address.http_url, "the WebSocket", attempt)
