@@ -45,7 +45,6 @@ from mcpcore.auth.grants import (
 )
 from mcpcore.auth.metadata import (
     ErrorResponse,
-    Secret,
     ServerMetadata,
     TokenResponse,
     printable,
@@ -80,6 +79,7 @@ from mcpcore.auth.settings import (
 from mcpcore.auth.urls import Url, canonical_resource, check_url, covers, with_query
 from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
+from mcpcore.wire.redaction import Secret
 
 
 class AuthState(State):

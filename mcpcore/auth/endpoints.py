@@ -19,7 +19,6 @@ from mcpcore.auth.grants import (
 from mcpcore.auth.metadata import (
     D,
     ErrorResponse,
-    Secret,
     TokenResponse,
     printable,
     read_document,
@@ -29,6 +28,7 @@ from mcpcore.auth.proofs import make_proof, sound_nonce
 from mcpcore.auth.settings import AuthorizationSettings, DpopKey
 from mcpcore.auth.urls import Url, check_url, parse_url
 from mcpcore.errors import AuthorizationError, DocumentRefused
+from mcpcore.wire.redaction import Secret
 
 JSON = {"accept": "application/json"}
 _NONE = (404, 405, 410)

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from mcpcore.auth.challenges import format_scopes
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.metadata import Secret
+from mcpcore.wire.redaction import Secret
 
 
 class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,9 @@ async def test_a_websocket_client_comes_back_with_another_token(
         life = lives[number]
         return Principal("ann", until=None if life is None else clock() + life)
 
+    def came(number: int) -> bool:
+        return len(seen) > number
+
     settings = ServeSettings(http_link=HttpServerSettings(authenticate=party))
     back = ClientSettings(reconnect=ReconnectSettings(first_delay=0))
     async with (
@@ -233,7 +237,7 @@ async def test_a_websocket_client_comes_back_with_another_token(
         for number in range(1, len(lives)):
             await client.call_tool("who")
             await clock.skip(HOUR + 1)
-            await until(lambda count=number: len(seen) > count)
+            await until(partial(came, number))
         if told is None:
             await client.call_tool("who")
             assert client.closed is None

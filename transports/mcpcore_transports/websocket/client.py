@@ -26,7 +26,7 @@ from mcpcore.http.client.call import own_header
 from mcpcore.http.client.challenges import challenges_of
 from mcpcore.http.headers import Headers, quoted
 from mcpcore.http.messages import HttpSend
-from mcpcore.wire.redaction import shown_flaw, shown_url
+from mcpcore.wire.redaction import secret_values, shown_flaw, shown_url
 from mcpcore_transports.http.client.client import (
     AUTHORIZING,
     ExchangeFailed,
@@ -86,6 +86,8 @@ def websocket_client_link(
     """
     settings = settings or WebSocketSettings()
     seconds = settings.handshake_timeout
+    if isinstance(headers, Mapping):
+        headers = secret_values(headers)
 
     async def opening(trace: "ConnectionTrace | None") -> Opened:
         address = WebSocketAddress(url)
@@ -223,30 +225,31 @@ async def _request(
     if not isinstance(headers, Mapping):
         asking = HttpSend(exchange=0, method="GET", target=address.target, headers=lines)
         try:
-            headers = await called(headers, asking)
+            headers = secret_values(await called(headers, asking))
         except BaseException as raised:
             error = failure_of(raised)
             # Without its message, which may contain a token.
             text = f"its headers could not be made: {type(error).__name__}"
             raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
     try:
-        lines = [*lines, *(_own(pair) for pair in headers.items())]
-        if tokens and any(name in AUTHORIZING for name, _ in lines):
-            raise ValueError("the header Authorization is set by `auth`")
-        lines += map(own_header, tokens.items())
-        data = format_request("GET", address.target, lines)
+        return _Request(_formatted(address.target, lines, headers, tokens), key)
     except Exception as error:
         text = f"the request cannot be sent: {error}"
-        raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
-    return _Request(data, key)
+        # Without its frames, whose variables are the bytes of the credentials.
+        raise NotOpened(text, Fault(FaultKind.HEADERS)) from error.with_traceback(None)
 
 
-def _own(pair: tuple[str, str]) -> tuple[bytes, bytes]:
-    """Check a header that the application sets.  Raises ValueError."""
-    name, value = own_header(pair)
-    if name.startswith(_OURS):
-        raise ValueError(f"the header {pair[0]!r} is set by the engine")
-    return name, value
+def _formatted(
+    target: str, lines: Headers, headers: Mapping[str, str], tokens: Mapping[str, str]
+) -> bytes:
+    """Return the bytes of the request, with the headers of the application and the tokens."""
+    own = [own_header(pair) for pair in headers.items()]
+    for given, (name, _) in zip(headers, own, strict=True):
+        if name.startswith(_OURS):
+            raise ValueError(f"the header {given!r} is set by the engine")
+        if tokens and name in AUTHORIZING:
+            raise ValueError("the header Authorization is set by `auth`")
+    return format_request("GET", target, [*lines, *own, *map(own_header, tokens.items())])
 
 
 async def _upgrade(
