@@ -252,11 +252,8 @@ async def both(told: Told, folder: Path) -> AsyncIterator[Both]:
         )
         told.show("settings", repr((settings, guard, schemes, record, upstream)))
         at = Both(desk, url, folder, told)
-        places: dict[str, Any] = {
-            "http": url.split("/")[2],
-            "ws": "127.0.0.1:0",
-            "sse": "127.0.0.1:0",
-        }
+        places: dict[str, Any] = dict.fromkeys(("ws", "sse"), "127.0.0.1:0")
+        places["http"] = url.split("/")[2]
         async with served(server, settings=settings, **places) as running:
             at.urls = running.urls
             yield at

@@ -17,9 +17,16 @@ from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener
 from mcpcore_conformance.run.selection import select
 from mcpcore_conformance.run.servers import CannotRun, Servers, prepare
-from mcpcore_conformance.run.stages import CannotStart, Subject, module, protected, subject_of
+from mcpcore_conformance.run.stages import (
+    CannotStart,
+    Subject,
+    WebTarget,
+    module,
+    protected,
+    subject_of,
+)
 from mcpcore_transports.commands.loading import load
-from mcpcore_transports.targets import HttpTarget, StdioTarget, headers_of, parse_target
+from mcpcore_transports.targets import StdioTarget, headers_of, parse_target
 
 T = TypeVar("T")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -66,8 +73,8 @@ def playing_server(
 ) -> Iterator[Playing]:
     """Check a server: a URL, MODULE:SERVER, or a command.
 
-    ``headers``: lines of ``Name: value`` that go with every request to a URL.  ``protected_by``: the
-    command that starts the server at a URL, and is told of the kit's authorization server.
+    ``headers``: lines of ``Name: value`` that go with every request to a URL.  ``protected_by``:
+    the command that starts the server at a URL, and is told of the kit's authorization server.
     Raises BadTarget, NoSuchCase, CannotStart and CannotRun.
     """
     subject = _server(target, headers_of(headers), protected_by)
@@ -138,9 +145,10 @@ def _server(target: str, headers: Mapping[str, str], protected_by: str | None) -
     if protected_by is not None:
         command = parse_target(shlex.split(protected_by))
         at = parse_target(target, headers=headers) if "://" in target else None
-        if not isinstance(at, HttpTarget) or not isinstance(command, StdioTarget):
+        if not isinstance(at, WebTarget) or not isinstance(command, StdioTarget):
             raise BadTarget(
-                "--mcp-protected is the command that starts an http server; --mcp-server its URL"
+                "--mcp-protected is the command that starts a server of http, sse or ws;"
+                " --mcp-server its URL"
             )
         return protected(at, command)
     if "://" in target:
