@@ -60,6 +60,7 @@ class EnterpriseGrant(Struct, frozen=True, kw_only=True):
 
 
 AnyGrant = CodeGrant | ClientCredentialsGrant | AssertionGrant | EnterpriseGrant
+"""Grants; the ``kind`` of each stands in the record of a token that was got by it."""
 
 
 class DpopKey(Struct, frozen=True, kw_only=True):

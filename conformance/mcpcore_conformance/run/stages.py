@@ -189,12 +189,12 @@ async def _everything_guarded(binding: Binding, stack: AsyncExitStack) -> Stage:
         host, port = probe.getsockname()
     place = f"{host}:{port}"
     command = StdioTarget((*EVERYTHING, LISTENING[binding], place))
-    target: WebTarget = {
+    targets: dict[Binding, WebTarget] = {
         Binding.HTTP: HttpTarget(f"http://{place}/mcp"),
         Binding.WS: WebSocketTarget(f"ws://{place}/mcp"),
         Binding.SSE: SseTarget(f"http://{place}/sse"),
-    }[binding]
-    return await _protected(target, command, None, stack)
+    }
+    return await _protected(targets[binding], command, None, stack)
 
 
 async def _protected(
