@@ -45,7 +45,6 @@ from mcpcore.auth.grants import (
 )
 from mcpcore.auth.metadata import (
     ErrorResponse,
-    Secret,
     ServerMetadata,
     TokenResponse,
     printable,
@@ -80,6 +79,7 @@ from mcpcore.auth.settings import (
 from mcpcore.auth.urls import Url, canonical_resource, check_url, covers, with_query
 from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
+from mcpcore.wire.redaction import Secret
 
 
 class AuthState(State):
@@ -470,12 +470,13 @@ class Authorization:
     def _fits(self, record: TokenRecord) -> bool:
         """Return True if a stored token is of this server and within the settings.
 
-        Its name tells neither: another server, client or issuer may have written it.
+        Its name tells neither: another server, client, grant or issuer may have written it.
         """
         settings, given = self.settings, self.settings.client
         return (
             covers(record.resource, self.resource)
             and record.scheme == self._scheme
+            and record.grant == settings.grant.kind
             and (given is None or given.client_id == record.client.client_id)
             and settings.issuer in (None, record.issuer)
             and (settings.ceiling is None or settings.ceiling.issuperset(record.scopes or ()))
@@ -599,6 +600,7 @@ class Authorization:
             issuer=metadata.issuer,
             token_endpoint=token_endpoint.text,
             client=client,
+            grant=own.kind,
             access_token="",
             scopes=tuple(sorted(scopes)) or None,
         )

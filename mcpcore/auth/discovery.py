@@ -42,18 +42,15 @@ def find_resource(
     named = None if challenge is None else challenge.params.get("resource_metadata")
     places = resource_metadata_urls(server) if named is None else (named,)
     what = "the metadata of the server"
-    for place in places:
-        elsewhere = parse_url(place, what).origin != parse_url(server, what).origin
-        if elsewhere and not endpoints.settings.foreign_metadata:
-            raise DocumentRefused(what, "it is at another origin, which the settings do not allow")
-        document = yield from endpoints.document(place, ResourceMetadata, what)
-        if document is not None:
-            if not covers(document.resource, server):
-                raise DocumentRefused(what, "it is about another resource")
-            return document
-    if named is not None or not endpoints.settings.fallbacks:
+    elsewhere = parse_url(places[0], what).origin != parse_url(server, what).origin
+    if elsewhere and not endpoints.settings.foreign_metadata:
+        raise DocumentRefused(what, "it is at another origin, which the settings do not allow")
+    document = yield from endpoints.document(places, ResourceMetadata, what)
+    if document is None and (named is not None or not endpoints.settings.fallbacks):
         raise DocumentRefused(what, "there is none")
-    return None
+    if document is not None and not covers(document.resource, server):
+        raise DocumentRefused(what, "it is about another resource")
+    return document
 
 
 def find_authority(
@@ -82,13 +79,10 @@ def find_metadata(
 ) -> Steps[ServerMetadata | None]:
     """Return the metadata of an issuer, None if there is none; the first found is final."""
     what = "the metadata of the authorization server"
-    for place in places:
-        document = yield from endpoints.document(place, ServerMetadata, what, headers)
-        if document is not None:
-            if document.issuer != issuer:
-                raise DocumentRefused(what, "it is of another issuer")
-            return document
-    return None
+    document = yield from endpoints.document(places, ServerMetadata, what, headers)
+    if document is not None and document.issuer != issuer:
+        raise DocumentRefused(what, "it is of another issuer")
+    return document
 
 
 def _fallback(endpoints: Endpoints, server: str) -> Steps[Discovered]:

@@ -7,7 +7,7 @@ Sources: RFC 6749 sections 3.2 and 5, RFC 8414 section 3, RFC 9449 sections 5 an
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mcpcore.auth.grants import (
     ClientAuth,
@@ -19,7 +19,6 @@ from mcpcore.auth.grants import (
 from mcpcore.auth.metadata import (
     D,
     ErrorResponse,
-    Secret,
     TokenResponse,
     printable,
     read_document,
@@ -29,10 +28,11 @@ from mcpcore.auth.proofs import make_proof, sound_nonce
 from mcpcore.auth.settings import AuthorizationSettings, DpopKey
 from mcpcore.auth.urls import Url, check_url, parse_url
 from mcpcore.errors import AuthorizationError, DocumentRefused
+from mcpcore.wire.redaction import Secret
 
 JSON = {"accept": "application/json"}
 _NONE = (404, 405, 410)
-"""Statuses that say there is no such document; others may pass, and allow no weaker way."""
+"""Statuses that say there is no such document."""
 _NONCES = 16
 """Origins whose DPoP nonces are kept; the one that gave its nonce first is forgotten first."""
 
@@ -77,15 +77,27 @@ class Endpoints:
         return expect(outcome, Fetched, f"{url.origin}: ")
 
     def document(
-        self, text: str, kind: type[D], what: str, headers: Mapping[str, str] = JSON
+        self, places: Sequence[str], kind: type[D], what: str, headers: Mapping[str, str] = JSON
     ) -> Steps[D | None]:
-        """Return the document at a URL, None if there is none (404, 405, 410)."""
-        response = yield from self.fetch("GET", self.url(text, f"the URL of {what}"), headers)
-        if response.status in _NONE:
-            return None
-        if response.status != 200:
-            raise DocumentRefused(what, f"its status is {response.status}")
-        return self.read(response.body, kind, what)
+        """Return the first document that is at one of the URLs, asked in their order.
+
+        None if there is none: each has answered 404, 405 or 410.  Another 4xx leads to the next
+        URL as well, but does not say that there is no document, and so allows no weaker way:
+        without a document it raises DocumentRefused, as each other status does at once.
+        """
+        refusal: DocumentRefused | None = None
+        for place in places:
+            response = yield from self.fetch("GET", self.url(place, f"the URL of {what}"), headers)
+            if response.status == 200:
+                return self.read(response.body, kind, what)
+            if response.status in _NONE:
+                continue
+            refusal = DocumentRefused(what, f"its status is {response.status}")
+            if not 400 <= response.status < 500:
+                raise refusal
+        if refusal is not None:
+            raise refusal
+        return None
 
     def read(self, body: bytes, kind: type[D], what: str) -> D:
         """Read a document, and note the members that were dropped."""

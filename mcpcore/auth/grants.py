@@ -19,8 +19,9 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 from msgspec import Struct
 
-from mcpcore.auth.metadata import Secret, ServerMetadata, printable
+from mcpcore.auth.metadata import ServerMetadata, printable
 from mcpcore.errors import AuthorizationError
+from mcpcore.wire.redaction import Secret
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"

@@ -18,36 +18,12 @@ from msgspec import Struct
 
 from mcpcore.errors import DocumentRefused
 from mcpcore.wire.jsontext import deeper_than
+from mcpcore.wire.redaction import Secret
 
 MAX_DOCUMENT = 1024 * 1024
 """Bytes of a document."""
 
 _MAX_DEPTH = 32
-
-
-class Secret(str):
-    """Text that appears in no log: only :meth:`reveal` gives it as a plain string."""
-
-    __slots__ = ()
-
-    def __new__(cls, text: str) -> "Secret":
-        """Create a secret from a text, or from a secret: its text, not ``<secret>``."""
-        return super().__new__(cls, str.__str__(text))
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return format(repr(self), spec)
-
-    def reveal(self) -> str:
-        """Return the text itself, to be written into a request or a store."""
-        return str.__str__(self)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled")
 
 
 def read_object(body: bytes, what: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from mcpcore.auth.challenges import format_scopes
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.metadata import Secret
+from mcpcore.wire.redaction import Secret
 
 
 class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,6 +20,8 @@ class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     issuer: str
     token_endpoint: str
     client: ClientIdentity
+    grant: str
+    """Kind of the grant that the token was got by."""
     access_token: str
     scheme: str = "Bearer"
     refresh_token: str | None = None

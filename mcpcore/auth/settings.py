@@ -5,7 +5,7 @@ pages on client credentials and enterprise-managed authorization.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -21,6 +21,7 @@ class CodeGrant(Struct, frozen=True, kw_only=True):
     Raises UrlRefused for a redirect URI that is neither on loopback nor https.
     """
 
+    kind: ClassVar[str] = "authorization_code"
     redirect_uri: str = "http://127.0.0.1/callback"
     """URL that the browser is sent back to; the port of the callback is put in."""
 
@@ -33,6 +34,8 @@ class CodeGrant(Struct, frozen=True, kw_only=True):
 class ClientCredentialsGrant(Struct, frozen=True, kw_only=True):
     """Token for the client itself."""
 
+    kind: ClassVar[str] = "client_credentials"
+
 
 class AssertionGrant(Struct, frozen=True, kw_only=True):
     """Token for an assertion of a platform (RFC 7523): workload identity.
@@ -41,10 +44,13 @@ class AssertionGrant(Struct, frozen=True, kw_only=True):
     refusal.
     """
 
+    kind: ClassVar[str] = "assertion"
+
 
 class EnterpriseGrant(Struct, frozen=True, kw_only=True):
     """Token by way of an identity provider: RFC 8693, then RFC 7523 (enterprise-managed)."""
 
+    kind: ClassVar[str] = "enterprise"
     token_endpoint: str
     """Token endpoint of the identity provider."""
     client: ClientIdentity
@@ -54,6 +60,7 @@ class EnterpriseGrant(Struct, frozen=True, kw_only=True):
 
 
 AnyGrant = CodeGrant | ClientCredentialsGrant | AssertionGrant | EnterpriseGrant
+"""Grants; the ``kind`` of each stands in the record of a token that was got by it."""
 
 
 class DpopKey(Struct, frozen=True, kw_only=True):

@@ -21,10 +21,11 @@ from mcpcore.auth.grants import (
     client_credentials_grant,
     exchange_grant,
 )
-from mcpcore.auth.metadata import ErrorResponse, Secret
+from mcpcore.auth.metadata import ErrorResponse
 from mcpcore.auth.needs import Steps
 from mcpcore.auth.urls import check_url, server_metadata_urls
 from mcpcore.errors import AuthorizationError, DocumentRefused
+from mcpcore.wire.redaction import Secret
 
 _SHORTEST = 1.0
 _LONGEST = 2.0**40

@@ -20,6 +20,7 @@ from mcpcore.engine.lifecycle import (
 from mcpcore.engine.outbound import Sender, may_repeat
 from mcpcore.engine.state import Outbound, PeerState, Purpose
 from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.closes import OUTLIVED
 from mcpcore.spec.errors import ERRORS, ErrorData, LocalProtocolError
 from mcpcore.wire.message import RequestId
 
@@ -159,19 +160,22 @@ class Reconnection:
         self._since = now
 
     def lost(
-        self, now: float, *, final: bool = False, wanted: float | None = None
+        self, now: float, *, final: bool = False, fault: Fault | None = None
     ) -> Attempt | None:
         """Return the next attempt after a connection or an attempt has ended, or None.
 
-        ``final``: it ended in a way after which another one would come to the same end.
-        ``wanted``: minimum seconds that the server wants this client to wait.
+        ``final``: it ended in a way after which another one would come to the same end.  ``fault``:
+        its ``retry_after`` is the minimum delay; after a fault of the authorization a fresh token
+        is tried once, which is the first attempt in a row.
         """
         since, self._since = self._since, None
         settings = self.settings
         if since is not None and now - since >= settings.lasting:
             self.made = 0
-        if final or self.made >= self.attempts:
+        unauthorized = fault is not None and fault.kind is FaultKind.AUTHORIZATION
+        if final or self.made >= (min(1, self.attempts) if unauthorized else self.attempts):
             return None
+        wanted = None if fault is None else fault.retry_after
         self.made += 1
         delay = grown(settings.first_delay, settings.growth, self.made, settings.max_delay)
         delay = max(delay, wanted or 0.0)
@@ -206,13 +210,23 @@ _CLOSED_FOR_GOOD = frozenset({1000, 1002, 1003, 1007, 1008, 1010, 1015})
 _PRIVATE = range(3000, 5000)
 
 
-def closes_for_good(code: int) -> bool:
+def closes_for_good(code: int, fault: Fault | None = None) -> bool:
     """Return True if a WebSocket that the server closed with ``code`` is not to be reopened.
 
     1000: it is done with us.  1002, 1003, 1007, 1010: it did not understand us.  1008: it does not
-    want us.  From 3000 on: reasons of its own.  Source: RFC 6455 section 7.4, and its registry.
+    want us, unless ``fault`` says that it may want another token.  From 3000 on: reasons of its
+    own.  Source: RFC 6455 section 7.4, and its registry.
     """
-    return code in _CLOSED_FOR_GOOD or code in _PRIVATE
+    return fault is None and (code in _CLOSED_FOR_GOOD or code in _PRIVATE)
+
+
+def fault_of_close(code: int, *, authorized: bool) -> Fault | None:
+    """Return the fault that a server's close tells of, None if it tells of none.
+
+    1008 ends a connection whose authorization has ended (:data:`mcpcore.spec.closes.OUTLIVED`), and
+    others: which it was, no code says.  ``authorized``: the connection was opened with a token.
+    """
+    return Fault(FaultKind.AUTHORIZATION) if authorized and code == OUTLIVED.code else None
 
 
 def refuses_for_good(error: ErrorData | None) -> bool:

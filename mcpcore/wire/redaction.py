@@ -8,6 +8,7 @@ their name, such as ``X-Api-Key``.  A URL keeps its secrets in the userinfo and 
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 from msgspec import Struct
 
@@ -38,6 +39,36 @@ class Discreet(Struct, frozen=True):
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
         return f"{type(self).__name__}({fields})"
+
+
+class Secret(str):
+    """Text that appears in no log: only :meth:`reveal` gives it as a plain string."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "Secret":
+        """Create a secret from a text, or from a secret: its text, not ``<secret>``."""
+        return super().__new__(cls, str.__str__(text))
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def reveal(self) -> str:
+        """Return the text itself, to be written into a request or a store."""
+        return str.__str__(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+def secret_values(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers of an application whose values no representation shows."""
+    return {name: Secret(value) for name, value in headers.items()}
 
 
 def is_secret_header(name: bytes) -> bool:

@@ -1,7 +1,7 @@
 """The client's machine: states, tokens kept and refreshed, registrations, faults of all needs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -55,6 +55,7 @@ from tests.auth.world import (
     GONE,
     ISSUER,
     NAMED,
+    OIDC,
     PRM,
     SECRET,
     SEED,
@@ -261,6 +262,7 @@ def test_a_stored_token_that_is_over_is_not(later: int) -> None:
                 "issuer": ISSUER,
                 "token_endpoint": f"{ISSUER}/token",
                 "client": {"client_id": "x"},
+                "grant": "authorization_code",
                 "access_token": "stored",
                 "scopes": ["a b"],
             }
@@ -298,6 +300,7 @@ def test_records_hold_their_secrets_and_show_none() -> None:
         issuer=ISSUER,
         token_endpoint=f"{ISSUER}/token",
         client=client,
+        grant="client_credentials",
         access_token="s3cr3t",
         refresh_token="s3cr3t",
         scopes=("a",),
@@ -341,6 +344,21 @@ def test_a_stored_token_is_used_within_the_settings_alone(
     if not used:  # nor is it refreshed for a request that is refused
         world.refuse(machine)
         assert "refresh_token" not in grants(world)
+
+
+OWN = (CodeGrant(), ClientCredentialsGrant(), AssertionGrant(), enterprise(World())["grant"])
+
+
+@pytest.mark.parametrize("using", OWN, ids=lambda grant: grant.kind)
+@pytest.mark.parametrize("storing", OWN, ids=lambda grant: grant.kind)
+def test_a_stored_token_is_used_for_the_grant_that_got_it(storing: Any, using: Any) -> None:
+    world = World()
+    enterprise(world)
+    ready(world, grant=storing, client=SECRET)
+    machine = loaded(world, grant=using)
+    assert (machine.token is not None) is (storing is using)
+    world.refuse(machine)
+    assert ("refresh_token" in grants(world)) is (storing is using)
 
 
 # Refresh
@@ -790,6 +808,77 @@ def test_discovery_that_ends(pages: dict[str, Any], options: dict[str, Any], tol
     assert told in str(machine.error)
     assert not world.opened
     assert not world.registered
+
+
+NONE, REFUSED, ENDS = (404, 405, 410), (400, 401, 403, 406, 429, 451), (204, 302, 500, 503)
+HERE = "https://mcp.example"
+CHAINS = {
+    "the resource": [f"{PRM}/mcp", PRM],
+    "the issuer": [f"{ISSUER}{AS}", f"{ISSUER}{OIDC}"],
+    "the issuer with a path": [
+        f"{ISSUER}{AS}/tenant1",
+        f"{ISSUER}{OIDC}/tenant1",
+        f"{ISSUER}/tenant1{OIDC}",
+    ],
+}
+
+
+def discovering(chain: str, statuses: Sequence[int]) -> tuple[World, list[str], str]:
+    """A world whose well-known places of one kind answer so, those that were asked, the error."""
+    world = World()
+    if chain == "the issuer with a path":
+        world.metadata["issuer"] = f"{ISSUER}/tenant1"
+        world.resource["authorization_servers"] = [f"{ISSUER}/tenant1"]
+    document = world.resource if chain == "the resource" else world.metadata
+    pairs = zip(CHAINS[chain], statuses, strict=False)
+    world.pages = {place: answer(document, status) for place, status in pairs}
+    machine = world.refuse(world.client())
+    asked = [url for url in world.urls() if url in CHAINS[chain]]
+    return world, asked, str(machine.error)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("status", [*NONE, *REFUSED])
+def test_a_place_without_metadata_leads_to_the_next(chain: str, status: int) -> None:
+    for count in range(1, len(CHAINS[chain])):
+        world, asked, error = discovering(chain, [status] * count + [200])
+        assert (asked, error) == (CHAINS[chain][: count + 1], "None")
+        assert world.opened[0].startswith(f"{ISSUER}/authorize?")
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("status", ENDS)
+def test_a_place_that_fails_ends_the_discovery(chain: str, status: int) -> None:
+    for before in ([], [404], [403]):
+        world, asked, error = discovering(chain, [*before, status, 200])
+        assert asked == CHAINS[chain][: len(before) + 1]
+        assert f"its status is {status}" in error
+        assert not world.opened
+
+
+@pytest.mark.parametrize("other", NONE)
+@pytest.mark.parametrize("status", REFUSED)
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_refusal_allows_no_weaker_way(chain: str, status: int, other: int) -> None:
+    """Default endpoints (2025-03-26) are for servers that say that they have no metadata."""
+    for statuses in ([status, other, other], [other, status, other], [status] * 3):
+        world, asked, error = discovering(chain, statuses)
+        assert asked == CHAINS[chain]
+        assert f"its status is {status}" in error
+        assert not world.opened
+        assert f"{HERE}{AS}" not in world.urls()
+
+
+@pytest.mark.parametrize("status", [*NONE, *REFUSED, *ENDS])
+def test_default_endpoints_are_for_a_server_without_metadata(status: int) -> None:
+    world = World(pages={f"{PRM}/mcp": GONE, f"{HERE}{AS}": answer({}, status)})
+    world.metadata["issuer"] = HERE
+    machine = world.refuse(world.client())
+    assert (machine.state is AuthState.READY) is (status in NONE)
+    assert world.urls()[:3] == [f"{PRM}/mcp", PRM, f"{HERE}{AS}"]
+    assert [url.partition("?")[0] for url in world.opened] == [f"{HERE}/authorize"] * (
+        status in NONE
+    )
 
 
 def test_without_metadata_and_fallbacks_there_is_nothing() -> None:

@@ -17,7 +17,6 @@ from mcpcore.auth.metadata import (
     ErrorResponse,
     Registration,
     ResourceMetadata,
-    Secret,
     ServerMetadata,
     TokenResponse,
     convert_document,
@@ -27,6 +26,7 @@ from mcpcore.auth.metadata import (
     unique,
 )
 from mcpcore.errors import DocumentRefused
+from mcpcore.wire.redaction import Secret
 
 UNSOUND: list[tuple[str, bytes]] = [
     ("empty", b""),

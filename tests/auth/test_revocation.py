@@ -24,6 +24,7 @@ def record(**changed: Any) -> TokenRecord:
         "issuer": ISSUER,
         "token_endpoint": f"{ISSUER}/token",
         "client": ClientIdentity(client_id="me"),
+        "grant": "authorization_code",
         "access_token": "access-1",
         "refresh_token": "refresh-1",
     }

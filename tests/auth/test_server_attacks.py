@@ -246,8 +246,12 @@ tokens(
     TokenFault.MALFORMED,
     each(None, str(WALL + 600), -1, True, 10**400, [WALL + 600], claim="exp"),
 )
+tokens(16, "there is no end", TokenFault.MALFORMED, lambda: iter([signer().jwt(claims(exp=None))]))
 tokens(17, "from the future", TokenFault.EARLY, each(WALL + 61, 2**50, claim="nbf"))
 tokens(17, "issued in the future", TokenFault.EARLY, each(WALL + 61, claim="iat"))
+for name in ("nbf", "iat"):
+    beginnings = each(None, str(WALL), -1, True, 10**400, [WALL], claim=name)
+    tokens(17, f"{name} is no time", TokenFault.MALFORMED, beginnings)
 tokens(
     18,
     "another issuer",

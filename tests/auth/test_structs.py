@@ -75,6 +75,7 @@ def test_nothing_changes_once_it_is_made() -> None:
                 issuer="i",
                 token_endpoint="t",
                 client=CLIENT,
+                grant="authorization_code",
                 access_token=SECRET,
                 refresh_token=SECRET,
             ),

@@ -116,15 +116,17 @@ def _blamed(run: Run, report: Report) -> Iterator[str]:
                 yield f"{entry.case.id} ({entry.place}): {found}"
 
 
+_UNTOLD = r"the server was not told "
 EXCEPTIONS = {
     Binding.CORE: r"the server (has no|does not declare) |no (tool|resource) |\S+ gives no ",
-    Binding.HTTP: r"the server (asks for no credentials|was not told)"
+    Binding.HTTP: rf"the server asks for no credentials|{_UNTOLD}"
     r"|the kit (has no token|was given no cred)",
     Binding.MEMORY: r"every list of the server fits on one page$",
-    Binding.SSE: r"the server does not speak 2026-07-28: ",
+    Binding.SSE: rf"the server does not speak 2026-07-28: |{_UNTOLD}",
+    Binding.WS: _UNTOLD,
 }
-"""Why a case may not apply to our server: the server of the core offers little, the one over HTTP
-is tried with a guard by a test of its own, and the one in memory has no short pages."""
+"""Why a case may not apply to our server: the server of the core offers little, those with a guard
+are tried by a test of their own, and the one in memory has no short pages."""
 
 
 def check(report: Report, side: Side, binding: Binding, revisions: Sequence[Revision]) -> None:

@@ -40,8 +40,10 @@ def test_our_server(binding: Binding) -> None:
 
 
 @pytest.mark.timeout(1800)
-def test_our_server_with_a_guard() -> None:
-    report = anyio.run(functools.partial(server_report, Binding.HTTP, guarded=True))
+@pytest.mark.parametrize("binding", [Binding.HTTP, Binding.WS, Binding.SSE])
+def test_our_server_with_a_guard(binding: Binding) -> None:
+    revisions = [each for each in REVISIONS if each.handshake or binding is not Binding.SSE]
+    report = anyio.run(functools.partial(server_report, binding, revisions, guarded=True))
     assert {entry.verdict for entry in report.entries} == {Verdict.PASSED}
     assert report.complete
 

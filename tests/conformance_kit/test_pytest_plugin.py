@@ -155,6 +155,10 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
         (["--mcp-client", CLIENT, "--mcp-header", "A: b"], "there is no --mcp-server"),
         (["--mcp-server", EVERYTHING, "--mcp-header", "A: b"], "servers at a URL"),
         (["--mcp-server", "http://127.0.0.1:9/", "--mcp-header", "b"], "expected 'Name: value'"),
+        (["--mcp-protected", EVERYTHING], "--mcp-protected starts one server"),
+        (["--mcp-server", EVERYTHING, "--mcp-protected", EVERYTHING], "its URL"),
+        (["--mcp-server", "tcp://127.0.0.1:9", "--mcp-protected", EVERYTHING], "its URL"),
+        (["--mcp-server", "http://127.0.0.1:9/", "--mcp-protected", "exit"], "exit"),
     ],
     ids=[
         *(
@@ -175,6 +179,10 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
             "client-header",
             "no-url",
             "header",
+            "protected-alone",
+            "protected-command",
+            "protected-socket",
+            "protected-ends",
         ),
     ],
 )
@@ -206,6 +214,20 @@ def test_a_guarded_server_is_shown_what_lets_one_in_and_nobody_else_is(tmp_path:
     assert "1 passed" in done.stdout
     assert refused.returncode == 4, refused.stdout + refused.stderr
     assert "401" in refused.stderr
+
+
+def test_a_protected_server_is_started_and_told_of_an_authorization_server(
+    tmp_path: Path, free_tcp_port: int
+) -> None:
+    place = f"127.0.0.1:{free_tcp_port}"
+    command = f"{sys.executable} -m mcpcore_conformance.everything.server --http {place}"
+    expired, page = "basic/authorization/token-handling/expired", "rfc9728"
+    only = ["--mcp-only", expired, "--mcp-only", page, "--mcp-revision", "2025-11-25", "-rA", "-q"]
+    done = run(tmp_path, "--mcp-server", f"http://{place}/mcp", "--mcp-protected", command, *only)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"PASSED {expired}" in done.stdout.replace("mcp-server::", "")
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
 
 
 # repeats the header that it was sent in every answer

@@ -305,10 +305,14 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("client", "--protected", "--", "x"), "--protected is about servers"),
         (("server", "--protected", "http://h/mcp"), "--protected takes the URL of a server and"),
         (("server", "--protected", "--", "x"), "--protected takes the URL of a server and"),
-        (("server", "--protected", "ws://h/mcp", "--", "x"), "--protected takes the URL of a"),
+        (("server", "--protected", "tcp://h:1", "--", "x"), "--protected takes the URL of a"),
         (
             ("server", "--protected", "--transport", "ws", "http://h/mcp", "--", "x"),
-            "--protected is about HTTP",
+            "the URL of a protected server says",
+        ),
+        (
+            ("server", "--protected", "--transport", "tcp", "http://h/mcp", "--", "x"),
+            "--protected is about http, ws, sse",
         ),
         (
             ("server", "--protected", "--other-header", "A: b", "http://h/mcp", "--", "x"),

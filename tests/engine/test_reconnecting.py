@@ -16,6 +16,7 @@ from mcpcore.engine.reconnection import (
     breaks_for_good,
     closes_for_good,
     fails_for_good,
+    fault_of_close,
     refuses_for_good,
 )
 from mcpcore.spec.errors import BUSY, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorData
@@ -67,6 +68,21 @@ def test_a_connection_that_never_opened_has_not_lasted() -> None:
     assert [step and step.number for step in map(each.lost, (1.0, 100.0, 200.0))] == [1, 2, None]
 
 
+OUTLIVED = Fault(FaultKind.AUTHORIZATION)
+
+
+def test_a_fresh_token_is_tried_once_in_a_row() -> None:
+    each = plan(5, lasting=10.0)
+    each.opened(0.0)
+    ends = [(20.0, OUTLIVED), (25.0, OUTLIVED), (40.0, OUTLIVED), (41.0, None), (42.0, OUTLIVED)]
+    found = []
+    for now, fault in ends:
+        found.append(each.lost(now, fault=fault))
+        each.opened(now)
+    assert [step and step.number for step in found] == [1, None, 1, 2, None]
+    assert plan(0).lost(0.0, fault=OUTLIVED) is None
+
+
 def test_a_final_end_and_no_attempts_allowed_are_the_end() -> None:
     assert plan().lost(0.0, final=True) is None
     assert plan(0).lost(0.0) is None
@@ -78,7 +94,7 @@ def test_a_final_end_and_no_attempts_allowed_are_the_end() -> None:
 def test_a_server_may_ask_for_a_longer_delay_within_bounds(
     wanted: float | None, delay: float
 ) -> None:
-    step = plan().lost(0.0, wanted=wanted)
+    step = plan().lost(0.0, fault=Fault(FaultKind.STATUS, 503, wanted))
     assert step is not None
     assert step.delay == delay
 
@@ -87,7 +103,7 @@ def test_a_server_may_ask_for_a_longer_delay_within_bounds(
 def test_where_a_server_asks_for_nothing_a_short_delay_stays_short(
     wanted: float | None, delay: float
 ) -> None:
-    step = plan(first_delay=0.25).lost(0.0, wanted=wanted)
+    step = plan(first_delay=0.25).lost(0.0, fault=Fault(FaultKind.STATUS, 503, wanted))
     assert step is not None
     assert step.delay == delay
 
@@ -179,6 +195,14 @@ PASSING_CODES = {1001, 1005, 1006, 1009, 1011, 1012, 1013, 1014}
 @pytest.mark.parametrize("code", sorted(FINAL_CODES | PASSING_CODES))
 def test_close_codes(code: int) -> None:
     assert closes_for_good(code) is (code in FINAL_CODES)
+
+
+@pytest.mark.parametrize("code", sorted(FINAL_CODES | PASSING_CODES))
+def test_a_close_may_tell_of_the_end_of_a_token(code: int) -> None:
+    assert fault_of_close(code, authorized=False) is None
+    fault = fault_of_close(code, authorized=True)
+    assert fault == (OUTLIVED if code == 1008 else None)
+    assert closes_for_good(code, fault) is (code in FINAL_CODES - {1008})
 
 
 FINAL_STATUSES = {301, 302, 308, 400, 401, 403, 405, 407, 410, 426}

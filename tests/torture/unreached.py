@@ -146,7 +146,7 @@ WHY: dict[str, Excuse] = {
             "commands/client.py _spoken": (2, 2),
             "commands/target.py _auth": (1, 1),
             "commands/target.py _converse": (3, 3),
-            "commands/target.py _has_token": (1, 1),
+            "commands/target.py _as_stored": (1, 1),
             "commands/target.py connection": (1, 1),
             "stdio/server.py StdioServerLink._watch_signals": (1, 1),
         },

@@ -21,6 +21,7 @@ from mcpcore.auth.settings import (
     AssertionGrant,
     AuthorizationSettings,
     ClientCredentialsGrant,
+    CodeGrant,
     DpopKey,
 )
 from mcpcore.errors import AuthorizationError, UrlRefused
@@ -60,6 +61,7 @@ async def expiring(stage: Authority, store: TokenStore, left: float = 50) -> Non
         issuer=stage.site.url,
         token_endpoint=f"{stage.site.url}/token",
         client=ClientIdentity(client_id="client-1"),
+        grant=CodeGrant.kind,
         access_token="access-0",
         refresh_token="refresh-0",
         expires_at=time.time() + left,

@@ -166,6 +166,21 @@ async def test_a_configured_client_gets_a_token_for_itself(tmp_path: Path) -> No
         assert (code, on.tokens[-1]) == (3, "x.y"), told
 
 
+async def test_a_call_uses_and_renews_a_token_of_the_program(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with stage(notes()) as on:
+        words = ["--client-id", MACHINE.client_id, "--client-secret-env", "NOTES_SECRET"]
+        login = ["auth", "login", on.url, *words, "--client-credentials"]
+        assert (await terminal.run(*login, secret="machine-secret"))[0] == 0
+        for count in (1, 2):
+            code, said, told = await terminal.run(*ADD, on.url)
+            assert (code, said) == (0, "2\n"), told
+            assert on.authority.grants() == ["client_credentials"] * count
+            on.expire()
+        assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
+        assert on.authority.grants()[2:] == ["authorization_code"]
+
+
 async def test_a_person_signs_in_for_a_configured_server_with_login(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     async with stage(notes()) as on:

@@ -2,15 +2,19 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from mcpcore import ClientSettings, connect
 from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import Dpop
-from mcpcore.http.principals import Principal
+from mcpcore.engine.reconnection import ReconnectSettings
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec import closes
 from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.http.settings import HttpServerSettings
@@ -20,7 +24,7 @@ from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.auth.desk import proof
 from tests.auth.signing import signer
-from tests.clock import HOUR, Clock, patience
+from tests.clock import HOUR, Clock, patience, until
 from tests.transports.auth_desk import RESOURCE, modern, notes, open_session, protected
 from tests.transports.http_fixture import Client, http
 from tests.transports.served import Served, served
@@ -192,6 +196,56 @@ async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clo
             tasks.cancel_scope.cancel()
     assert sent[1] == {"type": "websocket.close", "code": 1008, "reason": closes.OUTLIVED.reason}
     await app.aclose()
+
+
+@pytest.mark.parametrize(
+    ("lives", "told"),
+    [
+        ([HOUR, None], None),
+        ([HOUR, HOUR, None], None),
+        ([HOUR, 0.0], "closed by the other side with 1008"),
+        ([HOUR], "refuses the token that was given"),
+    ],
+    ids=["renewed", "twice", "ended at once", "refused"],
+)
+async def test_a_websocket_client_comes_back_with_another_token(
+    lives: list[float | None], told: str | None, clock: Clock
+) -> None:
+    """``lives``: seconds for which the server takes each token; it refuses all others."""
+    seen = list[str]()
+
+    def token() -> str:
+        return f"token-{len(seen)}"
+
+    def party(request: HttpRequest) -> Principal | Refusal:
+        number = len(seen)
+        if number == len(lives):
+            return Refusal(challenge="Bearer")
+        seen.append(dict(request.headers)[b"authorization"].decode())
+        life = lives[number]
+        return Principal("ann", until=None if life is None else clock() + life)
+
+    def came(number: int) -> bool:
+        return len(seen) > number
+
+    settings = ServeSettings(http_link=HttpServerSettings(authenticate=party))
+    back = ClientSettings(reconnect=ReconnectSettings(first_delay=0))
+    async with (
+        served(notes(), settings=settings, ws="127.0.0.1:0") as running,
+        connect(running.url, auth=token, settings=back) as client,
+    ):
+        for number in range(1, len(lives)):
+            await client.call_tool("who")
+            await clock.skip(HOUR + 1)
+            await until(partial(came, number))
+        if told is None:
+            await client.call_tool("who")
+            assert client.closed is None
+        else:
+            await clock.skip(HOUR + 1)
+            await until(lambda: client.closed)
+            assert told in str(client.closed)
+    assert seen == [f"Bearer token-{number}" for number in range(len(lives))]
 
 
 EXP = 2_000_000_000.0

@@ -116,6 +116,29 @@ def test_a_header_for_authorization_takes_the_place_of_what_the_file_says() -> N
         fitted(target, ConnectOptions(login=True))
 
 
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        (["Authorization: Bearer s3cr3t"], "Authorization"),
+        (["authorization: s3cr3t", "X: 1", "x-api-key: s3cr3t"], "authorization, x-api-key"),
+        (["Cookie: s3cr3t"], "Cookie"),
+        (["X-Team: s3cr3t"], None),
+        (["Authorization: Bearer ${TOKEN}"], None),
+        ([], None),
+    ],
+)
+@pytest.mark.parametrize("url", ["http://h/mcp", "ws://h/mcp", "sse+http://h/sse"])
+def test_a_secret_in_the_command_line_is_warned_about(
+    url: str, headers: list[str], named: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted(parse_target(url), ConnectOptions(headers=tuple(headers)))
+    out, err = capsys.readouterr()
+    warning = "" if named is None else f"warning: the value of {named} stands in the command line"
+    assert (out, err[: len(warning)]) == ("", warning)
+    assert (err.count("warning:"), "auth login" in err) == (int(named is not None),) * 2
+    assert "s3cr3t" not in err
+
+
 def test_a_variable_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERE", "value")
     target = fitted(TARGETS["command"], ConnectOptions(env=("HERE",)))

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -36,6 +37,7 @@ from mcpcore import (
     FileTokens,
     HttpServerSettings,
     Issuer,
+    LinkError,
     NegotiationError,
     PrivateKey,
     ResourceServer,
@@ -98,6 +100,9 @@ class Told:
         seen: BaseException | None = error
         while seen is not None:
             self.show(place, f"{seen!r} {seen.args!r} {vars(seen)!r}")
+            for frame, _ in traceback.walk_tb(seen.__traceback__):
+                if frame.f_globals["__name__"].startswith("mcpcore"):
+                    self.show(place, f"locals of {frame.f_code.co_name}: {frame.f_locals!r}")
             seen = seen.__cause__ or seen.__context__
 
     def dump(self) -> None:
@@ -166,6 +171,8 @@ class Both:
         self.printed: list[str] = []
         self.answers: list[bytes] = []
         self.traces = 0
+        self.urls = [url]
+        """URLs of the same server over HTTP, WebSocket and HTTP+SSE."""
         handle = desk.issuer.handle
 
         def kept(request: Any) -> Any:
@@ -178,7 +185,9 @@ class Both:
         desk.issuer.handle = kept  # type: ignore[method-assign]
 
     @asynccontextmanager
-    async def client(self, auth: Any = None, **more: Any) -> AsyncIterator[Client]:
+    async def client(
+        self, auth: Any = None, url: str | None = None, **more: Any
+    ) -> AsyncIterator[Client]:
         settings = ClientSettings(
             sign_in=BrowserSignIn(self.browser.open, self.printed.append),
             tokens=FileTokens(self.folder / "tokens"),
@@ -189,7 +198,7 @@ class Both:
         if auth is not None:
             more["auth"] = auth
         with patience():
-            async with connect(self.url, settings=settings, trace=trace, **more) as client:
+            async with connect(url or self.url, settings=settings, trace=trace, **more) as client:
                 yield client
                 self.told.show("client", f"{client!r} {vars(client)!r}")
                 if self.traces == 1:
@@ -243,7 +252,10 @@ async def both(told: Told, folder: Path) -> AsyncIterator[Both]:
         )
         told.show("settings", repr((settings, guard, schemes, record, upstream)))
         at = Both(desk, url, folder, told)
-        async with served(server, http=url.split("/")[2], settings=settings):
+        places: dict[str, Any] = dict.fromkeys(("ws", "sse"), "127.0.0.1:0")
+        places["http"] = url.split("/")[2]
+        async with served(server, settings=settings, **places) as running:
+            at.urls = running.urls
             yield at
         trace.close()
         told.learn(desk, at.answers)
@@ -290,13 +302,16 @@ async def run(at: Both) -> None:
         (BearerToken(f"{MARK}-token"), {}),
         (BearerToken(f"mck_000000000000_{MARK}-{MARK}"), {}),
         (lambda: f"{MARK}\r\nx", {}),
+        (None, {"headers": lambda request: {"Authorization": f"Bearer {MARK}\r\nx"}}),
         (AuthorizationSettings(grant=ClientCredentialsGrant(), client=wrong, account="d"), {}),
         (None, {"headers": {"Authorization": f"Bearer {MARK}.{MARK}.{MARK}"}}),
         (BearerToken(at.desk.token(exp=1)), {}),
     ]
-    for number, (auth, more) in enumerate(failing):
-        with pytest.raises((NegotiationError, AuthorizationError)) as caught:
-            async with at.client(auth, **more):
+    shut = f"ws://127.0.0.1:{free_port()}/mcp"
+    cases = [*product(failing, at.urls), (failing[0], shut), (failing[5], shut)]
+    for number, ((auth, more), url) in enumerate(cases):
+        with pytest.raises((NegotiationError, AuthorizationError, LinkError)) as caught:
+            async with at.client(auth, url, **more):
                 """Nobody is let in."""
         caught.value.add_note("of the test")
         told.failed(f"error {number}", caught.value)

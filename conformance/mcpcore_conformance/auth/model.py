@@ -14,10 +14,11 @@ from msgspec import Struct
 from mcpcore.auth.challenges import format_scopes, parse_scopes
 from mcpcore.auth.grants import ClientAuth, base64url
 from mcpcore.auth.keysets import Key
-from mcpcore.auth.metadata import Secret, printable, unique
+from mcpcore.auth.metadata import printable, unique
 from mcpcore.auth.proofs import ProofRules
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import DocumentRefused, UrlRefused
+from mcpcore.wire.redaction import Secret
 
 Headers = tuple[tuple[str, str], ...]
 

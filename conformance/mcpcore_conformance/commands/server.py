@@ -15,6 +15,7 @@ from mcpcore_conformance.kit.model import Binding, Side
 from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import (
     Subject,
+    WebTarget,
     binding_of,
     everything,
     module,
@@ -59,7 +60,7 @@ def subjects_of(
     Raises BadTarget and Failure.
     """
     if choice.protected:
-        return [_protected(words, options, choice, secrets)]
+        return _protected(words, options, choice, secrets)
     bare = structs.replace(options, command=None)
     found: list[Subject] = []
     for word in words:
@@ -75,23 +76,31 @@ def subjects_of(
 
 def _protected(
     words: Sequence[str], options: ConnectOptions, choice: Choice, secrets: list[str]
-) -> Subject:
+) -> list[Subject]:
     """The server that a command starts, and tells of the kit's authorization server."""
-    if choice.other_headers or choice.bindings([Binding.HTTP]) not in ([], [Binding.HTTP]):
-        why = "--protected is about HTTP, and brings the tokens of two principals itself"
+    possible = [Binding.HTTP, Binding.WS, Binding.SSE]
+    chosen = choice.bindings(possible) or possible[:1]
+    if choice.other_headers or not {*chosen} <= {*possible}:
+        why = "--protected is about http, ws, sse, and brings the tokens of two principals itself"
         raise Failure(why, Exit.USAGE)
     if [*words] == [EVERYTHING_MODULE] and options.command is None:
-        return structs.replace(everything(Binding.HTTP, guarded=True), target=EVERYTHING_MODULE)
+        return [
+            structs.replace(everything(each, guarded=True), target=EVERYTHING_MODULE)
+            for each in chosen
+        ]
     usage = "--protected takes the URL of a server and, behind --, the command that starts it"
     if options.command is None or len(words) != 1:
         raise Failure(usage, Exit.USAGE)
     _, target = split_target(words, structs.replace(options, command=None, env=(), cwd=None))
     of_command = structs.replace(options, headers=(), ca=None, cert=None, key=None)
     _, command = split_target([], of_command)
-    if not isinstance(target, HttpTarget) or not isinstance(command, StdioTarget):
+    if not isinstance(target, WebTarget) or not isinstance(command, StdioTarget):
         raise Failure(usage, Exit.USAGE)
+    if choice.bindings(possible) not in ([], [binding_of(target)]):
+        why = "--transport: the URL of a protected server says how it is talked to"
+        raise Failure(why, Exit.USAGE)
     secrets += [*secrets_of(target), *secrets_of(command)]
-    return protected(target, command, tls=_tls(options))
+    return [protected(target, command, tls=_tls(options))]
 
 
 def _tls(options: ConnectOptions) -> SSLContext | None:

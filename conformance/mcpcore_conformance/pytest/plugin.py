@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="send this with every request to the servers, over http, sse and ws; not in reports",
     )
     group.addoption(
+        "--mcp-protected",
+        metavar="COMMAND",
+        help="start the server at the URL of --mcp-server, and tell it of an authorization server",
+    )
+    group.addoption(
         "--mcp-client",
         action="append",
         default=[],
@@ -94,6 +99,8 @@ def pytest_configure(config: pytest.Config) -> None:
     servers, clients = config.getoption("--mcp-server"), config.getoption("--mcp-client")
     if config.getoption("--mcp-header") and not servers:
         raise pytest.UsageError("--mcp-header is for servers, and there is no --mcp-server")
+    if config.getoption("--mcp-protected") is not None and len(servers) != 1:
+        raise pytest.UsageError("--mcp-protected starts one server, the one of --mcp-server")
     transports = config.getoption("--mcp-transport")
     if not transports:
         return
@@ -162,7 +169,9 @@ class Subject(pytest.Collector):
             bindings = [Binding(name) for name in self.config.getoption("--mcp-transport")]
             playing = playing_client(target, bindings, only, settings)
         else:
-            playing = playing_server(target, only, settings, self.config.getoption("--mcp-header"))
+            headers = self.config.getoption("--mcp-header")
+            command = self.config.getoption("--mcp-protected")
+            playing = playing_server(target, only, settings, headers, command)
         self.playing = self.stack.enter_context(playing)
 
     def collect(self) -> Iterator["CaseItem"]:

@@ -17,9 +17,16 @@ from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener
 from mcpcore_conformance.run.selection import select
 from mcpcore_conformance.run.servers import CannotRun, Servers, prepare
-from mcpcore_conformance.run.stages import Subject, module, subject_of
+from mcpcore_conformance.run.stages import (
+    CannotStart,
+    Subject,
+    WebTarget,
+    module,
+    protected,
+    subject_of,
+)
 from mcpcore_transports.commands.loading import load
-from mcpcore_transports.targets import headers_of, parse_target
+from mcpcore_transports.targets import StdioTarget, headers_of, parse_target
 
 T = TypeVar("T")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -58,14 +65,19 @@ class Playing:
 
 @contextmanager
 def playing_server(
-    target: str, only: Sequence[str], settings: Settings, headers: Sequence[str] = ()
+    target: str,
+    only: Sequence[str],
+    settings: Settings,
+    headers: Sequence[str] = (),
+    protected_by: str | None = None,
 ) -> Iterator[Playing]:
     """Check a server: a URL, MODULE:SERVER, or a command.
 
-    ``headers``: lines of ``Name: value`` that go with every request to a URL.
+    ``headers``: lines of ``Name: value`` that go with every request to a URL.  ``protected_by``:
+    the command that starts the server at a URL, and is told of the kit's authorization server.
     Raises BadTarget, NoSuchCase, CannotStart and CannotRun.
     """
-    subject = _server(target, headers_of(headers))
+    subject = _server(target, headers_of(headers), protected_by)
     problem: CannotRun | KeyboardInterrupt | None = None
     run = prepare([subject], select(all_cases(), only), settings)
     with (
@@ -111,8 +123,16 @@ def _call(portal: BlockingPortal, function: Callable[..., Awaitable[T]], *argume
 
 @asynccontextmanager
 async def _opened(subject: Subject) -> AsyncIterator[Stage]:
+    problem: CannotStart | None = None
     async with AsyncExitStack() as stack:
-        yield await subject.make(stack)
+        try:
+            stage = await subject.make(stack)
+        except CannotStart as error:
+            problem = error  # raised here it would come out of the stage's tasks as a group
+        else:
+            yield stage
+    if problem is not None:
+        raise problem
 
 
 def values_of(headers: Sequence[str]) -> list[str]:
@@ -121,7 +141,16 @@ def values_of(headers: Sequence[str]) -> list[str]:
     return [each for value in values for each in (value, *value.split()) if each]
 
 
-def _server(target: str, headers: Mapping[str, str]) -> Subject:
+def _server(target: str, headers: Mapping[str, str], protected_by: str | None) -> Subject:
+    if protected_by is not None:
+        command = parse_target(shlex.split(protected_by))
+        at = parse_target(target, headers=headers) if "://" in target else None
+        if not isinstance(at, WebTarget) or not isinstance(command, StdioTarget):
+            raise BadTarget(
+                "--mcp-protected is the command that starts a server of http, sse or ws;"
+                " --mcp-server its URL"
+            )
+        return protected(at, command)
     if "://" in target:
         return subject_of(parse_target(target, headers=headers))
     if headers:

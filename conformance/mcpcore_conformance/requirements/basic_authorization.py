@@ -6,6 +6,7 @@ from mcpcore_conformance.requirements.reasons import (
     NO_PROXY,
     OAUTH_CLIENT,
     OAUTH_FLOW,
+    OWN_AUTHORIZATION_SERVER,
 )
 
 ROWS = (
@@ -60,21 +61,21 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#overview",
         "Servers implement authorization server metadata.",
-        authorization=AUTHORIZATION_SERVER,
+        authorization=OWN_AUTHORIZATION_SERVER,
     ),
     server.must(
         "basic/authorization/default-uris",
         span("2025-03-26"),
         "basic/authorization#overview",
         "Servers without metadata use the default endpoint paths.",
-        authorization=AUTHORIZATION_SERVER,
+        authorization=OWN_AUTHORIZATION_SERVER,
     ),
     server.should(
         "basic/authorization/grant-types",
         span("2025-03-26"),
         "basic/authorization#oauth-grant-types",
         "A server supports the grant types that suit its audience.",
-        authorization=AUTHORIZATION_SERVER,
+        authorization=OWN_AUTHORIZATION_SERVER,
     ),
     server.must(
         "basic/authorization/unauthorized-401",
@@ -94,7 +95,7 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#authorization-base-url",
         "Metadata stands at the well-known path of the base URL.",
-        authorization=AUTHORIZATION_SERVER,
+        authorization=OWN_AUTHORIZATION_SERVER,
     ),
     client.must(
         "basic/authorization/fallback-paths",

@@ -3,6 +3,10 @@
 OAUTH_CLIENT = "Part of the OAuth client, which is authorization's."
 OWN_DOCUMENT = "The document that describes a client is written and hosted by the application."
 AUTHORIZATION_SERVER = "Addressed to authorization servers."
+OWN_AUTHORIZATION_SERVER = (
+    "Addressed to servers that are their own authorization server: those of the library name one "
+    "that stands beside them, as later revisions have it."
+)
 NO_PROXY = "Addressed to proxies of authorization servers, of which the library has none."
 OAUTH_FLOW = "A rule of the OAuth flow as a whole, on both sides of authorization."
 CHOSEN_KEYS = "Keys beyond those of the protocol are chosen by the application and passed through."

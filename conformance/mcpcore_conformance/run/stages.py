@@ -13,7 +13,7 @@ from contextlib import (
     ExitStack,
 )
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -30,6 +30,7 @@ from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.wire import Stage
 from mcpcore_conformance.launch import LaunchError, serving, serving_at
 from mcpcore_conformance.subjects.memory import MemoryStage
+from mcpcore_transports.auth.authorizer import http_url
 from mcpcore_transports.stdio.process import environment
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import (
@@ -63,6 +64,7 @@ SMALL_PAGES = 15
 
 T = TypeVar("T")
 AnyStage = AbstractAsyncContextManager[Stage]
+WebTarget = HttpTarget | SseTarget | WebSocketTarget
 _WEB: dict[Binding, Callable[..., AnyStage]] = {
     Binding.SSE: SseStage,
     Binding.WS: WebSocketStage,
@@ -155,16 +157,18 @@ def module(server: Server, name: str, binding: Binding) -> Subject:
 
 
 def protected(
-    target: HttpTarget, command: StdioTarget, *, tls: ssl.SSLContext | None = None
+    target: WebTarget, command: StdioTarget, *, tls: ssl.SSLContext | None = None
 ) -> Subject:
     """A server that a command starts at a URL, and tells of the kit's authorization server."""
-    return Subject(Binding.HTTP, describe(target), partial(_protected, target, command, tls))
+    make = partial(_protected, target, command, tls)
+    return Subject(binding_of(target), describe(target), make)
 
 
 def everything(binding: Binding, *, guarded: bool = False) -> Subject:
     """Our reference server over a binding; ``guarded``: with the kit's authorization server."""
     if guarded:
-        return Subject(binding, "our everything server, guarded", _everything_guarded)
+        made = partial(_everything_guarded, binding)
+        return Subject(binding, "our everything server, guarded", made)
     if binding is Binding.CORE:
         from mcpcore_conformance.subjects.core import CoreStage
 
@@ -180,15 +184,21 @@ def everything(binding: Binding, *, guarded: bool = False) -> Subject:
     return program(command, binding, name="our everything server")
 
 
-async def _everything_guarded(stack: AsyncExitStack) -> Stage:
+async def _everything_guarded(binding: Binding, stack: AsyncExitStack) -> Stage:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         host, port = probe.getsockname()
-    command = StdioTarget((*EVERYTHING, "--http", f"{host}:{port}"))
-    return await _protected(HttpTarget(f"http://{host}:{port}/mcp"), command, None, stack)
+    place = f"{host}:{port}"
+    command = StdioTarget((*EVERYTHING, LISTENING[binding], place))
+    targets: dict[Binding, WebTarget] = {
+        Binding.HTTP: HttpTarget(f"http://{place}/mcp"),
+        Binding.WS: WebSocketTarget(f"ws://{place}/mcp"),
+        Binding.SSE: SseTarget(f"http://{place}/sse"),
+    }
+    return await _protected(targets[binding], command, None, stack)
 
 
 async def _protected(
-    target: HttpTarget, command: StdioTarget, tls: ssl.SSLContext | None, stack: AsyncExitStack
+    target: WebTarget, command: StdioTarget, tls: ssl.SSLContext | None, stack: AsyncExitStack
 ) -> Stage:
     """Start an authorization server, and then a server that is told of it."""
     try:
@@ -197,8 +207,8 @@ async def _protected(
         raise CannotStart(f"an authorization server needs the extra auth: {error}") from None
     assert not callable(target.headers)
     parts = urlsplit(target.url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    tokens = await stack.enter_async_context(RunningIssuer(target.url))
+    port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+    tokens = await stack.enter_async_context(RunningIssuer(http_url(target.url)))
     env = environment(ProcessSettings(env={**(command.env or {}), **tokens.environment}))
     start = partial(
         serving_at,
@@ -211,14 +221,12 @@ async def _protected(
     )
     await _begun(stack, start)
     own, other = ({"authorization": f"Bearer {each}"} for each in (tokens.good, tokens.other))
-    stage = HttpStage(
-        target.url,
-        tls=tls,
-        headers={**(target.headers or {}), **own},
-        other_headers={**(target.headers or {}), **other},
-        tokens=tokens,
-    )
-    return await stack.enter_async_context(stage)
+    given = target.headers or {}
+    options: dict[str, Any] = {"tls": tls, "headers": {**given, **own}, "tokens": tokens}
+    if not isinstance(target, WebSocketTarget):
+        options["other_headers"] = {**given, **other}
+    kind = _WEB.get(binding_of(target), HttpStage)
+    return await stack.enter_async_context(kind(target.url, **options))
 
 
 def _stage(

@@ -15,7 +15,6 @@ from mcpcore.auth.metadata import (
     ErrorResponse,
     Registration,
     ResourceMetadata,
-    Secret,
     ServerMetadata,
     TokenResponse,
     printable,
@@ -34,6 +33,7 @@ from mcpcore.auth.urls import (
     with_query,
 )
 from mcpcore.errors import DocumentRefused, UrlRefused
+from mcpcore.wire.redaction import Secret
 from tests.fuzz.choices import Choices
 
 TOKENS = (

@@ -16,11 +16,11 @@ import anyio
 from msgspec import Struct
 
 from mcpcore.auth.authorization import Authorization, AuthState, Refused, Remedy
-from mcpcore.auth.metadata import Secret
 from mcpcore.auth.needs import Done, NeedFailed
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError
+from mcpcore.wire.redaction import Secret
 from mcpcore_transports.auth.browser import SignIn, usual_sign_in
 from mcpcore_transports.auth.carrying import Assertions, FlowCarrier, Signer
 from mcpcore_transports.auth.fetching import Fetcher
@@ -195,14 +195,14 @@ class Authorizer:
         token = await self.token()
         if token is None:
             return Authorized(headers={}, generation=self.machine.generation)
-        headers = {"authorization": token.header()}
+        headers: dict[str, str] = {"authorization": Secret(token.header())}
         nonce = self.machine.nonce(url)
         proof = self.machine.proof(method, url, wall=time.time())
         if proof is not None:
             outcome = await self._carrier.sign(proof)
             if isinstance(outcome, NeedFailed):
                 raise AuthorizationError(outcome.reason)
-            headers["dpop"] = proof.input.signed(outcome.signature)
+            headers["dpop"] = Secret(proof.input.signed(outcome.signature))
         return Authorized(headers=headers, generation=token.generation, nonce=nonce)
 
     def remedy(self, refused: Refused) -> Remedy:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from mcpcore.errors import AuthorizationError
 
 if TYPE_CHECKING:  # slow to import, and needed by few
-    from mcpcore.auth.metadata import Secret
     from mcpcore.http.principals import Principal
+    from mcpcore.wire.redaction import Secret
 
 PRINCIPAL = "MCPCORE_PRINCIPAL"
 """Variable with the name of the client."""
@@ -66,7 +66,7 @@ def environment_secret(name: str, environ: Mapping[str, str] | None = None) -> "
 
     Raises AuthorizationError, which names the variable, if it is not set or empty.
     """
-    from mcpcore.auth.metadata import Secret  # late: few authorize
+    from mcpcore.wire.redaction import Secret  # late: few authorize
 
     value = (os.environ if environ is None else environ).get(name)
     if not value:

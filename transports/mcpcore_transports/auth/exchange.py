@@ -14,10 +14,10 @@ from collections.abc import Mapping
 import anyio
 
 from mcpcore.auth.endpoints import Endpoints
-from mcpcore.auth.metadata import Secret
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.upstream import Subject, Upstream, UpstreamToken, upstream_token
 from mcpcore.auth.urls import parse_url
+from mcpcore.wire.redaction import Secret
 from mcpcore_transports.auth.browser import PastedSignIn
 from mcpcore_transports.auth.carrying import FlowCarrier, Signer
 from mcpcore_transports.auth.fetching import Fetcher

@@ -9,7 +9,6 @@ from anyio.abc import TaskGroup
 from msgspec import Struct, structs
 
 from mcpcore.auth.authorization import Refused, Remedy
-from mcpcore.auth.metadata import Secret
 from mcpcore.auth.proofs import nonce_of
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
@@ -19,7 +18,7 @@ from mcpcore.http.client.challenges import Unauthorized, admits
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import is_field_text
 from mcpcore.http.messages import HttpSend
-from mcpcore.wire.redaction import Discreet, shown_names
+from mcpcore.wire.redaction import Discreet, Secret, shown_names
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.functions import called, failure_of, without_messages
 
@@ -116,18 +115,17 @@ class GivenTokens:
 
     async def headers(self, method: str, url: str) -> Authorized:
         """Implement :meth:`RequestAuthorizer.headers`."""
-        token = await self._token()
-        return Authorized(headers={"authorization": f"Bearer {token}"}, generation=self._generation)
+        value = Secret(f"Bearer {(await self._token()).reveal()}")
+        return Authorized(headers={"authorization": value}, generation=self._generation)
 
-    async def _token(self) -> str:
+    async def _token(self) -> Secret:
         try:
-            given: object = await called(self._source)
+            token = _secret(await called(self._source))
         except BaseException as raised:
             error = failure_of(raised)
             logger.debug("the function for tokens failed\n%s", without_messages(error))
             text = f"the function for tokens failed: {type(error).__name__}"
             raise AuthorizationError(text) from error
-        token = str.__str__(given) if isinstance(given, str) else ""
         if not token or not token.isascii() or " " in token or not is_field_text(token.encode()):
             raise AuthorizationError("the function for tokens returned none that can be sent")
         if token != self._last:
@@ -151,6 +149,11 @@ class GivenTokens:
 
     def take_nonce(self, url: str, nonce: str) -> None:
         """Implement :meth:`RequestAuthorizer.take_nonce`."""
+
+
+def _secret(given: object) -> Secret:
+    """Return the token that a function has given, an empty one for anything but a string."""
+    return Secret(given if isinstance(given, str) else "")
 
 
 class Challenged(Exception):

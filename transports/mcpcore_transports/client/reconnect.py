@@ -146,8 +146,7 @@ class Reconnector(ABC):
         again = None
         silent = self.closing or not self.begun
         if not silent:
-            wanted = None if fault is None else fault.retry_after
-            again = self._plan.lost(clock(), final=final, wanted=wanted)
+            again = self._plan.lost(clock(), final=final, fault=fault)
         if again is None or self._core.machine.reconnects is None:
             return self._give_up(reason, silently=silent)
         self._follow(again)

@@ -184,7 +184,7 @@ that is kept for the server ("mcpcore auth login") is used; --login gets one whe
 \b
 Examples:
   mcpcore probe http://127.0.0.1:8000/mcp
-  mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
+  mcpcore probe https://mcp.example.com/mcp --header "X-Team: blue"
   mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
   mcpcore probe --login --no-browser https://mcp.example.com/mcp
   mcpcore probe --json -- uvx mcp-server-time

@@ -89,10 +89,14 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
 
 
 def _fits(kept: TokenRecord, settings: AuthorizationSettings) -> bool:
-    """Return True if a token is for the scopes and the client that are asked for."""
+    """Return True if a token is for the grant, the client and the scopes that are asked for."""
     client = settings.client
     same = client is None or client.client_id == kept.client.client_id
-    return same and settings.scopes <= frozenset(kept.scopes or ())
+    return (
+        same
+        and kept.grant == settings.grant.kind
+        and settings.scopes <= frozenset(kept.scopes or ())
+    )
 
 
 async def _challenge(

@@ -26,6 +26,7 @@ from mcpcore.errors import (
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
+from mcpcore.wire.redaction import is_secret_header
 from mcpcore_transports import targets
 from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.client import config
@@ -119,6 +120,7 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
         return structs.replace(target, env=env, cwd=cwd)
     if isinstance(target, _WEB) and options.headers:
         given = targets.headers_of(options.headers)
+        _warn_of_secrets(given)
         replaced = {name.lower() for name in given}
         assert not callable(target.headers)  # noqa: S101 - made from words
         kept = {k: v for k, v in target.headers.items() if k.lower() not in replaced}
@@ -129,6 +131,21 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
             target = structs.replace(target, auth=None)  # the token of the command line
         return target
     return target
+
+
+def _warn_of_secrets(headers: Mapping[str, str]) -> None:
+    """Warn of headers of the command line that seem to hold a secret, and say what helps."""
+    names = [
+        name
+        for name, value in headers.items()
+        if is_secret_header(name.encode()) and "${" not in value
+    ]
+    if names:
+        print_warning(
+            f"the value of {', '.join(names)} stands in the command line, which every user of this "
+            "machine can read: keep a token by `mcpcore auth login`, or let a server in mcp.json "
+            "have the header, with a variable of the environment as ${NAME}"
+        )
 
 
 def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
@@ -243,9 +260,9 @@ async def _auth(target: targets.Target, options: ConnectOptions) -> "Authorizati
         account=settings.account if options.account is None else options.account,
         private=settings.private or options.auth_private,
     )
-    if kept is None and not options.login and not await _has_token(target.url, settings):
-        return None
-    return settings
+    if kept is not None or options.login:
+        return settings
+    return await _as_stored(target.url, settings)
 
 
 def _keeps_tokens() -> bool:
@@ -255,16 +272,25 @@ def _keeps_tokens() -> bool:
     return default_folder().is_dir()
 
 
-async def _has_token(url: str, settings: "AuthorizationSettings") -> bool:
+async def _as_stored(url: str, settings: "AuthorizationSettings") -> "AuthorizationSettings | None":
+    """Return the settings that the stored token was got by, None without a token."""
     from mcpcore.auth.authorization import Authorization  # late: few authorize
+    from mcpcore.auth.records import TokenRecord, read_record
+    from mcpcore.auth.settings import ClientCredentialsGrant
     from mcpcore_transports.auth.authorizer import http_url
     from mcpcore_transports.auth.file_store import FileTokens
 
     try:
         key = Authorization(http_url(url), settings, seed=bytes(32)).key
     except UrlRefused:
-        return False  # no token may be sent there
-    return (await FileTokens().load(key)).record is not None
+        return None  # no token may be sent there
+    data = (await FileTokens().load(key)).record
+    record = read_record(data, TokenRecord)
+    if record is None or record.grant != ClientCredentialsGrant.kind:
+        return None if data is None else settings
+    return structs.replace(
+        settings, grant=ClientCredentialsGrant(), client=record.client, issuer=record.issuer
+    )
 
 
 async def _converse(

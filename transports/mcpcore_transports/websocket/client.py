@@ -26,7 +26,7 @@ from mcpcore.http.client.call import own_header
 from mcpcore.http.client.challenges import challenges_of
 from mcpcore.http.headers import Headers, quoted
 from mcpcore.http.messages import HttpSend
-from mcpcore.wire.redaction import shown_flaw, shown_url
+from mcpcore.wire.redaction import secret_values, shown_flaw, shown_url
 from mcpcore_transports.http.client.client import (
     AUTHORIZING,
     ExchangeFailed,
@@ -84,6 +84,8 @@ def websocket_client_link(
     """
     settings = settings or WebSocketSettings()
     seconds = settings.handshake_timeout
+    if isinstance(headers, Mapping):
+        headers = secret_values(headers)
 
     async def opening(trace: "ConnectionTrace | None") -> Opened:
         address = WebSocketAddress(url)
@@ -93,12 +95,14 @@ def websocket_client_link(
 
         async def attempt(tokens: Mapping[str, str]) -> Opened:
             try:
-                return await connected(address, tokens, trace)
+                opened = await connected(address, tokens, trace)
             except LinkError as error:
                 found = error.__cause__
                 if isinstance(found, NotOpened) and found.challenged is not None:
                     raise Challenged(*found.challenged) from error
                 raise
+            opened.authorized = bool(tokens)
+            return opened
 
         try:
             return await authorized(authorizer, address.http_url, "the WebSocket", attempt)
@@ -219,30 +223,32 @@ async def _request(
     if not isinstance(headers, Mapping):
         asking = HttpSend(exchange=0, method="GET", target=address.target, headers=lines)
         try:
-            headers = await called(headers, asking)
+            headers = secret_values(await called(headers, asking))
         except BaseException as raised:
             error = failure_of(raised)
             # Without its message, which may contain a token.
             text = f"its headers could not be made: {type(error).__name__}"
             raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
     try:
-        lines = [*lines, *(_own(pair) for pair in headers.items())]
-        if tokens and any(name in AUTHORIZING for name, _ in lines):
-            raise ValueError("the header Authorization is set by `auth`")
-        lines += map(own_header, tokens.items())
-        data = format_request("GET", address.target, lines)
+        return _prepare(address.target, lines, headers, tokens, key)
     except Exception as error:
         text = f"the request cannot be sent: {error}"
-        raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
-    return _Request(data, lines, key)
+        # Without its frames, whose variables are the bytes of the credentials.
+        raise NotOpened(text, Fault(FaultKind.HEADERS)) from error.with_traceback(None)
 
 
-def _own(pair: tuple[str, str]) -> tuple[bytes, bytes]:
-    """Check a header that the application sets.  Raises ValueError."""
-    name, value = own_header(pair)
-    if name.startswith(_OURS):
-        raise ValueError(f"the header {pair[0]!r} is set by the engine")
-    return name, value
+def _prepare(
+    target: str, lines: Headers, headers: Mapping[str, str], tokens: Mapping[str, str], key: bytes
+) -> _Request:
+    """Add the headers of the application and the tokens to ``lines``.  Raises ValueError."""
+    own = [own_header(pair) for pair in headers.items()]
+    for given, (name, _) in zip(headers, own, strict=True):
+        if name.startswith(_OURS):
+            raise ValueError(f"the header {given!r} is set by the engine")
+        if tokens and name in AUTHORIZING:
+            raise ValueError("the header Authorization is set by `auth`")
+    sent = [*lines, *own, *map(own_header, tokens.items())]
+    return _Request(format_request("GET", target, sent), sent, key)
 
 
 async def _upgrade(

@@ -27,7 +27,7 @@ from wsproto.frame_protocol import FrameProtocol
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnection import closes_for_good
+from mcpcore.engine.reconnection import closes_for_good, fault_of_close
 from mcpcore.http.principals import Principal
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
@@ -73,6 +73,8 @@ class Opened(Struct):
     """Input that came in one piece with the head."""
     principal: Principal | None = None
     """Authenticated client of a server's connection."""
+    authorized: bool = False
+    """True for a client's connection that was opened with a token."""
 
 
 Opening = Callable[["ConnectionTrace | None"], Awaitable[Opened]]
@@ -104,6 +106,7 @@ class WebSocketLink(StreamConnection):
         self._masked = peer.role is Role.SERVER  # received frames
         self._bounds = Bounds()
         self._principal: Principal | None = None
+        self._authorized = False
         self._message = BytesIO()  # the data of an incomplete message
         self._fragments = self._progress = 0
         self._boundaries = Boundaries()
@@ -125,6 +128,7 @@ class WebSocketLink(StreamConnection):
     def _begin(self, opened: Opened) -> None:
         """Start to read frames."""
         self.stream, self._principal = opened.stream, opened.principal
+        self._authorized = opened.authorized
         self._bounds = bounds = opened.bounds
         bounds.limit = self._limit
         role = ConnectionType.SERVER if self._masked else ConnectionType.CLIENT
@@ -208,7 +212,8 @@ class WebSocketLink(StreamConnection):
             else:
                 self.close_code = code = self._bounds.bad_gateway or int(event.code)
                 self._goodbye = CloseConnection(code=code, reason=event.reason)
-                self.final = closes_for_good(code)
+                self.fault = fault_of_close(code, authorized=self._authorized)
+                self.final = closes_for_good(code, self.fault)
                 self._stop(f"closed by the other side with {_as_line(code, event.reason)}")
         return not self._refused
 

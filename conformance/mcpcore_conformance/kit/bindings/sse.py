@@ -4,7 +4,7 @@ A GET opens the event stream; its first event, ``endpoint``, says where messages
 messages of the server come on the stream.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
@@ -17,6 +17,7 @@ from mcpcore_conformance.kit.bindings.staging import Staging
 from mcpcore_conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Text
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.verdicts import Broken
 from mcpcore_conformance.kit.wire import Overrides, Refused
 
@@ -41,6 +42,16 @@ class SseStage(Staging):
         """The URL."""
         return self._http.target
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that the target was given."""
+        return self._http.headers
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Those of the authorization server that the server was told of."""
+        return self._http.tokens
+
     async def __aenter__(self) -> Self:
         """Get ready to connect."""
         await self._http.__aenter__()
@@ -61,13 +72,18 @@ class SseStage(Staging):
         *,
         log: Log,
         headers: Headers | None = None,
+        anonymous: bool = False,
+        path: str | None = None,
         **_options: Any,
     ) -> "SseWire":
-        """Open an event stream; raises Refused if there is none."""
+        """Open an event stream; raises Refused if there is none.
+
+        ``anonymous``: without the headers that the target was given, such as credentials.
+        """
         self._http.patience = self.patience
-        http = await self._http.connect(revision, log=log, headers=headers)
+        http = await self._http.connect(revision, log=log, headers=headers, anonymous=anonymous)
         wire = SseWire(http, self.patience)
-        await wire.open()
+        await wire.open(path)
         return wire
 
 
@@ -94,9 +110,10 @@ class SseWire:
         """See :class:`~mcpcore_conformance.kit.wire.Wire`."""
         return self._http.number
 
-    async def open(self) -> None:
-        """Ask for the event stream."""
-        self._stream = await self._http.fetch("GET", headers=[("accept", "text/event-stream")])
+    async def open(self, path: str | None = None) -> None:
+        """Ask for the event stream, at another path than that of its URL if there is one."""
+        accepted = [("accept", "text/event-stream")]
+        self._stream = await self._http.fetch("GET", target=path, headers=accepted)
         heard = await self._http.hear(self._patience)
         if not isinstance(heard, Head) or heard.status != OK:
             status = heard.status if isinstance(heard, Head) else None

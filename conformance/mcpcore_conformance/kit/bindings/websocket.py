@@ -25,6 +25,7 @@ from mcpcore_conformance.kit.bindings.staging import Staging
 from mcpcore_conformance.kit.heard import Event, Gone, Headers, Heard, Noise, Text
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.model import Binding
+from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.unreachable import reason_of
 from mcpcore_conformance.kit.verdicts import Broken
 from mcpcore_conformance.kit.wire import Overrides, Refused
@@ -37,7 +38,10 @@ _SWITCHED = re.compile(rb"HTTP/1\.1 101\b")
 
 
 class WebSocketStage(Staging):
-    """Reaches ``ws://`` or ``wss://``; ``offers`` are the subprotocols of every connection."""
+    """Reaches ``ws://`` or ``wss://``; ``offers`` are the subprotocols of every connection.
+
+    ``tokens``: those of the authorization server that the server was told of.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class WebSocketStage(Staging):
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
         offers: Sequence[str] = (SUBPROTOCOL,),
+        tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
         parts = urlsplit(url)
@@ -55,7 +60,8 @@ class WebSocketStage(Staging):
         self._authority = parts.netloc.rpartition("@")[2]
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "wss" else None
-        self._headers = dict(headers or {})
+        self.headers = dict(headers or {})
+        self.tokens = tokens
         self._offers = offers
 
     @property
@@ -74,6 +80,7 @@ class WebSocketStage(Staging):
         *,
         log: Log,
         headers: Headers | None = None,
+        anonymous: bool = False,
         offers: Sequence[str] | None = None,
         path: str | None = None,
         edit: Callable[[bytes], bytes] | None = None,
@@ -82,15 +89,16 @@ class WebSocketStage(Staging):
         """Open a connection; raises Refused with the status if it is not upgraded.
 
         Where the server has accepted, but not in the way of RFC 6455: with headers alone.
-        ``edit`` changes the bytes of the opening before they are sent.
+        ``edit`` changes the bytes of the opening before they are sent.  ``anonymous``: without the
+        headers that the target was given, such as credentials.
         """
+        own = {} if anonymous else self.headers
         request = events.Request(
             host=self._authority,
             target=self._path if path is None else path,
             subprotocols=list(self._offers if offers is None else offers),
             extra_headers=[
-                (name.encode(), value.encode())
-                for name, value in [*self._headers.items(), *(headers or [])]
+                (name.encode(), value.encode()) for name, value in [*own.items(), *(headers or [])]
             ],
         )
         try:
