@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.grants import ClientIdentity
@@ -122,6 +122,8 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Most seconds for which a token is not verified, or asked about, again."""
     max_tokens: int = 10_000
     """Tokens whose judgement is kept."""
+    max_introspections: int = 100
+    """Tokens that are asked about at a time; requests with further ones get 503."""
     keys: KeySetLimits = KeySetLimits()
     wrong_signatures: int = 500
     """Signatures found wrong in a second, beyond which whatever would need another look gets 429:
@@ -208,7 +210,11 @@ class ResourceGuard:
         self.tree = ScopeTree({name: tuple(each) for name, each in rules.scope_tree.items()})
         self.key_sets = {each.issuer: KeySet(rules.keys) for each in rules.issuers}
         self.tokens = TokenCache(
-            CacheLimits(active_for=rules.verified_for, max_tokens=rules.max_tokens)
+            CacheLimits(
+                active_for=rules.verified_for,
+                max_tokens=rules.max_tokens,
+                max_waiting=rules.max_introspections,
+            )
         )
         self._verify = verify
         self._nonces = nonces
@@ -420,10 +426,14 @@ class ResourceGuard:
             raise TokenRefused(TokenFault.KEY)
         signed, signature = jws.signing_input, jws.signature
         algorithm = jws.algorithm
-        if not any(self._signed(x.jwk, algorithm, signed, signature, now) for x in keys[:4]):
+        for key in keys[:4]:
+            if self._signed(key.jwk, algorithm, signed, signature, now):
+                break
+        else:
             raise TokenRefused(TokenFault.SIGNATURE)
         explicit = str(jws.header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
-        return judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
+        grant = judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
+        return structs.replace(grant, kid=key.kid)
 
     def _signed(
         self, key: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes, now: float

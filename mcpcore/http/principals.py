@@ -30,7 +30,7 @@ class Principal(str):
     Sessions, sealed state, tasks and quotas are bound to the name: it must belong to one party.
     """
 
-    __slots__ = ("challenge", "claims", "lines", "roles", "scopes", "until")
+    __slots__ = ("challenge", "claims", "lines", "refused", "roles", "scopes", "until")
 
     claims: Mapping[str, Any]
     """Claims about the party, read-only."""
@@ -43,6 +43,9 @@ class Principal(str):
     """Challenge that helps when scopes are missing; None: a plain one of the scheme Bearer."""
     lines: tuple[tuple[bytes, bytes], ...]
     """Header lines of the answers to its requests, such as the next DPoP nonce."""
+    refused: "OperationRefused | None"
+    """Function that is told of each operation that it lacks scopes or a role for; it raises
+    nothing."""
 
     def __new__(
         cls,
@@ -60,7 +63,7 @@ class Principal(str):
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
         self.claims = MappingProxyType({} if claims is None else dict(claims))
-        self.until, self.challenge, self.lines = until, challenge, ()
+        self.until, self.challenge, self.lines, self.refused = until, challenge, (), None
         return self
 
     @property
@@ -113,6 +116,8 @@ OUTLIVED = "the authorization of the client has ended"
 Challenge = Callable[[frozenset[str], bool], str | None]
 """Function from the scopes that an operation needs, and True if a role is missing, to the value of
 WWW-Authenticate."""
+OperationRefused = Callable[[str, str | None, str], object]
+"""Function for the JSON-RPC method of an operation, the name or URI in it, and the reason."""
 Verdict = Principal | Refusal
 Authenticate = Callable[["HttpRequest"], Verdict | Awaitable[Verdict]]
 """Authentication function of an application: from the head of a request to its principal or a

@@ -3,10 +3,13 @@
 import json
 import os
 import sys
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.challenges import find_challenge, parse_challenges
@@ -50,6 +53,23 @@ def challenge_of(response: Response, scheme: str = "bearer") -> dict[str, str]:
     return dict(found.params)
 
 
+def check_audit(desk: Desk, method: str, params: Mapping[str, Any]) -> None:
+    """The last event of the audit is the refusal of an operation to a request that was let in."""
+    admitted, refused = desk.events[-2:]
+    named = {**params, **params.get("ref", {})}
+    assert refused == structs.replace(
+        admitted,
+        admitted=False,
+        status=403,
+        reason="forbidden: scopes are missing",
+        operation=method,
+        subject=named.get("name", named.get("uri")),
+    )
+    assert admitted.admitted
+    assert admitted.operation is None
+    assert refused.principal == principal_name(desk.url, "ann")
+
+
 async def test_a_token_of_the_issuer_lets_in_and_its_party_is_shown_to_handlers() -> None:
     async with protected(required={"read"}, trusted={"roles": "groups"}) as desk:
         refused = await desk.call(call("who"))
@@ -78,6 +98,8 @@ async def test_a_token_of_the_issuer_lets_in_and_its_party_is_shown_to_handlers(
         assert len(keys) == 1
         assert [event.admitted for event in desk.events] == [False, True, True, True]
         assert desk.events[1].principal == principal_name(desk.url, "robot")
+        (key,) = desk.issuer.keys.published(time.time())
+        assert [event.kid for event in desk.events] == [None, *[key["kid"]] * 3]
         assert token not in repr(desk.events)
 
 
@@ -129,6 +151,7 @@ async def test_what_needs_scopes_is_refused_by_every_modern_method(
         assert set(told["scope"].split()) == {"read", *scopes}
         error = poor.json["error"]
         assert (error["code"], set(error["data"]["scope"])) == (FORBIDDEN, scopes)
+        check_audit(desk, method, params)
         client = await desk.connect()
         await client.send(modern(method, params, desk.token(scope="read files write")))
         assert (await client.head()).status == 200
@@ -146,6 +169,7 @@ async def test_what_needs_scopes_is_refused_by_every_legacy_method(
         assert refused.status == 403
         assert set(challenge_of(refused)["scope"].split()) == scopes
         assert refused.json["error"]["code"] == FORBIDDEN
+        check_audit(desk, method, params)
         granted = await client.call(legacy(method, params, rich, session=session))
         assert granted.status == 200
         assert "result" in message_of(granted)
@@ -156,6 +180,7 @@ async def test_roles_are_needed_and_no_scope_helps() -> None:
         refused = await desk.call(call("govern", desk.token(scope="write", realm={"roles": ["x"]})))
         assert refused.status == 403
         assert "scope" not in challenge_of(refused)
+        assert desk.events[-1].reason == "forbidden: a role is missing"
         owner = desk.token(realm={"roles": ["owner"]})
         assert (await desk.call(call("govern", owner))).result == "governed"
 
@@ -186,11 +211,13 @@ async def test_a_handler_may_ask_for_more() -> None:
     async with protected(server) as desk:
         refused = await desk.call(call("plain", desk.token()))
         assert (refused.status, challenge_of(refused)["scope"]) == (403, "more")
+        check_audit(desk, "tools/call", {"name": "plain"})
         # A stream has begun: the error alone.
         begun = await desk.call(call("later", desk.token(), meta={"progressToken": 1}))
         assert begun.status == 200
         assert "www-authenticate" not in begun.headers
         assert b'"code":1004' in begun.body
+        check_audit(desk, "tools/call", {"name": "later"})
 
 
 async def test_every_list_shows_what_needs_scopes() -> None:
@@ -238,8 +265,6 @@ async def test_keys_rotate_and_no_request_for_a_known_key_waits() -> None:
     async with protected() as desk:
         old = desk.token()
         assert (await desk.call(call("who", old))).status == 200
-        import time
-
         desk.issuer.keys.rotate(PrivateKey.generate("ES256"), time.time())
         new = desk.token("bob")
         assert (await desk.call(call("who", new))).status == 200
@@ -277,11 +302,28 @@ async def test_api_keys_beside_tokens() -> None:
         assert [each.scheme for each in schemes] == ["bearer", "bearer"]
         assert "resource_metadata" in schemes[0].params
         assert (await desk.call(call("erase", text))).result == "erased"
+        assert (await desk.call(call("govern", text))).status == 403
+        admitted, forbidden = desk.events[-2:]
+        assert (forbidden.principal, forbidden.credential) == ("machine", id)
+        assert (forbidden.scheme, forbidden.operation) == (admitted.scheme, "tools/call")
         assert (await desk.call(call("who", desk.token()))).status == 200
         assert (await desk.call(http(method="GET", target=METADATA))).status == 200
         wrong = await desk.call(call("who", text[:-1] + ("0" if text[-1] != "0" else "1")))
         assert wrong.status == 401
         assert text not in repr(desk.events)
+
+
+async def test_the_audit_of_a_refused_operation_tells_of_its_own_request() -> None:
+    async with protected() as desk:
+        lines = [("Authorization", f"Bearer {desk.token()}")]
+        found: list[Any] = []
+        for peer in ("192.0.2.1:1", "192.0.2.2:2"):
+            verdict: Any = desk.guard(http_request("POST", "/mcp", lines, peer=peer))
+            found.append(verdict if isinstance(verdict, Principal) else await verdict)
+        assert found[0] == found[1]
+        for principal in found:
+            principal.refused("tools/call", "erase", "no")
+        assert [event.address for event in desk.events[2:]] == ["192.0.2.1", "192.0.2.2"]
 
 
 # ASGI, the plain function
@@ -366,6 +408,7 @@ async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
                 modern(method, params, poor, meta=TASKS, headers={"Mcp-Name": task})
             )
             assert refused.status == 403, method
+            assert desk.events[-1].operation == method
             assert challenge_of(refused)["scope"] == "write"
         found = await desk.call(
             modern("tasks/get", about, rich, meta=TASKS, headers={"Mcp-Name": task})
@@ -405,6 +448,7 @@ async def test_sessions_in_a_store_refuse_with_a_403() -> None:
         refused = await client.call(legacy("tools/call", params, poor, session=session))
         assert refused.status == 403
         assert challenge_of(refused)["error"] == "insufficient_scope"
+        check_audit(desk, "tools/call", params)
         rich = desk.token(scope="write files")
         done = await client.call(legacy("tools/call", params, rich, session=session))
         assert message_of(done)["result"]["content"][0]["text"] == "erased"
@@ -446,3 +490,4 @@ async def test_http_sse_refuses_on_its_stream() -> None:
         assert await post("tools/call", {"name": "erase", "arguments": {}}, token, 2) == 202
         while b'"code":1004' not in seen:
             seen += await stream.chunk()
+        check_audit(desk, "tools/call", {"name": "erase"})

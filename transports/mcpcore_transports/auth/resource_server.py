@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextvars import copy_context
+from copy import copy
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -85,7 +86,8 @@ class ResourceServer:
     request needs.  ``scope_tree``: scopes that imply others.  ``rules``: all else of
     :class:`~mcpcore.auth.resource_server.ResourceRules`, by name.
 
-    ``audit``: called with an AuthEvent for each judgement.  ``outlive``: seconds for which streams
+    ``audit``: called with an AuthEvent for each judgement, and for each operation that is refused.
+    ``outlive``: seconds for which streams
     and connections may outlive their token, at most a day.  ``max_failures``: refused tokens of one
     address in a minute, after which it gets 429; None: no limit, as behind a proxy.
     ``fetch_timeout``: seconds of each request to an issuer.  ``ssl_context``, ``proxy``: of these
@@ -257,11 +259,13 @@ class ResourceServer:
                 self._principals.clear()
             self._principals[id(found)] = known
             self._refresh(found.issuer)
+        # The audit of a refused operation tells of its own request.
+        principal = copy(known[1]) if self._audited else known[1]
         if found.thumbprint is not None:
-            known[1].lines = tuple(
+            principal.lines = tuple(
                 (name.lower().encode(), value.encode()) for name, value in self._nonce()
             )
-        return self._records.admit(request, known[1], name)
+        return self._records.admit(request, principal, name, found.kid)
 
     def _refuse(self, request: HttpRequest, denied: Denied, credential: str | None) -> Refusal:
         """Refuse a request; the answer brings the next nonce, if nonces are demanded."""
