@@ -212,30 +212,35 @@ class Seen(Enum):
 class ReplayWindow:
     """Proofs that were used: hashes of their ids, for as long as they are valid.
 
-    Bounded by ``limit``: a full window refuses proofs rather than forgetting others.
+    Bounded by ``limit``: a full window refuses proofs rather than forgetting others.  A use is
+    forgotten when its time is over by both clocks, as the wall clock may jump ahead and back.
     """
 
     def __init__(self, *, limit: int = 100_000) -> None:
         self._limit = limit
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        """Times of the wall clock and of the monotonic one until which uses are remembered."""
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def look(self, jti: str, key: str, *, until: float, wall: float) -> Seen:
+    def look(self, jti: str, key: str, *, until: float, wall: float, now: float) -> Seen:
         """Note the use of a proof, by its id and the thumbprint of its key, and say if it is new.
 
-        ``until``: the end of its validity.  Ends never come earlier than those noted before by
-        more than the ages that clocks allow, so the oldest are dropped first.
+        ``until``: the end of its validity, by the wall clock.  Ends never come earlier than those
+        noted before by more than the ages that clocks allow, so the oldest are dropped first.
         """
-        while self._seen and next(iter(self._seen.values())) < wall:
+        while self._seen:
+            ends = next(iter(self._seen.values()))
+            if ends[0] >= wall or ends[1] >= now:
+                break
             self._seen.popitem(last=False)
         digest = use_digest(jti, key)
         if digest in self._seen:
             return Seen.REPLAYED
         if len(self._seen) >= self._limit:
             return Seen.FULL
-        self._seen[digest] = until
+        self._seen[digest] = until, now + until - wall
         return Seen.FRESH
 
 

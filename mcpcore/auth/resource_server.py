@@ -370,7 +370,8 @@ class ResourceGuard:
             return self._sufficient(grant)
         if not self._remembers:
             return use
-        return self.used(use, self._replays.look(use.jti, use.key, until=use.until, wall=wall))
+        seen = self._replays.look(use.jti, use.key, until=use.until, wall=wall, now=now)
+        return self.used(use, seen)
 
     def used(self, need: NeedUse, seen: Seen) -> Grant | Denied:
         """Return what a request is granted whose proof was looked up, or its refusal."""

@@ -617,6 +617,15 @@ def _() -> None:
     refused(desk.ask(f"DPoP {token}", proof=sent[0]), TokenFault.PROOF)
 
 
+@attack(47, "a proof again, after the wall clock has jumped ahead and back", "401")
+def _() -> None:
+    desk, token = Desk(dpop=Dpop.ALLOWED), bound(exp=WALL + 7200)
+    first, later = proof(token), proof(token, jti="p2", iat=WALL + 3600)
+    assert isinstance(desk.ask(f"DPoP {token}", proof=first), Grant)
+    assert isinstance(desk.ask(f"DPoP {token}", proof=later, wall=WALL + 3600, now=1.0), Grant)
+    refused(desk.ask(f"DPoP {token}", proof=first, now=2.0), TokenFault.PROOF)
+
+
 @attack(48, "a nonce that is forged, old, or of another server", "401: use_dpop_nonce")
 def _() -> None:
     nonces, token = Nonces(bytes(32)), bound()

@@ -156,7 +156,7 @@ def _window(c: Choices) -> None:
     while c:
         wall += c.pick((0.0, 1.0, 100.0, 700.0))
         jti, key = c.pick("abcdefgh"), c.pick("xy")
-        seen = window.look(jti, key, until=wall + 600, wall=wall)
+        seen = window.look(jti, key, until=wall + 600, wall=wall, now=wall)
         used = {name: until for name, until in used.items() if until >= wall}
         if (jti, key) in used:
             assert seen is Seen.REPLAYED
