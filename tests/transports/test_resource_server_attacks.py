@@ -107,8 +107,9 @@ async def test_25_nothing_of_a_request_stands_in_challenge_or_metadata(name: str
         assert "evil" not in str(refused.headers)
 
 
-async def test_26_the_metadata_is_at_its_path_alone() -> None:
-    async with protected() as desk:
+@pytest.mark.parametrize("binding", ["http", "sse", "ws"])
+async def test_26_the_metadata_is_at_its_path_alone(binding: str) -> None:
+    async with protected(binding=binding) as desk:
         found = await desk.call(http(method="GET", target=METADATA))
         assert (found.status, found.headers["cache-control"]) == (200, "public, max-age=3600")
         assert "vary" not in found.headers

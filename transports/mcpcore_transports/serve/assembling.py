@@ -144,10 +144,7 @@ def assemble_http(
             key = SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256"))
             rules = structs.replace(rules, seal=make_seal(SealSettings(keys=(key,))))
     config = server_config(server, settings.runtime)
-    http = settings.http
-    documents = getattr(settings.http_link.authenticate, "documents", None)
-    if documents:  # such as protected resource metadata
-        http = structs.replace(http, documents={**documents, **http.documents})
+    http = structs.replace(settings.http, documents=settings.documents)
     machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=http)
     runtime = ServerRuntime(server, machine, rules, tasks=tasks)
     host = runtime.link = make_host(machine, runtime)
