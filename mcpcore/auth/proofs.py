@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -140,7 +140,7 @@ def judge_proof(
     rules: ProofRules,
     *,
     method: str,
-    url: str,
+    urls: Collection[str],
     token: str | None,
     bound_to: str | None,
     nonces: "Nonces | None",
@@ -148,9 +148,10 @@ def judge_proof(
 ) -> str:
     """Return the ``jti`` of a proof whose signature is verified, if it holds for a request.
 
-    ``token``: None at a token endpoint.  ``bound_to``: the thumbprint in the token, None if it has
-    none; at a token endpoint, that of what is redeemed, None if any key will do.  Raises
-    TokenRefused, and NonceMissing if ``nonces`` are demanded and the proof has none that is valid.
+    ``urls``: those of which it may be for one.  ``token``: None at a token endpoint.  ``bound_to``:
+    the thumbprint in the token, None if it has none; at a token endpoint, that of what is redeemed,
+    None if any key will do.  Raises TokenRefused, and NonceMissing if ``nonces`` are demanded and
+    the proof has none that is valid.
     """
     claims = proof.claims
     jti, made = claims.get("jti"), claims.get("iat")
@@ -161,7 +162,7 @@ def judge_proof(
         and not isinstance(made, bool)
         and abs(made) < 2**53
         and claims.get("htm") == method
-        and _same_url(claims.get("htu"), url)
+        and any(_same_url(claims.get("htu"), url) for url in urls)
         and _same_token(claims.get("ath"), token)
         and abs(made - wall) <= rules.age
     )

@@ -338,6 +338,7 @@ class ResourceGuard:
         self,
         credential: Credential,
         method: str,
+        path: str,
         *,
         certificate: str | None = None,
         now: float,
@@ -345,6 +346,8 @@ class ResourceGuard:
     ) -> Grant | Denied | Need | NeedUse:
         """Return what a request is granted, its refusal, or what must be fetched first.
 
+        ``path``: of the request, as its client wrote it.  A DPoP proof is for the resource or, as
+        over HTTP+SSE there are two endpoints, for this path at the origin of the resource.
         ``certificate``: SHA-256 of the client's TLS certificate in base64url, if there is one.
         """
         try:
@@ -353,7 +356,7 @@ class ResourceGuard:
                 return grant
             if grant.expires_at + self.rules.leeway <= wall:
                 raise TokenRefused(TokenFault.EXPIRED)
-            use = self._bound(grant, credential, method, certificate, now, wall)
+            use = self._bound(grant, credential, method, path, certificate, now, wall)
         except TokenRefused as refused:
             return self.unauthorized(refused.fault)
         except NonceMissing as missing:
@@ -493,6 +496,7 @@ class ResourceGuard:
         grant: Grant,
         credential: Credential,
         method: str,
+        path: str,
         certificate: str | None,
         now: float,
         wall: float,
@@ -520,7 +524,7 @@ class ResourceGuard:
             proof,
             rules,
             method=method,
-            url=self.url.text,
+            urls=(self.url.text, self.url.origin + path),
             token=credential.token,
             bound_to=grant.thumbprint,
             nonces=self._nonces,

@@ -42,7 +42,7 @@ def proof(**changed: Any) -> str:
 def judge(text: str, **changed: Any) -> str:
     request: dict[str, Any] = {
         "method": "POST",
-        "url": URL,
+        "urls": (f"{URL}/else", URL),
         "token": "t",
         "bound_to": thumbprint(signer().jwk),
         "nonces": None,
@@ -104,7 +104,7 @@ def test_a_proof_that_is_made_holds(algorithm: str) -> None:
         found,
         RULES,
         method="POST",
-        url=URL,
+        urls=(URL,),
         token="t",
         bound_to=thumbprint(key.jwk),
         nonces=nonces,
@@ -251,7 +251,7 @@ def test_a_proof_for_another_request_is_refused(changed: dict[str, Any]) -> None
     ],
 )
 def test_urls_are_compared_without_query_and_fragment(claimed: str, url: str) -> None:
-    assert judge(proof(htu=claimed), url=url) == "j"
+    assert judge(proof(htu=claimed), urls=(url,)) == "j"
 
 
 @pytest.mark.parametrize("made", [WALL - 300, WALL + 300])

@@ -289,11 +289,11 @@ def test_uses_of_proofs_may_be_remembered_elsewhere() -> None:
     for scope in ("read", "other"):
         token = signer().jwt(claims(**BOUND, scope=scope))
         credential = Credential("dpop", token, proof(token))
-        found = guard.judge(credential, "POST", now=0.0, wall=WALL)
+        found = guard.judge(credential, "POST", "/mcp", now=0.0, wall=WALL)
         if isinstance(found, NeedKeys):
             assert keys.due(0.0)
             keys.fetched(json.dumps({"keys": [signer().public]}).encode(), 0.0)
-            found = guard.judge(credential, "POST", now=0.0, wall=WALL)
+            found = guard.judge(credential, "POST", "/mcp", now=0.0, wall=WALL)
         assert isinstance(found, NeedUse)
         assert found.digest == use_digest("p1", thumbprint(signer().jwk))
         assert found.until == WALL + 600
@@ -393,7 +393,7 @@ def test_no_header_does_more_than_be_refused(authorization: bytes, proof: bytes)
     for scheme in (b"", b"Bearer ", b"DPoP "):
         found = guard.credential([(b"authorization", scheme + authorization), (b"dpop", proof)])
         if isinstance(found, Credential):
-            assert isinstance(guard.judge(found, "POST", now=0.0, wall=WALL), Denied)
+            assert isinstance(guard.judge(found, "POST", "/mcp", now=0.0, wall=WALL), Denied)
 
 
 JSON = st.recursive(

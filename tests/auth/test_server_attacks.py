@@ -606,6 +606,24 @@ def _() -> None:
     assert isinstance(Desk(dpop=Dpop.ALLOWED).ask(f"dpop {token}", proof=proof(token)), Grant)
 
 
+@attack(46, "a proof for another path of the server", "401; for the one of the request it is good")
+def _() -> None:
+    desk, token = Desk(dpop=Dpop.ALLOWED), bound()
+    for number, (htu, path, good) in enumerate(
+        (
+            ("https://mcp.example/messages", "/messages", True),
+            ("https://mcp.example/messages", "/mcp", False),
+            ("https://mcp.example/mcp", "/messages", True),
+            ("https://else.example/messages", "/messages", False),
+            ("https://mcp.example/sse", "/messages", False),
+            ("https://mcp.example/sse", "@else.example/sse", False),
+        )
+    ):
+        shown = proof(token, jti=str(number), htu=htu)
+        found = desk.ask(f"DPoP {token}", proof=shown, path=path)
+        assert isinstance(found, Grant) is good, (htu, path)
+
+
 @attack(47, "a flood of proofs", "503 for new ones, none that was used is forgotten")
 def _() -> None:
     desk, token = Desk(dpop=Dpop.ALLOWED, replays=ReplayWindow(limit=5)), bound()

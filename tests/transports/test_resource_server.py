@@ -14,7 +14,8 @@ from msgspec import structs
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.resource_server import principal_name
+from mcpcore.auth.proofs import thumbprint
+from mcpcore.auth.resource_server import Dpop, principal_name
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
@@ -27,6 +28,8 @@ from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.sqlite import MemoryStore
+from tests.auth.desk import proof
+from tests.auth.signing import signer
 from tests.clock import patience
 from tests.transports.auth_desk import (
     METADATA,
@@ -42,7 +45,7 @@ from tests.transports.auth_desk import (
     open_session,
     protected,
 )
-from tests.transports.http_fixture import Response, http
+from tests.transports.http_fixture import Client, Response, http
 
 pytestmark = pytest.mark.anyio
 
@@ -454,19 +457,45 @@ async def test_sessions_in_a_store_refuse_with_a_403() -> None:
         assert message_of(done)["result"]["content"][0]["text"] == "erased"
 
 
+async def open_sse(stream: Client, headers: Mapping[str, str | None]) -> tuple[str, bytes]:
+    """Open an event stream; return the target of messages, and what was read."""
+    await stream.send(http(method="GET", target="/sse", headers=headers))
+    assert (await stream.head()).status == 200
+    seen = b""
+    while b"\n\n" not in seen:
+        seen += await stream.chunk()
+    return seen.split(b"data: ")[1].split(b"\n")[0].strip().decode(), seen
+
+
+async def test_http_sse_takes_proofs_for_both_of_its_endpoints() -> None:
+    key = signer()
+    origin = "http://localhost:8000"
+    async with protected(binding="sse", resource=f"{origin}/sse", dpop=Dpop.REQUIRED) as desk:
+        token = desk.token(aud=f"{origin}/sse", cnf={"jkt": thumbprint(key.jwk)})
+
+        def proven(jti: str, method: str, path: str) -> dict[str, str | None]:
+            htu = f"{origin}{path}"
+            made = proof(token, key, jti=jti, htm=method, htu=htu, iat=time.time())
+            return {"Authorization": f"DPoP {token}", "DPoP": made}
+
+        place, _ = await open_sse(await desk.connect(), proven("1", "GET", "/sse"))
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
+        for jti, method, path, status in (
+            ("2", "POST", "/messages", 202),
+            ("2", "POST", "/messages", 401),  # a second time
+            ("3", "GET", "/messages", 401),
+            ("4", "POST", "/other", 401),
+        ):
+            sent = http(body, target=place, headers=proven(jti, method, path))
+            assert (await desk.call(sent)).status == status, jti
+
+
 async def test_http_sse_refuses_on_its_stream() -> None:
     settings = ServeSettings(http=HttpSettings(sse=SsePaths()))
     async with protected(settings=settings) as desk:
         token = desk.token()
         stream = await desk.connect()
-        await stream.send(http(method="GET", target="/sse", headers=bearer(token)))
-        assert (await stream.head()).status == 200
-        seen = b""
-        while b"\n\n" not in seen:
-            seen += await stream.chunk()
-        place = seen.split(b"data: ")[1].split(b"\n")[0].strip().decode()
-        target = place.partition("127.0.0.1")[2].partition("/")
-        place = place if place.startswith("/") else f"/{target[2]}"
+        place, seen = await open_sse(stream, bearer(token))
 
         async def post(method: str, params: Any, token: str | None, id: int | None) -> int:
             message = {"jsonrpc": "2.0", "method": method, "params": params}

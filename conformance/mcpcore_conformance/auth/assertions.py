@@ -82,7 +82,7 @@ class Proofs:
                 proof,
                 rules,
                 method=request.method,
-                url=f"{self._settings.base}/token",
+                urls=(f"{self._settings.base}/token",),
                 token=None,
                 bound_to=None,
                 nonces=self._nonces,

@@ -208,6 +208,7 @@ class ResourceServer:
             return self._guard.judge(
                 credential,
                 request.method,
+                request.root + request.path,
                 certificate=certificate,
                 now=clock(),
                 wall=self._wall(),
