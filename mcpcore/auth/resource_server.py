@@ -395,7 +395,7 @@ class ResourceGuard:
 
     def _token(self, token: str, now: float, wall: float) -> Grant | Need | Denied:
         key = token_key(token)
-        if self._revoked and self._revoked.get(key, 0.0) > wall:
+        if self.revoked(key, wall=wall):
             raise TokenRefused(TokenFault.REVOKED)
         known = self.tokens.look(key, now)
         if isinstance(known, Grant):
@@ -480,6 +480,10 @@ class ResourceGuard:
         self._revoked.move_to_end(key)
         if len(self._revoked) > self.rules.max_tokens:
             self._revoked.popitem(last=False)
+
+    def revoked(self, key: bytes, *, wall: float) -> bool:
+        """Return True if the token with this name in caches was revoked here."""
+        return self._revoked.get(key, 0.0) > wall
 
     def claim_rules(self, issuer: Issuer) -> ClaimRules:
         """Return what the tokens of an issuer must say."""

@@ -60,6 +60,16 @@ def test_each_kind_of_key_is_used(algorithm: str, kid: str | None) -> None:
     assert isinstance(desk.bearer(key.jwt(claims())), Grant)
 
 
+@pytest.mark.parametrize(
+    ("kind", "granted"),
+    [("at+jwt", True), ("application/AT+JWT", True), ("JWT", False), (None, False)],
+)
+def test_a_type_says_more_than_the_claims(kind: str | None, granted: bool) -> None:
+    """A claim of ID tokens does not make one of what says that it is an access token."""
+    found = Desk().bearer(signer().jwt(claims(nonce="n"), typ=kind))
+    assert isinstance(found, Grant) is granted
+
+
 @pytest.mark.requirement(
     "basic/authorization/index/error-statuses",
     "basic/authorization/unauthorized-401",

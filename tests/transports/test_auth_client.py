@@ -505,7 +505,8 @@ def bound() -> tuple[AuthorizationSettings, ClientSettings, Person]:
 )
 async def test_tokens_are_bound_to_a_key_and_nonces_are_taken(revision: str, binding: str) -> None:
     auth, settings, person = bound()
-    async with stage(notes(), nonces=True, **{binding: "127.0.0.1:0"}) as on:
+    where: dict[str, Any] = {binding: "127.0.0.1:0"}
+    async with stage(notes(), nonces=True, **where) as on:
         on.bound, on.nonce = True, "n-1"
         async with signed_in(on, auth=auth, settings=settings, revision=revision) as client:
             await add(client)

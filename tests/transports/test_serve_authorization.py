@@ -10,6 +10,8 @@ import anyio
 import pytest
 from anyio.streams.text import TextReceiveStream
 
+from mcpcore.auth.api_keys import ApiKey
+from mcpcore_transports.auth.schemes import read_keys_file
 from mcpcore_transports.commands.authorization import authenticating
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.http.server.endpoint import http_request
@@ -71,6 +73,24 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                     data = call("who", wrong)
                     assert [(await asked(port, data)).status for _ in range(3)] == [401, 401, 429]
                 process.terminate()
+
+
+WHOLE = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}
+
+
+@pytest.mark.parametrize("text", [json.dumps([WHOLE, WHOLE]), f"{json.dumps(WHOLE)}\n" * 2, " \n"])
+def test_a_file_of_keys_is_read(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "keys"
+    place.write_text(text)
+    assert read_keys_file(str(place)) == (ApiKey(**WHOLE),) * text.count("anna")
+
+
+@pytest.mark.parametrize("text", ["[", "{}", '[{"id": 1}]', json.dumps({**WHOLE, "digest": "x"})])
+def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "keys"
+    place.write_text(text)
+    with pytest.raises(ValueError, match=str(place)):
+        read_keys_file(str(place))
 
 
 @pytest.mark.parametrize(("given", "beyond"), [(None, 429), (101, 401), (0, 401)])

@@ -260,7 +260,10 @@ class ApiKeyScheme:
         return f"{type(self).__name__}({len(self._keys)} keys)"
 
     def replace(self, keys: Iterable[ApiKey]) -> None:
-        """Accept these keys from now on, and no other.  Raises ValueError if two have one id."""
+        """Accept these keys from now on, and no other.  Raises ValueError if two have one id.
+
+        What others have opened ends: streams at their next heartbeat, connections in 15 seconds.
+        """
         self._keys.replace(keys)
 
     def presented(self, request: HttpRequest) -> bool:
@@ -299,6 +302,7 @@ class ApiKeyScheme:
             roles=record.roles,
             claims={"api_key": record.id},
             until=until,
+            revoked=lambda: not self._keys.holds(record),
         )
         return self._records.admit(request, principal, record.id)
 
