@@ -87,14 +87,13 @@ class ResourceServer:
     :class:`~mcpcore.auth.resource_server.ResourceRules`, by name.
 
     ``audit``: called with an AuthEvent for each judgement, and for each operation that is refused.
-    ``outlive``: seconds for which streams
-    and connections may outlive their token, at most a day.  ``max_failures``: refused tokens of one
-    address in a minute, after which it gets 429; None: no limit, as behind a proxy.
-    ``fetch_timeout``: seconds of each request to an issuer.  ``ssl_context``, ``proxy``: of these
-    requests.  ``nonces``: True to demand nonces in DPoP proofs; ``secret``: 32 random bytes that
-    they are made of, the same for all workers.  ``replays``: memory of used DPoP proofs: a window
-    of this process, by default one of its own, or a store that workers share and that stays when
-    they are started anew.
+    ``outlive``: seconds for which streams and connections may outlive their token, at most a day.
+    ``max_failures``: refused tokens of one address in a minute, after which it gets 429; None: no
+    limit, as behind a proxy.  ``fetch_timeout``: seconds of each request to an issuer.
+    ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to demand nonces in DPoP
+    proofs; ``secret``: 32 random bytes that they are made of, the same for all workers.
+    ``replays``: memory of used DPoP proofs: a window of this process, by default one of its own, or
+    a store that workers share and that stays when they are started anew.
 
     Raises ValueError for invalid settings, ExtraMissingError without the extra ``auth``.
     """
