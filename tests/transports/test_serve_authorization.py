@@ -75,7 +75,7 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                 process.terminate()
 
 
-WHOLE = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}
+WHOLE: dict[str, Any] = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}
 
 
 @pytest.mark.parametrize("text", [json.dumps([WHOLE, WHOLE]), f"{json.dumps(WHOLE)}\n" * 2, " \n"])
