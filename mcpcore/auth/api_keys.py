@@ -12,7 +12,6 @@ import re
 import zlib
 from collections.abc import Iterable
 
-import msgspec
 from msgspec import Struct
 
 from mcpcore.auth.grants import base64url
@@ -81,6 +80,11 @@ class ApiKeys:
             raise ValueError("two API keys have the same id")
         self._keys = by_id
 
+    def holds(self, key: ApiKey) -> bool:
+        """Return True if a key is among those that are accepted, whatever else its record says."""
+        found = self._keys.get(key.id)
+        return found is not None and found.digest == key.digest
+
     def find(self, text: str, *, wall: float) -> ApiKey | None:
         """Return the record of a key that is accepted now, in the same time for any text."""
         record = self._keys.get(key_id(text) or "")
@@ -89,8 +93,3 @@ class ApiKeys:
         if record is None or not same:
             return None
         return record if record.expires_at is None or wall < record.expires_at else None
-
-
-def read_keys_file(body: bytes) -> tuple[ApiKey, ...]:
-    """Return the keys of a JSON array.  Raises msgspec.DecodeError, which names the member."""
-    return msgspec.json.decode(body, type=tuple[ApiKey, ...])

@@ -24,7 +24,7 @@ class CacheLimits(Struct, frozen=True, kw_only=True):
     """Time for which a refusal is used again."""
     max_tokens: int = 10_000
     """Tokens of which judgements are kept."""
-    max_waiting: int = 1_000
+    max_waiting: int = 100
     """Tokens that are asked about at a time."""
 
 

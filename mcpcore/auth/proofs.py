@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -140,7 +140,7 @@ def judge_proof(
     rules: ProofRules,
     *,
     method: str,
-    url: str,
+    urls: Collection[str],
     token: str | None,
     bound_to: str | None,
     nonces: "Nonces | None",
@@ -148,9 +148,10 @@ def judge_proof(
 ) -> str:
     """Return the ``jti`` of a proof whose signature is verified, if it holds for a request.
 
-    ``token``: None at a token endpoint.  ``bound_to``: the thumbprint in the token, None if it has
-    none; at a token endpoint, that of what is redeemed, None if any key will do.  Raises
-    TokenRefused, and NonceMissing if ``nonces`` are demanded and the proof has none that is valid.
+    ``urls``: those of which it may be for one.  ``token``: None at a token endpoint.  ``bound_to``:
+    the thumbprint in the token, None if it has none; at a token endpoint, that of what is redeemed,
+    None if any key will do.  Raises TokenRefused, and NonceMissing if ``nonces`` are demanded and
+    the proof has none that is valid.
     """
     claims = proof.claims
     jti, made = claims.get("jti"), claims.get("iat")
@@ -161,7 +162,7 @@ def judge_proof(
         and not isinstance(made, bool)
         and abs(made) < 2**53
         and claims.get("htm") == method
-        and _same_url(claims.get("htu"), url)
+        and any(_same_url(claims.get("htu"), url) for url in urls)
         and _same_token(claims.get("ath"), token)
         and abs(made - wall) <= rules.age
     )
@@ -212,30 +213,35 @@ class Seen(Enum):
 class ReplayWindow:
     """Proofs that were used: hashes of their ids, for as long as they are valid.
 
-    Bounded by ``limit``: a full window refuses proofs rather than forgetting others.
+    Bounded by ``limit``: a full window refuses proofs rather than forgetting others.  A use is
+    forgotten when its time is over by both clocks, as the wall clock may jump ahead and back.
     """
 
     def __init__(self, *, limit: int = 100_000) -> None:
         self._limit = limit
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        """Times of the wall clock and of the monotonic one until which uses are remembered."""
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def look(self, jti: str, key: str, *, until: float, wall: float) -> Seen:
+    def look(self, jti: str, key: str, *, until: float, wall: float, now: float) -> Seen:
         """Note the use of a proof, by its id and the thumbprint of its key, and say if it is new.
 
-        ``until``: the end of its validity.  Ends never come earlier than those noted before by
-        more than the ages that clocks allow, so the oldest are dropped first.
+        ``until``: the end of its validity, by the wall clock.  Ends never come earlier than those
+        noted before by more than the ages that clocks allow, so the oldest are dropped first.
         """
-        while self._seen and next(iter(self._seen.values())) < wall:
+        while self._seen:
+            ends = next(iter(self._seen.values()))
+            if ends[0] >= wall or ends[1] >= now:
+                break
             self._seen.popitem(last=False)
         digest = use_digest(jti, key)
         if digest in self._seen:
             return Seen.REPLAYED
         if len(self._seen) >= self._limit:
             return Seen.FULL
-        self._seen[digest] = until
+        self._seen[digest] = until, now + until - wall
         return Seen.FRESH
 
 

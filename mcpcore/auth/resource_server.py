@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.grants import ClientIdentity
@@ -122,6 +122,8 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Most seconds for which a token is not verified, or asked about, again."""
     max_tokens: int = 10_000
     """Tokens whose judgement is kept."""
+    max_introspections: int = 100
+    """Tokens that are asked about at a time; requests with further ones get 503."""
     keys: KeySetLimits = KeySetLimits()
     wrong_signatures: int = 500
     """Signatures found wrong in a second, beyond which whatever would need another look gets 429:
@@ -208,7 +210,11 @@ class ResourceGuard:
         self.tree = ScopeTree({name: tuple(each) for name, each in rules.scope_tree.items()})
         self.key_sets = {each.issuer: KeySet(rules.keys) for each in rules.issuers}
         self.tokens = TokenCache(
-            CacheLimits(active_for=rules.verified_for, max_tokens=rules.max_tokens)
+            CacheLimits(
+                active_for=rules.verified_for,
+                max_tokens=rules.max_tokens,
+                max_waiting=rules.max_introspections,
+            )
         )
         self._verify = verify
         self._nonces = nonces
@@ -332,6 +338,7 @@ class ResourceGuard:
         self,
         credential: Credential,
         method: str,
+        path: str,
         *,
         certificate: str | None = None,
         now: float,
@@ -339,6 +346,8 @@ class ResourceGuard:
     ) -> Grant | Denied | Need | NeedUse:
         """Return what a request is granted, its refusal, or what must be fetched first.
 
+        ``path``: of the request, as its client wrote it.  A DPoP proof is for the resource or, as
+        over HTTP+SSE there are two endpoints, for this path at the origin of the resource.
         ``certificate``: SHA-256 of the client's TLS certificate in base64url, if there is one.
         """
         try:
@@ -347,7 +356,7 @@ class ResourceGuard:
                 return grant
             if grant.expires_at + self.rules.leeway <= wall:
                 raise TokenRefused(TokenFault.EXPIRED)
-            use = self._bound(grant, credential, method, certificate, now, wall)
+            use = self._bound(grant, credential, method, path, certificate, now, wall)
         except TokenRefused as refused:
             return self.unauthorized(refused.fault)
         except NonceMissing as missing:
@@ -364,7 +373,8 @@ class ResourceGuard:
             return self._sufficient(grant)
         if not self._remembers:
             return use
-        return self.used(use, self._replays.look(use.jti, use.key, until=use.until, wall=wall))
+        seen = self._replays.look(use.jti, use.key, until=use.until, wall=wall, now=now)
+        return self.used(use, seen)
 
     def used(self, need: NeedUse, seen: Seen) -> Grant | Denied:
         """Return what a request is granted whose proof was looked up, or its refusal."""
@@ -385,7 +395,7 @@ class ResourceGuard:
 
     def _token(self, token: str, now: float, wall: float) -> Grant | Need | Denied:
         key = token_key(token)
-        if self._revoked and self._revoked.get(key, 0.0) > wall:
+        if self.revoked(key, wall=wall):
             raise TokenRefused(TokenFault.REVOKED)
         known = self.tokens.look(key, now)
         if isinstance(known, Grant):
@@ -420,10 +430,14 @@ class ResourceGuard:
             raise TokenRefused(TokenFault.KEY)
         signed, signature = jws.signing_input, jws.signature
         algorithm = jws.algorithm
-        if not any(self._signed(x.jwk, algorithm, signed, signature, now) for x in keys[:4]):
+        for key in keys[:4]:
+            if self._signed(key.jwk, algorithm, signed, signature, now):
+                break
+        else:
             raise TokenRefused(TokenFault.SIGNATURE)
         explicit = str(jws.header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
-        return judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
+        grant = judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
+        return structs.replace(grant, kid=key.kid)
 
     def _signed(
         self, key: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes, now: float
@@ -467,6 +481,10 @@ class ResourceGuard:
         if len(self._revoked) > self.rules.max_tokens:
             self._revoked.popitem(last=False)
 
+    def revoked(self, key: bytes, *, wall: float) -> bool:
+        """Return True if the token with this name in caches was revoked here."""
+        return self._revoked.get(key, 0.0) > wall
+
     def claim_rules(self, issuer: Issuer) -> ClaimRules:
         """Return what the tokens of an issuer must say."""
         return ClaimRules(
@@ -482,6 +500,7 @@ class ResourceGuard:
         grant: Grant,
         credential: Credential,
         method: str,
+        path: str,
         certificate: str | None,
         now: float,
         wall: float,
@@ -509,7 +528,7 @@ class ResourceGuard:
             proof,
             rules,
             method=method,
-            url=self.url.text,
+            urls=(self.url.text, self.url.origin + path),
             token=credential.token,
             bound_to=grant.thumbprint,
             nonces=self._nonces,

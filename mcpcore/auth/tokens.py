@@ -181,6 +181,8 @@ class Grant(Struct, frozen=True, kw_only=True):
     """``cnf.jkt``: the token is bound to the DPoP key with this thumbprint."""
     certificate: str | None = None
     """``cnf.x5t#S256``: the token is bound to the certificate with this digest."""
+    kid: str | None = None
+    """Id of the key that has verified the token, if it is a JWT and the key has one."""
 
 
 def judge_type(jws: Jws, rules: ClaimRules) -> None:

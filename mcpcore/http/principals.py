@@ -30,7 +30,7 @@ class Principal(str):
     Sessions, sealed state, tasks and quotas are bound to the name: it must belong to one party.
     """
 
-    __slots__ = ("challenge", "claims", "lines", "roles", "scopes", "until")
+    __slots__ = ("challenge", "claims", "lines", "refused", "revoked", "roles", "scopes", "until")
 
     claims: Mapping[str, Any]
     """Claims about the party, read-only."""
@@ -39,10 +39,16 @@ class Principal(str):
     roles: frozenset[str]
     until: float | None
     """Time, by the clock of the driver, at which its streams and connections end; None: never."""
+    revoked: "Callable[[], bool] | None"
+    """Function that returns True once its credential is revoked, and raises nothing: then streams
+    end at their next heartbeat, connections in 15 seconds.  None: it cannot be revoked."""
     challenge: "Challenge | None"
     """Challenge that helps when scopes are missing; None: a plain one of the scheme Bearer."""
     lines: tuple[tuple[bytes, bytes], ...]
     """Header lines of the answers to its requests, such as the next DPoP nonce."""
+    refused: "OperationRefused | None"
+    """Function that is told of each operation that it lacks scopes or a role for; it raises
+    nothing."""
 
     def __new__(
         cls,
@@ -52,6 +58,7 @@ class Principal(str):
         roles: Iterable[str] = (),
         claims: Mapping[str, Any] | None = None,
         until: float | None = None,
+        revoked: Callable[[], bool] | None = None,
         challenge: "Challenge | None" = None,
     ) -> "Principal":
         """Create a principal.  Raises ValueError for a name that is empty or not printable."""
@@ -60,7 +67,8 @@ class Principal(str):
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
         self.claims = MappingProxyType({} if claims is None else dict(claims))
-        self.until, self.challenge, self.lines = until, challenge, ()
+        self.until, self.revoked = until, revoked
+        self.challenge, self.lines, self.refused = challenge, (), None
         return self
 
     @property
@@ -102,9 +110,15 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 def ends_at(principal: str | None) -> float:
-    """Return the time at which the streams and connections of a party end; infinity: never."""
-    until: float | None = getattr(principal, "until", None)
-    return math.inf if until is None else until
+    """Return the time at which the streams and connections of a party end.
+
+    Infinity: never; minus infinity: its credential is revoked.
+    """
+    if not isinstance(principal, Principal):
+        return math.inf
+    if principal.revoked is not None and principal.revoked():
+        return -math.inf
+    return math.inf if principal.until is None else principal.until
 
 
 OUTLIVED = "the authorization of the client has ended"
@@ -113,6 +127,8 @@ OUTLIVED = "the authorization of the client has ended"
 Challenge = Callable[[frozenset[str], bool], str | None]
 """Function from the scopes that an operation needs, and True if a role is missing, to the value of
 WWW-Authenticate."""
+OperationRefused = Callable[[str, str | None, str], object]
+"""Function for the JSON-RPC method of an operation, the name or URI in it, and the reason."""
 Verdict = Principal | Refusal
 Authenticate = Callable[["HttpRequest"], Verdict | Awaitable[Verdict]]
 """Authentication function of an application: from the head of a request to its principal or a

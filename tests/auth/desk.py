@@ -67,6 +67,7 @@ class Desk:
         *authorization: str,
         proof: str | None = None,
         method: str = "POST",
+        path: str = "/mcp",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         certificate: str | None = None,
         now: float = 0.0,
@@ -80,7 +81,7 @@ class Desk:
             return credential
         for _ in range(3):
             found = self.guard.judge(
-                credential, method, certificate=certificate, now=now, wall=wall
+                credential, method, path, certificate=certificate, now=now, wall=wall
             )
             if isinstance(found, NeedKeys):
                 self._fetch(found, now)

@@ -162,7 +162,7 @@ def test_a_signal_that_does_not_fit_is_a_mistake() -> None:
         ("http://mcp.example/mcp", "https"),
         ("https://10.0.0.1/mcp", "public"),
         ("https://u:p@mcp.example", "plain"),
-        ("ftp://mcp.example", "plain"),
+        ("ftp://mcp.example", "cannot be used: it is not a plain http or https URL$"),
         ("https://mcp.example/#x", "plain"),
     ],
 )
@@ -205,8 +205,6 @@ def test_each_flow_has_its_own_state_and_verifier() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: CodeGrant(redirect_uri="http://app.example/cb"),
-        lambda: CodeGrant(redirect_uri="com.example.app:/cb"),
         lambda: AuthorizationSettings(metadata_url="http://app.example/client.json"),
         lambda: AuthorizationSettings(metadata_url="https://app.example/"),
         lambda: AuthorizationSettings(metadata_url="https://app.example"),
@@ -217,6 +215,12 @@ def test_each_flow_has_its_own_state_and_verifier() -> None:
 def test_settings_that_cannot_hold_are_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(ValueError, match=r"cannot be used|visible ASCII"):
         make()
+
+
+@pytest.mark.parametrize("url", ["http://app.example/cb", "com.example.app:/cb"])
+def test_a_redirect_goes_to_loopback_or_is_encrypted(url: str) -> None:
+    with pytest.raises(UrlRefused, match="the redirect URI cannot be used: it is n"):
+        CodeGrant(redirect_uri=url)
 
 
 def test_settings_that_hold_are_taken() -> None:

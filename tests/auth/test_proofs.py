@@ -41,7 +41,7 @@ def proof(**changed: Any) -> str:
 def judge(text: str, **changed: Any) -> str:
     request: dict[str, Any] = {
         "method": "POST",
-        "url": URL,
+        "urls": (f"{URL}/else", URL),
         "token": "t",
         "bound_to": thumbprint(signer().jwk),
         "nonces": None,
@@ -103,7 +103,7 @@ def test_a_proof_that_is_made_holds(algorithm: str) -> None:
         found,
         RULES,
         method="POST",
-        url=URL,
+        urls=(URL,),
         token="t",
         bound_to=thumbprint(key.jwk),
         nonces=nonces,
@@ -250,7 +250,7 @@ def test_a_proof_for_another_request_is_refused(changed: dict[str, Any]) -> None
     ],
 )
 def test_urls_are_compared_without_query_and_fragment(claimed: str, url: str) -> None:
-    assert judge(proof(htu=claimed), url=url) == "j"
+    assert judge(proof(htu=claimed), urls=(url,)) == "j"
 
 
 @pytest.mark.parametrize("made", [WALL - 300, WALL + 300])
@@ -304,36 +304,54 @@ def test_nonces_need_a_secret() -> None:
 # Replays
 
 
-def test_a_proof_is_used_once() -> None:
+def used(window: ReplayWindow, jti: str, wall: float, now: float, key: str = "key") -> Seen:
+    """Use a proof that is valid for ten minutes from now on."""
+    return window.look(jti, key, until=WALL + wall + 600, wall=WALL + wall, now=now)
+
+
+@pytest.mark.parametrize(
+    ("wall", "now", "seen"),
+    [
+        (0, 0, Seen.REPLAYED),
+        (600, 600, Seen.REPLAYED),
+        (601, 601, Seen.FRESH),
+        (3600, 1, Seen.REPLAYED),  # the wall clock has jumped ahead,
+        (-3600, 3600, Seen.REPLAYED),  # or back
+    ],
+)
+def test_a_proof_is_used_once(wall: float, now: float, seen: Seen) -> None:
     window = ReplayWindow()
-    assert window.look("j", "key", until=WALL + 600, wall=WALL) is Seen.FRESH
-    assert window.look("j", "key", until=WALL + 601, wall=WALL + 600) is Seen.REPLAYED
-    assert window.look("j", "other", until=WALL + 600, wall=WALL) is Seen.FRESH
-    assert len(window) == 2
-    assert window.look("j", "key", until=WALL + 1300, wall=WALL + 601) is Seen.FRESH
-    assert len(window) == 1
+    assert used(window, "j", 0, 0) is Seen.FRESH
+    assert used(window, "j", 0, 0, "other") is Seen.FRESH
+    assert used(window, "i", 0, 0) is Seen.FRESH
+    assert used(window, "j", wall, now) is seen
+    assert len(window) == (1 if seen is Seen.FRESH else 3)
 
 
 def test_a_full_window_forgets_nothing() -> None:
     window = ReplayWindow(limit=2)
     for jti in ("1", "2"):
-        assert window.look(jti, "key", until=WALL + 600, wall=WALL) is Seen.FRESH
-    assert window.look("3", "key", until=WALL + 600, wall=WALL) is Seen.FULL
-    assert window.look("1", "key", until=WALL + 600, wall=WALL) is Seen.REPLAYED
+        assert used(window, jti, 0, 0) is Seen.FRESH
+    assert used(window, "3", 0, 0) is Seen.FULL
+    assert used(window, "1", 0, 0) is Seen.REPLAYED
     assert len(window) == 2
-    assert window.look("3", "key", until=WALL + 1300, wall=WALL + 601) is Seen.FRESH
+    assert used(window, "3", 601, 601) is Seen.FRESH
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400)), max_size=30))
-def test_nothing_valid_is_fresh_twice(uses: list[tuple[int, int]]) -> None:
-    window, now = ReplayWindow(), 0.0
-    last: dict[int, float] = {}
-    for jti, later in uses:
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.integers()), max_size=30))
+def test_nothing_valid_is_fresh_twice(uses: list[tuple[int, int, int]]) -> None:
+    """A proof is replayed until it is seen to be over by both clocks, however one jumps."""
+    window, now, off = ReplayWindow(), 0.0, 0.0
+    last: dict[int, tuple[float, float]] = {}
+    for jti, later, jump in uses:
         now += later
-        seen = window.look(str(jti), "key", until=now + 600, wall=now)
-        assert (seen is Seen.REPLAYED) is (jti in last and now <= last[jti] + 600)
+        off += jump % 1000 - 500 if jump % 4 == 0 else 0
+        last = {i: at for i, at in last.items() if now <= at[0] + 600 or now + off <= at[1] + 600}
+        seen = used(window, str(jti), now + off, now)
+        if jti in last:
+            assert seen is Seen.REPLAYED
         if seen is Seen.FRESH:
-            last[jti] = now
+            last[jti] = now, now + off
 
 
 def test_the_hash_is_sha256() -> None:

@@ -60,6 +60,16 @@ def test_each_kind_of_key_is_used(algorithm: str, kid: str | None) -> None:
     assert isinstance(desk.bearer(key.jwt(claims())), Grant)
 
 
+@pytest.mark.parametrize(
+    ("kind", "granted"),
+    [("at+jwt", True), ("application/AT+JWT", True), ("JWT", False), (None, False)],
+)
+def test_a_type_says_more_than_the_claims(kind: str | None, granted: bool) -> None:
+    """A claim of ID tokens does not make one of what says that it is an access token."""
+    found = Desk().bearer(signer().jwt(claims(nonce="n"), typ=kind))
+    assert isinstance(found, Grant) is granted
+
+
 @pytest.mark.requirement(
     "basic/authorization/index/error-statuses",
     "basic/authorization/unauthorized-401",
@@ -289,11 +299,11 @@ def test_uses_of_proofs_may_be_remembered_elsewhere() -> None:
     for scope in ("read", "other"):
         token = signer().jwt(claims(**BOUND, scope=scope))
         credential = Credential("dpop", token, proof(token))
-        found = guard.judge(credential, "POST", now=0.0, wall=WALL)
+        found = guard.judge(credential, "POST", "/mcp", now=0.0, wall=WALL)
         if isinstance(found, NeedKeys):
             assert keys.due(0.0)
             keys.fetched(json.dumps({"keys": [signer().public]}).encode(), 0.0)
-            found = guard.judge(credential, "POST", now=0.0, wall=WALL)
+            found = guard.judge(credential, "POST", "/mcp", now=0.0, wall=WALL)
         assert isinstance(found, NeedUse)
         assert found.digest == use_digest("p1", thumbprint(signer().jwk))
         assert found.until == WALL + 600
@@ -393,7 +403,7 @@ def test_no_header_does_more_than_be_refused(authorization: bytes, proof: bytes)
     for scheme in (b"", b"Bearer ", b"DPoP "):
         found = guard.credential([(b"authorization", scheme + authorization), (b"dpop", proof)])
         if isinstance(found, Credential):
-            assert isinstance(guard.judge(found, "POST", now=0.0, wall=WALL), Denied)
+            assert isinstance(guard.judge(found, "POST", "/mcp", now=0.0, wall=WALL), Denied)
 
 
 JSON = st.recursive(

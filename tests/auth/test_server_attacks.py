@@ -610,6 +610,24 @@ def _() -> None:
     assert isinstance(Desk(dpop=Dpop.ALLOWED).ask(f"dpop {token}", proof=proof(token)), Grant)
 
 
+@attack(46, "a proof for another path of the server", "401; for the one of the request it is good")
+def _() -> None:
+    desk, token = Desk(dpop=Dpop.ALLOWED), bound()
+    for number, (htu, path, good) in enumerate(
+        (
+            ("https://mcp.example/messages", "/messages", True),
+            ("https://mcp.example/messages", "/mcp", False),
+            ("https://mcp.example/mcp", "/messages", True),
+            ("https://else.example/messages", "/messages", False),
+            ("https://mcp.example/sse", "/messages", False),
+            ("https://mcp.example/sse", "@else.example/sse", False),
+        )
+    ):
+        shown = proof(token, jti=str(number), htu=htu)
+        found = desk.ask(f"DPoP {token}", proof=shown, path=path)
+        assert isinstance(found, Grant) is good, (htu, path)
+
+
 @attack(47, "a flood of proofs", "503 for new ones, none that was used is forgotten")
 def _() -> None:
     desk, token = Desk(dpop=Dpop.ALLOWED, replays=ReplayWindow(limit=5)), bound()
@@ -619,6 +637,15 @@ def _() -> None:
     assert isinstance(found[5], Denied)
     assert found[5].status == 503
     refused(desk.ask(f"DPoP {token}", proof=sent[0]), TokenFault.PROOF)
+
+
+@attack(47, "a proof again, after the wall clock has jumped ahead and back", "401")
+def _() -> None:
+    desk, token = Desk(dpop=Dpop.ALLOWED), bound(exp=WALL + 7200)
+    first, later = proof(token), proof(token, jti="p2", iat=WALL + 3600)
+    assert isinstance(desk.ask(f"DPoP {token}", proof=first), Grant)
+    assert isinstance(desk.ask(f"DPoP {token}", proof=later, wall=WALL + 3600, now=1.0), Grant)
+    refused(desk.ask(f"DPoP {token}", proof=first, now=2.0), TokenFault.PROOF)
 
 
 @attack(48, "a nonce that is forged, old, or of another server", "401: use_dpop_nonce")

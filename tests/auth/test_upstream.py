@@ -86,7 +86,7 @@ def test_a_life_that_is_not_sound_is_not_told(lasts: Any, until: float | None) -
 @pytest.mark.parametrize(
     ("pages", "changed", "told"),
     [
-        ({f"{ISSUER}{AS}": GONE}, {}, "it has no metadata"),
+        ({f"{ISSUER}{AS}": GONE}, {}, "the authorization server cannot be used: it has no"),
         ({f"{ISSUER}/token": answer({"error": "invalid_client"}, 401)}, {}, "invalid_client"),
         ({f"{ISSUER}{AS}": {"issuer": "https://evil.example"}}, {}, "of another issuer"),
         ({f"{ISSUER}{AS}": {"issuer": ISSUER}}, {}, "it lacks the token endpoint"),

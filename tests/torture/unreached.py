@@ -43,8 +43,8 @@ WHY: dict[str, Excuse] = {
             "auth/resource_server.py ResourceServer._later": (2, 2),
             "auth/resource_server.py _Flight.wait": (1, 1),
             "serve/assembling.py serve_connection": (2, 1),
-            "serve/assembling.py _until": (2, 2),
-            "serve/assembling.py _until.expire": (1, 1),
+            "serve/assembling.py _while_authorized": (2, 2),
+            "serve/assembling.py _while_authorized.expire": (1, 1),
         },
     ),
     **_all(

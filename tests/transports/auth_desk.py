@@ -137,21 +137,23 @@ async def protected(
     guard: Callable[[Desk], Any] | None = None,
     settings: ServeSettings | None = None,
     trusted: Mapping[str, Any] | None = None,
+    binding: str = "http",
+    resource: str = RESOURCE,
     **rules: Any,
 ) -> AsyncIterator[Desk]:
-    """Serve a protected server over HTTP.
+    """Serve a protected server, on one binding.
 
     ``guard``: makes the hook, a ResourceServer with ``rules`` by default; ``trusted``: of its
     issuer.
     """
     async with issuer() as desk:
         trust = Issuer(issuer=desk.url, **(trusted or {}))
-        desk.guard = ResourceServer(RESOURCE, [trust], audit=desk.events.append, **rules)
+        desk.guard = ResourceServer(resource, [trust], audit=desk.events.append, **rules)
         hook = desk.guard if guard is None else guard(desk)
         chosen = settings or ServeSettings()
         link = structs.replace(chosen.http_link, authenticate=hook)
         chosen = structs.replace(chosen, http_link=link)
-        async with served(server or notes(), chosen) as site:
+        async with served(server or notes(), chosen, binding) as site:
             desk.site = site
             yield desk
 

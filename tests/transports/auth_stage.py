@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import anyio
 from anyio.abc import ByteStream
@@ -133,7 +133,8 @@ class Stage:
             return False
         header, claims = read(parts[0]), read(parts[1])
         signed = verify(header["jwk"], "ES256", ".".join(parts[:2]).encode(), decoded(parts[2]))
-        wanted = (request.method, self.url, token_hash(token))
+        url = urljoin(self.url.removeprefix("sse+"), request.path)
+        wanted = (request.method, url, token_hash(token))
         return signed and (claims["htm"], claims["htu"], claims["ath"]) == wanted
 
     def _refuse(self, status: int, **params: str) -> Refusal:

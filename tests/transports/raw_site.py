@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from msgspec import Struct, field
@@ -10,6 +11,7 @@ from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings
 from tests.clock import PATIENCE
 from tests.transports.http_fixture import Client
+from tests.transports.served import ANY_PORT
 from tests.transports.served import served as serving
 
 
@@ -27,9 +29,12 @@ class Site(Struct):
 
 
 @asynccontextmanager
-async def served(server: Server, settings: ServeSettings | None = None) -> AsyncIterator[Site]:
-    """Serve a server for as long as the context lasts."""
-    async with serving(server, settings=settings, seconds=PATIENCE * 2) as found:
+async def served(
+    server: Server, settings: ServeSettings | None = None, binding: str = "http"
+) -> AsyncIterator[Site]:
+    """Serve a server for as long as the context lasts, on one binding alone."""
+    where: dict[str, Any] = {binding: ANY_PORT}
+    async with serving(server, settings=settings, seconds=PATIENCE * 2, **where) as found:
         site = Site(found.port)
         try:
             yield site

@@ -496,10 +496,17 @@ def bound() -> tuple[AuthorizationSettings, ClientSettings, Person]:
     )
 
 
-@REVISIONS
-async def test_tokens_are_bound_to_a_key_and_nonces_are_taken(revision: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "binding"),
+    [
+        *(("2026-07-28", "http"), ("2025-11-25", "http"), ("2025-03-26", "http")),
+        *(("2025-11-25", "sse"), ("2024-11-05", "sse")),
+    ],
+)
+async def test_tokens_are_bound_to_a_key_and_nonces_are_taken(revision: str, binding: str) -> None:
     auth, settings, person = bound()
-    async with stage(notes(), nonces=True) as on:
+    where: dict[str, Any] = {binding: "127.0.0.1:0"}
+    async with stage(notes(), nonces=True, **where) as on:
         on.bound, on.nonce = True, "n-1"
         async with signed_in(on, auth=auth, settings=settings, revision=revision) as client:
             await add(client)

@@ -8,15 +8,19 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
 from mcpcore import ClientSettings, connect
+from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import Dpop
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec import closes
+from mcpcore_transports.auth.schemes import ApiKeyScheme
 from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.http.server.endpoint import http_request
 from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.link import clock as driver_clock
 from mcpcore_transports.serve.serve import ServeSettings
@@ -107,11 +111,11 @@ BINDINGS = pytest.mark.parametrize("binding", [*STREAMS, "tcp", "unix"])
 
 
 @asynccontextmanager
-async def connected(binding: str, folder: Path, until: float | None) -> AsyncIterator[Talk]:
-    """A connection of a party whose authorization ends at ``until``."""
+async def connected(binding: str, folder: Path, **ends: Any) -> AsyncIterator[Talk]:
+    """A connection of a party whose authorization ends so."""
 
     def party(_: object) -> Principal:
-        return Principal("ann", until=until)
+        return Principal("ann", **ends)
 
     settings = ServeSettings(
         http_link=HttpServerSettings(authenticate=party),
@@ -129,6 +133,13 @@ async def connected(binding: str, folder: Path, until: float | None) -> AsyncIte
             await client.aclose()
 
 
+async def lives_for(talk: Talk, clock: Clock, seconds: float) -> None:
+    """Skip time, in parts, as a stream sends its first heartbeats after some silence."""
+    for _ in range(4):
+        await clock.skip(seconds / 4)
+    await talk.live()
+
+
 async def _connect(running: Served, path: Path | None) -> Any:
     if path is not None:
         return await anyio.connect_unix(path)
@@ -139,9 +150,8 @@ async def _connect(running: Served, path: Path | None) -> Any:
 async def test_a_connection_ends_when_the_authorization_of_its_client_does(
     binding: str, tmp_path: Path, clock: Clock
 ) -> None:
-    async with connected(binding, tmp_path, driver_clock() + HOUR) as talk:
-        await clock.skip(HOUR - 60)
-        await talk.live()
+    async with connected(binding, tmp_path, until=driver_clock() + HOUR) as talk:
+        await lives_for(talk, clock, HOUR - 60)
         await clock.skip(61)
         with patience():
             assert (await talk.client.rest()).endswith(talk.end)
@@ -151,9 +161,46 @@ async def test_a_connection_ends_when_the_authorization_of_its_client_does(
 async def test_a_connection_without_such_an_end_lives_on(
     binding: str, tmp_path: Path, clock: Clock
 ) -> None:
-    async with connected(binding, tmp_path, None) as talk:
-        await clock.skip(2 * HOUR)
-        await talk.live()
+    async with connected(binding, tmp_path) as talk:
+        await lives_for(talk, clock, 2 * HOUR)
+
+
+@BINDINGS
+async def test_a_connection_ends_soon_after_its_credential_is_revoked(
+    binding: str, tmp_path: Path, clock: Clock
+) -> None:
+    revoked = anyio.Event()
+    async with connected(binding, tmp_path, revoked=revoked.is_set) as talk:
+        await lives_for(talk, clock, 2 * HOUR)
+        revoked.set()
+        await clock.skip(30)
+        with patience():
+            assert (await talk.client.rest()).endswith(talk.end)
+
+
+async def test_the_principals_of_revoked_tokens_and_keys_say_so() -> None:
+    id, text = make_key(bytes(range(40)))
+    key = ApiKey(id=id, digest=digest_of(text), principal="machine")
+    async with protected() as desk:
+        tokens = [desk.token(), desk.token("bob")]
+        keys = ApiKeyScheme([key])
+        found: list[Principal] = []
+        for guard, shown in ((desk.guard, tokens[0]), (desk.guard, tokens[1]), (keys, text)):
+            lines = [("Authorization", f"Bearer {shown}")]
+            verdict: Any = guard(http_request("POST", "/mcp", lines))
+            found.append(verdict if isinstance(verdict, Principal) else await verdict)
+
+        def revoked() -> list[bool]:
+            return [each.revoked is not None and each.revoked() for each in found]
+
+        assert revoked() == [False, False, False]
+        keys.replace([structs.replace(key, scopes=("write",))])
+        desk.guard.revoke(tokens[0])
+        assert revoked() == [True, False, False]
+        keys.replace([structs.replace(key, digest=digest_of("another"))])
+        assert revoked() == [True, False, True]
+        keys.replace([])
+        assert revoked() == [True, False, True]
 
 
 async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clock: Clock) -> None:

@@ -3,15 +3,19 @@
 import json
 import os
 import sys
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.resource_server import principal_name
+from mcpcore.auth.proofs import thumbprint
+from mcpcore.auth.resource_server import Dpop, principal_name
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
@@ -24,6 +28,8 @@ from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.sqlite import MemoryStore
+from tests.auth.desk import proof
+from tests.auth.signing import signer
 from tests.clock import patience
 from tests.transports.auth_desk import (
     METADATA,
@@ -39,7 +45,7 @@ from tests.transports.auth_desk import (
     open_session,
     protected,
 )
-from tests.transports.http_fixture import Response, http
+from tests.transports.http_fixture import Client, Response, http
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +54,23 @@ def challenge_of(response: Response, scheme: str = "bearer") -> dict[str, str]:
     found = find_challenge(parse_challenges([response.headers["www-authenticate"]]), scheme)
     assert found is not None
     return dict(found.params)
+
+
+def check_audit(desk: Desk, method: str, params: Mapping[str, Any]) -> None:
+    """The last event of the audit is the refusal of an operation to a request that was let in."""
+    admitted, refused = desk.events[-2:]
+    named = {**params, **params.get("ref", {})}
+    assert refused == structs.replace(
+        admitted,
+        admitted=False,
+        status=403,
+        reason="forbidden: scopes are missing",
+        operation=method,
+        subject=named.get("name", named.get("uri")),
+    )
+    assert admitted.admitted
+    assert admitted.operation is None
+    assert refused.principal == principal_name(desk.url, "ann")
 
 
 async def test_a_token_of_the_issuer_lets_in_and_its_party_is_shown_to_handlers() -> None:
@@ -78,6 +101,8 @@ async def test_a_token_of_the_issuer_lets_in_and_its_party_is_shown_to_handlers(
         assert len(keys) == 1
         assert [event.admitted for event in desk.events] == [False, True, True, True]
         assert desk.events[1].principal == principal_name(desk.url, "robot")
+        (key,) = desk.issuer.keys.published(time.time())
+        assert [event.kid for event in desk.events] == [None, *[key["kid"]] * 3]
         assert token not in repr(desk.events)
 
 
@@ -129,6 +154,7 @@ async def test_what_needs_scopes_is_refused_by_every_modern_method(
         assert set(told["scope"].split()) == {"read", *scopes}
         error = poor.json["error"]
         assert (error["code"], set(error["data"]["scope"])) == (FORBIDDEN, scopes)
+        check_audit(desk, method, params)
         client = await desk.connect()
         await client.send(modern(method, params, desk.token(scope="read files write")))
         assert (await client.head()).status == 200
@@ -146,6 +172,7 @@ async def test_what_needs_scopes_is_refused_by_every_legacy_method(
         assert refused.status == 403
         assert set(challenge_of(refused)["scope"].split()) == scopes
         assert refused.json["error"]["code"] == FORBIDDEN
+        check_audit(desk, method, params)
         granted = await client.call(legacy(method, params, rich, session=session))
         assert granted.status == 200
         assert "result" in message_of(granted)
@@ -156,6 +183,7 @@ async def test_roles_are_needed_and_no_scope_helps() -> None:
         refused = await desk.call(call("govern", desk.token(scope="write", realm={"roles": ["x"]})))
         assert refused.status == 403
         assert "scope" not in challenge_of(refused)
+        assert desk.events[-1].reason == "forbidden: a role is missing"
         owner = desk.token(realm={"roles": ["owner"]})
         assert (await desk.call(call("govern", owner))).result == "governed"
 
@@ -186,11 +214,13 @@ async def test_a_handler_may_ask_for_more() -> None:
     async with protected(server) as desk:
         refused = await desk.call(call("plain", desk.token()))
         assert (refused.status, challenge_of(refused)["scope"]) == (403, "more")
+        check_audit(desk, "tools/call", {"name": "plain"})
         # A stream has begun: the error alone.
         begun = await desk.call(call("later", desk.token(), meta={"progressToken": 1}))
         assert begun.status == 200
         assert "www-authenticate" not in begun.headers
         assert b'"code":1004' in begun.body
+        check_audit(desk, "tools/call", {"name": "later"})
 
 
 async def test_every_list_shows_what_needs_scopes() -> None:
@@ -238,8 +268,6 @@ async def test_keys_rotate_and_no_request_for_a_known_key_waits() -> None:
     async with protected() as desk:
         old = desk.token()
         assert (await desk.call(call("who", old))).status == 200
-        import time
-
         desk.issuer.keys.rotate(PrivateKey.generate("ES256"), time.time())
         new = desk.token("bob")
         assert (await desk.call(call("who", new))).status == 200
@@ -277,11 +305,28 @@ async def test_api_keys_beside_tokens() -> None:
         assert [each.scheme for each in schemes] == ["bearer", "bearer"]
         assert "resource_metadata" in schemes[0].params
         assert (await desk.call(call("erase", text))).result == "erased"
+        assert (await desk.call(call("govern", text))).status == 403
+        admitted, forbidden = desk.events[-2:]
+        assert (forbidden.principal, forbidden.credential) == ("machine", id)
+        assert (forbidden.scheme, forbidden.operation) == (admitted.scheme, "tools/call")
         assert (await desk.call(call("who", desk.token()))).status == 200
         assert (await desk.call(http(method="GET", target=METADATA))).status == 200
         wrong = await desk.call(call("who", text[:-1] + ("0" if text[-1] != "0" else "1")))
         assert wrong.status == 401
         assert text not in repr(desk.events)
+
+
+async def test_the_audit_of_a_refused_operation_tells_of_its_own_request() -> None:
+    async with protected() as desk:
+        lines = [("Authorization", f"Bearer {desk.token()}")]
+        found: list[Any] = []
+        for peer in ("192.0.2.1:1", "192.0.2.2:2"):
+            verdict: Any = desk.guard(http_request("POST", "/mcp", lines, peer=peer))
+            found.append(verdict if isinstance(verdict, Principal) else await verdict)
+        assert found[0] == found[1]
+        for principal in found:
+            principal.refused("tools/call", "erase", "no")
+        assert [event.address for event in desk.events[2:]] == ["192.0.2.1", "192.0.2.2"]
 
 
 # ASGI, the plain function
@@ -366,6 +411,7 @@ async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
                 modern(method, params, poor, meta=TASKS, headers={"Mcp-Name": task})
             )
             assert refused.status == 403, method
+            assert desk.events[-1].operation == method
             assert challenge_of(refused)["scope"] == "write"
         found = await desk.call(
             modern("tasks/get", about, rich, meta=TASKS, headers={"Mcp-Name": task})
@@ -405,9 +451,43 @@ async def test_sessions_in_a_store_refuse_with_a_403() -> None:
         refused = await client.call(legacy("tools/call", params, poor, session=session))
         assert refused.status == 403
         assert challenge_of(refused)["error"] == "insufficient_scope"
+        check_audit(desk, "tools/call", params)
         rich = desk.token(scope="write files")
         done = await client.call(legacy("tools/call", params, rich, session=session))
         assert message_of(done)["result"]["content"][0]["text"] == "erased"
+
+
+async def open_sse(stream: Client, headers: Mapping[str, str | None]) -> tuple[str, bytes]:
+    """Open an event stream; return the target of messages, and what was read."""
+    await stream.send(http(method="GET", target="/sse", headers=headers))
+    assert (await stream.head()).status == 200
+    seen = b""
+    while b"\n\n" not in seen:
+        seen += await stream.chunk()
+    return seen.split(b"data: ")[1].split(b"\n")[0].strip().decode(), seen
+
+
+async def test_http_sse_takes_proofs_for_both_of_its_endpoints() -> None:
+    key = signer()
+    origin = "http://localhost:8000"
+    async with protected(binding="sse", resource=f"{origin}/sse", dpop=Dpop.REQUIRED) as desk:
+        token = desk.token(aud=f"{origin}/sse", cnf={"jkt": thumbprint(key.jwk)})
+
+        def proven(jti: str, method: str, path: str) -> dict[str, str | None]:
+            htu = f"{origin}{path}"
+            made = proof(token, key, jti=jti, htm=method, htu=htu, iat=time.time())
+            return {"Authorization": f"DPoP {token}", "DPoP": made}
+
+        place, _ = await open_sse(await desk.connect(), proven("1", "GET", "/sse"))
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
+        for jti, method, path, status in (
+            ("2", "POST", "/messages", 202),
+            ("2", "POST", "/messages", 401),  # a second time
+            ("3", "GET", "/messages", 401),
+            ("4", "POST", "/other", 401),
+        ):
+            sent = http(body, target=place, headers=proven(jti, method, path))
+            assert (await desk.call(sent)).status == status, jti
 
 
 async def test_http_sse_refuses_on_its_stream() -> None:
@@ -415,14 +495,7 @@ async def test_http_sse_refuses_on_its_stream() -> None:
     async with protected(settings=settings) as desk:
         token = desk.token()
         stream = await desk.connect()
-        await stream.send(http(method="GET", target="/sse", headers=bearer(token)))
-        assert (await stream.head()).status == 200
-        seen = b""
-        while b"\n\n" not in seen:
-            seen += await stream.chunk()
-        place = seen.split(b"data: ")[1].split(b"\n")[0].strip().decode()
-        target = place.partition("127.0.0.1")[2].partition("/")
-        place = place if place.startswith("/") else f"/{target[2]}"
+        place, seen = await open_sse(stream, bearer(token))
 
         async def post(method: str, params: Any, token: str | None, id: int | None) -> int:
             message = {"jsonrpc": "2.0", "method": method, "params": params}
@@ -446,3 +519,4 @@ async def test_http_sse_refuses_on_its_stream() -> None:
         assert await post("tools/call", {"name": "erase", "arguments": {}}, token, 2) == 202
         while b'"code":1004' not in seen:
             seen += await stream.chunk()
+        check_audit(desk, "tools/call", {"name": "erase"})

@@ -6,13 +6,14 @@ import json
 import logging
 import ssl
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
 import anyio
 import pytest
 import trustme
+from anyio.abc import ByteStream
 from msgspec import Struct, structs
 
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
@@ -26,6 +27,7 @@ from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import (
     AnyOf,
     ApiKeyScheme,
+    AuthEvent,
     BehindProxy,
     CertificateRecord,
     CertificateScheme,
@@ -54,7 +56,7 @@ from tests.transports.auth_desk import (
     open_session,
     protected,
 )
-from tests.transports.auth_site import answering, reply, site
+from tests.transports.auth_site import Asked, answering, reply, site
 from tests.transports.http_fixture import http
 
 pytestmark = pytest.mark.anyio
@@ -105,8 +107,9 @@ async def test_25_nothing_of_a_request_stands_in_challenge_or_metadata(name: str
         assert "evil" not in str(refused.headers)
 
 
-async def test_26_the_metadata_is_at_its_path_alone() -> None:
-    async with protected() as desk:
+@pytest.mark.parametrize("binding", ["http", "sse", "ws"])
+async def test_26_the_metadata_is_at_its_path_alone(binding: str) -> None:
+    async with protected(binding=binding) as desk:
         found = await desk.call(http(method="GET", target=METADATA))
         assert (found.status, found.headers["cache-control"]) == (200, "public, max-age=3600")
         assert "vary" not in found.headers
@@ -432,6 +435,42 @@ async def test_39_many_first_requests_make_one_fetch() -> None:
         assert sum(each.path.endswith("/jwks") for each in desk.requests) <= 5
 
 
+async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> None:
+    questions, answered = anyio.Semaphore(0), anyio.Event()
+
+    async def hold(asked: Asked, stream: ByteStream) -> None:
+        questions.release()
+        await answered.wait()
+        await stream.send(reply(b'{"active": false}'))
+
+    async with site(hold) as at:
+        trust = Issuer(issuer="http://localhost", introspection_url=at.url)
+        guard = ResourceServer(RESOURCE, [trust], max_introspections=5, max_failures=8)
+        verdicts: list[Any] = []
+
+        async def ask(number: int) -> None:
+            lines = [("Authorization", f"Bearer opaque-{number}")]
+            found: Any = guard(http_request("POST", "/mcp", lines, peer="192.0.2.1:1"))
+            verdicts.append(found if isinstance(found, Refusal) else await found)
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                for number in range(5):
+                    tasks.start_soon(ask, number)
+                for _ in range(5):
+                    await questions.acquire()
+                for number in range(5, 105):
+                    await ask(number)
+                assert [each.status for each in verdicts] == [503] * 100
+                assert {each.headers for each in verdicts} == {(("Retry-After", "5"),)}
+                answered.set()
+            for number in range(105, 115):
+                await ask(number)
+        # The address has used up its failures: nothing is asked about it any more.
+        assert [each.status for each in verdicts[100:]] == [401] * 8 + [429] * 7
+        assert at.connections == 8
+
+
 async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() -> None:
     async with issuer() as desk:
         window = ReplayWindow()
@@ -576,13 +615,27 @@ def test_a_flood_of_wrong_keys_does_not_lock_good_ones_of_its_address_out() -> N
     ("scopes", "held"),
     [((), None), (("write",), None), (("read",), {"read"}), (("all",), {"all", "read"})],
 )
-def test_a_key_needs_the_scopes_of_every_request(
-    scopes: tuple[str, ...], held: set[str] | None
+@pytest.mark.parametrize("kind", ["API key", "certificate"])
+def test_keys_and_certificates_need_the_scopes_of_every_request(
+    kind: str, scopes: tuple[str, ...], held: set[str] | None
 ) -> None:
+    rules: dict[str, Any] = {"required": {"read"}, "scope_tree": {"all": ["read"]}}
+    events: list[AuthEvent] = []
     id, text = make_key(bytes(range(40)))
-    record = ApiKey(id=id, digest=digest_of(text), principal="machine", scopes=scopes)
-    scheme = ApiKeyScheme([record], required={"read"}, scope_tree={"all": ["read"]})
-    verdict = scheme(http_request("POST", "/mcp", [("Authorization", f"Bearer {text}")]))
+    key = ApiKey(id=id, digest=digest_of(text), principal="machine", scopes=scopes)
+    party = CertificateRecord(principal="machine", scopes=scopes)
+    scheme: ApiKeyScheme | CertificateScheme = ApiKeyScheme([key], audit=events.append, **rules)
+    certificate = None
+    if kind == "certificate":
+        scheme = CertificateScheme({"CN=a": party}, audit=events.append, **rules)
+        certificate = ClientCertificate(subject="CN=a", der=b"x")
+    request = http_request(
+        "POST", "/mcp", [("Authorization", f"Bearer {text}")], certificate=certificate
+    )
+    verdict = scheme(request)
+    (event,) = events
+    assert (event.admitted, event.status) == ((True, 200) if held else (False, 403))
+    assert event.credential is not None
     if held is None:
         assert isinstance(verdict, Refusal)
         assert verdict.status == 403
@@ -591,6 +644,15 @@ def test_a_key_needs_the_scopes_of_every_request(
     else:
         assert isinstance(verdict, Principal)
         assert verdict.scopes == held
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **x: ApiKeyScheme([], **x), partial(CertificateScheme, {})]
+)
+@pytest.mark.parametrize("rules", [{"required": {"a b"}}, {"scope_tree": {"a": ["b c"]}}])
+def test_scopes_of_keys_and_certificates_can_be_sent(make: Any, rules: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="visible ASCII"):
+        make(**rules)
 
 
 async def test_54_no_text_of_a_token_reaches_a_header(caplog: pytest.LogCaptureFixture) -> None:
@@ -706,6 +768,8 @@ async def test_57_what_needs_scopes_is_refused_on_a_websocket() -> None:
         answer = json.loads(await client.exactly(length))
         assert answer["error"]["code"] == FORBIDDEN
         assert set(answer["error"]["data"]["scope"]) == {"write", "files"}
+        assert [event.operation for event in desk.events] == [None, "tools/call"]
+        assert (desk.events[1].method, desk.events[1].subject) == ("GET", "erase")
 
 
 async def test_58_the_principal_of_an_asgi_scope_is_no_header() -> None:

@@ -4,11 +4,17 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from anyio.streams.text import TextReceiveStream
 
+from mcpcore.auth.api_keys import ApiKey
+from mcpcore_transports.auth.schemes import read_keys_file
+from mcpcore_transports.commands.authorization import authenticating
+from mcpcore_transports.commands.options import ServeOptions
+from mcpcore_transports.http.server.endpoint import http_request
 from tests.clock import patience
 from tests.transports.auth_desk import METADATA, RESOURCE, call, issuer
 from tests.transports.http_fixture import Client, Response, http
@@ -42,6 +48,7 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
             **os.environ,
             "MCPCORE_AUTH_ISSUER": desk.url,
             "MCPCORE_AUTH_SCOPES": "read more",
+            "MCPCORE_AUTH_MAX_FAILURES": "2",
         }
         words = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]
         words += ["--auth-resource", RESOURCE, "--auth-keys", str(keys)]
@@ -62,7 +69,37 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                 good = desk.token(scope="read more write files")
                 assert (await asked(port, call("erase", good))).result == "erased"
                 assert json.loads((await asked(port, call("who", key))).result)[0] == "robot"
+                for wrong in ("unknown", f"{key}x"):  # of either scheme
+                    data = call("who", wrong)
+                    assert [(await asked(port, data)).status for _ in range(3)] == [401, 401, 429]
                 process.terminate()
+
+
+WHOLE: dict[str, Any] = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}
+
+
+@pytest.mark.parametrize("text", [json.dumps([WHOLE, WHOLE]), f"{json.dumps(WHOLE)}\n" * 2, " \n"])
+def test_a_file_of_keys_is_read(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "keys"
+    place.write_text(text)
+    assert read_keys_file(str(place)) == (ApiKey(**WHOLE),) * text.count("anna")
+
+
+@pytest.mark.parametrize("text", ["[", "{}", '[{"id": 1}]', json.dumps({**WHOLE, "digest": "x"})])
+def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "keys"
+    place.write_text(text)
+    with pytest.raises(ValueError, match=str(place)):
+        read_keys_file(str(place))
+
+
+@pytest.mark.parametrize(("given", "beyond"), [(None, 429), (101, 401), (0, 401)])
+def test_refused_credentials_have_a_limit(tmp_path: Path, given: int | None, beyond: int) -> None:
+    keys = tmp_path / "keys.jsonl"
+    keys.touch()
+    guard: Any = authenticating(ServeOptions(auth_keys=str(keys), auth_max_failures=given))
+    wrong = http_request("POST", "/mcp", [("Authorization", "Bearer mck_wrong")], peer="192.0.2.1")
+    assert [guard(wrong).status for _ in range(101)] == [401] * 100 + [beyond]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +110,9 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
         (["--auth-keys", "/nowhere"], "No such file"),
         (["--auth-resource", "nonsense", "--auth-issuer", "https://id.example"], "no"),
         (["--tcp", "127.0.0.1:0", "--auth-keys", "x"], "is for --http, --ws and --sse"),
+        (["--tcp", "127.0.0.1:0", "--auth-max-failures", "5"], "is for --http, --ws and --sse"),
+        (["--auth-max-failures", "0"], "needs --auth-resource or --auth-keys"),
+        (["--auth-max-failures", "-1"], "greater than or equal to 0"),
     ],
 )
 async def test_options_that_do_not_fit(words: list[str], told: str) -> None:
@@ -91,6 +131,7 @@ async def test_options_that_do_not_fit(words: list[str], told: str) -> None:
         (["--auth-issuer", ""], {}, "--auth-issuer is empty"),
         ([], {"MCPCORE_AUTH_RESOURCE": ""}, "MCPCORE_AUTH_RESOURCE is set and empty"),
         ([], {"MCPCORE_AUTH_KEYS": " "}, "MCPCORE_AUTH_KEYS is set and empty"),
+        ([], {"MCPCORE_AUTH_MAX_FAILURES": ""}, "MCPCORE_AUTH_MAX_FAILURES is set and empty"),
     ],
 )
 async def test_an_empty_setting_protects_nothing_and_is_refused(

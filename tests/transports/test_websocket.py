@@ -10,7 +10,9 @@ import pytest
 from anyio.abc import ByteStream
 
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
+from mcpcore.http.documents import Documents
 from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.link import WebSocketLink
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer
 from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -86,6 +88,18 @@ async def test_frames_in_one_piece_with_the_opening_are_answered_before_the_end(
     server = WebSocketServer(Site().serve, UpgradeRules(WebSocketSettings(ping_interval=None)))
     await server.connection(stream, None, None)
     assert [b'"id":%d,' % id in stream.heard for id in (1, 2, 3)] == [True] * 3, stream.heard
+
+
+async def test_a_document_is_read_beside_the_websocket_and_recorded() -> None:
+    lines: list[bytes] = []
+    rules = UpgradeRules(WebSocketSettings(), documents=Documents({"/doc": b'{"a": 1}'}))
+    stream = Said(b"GET /doc HTTP/1.1\r\nHost: other.example\r\n\r\n")
+    await WebSocketServer(Site().serve, rules, Trace(lines.append)).connection(stream, None, None)
+    head, _, body = stream.heard.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close" in head.lower()
+    assert body == b'{"a": 1}'
+    assert any(b'"status":200' in line for line in lines)
 
 
 async def test_what_is_agreed_when_the_end_begins_is_not_served() -> None:

@@ -50,7 +50,7 @@ def once(grant: Grant, window: ReplayWindow, settings: ServerSettings, wall: flo
         raise TokenRefused(TokenFault.MALFORMED)
     if grant.expires_at > wall + settings.assertion_time + 60:
         raise TokenRefused(TokenFault.EXPIRED)
-    seen = window.look(jti, grant.issuer, until=grant.expires_at + 60, wall=wall)
+    seen = window.look(jti, grant.issuer, until=grant.expires_at + 60, wall=wall, now=wall)
     if seen is Seen.FULL:
         raise Refused("temporarily_unavailable", "there are too many assertions", 503)
     if seen is Seen.REPLAYED:
@@ -82,7 +82,7 @@ class Proofs:
                 proof,
                 rules,
                 method=request.method,
-                url=f"{self._settings.base}/token",
+                urls=(f"{self._settings.base}/token",),
                 token=None,
                 bound_to=None,
                 nonces=self._nonces,
@@ -94,7 +94,7 @@ class Proofs:
         except TokenRefused as refused:
             raise Refused("invalid_dpop_proof", refused.fault.value) from None
         jkt = thumbprint(key)
-        seen = self._seen.look(jti, jkt, until=wall + 2 * rules.age, wall=wall)
+        seen = self._seen.look(jti, jkt, until=wall + 2 * rules.age, wall=wall, now=wall)
         if seen is Seen.FULL:
             raise Refused("temporarily_unavailable", "there are too many proofs", 503)
         if seen is Seen.REPLAYED:

@@ -10,6 +10,7 @@ from typing import cast
 from msgspec import Struct
 
 from mcpcore.http import headers
+from mcpcore.http.documents import PREFLIGHT_AGE, Documents
 from mcpcore.http.headers import Alike, Fields, HeaderError, HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
@@ -47,9 +48,6 @@ _CROSS_ORIGIN_HEADERS = frozenset(
         headers.SESSION_ID,
     }
 )
-_PREFLIGHT_SECONDS = b"600"
-_ANY_ORIGIN = (b"access-control-allow-origin", b"*")
-_PUBLISHING = ("GET", "HEAD")
 _PRIVATE: "Lines" = ((headers.CACHE_CONTROL, b"no-store"), (b"vary", b"Authorization"))
 _MOST_TERMS = 256
 _LONGEST_TERMS = 1024
@@ -90,7 +88,7 @@ class Gate:
             self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
         self._terms: dict[tuple[str, Values | None], tuple[Terms, Lines]] = {}
         """Terms and reply headers of admitted requests, by scheme and by the fields that decide."""
-        self._documents = settings.documents
+        self._documents = Documents(settings.documents, settings.documents_age)
 
     def asks_who(self, head: HttpRequest) -> bool:
         """Return True if a request must be authenticated; preflights have no credentials."""
@@ -160,8 +158,12 @@ class Gate:
             else:
                 exchange.reply(refusals.NOT_READY.status, unready + b"\n", _TEXT)
             return False
-        if head.path in self._documents:
-            self._publish(exchange, head)
+        document = self._documents.reply(head)
+        if document is not None:
+            if document.status == refusals.METHOD_NOT_ALLOWED.status:
+                self._wrong_method(exchange, head, document.headers)
+            else:
+                exchange.reply(document.status, document.body, document.headers)
             return False
         origin, problem = self._origin(exchange.fields, head.scheme)
         if problem is not None:
@@ -177,8 +179,7 @@ class Gate:
         elif head.method == "OPTIONS":
             self._preflight(exchange, methods, cross_origin=origin is not None)
         elif head.method not in methods:
-            text = f"the method {headers.quoted(head.method)} is not allowed here"
-            exchange.refuse(refusals.METHOD_NOT_ALLOWED, text, (_allowed(methods),))
+            self._wrong_method(exchange, head, (_allowed(methods),))
         elif refusal is not None:
             row = refusals.UNAUTHENTICATED
             exchange.refuse(row, refusal.message, refusal.lines(), status=refusal.status)
@@ -281,21 +282,9 @@ class Gate:
         exchange.refuse(refusals.UNSUPPORTED_VERSION, text)
         return False
 
-    def _publish(self, exchange: Exchange, head: HttpRequest) -> None:
-        """Reply with a document, the same for every Host and Origin."""
-        lines: Lines = (_ANY_ORIGIN,)
-        if head.method in ("GET", "HEAD"):
-            age = (headers.CACHE_CONTROL, b"public, max-age=%d" % self._settings.documents_age)
-            exchange.reply(200, self._documents[head.path], (*lines, age))
-        elif head.method == "OPTIONS":
-            allowed = _allowed(_PUBLISHING)
-            any_header = (b"access-control-allow-headers", b"*")
-            seconds = (b"access-control-max-age", _PREFLIGHT_SECONDS)
-            methods = (b"access-control-allow-methods", b"GET, HEAD")
-            exchange.reply(204, b"", (*lines, allowed, methods, any_header, seconds))
-        else:
-            text = f"the method {headers.quoted(head.method)} is not allowed here"
-            exchange.refuse(refusals.METHOD_NOT_ALLOWED, text, (_allowed(_PUBLISHING),))
+    def _wrong_method(self, exchange: Exchange, head: HttpRequest, lines: Lines) -> None:
+        text = f"the method {headers.quoted(head.method)} is not allowed here"
+        exchange.refuse(refusals.METHOD_NOT_ALLOWED, text, lines)
 
     def _preflight(
         self, exchange: Exchange, methods: tuple[str, ...], *, cross_origin: bool
@@ -308,7 +297,7 @@ class Gate:
             lines += [
                 (b"access-control-allow-methods", ", ".join(methods).encode()),
                 (b"access-control-allow-headers", b", ".join(granted)),
-                (b"access-control-max-age", _PREFLIGHT_SECONDS),
+                PREFLIGHT_AGE,
             ]
         exchange.reply(204, b"", tuple(lines))
 

@@ -119,7 +119,7 @@ def _built(c: Choices) -> None:
             proof,
             _RULES,
             method="POST",
-            url=url + c.pick(_SAME),
+            urls=(url + c.pick(_SAME),),
             token=token,
             bound_to=bound,
             nonces=nonces,
@@ -156,7 +156,7 @@ def _window(c: Choices) -> None:
     while c:
         wall += c.pick((0.0, 1.0, 100.0, 700.0))
         jti, key = c.pick("abcdefgh"), c.pick("xy")
-        seen = window.look(jti, key, until=wall + 600, wall=wall)
+        seen = window.look(jti, key, until=wall + 600, wall=wall, now=wall)
         used = {name: until for name, until in used.items() if until >= wall}
         if (jti, key) in used:
             assert seen is Seen.REPLAYED
@@ -181,7 +181,7 @@ def _text(text: str) -> None:
             proof,
             _RULES,
             method="POST",
-            url=_URLS[0],
+            urls=(_URLS[0],),
             token="the-token",
             bound_to=thumbprint(_KEYS[0]),
             nonces=None,

@@ -112,7 +112,7 @@ def _ask(guard: ResourceGuard, token: str, wall: float = WALL) -> Grant | Denied
     if isinstance(credential, Denied):
         _told(credential, token)
         return credential
-    judged = guard.judge(credential, "POST", now=1.0, wall=wall)
+    judged = guard.judge(credential, "POST", "/mcp", now=1.0, wall=wall)
     assert not isinstance(judged, NeedIntrospection | NeedUse)
     if isinstance(judged, NeedKeys):  # of a kid that is not known
         guard.key_sets[judged.issuer.issuer].failed(1.0, asked=judged.kid)

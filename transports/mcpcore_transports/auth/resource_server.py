@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextvars import copy_context
+from copy import copy
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
@@ -85,14 +86,14 @@ class ResourceServer:
     request needs.  ``scope_tree``: scopes that imply others.  ``rules``: all else of
     :class:`~mcpcore.auth.resource_server.ResourceRules`, by name.
 
-    ``audit``: called with an AuthEvent for each judgement.  ``outlive``: seconds for which streams
-    and connections may outlive their token, at most a day.  ``max_failures``: refused tokens of one
-    address in a minute, after which it gets 429; None: no limit, as behind a proxy.
-    ``fetch_timeout``: seconds of each request to an issuer.  ``ssl_context``, ``proxy``: of these
-    requests.  ``nonces``: True to demand nonces in DPoP proofs; ``secret``: 32 random bytes that
-    they are made of, the same for all workers.  ``replays``: memory of used DPoP proofs: a window
-    of this process, by default one of its own, or a store that workers share and that stays when
-    they are started anew.
+    ``audit``: called with an AuthEvent for each judgement, and for each operation that is refused.
+    ``outlive``: seconds for which streams and connections may outlive their token, at most a day.
+    ``max_failures``: refused tokens of one address in a minute, after which it gets 429; None: no
+    limit, as behind a proxy.  ``fetch_timeout``: seconds of each request to an issuer.
+    ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to demand nonces in DPoP
+    proofs; ``secret``: 32 random bytes that they are made of, the same for all workers.
+    ``replays``: memory of used DPoP proofs: a window of this process, by default one of its own, or
+    a store that workers share and that stays when they are started anew.
 
     Raises ValueError for invalid settings, ExtraMissingError without the extra ``auth``.
     """
@@ -189,7 +190,7 @@ class ResourceServer:
     def revoke(self, token: str) -> None:
         """Refuse a token from now on: for as long as it says that it is valid, else for a day.
 
-        Connections that are open go on until ``outlive`` after the end of their token.
+        What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
         """
         self._guard.revoke(token, wall=self._wall())
 
@@ -206,6 +207,7 @@ class ResourceServer:
             return self._guard.judge(
                 credential,
                 request.method,
+                request.root + request.path,
                 certificate=certificate,
                 now=clock(),
                 wall=self._wall(),
@@ -252,16 +254,18 @@ class ResourceServer:
             return self._refuse(request, found, name)
         known = self._principals.get(id(found))
         if known is None or known[0] is not found:
-            known = found, self._principal(found)
+            known = found, self._principal(found, token_key(credential.token))
             if len(self._principals) >= self._guard.rules.max_tokens:
                 self._principals.clear()
             self._principals[id(found)] = known
             self._refresh(found.issuer)
+        # The audit of a refused operation tells of its own request.
+        principal = copy(known[1]) if self._audited else known[1]
         if found.thumbprint is not None:
-            known[1].lines = tuple(
+            principal.lines = tuple(
                 (name.lower().encode(), value.encode()) for name, value in self._nonce()
             )
-        return self._records.admit(request, known[1], name)
+        return self._records.admit(request, principal, name, found.kid)
 
     def _refuse(self, request: HttpRequest, denied: Denied, credential: str | None) -> Refusal:
         """Refuse a request; the answer brings the next nonce, if nonces are demanded."""
@@ -272,7 +276,7 @@ class ResourceServer:
     def _nonce(self) -> tuple[tuple[str, str], ...]:
         return self._guard.nonce_line(self._wall())
 
-    def _principal(self, grant: Grant) -> Principal:
+    def _principal(self, grant: Grant, key: bytes) -> Principal:
         left = grant.expires_at + self._guard.rules.leeway - self._wall()
         return Principal(
             principal_name(grant.issuer, grant.subject),
@@ -280,6 +284,7 @@ class ResourceServer:
             roles=grant.roles,
             claims=grant.claims,
             until=clock() + max(0.0, left) + self._outlive,
+            revoked=lambda: self._guard.revoked(key, wall=self._wall()),
             challenge=self._insufficient,
         )
 

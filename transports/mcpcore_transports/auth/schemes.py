@@ -10,9 +10,10 @@ import re
 import time
 from binascii import a2b_base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct, structs
@@ -20,7 +21,7 @@ from msgspec import Struct, structs
 from mcpcore.auth.api_keys import PREFIX, ApiKey, ApiKeys
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.resource_server import Denied, FailureLimit
-from mcpcore.auth.scopes import Missing, ScopeTree
+from mcpcore.auth.scopes import Requirement, ScopeTree
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import (
     ClientCertificate,
@@ -30,13 +31,17 @@ from mcpcore.http.principals import (
     address_of,
     quota_key,
 )
+from mcpcore.spec.errors import ERRORS, FORBIDDEN
 from mcpcore_transports.link import clock
 
 logger = logging.getLogger("mcpcore.auth")
 
 
 class AuthEvent(Struct, frozen=True, kw_only=True):
-    """Judgement of a request, for an audit log; it holds no token."""
+    """Judgement of a request, or of an operation that it asked for, for an audit log.
+
+    It holds no token.
+    """
 
     admitted: bool
     scheme: str
@@ -47,13 +52,20 @@ class AuthEvent(Struct, frozen=True, kw_only=True):
     principal: str | None = None
     credential: str | None = None
     """Name of the credential: the start of a token's SHA-256, or the id of an API key."""
+    kid: str | None = None
+    """Id of the key that has verified a JWT."""
     address: str = ""
     method: str
     path: str
+    operation: str | None = None
+    """JSON-RPC method that the principal lacks scopes or a role for; None: the event is about the
+    HTTP request as a whole, or the one that has opened a WebSocket."""
+    subject: str | None = None
+    """Subject of the operation: the name of a tool or prompt, or a URI."""
 
 
 Audit = Callable[[AuthEvent], object]
-"""Callback for the judgement of each request."""
+"""Callback for the judgement of each request, and for each operation that is refused."""
 
 
 class Records:
@@ -72,16 +84,22 @@ class Records:
         if not wait:
             return None
         text = "too many requests of this address were not authorized"
-        self._tell(request, False, text, 429)
+        self._judged(request, False, reason=text, status=429)
         seconds = str(math.ceil(wait))
         return Refusal(status=429, message=text, headers=(("Retry-After", seconds),))
 
     def admit(
-        self, request: HttpRequest, principal: Principal, credential: str | None
+        self,
+        request: HttpRequest,
+        principal: Principal,
+        credential: str | None,
+        kid: str | None = None,
     ) -> Principal:
-        """Note that a request was admitted."""
+        """Note that a request was admitted; operations that are refused to it will be noted."""
         if self._audit is not None:
-            self._tell(request, True, "", 200, principal, credential)
+            who = str(principal)
+            event = self._judged(request, True, principal=who, credential=credential, kid=kid)
+            principal.refused = partial(self._forbidden, event)
         return principal
 
     def refuse(
@@ -90,7 +108,8 @@ class Records:
         """Note that a request was refused; return its refusal."""
         if credential is not None and denied.status == 401 and self._failures is not None:
             self._failures.note(quota_key(address_of(request.peer)), clock())
-        self._tell(request, False, denied.reason, denied.status, None, credential)
+        reason, status = denied.reason, denied.status
+        self._judged(request, False, reason=reason, status=status, credential=credential)
         return Refusal(
             status=denied.status,
             message=denied.reason,
@@ -98,28 +117,37 @@ class Records:
             headers=denied.headers,
         )
 
-    def _tell(
-        self,
-        request: HttpRequest,
-        admitted: bool,
-        reason: str,
-        status: int,
-        principal: Principal | None = None,
-        credential: str | None = None,
-    ) -> None:
-        if self._audit is None:
-            return
+    def _judged(self, request: HttpRequest, admitted: bool, **known: Any) -> AuthEvent:
+        """Tell of a judgement; ``known``: further members of the event, which is returned."""
         event = AuthEvent(
             admitted=admitted,
             scheme=self._scheme,
-            reason=reason,
-            status=status,
-            principal=None if principal is None else str(principal),
-            credential=credential,
             address=address_of(request.peer),
             method=request.method,
             path=request.path,
+            **known,
         )
+        self._tell(event)
+        return event
+
+    def _forbidden(
+        self, admitted: AuthEvent, operation: str, subject: str | None, reason: str
+    ) -> None:
+        """Note that an operation was refused to a request that was admitted."""
+        status = ERRORS[FORBIDDEN].status
+        event = structs.replace(
+            admitted,
+            admitted=False,
+            reason=reason,
+            status=status,
+            operation=operation,
+            subject=subject,
+        )
+        self._tell(event)
+
+    def _tell(self, event: AuthEvent) -> None:
+        if self._audit is None:
+            return
         try:
             self._audit(event)
         except Exception:
@@ -176,6 +204,27 @@ class AnyOf:
         return Refusal(challenge=", ".join(self._challenges) or None)
 
 
+def _judging_scopes(
+    required: Iterable[str], scope_tree: Mapping[str, Iterable[str]] | None
+) -> Callable[[Iterable[str]], frozenset[str] | Denied]:
+    """Return a function from scopes to these with all that they imply, or to a refusal.
+
+    Raises ValueError for scopes that cannot be sent.
+    """
+    needed = Requirement(frozenset(required))
+    format_scopes(needed.scopes)
+    tree = ScopeTree({name: tuple(each) for name, each in (scope_tree or {}).items()})
+
+    def judge(scopes: Iterable[str]) -> frozenset[str] | Denied:
+        held = tree.all_of(scopes)
+        missing = needed.missing(held, ())
+        if missing is None:
+            return held
+        return Denied(status=403, reason=missing.text, challenge=missing.challenge)
+
+    return judge
+
+
 def authorization_of(request: HttpRequest) -> list[str]:
     """Return the values of all Authorization headers."""
     return [value.decode("latin-1") for name, value in request.headers if name == b"authorization"]
@@ -202,9 +251,7 @@ class ApiKeyScheme:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._keys = ApiKeys(keys)
-        self._required = frozenset(required)
-        format_scopes(self._required)
-        self._tree = ScopeTree({name: tuple(each) for name, each in (scope_tree or {}).items()})
+        self._judge_scopes = _judging_scopes(required, scope_tree)
         limit = None if max_failures is None else FailureLimit(max_failures)
         self._records = Records("api key", audit, limit)
         self._wall = wall
@@ -213,7 +260,10 @@ class ApiKeyScheme:
         return f"{type(self).__name__}({len(self._keys)} keys)"
 
     def replace(self, keys: Iterable[ApiKey]) -> None:
-        """Accept these keys from now on, and no other.  Raises ValueError if two have one id."""
+        """Accept these keys from now on, and no other.  Raises ValueError if two have one id.
+
+        What others have opened ends: streams at their next heartbeat, connections in 15 seconds.
+        """
         self._keys.replace(keys)
 
     def presented(self, request: HttpRequest) -> bool:
@@ -240,11 +290,9 @@ class ApiKeyScheme:
             if flooded is not None:
                 return flooded
             return self._refuse(request, "invalid_token", "the API key is not accepted", 401)
-        scopes = self._tree.all_of(record.scopes)
-        if not self._required <= scopes:
-            missing = Missing(self._required, self._required - scopes, role=False)
-            denied = Denied(status=403, reason=missing.text, challenge=missing.challenge)
-            return self._records.refuse(request, denied, record.id)
+        scopes = self._judge_scopes(record.scopes)
+        if isinstance(scopes, Denied):
+            return self._records.refuse(request, scopes, record.id)
         until = None
         if record.expires_at is not None:
             until = clock() + record.expires_at - self._wall()
@@ -254,6 +302,7 @@ class ApiKeyScheme:
             roles=record.roles,
             claims={"api_key": record.id},
             until=until,
+            revoked=lambda: not self._keys.holds(record),
         )
         return self._records.admit(request, principal, record.id)
 
@@ -287,15 +336,22 @@ class CertificateScheme:
     """Client certificates, by their fingerprints or subjects.
 
     ``parties``: who comes with a certificate, by its SHA-256 in hexadecimal or its subject as RFC
-    4514 writes it.  A fingerprint goes before a subject.
+    4514 writes it.  A fingerprint goes before a subject.  ``required``: scopes that every request
+    needs.  ``scope_tree``: scopes that imply others.  ``audit``: called for each judgement.
     """
 
     documents: Mapping[str, bytes] = {}
 
     def __init__(
-        self, parties: Mapping[str, CertificateRecord], *, audit: Audit | None = None
+        self,
+        parties: Mapping[str, CertificateRecord],
+        *,
+        required: Iterable[str] = (),
+        scope_tree: Mapping[str, Iterable[str]] | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._parties = dict(parties)
+        self._judge_scopes = _judging_scopes(required, scope_tree)
         self._records = Records("certificate", audit, None)
 
     def presented(self, request: HttpRequest) -> bool:
@@ -317,7 +373,10 @@ class CertificateScheme:
         if known is None:
             denied = Denied(status=403, reason="the client certificate is of nobody known here")
             return self._records.refuse(request, denied, name[:16])
-        principal = Principal(known.principal, scopes=known.scopes, roles=known.roles)
+        scopes = self._judge_scopes(known.scopes)
+        if isinstance(scopes, Denied):
+            return self._records.refuse(request, scopes, name[:16])
+        principal = Principal(known.principal, scopes=scopes, roles=known.roles)
         return self._records.admit(request, principal, name[:16])
 
 

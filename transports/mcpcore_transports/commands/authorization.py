@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,6 +26,7 @@ _VARIABLES = (
     "MCPCORE_AUTH_INTROSPECTION_URL",
     "MCPCORE_AUTH_PRIVATE",
     "MCPCORE_AUTH_KEYS",
+    "MCPCORE_AUTH_MAX_FAILURES",
 )
 """Their variables, which the command line takes for unset where they are empty."""
 
@@ -34,6 +35,9 @@ def authenticating(options: "ServeOptions") -> "Authenticate | None":
     """Return the hook that the options ask for, None without any.  Raises Failure."""
     _check_filled(options)
     if not any(getattr(options, name) for name in AUTH_OPTIONS):
+        if options.auth_max_failures is not None:
+            text = "--auth-max-failures needs --auth-resource or --auth-keys"
+            raise Failure(text, Exit.USAGE)
         return None
     try:
         schemes = _schemes(options)
@@ -61,9 +65,11 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     from mcpcore_transports.auth.schemes import ApiKeyScheme, read_keys_file  # late: few authorize
 
     schemes: list[Scheme] = []
+    rules: dict[str, Any] = {"required": options.auth_scope or ()}
+    if options.auth_max_failures is not None:
+        rules["max_failures"] = options.auth_max_failures or None
     if options.auth_keys is not None:
-        keys = read_keys_file(options.auth_keys)
-        schemes.append(ApiKeyScheme(keys, required=options.auth_scope or ()))
+        schemes.append(ApiKeyScheme(read_keys_file(options.auth_keys), **rules))
     if options.auth_resource is None:
         given = next((name for name in _OF_ISSUERS if getattr(options, name)), None)
         if given is not None:
@@ -92,7 +98,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
         )
         for issuer in options.auth_issuer
     ]
-    schemes.append(ResourceServer(options.auth_resource, issuers, required=options.auth_scope))
+    schemes.append(ResourceServer(options.auth_resource, issuers, **rules))
     return schemes
 
 

@@ -206,6 +206,16 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
             envvar="MCPCORE_AUTH_KEYS",
         ),
     ] = None
+    auth_max_failures: Annotated[
+        int | None,
+        Opt(
+            "Refused tokens, and refused keys, of one address in a minute, beyond which it gets 429"
+            " (default 100); 0: any number, as behind a proxy.",
+            "N",
+            min=0,
+            envvar="MCPCORE_AUTH_MAX_FAILURES",
+        ),
+    ] = None
     cwd: Annotated[Text, Opt("Change to it first: where the module and files are.", "DIR")] = None
     drain: Annotated[
         Time,

@@ -158,7 +158,7 @@ def _check_fit(options: ServeOptions) -> None:
         ("log_http", http, "--http and --sse"),
         ("http_driver", http, "--http and --sse"),
         ("http_parser", http, "--http and --sse"),
-        *((name, web, "--http, --ws and --sse") for name in AUTH_OPTIONS),
+        *((name, web, "--http, --ws and --sse") for name in (*AUTH_OPTIONS, "auth_max_failures")),
     ):
         if getattr(options, name) not in (None, (), 0, "auto") and not fits:
             raise _wrong(f"--{name.replace('_', '-')} is for {what}, and nothing is served there")

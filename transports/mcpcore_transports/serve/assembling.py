@@ -16,7 +16,7 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
-from mcpcore.http.principals import ends_at
+from mcpcore.http.principals import Principal, ends_at
 from mcpcore.service import Server
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime, asked_first
@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore_transports.tracing.tracing import Trace
 
 H = TypeVar("H", bound="HttpHost")
+
+_CHECK = 15.0
+"""Seconds after which a connection's authorization is looked at again, as it may be revoked."""
 
 
 async def serve_connection(
@@ -62,21 +65,23 @@ async def serve_connection(
     links = set() if links is None else links
     links.add(link)
     # A socket's own link tells its Peer who the client is.
-    until = ends_at(peer.principal if handshake.principal is None else handshake.principal)
+    principal = peer.principal if handshake.principal is None else handshake.principal
+    revocable = isinstance(principal, Principal) and principal.revoked is not None
     try:
-        if until == math.inf:
+        if ends_at(principal) == math.inf and not revocable:
             await runtime.run(link.run)
         else:
-            await runtime.run(partial(_until, until, link))
+            await runtime.run(partial(_while_authorized, principal, link))
     finally:
         links.discard(link)
 
 
-async def _until(end: float, link: "StreamConnection") -> None:
+async def _while_authorized(principal: str | None, link: "StreamConnection") -> None:
     """Run a link until the authorization of its client ends."""
 
     async def expire() -> None:
-        await anyio.sleep_until(anyio.current_time() + end - clock())
+        while (left := ends_at(principal) - clock()) > 0:  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(min(left, _CHECK))
         link.expire()
 
     async with anyio.create_task_group() as group:
@@ -144,10 +149,7 @@ def assemble_http(
             key = SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256"))
             rules = structs.replace(rules, seal=make_seal(SealSettings(keys=(key,))))
     config = server_config(server, settings.runtime)
-    http = settings.http
-    documents = getattr(settings.http_link.authenticate, "documents", None)
-    if documents:  # such as protected resource metadata
-        http = structs.replace(http, documents={**documents, **http.documents})
+    http = structs.replace(settings.http, documents=settings.documents)
     machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=http)
     runtime = ServerRuntime(server, machine, rules, tasks=tasks)
     host = runtime.link = make_host(machine, runtime)

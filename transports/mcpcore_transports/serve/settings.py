@@ -1,5 +1,6 @@
 """Settings of a server for all its bindings, and those that the bindings share."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field, structs
@@ -48,6 +49,11 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     trace: "Trace | None" = None
     """Trace that records the traffic of all bindings; the application closes it."""
 
+    @property
+    def documents(self) -> Mapping[str, bytes]:
+        """Documents that everybody may read: those of the authentication, and of ``http``."""
+        return {**getattr(self.http_link.authenticate, "documents", {}), **self.http.documents}
+
 
 def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
     """Apply the policy for Host and Origin that all bindings share to the settings of one.
@@ -77,13 +83,15 @@ def websocket_rules(settings: ServeSettings, host: str | None = None) -> "Upgrad
 
     ``host`` is the host that is bound, if known.  Raises BadTarget for an invalid policy.
     """
-    from mcpcore_transports.websocket.server import UpgradeRules  # late: for WebSocket alone
+    from mcpcore.http.documents import Documents  # late, as all below: for WebSocket alone
+    from mcpcore_transports.websocket.server import UpgradeRules
 
     return UpgradeRules(
         guard(settings, settings.websocket, host),
         authenticate=settings.http_link.authenticate,
         authenticate_time=settings.http_link.authenticate_time,
         revisions=settings.runtime.revisions,
+        documents=Documents(settings.documents, settings.http.documents_age),
     )
 
 

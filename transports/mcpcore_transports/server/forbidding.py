@@ -7,22 +7,35 @@ from typing import TYPE_CHECKING
 
 from mcpcore.auth.scopes import Missing
 from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.errors import ERRORS, FORBIDDEN, Forbidden
+from mcpcore_transports.server.failures import subject
 
 if TYPE_CHECKING:  # types alone: loaded with HTTP
     from mcpcore.http.server.server import HttpServer
     from mcpcore_transports.server.tasks.tasks import TaskCall
 
 
-def forbid(replies: "HttpServer | TaskCall", event: RequestReceived, error: Forbidden) -> None:
-    """Answer a request with a 403 and a challenge where that is possible, else with the error."""
-    replies.forbid(event.key, error.error, refusal_for(event.principal, error))
+def forbid(
+    replies: "Peer | HttpServer | TaskCall", event: RequestReceived, error: Forbidden
+) -> None:
+    """Answer a request with a 403 and a challenge where that is possible, else with the error.
+
+    The principal's scheme is told, for its audit.
+    """
+    principal = event.principal if isinstance(event.principal, Principal) else None
+    if principal is not None and principal.refused is not None:
+        principal.refused(event.method, subject(event.params), error.error.message)
+    if isinstance(replies, Peer):
+        replies.fail(event.key, error.error)
+    else:
+        replies.forbid(event.key, error.error, _refusal(principal, error))
 
 
-def refusal_for(principal: str | None, error: Forbidden) -> Refusal:
+def _refusal(principal: Principal | None, error: Forbidden) -> Refusal:
     """Return the refusal of a request: by the scheme of its principal, else a Bearer challenge."""
-    make = principal.challenge if isinstance(principal, Principal) else None
+    make = None if principal is None else principal.challenge
     if make is None:
         challenge: str | None = Missing(error.scopes, frozenset(), error.role).challenge
     else:

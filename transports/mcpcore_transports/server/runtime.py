@@ -232,7 +232,7 @@ class ServerRuntime:
 
     def _fail_with(self, event: RequestReceived, error: McpError, replies: Replies) -> None:
         """Answer with an error of the protocol; over HTTP a Forbidden is a 403 with a challenge."""
-        if isinstance(error, Forbidden) and not isinstance(replies, Peer):
+        if isinstance(error, Forbidden):
             from mcpcore_transports.server.forbidding import forbid  # few requests are forbidden
 
             forbid(replies, event, error)

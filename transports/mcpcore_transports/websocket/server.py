@@ -22,6 +22,7 @@ from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
+from mcpcore.http.documents import DocumentReply, Documents
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import (
@@ -60,7 +61,7 @@ from mcpcore_transports.websocket.link import Opened, WebSocketLink
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:  # late: few record a trace
-    from mcpcore_transports.tracing.tracing import Trace
+    from mcpcore_transports.tracing.tracing import ConnectionTrace, Trace
 
 SUBPROTOCOL = "mcp"
 VERSION_PREFIX = "mcp.version."
@@ -177,7 +178,8 @@ class UpgradeRules:
 
     ``authenticate`` is the hook of HTTP: it gets the request with the offered token as its
     ``Authorization``; a request with both is refused.  ``revisions``: those that are spoken.
-    Raises ValueError for hosts and origins that cannot be read.
+    ``documents``: what everybody may GET on a port of WebSocket alone.  Raises ValueError for hosts
+    and origins that cannot be read.
     """
 
     def __init__(
@@ -187,8 +189,10 @@ class UpgradeRules:
         authenticate: Authenticate | None = None,
         authenticate_time: float = 10.0,
         revisions: Sequence[Revision] = REVISIONS,
+        documents: Documents | None = None,
     ) -> None:
         self.settings = settings
+        self._documents = documents or Documents()
         self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
         self._authenticate = authenticate
         self._seconds = authenticate_time
@@ -201,6 +205,17 @@ class UpgradeRules:
             and request.path == self.settings.path
             and "websocket" in [item.lower() for item in _listed(request, b"upgrade")]
         )
+
+    def published(self, request: HttpRequest) -> DocumentReply | None:
+        """Return the reply with a document, None if the request is for none.
+
+        Raises UpgradeRefused for a method that documents do not take.
+        """
+        reply = self._documents.reply(request)
+        if reply is not None and reply.status == METHOD_NOT_ALLOWED.status:
+            lines = [(name.decode(), value.decode()) for name, value in reply.headers]
+            raise refused(METHOD_NOT_ALLOWED, "a document is read with GET", *lines)
+        return reply
 
     def check_place(self, request: HttpRequest) -> None:
         """Check the path, Host and Origin, before all else.  Raises UpgradeRefused."""
@@ -363,21 +378,21 @@ class WebSocketServer:
         """Take over a connection of an HTTP server: see ``Upgrade``."""
         if not self._rules.concerns(request):
             return False
-        refusal: Refusal | None = None
+        reply: bytes | None = None
         try:
             with self.count.another(request.peer):
                 await self._converse(stream, request, rest)
         except UpgradeRefused as error:
-            refusal = error.refusal
-        if refusal is not None:
-            await self._refuse(stream, refusal)
+            reply = refusal_response(error.refusal)
+        if reply is not None:
+            await self._reply(stream, reply)
         return True
 
     async def connection(
         self, stream: ByteStream, peer: str | None, context: ssl.SSLContext | None
     ) -> None:
         """Serve one connection to its end; raises nothing but cancellation."""
-        refusal: Refusal | None = None
+        reply: bytes | None = None
         secured = stream
         try:
             try:
@@ -395,18 +410,19 @@ class WebSocketServer:
                         request, rest = await self._read(secured, peer, certificate)
                     if opening.cancelled_caught:
                         raise BadHead("the request took too long", TOO_SLOW)
-                    await self._converse(secured, request, rest)
+                    reply = await self._converse(secured, request, rest)
             except UpgradeRefused as error:
-                refusal = error.refusal
+                reply = refusal_response(error.refusal)
             except BadHead as error:
                 refusal = Refusal(status=error.row.status, message=error.message)
+                reply = refusal_response(refusal)
             except LOST:
                 pass  # it is gone before it was a WebSocket
             except Exception:
                 logger.exception("a WebSocket connection was ended by an error of this server")
             # A connection refused for lack of room has no TLS yet.
-            if refusal is not None and (context is None or secured is not stream):
-                await self._turn_away(secured, refusal)
+            if reply is not None and (context is None or secured is not stream):
+                await self._turn_away(secured, reply)
         finally:
             with anyio.CancelScope(shield=True), suppress(*LOST):
                 with anyio.move_on_after(self._settings.close_timeout):
@@ -425,12 +441,20 @@ class WebSocketServer:
             raise BadHead("HTTP/1.1 is needed", HTTP_VERSION)
         return head.request, bytes(buffer)
 
-    async def _converse(self, stream: ByteStream, request: HttpRequest, rest: bytes) -> None:
-        """Agree on a WebSocket and serve it.  Raises UpgradeRefused."""
+    async def _converse(
+        self, stream: ByteStream, request: HttpRequest, rest: bytes
+    ) -> bytes | None:
+        """Agree on a WebSocket and serve it; return the response to a request for a document.
+
+        Raises UpgradeRefused.
+        """
         trace = None if self._trace is None else self._trace.connection("server")
         if trace is not None:
             trace.asked(request)
         try:
+            document = self._rules.published(request)
+            if document is not None:
+                return _document_response(document, request.method, trace)
             handshake, headers, bounds = await self._rules.agree(request)
             self.count.check_open()  # the shutdown may have begun meanwhile
         except UpgradeRefused as error:
@@ -442,7 +466,7 @@ class WebSocketServer:
         with anyio.move_on_after(self._settings.handshake_timeout) as opening:
             await stream.send(format_response(101, headers))
         if opening.cancelled_caught or self.count.closing:  # nothing would close it any more
-            return
+            return None
 
         async def opened(trace: object) -> Opened:
             return Opened(stream, bounds, rest, handshake.principal)
@@ -453,20 +477,21 @@ class WebSocketServer:
             return link
 
         await self._serve(make_link, handshake)
+        return None
 
-    async def _turn_away(self, stream: ByteStream, refusal: Refusal) -> None:
+    async def _turn_away(self, stream: ByteStream, reply: bytes) -> None:
         if self._turned_away >= self._settings.turned_away:
             return
         self._turned_away += 1
         try:
-            await self._refuse(stream, refusal)
+            await self._reply(stream, reply)
         finally:
             self._turned_away -= 1
 
-    async def _refuse(self, stream: ByteStream, refusal: Refusal) -> None:
+    async def _reply(self, stream: ByteStream, reply: bytes) -> None:
         with anyio.move_on_after(self._settings.close_timeout):
             try:
-                await stream.send(refusal_response(refusal))
+                await stream.send(reply)
             except LOST:
                 return
             # Closing with unread input would reset the connection before the reply is read.
@@ -496,6 +521,16 @@ def refusal_response(refusal: Refusal) -> bytes:
         *refusal.lines(),
     ]
     return format_response(refusal.status, headers) + body
+
+
+def _document_response(reply: DocumentReply, method: str, trace: "ConnectionTrace | None") -> bytes:
+    """Return the response to a request for a document; the connection ends with it."""
+    headers = [*reply.headers, (b"connection", b"close")]
+    if reply.body:
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    if trace is not None:
+        trace.response_head(reply.status, headers)
+    return format_response(reply.status, headers) + (b"" if method == "HEAD" else reply.body)
 
 
 async def listen_websocket(

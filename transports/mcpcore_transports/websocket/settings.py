@@ -66,7 +66,8 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     Further ones are refused with 503.  Raise it behind a proxy, whose address all clients share.
     """
     turned_away: int = 100
-    """Server: maximum refused connections at a time that are sent a reason; others just close."""
+    """Server: maximum connections at a time that end with the reason for their refusal, or with a
+    document; others just close."""
     handshake_timeout: float = 10.0
     """Seconds for the whole opening, TLS included; at a client with name resolution and TCP."""
     request_line: int = 8 * 1024
