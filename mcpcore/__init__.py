@@ -103,6 +103,9 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.http.settings import HttpSettings as HttpSettings
     from mcpcore.http.settings import SsePaths as SsePaths
     from mcpcore.http.settings import SseUse as SseUse
+    from mcpcore.policy.rates import Activity as Activity
+    from mcpcore.policy.rates import Rate as Rate
+    from mcpcore.policy.rates import RateLimits as RateLimits
     from mcpcore.service import Audio as Audio
     from mcpcore.service import Embedded as Embedded
     from mcpcore.service import Image as Image
@@ -111,9 +114,6 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.service import assistant as assistant
     from mcpcore.service import mirrored as mirrored
     from mcpcore.service import user as user
-    from mcpcore.service.rate import Activity as Activity
-    from mcpcore.service.rate import Rate as Rate
-    from mcpcore.service.rate import RateLimits as RateLimits
     from mcpcore.service.tasks import TaskTable as TaskTable
     from mcpcore.wire.sse import SseDecoder as SseDecoder
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
@@ -233,7 +233,7 @@ _LATER = {
     "mcpcore.http.server.sessions": "SessionClosed SessionOpened",
     "mcpcore.http.settings": "HttpClientSettings HttpSettings SsePaths SseUse",
     "mcpcore.service": "Audio Embedded Image Server Validator assistant mirrored user",
-    "mcpcore.service.rate": "Activity Rate RateLimits",
+    "mcpcore.policy.rates": "Activity Rate RateLimits",
     "mcpcore.service.tasks": "TaskTable",
     "mcpcore.wire.sse": "SseDecoder",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.service.rate import Activity, Rate, RateLimits
+from mcpcore.policy.rates import Activity, Rate, RateLimits
 
 
 @given(
