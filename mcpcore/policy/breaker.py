@@ -82,6 +82,8 @@ DIAGRAMS = (
 class CircuitChanged(Event, frozen=True, kw_only=True, gc=False):
     """Change of a circuit breaker from state ``before`` to ``after``."""
 
+    name: str
+    """Name of the breaker."""
     before: Circuit
     after: Circuit
 
@@ -100,7 +102,7 @@ class _Slice(Struct):
 
 
 class Breaker:
-    """Circuit breaker for the calls to one server or tool.
+    """Circuit breaker for the calls to one server or tool, of which ``name`` tells in events.
 
     >>> breaker = Breaker(BreakerSettings(consecutive=1, open_time=10.0))
     >>> permit = breaker.admit(now=0.0)
@@ -111,8 +113,9 @@ class Breaker:
     (True, None)
     """
 
-    def __init__(self, settings: BreakerSettings | None = None) -> None:
+    def __init__(self, settings: BreakerSettings | None = None, *, name: str = "") -> None:
         self.settings = settings or BreakerSettings()
+        self.name = name
         self.state = Circuit.CLOSED
         self._changes = 0
         self._failures = 0
@@ -173,7 +176,7 @@ class Breaker:
         before, self.state = self.state, CIRCUIT[self.state, signal]
         self._changes += 1
         self._deadline = deadline
-        self._events.append(CircuitChanged(before=before, after=self.state))
+        self._events.append(CircuitChanged(name=self.name, before=before, after=self.state))
 
     def _trips(self, failed: bool, now: float) -> bool:
         """Count an outcome; return True if there are too many failures."""

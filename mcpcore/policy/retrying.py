@@ -51,7 +51,7 @@ class NoRetry(Enum):
     BUDGET = "the budget for retries is used up"
 
 
-class Retry(Event, frozen=True, kw_only=True, gc=False):
+class RetryPlanned(Event, frozen=True, kw_only=True, gc=False):
     """Decision to retry a request ``delay`` seconds after its failure."""
 
     attempt: int
@@ -130,7 +130,7 @@ class Retrying:
                 return None
         self._budget -= 1
         call.attempts += 1
-        self._events.append(Retry(attempt=call.attempts, delay=delay))
+        self._events.append(RetryPlanned(attempt=call.attempts, delay=delay))
         return delay
 
     def _save(self, retries: float, now: float) -> None:

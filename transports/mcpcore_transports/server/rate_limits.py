@@ -1,8 +1,8 @@
 """Rate limits of a server: the calls of its limiter, and the errors for clients."""
 
 import inspect
-import itertools
 import math
+import os
 from collections.abc import Awaitable
 from typing import Any
 
@@ -15,8 +15,6 @@ from mcpcore_transports.server.failures import Failures, subject
 from mcpcore_transports.server.runtime import ServerMachine
 from mcpcore_transports.server.settings import RuntimeSettings
 
-_connections = itertools.count(1)
-
 
 class Throttle:
     """Rate limiting of the requests of one machine; the settings have a limiter."""
@@ -28,7 +26,8 @@ class Throttle:
         self._admits = settings.limiter_failure == "admit"
         self._failures = failures
         self._machine = machine
-        self._name = f"connection {next(_connections)}"
+        # Unique, as the limiter may count for several workers.
+        self._name = f"connection {os.urandom(8).hex()}"
 
     def check(self, request: RequestReceived) -> Awaitable[None] | None:
         """Raise McpError for a request that exceeds its rate; if the limiter awaits, later."""
