@@ -226,8 +226,8 @@ _LATER = {
     ),
     "mcpcore.errors": (
         "AuthorizationError BadConfig CallFailed CircuitOpen ConnectionClosed Forbidden "
-        "InputUnavailable LifespanError LinkError NegotiationError PeerError PromptError RequestTimeout "
-        "ResourceNotFound ToolError"
+        "InputUnavailable LifespanError LinkError NegotiationError PeerError PromptError "
+        "RequestTimeout ResourceNotFound ToolError"
     ),
     "mcpcore.http.client.call": "Recovery StreamInterrupted StreamReopened",
     "mcpcore.http.client.challenges": "Unauthorized",
