@@ -47,6 +47,18 @@ def test_the_less_busy_of_two_is_chosen() -> None:
     assert busy["b"] == pytest.approx(100, abs=8)
 
 
+def test_the_load_of_a_target_is_relative_to_its_weight() -> None:
+    balancer = Balancer({"a": 4.0, "b": 1.0}, seed=b"s")
+    balancer._targets["a"].in_flight, balancer._targets["b"].in_flight = 3, 1
+    chosen = Counter[str | None]()
+    for _ in range(400):
+        target = balancer.choose(now=0.0)
+        assert target is not None
+        balancer.record(target, failed=None, now=0.0)
+        chosen[target] += 1
+    assert 0 < chosen["b"] < 40  # only if it is drawn twice
+
+
 def test_choices_follow_from_the_seed() -> None:
     def choices(seed: bytes) -> list[str | None]:
         balancer = Balancer(EVEN, seed=seed)
@@ -65,8 +77,9 @@ def test_a_session_stays_at_its_target() -> None:
     assert first not in {balancer.choose(now=0.0, session="two") for _ in range(20)}
     balancer.forget("one")
     assert balancer.choose(now=0.0, session="one") != first
+    balancer.choose(now=0.0, session="two")
     balancer.choose(now=0.0, session="three")
-    assert list(balancer._sessions) == ["one", "three"]
+    assert list(balancer._sessions) == ["two", "three"]
 
 
 def test_targets_may_be_left_out() -> None:
@@ -95,6 +108,13 @@ def test_a_failing_target_is_ejected_for_longer_each_time() -> None:
     balancer.record("a", failed=False, now=now)
     fail(balancer, "a", 2, now)
     assert balancer.deadline() == now + 30.0
+
+
+def test_a_failure_during_an_ejection_does_not_prolong_it() -> None:
+    balancer = Balancer(EVEN, BalanceSettings(consecutive=1, ejection_time=30.0), seed=b"s")
+    fail(balancer, "a", 1)
+    fail(balancer, "a", 3, now=10.0)
+    assert balancer.deadline() == 30.0
 
 
 @pytest.mark.parametrize(("share", "ejected"), [(0.0, 0), (0.25, 1), (0.5, 2), (0.7, 2), (1, 4)])
@@ -174,7 +194,7 @@ class BalanceMachine(RuleBasedStateMachine):
         chosen = self.balancer.choose(now=self.now, without=without)
         usable = self.usable()
         candidates = (EVEN.keys() if len(usable) < 2 else usable) - without
-        assert chosen in (candidates or {None})
+        assert chosen in candidates if candidates else chosen is None
         if chosen is not None:
             self.in_flight[chosen] += 1
         return chosen

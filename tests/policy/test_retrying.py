@@ -66,6 +66,30 @@ def test_a_call_is_retried_by_the_rules(
         assert denied == [RetryDenied(attempts=attempts, reason=why)]
 
 
+def test_each_retry_costs_one_of_the_budget() -> None:
+    retrying = Retrying(RetrySettings(budget_share=0, budget_rate=0, budget_size=20))
+    calls = [retrying.begin(now=0.0, repeatable=True, timeout=None) for _ in range(30)]
+    delays = [retrying.failed(call, PASSING, now=0.0) for call in calls]
+    assert delays == [0.5] * 20 + [None] * 10
+
+
+def test_the_budget_is_that_of_all_calls_and_of_time() -> None:
+    retrying = Retrying(RetrySettings(budget_share=0.25, budget_rate=0.5, budget_size=2.0))
+
+    def granted(now: float, calls: int) -> int:
+        made = [retrying.begin(now=now, repeatable=True, timeout=None) for _ in range(calls)]
+        return sum(retrying.failed(call, PASSING, now=now) is not None for call in made)
+
+    assert granted(0.0, 10) == 2  # what is saved up; it was full already
+    assert granted(0.0, 3) == 0
+    assert granted(0.0, 5) == 2  # a quarter of eight calls
+    assert granted(1.0, 1) == 0
+    assert granted(2.5, 1) == 1  # half a retry a second, and half of two calls
+    assert granted(1000.0, 1) == 1
+    assert granted(1000.0, 2) == 1  # no more than two were saved up
+    assert granted(1000.0, 1) == 0
+
+
 def test_the_jitter_is_full_and_repeatable() -> None:
     def delays(seed: bytes) -> list[float | None]:
         retrying = Retrying(RetrySettings(budget_size=1000), seed=seed)
