@@ -4,12 +4,16 @@ Source: "Security Considerations" of the pages on tools, completion, logging, pr
 sampling and elicitation.
 """
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Mapping
 from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
+
+from mcpcore.spec.errors import McpError, busy_code
+from mcpcore.spec.revisions import Revision
 
 
 class Activity(Enum):
@@ -57,6 +61,12 @@ def activity_of(method: str) -> Activity:
     return _BY_METHOD.get(method, Activity.EXTENSIONS)
 
 
+def busy(activity: Activity, wait: float, revision: Revision) -> McpError:
+    """Return the error for a request that may be tried again after ``wait`` seconds."""
+    text = f"busy: too many {activity.value}; try again in {wait:.3g} seconds"
+    return McpError(busy_code(revision), text, {"retryAfterMs": math.ceil(wait * 1000)})
+
+
 class RateLimiter(Protocol):
     """Interface of a rate limiter."""
 
@@ -66,10 +76,10 @@ class RateLimiter(Protocol):
         """Return 0.0 and count the activity, or return the seconds after which to try again.
 
         ``caller``: the authenticated principal, else the session, else the connection; in stateless
-        HTTP without authentication all callers are one.  ``now``: seconds of a clock that never
-        goes back.  ``tool``: name of the called tool, as sent.  A request that is not admitted is
-        refused, a notification (LOGGING, PROGRESS) dropped.  For a request the result may be
-        awaitable.
+        HTTP without authentication all callers are one; ``server`` on a client.  ``now``: seconds
+        of a clock that never goes back.  ``tool``: name of the called tool, as sent.  A request
+        that is not admitted is refused, a notification (LOGGING, PROGRESS) dropped.  For a request
+        the result may be awaitable.
         """
 
 

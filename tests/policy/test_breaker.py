@@ -28,7 +28,7 @@ def call(breaker: Breaker, failed: bool | None, now: float) -> bool:
 
 
 def state(breaker: Breaker) -> Circuit:
-    """Return its state; to a type checker an attribute would keep the value it was found to have."""
+    """Return its state, in a form that a type checker does not narrow."""
     return breaker.state
 
 

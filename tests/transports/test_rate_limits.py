@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import anyio
 import pytest
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from mcpcore.errors import PeerError
+from mcpcore.errors import InputFailed, PeerError
 from mcpcore.policy.rates import Activity, Rate, RateLimits
 from mcpcore.service import Server
 from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
@@ -28,6 +28,11 @@ from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
+
+
+class Nothing(Struct):
+    """Form without a field."""
+
 
 SELDOM = 1e-9
 """A rate at which nothing comes back while a test runs, so that only the burst counts."""
@@ -275,6 +280,34 @@ async def test_a_limiter_must_not_await_for_notifications(caplog: pytest.LogCapt
         result = await client.call_tool("count", {"progress": 2}, progress=lambda *_: None)
     assert text_of(result) == "0 0"
     assert "a rate limiter answers with seconds, not <coroutine" in caplog.text
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+@pytest.mark.parametrize("awaits", [False, True])
+async def test_a_client_limits_what_its_server_asks(awaits: bool, revision: str) -> None:
+    server = busy_server()
+
+    @server.tool
+    async def ask(context: Context, roots: bool = False) -> str:
+        if roots:
+            return str(len(await context.list_roots()))
+        return (await context.elicit("Well?", Nothing)).action
+
+    local = RateLimits({Activity.ELICITATION: Rate(SELDOM, burst=1)})
+    later = Later(0.0, 1e9, 0.0)
+    later.go_on.set()
+    callbacks = Callbacks(
+        elicitation=lambda params: {}, roots=["file:///a"], limiter=later if awaits else local
+    )
+    async with connect(server, callbacks=callbacks, revision=revision) as client:
+        assert text_of(await client.call_tool("ask")) == "accept"
+        told = "too many requests for elicitation; try again in 1e\\+09 seconds"
+        if revision == LEGACY:  # the server gets the error, and its tool fails
+            assert (await client.call_tool("ask")).is_error
+        else:
+            with pytest.raises(InputFailed, match=told):
+                await client.call_tool("ask")
+        assert text_of(await client.call_tool("ask", {"roots": True})) == "1"
 
 
 class Mixed:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable
 from typing import Any
 
 from mcpcore.engine.events import RequestReceived
-from mcpcore.policy.rates import Activity, activity_of
-from mcpcore.spec.errors import INTERNAL_ERROR, McpError, busy_code
+from mcpcore.policy.rates import Activity, activity_of, busy
+from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.server.failures import Failures, subject
@@ -53,9 +53,7 @@ class Throttle:
     ) -> None:
         wait = self._seconds(activity, answer)
         if wait > 0.0:
-            text = f"busy: too many {activity.value}; try again in {wait:.3g} seconds"
-            data = {"retryAfterMs": math.ceil(wait * 1000)}
-            raise McpError(busy_code(request.revision), text, data)
+            raise busy(activity, wait, request.revision)
 
     def drops_progress(self, request: RequestReceived, *, in_task: bool) -> bool:
         """Return True if a progress notification is wanted but exceeds its rate."""
