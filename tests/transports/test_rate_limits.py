@@ -230,7 +230,9 @@ async def test_a_tool_may_have_a_rate_of_its_own() -> None:
         for _ in range(2):  # the refused call has taken nothing
             assert "busy" not in (await made.call("tools/call", other))["error"]["message"]
         assert "busy" in (await made.call("tools/call", other))["error"]["message"]
-    assert limits.refused == {"count": 1, Activity.TOOLS: 1}
+        nameless = await made.call("tools/call", {"name": 7})
+        assert "busy" in nameless["error"]["message"]
+    assert limits.refused == {"count": 1, Activity.TOOLS: 2}
 
 
 class Later:
