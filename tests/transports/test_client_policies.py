@@ -278,7 +278,13 @@ async def test_a_tool_may_have_a_breaker_of_its_own() -> None:
             await client.call_tool("refuse")
         assert (await client.call_tool("make")).text == "made"
         assert states(told, "refuse") == [Circuit.OPEN]
+        with pytest.raises(errors.CircuitOpen):
+            await client.call_tool("refuse")
         assert (await client.call_tool("look")).text == "seen"
+        with pytest.raises(errors.CircuitOpen):  # `make` was unused for longer
+            await client.call_tool("refuse")
+        for tool in ("look", "make"):
+            await client.call_tool(tool)
         assert (await client.call_tool("refuse")).is_error  # two others came in between
 
 
