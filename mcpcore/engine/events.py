@@ -106,6 +106,8 @@ class RequestReceived(Event, frozen=True, gc=False):
     principal: str | None = None
     skim: Skim | None = None
     """Members of ``params`` that the engine has read already, for further use."""
+    request: RequestId | None = None
+    """Client: outbound request whose stream carried it, where the transport tells (HTTP)."""
 
 
 class NotificationReceived(Event, frozen=True, gc=False):
@@ -181,6 +183,8 @@ class InputRequired(Event, frozen=True, gc=False):
     """Request objects by key: ``{"method": ..., "params": ...}``; may be empty."""
     round: int
     """Number of the input round, from 1."""
+    state: str | None = None
+    """``requestState`` of the server, which ``retry`` returns to it; of use to a relay alone."""
 
 
 class RequestEnded(Event, frozen=True, gc=False):
