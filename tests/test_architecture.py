@@ -58,6 +58,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "trace": {"wire"},
     "errors": {"spec", "engine"},
     "service": {"wire", "spec", "errors", "auth"},
+    "relay": {"wire", "spec", "engine", "http", "service"},
 }
 
 

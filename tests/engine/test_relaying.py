@@ -172,7 +172,7 @@ def test_a_server_for_any_extension_passes_on_unknown_methods_only() -> None:
 
 def test_a_question_that_was_received_is_asked_byte_for_byte() -> None:
     server = modern_server()
-    declared = {DECLARED: {"elicitation": {}}}
+    declared: dict[str, Any] = {DECLARED: {"elicitation": {}}}
     [event] = feed(server, call(1, "tools/call", {"name": "a", "_meta": declared}, modern=True))
     assert isinstance(event, RequestReceived)
     question = Raw(b'{"method":"elicitation/create","params":{ "message" : "?" },"x":1.0}')
