@@ -138,6 +138,8 @@ class SubscriptionOpened(Event, frozen=True, gc=False):
     filter: SubscriptionFilter
     route: Route
     principal: str | None = None
+    admitted: Key | None = None
+    """Key of the RequestReceived that was admitted, where the application is asked first."""
 
 
 class SubscriptionClosed(Event, frozen=True, gc=False):

@@ -235,7 +235,8 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     state.send_notification(
         ACKNOWLEDGED, body, members=members, record=arrival, subject=ACKNOWLEDGED
     )
-    state.emit(events.SubscriptionOpened(key, asked, arrival.route, arrival.principal))
+    route, principal, admitted = arrival.route, arrival.principal, arrival.admitted
+    state.emit(events.SubscriptionOpened(key, asked, route, principal, admitted))
     return None
 
 
@@ -497,7 +498,7 @@ class Receiver:
         if not record.peer.finish(record, _ANSWER):
             return False
         # As it arrived: a listen stream is registered anew.
-        arrival = structs.replace(record, state=_ACTIVE, held=False, key=ENGINE)
+        arrival = structs.replace(record, state=_ACTIVE, held=False, key=ENGINE, admitted=key)
         early = is_early_enough(arrival.peer, arrival)
         if early is None:
             _answer_here(arrival)

@@ -113,6 +113,8 @@ class Inbound(Struct, weakref=False, eq=False):
     interest: Interest | None = None
     held: bool = False
     """True if the engine answers it itself, once the application admits it."""
+    admitted: Key | None = None
+    """Key under which it was held until it was admitted."""
 
     def forget_arrival(self) -> None:
         """Drop the params and metadata of a lasting request, which are not read again."""

@@ -60,6 +60,7 @@ class Audience(Struct, frozen=True):
 
     principal: str | None = None
     session: str | None = None
+    """Session of a legacy client; None for modern clients, which share what they may."""
     capabilities: ClientCapabilities = field(default_factory=ClientCapabilities)
 
 

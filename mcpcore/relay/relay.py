@@ -10,6 +10,7 @@ The driver owns the machines: one downstream (a server's Peer, or an HttpServer)
     while (event := upstream.next_event()) is not None:
         relay.from_server(link, event, now=clock(), wall=time())
 
+A call of the relay may leave events at the downstream machine; they are taken before its output.
 ``downstream`` asks first (``Config.asked_first`` is ``ASKABLE``), has ``extension_methods`` of
 :data:`~mcpcore.engine.config.ANY_EXTENSION`, and declares :meth:`Relay.capabilities`.  Every
 request of a client ends once.  What differs between the eras is in :mod:`mcpcore.relay.cells`.
@@ -66,6 +67,8 @@ from mcpcore.wire.message import RequestId, splice, to_json
 
 UNSENDABLE = (LocalProtocolError, msgspec.MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
+ONLY = ""
+"""Session of the only legacy client, before a machine without sessions."""
 _SET_LEVEL = "logging/setLevel"
 _LOGGED = "notifications/message"
 
@@ -121,7 +124,7 @@ class Relay:
         self._parked: OrderedDict[int, Parked] = OrderedDict()
         self._serial = 0
         self._sessions: set[str | None] = set()
-        """Open sessions of legacy clients; None for that of a Peer."""
+        """Open sessions of legacy clients."""
         self._levels: dict[str | None, str] = {}
         """Log levels that these have set."""
         self._deadlines: Deadlines[Any] = Deadlines()
@@ -212,7 +215,7 @@ class Relay:
         declared = _encode(audience.capabilities)
         return target.name, audience.principal, audience.session, declared
 
-    def links_of(self, session: str | None) -> list[Link]:
+    def links_of(self, session: str) -> list[Link]:
         """Return the conversations with legacy servers that belong to a session."""
         return [
             link
@@ -280,7 +283,8 @@ class Relay:
 
     def audience_of(self, arrival: RequestReceived) -> Audience:
         """Return the audience that the client of a request is of."""
-        return Audience(arrival.principal, arrival.session, arrival.client_capabilities)
+        session = None if arrival.revision.modern else arrival.session or ONLY
+        return Audience(arrival.principal, session, arrival.client_capabilities)
 
     # Requests of clients
 
@@ -394,7 +398,7 @@ class Relay:
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if cell.by_request else None
-            level = self._levels.get(event.session, unset)
+            level = self._levels.get(event.session or ONLY, unset)
         if not cell.by_request:
             self.set_level(link, level, now)
         try:
@@ -604,7 +608,7 @@ class Relay:
 
     def to_session(self, session: str | None) -> dict[str, Any]:
         """Return the arguments that address a session, where the downstream machine has any."""
-        return {} if session is None else {"session": session}
+        return {"session": session} if session else {}
 
     def _asked_by(self, link: Link, event: RequestReceived, now: float, wall: float) -> None:
         """Handle a question of a legacy server, about the oldest call if it names none."""
@@ -785,8 +789,9 @@ class Relay:
     # Log messages and other notifications
 
     def _level_changed(self, event: events.LogLevelChanged, now: float, wall: float) -> None:
-        self._levels[event.session] = event.level
-        for link in self.links_of(event.session):
+        session = event.session or ONLY
+        self._levels[session] = event.level
+        for link in self.links_of(session):
             self.set_level(link, event.level, now, lower=True)
 
     def set_level(self, link: Link, level: str | None, now: float, *, lower: bool = False) -> None:
@@ -844,24 +849,24 @@ class Relay:
     def _client_told(self, event: events.NotificationReceived, now: float, wall: float) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
-        for link in self.links_of(event.session):
+        for link in self.links_of(event.session or ONLY):
             link.peer.notify(event.method, splice_meta(body, meta))
 
     # Sessions of clients
 
     def _session_ready(self, event: events.Ready, now: float, wall: float) -> None:
-        self._sessions.add(event.session)
-        self._subscriptions.session_ready(event, now)
+        session = event.session or ONLY
+        self._sessions.add(session)
+        self._subscriptions.session_ready(session, event.capabilities, now)
 
     def _session_ended(self, event: Any, now: float, wall: float) -> None:
         """Close what belongs to a session of a legacy client, or to the only conversation."""
-        session = event.session
+        session = event.session or ONLY
         self._levels.pop(session, None)
         self._sessions.discard(session)
         self._subscriptions.session_ended(session, now)
         for link in self.links_of(session):
-            if session is not None or link.audience != Audience():
-                self.close_link(link, now)
+            self.close_link(link, now)
 
 
 def void(*_: object) -> None:

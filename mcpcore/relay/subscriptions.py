@@ -93,7 +93,7 @@ class Subscriptions:
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
         self._streams: dict[Key, Watcher] = {}
-        self._sessions: dict[str | None, Watcher] = {}
+        self._sessions: dict[str, Watcher] = {}
         self._open: dict[tuple[int, RequestId], Stream] = {}
         """Listen streams of servers, by the identity of the link and the request there."""
 
@@ -170,8 +170,10 @@ class Subscriptions:
 
     def opened(self, event: events.SubscriptionOpened) -> None:
         """Restrict a stream that has opened to what the servers announce."""
-        watcher = self._streams.get(event.key)
+        watcher = None if event.admitted is None else self._streams.pop(event.admitted, None)
         if watcher is not None:
+            watcher.key = event.key
+            self._streams[event.key] = watcher
             self._relay.downstream.narrow(event.key, narrowed(event.filter, watcher.granted))
 
     def closed(self, key: Key, now: float) -> None:
@@ -275,15 +277,14 @@ class Subscriptions:
 
     # Sessions of legacy clients
 
-    def session_ready(self, event: events.Ready, now: float) -> None:
+    def session_ready(self, session: str, declared: object, now: float) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
-        declared = event.capabilities
-        audience = Audience(None, event.session)
+        audience = Audience(None, session)
         if isinstance(declared, ClientCapabilities):
             audience = structs.replace(audience, capabilities=declared)
         lists: dict[str, Any] = {topic.field: True for topic in _LIST_CHANGES}
         watcher = Watcher(audience, None, SubscriptionFilter(**lists))
-        self._sessions[event.session] = watcher
+        self._sessions[session] = watcher
         for target in self._relay.targets.values():
             self._when_known(target, partial(self._watch_lists, watcher, target), now, 0.0)
 
@@ -292,7 +293,7 @@ class Subscriptions:
         if target.modern and not watcher.ended and part != SubscriptionFilter():
             self._open_stream(Stream(watcher, target, part, parts=self), now)
 
-    def session_ended(self, session: str | None, now: float) -> None:
+    def session_ended(self, session: str, now: float) -> None:
         """Stop watching for a session."""
         watcher = self._sessions.pop(session, None)
         if watcher is not None:
@@ -327,7 +328,7 @@ class Subscriptions:
                 return
             self._tell(link, event.method, uri, now, partial(self._answer, event.key))
             return
-        watcher = self._sessions.get(event.session)
+        watcher = self._sessions.get(relay.audience_of(event).session or "")
         if watcher is None:
             relay.refuse(event.key, INTERNAL_ERROR, "the session is not open")
             return

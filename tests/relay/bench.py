@@ -163,8 +163,8 @@ class Scene:
         """Let all say what they have to say, until they are quiet."""
         moving = True
         while moving:
-            moving = self._cross(self.client, self.front) | self._cross(self.front, self.client)
-            moving |= self._turn_front() | self._turn_client()
+            moving = self._cross(self.client, self.front) | self._turn_front()
+            moving |= self._cross(self.front, self.client) | self._turn_client()
             for backend in self.backends:
                 for link, near, far in list(backend.wires):
                     if not backend.down:

@@ -43,7 +43,8 @@ def test_the_server_learns_the_capabilities_of_the_client(client: str, server: s
     scene.call("echo")
     declared = backend.requests("tools/call")[0].client_capabilities
     assert declared.roots is not None
-    assert declared.elicitation is declared.sampling is None
+    assert declared.elicitation is None
+    assert declared.sampling is None
     with pytest.raises(CapabilityMissing):  # the server may not ask
         scene.ask("tools/call", {"name": "ask"})
 
