@@ -130,6 +130,10 @@ class Link(Struct, eq=False, weakref=False):
     """Resources subscribed to in the legacy era, with those who want to be told."""
     watchers: set[Any] = set()
     """Those who want to be told of changed lists, in the legacy era."""
+    listens: dict[RequestId, Any] = {}
+    """Streams of changes of a modern server, by the request."""
+    failures: int = 0
+    """Conversations of the same audience that ended before the server was reached again."""
     ended: bool = False
     deadline: float | None = None
     _peer: "Upstream | None" = None
@@ -162,3 +166,7 @@ class Link(Struct, eq=False, weakref=False):
             extension_methods=ANY_EXTENSION,
             header_params=self.target.header_params,
         )
+
+
+def void(*_: object) -> None:
+    """Take an outcome that changes nothing."""

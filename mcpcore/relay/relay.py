@@ -46,6 +46,7 @@ from mcpcore.relay.link import (
     Parked,
     Round,
     Target,
+    void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names
@@ -63,7 +64,7 @@ from mcpcore.spec.errors import (
 from mcpcore.spec.types.base import EmbeddedRequest
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.message import RequestId, splice, to_json
+from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 UNSENDABLE = (LocalProtocolError, msgspec.MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
@@ -238,7 +239,7 @@ class Relay:
             del self._links[place]
 
     def _greeted(self, link: Link, event: events.Ready) -> None:
-        link.target.greeting = event
+        link.target.greeting, link.failures = event, 0
         self._go_ahead(link.target)
 
     def _go_ahead(self, target: Target) -> None:
@@ -367,6 +368,21 @@ class Relay:
             return
         link.calls[call.request] = call
         self._calls[event.key] = call
+
+    def ask(
+        self, link: Link, method: str, params: Body, take: Callable[[Outcome], None], **more: Any
+    ) -> RequestId | None:
+        """Make a request of the relay's own; ``take`` gets the outcome.  None if it is not sent."""
+        timeout = self.settings.list_timeout
+        try:
+            id = link.peer.request(
+                method, params, now=self.now, timeout=timeout, force=True, **more
+            )
+        except UNSENDABLE as error:
+            take(ErrorData.make(INTERNAL_ERROR, f"{link.target.name}: {error}"))
+            return None
+        link.pending[id] = take
+        return id
 
     def refuse(self, key: Key, code: int, message: str) -> None:
         """Answer a request with an error of the relay's own."""
@@ -751,8 +767,7 @@ class Relay:
         if not lower and known is not None and SEVERITY[known] <= SEVERITY[level]:
             return
         link.level = level
-        id = link.peer.request(_SET_LEVEL, {"level": level}, now=self.now, force=True)
-        link.pending[id] = void
+        self.ask(link, _SET_LEVEL, {"level": level}, void)
 
     def _told(self, link: Link, event: events.NotificationReceived) -> None:
         """Handle a notification of a server that is on no listen stream."""
@@ -811,10 +826,6 @@ class Relay:
         self._subscriptions.session_ended(session)
         for link in self.links_of(session):
             self.close_link(link)
-
-
-def void(*_: object) -> None:
-    """Take an outcome that changes nothing."""
 
 
 def splice_meta(body: Raw, meta: Mapping[str, Raw]) -> Raw:
