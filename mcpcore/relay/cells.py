@@ -25,7 +25,7 @@ class Questions(Enum):
 
 
 class Cell(Struct, frozen=True):
-    """What a pair of eras needs of the relay between them."""
+    """Needs of a pair of eras, for the relay between them."""
 
     questions: Questions
     by_request: bool

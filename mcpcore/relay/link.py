@@ -87,7 +87,7 @@ class Parked(Struct, eq=False, weakref=False):
     questions: dict[str, Key]
     """Requests of the server that wait for an answer, by name."""
     texts: dict[str, Raw]
-    """The same questions, as a modern client is asked."""
+    """Request objects of these questions, as a modern client is asked."""
     answered: bool = False
     """True once no answer is awaited any more."""
     outcome: Callable[[Key], None] | None = None
@@ -127,9 +127,9 @@ class Link(Struct, eq=False, weakref=False):
     level: str | None = None
     """Log level that was set, in the legacy era."""
     uris: dict[str, set[Any]] = {}
-    """Resources subscribed to in the legacy era, with those who want to be told."""
+    """Resources subscribed to in the legacy era, with their watchers."""
     watchers: set[Any] = set()
-    """Those who want to be told of changed lists, in the legacy era."""
+    """Watchers of changed lists, in the legacy era."""
     listens: dict[RequestId, Any] = {}
     """Streams of changes of a modern server, by the request."""
     failures: int = 0

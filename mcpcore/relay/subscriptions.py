@@ -439,7 +439,7 @@ class Subscriptions:
 
     def _stream_over(self, stream: Stream, outcome: Outcome) -> None:
         """Handle the end of a server's stream: it is opened again unless it never was."""
-        if stream.link is not None:
+        if stream.link is not None and stream.request is not None:
             stream.link.listens.pop(stream.request, None)
         stream.link = None
         watcher = stream.watcher

@@ -187,3 +187,18 @@ def test_a_result_that_is_none_ends_the_request_with_an_error(client: str) -> No
 
     scene = Scene(client, Backend("a", LEGACY, breaks))
     assert "a: invalid result" in scene.error("tools/call", {"name": "x"}).message
+
+
+@pytest.mark.parametrize(("other", "heard"), [("ann", 2), ("bob", 0)])
+def test_a_log_message_that_names_no_request_crosses_to_nobody(other: str, heard: int) -> None:
+    """A modern server's conversation is shared, and over one stream nothing tells whose it is."""
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(MODERN, backend)
+    for principal in ("ann", other):
+        scene.front.principal = principal
+        scene.ask("tools/call", {"name": "wait"}, log_level="info")
+    peer, key = backend.waiting["call"]
+    peer.log(key, "info", "whose?")
+    scene.move()
+    assert len(scene.told(NotificationReceived)) == heard
+    assert scene.relay.dropped == (0 if heard else 1)

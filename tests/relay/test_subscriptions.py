@@ -59,6 +59,8 @@ def test_changes_that_were_asked_for(client: str, server: str) -> None:
     tell(backend, CHANGED)
     scene.move()
     assert changes(scene) == [(UPDATED, "x:1"), (CHANGED, None)]
+    for event in scene.told(NotificationReceived):  # no id of a stream is the client's business
+        assert "_meta" not in json.decode(event.params)
 
 
 @cells
