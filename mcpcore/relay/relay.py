@@ -35,7 +35,13 @@ from mcpcore.engine.events import EndReason, Event, Key, RequestReceived
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL
 from mcpcore.engine.seal import Binding, Seal, SealBroken, request_binding
 from mcpcore.http.server.sessions import SessionClosed
-from mcpcore.relay.cells import Questions, error_in, result_in
+from mcpcore.relay.cells import (
+    Questions,
+    error_in,
+    result_in,
+    url_questions,
+    with_elicitation_id,
+)
 from mcpcore.relay.link import (
     Asked,
     Audience,
@@ -57,6 +63,7 @@ from mcpcore.spec.errors import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     RESOURCE_NOT_FOUND,
+    URL_ELICITATION_REQUIRED,
     ErrorData,
     LocalProtocolError,
     busy_code,
@@ -456,12 +463,19 @@ class Relay:
                 result = self.names.outward_in(method, server, result_in(cell, method, outcome))
                 self.downstream.respond(key, result)
                 return
+            if outcome.code == URL_ELICITATION_REQUIRED and cell.questions is Questions.PARK:
+                # The retry is a request like the first.
+                self.downstream.require_input(key, url_questions(outcome))
+                return
             error = error_in(cell, method, outcome)
             if isinstance(error.data, Raw):
                 data = self.names.outward_in_error(method, server, error.data)
                 error = msgspec.structs.replace(error, data=data)
         except UNSENDABLE as flaw:
-            error = ErrorData.make(INTERNAL_ERROR, f"{server}: invalid result: {flaw}")
+            text = f"{server}: invalid result: {flaw}"
+            if isinstance(outcome, ErrorData):  # of a client that opens no URLs
+                text = f"{server}: {outcome.message}"
+            error = ErrorData.make(INTERNAL_ERROR, text)
         self.downstream.fail(key, error)
 
     def _progressed(self, link: Link, event: events.ProgressReceived) -> None:
@@ -511,6 +525,9 @@ class Relay:
         for name, raw in requests.items():
             question = _decode_question(raw)
             params = Raw(b"{}") if question.params is None else question.params
+            self._serial += 1
+            if question.method == "elicitation/create":
+                params = with_elicitation_id(params, f"relay-{self._serial}")
             asked = Asked(call.link, None, call, round, name)
             if not self._ask(asked, question.method, params):
                 self._fail_round(call, f"{question.method} cannot be asked")
