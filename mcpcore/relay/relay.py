@@ -19,7 +19,6 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -58,6 +57,7 @@ from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
+from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -68,6 +68,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     busy_code,
 )
+from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.types.base import EmbeddedRequest
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
@@ -132,7 +133,7 @@ class Relay:
         self._links: dict[tuple[Any, ...], Link] = {}
         self._calls: dict[Key, Call] = {}
         self._asked: dict[RequestId, Asked] = {}
-        self._parked: OrderedDict[int, Parked] = OrderedDict()
+        self._parked: dict[int, Parked] = {}
         self._serial = 0
         self._sessions: set[str | None] = set()
         """Open sessions of legacy clients."""
@@ -590,11 +591,17 @@ class Relay:
         if call is None:
             waiting = (each for each in link.calls.values() if each.keys)
             call = next(waiting, None) or next(iter(link.calls.values()), None)
-        if call is not None and call.cell.questions is Questions.PARK:
+        needed = input_capability(event.method, event.params)
+        parks = call is not None and call.cell.questions is Questions.PARK
+        if needed is not None and not declares(link.audience.capabilities, needed):
+            text = f"{event.method}: the client did not declare {needed!r}"
+            link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
+            return
+        if call is not None and parks and lookup_embedded(event.method, call.arrival.revision):
             self._park(call, event)
             return
         asked = Asked(link, event.key, call)
-        reachable = call is not None or self._has_session(link)
+        reachable = not parks and (call is not None or self._has_session(link))
         if not reachable or not self._ask(asked, event.method, event.params):
             self.dropped += 1
             text = f"{event.method}: there is no client that can be asked"
@@ -667,7 +674,7 @@ class Relay:
         """Answer a modern client with a question of a legacy server; the call waits here."""
         self._serial += 1
         name = str(self._serial)
-        question = Raw(_encode({"method": event.method, "params": event.params}))
+        question = Raw(_encode({"method": event.method, "params": relayable(event.params)[0]}))
         parked = call.round
         if parked is not None and not parked.answered:  # its retry is told of this one as well
             parked.questions[name], parked.texts[name] = event.key, question

@@ -246,3 +246,35 @@ def test_a_url_that_a_modern_server_wants_opened_has_an_id_for_a_legacy_client()
     params = json.decode(question.params)
     assert params.pop("elicitationId")
     assert params == URL
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("elicitation/create", URL, -32602),  # only forms are declared
+        ("acme/ask", {}, -32603),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused_to_the_server(
+    client: str, method: str, params: Any, code: int
+) -> None:
+    """The call goes on without the answer."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.request(method, params, now=0.0, parent=event.key, force=True)
+        backend.waiting["call"] = peer, event.key
+
+    backend = Backend("a", LEGACY, asks)
+    scene = Scene(client, backend, capabilities={"elicitation": {"form": {}}})
+    scene.answers = None
+    scene.ask("tools/call", {"name": "x"})
+    refusals = [event for event in backend.events if isinstance(event, ErrorReceived)]
+    if client == LEGACY and method == "acme/ask":  # a client of the same era decides itself
+        assert refusals == []
+    else:
+        assert [event.error.code for event in refusals] == [code]
+    peer, key = backend.waiting["call"]
+    peer.respond(key, text("done"))
+    scene.move()
+    assert len(scene.told(ResultReceived)) == 1
