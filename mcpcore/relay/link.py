@@ -134,6 +134,8 @@ class Link(Struct, eq=False, weakref=False):
     """Streams of changes of a modern server, by the request."""
     failures: int = 0
     """Conversations of the same audience that ended before the server was reached again."""
+    greeted: bool = False
+    """True once the server has been reached in this conversation."""
     ended: bool = False
     deadline: float | None = None
     _peer: "Upstream | None" = None

@@ -210,7 +210,8 @@ class Relay:
         place = self._place(target, audience)
         link = self._links.get(place)
         if link is None:
-            if sum(other.target is target for other in self._links.values()) >= self.settings.links:
+            there = sum(other.target is target for other in self._links.values())
+            if there >= self.settings.links and audience != Audience():
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
             link = self._links[place] = Link(target, audience)
         if link.deadline is not None:
@@ -248,6 +249,11 @@ class Relay:
 
     def _greeted(self, link: Link, event: events.Ready) -> None:
         link.target.greeting, link.failures = event, 0
+        if link.greeted:  # a new session in place of one that the server has lost
+            level, link.level = link.level, None
+            self.set_level(link, level)
+            self._subscriptions.restore(link)
+        link.greeted = True
         self._go_ahead(link.target)
 
     def _go_ahead(self, target: Target) -> None:

@@ -247,13 +247,21 @@ class Subscriptions:
         link.watchers |= old.watchers
         for watcher in old.watchers:
             watcher.links = [link if each is old else each for each in watcher.links]
+        for uri, watchers in old.uris.items():
+            link.uris.setdefault(uri, set()).update(watchers)
+        self.restore(link)
+
+    def restore(self, link: Link) -> None:
+        """Subscribe again at a legacy server; tell the watchers that all may have changed."""
+        for watcher in link.watchers:
             for topic in _LIST_CHANGES:
                 if getattr(watcher.granted, topic.field):
                     self._announce(watcher, topic.row.name, None)
-        for uri, watchers in old.uris.items():
-            link.uris.setdefault(uri, set()).update(watchers)
-            relay.ask(link, _SUBSCRIBE, {"uri": uri}, void)
-            body = relay.names.outward_in(_UPDATED, target.name, Raw(to_json({"uri": uri})))
+        for uri, watchers in link.uris.items():
+            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, void)
+            body = self._relay.names.outward_in(
+                _UPDATED, link.target.name, Raw(to_json({"uri": uri}))
+            )
             for watcher in watchers:
                 self._announce(watcher, _UPDATED, body)
 

@@ -186,3 +186,19 @@ def test_a_server_that_does_not_acknowledge_delays_a_stream_for_a_time_only() ->
     scene.wait(11)
     [event] = scene.told(SubscriptionAcknowledged)
     assert event.filter.resource_subscriptions == ["b+x:1"]
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None:
+    """Over HTTP the conversation goes on, with a second Ready."""
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(client, backend)
+    watch(scene, "x:1")
+    link = backend.wires[-1][0]
+    ready = scene.relay.targets["a"].greeting
+    assert ready is not None
+    scene.relay.from_server(link, ready, now=scene.now, wall=0.0)
+    scene.move()
+    asked = [event.uri for event in backend.events if isinstance(event, ResourceSubscribed)]
+    assert asked == ["x:1", "x:1"]
+    assert changes(scene).count((UPDATED, "x:1")) == 1
