@@ -24,6 +24,8 @@ from mcpcore.engine import Peer as Peer
 from mcpcore.engine import Role as Role
 from mcpcore.engine import Transmit as Transmit
 from mcpcore.engine import events as events
+from mcpcore.engine.bodies import relayable as relayable
+from mcpcore.engine.config import ANY_EXTENSION as ANY_EXTENSION
 from mcpcore.engine.config import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
 from mcpcore.spec.errors import CapabilityMissing as CapabilityMissing
 from mcpcore.spec.errors import ErrorData as ErrorData

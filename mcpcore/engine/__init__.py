@@ -1,5 +1,6 @@
 """Engine for one conversation, client or server, without I/O."""
 
+from mcpcore.engine.config import ANY_EXTENSION as ANY_EXTENSION
 from mcpcore.engine.config import DEFAULT_TIMEOUT as DEFAULT_TIMEOUT
 from mcpcore.engine.config import Config as Config
 from mcpcore.engine.config import HeaderParams as HeaderParams

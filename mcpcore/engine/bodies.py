@@ -60,6 +60,31 @@ def take_apart(
     return to_json(members), meta, None if kind is None else _typed(_text_of, kind, "resultType")
 
 
+OF_RETRIES = ("inputResponses", "requestState")
+"""Params that a retry in an input round adds to those of the request."""
+_NOT_RELAYED = tuple(name.encode() for name in ("_meta", *OF_RETRIES, "\\u"))
+
+
+def relayable(params: Raw) -> tuple[Raw, dict[str, Raw]]:
+    """Take the params of a received request apart, for sending it on to another server.
+
+    Returns the params without ``_meta`` and without the answers and the state of an input round,
+    and the ``_meta`` without the keys that the engine sets.  Every other member stays byte for
+    byte; params that have none of these are returned as they are.
+    """
+    text = bytes(params)
+    if not any(name in text for name in _NOT_RELAYED):  # an escape could hide any name
+        return params, {}
+    members = _members_of(params)
+    own = members.pop("_meta", None)
+    answers = [members.pop(name, None) for name in OF_RETRIES]
+    if own is None and answers == [None, None]:
+        return params, {}
+    meta = {} if own is None else _members_of(own)
+    kept = {key: value for key, value in meta.items() if key not in _RESERVED}
+    return Raw(to_json(members)), kept
+
+
 def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> T:
     try:
         return decode(text)

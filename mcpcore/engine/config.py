@@ -1,7 +1,7 @@
 """Settings of one conversation: identity, capabilities, revisions and limits."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from enum import Enum
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +26,17 @@ ASKABLE = frozenset({"resources/subscribe", "resources/unsubscribe", "subscripti
 
 HeaderParams = Mapping[str, tuple[str, ...]]
 """Header name (the part after ``Mcp-Param-``) to the property path of the argument."""
+
+
+class _AnyExtension:
+    """Set of all methods that no revision has."""
+
+    def __contains__(self, method: object) -> bool:
+        return method not in KNOWN_METHODS
+
+
+ANY_EXTENSION: Container[str] = _AnyExtension()
+"""Value of :attr:`Config.extension_methods` for a relay, which passes on what it does not know."""
 
 
 class Role(Enum):
@@ -115,7 +126,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """Tool name to its mirrored arguments; may be a live mapping that the application changes."""
     repeatable_tools: Collection[str] = frozenset()
     """Client: tools whose calls may be repeated; may be a live collection as well."""
-    extension_methods: frozenset[str] = frozenset()
+    extension_methods: Container[str] = frozenset()
     """Requests beyond the specification's that the application answers."""
     asked_first: frozenset[str] = frozenset()
     """Requests that the engine answers itself, but only after the application has admitted them.
@@ -201,15 +212,22 @@ class Profile:
         """True if this side declared that it announces such changes, by notification method."""
         self._client_meta: dict[str, bytes] = {}
 
-    def client_meta(self, revision: Revision) -> bytes:
-        """Return the ``_meta`` member of every outbound request in a modern ``revision``."""
-        meta = self._client_meta.get(revision.name)
+    def client_meta(
+        self, revision: Revision, capabilities: ClientCapabilities | None = None
+    ) -> bytes:
+        """Return the ``_meta`` member of an outbound request in a modern ``revision``.
+
+        It declares the client's ``capabilities``, or those of the config, whose text is kept.
+        """
+        meta = self._client_meta.get(revision.name) if capabilities is None else None
         if meta is None:
+            declared = self.config.capabilities if capabilities is None else capabilities
             members: dict[str, Any] = {
                 base.META_PROTOCOL_VERSION: revision.name,
                 base.META_CLIENT_INFO: self.config.info,
-                base.META_CLIENT_CAPABILITIES: in_revision(self.config.capabilities, revision),
+                base.META_CLIENT_CAPABILITIES: in_revision(declared, revision),
             }
             meta = b'"_meta":' + msgspec.json.encode(members)
-            self._client_meta[revision.name] = meta
+            if capabilities is None:
+                self._client_meta[revision.name] = meta
         return meta

@@ -109,6 +109,8 @@ class RequestReceived(Event, frozen=True, gc=False):
     principal: str | None = None
     skim: Skim | None = None
     """Members of ``params`` that the engine has read already, for further use."""
+    request: RequestId | None = None
+    """Client: outbound request whose stream carried it, where the transport tells (HTTP)."""
 
 
 class NotificationReceived(Event, frozen=True, gc=False):
@@ -139,6 +141,8 @@ class SubscriptionOpened(Event, frozen=True, gc=False):
     filter: SubscriptionFilter
     route: Route
     principal: str | None = None
+    admitted: Key | None = None
+    """Key of the RequestReceived that was admitted, where the application is asked first."""
 
 
 class SubscriptionClosed(Event, frozen=True, gc=False):
@@ -184,6 +188,8 @@ class InputRequired(Event, frozen=True, gc=False):
     """Request objects by key: ``{"method": ..., "params": ...}``; may be empty."""
     round: int
     """Number of the input round, from 1."""
+    state: str | None = None
+    """``requestState`` of the server, which ``retry`` returns to it; of use to a relay alone."""
 
 
 class RequestEnded(Event, frozen=True, gc=False):

@@ -55,7 +55,7 @@ from mcpcore.engine.subscriptions import (
     undeclared,
 )
 from mcpcore.engine.transmit import FrameKind
-from mcpcore.spec.capabilities import in_revision
+from mcpcore.spec.capabilities import declares, in_revision
 from mcpcore.spec.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -235,7 +235,8 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
     state.send_notification(
         ACKNOWLEDGED, body, members=members, record=arrival, subject=ACKNOWLEDGED
     )
-    state.emit(events.SubscriptionOpened(key, asked, arrival.route, arrival.principal))
+    route, principal, admitted = arrival.route, arrival.principal, arrival.admitted
+    state.emit(events.SubscriptionOpened(key, asked, route, principal, admitted))
     return None
 
 
@@ -287,8 +288,13 @@ class Receiver:
         principal: str | None = None,
         proves_modern: bool = False,
         batch: Batch | None = None,
+        stream: RequestId | None = None,
     ) -> None:
-        """Process one item that arrived; ``batch`` is the batch of a message, if any."""
+        """Process one item that arrived.
+
+        ``batch`` is the batch of a message, if any; ``stream`` the outbound request whose stream
+        brought it.
+        """
         state, limits = self._state, self._limits
         frame: Frame | End | TransportFailure | TooLong
         if isinstance(item, bytes):
@@ -301,7 +307,7 @@ class Receiver:
             return
         id, method, params = frame.id, frame.method, frame.params
         if id is UNSET or method is UNSET:
-            self._no_request(frame, now, route, batch, proves_modern)
+            self._no_request(frame, now, route, batch, proves_modern, stream)
             return
         if batch is not None:
             batch.expect()
@@ -359,6 +365,7 @@ class Receiver:
                 session=state.session,
                 principal=principal,
                 skim=skim,
+                request=stream,
             )
         )
 
@@ -389,13 +396,19 @@ class Receiver:
             self._reject(refuse_oversized(item.head, item.limit), now, route, None, item.head)
 
     def _no_request(
-        self, message: Message, now: float, route: Route, batch: Batch | None, proves_modern: bool
+        self,
+        message: Message,
+        now: float,
+        route: Route,
+        batch: Batch | None,
+        proves_modern: bool,
+        stream: RequestId | None,
     ) -> None:
         """Take a notification or a response, to which nothing is answered."""
         state = self._state
         if message.method is not UNSET:
             params = NO_PARAMS if message.params is UNSET else message.params
-            self._notification(message.method, params, route, now)
+            self._notification(message.method, params, route, now, stream)
         elif state.scoped:
             error = ErrorData(INVALID_REQUEST, "a response is not expected here")
             state.refuse(route, None, error, revision=LATEST)
@@ -485,7 +498,7 @@ class Receiver:
         if not record.peer.finish(record, _ANSWER):
             return False
         # As it arrived: a listen stream is registered anew.
-        arrival = structs.replace(record, state=_ACTIVE, held=False, key=ENGINE)
+        arrival = structs.replace(record, state=_ACTIVE, held=False, key=ENGINE, admitted=key)
         early = is_early_enough(arrival.peer, arrival)
         if early is None:
             _answer_here(arrival)
@@ -591,7 +604,8 @@ class Receiver:
                 self._invalid_answer(request, flaw, now)
             return False
         extension = None if request.row is None else request.row.task_extension
-        if kind == TASK and f"extensions.{extension}" in self._state.profile.offered:
+        declared = request.capabilities or self._state.config.capabilities
+        if kind == TASK and extension and declares(declared, f"extensions.{extension}"):
             return True
         self._invalid_answer(request, f"invalid result: unknown resultType {kind!r}", now)
         return False
@@ -610,14 +624,19 @@ class Receiver:
         most = state.config.limits.input_requests
         if len(questions) > most:
             return f"the server asks {len(questions)} questions at once, the limit is {most}"
-        flaw = refuse_questions(questions, request.revision or LATEST, state.config)
+        declared = request.capabilities or state.config.capabilities
+        flaw = refuse_questions(questions, request.revision or LATEST, state.config, declared)
         if flaw is not None:
             return flaw
         state.conclude(request, _ANSWER)
         request.round += 1
         request.input_state = skim.request_state
         state.waiting_input[request.id] = request
-        state.emit(events.InputRequired(request.id, request.method, questions, request.round))
+        state.emit(
+            events.InputRequired(
+                request.id, request.method, questions, request.round, skim.request_state
+            )
+        )
         return None
 
     # Ends without a valid answer
@@ -644,7 +663,9 @@ class Receiver:
 
     # Notifications, which are never answered
 
-    def _notification(self, method: str, params: Raw, route: Route, now: float) -> None:
+    def _notification(
+        self, method: str, params: Raw, route: Route, now: float, stream: RequestId | None
+    ) -> None:
         """Take a notification. "Malformed notifications SHOULD be ignored": they are reported."""
         state = self._state
         row = None
@@ -668,7 +689,7 @@ class Receiver:
                 revision, session = state.revision, state.session
                 state.emit(
                     events.NotificationReceived(
-                        method, params, route, revision, None, session, declared
+                        method, params, route, revision, stream, session, declared
                     )
                 )
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from mcpcore.engine.bodies import OF_RETRIES
 from mcpcore.engine.config import Config
 from mcpcore.engine.state import Inbound, Outbound
-from mcpcore.spec.capabilities import declares, input_capability
+from mcpcore.spec.capabilities import Capabilities, declares, input_capability
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.revisions import Revision
@@ -33,11 +34,12 @@ class InputRequest(Struct, frozen=True):
 
 
 def input_required(
-    record: Inbound, requests: Mapping[str, InputRequest], state: str | None
+    record: Inbound, requests: Mapping[str, InputRequest | Raw], state: str | None
 ) -> bytes:
     """Build the ``input_required`` result, without ``resultType`` and ``_meta``.
 
-    Raises LocalProtocolError, and CapabilityMissing for a question that the client did not allow.
+    Raises LocalProtocolError, CapabilityMissing for a question that the client did not allow, and
+    msgspec.MsgspecError for a Raw that is no question.
     """
     if record.row is None or not record.row.needs_input:
         raise LocalProtocolError(f"{record.method} cannot require input in {record.revision.name}")
@@ -53,23 +55,27 @@ def input_required(
     return to_json(members)
 
 
-def _question(record: Inbound, request: InputRequest) -> dict[str, Any]:
+def _question(record: Inbound, asked: InputRequest | Raw) -> dict[str, Any] | Raw:
+    request = _decode_question(asked) if isinstance(asked, Raw) else asked
     if lookup_embedded(request.method, record.revision) is None:
         raise LocalProtocolError(f"{request.method} cannot be asked in an input round")
     params = Raw(to_json(request.params))
     path = input_capability(request.method, params)
     if path is not None and not declares(record.capabilities, path):
         raise CapabilityMissing(path)
-    return {"method": request.method, "params": params}
+    return asked if isinstance(asked, Raw) else {"method": request.method, "params": params}
 
 
 # The client's side
 
 
 def refuse_questions(
-    questions: Mapping[str, Raw], revision: Revision, config: Config
+    questions: Mapping[str, Raw], revision: Revision, config: Config, declared: Capabilities
 ) -> str | None:
-    """Check the questions of a server; return which may not be asked and why, or None."""
+    """Check the questions of a server; return which may not be asked and why, or None.
+
+    ``declared``: the capabilities of the client for the request that they belong to.
+    """
     for key, raw in questions.items():
         try:
             question = _decode_question(raw)
@@ -81,7 +87,7 @@ def refuse_questions(
             continue
         if lookup_embedded(question.method, revision) is None:
             return f"invalid result: the server cannot ask for {question.method}"
-        if path is not None and not declares(config.capabilities, path):
+        if path is not None and not declares(declared, path):
             return f"the server asks for {question.method}, but we did not declare {path!r}"
     return None
 
@@ -89,7 +95,7 @@ def refuse_questions(
 def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
     """Build the params of a retry: the original ones, the answers, the state byte for byte."""
     members: dict[str, Any] = dict(_members_of(request.original))
-    for name in ("inputResponses", "requestState"):  # of another round, if a relay asks
+    for name in OF_RETRIES:  # of another round, if a relay asks
         members.pop(name, None)
     if responses:
         members["inputResponses"] = {key: Raw(to_json(body)) for key, body in responses.items()}

@@ -19,6 +19,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS, REPEATABLE, Method
 from mcpcore.spec.revisions import LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, RequestId
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.spec.types.tools import Tool
 from mcpcore.wire.jsontext import sayable
@@ -56,6 +57,7 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         log_level: str | None,
         force: bool,
         repeat: bool | None,
+        capabilities: ClientCapabilities | None = None,
     ) -> RequestId:
         """Send a request, as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>` does."""
         state = self._state
@@ -79,6 +81,7 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
             want_progress=progress,
             forced=force,
             repeat=repeat,
+            capabilities=capabilities,
             stream=StreamState.OPENING if method == "subscriptions/listen" else None,
         )
         self.submit(request, now)
@@ -209,6 +212,9 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         revision = request.revision
         if revision is None:
             revision = state.revision or LATEST_LEGACY
+            if request.capabilities is not None and not revision.modern:
+                text = f"in {revision.name} a client declares capabilities in the handshake only"
+                raise LocalProtocolError(text)
             row = state.permitted.get(request.method)
             request.row = self._check(request, revision) if row is None else row
         mirror = None
@@ -233,15 +239,15 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         """Return the ``_meta`` member of a request's params, or nothing."""
         state = self._state
         modern = state.role is _CLIENT and revision.modern
+        common = state.profile.client_meta(revision, request.capabilities) if modern else b""
         if not (request.meta or request.want_progress or request.log_level):  # the usual case
-            return state.profile.client_meta(revision) if modern else b""
+            return common
         own: dict[str, Any] = dict(request.meta) if request.meta else {}
         if request.want_progress:
             own[META_PROGRESS_TOKEN] = request.id
         if request.log_level is not None and revision.per_request_log_level:
             own[META_LOG_LEVEL] = request.log_level
         if modern:
-            common = state.profile.client_meta(revision)
             return common[:-1] + b"," + to_json(own)[1:] if own else common
         return b'"_meta":' + to_json(own) if own else b""
 

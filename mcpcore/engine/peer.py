@@ -55,6 +55,7 @@ from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY, SubscriptionFilter
 from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.jsontext import encodable
@@ -229,13 +230,17 @@ class Peer:
         mirror: Mirror | None = None,
         principal: str | None = None,
         proves_modern: bool = False,
+        request: RequestId | None = None,
     ) -> None:
         """Take one frame: decoded, as the bytes of one JSON text, or as a TooLong in its place.
 
         ``mirror`` holds the claims of the HTTP headers; ``principal`` is the authenticated one;
-        ``proves_modern``: the transport recognised a modern server (HTTP 404 with -32601).
+        ``proves_modern``: the transport recognised a modern server (HTTP 404 with -32601);
+        ``request`` is the outbound request whose stream brought it, where the transport tells.
         """
-        self._inbox.append((self._inbound, frame, now, route, mirror, principal, proves_modern))
+        self._inbox.append(
+            (self._inbound, frame, now, route, mirror, principal, proves_modern, None, request)
+        )
 
     def receive_eof(
         self, *, now: float, route: Route = MAIN, half: bool = False, reason: str = "closed"
@@ -355,6 +360,7 @@ class Peer:
         log_level: str | None = None,
         force: bool = False,
         repeat: bool | None = None,
+        capabilities: ClientCapabilities | None = None,
     ) -> RequestId:
         """Send a request; exactly one terminal event follows.
 
@@ -363,14 +369,26 @@ class Peer:
         restarts the timeout; ``log_level`` asks for log messages (modern); ``force`` sends it even
         if the other side did not declare the capability, and allows methods unknown to the
         specification; ``repeat`` tells if it may be sent again if its connection breaks before the
-        answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`).
+        answer (the default is decided by :func:`~mcpcore.engine.outbound.may_repeat`);
+        ``capabilities`` are declared with this request (modern) instead of those of the config, as
+        a relay does for the client behind it.
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object or have no JSON form; msgspec.MsgspecError for Raw params that
         cannot be read where the engine has to.
         """
         return self._outbound.request(
-            method, params, now, timeout, parent, progress, meta, log_level, force, repeat
+            method,
+            params,
+            now,
+            timeout,
+            parent,
+            progress,
+            meta,
+            log_level,
+            force,
+            repeat,
+            capabilities,
         )
 
     def retry(
@@ -438,9 +456,14 @@ class Peer:
         return _finish(record, _ERROR, encode_error(record.id, error), error.code)
 
     def require_input(
-        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
+        self, key: Key, requests: Mapping[str, InputRequest | Raw], state: str | None = None
     ) -> bool:
-        """Modern: answer that input is needed.  Raises LocalProtocolError, CapabilityMissing."""
+        """Modern: answer that input is needed.
+
+        A Raw question is one that another server asked (``InputRequired.requests``), which stays
+        byte for byte.  Raises LocalProtocolError, CapabilityMissing; msgspec.MsgspecError for a
+        Raw that is no question.
+        """
         record = self._unheld(key)
         body = input_required(record, requests, state)
         return answer_with(record, body, None, INPUT_REQUIRED)

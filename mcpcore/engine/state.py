@@ -113,6 +113,8 @@ class Inbound(Struct, weakref=False, eq=False):
     interest: Interest | None = None
     held: bool = False
     """True if the engine answers it itself, once the application admits it."""
+    admitted: Key | None = None
+    """Key under which it was held until it was admitted."""
 
     def forget_arrival(self) -> None:
         """Drop the params and metadata of a lasting request, which are not read again."""
@@ -169,6 +171,8 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Probes so far (the engine's own); 0 in a handshake that no probe has shown to be right."""
     repeat: bool | None = None
     """True or False if the application decided on sending it twice; None: the tables decide."""
+    capabilities: ClientCapabilities | None = None
+    """Capabilities that the client declares with it; None: those of the config."""
     repeats: int = 0
     """Number of times it was held to be sent again on the next connection."""
     round: int = 0

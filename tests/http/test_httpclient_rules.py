@@ -1040,3 +1040,17 @@ def test_what_comes_for_unknown_exchanges_is_ignored() -> None:
     hand.head(send, 102, None)
     hand.reply(send, body=result(request))
     assert hand.kinds() == ["ResultReceived"]
+
+
+@pytest.mark.parametrize("rest", [[], [result(2)]], ids=["alone", "before the answer"])
+def test_what_comes_on_the_stream_of_a_request_names_it(rest: list[Any]) -> None:
+    """A relay passes it on to the client whose request that is."""
+    hand = legacy()
+    other, id = (hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(2))
+    assert (other, id) == (2, 3)
+    send = [hand.next(), hand.next()][1]
+    rest = [{**message, "id": id} for message in rest]
+    question = {"jsonrpc": "2.0", "id": 9, "method": "roots/list"}
+    hand.stream(send, note("notifications/message", {"level": "info", "data": 1}), question, *rest)
+    assert hand.take(NotificationReceived).request == id
+    assert hand.take(RequestReceived).request == id

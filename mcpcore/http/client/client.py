@@ -636,7 +636,7 @@ class HttpClient:
 
     def _take(self, call: Call, frame: Frame, now: float, *, modern: bool = False) -> None:
         """Pass a frame to the engine, without responses to requests not sent on this exchange."""
-        state = self._state
+        state, asked = self._state, call.request  # before the answer settles it
         if isinstance(frame, list) and call.revision is not None and not call.revision.batches:
             state.violation(
                 call, f"a batch in answer to {call.method}: {call.revision.name} has none"
@@ -645,7 +645,9 @@ class HttpClient:
         for part in frame if isinstance(frame, list) else (frame,):
             item = self._expected(call, part, now)
             if item is not None:
-                state.peer.receive(item, now=now, route=call.route, proves_modern=modern)
+                state.peer.receive(
+                    item, now=now, route=call.route, proves_modern=modern, request=asked
+                )
 
     def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
         """Return the item, with its id filled in if missing; None if it does not belong here."""

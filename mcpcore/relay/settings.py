@@ -1,0 +1,38 @@
+"""Settings of a relay."""
+
+from msgspec import Struct
+
+from mcpcore.relay.names import Naming
+from mcpcore.spec.bounds import check_numbers
+
+
+class RelaySettings(Struct, frozen=True, kw_only=True):
+    """Settings of a relay. Times in seconds.  Raises ValueError for a number out of range."""
+
+    naming: Naming | None = None
+    """Names of what servers offer; None: ALWAYS for several, NEVER for a single one."""
+    names: int = 100_000
+    """Maximum names of items that are remembered, where names do not tell their server."""
+    call_timeout: float = 3600.0
+    """Maximum time for an answer of a server to a call, questions to the client included."""
+    list_timeout: float = 10.0
+    """Maximum time for the page of one server in a merged list, and for a subscription."""
+    question_timeout: float = 600.0
+    """Maximum time for the answer of a client to a question."""
+    parked: int = 1000
+    """Maximum calls that wait for the retry of a modern client."""
+    parked_timeout: float = 600.0
+    """Maximum time that such a call waits."""
+    outcome_kept: float = 60.0
+    """Time for which a repeated retry gets the outcome of the first one."""
+    repeats: int = 8
+    """Maximum repeated retries that wait for the same outcome."""
+    links: int = 1000
+    """Maximum conversations with one server."""
+    link_idle: float = 300.0
+    """Time after which an unused conversation, which no session needs, is closed."""
+    listen_delay: float = 1.0
+    """Delay before a lost stream of changes is opened again; doubled for each failure."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "parked", "repeats")

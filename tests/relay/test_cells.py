@@ -1,0 +1,280 @@
+"""All four cells: what a client of either era gets from a server of either era."""
+
+from typing import Any
+
+import pytest
+from msgspec import Raw, json
+
+from mcpcore.engine import InputRequest, Peer
+from mcpcore.engine.events import (
+    ErrorReceived,
+    InputRequired,
+    NotificationReceived,
+    ProgressReceived,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+)
+from mcpcore.spec.errors import CapabilityMissing, ErrorData
+from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
+
+cells = pytest.mark.parametrize(("client", "server"), CELLS)
+
+
+@cells
+def test_a_call_and_its_answer(client: str, server: str) -> None:
+    scene = Scene(client, Backend("a", server, tools))
+    assert scene.call("echo", x=1) == "a: {'x': 1}"
+    assert scene.relay.idle
+
+
+@cells
+def test_a_question_in_the_midst_of_a_call(client: str, server: str) -> None:
+    scene = Scene(client, Backend("a", server, tools))
+    assert scene.call("ask") == "Hello Ada"
+    scene.wait(100)
+    assert scene.relay.idle
+
+
+@cells
+def test_the_server_learns_the_capabilities_of_the_client(client: str, server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend, capabilities={"roots": {"listChanged": True}})
+    scene.call("echo")
+    declared = backend.requests("tools/call")[0].client_capabilities
+    assert declared.roots is not None
+    assert declared.elicitation is None
+    assert declared.sampling is None
+    with pytest.raises(CapabilityMissing):  # the server may not ask
+        scene.ask("tools/call", {"name": "ask"})
+
+
+@cells
+def test_a_question_that_the_client_refuses(client: str, server: str) -> None:
+    scene = Scene(client, Backend("a", server, tools))
+    scene.answers = None
+    id = scene.client.request("tools/call", {"name": "ask"}, now=0.0)
+    scene.move()
+    if client == LEGACY:
+        [question] = scene.told(RequestReceived)
+        scene.client.fail(question.key, ErrorData(-1, "no"))
+        scene.move()
+        if server == MODERN:
+            [failed] = scene.told(ErrorReceived)
+            assert failed.request == id
+            assert "did not answer" in failed.error.message
+    else:
+        scene.client.abandon(id)
+        scene.wait(601)
+    scene.wait(61)
+    assert scene.relay.idle
+
+
+def reports(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    for value in (1, 2.5):
+        peer.progress(event.key, value, 3, "on")
+    peer.log(event.key, "info", {"a": 1}, "logger")
+    peer.log(event.key, "debug", "details")
+    peer.respond(event.key, text("done"))
+
+
+@cells
+def test_progress_and_log_messages_come_before_the_answer(client: str, server: str) -> None:
+    scene = Scene(client, Backend("a", server, reports))
+    level = {} if client == LEGACY else {"log_level": "info"}
+    scene.result("tools/call", {"name": "x"}, progress=True, **level)
+    kinds = [type(event) for event in scene.events[1:]]
+    assert kinds == [ProgressReceived, ProgressReceived, NotificationReceived, ResultReceived]
+    assert [event.progress for event in scene.told(ProgressReceived)] == [1, 2.5]
+    logged = json.decode(scene.told(NotificationReceived)[0].params)
+    assert logged["data"] == {"a": 1}
+    assert (logged["level"], logged["logger"]) == ("info", "logger")
+
+
+@cells
+def test_a_call_that_is_cancelled(client: str, server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    id = scene.ask("tools/call", {"name": "wait"})
+    scene.client.cancel(id, now=0.0, reason="enough")
+    scene.move()
+    assert any(isinstance(event, RequestCancelled) for event in backend.events)
+    peer, key = backend.waiting["call"]
+    assert peer.respond(key, text("late")) is False
+    scene.move()
+    assert scene.relay.idle
+    assert scene.front.in_flight == 0
+    assert [type(event) for event in scene.events[1:]] == [RequestEnded]
+
+
+ERRORS = [
+    ("tools/call", -32602, None, (-32602, -32602, -32602, -32602)),
+    ("tools/call", 17, {"a": 1}, (17, 17, 17, 17)),
+    ("acme/dig", -32601, None, (-32601, -32601, -32601, -32601)),
+    ("resources/read", -32602, {"uri": "x:1"}, (-32602, -32002, -32602, -32602)),
+    ("resources/read", -32002, {"uri": "x:1"}, (-32002, -32002, -32602, -32602)),
+]
+
+
+@pytest.mark.parametrize(("method", "code", "data", "codes"), ERRORS)
+def test_errors_have_the_codes_of_the_client_s_era(
+    method: str, code: int, data: Any, codes: tuple[int, ...]
+) -> None:
+    def fails(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData.make(code, "no", data))
+
+    found = []
+    for client, server in CELLS:
+        scene = Scene(client, Backend("a", server, fails))
+        error = scene.error(method, {"name": "x", "uri": "x:1"})
+        assert error.message == "no"
+        assert (None if error.data is None else json.decode(error.data)) == data
+        found.append(error.code)
+    assert tuple(found) == codes
+
+
+@cells
+def test_a_server_that_goes_away_is_named(client: str, server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    scene.ask("tools/call", {"name": "wait"})
+    for _, near, _ in backend.wires:
+        near.receive_eof(now=0.0)
+    scene.move()
+    [failed] = scene.told(ErrorReceived)
+    assert failed.error.message.startswith("a: ")
+    assert json.decode(failed.error.data)["server"] == "a"
+    assert scene.call("echo") == "a: {}"  # a new conversation
+    assert scene.relay.idle
+
+
+HINTS = {"ttlMs", "cacheScope"}
+
+
+@cells
+def test_a_list_has_the_members_of_the_client_s_era(client: str, server: str) -> None:
+    def lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        schema = {"type": "array", "items": {"type": "integer"}}
+        tool = {"name": "x", "inputSchema": {"type": "object"}, "outputSchema": schema}
+        hints = {"ttlMs": 5, "cacheScope": "public"} if server == MODERN else {}
+        if event.method == "tools/list":
+            peer.respond(event.key, {"tools": [tool], **hints})
+        else:
+            peer.respond(event.key, {"content": [], "structuredContent": [1]})
+
+    scene = Scene(client, Backend("a", server, lists))
+    listed = scene.result("tools/list")
+    assert (listed.keys() & HINTS == HINTS) is (client == MODERN)
+    if client == MODERN:
+        assert listed["ttlMs"] == (5 if server == MODERN else 0)
+    called = scene.result("tools/call", {"name": "x"})["structuredContent"]
+    schema = listed["tools"][0]["outputSchema"]
+    if (client, server) == (LEGACY, MODERN):
+        assert called == {"result": [1]}
+        assert schema["type"] == "object"
+        assert schema["properties"]["result"]["type"] == "array"
+    else:
+        assert called == [1]
+        assert schema["type"] == "array"
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_result_that_is_none_ends_the_request_with_an_error(client: str) -> None:
+    raw = b'{"resultType":"input_required","content":[]}'
+
+    def breaks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, Raw(raw), bare=True)
+
+    scene = Scene(client, Backend("a", LEGACY, breaks))
+    assert "a: invalid result" in scene.error("tools/call", {"name": "x"}).message
+
+
+@pytest.mark.parametrize(("other", "heard"), [("ann", 2), ("bob", 0)])
+def test_a_log_message_that_names_no_request_crosses_to_nobody(other: str, heard: int) -> None:
+    """A modern server's conversation is shared, and over one stream nothing tells whose it is."""
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(MODERN, backend)
+    for principal in ("ann", other):
+        scene.front.principal = principal
+        scene.ask("tools/call", {"name": "wait"}, log_level="info")
+    peer, key = backend.waiting["call"]
+    peer.log(key, "info", "whose?")
+    scene.move()
+    assert len(scene.told(NotificationReceived)) == heard
+    assert scene.relay.dropped == (0 if heard else 1)
+
+
+URL = {"mode": "url", "url": "https://example.com/x", "message": "Sign in"}
+
+
+def test_urls_that_a_legacy_server_wants_opened_are_questions_to_a_modern_client() -> None:
+    opened: list[bool] = []
+
+    def requires(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if opened:
+            peer.respond(event.key, text("in"))
+        else:
+            data = {"elicitations": [{**URL, "elicitationId": "1"}]}
+            peer.fail(event.key, ErrorData.make(-32042, "sign in first", data))
+            opened.append(True)
+
+    scene = Scene(MODERN, Backend("a", LEGACY, requires))
+    assert scene.call("x") == "in"
+    [asked] = scene.told(InputRequired)
+    [question] = asked.requests.values()
+    assert json.decode(question)["params"] == {**URL, "elicitationId": "1"}
+    opened.clear()
+    scene = Scene(MODERN, Backend("a", LEGACY, requires), capabilities={"elicitation": {}})
+    assert scene.error("tools/call", {"name": "x"}).message == "a: sign in first"
+    opened.clear()
+    scene = Scene(LEGACY, Backend("a", LEGACY, requires))
+    assert scene.error("tools/call", {"name": "x"}).code == -32042
+
+
+def test_a_url_that_a_modern_server_wants_opened_has_an_id_for_a_legacy_client() -> None:
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.input_responses is not None:
+            peer.respond(event.key, text("in"))
+        else:
+            peer.require_input(event.key, {"u": InputRequest("elicitation/create", URL)})
+
+    scene = Scene(LEGACY, Backend("a", MODERN, asks))
+    scene.answers = {"action": "accept"}
+    assert scene.call("x") == "in"
+    [question] = scene.told(RequestReceived)
+    params = json.decode(question.params)
+    assert params.pop("elicitationId")
+    assert params == URL
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("elicitation/create", URL, -32602),  # only forms are declared
+        ("acme/ask", {}, -32603),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused_to_the_server(
+    client: str, method: str, params: Any, code: int
+) -> None:
+    """The call goes on without the answer."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.request(method, params, now=0.0, parent=event.key, force=True)
+        backend.waiting["call"] = peer, event.key
+
+    backend = Backend("a", LEGACY, asks)
+    scene = Scene(client, backend, capabilities={"elicitation": {"form": {}}})
+    scene.answers = None
+    scene.ask("tools/call", {"name": "x"})
+    refusals = [event for event in backend.events if isinstance(event, ErrorReceived)]
+    if client == LEGACY and method == "acme/ask":  # a client of the same era decides itself
+        assert refusals == []
+    else:
+        assert [event.error.code for event in refusals] == [code]
+    peer, key = backend.waiting["call"]
+    peer.respond(key, text("done"))
+    scene.move()
+    assert len(scene.told(ResultReceived)) == 1

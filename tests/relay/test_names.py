@@ -1,0 +1,268 @@
+"""Several servers in one: names, lists, cursors, and bodies that stay as they are."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw, json
+
+from mcpcore.engine import Peer
+from mcpcore.engine.events import RequestReceived, ResultReceived
+from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import ErrorData
+from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
+
+cells = pytest.mark.parametrize(("client", "server"), CELLS)
+T, P, U = NameKind.TOOL, NameKind.PROMPT, NameKind.URI
+
+
+def several(client: str, naming: Naming | None = None, **handlers: Any) -> Scene:
+    """A client before two servers, the second of the other era than the first."""
+    backends = [
+        Backend(name, era, handlers.get(name, tools))
+        for name, era in (("a", LEGACY), ("b", MODERN))
+    ]
+    return Scene(client, *backends, settings=RelaySettings(naming=naming))
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "outer"),
+    [
+        (T, "add", "a__add"),
+        (T, "b__add", "a__b__add"),
+        (P, "greet", "a__greet"),
+        (U, "file:///x", "a+file:///x"),
+        (U, "git+https://x", "a+git+https://x"),
+        (U, "ui://host/x", "ui://a+host/x"),
+        (U, "x:{y}", "a+x:{y}"),
+    ],
+)
+def test_a_name_leads_back_to_its_server(kind: NameKind, name: str, outer: str) -> None:
+    names = Names(["a", "b"], Naming.ALWAYS, 10)
+    assert names.outward(kind, "a", name) == outer
+    assert names.inward(kind, outer) == ("a", name)
+    assert Names(["b"], Naming.ALWAYS, 10).inward(kind, outer) is None
+
+
+@given(st.text(min_size=1, max_size=200), st.sampled_from(Naming), st.sampled_from(NameKind))
+def test_any_name_leads_back_or_is_reported(name: str, naming: Naming, kind: NameKind) -> None:
+    names = Names(["a", "b"], naming, 10)
+    for server in ("a", "b"):
+        outer = names.outward(kind, server, name)
+        if outer is None:
+            assert names.conflicts == [NameConflict(kind, name, server)]
+        else:
+            assert names.inward(kind, outer) == (server, name)
+            assert names.outward(kind, server, name) == outer  # for good
+            if naming is Naming.ALWAYS and kind is not U:
+                assert len(outer) <= 64
+
+
+@pytest.mark.parametrize("name", ["", "a_b", "a+b", "1a", "a" * 33, "a b"])
+def test_names_of_servers_fit_into_names_of_tools_and_uris(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a server"):
+        Names([name], Naming.ALWAYS, 10)
+
+
+def test_two_servers_of_one_name() -> None:
+    with pytest.raises(ValueError, match="two servers"):
+        Names(["a", "a"], Naming.ALWAYS, 10)
+
+
+# Lists and calls
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize(
+    ("naming", "listed"),
+    [
+        (Naming.ALWAYS, ["a__echo", "b__echo"]),
+        (Naming.ON_CONFLICT, ["echo", "b__echo"]),
+        (Naming.NEVER, ["echo"]),
+    ],
+)
+def test_what_several_servers_offer(client: str, naming: Naming, listed: list[str]) -> None:
+    scene = several(client, naming)
+    assert [tool["name"] for tool in scene.result("tools/list")["tools"]] == listed
+    for name, server in zip(listed, "ab", strict=False):
+        assert scene.call(name) == f"{server}: {{}}"
+    conflicts = [NameConflict(T, "echo", "b")] if naming is Naming.NEVER else []
+    assert scene.relay.names.conflicts == conflicts
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize("naming", Naming)
+def test_a_name_that_no_server_has(client: str, naming: Naming) -> None:
+    scene = several(client, naming)
+    error = scene.error("tools/call", {"name": "none"})
+    assert (error.code, error.message) == (-32602, 'unknown tool: "none"')
+    error = scene.error("resources/read", {"uri": "none:1"})
+    assert error.code == (-32602 if client == MODERN else -32002)
+    assert json.decode(error.data) == {"uri": "none:1"}
+
+
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+def test_a_call_before_any_list(naming: Naming) -> None:
+    """The lists are read to find out whose it is, to the last page."""
+
+    def pages(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        cursor = json.decode(event.params).get("cursor", "0")
+        if event.method == "tools/call":
+            peer.respond(event.key, text("found"))
+        elif event.method == "tools/list":
+            tool = {"name": f"t{cursor}", "inputSchema": {"type": "object"}}
+            more = {"nextCursor": str(int(cursor) + 1)} if cursor != "3" else {}
+            peer.respond(event.key, {"tools": [tool], **more})
+
+    scene = several(MODERN, naming, b=pages)
+    assert scene.call("t3") == "found"
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_pages_of_several_servers(client: str) -> None:
+    """Nothing is lost, nothing comes twice, and cursors are opaque and bound."""
+
+    def pages(count: int) -> Any:
+        def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+            page = int(json.decode(event.params).get("cursor", "0"))
+            tool = {"name": f"t{page}", "inputSchema": {"type": "object"}}
+            more = {"nextCursor": str(page + 1)} if page + 1 < count else {}
+            peer.respond(event.key, {"tools": [tool], **more})
+
+        return answer
+
+    scene = several(client, a=pages(2), b=pages(4))
+    found, cursor, cursors = [], None, []
+    while True:
+        page = scene.result("tools/list", {"cursor": cursor} if cursor else {})
+        found += [tool["name"] for tool in page["tools"]]
+        cursor = page.get("nextCursor")
+        if cursor is None:
+            break
+        cursors.append(cursor)
+    assert sorted(found) == ["a__t0", "a__t1", "b__t0", "b__t1", "b__t2", "b__t3"]
+    scene.front.principal = "bob"
+    for foreign in (cursors[0], "x", ""):
+        error = scene.error("tools/list", {"cursor": foreign})
+        assert (error.code, error.message) == (-32602, "cursor: not a cursor of this list")
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_server_that_does_not_list_in_time_delays_nobody_for_longer(client: str) -> None:
+    def silent(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        pass
+
+    scene = several(client, b=silent)
+    id = scene.ask("tools/list")
+    scene.wait(11)
+    [event] = [each for each in scene.told(ResultReceived) if each.request == id]
+    result = json.decode(event.result)
+    assert [tool["name"] for tool in result["tools"]] == ["a__echo"]
+    assert result["_meta"]["mcpcore/unavailable"] == ["b"]
+
+
+def test_names_in_results_and_in_errors() -> None:
+    def links(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        uri = json.decode(event.params).get("uri", "x:1")
+        content = [
+            {"type": "resource_link", "uri": "x:1", "name": "x"},
+            {"type": "resource", "resource": {"uri": "x:1", "text": "x:1"}},
+            {"type": "other", "uri": "x:1"},
+            {"type": "text", "text": "x:1"},
+        ]
+        if event.method == "tools/call":
+            peer.respond(event.key, {"content": content, "structuredContent": {"uri": "x:1"}})
+        elif event.method == "prompts/get":
+            messages = [{"role": "user", "content": each} for each in content]
+            peer.respond(event.key, {"messages": messages})
+        elif uri == "x:0":
+            peer.fail(event.key, ErrorData.make(-32002, "no", {"uri": uri}))
+        else:
+            peer.respond(event.key, {"contents": [{"uri": uri, "text": uri}]})
+
+    scene = several(LEGACY, a=links)
+    result = scene.result("tools/call", {"name": "a__x"})
+    link, embedded, other, plain = result["content"]
+    assert link["uri"] == embedded["resource"]["uri"] == "a+x:1"
+    assert embedded["resource"]["text"] == other["uri"] == plain["text"] == "x:1"
+    assert result["structuredContent"] == {"uri": "x:1"}
+    messages = scene.result("prompts/get", {"name": "a__x"})["messages"]
+    assert [each["content"].get("uri") for each in messages] == ["a+x:1", None, "x:1", None]
+    read = scene.result("resources/read", {"uri": "a+x:1"})
+    assert read["contents"] == [{"uri": "a+x:1", "text": "x:1"}]
+    assert json.decode(scene.error("resources/read", {"uri": "a+x:0"}).data) == {"uri": "a+x:0"}
+
+
+def test_a_completion_goes_where_its_reference_is() -> None:
+    asked = []
+
+    def completes(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        asked.append((backend.name, json.decode(event.params)["ref"]))
+        peer.respond(event.key, {"completion": {"values": []}})
+
+    scene = several(MODERN, a=completes, b=completes)
+    argument = {"name": "x", "value": ""}
+    for ref in ({"type": "ref/prompt", "name": "b__p"}, {"type": "ref/resource", "uri": "a+x:{y}"}):
+        scene.result("completion/complete", {"ref": ref, "argument": argument})
+    assert asked == [
+        ("b", {"type": "ref/prompt", "name": "p"}),
+        ("a", {"type": "ref/resource", "uri": "x:{y}"}),
+    ]
+
+
+def test_capabilities_are_those_of_any_server() -> None:
+    backends = [
+        Backend("a", LEGACY, tools, tools={}, logging={}),
+        Backend("b", MODERN, tools, tools={"listChanged": True}, resources={}),
+    ]
+    scene = Scene(MODERN, *backends)
+    assert scene.relay.ready
+    found = json.decode(json.encode(scene.relay.capabilities()))
+    assert found == {"tools": {"listChanged": True}, "logging": {}, "resources": {}}
+
+
+# Bodies that stay as they are
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=6,
+)
+OWNED = {"_meta", "resultType", "inputResponses", "requestState", "ttlMs", "cacheScope", "task"}
+BODIES = st.dictionaries(st.text().filter(lambda key: key not in OWNED), JSON).map(json.encode)
+
+
+@pytest.mark.parametrize(("client", "server"), [(LEGACY, LEGACY), (MODERN, MODERN)])
+@given(params=BODIES, result=BODIES, data=JSON.map(json.encode))
+def test_bodies_leave_byte_for_byte(
+    client: str, server: str, params: bytes, result: bytes, data: bytes
+) -> None:
+    arrived: list[bytes] = []
+
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        arrived.append(bytes(event.params))
+        if event.method == "acme/fail":
+            peer.fail(event.key, ErrorData(5, "no", Raw(data)))
+        else:
+            peer.respond(event.key, Raw(result))
+
+    scene = Scene(client, Backend("a", server, answer))
+    event = scene.ask("acme/dig", Raw(params))
+    assert isinstance(event, ResultReceived)
+    for body, seen in ((params, arrived[0]), (result, bytes(event.result))):
+        members, kept = (
+            json.decode(body, type=dict[str, Raw]),
+            json.decode(seen, type=dict[str, Raw]),
+        )
+        if client == LEGACY:
+            assert seen == body
+        assert {key: bytes(each) for key, each in kept.items() if key not in OWNED} == {
+            key: bytes(each) for key, each in members.items()
+        }
+        assert seen.endswith(body[1:])  # what the engine owns stands first
+    assert bytes(scene.error("acme/fail", Raw(params)).data or b"null") == data

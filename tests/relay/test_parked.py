@@ -1,0 +1,265 @@
+"""Calls that wait at the relay for the retry of a modern client."""
+
+from typing import Any
+
+import pytest
+from msgspec import Raw, json, structs
+
+from mcpcore.engine.events import (
+    ErrorReceived,
+    InputRequired,
+    RequestCancelled,
+    RequestReceived,
+    ResultReceived,
+)
+from mcpcore.engine.peer import Peer
+from mcpcore.relay.settings import RelaySettings
+from tests.relay.bench import ANSWER, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
+
+ASK = {"name": "ask", "arguments": {"a": 1}}
+
+
+def parked(**settings: Any) -> tuple[Scene, Backend, InputRequired]:
+    """A scene with one parked call, and what its client was told."""
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend, settings=RelaySettings(**settings))
+    scene.answers = None
+    scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    return scene, backend, event
+
+
+def again(scene: Scene, event: InputRequired, **changes: Any) -> Any:
+    """Retry by hand, as any client could; returns result or error, None if it waits."""
+    params = {
+        **ASK,
+        "requestState": event.state,
+        "inputResponses": dict.fromkeys(event.requests, ANSWER),
+        **changes,
+    }
+    end = scene.ask("tools/call", params)
+    if isinstance(end, ResultReceived):
+        return json.decode(end.result)["content"][0]["text"]
+    return end.error.message if isinstance(end, ErrorReceived) else None
+
+
+def test_the_question_is_that_of_the_server() -> None:
+    _, _, event = parked()
+    [question] = event.requests.values()
+    assert json.decode(question) == {"method": "elicitation/create", "params": QUESTION}
+
+
+def test_a_repeated_retry_gets_the_same_outcome_for_a_minute() -> None:
+    scene, backend, event = parked()
+    for _ in range(3):
+        assert again(scene, event) == "Hello Ada"
+        scene.wait(19)
+    scene.wait(4)
+    assert "its call has ended" in again(scene, event)
+    assert len(backend.requests("tools/call")) == 1
+    assert scene.relay.idle
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arguments": {"a": 2}}, "other parameters"),
+        ({"requestState": "x"}, "altered"),
+        ({"requestState": "AAAA" * 30}, "not given out"),
+    ],
+)
+def test_a_ticket_is_for_one_request_only(changes: dict[str, Any], said: str) -> None:
+    scene, _, event = parked()
+    assert said in again(scene, event, **changes)
+    assert again(scene, event) == "Hello Ada"
+
+
+def test_a_ticket_is_for_one_principal_only() -> None:
+    scene, _, event = parked()
+    scene.front.principal = "bob"
+    assert "another principal" in again(scene, event)
+    scene.front.principal = "ann"
+    assert again(scene, event) == "Hello Ada"
+
+
+def test_a_retry_without_the_answer_is_asked_again() -> None:
+    scene, backend, event = parked()
+    assert again(scene, event, inputResponses={}) is None
+    first, second = scene.told(InputRequired)
+    assert second.requests.keys() == first.requests.keys()
+    assert again(scene, second) == "Hello Ada"
+    assert len(backend.requests("tools/call")) == 1
+
+
+def test_a_call_that_waits_too_long_ends_at_the_server() -> None:
+    scene, backend, event = parked(parked_timeout=30.0)
+    scene.wait(29)
+    assert not any(isinstance(each, RequestCancelled) for each in backend.events)
+    scene.wait(2)
+    assert any(isinstance(each, RequestCancelled) for each in backend.events)
+    assert "its call has ended" in again(scene, event)
+    assert scene.relay.idle
+
+
+def test_no_more_calls_wait_than_are_allowed() -> None:
+    scene, backend, event = parked(parked=1)
+    error = scene.error("tools/call", {"name": "ask"})
+    assert (error.code, error.message) == (1001, "busy: 1 calls wait for input")
+    assert again(scene, event) == "Hello Ada"
+    assert any(isinstance(each, RequestCancelled) for each in backend.events)
+
+
+def test_a_call_that_ends_while_it_waits_leaves_its_outcome_to_the_retry() -> None:
+    scene, backend, event = parked()
+    [request] = backend.requests("tools/call")
+    _, _, far = backend.wires[-1]
+    far.respond(request.key, text("never mind"))
+    scene.move()
+    assert again(scene, event) == "never mind"
+
+
+def test_a_server_that_goes_away_while_a_call_waits() -> None:
+    scene, backend, event = parked()
+    for _, near, _ in backend.wires:
+        near.receive_eof(now=scene.now)
+    scene.move()
+    assert again(scene, event).startswith("a: ")
+    scene.wait(61)
+    assert scene.relay.idle
+
+
+def test_a_retry_that_is_cancelled_cancels_the_call() -> None:
+    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+
+    backend = Backend("a", LEGACY, slow)
+    scene = Scene(MODERN, backend)
+    id = scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    retry = max(scene.client._state.pending)
+    assert retry != id
+    scene.client.cancel(retry, now=0.0)
+    scene.move()
+    assert any(isinstance(each, RequestCancelled) for each in backend.events)
+    assert "its call has ended" in again(scene, event)
+    assert scene.relay.idle
+    assert scene.front.in_flight == 0
+
+
+def test_retries_at_the_same_time_get_the_same_outcome() -> None:
+    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+        backend.waiting[id] = lambda _: backend.waiting.update(call=(peer, event.key))
+
+    backend = Backend("a", LEGACY, slow)
+    scene = Scene(MODERN, backend, settings=RelaySettings(repeats=2))
+    scene.answers = None
+    scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    assert [again(scene, event) for _ in range(3)] == [None, None, None]
+    assert again(scene, event) == "busy: the request was repeated too often"
+    scene.client.cancel(min(scene.client._state.pending), now=0.0)
+    scene.move()
+    peer, key = backend.waiting["call"]
+    peer.respond(key, text("once"))
+    scene.move()
+    assert len(scene.told(ResultReceived)) == 2
+    assert len(backend.requests("tools/call")) == 1
+
+
+def many(count: int) -> Any:
+    """A tool that asks several times, one after the other or at once."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        left = [count]
+
+        def answered(_: Raw) -> None:
+            left[0] -= 1
+            if left[0]:
+                ask()
+            else:
+                peer.respond(event.key, text("done"))
+
+        def ask() -> None:
+            id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+            backend.waiting[id] = answered
+
+        ask()
+
+    return asks
+
+
+def test_questions_one_after_the_other() -> None:
+    scene = Scene(MODERN, Backend("a", LEGACY, many(10)))
+    assert scene.call("ask") == "done"
+    assert [event.round for event in scene.told(InputRequired)] == list(range(1, 11))
+    scene.wait(61)
+    assert scene.relay.idle
+
+
+def test_questions_at_once() -> None:
+    """The retry is told of those that came after the first."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        left = {0, 1, 2}
+
+        def answered(number: int, _: Raw) -> None:
+            left.discard(number)
+            if not left:
+                peer.respond(event.key, text("done"))
+
+        for number in sorted(left):
+            id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+            backend.waiting[id] = lambda answer, number=number: answered(number, answer)
+
+    scene = Scene(MODERN, Backend("a", LEGACY, asks))
+    assert scene.call("ask") == "done"
+    asked = [key for event in scene.told(InputRequired) for key in event.requests]
+    assert len(asked) == len(set(asked)) == 3
+
+
+def test_rounds_between_a_legacy_client_and_a_modern_server_are_bounded() -> None:
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        question = Raw(json.encode({"method": "elicitation/create", "params": QUESTION}))
+        peer.require_input(event.key, {"who": question}, "s")
+
+    backend = Backend("a", MODERN, asks)
+    scene = Scene(LEGACY, backend)
+    assert "more than 10 times" in scene.error("tools/call", ASK).message
+    assert len(backend.requests("tools/call")) == 11
+    assert scene.relay.idle
+
+
+def test_a_modern_server_s_state_is_sealed() -> None:
+    scene = Scene(MODERN, Backend("a", MODERN, tools))
+    scene.answers = None
+    scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    assert "a state" not in str(event.state)
+    scene.front.principal = "bob"
+    assert "another principal" in again(scene, structs.replace(event))
+    scene.front.principal = "ann"
+    assert again(scene, event) == "Hello Ada"
+
+
+def test_a_question_that_the_server_takes_back() -> None:
+    """Its timeout has passed: the retry gets what the call has become."""
+
+    def impatient(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+        backend.waiting["call"] = peer, event.key, id
+
+    backend = Backend("a", LEGACY, impatient)
+    scene = Scene(MODERN, backend)
+    scene.answers = None
+    scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    peer, key, id = backend.waiting["call"]
+    peer.cancel(id, now=0.0)
+    scene.move()
+    assert again(scene, event) is None
+    peer.respond(key, text("without it"))
+    scene.move()
+    assert again(scene, event) == "without it"
+    scene.wait(61)
+    assert scene.relay.idle

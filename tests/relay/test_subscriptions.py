@@ -1,0 +1,204 @@
+"""Changes of servers of either era, told to clients of either era."""
+
+from typing import Any
+
+import pytest
+from msgspec import json
+
+from mcpcore.engine import Peer
+from mcpcore.engine.events import (
+    ErrorReceived,
+    NotificationReceived,
+    RequestReceived,
+    ResourceSubscribed,
+    SubscriptionAcknowledged,
+    SubscriptionClosed,
+    SubscriptionNotification,
+    SubscriptionOpened,
+)
+from tests.engine.bench import SERVER_ALL
+from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
+
+cells = pytest.mark.parametrize(("client", "server"), CELLS)
+UPDATED, CHANGED = "notifications/resources/updated", "notifications/tools/list_changed"
+
+
+def watch(scene: Scene, *uris: str, lists: bool = True) -> Any:
+    """Ask for changes as the era of the client does; return the id of a listen stream."""
+    if scene.client.revision is not None and scene.client.revision.modern:
+        wanted = {"resourceSubscriptions": list(uris), "toolsListChanged": lists}
+        return scene.ask("subscriptions/listen", {"notifications": wanted})
+    for uri in uris:
+        assert scene.result("resources/subscribe", {"uri": uri}) == {}
+    return None
+
+
+def changes(scene: Scene) -> list[tuple[str, Any]]:
+    """What the client has heard, without ids of streams."""
+    found = []
+    for event in scene.told(NotificationReceived) + scene.told(SubscriptionNotification):
+        params = json.decode(event.params)
+        params.pop("_meta", None)
+        found.append((event.method, params.get("uri")))
+    return found
+
+
+def tell(backend: Backend, method: str, params: Any = None) -> None:
+    """Let a server announce a change in all of its conversations."""
+    for _, _, far in backend.wires:
+        far.notify(method, params)
+
+
+@cells
+def test_changes_that_were_asked_for(client: str, server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    watch(scene, "x:1", "x:2")
+    for uri in ("x:1", "x:3"):
+        tell(backend, UPDATED, {"uri": uri})
+    tell(backend, CHANGED)
+    scene.move()
+    assert changes(scene) == [(UPDATED, "x:1"), (CHANGED, None)]
+    for event in scene.told(NotificationReceived):  # no id of a stream is the client's business
+        assert "_meta" not in json.decode(event.params)
+
+
+@cells
+def test_an_acknowledgement_tells_what_the_server_announces(client: str, server: str) -> None:
+    capabilities = {**SERVER_ALL, "tools": {}}
+    scene = Scene(client, Backend("a", server, tools, **capabilities))
+    if client == MODERN:
+        watch(scene, "x:1")
+        [event] = scene.told(SubscriptionAcknowledged)
+        assert event.filter.resource_subscriptions == ["x:1"]
+        assert not event.filter.tools_list_changed
+
+
+@cells
+def test_the_end_of_interest_is_told_to_the_server(client: str, server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    id = watch(scene, "x:1")
+    if client == MODERN:
+        scene.client.cancel(id, now=0.0)
+    else:
+        scene.result("resources/unsubscribe", {"uri": "x:1"})
+    scene.move()
+    tell(backend, UPDATED, {"uri": "x:1"})
+    scene.move()
+    assert changes(scene) == []
+    if server == LEGACY:
+        ends = [event for event in backend.events if isinstance(event, ResourceSubscribed)]
+        assert [event.active for event in ends] == [True, False]
+
+
+def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    raise AssertionError("the engine answers all requests of this test")
+
+
+def test_a_session_s_stream_is_replaced_before_the_old_one_ends() -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(LEGACY, backend)
+    watch(scene, "x:1", "x:2")
+    kinds = (SubscriptionOpened, SubscriptionClosed)
+    found = [type(event).__name__ for event in backend.events if isinstance(event, kinds)]
+    opened, closed = "SubscriptionOpened", "SubscriptionClosed"
+    assert found == [opened, opened, closed, opened, closed]
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_lost_stream_is_opened_again_and_all_may_have_changed(client: str) -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(client, backend)
+    watch(scene, "x:1")
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=0.0)
+    scene.move()
+    scene.wait(2)
+    assert len(backend.wires) == 2
+    lists = {event for event in changes(scene) if event[1] is None}
+    assert (UPDATED, "x:1") in changes(scene)
+    assert (CHANGED, None) in lists
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_resource_that_no_server_has(client: str) -> None:
+    backends = [Backend(name, LEGACY, tools) for name in ("a", "b")]
+    scene = Scene(client, *backends)
+    if client == LEGACY:
+        end = scene.ask("resources/subscribe", {"uri": "c+x:1"})
+        assert isinstance(end, ErrorReceived)
+        assert end.error.code == -32002
+    else:
+        watch(scene, "c+x:1")
+        [event] = scene.told(SubscriptionAcknowledged)
+        assert event.filter.resource_subscriptions == []
+
+
+@cells
+def test_several_servers_are_watched_by_their_names(client: str, server: str) -> None:
+    backends = [Backend(name, server, tools) for name in ("a", "b")]
+    scene = Scene(client, *backends)
+    watch(scene, "a+x:1", "b+x:2")
+    for backend in backends:
+        for uri in ("x:1", "x:2"):
+            tell(backend, UPDATED, {"uri": uri})
+    scene.move()
+    assert sorted(changes(scene)) == [(UPDATED, "a+x:1"), (UPDATED, "b+x:2")]
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_what_was_subscribed_to_at_a_lost_server_is_again(client: str) -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(client, backend)
+    watch(scene, "x:1")
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=0.0)
+    scene.move()
+    scene.wait(2)
+    assert changes(scene).count((UPDATED, "x:1")) == 1  # it may have changed
+    tell(backend, UPDATED, {"uri": "x:1"})
+    scene.move()
+    assert changes(scene).count((UPDATED, "x:1")) == 2
+
+
+def test_a_listen_stream_that_is_given_up_before_it_opens() -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(MODERN, backend)
+    backend.down = True
+    id = watch(scene, "x:1")
+    assert scene.front.in_flight == 1
+    scene.client.cancel(id, now=0.0)
+    scene.move()
+    assert scene.front.in_flight == 0
+    backend.down = False
+    scene.move()
+    kinds = [type(event) for event in backend.events]
+    assert kinds.count(SubscriptionOpened) == kinds.count(SubscriptionClosed)
+
+
+def test_a_server_that_does_not_acknowledge_delays_a_stream_for_a_time_only() -> None:
+    silent, quick = Backend("a", MODERN, refuses), Backend("b", LEGACY, refuses)
+    scene = Scene(MODERN, silent, quick)
+    silent.down = True
+    watch(scene, "a+x:1", "b+x:1")
+    assert scene.told(SubscriptionAcknowledged) == []
+    scene.wait(11)
+    [event] = scene.told(SubscriptionAcknowledged)
+    assert event.filter.resource_subscriptions == ["b+x:1"]
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None:
+    """Over HTTP the conversation goes on, with a second Ready."""
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(client, backend)
+    watch(scene, "x:1")
+    link = backend.wires[-1][0]
+    ready = scene.relay.targets["a"].greeting
+    assert ready is not None
+    scene.relay.from_server(link, ready, now=scene.now, wall=0.0)
+    scene.move()
+    asked = [event.uri for event in backend.events if isinstance(event, ResourceSubscribed)]
+    assert asked == ["x:1", "x:1"]
+    assert changes(scene).count((UPDATED, "x:1")) == 1
