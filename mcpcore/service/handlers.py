@@ -35,8 +35,9 @@ from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result
 
-if TYPE_CHECKING:  # the first is for few, the second comes with pydantic, the third imports this
+if TYPE_CHECKING:  # the first is for few, the second comes with pydantic, the others import this
     from mcpcore.auth.scopes import Missing, Requirement
+    from mcpcore.service.interface import Service
     from mcpcore.service.pydantic_types import PydanticType
     from mcpcore.service.server import Server
 
@@ -438,7 +439,7 @@ class Lifespan:
         self._function: Callable[..., Any] = function
         self._takes_server = bool(needed)
 
-    def open(self, server: "Server") -> AbstractAsyncContextManager[Any]:
+    def open(self, server: "Service") -> AbstractAsyncContextManager[Any]:
         """Make the context manager.  Raises TypeError if it is not an async one."""
         made = self._function(server) if self._takes_server else self._function()
         if not isinstance(made, AbstractAsyncContextManager):

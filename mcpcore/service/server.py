@@ -22,6 +22,7 @@ from mcpcore.service.declarations import (
     naming,
 )
 from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared, demand
+from mcpcore.service.interface import Watcher
 from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
 from mcpcore.service.schema import Validator
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Struct)
 F = TypeVar("F", bound=Callable[..., Any])
-
-Watcher = Callable[[str, Struct | None], object]
-"""Callback for a notification to be sent; takes its method and its params."""
 
 _LISTS = {
     "tools": "notifications/tools/list_changed",
@@ -433,6 +431,11 @@ class Server:
     def extension_methods(self) -> frozenset[str]:
         """Methods of the requests that :meth:`method` has declared."""
         return frozenset(self._extension_methods)
+
+    @property
+    def overheard(self) -> frozenset[str]:
+        """Methods of the engine's own requests that a handler hears first: none."""
+        return frozenset()
 
     def listener(self, method: str) -> MethodEntry | None:
         """Return the listener to a notification, if there is one."""

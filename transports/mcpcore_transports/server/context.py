@@ -189,6 +189,17 @@ class Context(MessageContext[L]):
         """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
         return self.scope is not None and self.scope.cancel_called
 
+    @property
+    @in_loop
+    def session_state(self) -> dict[str, Any]:
+        """Values that handlers keep for the session or the connection (legacy), until its end.
+
+        They stay in this process.  Modern requests have no session: each gets an empty dict.
+        """
+        if not self.revision.handshake or self.cancelled:  # cancelled: the session may be gone
+            return {}
+        return self._runtime.session_states.setdefault(self.session, {})
+
     def supports(self, capability: str) -> bool:
         """Return True if the client declared ``capability``, for instance ``elicitation.url``."""
         return declares(self._request.client_capabilities, capability)
@@ -537,13 +548,23 @@ class Context(MessageContext[L]):
 
         It returns False if the revision has no such notification or the session has ended.
         """
-        method, runtime, session = "notifications/elicitation/complete", self._runtime, self.session
-        known = lookup(method, "server", self.revision) is not None
+        method, tell = "notifications/elicitation/complete", self.teller()
+        return lambda: tell(method, {"elicitationId": elicitation_id})
 
-        def complete() -> bool:
-            return known and runtime.tell(session, method, {"elicitationId": elicitation_id})
+    def teller(self) -> Callable[[str, Mapping[str, Any] | None], bool]:
+        """Return a function of method and params that notifies this client, at any later time.
 
-        return complete
+        Outside of requests, in the legacy era.  The function returns False if the revision has no
+        such notification, or the session has ended.
+        """
+        runtime, revision, session = self._runtime, self.revision, self.session
+
+        def tell(method: str, params: Mapping[str, Any] | None = None) -> bool:
+            own = method not in KNOWN_METHODS
+            known = revision.handshake and (own or lookup(method, "server", revision) is not None)
+            return known and runtime.tell(session, method, params)
+
+        return tell
 
     def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
         """Find the answers of this round or earlier ones.  Raises InputNeeded for the others."""

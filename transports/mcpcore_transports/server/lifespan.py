@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 
 from mcpcore.errors import HandlerExit, LifespanError
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore_transports.link import clock
 from mcpcore_transports.running import functions
 from mcpcore_transports.server.settings import RuntimeSettings
@@ -26,7 +26,7 @@ _GRACE = 1.0
 
 
 async def within(
-    server: Server,
+    server: Service,
     settings: RuntimeSettings,
     work: Callable[[Any], Awaitable[None]],
     *,
@@ -71,7 +71,7 @@ def seconds_left() -> float:
 class _Life:
     """Lifespan in one event loop, from its start to its end."""
 
-    def __init__(self, server: Server, settings: RuntimeSettings) -> None:
+    def __init__(self, server: Service, settings: RuntimeSettings) -> None:
         assert server.lifespan is not None  # noqa: S101 - see within
         self._server = server
         self._declared = server.lifespan
@@ -178,14 +178,14 @@ class _Life:
         return f"failed at its end{raised}" if raised else None
 
 
-_lives: dict[tuple[Server, object], _Life] = {}
+_lives: dict[tuple[Service, object], _Life] = {}
 """Entered lifespans by server and event loop."""
 
 _around: ContextVar[tuple[_Life, ...]] = ContextVar("mcpcore.lifespans", default=())
 """Lifespans that are held around the running code."""
 
 
-async def _hold(server: Server, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:
+async def _hold(server: Service, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:
     key = server, functions.current_loop()
     while (life := _lives.get(key)) is not None and life.over:
         await life.ended.wait()

@@ -14,7 +14,7 @@ from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import CapabilityMissing, Forbidden, LocalError, Malformed, McpError
-from mcpcore.service import Prepared, Server
+from mcpcore.service import Prepared, Service
 from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
@@ -46,6 +46,7 @@ from mcpcore_transports.server.settings import RuntimeSettings
 # Imported by servers that have them, as that takes time.
 if TYPE_CHECKING:
     from mcpcore.http.server.server import HttpServer
+    from mcpcore.http.server.sessions import SessionClosed
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.server.middleware import Guard
     from mcpcore_transports.server.rate_limits import Throttle
@@ -69,12 +70,13 @@ _TURN = 8
 _SUBSCRIBING = frozenset({"resources/subscribe", "subscriptions/listen"})
 
 
-def asked_first(server: Server, settings: RuntimeSettings) -> frozenset[str]:
+def asked_first(server: Service, settings: RuntimeSettings) -> frozenset[str]:
     """Return the methods that the runtime lets through before the engine answers them."""
     if settings.middleware:
         return ASKABLE
     resources = server.capabilities().resources
-    return _SUBSCRIBING if resources is not None and resources.subscribe else frozenset()
+    subscribing = resources is not None and resources.subscribe
+    return server.overheard | (_SUBSCRIBING if subscribing else frozenset())
 
 
 class ServerRuntime:
@@ -86,7 +88,7 @@ class ServerRuntime:
 
     def __init__(
         self,
-        server: Server,
+        server: Service,
         machine: ServerMachine,
         settings: RuntimeSettings | None = None,
         *,
@@ -109,6 +111,8 @@ class ServerRuntime:
         self._server = server
         self.lifespan: Any = None
         """Value yielded by the lifespan of the server, once it was entered."""
+        self.session_states: dict[str | None, dict[str, Any]] = {}
+        """Values that handlers keep, by session; those of a connection under None."""
         self._asked = asked_first(server, self.settings)
         """Methods that the engine answers once scopes, roles and middleware let them through."""
         self._guard: Guard | None = None
@@ -136,15 +140,17 @@ class ServerRuntime:
             from mcpcore_transports.server import rate_limits  # late: few limit rates
 
             self.throttle = rate_limits.Throttle(self.settings, machine, self.failures)
+        if not isinstance(machine, Peer):
+            from mcpcore.http.server.sessions import SessionClosed  # late: for HTTP alone
+
+            self._table[SessionClosed] = self._on_session_closed
         if tasks is not None or server.capabilities().tasks is not None:
-            from mcpcore.http.server.sessions import SessionClosed  # late: few offer tasks
-            from mcpcore_transports.running.tasks import TaskHost
+            from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
             from mcpcore_transports.server.tasks import tasks as server_tasks
 
             self._tasks = server_tasks.ServerTasks(self, tasks or TaskHost(self.settings.tasks))
             self._table[events.SubscriptionOpened] = self._tasks.opened
             self._table[events.SubscriptionClosed] = self._tasks.closed
-            self._table[SessionClosed] = self._tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end, within the lifespan; then cancel the handlers."""
@@ -201,10 +207,12 @@ class ServerRuntime:
             if event.method in self._asked:
                 if self._server.guards_reading:
                     self._demand_subscription(event)
-                if guard is None:
-                    self.machine.admit(event.key)
-                    return
-                prepared = Prepared(event.revision, result=Raw(b"{}"))
+                prepared = None
+                if event.method not in self._server.overheard:
+                    if guard is None:
+                        self.machine.admit(event.key)
+                        return
+                    prepared = Prepared(event.revision, result=Raw(b"{}"))
             else:
                 prepared = None if tasks is None else tasks.prepare(event)
             if prepared is None:
@@ -355,6 +363,11 @@ class ServerRuntime:
     def _on_cancelled(self, event: RequestCancelled) -> None:
         if self._tasks is None or not self._tasks.cancelled(event.key, event.reason):
             self._handlers.cancel(event.key, event.reason)
+
+    def _on_session_closed(self, event: "SessionClosed") -> None:
+        self.session_states.pop(event.session, None)
+        if self._tasks is not None:
+            self._tasks.session_closed(event)
 
     def _settle(self, outcome: Settled) -> None:
         if self._tasks is None or not self._tasks.settle(outcome):
