@@ -4,7 +4,7 @@
 written with other SDKs (``mcpcore_transports.adapters``).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Raw, Struct
@@ -28,7 +28,14 @@ class Service(Protocol):
     instructions: str | None
     max_uri: int
     """Maximum characters of a URI that is read or subscribed to."""
-    lifespan: Lifespan | None
+
+    @property
+    def lifespan(self) -> Lifespan | None:
+        """Lifespan that is entered before the first connection, and left after the last one."""
+
+    @property
+    def mounted(self) -> "Sequence[Service]":
+        """Services whose handlers it offers as well, each with a lifespan of its own, if any."""
 
     @property
     def header_params(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:

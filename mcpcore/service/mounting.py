@@ -1,69 +1,108 @@
 """Mounting of a server in another one: copies of its declarations under a prefix, kept up to date.
 
-Names are prefixed.  URIs get the prefix as a namespace before their scheme, ``notes+file:///a``, and
-those of the scheme ``ui`` before their host, ``ui://notes+chart``.  Results have their URIs changed
-where the protocol has them, if the mounted server has the resource.
+Names are prefixed.  The prefix is a namespace of URIs, before their scheme: ``notes+file:///a``;
+with the scheme ``ui`` it stands before the host, ``ui://notes+chart``.  Results have URIs of the
+mounted server's resources in it, wherever the protocol has URIs.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
-from msgspec.structs import replace
+from msgspec import Raw
 
 from mcpcore.service.handlers import Declaration
-from mcpcore.service.pagination import Collection
 from mcpcore.wire.message import to_json
 
 if TYPE_CHECKING:  # it imports this
-    from mcpcore.service.resources import ResourceEntry
     from mcpcore.service.server import Server
 
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*?)?[_.-]*")
 _UI = "ui://"
-_URI_LISTS = ("resources", "templates")
 
 _decode = msgspec.json.Decoder().decode
 
 
 class Mount:
-    """Server that is mounted in another one.
+    """Mounted server, with its place in the other one.
 
-    Raises ValueError for a prefix that no name or URI may have, and for a name or URI that is taken,
-    with both servers; then nothing is mounted.
+    Raises ValueError for a bad prefix, and for a name or URI that is taken, naming both servers;
+    then nothing is mounted.
     """
 
-    def __init__(self, into: "Server", other: "Server", prefix: str) -> None:
+    def __init__(self, into: "Server", server: "Server", prefix: str) -> None:
         found = _PREFIX.fullmatch(prefix)
         if found is None:
-            raise ValueError(
-                f"prefix {prefix!r}: expected a letter, then letters, digits and _ . -, as URIs of "
-                "the mounted resources begin with it"
-            )
-        self.server = other
+            raise ValueError(f"prefix {prefix!r}: expected a letter, then letters, digits, _ . -")
+        self.server = server
         self._into = into
         self._prefix = prefix
         self._space = (found[1] or "").replace("_", "-")
-        self._sources: dict[str, dict[str, Declaration]] = {}
-        """Mounted declarations of the other server by list and key, as they are there."""
-        copies = {list: self._copies(list) for list in other.collections}
-        for list, made in copies.items():
-            self._refuse_taken(list, made)
-        for list in copies:
-            self.follow(list)
+        self._mounted: dict[str, dict[str, Declaration]] = {list: {} for list in into.collections}
+        """Declarations that are mounted, by list and key, as the mounted server has them."""
+        for list in self._mounted:
+            self._refuse_taken(list)
+        for list in self._mounted:
+            self._copy(list)
 
-    def follow(self, list: str) -> bool:
-        """Bring a list up to date; return True if something was mounted or taken away."""
-        theirs, ours = self.server.collections[list], self._into.collections[list]
-        known, now = self._sources.get(list, {}), dict(theirs.items())
-        self._refuse_taken(list, [self._outer(list, key) for key in now.keys() - known.keys()])
-        for key in known.keys() - now.keys():
-            self._into.drop(list, self._outer(list, key))
-        changed = [key for key, entry in now.items() if known.get(key) is not entry]
-        for key in changed:
-            ours.add(self._outer(list, key), self._copy(list, key, now[key]), replace=True)
-        self._sources[list] = now
-        return bool(changed) or known.keys() != now.keys()
+    def follow(self, list: str) -> None:
+        """Take over the change of a list.  Raises ValueError for a name or URI that is taken."""
+        self._refuse_taken(list)
+        if not self._copy(list):
+            self._into.list_changed(list)  # it is seen by others
+
+    def updated(self, uri: str) -> None:
+        """Pass on that a resource of the mounted server has changed."""
+        self._into.resource_updated(self._uri(uri))
+
+    def outward(self, body: Raw) -> Raw:
+        """Return a result with URIs of the mounted server's resources in the namespace."""
+        if not self._space or b'"uri"' not in bytes(body):
+            return body
+        result = _decode(body)
+        blocks = [*result.get("content", ()), *result.get("contents", ())]
+        blocks += [message["content"] for message in result.get("messages", ())]
+        for block in blocks:
+            holder = block.get("resource", block)
+            uri = holder.get("uri")
+            if isinstance(uri, str) and self.server.has_resource(uri):
+                holder["uri"] = self._uri(uri)
+        return Raw(to_json(result))
+
+    def _refuse_taken(self, list: str) -> None:
+        ours = self._into.collections[list].by_key()
+        for key in self.server.collections[list].by_key():
+            outer = self._outer(list, key)
+            if (entry := ours.get(outer)) is not None and self not in entry.mounts:
+                at = entry.mounts[-1].server if entry.mounts else self._into
+                raise ValueError(
+                    f"{self._into.collections[list].kind} {key!r} of the server "
+                    f"{self.server.info.name!r} cannot be mounted in {self._into.info.name!r}: "
+                    f"{outer!r} is taken by the server {at.info.name!r}"
+                )
+
+    def _copy(self, list: str) -> bool:
+        """Make the copies what the mounted server has; return True if that changed anything."""
+        known, now = self._mounted[list], self.server.collections[list].by_key()
+        self._mounted[list] = now
+        gone = known.keys() - now.keys()
+        for key in gone:
+            self._into.withdraw(list, self._outer(list, key))
+        new = {key: entry for key, entry in now.items() if known.get(key) is not entry}
+        for key, entry in new.items():
+            outer = self._outer(list, key)
+            made = entry.renamed(outer, self._uri)
+            made.origin = entry.origin or (self.server, key)
+            made.mounts = (*entry.mounts, self)
+            self._into.take(list, outer, made, replace=True)
+        return bool(gone or new)
+
+    def _outer(self, list: str, key: str) -> str:
+        return self._uri(key) if list in ("resources", "templates") else f"{self._prefix}{key}"
+
+    def _uri(self, uri: str) -> str:
+        if not self._space:
+            return uri
+        if uri.startswith(_UI):
+            return f"{_UI}{self._space}+{uri[len(_UI) :]}"
+        return f"{self._space}+{uri}"

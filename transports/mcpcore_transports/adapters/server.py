@@ -108,6 +108,7 @@ class AdaptedServer:
 
     max_uri = MAX_URI
     guards_reading = False
+    mounted = ()
 
     def __init__(self, found: object, sdk: Sdk) -> None:
         self._found = found  # its handlers may know it by a weak reference
@@ -115,7 +116,7 @@ class AdaptedServer:
         self.info = _converted(sdk.info, Implementation)
         self.instructions = sdk.instructions
         self.header_params = sdk.header_params
-        self.lifespan: Lifespan | None = Lifespan(sdk.lifespan)
+        self.lifespan = Lifespan(sdk.lifespan)
         self._watchers: list[Watcher] = []
         self._unwatch: Callable[[], None] | None = None
 

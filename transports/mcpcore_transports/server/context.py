@@ -16,6 +16,7 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, LocalProtocolError, McpError
 from mcpcore.http.principals import Principal
+from mcpcore.service import Service
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import ERRORS, MISSING_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED
@@ -114,7 +115,16 @@ class Context(MessageContext[L]):
     call ``progress``, ``log`` and its shorthands too; awaitable methods are for ``async def``.
     """
 
-    __slots__ = ("_counts", "_request", "_result_meta", "_state", "call", "cancel_reason", "scope")
+    __slots__ = (
+        "_counts",
+        "_home",
+        "_request",
+        "_result_meta",
+        "_state",
+        "call",
+        "cancel_reason",
+        "scope",
+    )
 
     def __init__(
         self,
@@ -122,8 +132,10 @@ class Context(MessageContext[L]):
         runtime: "ServerRuntime",
         state: RoundState | None,
         call: "TaskCall | None" = None,
+        home: Service | None = None,
     ) -> None:
         super().__init__(request, runtime)
+        self._home = home
         self._request = request
         self._state = state
         self._counts: dict[str, int] | None = None
@@ -134,6 +146,14 @@ class Context(MessageContext[L]):
         """The tool call that is a task or may become one; None for all other requests."""
         self.cancel_reason: str | None = None
         """Reason for the client's cancellation or another end of the request, if it is known."""
+
+    @property
+    def lifespan(self) -> L:
+        """Value that the lifespan of the handler's server has yielded; None without a lifespan."""
+        if self._home is None:
+            return super().lifespan
+        value: Any = self._runtime.mounted_lifespans.get(self._home)
+        return value  # type: ignore[no-any-return]
 
     @property
     def request_id(self) -> RequestId:

@@ -7,7 +7,8 @@ the last (:func:`within`).  One task of its own does both, as cancel scopes with
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -63,6 +64,11 @@ async def within(
         raise failure
 
 
+def mounted_values(server: Service) -> Mapping[Service, Any]:
+    """Return what the lifespans of mounted servers yield, within that of ``server``."""
+    return _lives[server, functions.current_loop()].mounted
+
+
 def seconds_left() -> float:
     """Return the seconds that lifespans being left may still take; safe from any thread."""
     return max((life.until - clock() for life in _lives.copy().values()), default=0.0)
@@ -82,6 +88,8 @@ class _Life:
         """Event that is set when the lifespan is entered, or never will be."""
         self.entered = False
         self.value: Any = None
+        self.mounted: dict[Service, Any] = {}
+        """Values of mounted servers."""
         self.over = False
         """True while it is being left: new holders wait for its end and enter it anew."""
         self.ended = anyio.Event()
@@ -102,7 +110,13 @@ class _Life:
             # One scope from start to end: those that are entered within end before it.
             with scope:
                 scope.deadline = anyio.current_time() + self._settings.lifespan_start
-                async with self._declared.open(self._server) as self.value:
+                async with AsyncExitStack() as stack:
+                    opened = self._declared.open(self._server)
+                    self.value = await stack.enter_async_context(opened)
+                    for each in self._server.mounted:
+                        if each.lifespan is not None:
+                            entered = each.lifespan.open(each)
+                            self.mounted[each] = await stack.enter_async_context(entered)
                     if not scope.cancel_called:
                         scope.deadline = math.inf
                         await self._stay()

@@ -111,6 +111,8 @@ class ServerRuntime:
         self._server = server
         self.lifespan: Any = None
         """Value yielded by the lifespan of the server, once it was entered."""
+        self.mounted_lifespans: Mapping[Service, Any] = {}
+        """Values yielded by the lifespans of mounted servers."""
         self.session_states: dict[str | None, dict[str, Any]] = {}
         """Values that handlers keep, by session; those of a connection under None."""
         self._asked = asked_first(server, self.settings)
@@ -157,13 +159,14 @@ class ServerRuntime:
         if self._server.lifespan is None:
             await self._serve(link_run)
             return
-        from mcpcore_transports.server.lifespan import within  # late: few have a lifespan
+        from mcpcore_transports.server import lifespan  # late: few have a lifespan
 
         async def serve(value: Any) -> None:
             self.lifespan = value
+            self.mounted_lifespans = lifespan.mounted_values(self._server)
             await self._serve(link_run)
 
-        await within(self._server, self.settings, serve)
+        await lifespan.within(self._server, self.settings, serve)
 
     async def _serve(self, link_run: Callable[[], Awaitable[object]]) -> None:
         self.thread = current()
@@ -268,7 +271,7 @@ class ServerRuntime:
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result, bare=prepared.bare)
         elif prepared.is_async or prepared.thread:
-            self._start(event, prepared, Context(event, self, state))
+            self._start(event, prepared, Context(event, self, state, home=prepared.home))
         else:
             self._run_sync(event, prepared, state)
 
@@ -285,12 +288,14 @@ class ServerRuntime:
     def _run_sync(
         self, event: RequestReceived, prepared: Prepared, state: RoundState | None
     ) -> None:
-        context = Context(event, self, state) if prepared.takes_context else None
+        home = prepared.home
+        context = Context(event, self, state, home=home) if prepared.takes_context else None
         try:
             value = guarded_call(prepared.call, context)
             # A plain function may return an awaitable; the type check is quick for most values.
             if type(value) not in _DATA and inspect.isawaitable(value):
-                self._start(event, prepared, context or Context(event, self, state), value)
+                context = context or Context(event, self, state, home=home)
+                self._start(event, prepared, context, value)
             else:
                 self._respond(event, prepared, value, context)
         except InputNeeded as needed:
