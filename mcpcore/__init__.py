@@ -107,6 +107,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.service import Embedded as Embedded
     from mcpcore.service import Image as Image
     from mcpcore.service import Server as Server
+    from mcpcore.service import Service as Service
     from mcpcore.service import Validator as Validator
     from mcpcore.service import assistant as assistant
     from mcpcore.service import mirrored as mirrored
@@ -116,6 +117,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.service.rate import RateLimits as RateLimits
     from mcpcore.service.tasks import TaskTable as TaskTable
     from mcpcore.wire.sse import SseDecoder as SseDecoder
+    from mcpcore_transports.adapters import adapt as adapt
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
     from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
     from mcpcore_transports.auth.browser import SignIn as SignIn
@@ -232,10 +234,11 @@ _LATER = {
     "mcpcore.http.server.server": "HttpServer",
     "mcpcore.http.server.sessions": "SessionClosed SessionOpened",
     "mcpcore.http.settings": "HttpClientSettings HttpSettings SsePaths SseUse",
-    "mcpcore.service": "Audio Embedded Image Server Validator assistant mirrored user",
+    "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
     "mcpcore.service.rate": "Activity Rate RateLimits",
     "mcpcore.service.tasks": "TaskTable",
     "mcpcore.wire.sse": "SseDecoder",
+    "mcpcore_transports.adapters": "adapt",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
     "mcpcore_transports.auth.environment": "environment_secret",
     "mcpcore_transports.auth.exchange": "UpstreamTokens",

@@ -4,7 +4,8 @@
 
     run(adapt(mcp), http="127.0.0.1:8000")      # mcp is a FastMCP or MCPServer, or a low-level one
 
-``mcpcore serve MODULE:NAME`` does it by itself.
+``mcpcore serve MODULE:NAME`` does it by itself.  The package of the object is imported by name and
+only here, so that nothing else needs it.
 """
 
 from importlib import import_module
@@ -39,35 +40,34 @@ _KINDS = {
 """Server objects by the full name of their class, or of one that they inherit from."""
 
 
-def adapt(found: Any) -> "AdaptedServer | None":
-    """Return the service of another SDK's server object; None if it is none that is known.
+def adapt(found: Any, what: str = "the server object") -> "AdaptedServer":
+    """Return the service of a server object of another SDK; ``what`` names it in errors.
 
-    Raises BadTarget for one that asks for authorization by itself, as nothing here would ask for
-    it, and for one that declares what cannot be served.
+    Raises BadTarget for one that is not known, for one that has authorization of its own, as
+    nothing here would ask for it, and for one that declares what cannot be served.
     """
-    names = (f"{each.__module__}.{each.__qualname__}" for each in type(found).__mro__)
+    names = [f"{each.__module__}.{each.__qualname__}" for each in type(found).__mro__]
     name = next((name for name in names if name in _KINDS), None)
     if name is None:
-        return None
+        raise BadTarget(f"{what} is a {type(found).__name__}, not a Server")
     kind = _KINDS[name]
     if kind.auth and attrgetter(kind.auth)(found) is not None:
         raise BadTarget(
-            "the server object has authorization of its own (auth=), which is not asked for here: "
-            "leave it out, and give the options of mcpcore's authorization"
+            f"{what} has authorization of its own (auth=), which is not asked for here: leave it "
+            "out, and give the options of mcpcore's authorization"
         )
+    # late: each line of the SDK needs its own
+    from mcpcore_transports.adapters.sdk1 import Sdk1
+    from mcpcore_transports.adapters.sdk2 import Sdk2
     from mcpcore_transports.adapters.server import AdaptedServer
 
     low = attrgetter(kind.low)(found) if kind.low else found
+    prepare = _enter_fastmcp if name.startswith("fastmcp.") else None
     try:
-        if hasattr(low, "request_handlers"):
-            from mcpcore_transports.adapters.sdk1 import Sdk1
-
-            return AdaptedServer(found, Sdk1(low))
-        from mcpcore_transports.adapters.sdk2 import Sdk2
-
-        return AdaptedServer(found, Sdk2(low, _enter_fastmcp if name.startswith("fast") else None))
+        sdk = Sdk1(low) if hasattr(low, "request_handlers") else Sdk2(low, prepare)
+        return AdaptedServer(found, sdk)
     except ValueError as error:
-        raise BadTarget(f"the server object cannot be served: {error}") from None
+        raise BadTarget(f"{what} cannot be served: {error}") from None
 
 
 def _enter_fastmcp() -> None:

@@ -40,8 +40,4 @@ def load(name: str) -> Service:
         return found
     from mcpcore_transports.adapters import adapt  # late: most servers are our own
 
-    adapted = adapt(found)
-    if adapted is None:
-        kind = type(found).__name__
-        raise BadTarget(f"{attribute!r} of the module {module_name!r} is a {kind}, not a Server")
-    return adapted
+    return adapt(found, f"{attribute!r} of the module {module_name!r}")

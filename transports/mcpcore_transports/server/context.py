@@ -214,11 +214,14 @@ class Context(MessageContext[L]):
     def session_state(self) -> dict[str, Any]:
         """Values that handlers keep for the session or the connection (legacy), until its end.
 
-        They stay in this process.  Modern requests have no session: each gets an empty dict.
+        They stay in this process.  Without sessions, and in the modern era, each request gets an
+        empty dict.
         """
-        if not self.revision.handshake or self.cancelled:  # cancelled: the session may be gone
+        runtime = self._runtime
+        kept = self.revision.handshake and runtime.keeps_sessions
+        if not kept or self.cancelled:  # cancelled: the session may be gone
             return {}
-        return self._runtime.session_states.setdefault(self.session, {})
+        return runtime.session_states.setdefault(self.session, {})
 
     def supports(self, capability: str) -> bool:
         """Return True if the client declared ``capability``, for instance ``elicitation.url``."""

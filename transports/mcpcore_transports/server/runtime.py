@@ -115,6 +115,8 @@ class ServerRuntime:
         """Values yielded by the lifespans of mounted servers."""
         self.session_states: dict[str | None, dict[str, Any]] = {}
         """Values that handlers keep, by session; those of a connection under None."""
+        self.keeps_sessions = isinstance(machine, Peer) or machine.settings.sessions
+        """False if each legacy request has a session of its own."""
         self._asked = asked_first(server, self.settings)
         """Methods that the engine answers once scopes, roles and middleware let them through."""
         self._guard: Guard | None = None
