@@ -6,6 +6,7 @@ mounted server's resources in it, wherever the protocol has URIs.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,16 +41,20 @@ class Mount:
         self._space = (found[1] or "").replace("_", "-")
         self._mounted: dict[str, dict[str, Declaration]] = {list: {} for list in into.collections}
         """Declarations that are mounted, by list and key, as the mounted server has them."""
-        for list in self._mounted:
-            self._refuse_taken(list)
-        for list in self._mounted:
-            self._copy(list)
+        plans = {list: self._plan(list) for list in self._mounted}
+        for _, problems in plans.values():
+            if problems:
+                raise ValueError(problems[0])
+        for list, (copies, _) in plans.items():
+            self._carry_out(list, copies)
 
     def follow(self, list: str) -> None:
         """Take over the change of a list.  Raises ValueError for a name or URI that is taken."""
-        self._refuse_taken(list)
-        if not self._copy(list):
+        copies, problems = self._plan(list)
+        if not self._carry_out(list, copies):
             self._into.list_changed(list)  # it is seen by others
+        if problems:
+            raise ValueError(problems[0])
 
     def updated(self, uri: str) -> None:
         """Pass on that a resource of the mounted server has changed."""
@@ -69,33 +74,46 @@ class Mount:
                 holder["uri"] = self._uri(uri)
         return Raw(to_json(result))
 
-    def _refuse_taken(self, list: str) -> None:
-        ours = self._into.collections[list].by_key()
-        for key in self.server.collections[list].by_key():
+    def _plan(self, list: str) -> tuple[dict[str, Declaration], Sequence[str]]:
+        """Return copies of what is new, by name or URI, and why some cannot be mounted."""
+        ours, known = self._into.collections[list], self._mounted[list]
+        copies: dict[str, Declaration] = {}
+        problems = []
+        for key, entry in self.server.collections[list].by_key().items():
+            if known.get(key) is entry:
+                continue
             outer = self._outer(list, key)
-            if (entry := ours.get(outer)) is not None and self not in entry.mounts:
-                at = entry.mounts[-1].server if entry.mounts else self._into
-                raise ValueError(
-                    f"{self._into.collections[list].kind} {key!r} of the server "
-                    f"{self.server.info.name!r} cannot be mounted in {self._into.info.name!r}: "
-                    f"{outer!r} is taken by the server {at.info.name!r}"
-                )
-
-    def _copy(self, list: str) -> bool:
-        """Make the copies what the mounted server has; return True if that changed anything."""
-        known, now = self._mounted[list], self.server.collections[list].by_key()
-        self._mounted[list] = now
-        gone = known.keys() - now.keys()
-        for key in gone:
-            self._into.withdraw(list, self._outer(list, key))
-        new = {key: entry for key, entry in now.items() if known.get(key) is not entry}
-        for key, entry in new.items():
-            outer = self._outer(list, key)
-            made = entry.renamed(outer, self._uri)
+            try:
+                self._refuse_taken(outer, ours.by_key().get(outer))
+                made = copies[outer] = entry.renamed(outer, self._uri)
+            except ValueError as error:
+                where = f"{self.server.info.name!r} cannot be mounted in {self._into.info.name!r}"
+                problems.append(f"{ours.kind} {key!r} of the server {where}: {error}")
+                continue
             made.origin = entry.origin or (self.server, key)
             made.mounts = (*entry.mounts, self)
+        return copies, problems
+
+    def _refuse_taken(self, outer: str, entry: Declaration | None) -> None:
+        if entry is not None and self not in entry.mounts:
+            at = entry.mounts[-1].server if entry.mounts else self._into
+            raise ValueError(f"{outer!r} is taken by the server {at.info.name!r}")
+
+    def _carry_out(self, list: str, copies: Mapping[str, Declaration]) -> bool:
+        """Mount copies, take away what is gone; return True if that changed anything."""
+        known, now = self._mounted[list], self.server.collections[list].by_key()
+        self._mounted[list] = now
+        ours = self._into.collections[list].by_key()
+        gone = [
+            outer
+            for outer in (self._outer(list, key) for key in known.keys() - now.keys())
+            if outer in ours and self in ours[outer].mounts
+        ]
+        for outer in gone:
+            self._into.withdraw(list, outer)
+        for outer, made in copies.items():
             self._into.take(list, outer, made, replace=True)
-        return bool(gone or new)
+        return bool(gone or copies)
 
     def _outer(self, list: str, key: str) -> str:
         return self._uri(key) if list in ("resources", "templates") else f"{self._prefix}{key}"

@@ -429,6 +429,8 @@ class Server:
         URI that is taken, naming both servers.  For what ``other`` declares later, the declaration
         raises it, and the feature is not mounted.
         """
+        if not isinstance(other, Server):
+            raise TypeError(f"mount takes a Server, not a {type(other).__name__}")
         if self in (other, *other.mounted):
             raise ValueError(f"the server {self.info.name!r} cannot be mounted in itself")
         from mcpcore.service.mounting import Mount  # late: few servers are mounted

@@ -147,6 +147,18 @@ async def test_fastmcp(binding: str, revision: str) -> None:
                 await client.get_prompt("nothing")
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("environment", "name"), [("1.x", "lowlevel1"), ("2.x", "lowlevel2")])
+async def test_low_level_servers(environment: str, name: str) -> None:
+    heard: list[object] = []
+    callbacks = Callbacks(log=lambda message: heard.append(message.data))
+    with served(environment, f"{name}:server", "--ws") as url:
+        async with connect(url, revision="2025-11-25", callbacks=callbacks) as client:
+            for calls in (1, 2):  # messages for the connection go with the request that runs
+                assert (await client.call_tool("log")).text == "log None"
+                assert heard == ["called"] * calls
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENT)
 def test_an_object_with_authorization_of_its_own_is_refused(
     environment: str, tmp_path: Path

@@ -168,6 +168,20 @@ def test_what_is_taken_is_refused_naming_both() -> None:
     outer.add_tool(lambda: "x", "x_later")
     with pytest.raises(ValueError, match="'x_later' is taken by the server 'main'"):
         inner.add_tool(lambda: "x", "later")
+    inner.add_tool(lambda: "x", "free")  # refused once, for what was new then
+    inner.remove_tool("later")
+    assert ask(outer, "tools/call", {"name": "x_later"})["content"][0]["text"] == "x"
+    assert {"x_later", "x_free"} <= set(keys(outer)["tools"])
+
+
+def test_a_name_that_gets_too_long_is_refused() -> None:
+    inner, outer = notes(), Server("main")
+    inner.add_tool(lambda: "x", "a" * 127)
+    with pytest.raises(ValueError, match="1 to 128 characters"):
+        outer.mount(inner, "x_")
+    assert keys(outer)["prompts"] == []
+    with pytest.raises(TypeError, match="takes a Server, not a dict"):
+        outer.mount({})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prefix", ["1x_", "x y", "x/", "é"])

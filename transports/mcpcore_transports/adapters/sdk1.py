@@ -6,9 +6,8 @@ the SDK's class without its streams: :func:`_session_class`.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cache
 from importlib import import_module
 from typing import Any, get_args
 
@@ -21,17 +20,15 @@ from mcpcore_transports.adapters.server import (
     client_of,
     decoded,
     dumped,
+    enter,
     error_data,
-    identify,
     invalid,
     protocol_error,
+    running,
     tell,
 )
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.notifications import NotificationContext
-
-_current: ContextVar[Context | None] = ContextVar("mcpcore.sdk1", default=None)
-"""Context of the request whose handler runs, also in the tasks that it has started."""
 
 
 class Sdk1:
@@ -87,8 +84,7 @@ class Sdk1:
         session = state.get("mcp.session")
         if session is None:
             session = state["mcp.session"] = _session_class()(context, publish)
-        identify(context.principal)
-        _current.set(context)
+        enter(context)
         meta = None if request.params is None else request.params.meta
         capabilities = session.client_params.capabilities
         experimental = self._experimental(_client_capabilities=capabilities, _session=session)
@@ -127,12 +123,9 @@ def _session_class() -> Any:
     class Session(import_module("mcp.server.session").ServerSession):  # type: ignore[misc]
         def __init__(self, context: Context, publish: Notify) -> None:
             # Nothing of the base class, whose state is that of its streams.
-            self._opened_by = context
+            # Nor the context: it would keep the first request as long as the session lasts.
+            self._client_params = types.InitializeRequestParams.model_validate(client_of(context))
             self._change = changes(context, publish)
-
-        @cached_property
-        def _client_params(self) -> Any:
-            return types.InitializeRequestParams.model_validate(client_of(self._opened_by))
 
         async def send_request(
             self,
@@ -146,7 +139,7 @@ def _session_class() -> Any:
             limit = request_read_timeout_seconds
             try:
                 answer = await ask(
-                    _current.get() or self._opened_by,
+                    running.get(),
                     asked["method"],
                     asked.get("params"),
                     progress_callback,
@@ -160,7 +153,6 @@ def _session_class() -> Any:
             self, notification: Any, related_request_id: Any = None
         ) -> None:
             told = dumped(notification)
-            context = _current.get() or self._opened_by
-            tell(context, told["method"], told.get("params"), self._change)
+            tell(running.get(), told["method"], told.get("params"), self._change)
 
     return Session

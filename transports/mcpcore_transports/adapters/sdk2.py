@@ -19,16 +19,18 @@ from mcpcore.spec.errors import McpError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore_transports.adapters.server import (
+    AnyContext,
     Notify,
     ask,
     changes,
     client_of,
     decoded,
     dumped,
+    enter,
     error_data,
-    identify,
     invalid,
     protocol_error,
+    running,
     tell,
 )
 from mcpcore_transports.server.context import Context, InputNeeded
@@ -49,7 +51,7 @@ class Sdk2:
         self._runner = import_module("mcp.server.runner")
         self._connection = import_module("mcp.server.connection").Connection
         errors = import_module("mcp.shared.exceptions")
-        self.error, self.no_back_channel = errors.MCPError, errors.NoBackChannelError
+        self._error, self._no_back_channel = errors.MCPError, errors.NoBackChannelError
         self.transport = import_module("mcp.shared.transport_context").TransportContext
         self._invalid = import_module("pydantic").ValidationError
         self.info = dumped(low.server_info)
@@ -102,7 +104,7 @@ class Sdk2:
         connection = context.session_state.get("mcp.connection") or self._connect(context, publish)
         if self._prepare is not None:
             self._prepare()
-        identify(context.principal)
+        enter(context)
         try:
             result: dict[str, Any] = await self._runner.serve_one(
                 self._low,
@@ -112,7 +114,7 @@ class Sdk2:
                 connection=connection,
                 lifespan_state=context.lifespan,
             )
-        except self.error as error:
+        except self._error as error:
             raise protocol_error(error.error) from None
         except self._invalid as error:
             raise invalid(error) from None
@@ -130,13 +132,30 @@ class Sdk2:
         dispatch = _Dispatch(self, context, publish)
         await runner.on_notify(dispatch, context.method, decoded(context.params))
 
+    async def ask(
+        self,
+        context: AnyContext | None,
+        method: str,
+        params: Mapping[str, Any] | None,
+        opts: Mapping[str, Any] | None,
+    ) -> Any:
+        """Ask the client.  Raises the SDK's errors."""
+        if context is not None and not _asks(context):
+            raise self._no_back_channel(method)
+        given = opts or {}
+        heard, limit = given.get("on_progress"), given.get("timeout")
+        try:
+            return await ask(context, method, params, heard, limit)
+        except McpError as error:
+            raise self._error(**error_data(error)) from None
+
     def _connect(self, context: Context, publish: Notify) -> Any:
         client = client_of(context)
         connection = self._connection.from_envelope(
             client["protocolVersion"],
             client["clientInfo"],
             client["capabilities"],
-            outbound=_Dispatch(self, context, changes(context, publish)),
+            outbound=_Outbound(self, changes(context, publish)),
         )
         connection.session_id = context.session
         context.session_state["mcp.connection"] = connection
@@ -151,17 +170,41 @@ class Sdk2:
         )
 
 
+def _asks(context: AnyContext) -> bool:
+    """Return True if the server sends requests to the client in the revision of a message."""
+    return context.revision is not None and context.revision.server_requests
+
+
+class _Outbound:
+    """Side of a connection to its client, for messages that no request is named for."""
+
+    def __init__(self, sdk: Sdk2, change: Notify) -> None:
+        self._sdk = sdk
+        self.change = change
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Ask the client, on the stream of the request that is handled."""
+        return await self._sdk.ask(running.get(), method, params, opts)
+
+    async def notify(
+        self, method: str, params: Mapping[str, Any] | None, opts: object = None
+    ) -> None:
+        """Notify the client, on the stream of the request that is handled, if any is."""
+        tell(running.get(), method, params, self.change)
+
+
 class _Dispatch:
-    """Dispatch context of SDK 2.x for one message, and the outbound side of a connection."""
+    """Dispatch context of SDK 2.x for one message."""
 
     message_metadata = None
 
     def __init__(self, sdk: Sdk2, context: Context | NotificationContext, change: Notify) -> None:
         self._sdk = sdk
         self._context = context
-        self.change = change
-        revision = context.revision
-        self.can_send_request = revision is not None and revision.server_requests
+        self._change = change
+        self.can_send_request = _asks(context)
         self.transport = sdk.transport(kind="mcpcore", can_send_request=self.can_send_request)
         self.request_id = context.request_id if isinstance(context, Context) else None
 
@@ -174,20 +217,13 @@ class _Dispatch:
         self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
     ) -> Any:
         """Ask the client, on the stream of the request."""
-        if not self.can_send_request:
-            raise self._sdk.no_back_channel(method)
-        given = opts or {}
-        heard, limit = given.get("on_progress"), given.get("timeout")
-        try:
-            return await ask(self._context, method, params, heard, limit)
-        except McpError as error:
-            raise self._sdk.error(**error_data(error)) from None
+        return await self._sdk.ask(self._context, method, params, opts)
 
     async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: object = None
     ) -> None:
         """Notify the client."""
-        tell(self._context, method, params, self.change)
+        tell(self._context, method, params, self._change)
 
     async def progress(
         self, progress: float, total: float | None = None, message: str | None = None

@@ -6,6 +6,7 @@ limits and authorization are those of the engine and the drivers.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
@@ -14,7 +15,6 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.errors import InputUnavailable
-from mcpcore.http.principals import Principal
 from mcpcore.service import Prepared
 from mcpcore.service.declarations import MAX_URI
 from mcpcore.service.handlers import Lifespan
@@ -57,6 +57,8 @@ _TIMED_OUT = -32001
 """Code of a timeout, to which both lines of the official SDK give this name."""
 
 AnyContext = Context | NotificationContext
+running: ContextVar[Context | None] = ContextVar("mcpcore.adapters", default=None)
+"""Context of the request whose handler runs, also in the tasks that it has started."""
 Notify = Callable[[str, Mapping[str, Any] | None], object]
 """Function that sends a notification; takes its method and its params."""
 
@@ -188,6 +190,8 @@ class AdaptedServer:
         """Do nothing: the object's resources declare no scopes."""
 
     def _publish(self, method: str, params: Mapping[str, Any] | None) -> None:
+        if method not in _CHANGES:
+            return
         body: Struct | None = None
         if params and method == "notifications/resources/updated":
             body = ResourceUpdatedParams(uri=str(params["uri"]))
@@ -240,7 +244,7 @@ class _Question(Input[Raw]):
 
 
 async def ask(
-    context: AnyContext,
+    context: AnyContext | None,
     method: str,
     params: Mapping[str, Any] | None,
     progress: ProgressCallback | None = None,
@@ -252,6 +256,8 @@ async def ask(
     the client, -32601 for a method that is no question, -32001 at the timeout, -32600 if the client
     cannot be asked or does not answer.  Raises InputNeeded in the modern era.
     """
+    if context is None:
+        raise McpError(INVALID_REQUEST, "a client is asked while a request of it is handled")
     try:
         with anyio.fail_after(timeout):
             if method == "ping":
@@ -272,15 +278,19 @@ async def ask(
 
 
 def tell(
-    context: AnyContext, method: str, params: Mapping[str, Any] | None, change: Notify
+    context: AnyContext | None, method: str, params: Mapping[str, Any] | None, change: Notify
 ) -> None:
-    """Send a notification of a handler on the stream of its request; a change by ``change``."""
-    if method in _CHANGES:
+    """Send a notification of a handler on the stream of its request; a change by ``change``.
+
+    Without a context, reports are dropped.
+    """
+    if method in _REPORTS:
+        if isinstance(context, Context) and params:
+            _REPORTS[method](context, params)
+    elif context is None or method in _CHANGES:
         change(method, params)
-    elif method not in _REPORTS:
+    else:
         context.notify(method, params)
-    elif isinstance(context, Context) and params:
-        _REPORTS[method](context, params)
 
 
 _REPORTS: dict[str, Callable[[Context, Mapping[str, Any]], object]] = {
@@ -308,20 +318,21 @@ def client_of(context: Context) -> dict[str, Any]:
     }
 
 
-def identify(principal: Principal | None) -> None:
-    """Set the SDK's access token to a principal, for the handler of this task; without the token.
+def enter(context: Context) -> None:
+    """Make a request the one that this task handles, and its principal the SDK's access token.
 
-    The name of the principal is the client's id in it.
+    The name of the principal is the client's id in it; the token itself is left out.
     """
-    context = import_module("mcp.server.auth.middleware.auth_context").auth_context_var
-    if principal is None:
-        context.set(None)
+    running.set(context)
+    user_of = import_module("mcp.server.auth.middleware.auth_context").auth_context_var
+    if (principal := context.principal) is None:
+        user_of.set(None)
         return
     token = import_module("mcp.server.auth.provider").AccessToken(
         token="", client_id=principal.name, scopes=sorted(principal.scopes)
     )
     user = import_module("mcp.server.auth.middleware.bearer_auth").AuthenticatedUser
-    context.set(user(token))
+    user_of.set(user(token))
 
 
 def dumped(model: Any) -> dict[str, Any]:
