@@ -43,13 +43,18 @@ KNOWN_OF_1_MODERN = {
 }
 
 
-def command(environment: str, name: str, *options: str, folder: Path = SDK) -> list[str]:
-    """The command that serves an object in an environment; skips where that is not installed."""
+def interpreter(environment: str) -> str:
+    """The Python of an environment; skips where mcpcore is not installed in it."""
     home = ROOT / ENVIRONMENT[environment]
     if not (home / ".installed-mcpcore").exists():
         pytest.skip(f"mcpcore is not installed beside {environment}: make adapted")
-    python, main = str(home / "bin/python"), "mcpcore_transports.commands.main"
-    return ["env", f"PYTHONPATH={folder}", python, "-m", main, "serve", name, *options]
+    return str(home / "bin/python")
+
+
+def command(environment: str, name: str, *options: str, folder: Path = SDK) -> list[str]:
+    """The command that serves an object in an environment."""
+    start = [interpreter(environment), "-m", "mcpcore_transports.commands.main", "serve", name]
+    return ["env", f"PYTHONPATH={folder}", *start, *options]
 
 
 def everything(line: str, *options: str) -> list[str]:
@@ -157,6 +162,21 @@ async def test_low_level_servers(environment: str, name: str) -> None:
             for calls in (1, 2):  # messages for the connection go with the request that runs
                 assert (await client.call_tool("log")).text == "log None"
                 assert heard == ["called"] * calls
+
+
+@pytest.mark.parametrize(
+    ("environment", "name", "tool", "said"),
+    [
+        ("1.x", "lowlevel1:server", "log", "log token='' client_id='ada' scopes=['admin']"),
+        ("2.x", "lowlevel2:server", "log", "log token='' client_id='ada' scopes=['admin']"),
+        ("fastmcp", "fastmcp_everything:mcp", "secret", "secret"),
+    ],
+)
+def test_handlers_know_the_principal(environment: str, name: str, tool: str, said: str) -> None:
+    python = interpreter(environment)
+    program = [python, str(SDK / "with_principal.py"), name, tool]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.stdout.startswith(said), done.stderr
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENT)
