@@ -1,15 +1,19 @@
 """State of a handler: the lifespan of a mounted server, and values for a session."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakSet
 
+import anyio
 import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.server.context import Context
+from tests.clock import patience
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
@@ -70,3 +74,27 @@ async def test_values_are_kept_for_a_session(http: bool, revision: str, counted:
                 assert await text(client, "count") == "1"
                 assert await text(client, "count") == counted
     assert len({id(state) for state in kept}) == (4 if counted == "1" else 2)
+
+
+class Kept:
+    """Value whose end can be seen."""
+
+
+async def test_values_end_with_their_session() -> None:
+    server = Server("keeper")
+    alive: WeakSet[Kept] = WeakSet()
+
+    @server.tool
+    def keep(context: Context) -> str:
+        context.session_state["kept"] = value = Kept()
+        alive.add(value)
+        return "kept"
+
+    async with served(server) as serving:
+        async with connect(serving.url, revision=LATEST_LEGACY.name) as client:
+            assert await text(client, "keep") == "kept"
+            assert len(alive) == 1
+        with patience():
+            while alive:
+                gc.collect()
+                await anyio.sleep(0.01)
