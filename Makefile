@@ -20,6 +20,7 @@ FUZZ_READY := .venv/.installed-fuzz
 SDK_READY := .venv-sdk/.installed-$(SDK_VERSION)
 SDK1_READY := .venv-sdk1/.installed-$(SDK1_VERSION)
 FASTMCP_READY := .venv-fastmcp/.installed-$(FASTMCP_VERSION)
+ADAPTED_READY := .venv-sdk/.installed-mcpcore .venv-sdk1/.installed-mcpcore .venv-fastmcp/.installed-mcpcore
 SPEED_READY := .venv-sdk/.installed-speed-$(SDK_VERSION)
 TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VERSION)-$(TYPESCRIPT2_VERSION)-$(TYPESCRIPT2_NODE_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
@@ -50,7 +51,7 @@ export PYTHONUNBUFFERED := 1
 # Kept bytecode, whatever the environment says: tests start processes by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup sdk demo interop peers real real-programs test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types docs reference bench bench-tools clean clean-all ci-tools servers
+.PHONY: help setup sdk adapted demo interop peers real real-programs test test-core test-rest test-long test-long-core test-long-rest torture simulation soak fuzz mutation lint types docs reference bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +59,8 @@ help: ## Show this list
 setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
 
 sdk: $(SDK_READY) $(SDK1_READY) ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x
+
+adapted: $(ADAPTED_READY) ## Install mcpcore beside both lines of the official SDK and fastmcp, to serve their objects
 
 demo: $(READY) $(SDK_READY) ## Talks and sign-ins with the official SDK; the conformance kit on both sides over three bindings
 	@$(PY) -m conformance.demo
@@ -75,7 +78,7 @@ test-rest: $(READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
-test-long: $(READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage; REPETITIONS=1: all
+test-long: $(READY) $(ADAPTED_READY) ## Wheel, interop, real programs, official suite (after ci-tools), deep properties, coverage; REPETITIONS=1: all
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
@@ -83,7 +86,7 @@ test-long-core: $(READY)
 	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 20 --durations-min 3 $(CORE_TESTS)
 
-test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) real-programs
+test-long-rest: $(READY) $(FUZZ_READY) $(ADAPTED_READY) real-programs
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --repetitions $(REPETITIONS) --timeout 3600 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
@@ -179,6 +182,10 @@ $(SPEED_READY): $(SDK_READY)
 $(FASTMCP_READY):
 	$(call venv,.venv-fastmcp)
 	.venv-fastmcp/bin/python -m pip install -q 'fastmcp==$(FASTMCP_VERSION)' httptools uvloop
+	@touch $@
+
+$(ADAPTED_READY): .venv-%/.installed-mcpcore: $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY)
+	.venv-$*/bin/python -m pip install -q -e '.[cli]'
 	@touch $@
 
 # The SDK's line 1.x is one package; 2.x has one for servers, one for clients, and one for Node's http.

@@ -115,12 +115,14 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.service import Embedded as Embedded
     from mcpcore.service import Image as Image
     from mcpcore.service import Server as Server
+    from mcpcore.service import Service as Service
     from mcpcore.service import Validator as Validator
     from mcpcore.service import assistant as assistant
     from mcpcore.service import mirrored as mirrored
     from mcpcore.service import user as user
     from mcpcore.service.tasks import TaskTable as TaskTable
     from mcpcore.wire.sse import SseDecoder as SseDecoder
+    from mcpcore_transports.adapters import adapt as adapt
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
     from mcpcore_transports.auth.browser import PastedSignIn as PastedSignIn
     from mcpcore_transports.auth.browser import SignIn as SignIn
@@ -243,9 +245,10 @@ _LATER = {
     "mcpcore.policy.breaker": "BreakerSettings",
     "mcpcore.policy.rates": "Activity Rate RateLimits",
     "mcpcore.policy.retrying": "RetrySettings",
-    "mcpcore.service": "Audio Embedded Image Server Validator assistant mirrored user",
+    "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
     "mcpcore.service.tasks": "TaskTable",
     "mcpcore.wire.sse": "SseDecoder",
+    "mcpcore_transports.adapters": "adapt",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
     "mcpcore_transports.auth.environment": "environment_secret",
     "mcpcore_transports.auth.exchange": "UpstreamTokens",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcpcore.service.content import Audio, Embedded, Image
 from mcpcore.service.handlers import Prepared, is_masked
+from mcpcore.service.interface import Service
 from mcpcore.service.schema import Validator, mirrored
 from mcpcore.service.server import Server
 
@@ -18,6 +19,7 @@ __all__ = [
     "Image",
     "Prepared",
     "Server",
+    "Service",
     "UnsafeValue",
     "UriTemplate",
     "Validator",

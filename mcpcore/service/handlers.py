@@ -12,10 +12,12 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    Self,
     TypeAlias,
     TypeVar,
     get_args,
@@ -35,8 +37,10 @@ from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result
 
-if TYPE_CHECKING:  # the first is for few, the second comes with pydantic, the third imports this
+if TYPE_CHECKING:  # the first is for few, the second comes with pydantic, the others import this
     from mcpcore.auth.scopes import Missing, Requirement
+    from mcpcore.service.interface import Service
+    from mcpcore.service.mounting import Mount
     from mcpcore.service.pydantic_types import PydanticType
     from mcpcore.service.server import Server
 
@@ -275,6 +279,8 @@ class Prepared:
     """Scopes and roles that those need who ask for its task."""
     uri: str = ""
     """URI of the resource that is read."""
+    home: "Server | None" = None
+    """Mounted server whose handler is called, None if it is not mounted."""
     error: Exception | None = None
     """Exception that ``result`` reports, if that is an error."""
     failed: bool = False
@@ -344,6 +350,10 @@ class Declaration:
     """Item of a list, if it is one, with the members of all revisions."""
     number = 0
     """Position in the order of the list."""
+    mounts: "tuple[Mount, ...]" = ()
+    """Mounts that it has come through, the innermost first."""
+    origin: "tuple[Server, str] | None" = None
+    """Server that has declared it, with its name or URI there, if it has come through mounts."""
 
     def __init__(
         self,
@@ -360,6 +370,12 @@ class Declaration:
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration in its listed form."""
         return _encode(known_members(self.declared, revision))
+
+    def renamed(self, key: str, uri: Callable[[str], str]) -> Self:
+        """Return a copy with another name or URI; ``uri`` changes the URIs that it refers to."""
+        made = copy(self)
+        made.encoded = {}
+        return made
 
     def listed(self, revision: Revision) -> bool:
         """Return True if it can be used in a revision; it is not listed in others."""
@@ -389,6 +405,8 @@ class Bound(Prepared):
         self.bare = declaration.bare
         if handler.thread:
             self.thread = True
+        if declaration.origin is not None:
+            self.home = declaration.origin[0]
         self._declaration = declaration
         self._values = values
 
@@ -398,7 +416,10 @@ class Bound(Prepared):
 
     def finish(self, value: Any) -> Raw:
         """Shape the return value as the declaration says."""
-        return self._declaration.finish(value, self)
+        body = self._declaration.finish(value, self)
+        for mount in self._declaration.mounts:
+            body = mount.outward(body)
+        return body
 
     def failure(self, error: Exception, told: str | None = None) -> Raw:
         """Report the error as the declaration says."""
@@ -438,7 +459,7 @@ class Lifespan:
         self._function: Callable[..., Any] = function
         self._takes_server = bool(needed)
 
-    def open(self, server: "Server") -> AbstractAsyncContextManager[Any]:
+    def open(self, server: "Service") -> AbstractAsyncContextManager[Any]:
         """Make the context manager.  Raises TypeError if it is not an async one."""
         made = self._function(server) if self._takes_server else self._function()
         if not isinstance(made, AbstractAsyncContextManager):

@@ -100,7 +100,8 @@ class Collection(Generic[T]):
         page_size: int,
         changed: Callable[[], None],
     ) -> None:
-        self._kind = kind
+        self.kind = kind
+        """Name of an item in messages."""
         self._head = f'"{member}":['.encode()
         self._cursors = Cursors(f"{scope}\n{member}")
         self._hints = hints
@@ -123,6 +124,10 @@ class Collection(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(tuple(self._items.values()))
 
+    def by_key(self) -> dict[str, T]:
+        """Return a copy of the table: all items by key, in order."""
+        return dict(self._items)
+
     def get(self, key: str, principal: str | None = None) -> T | None:
         """Return the item with ``key``, or None if there is none that ``principal`` may see."""
         item = self._items.get(key)
@@ -143,7 +148,7 @@ class Collection(Generic[T]):
             known = self._items.setdefault(key, item)  # another thread may have been quicker
         if known is not item:
             if not replace:
-                text = f"{self._kind} {key!r} is declared already; pass replace=True to mean it"
+                text = f"{self.kind} {key!r} is declared already; pass replace=True to mean it"
                 raise ValueError(text)
             item.number = known.number
             self._items[key] = item
@@ -152,7 +157,7 @@ class Collection(Generic[T]):
     def remove(self, key: str) -> None:
         """Remove an item.  Raises KeyError if there is none."""
         if self._items.pop(key, None) is None:
-            raise KeyError(f"there is no {self._kind} {key!r}")
+            raise KeyError(f"there is no {self.kind} {key!r}")
         self._has_changed()
 
     def _has_changed(self) -> None:

@@ -5,7 +5,7 @@ Source: the prompts and completion pages of each revision.
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from msgspec import Raw
@@ -80,6 +80,12 @@ class PromptEntry(Declaration):
         ]
         common = common_members(options, handler.description)
         self.declared: Prompt = Prompt(name=name, arguments=arguments, **common)
+
+    def renamed(self, key: str, uri: Callable[[str], str]) -> Self:
+        """Return a copy with another name."""
+        made = super().renamed(key, uri)
+        made.declared = msgspec.structs.replace(self.declared, name=key)
+        return made
 
     @property
     def arguments(self) -> tuple[str, ...]:

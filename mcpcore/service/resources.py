@@ -5,9 +5,10 @@ Source: the resources page of each revision.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
 from mcpcore.service import declarations
@@ -98,6 +99,16 @@ class ResourceEntry(Declaration):
             if self.template is None
             else ResourceTemplate(uri_template=uri, **common)
         )
+
+    def renamed(self, key: str, uri: Callable[[str], str]) -> Self:
+        """Return a copy with another URI or template."""
+        made = super().renamed(key, uri)
+        if self.template is None:
+            made.declared = replace(self.declared, uri=key)
+        else:
+            made.template = self.template.renamed(key)
+            made.declared = replace(self.declared, uri_template=key)
+        return made
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
         """Return the values for the handler, None for a URI of others.  Raises UnsafeValue."""

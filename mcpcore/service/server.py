@@ -5,6 +5,7 @@ It does no I/O and awaits nothing; calling handlers is the runtime's part
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -22,6 +23,7 @@ from mcpcore.service.declarations import (
     naming,
 )
 from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared, demand
+from mcpcore.service.interface import Watcher
 from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
 from mcpcore.service.schema import Validator
@@ -37,14 +39,12 @@ from mcpcore.spec.types.model import Maybe
 
 # Optional features are imported with their first declaration, as that takes time.
 if TYPE_CHECKING:
+    from mcpcore.service.mounting import Mount
     from mcpcore.service.prompts import CompletionEntry, PromptEntry
     from mcpcore.service.resources import ResourceEntry, ResourceOptions
 
 P = TypeVar("P", bound=Struct)
 F = TypeVar("F", bound=Callable[..., Any])
-
-Watcher = Callable[[str, Struct | None], object]
-"""Callback for a notification to be sent; takes its method and its params."""
 
 _LISTS = {
     "tools": "notifications/tools/list_changed",
@@ -162,8 +162,10 @@ class Server:
         self.max_uri = max_uri
         """Maximum characters of a URI that is read or subscribed to."""
         self._max_result = max_result
-        self.lifespan = None if lifespan is None else Lifespan(lifespan)
-        """Lifespan that the runtime enters before serving, and leaves afterwards."""
+        self._lifespan = None if lifespan is None else Lifespan(lifespan)
+        self._mounts: list[Mount] = []
+        """Servers that are mounted here."""
+        self._mounted_in: list[Mount] = []
         self._offers = set(offers)
         if unknown := self._offers.difference(_KINDS):
             raise ValueError(f"offers: {min(unknown)!r} is none of {', '.join(_KINDS)}")
@@ -199,6 +201,13 @@ class Server:
             "resource template", "resourceTemplates", "templates"
         )
         self._prompts: Collection[PromptEntry] = collection("prompt", "prompts", "prompts")
+        self.collections: Mapping[str, Collection[Any]] = {
+            "tools": self._tools,
+            "resources": self._resources,
+            "templates": self._templates,
+            "prompts": self._prompts,
+        }
+        """Declared features by list: ``tools``, ``resources``, ``templates``, ``prompts``."""
 
     # Declaring
 
@@ -241,11 +250,7 @@ class Server:
         name = _name(function, name)
         with naming(f"tool {name!r}"):
             entry = ToolEntry(function, name, self.validator, options, max_result=self._max_result)
-        self._tools.add(name, entry, replace=options.get("replace", False))
-        if entry.header_params:
-            self.header_params[name] = entry.header_params
-        else:
-            self.header_params.pop(name, None)
+        self.take("tools", name, entry, replace=options.get("replace", False))
 
     def remove_tool(self, name: str) -> None:
         """Remove a tool.  Raises KeyError if there is none of that name."""
@@ -309,6 +314,8 @@ class Server:
         from mcpcore.spec.types.resources import ResourceUpdatedParams  # late: as above
 
         self._tell("notifications/resources/updated", ResourceUpdatedParams(uri=uri))
+        for mount in tuple(self._mounted_in):
+            mount.updated(uri)
 
     @overload
     def prompt(
@@ -407,6 +414,74 @@ class Server:
             if key[:2] == (kind, owner):
                 self._completions.pop(key, None)
 
+    # Mounted servers
+
+    def mount(self, other: "Server", prefix: str = "") -> None:
+        """Offer what ``other`` declares, now and later: tools, resources, templates, prompts.
+
+        Names begin with ``prefix``, URIs with it and a plus: with ``notes_``, the tool ``add``
+        becomes ``notes_add``, and ``file:///a`` becomes ``notes+file:///a`` (``ui://chart``:
+        ``ui://notes+chart``).  Handlers, completions, visibility, scopes and roles stay as they
+        are, and contexts have the lifespan of ``other``, which is entered with that of this server
+        if it was mounted before.  Changes of lists and of resources are passed on.
+
+        Raises ValueError for a bad prefix, a server that is mounted in itself, and for a name or
+        URI that is taken, naming both servers.  For what ``other`` declares later, the declaration
+        raises it, and the feature is not mounted.
+        """
+        if not isinstance(other, Server):
+            raise TypeError(f"mount takes a Server, not a {type(other).__name__}")
+        if self in (other, *other.mounted):
+            raise ValueError(f"the server {self.info.name!r} cannot be mounted in itself")
+        from mcpcore.service.mounting import Mount  # late: few servers are mounted
+
+        mount = Mount(self, other, prefix)
+        self._mounts.append(mount)
+        other._mounted_in.append(mount)
+
+    @property
+    def mounted(self) -> tuple["Server", ...]:
+        """Servers that are mounted here, with those that are mounted in them, each once."""
+        found: dict[Server, None] = {}
+        for mount in self._mounts:
+            found |= dict.fromkeys((mount.server, *mount.server.mounted))
+        return tuple(found)
+
+    @property
+    def lifespan(self) -> Lifespan | None:
+        """Lifespan that the runtime enters before serving, and leaves afterwards.
+
+        If only mounted servers have one, it is one that does nothing.
+        """
+        if self._lifespan is None and any(each.lifespan for each in self.mounted):
+            return Lifespan(nullcontext)
+        return self._lifespan
+
+    def has_resource(self, uri: str) -> bool:
+        """Return True if there is a resource or a template for a URI."""
+        from mcpcore.service.resources import find  # late: few have resources
+
+        try:
+            find(uri, self._resources.by_key().get(uri), self._templates, LATEST)
+        except McpError:
+            return False
+        return True
+
+    def take(self, list: str, key: str, entry: Any, *, replace: bool) -> None:
+        """Add a declared feature to ``list`` under its name or URI.  Raises ValueError if taken."""
+        self.collections[list].add(key, entry, replace=replace)
+        if list != "tools":
+            return
+        if entry.header_params:
+            self.header_params[key] = entry.header_params
+        else:
+            self.header_params.pop(key, None)
+
+    def withdraw(self, list: str, key: str) -> None:
+        """Remove a feature of ``list`` by its name or URI.  Raises KeyError if there is none."""
+        remove = {"tools": self.remove_tool, "prompts": self.remove_prompt}
+        remove.get(list, self.remove_resource)(key)
+
     # Beyond the features
 
     def method(self, method: str, *, thread: bool = False) -> Callable[[F], F]:
@@ -433,6 +508,11 @@ class Server:
     def extension_methods(self) -> frozenset[str]:
         """Methods of the requests that :meth:`method` has declared."""
         return frozenset(self._extension_methods)
+
+    @property
+    def overheard(self) -> frozenset[str]:
+        """Methods of the engine's own requests that a handler hears first: none."""
+        return frozenset()
 
     def listener(self, method: str) -> MethodEntry | None:
         """Return the listener to a notification, if there is one."""
@@ -497,6 +577,8 @@ class Server:
         """
         if self._list_changed:
             self._tell(_LISTS[list], None)
+        for mount in tuple(self._mounted_in):
+            mount.follow(list)
 
     def _tell(self, method: str, params: Struct | None) -> None:
         for watcher in tuple(self._watchers):
@@ -635,29 +717,42 @@ class Server:
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):
             kind, owner = "prompt", asked.ref.name
-            names = self._prompt(owner, principal).arguments
+            prompt = self._prompt(owner, principal)
+            names, origin = prompt.arguments, prompt.origin
         else:
             kind = "template"
-            owner, names = self._completed_template(asked.ref.uri, principal)
+            owner, names, origin = self._completed_template(asked.ref.uri, principal)
         argument = asked.argument.name
         if names and argument not in names:
             text = f"argument.name: {owner!r} has no argument {argument!r}"
             raise McpError(INVALID_PARAMS, shorten(text))
-        entry = self._completions.get((kind, owner, argument))
-        entry = entry or self._completions.get((kind, owner, None))
-        entry = entry or self._completions.get(_FOR_ALL)
+        home = self
+        if origin is not None:
+            home, owner = origin
+            member = "name" if kind == "prompt" else "uri"
+            asked.ref = msgspec.structs.replace(asked.ref, **{member: owner})
+        completions = home._completions
+        entry = completions.get((kind, owner, argument)) or completions.get((kind, owner, None))
+        entry = entry or completions.get(_FOR_ALL)
         if entry is None:
             return Prepared(revision, result=complete_result(None))
-        return Bound(entry, entry.bind(asked), revision)
+        bound = Bound(entry, entry.bind(asked), revision)
+        bound.home = None if origin is None else home
+        return bound
 
-    def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
+    def _completed_template(
+        self, uri: str, principal: str | None
+    ) -> tuple[str, tuple[str, ...], "tuple[Server, str] | None"]:
         """Return the template of a reference: by its text, or by a URI that it matches."""
         from mcpcore.service.uri_templates import UnsafeValue  # late: few have templates
 
-        def completed(entry: "ResourceEntry", name: str) -> tuple[str, tuple[str, ...]]:
+        def completed(
+            entry: "ResourceEntry", name: str
+        ) -> "tuple[str, tuple[str, ...], tuple[Server, str] | None]":
             if entry.requirement is not None:
                 demand(entry.requirement, principal)
-            return name, () if entry.template is None else entry.template.variables
+            variables = () if entry.template is None else entry.template.variables
+            return name, variables, entry.origin
 
         entries = list(self._templates.seen_by(principal))
         for entry in entries:

@@ -8,7 +8,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Self, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -80,6 +80,12 @@ class ToolOptions(declarations.FeatureOptions, total=False):
     """Seconds between two polls that clients are asked to leave."""
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError for a bad name of a tool (tools page, "Tool Names", with the slash)."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -")
+
+
 class ToolEntry(Declaration):
     """Tool that a function runs.  Raises TypeError, ValueError, ValidatorMissing."""
 
@@ -94,8 +100,7 @@ class ToolEntry(Declaration):
         *,
         max_result: int | None = None,
     ) -> None:
-        if not _NAME.fullmatch(name):  # tools page, "Tool Names", and the slash of 2025-11-25
-            raise ValueError("the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -")
+        check_name(name)
         declarations.check_options(options, ToolOptions)
         handler = Handler(function, thread=options.get("thread", False))
         super().__init__(handler, options.get("visible"), declarations.requirement(options))
@@ -134,6 +139,16 @@ class ToolEntry(Declaration):
             annotations=declarations.typed(options.get("annotations"), ToolAnnotations),
             **declarations.common_members(options, doc.description),
         )
+
+    def renamed(self, key: str, uri: Callable[[str], str]) -> Self:
+        """Return a copy with another name, and with the URI of its user interface changed."""
+        check_name(key)
+        made, meta = super().renamed(key, uri), self.tool.meta
+        ui = (meta or {}).get("ui")  # extension io.modelcontextprotocol/ui
+        if isinstance(ui, Mapping) and isinstance(ui.get("resourceUri"), str):
+            meta = {**(meta or {}), "ui": {**ui, "resourceUri": uri(ui["resourceUri"])}}
+        made.tool = msgspec.structs.replace(self.tool, name=key, meta=meta)
+        return made
 
     def listed(self, revision: Revision) -> bool:
         """Return True if it can be called in a revision; a tool with required tasks needs tasks."""

@@ -366,6 +366,10 @@ class UriTemplate:
     def __repr__(self) -> str:
         return f"UriTemplate({self.text!r})"
 
+    def renamed(self, text: str) -> "UriTemplate":
+        """Return the template of another text with the same variables and settings."""
+        return UriTemplate(text, unchecked=self.unchecked, max_length=self._limit)
+
     def expand(self, values: Mapping[str, Any]) -> str:
         """Fill in ``values`` (strings, numbers, booleans); absent ones and None are undefined.
 

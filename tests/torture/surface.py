@@ -139,11 +139,16 @@ _CLIENT = "an HTTP client of the user's: it fails by the calls that it makes"
 _AUTHORIZED = "called within `authenticate`, which is a point; what it raises is logged"
 _TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
 _REPORT = "what it raises is logged: tests/transports/test_client_policies.py"
+_DECLARED = "the functions of a server are those that it declares, which are points"
 _PROGRAM = "in a program of its own it is called as with `serve`"
 
 NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
-        ("CallbackContext.report", "StreamConnection.app", "CustomTarget.make_link.app"), _OURS
+        (
+            *("CallbackContext.report", "StreamConnection.app", "CustomTarget.make_link.app"),
+            "Context.home",
+        ),
+        _OURS,
     ),
     **dict.fromkeys(
         (
@@ -155,6 +160,13 @@ NO_POINTS: dict[str, str] = {
             "HttpEndpoint.serve_connection.make_link",
         ),
         _SAME,
+    ),
+    **dict.fromkeys(
+        (
+            *("HttpEndpoint.server", "MemoryTarget.server", "asgi_app.server"),
+            *("run.server", "serve.server"),
+        ),
+        _DECLARED,
     ),
     "connect.http_client": _CLIENT,
     **dict.fromkeys(

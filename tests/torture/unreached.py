@@ -32,7 +32,24 @@ _AUTHORIZING = "a client that authorizes itself: tests/transports/test_auth_*.py
 
 _AUTHORIZED = "authorization: no story has it, and it has tests of its own over sockets"
 
+_OTHER_SDKS = "servers of other SDKs, in environments of theirs: tests/interop/test_adapters.py"
+_MOUNTING = "no story mounts a server: tests/transports/test_mounted_lifespans.py does"
+
 WHY: dict[str, Excuse] = {
+    **_all(
+        _OTHER_SDKS,
+        {
+            "adapters/sdk1.py Sdk1.answer": (1, 1),
+            "adapters/sdk1.py Sdk1.hear": (1, 1),
+            "adapters/sdk1.py _session_class.Session.send_request": (1, 1),
+            "adapters/sdk2.py Sdk2.answer": (1, 1),
+            "adapters/sdk2.py Sdk2.hear": (1, 1),
+            "adapters/sdk2.py _Dispatch.send_raw_request": (1, 1),
+            "adapters/server.py AdaptedServer.listener.hear": (1, 1),
+            "adapters/server.py ask": (2, 2),
+        },
+    ),
+    **_all(_MOUNTING, {"server/lifespan.py _Life.run": (4, 1)}),
     **_all(
         _AUTHORIZED,
         {

@@ -133,9 +133,10 @@ async def test_one_that_ends_by_itself_is_entered_anew_by_the_next_request() -> 
         finally:
             diary.add("end")
 
-    app = asgi_app(Server("x", lifespan=pool), settings=SETTINGS)
+    server = Server("x", lifespan=pool)
+    app = asgi_app(server, settings=SETTINGS)
 
-    @app.endpoint.server.tool(name="life")
+    @server.tool(name="life")
     def life() -> str:
         return "alive"
 

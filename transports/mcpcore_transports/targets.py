@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import BadTarget as BadTarget
-from mcpcore.service import Server
+from mcpcore.service import Server, Service
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
 from mcpcore_transports.stream.settings import authority
 
@@ -93,7 +93,7 @@ class UnixTarget(Struct, frozen=True):
 class MemoryTarget(Struct, frozen=True):
     """Server in this process; ``wire``: pass messages as bytes in pieces, as over a socket."""
 
-    server: Server
+    server: Service
     settings: "RuntimeSettings | None" = None
     wire: bool = False
 

@@ -20,7 +20,7 @@ import anyio
 from msgspec import Struct
 
 from mcpcore.errors import BadTarget
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore_conformance.kit.bindings.http import HttpStage
 from mcpcore_conformance.kit.bindings.sockets import SocketStage
 from mcpcore_conformance.kit.bindings.sse import SseStage
@@ -145,7 +145,7 @@ def written(command: Sequence[str], binding: Binding) -> Subject:
     return program(command, binding)
 
 
-def module(server: Server, name: str, binding: Binding) -> Subject:
+def module(server: Service, name: str, binding: Binding) -> Subject:
     """A server object of this process over any binding; ``name`` is its MODULE:SERVER."""
     if binding is Binding.MEMORY:
         return Subject(binding, name, _entering(partial(MemoryStage, server, target=name)))

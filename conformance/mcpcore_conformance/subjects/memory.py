@@ -6,7 +6,7 @@ import anyio
 from anyio.abc import ByteStream, TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.bindings.lines import LinesWire
 from mcpcore_conformance.kit.bindings.staging import Staging
@@ -59,7 +59,7 @@ class MemoryStage(Staging):
     """Serves ``server`` for as long as the context lasts."""
 
     def __init__(
-        self, server: Server, *, target: str = "memory", settings: ServeSettings | None = None
+        self, server: Service, *, target: str = "memory", settings: ServeSettings | None = None
     ) -> None:
         super().__init__()
         self._server = server

@@ -249,6 +249,7 @@ def serve(
     Examples:
       mcpcore serve                                    the reference server
       mcpcore serve weather:server --stdio             server = Server(...) in weather.py
+      mcpcore serve weather:mcp                        an object of the official SDK or fastmcp
       mcpcore serve weather:server --http 127.0.0.1:8000 --ws 127.0.0.1:8001
       mcpcore serve weather:server --http 0.0.0.0:80 --allow-host mcp.example.com
       mcpcore serve weather:server --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem

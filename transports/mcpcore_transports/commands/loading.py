@@ -6,13 +6,16 @@ import os
 import sys
 
 from mcpcore.errors import BadTarget
-from mcpcore.service import Server
+from mcpcore.service import Server, Service
 
 logger = logging.getLogger("mcpcore.cli")
 
 
-def load(name: str) -> Server:
-    """Import ``MODULE:SERVER``; ``:SERVER`` is ``:server`` by default.  Raises BadTarget."""
+def load(name: str) -> Service:
+    """Import ``MODULE:SERVER``, ours or one of another SDK.  Raises BadTarget.
+
+    ``:SERVER`` is ``:server`` by default.
+    """
     module_name, _, attribute = name.partition(":")
     attribute = attribute or "server"
     here = os.getcwd()
@@ -33,7 +36,8 @@ def load(name: str) -> Server:
     if not hasattr(module, attribute):
         raise BadTarget(f"the module {module_name!r} has no {attribute!r}")
     found = getattr(module, attribute)
-    if not isinstance(found, Server):
-        kind = type(found).__name__
-        raise BadTarget(f"{attribute!r} of the module {module_name!r} is a {kind}, not a Server")
-    return found
+    if isinstance(found, Server):
+        return found
+    from mcpcore_transports.adapters import adapt  # late: most servers are our own
+
+    return adapt(found, f"{attribute!r} of the module {module_name!r}")

@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 from mcpcore.engine.config import Limits
 from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.commands.authorization import AUTH_OPTIONS, authenticating
@@ -110,7 +110,7 @@ def serve(
 
 
 def _run(
-    server: Server, options: ServeOptions, settings: ServeSettings, lifeline: Lifeline | None
+    server: Service, options: ServeOptions, settings: ServeSettings, lifeline: Lifeline | None
 ) -> None:
     """Serve in this process; with a ``lifeline`` as one of several."""
     urls: list[str] = []

@@ -17,7 +17,7 @@ from mcpcore.engine.config import Config, Role
 from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal, ends_at
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime, asked_first
 
@@ -38,7 +38,7 @@ _CHECK = 15.0
 
 
 async def serve_connection(
-    server: Server,
+    server: Service,
     make_link: LinkFactory,
     handshake: Handshake,
     *,
@@ -93,7 +93,7 @@ async def _while_authorized(principal: str | None, link: "StreamConnection") -> 
 async def join_in_memory(
     client: Peer,
     app: "ClientCore",
-    server: Server,
+    server: Service,
     group: TaskGroup,
     settings: RuntimeSettings | None = None,
     *,
@@ -120,7 +120,7 @@ async def join_in_memory(
 
 
 def assemble_http(
-    server: Server,
+    server: Service,
     make_host: "Callable[[HttpServer, App], H]",
     *,
     settings: "ServeSettings",
@@ -162,7 +162,7 @@ def assemble_http(
     return host, runtime
 
 
-def server_config(server: Server, settings: RuntimeSettings) -> Config:
+def server_config(server: Service, settings: RuntimeSettings) -> Config:
     """Return the engine's configuration: the server's name, capabilities, revisions and limits."""
     return Config(
         info=server.info,

@@ -24,7 +24,7 @@ from msgspec import structs
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import BadTarget, LifespanError
 from mcpcore.http.settings import HttpSettings, SsePaths
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import legacy_of, parse_revisions
 from mcpcore_transports.http.settings import HttpServerSettings
@@ -84,7 +84,7 @@ class Bindings:
     group: TaskGroup
 
     def __init__(
-        self, server: Server, settings: ServeSettings, on_listening: Callable[[str], None]
+        self, server: Service, settings: ServeSettings, on_listening: Callable[[str], None]
     ) -> None:
         warn_if_revealing(settings.runtime)
         self._server = server
@@ -287,7 +287,7 @@ def _http_rules(settings: ServeSettings, host: str, *, streamable: bool, sse: bo
 
 
 async def serve(
-    server: Server,
+    server: Service,
     *,
     stdio: bool = False,
     http: str | Sequence[str] = (),
@@ -383,7 +383,7 @@ def _ending_the_program() -> Iterator[None]:
 
 @_ending_the_program()
 def run(
-    server: Server,
+    server: Service,
     *,
     stdio: bool = False,
     http: str | Sequence[str] = (),

@@ -16,6 +16,7 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import InputUnavailable, LocalProtocolError, McpError
 from mcpcore.http.principals import Principal
+from mcpcore.service import Service
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import ERRORS, MISSING_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED
@@ -114,7 +115,16 @@ class Context(MessageContext[L]):
     call ``progress``, ``log`` and its shorthands too; awaitable methods are for ``async def``.
     """
 
-    __slots__ = ("_counts", "_request", "_result_meta", "_state", "call", "cancel_reason", "scope")
+    __slots__ = (
+        "_counts",
+        "_home",
+        "_request",
+        "_result_meta",
+        "_state",
+        "call",
+        "cancel_reason",
+        "scope",
+    )
 
     def __init__(
         self,
@@ -122,8 +132,10 @@ class Context(MessageContext[L]):
         runtime: "ServerRuntime",
         state: RoundState | None,
         call: "TaskCall | None" = None,
+        home: Service | None = None,
     ) -> None:
         super().__init__(request, runtime)
+        self._home = home
         self._request = request
         self._state = state
         self._counts: dict[str, int] | None = None
@@ -134,6 +146,14 @@ class Context(MessageContext[L]):
         """The tool call that is a task or may become one; None for all other requests."""
         self.cancel_reason: str | None = None
         """Reason for the client's cancellation or another end of the request, if it is known."""
+
+    @property
+    def lifespan(self) -> L:
+        """Value that the lifespan of the handler's server has yielded; None without a lifespan."""
+        if self._home is None:
+            return super().lifespan
+        value: Any = self._runtime.mounted_lifespans.get(self._home)
+        return value  # type: ignore[no-any-return]
 
     @property
     def request_id(self) -> RequestId:
@@ -188,6 +208,20 @@ class Context(MessageContext[L]):
     def cancelled(self) -> bool:
         """True if the client wants no answer any more; in ``async def`` every ``await`` raises."""
         return self.scope is not None and self.scope.cancel_called
+
+    @property
+    @in_loop
+    def session_state(self) -> dict[str, Any]:
+        """Values that handlers keep for the session or the connection (legacy), until its end.
+
+        They stay in this process.  Without sessions, and in the modern era, each request gets an
+        empty dict.
+        """
+        runtime = self._runtime
+        kept = self.revision.handshake and runtime.keeps_sessions
+        if not kept or self.cancelled:  # cancelled: the session may be gone
+            return {}
+        return runtime.session_states.setdefault(self.session, {})
 
     def supports(self, capability: str) -> bool:
         """Return True if the client declared ``capability``, for instance ``elicitation.url``."""
@@ -537,13 +571,23 @@ class Context(MessageContext[L]):
 
         It returns False if the revision has no such notification or the session has ended.
         """
-        method, runtime, session = "notifications/elicitation/complete", self._runtime, self.session
-        known = lookup(method, "server", self.revision) is not None
+        method, tell = "notifications/elicitation/complete", self.teller()
+        return lambda: tell(method, {"elicitationId": elicitation_id})
 
-        def complete() -> bool:
-            return known and runtime.tell(session, method, {"elicitationId": elicitation_id})
+    def teller(self) -> Callable[[str, Mapping[str, Any] | None], bool]:
+        """Return a function of method and params that notifies this client, at any later time.
 
-        return complete
+        Outside of requests, in the legacy era.  The function returns False if the revision has no
+        such notification, or the session has ended.
+        """
+        runtime, revision, session = self._runtime, self.revision, self.session
+
+        def tell(method: str, params: Mapping[str, Any] | None = None) -> bool:
+            own = method not in KNOWN_METHODS
+            known = revision.handshake and (own or lookup(method, "server", revision) is not None)
+            return known and runtime.tell(session, method, params)
+
+        return tell
 
     def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
         """Find the answers of this round or earlier ones.  Raises InputNeeded for the others."""

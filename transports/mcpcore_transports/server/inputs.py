@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -60,7 +60,7 @@ class RootList(list[features.Root]):
 class Input(ABC, Generic[R]):
     """Request to the client: its params, the capability it needs, the parser of the answer."""
 
-    method: ClassVar[str]
+    method: str
     task: dict[str, int] | None = None
     """Task parameter that asks the client to run the request as a task, if any."""
     meta: Meta | None = None

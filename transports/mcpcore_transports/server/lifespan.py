@@ -7,14 +7,15 @@ the last (:func:`within`).  One task of its own does both, as cancel scopes with
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from contextvars import ContextVar, copy_context
 from typing import Any
 
 import anyio
 
 from mcpcore.errors import HandlerExit, LifespanError
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore_transports.link import clock
 from mcpcore_transports.running import functions
 from mcpcore_transports.server.settings import RuntimeSettings
@@ -26,7 +27,7 @@ _GRACE = 1.0
 
 
 async def within(
-    server: Server,
+    server: Service,
     settings: RuntimeSettings,
     work: Callable[[Any], Awaitable[None]],
     *,
@@ -63,6 +64,11 @@ async def within(
         raise failure
 
 
+def mounted_values(server: Service) -> Mapping[Service, Any]:
+    """Return what the lifespans of mounted servers yield, within that of ``server``."""
+    return _lives[server, functions.current_loop()].mounted
+
+
 def seconds_left() -> float:
     """Return the seconds that lifespans being left may still take; safe from any thread."""
     return max((life.until - clock() for life in _lives.copy().values()), default=0.0)
@@ -71,7 +77,7 @@ def seconds_left() -> float:
 class _Life:
     """Lifespan in one event loop, from its start to its end."""
 
-    def __init__(self, server: Server, settings: RuntimeSettings) -> None:
+    def __init__(self, server: Service, settings: RuntimeSettings) -> None:
         assert server.lifespan is not None  # noqa: S101 - see within
         self._server = server
         self._declared = server.lifespan
@@ -82,6 +88,8 @@ class _Life:
         """Event that is set when the lifespan is entered, or never will be."""
         self.entered = False
         self.value: Any = None
+        self.mounted: dict[Service, Any] = {}
+        """Values of mounted servers."""
         self.over = False
         """True while it is being left: new holders wait for its end and enter it anew."""
         self.ended = anyio.Event()
@@ -102,7 +110,13 @@ class _Life:
             # One scope from start to end: those that are entered within end before it.
             with scope:
                 scope.deadline = anyio.current_time() + self._settings.lifespan_start
-                async with self._declared.open(self._server) as self.value:
+                async with AsyncExitStack() as stack:
+                    opened = self._declared.open(self._server)
+                    self.value = await stack.enter_async_context(opened)
+                    for each in self._server.mounted:
+                        if each.lifespan is not None:
+                            entered = each.lifespan.open(each)
+                            self.mounted[each] = await stack.enter_async_context(entered)
                     if not scope.cancel_called:
                         scope.deadline = math.inf
                         await self._stay()
@@ -178,14 +192,14 @@ class _Life:
         return f"failed at its end{raised}" if raised else None
 
 
-_lives: dict[tuple[Server, object], _Life] = {}
+_lives: dict[tuple[Service, object], _Life] = {}
 """Entered lifespans by server and event loop."""
 
 _around: ContextVar[tuple[_Life, ...]] = ContextVar("mcpcore.lifespans", default=())
 """Lifespans that are held around the running code."""
 
 
-async def _hold(server: Server, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:
+async def _hold(server: Service, settings: RuntimeSettings, holder: anyio.CancelScope) -> _Life:
     key = server, functions.current_loop()
     while (life := _lives.get(key)) is not None and life.over:
         await life.ended.wait()

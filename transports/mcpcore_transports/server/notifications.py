@@ -8,7 +8,7 @@ from anyio.abc import TaskGroup
 
 from mcpcore.engine.events import NotificationReceived
 from mcpcore.errors import InputUnavailable
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
@@ -39,6 +39,11 @@ class NotificationContext(MessageContext[L]):
     def revision(self) -> Revision | None:
         """Revision of the session; None in the modern era, where notifications name none."""
         return self._event.revision
+
+    @property
+    def session_state(self) -> dict[str, Any]:
+        """Values that handlers of requests keep for the session; empty if there are none."""
+        return self._runtime.session_states.get(self.session, {})
 
     async def list_roots(self) -> "RootList":
         """Ask for the directories and files that the client lets us work on; see :meth:`ask`."""
@@ -79,7 +84,7 @@ class NotificationContext(MessageContext[L]):
 class NotificationDispatcher:
     """Dispatcher of notifications to the declared functions, in order within a session."""
 
-    def __init__(self, server: Server, runtime: "ServerRuntime", group: TaskGroup) -> None:
+    def __init__(self, server: Service, runtime: "ServerRuntime", group: TaskGroup) -> None:
         self._server = server
         self._runtime = runtime
         self._group = group

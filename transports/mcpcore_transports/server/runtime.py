@@ -14,7 +14,7 @@ from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import CapabilityMissing, Forbidden, LocalError, Malformed, McpError
-from mcpcore.service import Prepared, Server
+from mcpcore.service import Prepared, Service
 from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
@@ -46,6 +46,7 @@ from mcpcore_transports.server.settings import RuntimeSettings
 # Imported by servers that have them, as that takes time.
 if TYPE_CHECKING:
     from mcpcore.http.server.server import HttpServer
+    from mcpcore.http.server.sessions import SessionClosed
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.server.middleware import Guard
     from mcpcore_transports.server.rate_limits import Throttle
@@ -69,12 +70,13 @@ _TURN = 8
 _SUBSCRIBING = frozenset({"resources/subscribe", "subscriptions/listen"})
 
 
-def asked_first(server: Server, settings: RuntimeSettings) -> frozenset[str]:
+def asked_first(server: Service, settings: RuntimeSettings) -> frozenset[str]:
     """Return the methods that the runtime lets through before the engine answers them."""
     if settings.middleware or settings.limiter is not None:
         return ASKABLE
     resources = server.capabilities().resources
-    return _SUBSCRIBING if resources is not None and resources.subscribe else frozenset()
+    subscribing = resources is not None and resources.subscribe
+    return server.overheard | (_SUBSCRIBING if subscribing else frozenset())
 
 
 class ServerRuntime:
@@ -86,7 +88,7 @@ class ServerRuntime:
 
     def __init__(
         self,
-        server: Server,
+        server: Service,
         machine: ServerMachine,
         settings: RuntimeSettings | None = None,
         *,
@@ -109,6 +111,12 @@ class ServerRuntime:
         self._server = server
         self.lifespan: Any = None
         """Value yielded by the lifespan of the server, once it was entered."""
+        self.mounted_lifespans: Mapping[Service, Any] = {}
+        """Values yielded by the lifespans of mounted servers."""
+        self.session_states: dict[str | None, dict[str, Any]] = {}
+        """Values that handlers keep, by session; those of a connection under None."""
+        self.keeps_sessions = isinstance(machine, Peer) or machine.settings.sessions
+        """False if each legacy request has a session of its own."""
         self._asked = asked_first(server, self.settings)
         """Methods that the engine answers once scopes, roles and middleware let them through."""
         self._guard: Guard | None = None
@@ -136,28 +144,31 @@ class ServerRuntime:
             from mcpcore_transports.server import rate_limits  # late: few limit rates
 
             self.throttle = rate_limits.Throttle(self.settings, machine, self.failures)
+        if not isinstance(machine, Peer):
+            from mcpcore.http.server.sessions import SessionClosed  # late: for HTTP alone
+
+            self._table[SessionClosed] = self._on_session_closed
         if tasks is not None or server.capabilities().tasks is not None:
-            from mcpcore.http.server.sessions import SessionClosed  # late: few offer tasks
-            from mcpcore_transports.running.tasks import TaskHost
+            from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
             from mcpcore_transports.server.tasks import tasks as server_tasks
 
             self._tasks = server_tasks.ServerTasks(self, tasks or TaskHost(self.settings.tasks))
             self._table[events.SubscriptionOpened] = self._tasks.opened
             self._table[events.SubscriptionClosed] = self._tasks.closed
-            self._table[SessionClosed] = self._tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end, within the lifespan; then cancel the handlers."""
         if self._server.lifespan is None:
             await self._serve(link_run)
             return
-        from mcpcore_transports.server.lifespan import within  # late: few have a lifespan
+        from mcpcore_transports.server import lifespan  # late: few have a lifespan
 
         async def serve(value: Any) -> None:
             self.lifespan = value
+            self.mounted_lifespans = lifespan.mounted_values(self._server)
             await self._serve(link_run)
 
-        await within(self._server, self.settings, serve)
+        await lifespan.within(self._server, self.settings, serve)
 
     async def _serve(self, link_run: Callable[[], Awaitable[object]]) -> None:
         self.thread = current()
@@ -220,10 +231,12 @@ class ServerRuntime:
             if event.method in self._asked:
                 if self._server.guards_reading:
                     self._demand_subscription(event)
-                if guard is None:
-                    self.machine.admit(event.key)
-                    return
-                prepared = Prepared(event.revision, result=Raw(b"{}"))
+                prepared = None
+                if event.method not in self._server.overheard:
+                    if guard is None:
+                        self.machine.admit(event.key)
+                        return
+                    prepared = Prepared(event.revision, result=Raw(b"{}"))
             else:
                 prepared = None if tasks is None else tasks.prepare(event)
             if prepared is None:
@@ -279,7 +292,7 @@ class ServerRuntime:
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result, bare=prepared.bare)
         elif prepared.is_async or prepared.thread:
-            self._start(event, prepared, Context(event, self, state))
+            self._start(event, prepared, Context(event, self, state, home=prepared.home))
         else:
             self._run_sync(event, prepared, state)
 
@@ -296,12 +309,14 @@ class ServerRuntime:
     def _run_sync(
         self, event: RequestReceived, prepared: Prepared, state: RoundState | None
     ) -> None:
-        context = Context(event, self, state) if prepared.takes_context else None
+        home = prepared.home
+        context = Context(event, self, state, home=home) if prepared.takes_context else None
         try:
             value = guarded_call(prepared.call, context)
             # A plain function may return an awaitable; the type check is quick for most values.
             if type(value) not in _DATA and inspect.isawaitable(value):
-                self._start(event, prepared, context or Context(event, self, state), value)
+                context = context or Context(event, self, state, home=home)
+                self._start(event, prepared, context, value)
             else:
                 self._respond(event, prepared, value, context)
         except InputNeeded as needed:
@@ -374,6 +389,11 @@ class ServerRuntime:
     def _on_cancelled(self, event: RequestCancelled) -> None:
         if self._tasks is None or not self._tasks.cancelled(event.key, event.reason):
             self._handlers.cancel(event.key, event.reason)
+
+    def _on_session_closed(self, event: "SessionClosed") -> None:
+        self.session_states.pop(event.session, None)
+        if self._tasks is not None:
+            self._tasks.session_closed(event)
 
     def _settle(self, outcome: Settled) -> None:
         if self._tasks is None or not self._tasks.settle(outcome):

@@ -24,7 +24,7 @@ from mcpcore.errors import LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Refusal, Verdict
 from mcpcore.http.server.gate import Gate
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
 from mcpcore.spec.refusals import OVERLOADED, UNKNOWN_PATH
@@ -70,7 +70,7 @@ _SCHEMES = {"ws": "http", "wss": "https"}
 
 
 def asgi_app(
-    server: Server,
+    server: Service,
     *,
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,

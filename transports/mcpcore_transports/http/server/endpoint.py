@@ -31,7 +31,7 @@ from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Header
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Refusal, address_of, quota_key
 from mcpcore.http.storing import StoreBinding
-from mcpcore.service import Server
+from mcpcore.service import Service
 from mcpcore.spec.refusals import (
     HEAD_TOO_LARGE,
     MALFORMED_REQUEST,
@@ -84,7 +84,7 @@ class HttpEndpoint:
 
     def __init__(
         self,
-        server: Server,
+        server: Service,
         *,
         settings: ServeSettings | None = None,
         revisions: Sequence[str] | None = None,

@@ -425,7 +425,8 @@ class ServerTasks(TaskDesk):
         else:
             return False
         call = TaskCall(self, event, support, ttl, prepared.requirement)
-        self._start(call, prepared, Context(event, self.runtime, state, call), at_once=at_once)
+        context = Context(event, self.runtime, state, call, prepared.home)
+        self._start(call, prepared, context, at_once=at_once)
         return True
 
     def _start(

@@ -1,0 +1,21 @@
+"""A low-level server of the SDK 2.x, to be served by mcpcore; runs inside .venv-sdk only."""
+
+from typing import Any
+
+import mcp_types as types
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.lowlevel import Server
+
+
+async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
+    return types.ListToolsResult(tools=[types.Tool(name="log", input_schema={"type": "object"})])
+
+
+async def call_tool(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    # without related_request_id: for the connection, not for the request
+    await ctx.session.send_log_message("info", "called")
+    text = f"{params.name} {get_access_token()}"
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
+
+
+server = Server("low", version="1.0", on_list_tools=list_tools, on_call_tool=call_tool)

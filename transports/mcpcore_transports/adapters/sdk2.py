@@ -1,0 +1,257 @@
+"""Low-level server of the official Python SDK 2.x, also below its MCPServer and fastmcp.
+
+The SDK's kernel runs one request at a time over a dispatch context, a protocol of the SDK, which
+:class:`_Dispatch` implements with our contexts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import Raw
+
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.spec.errors import McpError
+from mcpcore.spec.json_schema import header_params
+from mcpcore.spec.methods import KNOWN_METHODS
+from mcpcore_transports.adapters.server import (
+    AnyContext,
+    Notify,
+    ask,
+    changes,
+    client_of,
+    decoded,
+    dumped,
+    enter,
+    error_data,
+    invalid,
+    protocol_error,
+    running,
+    tell,
+)
+from mcpcore_transports.server.context import Context, InputNeeded
+from mcpcore_transports.server.notifications import NotificationContext
+
+_STATE = "requestState"
+
+
+class Sdk2:
+    """Low-level server of SDK 2.x as an :class:`~mcpcore_transports.adapters.server.Sdk`.
+
+    ``prepare``: a function that is called before each handler, in its task.
+    """
+
+    def __init__(self, low: Any, prepare: Callable[[], object] | None = None) -> None:
+        self._low = low
+        self._prepare = prepare
+        self._runner = import_module("mcp.server.runner")
+        self._connection = import_module("mcp.server.connection").Connection
+        errors = import_module("mcp.shared.exceptions")
+        self._error, self._no_back_channel = errors.MCPError, errors.NoBackChannelError
+        self.transport = import_module("mcp.shared.transport_context").TransportContext
+        self._invalid = import_module("pydantic").ValidationError
+        self.info = dumped(low.server_info)
+        self.instructions: str | None = low.instructions
+        self.header_params = _HeaderParams(low)
+
+    @property
+    def extension_methods(self) -> frozenset[str]:
+        """Methods of extensions; the SDK has no public list of its handlers."""
+        return frozenset(self._low._request_handlers) - KNOWN_METHODS
+
+    def lifespan(self) -> AbstractAsyncContextManager[Any]:
+        """Make the context manager of the lifespan."""
+        made: AbstractAsyncContextManager[Any] = self._low.lifespan(self._low)
+        return made
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return the declared capabilities."""
+        return dumped(self._low.create_initialization_options().capabilities)
+
+    def handles(self, method: str) -> bool:
+        """Return True if there is a handler for a request."""
+        return self._low.get_request_handler(method) is not None
+
+    def listens(self, method: str) -> bool:
+        """Return True if there is a handler for a notification."""
+        return self._low.get_notification_handler(method) is not None
+
+    def watch(self, publish: Notify) -> Callable[[], None]:
+        """Publish the events of the bus that the SDK's own ``subscriptions/listen`` reads."""
+        entry = self._low.get_request_handler("subscriptions/listen")
+        subscriptions = import_module("mcp.server.subscriptions")
+        if entry is None or not isinstance(entry.handler, subscriptions.ListenHandler):
+            return lambda: None
+        to_notification = import_module("mcp.shared.subscriptions").event_to_notification
+
+        def heard(event: Any) -> None:
+            notification = dumped(to_notification(event, {}))
+            publish(notification["method"], notification.get("params"))
+
+        undo: Callable[[], None] = entry.handler._bus.subscribe(heard)
+        return undo
+
+    async def answer(self, context: Context, publish: Notify) -> dict[str, Any]:
+        """Run the handler of a request."""
+        params = decoded(context.params)
+        params.pop(_STATE, None)  # it was sealed by our runtime, with the SDK's state in it
+        if (state := context.state.kept.get(_STATE)) is not None:
+            params[_STATE] = decoded(state)
+        connection = context.session_state.get("mcp.connection") or self._connect(context, publish)
+        if self._prepare is not None:
+            self._prepare()
+        enter(context)
+        try:
+            result: dict[str, Any] = await self._runner.serve_one(
+                self._low,
+                _Dispatch(self, context, connection.outbound.change),
+                context.method,
+                params,
+                connection=connection,
+                lifespan_state=context.lifespan,
+            )
+        except self._error as error:
+            raise protocol_error(error.error) from None
+        except self._invalid as error:
+            raise invalid(error) from None
+        if result.get("resultType") == "input_required":
+            raise self._needed(context, result)
+        return result
+
+    async def hear(self, context: NotificationContext, publish: Notify) -> None:
+        """Run the handler of a notification."""
+        connection = context.session_state.get("mcp.connection")
+        if connection is None:  # modern, or before the first request of the session
+            name = None if context.revision is None else context.revision.name
+            connection = self._connection.from_envelope(name or "2026-07-28", None, None)
+        runner = self._runner.ServerRunner(self._low, connection, context.lifespan)
+        dispatch = _Dispatch(self, context, publish)
+        await runner.on_notify(dispatch, context.method, decoded(context.params))
+
+    async def ask(
+        self,
+        context: AnyContext | None,
+        method: str,
+        params: Mapping[str, Any] | None,
+        opts: Mapping[str, Any] | None,
+    ) -> Any:
+        """Ask the client.  Raises the SDK's errors."""
+        if context is not None and not _asks(context):
+            raise self._no_back_channel(method)
+        given = opts or {}
+        heard, limit = given.get("on_progress"), given.get("timeout")
+        try:
+            return await ask(context, method, params, heard, limit)
+        except McpError as error:
+            raise self._error(**error_data(error)) from None
+
+    def _connect(self, context: Context, publish: Notify) -> Any:
+        client = client_of(context)
+        connection = self._connection.from_envelope(
+            client["protocolVersion"],
+            client["clientInfo"],
+            client["capabilities"],
+            outbound=_Outbound(self, changes(context, publish)),
+        )
+        connection.session_id = context.session
+        context.session_state["mcp.connection"] = connection
+        return connection
+
+    def _needed(self, context: Context, result: Mapping[str, Any]) -> InputNeeded:
+        if (state := result.get(_STATE)) is not None:
+            context.state.kept[_STATE] = Raw(msgspec.json.encode(state))
+        wanted = result.get("inputRequests") or {}
+        return InputNeeded(
+            {key: InputRequest(each["method"], each.get("params")) for key, each in wanted.items()}
+        )
+
+
+def _asks(context: AnyContext) -> bool:
+    """Return True if the server sends requests to the client in the revision of a message."""
+    return context.revision is not None and context.revision.server_requests
+
+
+class _Outbound:
+    """Side of a connection to its client, for messages that no request is named for."""
+
+    def __init__(self, sdk: Sdk2, change: Notify) -> None:
+        self._sdk = sdk
+        self.change = change
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Ask the client, on the stream of the request that is handled."""
+        return await self._sdk.ask(running.get(), method, params, opts)
+
+    async def notify(
+        self, method: str, params: Mapping[str, Any] | None, opts: object = None
+    ) -> None:
+        """Notify the client, on the stream of the request that is handled, if any is."""
+        tell(running.get(), method, params, self.change)
+
+
+class _Dispatch:
+    """Dispatch context of SDK 2.x for one message."""
+
+    message_metadata = None
+
+    def __init__(self, sdk: Sdk2, context: Context | NotificationContext, change: Notify) -> None:
+        self._sdk = sdk
+        self._context = context
+        self._change = change
+        self.can_send_request = _asks(context)
+        self.transport = sdk.transport(kind="mcpcore", can_send_request=self.can_send_request)
+        self.request_id = context.request_id if isinstance(context, Context) else None
+
+    @cached_property
+    def cancel_requested(self) -> anyio.Event:
+        """Event that is never set: a handler whose request is cancelled is cancelled itself."""
+        return anyio.Event()
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Ask the client, on the stream of the request."""
+        return await self._sdk.ask(self._context, method, params, opts)
+
+    async def notify(
+        self, method: str, params: Mapping[str, Any] | None, opts: object = None
+    ) -> None:
+        """Notify the client."""
+        tell(self._context, method, params, self._change)
+
+    async def progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report progress of the request."""
+        if isinstance(self._context, Context):
+            self._context.progress(progress, total, message)
+
+
+class _HeaderParams(Mapping[str, Mapping[str, tuple[str, ...]]]):
+    """Mirrored arguments by tool, read out of the input schemas that the SDK looks up."""
+
+    def __init__(self, low: Any) -> None:
+        self._low = low
+
+    def __getitem__(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        look_up = self._low.get_tool_input_schema
+        schema = None if look_up is None else look_up(name)
+        try:
+            found = header_params(schema or {})
+        except ValueError:  # clients leave out a tool whose annotations break a rule
+            found = {}
+        if not found:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
