@@ -59,6 +59,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "errors": {"spec", "engine"},
     "service": {"wire", "spec", "errors", "auth"},
     "policy": {"wire", "spec", "engine"},
+    "relay": {"wire", "spec", "engine", "http", "service"},
 }
 
 

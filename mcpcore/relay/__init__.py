@@ -1,0 +1,1 @@
+"""A relay between one downstream and any number of upstream servers, without I/O."""

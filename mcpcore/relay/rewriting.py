@@ -1,0 +1,72 @@
+"""Rewriting of single members in a JSON text, all others byte for byte.
+
+A path names members from the outside in; ``*`` stands for every element of an array, and
+``?resource_link`` passes only an object with that ``type``.
+"""
+
+from collections.abc import Callable
+
+from msgspec import MsgspecError, Raw
+from msgspec.json import Decoder, Encoder
+
+from mcpcore.wire.message import to_json
+
+Path = tuple[str, ...]
+Change = Callable[[Raw], Raw | None]
+"""Function from a member to its replacement; None leaves out the array element around it."""
+
+_members_of = Decoder(dict[str, Raw]).decode
+_elements_of = Decoder(list[Raw]).decode
+_text_of = Decoder(str).decode
+_encode = Encoder().encode
+
+
+def path(text: str) -> Path:
+    """Return the path that is written with slashes."""
+    return tuple(text.split("/"))
+
+
+def rewrite(text: Raw, way: Path, change: Change) -> Raw:
+    """Return ``text`` with the member at ``way`` changed; as it is if that is not there."""
+    if way[-1].encode() not in bytes(text):
+        return text
+    try:
+        found = _rewrite(text, way, change)
+    except MsgspecError:  # of another shape than the specification's: nothing there is known
+        return text
+    return text if found is None else found
+
+
+def _rewrite(text: Raw, way: Path, change: Change) -> Raw | None:
+    if not way:
+        return change(text)
+    step, rest = way[0], way[1:]
+    if step == "*":
+        elements = _elements_of(text)
+        changed = [_rewrite(element, rest, change) for element in elements]
+        if all(new is old for new, old in zip(changed, elements, strict=True)):
+            return text
+        return Raw(_encode([element for element in changed if element is not None]))
+    members = _members_of(text)
+    if step.startswith("?"):
+        named = "type" in members and _text_of(members["type"]) == step[1:]
+        return _rewrite(text, rest, change) if named else text
+    if step not in members:
+        return text
+    new = _rewrite(members[step], rest, change)
+    if new is None or new is members[step]:
+        return None if new is None else text
+    return Raw(to_json({**members, step: new}))
+
+
+def on_text(change: Callable[[str], str | None]) -> Change:
+    """Return the change of a member that is a string; any other stays."""
+
+    def changed(member: Raw) -> Raw | None:
+        text = _text_of(member)
+        new = change(text)
+        if new is None:
+            return None
+        return member if new == text else Raw(_encode(new))
+
+    return changed
