@@ -228,7 +228,7 @@ class ManagedConnection:
             if client is None and not self._is_coming(patient):
                 break
             await self._changed.wait()
-        if self._closed:
+        if self._is_closed():
             raise errors.ConnectionClosed(method, "closed by this side")
         wait = None if self._retry_at is None else max(0.0, self._retry_at - clock())
         fault, _ = _judge(self._failure)
@@ -240,8 +240,7 @@ class ManagedConnection:
         again = patient and self.state is Availability.RECONNECTING
         return again or self.state is Availability.CONNECTING
 
-    @property
-    def _closed(self) -> bool:
+    def _is_closed(self) -> bool:
         return self.state is Availability.CLOSED
 
     def close(self) -> None:
@@ -280,12 +279,12 @@ class ManagedConnection:
     async def _run(self) -> None:
         pace = self._options.settings.reconnect
         plan = Reconnection(pace, sys.maxsize, seed=secrets.token_bytes(16))
-        while not self._closed:
+        while not self._is_closed():
             try:
                 await self._converse(plan)
             except Exception as error:  # whatever it is, the other servers go on
                 self._failure = error
-            if self._closed:
+            if self._is_closed():
                 return
             fault, final = _judge(self._failure)
             attempt = plan.lost(clock(), final=final, wanted=fault.retry_after)
@@ -294,7 +293,7 @@ class ManagedConnection:
             self._step(AvailabilitySignal.FAIL)
             with anyio.CancelScope() as self._scope:
                 await anyio.sleep(delay)
-            if self._closed:
+            if self._is_closed():
                 return
             if attempt is None:
                 self._step(AvailabilitySignal.REST)
@@ -328,7 +327,7 @@ class ManagedConnection:
                     await self._watch(self.client)
         finally:
             begun.set()
-        if self._closed:
+        if self._is_closed():
             return
         if self._scope.cancelled_caught:
             raise errors.LinkError(f"there was no conversation within {options.start_timeout:g} s")

@@ -130,9 +130,10 @@ class _Server(Struct, eq=False):
 
     @property
     def sticky(self) -> bool:
-        """True if the server is of the legacy era, in which a session is known to one target."""
+        """True if it may be of the legacy era, in which a session is known to one target."""
         clients = (each.client for each in self.connections.values())
-        return any(client is not None and client.revision.handshake for client in clients)
+        legacy = [client.revision.handshake for client in clients if client is not None]
+        return not legacy or any(legacy)
 
 
 class _Listing(Struct, frozen=True):
