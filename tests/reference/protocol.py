@@ -32,6 +32,7 @@ TABLES = (
     "mcpcore_transports.http1.connection",
     "mcpcore_transports.http.client.client",
     "mcpcore_transports.stream.connection",
+    "mcpcore_transports.client.managed",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
 _LEFT = 499

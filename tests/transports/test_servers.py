@@ -32,7 +32,7 @@ from mcpcore.relay.names import Naming
 from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.content import ResourceLink
-from mcpcore.spec.types.tools import ToolAnnotations
+from mcpcore.spec.types.tools import CallToolResult, ToolAnnotations
 from mcpcore.types import PromptReference, ResourceTemplateReference
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.config import load_targets
@@ -101,8 +101,8 @@ class Shop(Server):
         return ResourceLink(uri="file:///price.txt", name="price")
 
 
-def said(result: Any) -> str:
-    return str(result.content[0].text)
+def said(result: CallToolResult) -> str:
+    return result.text
 
 
 class Told:

@@ -473,7 +473,7 @@ class Servers:
         try:
             while True:
                 try:
-                    return await self._attempt(server, method, send, call, patient)
+                    return await self._attempt(server, method, send, call, repeatable, patient)
                 except (errors.PeerError, errors.CallFailed) as error:
                     if not patient and isinstance(error, errors.ServerUnavailable):
                         raise
@@ -496,6 +496,7 @@ class Servers:
         method: str,
         send: Callable[[Client, float | None], Awaitable[T]],
         call: RetriedCall,
+        repeatable: bool,
         patient: bool,
     ) -> T:
         """Send a request to one target after the other, while each has certainly failed."""
@@ -522,7 +523,7 @@ class Servers:
                 return result
             except (errors.PeerError, errors.CallFailed) as error:
                 failed, problem = blames_server(error), error
-                if not may_go_elsewhere(request_failure(error), call.repeatable):
+                if not may_go_elsewhere(request_failure(error), repeatable):
                     raise
                 tried.add(chosen)
             finally:
