@@ -381,6 +381,26 @@ async def test_a_server_that_flaps_is_started_again_and_nothing_is_done_twice(
         assert after in {to for (since, _), to in AVAILABILITY.items() if since is before}
 
 
+async def test_a_conversation_that_ends_unnoticed_is_followed_by_another() -> None:
+    options = ServerOptions(targets=[Shop()], settings=QUICK)
+    with patience():
+        async with connect_all({"one": options}) as servers:
+            client = await servers.client("one")
+            assert client._core.link is not None
+            await client._core.link.aclose()
+            await until(lambda: client.closed)
+            assert said(await servers.call_tool("buy")) == "shop"
+            assert await servers.client("one") is not client
+
+
+async def test_the_revisions_are_those_of_the_options() -> None:
+    options = ServerOptions(targets=[Shop()], revisions=["2025-06-18", "2025-03-26"])
+    with patience():
+        async with connect_all({"one": options}) as servers:
+            assert (await servers.client("one")).revision.name == "2025-06-18"
+            assert servers.health()["one"][0].revision == "2025-06-18"
+
+
 # Stale lists
 
 
@@ -508,8 +528,11 @@ async def test_the_report_has_percentiles_of_latency(clock: Clock) -> None:
         ),
         (lambda: connect_all({"a b": DEAD}), ValueError, "'a b' cannot name a server"),
         (lambda: connect_all({"a": "ftp://x"}), BadTarget, "server 'a': .*no target"),
+        (lambda: ServerOptions(targets=[DEAD, "x"]), BadTarget, "'x' is no target"),
         (lambda: ServerOptions(targets=[]), ValueError, "at least one target"),
         (lambda: ServerOptions(targets=[DEAD], weights=[1, 2]), ValueError, "for each target"),
+        (lambda: ServerOptions(targets=[DEAD], weights=[0]), ValueError, "must be positive"),
+        (lambda: ServerOptions(targets=[DEAD], revisions=["1"]), ValueError, "'1'"),
         (lambda: ServerOptions(targets=[DEAD], in_flight=0), ValueError, "in_flight must be"),
         (
             lambda: ServerOptions(targets=[DEAD], callbacks=Callbacks(connection=print)),
@@ -524,6 +547,23 @@ async def test_settings_that_cannot_be_used_are_refused(
 ) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+def test_options_are_shown_without_secrets() -> None:
+    targets = ["https://host/mcp?token=hush", ["program", "--key", "hush"]]
+    shown = repr(ServerOptions(targets=targets, fallback=targets))
+    assert "hush" not in shown
+    assert shown.count("program") == 2
+
+
+async def test_what_a_report_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(_: ServerEvent) -> None:
+        raise LookupError("no room")
+
+    with patience():
+        async with connect_all({"one": Shop()}, report=fails) as servers:
+            assert said(await servers.call_tool("buy")) == "shop"
+    assert "no room" in caplog.text
 
 
 async def test_requests_to_one_server_are_bounded() -> None:

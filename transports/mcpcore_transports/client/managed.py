@@ -4,7 +4,7 @@ import math
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ from mcpcore.policy.breaker import BreakerSettings, Circuit, CircuitChanged
 from mcpcore.policy.health import Condition, ConditionChanged, Health, HealthSettings, ProbeDue
 from mcpcore.policy.retrying import RetrySettings
 from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.revisions import parse_revisions
+from mcpcore.wire.redaction import Discreet
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
@@ -35,7 +37,7 @@ from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, Outg
 from mcpcore_transports.client.policies import blames_server, break_circuit
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.middleware import CallNext
-from mcpcore_transports.targets import Target
+from mcpcore_transports.targets import Target, named, parse_target
 
 if TYPE_CHECKING:  # a type alone: few authorize
     from mcpcore_transports.auth.requests import Auth
@@ -46,10 +48,10 @@ LATENCIES = 1000
 """Maximum latencies that are kept for the percentiles of a target."""
 
 
-class ServerOptions(Struct, frozen=True, kw_only=True):
+class ServerOptions(Discreet, frozen=True, kw_only=True):
     """Options of one of several servers.  Times are in seconds.
 
-    Every target is anything that :func:`~mcpcore.connect` takes.  Raises ValueError.
+    Every target is anything that :func:`~mcpcore.connect` takes.  Raises ValueError, BadTarget.
     """
 
     targets: Sequence[Any]
@@ -58,6 +60,8 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """Weight of each target; empty: all have the same."""
     fallback: Sequence[Any] = ()
     """Targets for requests that none of the others can take, the first one first."""
+    revisions: Sequence[str] | None = None
+    """Revisions to speak, of which the newest common one is used; None: all."""
     auth: "Auth | None" = None
     callbacks: Callbacks | None = None
     """Callbacks; without ``connection``, as :class:`AvailabilityChanged` tells the same."""
@@ -85,8 +89,17 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
             raise ValueError("a server needs at least one target")
         if self.weights and len(self.weights) != len(self.targets):
             raise ValueError("there must be a weight for each target, or none")
+        if not all(0 < weight < math.inf for weight in self.weights):
+            raise ValueError(f"weights must be positive: {self.weights}")
+        if self.revisions is not None:
+            parse_revisions(self.revisions)
         if self.callbacks is not None and self.callbacks.connection is not None:
             raise ValueError("the callback `connection` is not used: `report` tells of changes")
+        self.__shown__()  # refuses what is no target
+
+    def __shown__(self) -> Mapping[str, object]:
+        given = {"targets": self.targets, "fallback": self.fallback}
+        return {name: [named(parse_target(each)) for each in some] for name, some in given.items()}
 
 
 class Availability(State):
@@ -225,7 +238,9 @@ class ManagedConnection:
             client = self.client if self.state is Availability.OPEN else None
             if client is not None and client.closed is None:
                 return client
-            if client is None and not self._is_coming(patient):
+            if client is not None:
+                self._lost.set()
+            elif not self._is_coming(patient):
                 break
             await self._changed.wait()
         if self._is_closed():
@@ -308,6 +323,7 @@ class ManagedConnection:
         connecting = connect(
             self._target,
             callbacks=structs.replace(callbacks, connection=self._on_connection),
+            revisions=options.revisions,
             auth=options.auth,
             settings=structs.replace(options.settings, reconnect=reconnect),
             middleware=self._middleware,
@@ -344,6 +360,8 @@ class ManagedConnection:
         """Probe the server when its health says so, until the connection is lost or closed."""
         health = Health(client.revision, self._options.health, now=clock())
         self._health = health
+        health.record(failed=False, now=clock())  # negotiation has succeeded
+        self._tell_health()
         while not self._lost.is_set():
             with anyio.move_on_after(health.deadline() - clock()):
                 await self._lost.wait()

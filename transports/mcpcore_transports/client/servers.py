@@ -183,9 +183,7 @@ class Servers:
     ) -> None:
         self.settings = settings
         self._names = Names(tuple(servers), settings.naming, settings.max_names)
-        self._options = {
-            name: (options, _targets(name, options)) for name, options in servers.items()
-        }
+        self._options = servers
         self._report = report
         self._servers: dict[str, _Server] = {}
         self._group: TaskGroup
@@ -193,8 +191,8 @@ class Servers:
     async def __aenter__(self) -> "Servers":
         self._group = await anyio.create_task_group().__aenter__()
         starts = anyio.Semaphore(self.settings.max_starts)
-        for name, (options, targets) in self._options.items():
-            self._servers[name] = self._make(name, options, targets, starts)
+        for name, options in self._options.items():
+            self._servers[name] = self._make(name, options, starts)
         return self
 
     async def __aexit__(
@@ -212,13 +210,8 @@ class Servers:
         await self._group.__aexit__(None, None, None)
         return None
 
-    def _make(
-        self,
-        name: str,
-        options: ServerOptions,
-        targets: Mapping[str, Target],
-        starts: anyio.Semaphore,
-    ) -> _Server:
+    def _make(self, name: str, options: ServerOptions, starts: anyio.Semaphore) -> _Server:
+        targets = _targets(options)
         weights = options.weights or [1.0] * len(options.targets)
         keys = list(targets)
         first = dict(zip(keys, weights, strict=False))
@@ -241,7 +234,10 @@ class Servers:
         return _Server(name, options, connections, failover, retrying)
 
     def _tell(self, server: str, target: str | None, event: Event) -> None:
-        self._report(ServerEvent(server=server, target=target, event=event))
+        try:
+            self._report(ServerEvent(server=server, target=target, event=event))
+        except Exception:
+            logger.exception("the report of an event failed")
 
     # Lists
 
@@ -282,6 +278,7 @@ class Servers:
             for server in self._servers.values():
                 group.start_soon(collect, server)
         listing = _LISTINGS[method]
+        self._names.conflicts = []  # of names in results
         items: list[Any] = []
         for name in self._servers:
             page = listing.page(**{listing.member: found.get(name, [])})
@@ -547,28 +544,30 @@ def connect_all(
     ``servers``: by name, anything that :func:`~mcpcore.connect` takes, or :class:`ServerOptions`;
     also what :func:`~mcpcore.load_targets` returns for an ``mcp.json``.  A name is a letter, then
     up to 31 letters, digits and hyphens.  Each server is connected to when it is first needed,
-    beside all others.  ``report`` takes every event and must not raise.
+    beside all others.  ``report`` takes every event; what it raises is logged.
 
     Raises ValueError for a name that cannot be used and for too many servers, BadTarget.
     """
     settings = settings or ServersSettings()
     if not 1 <= len(servers) <= settings.max_servers:
         raise ValueError(f"expected 1 to {settings.max_servers} servers, not {len(servers)}")
-    options = {
-        name: given if isinstance(given, ServerOptions) else ServerOptions(targets=(given,))
-        for name, given in servers.items()
-    }
+    options = {name: _options(name, given) for name, given in servers.items()}
     return Servers(options, settings, report)
 
 
-def _targets(server: str, options: ServerOptions) -> dict[str, Target]:
-    """Return all targets of a server by a name for reports.  Raises BadTarget."""
+def _options(server: str, given: Any) -> ServerOptions:
+    if isinstance(given, ServerOptions):
+        return given
+    try:
+        return ServerOptions(targets=(given,))
+    except errors.BadTarget as error:
+        raise errors.BadTarget(f"server {server!r}: {error}") from None
+
+
+def _targets(options: ServerOptions) -> dict[str, Target]:
+    """Return all targets of a server by a name for reports."""
     targets: dict[str, Target] = {}
-    for given in (*options.targets, *options.fallback):
-        try:
-            target = parse_target(given)
-        except errors.BadTarget as error:
-            raise errors.BadTarget(f"server {server!r}: {error}") from None
+    for target in map(parse_target, (*options.targets, *options.fallback)):
         name = named(target)
         targets[name if name not in targets else f"{name} #{len(targets) + 1}"] = target
     return targets
