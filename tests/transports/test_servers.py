@@ -27,7 +27,7 @@ from mcpcore.errors import (
 )
 from mcpcore.policy.breaker import BreakerSettings, Circuit
 from mcpcore.policy.health import Condition, ConditionChanged, HealthSettings, ProbeDue
-from mcpcore.policy.retrying import RetrySettings
+from mcpcore.policy.retrying import RetryPlanned, RetrySettings
 from mcpcore.relay.names import Naming
 from mcpcore.service import Server
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
@@ -54,7 +54,7 @@ from mcpcore_transports.client.servers import (
 )
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, Clock, patience, until
-from tests.transports.served import served
+from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +123,12 @@ class Told:
         return [each.after for each in self.of(AvailabilityChanged, server)]
 
 
+def lasting(target: Any) -> ServerOptions:
+    """Options of a server that is waited for longer than any test lasts."""
+    settings = ClientSettings(reconnect=ReconnectSettings(first_delay=HOUR, max_delay=HOUR))
+    return ServerOptions(targets=[target], settings=settings, start_timeout=HOUR, list_timeout=HOUR)
+
+
 @asynccontextmanager
 async def hanging() -> AsyncIterator[str]:
     """A server that accepts connections and says nothing."""
@@ -170,11 +176,23 @@ async def test_a_dead_a_hanging_and_a_crashing_server_are_told_beside_the_others
             assert said(await servers.call_tool("well__buy")) == "shop"
 
 
+async def test_a_list_does_not_wait_for_another_attempt() -> None:
+    told = Told()
+    settings = ClientSettings(reconnect=ReconnectSettings(first_delay=5.0))
+    dead = ServerOptions(targets=[DEAD], settings=settings)
+    with patience():
+        async with connect_all({"dead": dead}, report=told) as servers:
+            for _ in range(2):
+                assert list((await servers.tools()).failures) == ["dead"]
+            assert told.states("dead") == [Availability.CONNECTING, Availability.WAITING]
+            assert not told.of(RetryPlanned, "dead")
+
+
 async def test_hanging_servers_keep_no_other_from_beginning(clock: Clock) -> None:
     told = Told()
     with patience():
         async with hanging() as silent:
-            given = {f"h{number}": silent for number in range(4)}
+            given = {f"h{number}": lasting(silent) for number in range(4)}
             settings = ServersSettings(max_starts=4)
             async with (
                 connect_all({**given, "well": Shop()}, settings=settings, report=told) as servers,
@@ -301,6 +319,38 @@ async def test_a_call_that_was_not_sent_goes_to_the_fallback(tool: str) -> None:
             assert said(await servers.call_tool(tool)) == "spare"
             assert spare.calls == {tool: 1}
             assert (await servers.tools()).complete
+
+
+async def test_a_target_that_is_started_again_is_waited_for_only_if_there_is_no_other(
+    tmp_path: Path,
+) -> None:
+    told, spare = Told(), Shop("spare")
+    command = [sys.executable, FRAGILE, str(tmp_path), "crash", "mute"]
+    options = ServerOptions(
+        targets=[command], fallback=[spare], settings=QUICK, start_timeout=HOUR, retry=ONCE
+    )
+    with patience():
+        async with connect_all({"shop": options}, report=told) as servers:
+            for _ in range(2):
+                assert said(await servers.call_tool("buy", timeout=HOUR)) == "spare"
+                await until(lambda: Availability.RECONNECTING in told.states("shop"))
+
+
+async def test_a_lost_connection_is_told_at_once() -> None:
+    told = Told()
+    async with (
+        served(Shop(), tcp=ANY_PORT) as site,
+        connect_all({"one": lasting(site.url)}, report=told) as servers,
+    ):
+        assert said(await servers.call_tool("buy")) == "shop"
+        site.stop.set()
+        await until(lambda: Availability.WAITING in told.states("one"))
+        (health,) = servers.health()["one"]
+        assert health.reason is not None
+        with pytest.raises(ServerUnavailable) as caught:
+            await servers.call_tool("buy")
+        assert caught.value.wait is not None
+        assert 0 < caught.value.wait <= HOUR
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -585,12 +635,13 @@ async def test_requests_to_one_server_are_bounded() -> None:
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_timeout_is_for_the_connection_and_the_answer(silent: bool, clock: Clock) -> None:
     async with hanging() as url:
-        given: Any = url if silent else Shop()
+        given: Any = lasting(url) if silent else Shop()
+        text = "no connection in time" if silent else "server 'one': "
         with patience():
             async with connect_all({"one": given}) as servers, anyio.create_task_group() as group:
                 ended = anyio.Event()
                 group.start_soon(clock.skip_until, ended.is_set, 5.0)
-                with pytest.raises(CallFailed, match="'one'"):
+                with pytest.raises(CallFailed, match=text):
                     await servers.call_tool("wait", timeout=5.0)
                 ended.set()
 
@@ -610,7 +661,12 @@ async def test_the_end_closes_every_connection(ending: str) -> None:
 
     with patience():
         async with hanging() as silent, anyio.create_task_group() as group:
-            given = {"shop": shop, "hanging": silent, "dead": DEAD, "unused": Shop()}
+            given = {
+                "shop": shop,
+                "hanging": lasting(silent),
+                "dead": lasting(DEAD),
+                "unused": Shop(),
+            }
             with anyio.CancelScope() as scope:
                 try:
                     async with connect_all(given, report=told) as servers:
