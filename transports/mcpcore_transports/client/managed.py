@@ -1,4 +1,4 @@
-"""One of several servers' connections: opened when it is needed, and again after it was lost."""
+"""Connection to one of several servers: opened when needed, and again after it was lost."""
 
 import math
 import secrets
@@ -106,11 +106,11 @@ class Availability(State):
     """States of a target's connection."""
 
     IDLE = "idle"
-    """It is not needed yet."""
+    """Nothing has needed it yet."""
     CONNECTING = "connecting"
     OPEN = "open"
     WAITING = "waiting"
-    """It was lost, or could not be opened; another attempt follows."""
+    """Lost, or not opened; another attempt follows."""
     RECONNECTING = "reconnecting"
     CLOSED = "closed"
 
