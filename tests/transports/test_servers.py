@@ -34,6 +34,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore.spec.types.tools import CallToolResult, ToolAnnotations
 from mcpcore.types import PromptReference, ResourceTemplateReference
+from mcpcore_transports.auth.requests import BearerToken
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.config import load_targets
 from mcpcore_transports.client.core import ClientSettings
@@ -351,6 +352,24 @@ async def test_a_lost_connection_is_told_at_once() -> None:
             await servers.call_tool("buy")
         assert caught.value.wait is not None
         assert 0 < caught.value.wait <= HOUR
+
+
+async def test_a_failure_for_good_waits_for_a_request() -> None:
+    told = Told()
+    options = ServerOptions(targets=[Shop()], auth=BearerToken("secret"), settings=QUICK)
+    with patience():
+        async with connect_all({"one": options}, report=told) as servers:
+            for attempt in (1, 2):
+                with pytest.raises(ServerUnavailable, match="without credentials") as caught:
+                    await servers.call_tool("buy")
+                assert caught.value.wait is None
+                await until(lambda: told.states("one")[-1] is Availability.IDLE)
+                assert told.states("one") == attempt * [
+                    Availability.CONNECTING,
+                    Availability.WAITING,
+                    Availability.IDLE,
+                ]
+            assert not told.of(RetryPlanned, "one")
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -125,7 +125,8 @@ def request_failure(error: errors.PeerError | errors.CallFailed) -> RequestFailu
     reason = reason_of(error)
     failure = RequestFailure() if reason is None else failure_of_end(reason, error.fault)
     if isinstance(error, errors.ServerUnavailable):
-        failure = structs.replace(failure, wait=error.wait)
+        passing = failure.passing and error.wait is not None
+        failure = structs.replace(failure, passing=passing, wait=error.wait)
     return failure
 
 
