@@ -80,6 +80,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.errors import PromptError as PromptError
     from mcpcore.errors import RequestTimeout as RequestTimeout
     from mcpcore.errors import ResourceNotFound as ResourceNotFound
+    from mcpcore.errors import ServerUnavailable as ServerUnavailable
     from mcpcore.errors import ToolError as ToolError
     from mcpcore.http.client.call import Recovery as Recovery
     from mcpcore.http.client.call import StreamInterrupted as StreamInterrupted
@@ -106,11 +107,14 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.http.settings import HttpSettings as HttpSettings
     from mcpcore.http.settings import SsePaths as SsePaths
     from mcpcore.http.settings import SseUse as SseUse
+    from mcpcore.policy.balancing import BalanceSettings as BalanceSettings
     from mcpcore.policy.breaker import BreakerSettings as BreakerSettings
+    from mcpcore.policy.health import HealthSettings as HealthSettings
     from mcpcore.policy.rates import Activity as Activity
     from mcpcore.policy.rates import Rate as Rate
     from mcpcore.policy.rates import RateLimits as RateLimits
     from mcpcore.policy.retrying import RetrySettings as RetrySettings
+    from mcpcore.relay.names import Naming as Naming
     from mcpcore.service import Audio as Audio
     from mcpcore.service import Embedded as Embedded
     from mcpcore.service import Image as Image
@@ -149,10 +153,18 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.client import connect as connect
     from mcpcore_transports.client.config import load_targets as load_targets
     from mcpcore_transports.client.core import ClientSettings as ClientSettings
+    from mcpcore_transports.client.managed import AvailabilityChanged as AvailabilityChanged
+    from mcpcore_transports.client.managed import ServerOptions as ServerOptions
+    from mcpcore_transports.client.managed import TargetHealth as TargetHealth
     from mcpcore_transports.client.middleware import Outcome as Outcome
     from mcpcore_transports.client.middleware import OutgoingRequest as OutgoingRequest
     from mcpcore_transports.client.policies import break_circuit as break_circuit
     from mcpcore_transports.client.policies import retry_requests as retry_requests
+    from mcpcore_transports.client.servers import MergedList as MergedList
+    from mcpcore_transports.client.servers import ServerEvent as ServerEvent
+    from mcpcore_transports.client.servers import Servers as Servers
+    from mcpcore_transports.client.servers import ServersSettings as ServersSettings
+    from mcpcore_transports.client.servers import connect_all as connect_all
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
     from mcpcore_transports.http.server.asgi import AsgiApp as AsgiApp
@@ -231,7 +243,7 @@ _LATER = {
     "mcpcore.errors": (
         "AuthorizationError BadConfig CallFailed CircuitOpen ConnectionClosed Forbidden "
         "InputUnavailable LifespanError LinkError NegotiationError PeerError PromptError "
-        "RequestTimeout ResourceNotFound ToolError"
+        "RequestTimeout ResourceNotFound ServerUnavailable ToolError"
     ),
     "mcpcore.http.client.call": "Recovery StreamInterrupted StreamReopened",
     "mcpcore.http.client.challenges": "Unauthorized",
@@ -242,9 +254,12 @@ _LATER = {
     "mcpcore.http.server.server": "HttpServer",
     "mcpcore.http.server.sessions": "SessionClosed SessionOpened",
     "mcpcore.http.settings": "HttpClientSettings HttpSettings SsePaths SseUse",
+    "mcpcore.policy.balancing": "BalanceSettings",
     "mcpcore.policy.breaker": "BreakerSettings",
+    "mcpcore.policy.health": "HealthSettings",
     "mcpcore.policy.rates": "Activity Rate RateLimits",
     "mcpcore.policy.retrying": "RetrySettings",
+    "mcpcore.relay.names": "Naming",
     "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
     "mcpcore.service.tasks": "TaskTable",
     "mcpcore.wire.sse": "SseDecoder",
@@ -266,8 +281,12 @@ _LATER = {
     "mcpcore_transports.client.client": "Client connect",
     "mcpcore_transports.client.config": "load_targets",
     "mcpcore_transports.client.core": "ClientSettings",
+    "mcpcore_transports.client.managed": "AvailabilityChanged ServerOptions TargetHealth",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.policies": "break_circuit retry_requests",
+    "mcpcore_transports.client.servers": (
+        "MergedList ServerEvent Servers ServersSettings connect_all"
+    ),
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "AsgiApp asgi_app",

@@ -225,6 +225,21 @@ class ConnectFailed(ConnectionClosed):
     """No connection could be opened."""
 
 
+class ServerUnavailable(ConnectFailed):
+    """There is no connection to ``server``, one of several; the cause is its last failure.
+
+    ``wait``: seconds until another is tried, None if that does not happen by itself.
+    """
+
+    def __init__(
+        self, method: str, server: str, reason: str, wait: float | None, fault: Fault
+    ) -> None:
+        super().__init__(method, f"the server {server!r} is not available: {reason}")
+        self.server = server
+        self.wait = wait
+        self.fault = fault
+
+
 class ConnectTimeout(ConnectFailed, TimeoutError):
     """No connection was open in time."""
 

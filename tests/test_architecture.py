@@ -58,7 +58,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "trace": {"wire"},
     "errors": {"spec", "engine"},
     "service": {"wire", "spec", "errors", "auth"},
-    "policy": {"spec", "engine"},
+    "policy": {"wire", "spec", "engine"},
     "relay": {"wire", "spec", "engine", "http", "service"},
 }
 

@@ -43,6 +43,8 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore.errors",
             "mcpcore_transports.client.middleware",
             "mcpcore_transports.client.config",
+            "mcpcore_transports.client.servers",
+            "mcpcore_transports.client.managed",
         ),
     ),
     "policy": (

@@ -140,6 +140,7 @@ _AUTHORIZED = "called within `authenticate`, which is a point; what it raises is
 _TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
 _REPORT = "what it raises is logged: tests/transports/test_client_policies.py"
 _DECLARED = "the functions of a server are those that it declares, which are points"
+_LOGGED = "what it raises is logged: tests/transports/test_servers.py"
 _PROGRAM = "in a program of its own it is called as with `serve`"
 
 NO_POINTS: dict[str, str] = {
@@ -157,7 +158,8 @@ NO_POINTS: dict[str, str] = {
             *(f"Context.{name}.progress" for name in ("ask", "elicit", "elicit_url", "list_roots")),
             "Context.sample.progress",
             *("NotificationContext.ask.progress", "connect.headers", "parse_target.headers"),
-            "HttpEndpoint.serve_connection.make_link",
+            *("HttpEndpoint.serve_connection.make_link", "ServerOptions.middleware"),
+            "ServerOptions.auth",
         ),
         _SAME,
     ),
@@ -173,6 +175,7 @@ NO_POINTS: dict[str, str] = {
         ("connect.auth", "HttpTarget.auth", "WebSocketTarget.auth", "UpstreamTokens.keys"),
         _SIGNS_IN,
     ),
+    "connect_all.report": _LOGGED,
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
     **dict.fromkeys(("ApiKeyScheme.wall", "ResourceServer.wall"), _TESTED),
     **dict.fromkeys(("break_circuit.report", "retry_requests.report"), _REPORT),

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import anyio
+from msgspec import structs
 
 from mcpcore import errors
 from mcpcore.engine.events import Event
@@ -57,7 +58,7 @@ def retry_requests(
             try:
                 return await call_next()
             except (errors.PeerError, errors.CallFailed) as error:
-                failure, repeatable = _failure(error), request.may_repeat()
+                failure, repeatable = request_failure(error), request.may_repeat()
                 delay = retrying.failed(call, failure, repeatable=repeatable, now=clock())
                 _report(retrying, report)
                 if delay is None:
@@ -111,10 +112,7 @@ def break_circuit(
             failed = tool_errors and request.method == CALL and outcome.failed
             return outcome
         except (errors.PeerError, errors.CallFailed) as error:
-            if _failure(error).blames_server:
-                failed = True
-            elif isinstance(error, errors.PeerError):
-                failed = False  # the server has answered
+            failed = blames_server(error)
             raise
         finally:
             breaker.record(permit, failed=failed, now=clock())
@@ -123,11 +121,23 @@ def break_circuit(
     return guarded
 
 
-def _failure(error: errors.PeerError | errors.CallFailed) -> RequestFailure:
+def request_failure(error: errors.PeerError | errors.CallFailed) -> RequestFailure:
+    """Judge a failed request by its exception."""
     if isinstance(error, errors.PeerError):
         return failure_of_error(error.error)
     reason = reason_of(error)
-    return RequestFailure() if reason is None else failure_of_end(reason, error.fault)
+    failure = RequestFailure() if reason is None else failure_of_end(reason, error.fault)
+    if isinstance(error, errors.ServerUnavailable):
+        passing = failure.passing and error.wait is not None
+        failure = structs.replace(failure, passing=passing, wait=error.wait)
+    return failure
+
+
+def blames_server(error: errors.PeerError | errors.CallFailed) -> bool | None:
+    """Return True if the server failed, False if it answered, None if nothing is known of it."""
+    if request_failure(error).blames_server:
+        return True
+    return False if isinstance(error, errors.PeerError) else None
 
 
 def _report(policy: Retrying | Breaker, report: Callable[[Event], object]) -> None:

@@ -1,0 +1,76 @@
+"""Failover: groups of targets in order, each used when those before it cannot take a request.
+
+Requests are balanced within a group, see :mod:`mcpcore.policy.balancing`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from mcpcore.engine.events import Event
+from mcpcore.policy.balancing import Balancer, BalanceSettings
+from mcpcore.policy.failures import RequestFailure
+
+_SESSION = "session"
+
+
+def may_go_elsewhere(failure: RequestFailure, repeatable: bool) -> bool:
+    """Return True if a failed request may be sent to another target.
+
+    ``repeatable``: True if it may be carried out twice, as
+    :func:`~mcpcore.engine.outbound.may_repeat` decides.
+    """
+    return failure.not_carried_out or (repeatable and (failure.passing or failure.blames_server))
+
+
+class Failover:
+    """Choice among groups of targets, each a mapping of names to weights, for one program.
+
+    A name stands in one group.  Raises ValueError as :class:`~mcpcore.policy.balancing.Balancer`.
+
+    >>> failover = Failover([{"main": 1.0}, {"spare": 1.0}], seed=b"s")
+    >>> failover.choose(now=0.0, sticky=False)
+    'main'
+    >>> failover.choose(now=0.0, sticky=False, without={"main"})
+    'spare'
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Mapping[str, float]],
+        settings: BalanceSettings | None = None,
+        *,
+        seed: bytes,
+    ) -> None:
+        self._balancers = [Balancer(weights, settings, seed=seed) for weights in groups]
+        self._of = {
+            name: balancer
+            for weights, balancer in zip(groups, self._balancers, strict=True)
+            for name in weights
+        }
+
+    def next_event(self) -> Event | None:
+        """Return the oldest event that was not returned yet, or None."""
+        events = (balancer.next_event() for balancer in self._balancers)
+        return next((event for event in events if event is not None), None)
+
+    def choose(self, *, now: float, sticky: bool, without: Collection[str] = ()) -> str | None:
+        """Return the target for a request, which is in flight until :meth:`record`, or None.
+
+        ``sticky``: True if it belongs to a session (legacy), which stays at its target until a
+        request goes elsewhere.  ``without``: targets at which this request has failed.
+        """
+        for balancer in sorted(self._balancers, key=lambda each: each.panic):
+            if without:
+                balancer.forget(_SESSION)
+            session = _SESSION if sticky else None
+            name = balancer.choose(now=now, session=session, without=without)
+            if name is not None:
+                return name
+        return None
+
+    def record(self, target: str, *, failed: bool | None, now: float) -> None:
+        """End a request at a target; None: its outcome says nothing of the target."""
+        self._of[target].record(target, failed=failed, now=now)
+
+    def mark(self, target: str, up: bool) -> None:
+        """Mark a target as up or down, as its health says."""
+        self._of[target].mark(target, up=up)
