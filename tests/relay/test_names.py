@@ -233,7 +233,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=6,
 )
-OWNED = {"_meta", "resultType", "inputResponses", "requestState", "ttlMs", "cacheScope", "task"}
+OWNED = {"_meta", "resultType", "inputRequests", "inputResponses", "requestState"}
+OWNED |= {"ttlMs", "cacheScope", "task"}
 BODIES = st.dictionaries(st.text().filter(lambda key: key not in OWNED), JSON).map(json.encode)
 
 
