@@ -13,7 +13,11 @@ from mcpcore_conformance.kit.talk import Timing
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.stages import everything
 
-CASES = [each for each in all_cases() if each.page in PAGES and each.side is Side.SERVER]
+CASES = [
+    each
+    for each in all_cases()
+    if each.page in PAGES and each.side is Side.SERVER and Binding.HTTP in each.bindings
+]
 
 
 @pytest.mark.anyio

@@ -407,7 +407,7 @@ def _request_head(
 _INTERIM = 64
 """Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
 _INTERIM_LINES = (b"HTTP/1.1 1", b"HTTP/1.0 1")
-_SHORT = 2048
+_SHORT_RESPONSE = 2048
 """Maximum bytes of a response head that is cached."""
 
 
@@ -426,7 +426,7 @@ class ResponseParser:
             raw = bytes(buffer[:size])
             del buffer[:size]
             if not raw.startswith(_INTERIM_LINES):
-                return _known_response(raw) if len(raw) <= _SHORT else parse_response(raw)
+                return _known_response(raw) if len(raw) <= _SHORT_RESPONSE else parse_response(raw)
             if raw[9:12] == b"101":
                 if self._upgrade:
                     return parse_response(raw)
