@@ -358,7 +358,7 @@ class Unsayable(HandlerError, ValueError):
     """Error for content that the negotiated revision cannot express; the text names it."""
 
 
-class WorkersFailed(Exception):
+class WorkersFailed(LocalError):
     """Failure to start the workers; ``said``: True if the message comes from one of them."""
 
     def __init__(self, message: str, *, said: bool = False) -> None:
@@ -378,8 +378,8 @@ class NoSessionError(StepFailedError):
     """There is no such session (any more); becomes NoSession."""
 
 
-class ExtraMissingError(StoreUnavailableError, ImportError):
-    """The store needs an extra that is not installed; the message names it."""
+class ExtraMissingError(LocalError, ImportError):
+    """Extra of mcpcore that is needed and not installed; the message names it."""
 
 
 __all__ = [name for name, value in vars().items() if isinstance(value, type)]

@@ -21,6 +21,7 @@ from typing import Literal, TypeVar
 import h11
 from msgspec import Struct, structs
 
+from mcpcore.errors import ExtraMissingError
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
     PROTOCOL_VERSION,
@@ -32,7 +33,6 @@ from mcpcore.http.headers import (
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import ClientCertificate
-from mcpcore.spec.errors import LocalError
 from mcpcore.spec.refusals import (
     EXPECTATION,
     HEAD_TOO_LARGE,
@@ -213,7 +213,7 @@ class RequestParser:
         """Create a parser; without ``limits`` heads of any size are taken.
 
         ``name`` is the parser for heads that are not usual, or, unless ``plain``, for all heads.
-        Raises LocalError if it is not installed.
+        Raises ExtraMissingError if it is not installed.
         """
         self._read = read_by_h11 if chosen(name) == "h11" else _by_httptools()
         self._limits = limits or _NO_LIMITS
@@ -513,13 +513,18 @@ def split_target(target: str, host: bytes) -> tuple[str, str]:
 
 
 def chosen(name: ParserName) -> Literal["h11", "httptools"]:
-    """Return the parser to use; ``auto``: httptools where it is installed.  Raises LocalError."""
+    """Return the parser to use; ``auto``: httptools where it is installed.
+
+    Raises ExtraMissingError.
+    """
     if name == "h11":
         return "h11"
     if find_spec("httptools") is not None:
         return "httptools"
     if name == "httptools":
-        raise LocalError("the parser httptools is not installed: pip install 'mcpcore[speed]'")
+        raise ExtraMissingError(
+            "the parser httptools is not installed: pip install 'mcpcore[speed]'"
+        )
     return "h11"
 
 

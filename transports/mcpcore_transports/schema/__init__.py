@@ -8,11 +8,13 @@ Needs an extra, ``pip install mcpcore[schema]``: the libraries ``jsonschema`` an
 See docs/how-to/schemas.md.
 """
 
+from mcpcore.errors import ExtraMissingError
+
 try:
     import jsonschema as _jsonschema  # noqa: F401
     import re2 as _re2  # type: ignore[import-untyped] # noqa: F401
 except ImportError as error:
-    raise ImportError(
+    raise ExtraMissingError(
         "validating JSON Schemas written by hand needs an extra: pip install mcpcore[schema]"
     ) from error
 

@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from msgspec import structs
 
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import BadTarget, LifespanError
+from mcpcore.errors import BadTarget, ExtraMissingError, LifespanError
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Service
 from mcpcore.spec.errors import LocalError
@@ -452,7 +452,7 @@ def backend_options(
 
     ``settings`` are those of HTTP, None if it is not served.  ``auto`` is uvloop if it is installed
     and HTTP is served on asyncio with httptools: with h11 it would not be faster.  Raises
-    LocalError for uvloop if it is not installed, or on trio.
+    ExtraMissingError for uvloop if it is not installed, LocalError for it on trio.
     """
     there = find_spec("uvloop") is not None
     if loop == "auto":
@@ -466,7 +466,7 @@ def backend_options(
     if backend != "asyncio":
         raise LocalError("uvloop is a loop of asyncio")
     if not there:
-        raise LocalError("uvloop is not installed: pip install 'mcpcore[speed]'")
+        raise ExtraMissingError("uvloop is not installed: pip install 'mcpcore[speed]'")
     from uvloop import new_event_loop
 
     return {"loop_factory": new_event_loop}

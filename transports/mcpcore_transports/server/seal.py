@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec import Struct, field
 
 from mcpcore.engine.seal import Binding, SealBroken, SealRefusal
+from mcpcore.errors import ExtraMissingError
 
 if TYPE_CHECKING:  # late: few seal, and OpenSSL is slow to import
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -202,7 +203,7 @@ class AeadSeal(_KeyedSeal):
     """Seal that encrypts and authenticates states with AES-256-GCM and random nonces.
 
     Under one key no more than 2**32 states are to be sealed (NIST SP 800-38D, section 8.3): rotate
-    keys.  Raises ImportError without the extra.
+    keys.  Raises ExtraMissingError without the extra.
     """
 
     _KIND = b"\x02"
@@ -210,7 +211,7 @@ class AeadSeal(_KeyedSeal):
 
     def __init__(self, settings: SealSettings | None = None) -> None:
         if find_spec("cryptography") is None:
-            raise ImportError("encrypting states needs an extra: pip install mcpcore[auth]")
+            raise ExtraMissingError("encrypting states needs an extra: pip install mcpcore[auth]")
         super().__init__(settings)
 
     def _protect(self, key: SealKey, head: bytes, body: bytes) -> bytes:

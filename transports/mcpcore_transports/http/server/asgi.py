@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import LifespanError, StoreUnavailableError
+from mcpcore.errors import ExtraMissingError, LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Refusal, Verdict
 from mcpcore.http.server.gate import Gate
@@ -136,7 +136,7 @@ class AsgiApp:
         request = _request(scope)
         try:
             await self.endpoint.prepare()
-        except (StoreUnavailableError, LifespanError) as error:
+        except (StoreUnavailableError, ExtraMissingError, LifespanError) as error:
             extra = self._gate.readable(request)
             await reply.send(refused(request, OVERLOADED, unready(error), extra))
             return
@@ -268,7 +268,7 @@ class AsgiApp:
         handshake = await rules.admit(request, offer, principal)
         try:
             await endpoint.prepare()
-        except (StoreUnavailableError, LifespanError) as error:
+        except (StoreUnavailableError, ExtraMissingError, LifespanError) as error:
             raise upgrade_refused(OVERLOADED, unready(error)) from error
         to = endpoint.settings.trace
         trace = None if to is None else to.connection("server")

@@ -26,7 +26,7 @@ import anyio.to_thread
 from msgspec import structs
 
 from mcpcore.engine.events import Route
-from mcpcore.errors import LifespanError, StoreUnavailableError
+from mcpcore.errors import ExtraMissingError, LifespanError, StoreUnavailableError
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Refusal, address_of, quota_key
@@ -273,7 +273,7 @@ class HttpEndpoint:
             running.ended.set()
 
 
-def unready(error: StoreUnavailableError | LifespanError) -> str:
+def unready(error: StoreUnavailableError | ExtraMissingError | LifespanError) -> str:
     """Return the message for a client when the endpoint cannot be prepared; log the reason."""
     if isinstance(error, LifespanError):  # which the endpoint has logged
         return "the server could not be started"

@@ -43,7 +43,8 @@ class HttpServerLink(HttpHost):
 
     ``upgrade`` is offered every request for another protocol, so that WebSocket can share the
     port.  Run :meth:`serve` in a task; cancelling that task closes at once, without draining.
-    Raises LocalError for a parser that is not installed, and a driver that this loop cannot run.
+    Raises ExtraMissingError for a parser that is not installed, and LocalError for a driver that
+    this loop cannot run.
     """
 
     def __init__(
