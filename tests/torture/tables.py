@@ -51,7 +51,6 @@ REMEMBERED = {
     "Redactor._present": "those of 256 names that the last text had",
     "_Life.holders": "the lifespan protocol, and its endpoint, which begins with the first request",
     "RedisStore._here": "where a worker of this process reads on, whose leaving was cut off",
-    "RequestParser._heads": "128 whole heads",
     "RequestParser._kinds": "1,024 kinds of heads",
     "RequestParser._known": "1,024 lines of heads",
     "RequestParser._lengths": "1,024 lengths of bodies",

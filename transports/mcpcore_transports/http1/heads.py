@@ -55,8 +55,6 @@ _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
 _ABSOLUTE = r"(?i:https?)://([^/?#]*)"  # a string, which re compiles at first use
 _KNOWN = 1024
 """Maximum number of cached lines, and of kinds of heads."""
-_FEW_HEADS = 128
-"""Maximum number of cached heads."""
 _SHORT, _SHORT_LINE = 4096, 256
 """Maximum bytes of a head whose kind is cached, and of a cached line."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -205,7 +203,7 @@ class RequestParser:
     the admission or meaning of the request is parsed once and cached.
     """
 
-    __slots__ = ("_heads", "_kinds", "_known", "_lengths", "_limits", "_plain", "_read")
+    __slots__ = ("_kinds", "_known", "_lengths", "_limits", "_plain", "_read")
 
     def __init__(
         self, name: ParserName = "auto", limits: HeadLimits | None = None, *, plain: bool = True
@@ -224,8 +222,6 @@ class RequestParser:
         """Lines of Content-Length as received, each with its name and value, and the length."""
         self._kinds: dict[HeadKind, RequestHead] = {}
         """Usual heads, each the first of its kind."""
-        self._heads: dict[bytes, RequestHead] = {}
-        """Usual heads without a session as received: few, as there is one for each length."""
 
     def take(
         self,
@@ -252,13 +248,6 @@ class RequestParser:
             return None
         size = buffer.find(_END) + 4
         head = bytes(buffer[:size]) if size > 3 else b""
-        taken = self._heads.get(head)
-        if taken is not None:
-            del buffer[:size]
-            request = structs.replace(
-                taken.request, peer=peer, scheme=scheme, certificate=certificate
-            )
-            return structs.replace(taken, request=request)
         found = self.read_lines(head) if 0 < len(head) <= self._limits.size else None
         kind = None if found is None else self._kinds.get(found[1])
         # Heads of a known kind differ in nothing but the size.
@@ -272,10 +261,6 @@ class RequestParser:
                 request, headers=headers, peer=peer, scheme=scheme, certificate=certificate
             )
             taken = structs.replace(kind, request=request, text=head, length=headers.length)
-            if headers.session is None and len(head) <= _SHORT:
-                if len(self._heads) >= _FEW_HEADS:
-                    self._heads.clear()
-                self._heads[head] = taken
         elif found is None or (lines := usual(*found)) is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
                 raise BadHead("a control character in the head")
