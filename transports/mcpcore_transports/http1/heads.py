@@ -392,6 +392,7 @@ def _request_head(
 _INTERIM = 64
 """Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
 _INTERIM_LINES = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_INTERIM_STATUS = re.compile(rb"1[0-9][0-9][ \r]")
 _SHORT_RESPONSE = 2048
 """Maximum bytes of a response head that is cached."""
 
@@ -410,7 +411,7 @@ class ResponseParser:
         while size := find_head(buffer, self._limits):
             raw = bytes(buffer[:size])
             del buffer[:size]
-            if not raw.startswith(_INTERIM_LINES):
+            if not raw.startswith(_INTERIM_LINES) or not _INTERIM_STATUS.match(raw, 9):
                 return _known_response(raw) if len(raw) <= _SHORT_RESPONSE else parse_response(raw)
             if raw[9:12] == b"101":
                 if self._upgrade:
