@@ -14,6 +14,7 @@ from tests.torture.unreached import WHY
 from tests.torture.users import SETTINGS, all_fields, registrations
 
 UNUSED = {
+    "callbacks.limiter": "no story asks a client too often; it has tests of its own",
     "client.socket.authenticate": "a client has no use for it, though both sides have it",
     **dict.fromkeys(
         ("client.assertions", "client.sign_in", "client.tokens"),
