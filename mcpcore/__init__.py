@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.errors import AuthorizationError as AuthorizationError
     from mcpcore.errors import BadConfig as BadConfig
     from mcpcore.errors import CallFailed as CallFailed
+    from mcpcore.errors import CircuitOpen as CircuitOpen
     from mcpcore.errors import ConnectionClosed as ConnectionClosed
     from mcpcore.errors import Forbidden as Forbidden
     from mcpcore.errors import InputUnavailable as InputUnavailable
@@ -105,6 +106,11 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.http.settings import HttpSettings as HttpSettings
     from mcpcore.http.settings import SsePaths as SsePaths
     from mcpcore.http.settings import SseUse as SseUse
+    from mcpcore.policy.breaker import BreakerSettings as BreakerSettings
+    from mcpcore.policy.rates import Activity as Activity
+    from mcpcore.policy.rates import Rate as Rate
+    from mcpcore.policy.rates import RateLimits as RateLimits
+    from mcpcore.policy.retrying import RetrySettings as RetrySettings
     from mcpcore.service import Audio as Audio
     from mcpcore.service import Embedded as Embedded
     from mcpcore.service import Image as Image
@@ -113,9 +119,6 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.service import assistant as assistant
     from mcpcore.service import mirrored as mirrored
     from mcpcore.service import user as user
-    from mcpcore.service.rate import Activity as Activity
-    from mcpcore.service.rate import Rate as Rate
-    from mcpcore.service.rate import RateLimits as RateLimits
     from mcpcore.service.tasks import TaskTable as TaskTable
     from mcpcore.wire.sse import SseDecoder as SseDecoder
     from mcpcore_transports.auth.browser import BrowserSignIn as BrowserSignIn
@@ -146,6 +149,8 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.core import ClientSettings as ClientSettings
     from mcpcore_transports.client.middleware import Outcome as Outcome
     from mcpcore_transports.client.middleware import OutgoingRequest as OutgoingRequest
+    from mcpcore_transports.client.policies import break_circuit as break_circuit
+    from mcpcore_transports.client.policies import retry_requests as retry_requests
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
     from mcpcore_transports.http.server.asgi import AsgiApp as AsgiApp
@@ -184,6 +189,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.stores.base import Store as Store
     from mcpcore_transports.stores.base import StoreSettings as StoreSettings
     from mcpcore_transports.stores.base import open_store as open_store
+    from mcpcore_transports.stores.redis_rates import RedisRateLimits as RedisRateLimits
     from mcpcore_transports.stores.sqlite import MemoryStore as MemoryStore
     from mcpcore_transports.stream.connection import StreamConnection as StreamConnection
     from mcpcore_transports.stream.settings import Caller as Caller
@@ -221,9 +227,9 @@ _LATER = {
         "ReconnectingGivenUp"
     ),
     "mcpcore.errors": (
-        "AuthorizationError BadConfig CallFailed ConnectionClosed Forbidden InputUnavailable "
-        "LifespanError LinkError NegotiationError PeerError PromptError RequestTimeout "
-        "ResourceNotFound ToolError"
+        "AuthorizationError BadConfig CallFailed CircuitOpen ConnectionClosed Forbidden "
+        "InputUnavailable LifespanError LinkError NegotiationError PeerError PromptError "
+        "RequestTimeout ResourceNotFound ToolError"
     ),
     "mcpcore.http.client.call": "Recovery StreamInterrupted StreamReopened",
     "mcpcore.http.client.challenges": "Unauthorized",
@@ -234,8 +240,10 @@ _LATER = {
     "mcpcore.http.server.server": "HttpServer",
     "mcpcore.http.server.sessions": "SessionClosed SessionOpened",
     "mcpcore.http.settings": "HttpClientSettings HttpSettings SsePaths SseUse",
+    "mcpcore.policy.breaker": "BreakerSettings",
+    "mcpcore.policy.rates": "Activity Rate RateLimits",
+    "mcpcore.policy.retrying": "RetrySettings",
     "mcpcore.service": "Audio Embedded Image Server Validator assistant mirrored user",
-    "mcpcore.service.rate": "Activity Rate RateLimits",
     "mcpcore.service.tasks": "TaskTable",
     "mcpcore.wire.sse": "SseDecoder",
     "mcpcore_transports.auth.browser": "BrowserSignIn PastedSignIn SignIn",
@@ -256,6 +264,7 @@ _LATER = {
     "mcpcore_transports.client.config": "load_targets",
     "mcpcore_transports.client.core": "ClientSettings",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
+    "mcpcore_transports.client.policies": "break_circuit retry_requests",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "AsgiApp asgi_app",
@@ -273,6 +282,7 @@ _LATER = {
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
     "mcpcore_transports.server.settings": "RuntimeSettings",
     "mcpcore_transports.stores.base": "Store StoreSettings open_store",
+    "mcpcore_transports.stores.redis_rates": "RedisRateLimits",
     "mcpcore_transports.stores.sqlite": "MemoryStore",
     "mcpcore_transports.stream.connection": "StreamConnection",
     "mcpcore_transports.stream.settings": (

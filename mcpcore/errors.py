@@ -159,6 +159,17 @@ class RequestRefused(CallFailed):
     """
 
 
+class CircuitOpen(RequestRefused):
+    """The request was not sent, as the server or the tool keeps failing.
+
+    ``wait``: seconds after which the circuit breaker lets another request through, at the latest.
+    """
+
+    def __init__(self, method: str, wait: float) -> None:
+        super().__init__(method, f"the circuit breaker is open; try again in {wait:.3g} seconds")
+        self.wait = wait
+
+
 class RequestAborted(CallFailed):
     """The request was cancelled on this side, but not by its caller."""
 

@@ -59,6 +59,7 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "errors": {"spec", "engine"},
     "service": {"wire", "spec", "errors", "auth"},
     "relay": {"wire", "spec", "engine", "http", "service"},
+    "policy": {"wire", "spec", "engine"},
 }
 
 

@@ -73,7 +73,7 @@ NOT_OFFERED = {
     "mcpcore.engine.seal",
     "mcpcore.service.prompts",
     "mcpcore.service.pydantic_types",
-    "mcpcore.service.rate",
+    "mcpcore.policy.rates",
     "mcpcore.service.resources",
     "mcpcore.service.tasks",
     "mcpcore.service.twins",

@@ -1,6 +1,6 @@
 """Outbound requests of a Peer: held until negotiation has ended, checked, sent, timed, given up."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -227,7 +227,8 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
         frame = Transmit(state, route, (data,), size, _REQUEST, key, method, revision)
         frame.request, frame.mirror = request.id, mirror
         if state.mirrors:  # else no transport sends it twice
-            frame.repeatable = may_repeat(method, request.body, request.repeat, state.config)
+            tools = state.config.repeatable_tools
+            frame.repeatable = may_repeat(method, request.body, request.repeat, tools)
         if key is not None and key in state.endpoint.inbound:
             state.endpoint.inbound[key].queued += size
         state.outbox.push(frame)
@@ -325,19 +326,20 @@ class _Named(Struct):
 _decode_name = msgspec.json.Decoder(_Named).decode
 
 
-def may_repeat(method: str, body: bytes, mark: bool | None, config: Config) -> bool:
+def may_repeat(method: str, body: bytes, mark: bool | None, tools: Collection[str]) -> bool:
     """Return True if a request may be sent a second time.
 
     ``body``: its params.  ``mark``: the sender's own decision, which wins; None for none.
+    ``tools``: names of the tools that may be called a second time.
     """
     if mark is not None:
         return mark
     if method in REPEATABLE:
         return True
-    if method != "tools/call" or not config.repeatable_tools:
+    if method != "tools/call" or not tools:
         return False
     try:
-        return _decode_name(body).name in config.repeatable_tools
+        return _decode_name(body).name in tools
     except msgspec.MsgspecError:
         return False
 

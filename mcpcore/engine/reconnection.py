@@ -245,8 +245,8 @@ class Succession(Struct, frozen=True, weakref=False, eq=False):
         if request.state is RequestState.HELD:
             return True
         if request.stream is None and request.id not in unsent:
-            body = request.original
-            again = may_repeat(request.method, body, request.repeat, self._state.config)
+            body, tools = request.original, self._state.config.repeatable_tools
+            again = may_repeat(request.method, body, request.repeat, tools)
             if not again or request.repeats >= settings.max_repeats:
                 return False
             request.repeats += 1

@@ -74,6 +74,8 @@ class ErrorRow(Struct, frozen=True):
     """HTTP status in the modern era when the engine itself rejects the request."""
     retryable: bool = False
     """True if the same request may succeed later, or after the correction that the error names."""
+    needs_correction: bool = False
+    """True if a retryable request fails again without that correction."""
     status_always: bool = False
     """True if the status holds also when a handler answered with this code."""
     proves_modern: bool = False
@@ -82,7 +84,9 @@ class ErrorRow(Struct, frozen=True):
 
 def _modern(code: int, name: str, *, retryable: bool) -> ErrorRow:
     """Make the row of a code with which only a modern server refuses a request."""
-    return ErrorRow(code, name, MODERN, 400, retryable, status_always=True, proves_modern=True)
+    return ErrorRow(
+        code, name, MODERN, 400, retryable, retryable, status_always=True, proves_modern=True
+    )
 
 
 _ROWS = (

@@ -386,6 +386,11 @@ def lookup(method: str, sender: str, revision: Revision) -> Method | None:
     return _WIRE.get((method, sender, revision))
 
 
+def probe_method(revision: Revision) -> str:
+    """Return the request that shows that a server answers: ``ping`` or ``server/discover``."""
+    return "server/discover" if lookup("ping", "client", revision) is None else "ping"
+
+
 def lookup_embedded(method: str, revision: Revision) -> Method | None:
     """Return the row of a request that a server may embed in an input round, or None."""
     return _EMBEDDED.get((method, revision))

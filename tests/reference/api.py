@@ -45,6 +45,18 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.client.config",
         ),
     ),
+    "policy": (
+        "Retries, circuit breaker, balancing, health, rate limits",
+        (
+            "mcpcore_transports.client.policies",
+            "mcpcore.policy.retrying",
+            "mcpcore.policy.breaker",
+            "mcpcore.policy.balancing",
+            "mcpcore.policy.health",
+            "mcpcore.policy.rates",
+            "mcpcore.policy.failures",
+        ),
+    ),
     "operations": (
         "Settings, stores, schemas, traces",
         (

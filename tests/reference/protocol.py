@@ -9,7 +9,7 @@ from importlib import import_module
 from msgspec import structs
 
 from mcpcore.spec.closes import CLOSES
-from mcpcore.spec.errors import ERRORS
+from mcpcore.spec.errors import ERRORS, ErrorRow
 from mcpcore.spec.methods import METHODS, Method, MethodKind
 from mcpcore.spec.refusals import BY_DRIVERS, OF_UPGRADES, REFUSALS, RefusalRow
 from mcpcore.spec.revisions import REVISIONS, Revision, Span
@@ -29,6 +29,9 @@ TABLES = (
     "mcpcore.http.server.stored.streams",
     "mcpcore.http.client.challenges",
     "mcpcore.auth.authorization",
+    "mcpcore.policy.breaker",
+    "mcpcore.policy.balancing",
+    "mcpcore.policy.health",
     "mcpcore_transports.http1.connection",
     "mcpcore_transports.http.client.client",
     "mcpcore_transports.stream.connection",
@@ -132,12 +135,16 @@ def _errors() -> Iterator[str]:
                 row.name,
                 _span(Span(row.revisions[0], row.revisions[-1])),
                 f"{row.status}, always" if row.status_always else str(row.status),
-                YES if row.retryable else NO,
+                _retryable(row),
                 YES if row.proves_modern else NO,
             ]
             for row in ERRORS.values()
         ],
     )
+
+
+def _retryable(row: ErrorRow) -> str:
+    return "after a correction" if row.needs_correction else YES if row.retryable else NO
 
 
 def _refusals() -> Iterator[str]:

@@ -10,8 +10,8 @@ import anyio.lowlevel
 from msgspec import Struct
 
 from mcpcore.errors import InputUnavailable
+from mcpcore.policy.rates import RateLimits
 from mcpcore.service import Server
-from mcpcore.service.rate import RateLimits
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext

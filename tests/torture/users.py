@@ -16,8 +16,8 @@ from msgspec import Struct, structs
 
 from mcpcore.engine.seal import Seal
 from mcpcore.http.messages import HttpRequest
+from mcpcore.policy.rates import RateLimiter
 from mcpcore.service import Server
-from mcpcore.service.rate import RateLimiter
 from mcpcore_transports.auth.browser import SignIn
 from mcpcore_transports.auth.carrying import Assertions, Signer
 from mcpcore_transports.auth.stores import TokenStore

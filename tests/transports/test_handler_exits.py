@@ -297,7 +297,7 @@ class Limiter:
     def __init__(self, once: Once) -> None:
         self._once = once
 
-    def admit(self, activity: object, caller: str, *, now: float) -> float:
+    def admit(self, activity: object, caller: str, *, now: float, tool: str | None = None) -> float:
         self._once()
         return 0.0
 

@@ -20,8 +20,8 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import PeerError, ToolError
+from mcpcore.policy.rates import Activity, Rate, RateLimits
 from mcpcore.service import Server
-from mcpcore.service.rate import Activity, Rate, RateLimits
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import REVISIONS, Revision

@@ -1,16 +1,16 @@
 """Rate limits of a server: what is refused, what is dropped, and who is counted as one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import anyio
 import pytest
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from mcpcore.errors import PeerError
+from mcpcore.errors import InputFailed, PeerError
+from mcpcore.policy.rates import Activity, Rate, RateLimits
 from mcpcore.service import Server
-from mcpcore.service.rate import Activity, Rate, RateLimits
 from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
@@ -28,6 +28,11 @@ from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
+
+
+class Nothing(Struct):
+    """Form without a field."""
+
 
 SELDOM = 1e-9
 """A rate at which nothing comes back while a test runs, so that only the burst counts."""
@@ -171,9 +176,153 @@ class Spy:
     def __init__(self) -> None:
         self.asked: list[tuple[Activity, str]] = []
 
-    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+    def admit(
+        self, activity: Activity, caller: str, *, now: float, tool: str | None = None
+    ) -> float:
         self.asked.append((activity, caller))
         return 0.0
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+async def test_every_class_of_requests_is_an_activity(revision: str) -> None:
+    server, spy = busy_server(), Spy()
+
+    @server.resource("test://{name}")
+    def resource(name: str) -> str:
+        return name
+
+    @server.method("acme/do")
+    def do() -> dict[str, Any]:
+        return {}
+
+    async with connect(MemoryTarget(server, RuntimeSettings(limiter=spy)), revision=revision) as it:
+        await it.call_tool("count")
+        await it.tools()
+        await it.prompts()
+        await it.resources()
+        await it.resource_templates()
+        await it.read_resource("test://a")
+        await it.get_prompt("greet", {"name": "Ada"})
+        await it.complete(PromptReference(name="greet"), "name", "a")
+        async with it.listen(uris=["test://a"]):
+            pass
+        await it.request("acme/do")
+        await it.ping()
+    subscriptions = [Activity.SUBSCRIPTIONS] * (2 if revision == LEGACY else 1)
+    assert [activity for activity, _ in spy.asked] == [
+        Activity.TOOLS,
+        *[Activity.LISTS] * 4,
+        Activity.READS,
+        Activity.PROMPTS,
+        Activity.COMPLETION,
+        *subscriptions,
+        Activity.EXTENSIONS,
+    ]
+
+
+async def test_a_tool_may_have_a_rate_of_its_own() -> None:
+    rates = {Activity.TOOLS: Rate(SELDOM, burst=3)}
+    limits = RateLimits(rates, per_tool={"count": Rate(SELDOM, burst=1)})
+    async with bench(busy_server(), RuntimeSettings(limiter=limits)) as made:
+        replies = [await made.call("tools/call", count()) for _ in range(2)]
+        assert ["error" in reply for reply in replies] == [False, True]
+        other = {"name": "work", "arguments": {}}
+        for _ in range(2):  # the refused call has taken nothing
+            assert "busy" not in (await made.call("tools/call", other))["error"]["message"]
+        assert "busy" in (await made.call("tools/call", other))["error"]["message"]
+    assert limits.refused == {"count": 1, Activity.TOOLS: 1}
+
+
+class Later:
+    """A limiter that awaits; ``answers`` are given in turn, an exception is raised."""
+
+    def __init__(self, *answers: float | Exception) -> None:
+        self.answers = list(answers)
+        self.go_on = anyio.Event()
+
+    async def admit(
+        self, activity: Activity, caller: str, *, now: float, tool: str | None = None
+    ) -> float:
+        await self.go_on.wait()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+async def test_a_limiter_may_await(revision: str) -> None:
+    later = Later(0.0, 2.5, ConnectionError("limiter down"), 0.0)
+    later.go_on.set()
+    settings = RuntimeSettings(limiter=later)
+    async with connect(MemoryTarget(busy_server(), settings), revision=revision) as client:
+        assert text_of(await client.call_tool("count", {"progress": 1})) == "0 0"
+        with pytest.raises(PeerError, match=r"too many tool calls; try again in 2\.5 seconds"):
+            await client.call_tool("count")
+        with pytest.raises(PeerError, match="the rate of tool calls is unknown"):
+            await client.call_tool("count")
+        prompt = await client.get_prompt("greet", {"name": "Ada"})
+        assert len(prompt.messages) == 1
+
+
+async def test_a_request_may_be_cancelled_while_the_limiter_awaits() -> None:
+    later = Later(0.0)
+    async with connect(MemoryTarget(busy_server(), RuntimeSettings(limiter=later))) as client:
+        with anyio.move_on_after(0.01):
+            await client.call_tool("count")
+        later.go_on.set()
+        assert text_of(await client.call_tool("count")) == "0 0"
+
+
+async def test_a_limiter_must_not_await_for_notifications(caplog: pytest.LogCaptureFixture) -> None:
+    settings = RuntimeSettings(limiter=Mixed(0.0))
+    async with connect(MemoryTarget(busy_server(), settings), revision=LEGACY) as client:
+        result = await client.call_tool("count", {"progress": 2}, progress=lambda *_: None)
+    assert text_of(result) == "0 0"
+    assert "a rate limiter answers with seconds, not <coroutine" in caplog.text
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+@pytest.mark.parametrize("awaits", [False, True])
+async def test_a_client_limits_what_its_server_asks(awaits: bool, revision: str) -> None:
+    server = busy_server()
+
+    @server.tool
+    async def ask(context: Context, roots: bool = False) -> str:
+        if roots:
+            return str(len(await context.list_roots()))
+        return (await context.elicit("Well?", Nothing)).action
+
+    local = RateLimits({Activity.ELICITATION: Rate(SELDOM, burst=1)})
+    later = Later(0.0, 1e9, 0.0)
+    later.go_on.set()
+    callbacks = Callbacks(
+        elicitation=lambda params: {}, roots=["file:///a"], limiter=later if awaits else local
+    )
+    async with connect(server, callbacks=callbacks, revision=revision) as client:
+        assert text_of(await client.call_tool("ask")) == "accept"
+        told = "too many requests for elicitation; try again in 1e\\+09 seconds"
+        if revision == LEGACY:  # the server gets the error, and its tool fails
+            assert (await client.call_tool("ask")).is_error
+        else:
+            with pytest.raises(InputFailed, match=told):
+                await client.call_tool("ask")
+        assert text_of(await client.call_tool("ask", {"roots": True})) == "1"
+
+
+class Mixed:
+    """A limiter that awaits for notifications alone."""
+
+    def __init__(self, answer: float) -> None:
+        self.answer = answer
+
+    def admit(
+        self, activity: Activity, caller: str, *, now: float, tool: str | None = None
+    ) -> float | Awaitable[float]:
+        return self.answer if activity is Activity.TOOLS else self._later()
+
+    async def _later(self) -> float:
+        return self.answer
 
 
 async def test_who_is_counted_as_one() -> None:
@@ -225,7 +374,9 @@ class Broken:
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
 
-    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+    def admit(
+        self, activity: Activity, caller: str, *, now: float, tool: str | None = None
+    ) -> float:
         if self.answer is None:
             raise ConnectionError("limiter down")
         wait: float = self.answer
@@ -270,7 +421,7 @@ async def test_a_limiter_that_fails_takes_nothing_down(
                     with pytest.raises(PeerError, match="rate of tool calls is unknown") as e:
                         await client.call_tool("count")
                     assert e.value.code == INTERNAL_ERROR
-            await client.tools()
+            await client.ping()
     assert seen == ([0, 1, 0, 1] if fate == "admit" else [])
     assert "the rate limiter's decision on tool calls failed (error id " in caplog.text
     assert "limiter down" in caplog.text
@@ -286,7 +437,9 @@ async def test_a_limiter_that_answers_nonsense_has_failed(answer: Any) -> None:
 class Half(Broken):
     """One that fails for notifications only."""
 
-    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+    def admit(
+        self, activity: Activity, caller: str, *, now: float, tool: str | None = None
+    ) -> float:
         if activity in (Activity.PROGRESS, Activity.LOGGING):
             return super().admit(activity, caller, now=now)
         return 0.0

@@ -16,6 +16,7 @@ from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnection import ConnectionEvent
 from mcpcore.errors import Malformed, Unsayable
 from mcpcore.http.client.call import StreamInterrupted
+from mcpcore.policy.rates import RateLimiter, activity_of, busy
 from mcpcore.service.reading import shorten, typed
 from mcpcore.spec import types
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
@@ -23,6 +24,7 @@ from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.wire.message import RequestId, to_json
+from mcpcore_transports.link import clock
 from mcpcore_transports.running.pending import ProgressCallback, Run
 from mcpcore_transports.server import contents
 from mcpcore_transports.targets import is_web_url
@@ -150,6 +152,8 @@ class Callbacks(Struct, kw_only=True):
     """
     at_once: int = 8
     """Maximum callbacks that run at the same time for the questions of one input round."""
+    limiter: RateLimiter | None = None
+    """Limiter of the rates of the server's requests; all its requests are those of one caller."""
     waiting: int = 10_000
     """Maximum notifications that wait for coroutine functions; further ones are dropped."""
     extensions: Mapping[str, types.Settings] = {}
@@ -188,7 +192,24 @@ class Callbacks(Struct, kw_only=True):
         answer = _ANSWERS.get(context.method)
         if answer is None:
             raise McpError(METHOD_NOT_FOUND, f"this client does not answer {context.method!r}")
-        return answer(self, params, context)
+        if self.limiter is None:
+            return answer(self, params, context)
+        activity = activity_of(context.method)
+        decision = self.limiter.admit(activity, "server", now=clock())
+
+        def admitted(wait: float) -> _Answered:
+            if not wait <= 0:
+                raise busy(activity, wait, context.revision)
+            return answer(self, params, context)
+
+        if not inspect.isawaitable(decision):
+            return admitted(decision)
+
+        async def later() -> CallbackAnswer:
+            answered = admitted(await decision)
+            return await answered if inspect.isawaitable(answered) else answered
+
+        return later()
 
 
 def _answer_elicitation(callbacks: Callbacks, raw: Raw, context: CallbackContext) -> _Answered:

@@ -28,7 +28,7 @@ from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec import types
 from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND
 from mcpcore.spec.members import known_members, unknown_members
-from mcpcore.spec.methods import lookup
+from mcpcore.spec.methods import lookup, probe_method
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.cache import (
@@ -391,8 +391,7 @@ class Client:
 
     async def ping(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Check that the server answers, by ``ping`` or, where the era has none, by discovery."""
-        legacy = lookup("ping", "client", self.revision) is not None
-        await self._core.request("ping" if legacy else "server/discover", timeout=timeout)
+        await self._core.request(probe_method(self.revision), timeout=timeout)
 
     async def set_log_level(self, level: types.LoggingLevel) -> None:
         """Request log messages of this level and above for the ``log`` callback."""
@@ -876,6 +875,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             settings=settings,
             middleware=self._middleware,
             raised=self._raised,
+            repeatable_tools=self._repeatable,
         )
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())

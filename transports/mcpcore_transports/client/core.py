@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -184,6 +184,7 @@ class ClientCore:
         settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
         raised: RaisedExceptions | None = None,
+        repeatable_tools: Collection[str] = (),
     ) -> None:
         self.machine = machine
         self.callbacks = callbacks
@@ -201,6 +202,7 @@ class ClientCore:
         """Exceptions of a server in this process, for its callers to raise."""
         self._visits = Visits(callbacks, self.settings)
         self._chain = Chain(middleware) if middleware else None
+        self._repeatable_tools = repeatable_tools
         self._waiting = Waiting()
         self.progress: dict[RequestId, ProgressCallback] = {}
         """Progress callbacks of requests, and of tasks by the request that began them."""
@@ -285,6 +287,8 @@ class ClientCore:
 
         The parameters are :class:`RequestOptions`.  Raises PeerError or a CallFailed.
         """
+        if timeout is DEFAULT_TIMEOUT:
+            timeout = self.settings.limits.request_timeout
         outgoing = OutgoingRequest(
             method=method,
             params=params,
@@ -292,6 +296,7 @@ class ClientCore:
             timeout=timeout,
             progress=progress,
             repeat=repeat,
+            repeatable_tools=self._repeatable_tools,
         )
         if self._chain is None:
             return await self._exchange(outgoing)

@@ -26,6 +26,12 @@ def failure_of_request(outcome: Settled) -> errors.PeerError | errors.CallFailed
     return errors.InvalidResponse(outcome.method, "it cannot ask for input")
 
 
+def reason_of(error: errors.CallFailed) -> events.EndReason | None:
+    """Return the reason of a request's end, None for what ended outside of it."""
+    known = (reason for reason, kind in _BY_REASON.items() if isinstance(error, kind))
+    return next(known, None)
+
+
 def peer_error(method: str, error: ErrorData) -> errors.PeerError:
     """Return the exception for an error of the server."""
     if error.code == URL_ELICITATION_REQUIRED and error.data is not None:

@@ -5,13 +5,15 @@ own requests (the era probe, ``initialize``) and notifications bypass it, and so
 cache.
 """
 
+from collections.abc import Collection
 from typing import Any
 
+import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.config import DEFAULT_TIMEOUT
+from mcpcore.engine.outbound import may_repeat
 from mcpcore.spec.types.base import full_meta
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.running.middleware import Around
 from mcpcore_transports.running.pending import ProgressCallback
 
@@ -30,11 +32,21 @@ class OutgoingRequest(Struct, kw_only=True):
     """Params as the caller gave them, without ``_meta``."""
     meta: dict[str, Any]
     """Members for the request's ``_meta``, such as ``traceparent``; the engine adds its own."""
-    timeout: float | None = DEFAULT_TIMEOUT
-    """Timeout in seconds; None means no limit, and the default is that of the settings."""
+    timeout: float | None = None
+    """Timeout in seconds; None means no limit."""
     progress: ProgressCallback | None = None
     repeat: bool | None = None
-    """True if the request may be sent again when its connection breaks; None: by the protocol."""
+    """True if the request may be sent again after a failure; None: by the protocol."""
+    repeatable_tools: Collection[str] = ()
+    """Names of the tools that were listed as read-only or idempotent."""
+
+    def may_repeat(self) -> bool:
+        """Return True if the server may get the request twice."""
+        return may_repeat(self.method, to_json(self.params), self.repeat, self.repeatable_tools)
+
+
+class _Failure(Struct, rename="camel"):
+    is_error: Raw = Raw(b"false")
 
 
 class Outcome(Struct):
@@ -46,6 +58,11 @@ class Outcome(Struct):
     """True if input of this client went into the result, so that it is never cached."""
     request: RequestId | None = None
     """Id of the request."""
+
+    @property
+    def failed(self) -> bool:
+        """True if the result is that of a failed tool: it has ``isError``."""
+        return msgspec.json.decode(self.result, type=_Failure).is_error == Raw(b"true")
 
     @property
     def meta(self) -> dict[str, Any]:

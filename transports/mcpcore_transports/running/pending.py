@@ -129,7 +129,8 @@ class Handlers:
                     await running
             finally:
                 run.task = None  # the task refers to the exception that it raised
-                del self._runs[key]
+                if self._runs.get(key) is run:  # its work may have started another
+                    del self._runs[key]
                 if run.cancel_called:
                     self._release(key)
                 if not self._runs and self._idle is not None:

@@ -1,24 +1,19 @@
 """Rate limits of a server: the calls of its limiter, and the errors for clients."""
 
-import itertools
+import inspect
 import math
+import os
+from collections.abc import Awaitable
 from typing import Any
 
 from mcpcore.engine.events import RequestReceived
-from mcpcore.service.rate import Activity
-from mcpcore.spec.errors import INTERNAL_ERROR, McpError, busy_code
+from mcpcore.policy.rates import Activity, activity_of, busy
+from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import failure_of
-from mcpcore_transports.server.failures import Failures
+from mcpcore_transports.server.failures import Failures, subject
 from mcpcore_transports.server.runtime import ServerMachine
 from mcpcore_transports.server.settings import RuntimeSettings
-
-_LIMITED = {
-    "tools/call": Activity.TOOLS,
-    "completion/complete": Activity.COMPLETION,
-    **{f"tasks/{name}": Activity.TASKS for name in ("get", "update", "result", "list", "cancel")},
-}
-_connections = itertools.count(1)
 
 
 class Throttle:
@@ -31,18 +26,34 @@ class Throttle:
         self._admits = settings.limiter_failure == "admit"
         self._failures = failures
         self._machine = machine
-        self._name = f"connection {next(_connections)}"
+        # Unique, as the limiter may count for several workers.
+        self._name = f"connection {os.urandom(8).hex()}"
 
-    def check(self, request: RequestReceived) -> None:
-        """Raise McpError for a request that exceeds its rate."""
-        activity = _LIMITED.get(request.method)
-        if activity is None:
-            return
-        wait = self._wait(activity, request)
+    def check(self, request: RequestReceived) -> Awaitable[None] | None:
+        """Raise McpError for a request that exceeds its rate; if the limiter awaits, later."""
+        activity = activity_of(request.method)
+        tool = subject(request.params) if activity is Activity.TOOLS else None
+        wait = self._ask(activity, request, tool)
+        if inspect.isawaitable(wait):
+            return self._check_later(activity, request, wait)
+        self._refuse(activity, request, wait)
+        return None
+
+    async def _check_later(
+        self, activity: Activity, request: RequestReceived, waiting: Awaitable[float]
+    ) -> None:
+        try:
+            wait: float | Exception = await waiting
+        except BaseException as error:
+            wait = failure_of(error)
+        self._refuse(activity, request, wait)
+
+    def _refuse(
+        self, activity: Activity, request: RequestReceived, answer: float | Exception
+    ) -> None:
+        wait = self._seconds(activity, answer)
         if wait > 0.0:
-            text = f"busy: too many {activity.value}; try again in {wait:.3g} seconds"
-            data = {"retryAfterMs": math.ceil(wait * 1000)}
-            raise McpError(busy_code(request.revision), text, data)
+            raise busy(activity, wait, request.revision)
 
     def drops_progress(self, request: RequestReceived, *, in_task: bool) -> bool:
         """Return True if a progress notification is wanted but exceeds its rate."""
@@ -55,27 +66,34 @@ class Throttle:
         return wanted and self._drops(Activity.LOGGING, request)
 
     def _drops(self, activity: Activity, request: RequestReceived) -> bool:
+        answer = self._ask(activity, request)
+        if inspect.iscoroutine(answer):
+            answer.close()
         try:
-            return self._wait(activity, request) > 0.0
+            return self._seconds(activity, answer) > 0.0
         except McpError:
             return True
 
-    def _wait(self, activity: Activity, request: RequestReceived) -> float:
-        """Return the seconds to wait.  Raises McpError if the limiter fails and refuses then."""
+    def _ask(self, activity: Activity, request: RequestReceived, tool: str | None = None) -> Any:
+        """Return the limiter's answer, or the exception with which it failed."""
         caller = self._name
         if request.principal is not None:
             caller = f"principal {request.principal}"
         elif request.session is not None:
             caller = f"session {request.session}"
         try:
-            wait: float = self._limiter.admit(activity, caller, now=clock())
-            if math.isfinite(wait):
-                return wait
-            raise ValueError(f"a rate limiter answers with seconds, not {wait!r}")
+            return self._limiter.admit(activity, caller, now=clock(), tool=tool)
         except BaseException as error:
-            what = f"the rate limiter's decision on {activity.value}"
-            told = self._failures.told(what, failure_of(error))
-            if self._admits:
-                return 0.0
-            text = f"{told}: the rate of {activity.value} is unknown"
-            raise McpError(INTERNAL_ERROR, text) from None
+            return failure_of(error)
+
+    def _seconds(self, activity: Activity, answer: Any) -> float:
+        """Return the seconds to wait.  Raises McpError if the limiter failed and refuses then."""
+        if isinstance(answer, int | float) and math.isfinite(answer):
+            return answer
+        if not isinstance(answer, Exception):
+            answer = ValueError(f"a rate limiter answers with seconds, not {answer!r}")
+        what = f"the rate limiter's decision on {activity.value}"
+        told = self._failures.told(what, answer)
+        if self._admits:
+            return 0.0
+        raise McpError(INTERNAL_ERROR, f"{told}: the rate of {activity.value} is unknown")

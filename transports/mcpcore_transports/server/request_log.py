@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Struct, structs
 
 from mcpcore.spec.errors import McpError
 from mcpcore.wire.message import to_json
@@ -52,10 +51,6 @@ class RequestRecord(Struct, kw_only=True):
     """Error code of a refusal."""
     duration: float = 0.0
     """Duration in seconds."""
-
-
-class _Failure(Struct, rename="camel"):
-    is_error: Raw = Raw(b"false")
 
 
 def log_incoming(
@@ -94,8 +89,7 @@ def log_outgoing(
         )
         with _logged(logger, level, record):
             outcome = yield
-            failed = msgspec.json.decode(outcome.result, type=_Failure).is_error == Raw(b"true")
-            record.outcome = "failed" if failed else "answered"
+            record.outcome = "failed" if outcome.failed else "answered"
 
     return outgoing
 

@@ -71,7 +71,7 @@ _SUBSCRIBING = frozenset({"resources/subscribe", "subscriptions/listen"})
 
 def asked_first(server: Server, settings: RuntimeSettings) -> frozenset[str]:
     """Return the methods that the runtime lets through before the engine answers them."""
-    if settings.middleware:
+    if settings.middleware or settings.limiter is not None:
         return ASKABLE
     resources = server.capabilities().resources
     return _SUBSCRIBING if resources is not None and resources.subscribe else frozenset()
@@ -193,10 +193,29 @@ class ServerRuntime:
     # Requests
 
     def _on_request(self, event: RequestReceived) -> None:
+        try:
+            later = None if self.throttle is None else self.throttle.check(event)
+        except BaseException as error:
+            self._refuse(event, failure_of(error))
+            return
+        if later is None:
+            self._begin(event)
+        else:
+            self._handlers.start(event.key, partial(self._begin_later, event, later))
+
+    async def _begin_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
+        """Begin a request when the rate limiter has decided."""
+        try:
+            await later
+        except BaseException as error:
+            self._refuse(event, failure_of(error))
+        else:
+            self._begin(event)
+        self.flush()
+
+    def _begin(self, event: RequestReceived) -> None:
         guard, tasks, state = self._guard, self._tasks, None
         try:
-            if self.throttle is not None:
-                self.throttle.check(event)
             prepared: Prepared | None
             if event.method in self._asked:
                 if self._server.guards_reading:

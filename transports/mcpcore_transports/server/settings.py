@@ -15,7 +15,7 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 # Optional parts are imported where they are configured; the module of middleware imports this one.
 if TYPE_CHECKING:
     from mcpcore.engine.seal import Seal
-    from mcpcore.service.rate import RateLimiter
+    from mcpcore.policy.rates import RateLimiter
     from mcpcore_transports.server.middleware import ServerMiddleware
 
 
@@ -58,7 +58,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     middleware: "tuple[ServerMiddleware, ...]" = ()
     """Middleware around every request but those that the engine answers alone, outermost first."""
     limiter: "RateLimiter | None" = None
-    """Limiter of the rates of tool calls, completions, task requests, log messages, progress."""
+    """Limiter of the rates of requests, log messages and progress notifications."""
     limiter_failure: Literal["refuse", "admit"] = "refuse"
     """Decision on a request if the limiter raises an exception."""
     tasks: TaskSettings = field(default_factory=TaskSettings)

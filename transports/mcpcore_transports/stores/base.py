@@ -317,11 +317,14 @@ def _sqlite(url: _StoreUrl, settings: StoreSettings | None, kind: str) -> Callab
     return partial(SqliteStore, path, settings, synchronous=mode, busy=busy, poll=poll)
 
 
-def _redis(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store]:
+def require_redis(what_needs: str) -> None:
+    """Raise ExtraMissingError without the extra ``redis``; it begins with ``what_needs``."""
     if find_spec("redis") is None:
-        raise ExtraMissingError(
-            "the Redis store needs the extra `redis`: pip install 'mcpcore[redis]'"
-        )
+        raise ExtraMissingError(f"{what_needs} the extra `redis`: pip install 'mcpcore[redis]'")
+
+
+def _redis(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store]:
+    require_redis("the Redis store needs")
     from mcpcore_transports.stores.redis import RedisStore  # late: an extra
 
     prefix = url.options.pop("prefix", "mcpcore")

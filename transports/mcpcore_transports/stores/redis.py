@@ -96,7 +96,7 @@ class RedisLink:
         head = "".join(f"local {name.upper()} = {value!r}\n" for name, value in numbers.items())
         self._scripts = {
             name: head + files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
-            for name in ("session", "workers")
+            for name in ("session", "workers", "rates")
         }
         # Redis names scripts by SHA-1; no security depends on the digest.
         self._digests = {

@@ -1,12 +1,13 @@
 """Rate limits: token buckets against a plain model."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.service.rate import Activity, Rate, RateLimits
+from mcpcore.policy.rates import Activity, Rate, RateLimits
 
 
 @given(
@@ -70,6 +71,18 @@ def test_only_so_many_callers_are_remembered() -> None:
 def test_rates_are_positive(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"the {next(iter(wrong))} of a rate must be positive"):
         Rate(**{"amount": 1, **wrong})
+
+
+@pytest.mark.parametrize(("every", "own"), [(1.0, 4.0), (4.0, 1.0)])
+def test_a_call_waits_for_the_slower_of_two_rates(every: float, own: float) -> None:
+    per_tool = {"add": Rate(1, per=own)}
+    limits = RateLimits({Activity.TOOLS: Rate(1, per=every)}, per_tool=per_tool)
+    admit = partial(limits.admit, Activity.TOOLS, "a")
+    assert admit(now=0.0, tool="add") == 0.0
+    assert admit(now=0.0, tool="add") == 4.0
+    assert admit(now=0.0, tool="sub") == every
+    assert limits.refused == {Activity.TOOLS: 2, "add": 1}
+    assert admit(now=4.0, tool="add") == 0.0
 
 
 def test_there_is_room_for_a_caller() -> None:

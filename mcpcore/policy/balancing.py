@@ -1,0 +1,212 @@
+"""Balancing of requests over several servers: weighted, the less busy of two, by session if asked.
+
+A target that keeps failing is ejected for a while.  If too few targets are left, ejections are
+ignored: a target that may fail is better than a certain overload of the others.  Source: the power
+of two choices (Mitzenmacher, 2001).
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+
+from mcpcore.engine.events import Event
+from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.reconnection import Chance, grown
+from mcpcore.policy import EVENTS
+from mcpcore.spec.bounds import check_numbers
+
+
+class BalanceSettings(Struct, frozen=True, kw_only=True):
+    """Settings for balancing.  Times are in seconds."""
+
+    consecutive: int = 5
+    """Failures in a row after which a target is ejected."""
+    ejection_time: float = 30.0
+    """Time for which it is ejected at first; each ejection in a row doubles it."""
+    max_ejection_time: float = 300.0
+    """Limit of that growth."""
+    max_ejected: float = 0.5
+    """Maximum share of the targets that may be ejected at a time."""
+    panic: float = 0.5
+    """Share of usable targets below which requests go to all targets."""
+    max_sessions: int = 100_000
+    """Maximum sessions whose target is remembered; the one unused for longest is dropped first."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "max_ejected", "panic")
+
+
+class Standing(State):
+    """States of a target."""
+
+    USABLE = "usable"
+    EJECTED = "ejected"
+    DOWN = "down"
+    """Its health, or its circuit breaker, says that it gets nothing."""
+
+
+class StandingSignal(State):
+    """Signals that move a target."""
+
+    EJECT = "too many failures"
+    RETURN = "ejection is over"
+    LOSE = "marked as down"
+    RECOVER = "marked as up"
+
+
+STANDING: Table[Standing, StandingSignal] = {
+    (Standing.USABLE, StandingSignal.EJECT): Standing.EJECTED,
+    (Standing.USABLE, StandingSignal.LOSE): Standing.DOWN,
+    (Standing.EJECTED, StandingSignal.RETURN): Standing.USABLE,
+    (Standing.EJECTED, StandingSignal.LOSE): Standing.DOWN,
+    (Standing.DOWN, StandingSignal.RECOVER): Standing.USABLE,
+}
+DIAGRAMS = (("Target of a balancer", "Each target that requests are balanced over.", STANDING),)
+"""Title, text and table of each diagram."""
+
+
+class StandingChanged(Event, frozen=True, kw_only=True, gc=False):
+    """Change of a target's state."""
+
+    target: str
+    before: Standing
+    after: Standing
+
+
+class PanicChanged(Event, frozen=True, kw_only=True, gc=False):
+    """Beginning or end of a time in which requests go to all targets, as too few are usable."""
+
+    panic: bool
+
+
+class _Target(Struct, eq=False):
+    name: str
+    weight: float
+    standing: Standing = Standing.USABLE
+    in_flight: int = 0
+    failures: int = 0
+    """Failures in a row."""
+    ejections: int = 0
+    """Ejections in a row."""
+    until: float = 0.0
+    """End of the ejection."""
+
+
+class Balancer:
+    """Balancer of requests over targets, each with a ``weight`` above 0.
+
+    ``seed``: random bytes that spread the requests; the same bytes make the same choices.  Raises
+    ValueError for no targets, no seed, or a weight that is not positive.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, float], settings: BalanceSettings | None = None, *, seed: bytes
+    ) -> None:
+        if not weights or not seed:
+            raise ValueError("a balancer needs at least one target and a seed")
+        for name, weight in weights.items():
+            if not 0 < weight < float("inf"):
+                raise ValueError(f"the weight of {name} must be positive, got {weight}")
+        self.settings = settings or BalanceSettings()
+        self.panic = False
+        """True while requests go to all targets."""
+        self._targets = {name: _Target(name, weight) for name, weight in weights.items()}
+        self._sessions: OrderedDict[str, str] = OrderedDict()
+        self._chance = Chance(seed)
+        self._events: deque[Event] = deque(maxlen=EVENTS)
+
+    def next_event(self) -> Event | None:
+        """Return the oldest event that was not returned yet, or None."""
+        return self._events.popleft() if self._events else None
+
+    def deadline(self) -> float | None:
+        """Return the time of the next :meth:`handle_timeout`, or None."""
+        ends = [each.until for each in self._ejected()]
+        return min(ends) if ends else None
+
+    def handle_timeout(self, now: float) -> None:
+        """End the ejections that are over."""
+        for target in self._ejected():
+            if target.until <= now:
+                self._step(target, StandingSignal.RETURN)
+
+    def choose(
+        self, *, now: float, session: str | None = None, without: Collection[str] = ()
+    ) -> str | None:
+        """Return the target for a request, which is in flight until :meth:`record`, or None.
+
+        ``session``: all requests of a session (legacy) go to the target of its first one, whatever
+        its state, as nobody else knows the session.  ``without``: targets not to be chosen, for
+        instance those that this request was tried at before.
+        """
+        self.handle_timeout(now)
+        name = None if session is None else self._sessions.get(session)
+        if name is None:
+            every = [each for each in self._targets.values() if each.name not in without]
+            usable = [each for each in every if each.standing is Standing.USABLE]
+            candidates = every if self.panic else usable
+            if not candidates:
+                return None
+            one, other = self._draw(candidates), self._draw(candidates)
+            if other.in_flight / other.weight < one.in_flight / one.weight:
+                one = other
+            name = one.name
+        if session is not None:
+            self._sessions[session] = name
+            self._sessions.move_to_end(session)
+            if len(self._sessions) > self.settings.max_sessions:
+                self._sessions.popitem(last=False)
+        self._targets[name].in_flight += 1
+        return name
+
+    def record(self, target: str, *, failed: bool | None, now: float) -> None:
+        """End a request at a target; None: its outcome says nothing of the target."""
+        settings, known = self.settings, self._targets[target]
+        known.in_flight -= 1
+        if failed is None:
+            return
+        if not failed:
+            known.failures = known.ejections = 0
+            return
+        known.failures += 1
+        if known.failures < settings.consecutive or known.standing is not Standing.USABLE:
+            return
+        if len(self._ejected()) + 1 <= settings.max_ejected * len(self._targets):
+            known.failures, known.ejections = 0, known.ejections + 1
+            first, longest = settings.ejection_time, settings.max_ejection_time
+            known.until = now + grown(first, 2, known.ejections, longest)
+            self._step(known, StandingSignal.EJECT)
+
+    def mark(self, target: str, *, up: bool) -> None:
+        """Mark a target as up or down, as its health or its circuit breaker says."""
+        self._step(self._targets[target], StandingSignal.RECOVER if up else StandingSignal.LOSE)
+
+    def forget(self, session: str) -> None:
+        """Forget the target of a session that has ended."""
+        self._sessions.pop(session, None)
+
+    def _ejected(self) -> list[_Target]:
+        return [each for each in self._targets.values() if each.standing is Standing.EJECTED]
+
+    def _draw(self, candidates: list[_Target]) -> _Target:
+        """Draw a target by chance, in proportion to the weights."""
+        point = self._chance.next() * sum(each.weight for each in candidates)
+        for target in candidates:
+            point -= target.weight
+            if point < 0:
+                return target
+        return candidates[-1]  # a rounding error
+
+    def _step(self, target: _Target, signal: StandingSignal) -> None:
+        before, after = target.standing, step(STANDING, target.standing, signal)
+        if after is None:
+            return
+        target.standing = after
+        self._events.append(StandingChanged(target=target.name, before=before, after=after))
+        every = self._targets.values()
+        usable = sum(each.standing is Standing.USABLE for each in every)
+        panic = usable < self.settings.panic * len(every)
+        if panic is not self.panic:
+            self.panic = panic
+            self._events.append(PanicChanged(panic=panic))

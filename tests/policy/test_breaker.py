@@ -1,0 +1,263 @@
+"""The circuit breaker: its rules, and any interleaving of calls against a plain model."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from mcpcore.policy import EVENTS
+from mcpcore.policy.breaker import (
+    CIRCUIT,
+    Breaker,
+    BreakerSettings,
+    Circuit,
+    CircuitChanged,
+    CircuitSignal,
+    Permit,
+)
+
+
+def call(breaker: Breaker, failed: bool | None, now: float) -> bool:
+    """Make a call that ends at once; return False if it was not admitted."""
+    permit = breaker.admit(now=now)
+    if permit is not None:
+        breaker.record(permit, failed=failed, now=now)
+    return permit is not None
+
+
+def state(breaker: Breaker) -> Circuit:
+    """Return its state, in a form that a type checker does not narrow."""
+    return breaker.state
+
+
+def opened(**settings: Any) -> Breaker:
+    breaker = Breaker(BreakerSettings(consecutive=1, **settings), name="add")
+    assert call(breaker, True, 0.0)
+    assert state(breaker) is Circuit.OPEN
+    return breaker
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "settings", "opens"),
+    [
+        ([True] * 4, {}, False),
+        ([True] * 5, {}, True),
+        ([True] * 4 + [False] + [True] * 4, {}, False),
+        ([True] * 4 + [None] + [True], {}, True),
+        ([True, False] * 9 + [False], {}, False),
+        ([True, False] * 10, {}, False),  # a success does not open it
+        ([True, False] * 10 + [True], {}, True),
+        ([True, False, False] * 30 + [True], {}, False),
+        ([True, False] * 20 + [True], {"rate": 1.1}, False),
+        ([False] * 3 + [True], {"rate": 0.25, "min_calls": 4}, True),
+    ],
+)
+def test_it_opens_by_failures_in_a_row_and_by_their_share(
+    outcomes: list[bool | None], settings: dict[str, Any], opens: bool
+) -> None:
+    breaker = Breaker(BreakerSettings(**settings))
+    for outcome in outcomes:
+        assert call(breaker, outcome, 0.0)
+    assert (breaker.state is Circuit.OPEN) is opens
+
+
+def test_the_share_is_that_of_the_window() -> None:
+    breaker = Breaker(BreakerSettings(window=30.0, min_calls=4, rate=0.5))
+    for now in (0.0, 1.0):
+        for outcome in (True, False):
+            assert call(breaker, outcome, now)
+    assert call(breaker, True, 31.0)  # alone in its window
+    assert state(breaker) is Circuit.CLOSED
+    for outcome in (False, True, True):
+        call(breaker, outcome, 32.0)
+    assert state(breaker) is Circuit.OPEN
+
+
+@pytest.mark.parametrize("settings", [{"consecutive": 3}, {"min_calls": 3}])
+def test_what_opened_it_does_not_count_again(settings: dict[str, int]) -> None:
+    breaker = Breaker(BreakerSettings(**{"consecutive": 100, **settings}, open_time=10.0))
+    for _ in range(3):
+        assert call(breaker, True, 0.0)
+    assert state(breaker) is Circuit.OPEN
+    assert call(breaker, False, 10.0)
+    for _ in range(2):
+        assert call(breaker, True, 10.0)
+        assert state(breaker) is Circuit.CLOSED
+
+
+def test_exactly_one_probe() -> None:
+    breaker = opened(open_time=10.0)
+    assert not call(breaker, False, 9.9)
+    probe = breaker.admit(now=10.0)
+    assert probe is not None
+    assert [breaker.admit(now=10.0 + each) for each in range(20)] == [None] * 20
+    breaker.record(probe, failed=False, now=31.0)
+    assert state(breaker) is Circuit.CLOSED
+    assert call(breaker, False, 31.0)
+
+
+def test_each_failed_probe_prolongs_the_time() -> None:
+    breaker = opened(open_time=10.0, growth=3.0, max_open_time=50.0)
+    now, times = 0.0, []
+    for _ in range(4):
+        deadline = breaker.deadline()
+        assert deadline is not None
+        times.append(deadline - now)
+        now = deadline
+        assert call(breaker, True, now)
+    assert times == [10.0, 30.0, 50.0, 50.0]
+    assert call(breaker, False, now + 50.0)
+    assert call(breaker, True, now + 50.0)
+    assert breaker.deadline() == now + 60.0  # after a success it begins anew
+
+
+@pytest.mark.parametrize("how", ["cancelled", "forgotten"])
+def test_a_probe_without_an_outcome_gives_way_to_another(how: str) -> None:
+    breaker = opened(open_time=10.0, probe_time=5.0)
+    probe = breaker.admit(now=10.0)
+    assert probe is not None
+    if how == "cancelled":
+        breaker.record(probe, failed=None, now=11.0)
+    else:
+        assert breaker.deadline() == 15.0
+        breaker.handle_timeout(14.9)
+        assert state(breaker) is Circuit.PROBING
+        breaker.handle_timeout(15.0)
+    assert state(breaker) is Circuit.HALF_OPEN
+    assert breaker.deadline() is None
+    other = breaker.admit(now=15.0)
+    assert other is not None
+    breaker.record(probe, failed=False, now=16.0)  # too late
+    assert state(breaker) is Circuit.PROBING
+    breaker.record(other, failed=False, now=16.0)
+    assert state(breaker) is Circuit.CLOSED
+
+
+def test_a_call_from_before_says_nothing_of_now() -> None:
+    breaker = Breaker(BreakerSettings(consecutive=1, open_time=10.0))
+    slow, late = breaker.admit(now=0.0), breaker.admit(now=0.0)
+    assert slow is not None
+    assert late is not None
+    assert call(breaker, True, 1.0)
+    breaker.record(slow, failed=False, now=2.0)
+    assert state(breaker) is Circuit.OPEN
+    assert call(breaker, False, 11.0)
+    breaker.record(late, failed=True, now=12.0)
+    assert state(breaker) is Circuit.CLOSED
+
+
+def test_every_change_is_an_event() -> None:
+    breaker = opened(open_time=10.0)
+    call(breaker, True, 10.0)
+    call(breaker, False, 30.0)
+    states = [Circuit.CLOSED, Circuit.OPEN, *[Circuit.HALF_OPEN, Circuit.PROBING, Circuit.OPEN]]
+    states += [Circuit.HALF_OPEN, Circuit.PROBING, Circuit.CLOSED]
+    assert list(iter(breaker.next_event, None)) == [
+        CircuitChanged(name="add", before=before, after=after) for before, after in pairwise(states)
+    ]
+    for now in range(EVENTS):
+        call(breaker, True, 1000.0 * now)
+    assert len(list(iter(breaker.next_event, None))) == EVENTS
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"consecutive": 0}, "consecutive must be at least 1"),
+        ({"open_time": 0.0}, "open_time must be above 0"),
+        ({"growth": 0.5}, "growth must be at least 1"),
+    ],
+)
+def test_settings_are_checked(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BreakerSettings(**wrong)
+
+
+CONSECUTIVE, OPEN_TIME, PROBE_TIME = 3, 8.0, 5.0
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Calls that overlap in any way.  The model has the state, and the one permit that counts."""
+
+    permits: Bundle[Permit | None] = Bundle("permits")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.breaker = Breaker(
+            BreakerSettings(
+                consecutive=CONSECUTIVE,
+                rate=2.0,
+                open_time=OPEN_TIME,
+                growth=1.0,
+                probe_time=PROBE_TIME,
+            )
+        )
+        self.current: list[Permit] = []
+        """Permits whose outcome counts: those of this time of being closed, or the probe's."""
+        self.failures = 0
+        self.closed = True
+        self.opens_at = 0.0
+        self.probe_until: float | None = None
+
+    def pass_time(self) -> None:
+        if self.probe_until is not None and self.now >= self.probe_until:
+            self.probe_until, self.opens_at, self.current = None, self.now, []
+
+    @rule(target=permits)
+    def admit(self) -> Permit | None:
+        self.pass_time()
+        permit = self.breaker.admit(now=self.now)
+        allowed = self.closed or (self.now >= self.opens_at and self.probe_until is None)
+        assert (permit is not None) is allowed
+        if permit is not None:
+            if not self.closed:
+                self.probe_until, self.current = self.now + PROBE_TIME, []
+            self.current.append(permit)
+        return permit
+
+    @rule(permit=consumes(permits), failed=st.none() | st.booleans())
+    def record(self, permit: Permit | None, failed: bool | None) -> None:
+        if permit is None:
+            return
+        counts = permit in self.current
+        self.breaker.record(permit, failed=failed, now=self.now)
+        if not counts:
+            return
+        self.current.remove(permit)
+        if self.closed:
+            if failed is not None:
+                self.failures = self.failures + 1 if failed else 0
+            if self.failures == CONSECUTIVE:
+                self.closed, self.opens_at, self.current = False, self.now + OPEN_TIME, []
+        else:
+            self.probe_until, self.current = None, []
+            self.opens_at = self.now + OPEN_TIME if failed else self.now
+            if failed is False:
+                self.closed, self.failures = True, 0
+
+    @rule(seconds=st.sampled_from((0.5, 3.0, 8.0)), told=st.booleans())
+    def wait(self, seconds: float, told: bool) -> None:
+        self.now += seconds
+        if told:
+            self.breaker.handle_timeout(self.now)
+            self.pass_time()
+
+    @invariant()
+    def the_table_holds(self) -> None:
+        for event in iter(self.breaker.next_event, None):
+            moves = [after for (before, _), after in CIRCUIT.items() if before is event.before]
+            assert event.after in moves
+
+    @invariant()
+    def it_is_closed_with_the_model(self) -> None:
+        assert (self.breaker.state is Circuit.CLOSED) is self.closed
+
+
+TestBreakerMachine = BreakerMachine.TestCase
+
+
+def test_the_table_has_every_signal() -> None:
+    assert {signal for _, signal in CIRCUIT} == set(CircuitSignal)

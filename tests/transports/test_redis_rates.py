@@ -1,0 +1,184 @@
+"""Rate limits in Redis: one count for all workers, few round trips, and a Redis that is gone."""
+
+import inspect
+from collections.abc import Awaitable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+
+import anyio
+import pytest
+import redis
+
+from mcpcore.errors import PeerError, StoreUnavailableError
+from mcpcore.policy.rates import Activity, Rate, RateKey
+from mcpcore.service import Server
+from mcpcore_transports.client.client import connect
+from mcpcore_transports.link import clock
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.stores.redis_rates import RedisRateLimits
+from mcpcore_transports.targets import MemoryTarget
+from tests.transports.redis_server import RedisServer, redis_server
+
+pytestmark = pytest.mark.anyio
+
+SELDOM = 1e-9
+"""A rate at which nothing comes back while a test runs, so that only the burst counts."""
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with redis_server() as made:
+        yield made
+
+
+def made(server: RedisServer, burst: int, tools: dict[str, int] | None = None) -> RedisRateLimits:
+    rates = {Activity.TOOLS: Rate(SELDOM, burst=burst), Activity.PROGRESS: Rate(SELDOM, burst=1)}
+    own = {name: Rate(SELDOM, burst=each) for name, each in (tools or {}).items()}
+    return RedisRateLimits(server.url, rates, per_tool=own)
+
+
+async def admitted(
+    limits: RedisRateLimits, caller: str = "ada", tool: str = "add", *, now: float | None = None
+) -> bool:
+    answer = limits.admit(Activity.TOOLS, caller, now=clock() if now is None else now, tool=tool)
+    return (await answer if isinstance(answer, Awaitable) else answer) == 0
+
+
+async def test_all_workers_count_together(server: RedisServer) -> None:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(closing(made(server, 6))) for _ in range(3)]
+        admissions = [await admitted(worker) for _ in range(4) for worker in workers]
+        assert admissions == [True] * 6 + [False] * 6
+        assert [await admitted(worker, "bob") for worker in workers] == [True] * 3
+        assert sum(worker.refused[Activity.TOOLS] for worker in workers) == 6
+
+
+@pytest.mark.parametrize("burst", [64, 640, 1000])
+async def test_no_burst_is_exceeded_by_requests_at_once(server: RedisServer, burst: int) -> None:
+    admissions: list[bool] = []
+
+    async def call(limits: RedisRateLimits) -> None:
+        admissions.append(await admitted(limits))
+
+    with ExitStack() as stack:
+        workers = [stack.enter_context(closing(made(server, burst))) for _ in range(2)]
+        async with anyio.create_task_group() as group:
+            for _ in range(burst):
+                for worker in workers:
+                    group.start_soon(call, worker)
+    unused = 2 * (burst // 64) * burst  # no more than a block for each call at once
+    assert burst - unused <= sum(admissions) <= burst
+
+
+async def test_a_block_of_requests_costs_one_round_trip(server: RedisServer) -> None:
+    with closing(made(server, 640)) as limits:
+        now = clock()
+        assert await admitted(limits, now=now)
+        for _ in range(9):
+            assert limits.admit(Activity.TOOLS, "ada", now=now, tool="add") == 0.0
+        asked = limits.admit(Activity.TOOLS, "ada", now=now, tool="add")
+        assert inspect.iscoroutine(asked)
+        assert await asked == 0.0
+
+
+async def test_an_unused_block_is_given_up_in_time(server: RedisServer) -> None:
+    with closing(made(server, 640)) as limits:
+        assert await admitted(limits)
+        answer = limits.admit(Activity.TOOLS, "ada", now=clock() + 2)
+        assert isinstance(answer, Awaitable)
+        await answer
+
+
+async def test_a_refusal_is_remembered(server: RedisServer) -> None:
+    with closing(made(server, 1)) as limits:
+        assert [await admitted(limits) for _ in range(2)] == [True, False]
+        server.kill()
+        assert not await admitted(limits)  # nobody was asked
+        assert limits.refused[Activity.TOOLS] == 2
+
+
+@pytest.mark.parametrize(
+    ("tools", "calls", "expected", "refused"),
+    [
+        ({"add": 1}, ["add", "add", "sub", "sub"], [1, 0, 1, 1], {"add": 1}),
+        ({"add": 9}, ["add", "add", "sub", "add"], [1, 1, 1, 0], {Activity.TOOLS: 1}),
+    ],
+)
+async def test_a_refused_call_uses_nothing_up(
+    server: RedisServer,
+    tools: dict[str, int],
+    calls: list[str],
+    expected: list[int],
+    refused: dict[RateKey, int],
+) -> None:
+    with closing(made(server, 3, tools)) as limits:
+        assert [await admitted(limits, tool=tool) for tool in calls] == list(map(bool, expected))
+        assert limits.refused == refused
+
+
+async def test_time_gives_units_back(server: RedisServer) -> None:
+    with closing(RedisRateLimits(server.url, {Activity.TOOLS: Rate(20, burst=1)})) as limits:
+        assert await admitted(limits)
+        wait = limits.admit(Activity.TOOLS, "ada", now=clock())
+        assert isinstance(wait, Awaitable)
+        seconds = await wait
+        assert 0 <= seconds <= 0.05
+        await anyio.sleep(seconds + 0.01)
+        assert await admitted(limits)
+
+
+async def test_notifications_are_counted_here(server: RedisServer) -> None:
+    with closing(made(server, 1)) as limits:
+        server.kill()
+        waits = [limits.admit(Activity.PROGRESS, "ada", now=0.0) for _ in range(2)]
+        assert waits[0] == 0.0 < waits[1]  # type: ignore[operator]
+        assert limits.admit(Activity.READS, "ada", now=0.0) == 0.0  # it has no rate
+
+
+async def test_a_redis_that_is_gone_is_a_failure_of_the_limiter(server: RedisServer) -> None:
+    with closing(made(server, 1)) as limits:
+        server.kill()
+        with pytest.raises(StoreUnavailableError):
+            await admitted(limits)
+        server.start()
+        assert await admitted(limits)
+
+
+async def test_keys_end_and_name_nobody(server: RedisServer) -> None:
+    limits = RedisRateLimits(server.url, {Activity.TOOLS: Rate(10, burst=5)}, prefix="p")
+    with closing(limits), closing(redis.Redis.from_url(server.url)) as client:
+        assert await admitted(limits, "principal ada@example.com")
+        [key] = client.keys("*")
+        assert str(key).startswith("b'p:{")
+        assert "ada" not in str(key)
+        assert 0 < client.pttl(key) <= 5100 + 100
+
+
+@pytest.mark.parametrize("fate", ["refuse", "admit"])
+async def test_a_server_uses_them(server: RedisServer, fate: str) -> None:
+    service = Server("counting")
+
+    @service.tool
+    def add() -> str:
+        return "done"
+
+    with closing(made(server, 1)) as limits:
+        settings = RuntimeSettings(limiter=limits, limiter_failure=fate)  # type: ignore[arg-type]
+        async with connect(MemoryTarget(service, settings)) as client:
+            call = partial(client.call_tool, "add")
+            assert (await call()).text == "done"
+            with pytest.raises(PeerError, match="busy: too many tool calls"):
+                await call()
+        server.kill()
+        async with connect(MemoryTarget(service, settings)) as client:  # another caller
+            if fate == "admit":
+                assert (await client.call_tool("add")).text == "done"
+            else:
+                with pytest.raises(PeerError, match="the rate of tool calls is unknown"):
+                    await client.call_tool("add")
+
+
+@pytest.mark.parametrize("wrong", [{"callers": 0}, {"lease": 0.0}])
+def test_numbers_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="callers must be at least 1, and lease above 0"):
+        RedisRateLimits("redis://localhost", {}, **wrong)  # type: ignore[arg-type]

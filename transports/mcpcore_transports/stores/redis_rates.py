@@ -1,0 +1,126 @@
+"""Rate limits that workers on several machines share, in Redis.
+
+A caller's requests are counted in blocks of a sixty-fourth of the burst: most of them cost no round
+trip.  After a refusal no question is asked until the wait that Redis has named is over.
+"""
+
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Mapping, Sequence
+
+import anyio.to_thread
+from msgspec import Struct
+
+from mcpcore.policy.rates import Activity, Rate, RateKey, RateLimits, joined, limited
+from mcpcore_transports.link import clock
+from mcpcore_transports.stores.base import StoreSettings, require_redis
+
+_BLOCKS = 64
+"""Blocks in a burst; a worker takes one block at a time."""
+_NOTIFICATIONS = (Activity.LOGGING, Activity.PROGRESS)
+
+
+class _Lease(Struct):
+    """Units of a limit that this worker has taken from Redis and not used yet."""
+
+    units: int = 0
+    ends: float = 0.0
+    """Time after which they count as used."""
+    refused_until: float = 0.0
+
+
+class RedisRateLimits:
+    """Rate limiter that counts in a Redis server, for all workers together.
+
+    ``url`` is one for ``redis.Redis.from_url``; ``rates`` and ``per_tool`` as in
+    :class:`~mcpcore.policy.rates.RateLimits`.  Log messages and progress notifications are counted
+    in this process alone, as they wait for nobody.  ``lease``: seconds after which an unused block
+    counts as used.  ``callers``: maximum callers, for each limit, that are remembered here.
+    ``timeout``: the longest wait for Redis, in seconds; then the limiter has failed.  Raises
+    ExtraMissingError without the extra ``redis``, ValueError for a wrong number.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        rates: Mapping[Activity, Rate],
+        *,
+        per_tool: Mapping[str, Rate] | None = None,
+        callers: int = 10_000,
+        lease: float = 1.0,
+        prefix: str = "mcpcore",
+        timeout: float = 1.0,
+    ) -> None:
+        require_redis("rate limits in Redis need")
+        from mcpcore_transports.stores.redis import RedisLink  # late: an extra
+
+        if callers < 1 or not lease > 0:
+            raise ValueError("callers must be at least 1, and lease above 0")
+        self._link = RedisLink(url, StoreSettings(), timeout)
+        self._rates = joined(rates, per_tool)
+        self._local = RateLimits(
+            {each: rate for each, rate in rates.items() if each in _NOTIFICATIONS}, callers=callers
+        )
+        self._callers, self._lease, self._prefix = callers, lease, prefix
+        self._leases: OrderedDict[tuple[RateKey, str], _Lease] = OrderedDict()
+        self.refused: Counter[RateKey] = self._local.refused
+        """Number of refusals here, by activity, and by the name of a tool with its own rate."""
+
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._link.close()
+
+    def admit(
+        self, activity: Activity, caller: str, *, now: float, tool: str | None = None
+    ) -> float | Awaitable[float]:
+        """Admit or refuse, as :meth:`~mcpcore.policy.rates.RateLimiter.admit` describes.
+
+        Awaiting raises StoreUnavailableError if Redis does not answer.
+        """
+        if activity in _NOTIFICATIONS:
+            return self._local.admit(activity, caller, now=now)
+        keys = limited(self._rates, activity, tool)
+        leases = {key: self._leased(key, caller) for key in keys}
+        wait = max((each.refused_until - now for each in leases.values()), default=0.0)
+        if wait > 0:
+            self.refused.update(key for key, each in leases.items() if each.refused_until > now)
+            return wait
+        missing = [key for key, each in leases.items() if not each.units or each.ends <= now]
+        for key in keys:
+            if key not in missing:
+                leases[key].units -= 1
+        return self._ask(caller, leases, missing) if missing else 0.0
+
+    def _leased(self, key: RateKey, caller: str) -> _Lease:
+        lease = self._leases.setdefault((key, caller), _Lease())
+        self._leases.move_to_end((key, caller))
+        if len(self._leases) > self._callers * len(self._rates):
+            self._leases.popitem(last=False)
+        return lease
+
+    async def _ask(
+        self, caller: str, leases: Mapping[RateKey, _Lease], missing: Sequence[RateKey]
+    ) -> float:
+        # A caller's name may be that of a person, and as long as a token allows.
+        digest = hashlib.blake2b(caller.encode(), digest_size=16).hexdigest()
+        values: list[object] = []
+        for key in missing:
+            name = key.name if isinstance(key, Activity) else f"tool {key}"
+            rate = self._rates[key]
+            values += [name, repr(rate.interval), rate.burst, max(1, rate.burst // _BLOCKS)]
+        command = self._link.script("rates", f"{self._prefix}:{{{digest}}}:", "take", *values)
+        reply = await anyio.to_thread.run_sync(self._link.one, command, abandon_on_cancel=True)
+        now, longest = clock(), 0.0
+        for key, wait, units in zip(missing, map(float, reply[::2]), reply[1::2], strict=True):
+            lease = leases[key]
+            if units:
+                lease.units = units - 1 + (lease.units if lease.ends > now else 0)
+                lease.ends = now + self._lease
+            if wait > 0:
+                self.refused[key] += 1
+                lease.refused_until = now + wait
+                longest = max(longest, wait)
+        if longest:
+            for key in leases.keys() - missing:
+                leases[key].units += 1
+        return longest
