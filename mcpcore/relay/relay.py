@@ -641,7 +641,19 @@ class Relay:
         asked = link.asked.pop(event.key, None)
         if asked is not None:
             self._withdraw(asked, now, event.reason)
+        rounds = [call.round for call in link.calls.values() if call.round is not None]
+        for parked in rounds:
+            for name in [name for name, key in parked.questions.items() if key == event.key]:
+                del parked.questions[name]
+                parked.texts.pop(name, None)
+                if not parked.questions:  # the retry waits for what comes next
+                    self._set_answered(parked)
         link.peer.release(event.key)
+
+    def _set_answered(self, parked: Parked) -> None:
+        """Note that no answer of the client is awaited any more."""
+        parked.answered = True
+        self._deadlines.set(parked, None)
 
     def _replied(
         self,
@@ -753,10 +765,9 @@ class Relay:
                 parked.texts = left
                 self._require(call, left, state, event.key)
             else:
-                parked.answered = True
+                self._set_answered(parked)
                 call.arrival, call.keys = event, [event.key]
                 self._calls[event.key] = call
-                self._deadlines.set(parked, None)
             for name in given:
                 self._reply(call.link, parked.questions.pop(name), answers[name])
 

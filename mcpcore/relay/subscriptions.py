@@ -379,16 +379,22 @@ class Subscriptions:
         if stream is None or stream.open:
             return
         stream.open, stream.failures = True, 0
-        if stream.before is not None:
-            self._close(stream.before, now)
-            stream.before = None
-        keys, stream.keys = stream.keys, []
+        before, stream.before = stream.before, None
+        keys = self._take_keys(stream)
+        if before is not None:
+            keys += self._take_keys(before)
+            self._close(before, now)
         for key in keys:
             self._relay.downstream.admit(key)
         if stream.again:
             self._may_have_changed(stream)
         else:
             self._granted(stream.watcher, self._outward(stream.target, event.filter))
+
+    def _take_keys(self, stream: Stream) -> list[Key]:
+        """Take the requests that wait for a stream, and for those that it replaces."""
+        keys, stream.keys = stream.keys, []
+        return keys if stream.before is None else keys + self._take_keys(stream.before)
 
     def _may_have_changed(self, stream: Stream) -> None:
         """Announce all that a stream carries, as something may have been missed."""
@@ -415,11 +421,14 @@ class Subscriptions:
         stream.link = None
         watcher = stream.watcher
         if watcher.ended or watcher.streams.get(stream.target.name) is not stream:
-            return
+            return  # the one that replaces it has its requests as well
         if not stream.open and not stream.again:
             error = ErrorData(INTERNAL_ERROR, f"{stream.target.name}: no stream of changes")
             self._stream_failed(stream, outcome if isinstance(outcome, ErrorData) else error, now)
             return
+        self._open_later(stream, now)
+
+    def _open_later(self, stream: Stream, now: float) -> None:
         stream.open, stream.again = False, True
         stream.failures += 1
         delay = self._relay.settings.listen_delay * 2 ** min(stream.failures - 1, 6)
@@ -427,23 +436,28 @@ class Subscriptions:
 
     def reopen(self, stream: Stream, now: float) -> None:
         """Open a stream again that was lost."""
-        if not stream.watcher.ended and stream.link is None:
+        current = stream.watcher.streams.get(stream.target.name)
+        if current is stream and stream.link is None and not stream.watcher.ended:
             self._open_stream(stream, now)
 
     def _stream_failed(self, stream: Stream, error: ErrorData, now: float) -> None:
         """Go on without a stream that a server does not open."""
         watcher = stream.watcher
-        if stream.before is not None:
-            watcher.streams[stream.target.name] = stream.before
+        before = stream.before
+        if before is not None:
+            watcher.streams[stream.target.name] = before
+            if before.link is None:
+                self._open_later(before, now)
         else:
             watcher.streams.pop(stream.target.name, None)
-        keys, stream.keys = stream.keys, []
-        for key in keys:
+        for key in self._take_keys(stream):
             self._relay.downstream.fail(key, error)
         self._granted(watcher, SubscriptionFilter())
 
     def _close(self, stream: Stream, now: float) -> None:
         self._relay.set_deadline(stream, None)
+        for key in self._take_keys(stream):
+            self._relay.refuse(key, INTERNAL_ERROR, "the session has ended")
         if stream.before is not None:
             self._close(stream.before, now)
         link, stream.link = stream.link, None

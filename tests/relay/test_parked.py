@@ -238,3 +238,26 @@ def test_a_modern_server_s_state_is_sealed() -> None:
     assert "another principal" in again(scene, structs.replace(event))
     scene.front.principal = "ann"
     assert again(scene, event) == "Hello Ada"
+
+
+def test_a_question_that_the_server_takes_back() -> None:
+    """Its timeout has passed: the retry gets what the call has become."""
+
+    def impatient(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+        backend.waiting["call"] = peer, event.key, id
+
+    backend = Backend("a", LEGACY, impatient)
+    scene = Scene(MODERN, backend)
+    scene.answers = None
+    scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    peer, key, id = backend.waiting["call"]
+    peer.cancel(id, now=0.0)
+    scene.move()
+    assert again(scene, event) is None
+    peer.respond(key, text("without it"))
+    scene.move()
+    assert again(scene, event) == "without it"
+    scene.wait(61)
+    assert scene.relay.idle

@@ -1,0 +1,31 @@
+"""The invariants of a relay hold in many seeded schedules with faults."""
+
+from collections import Counter
+
+import pytest
+
+from tests.relay.schedules import World
+
+
+def run(seeds: range) -> Counter[str]:
+    outcomes: Counter[str] = Counter()
+    for seed in seeds:
+        world = World(seed)
+        try:
+            world.run()
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        for user in world.users:
+            outcomes += user.outcomes
+    return outcomes
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_schedules(part: int) -> None:
+    outcomes = run(range(part * 500, part * 500 + 500))
+    assert outcomes["ResultReceived"] > 2 * outcomes["ErrorReceived"] > 0
+
+
+@pytest.mark.long
+def test_many_schedules() -> None:
+    run(range(2000, 20_000))
