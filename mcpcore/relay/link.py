@@ -39,7 +39,7 @@ class Target(Struct, eq=False):
     """Arguments that headers mirror, by tool, as its lists tell."""
     greeting: Ready | None = None
     """Outcome of the first negotiation that succeeded; None before."""
-    waiting: list[Callable[[float, float], None]] = []
+    waiting: list[Callable[[], None]] = []
     """Work that needs to know the era of the server."""
 
     @property
@@ -120,7 +120,7 @@ class Link(Struct, eq=False, weakref=False):
     audience: Audience
     calls: dict[RequestId, Call] = {}
     """Calls that the server has yet to answer, by id there."""
-    pending: dict[RequestId, Callable[[Outcome, float, float], None]] = {}
+    pending: dict[RequestId, Callable[[Outcome], None]] = {}
     """Requests of the relay's own, by id, with the function that takes the outcome."""
     asked: dict[Key, RequestId] = {}
     """Questions of the server that wait for the client, by key, with the id at the client."""

@@ -50,8 +50,8 @@ _decode_cursors = msgspec.msgpack.Decoder(dict[str, str | None]).decode
 _encode_cursors = msgspec.msgpack.Encoder().encode
 
 
-Take = Callable[[Outcome | None, float, float], None]
-"""Function from the page of a server, None if it has none that can be had, ``now`` and ``wall``."""
+Take = Callable[[Outcome | None], None]
+"""Function from the page of a server, None if it has none that can be had."""
 
 
 class _Asked(Struct):
@@ -76,7 +76,6 @@ class Page(Struct, eq=False):
     """Page of a merged list in the making."""
 
     event: RequestReceived
-    wall: float
     left: set[str]
     """Servers that have yet to answer."""
     parts: dict[str, Raw] = {}
@@ -87,7 +86,7 @@ class _Search(Struct, eq=False):
     """Reading of all lists that may have a name."""
 
     event: RequestReceived
-    then: Callable[[float, float], None]
+    then: Callable[[], None]
     left: int
     """Lists that have yet to be read to their end."""
 
@@ -98,7 +97,7 @@ class Lists:
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
 
-    def ask(self, event: RequestReceived, now: float, wall: float) -> None:
+    def ask(self, event: RequestReceived) -> None:
         """Answer a request for a list, once every server has given its page or is late.
 
         Raises msgspec.MsgspecError for params without the right types.
@@ -107,71 +106,57 @@ class Lists:
         if cursor is not None:
             binding = request_binding(event.principal, event.method, _EMPTY)
             try:
-                cursors = _decode_cursors(self._relay.seal.open(cursor, binding, wall=wall))
+                cursors = _decode_cursors(
+                    self._relay.seal.open(cursor, binding, wall=self._relay.wall)
+                )
             except SealBroken:
                 self._relay.refuse(event.key, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
         names = cursors if cursor is not None else self._relay.targets
-        page = Page(event, wall, set(names))
+        page = Page(event, set(names))
         for name in list(names):
             take = partial(self._take, page, name)
-            self._fetch(name, event, event.method, cursors.get(name), take, now, wall)
+            self._fetch(name, event, event.method, cursors.get(name), take)
 
     def _fetch(
-        self,
-        name: str,
-        event: RequestReceived,
-        method: str,
-        cursor: str | None,
-        take: Take,
-        now: float,
-        wall: float,
+        self, name: str, event: RequestReceived, method: str, cursor: str | None, take: Take
     ) -> None:
-        """Ask a server for a page; ``take`` gets None if it has no such list or is unknown."""
+        """Ask a server for a page; ``take`` gets None if it cannot be asked."""
         target = self._relay.targets.get(name)
         if target is None:
-            take(None, now, wall)
-        elif target.greeting is None:
-            work = partial(self._send, target, event, method, cursor, take)
-            self._relay.when_greeted(target, work, now)
+            take(None)
         else:
-            self._send(target, event, method, cursor, take, now, wall)
+            work = partial(self._send, target, event, method, cursor, take)
+            self._relay.when_known(target, work)
 
     def _send(
-        self,
-        target: Target,
-        event: RequestReceived,
-        method: str,
-        cursor: str | None,
-        take: Take,
-        now: float,
-        wall: float,
+        self, target: Target, event: RequestReceived, method: str, cursor: str | None, take: Take
     ) -> None:
         relay = self._relay
-        if target.greeting is not None and not target.offers(_CAPABILITIES[method]):
-            take(_EMPTY, now, wall)
+        if target.greeting is None:
+            take(None)
+            return
+        if not target.offers(_CAPABILITIES[method]):
+            take(_EMPTY)
             return
         try:
-            link = relay.link(target, relay.audience_of(event), now)
+            link = relay.link(target, relay.audience_of(event))
             by_request = link.cell(event.revision.modern).by_request
-            _, meta = relayable(event.params)
             id = link.peer.request(
                 method,
                 None if cursor is None else {"cursor": cursor},
-                now=now,
+                now=relay.now,
                 timeout=relay.settings.list_timeout,
-                meta=meta,
+                meta=relayable(event.params)[1],
                 force=True,
                 capabilities=event.client_capabilities if by_request else None,
             )
         except LocalProtocolError:
-            take(None, now, wall)
+            take(None)
             return
         link.pending[id] = take
 
-    def _take(
-        self, page: Page, name: str, outcome: Outcome | None, now: float, wall: float
-    ) -> None:
+    def _take(self, page: Page, name: str, outcome: Outcome | None) -> None:
         """Take the page of one server; the last one completes the merged page."""
         if isinstance(outcome, Raw):
             page.parts[name] = outcome
@@ -206,7 +191,7 @@ class Lists:
         body = b'{"%b":[%b]' % (member.encode(), b",".join(filter(None, items)))
         if cursors:
             binding = request_binding(event.principal, method, _EMPTY)
-            sealed = relay.seal.seal(_encode_cursors(cursors), binding, wall=page.wall)
+            sealed = relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall)
             body += b',"nextCursor":' + msgspec.json.encode(sealed)
         if event.revision.cache_hints:
             known = not page.missing and ttls
@@ -231,13 +216,7 @@ class Lists:
             if params and outer is not None:
                 target.header_params[tool.name] = self._relay.header_params[outer] = params
 
-    def learn(
-        self,
-        event: RequestReceived,
-        then: Callable[[float, float], None],
-        now: float,
-        wall: float,
-    ) -> bool:
+    def learn(self, event: RequestReceived, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
         if not self._relay.names.listed:
             return False
@@ -246,18 +225,11 @@ class Lists:
         for name in self._relay.targets:
             for method in methods:
                 take = partial(self._searched, search, name, method, 1)
-                self._fetch(name, event, method, None, take, now, wall)
+                self._fetch(name, event, method, None, take)
         return True
 
     def _searched(
-        self,
-        search: _Search,
-        name: str,
-        method: str,
-        pages: int,
-        outcome: Outcome | None,
-        now: float,
-        wall: float,
+        self, search: _Search, name: str, method: str, pages: int, outcome: Outcome | None
     ) -> None:
         event = search.event
         if isinstance(outcome, Raw):
@@ -268,11 +240,11 @@ class Lists:
                 cursor = None
             if cursor is not None and pages < _PAGES:
                 take = partial(self._searched, search, name, method, pages + 1)
-                self._fetch(name, event, method, cursor, take, now, wall)
+                self._fetch(name, event, method, cursor, take)
                 return
         search.left -= 1
         if not search.left:
-            search.then(now, wall)
+            search.then()
 
 
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:

@@ -110,14 +110,17 @@ class Relay:
         settings: RelaySettings | None = None,
     ) -> None:
         self.settings = settings = settings or RelaySettings()
-        self.targets = {target.name: target for target in targets}
-        self.names = Names(list(self.targets), settings.naming, settings.names)
+        listed = list(targets)
+        self.targets = {target.name: target for target in listed}
+        self.names = Names([each.name for each in listed], settings.naming, settings.names)
         self.header_params: dict[str, HeaderParams] = {}
         """Arguments that headers mirror, by tool, for the Config of the downstream machine."""
         self.dropped = 0
         """Number of messages of servers that could not be assigned to a client."""
-        self._downstream = downstream
-        self._seal = seal
+        self.now = self.wall = 0.0
+        """Time of the present input, and the same in seconds since the epoch."""
+        self.downstream = downstream
+        self.seal = seal
         self._links: dict[tuple[Any, ...], Link] = {}
         self._calls: dict[Key, Call] = {}
         self._asked: dict[RequestId, Asked] = {}
@@ -127,22 +130,13 @@ class Relay:
         """Open sessions of legacy clients."""
         self._levels: dict[str | None, str] = {}
         """Log levels that these have set."""
-        self._deadlines: Deadlines[Any] = Deadlines()
+        self.deadlines: Deadlines[Any] = Deadlines()
+        """Items that are due: parked calls, conversations, others by their method ``due``."""
         self._lists = Lists(self)
         self._subscriptions = Subscriptions(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
 
     # Facts
-
-    @property
-    def downstream(self) -> Downstream:
-        """Machine of the clients."""
-        return self._downstream
-
-    @property
-    def seal(self) -> Seal:
-        """Protection of what clients return."""
-        return self._seal
 
     @property
     def ready(self) -> bool:
@@ -162,39 +156,42 @@ class Relay:
 
     def start(self, *, now: float) -> None:
         """Open the first conversation with each server, which tells its era."""
+        self.now = now
         for target in self.targets.values():
-            self.link(target, Audience(), now).open()
+            self.link(target, Audience()).open()
 
     def from_client(self, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of the downstream machine. ``wall``: seconds since the epoch."""
+        self.now, self.wall = now, wall
         handler = _FROM_CLIENT.get(type(event))
         if handler is not None:
-            handler(self, event, now, wall)
+            handler(self, event)
 
     def from_server(self, link: Link, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of the upstream machine of ``link``."""
+        self.now, self.wall = now, wall
         handler = _FROM_SERVER.get(type(event))
         if handler is not None:
-            handler(self, link, event, now, wall)
+            handler(self, link, event)
 
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout`, None if never."""
-        return self._deadlines.next()
+        return self.deadlines.next()
 
     def handle_timeout(self, now: float) -> None:
         """End what is due: parked calls, kept outcomes, idle conversations, delays."""
-        for item in self._deadlines.due(now):
+        self.now = now
+        for item in self.deadlines.due(now):
             if isinstance(item, Parked):
-                self._expire(item, now)
-            elif isinstance(item, Link):
-                if item.idle:
-                    self.close_link(item, now)
-            else:
-                item.due(now)
+                self._expire(item)
+            elif not isinstance(item, Link):
+                item.due()
+            elif item.idle:
+                self.close_link(item)
 
     # Conversations with servers
 
-    def link(self, target: Target, audience: Audience, now: float) -> Link:
+    def link(self, target: Target, audience: Audience) -> Link:
         """Return the conversation with ``target`` for an audience.
 
         A modern server has one for all.  Raises LocalProtocolError if there are too many.
@@ -208,7 +205,7 @@ class Relay:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
             link = self._links[place] = Link(target, audience)
         if link.deadline is not None:
-            self._deadlines.set(link, None)
+            self.deadlines.set(link, None)
         return link
 
     def _place(self, target: Target, audience: Audience) -> tuple[Any, ...]:
@@ -223,49 +220,39 @@ class Relay:
             if link.audience.session == session and not link.target.modern
         ]
 
-    def watch(self, link: Link, now: float) -> None:
+    def watch(self, link: Link) -> None:
         """Close the conversation later if nothing needs it any more; the first one stays."""
         if link.idle and link.audience != Audience():
-            self._deadlines.set(link, now + self.settings.link_idle)
+            self.deadlines.set(link, self.now + self.settings.link_idle)
 
-    def close_link(self, link: Link, now: float) -> None:
+    def close_link(self, link: Link) -> None:
         """Close a conversation; what it has open ends by its events."""
         self._forget(link)
-        link.peer.close(now=now)
+        link.peer.close(now=self.now)
 
     def _forget(self, link: Link) -> None:
         link.ended = True
-        self._deadlines.set(link, None)
+        self.deadlines.set(link, None)
         place = self._place(link.target, link.audience)
         if self._links.get(place) is link:
             del self._links[place]
 
-    def set_deadline(self, item: Any, when: float | None) -> None:
-        """Set the time at which ``item.due(now)`` is called, or None."""
-        self._deadlines.set(item, when)
+    def _greeted(self, link: Link, event: events.Ready) -> None:
+        link.target.greeting = event
+        self._go_ahead(link.target)
 
-    def _greeted(self, link: Link, event: events.Ready, now: float, wall: float) -> None:
-        target = link.target
-        target.greeting = event
+    def _go_ahead(self, target: Target) -> None:
         waiting, target.waiting = target.waiting, []
         for work in waiting:
-            work(now, wall)
+            work()
 
-    def _unreachable(
-        self, link: Link, event: events.NegotiationFailed, now: float, wall: float
-    ) -> None:
-        self._lost(link, now, wall)
-
-    def _ended(self, link: Link, event: events.ConnectionEnded, now: float, wall: float) -> None:
-        self._lost(link, now, wall)
-
-    def _lost(self, link: Link, now: float, wall: float) -> None:
+    def _lost(self, link: Link, event: Event) -> None:
         """Forget a conversation that has ended: all of its requests have ended before."""
         if link.ended:
             return
         self._forget(link)
         for asked in link.asked.values():
-            self._withdraw(asked, now, "the server is gone")
+            self._withdraw(asked, "the server is gone")
         link.asked.clear()
         gone = ErrorData.make(
             INTERNAL_ERROR,
@@ -273,13 +260,10 @@ class Relay:
             {"server": link.target.name, "reason": EndReason.CLOSED.value},
         )
         for call in list(link.calls.values()):  # those that waited for input
-            self._settle(call, partial(self._deliver, call, gone), now)
+            self._settle(call, partial(self._deliver, call, gone))
         link.calls.clear()
-        target = link.target
-        waiting, target.waiting = target.waiting, []
-        for work in waiting:  # each finds out that the server does not answer
-            work(now, wall)
-        self._subscriptions.lost(link, now)
+        self._go_ahead(link.target)  # each finds out that the server does not answer
+        self._subscriptions.lost(link)
 
     def audience_of(self, arrival: RequestReceived) -> Audience:
         """Return the audience that the client of a request is of."""
@@ -288,39 +272,33 @@ class Relay:
 
     # Requests of clients
 
-    def _arrived(self, event: RequestReceived, now: float, wall: float) -> None:
+    def _arrived(self, event: RequestReceived) -> None:
         try:
-            if event.request_state is not None and self._retried(event, now, wall):
+            if event.request_state is not None and self._retried(event):
                 return
-            self._route(event, now, wall)
+            self._route(event)
         except msgspec.MsgspecError as error:
             self.refuse(event.key, INVALID_PARAMS, f"invalid params: {error}")
 
-    def _route(
-        self, event: RequestReceived, now: float, wall: float, *, learned: bool = False
-    ) -> None:
+    def _route(self, event: RequestReceived, *, learned: bool = False) -> None:
         method = event.method
-        if self._subscriptions.takes(event, now, wall):
+        if self._subscriptions.takes(event):
             return
         if self._sole is not None and self.names.plain:
-            self._when_known(self._sole, event, self._forward, now, wall, params=None)
+            self._forward(self._sole, event, event.params)
             return
         if method in LISTS:
-            self._lists.ask(event, now, wall)
+            self._lists.ask(event)
             return
         found = self.names.inward_in(method, event.params)
         if found is not None:
-            server, params = found
-            target = self.targets[server]
-            self._when_known(target, event, self._forward, now, wall, params=params)
+            self._forward(self.targets[found[0]], event, found[1])
         elif method not in IN_PARAMS and self._sole is not None:
-            self._when_known(self._sole, event, self._forward, now, wall, params=None)
+            self._forward(self._sole, event, event.params)
         elif method not in IN_PARAMS:
             text = f"method not found: {method} names none of the servers"
             self.refuse(event.key, METHOD_NOT_FOUND, text)
-        elif learned or not self._lists.learn(
-            event, partial(self._route, event, learned=True), now, wall
-        ):
+        elif learned or not self._lists.learn(event, partial(self._route, event, learned=True)):
             self._unknown(event)
 
     def _unknown(self, event: RequestReceived) -> None:
@@ -330,66 +308,37 @@ class Relay:
         if kind is NameKind.URI:
             data = Raw(b'{"uri":%b}' % bytes(member))
             error = ErrorData(RESOURCE_NOT_FOUND, "resource not found", data)
-            self._downstream.fail(event.key, error)
+            self.downstream.fail(event.key, error)
         else:
             self.refuse(
                 event.key, INVALID_PARAMS, f"unknown {kind.value}: {bytes(member).decode()}"
             )
 
-    def _when_known(
-        self,
-        target: Target,
-        event: RequestReceived,
-        work: Callable[..., None],
-        now: float,
-        wall: float,
-        **more: Any,
-    ) -> None:
-        """Do the work of a request at once, or when the era of the server is known."""
-        if target.greeting is not None:
-            work(target, event, now, wall, **more)
-            return
-        self.when_greeted(target, partial(self._try, target, event, work, more), now)
-
-    def when_greeted(
-        self, target: Target, work: Callable[[float, float], None], now: float
-    ) -> None:
-        """Do ``work`` when the first conversation with a server has succeeded or failed."""
-        self.link(target, Audience(), now).open()
-        target.waiting.append(work)
-
-    def _try(
-        self,
-        target: Target,
-        event: RequestReceived,
-        work: Callable[..., None],
-        more: dict[str, Any],
-        now: float,
-        wall: float,
-    ) -> None:
+    def when_known(self, target: Target, work: Callable[[], None]) -> None:
+        """Do ``work`` once the first conversation with a server has succeeded or failed."""
         if target.greeting is None:
-            self.refuse(event.key, INTERNAL_ERROR, f"{target.name}: the server cannot be reached")
+            self.link(target, Audience()).open()
+            target.waiting.append(work)
         else:
-            work(target, event, now, wall, **more)
+            work()
 
     def _forward(
-        self,
-        target: Target,
-        event: RequestReceived,
-        now: float,
-        wall: float,
-        *,
-        params: Raw | None,
-        input_members: bytes = b"",
+        self, target: Target, event: RequestReceived, params: Raw, members: bytes = b""
     ) -> None:
-        """Send a request on; ``input_members`` are answers and state for a modern server."""
-        body, meta = relayable(event.params if params is None else params)
+        """Send a request on; ``members`` are answers and state for a modern server."""
+        self.when_known(target, partial(self._send, target, event, params, members))
+
+    def _send(self, target: Target, event: RequestReceived, params: Raw, members: bytes) -> None:
+        if target.greeting is None:
+            self.refuse(event.key, INTERNAL_ERROR, f"{target.name}: the server cannot be reached")
+            return
+        body, meta = relayable(params)
         if event.request_state is None and event.input_responses is not None and target.modern:
-            input_members = b'"inputResponses":' + _encode(event.input_responses)
-        if input_members:
-            body = Raw(splice(to_json(body), input_members))
+            members = b'"inputResponses":' + _encode(event.input_responses)
+        if members:
+            body = Raw(splice(to_json(body), members))
         try:
-            link = self.link(target, self.audience_of(event), now)
+            link = self.link(target, self.audience_of(event))
         except LocalProtocolError as error:
             self.refuse(event.key, busy_code(event.revision), str(error))
             return
@@ -400,12 +349,12 @@ class Relay:
             unset = DEFAULT_LOG_LEVEL if cell.by_request else None
             level = self._levels.get(event.session or ONLY, unset)
         if not cell.by_request:
-            self.set_level(link, level, now)
+            self.set_level(link, level)
         try:
             call.request = link.peer.request(
                 event.method,
                 body,
-                now=now,
+                now=self.now,
                 timeout=self.settings.call_timeout,
                 progress=event.meta.progress_token is not None,
                 meta=meta,
@@ -421,38 +370,34 @@ class Relay:
 
     def refuse(self, key: Key, code: int, message: str) -> None:
         """Answer a request with an error of the relay's own."""
-        self._downstream.fail(key, ErrorData.make(code, message))
+        self.downstream.fail(key, ErrorData.make(code, message))
 
-    def _cancelled(self, event: events.RequestCancelled, now: float, wall: float) -> None:
+    def _cancelled(self, event: events.RequestCancelled) -> None:
         call = self._calls.pop(event.key, None)
         if call is None:  # the answer to come is dropped by the engine
-            self._subscriptions.closed(event.key, now)
+            self._subscriptions.closed(event.key)
             return
         call.keys.remove(event.key)
-        self._downstream.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        self.downstream.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         if not call.keys:
-            self._give_up(call, now, event.reason)
+            self._give_up(call, event.reason)
 
-    def _give_up(self, call: Call, now: float, reason: str | None) -> None:
+    def _give_up(self, call: Call, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
         link = call.link
         for asked, question in list(self._asked.items()):
             if question.call is call:
-                self._withdraw(asked, now, reason)
+                self._withdraw(asked, reason)
         if call.round is not None:
             self._drop(call.round)
         if link.calls.pop(call.request, None) is not None:
-            link.peer.cancel(call.request, now=now, reason=reason)
-        self.watch(link, now)
+            link.peer.cancel(call.request, now=self.now, reason=reason)
+        self.watch(link)
 
     # Answers of servers
 
     def _answered(
-        self,
-        link: Link,
-        event: events.ResultReceived | events.ErrorReceived | events.RequestEnded,
-        now: float,
-        wall: float,
+        self, link: Link, event: events.ResultReceived | events.ErrorReceived | events.RequestEnded
     ) -> None:
         outcome: Outcome
         if isinstance(event, events.ResultReceived):
@@ -464,10 +409,10 @@ class Relay:
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
         if own is not None:
-            own(outcome, now, wall)
+            own(outcome)
         elif call is not None:
-            self._settle(call, partial(self._deliver, call, outcome), now)
-        self.watch(link, now)
+            self._settle(call, partial(self._deliver, call, outcome))
+        self.watch(link)
 
     def _end_of(self, link: Link, event: events.RequestEnded) -> ErrorData:
         """Return the error for a request that the server did not answer; it names the server."""
@@ -476,7 +421,7 @@ class Relay:
         text = f"{link.target.name}: {event.message}"
         return ErrorData.make(INTERNAL_ERROR, text, data)
 
-    def _settle(self, call: Call, deliver: Callable[[Key], None], now: float) -> None:
+    def _settle(self, call: Call, deliver: Callable[[Key], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
         keys, call.keys = call.keys, []
         for key in keys:
@@ -484,7 +429,7 @@ class Relay:
             deliver(key)
         if call.round is not None:
             call.round.outcome, call.round.answered = deliver, True
-            self._deadlines.set(call.round, now + self.settings.outcome_kept)
+            self.deadlines.set(call.round, self.now + self.settings.outcome_kept)
             call.round = None
 
     def _deliver(self, call: Call, outcome: Outcome, key: Key) -> None:
@@ -493,7 +438,7 @@ class Relay:
             if isinstance(outcome, Raw):
                 self._lists.note_headers(call.link.target, method, outcome)
                 result = self.names.outward_in(method, server, result_in(cell, method, outcome))
-                self._downstream.respond(key, result)
+                self.downstream.respond(key, result)
                 return
             error = error_in(cell, method, outcome)
             if isinstance(error.data, Raw):
@@ -501,85 +446,81 @@ class Relay:
                 error = msgspec.structs.replace(error, data=data)
         except UNSENDABLE as flaw:
             error = ErrorData.make(INTERNAL_ERROR, f"{server}: invalid result: {flaw}")
-        self._downstream.fail(key, error)
+        self.downstream.fail(key, error)
 
-    def _progressed(
-        self, link: Link, event: events.ProgressReceived, now: float, wall: float
-    ) -> None:
+    def _progressed(self, link: Link, event: events.ProgressReceived) -> None:
         call = link.calls.get(event.request)
         for key in () if call is None else call.keys:
-            self._downstream.progress(key, event.progress, event.total, event.message)
+            self.downstream.progress(key, event.progress, event.total, event.message)
 
     # Questions of servers
 
-    def _input_required(
-        self, link: Link, event: events.InputRequired, now: float, wall: float
-    ) -> None:
+    def _input_required(self, link: Link, event: events.InputRequired) -> None:
         call = link.calls.get(event.request)
         if call is None:
             link.peer.abandon(event.request)
         elif call.cell.questions is Questions.PASS:
             del link.calls[event.request]
             link.peer.abandon(event.request)
-            self._pass(call, event, now, wall)
+            self._pass(call, event)
         elif event.requests:
-            self._ask_round(call, event.requests, now)
+            self._ask_round(call, event.requests)
         else:
-            self._retry(call, {}, now)
+            self._retry(call, {})
 
-    def _pass(self, call: Call, event: events.InputRequired, now: float, wall: float) -> None:
+    def _pass(self, call: Call, event: events.InputRequired) -> None:
         """Answer a modern client with the questions of a modern server."""
         state = event.state
         if state is not None:
             ticket = Ticket(None, call.link.target.name, state)
             try:
-                state = self._sealed(call.arrival, ticket, wall)
+                state = self._sealed(call.arrival, ticket)
             except ValueError as error:
                 text = f"{call.link.target.name}: its requestState is too large: {error}"
-                self._settle(call, lambda key: self.refuse(key, INTERNAL_ERROR, text), now)
+                self._settle(call, lambda key: self.refuse(key, INTERNAL_ERROR, text))
                 return
-        self._settle(call, partial(self._require, call, event.requests, state), now)
+        self._settle(call, partial(self._require, call, event.requests, state))
 
     def _require(
         self, call: Call, requests: Mapping[str, Raw], state: str | None, key: Key
     ) -> None:
         try:
-            self._downstream.require_input(key, requests, state)
+            self.downstream.require_input(key, requests, state)
         except UNSENDABLE as error:
             self.refuse(key, INTERNAL_ERROR, f"{call.link.target.name}: {error}")
 
-    def _ask_round(self, call: Call, requests: Mapping[str, Raw], now: float) -> None:
+    def _ask_round(self, call: Call, requests: Mapping[str, Raw]) -> None:
         """Ask a legacy client what a modern server wants to know."""
         round = Round(call, set(requests))
         for name, raw in requests.items():
             question = _decode_question(raw)
             params = Raw(b"{}") if question.params is None else question.params
             asked = Asked(call.link, None, call, round, name)
-            if not self._ask(asked, question.method, params, now):
-                self._fail_round(call, f"{question.method} cannot be asked", now)
+            if not self._ask(asked, question.method, params):
+                self._fail_round(call, f"{question.method} cannot be asked")
                 return
 
-    def _fail_round(self, call: Call, message: str, now: float) -> None:
+    def _fail_round(self, call: Call, message: str) -> None:
         """End a call whose questions have no answer."""
         call.link.calls.pop(call.request, None)
         call.link.peer.abandon(call.request)
         error = ErrorData.make(INTERNAL_ERROR, f"{call.link.target.name}: {message}")
-        self._settle(call, partial(self._deliver, call, error), now)
-        self._give_up(call, now, message)
+        self._settle(call, partial(self._deliver, call, error))
+        self._give_up(call, message)
 
-    def _retry(self, call: Call, answers: Mapping[str, Raw], now: float) -> None:
+    def _retry(self, call: Call, answers: Mapping[str, Raw]) -> None:
         link = call.link
         timeout = self.settings.call_timeout
         try:
-            again = link.peer.retry(call.request, answers, now=now, timeout=timeout)
+            again = link.peer.retry(call.request, answers, now=self.now, timeout=timeout)
         except UNSENDABLE as error:
-            self._fail_round(call, str(error), now)
+            self._fail_round(call, str(error))
             return
         del link.calls[call.request]
         call.request = again
         link.calls[again] = call
 
-    def _ask(self, asked: Asked, method: str, params: Raw, now: float) -> bool:
+    def _ask(self, asked: Asked, method: str, params: Raw) -> bool:
         """Send a question to a legacy client; False if that is not possible."""
         call = asked.call
         body, meta = relayable(params)
@@ -589,10 +530,10 @@ class Relay:
         else:
             where = self.to_session(asked.link.audience.session)
         try:
-            id = self._downstream.request(
+            id = self.downstream.request(
                 method,
                 body,
-                now=now,
+                now=self.now,
                 meta=meta,
                 timeout=self.settings.question_timeout,
                 progress=asked.key is not None,
@@ -610,18 +551,18 @@ class Relay:
         """Return the arguments that address a session, where the downstream machine has any."""
         return {"session": session} if session else {}
 
-    def _asked_by(self, link: Link, event: RequestReceived, now: float, wall: float) -> None:
+    def _asked_by(self, link: Link, event: RequestReceived) -> None:
         """Handle a question of a legacy server, about the oldest call if it names none."""
         call = None if event.request is None else link.calls.get(event.request)
         if call is None:
             waiting = (each for each in link.calls.values() if each.keys)
             call = next(waiting, None) or next(iter(link.calls.values()), None)
         if call is not None and call.cell.questions is Questions.PARK:
-            self._park(call, event, now, wall)
+            self._park(call, event)
             return
         asked = Asked(link, event.key, call)
         reachable = call is not None or self._has_session(link)
-        if not reachable or not self._ask(asked, event.method, event.params, now):
+        if not reachable or not self._ask(asked, event.method, event.params):
             self.dropped += 1
             text = f"{event.method}: there is no client that can be asked"
             link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
@@ -630,17 +571,15 @@ class Relay:
         """Return True if a legacy conversation is for a session, which needs no request to hear."""
         return not link.target.modern and link.audience.session in self._sessions
 
-    def _withdraw(self, asked: RequestId, now: float, reason: str | None) -> None:
+    def _withdraw(self, asked: RequestId, reason: str | None) -> None:
         """Take back a question to a client."""
         if self._asked.pop(asked, None) is not None:
-            self._downstream.cancel(asked, now=now, reason=reason)
+            self.downstream.cancel(asked, now=self.now, reason=reason)
 
-    def _question_cancelled(
-        self, link: Link, event: events.RequestCancelled, now: float, wall: float
-    ) -> None:
+    def _question_cancelled(self, link: Link, event: events.RequestCancelled) -> None:
         asked = link.asked.pop(event.key, None)
         if asked is not None:
-            self._withdraw(asked, now, event.reason)
+            self._withdraw(asked, event.reason)
         rounds = [call.round for call in link.calls.values() if call.round is not None]
         for parked in rounds:
             for name in [name for name, key in parked.questions.items() if key == event.key]:
@@ -653,13 +592,10 @@ class Relay:
     def _set_answered(self, parked: Parked) -> None:
         """Note that no answer of the client is awaited any more."""
         parked.answered = True
-        self._deadlines.set(parked, None)
+        self.deadlines.set(parked, None)
 
     def _replied(
-        self,
-        event: events.ResultReceived | events.ErrorReceived | events.RequestEnded,
-        now: float,
-        wall: float,
+        self, event: events.ResultReceived | events.ErrorReceived | events.RequestEnded
     ) -> None:
         """Handle the answer of a legacy client to a question."""
         asked = self._asked.pop(event.request, None)
@@ -679,14 +615,14 @@ class Relay:
         if round is None or call is None or not call.keys:
             return
         if result is None:
-            self._fail_round(call, f"the client did not answer {asked.name!r}", now)
+            self._fail_round(call, f"the client did not answer {asked.name!r}")
             return
         round.left.discard(asked.name)
         round.answers[asked.name] = result
         if not round.left:
-            self._retry(call, round.answers, now)
+            self._retry(call, round.answers)
 
-    def _question_progressed(self, event: events.ProgressReceived, now: float, wall: float) -> None:
+    def _question_progressed(self, event: events.ProgressReceived) -> None:
         asked = self._asked.get(event.request)
         if asked is not None and asked.key is not None:
             peer = asked.link.peer
@@ -694,7 +630,7 @@ class Relay:
 
     # Parked calls
 
-    def _park(self, call: Call, event: RequestReceived, now: float, wall: float) -> None:
+    def _park(self, call: Call, event: RequestReceived) -> None:
         """Answer a modern client with a question of a legacy server; the call waits here."""
         self._serial += 1
         name = str(self._serial)
@@ -707,21 +643,21 @@ class Relay:
             text = f"busy: {self.settings.parked} calls wait for input"
             code = busy_code(call.arrival.revision)
             call.link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
-            self._settle(call, lambda key: self.refuse(key, code, text), now)
-            self._give_up(call, now, text)
+            self._settle(call, lambda key: self.refuse(key, code, text))
+            self._give_up(call, text)
             return
         parked = Parked(self._serial, call, {name: event.key}, {name: question})
-        state = self._sealed(call.arrival, Ticket(parked.id), wall)
-        self._settle(call, partial(self._require, call, parked.texts, state), now)
+        state = self._sealed(call.arrival, Ticket(parked.id))
+        self._settle(call, partial(self._require, call, parked.texts, state))
         self._parked[parked.id] = call.round = parked
-        self._deadlines.set(parked, now + self.settings.parked_timeout)
+        self.deadlines.set(parked, self.now + self.settings.parked_timeout)
 
-    def _retried(self, event: RequestReceived, now: float, wall: float) -> bool:
+    def _retried(self, event: RequestReceived) -> bool:
         """Handle the retry of a modern client; False if its state is none of the relay's."""
         state = event.request_state or ""
         binding = request_binding(event.principal, event.method, event.params)
         try:
-            ticket = _decode_ticket(self._seal.open(state, binding, wall=wall))
+            ticket = _decode_ticket(self.seal.open(state, binding, wall=self.wall))
         except SealBroken as broken:
             self.refuse(event.key, INVALID_PARAMS, str(broken))
             return True
@@ -731,22 +667,21 @@ class Relay:
                 members += b',"inputResponses":' + _encode(event.input_responses)
             target = self.targets.get(ticket.server or "")
             found = None if self.names.plain else self.names.inward_in(event.method, event.params)
-            params = None if found is None else found[1]
             if target is None:
                 self.refuse(event.key, INVALID_PARAMS, "requestState names an unknown server")
             else:
-                forward = partial(self._forward, params=params, input_members=members)
-                self._when_known(target, event, forward, now, wall)
+                params = event.params if found is None else found[1]
+                self._forward(target, event, params, members)
             return True
         parked = self._parked.get(ticket.parked)
         if parked is None:
             text = "requestState: its call has ended; send the request again without it"
             self.refuse(event.key, INVALID_PARAMS, text)
         else:
-            self._go_on(parked, event, state, now)
+            self._go_on(parked, event, state)
         return True
 
-    def _go_on(self, parked: Parked, event: RequestReceived, state: str, now: float) -> None:
+    def _go_on(self, parked: Parked, event: RequestReceived, state: str) -> None:
         """Give the answers of a retry to the server; a repeated retry waits with the first one."""
         call, answers = parked.call, event.input_responses or {}
         if parked.outcome is not None:
@@ -779,7 +714,7 @@ class Relay:
             text = f"the answer of the client cannot be passed on: {error}"
             link.peer.fail(key, ErrorData(INTERNAL_ERROR, text))
 
-    def _expire(self, parked: Parked, now: float) -> None:
+    def _expire(self, parked: Parked) -> None:
         """End a parked call without a retry, or forget an outcome."""
         self._drop(parked)
         if parked.answered:
@@ -787,25 +722,25 @@ class Relay:
         parked.call.round = None
         for key in parked.questions.values():
             parked.call.link.peer.fail(key, ErrorData(INTERNAL_ERROR, "the client did not answer"))
-        self._give_up(parked.call, now, "the client did not answer")
+        self._give_up(parked.call, "the client did not answer")
 
     def _drop(self, parked: Parked) -> None:
         self._parked.pop(parked.id, None)
-        self._deadlines.set(parked, None)
+        self.deadlines.set(parked, None)
 
-    def _sealed(self, arrival: RequestReceived, ticket: Ticket, wall: float) -> str:
+    def _sealed(self, arrival: RequestReceived, ticket: Ticket) -> str:
         binding: Binding = request_binding(arrival.principal, arrival.method, arrival.params)
-        return self._seal.seal(_encode_ticket(ticket), binding, wall=wall)
+        return self.seal.seal(_encode_ticket(ticket), binding, wall=self.wall)
 
     # Log messages and other notifications
 
-    def _level_changed(self, event: events.LogLevelChanged, now: float, wall: float) -> None:
+    def _level_changed(self, event: events.LogLevelChanged) -> None:
         session = event.session or ONLY
         self._levels[session] = event.level
         for link in self.links_of(session):
-            self.set_level(link, event.level, now, lower=True)
+            self.set_level(link, event.level, lower=True)
 
-    def set_level(self, link: Link, level: str | None, now: float, *, lower: bool = False) -> None:
+    def set_level(self, link: Link, level: str | None, *, lower: bool = False) -> None:
         """Ask a legacy server for log messages, unless it sends them: the engine filters by client.
 
         ``lower``: the level of a session, which may also ask for fewer of them.
@@ -816,12 +751,10 @@ class Relay:
         if not lower and known is not None and SEVERITY[known] <= SEVERITY[level]:
             return
         link.level = level
-        id = link.peer.request(_SET_LEVEL, {"level": level}, now=now, force=True)
+        id = link.peer.request(_SET_LEVEL, {"level": level}, now=self.now, force=True)
         link.pending[id] = void
 
-    def _told(
-        self, link: Link, event: events.NotificationReceived, now: float, wall: float
-    ) -> None:
+    def _told(self, link: Link, event: events.NotificationReceived) -> None:
         """Handle a notification of a server that is on no listen stream."""
         if event.method == _LOGGED:
             self._logged(link, event)
@@ -831,7 +764,7 @@ class Relay:
                 self.dropped += 1
                 return
             body, meta = relayable(event.params)
-            self._downstream.notify(event.method, body, meta=meta, **self.to_session(session))
+            self.downstream.notify(event.method, body, meta=meta, **self.to_session(session))
 
     def _logged(self, link: Link, event: events.NotificationReceived) -> None:
         """Pass on a log message to the request that it is about, or to the session."""
@@ -854,10 +787,10 @@ class Relay:
         sent = False
         for key in keys:
             if logged.level in SEVERITY:
-                sent |= self._downstream.log(key, logged.level, logged.data, logged.logger, **where)
+                sent |= self.downstream.log(key, logged.level, logged.data, logged.logger, **where)
         self.dropped += not sent
 
-    def _client_told(self, event: events.NotificationReceived, now: float, wall: float) -> None:
+    def _client_told(self, event: events.NotificationReceived) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.links_of(event.session or ONLY):
@@ -865,19 +798,19 @@ class Relay:
 
     # Sessions of clients
 
-    def _session_ready(self, event: events.Ready, now: float, wall: float) -> None:
+    def _session_ready(self, event: events.Ready) -> None:
         session = event.session or ONLY
         self._sessions.add(session)
-        self._subscriptions.session_ready(session, event.capabilities, now)
+        self._subscriptions.session_ready(session, event.capabilities)
 
-    def _session_ended(self, event: Any, now: float, wall: float) -> None:
+    def _session_ended(self, event: Any) -> None:
         """Close what belongs to a session of a legacy client, or to the only conversation."""
         session = event.session or ONLY
         self._levels.pop(session, None)
         self._sessions.discard(session)
-        self._subscriptions.session_ended(session, now)
+        self._subscriptions.session_ended(session)
         for link in self.links_of(session):
-            self.close_link(link, now)
+            self.close_link(link)
 
 
 def void(*_: object) -> None:
@@ -889,7 +822,7 @@ def splice_meta(body: Raw, meta: Mapping[str, Raw]) -> Raw:
     return Raw(splice(to_json(body), b'"_meta":' + to_json(meta))) if meta else body
 
 
-_FROM_CLIENT: dict[type[Event], Callable[[Relay, Any, float, float], None]] = {
+_FROM_CLIENT: dict[type[Event], Callable[[Relay, Any], None]] = {
     events.RequestReceived: Relay._arrived,
     events.RequestCancelled: Relay._cancelled,
     events.ResultReceived: Relay._replied,
@@ -901,16 +834,14 @@ _FROM_CLIENT: dict[type[Event], Callable[[Relay, Any, float, float], None]] = {
     events.Ready: Relay._session_ready,
     events.ConnectionEnded: Relay._session_ended,
     SessionClosed: Relay._session_ended,
-    events.SubscriptionOpened: lambda relay, event, now, wall: relay._subscriptions.opened(event),
-    events.SubscriptionClosed: lambda relay, event, now, wall: relay._subscriptions.closed(
-        event.key, now
-    ),
+    events.SubscriptionOpened: lambda relay, event: relay._subscriptions.opened(event),
+    events.SubscriptionClosed: lambda relay, event: relay._subscriptions.closed(event.key),
 }
 """Handlers of the events of the downstream machine."""
-_FROM_SERVER: dict[type[Event], Callable[[Relay, Link, Any, float, float], None]] = {
+_FROM_SERVER: dict[type[Event], Callable[[Relay, Link, Any], None]] = {
     events.Ready: Relay._greeted,
-    events.NegotiationFailed: Relay._unreachable,
-    events.ConnectionEnded: Relay._ended,
+    events.NegotiationFailed: Relay._lost,
+    events.ConnectionEnded: Relay._lost,
     events.ResultReceived: Relay._answered,
     events.ErrorReceived: Relay._answered,
     events.RequestEnded: Relay._answered,
@@ -919,11 +850,11 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, Link, Any, float, float], None]
     events.RequestReceived: Relay._asked_by,
     events.RequestCancelled: Relay._question_cancelled,
     events.NotificationReceived: Relay._told,
-    events.SubscriptionAcknowledged: lambda relay, link, event, now, wall: (
-        relay._subscriptions.acknowledged(link, event, now)
+    events.SubscriptionAcknowledged: lambda relay, link, event: relay._subscriptions.acknowledged(
+        link, event
     ),
-    events.SubscriptionNotification: lambda relay, link, event, now, wall: (
-        relay._subscriptions.notified(link, event)
+    events.SubscriptionNotification: lambda relay, link, event: relay._subscriptions.notified(
+        link, event
     ),
 }
 """Handlers of the events of the upstream machines."""

@@ -82,9 +82,9 @@ class Stream(Struct, eq=False):
     deadline: float | None = None
     parts: Any = None
 
-    def due(self, now: float) -> None:
+    def due(self) -> None:
         """Open the stream again."""
-        self.parts.reopen(self, now)
+        self.parts.reopen(self)
 
 
 class Subscriptions:
@@ -99,40 +99,34 @@ class Subscriptions:
 
     # Requests of clients
 
-    def takes(self, event: RequestReceived, now: float, wall: float) -> bool:
+    def takes(self, event: RequestReceived) -> bool:
         """Handle a request about changes; False for any other.  Raises msgspec.MsgspecError."""
         if event.method == _LISTEN:
-            self._listen(event, now, wall)
+            self._listen(event)
         elif event.method in (_SUBSCRIBE, _UNSUBSCRIBE):
-            self._subscribe(event, now, wall)
+            self._subscribe(event)
         else:
             return False
         return True
 
-    def _listen(self, event: RequestReceived, now: float, wall: float) -> None:
+    def _listen(self, event: RequestReceived) -> None:
         """Open a listen stream of a modern client once every server has answered."""
         wanted = _listen_of(event.params).notifications
         watcher = Watcher(self._relay.audience_of(event), event.key, wanted)
         self._streams[event.key] = watcher
         watcher.left = len(self._relay.targets)
         for target in self._relay.targets.values():
-            self._when_known(target, partial(self._watch, watcher, target), now, wall)
+            self._relay.when_known(target, partial(self._watch, watcher, target))
 
-    def _when_known(self, target: Target, work: Any, now: float, wall: float) -> None:
-        if target.greeting is None:
-            self._relay.when_greeted(target, work, now)
-        else:
-            work(now, wall)
-
-    def _watch(self, watcher: Watcher, target: Target, now: float, wall: float) -> None:
+    def _watch(self, watcher: Watcher, target: Target) -> None:
         """Ask one server for the part of a filter that it can announce."""
         part = self._part(watcher.filter, target)
         if watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
         elif target.modern:
-            self._open_stream(Stream(watcher, target, part, parts=self), now)
+            self._open_stream(Stream(watcher, target, part, parts=self))
         else:
-            self._join(watcher, target, part, now)
+            self._join(watcher, target, part)
 
     def _part(self, wanted: SubscriptionFilter, target: Target) -> SubscriptionFilter:
         """Return the part of a filter for one server, by its own names."""
@@ -176,16 +170,16 @@ class Subscriptions:
             self._streams[event.key] = watcher
             self._relay.downstream.narrow(event.key, narrowed(event.filter, watcher.granted))
 
-    def closed(self, key: Key, now: float) -> None:
+    def closed(self, key: Key) -> None:
         """Stop watching for a stream that has ended, or was given up before it opened."""
         watcher = self._streams.pop(key, None)
         if watcher is not None:
-            self._leave(watcher, now)
+            self._leave(watcher)
 
-    def _leave(self, watcher: Watcher, now: float) -> None:
+    def _leave(self, watcher: Watcher) -> None:
         watcher.ended = True
         for stream in watcher.streams.values():
-            self._close(stream, now)
+            self._close(stream)
         watcher.streams.clear()
         for link in watcher.links:
             link.watchers.discard(watcher)
@@ -194,20 +188,22 @@ class Subscriptions:
                 if not watchers:
                     del link.uris[uri]
                     if not link.ended:
-                        self._tell(link, _UNSUBSCRIBE, uri, now)
-            self._relay.watch(link, now)
+                        self._tell(link, _UNSUBSCRIBE, uri)
+            self._relay.watch(link)
 
-    def _tell(self, link: Link, method: str, uri: str, now: float, take: Any = None) -> None:
+    def _tell(self, link: Link, method: str, uri: str, take: Any = None) -> None:
         timeout = self._relay.settings.list_timeout
-        id = link.peer.request(method, {"uri": uri}, now=now, timeout=timeout, force=True)
+        id = link.peer.request(
+            method, {"uri": uri}, now=self._relay.now, timeout=timeout, force=True
+        )
         link.pending[id] = take or _ignore
 
     # Legacy servers
 
-    def _join(self, watcher: Watcher, target: Target, part: SubscriptionFilter, now: float) -> None:
+    def _join(self, watcher: Watcher, target: Target, part: SubscriptionFilter) -> None:
         """Let the stream of a modern client watch in a conversation with a legacy server."""
         try:
-            link = self._relay.link(target, watcher.audience, now)
+            link = self._relay.link(target, watcher.audience)
         except LocalProtocolError:
             self._granted(watcher, SubscriptionFilter())
             return
@@ -217,7 +213,7 @@ class Subscriptions:
         granted = structs.replace(part, resource_subscriptions=[])
         answers = [len(left)]
 
-        def answered(uri: str, outcome: Outcome, now: float, wall: float) -> None:
+        def answered(uri: str, outcome: Outcome) -> None:
             answers[0] -= 1
             if isinstance(outcome, Raw):
                 granted.resource_subscriptions.append(uri)
@@ -230,7 +226,7 @@ class Subscriptions:
             self._granted(watcher, granted)
         for uri in left:
             link.uris.setdefault(uri, set()).add(watcher)
-            self._tell(link, _SUBSCRIBE, uri, now, partial(answered, uri))
+            self._tell(link, _SUBSCRIBE, uri, partial(answered, uri))
 
     def told(self, link: Link, event: events.NotificationReceived) -> bool:
         """Pass on a change that a legacy server announces; False for other notifications."""
@@ -277,7 +273,7 @@ class Subscriptions:
 
     # Sessions of legacy clients
 
-    def session_ready(self, session: str, declared: object, now: float) -> None:
+    def session_ready(self, session: str, declared: object) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
         audience = Audience(None, session)
         if isinstance(declared, ClientCapabilities):
@@ -286,34 +282,32 @@ class Subscriptions:
         watcher = Watcher(audience, None, SubscriptionFilter(**lists))
         self._sessions[session] = watcher
         for target in self._relay.targets.values():
-            self._when_known(target, partial(self._watch_lists, watcher, target), now, 0.0)
+            self._relay.when_known(target, partial(self._watch_lists, watcher, target))
 
-    def _watch_lists(self, watcher: Watcher, target: Target, now: float, wall: float) -> None:
+    def _watch_lists(self, watcher: Watcher, target: Target) -> None:
         part = self._part(watcher.filter, target)
         if target.modern and not watcher.ended and part != SubscriptionFilter():
-            self._open_stream(Stream(watcher, target, part, parts=self), now)
+            self._open_stream(Stream(watcher, target, part, parts=self))
 
-    def session_ended(self, session: str, now: float) -> None:
+    def session_ended(self, session: str) -> None:
         """Stop watching for a session."""
         watcher = self._sessions.pop(session, None)
         if watcher is not None:
-            self._leave(watcher, now)
+            self._leave(watcher)
 
-    def _subscribe(self, event: RequestReceived, now: float, wall: float) -> None:
+    def _subscribe(self, event: RequestReceived) -> None:
         """Handle ``resources/subscribe`` or its opposite, which the engine answers if admitted."""
         uri = _subject_of(event.params).uri
         for target in self._relay.targets.values():
             work = partial(self._subscribed, target, event, uri)
             if self._inward(target, uri) is not None:
-                self._when_known(target, work, now, wall)
+                self._relay.when_known(target, work)
                 return
         data = {"uri": uri}
         error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", data)
         self._relay.downstream.fail(event.key, error)
 
-    def _subscribed(
-        self, target: Target, event: RequestReceived, outer: str, now: float, wall: float
-    ) -> None:
+    def _subscribed(self, target: Target, event: RequestReceived, outer: str) -> None:
         relay = self._relay
         uri = self._inward(target, outer)
         if target.greeting is None or uri is None:
@@ -322,11 +316,11 @@ class Subscriptions:
             return
         if not target.modern:
             try:
-                link = relay.link(target, relay.audience_of(event), now)
+                link = relay.link(target, relay.audience_of(event))
             except LocalProtocolError as error:
                 relay.refuse(event.key, INTERNAL_ERROR, str(error))
                 return
-            self._tell(link, event.method, uri, now, partial(self._answer, event.key))
+            self._tell(link, event.method, uri, partial(self._answer, event.key))
             return
         watcher = self._sessions.get(relay.audience_of(event).session or "")
         if watcher is None:
@@ -340,10 +334,10 @@ class Subscriptions:
         part = self._part(watcher.filter, target)
         part = structs.replace(part, resource_subscriptions=uris)
         self._open_stream(
-            Stream(watcher, target, part, before=before, keys=[event.key], parts=self), now
+            Stream(watcher, target, part, before=before, keys=[event.key], parts=self)
         )
 
-    def _answer(self, key: Key, outcome: Outcome, now: float, wall: float) -> None:
+    def _answer(self, key: Key, outcome: Outcome) -> None:
         """Answer a subscription as the server did."""
         if isinstance(outcome, ErrorData):
             self._relay.downstream.fail(key, outcome)
@@ -352,28 +346,28 @@ class Subscriptions:
 
     # Listen streams of modern servers
 
-    def _open_stream(self, stream: Stream, now: float) -> None:
+    def _open_stream(self, stream: Stream) -> None:
         relay, watcher = self._relay, stream.watcher
         try:
-            link = relay.link(stream.target, watcher.audience, now)
+            link = relay.link(stream.target, watcher.audience)
             params = {"notifications": stream.filter}
             stream.request = link.peer.request(
                 _LISTEN,
                 params,
-                now=now,
+                now=self._relay.now,
                 timeout=relay.settings.list_timeout,
                 capabilities=watcher.audience.capabilities,
                 force=True,
             )
         except LocalProtocolError as error:
-            self._stream_failed(stream, ErrorData(INTERNAL_ERROR, str(error)), now)
+            self._stream_failed(stream, ErrorData(INTERNAL_ERROR, str(error)))
             return
         stream.link = link
         self._open[id(link), stream.request] = stream
         link.pending[stream.request] = partial(self._stream_over, stream)
         watcher.streams[stream.target.name] = stream
 
-    def acknowledged(self, link: Link, event: events.SubscriptionAcknowledged, now: float) -> None:
+    def acknowledged(self, link: Link, event: events.SubscriptionAcknowledged) -> None:
         """Note what a server will announce; end the stream that this one replaces."""
         stream = self._open.get((id(link), event.request))
         if stream is None or stream.open:
@@ -383,7 +377,7 @@ class Subscriptions:
         keys = self._take_keys(stream)
         if before is not None:
             keys += self._take_keys(before)
-            self._close(before, now)
+            self._close(before)
         for key in keys:
             self._relay.downstream.admit(key)
         if stream.again:
@@ -414,7 +408,7 @@ class Subscriptions:
         if stream is not None and body is not None:
             self._announce(stream.watcher, event.method, body)
 
-    def _stream_over(self, stream: Stream, outcome: Outcome, now: float, wall: float) -> None:
+    def _stream_over(self, stream: Stream, outcome: Outcome) -> None:
         """Handle the end of a server's stream: it is opened again unless it never was."""
         if stream.link is not None:
             self._open.pop((id(stream.link), stream.request), None)
@@ -424,55 +418,55 @@ class Subscriptions:
             return  # the one that replaces it has its requests as well
         if not stream.open and not stream.again:
             error = ErrorData(INTERNAL_ERROR, f"{stream.target.name}: no stream of changes")
-            self._stream_failed(stream, outcome if isinstance(outcome, ErrorData) else error, now)
+            self._stream_failed(stream, outcome if isinstance(outcome, ErrorData) else error)
             return
-        self._open_later(stream, now)
+        self._open_later(stream)
 
-    def _open_later(self, stream: Stream, now: float) -> None:
+    def _open_later(self, stream: Stream) -> None:
         stream.open, stream.again = False, True
         stream.failures += 1
         delay = self._relay.settings.listen_delay * 2 ** min(stream.failures - 1, 6)
-        self._relay.set_deadline(stream, now + delay)
+        self._relay.deadlines.set(stream, self._relay.now + delay)
 
-    def reopen(self, stream: Stream, now: float) -> None:
+    def reopen(self, stream: Stream) -> None:
         """Open a stream again that was lost."""
         current = stream.watcher.streams.get(stream.target.name)
         if current is stream and stream.link is None and not stream.watcher.ended:
-            self._open_stream(stream, now)
+            self._open_stream(stream)
 
-    def _stream_failed(self, stream: Stream, error: ErrorData, now: float) -> None:
+    def _stream_failed(self, stream: Stream, error: ErrorData) -> None:
         """Go on without a stream that a server does not open."""
         watcher = stream.watcher
         before = stream.before
         if before is not None:
             watcher.streams[stream.target.name] = before
             if before.link is None:
-                self._open_later(before, now)
+                self._open_later(before)
         else:
             watcher.streams.pop(stream.target.name, None)
         for key in self._take_keys(stream):
             self._relay.downstream.fail(key, error)
         self._granted(watcher, SubscriptionFilter())
 
-    def _close(self, stream: Stream, now: float) -> None:
-        self._relay.set_deadline(stream, None)
+    def _close(self, stream: Stream) -> None:
+        self._relay.deadlines.set(stream, None)
         for key in self._take_keys(stream):
             self._relay.refuse(key, INTERNAL_ERROR, "the session has ended")
         if stream.before is not None:
-            self._close(stream.before, now)
+            self._close(stream.before)
         link, stream.link = stream.link, None
         if link is not None:
             self._open.pop((id(link), stream.request), None)
             link.pending.pop(stream.request, None)
-            link.peer.cancel(stream.request, now=now)
+            link.peer.cancel(stream.request, now=self._relay.now)
 
-    def lost(self, link: Link, now: float) -> None:
+    def lost(self, link: Link) -> None:
         """Take note that a conversation with a legacy server has ended: watch in the next one."""
         for watcher in list(link.watchers):
             watcher.links.remove(link)
             part = self._part(watcher.granted, link.target)
             if not watcher.ended:
-                self._join(watcher, link.target, part, now)
+                self._join(watcher, link.target, part)
         link.watchers.clear()
 
 
