@@ -91,19 +91,19 @@ class Downstreams:
         changed = {name: change(place, getattr(event, name)) for name, change in members.items()}
         return structs.replace(event, **changed)
 
-    def _at(self, place: int) -> Machine | None:
+    def _at(self, place: int) -> "Peer | HttpServer | None":
         machine = self._machines.get(place)
         if machine is not None:
             self.used.add(place)
         return machine
 
-    def _of(self, key: Key) -> tuple[Machine | None, Key]:
+    def _of(self, key: Key) -> "tuple[Peer | HttpServer | None, Key]":
         place, inner = divmod(key, _SPAN)
         return self._at(place), inner
 
     def _where(
         self, parent: Key | None, session: str | None
-    ) -> tuple[int, Machine | None, dict[str, Any]]:
+    ) -> "tuple[int, Peer | HttpServer | None, dict[str, Any]]":
         """Return place and machine of a request or session, and the argument that names it."""
         if parent is not None:
             place, inner = divmod(parent, _SPAN)

@@ -17,8 +17,9 @@ from mcpcore.wire.message import RequestId
 if TYPE_CHECKING:  # types alone: an application that has no HTTP needs neither
     from mcpcore.http.client.client import HttpClient
     from mcpcore.http.server.server import HttpServer
+    from mcpcore.relay.downstreams import Downstreams
 
-Downstream: TypeAlias = "Peer | HttpServer"
+Downstream: TypeAlias = "Peer | HttpServer | Downstreams"
 """Machine of the clients; messages outside of requests are for a ``session`` of an HttpServer."""
 Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
@@ -118,6 +119,8 @@ class Link(Struct, eq=False, weakref=False):
 
     target: Target
     audience: Audience
+    used: set["Link"]
+    """Conversations that were used, shared by all of a relay."""
     calls: dict[RequestId, Call] = {}
     """Calls that the server has yet to answer, by id there."""
     pending: dict[RequestId, Callable[[Outcome], None]] = {}
@@ -137,6 +140,7 @@ class Link(Struct, eq=False, weakref=False):
     @property
     def peer(self) -> Upstream:
         """Client's end of the conversation."""
+        self.used.add(self)
         return self._peer or self.open()
 
     def open(self) -> Upstream:
@@ -144,6 +148,11 @@ class Link(Struct, eq=False, weakref=False):
         if self._peer is None:
             self._peer = self.target.connect(self)
         return self._peer
+
+    @property
+    def begun(self) -> bool:
+        """True if there is a conversation."""
+        return self._peer is not None
 
     @property
     def idle(self) -> bool:

@@ -119,6 +119,8 @@ class Relay:
         """Number of messages of servers that could not be assigned to a client."""
         self.now = self.wall = 0.0
         """Time of the present input, and the same in seconds since the epoch."""
+        self.used: set[Link] = set()
+        """Conversations that were used since the driver took them: it flushes or closes these."""
         self.downstream = downstream
         self.seal = seal
         self._links: dict[tuple[Any, ...], Link] = {}
@@ -156,9 +158,13 @@ class Relay:
 
     def start(self, *, now: float) -> None:
         """Open the first conversation with each server, which tells its era."""
-        self.now = now
         for target in self.targets.values():
-            self.link(target, Audience()).open()
+            self.open(target, now=now)
+
+    def open(self, target: Target, *, now: float) -> None:
+        """Open the first conversation with a server, if there is none."""
+        self.now = now
+        self.link(target, Audience()).open()
 
     def from_client(self, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of the downstream machine. ``wall``: seconds since the epoch."""
@@ -203,7 +209,7 @@ class Relay:
         if link is None:
             if sum(other.target is target for other in self._links.values()) >= self.settings.links:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
-            link = self._links[place] = Link(target, audience)
+            link = self._links[place] = Link(target, audience, self.used)
         if link.deadline is not None:
             self.deadlines.set(link, None)
         return link
@@ -228,7 +234,8 @@ class Relay:
     def close_link(self, link: Link) -> None:
         """Close a conversation; what it has open ends by its events."""
         self._forget(link)
-        link.peer.close(now=self.now)
+        if link.begun:
+            link.peer.close(now=self.now)
 
     def _forget(self, link: Link) -> None:
         link.ended = True

@@ -47,7 +47,7 @@ from mcpcore_transports.client.middleware import ClientMiddleware
 from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
 from mcpcore_transports.client.tasks import CALL, ClientTasks
 from mcpcore_transports.http.client.proxies import proxy_for
-from mcpcore_transports.link import Link, clock
+from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
@@ -445,7 +445,13 @@ def _drop_unsafe_icons(items: Iterable[Any]) -> None:
             item.icons = [icon for icon in icons if icon.is_safe]
 
 
-def _http_machine(
+class LinkedApp(App, Protocol):
+    """App of a client's machine, with the settings of its links."""
+
+    settings: ClientSettings
+
+
+def http_machine(
     settings: ClientSettings,
     config: Config,
     target: HttpTarget | SseTarget,
@@ -468,8 +474,8 @@ def _http_machine(
         raise errors.BadTarget(str(error)) from None
 
 
-def _make_link(
-    core: "ClientCore",
+def stream_link(
+    core: "LinkedApp",
     target: StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget,
     authorizer: "RequestAuthorizer | None",
     peer: Peer,
@@ -512,9 +518,9 @@ def _make_link(
     return link
 
 
-def _http_link(
+def http_link(
     machine: HttpClient,
-    core: "ClientCore",
+    core: "LinkedApp",
     target: HttpTarget | SseTarget,
     http_client: "HttpClientLike | None",
     authorizer: "RequestAuthorizer | None",
@@ -569,11 +575,11 @@ _WITHOUT_AUTH: tuple[tuple[type[Any], str], ...] = (
 """Alternatives to ``auth`` by the kind of target."""
 
 
-def _authorizer(
+def authorizer_for(
     target: Target,
     auth: "Auth",
     settings: ClientSettings,
-    around_flows: Callable[[], AbstractContextManager[None]],
+    around_flows: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> "RequestAuthorizer":
     """Make the authorizer of all connections to a target.  Raises BadTarget, UrlRefused."""
     from mcpcore_transports.auth.authorizer import make_authorizer  # late: few authorize
@@ -697,7 +703,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             auth = self.target.auth
         if auth is not None:
             flowing = self._authorizing
-            self._authorizer = _authorizer(self.target, auth, self._settings, flowing)
+            self._authorizer = authorizer_for(self.target, auth, self._settings, flowing)
         if revision is not None:
             revisions = [revision]
         self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
@@ -879,7 +885,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         )
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
-            http = _http_machine(
+            http = http_machine(
                 settings,
                 config,
                 target,
@@ -887,7 +893,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 authorizes=self._authorizer is not None,
             )
             self._core = core = make_core(http)
-            core.link = link = _http_link(http, core, target, self._http_client, self._authorizer)
+            core.link = link = http_link(http, core, target, self._http_client, self._authorizer)
         else:
             peer = Peer(Role.CLIENT, config)
             self._core = core = make_core(peer)
@@ -903,7 +909,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
                 core.link = link = joined
             else:
                 again = settings.reconnect
-                make = partial(_make_link, core, target, self._authorizer)
+                make = partial(stream_link, core, target, self._authorizer)
                 attempts = again.attempts
                 if isinstance(target, StdioTarget):
                     attempts = again.max_restarts

@@ -5,9 +5,10 @@ What only HTTP, stores or tasks need is imported at its first use.
 
 import math
 import os
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -19,7 +20,12 @@ from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import ends_at
 from mcpcore.service import Server
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime, asked_first
+from mcpcore_transports.server.runtime import (
+    RuntimeSettings,
+    ServerMachine,
+    ServerRuntime,
+    asked_first,
+)
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore.http.server.server import HttpServer
@@ -34,8 +40,36 @@ if TYPE_CHECKING:  # not needed by every server, and slow to import
 H = TypeVar("H", bound="HttpHost")
 
 
+class Runtime(App, Protocol):
+    """App of one machine of a server, which runs around its link."""
+
+    link: Link | None
+    settings: RuntimeSettings
+
+    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        """Run the link to its end; then end what belongs to it."""
+
+
+class Application(ABC):
+    """Application that is served in place of a Server, with engines of its own configuration."""
+
+    name: str
+
+    @abstractmethod
+    def config(self, settings: RuntimeSettings) -> Config:
+        """Return the engine's configuration of a server."""
+
+    @abstractmethod
+    def runtime(self, machine: ServerMachine, settings: RuntimeSettings) -> Runtime:
+        """Make the app of a machine."""
+
+    @abstractmethod
+    async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
+        """Begin, run ``offer``, which serves all bindings, and end."""
+
+
 async def serve_connection(
-    server: Server,
+    server: Server | Application,
     make_link: LinkFactory,
     handshake: Handshake,
     *,
@@ -55,7 +89,7 @@ async def serve_connection(
     settings = settings or RuntimeSettings()
     config = bound_to(config or server_config(server, settings), handshake.revision)
     peer = Peer(Role.SERVER, config)
-    runtime = ServerRuntime(server, peer, settings, tasks=tasks)
+    runtime = _runtime(server, peer, settings, tasks)
     link = runtime.link = make_link(peer, runtime)
     if trace is not None and link.trace is None:
         link.trace = trace.connection("server")
@@ -115,13 +149,13 @@ async def join_in_memory(
 
 
 def assemble_http(
-    server: Server,
+    server: Server | Application,
     make_host: "Callable[[HttpServer, App], H]",
     *,
     settings: "ServeSettings",
     tasks: "TaskHost | None" = None,
     shared: "StoreBinding | None" = None,
-) -> tuple[H, ServerRuntime]:
+) -> tuple[H, Runtime]:
     """Assemble a server, its runtime and an HTTP host; return host and runtime, yet to be run.
 
     ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
@@ -149,7 +183,7 @@ def assemble_http(
     if documents:  # such as protected resource metadata
         http = structs.replace(http, documents={**documents, **http.documents})
     machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=http)
-    runtime = ServerRuntime(server, machine, rules, tasks=tasks)
+    runtime = _runtime(server, machine, rules, tasks)
     host = runtime.link = make_host(machine, runtime)
     if settings.store is not None and shared is not None:
         host.use_store(settings.store, machine, shared.worker, settings.store_link)
@@ -160,8 +194,21 @@ def assemble_http(
     return host, runtime
 
 
-def server_config(server: Server, settings: RuntimeSettings) -> Config:
+def _runtime(
+    server: Server | Application,
+    machine: ServerMachine,
+    settings: RuntimeSettings,
+    tasks: "TaskHost | None",
+) -> Runtime:
+    if isinstance(server, Application):
+        return server.runtime(machine, settings)
+    return ServerRuntime(server, machine, settings, tasks=tasks)
+
+
+def server_config(server: Server | Application, settings: RuntimeSettings) -> Config:
     """Return the engine's configuration: the server's name, capabilities, revisions and limits."""
+    if isinstance(server, Application):
+        return server.config(settings)
     return Config(
         info=server.info,
         capabilities=server.capabilities(),

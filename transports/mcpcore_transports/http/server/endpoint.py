@@ -276,7 +276,7 @@ def unready(error: StoreUnavailableError | LifespanError) -> str:
 class _Running:
     """State of an endpoint in one event loop."""
 
-    def __init__(self, host: HttpHost, runtime: ServerRuntime, tasks: TaskHost | None) -> None:
+    def __init__(self, host: HttpHost, runtime: Runtime, tasks: TaskHost | None) -> None:
         self.host = host
         self.runtime = runtime
         self.tasks = tasks
