@@ -18,6 +18,7 @@ from mcpcore_transports.commands.options import (
     ClientName,
     ConfigOption,
     ConnectOptions,
+    GatewayOptions,
     InstallOptions,
     LoginOptions,
     QueryOptions,
@@ -31,7 +32,7 @@ from mcpcore_transports.commands.output import guarded
 PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
-_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install", "auth"})
+_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install", "auth", "gateway"})
 
 
 class Group(TyperGroup):
@@ -72,6 +73,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         ("probe", "probe", "", QueryOptions, _PROBE),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
+    app.command("gateway", cls=_usage("", "--config FILE"))(_gateway())
     app.command("servers")(servers)
     app.command("install")(gathering(install, "options", InstallOptions))
     app.add_typer(_auth(), name="auth", cls=Group)
@@ -115,12 +117,12 @@ def _common(
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
 
-def _usage(words: str) -> type[TyperCommand]:
+def _usage(words: str, server: str = "NAME") -> type[TyperCommand]:
     """Return a command class with ``words`` and a server in its usage, which typer cannot show."""
 
     class Command(TyperCommand):
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
-            return ["[OPTIONS]", *([words] if words else []), "(URL | NAME | -- COMMAND...)"]
+            return ["[OPTIONS]", *([words] if words else []), f"(URL | {server} | -- COMMAND...)"]
 
     return Command
 
@@ -265,6 +267,42 @@ def serve(
     guarded(
         options.verbose, lambda: run_serve(service, options, words=sys.argv[1:], develop=develop)
     )
+
+
+def gateway(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    *,
+    options: GatewayOptions,
+) -> None:
+    """Stand between clients and servers, each in its own revision and on its own transport.
+
+    The server behind it is a URL, a command behind --, or each one that a configuration file names
+    (--config). With several, the names of their tools and prompts begin with that of the server
+    and two underscores. Clients come by every binding of "mcpcore serve", whose options it has;
+    their credentials end here.
+
+    \b
+    Examples:
+      mcpcore gateway http://127.0.0.1:9000/mcp --http 127.0.0.1:8000
+      mcpcore gateway --http 127.0.0.1:8000 -- npx -y @modelcontextprotocol/server-everything
+      mcpcore gateway --stdio https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
+      mcpcore gateway --config mcp.json --http 127.0.0.1:8000 --ws 127.0.0.1:8001
+      mcpcore gateway --config mcp.json --naming conflict --auth-keys keys.jsonl
+    """  # noqa: D301
+    from mcpcore_transports.commands.gateway import gateway as run_gateway  # late: as above
+
+    guarded(
+        options.verbose,
+        lambda: run_gateway(tuple(words or ()), options, words=sys.argv[1:]),
+    )
+
+
+def _gateway() -> Callable[..., None]:
+    def make(context: typer.Context, given: dict[str, Any]) -> GatewayOptions:
+        return GatewayOptions(command=context.obj, **given)
+
+    return gathering(gateway, "options", GatewayOptions, make=make)
 
 
 def servers(config: ConfigOption = None, as_json: Shown = False) -> None:

@@ -263,6 +263,35 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     )
 
 
+NamingName = Literal["always", "conflict", "never"]
+"""Ways to name what the servers behind a gateway offer."""
+
+
+class GatewayOptions(ServeOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore gateway``."""
+
+    command: tuple[str, ...] | None = None
+    """Words after ``--``."""
+
+    config: ConfigOption = None
+    naming: Annotated[
+        NamingName | None,
+        Opt("When names begin with that of their server; default: always, if there are several."),
+    ] = None
+    headers: Annotated[
+        Texts, Opt("URL: send this header; repeatable.", "'NAME: VALUE'", flags="--header")
+    ] = ()
+    env: Annotated[
+        Texts, Opt("Command: a variable for it, ours without VALUE; repeatable.", "NAME[=VALUE]")
+    ] = ()
+    server_revision: Annotated[
+        Texts | None, Opt("Speak only this revision with servers; repeatable.", "R")
+    ] = None
+    max_processes: Annotated[
+        int, Opt("Most processes of servers that are started as commands.", "N", min=1)
+    ] = 100
+
+
 class InstallOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore install``, apart from the program."""
 

@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
@@ -26,6 +26,7 @@ from mcpcore_transports.commands.options import ServeOptions, check_revisions, r
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
 from mcpcore_transports.http.server.log import LOGGER
 from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.serve.workers import Lifeline, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
@@ -49,10 +50,24 @@ _LOGGED = ("session", "stream", "request", "principal", "peer")
 def serve(
     service: str | None, options: ServeOptions, *, words: Sequence[str] = (), develop: bool = False
 ) -> int:
-    """Serve until a signal, or the end of standard input; return the exit status.
+    """Serve a service until a signal, or the end of standard input; return the exit status.
 
     ``words``: the command line, for further processes; ``develop``: serve in one of those.
     """
+    if develop and service is None:
+        raise _wrong("dev needs the name of a server, MODULE:SERVER")
+    loading = partial(load, service or REFERENCE)
+    return serve_with(loading, options, words=words, develop=develop)
+
+
+def serve_with(
+    make: Callable[[], Server | Application],
+    options: ServeOptions,
+    *,
+    words: Sequence[str] = (),
+    develop: bool = False,
+) -> int:
+    """Serve what ``make`` returns, as :func:`serve` does."""
     lifeline = worker_lifeline()
     if options.cwd is not None and lifeline is None:  # a worker is there already
         try:
@@ -61,7 +76,7 @@ def serve(
             raise _wrong(f"--cwd: {options.cwd}: {error.strerror}") from error
     check_revisions(options.revision)
     if develop:
-        _check_development(service, options)
+        _check_development(options)
         drain = _BRIEF if options.drain is None else options.drain
         options = structs.replace(options, drain=drain)
     if not (
@@ -93,7 +108,7 @@ def serve(
                 return develop_server(words, options, settings)
             telling = told
         with telling:
-            server = load(service or REFERENCE)
+            server = make()
         if options.log_http:
             _show_http_log()
         _run(server, options, settings, lifeline)
@@ -110,7 +125,10 @@ def serve(
 
 
 def _run(
-    server: Server, options: ServeOptions, settings: ServeSettings, lifeline: Lifeline | None
+    server: Server | Application,
+    options: ServeOptions,
+    settings: ServeSettings,
+    lifeline: Lifeline | None,
 ) -> None:
     """Serve in this process; with a ``lifeline`` as one of several."""
     urls: list[str] = []
@@ -207,10 +225,8 @@ def _tls(options: ServeOptions) -> ssl.SSLContext | None:
         raise _wrong(str(error)) from error
 
 
-def _check_development(service: str | None, options: ServeOptions) -> None:
+def _check_development(options: ServeOptions) -> None:
     """Refuse options of servers that cannot be started anew.  Raises Failure."""
-    if service is None:
-        raise _wrong("dev needs the name of a server, MODULE:SERVER")
     if options.stdio:
         raise _wrong(
             "dev has no --stdio: there a client starts the server itself, and keeps its pipes"
