@@ -113,9 +113,7 @@ class Downstreams:
 
     # Calls of the relay
 
-    def respond(
-        self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None
-    ) -> bool:
+    def respond(self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None) -> bool:
         """Answer with a result, as :meth:`Peer.respond` does."""
         machine, inner = self._of(key)
         return machine is not None and machine.respond(inner, result, meta=meta)
@@ -140,9 +138,7 @@ class Downstreams:
         machine, inner = self._of(key)
         return machine is not None and machine.narrow(inner, filter)
 
-    def progress(
-        self, key: Key, progress: float, total: float | None, message: str | None
-    ) -> None:
+    def progress(self, key: Key, progress: float, total: float | None, message: str | None) -> None:
         """Report progress, as :meth:`Peer.progress` does."""
         machine, inner = self._of(key)
         if machine is not None:

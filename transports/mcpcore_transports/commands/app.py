@@ -32,7 +32,9 @@ from mcpcore_transports.commands.output import guarded
 PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
-_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install", "auth", "gateway"})
+_OURS = frozenset(
+    {"serve", "dev", "call", "list", "probe", "servers", "install", "auth", "gateway"}
+)
 
 
 class Group(TyperGroup):

@@ -8,11 +8,9 @@ from msgspec import structs
 from mcpcore.errors import BadConfig, BadTarget, UrlRefused
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.revisions import REVISIONS, parse_revisions
-from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore_transports import targets
 from mcpcore_transports.client.config import load_targets
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.commands.options import ConnectOptions, GatewayOptions, check_revisions
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve_with
@@ -44,7 +42,7 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
     return serve_with(make, options, words=words)
 
 
-def _revisions(options: GatewayOptions) -> Sequence[object]:
+def _revisions(options: GatewayOptions) -> Sequence[Revision]:
     names = options.server_revision
     return REVISIONS if names is None else parse_revisions(names)
 
@@ -69,9 +67,6 @@ def _targets(urls: Sequence[str], options: GatewayOptions) -> dict[str, targets.
 
 def _settings(options: GatewayOptions) -> GatewaySettings:
     naming = None if options.naming is None else _NAMINGS[options.naming]
-    client = ClientSettings(info=Implementation(name="mcpcore-gateway", version="0.1.0"))
-    settings = GatewaySettings(
-        relay=RelaySettings(naming=naming), client=client, processes=options.max_processes
-    )
+    settings = GatewaySettings(relay=RelaySettings(naming=naming), processes=options.max_processes)
     per_server = min(settings.processes_per_server, options.max_processes)
     return structs.replace(settings, processes_per_server=per_server)

@@ -18,7 +18,6 @@ from mcpcore.relay.downstreams import Downstreams
 from mcpcore.relay.link import Link as RelayLink
 from mcpcore.relay.relay import Relay
 from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore.spec.types.base import Implementation
 from mcpcore_transports import targets
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, Upstream
@@ -26,8 +25,6 @@ from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.server.questions import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
-
-_NAME = "mcpcore-gateway"
 
 
 class Gateway(Application):
@@ -48,7 +45,7 @@ class Gateway(Application):
         if not targets:
             raise ValueError("a gateway needs a server behind it")
         self.settings = settings = settings or GatewaySettings()
-        self.name = _NAME
+        self.info = settings.client.info
         self.seal = OwnSeal()
         fleet = Fleet(settings)
         self._clients = Downstreams()
@@ -81,7 +78,7 @@ class Gateway(Application):
 
     def config(self, settings: RuntimeSettings) -> Config:
         """Return the configuration of the clients' machines, once the servers are known."""
-        info, instructions = Implementation(name=_NAME, version="0.1.0"), None
+        info, instructions = self.info, None
         only = next(iter(self.upstreams.values())).relayed.greeting
         if len(self.upstreams) == 1 and only is not None:
             info, instructions = only.info or info, only.instructions
@@ -205,9 +202,7 @@ class Gateway(Application):
 class GatewayRuntime:
     """App of one machine of a gateway's clients."""
 
-    def __init__(
-        self, gateway: Gateway, machine: ServerMachine, settings: RuntimeSettings
-    ) -> None:
+    def __init__(self, gateway: Gateway, machine: ServerMachine, settings: RuntimeSettings) -> None:
         self.link: Link | None = None
         self.settings = settings
         self._gateway = gateway

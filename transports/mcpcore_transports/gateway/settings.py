@@ -6,14 +6,17 @@ from mcpcore.policy.breaker import BreakerSettings
 from mcpcore.policy.retrying import RetrySettings
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.types.base import Implementation
 from mcpcore_transports.client.core import ClientSettings
+
+_INFO = Implementation(name="mcpcore-gateway", version="0.1.0")
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True):
-    """Settings of a gateway.  Times are in seconds.  Raises ValueError for a number out of range."""
+    """Settings of a gateway.  Times are in seconds.  Raises ValueError for one out of range."""
 
     relay: RelaySettings = field(default_factory=RelaySettings)
-    client: ClientSettings = field(default_factory=ClientSettings)
+    client: ClientSettings = field(default_factory=lambda: ClientSettings(info=_INFO))
     """Settings of the conversations with servers."""
     retry: RetrySettings | None = field(default_factory=RetrySettings)
     """Retries of requests that may be carried out twice; None: none is retried."""

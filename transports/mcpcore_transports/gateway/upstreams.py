@@ -147,9 +147,7 @@ class Upstream:
         if isinstance(target, targets.HttpTarget | targets.SseTarget):
             machine = self._http_machine(target, config)
             conversation.machine = machine
-            conversation.carrier = http_link(
-                machine, conversation, target, None, self._authorizer
-            )
+            conversation.carrier = http_link(machine, conversation, target, None, self._authorizer)
         else:
             assert not isinstance(target, targets.MemoryTarget)  # noqa: S101 - refused before
             peer = conversation.machine = Peer(Role.CLIENT, config)

@@ -19,6 +19,7 @@ from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import ends_at
 from mcpcore.service import Server
+from mcpcore.spec.types.base import Implementation
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
 from mcpcore_transports.server.runtime import (
     RuntimeSettings,
@@ -53,7 +54,7 @@ class Runtime(App, Protocol):
 class Application(ABC):
     """Application that is served in place of a Server, with engines of its own configuration."""
 
-    name: str
+    info: Implementation
 
     @abstractmethod
     def config(self, settings: RuntimeSettings) -> Config:

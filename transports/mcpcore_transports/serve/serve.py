@@ -343,7 +343,7 @@ async def serve(
 
             recorder = recording.enter_context(tracing(to))
             if recorder is not None:
-                recorder.begin("server", target=server.name if isinstance(server, Application) else server.info.name)
+                recorder.begin("server", target=server.info.name)
             settings = structs.replace(settings, trace=recorder)
         bindings = Bindings(server, settings, on_listening or (lambda url: None))
 

@@ -42,10 +42,9 @@ from mcpcore_transports.http1.heads import named_revision, split_target
 from mcpcore_transports.link import Handshake, Link, LinkFactory, clock
 from mcpcore_transports.running.functions import current_loop, is_over, start_background
 from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.serve.assembling import assemble_http, serve_connection
+from mcpcore_transports.serve.assembling import Runtime, assemble_http, serve_connection
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing
 from mcpcore_transports.server.failures import warn_if_revealing
-from mcpcore_transports.server.runtime import ServerRuntime
 
 if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import Trace
