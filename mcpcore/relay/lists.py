@@ -20,7 +20,12 @@ from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
-from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.capabilities import (
+    PromptsCapability,
+    ResourcesCapability,
+    ServerCapabilities,
+    ToolsCapability,
+)
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay
@@ -43,6 +48,15 @@ _LISTED = {
 _PAGES = 100
 """Maximum pages of one server that are read to find a name."""
 _EMPTY = Raw(b"{}")
+
+_ANY = ServerCapabilities(
+    tools=ToolsCapability(list_changed=True),
+    prompts=PromptsCapability(list_changed=True),
+    resources=ResourcesCapability(subscribe=True, list_changed=True),
+    completions={},
+    logging={},
+)
+"""Capabilities of a server that is not known yet."""
 
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _read = msgspec.json.Decoder().decode
@@ -248,16 +262,14 @@ class Lists:
 
 
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
-    """Return what any of the servers declares.
+    """Return what any of the servers declares; one that has not answered may declare anything.
 
     Tasks are declared for a single server alone: elsewhere nothing tells whose a task is.
     """
     declared = [
-        target.greeting.capabilities
-        for target in targets
-        if target.greeting is not None
-        and isinstance(target.greeting.capabilities, ServerCapabilities)
+        _ANY if target.greeting is None else target.greeting.capabilities for target in targets
     ]
+    declared = [each for each in declared if isinstance(each, ServerCapabilities)]
     if len(declared) == 1:
         return declared[0]
     merged = ServerCapabilities()

@@ -227,8 +227,8 @@ class Relay:
         ]
 
     def watch(self, link: Link) -> None:
-        """Close the conversation later if nothing needs it any more; the first one stays."""
-        if link.idle and link.audience != Audience():
+        """Close the conversation later if nothing needs it any more."""
+        if link.idle:
             self.deadlines.set(link, self.now + self.settings.link_idle)
 
     def close_link(self, link: Link) -> None:
@@ -247,6 +247,7 @@ class Relay:
     def _greeted(self, link: Link, event: events.Ready) -> None:
         link.target.greeting = event
         self._go_ahead(link.target)
+        self.watch(link)
 
     def _go_ahead(self, target: Target) -> None:
         waiting, target.waiting = target.waiting, []

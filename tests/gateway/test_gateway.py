@@ -1,19 +1,23 @@
 """A gateway end to end: clients of both eras before servers of both eras, over their transports."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from mcpcore import Callbacks, Client, PeerError, connect
+from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.targets import StdioTarget, Target, parse_target
+from tests.clock import patience
 from tests.gateway.backend import backend
 from tests.transports.served import ANY_PORT, Served, served
 
@@ -82,3 +86,96 @@ async def test_four_cells(client: str, server: str, up: str) -> None:
             callbacks = Callbacks(elicitation=answer)
             async with connect(url, revision=client, callbacks=callbacks) as connected:
                 await talk(connected)
+
+
+def alive(process: int) -> bool:
+    """Return True if a process runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def gone(process: int) -> None:
+    """Wait for the end of a process."""
+    with patience():
+        while alive(process):  # noqa: ASYNC110 - nothing tells of it
+            await anyio.sleep(0.01)
+
+
+async def process_of(client: Client, tool: str = "process") -> int:
+    return int((await client.call_tool(tool)).content[0].text)
+
+
+async def test_legacy_sessions_have_a_process_each_and_leave_none() -> None:
+    async with gateway({"only": command("a", LEGACY)}, http=ANY_PORT) as front:
+        async with connect(front.url, revision=LEGACY) as one:
+            first = await process_of(one)
+            assert await process_of(one) == first
+            async with connect(front.url, revision=LEGACY) as other:
+                second = await process_of(other)
+            await gone(second)
+            assert alive(first)
+            assert first != second
+    assert not alive(first)
+
+
+async def test_modern_clients_share_a_process_that_ends_when_idle() -> None:
+    settings = GatewaySettings(relay=RelaySettings(link_idle=0.2))
+    async with gateway({"only": command("a", MODERN)}, settings, http=ANY_PORT) as front:
+        async with connect(front.url) as one, connect(front.url) as other:
+            first = await process_of(one)
+            assert await process_of(other) == first
+            await gone(first)
+            assert await process_of(other) != first
+
+
+async def test_processes_are_limited() -> None:
+    relay = RelaySettings(link_idle=0.1)
+    settings = GatewaySettings(relay=relay, processes_per_server=1)
+    async with gateway({"only": command("a", LEGACY)}, settings, http=ANY_PORT) as front:
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(connect(front.url, revision=LEGACY))
+                for _ in range(2)
+            ]
+            with patience():
+                while True:  # the first process, which has told the era, is idle
+                    try:
+                        first = await process_of(clients[0])
+                        break
+                    except PeerError:
+                        await anyio.sleep(0.01)
+            with pytest.raises(PeerError, match=r"only: .*busy: 1 processes run already"):
+                await process_of(clients[1])
+            assert await process_of(clients[0]) == first
+
+
+async def test_the_end_of_a_process_ends_its_calls_and_the_next_call_starts_another() -> None:
+    settings = GatewaySettings(first_delay=0.01)
+    async with gateway({"only": command("a", MODERN)}, settings, http=ANY_PORT) as front:
+        async with connect(front.url) as client:
+            first = await process_of(client)
+            with pytest.raises(PeerError, match=r"only: .*exited with code 3"):
+                await client.call_tool("crash")
+            assert await process_of(client) != first
+
+
+async def test_several_servers_have_namespaces_and_one_that_is_away_delays_no_other() -> None:
+    settings = GatewaySettings(start_time=2.0)
+    away = parse_target("http://127.0.0.1:9/mcp")
+    targets = {"a": command("a", LEGACY), "b": command("b", MODERN), "c": away}
+    async with gateway(targets, settings, http=ANY_PORT) as front:
+        for revision in ERAS:
+            callbacks = Callbacks(elicitation=answer)
+            async with connect(front.url, revision=revision, callbacks=callbacks) as client:
+                names = {tool.name for tool in await client.tools()}
+                assert {"a__echo", "b__echo"} <= names
+                for name in "ab":
+                    result = await client.call_tool(f"{name}__echo", {"text": "hi"})
+                    assert result.content[0].text == f"{name}: hi"
+                    result = await client.call_tool(f"{name}__ask")
+                    assert result.content[0].text == "Hello Ada"
+                with pytest.raises(PeerError, match="c: the server cannot be reached"):
+                    await client.call_tool("c__echo", {"text": "hi"})

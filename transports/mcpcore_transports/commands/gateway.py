@@ -7,7 +7,6 @@ from msgspec import structs
 
 from mcpcore.errors import BadConfig, BadTarget, UrlRefused
 from mcpcore.relay.names import Naming
-from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore_transports import targets
 from mcpcore_transports.client.config import load_targets
@@ -16,7 +15,7 @@ from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import serve_with
 from mcpcore_transports.commands.target import config_path, fitted
 from mcpcore_transports.gateway.gateway import Gateway
-from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
 
 _NAMINGS = {
     "always": Naming.ALWAYS,
@@ -66,7 +65,13 @@ def _targets(urls: Sequence[str], options: GatewayOptions) -> dict[str, targets.
 
 
 def _settings(options: GatewayOptions) -> GatewaySettings:
-    naming = None if options.naming is None else _NAMINGS[options.naming]
-    settings = GatewaySettings(relay=RelaySettings(naming=naming), processes=options.max_processes)
-    per_server = min(settings.processes_per_server, options.max_processes)
-    return structs.replace(settings, processes_per_server=per_server)
+    """Return the settings of the file, with those of the options.  Raises BadConfig."""
+    settings = GatewaySettings()
+    if options.config is not None:
+        settings = read_settings(config_path(options.config))
+    if options.naming is not None:
+        relay = structs.replace(settings.relay, naming=_NAMINGS[options.naming])
+        settings = structs.replace(settings, relay=relay)
+    if options.max_processes is not None:
+        settings = structs.replace(settings, processes=options.max_processes)
+    return settings

@@ -288,8 +288,9 @@ class GatewayOptions(ServeOptions, frozen=True, kw_only=True):
         Texts | None, Opt("Speak only this revision with servers; repeatable.", "R")
     ] = None
     max_processes: Annotated[
-        int, Opt("Most processes of servers that are started as commands.", "N", min=1)
-    ] = 100
+        int | None,
+        Opt("Most processes of servers that are started as commands; default 100.", "N", min=1),
+    ] = None
 
 
 class InstallOptions(Struct, frozen=True, kw_only=True):

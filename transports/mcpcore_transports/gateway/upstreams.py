@@ -74,7 +74,7 @@ class Upstream:
         self.changed = anyio.Event()
         """Event that is set when a conversation has begun or ended."""
         self.failures = 0
-        """Conversations in a row that failed."""
+        """Conversations in a row that could not be opened."""
         self.ready_at = 0.0
         """Time before which no conversation begins."""
         self.negotiation = self.settings.negotiation
@@ -101,8 +101,10 @@ class Upstream:
         return isinstance(self.target, targets.StdioTarget)
 
     @property
-    def full(self) -> str | None:
-        """Reason why no further process of this server may be started; None if one may."""
+    def closed(self) -> str | None:
+        """Reason why no conversation may begin now; None if one may."""
+        if (wait := self.ready_at - clock()) > 0:
+            return f"it cannot be reached; the next attempt is in {wait:.1f} s"
         fleet = self.fleet
         for count, most in (
             (self.processes, fleet.settings.processes_per_server),
@@ -166,14 +168,15 @@ class Upstream:
         """Take note of the end of a conversation."""
         self.conversations.pop(conversation.link, None)
         self.change()
-        if not conversation.failed:
-            return
-        settings, now = self.fleet.settings, clock()
-        if conversation.opened is not None and now - conversation.opened >= settings.lasting:
-            self.failures = 0
-        self.failures += 1
-        delay = grown(settings.first_delay, 2.0, self.failures, settings.max_delay)
-        self.ready_at = now + delay
+        if conversation.opened is not None:
+            self.failures, self.ready_at = 0, 0.0
+        elif conversation.failed:
+            settings = self.fleet.settings
+            delay = 0.0
+            if self.failures:  # the next attempt after the first failure is made at once
+                delay = grown(settings.first_delay, 2.0, self.failures, settings.max_delay)
+            self.failures += 1
+            self.ready_at = clock() + delay
 
 
 class Conversation:
@@ -204,8 +207,8 @@ class Conversation:
             self.opened = clock()
             self._started()
             self.upstream.change()
-        elif kind is NegotiationFailed or (kind is ConnectionEnded and not self._closing):
-            self.failed = True
+        elif kind in (NegotiationFailed, ConnectionEnded):
+            self.failed |= self._begun and not self._closing
             upset = isinstance(self.machine, Peer) and self.machine.upset is not None
             if upset and self.upstream.negotiation is Negotiation.AUTO:
                 # Some legacy servers end when they are asked server/discover.
@@ -215,14 +218,13 @@ class Conversation:
     async def run(self) -> None:
         """Run the link to its end, within the limits for processes if the server is a command."""
         upstream = self.upstream
-        full = upstream.full
-        counts = upstream.commands and full is None
+        closed = upstream.closed
+        counts = upstream.commands and closed is None
+        upstream.count(counts)
         try:
             with self._scope:
-                if full is not None:
+                if closed is not None:
                     return
-                upstream.count(counts)
-                await anyio.sleep(max(0.0, upstream.ready_at - clock()))
                 if counts:
                     await upstream.fleet.starting.acquire()
                     self._starting = True
@@ -236,7 +238,7 @@ class Conversation:
             upstream.count(-counts)
             self._started()
             if not self._begun:
-                self._end(full or "closed by this side")
+                self._end(closed or "closed by this side")
             upstream.ended(self)
 
     def _started(self) -> None:
