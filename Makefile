@@ -43,7 +43,7 @@ SIMULATION ?=
 REAL ?=
 
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
-CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service tests/auth
+CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service tests/auth tests/relay
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1

@@ -25,7 +25,7 @@ class Questions(Enum):
 
 
 class Cell(Struct, frozen=True):
-    """What a pair of eras needs of the relay between them."""
+    """Needs of a pair of eras, for the relay between them."""
 
     questions: Questions
     by_request: bool
@@ -57,6 +57,13 @@ _members_of = Decoder(dict[str, Raw]).decode
 _schema_of = Decoder(dict[str, object]).decode
 
 
+class _Required(Struct):
+    elicitations: list[dict[str, Raw]]
+
+
+_required_of = Decoder(_Required).decode
+
+
 def _wrap_schema(schema: Raw) -> Raw:
     rules = _schema_of(schema)
     return schema if is_object_schema(rules) else Raw(to_json(wrap_schema(rules)))
@@ -86,6 +93,31 @@ def result_in(cell: Cell, method: str, result: Raw) -> Raw:
     if cell.hints:
         return result
     return Raw(to_json({key: each for key, each in members.items() if key not in _HINTS}))
+
+
+def url_questions(error: ErrorData) -> dict[str, Raw]:
+    """Return the questions that stand for -32042, by which a legacy server asks to open URLs.
+
+    Raises msgspec.MsgspecError for data that names none.  Source: elicitation page of 2025-11-25,
+    "URL Elicitation Required Error".
+    """
+    listed = _required_of(b"{}" if error.data is None else error.data).elicitations
+    return {
+        str(number): Raw(
+            to_json({"method": "elicitation/create", "params": {**each, "mode": "url"}})
+        )
+        for number, each in enumerate(listed, 1)
+    }
+
+
+def with_elicitation_id(params: Raw, id: str) -> Raw:
+    """Return params of a URL elicitation with the id that legacy ones have; others as they are."""
+    if b'"url"' not in bytes(params):
+        return params
+    members = _members_of(params)
+    if members.get("mode") != Raw(b'"url"') or "elicitationId" in members:
+        return params
+    return Raw(splice(to_json(params), b'"elicitationId":"%b"' % id.encode()))
 
 
 def error_in(cell: Cell, method: str, error: ErrorData) -> ErrorData:

@@ -88,7 +88,7 @@ class Parked(Struct, eq=False, weakref=False):
     questions: dict[str, Key]
     """Requests of the server that wait for an answer, by name."""
     texts: dict[str, Raw]
-    """The same questions, as a modern client is asked."""
+    """Request objects of these questions, as a modern client is asked."""
     answered: bool = False
     """True once no answer is awaited any more."""
     outcome: Callable[[Key], None] | None = None
@@ -130,9 +130,15 @@ class Link(Struct, eq=False, weakref=False):
     level: str | None = None
     """Log level that was set, in the legacy era."""
     uris: dict[str, set[Any]] = {}
-    """Resources subscribed to in the legacy era, with those who want to be told."""
+    """Resources subscribed to in the legacy era, with their watchers."""
     watchers: set[Any] = set()
-    """Those who want to be told of changed lists, in the legacy era."""
+    """Watchers of changed lists, in the legacy era."""
+    listens: dict[RequestId, Any] = {}
+    """Streams of changes of a modern server, by the request."""
+    failures: int = 0
+    """Conversations of the same audience that ended before the server was reached again."""
+    greeted: bool = False
+    """True once the server has been reached in this conversation."""
     ended: bool = False
     deadline: float | None = None
     _peer: "Upstream | None" = None
@@ -171,3 +177,7 @@ class Link(Struct, eq=False, weakref=False):
             extension_methods=ANY_EXTENSION,
             header_params=self.target.header_params,
         )
+
+
+def void(*_: object) -> None:
+    """Take an outcome that changes nothing."""

@@ -155,20 +155,13 @@ class Lists:
             return
         try:
             link = relay.link(target, relay.audience_of(event))
-            by_request = link.cell(event.revision.modern).by_request
-            id = link.peer.request(
-                method,
-                None if cursor is None else {"cursor": cursor},
-                now=relay.now,
-                timeout=relay.settings.list_timeout,
-                meta=relayable(event.params)[1],
-                force=True,
-                capabilities=event.client_capabilities if by_request else None,
-            )
         except LocalProtocolError:
             take(None)
             return
-        link.pending[id] = take
+        by_request = link.cell(event.revision.modern).by_request
+        declared = event.client_capabilities if by_request else None
+        params, meta = None if cursor is None else {"cursor": cursor}, relayable(event.params)[1]
+        relay.ask(link, method, params, take, meta=meta, capabilities=declared)
 
     def _take(self, page: Page, name: str, outcome: Outcome | None) -> None:
         """Take the page of one server; the last one completes the merged page."""

@@ -19,7 +19,6 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -35,7 +34,13 @@ from mcpcore.engine.events import EndReason, Event, Key, RequestReceived
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL
 from mcpcore.engine.seal import Binding, Seal, SealBroken, request_binding
 from mcpcore.http.server.sessions import SessionClosed
-from mcpcore.relay.cells import Questions, error_in, result_in
+from mcpcore.relay.cells import (
+    Questions,
+    error_in,
+    result_in,
+    url_questions,
+    with_elicitation_id,
+)
 from mcpcore.relay.link import (
     Asked,
     Audience,
@@ -46,24 +51,28 @@ from mcpcore.relay.link import (
     Parked,
     Round,
     Target,
+    void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
+from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     RESOURCE_NOT_FOUND,
+    URL_ELICITATION_REQUIRED,
     ErrorData,
     LocalProtocolError,
     busy_code,
 )
+from mcpcore.spec.methods import lookup_embedded
 from mcpcore.spec.types.base import EmbeddedRequest
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
-from mcpcore.wire.message import RequestId, splice, to_json
+from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 UNSENDABLE = (LocalProtocolError, msgspec.MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
@@ -126,7 +135,7 @@ class Relay:
         self._links: dict[tuple[Any, ...], Link] = {}
         self._calls: dict[Key, Call] = {}
         self._asked: dict[RequestId, Asked] = {}
-        self._parked: OrderedDict[int, Parked] = OrderedDict()
+        self._parked: dict[int, Parked] = {}
         self._serial = 0
         self._sessions: set[str | None] = set()
         """Open sessions of legacy clients."""
@@ -207,7 +216,8 @@ class Relay:
         place = self._place(target, audience)
         link = self._links.get(place)
         if link is None:
-            if sum(other.target is target for other in self._links.values()) >= self.settings.links:
+            there = sum(other.target is target for other in self._links.values())
+            if there >= self.settings.links and audience != Audience():
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
             link = self._links[place] = Link(target, audience, self.used)
         if link.deadline is not None:
@@ -245,7 +255,12 @@ class Relay:
             del self._links[place]
 
     def _greeted(self, link: Link, event: events.Ready) -> None:
-        link.target.greeting = event
+        link.target.greeting, link.failures = event, 0
+        if link.greeted:  # a new session in place of one that the server has lost
+            level, link.level = link.level, None
+            self.set_level(link, level)
+            self._subscriptions.restore(link)
+        link.greeted = True
         self._go_ahead(link.target)
         self.watch(link)
 
@@ -376,6 +391,21 @@ class Relay:
         link.calls[call.request] = call
         self._calls[event.key] = call
 
+    def ask(
+        self, link: Link, method: str, params: Body, take: Callable[[Outcome], None], **more: Any
+    ) -> RequestId | None:
+        """Make a request of the relay's own; ``take`` gets the outcome.  None if it is not sent."""
+        timeout = self.settings.list_timeout
+        try:
+            id = link.peer.request(
+                method, params, now=self.now, timeout=timeout, force=True, **more
+            )
+        except UNSENDABLE as error:
+            take(ErrorData.make(INTERNAL_ERROR, f"{link.target.name}: {error}"))
+            return None
+        link.pending[id] = take
+        return id
+
     def refuse(self, key: Key, code: int, message: str) -> None:
         """Answer a request with an error of the relay's own."""
         self.downstream.fail(key, ErrorData.make(code, message))
@@ -448,12 +478,19 @@ class Relay:
                 result = self.names.outward_in(method, server, result_in(cell, method, outcome))
                 self.downstream.respond(key, result)
                 return
+            if outcome.code == URL_ELICITATION_REQUIRED and cell.questions is Questions.PARK:
+                # The retry is a request like the first.
+                self.downstream.require_input(key, url_questions(outcome))
+                return
             error = error_in(cell, method, outcome)
             if isinstance(error.data, Raw):
                 data = self.names.outward_in_error(method, server, error.data)
                 error = msgspec.structs.replace(error, data=data)
         except UNSENDABLE as flaw:
-            error = ErrorData.make(INTERNAL_ERROR, f"{server}: invalid result: {flaw}")
+            text = f"{server}: invalid result: {flaw}"
+            if isinstance(outcome, ErrorData):  # of a client that opens no URLs
+                text = f"{server}: {outcome.message}"
+            error = ErrorData.make(INTERNAL_ERROR, text)
         self.downstream.fail(key, error)
 
     def _progressed(self, link: Link, event: events.ProgressReceived) -> None:
@@ -503,6 +540,9 @@ class Relay:
         for name, raw in requests.items():
             question = _decode_question(raw)
             params = Raw(b"{}") if question.params is None else question.params
+            self._serial += 1
+            if question.method == "elicitation/create":
+                params = with_elicitation_id(params, f"relay-{self._serial}")
             asked = Asked(call.link, None, call, round, name)
             if not self._ask(asked, question.method, params):
                 self._fail_round(call, f"{question.method} cannot be asked")
@@ -565,11 +605,17 @@ class Relay:
         if call is None:
             waiting = (each for each in link.calls.values() if each.keys)
             call = next(waiting, None) or next(iter(link.calls.values()), None)
-        if call is not None and call.cell.questions is Questions.PARK:
+        needed = input_capability(event.method, event.params)
+        parks = call is not None and call.cell.questions is Questions.PARK
+        if needed is not None and not declares(link.audience.capabilities, needed):
+            text = f"{event.method}: the client did not declare {needed!r}"
+            link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
+            return
+        if call is not None and parks and lookup_embedded(event.method, call.arrival.revision):
             self._park(call, event)
             return
         asked = Asked(link, event.key, call)
-        reachable = call is not None or self._has_session(link)
+        reachable = not parks and (call is not None or self._has_session(link))
         if not reachable or not self._ask(asked, event.method, event.params):
             self.dropped += 1
             text = f"{event.method}: there is no client that can be asked"
@@ -642,7 +688,7 @@ class Relay:
         """Answer a modern client with a question of a legacy server; the call waits here."""
         self._serial += 1
         name = str(self._serial)
-        question = Raw(_encode({"method": event.method, "params": event.params}))
+        question = Raw(_encode({"method": event.method, "params": relayable(event.params)[0]}))
         parked = call.round
         if parked is not None and not parked.answered:  # its retry is told of this one as well
             parked.questions[name], parked.texts[name] = event.key, question
@@ -759,8 +805,7 @@ class Relay:
         if not lower and known is not None and SEVERITY[known] <= SEVERITY[level]:
             return
         link.level = level
-        id = link.peer.request(_SET_LEVEL, {"level": level}, now=self.now, force=True)
-        link.pending[id] = void
+        self.ask(link, _SET_LEVEL, {"level": level}, void)
 
     def _told(self, link: Link, event: events.NotificationReceived) -> None:
         """Handle a notification of a server that is on no listen stream."""
@@ -819,10 +864,6 @@ class Relay:
         self._subscriptions.session_ended(session)
         for link in self.links_of(session):
             self.close_link(link)
-
-
-def void(*_: object) -> None:
-    """Take an outcome that changes nothing."""
 
 
 def splice_meta(body: Raw, meta: Mapping[str, Raw]) -> Raw:

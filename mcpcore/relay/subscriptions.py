@@ -17,7 +17,7 @@ from msgspec import Raw, Struct, structs
 from mcpcore.engine import events
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.subscriptions import TOPICS, narrowed
-from mcpcore.relay.link import Audience, Link, Outcome, Target
+from mcpcore.relay.link import Audience, Link, Outcome, Target, void
 from mcpcore.relay.names import NameKind
 from mcpcore.spec.errors import INTERNAL_ERROR, RESOURCE_NOT_FOUND, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
@@ -69,7 +69,7 @@ class Stream(Struct, eq=False):
     watcher: Watcher
     target: Target
     filter: SubscriptionFilter
-    request: RequestId = 0
+    request: RequestId | None = None
     link: Link | None = None
     before: "Stream | None" = None
     """Stream that this one replaces, until it is acknowledged."""
@@ -87,15 +87,25 @@ class Stream(Struct, eq=False):
         self.parts.reopen(self)
 
 
+class _Return(Struct, eq=False):
+    """Watchers of a conversation that has ended, which go on in the next one."""
+
+    parts: "Subscriptions"
+    link: Link
+    deadline: float | None = None
+
+    def due(self) -> None:
+        """Begin the next conversation."""
+        self.parts.rejoin(self.link)
+
+
 class Subscriptions:
     """Part of a relay that knows the watchers."""
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
         self._streams: dict[Key, Watcher] = {}
-        self._sessions: dict[str, Watcher] = {}
-        self._open: dict[tuple[int, RequestId], Stream] = {}
-        """Listen streams of servers, by the identity of the link and the request there."""
+        self._sessions: dict[str | None, Watcher] = {}
 
     # Requests of clients
 
@@ -175,6 +185,7 @@ class Subscriptions:
         watcher = self._streams.pop(key, None)
         if watcher is not None:
             self._leave(watcher)
+            self._relay.downstream.release(key)
 
     def _leave(self, watcher: Watcher) -> None:
         watcher.ended = True
@@ -188,15 +199,8 @@ class Subscriptions:
                 if not watchers:
                     del link.uris[uri]
                     if not link.ended:
-                        self._tell(link, _UNSUBSCRIBE, uri)
+                        self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
             self._relay.watch(link)
-
-    def _tell(self, link: Link, method: str, uri: str, take: Any = None) -> None:
-        timeout = self._relay.settings.list_timeout
-        id = link.peer.request(
-            method, {"uri": uri}, now=self._relay.now, timeout=timeout, force=True
-        )
-        link.pending[id] = take or _ignore
 
     # Legacy servers
 
@@ -209,24 +213,57 @@ class Subscriptions:
             return
         watcher.links.append(link)
         link.watchers.add(watcher)
-        left = list(part.resource_subscriptions)
-        granted = structs.replace(part, resource_subscriptions=[])
-        answers = [len(left)]
-
-        def answered(uri: str, outcome: Outcome) -> None:
-            answers[0] -= 1
-            if isinstance(outcome, Raw):
-                granted.resource_subscriptions.append(uri)
-            else:
-                link.uris.get(uri, set()).discard(watcher)
-            if not answers[0]:
-                self._granted(watcher, self._outward(target, granted))
-
-        if not left:
-            self._granted(watcher, granted)
-        for uri in left:
+        uris = part.resource_subscriptions
+        watcher.left += len(uris)
+        self._granted(watcher, structs.replace(part, resource_subscriptions=[]))
+        for uri in uris:
             link.uris.setdefault(uri, set()).add(watcher)
-            self._tell(link, _SUBSCRIBE, uri, partial(answered, uri))
+            take = partial(self._joined, watcher, link, uri)
+            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, take)
+
+    def _joined(self, watcher: Watcher, link: Link, uri: str, outcome: Outcome) -> None:
+        """Take the answer of a legacy server to a subscription for a stream."""
+        part = SubscriptionFilter()
+        if isinstance(outcome, Raw):
+            part = self._outward(link.target, SubscriptionFilter(resource_subscriptions=[uri]))
+        else:
+            link.uris.get(uri, set()).discard(watcher)
+        self._granted(watcher, part)
+
+    def lost(self, link: Link) -> None:
+        """Watch again, a moment after a conversation with a legacy server has ended."""
+        if link.uris or link.watchers:
+            delay = self._relay.settings.listen_delay * 2 ** min(link.failures, 6)
+            self._relay.deadlines.set(_Return(self, link), self._relay.now + delay)
+
+    def rejoin(self, old: Link) -> None:
+        """Move the watchers of a conversation that has ended to the next one."""
+        relay, target = self._relay, old.target
+        try:
+            link = relay.link(target, old.audience)
+        except LocalProtocolError:
+            return
+        link.failures = old.failures + 1
+        link.watchers |= old.watchers
+        for watcher in old.watchers:
+            watcher.links = [link if each is old else each for each in watcher.links]
+        for uri, watchers in old.uris.items():
+            link.uris.setdefault(uri, set()).update(watchers)
+        self.restore(link)
+
+    def restore(self, link: Link) -> None:
+        """Subscribe again at a legacy server; tell the watchers that all may have changed."""
+        for watcher in link.watchers:
+            for topic in _LIST_CHANGES:
+                if getattr(watcher.granted, topic.field):
+                    self._announce(watcher, topic.row.name, None)
+        for uri, watchers in link.uris.items():
+            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, void)
+            body = self._relay.names.outward_in(
+                _UPDATED, link.target.name, Raw(to_json({"uri": uri}))
+            )
+            for watcher in watchers:
+                self._announce(watcher, _UPDATED, body)
 
     def told(self, link: Link, event: events.NotificationReceived) -> bool:
         """Pass on a change that a legacy server announces; False for other notifications."""
@@ -236,14 +273,12 @@ class Subscriptions:
         body = self._body(link.target, method, event.params)
         if body is None:
             return True
-        watchers = link.watchers
+        session = self._sessions.get(link.audience.session)
+        watchers = link.watchers if session is None else {*link.watchers, session}
         if method == _UPDATED:
             watchers = link.uris.get(_subject_of(event.params).uri, set())
         for watcher in list(watchers):
             self._announce(watcher, method, body)
-        if link.audience.session in self._sessions:
-            where = self._relay.to_session(link.audience.session)
-            self._relay.downstream.notify(method, body, **where)
         return True
 
     def _body(self, target: Target, method: str, params: Raw) -> Raw | None:
@@ -314,17 +349,19 @@ class Subscriptions:
             text = f"{target.name}: the server cannot be reached"
             relay.refuse(event.key, INTERNAL_ERROR, text)
             return
+        audience = relay.audience_of(event)
+        watcher = self._sessions.get(audience.session)
+        if watcher is None:
+            relay.refuse(event.key, INTERNAL_ERROR, "the session is not open")
+            return
         if not target.modern:
             try:
-                link = relay.link(target, relay.audience_of(event))
+                link = relay.link(target, audience)
             except LocalProtocolError as error:
                 relay.refuse(event.key, INTERNAL_ERROR, str(error))
                 return
-            self._tell(link, event.method, uri, partial(self._answer, event.key))
-            return
-        watcher = self._sessions.get(relay.audience_of(event).session or "")
-        if watcher is None:
-            relay.refuse(event.key, INTERNAL_ERROR, "the session is not open")
+            take = partial(self._answer, event, watcher, link, uri)
+            relay.ask(link, event.method, {"uri": uri}, take)
             return
         before = watcher.streams.get(target.name)
         uris = [] if before is None else before.filter.resource_subscriptions
@@ -337,39 +374,39 @@ class Subscriptions:
             Stream(watcher, target, part, before=before, keys=[event.key], parts=self)
         )
 
-    def _answer(self, key: Key, outcome: Outcome) -> None:
-        """Answer a subscription as the server did."""
+    def _answer(
+        self, event: RequestReceived, watcher: Watcher, link: Link, uri: str, outcome: Outcome
+    ) -> None:
+        """Answer a subscription as the legacy server did, and note it for the next conversation."""
         if isinstance(outcome, ErrorData):
-            self._relay.downstream.fail(key, outcome)
+            self._relay.downstream.fail(event.key, outcome)
+            return
+        if event.method == _SUBSCRIBE:
+            link.uris.setdefault(uri, set()).add(watcher)
         else:
-            self._relay.downstream.admit(key)
+            link.uris.pop(uri, None)
+        self._relay.downstream.admit(event.key)
 
     # Listen streams of modern servers
 
     def _open_stream(self, stream: Stream) -> None:
         relay, watcher = self._relay, stream.watcher
-        try:
-            link = relay.link(stream.target, watcher.audience)
-            params = {"notifications": stream.filter}
-            stream.request = link.peer.request(
-                _LISTEN,
-                params,
-                now=self._relay.now,
-                timeout=relay.settings.list_timeout,
-                capabilities=watcher.audience.capabilities,
-                force=True,
-            )
-        except LocalProtocolError as error:
-            self._stream_failed(stream, ErrorData(INTERNAL_ERROR, str(error)))
-            return
-        stream.link = link
-        self._open[id(link), stream.request] = stream
-        link.pending[stream.request] = partial(self._stream_over, stream)
         watcher.streams[stream.target.name] = stream
+        take = partial(self._stream_over, stream)
+        try:
+            stream.link = link = relay.link(stream.target, watcher.audience)
+        except LocalProtocolError as error:
+            take(ErrorData.make(INTERNAL_ERROR, str(error)))
+            return
+        declared = watcher.audience.capabilities
+        filter = {"notifications": stream.filter}
+        stream.request = relay.ask(link, _LISTEN, filter, take, capabilities=declared)
+        if stream.request is not None:
+            link.listens[stream.request] = stream
 
     def acknowledged(self, link: Link, event: events.SubscriptionAcknowledged) -> None:
         """Note what a server will announce; end the stream that this one replaces."""
-        stream = self._open.get((id(link), event.request))
+        stream = link.listens.get(event.request)
         if stream is None or stream.open:
             return
         stream.open, stream.failures = True, 0
@@ -403,15 +440,15 @@ class Subscriptions:
 
     def notified(self, link: Link, event: events.SubscriptionNotification) -> None:
         """Pass on a change that a modern server announces."""
-        stream = self._open.get((id(link), event.request))
+        stream = link.listens.get(event.request)
         body = self._body(link.target, event.method, event.params)
         if stream is not None and body is not None:
             self._announce(stream.watcher, event.method, body)
 
     def _stream_over(self, stream: Stream, outcome: Outcome) -> None:
         """Handle the end of a server's stream: it is opened again unless it never was."""
-        if stream.link is not None:
-            self._open.pop((id(stream.link), stream.request), None)
+        if stream.link is not None and stream.request is not None:
+            stream.link.listens.pop(stream.request, None)
         stream.link = None
         watcher = stream.watcher
         if watcher.ended or watcher.streams.get(stream.target.name) is not stream:
@@ -455,23 +492,10 @@ class Subscriptions:
         if stream.before is not None:
             self._close(stream.before)
         link, stream.link = stream.link, None
-        if link is not None:
-            self._open.pop((id(link), stream.request), None)
+        if link is not None and stream.request is not None:
+            link.listens.pop(stream.request, None)
             link.pending.pop(stream.request, None)
             link.peer.cancel(stream.request, now=self._relay.now)
-
-    def lost(self, link: Link) -> None:
-        """Take note that a conversation with a legacy server has ended: watch in the next one."""
-        for watcher in list(link.watchers):
-            watcher.links.remove(link)
-            part = self._part(watcher.granted, link.target)
-            if not watcher.ended:
-                self._join(watcher, link.target, part)
-        link.watchers.clear()
-
-
-def _ignore(*_: object) -> None:
-    """Take an outcome that changes nothing."""
 
 
 def _union(one: SubscriptionFilter, other: SubscriptionFilter) -> SubscriptionFilter:

@@ -10,6 +10,7 @@ from mcpcore.auth.proofs import ProofRules
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from mcpcore.relay.settings import RelaySettings
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.settings import HttpServerSettings
@@ -34,6 +35,7 @@ SETTINGS = (
     CacheLimits(),
     KeySetLimits(),
     ProofRules(),
+    RelaySettings(),
 )
 CLASSES = {type(each).__name__: each for each in SETTINGS}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)

@@ -13,8 +13,14 @@ from tests.mutation.mutants import Key, Mutant, mutants, population, sample
 from tests.mutation.reach import Reach, measure
 from tests.mutation.selection import Names, candidates
 
-PACKAGES = ("mcpcore/wire", "mcpcore/engine", "mcpcore/http", "mcpcore/trace", "mcpcore/auth")
-TESTS = ("tests/wire", "tests/spec", "tests/engine", "tests/http", "tests/service", "tests/auth")
+PACKAGES = (
+    *("mcpcore/wire", "mcpcore/engine", "mcpcore/http", "mcpcore/trace", "mcpcore/auth"),
+    "mcpcore/relay",
+)
+TESTS = (
+    *("tests/wire", "tests/spec", "tests/engine", "tests/http", "tests/service", "tests/auth"),
+    "tests/relay",
+)
 
 
 class Scope(Struct, frozen=True):

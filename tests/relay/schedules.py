@@ -163,6 +163,8 @@ class User:
         self.front.principal = who
         self.open: set[Any] = set()
         self.numbers: dict[Any, str] = {}
+        self.streams: list[Any] = []
+        """Listen streams, of which most are closed again."""
         self.outcomes: Counter[str] = Counter()
         self.told: list[Event] = []
 
@@ -170,14 +172,20 @@ class User:
         """Call a tool, ask for a list, subscribe, cancel."""
         kind = chance.choice(("quick", "ask", "ask", "report", "slow", "list", "watch", "cancel"))
         now, peer = self.world.now, self.peer
-        if kind == "cancel" and self.open:
+        if kind == "cancel" and self.streams:
+            peer.cancel(self.streams.pop(), now=now)
+        elif kind == "cancel" and self.open:
             peer.cancel(chance.choice(sorted(self.open)), now=now)
         elif kind == "list":
             self.open.add(peer.request("tools/list", {}, now=now, timeout=200))
         elif kind == "watch" and self.legacy:
             uri = {"uri": f"{chance.choice('ab')}+x:1"}
             self.open.add(peer.request("resources/subscribe", uri, now=now, timeout=200))
-        elif kind not in ("cancel", "watch"):
+        elif kind == "watch":
+            wanted = {"resourceSubscriptions": ["a+x:1", "b+x:1"], "toolsListChanged": True}
+            listen = {"notifications": wanted}
+            self.streams.append(peer.request("subscriptions/listen", listen, now=now, timeout=90))
+        elif kind != "cancel":
             number = str(len(self.numbers))
             arguments = {"who": self.who, "kind": kind, "number": number}
             params = {"name": f"{chance.choice('ab')}__t", "arguments": arguments}
@@ -198,6 +206,8 @@ class User:
             answers = dict.fromkeys(event.requests, answer)
             retry = self.peer.retry(event.request, answers, now=self.world.now, timeout=200)
             self.open.add(retry)
+        elif isinstance(event, ENDS) and event.method == "subscriptions/listen":
+            self.streams = [stream for stream in self.streams if stream != event.request]
         elif isinstance(event, ENDS):
             assert event.request in self.open, "a request has ended twice"
             self.open.discard(event.request)
@@ -222,7 +232,7 @@ class Fronts:
         peer = users[0].front
         self.respond, self.fail, self.require_input = peer.respond, peer.fail, peer.require_input
         self.admit, self.narrow, self.progress = peer.admit, peer.narrow, peer.progress
-        self.end_subscription = peer.end_subscription
+        self.release = peer.release
         self.users = {user.who: user.front for user in users}
         self.any = peer
 

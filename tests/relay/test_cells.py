@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from msgspec import Raw, json
 
-from mcpcore.engine import Peer
+from mcpcore.engine import InputRequest, Peer
 from mcpcore.engine.events import (
     ErrorReceived,
+    InputRequired,
     NotificationReceived,
     ProgressReceived,
     RequestCancelled,
@@ -187,3 +188,93 @@ def test_a_result_that_is_none_ends_the_request_with_an_error(client: str) -> No
 
     scene = Scene(client, Backend("a", LEGACY, breaks))
     assert "a: invalid result" in scene.error("tools/call", {"name": "x"}).message
+
+
+@pytest.mark.parametrize(("other", "heard"), [("ann", 2), ("bob", 0)])
+def test_a_log_message_that_names_no_request_crosses_to_nobody(other: str, heard: int) -> None:
+    """A modern server's conversation is shared, and over one stream nothing tells whose it is."""
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(MODERN, backend)
+    for principal in ("ann", other):
+        scene.front.principal = principal
+        scene.ask("tools/call", {"name": "wait"}, log_level="info")
+    peer, key = backend.waiting["call"]
+    peer.log(key, "info", "whose?")
+    scene.move()
+    assert len(scene.told(NotificationReceived)) == heard
+    assert scene.relay.dropped == (0 if heard else 1)
+
+
+URL = {"mode": "url", "url": "https://example.com/x", "message": "Sign in"}
+
+
+def test_urls_that_a_legacy_server_wants_opened_are_questions_to_a_modern_client() -> None:
+    opened: list[bool] = []
+
+    def requires(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if opened:
+            peer.respond(event.key, text("in"))
+        else:
+            data = {"elicitations": [{**URL, "elicitationId": "1"}]}
+            peer.fail(event.key, ErrorData.make(-32042, "sign in first", data))
+            opened.append(True)
+
+    scene = Scene(MODERN, Backend("a", LEGACY, requires))
+    assert scene.call("x") == "in"
+    [asked] = scene.told(InputRequired)
+    [question] = asked.requests.values()
+    assert json.decode(question)["params"] == {**URL, "elicitationId": "1"}
+    opened.clear()
+    scene = Scene(MODERN, Backend("a", LEGACY, requires), capabilities={"elicitation": {}})
+    assert scene.error("tools/call", {"name": "x"}).message == "a: sign in first"
+    opened.clear()
+    scene = Scene(LEGACY, Backend("a", LEGACY, requires))
+    assert scene.error("tools/call", {"name": "x"}).code == -32042
+
+
+def test_a_url_that_a_modern_server_wants_opened_has_an_id_for_a_legacy_client() -> None:
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.input_responses is not None:
+            peer.respond(event.key, text("in"))
+        else:
+            peer.require_input(event.key, {"u": InputRequest("elicitation/create", URL)})
+
+    scene = Scene(LEGACY, Backend("a", MODERN, asks))
+    scene.answers = {"action": "accept"}
+    assert scene.call("x") == "in"
+    [question] = scene.told(RequestReceived)
+    params = json.decode(question.params)
+    assert params.pop("elicitationId")
+    assert params == URL
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("elicitation/create", URL, -32602),  # only forms are declared
+        ("acme/ask", {}, -32603),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused_to_the_server(
+    client: str, method: str, params: Any, code: int
+) -> None:
+    """The call goes on without the answer."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.request(method, params, now=0.0, parent=event.key, force=True)
+        backend.waiting["call"] = peer, event.key
+
+    backend = Backend("a", LEGACY, asks)
+    scene = Scene(client, backend, capabilities={"elicitation": {"form": {}}})
+    scene.answers = None
+    scene.ask("tools/call", {"name": "x"})
+    refusals = [event for event in backend.events if isinstance(event, ErrorReceived)]
+    if client == LEGACY and method == "acme/ask":  # a client of the same era decides itself
+        assert refusals == []
+    else:
+        assert [event.error.code for event in refusals] == [code]
+    peer, key = backend.waiting["call"]
+    peer.respond(key, text("done"))
+    scene.move()
+    assert len(scene.told(ResultReceived)) == 1

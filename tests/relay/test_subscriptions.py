@@ -59,6 +59,8 @@ def test_changes_that_were_asked_for(client: str, server: str) -> None:
     tell(backend, CHANGED)
     scene.move()
     assert changes(scene) == [(UPDATED, "x:1"), (CHANGED, None)]
+    for event in scene.told(NotificationReceived):  # no id of a stream is the client's business
+        assert "_meta" not in json.decode(event.params)
 
 
 @cells
@@ -143,3 +145,60 @@ def test_several_servers_are_watched_by_their_names(client: str, server: str) ->
             tell(backend, UPDATED, {"uri": uri})
     scene.move()
     assert sorted(changes(scene)) == [(UPDATED, "a+x:1"), (UPDATED, "b+x:2")]
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_what_was_subscribed_to_at_a_lost_server_is_again(client: str) -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(client, backend)
+    watch(scene, "x:1")
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=0.0)
+    scene.move()
+    scene.wait(2)
+    assert changes(scene).count((UPDATED, "x:1")) == 1  # it may have changed
+    tell(backend, UPDATED, {"uri": "x:1"})
+    scene.move()
+    assert changes(scene).count((UPDATED, "x:1")) == 2
+
+
+def test_a_listen_stream_that_is_given_up_before_it_opens() -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(MODERN, backend)
+    backend.down = True
+    id = watch(scene, "x:1")
+    assert scene.front.in_flight == 1
+    scene.client.cancel(id, now=0.0)
+    scene.move()
+    assert scene.front.in_flight == 0
+    backend.down = False
+    scene.move()
+    kinds = [type(event) for event in backend.events]
+    assert kinds.count(SubscriptionOpened) == kinds.count(SubscriptionClosed)
+
+
+def test_a_server_that_does_not_acknowledge_delays_a_stream_for_a_time_only() -> None:
+    silent, quick = Backend("a", MODERN, refuses), Backend("b", LEGACY, refuses)
+    scene = Scene(MODERN, silent, quick)
+    silent.down = True
+    watch(scene, "a+x:1", "b+x:1")
+    assert scene.told(SubscriptionAcknowledged) == []
+    scene.wait(11)
+    [event] = scene.told(SubscriptionAcknowledged)
+    assert event.filter.resource_subscriptions == ["b+x:1"]
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None:
+    """Over HTTP the conversation goes on, with a second Ready."""
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(client, backend)
+    watch(scene, "x:1")
+    link = backend.wires[-1][0]
+    ready = scene.relay.targets["a"].greeting
+    assert ready is not None
+    scene.relay.from_server(link, ready, now=scene.now, wall=0.0)
+    scene.move()
+    asked = [event.uri for event in backend.events if isinstance(event, ResourceSubscribed)]
+    assert asked == ["x:1", "x:1"]
+    assert changes(scene).count((UPDATED, "x:1")) == 1

@@ -1,0 +1,248 @@
+"""Sessions, conversations with servers, and what belongs to no request."""
+
+from typing import Any
+
+import pytest
+from msgspec import json
+
+from mcpcore.engine import Limits, Peer
+from mcpcore.engine.events import (
+    ErrorReceived,
+    LogLevelChanged,
+    NotificationReceived,
+    ProgressReceived,
+    RequestCancelled,
+    RequestReceived,
+    ResultReceived,
+)
+from mcpcore.engine.lifecycle import SessionState
+from mcpcore.relay.names import Naming
+from mcpcore.relay.settings import RelaySettings
+from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
+
+cells = pytest.mark.parametrize(("client", "server"), CELLS)
+
+
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_the_log_level_of_a_session(server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    scene.result("logging/setLevel", {"level": "error"})
+    scene.call("echo")
+    if server == LEGACY:
+        levels = [each.level for each in backend.events if isinstance(each, LogLevelChanged)]
+        assert levels == ["error"]
+    else:
+        calls = backend.requests("tools/call")
+        assert [call.meta.log_level for call in calls] == ["info", "error"]
+
+
+def test_the_most_verbose_level_of_all_requests_is_asked_for() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    for level in ("error", "info", "warning", "debug"):
+        scene.result("tools/call", {"name": "echo"}, log_level=level)
+    levels = [each.level for each in backend.events if isinstance(each, LogLevelChanged)]
+    assert levels == ["error", "info", "debug"]
+
+
+def outside(scene: Scene, backend: Backend) -> Any:
+    """Let the server ask for roots while no request is open."""
+    scene.call("echo")
+    far = backend.wires[-1][2]
+    id = far.request("roots/list", {"_meta": {"x": 1}}, now=0.0, progress=True)
+    scene.move()
+    return far, id
+
+
+def test_a_question_outside_of_a_request_goes_to_the_session() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.answers = None
+    far, id = outside(scene, backend)
+    [question] = scene.told(RequestReceived)
+    assert json.decode(question.params)["_meta"]["x"] == 1
+    assert scene.client.progress(question.key, 1)
+    scene.move()
+    assert any(isinstance(each, ProgressReceived) for each in backend.events)
+    far.cancel(id, now=0.0)
+    scene.move()
+    assert len(scene.told(RequestCancelled)) == 1
+    assert scene.relay.idle
+
+
+def test_a_question_outside_of_a_request_is_refused_for_modern_clients() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    outside(scene, backend)
+    [error] = [each.error for each in backend.events if isinstance(each, ErrorReceived)]
+    assert "no client that can be asked" in error.message
+    assert scene.relay.dropped == 1
+
+
+def test_notifications_that_belong_to_a_session() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    far = backend.wires[-1][2]
+    far.notify("notifications/acme", {"a": 1})
+    scene.client.notify("notifications/roots/list_changed", {"_meta": {"x": 1}})
+    scene.client.notify("notifications/acme/other", {"b": 2})
+    scene.move()
+    [told] = scene.told(NotificationReceived)
+    assert (told.method, json.decode(told.params)) == ("notifications/acme", {"a": 1})
+    heard = [each for each in backend.events if isinstance(each, NotificationReceived)]
+    assert [(each.method, json.decode(each.params)) for each in heard] == [
+        ("notifications/roots/list_changed", {"_meta": {"x": 1}}),
+        ("notifications/acme/other", {"b": 2}),
+    ]
+
+
+def test_a_notification_of_a_server_without_a_session_is_dropped() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    scene.call("echo")
+    for method in ("notifications/acme", "notifications/message"):
+        backend.wires[-1][1].receive(
+            json.encode({"jsonrpc": "2.0", "method": method, "params": {"level": 1}}), now=0.0
+        )
+    scene.move()
+    assert scene.told(NotificationReceived) == []
+    assert scene.relay.dropped == 2
+
+
+@pytest.mark.parametrize(
+    ("client", "method"),
+    [(LEGACY, "tools/call"), (MODERN, "tools/call"), (LEGACY, "resources/subscribe")],
+)
+def test_a_server_that_cannot_be_reached(client: str, method: str) -> None:
+    scene = Scene(client, Backend("a", LEGACY, tools), Backend("b", LEGACY, tools))
+    down = scene.backends[0]
+    down.down = True
+    for _, near, _ in down.wires:
+        near.receive_eof(now=0.0)
+    scene.move()
+    scene.relay.targets["a"].greeting = None  # as if it had never been reached
+    scene.ask(method, {"name": "a__echo", "uri": "a+x:1"})
+    for _, near, _ in down.wires:
+        near.receive_eof(now=0.0)
+    scene.move()
+    [failed] = scene.told(ErrorReceived)
+    assert failed.error.message == "a: the server cannot be reached"
+    assert scene.call("b__echo") == "b: {}"
+
+
+def test_no_more_conversations_than_allowed() -> None:
+    scene = Scene(MODERN, Backend("a", LEGACY, tools), settings=RelaySettings(links=1))
+    error = scene.error("tools/call", {"name": "echo"})
+    assert (error.code, error.message) == (1001, "a: too many conversations are open")
+    assert scene.error("tools/list").code == 1001
+
+
+def test_an_unused_conversation_is_closed_and_opened_again() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    scene.call("echo")
+    scene.wait(299)
+    scene.call("echo")
+    assert len(backend.wires) == 2
+    scene.wait(299)
+    assert [near.state for _, near, _ in backend.wires] == [SessionState.OPEN] * 2
+    scene.wait(2)
+    assert backend.wires[1][1].state is SessionState.CLOSING
+    assert scene.call("echo") == "a: {}"
+    assert len(backend.wires) == 3
+
+
+def test_the_end_of_a_session_ends_its_conversations() -> None:
+    backends = [Backend("a", LEGACY, tools), Backend("b", MODERN, tools)]
+    scene = Scene(LEGACY, *backends)
+    scene.ask("tools/call", {"name": "a__wait"})
+    scene.result("resources/subscribe", {"uri": "b+x:1"})
+    scene.front.receive_eof(now=0.0)
+    scene.move()
+    assert backends[0].wires[-1][1].state is SessionState.CLOSING
+    assert backends[1].wires[-1][2].in_flight == 0  # no listen stream is left
+    assert scene.relay.idle
+    assert scene.front.in_flight == 0
+
+
+def test_a_method_that_names_no_server_of_several() -> None:
+    scene = Scene(MODERN, Backend("a", LEGACY, tools), Backend("b", LEGACY, tools))
+    assert scene.error("acme/dig", {"name": "a__x"}).code == -32601
+    sole = Scene(MODERN, Backend("a", LEGACY, tools), settings=RelaySettings(naming=Naming.ALWAYS))
+    assert "content" in sole.result("acme/dig", {"name": "x"})
+
+
+def test_params_that_cannot_be_routed() -> None:
+    scene = Scene(MODERN, Backend("a", LEGACY, tools), Backend("b", LEGACY, tools))
+    for method, params in (
+        ("tools/call", {"name": 5}),
+        ("tools/list", {"cursor": 5}),
+        ("subscriptions/listen", {"notifications": 5}),
+    ):
+        assert scene.error(method, params).code == -32602
+    legacy = Scene(LEGACY, Backend("a", LEGACY, tools))
+    assert legacy.error("resources/subscribe", {"uri": 5}).code == -32602
+
+
+def test_a_resource_of_a_listed_template() -> None:
+    def lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        uris = {"a": ["x:{y}", "x:long/{y}"], "b": ["x:long/er/{y}"]}[backend.name]
+        if event.method == "resources/templates/list":
+            templates = [{"name": uri, "uriTemplate": uri} for uri in uris]
+            peer.respond(event.key, {"resourceTemplates": templates})
+        elif event.method == "resources/list":
+            peer.respond(event.key, {"resources": []})
+        else:
+            peer.respond(event.key, {"contents": [], "from": backend.name})
+
+    backends = [Backend(name, LEGACY, lists) for name in "ab"]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=Naming.NEVER))
+    for uri, server in (("x:1", "a"), ("x:long/1", "a"), ("x:long/er/1", "b")):
+        assert scene.result("resources/read", {"uri": uri})["from"] == server
+
+
+@cells
+def test_a_call_that_takes_too_long_is_cancelled_at_the_server(client: str, server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend, settings=RelaySettings(call_timeout=30.0))
+    scene.ask("tools/call", {"name": "wait"})
+    scene.wait(31)
+    [failed] = scene.told(ErrorReceived)
+    assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
+    assert any(isinstance(each, RequestCancelled) for each in backend.events)
+
+
+def test_a_question_that_nobody_answers_in_time() -> None:
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(LEGACY, backend, settings=RelaySettings(question_timeout=30.0))
+    scene.answers = None
+    scene.ask("tools/call", {"name": "ask"})
+    scene.wait(31)
+    [failed] = scene.told(ErrorReceived)
+    assert failed.error.message == "a: the client did not answer 'who'"
+    assert scene.relay.idle
+
+
+def test_a_call_is_cancelled_with_its_question() -> None:
+    scene = Scene(LEGACY, Backend("a", MODERN, tools))
+    scene.answers = None
+    id = scene.ask("tools/call", {"name": "ask"})
+    scene.client.cancel(id, now=0.0)
+    scene.move()
+    assert len(scene.told(RequestCancelled)) == 1
+    assert scene.relay.idle
+
+
+def test_a_server_that_ends_a_call_with_its_question_open() -> None:
+    def gives_up(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+        peer.respond(event.key, text("never mind"))
+
+    for client in (LEGACY, MODERN):
+        scene = Scene(client, Backend("a", LEGACY, gives_up), limits=Limits())
+        scene.ask("tools/call", {"name": "x"})
+        scene.wait(1)
+        assert len(scene.told(ResultReceived)) == 1
