@@ -74,6 +74,9 @@ class Fault(Struct, frozen=True):
     retry_after: float | None = None
     location: str | None = None
     """Target of a redirect, as sent."""
+    sent_before: bool = False
+    """True if the request had reached the server before, in an earlier round of input or with the
+    stream that could not be resumed."""
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec import UNSET, Raw, Struct, field
+from msgspec import UNSET, Raw, Struct, field, structs
 
 from mcpcore.engine import events
 from mcpcore.engine.bodies import NO_META
@@ -610,6 +610,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     ) -> None:
         """End an outbound request without an answer; emit its event if it is the application's."""
         if self.conclude(request, signal) and request.purpose is _APPLICATION:
+            if fault is not None and (request.round or request.repeats):
+                fault = structs.replace(fault, sent_before=True)
             self.emit(events.RequestEnded(request.id, request.method, reason, message, fault))
 
     def end_outbound(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:

@@ -5,8 +5,10 @@ ignored: a target that may fail is better than a certain overload of the others.
 of two choices (Mitzenmacher, 2001).
 """
 
+from bisect import bisect
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import accumulate
 
 from msgspec import Struct
 
@@ -15,6 +17,9 @@ from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.reconnection import Chance, grown
 from mcpcore.policy import EVENTS
 from mcpcore.spec.bounds import check_numbers
+
+_HALF = 1 << 24
+"""Factor that brings the second half of a fraction of 48 bits to the front."""
 
 
 class BalanceSettings(Struct, frozen=True, kw_only=True):
@@ -93,6 +98,21 @@ class _Target(Struct, eq=False):
     """End of the ejection."""
 
 
+class _Draw:
+    """Draw of targets by chance, in proportion to their weights."""
+
+    def __init__(self, targets: Iterable[_Target]) -> None:
+        self.targets = list(targets)
+        self._ends = list(accumulate(each.weight for each in self.targets))
+
+    def two(self, fraction: float) -> tuple[_Target, _Target]:
+        """Return two targets, which may be the same, for a fraction of 48 bits."""
+        ends, last = self._ends, len(self.targets) - 1
+        rest = fraction * _HALF % 1
+        one, other = bisect(ends, fraction * ends[-1]), bisect(ends, rest * ends[-1])
+        return self.targets[min(one, last)], self.targets[min(other, last)]
+
+
 class Balancer:
     """Balancer of requests over targets, each with a ``weight`` above 0.
 
@@ -112,6 +132,9 @@ class Balancer:
         self.panic = False
         """True while requests go to all targets."""
         self._targets = {name: _Target(name, weight) for name, weight in weights.items()}
+        self._candidates = _Draw(self._targets.values())
+        """Targets to choose from: the usable ones or, in panic, all."""
+        self._deadline: float | None = None
         self._sessions: OrderedDict[str, str] = OrderedDict()
         self._chance = Chance(seed)
         self._events: deque[Event] = deque(maxlen=EVENTS)
@@ -122,11 +145,12 @@ class Balancer:
 
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout`, or None."""
-        ends = [each.until for each in self._ejected()]
-        return min(ends) if ends else None
+        return self._deadline
 
     def handle_timeout(self, now: float) -> None:
         """End the ejections that are over."""
+        if self._deadline is None or now < self._deadline:
+            return
         for target in self._ejected():
             if target.until <= now:
                 self._step(target, StandingSignal.RETURN)
@@ -143,12 +167,12 @@ class Balancer:
         self.handle_timeout(now)
         name = None if session is None else self._sessions.get(session)
         if name is None:
-            every = [each for each in self._targets.values() if each.name not in without]
-            usable = [each for each in every if each.standing is Standing.USABLE]
-            candidates = every if self.panic else usable
-            if not candidates:
+            candidates = self._candidates
+            if without:
+                candidates = _Draw(each for each in candidates.targets if each.name not in without)
+            if not candidates.targets:
                 return None
-            one, other = self._draw(candidates), self._draw(candidates)
+            one, other = candidates.two(self._chance.next())
             if other.in_flight / other.weight < one.in_flight / one.weight:
                 one = other
             name = one.name
@@ -189,15 +213,6 @@ class Balancer:
     def _ejected(self) -> list[_Target]:
         return [each for each in self._targets.values() if each.standing is Standing.EJECTED]
 
-    def _draw(self, candidates: list[_Target]) -> _Target:
-        """Draw a target by chance, in proportion to the weights."""
-        point = self._chance.next() * sum(each.weight for each in candidates)
-        for target in candidates:
-            point -= target.weight
-            if point < 0:
-                return target
-        return candidates[-1]  # a rounding error
-
     def _step(self, target: _Target, signal: StandingSignal) -> None:
         before, after = target.standing, step(STANDING, target.standing, signal)
         if after is None:
@@ -205,8 +220,10 @@ class Balancer:
         target.standing = after
         self._events.append(StandingChanged(target=target.name, before=before, after=after))
         every = self._targets.values()
-        usable = sum(each.standing is Standing.USABLE for each in every)
-        panic = usable < self.settings.panic * len(every)
+        usable = [each for each in every if each.standing is Standing.USABLE]
+        panic = len(usable) < self.settings.panic * len(every)
+        self._candidates = _Draw(every if panic else usable)
+        self._deadline = min((each.until for each in self._ejected()), default=None)
         if panic is not self.panic:
             self.panic = panic
             self._events.append(PanicChanged(panic=panic))

@@ -88,9 +88,12 @@ def failure_of_end(reason: EndReason, fault: Fault | None = None) -> RequestFail
     if fault is None:
         return _BY_REASON[reason]
     if fault.kind is not FaultKind.STATUS or fault.status is None:
-        return _BY_KIND.get(fault.kind, _HARMLESS)
-    default = _BROKEN if fault.status >= 500 else _HARMLESS
-    return structs.replace(_BY_STATUS.get(fault.status, default), wait=fault.retry_after)
+        failure = _BY_KIND.get(fault.kind, _HARMLESS)
+    else:
+        default = _BROKEN if fault.status >= 500 else _HARMLESS
+        failure = _BY_STATUS.get(fault.status, default)
+    unsent = failure.not_carried_out and not fault.sent_before
+    return structs.replace(failure, not_carried_out=unsent, wait=fault.retry_after)
 
 
 def _wait_in(error: ErrorData) -> float | None:

@@ -40,15 +40,14 @@ _BY_METHOD: Mapping[str, Activity] = {
     "tools/call": Activity.TOOLS,
     "resources/read": Activity.READS,
     "prompts/get": Activity.PROMPTS,
-    **{
-        f"{each}/list": Activity.LISTS
-        for each in ("tools", "prompts", "resources", "resources/templates")
-    },
+    "tools/list": Activity.LISTS,
+    "prompts/list": Activity.LISTS,
+    "resources/list": Activity.LISTS,
+    "resources/templates/list": Activity.LISTS,
     "completion/complete": Activity.COMPLETION,
-    **dict.fromkeys(
-        ("subscriptions/listen", "resources/subscribe", "resources/unsubscribe"),
-        Activity.SUBSCRIPTIONS,
-    ),
+    "subscriptions/listen": Activity.SUBSCRIPTIONS,
+    "resources/subscribe": Activity.SUBSCRIPTIONS,
+    "resources/unsubscribe": Activity.SUBSCRIPTIONS,
     **{f"tasks/{name}": Activity.TASKS for name in ("get", "update", "result", "list", "cancel")},
     "sampling/createMessage": Activity.SAMPLING,
     "elicitation/create": Activity.ELICITATION,
@@ -106,7 +105,7 @@ class Rate(Struct, frozen=True):
 
 
 RateKey = Activity | str
-"""RateKey of a rate: an activity, or the calls of the tool of that name."""
+"""Key of a rate: an activity, or the calls of the tool of that name."""
 
 
 class RateLimits:

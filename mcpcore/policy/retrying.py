@@ -70,7 +70,6 @@ class RetryDenied(Event, frozen=True, kw_only=True, gc=False):
 class RetriedCall(Struct, eq=False):
     """Call that may be attempted several times; made by :meth:`Retrying.begin`."""
 
-    repeatable: bool
     deadline: float | None
     attempts: int = 1
     """Attempts so far, the current one included."""
@@ -83,8 +82,8 @@ class Retrying:
     any each delay has its maximum.
 
     >>> retrying = Retrying()
-    >>> call = retrying.begin(now=0.0, repeatable=True, timeout=60.0)
-    >>> retrying.failed(call, RequestFailure(passing=True), now=1.0)
+    >>> call = retrying.begin(now=0.0, timeout=60.0)
+    >>> retrying.failed(call, RequestFailure(passing=True), repeatable=True, now=1.0)
     0.5
     """
 
@@ -99,26 +98,30 @@ class Retrying:
         """Return the oldest event that was not returned yet, or None."""
         return self._events.popleft() if self._events else None
 
-    def begin(self, *, now: float, repeatable: bool, timeout: float | None) -> RetriedCall:
+    def begin(self, *, now: float, timeout: float | None) -> RetriedCall:
         """Begin a call, which adds to the budget.
 
-        ``repeatable``: True if it may be carried out twice, as
-        :func:`~mcpcore.engine.outbound.may_repeat` decides.  ``timeout``: seconds for all attempts
-        and delays together, None for no limit.
+        ``timeout``: seconds for all attempts and delays together, None for no limit.
         """
         self._save(self.settings.budget_share, now)
-        return RetriedCall(repeatable, None if timeout is None else now + timeout)
+        return RetriedCall(None if timeout is None else now + timeout)
 
-    def failed(self, call: RetriedCall, failure: RequestFailure, *, now: float) -> float | None:
-        """Return the seconds until the next attempt of a failed call, or None to give it up."""
-        settings, wait = self.settings, failure.wait or 0.0
-        most = grown(settings.first_delay, settings.growth, call.attempts, settings.max_delay)
-        delay = wait + most * (1 - self._chance.next())
+    def failed(
+        self, call: RetriedCall, failure: RequestFailure, *, repeatable: bool, now: float
+    ) -> float | None:
+        """Return the seconds until the next attempt of a failed call, or None to give it up.
+
+        ``repeatable``: True if it may be carried out twice, as
+        :func:`~mcpcore.engine.outbound.may_repeat` decides.
+        """
         self._save(0.0, now)
         if not failure.passing:
             return None
+        settings, wait = self.settings, failure.wait or 0.0
+        most = grown(settings.first_delay, settings.growth, call.attempts, settings.max_delay)
+        delay = wait + most * (1 - self._chance.next())
         rules = (
-            (call.repeatable or failure.not_carried_out, NoRetry.UNSAFE),
+            (repeatable or failure.not_carried_out, NoRetry.UNSAFE),
             (call.attempts < settings.attempts, NoRetry.ATTEMPTS),
             (wait <= settings.max_wait, NoRetry.WAIT),
             (call.deadline is None or now + delay < call.deadline, NoRetry.DEADLINE),

@@ -10,6 +10,8 @@ from msgspec import Raw
 from mcpcore.engine import EndReason, FrameKind, InputRequest, Mirror, Peer, Role
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
+    Fault,
+    FaultKind,
     InputRequired,
     NotificationReceived,
     RequestCancelled,
@@ -740,6 +742,21 @@ def test_client_retries_with_answers_and_the_state_byte_for_byte() -> None:
     assert META.keys() <= params["_meta"].keys()
     with pytest.raises(LocalProtocolError):
         peer.retry(request, {}, now=0)
+
+
+def test_a_failure_of_a_later_round_tells_of_the_earlier_one() -> None:
+    peer, fault = modern_client(), Fault(FaultKind.CONNECT)
+    request, _ = asked(peer, requestState="one")
+    again = peer.retry(request, {}, now=0)
+    first = peer.request("tools/call", {"name": "t"}, now=0)
+    peer.data_to_send()
+    for each in (again, first):
+        peer.receive_failure(each, now=0, reason=EndReason.CLOSED, message="m", fault=fault)
+    later, unsent = peer.next_event(), peer.next_event()
+    assert isinstance(later, RequestEnded)
+    assert isinstance(unsent, RequestEnded)
+    assert later.fault == Fault(FaultKind.CONNECT, sent_before=True)
+    assert unsent.fault == fault
 
 
 @pytest.mark.requirement("basic/patterns/mrtr/echo-state", "basic/patterns/mrtr/one-retry-only")

@@ -97,7 +97,7 @@ def test_a_stream_that_is_invalid_is_not_resumed(kind: FaultKind) -> None:
     hand.stream(again)
     hand.client.response_end(again.exchange, error="garbage", fault=Fault(kind), now=hand.now)
     ended = hand.take(RequestEnded)
-    assert (ended.request, ended.fault) == (request, Fault(kind))
+    assert (ended.request, ended.fault) == (request, Fault(kind, sent_before=True))
     assert hand.pump().sent == []
 
 
@@ -235,7 +235,7 @@ def test_redirects_in_a_row_are_bounded(limit: int) -> None:
     head(hand, send := hand.next(), 302, location="/mcp")
     ended = hand.take(RequestEnded)
     assert ended.request == request
-    assert ended.fault == Fault(FaultKind.REDIRECT, 302, None, "/mcp")
+    assert ended.fault == Fault(FaultKind.REDIRECT, 302, None, "/mcp", sent_before=True)
     assert f"more than {limit} redirects" in ended.message
     hand.end(send)
     assert hand.pump().sent == []

@@ -127,6 +127,20 @@ def test_what_is_done_is_told() -> None:
     assert hand.kinds() == []
 
 
+@pytest.mark.parametrize("how", ["no connection", "refused"])
+def test_a_stream_that_cannot_be_resumed_was_of_a_request_that_was_sent(how: str) -> None:
+    hand, _ = broken(settings=HttpClientSettings(max_resumes=1))
+    if how == "refused":
+        hand.reply(hand.next(), 408)
+    else:
+        fault = Fault(FaultKind.CONNECT)
+        hand.client.response_end(hand.next().exchange, error="refused", fault=fault, now=hand.now)
+        hand.pump()
+    ended = hand.take(RequestEnded)
+    assert ended.fault is not None
+    assert ended.fault.sent_before
+
+
 def test_what_is_told_follows_what_had_arrived() -> None:
     hand = legacy()
     request = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -192,7 +206,7 @@ def test_a_call_whose_cursor_is_refused_ends_once(status: int) -> None:
     ended = hand.take(RequestEnded)
     assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
     assert str(status) in ended.message
-    assert ended.fault == Fault(FaultKind.STATUS, status)
+    assert ended.fault == Fault(FaultKind.STATUS, status, sent_before=True)
     assert hand.kinds() == []
     assert hand.interruptions()[-1].recovery is Recovery.FAIL
 

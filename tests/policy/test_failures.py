@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from mcpcore.engine.events import EndReason, Fault, FaultKind
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
@@ -88,3 +89,11 @@ def test_an_end_without_a_fault_is_judged_by_its_reason(
     reason: EndReason, passing: bool, not_carried_out: bool, blames: bool
 ) -> None:
     assert failure_of_end(reason) == RequestFailure(passing, not_carried_out, blames)
+
+
+@pytest.mark.parametrize("fault", [Fault(FaultKind.CONNECT), Fault(FaultKind.STATUS, 429)])
+def test_a_request_that_was_sent_before_may_have_been_carried_out(fault: Fault) -> None:
+    assert failure_of_end(EndReason.CLOSED, fault).not_carried_out
+    again = failure_of_end(EndReason.CLOSED, structs.replace(fault, sent_before=True))
+    assert again.passing
+    assert not again.not_carried_out

@@ -101,7 +101,7 @@ class World:
 
     def begin(self, number: int) -> None:
         repeatable, timeout = self.chance.random() < 0.5, self.chance.choice((None, 3.0, 20.0))
-        state = self.retrying.begin(now=self.now, repeatable=repeatable, timeout=timeout)
+        state = self.retrying.begin(now=self.now, timeout=timeout)
         call = Call(number, repeatable, state)
         self.calls.append(call)
         if self.limits.admit(Activity.TOOLS, "ada", now=self.now) > 0:
@@ -143,7 +143,7 @@ class World:
         if failure is None:
             call.ends.append("answered")
             return
-        delay = self.retrying.failed(call.state, failure, now=self.now)
+        delay = self.retrying.failed(call.state, failure, repeatable=call.repeatable, now=self.now)
         if delay is None:
             call.ends.append(str(fault))
             return

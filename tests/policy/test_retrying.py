@@ -51,8 +51,11 @@ def test_a_call_is_retried_by_the_rules(
     reason: Any,
 ) -> None:
     retrying = Retrying(RetrySettings(**settings))
-    made = retrying.begin(now=0.0, **{"repeatable": True, "timeout": 30.0, **call})
-    assert [retrying.failed(made, each, now=0.0) for each in failures] == delays
+    repeatable = call.get("repeatable", True)
+    made = retrying.begin(now=0.0, timeout=call.get("timeout", 30.0))
+    assert delays == [
+        retrying.failed(made, each, repeatable=repeatable, now=0.0) for each in failures
+    ]
     told = list(iter(retrying.next_event, None))
     for number, (event, delay) in enumerate(zip(told, delays, strict=False), 2):
         if delay is not None:
@@ -68,8 +71,8 @@ def test_a_call_is_retried_by_the_rules(
 
 def test_each_retry_costs_one_of_the_budget() -> None:
     retrying = Retrying(RetrySettings(budget_share=0, budget_rate=0, budget_size=20))
-    calls = [retrying.begin(now=0.0, repeatable=True, timeout=None) for _ in range(30)]
-    delays = [retrying.failed(call, PASSING, now=0.0) for call in calls]
+    calls = [retrying.begin(now=0.0, timeout=None) for _ in range(30)]
+    delays = [retrying.failed(call, PASSING, repeatable=True, now=0.0) for call in calls]
     assert delays == [0.5] * 20 + [None] * 10
 
 
@@ -77,8 +80,10 @@ def test_the_budget_is_that_of_all_calls_and_of_time() -> None:
     retrying = Retrying(RetrySettings(budget_share=0.25, budget_rate=0.5, budget_size=2.0))
 
     def granted(now: float, calls: int) -> int:
-        made = [retrying.begin(now=now, repeatable=True, timeout=None) for _ in range(calls)]
-        return sum(retrying.failed(call, PASSING, now=now) is not None for call in made)
+        made = [retrying.begin(now=now, timeout=None) for _ in range(calls)]
+        return sum(
+            retrying.failed(call, PASSING, repeatable=True, now=now) is not None for call in made
+        )
 
     assert granted(0.0, 10) == 2  # what is saved up; it was full already
     assert granted(0.0, 3) == 0
@@ -93,8 +98,8 @@ def test_the_budget_is_that_of_all_calls_and_of_time() -> None:
 def test_the_jitter_is_full_and_repeatable() -> None:
     def delays(seed: bytes) -> list[float | None]:
         retrying = Retrying(RetrySettings(budget_size=1000), seed=seed)
-        calls = [retrying.begin(now=0.0, repeatable=True, timeout=None) for _ in range(500)]
-        return [retrying.failed(call, PASSING, now=0.0) for call in calls]
+        calls = [retrying.begin(now=0.0, timeout=None) for _ in range(500)]
+        return [retrying.failed(call, PASSING, repeatable=True, now=0.0) for call in calls]
 
     made = delays(b"a")
     assert made == delays(b"a") != delays(b"b")
@@ -108,8 +113,8 @@ def test_the_jitter_is_full_and_repeatable() -> None:
 def test_events_that_nobody_takes_are_dropped() -> None:
     retrying = Retrying()
     for _ in range(EVENTS + 5):
-        call = retrying.begin(now=0.0, repeatable=False, timeout=None)
-        retrying.failed(call, PASSING, now=0.0)
+        call = retrying.begin(now=0.0, timeout=None)
+        retrying.failed(call, PASSING, repeatable=False, now=0.0)
     assert len(list(iter(retrying.next_event, None))) == EVENTS
 
 
@@ -148,10 +153,10 @@ class RetryMachine(RuleBasedStateMachine):
             seed=b"seed",
         )
 
-    @rule(target=calls, repeatable=st.booleans(), timeout=st.none() | st.integers(1, 9))
-    def begin(self, repeatable: bool, timeout: int | None) -> tuple[RetriedCall, list[float]]:
+    @rule(target=calls, timeout=st.none() | st.integers(1, 9))
+    def begin(self, timeout: int | None) -> tuple[RetriedCall, list[float]]:
         self.begun.append(self.now)
-        call = self.retrying.begin(now=self.now, repeatable=repeatable, timeout=timeout)
+        call = self.retrying.begin(now=self.now, timeout=timeout)
         assert call.deadline == (None if timeout is None else self.now + timeout)
         return call, []
 
@@ -159,6 +164,7 @@ class RetryMachine(RuleBasedStateMachine):
         made=consumes(calls),
         target=calls,
         passing=st.booleans(),
+        repeatable=st.booleans(),
         unsent=st.booleans(),
         wait=st.none() | st.sampled_from((0.5, 5.0, 500.0)),
     )
@@ -166,15 +172,16 @@ class RetryMachine(RuleBasedStateMachine):
         self,
         made: tuple[RetriedCall, list[float]],
         passing: bool,
+        repeatable: bool,
         unsent: bool,
         wait: float | None,
     ) -> tuple[RetriedCall, list[float]]:
         call, retries = made
         failure = RequestFailure(passing=passing, not_carried_out=unsent, wait=wait)
-        delay = self.retrying.failed(call, failure, now=self.now)
+        delay = self.retrying.failed(call, failure, repeatable=repeatable, now=self.now)
         if delay is not None:
             assert passing
-            assert call.repeatable or unsent
+            assert repeatable or unsent
             assert (wait or 0.0) <= delay <= (wait or 0.0) + 2 ** len(retries) * 0.5
             assert wait is None or wait <= 60
             assert call.deadline is None or self.now + delay < call.deadline

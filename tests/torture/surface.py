@@ -138,6 +138,7 @@ _SIGNS_IN = "it has tests of its own, in which it fails: tests/transports/test_a
 _CLIENT = "an HTTP client of the user's: it fails by the calls that it makes"
 _AUTHORIZED = "called within `authenticate`, which is a point; what it raises is logged"
 _TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
+_REPORT = "what it raises is logged: tests/transports/test_client_policies.py"
 _PROGRAM = "in a program of its own it is called as with `serve`"
 
 NO_POINTS: dict[str, str] = {
@@ -162,6 +163,7 @@ NO_POINTS: dict[str, str] = {
     ),
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
     **dict.fromkeys(("ApiKeyScheme.wall", "ResourceServer.wall"), _TESTED),
+    **dict.fromkeys(("break_circuit.report", "retry_requests.report"), _REPORT),
     **dict.fromkeys(
         (
             *("ApiKeyScheme.audit", "CertificateScheme.audit", "ResourceServer.audit"),

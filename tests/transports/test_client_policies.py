@@ -278,7 +278,13 @@ async def test_a_tool_may_have_a_breaker_of_its_own() -> None:
             await client.call_tool("refuse")
         assert (await client.call_tool("make")).text == "made"
         assert states(told, "refuse") == [Circuit.OPEN]
+        with pytest.raises(errors.CircuitOpen):
+            await client.call_tool("refuse")
         assert (await client.call_tool("look")).text == "seen"
+        with pytest.raises(errors.CircuitOpen):  # `make` was unused for longer
+            await client.call_tool("refuse")
+        for tool in ("look", "make"):
+            await client.call_tool(tool)
         assert (await client.call_tool("refuse")).is_error  # two others came in between
 
 
@@ -306,3 +312,17 @@ async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
             await client.list_prompts()
     assert "RetryPlanned(attempt=2, delay=0.0)" in caplog.text
     assert "CircuitChanged(name='', before=<Circuit.CLOSED: 'closed'>" in caplog.text
+
+
+async def test_a_report_that_fails_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    def report(event: Event) -> None:
+        raise ZeroDivisionError("of the application")
+
+    retry, breaker = retry_requests(AT_ONCE, report=report), break_circuit(OPENING, report=report)
+    middleware = [retry, breaker, Faulty(status(503), status(503))]
+    async with connect(make_server(), middleware=middleware) as client:
+        with pytest.raises(errors.CircuitOpen):
+            await client.list_prompts()
+    for name in ("RetryPlanned", "CircuitChanged"):
+        assert f"the report of {name}" in caplog.text
+    assert "of the application" in caplog.text

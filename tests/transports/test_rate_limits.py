@@ -230,7 +230,9 @@ async def test_a_tool_may_have_a_rate_of_its_own() -> None:
         for _ in range(2):  # the refused call has taken nothing
             assert "busy" not in (await made.call("tools/call", other))["error"]["message"]
         assert "busy" in (await made.call("tools/call", other))["error"]["message"]
-    assert limits.refused == {"count": 1, Activity.TOOLS: 1}
+        nameless = await made.call("tools/call", {"name": 7})
+        assert "busy" in nameless["error"]["message"]
+    assert limits.refused == {"count": 1, Activity.TOOLS: 2}
 
 
 class Later:
@@ -272,6 +274,29 @@ async def test_a_request_may_be_cancelled_while_the_limiter_awaits() -> None:
             await client.call_tool("count")
         later.go_on.set()
         assert text_of(await client.call_tool("count")) == "0 0"
+
+
+async def test_a_handler_may_be_cancelled_after_the_limiter_has_awaited() -> None:
+    server, started, ended = busy_server(), anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def sleep() -> str:
+        try:
+            started.set()
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+        return "never"
+
+    later = Later(0.0)
+    later.go_on.set()
+    with patience(20.0):
+        async with connect(MemoryTarget(server, RuntimeSettings(limiter=later))) as client:
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.call_tool, "sleep")
+                await started.wait()
+                group.cancel_scope.cancel()
+            await ended.wait()
 
 
 async def test_a_limiter_must_not_await_for_notifications(caplog: pytest.LogCaptureFixture) -> None:

@@ -70,6 +70,36 @@ async def test_no_burst_is_exceeded_by_requests_at_once(server: RedisServer, bur
     assert burst - unused <= sum(admissions) <= burst
 
 
+async def test_the_last_block_of_a_burst_is_smaller(server: RedisServer) -> None:
+    with closing(made(server, 200)) as limits:  # blocks of three
+        assert [await admitted(limits) for _ in range(205)] == [True] * 200 + [False] * 5
+
+
+async def test_callers_are_remembered_up_to_a_limit(server: RedisServer) -> None:
+    limits = RedisRateLimits(server.url, {Activity.TOOLS: Rate(SELDOM, burst=640)}, callers=2)
+    with closing(limits):
+        now = clock()
+        for caller in ("ada", "bob", "ada", "eve"):
+            assert await admitted(limits, caller, now=now)
+        asks = [
+            isinstance(limits.admit(Activity.TOOLS, caller, now=now), Awaitable)
+            for caller in ("ada", "eve")
+        ]
+        assert asks == [False, False]
+        assert len(limits._leases) == 2
+
+
+async def test_a_refused_call_gives_back_what_it_took_here(server: RedisServer) -> None:
+    with closing(made(server, 640, {"add": 1})) as limits:  # blocks of ten, and of one
+        now = clock()
+        assert [await admitted(limits, now=now) for _ in range(2)] == [True, False]
+        for _ in range(9):
+            assert limits.admit(Activity.TOOLS, "ada", now=now, tool="sub") == 0.0
+        asked = limits.admit(Activity.TOOLS, "ada", now=now, tool="sub")
+        assert isinstance(asked, Awaitable)
+        await asked
+
+
 async def test_a_block_of_requests_costs_one_round_trip(server: RedisServer) -> None:
     with closing(made(server, 640)) as limits:
         now = clock()

@@ -168,6 +168,8 @@ class ClientState:
         request = call.request
         if request is None:
             return
+        if fault is not None and call.purpose is CallPurpose.RESUME:
+            fault = structs.replace(fault, sent_before=True)
         self.settle(call, now)
         self.peer.receive_failure(
             request,

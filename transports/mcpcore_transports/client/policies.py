@@ -45,20 +45,20 @@ def retry_requests(
     Only requests that may be carried out twice, or were certainly not carried out at all, are sent
     again; see :meth:`OutgoingRequest.may_repeat`.  ``report`` takes the events
     :class:`~mcpcore.policy.retrying.RetryPlanned` and
-    :class:`~mcpcore.policy.retrying.RetryDenied`, and must not raise.
+    :class:`~mcpcore.policy.retrying.RetryDenied`; what it raises is logged.
     """
     retrying = Retrying(settings, seed=secrets.token_bytes(16))
 
     async def retried(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
         if request.method == LISTEN:  # the stream is opened again by itself
             return await call_next()
-        repeatable = request.may_repeat()
-        call = retrying.begin(now=clock(), repeatable=repeatable, timeout=request.timeout)
+        call = retrying.begin(now=clock(), timeout=request.timeout)
         while True:
             try:
                 return await call_next()
             except (errors.PeerError, errors.CallFailed) as error:
-                delay = retrying.failed(call, _failure(error), now=clock())
+                failure, repeatable = _failure(error), request.may_repeat()
+                delay = retrying.failed(call, failure, repeatable=repeatable, now=clock())
                 _report(retrying, report)
                 if delay is None:
                     raise
@@ -87,8 +87,11 @@ def break_circuit(
     breakers: OrderedDict[str, Breaker] = OrderedDict()
 
     def breaker_of(request: OutgoingRequest) -> Breaker:
-        name = subject(to_json(request.params)) if tools and request.method == CALL else None
-        if name is None:
+        if not tools or request.method != CALL:
+            return shared
+        params = request.params
+        name = params.get("name") if isinstance(params, dict) else subject(to_json(params))
+        if not isinstance(name, str):
             return shared
         breaker = breakers.setdefault(name, Breaker(settings, name=name))
         breakers.move_to_end(name)
@@ -129,4 +132,7 @@ def _failure(error: errors.PeerError | errors.CallFailed) -> RequestFailure:
 
 def _report(policy: Retrying | Breaker, report: Callable[[Event], object]) -> None:
     while (event := policy.next_event()) is not None:
-        report(event)
+        try:
+            report(event)
+        except Exception:
+            logger.exception("the report of %s failed", event)

@@ -6,12 +6,14 @@ import os
 from collections.abc import Awaitable
 from typing import Any
 
+import msgspec
+
 from mcpcore.engine.events import RequestReceived
 from mcpcore.policy.rates import Activity, activity_of, busy
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import failure_of
-from mcpcore_transports.server.failures import Failures, subject
+from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.runtime import ServerMachine
 from mcpcore_transports.server.settings import RuntimeSettings
 
@@ -32,8 +34,7 @@ class Throttle:
     def check(self, request: RequestReceived) -> Awaitable[None] | None:
         """Raise McpError for a request that exceeds its rate; if the limiter awaits, later."""
         activity = activity_of(request.method)
-        tool = subject(request.params) if activity is Activity.TOOLS else None
-        wait = self._ask(activity, request, tool)
+        wait = self._ask(activity, request, _tool(request) if activity is Activity.TOOLS else None)
         if inspect.isawaitable(wait):
             return self._check_later(activity, request, wait)
         self._refuse(activity, request, wait)
@@ -97,3 +98,11 @@ class Throttle:
         if self._admits:
             return 0.0
         raise McpError(INTERNAL_ERROR, f"{told}: the rate of {activity.value} is unknown")
+
+
+def _tool(request: RequestReceived) -> str | None:
+    name = None if request.skim is None else request.skim.name
+    try:
+        return None if name is None else msgspec.json.decode(name, type=str)
+    except msgspec.MsgspecError:
+        return None  # no text; the call is refused for it

@@ -9,12 +9,7 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 local reply, refused = {}, false
 
-local function full(name, given)
-  if given then
-    local left = math.min(math.ceil((given - now) * 1000) + SLACK, 1e15)
-    redis.call('SET', KEYS[1] .. name, string.format('%.17g', given), 'PX', left)
-    return given
-  end
+local function full(name)
   return math.max(tonumber(redis.call('GET', KEYS[1] .. name) or now), now)
 end
 
@@ -37,7 +32,9 @@ for i = 2, #ARGV, 4 do
   local before = full(ARGV[i])
   local room = math.floor(burst - (before - now) / interval + 1e-6)
   local units = math.max(1, math.min(room, tonumber(ARGV[i + 3])))
-  full(ARGV[i], before + units * interval)
+  local after = before + units * interval
+  local life = math.min(math.ceil((after - now) * 1000) + SLACK, 1e15)
+  redis.call('SET', KEYS[1] .. ARGV[i], string.format('%.17g', after), 'PX', life)
   reply[i / 2 + 1] = units
 end
 return reply
