@@ -58,12 +58,8 @@ ROOM_ARROWS: dict[str, set[str]] = {
     "trace": {"wire"},
     "errors": {"spec", "engine"},
     "service": {"wire", "spec", "errors", "auth"},
-<<<<<<< HEAD
     "relay": {"wire", "spec", "engine", "http", "service"},
-    "policy": {"wire", "spec", "engine"},
-=======
     "policy": {"spec", "engine"},
->>>>>>> policy
 }
 
 
