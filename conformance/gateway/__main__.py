@@ -25,7 +25,8 @@ ROWS = [
     for era in (LEGACY, MODERN)
 ]
 """Rows of one era on both sides."""
-_START, _PLAY = 30.0, 900.0
+_ANSWER, _PLAY = 20.0, 1800.0
+"""Seconds for each answer, as a session may need a process that has to start, and for all."""
 Verdicts = dict[str, tuple[str, str]]
 """Verdict and reason of each case, by revision and id."""
 
@@ -55,6 +56,7 @@ def play(target: Sequence[str], revision: str, only: Sequence[str]) -> Verdicts:
         report = Path(folder) / "report.json"
         chosen = [word for each in only for word in ("--only", each)]
         before = [*MCPCORE, "conformance", "server", "--revision", revision, *chosen]
+        before += ["--timeout", str(_ANSWER)]
         subprocess.run(
             [*before, "--report", f"json:{report}", *target],
             stdout=subprocess.DEVNULL,

@@ -1,12 +1,12 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec import Raw, Struct, field, structs
 
 from mcpcore.engine.config import ANY_EXTENSION, Config, HeaderParams
-from mcpcore.engine.events import Key, Ready, RequestReceived
+from mcpcore.engine.events import Event, Key, Ready, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.relay.cells import CELLS, Cell
 from mcpcore.spec.capabilities import declares
@@ -27,6 +27,19 @@ Outcome = Raw | ErrorData
 """Result or error of a request."""
 
 
+class Guard(Protocol):
+    """Policies for the requests to one server, run by the application."""
+
+    def admit(self, now: float) -> object:
+        """Return a permit for one request.  Raises LocalProtocolError if it must not be sent."""
+
+    def settle(self, permit: Any, event: Event, now: float) -> None:
+        """Take the outcome of a request: a result, an error, an end, or that input is required."""
+
+    def again(self, call: "Call", event: Event, now: float) -> float | None:
+        """Return the seconds until a failed call is sent again, None if that is not to be."""
+
+
 class Target(Struct, eq=False):
     """Server behind the relay.
 
@@ -36,8 +49,11 @@ class Target(Struct, eq=False):
 
     name: str
     connect: Callable[["Link"], Upstream]
+    guard: Guard | None = None
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
+    repeatable: set[str] = set()
+    """Tools that may be called a second time, as its lists tell."""
     greeting: Ready | None = None
     """Outcome of the first negotiation that succeeded; None before."""
     waiting: list[Callable[[], None]] = []
@@ -78,6 +94,18 @@ class Call(Struct, eq=False, weakref=False):
     """Id at the server."""
     round: "Parked | None" = None
     """Questions whose retry gets what comes next."""
+    params: Raw = Raw(b"{}")
+    """Params at the server."""
+    send_again: Callable[[], None] | None = None
+    """Function that sends it once more; None if it carries answers of the client."""
+    attempts: Any = None
+    """Record of the guard about the attempts so far."""
+    deadline: float | None = None
+
+    def due(self) -> None:
+        """Send a failed call once more."""
+        if self.send_again is not None:
+            self.send_again()
 
 
 class Parked(Struct, eq=False, weakref=False):
@@ -125,6 +153,8 @@ class Link(Struct, eq=False, weakref=False):
     """Calls that the server has yet to answer, by id there."""
     pending: dict[RequestId, Callable[[Outcome], None]] = {}
     """Requests of the relay's own, by id, with the function that takes the outcome."""
+    permits: dict[RequestId, Any] = {}
+    """Permits of the guard for requests without an outcome, by id."""
     asked: dict[Key, RequestId] = {}
     """Questions of the server that wait for the client, by key, with the id at the client."""
     level: str | None = None

@@ -26,6 +26,7 @@ from mcpcore.spec.types.capabilities import (
     ServerCapabilities,
     ToolsCapability,
 )
+from mcpcore.spec.types.tools import ToolAnnotations
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay
@@ -45,6 +46,8 @@ _LISTED = {
     NameKind.PROMPT: ("prompts/list",),
     NameKind.URI: ("resources/list", "resources/templates/list"),
 }
+_NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint")
+"""Members of tools that the relay has to know."""
 _PAGES = 100
 """Maximum pages of one server that are read to find a name."""
 _EMPTY = Raw(b"{}")
@@ -75,6 +78,7 @@ class _Asked(Struct):
 class _Listed(Struct):
     name: str
     input_schema: dict[str, Any] = msgspec.field(name="inputSchema", default_factory=dict)
+    annotations: ToolAnnotations | None = None
 
 
 class _Next(Struct):
@@ -210,14 +214,22 @@ class Lists:
     def learned(self, target: Target, method: str, result: Raw, modern: bool) -> Raw:
         """Return a server's page as clients see it.  Raises msgspec.MsgspecError."""
         result = result_in(CELLS[modern, target.modern], method, result)
-        self.note_headers(target, method, result)
+        self.note_tools(target, method, result)
         return self._relay.names.outward_in(method, target.name, result)
 
-    def note_headers(self, target: Target, method: str, result: Raw) -> None:
-        """Note the arguments that headers mirror.  Raises msgspec.MsgspecError."""
-        if method != "tools/list" or b"x-mcp-header" not in bytes(result):
+    def note_tools(self, target: Target, method: str, result: Raw) -> None:
+        """Note the arguments that headers mirror, and the tools that may be called twice.
+
+        Raises msgspec.MsgspecError.
+        """
+        if method != "tools/list" or not any(each in bytes(result) for each in _NOTED):
             return
         for tool in _tools_of(_members_of(result).get("tools", Raw(b"[]"))):
+            hints = tool.annotations
+            if hints is not None and (hints.read_only_hint or hints.idempotent_hint):
+                target.repeatable.add(tool.name)
+            else:
+                target.repeatable.discard(tool.name)
             params = header_params(tool.input_schema)
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
             if params and outer is not None:

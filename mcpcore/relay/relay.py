@@ -351,7 +351,14 @@ class Relay:
         """Send a request on; ``members`` are answers and state for a modern server."""
         self.when_known(target, partial(self._send, target, event, params, members))
 
-    def _send(self, target: Target, event: RequestReceived, params: Raw, members: bytes) -> None:
+    def _send(
+        self,
+        target: Target,
+        event: RequestReceived,
+        params: Raw,
+        members: bytes,
+        attempts: object = None,
+    ) -> None:
         if target.greeting is None:
             self.refuse(event.key, INTERNAL_ERROR, f"{target.name}: the server cannot be reached")
             return
@@ -366,7 +373,9 @@ class Relay:
             self.refuse(event.key, busy_code(event.revision), str(error))
             return
         cell = link.cell(event.revision.modern)
-        call = Call([event.key], event.method, event, cell, link)
+        call = Call([event.key], event.method, event, cell, link, params=params, attempts=attempts)
+        if not members:
+            call.send_again = partial(self._send_again, call, target, params)
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if cell.by_request else None
@@ -374,15 +383,14 @@ class Relay:
         if not cell.by_request:
             self.set_level(link, level)
         try:
-            call.request = link.peer.request(
+            call.request = self._request(
+                link,
                 event.method,
                 body,
-                now=self.now,
                 timeout=self.settings.call_timeout,
                 progress=event.meta.progress_token is not None,
                 meta=meta,
                 log_level=level if cell.by_request and target.offers("logging") else None,
-                force=True,
                 capabilities=event.client_capabilities if cell.by_request else None,
             )
         except UNSENDABLE as error:
@@ -391,15 +399,31 @@ class Relay:
         link.calls[call.request] = call
         self._calls[event.key] = call
 
+    def _send_again(self, call: Call, target: Target, params: Raw) -> None:
+        self._calls.pop(call.arrival.key, None)
+        self._send(target, call.arrival, params, b"", call.attempts)
+
+    def _request(self, link: Link, method: str, params: Body, **more: Any) -> RequestId:
+        """Send a request to a server, if its guard lets it."""
+        guard = link.target.guard
+        permit = None if guard is None else guard.admit(self.now)
+        id = link.peer.request(method, params, now=self.now, force=True, **more)
+        if guard is not None:
+            link.permits[id] = permit
+        return id
+
+    def _settle_permit(self, link: Link, event: Any) -> None:
+        guard = link.target.guard
+        if guard is not None and event.request in link.permits:
+            guard.settle(link.permits.pop(event.request), event, self.now)
+
     def ask(
         self, link: Link, method: str, params: Body, take: Callable[[Outcome], None], **more: Any
     ) -> RequestId | None:
         """Make a request of the relay's own; ``take`` gets the outcome.  None if it is not sent."""
         timeout = self.settings.list_timeout
         try:
-            id = link.peer.request(
-                method, params, now=self.now, timeout=timeout, force=True, **more
-            )
+            id = self._request(link, method, params, timeout=timeout, **more)
         except UNSENDABLE as error:
             take(ErrorData.make(INTERNAL_ERROR, f"{link.target.name}: {error}"))
             return None
@@ -422,6 +446,7 @@ class Relay:
 
     def _give_up(self, call: Call, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
+        self.deadlines.set(call, None)
         link = call.link
         for asked, question in list(self._asked.items()):
             if question.call is call:
@@ -444,11 +469,18 @@ class Relay:
             outcome = event.error
         else:
             outcome = self._end_of(link, event)
+        self._settle_permit(link, event)
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
+        guard, delay = link.target.guard, None
         if own is not None:
             own(outcome)
         elif call is not None:
+            if guard is not None and call.send_again is not None and call.keys:
+                delay = guard.again(call, event, self.now)
+            if delay is not None:
+                self.deadlines.set(call, self.now + delay)
+                return
             self._settle(call, partial(self._deliver, call, outcome))
         self.watch(link)
 
@@ -474,7 +506,7 @@ class Relay:
         method, server, cell = call.method, call.link.target.name, call.cell
         try:
             if isinstance(outcome, Raw):
-                self._lists.note_headers(call.link.target, method, outcome)
+                self._lists.note_tools(call.link.target, method, outcome)
                 result = self.names.outward_in(method, server, result_in(cell, method, outcome))
                 self.downstream.respond(key, result)
                 return
@@ -501,6 +533,7 @@ class Relay:
     # Questions of servers
 
     def _input_required(self, link: Link, event: events.InputRequired) -> None:
+        self._settle_permit(link, event)
         call = link.calls.get(event.request)
         if call is None:
             link.peer.abandon(event.request)
@@ -571,6 +604,8 @@ class Relay:
     def _ask(self, asked: Asked, method: str, params: Raw) -> bool:
         """Send a question to a legacy client; False if that is not possible."""
         call = asked.call
+        if call is not None:
+            call.send_again = None  # nobody is asked twice
         body, meta = relayable(params)
         where: dict[str, Any]
         if call is not None:
@@ -687,6 +722,7 @@ class Relay:
     def _park(self, call: Call, event: RequestReceived) -> None:
         """Answer a modern client with a question of a legacy server; the call waits here."""
         self._serial += 1
+        call.send_again = None  # nobody is asked twice
         name = str(self._serial)
         question = Raw(_encode({"method": event.method, "params": relayable(event.params)[0]}))
         parked = call.round

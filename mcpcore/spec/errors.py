@@ -92,7 +92,7 @@ def _modern(code: int, name: str, *, retryable: bool) -> ErrorRow:
 _ROWS = (
     ErrorRow(PARSE_ERROR, "ParseError", status=400),
     ErrorRow(INVALID_REQUEST, "InvalidRequest", status=400),
-    ErrorRow(METHOD_NOT_FOUND, "MethodNotFound", status=404, status_always=True),
+    ErrorRow(METHOD_NOT_FOUND, "MethodNotFound", status=404),
     ErrorRow(INVALID_PARAMS, "InvalidParams", status=400),
     ErrorRow(INTERNAL_ERROR, "InternalError", status=500),
     ErrorRow(RESOURCE_NOT_FOUND, "ResourceNotFound", LEGACY),

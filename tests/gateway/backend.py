@@ -2,8 +2,10 @@
 
 import os
 import sys
+from pathlib import Path
 
 from mcpcore import Server, run
+from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore_transports.server.context import Context
 
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -35,6 +37,13 @@ def backend(name: str = "backend") -> Server:
     @server.tool
     def crash() -> str:
         os._exit(3)
+
+    @server.tool(annotations=ToolAnnotations(idempotent_hint=True))
+    def crash_once(file: str) -> str:
+        if not os.path.exists(file):
+            Path(file).touch()
+            os._exit(3)
+        return "done"
 
     server.add_resource(f"file:///{name}", "contents")
     return server

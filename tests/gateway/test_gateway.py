@@ -11,11 +11,19 @@ import anyio
 import pytest
 
 from mcpcore import Callbacks, Client, PeerError, connect
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal
+from mcpcore.policy.breaker import BreakerSettings
+from mcpcore.policy.rates import Activity, Rate, RateLimits
+from mcpcore.policy.retrying import RetrySettings
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
+from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import StdioTarget, Target, parse_target
 from tests.clock import patience
 from tests.gateway.backend import backend
@@ -46,7 +54,8 @@ async def gateway(
     made = Gateway(
         targets, settings=settings, revisions=more.pop("revisions", parse_revisions(ERAS))
     )
-    async with served(made, **more) as front:
+    served_with = more.pop("settings_of", None)
+    async with served(made, settings=served_with, **more) as front:
         yield front
 
 
@@ -109,57 +118,140 @@ async def process_of(client: Client, tool: str = "process") -> int:
 
 
 async def test_legacy_sessions_have_a_process_each_and_leave_none() -> None:
-    async with gateway({"only": command("a", LEGACY)}, http=ANY_PORT) as front:
-        async with connect(front.url, revision=LEGACY) as one:
-            first = await process_of(one)
-            assert await process_of(one) == first
-            async with connect(front.url, revision=LEGACY) as other:
-                second = await process_of(other)
-            await gone(second)
-            assert alive(first)
-            assert first != second
+    async with (
+        gateway({"only": command("a", LEGACY)}, http=ANY_PORT) as front,
+        connect(front.url, revision=LEGACY) as one,
+    ):
+        first = await process_of(one)
+        assert await process_of(one) == first
+        async with connect(front.url, revision=LEGACY) as other:
+            second = await process_of(other)
+        await gone(second)
+        assert alive(first)
+        assert first != second
     assert not alive(first)
 
 
 async def test_modern_clients_share_a_process_that_ends_when_idle() -> None:
     settings = GatewaySettings(relay=RelaySettings(link_idle=0.2))
-    async with gateway({"only": command("a", MODERN)}, settings, http=ANY_PORT) as front:
-        async with connect(front.url) as one, connect(front.url) as other:
-            first = await process_of(one)
-            assert await process_of(other) == first
-            await gone(first)
-            assert await process_of(other) != first
+    async with (
+        gateway({"only": command("a", MODERN)}, settings, http=ANY_PORT) as front,
+        connect(front.url) as one,
+        connect(front.url) as other,
+    ):
+        first = await process_of(one)
+        assert await process_of(other) == first
+        await gone(first)
+        assert await process_of(other) != first
 
 
 async def test_processes_are_limited() -> None:
     relay = RelaySettings(link_idle=0.1)
     settings = GatewaySettings(relay=relay, processes_per_server=1)
-    async with gateway({"only": command("a", LEGACY)}, settings, http=ANY_PORT) as front:
-        async with AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(connect(front.url, revision=LEGACY))
-                for _ in range(2)
-            ]
-            with patience():
-                while True:  # the first process, which has told the era, is idle
-                    try:
-                        first = await process_of(clients[0])
-                        break
-                    except PeerError:
-                        await anyio.sleep(0.01)
-            with pytest.raises(PeerError, match=r"only: .*busy: 1 processes run already"):
-                await process_of(clients[1])
-            assert await process_of(clients[0]) == first
+    async with (
+        gateway({"only": command("a", LEGACY)}, settings, http=ANY_PORT) as front,
+        connect(front.url, revision=LEGACY) as one,
+        connect(front.url, revision=LEGACY) as other,
+    ):
+        first = 0
+        with patience():
+            while not first:  # the first process, which has told the era, ends when it is idle
+                try:
+                    first = await process_of(one)
+                except PeerError:
+                    await anyio.sleep(0.01)
+        with pytest.raises(PeerError, match=r"only: .*busy: 1 processes run already"):
+            await process_of(other)
+        assert await process_of(one) == first
 
 
 async def test_the_end_of_a_process_ends_its_calls_and_the_next_call_starts_another() -> None:
-    settings = GatewaySettings(first_delay=0.01)
-    async with gateway({"only": command("a", MODERN)}, settings, http=ANY_PORT) as front:
-        async with connect(front.url) as client:
-            first = await process_of(client)
-            with pytest.raises(PeerError, match=r"only: .*exited with code 3"):
+    async with (
+        gateway({"only": command("a", MODERN)}, http=ANY_PORT) as front,
+        connect(front.url) as client,
+    ):
+        first = await process_of(client)
+        with pytest.raises(PeerError, match=r"only: .*exited with code 3"):
+            await client.call_tool("crash")
+        assert await process_of(client) != first
+
+
+async def test_a_call_that_may_be_repeated_is_sent_again_to_the_next_process(
+    tmp_path: Path,
+) -> None:
+    settings = GatewaySettings(retry=RetrySettings(first_delay=0.01))
+    async with (
+        gateway({"only": command("a", MODERN)}, settings, http=ANY_PORT) as front,
+        connect(front.url) as client,
+    ):
+        arguments = {"file": str(tmp_path / "crashed")}
+        with pytest.raises(PeerError, match="exited with code 3"):  # nothing tells that it may
+            await client.call_tool("crash_once", arguments)
+        await client.tools()
+        (tmp_path / "crashed").unlink()
+        result = await client.call_tool("crash_once", arguments)
+        assert result.content[0].text == "done"
+
+
+async def test_the_circuit_breaker_refuses_calls_to_a_server_that_keeps_failing() -> None:
+    settings = GatewaySettings(breaker=BreakerSettings(consecutive=2), retry=None)
+    async with (
+        gateway({"only": command("a", MODERN)}, settings, http=ANY_PORT) as front,
+        connect(front.url) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(PeerError, match="exited with code 3"):
                 await client.call_tool("crash")
-            assert await process_of(client) != first
+        with pytest.raises(PeerError, match=r"only: the server keeps failing.*circuit breaker"):
+            await process_of(client)
+
+
+async def test_rates_are_limited() -> None:
+    rates = RateLimits({Activity.TOOLS: Rate(1, per=1000.0)})
+    served_with = ServeSettings(runtime=RuntimeSettings(limiter=rates))
+    async with (
+        gateway({"only": command("a", MODERN)}, http=ANY_PORT, settings_of=served_with) as front,
+        connect(front.url) as client,
+    ):
+        await process_of(client)
+        with pytest.raises(PeerError, match="busy: too many tool calls"):
+            await process_of(client)
+
+
+FOREIGN = {
+    "authorization": "Bearer of-the-client",
+    "cookie": "a=of-the-client",
+    "proxy-authorization": "Basic of-the-client",
+    "x-forwarded-for": "of-the-client",
+    "x-forwarded-host": "of-the-client",
+    "forwarded": "for=of-the-client",
+    "x-custom": "of-the-client",
+}
+
+
+@pytest.mark.parametrize("server", ERAS)
+@pytest.mark.parametrize("client", ERAS)
+async def test_no_header_of_a_client_goes_on(client: str, server: str) -> None:
+    seen: list[str] = []
+
+    def look(request: HttpRequest) -> Principal:
+        seen.extend(f"{name!r}: {value!r}" for name, value in request.headers)
+        return Principal("gateway")
+
+    behind = ServeSettings(http_link=HttpServerSettings(authenticate=look))
+    async with served(backend(), revisions=[server], http=ANY_PORT, settings=behind) as origin:
+        own = parse_target(origin.url, headers={"X-Own": "of-the-gateway"})
+        inbound = ServeSettings(
+            http_link=HttpServerSettings(authenticate=lambda request: Principal("ann"))
+        )
+        async with (
+            gateway({"only": own}, http=ANY_PORT, settings_of=inbound) as front,
+            connect(front.url, revision=client, headers=FOREIGN) as connected,
+        ):
+            result = await connected.call_tool("echo", {"text": "hi"})
+            assert result.content[0].text == "backend: hi"
+    assert any("of-the-gateway" in line for line in seen)
+    assert not [line for line in seen if "of-the-client" in line]
 
 
 async def test_several_servers_have_namespaces_and_one_that_is_away_delays_no_other() -> None:

@@ -23,7 +23,8 @@ from mcpcore.http import headers
 from mcpcore.http.headers import Fields, HeaderError, Headers, Packing
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.http.server.event_log import NOTHING, EventStream
-from mcpcore.spec.errors import BUSY, ERRORS, FORBIDDEN, ErrorData
+from mcpcore.spec.errors import BUSY, ERRORS, FORBIDDEN, METHOD_NOT_FOUND, ErrorData
+from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
@@ -239,6 +240,8 @@ class Exchange(Struct, eq=False, weakref=False):
     """True if the body is one well-formed message."""
     rejected: bool = False
     """True if the body is not a valid message."""
+    extends: bool = False
+    """True if no revision has the method, so that the application may not know it either."""
     modern: bool = False
     over_sse: bool = False
     """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
@@ -281,6 +284,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if isinstance(frame, Message):
             self.sound = True
             if frame.method is not UNSET:
+                self.extends = frame.method not in KNOWN_METHODS
                 if self.report is not None:
                     self.report.rpc_method = frame.method
                 if frame.id is not UNSET:
@@ -412,7 +416,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if not self.modern:
             return 200 if self.sound else NO_MESSAGE.status
         row = None if frame.code is None else ERRORS.get(frame.code)
-        if frame.key is None:
+        if frame.key is None or (self.extends and frame.code == METHOD_NOT_FOUND):
             return NO_MESSAGE.status if row is None else row.status
         return row.status if row is not None and row.status_always else 200
 

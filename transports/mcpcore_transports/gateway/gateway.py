@@ -13,7 +13,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
-from mcpcore.engine.events import Event
+from mcpcore.engine.events import Event, RequestReceived
+from mcpcore.errors import McpError
 from mcpcore.relay.downstreams import Downstreams
 from mcpcore.relay.link import Link as RelayLink
 from mcpcore.relay.relay import Relay
@@ -23,6 +24,7 @@ from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, Upstream
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import Application
+from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.questions import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 
@@ -200,7 +202,7 @@ class Gateway(Application):
 
 
 class GatewayRuntime:
-    """App of one machine of a gateway's clients."""
+    """App of one machine of a gateway's clients; it limits their rates."""
 
     def __init__(self, gateway: Gateway, machine: ServerMachine, settings: RuntimeSettings) -> None:
         self.link: Link | None = None
@@ -208,14 +210,42 @@ class GatewayRuntime:
         self._gateway = gateway
         self._machine = machine
         self._place = gateway.add(machine, self)
+        self._group: TaskGroup
+        self._throttle = None
+        if settings.limiter is not None:
+            from mcpcore_transports.server.rate_limits import Throttle  # late: few limit rates
+
+            self._throttle = Throttle(settings, machine, Failures(settings))
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end."""
         try:
-            await link_run()
+            async with anyio.create_task_group() as self._group:
+                await link_run()
+                self._group.cancel_scope.cancel()
         finally:
             self._gateway.remove(self._place)
 
     def handle(self, event: Event) -> None:
         """Take an event of the machine."""
+        if self._throttle is not None and isinstance(event, RequestReceived):
+            try:
+                later = self._throttle.check(event)
+            except McpError as error:
+                self._machine.fail(event.key, error.error)
+                return
+            if later is not None:
+                self._group.start_soon(self._handle_later, event, later)
+                return
         self._gateway.from_client(self._place, event)
+
+    async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
+        """Take a request when the rate limiter has decided."""
+        try:
+            await later
+        except McpError as error:
+            self._machine.fail(event.key, error.error)
+        else:
+            self._gateway.from_client(self._place, event)
+        if self.link is not None:
+            self.link.flush_soon()

@@ -21,6 +21,7 @@ from mcpcore_transports.client.client import (
     http_machine,
     stream_link,
 )
+from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.link import clock
 
@@ -65,7 +66,8 @@ class Upstream:
     ) -> None:
         self.target = target
         self.settings = fleet.settings.client
-        self.relayed = relayed.Target(name, self._connect)
+        guard = ServerGuard(name, fleet.settings)
+        self.relayed = relayed.Target(name, self._connect, guard=guard)
         self.take = take
         self.fleet = fleet
         self.conversations: dict[relayed.Link, Conversation] = {}
