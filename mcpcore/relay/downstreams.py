@@ -191,6 +191,13 @@ class Downstreams:
         if machine is not None:
             machine.cancel(inner, now=now, reason=reason)
 
+    def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
+        """Close the connection for an answer, as :meth:`HttpServer.close_stream` does."""
+        machine, inner = self._of(key)
+        if machine is None or isinstance(machine, Peer):
+            return False
+        return machine.close_stream(inner, retry=retry, now=now)
+
 
 def _split(text: str) -> tuple[int, str]:
     """Return place and original of an id or a session."""

@@ -31,8 +31,9 @@ from mcpcore.engine.bodies import relayable
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason, Event, Key, RequestReceived
-from mcpcore.engine.peer import DEFAULT_LOG_LEVEL
+from mcpcore.engine.peer import DEFAULT_LOG_LEVEL, Peer
 from mcpcore.engine.seal import Binding, Seal, SealBroken, request_binding
+from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.relay.cells import (
     Questions,
@@ -530,6 +531,15 @@ class Relay:
         for key in () if call is None else call.keys:
             self.downstream.progress(key, event.progress, event.total, event.message)
 
+    def _interrupted(self, link: Link, event: StreamInterrupted) -> None:
+        """Let the client poll for the answer of a server that is polled itself."""
+        call = None if event.request is None else link.calls.get(event.request)
+        if call is None or event.recovery is not Recovery.RESUME:
+            return
+        downstream = self.downstream
+        for key in () if isinstance(downstream, Peer) else call.keys:
+            downstream.close_stream(key, retry=event.delay, now=self.now)
+
     # Questions of servers
 
     def _input_required(self, link: Link, event: events.InputRequired) -> None:
@@ -935,6 +945,7 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, Link, Any], None]] = {
     events.RequestReceived: Relay._asked_by,
     events.RequestCancelled: Relay._question_cancelled,
     events.NotificationReceived: Relay._told,
+    StreamInterrupted: Relay._interrupted,
     events.SubscriptionAcknowledged: lambda relay, link, event: relay._subscriptions.acknowledged(
         link, event
     ),

@@ -10,7 +10,7 @@ for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two t
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -60,6 +60,8 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         check_numbers(self, "first_delay", "max_delay", "close_time")
 
 
+S = TypeVar("S", bound=Struct)
+
 _PARTS: Mapping[str, type[Struct]] = {
     "relay": RelaySettings,
     "retry": RetrySettings,
@@ -95,7 +97,7 @@ def _members(value: Any, where: str) -> dict[str, Any]:
     return {re.sub("[A-Z]", lambda each: f"_{each[0].lower()}", key): v for key, v in value.items()}
 
 
-def _made(kind: Any, members: dict[str, Any], where: str) -> Any:
+def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
     """Make settings.  Raises BadConfig for a member that is unknown or has a wrong value."""
     types = {each.name: each.type for each in msgspec.structs.fields(kind)}
     types.pop("client", None)  # its settings are of no file
