@@ -123,7 +123,9 @@ class Downstreams:
         machine, inner = self._of(key)
         return machine is not None and machine.fail(inner, error)
 
-    def require_input(self, key: Key, requests: Mapping[str, Raw], state: str | None) -> bool:
+    def require_input(
+        self, key: Key, requests: Mapping[str, Raw], state: str | None = None
+    ) -> bool:
         """Answer that input is needed, as :meth:`Peer.require_input` does."""
         machine, inner = self._of(key)
         return machine is not None and machine.require_input(inner, requests, state)
@@ -132,6 +134,12 @@ class Downstreams:
         """Let the engine answer, as :meth:`Peer.admit` does."""
         machine, inner = self._of(key)
         return machine is not None and machine.admit(inner)
+
+    def release(self, key: Key) -> None:
+        """Release a cancelled request, as :meth:`Peer.release` does."""
+        machine, inner = self._of(key)
+        if machine is not None:
+            machine.release(inner)
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> bool:
         """Restrict a listen stream, as :meth:`Peer.narrow` does."""

@@ -271,10 +271,8 @@ def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
 
     Tasks are declared for a single server alone: elsewhere nothing tells whose a task is.
     """
-    declared = [
-        _ANY if target.greeting is None else target.greeting.capabilities for target in targets
-    ]
-    declared = [each for each in declared if isinstance(each, ServerCapabilities)]
+    known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
+    declared = [each for each in known if isinstance(each, ServerCapabilities)]
     if len(declared) == 1:
         return declared[0]
     merged = ServerCapabilities()

@@ -537,8 +537,9 @@ class Relay:
         if call is None or event.recovery is not Recovery.RESUME:
             return
         downstream = self.downstream
-        for key in () if isinstance(downstream, Peer) else call.keys:
-            downstream.close_stream(key, retry=event.delay, now=self.now)
+        if not isinstance(downstream, Peer):
+            for key in call.keys:
+                downstream.close_stream(key, retry=event.delay, now=self.now)
 
     # Questions of servers
 

@@ -19,6 +19,8 @@ from mcpcore.policy.retrying import RetrySettings
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http.settings import HttpServerSettings
@@ -59,16 +61,22 @@ async def gateway(
         yield front
 
 
+def text(result: CallToolResult) -> str:
+    """Return the text of a result."""
+    assert isinstance(result.content[0], TextContent)
+    return result.content[0].text
+
+
 async def talk(client: Client) -> None:
     """Use what the server has."""
     assert {tool.name for tool in await client.tools()} >= {"echo", "ask", "count"}
     result = await client.call_tool("echo", {"text": "hi"})
-    assert result.content[0].text == "backend: hi"
+    assert text(result) == "backend: hi"
     steps: list[float] = []
     await client.call_tool("count", progress=lambda done, *_: steps.append(done))
     assert steps == [1, 2]
     result = await client.call_tool("ask")
-    assert result.content[0].text == "Hello Ada"
+    assert text(result) == "Hello Ada"
     contents = (await client.read_resource("file:///backend")).contents
     assert contents[0].text == "contents"
     with pytest.raises(PeerError, match="nothing"):
@@ -84,8 +92,9 @@ async def test_four_cells(client: str, server: str, up: str) -> None:
         if up == "stdio":
             target = command("backend", server)
         else:
+            binding: dict[str, Any] = {up: ANY_PORT}
             behind = await stack.enter_async_context(
-                served(backend(), revisions=[server], **{up: ANY_PORT})
+                served(backend(), revisions=[server], **binding)
             )
             target = parse_target(behind.url)
         front = await stack.enter_async_context(
@@ -114,7 +123,7 @@ async def gone(process: int) -> None:
 
 
 async def process_of(client: Client, tool: str = "process") -> int:
-    return int((await client.call_tool(tool)).content[0].text)
+    return int(text(await client.call_tool(tool)))
 
 
 async def test_legacy_sessions_have_a_process_each_and_leave_none() -> None:
@@ -190,7 +199,7 @@ async def test_a_call_that_may_be_repeated_is_sent_again_to_the_next_process(
         await client.tools()
         (tmp_path / "crashed").unlink()
         result = await client.call_tool("crash_once", arguments)
-        assert result.content[0].text == "done"
+        assert text(result) == "done"
 
 
 async def test_the_circuit_breaker_refuses_calls_to_a_server_that_keeps_failing() -> None:
@@ -249,7 +258,7 @@ async def test_no_header_of_a_client_goes_on(client: str, server: str) -> None:
             connect(front.url, revision=client, headers=FOREIGN) as connected,
         ):
             result = await connected.call_tool("echo", {"text": "hi"})
-            assert result.content[0].text == "backend: hi"
+            assert text(result) == "backend: hi"
     assert any("of-the-gateway" in line for line in seen)
     assert not [line for line in seen if "of-the-client" in line]
 
@@ -266,8 +275,8 @@ async def test_several_servers_have_namespaces_and_one_that_is_away_delays_no_ot
                 assert {"a__echo", "b__echo"} <= names
                 for name in "ab":
                     result = await client.call_tool(f"{name}__echo", {"text": "hi"})
-                    assert result.content[0].text == f"{name}: hi"
+                    assert text(result) == f"{name}: hi"
                     result = await client.call_tool(f"{name}__ask")
-                    assert result.content[0].text == "Hello Ada"
+                    assert text(result) == "Hello Ada"
                 with pytest.raises(PeerError, match="c: the server cannot be reached"):
                     await client.call_tool("c__echo", {"text": "hi"})
