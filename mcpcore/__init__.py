@@ -152,6 +152,8 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.policies import break_circuit as break_circuit
     from mcpcore_transports.client.policies import retry_requests as retry_requests
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
+    from mcpcore_transports.gateway.gateway import Gateway as Gateway
+    from mcpcore_transports.gateway.settings import GatewaySettings as GatewaySettings
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
     from mcpcore_transports.http.server.asgi import AsgiApp as AsgiApp
     from mcpcore_transports.http.server.asgi import asgi_app as asgi_app
@@ -266,6 +268,8 @@ _LATER = {
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.policies": "break_circuit retry_requests",
     "mcpcore_transports.client.tasks": "TaskOptions",
+    "mcpcore_transports.gateway.gateway": "Gateway",
+    "mcpcore_transports.gateway.settings": "GatewaySettings",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
     "mcpcore_transports.http.server.asgi": "AsgiApp asgi_app",
     "mcpcore_transports.http.server.endpoint": "HttpEndpoint http_request",

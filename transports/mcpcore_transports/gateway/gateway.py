@@ -19,7 +19,6 @@ from mcpcore.relay.downstreams import Downstreams
 from mcpcore.relay.link import Link as RelayLink
 from mcpcore.relay.relay import Relay
 from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore_transports import targets
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, Upstream
 from mcpcore_transports.link import Link, clock
@@ -27,19 +26,21 @@ from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.questions import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
+from mcpcore_transports.targets import parse_target
 
 
 class Gateway(Application):
-    """Application that serves what the servers ``targets``, by name, offer together.
+    """Application that serves what several servers offer together.
 
-    ``revisions``: those to speak with them.  Serve it as a Server, with
-    :func:`~mcpcore_transports.serve.serve.serve` or ``run``; it runs once.  Raises BadTarget,
-    UrlRefused; ValueError for a name that cannot be used, or without a target.
+    ``targets``: those that ``connect()`` takes, by the name of the server.  ``revisions``: those to
+    speak with them.  Serve it as a Server, with :func:`~mcpcore_transports.serve.serve.serve` or
+    ``run``; it runs once.  Raises BadTarget, UrlRefused; ValueError for a name that cannot be used,
+    or without a target.
     """
 
     def __init__(
         self,
-        targets: Mapping[str, targets.Target],
+        targets: Mapping[str, Any],
         *,
         settings: GatewaySettings | None = None,
         revisions: Sequence[Revision] = REVISIONS,
@@ -55,7 +56,7 @@ class Gateway(Application):
         self.upstreams = {
             name: Upstream(
                 name,
-                target,
+                parse_target(target),
                 fleet,
                 take=self._from_server,
                 start=self._start,
