@@ -35,6 +35,15 @@ def token_key(token: str) -> bytes:
 
 def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:
     """Return what a token grants by the answer of the endpoint.
+def revocation_key(token: str) -> bytes:
+    """Return the name of a token among those that were revoked: the SHA-256 of what is signed of it.
+
+    The holder of a JWT can write a signature of ECDSA in a second way, which verifies as well.  Of
+    a token that is no JWT it is the SHA-256 of the whole.
+    """
+    return token_key(token.rpartition(".")[0] if token.count(".") == 2 else token)
+
+
 
     ``lasts``: seconds for which an answer without ``exp`` holds.  Raises TokenRefused for a token
     that is not active, or whose claims do not hold; DocumentRefused for an answer that cannot be

@@ -26,6 +26,7 @@ from mcpcore.auth.introspection import (
     CacheLimits,
     TokenCache,
     read_introspection,
+    revocation_key,
     token_key,
 )
 from mcpcore.auth.keysets import KeySet, KeySetLimits
@@ -394,8 +395,7 @@ class ResourceGuard:
         return grant
 
     def _token(self, token: str, now: float, wall: float) -> Grant | Need | Denied:
-        key = token_key(token)
-        if self.revoked(key, wall=wall):
+        if self.revoked(revocation_key(token), wall=wall):
             raise TokenRefused(TokenFault.REVOKED)
         known = self.tokens.look(key, now)
         if isinstance(known, Grant):
@@ -464,7 +464,7 @@ class ResourceGuard:
             self.tokens.end(need.key, judgement, now=now, wall=wall)
 
     def revoke(self, token: str, *, wall: float, lasts: float = 86_400.0) -> None:
-        """Refuse a token from now on, for as long as it is valid.
+        """Refuse a token from now on, with whatever signature, for as long as it is valid.
 
         That is told by the token itself, if it is a JWT; else it is refused for ``lasts`` seconds.
         At most ``max_tokens`` are remembered; the oldest are forgotten.
@@ -474,15 +474,15 @@ class ResourceGuard:
             ends = read_jws(token).claims.get("exp")
             if isinstance(ends, int | float):
                 until = max(until, ends + self.rules.leeway)
-        key = token_key(token)
-        self.tokens.forget(key)
+        self.tokens.forget(token_key(token))
+        key = revocation_key(token)
         self._revoked[key] = until
         self._revoked.move_to_end(key)
         if len(self._revoked) > self.rules.max_tokens:
             self._revoked.popitem(last=False)
 
     def revoked(self, key: bytes, *, wall: float) -> bool:
-        """Return True if the token with this name in caches was revoked here."""
+        """Return True if the token of this :func:`revocation_key` was revoked here."""
         return self._revoked.get(key, 0.0) > wall
 
     def claim_rules(self, issuer: Issuer) -> ClaimRules:

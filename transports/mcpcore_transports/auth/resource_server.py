@@ -23,7 +23,7 @@ import anyio.to_thread
 from msgspec import structs
 
 from mcpcore.auth.grants import base64url
-from mcpcore.auth.introspection import token_key
+from mcpcore.auth.introspection import revocation_key, token_key
 from mcpcore.auth.issuers import ask_about, find_keys
 from mcpcore.auth.needs import Fetch, Steps
 from mcpcore.auth.proofs import Nonces, ReplayWindow, Seen
@@ -190,7 +190,7 @@ class ResourceServer:
     def revoke(self, token: str) -> None:
         """Refuse a token from now on: for as long as it says that it is valid, else for a day.
 
-        What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
+        This process alone knows of it: call it in each worker, or give tokens a short life.  What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
         """
         self._guard.revoke(token, wall=self._wall())
 
@@ -254,7 +254,7 @@ class ResourceServer:
             return self._refuse(request, found, name)
         known = self._principals.get(id(found))
         if known is None or known[0] is not found:
-            known = found, self._principal(found, token_key(credential.token))
+            known = found, self._principal(found, revocation_key(credential.token))
             if len(self._principals) >= self._guard.rules.max_tokens:
                 self._principals.clear()
             self._principals[id(found)] = known
