@@ -439,6 +439,8 @@ class ResourceGuard:
         grant = judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
         return structs.replace(grant, kid=key.kid)
 
+            if key_set.doubted(now):
+                return NeedKeys(issuer, jws.kid)
     def _signed(
         self, key: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes, now: float
     ) -> bool:

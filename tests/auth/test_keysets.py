@@ -236,6 +236,11 @@ def test_a_failed_fetch_changes_nothing(body: bytes | None) -> None:
     assert names(keys, "A", 300.0) == ["A"]
     assert not keys.due(599.0)
     assert keys.due(600.0)
+    keys.failed(600.0)
+    assert names(keys, "A", 1199.0) == ["A"]
+    assert names(keys, "A", 1200.0) is None  # it waits for the next try
+    assert keys.due(1200.0)
+    keys.failed(86_400.0)
     assert names(keys, "A", 86_400.0) == ["A"]
     assert names(keys, "A", 86_401.0) is None
 

@@ -482,16 +482,31 @@ def _() -> None:
     assert desk.fetches == 2
 
 
+@attack(41, "keys are rotated without a kid, or under the same", "the new one within 30 seconds")
+def _() -> None:
+    for kid, changed in ((None, "ES256"), ("k1", "ES256"), (None, "EdDSA"), ("k1", "EdDSA")):
+        old, new = Signer("ES256", kid), Signer(changed, kid)
+        desk = Desk(keys={ISSUER: [old.public]})
+        assert isinstance(desk.bearer(old.jwt(claims())), Grant)
+        desk.keys[ISSUER] = [new.public]
+        fault = TokenFault.SIGNATURE if changed == "ES256" else TokenFault.KEY
+        refused(desk.bearer(new.jwt(claims()), now=29.9), fault)
+        assert isinstance(desk.bearer(new.jwt(claims()), now=30.0), Grant)
+        for number in range(60):  # wrong signatures ask for no more
+            stranger = Signer("EdDSA", kid).jwt(claims(jti=str(number)))
+            assert isinstance(desk.bearer(stranger, now=30.0 + number), Denied)
+        assert desk.fetches == 3  # one in 30 seconds
+
+
 @attack(42, "a key is withdrawn", "401 once the key set is old, or a minute after the last use")
 def _() -> None:
     desk = Desk()
     token = signer().jwt(claims())
     assert isinstance(desk.bearer(token), Grant)
     desk.keys[ISSUER] = [signer("ES256", "k2").public]
-    keys = desk.guard.key_sets[ISSUER]
-    assert keys.due(300.0)
-    keys.fetched(json.dumps({"keys": desk.keys[ISSUER]}).encode(), 300.0)
-    refused(desk.bearer(token, now=300.0), TokenFault.KEY)
+    assert isinstance(desk.bearer(token, now=299.0), Grant)
+    refused(desk.bearer(signer().jwt(claims(jti="t2")), now=300.0), TokenFault.KEY)
+    refused(desk.bearer(token, now=359.0), TokenFault.KEY)
 
 
 OPAQUE = Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/introspect")
