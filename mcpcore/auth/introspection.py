@@ -26,6 +26,8 @@ class CacheLimits(Struct, frozen=True, kw_only=True):
     """Tokens of which judgements are kept."""
     max_waiting: int = 100
     """Tokens that are asked about at a time."""
+    max_waiting_of_one: int = 25
+    """Those of them that came from one address."""
 
 
 def token_key(token: str) -> bytes:
@@ -33,8 +35,6 @@ def token_key(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:
-    """Return what a token grants by the answer of the endpoint.
 def revocation_key(token: str) -> bytes:
     """Return the name of a token among those that were revoked: the SHA-256 of what is signed of it.
 
@@ -44,6 +44,8 @@ def revocation_key(token: str) -> bytes:
     return token_key(token.rpartition(".")[0] if token.count(".") == 2 else token)
 
 
+def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:
+    """Return what a token grants by the answer of the endpoint.
 
     ``lasts``: seconds for which an answer without ``exp`` holds.  Raises TokenRefused for a token
     that is not active, or whose claims do not hold; DocumentRefused for an answer that cannot be
@@ -63,7 +65,8 @@ class TokenCache:
     def __init__(self, limits: CacheLimits | None = None) -> None:
         self.limits = limits or CacheLimits()
         self._known: OrderedDict[bytes, tuple[float, Grant | TokenFault]] = OrderedDict()
-        self._waiting: set[bytes] = set()
+        self._waiting: dict[bytes, str] = {}
+        """Addresses that the tokens came from."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -80,16 +83,19 @@ class TokenCache:
         self._known.move_to_end(key)
         return judgement
 
-    def begin(self, key: bytes) -> bool | None:
+    def begin(self, key: bytes, address: str = "") -> bool | None:
         """Begin a question: True if the caller is to ask, False if another does already.
 
-        None: too many are under way.
+        None: too many are under way, in all or for this ``address``.
         """
         if key in self._waiting:
             return False
-        if len(self._waiting) >= self.limits.max_waiting:
+        limits, waiting = self.limits, self._waiting
+        if len(waiting) >= limits.max_waiting:
             return None
-        self._waiting.add(key)
+        if sum(each == address for each in waiting.values()) >= limits.max_waiting_of_one:
+            return None
+        waiting[key] = address
         return True
 
     def end(
@@ -99,7 +105,7 @@ class TokenCache:
 
         It is kept for a second at least, so that the request that asked is answered by it.
         """
-        self._waiting.discard(key)
+        self._waiting.pop(key, None)
         if judgement is None:
             return
         limits = self.limits

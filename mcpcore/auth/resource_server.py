@@ -125,6 +125,9 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Tokens whose judgement is kept."""
     max_introspections: int = 100
     """Tokens that are asked about at a time; requests with further ones get 503."""
+    max_introspections_of_one: int = 25
+    """Those of them that came from one address: behind a proxy, whose address all clients share, as
+    many as ``max_introspections``."""
     keys: KeySetLimits = KeySetLimits()
     wrong_signatures: int = 500
     """Signatures found wrong in a second, beyond which whatever would need another look gets 429:
@@ -215,6 +218,7 @@ class ResourceGuard:
                 active_for=rules.verified_for,
                 max_tokens=rules.max_tokens,
                 max_waiting=rules.max_introspections,
+                max_waiting_of_one=rules.max_introspections_of_one,
             )
         )
         self._verify = verify
@@ -397,6 +401,7 @@ class ResourceGuard:
     def _token(self, token: str, now: float, wall: float) -> Grant | Need | Denied:
         if self.revoked(revocation_key(token), wall=wall):
             raise TokenRefused(TokenFault.REVOKED)
+        key = token_key(token)
         known = self.tokens.look(key, now)
         if isinstance(known, Grant):
             return known
@@ -434,13 +439,13 @@ class ResourceGuard:
             if self._signed(key.jwk, algorithm, signed, signature, now):
                 break
         else:
+            if key_set.doubted(now):
+                return NeedKeys(issuer, jws.kid)
             raise TokenRefused(TokenFault.SIGNATURE)
         explicit = str(jws.header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
         grant = judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
         return structs.replace(grant, kid=key.kid)
 
-            if key_set.doubted(now):
-                return NeedKeys(issuer, jws.kid)
     def _signed(
         self, key: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes, now: float
     ) -> bool:

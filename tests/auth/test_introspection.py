@@ -114,6 +114,15 @@ def test_one_question_is_asked_about_a_token() -> None:
     assert cache.begin(b"3") is True
 
 
+def test_an_address_has_a_share_of_the_questions() -> None:
+    cache = TokenCache(CacheLimits(max_waiting=3, max_waiting_of_one=2))
+    begun = [cache.begin(bytes([n]), "a") for n in range(3)]
+    assert begun == [True, True, None]
+    assert cache.begin(b"of b", "b") is True
+    cache.end(bytes([0]), None, now=0.0, wall=WALL)
+    assert cache.begin(bytes([2]), "a") is True
+
+
 def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     cache = TokenCache(CacheLimits(max_tokens=2))
     for key in (b"1", b"2"):

@@ -542,8 +542,11 @@ def _() -> None:
         refused(desk.bearer(f"good{number}"), TokenFault.REVOKED)
         refused(desk.bearer(f"good{number}"), TokenFault.REVOKED)
     assert (desk.questions, len(desk.guard.tokens)) == (51, 10)
-    cache = TokenCache(CacheLimits(max_waiting=10))
-    assert [cache.begin(token_key(str(n))) for n in range(11)].count(True) == 10
+    cache = TokenCache(CacheLimits(max_waiting=10, max_waiting_of_one=4))
+    begun = [cache.begin(token_key(str(n)), str(n % 3)) for n in range(20)]
+    assert (begun.count(True), begun.count(None)) == (10, 10)
+    cache = TokenCache(CacheLimits(max_waiting=10, max_waiting_of_one=4))
+    assert [cache.begin(token_key(str(n)), "one") for n in range(20)].count(True) == 4
 
 
 @attack(45, "API keys that are guessed, revoked or leaked", "nobody; only hashes are kept")

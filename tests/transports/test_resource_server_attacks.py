@@ -445,12 +445,12 @@ async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> N
 
     async with site(hold) as at:
         trust = Issuer(issuer="http://localhost", introspection_url=at.url)
-        guard = ResourceServer(RESOURCE, [trust], max_introspections=5, max_failures=8)
+        guard = ResourceServer(RESOURCE, [trust], max_introspections_of_one=5, max_failures=8)
         verdicts: list[Any] = []
 
-        async def ask(number: int) -> None:
+        async def ask(number: int, peer: str = "192.0.2.1:1") -> None:
             lines = [("Authorization", f"Bearer opaque-{number}")]
-            found: Any = guard(http_request("POST", "/mcp", lines, peer="192.0.2.1:1"))
+            found: Any = guard(http_request("POST", "/mcp", lines, peer=peer))
             verdicts.append(found if isinstance(found, Refusal) else await found)
 
         with patience():
@@ -463,12 +463,14 @@ async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> N
                     await ask(number)
                 assert [each.status for each in verdicts] == [503] * 100
                 assert {each.headers for each in verdicts} == {(("Retry-After", "5"),)}
+                tasks.start_soon(ask, 1000, "192.0.2.2:1")  # another address has its own share
+                await questions.acquire()
                 answered.set()
             for number in range(105, 115):
                 await ask(number)
         # The address has used up its failures: nothing is asked about it any more.
-        assert [each.status for each in verdicts[100:]] == [401] * 8 + [429] * 7
-        assert at.connections == 8
+        assert [each.status for each in verdicts[100:]] == [401] * 9 + [429] * 7
+        assert at.connections == 9
 
 
 async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() -> None:

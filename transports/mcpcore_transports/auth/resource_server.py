@@ -49,7 +49,7 @@ from mcpcore.errors import (
     UrlRefused,
 )
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Refusal, Verdict
+from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
 from mcpcore.spec.refusals import UNAUTHENTICATED
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of
@@ -222,7 +222,7 @@ class ResourceServer:
             if isinstance(found, NeedUse):
                 found = await self._used(found)
             elif isinstance(found, (NeedKeys, NeedIntrospection)):
-                flight = self._fly(found, credential.token)
+                flight = self._fly(found, credential.token, quota_key(address_of(request.peer)))
                 if flight is None:
                     break
                 await flight.wait(self._lock)
@@ -297,10 +297,13 @@ class ResourceServer:
     def _refresh(self, name: str) -> None:
         """Fetch the keys of an issuer anew if it is time; nobody waits for them."""
         issuer = next(each for each in self._guard.rules.issuers if each.issuer == name)
-        self._fly(NeedKeys(issuer, None), "")
+        self._fly(NeedKeys(issuer, None))
 
-    def _fly(self, need: Need, token: str) -> "_Flight | None":
-        """Begin a request to an issuer, or find it; None if there is none to wait for."""
+    def _fly(self, need: Need, token: str = "", address: str = "") -> "_Flight | None":
+        """Begin a request to an issuer, or find it; None if there is none to wait for.
+
+        ``token``, ``address``: of a question, the token and what sent it.
+        """
         name = need.issuer.issuer if isinstance(need, NeedKeys) else need.key
         guard = self._guard
         with self._lock:
@@ -316,7 +319,7 @@ class ResourceServer:
                         return None
                     work = partial(self._fetch_keys, need)
                 else:
-                    if guard.tokens.begin(need.key) is not True:
+                    if guard.tokens.begin(need.key, address) is not True:
                         return None
                     work = partial(self._introspect, need, token)
                 flight = self._flights[name] = _Flight(current_loop())
