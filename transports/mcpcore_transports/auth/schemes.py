@@ -45,7 +45,7 @@ class AuthEvent(Struct, frozen=True, kw_only=True):
 
     admitted: bool
     scheme: str
-    """``oauth``, ``api key`` or ``certificate``."""
+    """``oauth``, ``api key``, ``certificate``, or ``any``: :class:`AnyOf` found no credential."""
     reason: str = ""
     """Reason for the refusal; "" if the request was admitted."""
     status: int = 200
@@ -174,13 +174,15 @@ class Scheme(Protocol):
 class AnyOf:
     """Several schemes: the first whose credential is present decides, and no other after it.
 
-    A request without any credential gets the challenges of all.
+    A request without any credential gets the challenges of all.  ``audit``: called for each such
+    request; of others the schemes tell by their own.
     """
 
-    def __init__(self, *schemes: Scheme) -> None:
+    def __init__(self, *schemes: Scheme, audit: Audit | None = None) -> None:
         if not schemes:
             raise ValueError("AnyOf takes at least one scheme")
         self._schemes = schemes
+        self._records = Records("any", audit, None)
         found = [text for scheme in schemes for text in scheme.challenges()]
         # First those that tell a client where tokens come from: some read only one.
         self._challenges = tuple(sorted(found, key=lambda text: "resource_metadata" not in text))
@@ -201,7 +203,9 @@ class AnyOf:
         for scheme in self._schemes:
             if scheme.presented(request):
                 return scheme(request)
-        return Refusal(challenge=", ".join(self._challenges) or None)
+        challenge = ", ".join(self._challenges) or None
+        denied = Denied(status=401, reason="there is no credential", challenge=challenge)
+        return self._records.refuse(request, denied)
 
 
 def _judging_scopes(
@@ -385,15 +389,19 @@ class BehindProxy:
 
     ``scheme``: judges the requests.  ``proxies``: addresses or networks of the proxies; they verify
     the certificates, and let none of their clients send that header.  From any other address the
-    header counts for nothing; from a proxy, the certificate of its own connection does.
+    header counts for nothing; from a proxy, the certificate of its own connection does.  ``audit``:
+    called for each header that cannot be read; of other requests the scheme tells by its own.
 
     Raises ValueError for what is no address, ExtraMissingError without the extra ``auth``.
     """
 
-    def __init__(self, scheme: Scheme, proxies: Iterable[str]) -> None:
+    def __init__(
+        self, scheme: Scheme, proxies: Iterable[str], *, audit: Audit | None = None
+    ) -> None:
         from mcpcore_transports.auth.signing import subject_of  # late: few authorize
 
         self._scheme = scheme
+        self._records = Records("certificate", audit, None)
         self._networks = tuple(ip_network(each) for each in proxies)
         if not self._networks:
             raise ValueError("BehindProxy takes at least one address of a proxy")
@@ -413,7 +421,8 @@ class BehindProxy:
         """Judge a request."""
         seen = self._seen(request)
         if seen is None:
-            return Refusal(status=400, message="the header Client-Cert cannot be read")
+            denied = Denied(status=400, reason="the header Client-Cert cannot be read")
+            return self._records.refuse(request, denied)
         return self._scheme(seen)
 
     def _seen(self, request: HttpRequest) -> HttpRequest | None:
