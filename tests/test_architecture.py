@@ -27,6 +27,7 @@ CORE_NEVER = {
     "anyio",
     "logging",
     "multiprocessing",
+    "os",
     "random",
     "secrets",
     "select",
@@ -39,6 +40,12 @@ CORE_NEVER = {
     "time",
     "trio",
 }
+
+CORE_NEVER_CALLS = re.compile(
+    r"open|input|print|breakpoint"
+    r"|(datetime\.)?(datetime|date)\.(now|utcnow|today)|(uuid\.)?uuid[1-8]|(\w+\.)?getnode"
+)
+"""Files, the terminal, clocks and randomness that need no import of their own."""
 
 PACKAGE_ARROWS: dict[str, set[str]] = {
     "mcpcore": set(),
@@ -198,6 +205,27 @@ def test_core_loads_no_io(module: str) -> None:
     assert module in loaded
     assert (loaded - given) & CORE_NEVER == set()
     assert loaded & {"asyncio", "anyio", "ssl", "socket"} == set()
+
+
+def unsound_calls(source: str) -> list[str]:
+    """Calls in a module of the core that depend on more than their arguments."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    names = (ast.unparse(call.func) for call in calls)
+    return [name for name in names if CORE_NEVER_CALLS.fullmatch(name)]
+
+
+def test_no_call_of_the_core_reaches_files_clocks_or_randomness() -> None:
+    found = {str(path): unsound_calls(path.read_text()) for path in modules("mcpcore")}
+    assert {path: calls for path, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["open('x')", "print(1)", "datetime.now()", "datetime.datetime.now()", "uuid.uuid4()"],
+)
+def test_such_a_call_is_found(call: str) -> None:
+    assert unsound_calls(f"def f():\n    return {call}") == [call.partition("(")[0]]
+    assert unsound_calls("self.open(1), datetime.fromtimestamp(1, UTC), seal.open()") == []
 
 
 PARTS = re.compile(
