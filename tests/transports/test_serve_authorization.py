@@ -12,7 +12,7 @@ from anyio.streams.text import TextReceiveStream
 
 from mcpcore.auth.api_keys import ApiKey
 from mcpcore_transports.auth.schemes import read_keys_file
-from mcpcore_transports.commands.authorization import authenticating
+from mcpcore_transports.commands.authorization import authenticating, metadata_warning
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.http.server.endpoint import http_request
 from tests.clock import patience
@@ -73,6 +73,43 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                     data = call("who", wrong)
                     assert [(await asked(port, data)).status for _ in range(3)] == [401, 401, 429]
                 process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({"http": ("a:1",), "ws": ("a:2",)}, "--http, --ws are different URLs"),
+        ({"http": ("a:1",), "sse": ("a:2",)}, "--http, --sse are different URLs"),
+        ({"http": ("a:1", "b:1")}, None),
+        ({"ws": ("a:1",)}, None),
+    ],
+)
+def test_addresses_at_which_nobody_can_sign_in(options: Any, warned: str | None) -> None:
+    assert metadata_warning(ServeOptions(**options)) is None
+    told = metadata_warning(ServeOptions(**options, auth_resource=RESOURCE))
+    assert (told is None) if warned is None else (told is not None and warned in told)
+
+
+async def test_the_client_secret_is_not_left_in_the_environment(tmp_path: Path) -> None:
+    told = "import os, sys; sys.stderr.write(f'has {\"s3cr3t\" in os.environ.values()}\\n')\n"
+    (tmp_path / "peek.py").write_text(
+        f"{told}from mcpcore import Server\nserver = Server('peek')\n"
+    )
+    variables = {"MCPCORE_AUTH_CLIENT_ID": "us", "MCPCORE_AUTH_CLIENT_SECRET": "s3cr3t"}
+    words = ["serve", "peek:server", "--cwd", str(tmp_path), "--http", "127.0.0.1:0"]
+    words += ["--auth-resource", RESOURCE, "--auth-issuer", "https://id.example"]
+    words += ["--auth-introspection", "https://id.example/introspect"]
+    environment = {**os.environ, **variables}
+    with patience():
+        async with await anyio.open_process([*COMMAND, *words], env=environment) as process:
+            assert process.stderr is not None
+            text = ""
+            async for part in TextReceiveStream(process.stderr):
+                text += part
+                if "/mcp\n" in text:
+                    break
+            process.terminate()
+    assert "has False\n" in text
 
 
 WHOLE: dict[str, Any] = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}

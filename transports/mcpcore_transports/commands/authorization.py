@@ -29,6 +29,7 @@ _VARIABLES = (
     "MCPCORE_AUTH_MAX_FAILURES",
 )
 """Their variables, which the command line takes for unset where they are empty."""
+_CREDENTIAL = "MCPCORE_AUTH_CLIENT_SECRET"
 
 
 def authenticating(options: "ServeOptions") -> "Authenticate | None":
@@ -48,6 +49,23 @@ def authenticating(options: "ServeOptions") -> "Authenticate | None":
     from mcpcore_transports.auth.schemes import AnyOf  # late: few authorize
 
     return AnyOf(*schemes)
+
+
+def metadata_warning(options: "ServeOptions") -> str | None:
+    """Return a warning that clients cannot sign in at some of the addresses, or None."""
+    kinds = [name for name in ("http", "ws", "sse") if getattr(options, name)]
+    if options.auth_resource is None or len(kinds) < 2:
+        return None
+    named = ", ".join(f"--{name}" for name in kinds)
+    return (
+        f"{named} are different URLs, and tokens are for {options.auth_resource} alone: clients "
+        "cannot sign in at the others (serve WebSocket at the same URL by --websocket)"
+    )
+
+
+def forget_secret() -> None:
+    """Take the client secret out of the environment, which handlers and their children have."""
+    os.environ.pop(_CREDENTIAL, None)
 
 
 def _check_filled(options: "ServeOptions") -> None:
@@ -86,7 +104,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     client = None
     client_id = os.environ.get("MCPCORE_AUTH_CLIENT_ID")
     if client_id and options.auth_introspection:
-        secret = os.environ.get("MCPCORE_AUTH_CLIENT_SECRET")
+        secret = os.environ.get(_CREDENTIAL)
         client = ClientIdentity(client_id=client_id, client_secret=secret)
     issuers = [
         Issuer(

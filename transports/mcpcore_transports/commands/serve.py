@@ -20,7 +20,12 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Service
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.auth.environment import argv_warning
-from mcpcore_transports.commands.authorization import AUTH_OPTIONS, authenticating
+from mcpcore_transports.commands.authorization import (
+    AUTH_OPTIONS,
+    authenticating,
+    forget_secret,
+    metadata_warning,
+)
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
@@ -72,9 +77,9 @@ def serve(
     settings = _settings(options, develop=develop)
     if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
-    token = argv_warning(sys.argv) if options.stdio else None
-    if token is not None:
-        print_warning(token)
+    for warning in (argv_warning(sys.argv) if options.stdio else None, metadata_warning(options)):
+        if warning is not None:
+            print_warning(warning)
     try:
         if options.workers > 1 and lifeline is None:
             if options.sse:  # a message has to reach the worker that holds the event stream
@@ -92,6 +97,7 @@ def serve(
             if told is None:
                 return develop_server(words, options, settings)
             telling = told
+        forget_secret()  # workers and a process that is started anew have read it by themselves
         with telling:
             server = load(service or REFERENCE)
         if options.log_http:
