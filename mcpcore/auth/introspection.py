@@ -36,7 +36,7 @@ def token_key(token: str) -> bytes:
 
 
 def revocation_key(token: str) -> bytes:
-    """Return the name of a token among those that were revoked: the SHA-256 of what is signed of it.
+    """Return the name of a token among revoked ones: the SHA-256 of what is signed of it.
 
     The holder of a JWT can write a signature of ECDSA in a second way, which verifies as well.  Of
     a token that is no JWT it is the SHA-256 of the whole.

@@ -473,6 +473,22 @@ async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> N
         assert at.connections == 9
 
 
+def test_refusals_that_no_single_scheme_makes_are_audited() -> None:
+    events: list[AuthEvent] = []
+    scheme = AnyOf(ApiKeyScheme([]), CertificateScheme({}), audit=events.append)
+    for lines in ([], [("Authorization", "Basic eDp5")]):
+        assert isinstance(scheme(http_request("POST", "/mcp", lines)), Refusal)
+    proxied = BehindProxy(CertificateScheme({}), PROXIES, audit=events.append)
+    peer = "10.0.0.1:1"
+    request = http_request("POST", "/mcp", [("Client-Cert", "junk")], peer=peer)
+    assert isinstance(proxied(request), Refusal)
+    assert [(each.scheme, each.status, each.admitted) for each in events] == [
+        ("any", 401, False),
+        ("any", 401, False),
+        ("certificate", 400, False),
+    ]
+
+
 async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() -> None:
     async with issuer() as desk:
         window = ReplayWindow()

@@ -190,7 +190,9 @@ class ResourceServer:
     def revoke(self, token: str) -> None:
         """Refuse a token from now on: for as long as it says that it is valid, else for a day.
 
-        This process alone knows of it: call it in each worker, or give tokens a short life.  What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
+        This process alone knows of it: call it in each worker, or give tokens a short life.
+
+        What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
         """
         self._guard.revoke(token, wall=self._wall())
 
