@@ -51,6 +51,8 @@ def _default(value: Any, counts_bytes: bool) -> str:
         return _bytes(value) if counts_bytes else f"{value:,}"
     if value == REVISIONS:
         return "all"
+    if isinstance(value, frozenset) and value:
+        return f"`{{{', '.join(map(repr, sorted(value)))}}}`"
     made = getattr(value, "factory", None)
     if made is not None:
         return f"`{made.__name__}()`"
