@@ -230,6 +230,8 @@ class Authorization:
         self._flow: Steps[None] | None = None
         self._record: TokenRecord | None = None
         self._version = 0
+        self._named: str | None = None
+        """URL of the server's metadata as the last challenge named it; a step-up may name none."""
         self._asked: frozenset[str] = frozenset()
         self._denied: tuple[frozenset[str], float] | None = None
         """Scopes that were needed for an operation and that a person has denied, and when."""
@@ -563,7 +565,13 @@ class Authorization:
     def _authorized(self, reason: _Reason, record: TokenRecord | None) -> Steps[None]:
         """Discover, register, and get a token by the grant of the settings."""
         endpoints, own = self._endpoints, self.settings.grant
-        resource = yield from find_resource(endpoints, self.resource, reason.challenge)
+        named = None
+        if reason.challenge is not None:
+            named = reason.challenge.params.get("resource_metadata")
+        if named is None and reason.more:
+            named = self._named
+        self._named = named
+        resource = yield from find_resource(endpoints, self.resource, named)
         self._move(AuthSignal.RESOURCE)
         authority = yield from find_authority(endpoints, self.resource, resource)
         metadata = authority.metadata

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from mcpcore.auth.challenges import Challenge, parse_scopes
+from mcpcore.auth.challenges import parse_scopes
 from mcpcore.auth.endpoints import JSON, Endpoints
 from mcpcore.auth.grants import ClientAuth
 from mcpcore.auth.metadata import ResourceMetadata, ServerMetadata, printable
@@ -36,10 +36,12 @@ class Discovered(Struct, frozen=True, kw_only=True):
 
 
 def find_resource(
-    endpoints: Endpoints, server: str, challenge: Challenge | None
+    endpoints: Endpoints, server: str, named: str | None
 ) -> Steps[ResourceMetadata | None]:
-    """Return the metadata of the protected resource, None if the server has none."""
-    named = None if challenge is None else challenge.params.get("resource_metadata")
+    """Return the metadata of the protected resource, None if the server has none.
+
+    ``named``: its URL, as a challenge names it.
+    """
     places = resource_metadata_urls(server) if named is None else (named,)
     what = "the metadata of the server"
     elsewhere = parse_url(places[0], what).origin != parse_url(server, what).origin

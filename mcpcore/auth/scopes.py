@@ -6,9 +6,11 @@ Challenge Handling" (hierarchies count, all scopes that are needed stand in one 
 
 from collections.abc import Collection, Iterable, Mapping
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from mcpcore.auth.challenges import format_challenge, format_scopes
+from mcpcore.spec.errors import FORBIDDEN, ErrorData
 
 
 class ScopeTree:
@@ -77,3 +79,21 @@ class Missing(Struct, frozen=True):
         """Challenge of the scheme Bearer for all scopes that are needed (RFC 6750 section 3.1)."""
         params = {"error": "insufficient_scope", "error_description": self.text}
         return format_challenge("Bearer", {**params, "scope": format_scopes(self.needed) or None})
+
+
+class _Needed(Struct):
+    scope: list[str]
+
+
+def challenge_in(error: ErrorData) -> str | None:
+    """Return the challenge for the scopes that an error 1004 names, None if it names none.
+
+    It stands for the one of a status 403 where a request is refused by an error alone.
+    """
+    if error.code != FORBIDDEN or not isinstance(error.data, Raw):
+        return None
+    try:
+        needed = frozenset(msgspec.json.decode(error.data, type=_Needed).scope)
+        return Missing(needed, needed, False).challenge if needed else None
+    except (ValueError, RecursionError):
+        return None

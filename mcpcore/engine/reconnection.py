@@ -182,6 +182,14 @@ class Reconnection:
         delay *= 1 + settings.jitter * self._chance.next()
         return Attempt(self.made, min(delay, settings.max_delay))
 
+    def replaced(self) -> Attempt:
+        """Return the attempt after a connection that this side has ended for the sake of a token.
+
+        It comes at once, and is not counted.
+        """
+        self._since = None
+        return Attempt(1, 0.0)
+
 
 _PASSING = frozenset({404, 408, 425, 429})
 """HTTP client errors by which a server, or a proxy in front of it, refuses only for now."""

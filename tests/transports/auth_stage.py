@@ -113,7 +113,7 @@ class Stage:
         if not wanted <= granted:
             scope = " ".join(sorted(wanted))
             return self._refuse(403, error="insufficient_scope", scope=scope)
-        return Principal(claims["sub"])
+        return Principal(claims["sub"], scopes=frozenset(granted))
 
     def _claims(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that is good."""

@@ -50,6 +50,7 @@ from mcpcore.errors import (
     HeadersFailed,
     LinkUnauthorized,
     NegotiationError,
+    PeerError,
     UrlRefused,
 )
 from mcpcore.http.settings import HttpClientSettings
@@ -440,6 +441,90 @@ async def test_a_server_that_refuses_every_token_ends_it() -> None:
 
 
 # Scopes
+
+
+def erasing() -> Server:
+    """A server with a tool that needs a scope, and one that can be held up."""
+    server = notes()
+    server.tool(lambda: "erased", name="erase", scopes={"write"})
+
+    @server.tool
+    async def hold() -> str:
+        await HELD.begin()
+        return "done"
+
+    return server
+
+
+class Held:
+    """Call of a tool that waits."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = anyio.Event(), anyio.Event()
+
+    async def begin(self) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+
+
+HELD = Held()
+
+
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
+@pytest.mark.parametrize("binding", ["http", "sse", "ws"])
+async def test_an_error_that_names_scopes_is_stepped_up_on_every_binding(
+    binding: str, revision: str
+) -> None:
+    if binding == "sse" and revision == "2026-07-28":
+        revision = "2024-11-05"
+    person = Person()
+    bindings: dict[str, Any] = {} if binding == "http" else {binding: "127.0.0.1:0"}
+    async with stage(erasing(), scopes=("read", "write"), **bindings) as on:  # noqa: SIM117
+        async with signed_in(on, person, revision=revision) as client:
+            assert await add(client) == 2
+            for _ in range(2):
+                assert (await client.call_tool("erase")).text == "erased"
+    assert [scopes & {"write"} for scopes in person.scopes] == [set(), {"write"}]
+    assert len(set(on.tokens)) == 2
+
+
+async def test_a_step_up_over_a_websocket_waits_for_the_calls_under_way() -> None:
+    global HELD
+    HELD, person, done = Held(), Person(), []
+    async with stage(erasing(), scopes=("write",), ws="127.0.0.1:0") as on:  # noqa: SIM117
+        async with signed_in(on, person) as client, anyio.create_task_group() as tasks:
+
+            async def call(name: str) -> None:
+                done.append((await client.call_tool(name)).text)
+
+            tasks.start_soon(call, "hold")
+            await HELD.begun.wait()
+            tasks.start_soon(call, "erase")
+            tasks.start_soon(call, "erase")
+            await until(lambda: on.authority.grants() == [CODE, CODE])
+            await turns()
+            assert done == []
+            HELD.go_on.set()
+    assert done == ["done", "erased", "erased"]
+    assert len(person.asked) == 2
+
+
+@pytest.mark.parametrize("attempts", [0, 5])
+async def test_a_step_up_over_a_websocket_that_cannot_be_replaced(attempts: int) -> None:
+    person = Person()
+    reconnect = ReconnectSettings(attempts=attempts)
+    async with stage(erasing(), scopes=("write",), ws="127.0.0.1:0") as on:  # noqa: SIM117
+        async with signed_in(on, settings=settings_of(person, reconnect=reconnect)) as client:
+            person.away = attempts > 0
+            with pytest.raises((PeerError, CallUnauthorized)) as caught:
+                await client.call_tool("erase")
+            assert await add(client) == 2
+    if attempts:
+        assert isinstance(caught.value, CallUnauthorized)
+        assert str(caught.value).endswith("scopes are missing (1004); nobody is there")
+    else:
+        assert isinstance(caught.value, PeerError)
+        assert len(person.asked) == 1
 
 
 async def test_a_call_that_needs_more_scopes_is_stepped_up() -> None:

@@ -216,8 +216,13 @@ def _operation(call: "Call") -> str:
     method = call.method or call.purpose.value
     if call.frame is None or call.request is None:
         return method
+    return operation_of(method, b"".join(call.frame.data))
+
+
+def operation_of(method: str, message: bytes) -> str:
+    """Return the method of a message, with the name or URI that it is about; ``message``: JSON."""
     try:
-        subject = _subject(b"".join(call.frame.data)).params
+        subject = _subject(message).params
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return method
     about = subject.name or subject.uri

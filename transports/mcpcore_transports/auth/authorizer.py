@@ -205,6 +205,11 @@ class Authorizer:
             headers["dpop"] = Secret(proof.input.signed(outcome.signature))
         return Authorized(headers=headers, generation=token.generation, nonce=nonce)
 
+    @property
+    def generation(self) -> int:
+        """Generation of the current token."""
+        return self.machine.generation
+
     def remedy(self, refused: Refused) -> Remedy:
         """Return what a refused request needs before it is sent again."""
         return self.machine.remedy(refused)

@@ -75,6 +75,11 @@ class Authorized(Discreet, frozen=True, kw_only=True):
 class RequestAuthorizer(Protocol):
     """Authorization of the requests to one server."""
 
+    @property
+    def generation(self) -> int:
+        """Generation of the current token."""
+        ...
+
     async def headers(self, method: str, url: str) -> Authorized:
         """Return the headers of a request about to be sent.  Raises AuthorizationError."""
         ...
@@ -111,12 +116,12 @@ class GivenTokens:
             raise UrlRefused("the URL of the server", "no token is sent without TLS")
         self._source = source
         self._last = ""
-        self._generation = 0
+        self.generation = 0
 
     async def headers(self, method: str, url: str) -> Authorized:
         """Implement :meth:`RequestAuthorizer.headers`."""
         value = Secret(f"Bearer {(await self._token()).reveal()}")
-        return Authorized(headers={"authorization": value}, generation=self._generation)
+        return Authorized(headers={"authorization": value}, generation=self.generation)
 
     async def _token(self) -> Secret:
         try:
@@ -130,12 +135,12 @@ class GivenTokens:
             raise AuthorizationError("the function for tokens returned none that can be sent")
         if token != self._last:
             self._last = token
-            self._generation += 1
+            self.generation += 1
         return token
 
     def remedy(self, refused: Refused) -> Remedy:
         """Implement :meth:`RequestAuthorizer.remedy`."""
-        newer = refused.generation < self._generation
+        newer = refused.generation < self.generation
         return Remedy.SEND_AGAIN if newer else Remedy.AUTHORIZE
 
     async def refused(self, refused: Refused) -> None:

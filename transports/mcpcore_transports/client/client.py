@@ -868,6 +868,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             middleware=self._middleware,
             raised=self._raised,
             repeatable_tools=self._repeatable,
+            authorizer=self._authorizer,
         )
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())

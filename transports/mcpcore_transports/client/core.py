@@ -17,12 +17,14 @@ from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.client.call import Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.client.challenges import operation_of
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import INITIALIZE
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service.reading import typed
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec import types
+from mcpcore.spec.errors import FORBIDDEN
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
@@ -57,8 +59,10 @@ from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Se
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore.auth.authorization import Refused
     from mcpcore_transports.auth.browser import SignIn
     from mcpcore_transports.auth.carrying import Assertions, Signer
+    from mcpcore_transports.auth.requests import RequestAuthorizer
     from mcpcore_transports.auth.stores import TokenStore
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -185,6 +189,7 @@ class ClientCore:
         middleware: Sequence[ClientMiddleware] = (),
         raised: RaisedExceptions | None = None,
         repeatable_tools: Collection[str] = (),
+        authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.machine = machine
         self.callbacks = callbacks
@@ -203,7 +208,12 @@ class ClientCore:
         self._visits = Visits(callbacks, self.settings)
         self._chain = Chain(middleware) if middleware else None
         self._repeatable_tools = repeatable_tools
+        self._authorizer = authorizer
+        self._generation = 0
+        """Generation of the token that the connection was opened with."""
         self._waiting = Waiting()
+        self.idle = self._waiting.idle
+        """Wait until no request is under way."""
         self.progress: dict[RequestId, ProgressCallback] = {}
         """Progress callbacks of requests, and of tasks by the request that began them."""
         self.group = group
@@ -317,11 +327,13 @@ class ClientCore:
         method, progress = outgoing.method, outgoing.progress
         request: RequestId | None = None
         tries = rounds = 0
+        refused = None
         while True:
             if request is None:
                 if self.closed is not None:
                     raise errors.ConnectionClosed(method, self.closed)
-                request = self.machine.request(
+                machine, generation = self.machine, self._token_generation()
+                request = machine.request(
                     method,
                     outgoing.params,
                     now=clock(),
@@ -354,14 +366,54 @@ class ClientCore:
             if isinstance(outcome, events.ResultReceived):
                 if method in _SUBSCRIPTIONS:
                     self._note_subscription(method, outgoing.params)
+                if refused is not None and self._authorizer is not None:
+                    self._authorizer.accepted(refused.operation)
                 return Outcome(outcome.result, rounds > 0, request)
             error = failure_of_request(outcome)
             tries += 1
             if not isinstance(error, errors.PeerError) or tries > self.settings.limits.input_rounds:
                 raise error
             if not await self._visits.make(error, self.revision):
-                raise error
+                refused = await self._step_up(error, outgoing.params, machine, generation)
             request, rounds = None, 0
+
+    def _token_generation(self) -> int:
+        """Return the generation of the token that the next request is sent with."""
+        if self._authorizer is None or isinstance(self.machine, Peer):
+            return self._generation
+        return self._authorizer.generation
+
+    async def _step_up(
+        self, error: errors.PeerError, params: Body, machine: Peer | HttpClient, generation: int
+    ) -> "Refused":
+        """Authorize for the scopes that an error names, so that its request can be sent again.
+
+        ``machine`` and ``generation``: the conversation, and the token, that the request was sent
+        with.  Raises ``error`` if no authorization helps, CallUnauthorized if it does not succeed.
+        """
+        authorizer = self._authorizer
+        if authorizer is None or error.code != FORBIDDEN:
+            raise error
+        from mcpcore.auth.authorization import Refused, Remedy  # late: few authorize
+        from mcpcore.auth.scopes import challenge_in
+
+        challenge, link = challenge_in(error.error), self.reconnector
+        bound = isinstance(link, ReconnectingLink)  # the token belongs to the connection
+        if challenge is None or (bound and self.machine.reconnects is None):
+            raise error
+        operation = operation_of(error.method, b'{"params":' + to_json(params) + b"}")
+        refused = Refused(
+            status=403, lines=(challenge,), generation=generation, operation=operation
+        )
+        try:
+            if authorizer.remedy(refused) is Remedy.AUTHORIZE:
+                await authorizer.refused(refused)
+        except errors.AuthorizationError as failure:
+            fault = events.Fault(events.FaultKind.AUTHORIZATION, 403)
+            raise failed(error.method, f"{error}; {failure}", fault) from error
+        if isinstance(link, ReconnectingLink) and not await link.replace(machine):
+            raise error
+        return refused
 
     async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
         try:
@@ -476,6 +528,8 @@ class ClientCore:
     def _on_ready(self, event: events.Ready) -> None:
         again = self.ready is not None
         self.ready, self.deaf = event, None
+        if self._authorizer is not None:
+            self._generation = self._authorizer.generation
         self._opened.set()
         if self.reconnector is not None:
             self.reconnector.opened(event)
