@@ -572,6 +572,11 @@ class Authorization:
             named = self._named
         self._named = named
         resource = yield from find_resource(endpoints, self.resource, named)
+        bound = resource is not None and resource.dpop_bound_access_tokens_required
+        if bound and self.settings.dpop is None:
+            raise AuthorizationError(
+                "the server takes tokens bound to a DPoP key alone: give this client one, `dpop`"
+            )
         self._move(AuthSignal.RESOURCE)
         authority = yield from find_authority(endpoints, self.resource, resource)
         metadata = authority.metadata

@@ -574,6 +574,15 @@ def test_the_challenge_of_the_scheme_in_use_counts() -> None:
         assert world.asked()[0]["scope"] == scope
 
 
+def test_a_server_that_wants_bound_tokens_needs_a_client_with_a_key() -> None:
+    world = World(token={"token_type": "DPoP"})
+    world.resource["dpop_bound_access_tokens_required"] = True
+    machine = world.refuse(world.client())
+    assert "bound to a DPoP key alone" in str(machine.error)
+    assert world.urls() == [f"{PRM}/mcp"]
+    ready(world, dpop=DPOP)
+
+
 def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
     world = World()
     machine = world.client(max_flows=1)
