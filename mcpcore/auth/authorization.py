@@ -516,6 +516,10 @@ class Authorization:
             self.notes.append("the lifetime of the token is not sound and is ignored")
             lifetime = None
         scopes, asked = parse_scopes(response.scope), like.scopes
+        ceiling = self.settings.ceiling
+        if ceiling is not None and scopes is not None and not scopes <= ceiling:
+            names = printable(format_scopes(scopes - ceiling))
+            raise DocumentRefused(what, f"its scopes are more than are allowed: {names}")
         if scopes is not None and asked is not None and not scopes <= frozenset(asked):
             self.notes.append("the token has more scopes than were asked for")
         record = replace(

@@ -577,9 +577,13 @@ def _(world: World) -> None:
     stopped(world, "admin:everything", before="registration", challenge=challenge, ceiling=ceiling)
     world.resource["scopes_supported"] = ["read", "admin"]
     world.token["scope"] = "read admin"
-    machine = ready(world, ceiling=ceiling)
+    machine = world.refuse(world.client(ceiling=ceiling), challenge=NAMED)
     assert world.asked()[-1]["scope"] == "read"
-    assert machine.notes == ["the token has more scopes than were asked for"]
+    assert machine.token is None
+    assert KEY not in world.store
+    assert str(machine.error).endswith("its scopes are more than are allowed: admin")
+    world.token["scope"] = "read"
+    machine = ready(world, ceiling=ceiling)
     with pytest.raises(AssertionError, match="not allowed"):
         assert forbid(world, machine, "admin").state is AuthState.READY, machine.error
 
