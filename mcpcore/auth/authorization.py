@@ -513,7 +513,11 @@ class Authorization:
         if lifetime is not None and not 1 <= lifetime < 2**40:
             self.notes.append("the lifetime of the token is not sound and is ignored")
             lifetime = None
-        scopes, asked = parse_scopes(response.scope), like.scopes
+        scopes, asked, ceiling = parse_scopes(response.scope), like.scopes, self.settings.ceiling
+        over = frozenset() if ceiling is None else (scopes or frozenset()) - ceiling
+        if over:
+            names = printable(format_scopes(over))
+            raise AuthorizationError(f"the token has more scopes than are allowed: {names}")
         if scopes is not None and asked is not None and not scopes <= frozenset(asked):
             self.notes.append("the token has more scopes than were asked for")
         record = replace(

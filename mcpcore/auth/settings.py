@@ -97,7 +97,7 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     scopes: frozenset[str] = frozenset()
     """Scopes to ask for besides those that the server names."""
     ceiling: frozenset[str] | None = None
-    """Scopes that may be asked for at most; None: any."""
+    """Scopes that may be asked for, and that a token may have, at most; None: any."""
     offline: bool = True
     """Ask for a refresh token where the issuer lists ``offline_access``."""
     dpop: DpopKey | None = None

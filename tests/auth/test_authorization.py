@@ -750,6 +750,13 @@ def test_granted_scopes_are_kept() -> None:
     assert stored(world).scopes == ("a",)
 
 
+def test_a_token_beyond_the_ceiling_is_not_used() -> None:
+    world = World(token={"scope": "a admin"})
+    machine = world.refuse(world.client(ceiling=frozenset({"a"})), challenge='Bearer scope="a"')
+    assert "more scopes than are allowed: admin" in str(machine.error)
+    assert (machine.token, KEY in world.store) == (None, False)
+
+
 # Discovery
 
 
