@@ -27,7 +27,8 @@ def find_client(
     """Return the credentials to use at an issuer, and the redirect URI, "" without a sign-in."""
     settings, metadata = endpoints.settings, authority.metadata
     if settings.client is not None:
-        yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
+        if settings.issuer is None:  # else the application says where they belong
+            yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
         return settings.client, (yield from _redirect(settings))
     if settings.metadata_url is not None and metadata.client_id_metadata_document_supported:
         client = ClientIdentity(client_id=settings.metadata_url, method=ClientAuth.NONE)
@@ -92,7 +93,8 @@ def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str)
     if before is None or (before.issuer, before.token_endpoint) != (issuer, token_endpoint):
         raise AuthorizationError(
             "the server names another authorization server, or another token endpoint, than the "
-            "one that the credentials of this client were used at"
+            "one that the credentials of this client were used at: if that is right, name the "
+            "issuer in the settings"
         )
 
 

@@ -1107,6 +1107,16 @@ def test_given_credentials_stay_at_their_issuer() -> None:
     del world.store[KEY]
     world.refuse(machine)
     assert "another authorization server" in str(machine.error)
+    assert "name the issuer in the settings" in str(machine.error)
+
+
+def test_an_issuer_that_is_named_may_move_its_token_endpoint() -> None:
+    world = World()
+    ready(world, client=SECRET)
+    del world.store[KEY]
+    world.metadata["token_endpoint"] = f"{ISSUER}/v2/token"
+    ready(world, client=SECRET, issuer=ISSUER)
+    assert world.urls()[-1] == f"{ISSUER}/v2/token"
 
 
 @pytest.mark.parametrize(
