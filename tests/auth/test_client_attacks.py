@@ -576,12 +576,15 @@ def _(world: World) -> None:
     challenge = 'Bearer scope="read admin:everything"'
     stopped(world, "admin:everything", before="registration", challenge=challenge, ceiling=ceiling)
     world.resource["scopes_supported"] = ["read", "admin"]
-    world.token["scope"] = "read admin"
     machine = ready(world, ceiling=ceiling)
     assert world.asked()[-1]["scope"] == "read"
-    assert machine.notes == ["the token has more scopes than were asked for"]
     with pytest.raises(AssertionError, match="not allowed"):
         assert forbid(world, machine, "admin").state is AuthState.READY, machine.error
+    wider = World(token={"scope": "read admin"})
+    machine = wider.refuse(wider.client(ceiling=ceiling), challenge='Bearer scope="read"')
+    assert (machine.state, machine.token) == (AuthState.FAILED, None)
+    machine = ready(wider, challenge='Bearer scope="read"')
+    assert machine.notes == ["the token has more scopes than were asked for"]
 
 
 # Refusals without end
