@@ -66,10 +66,11 @@ def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None
 
 
 def forget_client(issuer: str) -> Steps[None]:
-    """Remove the registration at an issuer, which does not know it any more."""
+    """Remove the registration at an issuer, so that the next sign-in registers anew."""
     key = client_key(issuer)
     stored = expect((yield Load(key=key)), Stored)
-    yield Save(key=key, record=None, version=stored.version)
+    if stored.record is not None:
+        yield Save(key=key, record=None, version=stored.version)
 
 
 def client_key(issuer: str) -> str:

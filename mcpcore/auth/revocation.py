@@ -13,6 +13,7 @@ from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientAuth
 from mcpcore.auth.needs import Done, Load, Lock, Save, Steps, Stored, Unlock, expect
 from mcpcore.auth.records import TokenRecord, read_record
+from mcpcore.auth.registration import forget_client
 from mcpcore.auth.urls import parse_url, server_metadata_urls
 from mcpcore.errors import AuthorizationError, DocumentRefused
 
@@ -29,7 +30,7 @@ class SignedOut(Struct, frozen=True, kw_only=True):
 
 
 def sign_out(endpoints: Endpoints, key: str) -> Steps[SignedOut]:
-    """Forget the stored token of a key, then revoke it.
+    """Forget the stored token of a key and the registration at its issuer, then revoke the token.
 
     Raises AuthorizationError if it cannot be forgotten; the lock is released either way.
     """
@@ -53,6 +54,7 @@ def _forgotten(endpoints: Endpoints, key: str) -> Steps[SignedOut]:
     record = read_record(stored.record, TokenRecord)
     if record is None:
         return SignedOut(found=True, reason="the stored token cannot be read")
+    yield from forget_client(record.issuer)
     try:
         yield from _revoked(endpoints, record)
     except AuthorizationError as error:
