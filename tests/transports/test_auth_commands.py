@@ -237,6 +237,42 @@ def test_a_refusal_is_told_and_nothing_is_kept(place: Place, state: FileTokens) 
     assert json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"] == []
 
 
+@pytest.mark.parametrize("words", [["--again"], ["--scope", "more"]])
+def test_a_sign_in_that_fails_leaves_the_token_that_was_there(
+    place: Place, state: FileTokens, words: list[str]
+) -> None:
+    process = command("login", place.url, "--no-browser")
+    assert answered(process, visit(asked(process)) + "\n")[0] == 0
+    kept = json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"][0]["expires"]
+    process = command("login", place.url, "--no-browser", *words)
+    asked(process)
+    code, _, err = answered(process, "")
+    assert code == 1, err
+    tokens = json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"]
+    assert [each["expires"] for each in tokens] == [kept]
+    process = command("login", place.url, "--no-browser", *words, "--json")
+    code, out, err = answered(process, visit(asked(process)) + "\n")
+    assert code == 0, err
+    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    assert ("more" in json.loads(out)["scopes"]) is ("more" in words)
+
+
+def test_a_registration_is_made_anew_where_it_may_be_forgotten(
+    place: Place, state: FileTokens
+) -> None:
+    def client(*words: str) -> str:
+        process = command("login", place.url, "--no-browser", "--json", *words)
+        code, out, err = answered(process, visit(asked(process)) + "\n")
+        assert code == 0, err
+        found: str = json.loads(out)["clientId"]
+        return found
+
+    first, second = client(), client("--again")
+    assert client("--scope", "more") == second != first
+    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    assert client() not in (first, second)
+
+
 def test_the_commands_have_examples() -> None:
     for name in ("login", "status", "logout"):
         done = mcpcore_here("auth", name, "--help")

@@ -13,8 +13,9 @@ from mcpcore.auth.challenges import parse_scopes
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.metadata import printable
-from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
+from mcpcore.auth.needs import Fetch, Fetched, NeedFailed, Stored
 from mcpcore.auth.records import TokenRecord, read_record
+from mcpcore.auth.registration import client_key
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import parse_url
@@ -24,6 +25,7 @@ from mcpcore_transports.auth.browser import PastedSignIn, chosen_sign_in
 from mcpcore_transports.auth.carrying import FlowCarrier
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.file_store import FileTokens
+from mcpcore_transports.auth.stores import TokenStore
 from mcpcore_transports.commands.options import AuthOptions, LoginOptions
 from mcpcore_transports.commands.output import (
     Exit,
@@ -70,22 +72,42 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
         wanted = kept is not None and _fits(kept, settings)
         if kept is not None and wanted and not options.again and not kept.is_over(time.time()):
             return kept
-        if kept is not None and (options.again or not wanted):
-            # What is there would be refreshed, with the scopes and for the client that it has.
-            await store.save(key, None, (await store.load(key)).version)
         lines, asked = await _challenge(url, options.auth_private, access)
         if not asked:  # whoever asks for nothing must at least say who would give a token
             settings = _without_fallbacks(settings)
-        authorizer = Authorizer(url, settings, store=store, sign_in=sign_in, **access)
+        hidden: tuple[str, ...] = ()
+        if options.again or not wanted:
+            # What is there would be refreshed, with the scopes and for the client that it has.
+            hidden = (key, client_key("")) if options.again else (key,)
+        anew = _Anew(store, hidden)
+        authorizer = Authorizer(url, settings, store=anew, sign_in=sign_in, **access)
         await authorizer.token()
         refused = Refused(
             status=401, lines=lines, generation=authorizer.machine.generation, operation="login"
         )
-        await authorizer.refused(refused)
+        token = await authorizer.refused(refused)
         found = read_record((await store.load(key)).record, TokenRecord)
-    if found is None:
+    if found is None or found.access_token != token.secret:
         raise AuthorizationError("the token was not kept")
     return found
+
+
+class _Anew:
+    """Store in which records are not found, though replaced, whose keys begin with some texts.
+
+    What a sign-in would replace stays until it has succeeded.
+    """
+
+    def __init__(self, store: TokenStore, hidden: tuple[str, ...]) -> None:
+        self._store = store
+        self._hidden = hidden
+        self.save = store.save
+        self.lock = store.lock
+
+    async def load(self, key: str) -> Stored:
+        """Implement :meth:`TokenStore.load`."""
+        found = await self._store.load(key)
+        return Stored(version=found.version) if key.startswith(self._hidden) else found
 
 
 def _fits(kept: TokenRecord, settings: AuthorizationSettings) -> bool:
