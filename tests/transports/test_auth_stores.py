@@ -348,3 +348,9 @@ def test_the_keyring_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(ExtraMissingError, match=r"mcpcore\[keyring\]"):
         KeyringTokens()
+
+
+async def test_the_folder_may_be_a_text(tmp_path: Path) -> None:
+    store = FileTokens(str(tmp_path / "tokens"))
+    await store.save("key", b"1", 0)
+    assert (await FileTokens(tmp_path / "tokens").load("key")).record == b"1"

@@ -55,8 +55,8 @@ class FileTokens:
     or can be read by others is refused.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = default_folder() if folder is None else Path(folder)
 
     async def load(self, key: str) -> Stored:
         """Implement :meth:`TokenStore.load`."""
