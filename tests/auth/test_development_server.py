@@ -7,6 +7,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from threading import Thread
@@ -26,6 +27,7 @@ from mcpcore.auth.grants import (
     ClientAuth,
     ClientIdentity,
     SigningKey,
+    base64url,
     challenge_of,
     client_assertion,
 )
@@ -51,6 +53,7 @@ from mcpcore.auth.settings import (
     EnterpriseGrant,
 )
 from mcpcore.auth.tokens import Grant, read_jws
+from mcpcore.http.principals import ClientCertificate
 from mcpcore_conformance.auth import serving
 from mcpcore_conformance.auth.__main__ import _client, builder, main, run
 from mcpcore_conformance.auth.__main__ import _options as options
@@ -313,6 +316,7 @@ def send(
     headers: dict[str, str] | None = None,
     *,
     wall: float = WALL,
+    certificate: ClientCertificate | None = None,
 ) -> Response:
     place, _, query = path.partition("?")
     given = {**(headers or {})}
@@ -320,7 +324,13 @@ def send(
         given.setdefault("content-type", "application/x-www-form-urlencoded")
         body = urlencode(body).encode()
     made = Request(
-        method=method, path=place, query=query, headers=[*given.items()], body=body, wall=wall
+        method=method,
+        path=place,
+        query=query,
+        headers=[*given.items()],
+        body=body,
+        wall=wall,
+        certificate=certificate,
     )
     return at.handle(made)
 
@@ -358,11 +368,12 @@ def authorize(at: DevelopmentServer, *, wall: float = WALL, **changed: str | Non
 def tokens(
     at: DevelopmentServer, headers: dict[str, str] | None = None, /, **form: Any
 ) -> dict[str, Any]:
-    """The token response at the time ``wall``, with the status of a refusal in it."""
-    wall = form.pop("wall", WALL)
+    """The token response, with the status of a refusal in it; ``wall``, ``certificate``: of the
+    request."""
+    more = {name: form.pop(name) for name in ("wall", "certificate") if name in form}
     if headers is None:
         form.setdefault("client_id", "public")
-    response = send(at, "POST", "/token", form, headers, wall=wall)
+    response = send(at, "POST", "/token", form, headers, **more)
     assert line(response, "cache-control") == "no-store"
     found: dict[str, Any] = json.loads(response.body)
     return found if response.status == 200 else {**found, "status": response.status}
@@ -653,6 +664,51 @@ def test_an_assertion_is_used_once() -> None:
     assert tokens(at, {}, **form)["error"] == "invalid_client"
     audience = own(jti="2", audience=f"{ISSUER}/token")
     assert "access_token" in tokens(at, {}, **{**form, **audience})
+
+
+def test_a_client_with_a_certificate_has_tokens_bound_to_it() -> None:
+    robot = Client(client_id="robot", method=ClientAuth.TLS, subject="CN=robot", grants=ALL)
+    at = server("https://127.0.0.1:1", clients=(robot, *CLIENTS))
+    assert at.metadata()["tls_client_certificate_bound_access_tokens"] is True
+    assert "tls_client_auth" in at.metadata()["token_endpoint_auth_methods_supported"]
+    plain = server("http://127.0.0.1:1").metadata()
+    assert "tls_client_auth" not in plain["token_endpoint_auth_methods_supported"]
+    form = {"grant_type": CLIENT_CREDENTIALS, "resource": SERVER}
+    for name, subject, works in [
+        ("robot", "CN=robot", True),
+        ("robot", "CN=thief", False),
+        ("robot", None, False),
+        ("machine", "CN=robot", False),
+        ("workload", "", False),  # which has no credentials, and no subject either
+    ]:
+        shown = subject and ClientCertificate(subject=subject, der=b"der")
+        found = tokens(at, certificate=shown or None, client_id=name, **form)
+        assert ("access_token" in found) is works
+        if works:
+            digest = base64url(sha256(b"der").digest()).decode()
+            assert read_jws(found["access_token"]).claims["cnf"] == {"x5t#S256": digest}
+            assert found["token_type"] == "Bearer"
+            kind = introspected(at, found["access_token"])
+            assert (kind["active"], kind["token_type"]) == (True, "Bearer")
+
+
+def test_a_refresh_token_is_bound_to_the_certificate() -> None:
+    robot = Client(
+        client_id="robot",
+        method=ClientAuth.TLS,
+        subject="CN=robot",
+        redirect_uris=(REDIRECT,),
+    )
+    at = server("https://127.0.0.1:1", clients=(robot,))
+    first, second = (ClientCertificate(subject="CN=robot", der=der) for der in (b"1", b"2"))
+    code = authorize(at, client_id="robot", redirect_uri=REDIRECT)
+    form = {"client_id": "robot", "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
+    form["grant_type"] = "authorization_code"
+    given = tokens(at, certificate=first, code=code, **form)
+    again = {"grant_type": "refresh_token", "client_id": "robot"}
+    again["refresh_token"] = given["refresh_token"]
+    assert tokens(at, certificate=second, **again)["error"] == "invalid_grant"
+    assert "access_token" in tokens(at, certificate=first, **again)
 
 
 def test_a_client_without_credentials_has_no_token_of_its_own() -> None:

@@ -1,7 +1,7 @@
 """Grants of the token endpoint of the development authorization server.
 
 Sources: RFC 6749 sections 4.1.3, 4.4 and 6, RFC 7636 section 4.6, RFC 7523 section 2.1, RFC 8693
-section 2, RFC 8707 section 2.2, RFC 9449 section 5; the ext-auth pages.
+section 2, RFC 8705 section 3, RFC 8707 section 2.2, RFC 9449 section 5; the ext-auth pages.
 """
 
 import hmac
@@ -12,7 +12,15 @@ from typing import Any
 from msgspec import Struct
 
 from mcpcore.auth.challenges import format_scopes
-from mcpcore.auth.grants import EXCHANGE, ID_JAG, ID_TOKEN, JWT_BEARER, ClientAuth, challenge_of
+from mcpcore.auth.grants import (
+    EXCHANGE,
+    ID_JAG,
+    ID_TOKEN,
+    JWT_BEARER,
+    ClientAuth,
+    base64url,
+    challenge_of,
+)
 from mcpcore.auth.proofs import ReplayWindow
 from mcpcore.auth.resource_server import Verify, principal_name
 from mcpcore.auth.tokens import ClaimRules, Grant, TokenRefused, read_jws
@@ -92,7 +100,12 @@ class Grants:
             raise Refused("unauthorized_client", "the client may not use this grant")
         # Before the grant, so that a code is not lost for want of a nonce.
         jkt = self._proofs.key_of(request)
-        asked = _Asked(client=client, form=form, jkt=jkt, wall=request.wall)
+        certificate = None
+        if client.method is ClientAuth.TLS and request.certificate is not None:
+            certificate = base64url(bytes.fromhex(request.certificate.fingerprint)).decode()
+        asked = _Asked(
+            client=client, form=form, jkt=jkt, certificate=certificate, wall=request.wall
+        )
         return self._grants[kind](asked)
 
     def _by_code(self, asked: "_Asked") -> dict[str, Any]:
@@ -124,6 +137,7 @@ class Grants:
             scopes=authorized.scopes,
             resource=authorized.resource,
             jkt=asked.jkt,
+            certificate=asked.certificate,
             refreshable=REFRESH in asked.client.grants,
             nonce=authorized.nonce,
         )
@@ -139,6 +153,8 @@ class Grants:
         self._settings.resource_of(asked.form.get("resource"), authorized.resource)
         if authorized.jkt != asked.jkt:
             raise Refused("invalid_dpop_proof", "the refresh token is bound to another key")
+        if authorized.certificate != asked.certificate:
+            raise Refused("invalid_grant", "the refresh token is bound to another certificate")
         return self._issuing.give(family, scopes, asked.wall)
 
     def _by_credentials(self, asked: "_Asked") -> dict[str, Any]:
@@ -156,6 +172,7 @@ class Grants:
             scopes=scopes - {"openid", "offline_access"},
             resource=self._settings.resource_of(resource),
             jkt=asked.jkt,
+            certificate=asked.certificate,
         )
         family = self._issuing.begin(authorized, asked.wall)
         return self._issuing.give(family, authorized.scopes, asked.wall)
@@ -250,6 +267,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
     client: Client
     form: Mapping[str, str]
     jkt: str | None
+    certificate: str | None
     wall: float
 
     def param(self, name: str) -> str:
