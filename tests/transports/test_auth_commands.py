@@ -166,6 +166,35 @@ def test_a_person_signs_in_by_the_callback_sees_it_and_signs_out(
     assert (gone.returncode, "there is no token" in gone.stderr) == (1, True)
 
 
+def test_a_server_is_named_by_any_of_its_urls_or_in_a_file(
+    place: Place, state: FileTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT", SECRET)
+    oauth = {
+        "grant": "client_credentials",
+        "clientId": "robot",
+        "clientSecret": "${ROBOT}",
+        "account": "work",
+    }
+    servers = {"notes": {"url": place.url, "oauth": oauth}, "local": {"command": "marked"}}
+    file = tmp_path / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": servers}))
+    config = ["--config", str(file)]
+    done = mcpcore_here("auth", "login", "notes", *config, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["clientId"] == "robot"
+    assert mcpcore_here("auth", "status", "notes", *config).returncode == 0
+    assert mcpcore_here("auth", "status", place.url).returncode == 1  # of another account
+    socket = place.url.replace("http:", "ws:")
+    for url in (f"sse+{place.url}", socket):
+        assert mcpcore_here("auth", "status", url, "--account", "work").returncode == 0
+    assert mcpcore_here("auth", "logout", socket, "--account", "work").returncode == 0
+    assert mcpcore_here("auth", "logout", "notes", *config).returncode == 1
+    for words in (["local", *config], ["tcp://127.0.0.1:1"]):
+        refused = mcpcore_here("auth", "logout", *words)
+        assert (refused.returncode, "tokens are for URLs of" in refused.stderr) == (2, True)
+
+
 def test_a_person_without_a_browser_pastes_what_it_ends_at(place: Place, state: FileTokens) -> None:
     process = command("login", place.url, "--no-browser", "--scope", "more")
     code, out, err = answered(process, visit(asked(process)) + "\n")
@@ -197,7 +226,7 @@ def test_a_client_gets_a_token_of_its_own(
     ("words", "told"),
     [
         (["http://mcp.example/mcp"], "it is not an https URL"),
-        (["ftp://mcp.example/mcp"], "not a plain http or https URL"),
+        (["ftp://mcp.example/mcp"], "ftp"),
         (["http://127.0.0.1:1/mcp", "--scope", 'a"b'], "--scope"),
         (["http://127.0.0.1:1/mcp", "--client-credentials"], "needs --client-id"),
         (["http://127.0.0.1:1/mcp", "--client-secret-env", "X"], "needs --client-id"),

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mcpcore.auth.api_keys import ApiKey
 from mcpcore_transports.auth.schemes import read_keys_file
 from mcpcore_transports.commands.authorization import authenticating
 from mcpcore_transports.commands.options import ServeOptions
+from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.http.server.endpoint import http_request
 from tests.clock import patience
 from tests.transports.auth_desk import METADATA, RESOURCE, call, issuer
@@ -102,11 +104,40 @@ def test_refused_credentials_have_a_limit(tmp_path: Path, given: int | None, bey
     assert [guard(wrong).status for _ in range(101)] == [401] * 100 + [beyond]
 
 
+async def test_audiences_and_roles_are_those_of_the_issuer() -> None:
+    async with issuer() as desk:
+        options = ServeOptions(
+            auth_resource=RESOURCE,
+            auth_issuer=(desk.url,),
+            auth_audience=("the application",),
+            auth_roles="realm_access.roles",
+        )
+        guard: Any = authenticating(options)
+        for audience, good in (("the application", True), (RESOURCE, True), ("other", False)):
+            token = desk.token(aud=audience, realm_access={"roles": ["admin"]})
+            line = ("Authorization", f"Bearer {token}")
+            found = guard(http_request("POST", "/mcp", [line], peer="127.0.0.1"))
+            found = await found if isawaitable(found) else found
+            assert getattr(found, "roles", None) == (frozenset({"admin"}) if good else None)
+
+
+@pytest.mark.parametrize(
+    "option", [{"auth_audience": ("a",)}, {"auth_roles": "r"}, {"auth_jwks": "https://a.example"}]
+)
+def test_settings_of_one_issuer_are_not_for_several(option: dict[str, Any]) -> None:
+    issuers = ("https://id.example", "https://id2.example")
+    options = ServeOptions(auth_resource=RESOURCE, auth_issuer=issuers, **option)
+    with pytest.raises(Failure, match=f"{next(iter(option)).replace('_', '-')} is for one issuer"):
+        authenticating(options)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--auth-issuer", "https://id.example"], "--auth-issuer needs --auth-resource"),
         (["--auth-resource", RESOURCE], "--auth-resource needs --auth-issuer"),
+        (["--auth-roles", "roles"], "--auth-roles needs --auth-resource"),
+        (["--auth-audience", "app"], "--auth-audience needs --auth-resource"),
         (["--auth-keys", "/nowhere"], "No such file"),
         (["--auth-resource", "nonsense", "--auth-issuer", "https://id.example"], "no"),
         (["--tcp", "127.0.0.1:0", "--auth-keys", "x"], "is for --http, --ws and --sse"),

@@ -332,7 +332,7 @@ def _auth() -> typer.Typer:
     return group
 
 
-_Url = Annotated[str, typer.Argument(metavar="URL", help="The server: http or https.")]
+_Url = Annotated[str, typer.Argument(metavar="SERVER", help="A URL of http, ws or sse, or a name.")]
 
 
 def login(context: typer.Context, url: _Url, *, options: LoginOptions) -> None:
@@ -358,14 +358,14 @@ def login(context: typer.Context, url: _Url, *, options: LoginOptions) -> None:
 def status(
     context: typer.Context,
     url: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="One server; default: all.")
+        str | None, typer.Argument(metavar="[SERVER]", help="One server; default: all.")
     ] = None,
     *,
     options: AuthOptions,
 ) -> None:
     """List the tokens that are kept, and when they expire; no secret is shown.
 
-    With a URL the exit status is 1 if there is no token of that server.
+    With a server the exit status is 1 if there is no token of that server.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from mcpcore.auth.authorization import Authorization, Refused
 from mcpcore.auth.challenges import parse_scopes
@@ -18,8 +19,8 @@ from mcpcore.auth.records import TokenRecord, read_record
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import parse_url
-from mcpcore.errors import AuthorizationError, BadProxy, BadTls, UrlRefused
-from mcpcore_transports.auth.authorizer import Authorizer
+from mcpcore.errors import AuthorizationError, BadProxy, BadTarget, BadTls, UrlRefused
+from mcpcore_transports.auth.authorizer import Authorizer, http_url
 from mcpcore_transports.auth.browser import PastedSignIn, chosen_sign_in
 from mcpcore_transports.auth.carrying import FlowCarrier
 from mcpcore_transports.auth.fetching import Fetcher
@@ -33,7 +34,10 @@ from mcpcore_transports.commands.output import (
     print_table,
     print_warning,
 )
+from mcpcore_transports.commands.target import WEB, named
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
+from mcpcore_transports.targets import named as shown
+from mcpcore_transports.targets import parse_target
 from mcpcore_transports.tls import client_tls
 
 T = TypeVar("T")
@@ -50,8 +54,9 @@ _PREFIX = "token "
 
 def login(url: str, options: LoginOptions) -> int:
     """Sign in at a server; return the exit status."""
-    settings = _settings(options)
-    _checked(url, options)
+    url, settings = _server(url, options)
+    settings = _settings(options, settings)
+    _checked(url, settings)
     record = _carried(lambda: _login(url, settings, options))
     facts = _facts(record, time.time())
     if options.as_json:
@@ -73,9 +78,9 @@ async def _login(url: str, settings: AuthorizationSettings, options: LoginOption
         if kept is not None and (options.again or not wanted):
             # What is there would be refreshed, with the scopes and for the client that it has.
             await store.save(key, None, (await store.load(key)).version)
-        lines, asked = await _challenge(url, options.auth_private, access)
+        lines, asked = await _challenge(url, settings.private, access)
         if not asked:  # whoever asks for nothing must at least say who would give a token
-            settings = _without_fallbacks(settings)
+            settings = replace(settings, fallbacks=False)
         authorizer = Authorizer(url, settings, store=store, sign_in=sign_in, **access)
         await authorizer.token()
         refused = Refused(
@@ -130,7 +135,7 @@ def status(url: str | None, options: AuthOptions) -> int:
 
 
 async def _records(url: str | None, options: AuthOptions) -> list[TokenRecord]:
-    key = None if url is None else _key(url, options)
+    key = None if url is None else _key(*_server(url, options))
     records = []
     for name, stored in (await FileTokens().entries()).items():
         if name.startswith(_PREFIX) and key in (None, name):
@@ -158,12 +163,11 @@ def logout(url: str, options: AuthOptions) -> int:
 
 
 async def _logout(url: str, options: AuthOptions) -> SignedOut:
-    private = options.auth_private
-    settings = AuthorizationSettings(account=options.account or "", private=private)
-    key, local = _key(url, options), parse_url(url, "the URL of the server").loopback
+    url, settings = _server(url, options)
+    key, local = _key(url, settings), parse_url(url, "the URL of the server").loopback
     endpoints = Endpoints(settings, local=local, seed=os.urandom(32))
     endpoints.wall = time.time()
-    fetcher = Fetcher(local=local, private=private, **_access(options))
+    fetcher = Fetcher(local=local, private=settings.private, **_access(options))
     carrier = FlowCarrier(fetcher, FileTokens(), PastedSignIn(), {}, None)
     return await carrier.run(sign_out(endpoints, key))
 
@@ -171,32 +175,44 @@ async def _logout(url: str, options: AuthOptions) -> SignedOut:
 # Settings
 
 
-def _settings(options: LoginOptions) -> AuthorizationSettings:
+def _server(text: str, options: AuthOptions) -> tuple[str, AuthorizationSettings]:
+    """Return the URL of a server over HTTP, and its settings in the file that names it.
+
+    Raises BadTarget.
+    """
+    target = parse_target(text) if "://" in text else named(text, options.config).target()
+    if not isinstance(target, WEB):
+        raise BadTarget(f"tokens are for URLs of http, ws and sse, not for {shown(target)}")
+    kept = target.auth
+    settings = kept if isinstance(kept, AuthorizationSettings) else AuthorizationSettings()
+    return http_url(target.url), replace(
+        settings,
+        account=settings.account if options.account is None else options.account,
+        private=settings.private or options.auth_private,
+    )
+
+
+def _settings(options: LoginOptions, kept: AuthorizationSettings) -> AuthorizationSettings:
+    """Return the settings of a server with the options of a sign-in.  Raises Failure."""
     scopes = parse_scopes(" ".join(options.scope)) if options.scope else frozenset()
     if scopes is None:
         raise Failure("--scope: a scope holds visible ASCII characters", Exit.USAGE)
     try:
-        return AuthorizationSettings(
-            grant=(
-                ClientCredentialsGrant()
-                if options.client_credentials
-                else CodeGrant(redirect_uri=options.redirect_uri or CodeGrant().redirect_uri)
-            ),
-            client=_client(options),
-            issuer=options.issuer,
-            metadata_url=options.metadata_url,
-            scopes=scopes,
-            account=options.account or "",
-            private=options.auth_private,
+        grant = kept.grant
+        if options.client_credentials:
+            grant = ClientCredentialsGrant()
+        elif options.redirect_uri is not None:
+            grant = CodeGrant(redirect_uri=options.redirect_uri)
+        return replace(
+            kept,
+            grant=grant,
+            client=_client(options) or kept.client,
+            issuer=options.issuer or kept.issuer,
+            metadata_url=options.metadata_url or kept.metadata_url,
+            scopes=scopes | kept.scopes,
         )
     except UrlRefused as error:
         raise Failure(str(error), Exit.USAGE) from None
-
-
-def _without_fallbacks(settings: AuthorizationSettings) -> AuthorizationSettings:
-    from msgspec.structs import replace
-
-    return replace(settings, fallbacks=False)
 
 
 def _client(options: LoginOptions) -> ClientIdentity | None:
@@ -227,14 +243,13 @@ def _access(options: AuthOptions) -> dict[str, Any]:
     return {"ssl_context": tls, "proxy": proxy}
 
 
-def _key(url: str, options: AuthOptions) -> str:
-    settings = AuthorizationSettings(account=options.account or "", private=options.auth_private)
+def _key(url: str, settings: AuthorizationSettings) -> str:
     return Authorization(url, settings, seed=bytes(32)).key
 
 
-def _checked(url: str, options: AuthOptions) -> None:
+def _checked(url: str, settings: AuthorizationSettings) -> None:
     try:
-        _key(url, options)
+        _key(url, settings)
     except UrlRefused as error:
         raise Failure(str(error), Exit.USAGE) from None
 

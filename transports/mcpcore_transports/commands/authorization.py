@@ -15,13 +15,16 @@ if TYPE_CHECKING:  # late: few authorize
     from mcpcore_transports.auth.schemes import Scheme
     from mcpcore_transports.commands.options import ServeOptions
 
-_OF_ISSUERS = ("auth_issuer", "auth_scope", "auth_jwks", "auth_introspection", "auth_private")
+_OF_ONE = ("auth_audience", "auth_roles", "auth_jwks", "auth_introspection")
+_OF_ISSUERS = ("auth_issuer", "auth_scope", *_OF_ONE, "auth_private")
 AUTH_OPTIONS = (*_OF_ISSUERS, "auth_resource", "auth_keys")
 """Options of a server that authorizes its requests."""
 _VARIABLES = (
     "MCPCORE_AUTH_RESOURCE",
     "MCPCORE_AUTH_ISSUER",
     "MCPCORE_AUTH_SCOPES",
+    "MCPCORE_AUTH_AUDIENCES",
+    "MCPCORE_AUTH_ROLES",
     "MCPCORE_AUTH_JWKS_URL",
     "MCPCORE_AUTH_INTROSPECTION_URL",
     "MCPCORE_AUTH_PRIVATE",
@@ -77,8 +80,9 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
         return schemes
     if not options.auth_issuer:
         raise ValueError("--auth-resource needs --auth-issuer")
-    if len(options.auth_issuer) > 1 and (options.auth_jwks or options.auth_introspection):
-        raise ValueError("--auth-jwks and --auth-introspection are for one issuer")
+    given = next((name for name in _OF_ONE if getattr(options, name)), None)
+    if len(options.auth_issuer) > 1 and given is not None:
+        raise ValueError(f"--{given.replace('_', '-')} is for one issuer")
     from mcpcore.auth.grants import ClientIdentity  # late: few authorize
     from mcpcore.auth.resource_server import Issuer
     from mcpcore_transports.auth.resource_server import ResourceServer
@@ -94,6 +98,8 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
             jwks_url=options.auth_jwks,
             introspection_url=options.auth_introspection,
             client=client,
+            audiences=frozenset(options.auth_audience),
+            roles=options.auth_roles,
             private=options.auth_private,
         )
         for issuer in options.auth_issuer

@@ -178,6 +178,22 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
         Texts,
         Opt("Scope that every request needs; repeatable.", "SCOPE", envvar="MCPCORE_AUTH_SCOPES"),
     ] = ()
+    auth_audience: Annotated[
+        Texts,
+        Opt(
+            "Audience of the issuer's tokens, beside the resource; repeatable.",
+            "AUDIENCE",
+            envvar="MCPCORE_AUTH_AUDIENCES",
+        ),
+    ] = ()
+    auth_roles: Annotated[
+        Text,
+        Opt(
+            "Claim of the issuer's tokens with the roles, such as realm_access.roles.",
+            "PATH",
+            envvar="MCPCORE_AUTH_ROLES",
+        ),
+    ] = None
     auth_jwks: Annotated[
         Text,
         Opt(
@@ -301,6 +317,7 @@ class InstallOptions(Struct, frozen=True, kw_only=True):
 class AuthOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore auth status`` and ``logout``."""
 
+    config: ConfigOption = None
     account: AccountOption = None
     auth_private: PrivateOption = False
     proxy: Annotated[Text, Opt("A proxy, or none; default: as the environment says.", "URL")] = None

@@ -48,7 +48,8 @@ if TYPE_CHECKING:  # imported where there is a token, or is to be one
 T = TypeVar("T")
 
 
-_WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
+WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
+"""Targets that tokens are for."""
 _FLAGS = {"headers": "--header", "ca": "--cacert"}
 """Options that are not named like their attribute."""
 _SECURE = ("https", "wss", "tls")
@@ -118,7 +119,7 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
         env = {**(target.env or {}), **_variables(options.env)} or None
         cwd = target.cwd if options.cwd is None else options.cwd
         return structs.replace(target, env=env, cwd=cwd)
-    if isinstance(target, _WEB) and options.headers:
+    if isinstance(target, WEB) and options.headers:
         given = targets.headers_of(options.headers)
         _warn_of_secrets(given)
         replaced = {name.lower() for name in given}
@@ -152,7 +153,7 @@ def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
     secure = urlsplit(getattr(target, "url", "")).scheme in _SECURE
     for fits, what, names in (
         (
-            isinstance(target, _WEB),
+            isinstance(target, WEB),
             "URLs of http, ws and sse",
             ("headers", "login", "account", "proxy"),
         ),
@@ -179,7 +180,7 @@ def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
 
 def _sets_authorization(target: targets.Target) -> bool:
     """Return True if the headers of a target have a token."""
-    headers = target.headers if isinstance(target, _WEB) else {}
+    headers = target.headers if isinstance(target, WEB) else {}
     return isinstance(headers, Mapping) and any(n.lower() == "authorization" for n in headers)
 
 
@@ -212,7 +213,7 @@ def converse(
     except AuthorizationError as error:
         raise Failure(str(error), Exit.REFUSED) from error
     except (LocalError, OSError) as error:
-        hint = f"; {_SIGN_IN}" if isinstance(target, _WEB) and _is_unauthorized(error) else ""
+        hint = f"; {_SIGN_IN}" if isinstance(target, WEB) and _is_unauthorized(error) else ""
         raise Failure(f"{error}{hint}") from error
 
 
@@ -247,7 +248,7 @@ async def connection(target: targets.Target, options: ConnectOptions, **more: An
 
 async def _auth(target: targets.Target, options: ConnectOptions) -> "AuthorizationSettings | None":
     """Return how a target is authorized: as the file or --login says, or by a stored token."""
-    if not isinstance(target, _WEB) or _sets_authorization(target):
+    if not isinstance(target, WEB) or _sets_authorization(target):
         return None
     kept = target.auth
     if kept is None and not options.login and not _keeps_tokens():
