@@ -78,6 +78,7 @@ from tests.auth.desk import proof as resource_proof
 from tests.auth.signing import Signer, signer, verify
 from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid
 from tests.clock import patience
+from tests.docs.blocks import DOCS, blocks
 
 WALL = 1_000_000.0
 PROVIDER = "https://idp.example"
@@ -249,17 +250,13 @@ def test_a_client_has_a_token_of_its_own(identity: ClientIdentity) -> None:
 
 
 def test_a_client_is_known_by_its_document() -> None:
-    document = {
-        "client_id": CIMD,
-        "redirect_uris": ["http://127.0.0.1/callback"],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "token_endpoint_auth_method": "none",
-    }
+    page = DOCS / "how-to" / "authorization" / "sign-in.md"
+    (document,) = [block.text for block in blocks(page) if block.kind == "json"]
     asked: list[str] = []
 
     def fetch(url: str) -> bytes:
         asked.append(url)
-        return json.dumps(document).encode()
+        return document.encode()
 
     town = Town(servers={ISSUER: server(fetch=fetch)})
     assert town.judged(town.authorized(metadata_url=CIMD)).client_id == CIMD
