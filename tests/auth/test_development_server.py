@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -1309,3 +1310,32 @@ def test_clients_of_the_command_line() -> None:
     for text in ("", "me", "me:", ":secret"):
         with pytest.raises(Exception, match="a client is"):
             _client(text)
+
+
+def test_keys_trust_and_times_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "keys.json")
+    Path(file).write_text(json.dumps({"keys": [KEY.public]}))
+    words = ["--client", "me:secret", "--client-key", "robot", file, "--token-time", "5"]
+    words += ["--trust-provider", PROVIDER, file, "--trust-workload", WORKLOADS, file]
+    words += ["--known-as", "me", "https://other.example", "them"]
+    settings = builder(options(words))(ISSUER).settings
+    me, robot = settings.clients
+    assert (me.client_id, me.known_as) == ("me", {"https://other.example": "them"})
+    assert EXCHANGE in me.grants
+    assert (robot.client_id, robot.method, len(robot.keys)) == ("robot", ClientAuth.PRIVATE_KEY, 1)
+    kinds = [(each.issuer, each.kind) for each in settings.trusted]
+    assert kinds == [(PROVIDER, Trust.PROVIDER), (WORKLOADS, Trust.WORKLOAD)]
+    assert settings.token_time == 5
+    Path(file).write_text("{}")
+    for wrong, told in [
+        (["--client-key", "robot", file], "it has no list of keys"),
+        (["--client-key", "robot", str(tmp_path / "none")], "No such file"),
+        (["--known-as", "nobody", "https://other.example", "them"], "no client nobody"),
+        (["--token-time", "0"], "1 to 86400"),
+        (["--token-time", "nan"], "1 to 86400"),
+    ]:
+        with pytest.raises(SystemExit):
+            options(wrong)
+        assert told in capsys.readouterr().err
