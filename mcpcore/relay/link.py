@@ -34,7 +34,7 @@ class Target(Struct, eq=False):
     """
 
     name: str
-    connect: Callable[["Link"], Upstream]
+    connect: Callable[["UpstreamLink"], Upstream]
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
     greeting: Ready | None = None
@@ -64,7 +64,7 @@ class Audience(Struct, frozen=True):
     capabilities: ClientCapabilities = field(default_factory=ClientCapabilities)
 
 
-class Call(Struct, eq=False, weakref=False):
+class PassedCall(Struct, eq=False, weakref=False):
     """Request of a client on its way through a server."""
 
     keys: list[Key]
@@ -72,7 +72,7 @@ class Call(Struct, eq=False, weakref=False):
     method: str
     arrival: RequestReceived
     cell: Cell
-    link: "Link"
+    link: "UpstreamLink"
     request: RequestId = 0
     """Id at the server."""
     round: "Parked | None" = None
@@ -83,7 +83,7 @@ class Parked(Struct, eq=False, weakref=False):
     """Questions about a call, for which the retry of a modern client is awaited."""
 
     id: int
-    call: Call
+    call: PassedCall
     questions: dict[str, Key]
     """Requests of the server that wait for an answer, by name."""
     texts: dict[str, Raw]
@@ -98,7 +98,7 @@ class Parked(Struct, eq=False, weakref=False):
 class Round(Struct, eq=False, weakref=False):
     """Questions of a modern server that a legacy client is being asked."""
 
-    call: Call
+    call: PassedCall
     left: set[str]
     answers: dict[str, Raw] = {}
 
@@ -106,19 +106,19 @@ class Round(Struct, eq=False, weakref=False):
 class Asked(Struct, weakref=False):
     """Question to a client: of a legacy server by its key, or of a round by its name."""
 
-    link: "Link"
+    link: "UpstreamLink"
     key: Key | None
-    call: Call | None
+    call: PassedCall | None
     round: Round | None = None
     name: str = ""
 
 
-class Link(Struct, eq=False, weakref=False):
+class UpstreamLink(Struct, eq=False, weakref=False):
     """Conversation with a server, for one audience if the server is of the legacy era."""
 
     target: Target
     audience: Audience
-    calls: dict[RequestId, Call] = {}
+    calls: dict[RequestId, PassedCall] = {}
     """Calls that the server has yet to answer, by id there."""
     pending: dict[RequestId, Callable[[Outcome], None]] = {}
     """Requests of the relay's own, by id, with the function that takes the outcome."""

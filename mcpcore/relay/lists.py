@@ -72,7 +72,7 @@ _cursor_of = msgspec.json.Decoder(_Asked).decode
 _tools_of = msgspec.json.Decoder(list[_Listed]).decode
 
 
-class Page(Struct, eq=False):
+class MergedPage(Struct, eq=False):
     """Page of a merged list in the making."""
 
     event: RequestReceived
@@ -113,7 +113,7 @@ class Lists:
                 self._relay.refuse(event.key, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
         names = cursors if cursor is not None else self._relay.targets
-        page = Page(event, set(names))
+        page = MergedPage(event, set(names))
         for name in list(names):
             take = partial(self._take, page, name)
             self._fetch(name, event, event.method, cursors.get(name), take)
@@ -149,7 +149,7 @@ class Lists:
         params, meta = None if cursor is None else {"cursor": cursor}, relayable(event.params)[1]
         relay.ask(link, method, params, take, meta=meta, capabilities=declared)
 
-    def _take(self, page: Page, name: str, outcome: Outcome | None) -> None:
+    def _take(self, page: MergedPage, name: str, outcome: Outcome | None) -> None:
         """Take the page of one server; the last one completes the merged page."""
         if isinstance(outcome, Raw):
             page.parts[name] = outcome
@@ -159,7 +159,7 @@ class Lists:
         if not page.left:
             self._complete(page)
 
-    def _complete(self, page: Page) -> None:
+    def _complete(self, page: MergedPage) -> None:
         relay, event, method = self._relay, page.event, page.event.method
         member, items = LISTS[method], list[bytes]()
         cursors: dict[str, str | None] = {}

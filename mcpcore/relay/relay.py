@@ -1,7 +1,7 @@
 """Relay: any client before any number of servers, each in its own era, as a machine without I/O.
 
 The driver owns the machines: one downstream (a server's Peer, or an HttpServer) and, for each
-:class:`~mcpcore.relay.link.Link`, an upstream (a client's Peer, or an HttpClient), which
+:class:`~mcpcore.relay.link.UpstreamLink`, an upstream (a client's Peer, or an HttpClient), which
 ``Target.connect`` makes and starts.  It tells the relay of their events; the relay calls them::
 
     relay.start(now=clock())
@@ -44,13 +44,13 @@ from mcpcore.relay.cells import (
 from mcpcore.relay.link import (
     Asked,
     Audience,
-    Call,
     Downstream,
-    Link,
     Outcome,
     Parked,
+    PassedCall,
     Round,
     Target,
+    UpstreamLink,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
@@ -130,8 +130,8 @@ class Relay:
         """Time of the present input, and the same in seconds since the epoch."""
         self.downstream = downstream
         self.seal = seal
-        self._links: dict[tuple[Any, ...], Link] = {}
-        self._calls: dict[Key, Call] = {}
+        self._links: dict[tuple[Any, ...], UpstreamLink] = {}
+        self._calls: dict[Key, PassedCall] = {}
         self._asked: dict[RequestId, Asked] = {}
         self._parked: dict[int, Parked] = {}
         self._serial = 0
@@ -176,7 +176,7 @@ class Relay:
         if handler is not None:
             handler(self, event)
 
-    def from_server(self, link: Link, event: Event, *, now: float, wall: float) -> None:
+    def from_server(self, link: UpstreamLink, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of the upstream machine of ``link``."""
         self.now, self.wall = now, wall
         handler = _FROM_SERVER.get(type(event))
@@ -193,14 +193,14 @@ class Relay:
         for item in self.deadlines.due(now):
             if isinstance(item, Parked):
                 self._expire(item)
-            elif not isinstance(item, Link):
+            elif not isinstance(item, UpstreamLink):
                 item.due()
             elif item.idle:
                 self.close_link(item)
 
     # Conversations with servers
 
-    def link(self, target: Target, audience: Audience) -> Link:
+    def link(self, target: Target, audience: Audience) -> UpstreamLink:
         """Return the conversation with ``target`` for an audience.
 
         A modern server has one for all.  Raises LocalProtocolError if there are too many.
@@ -213,7 +213,7 @@ class Relay:
             there = sum(other.target is target for other in self._links.values())
             if there >= self.settings.links and audience != Audience():
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
-            link = self._links[place] = Link(target, audience)
+            link = self._links[place] = UpstreamLink(target, audience)
         if link.deadline is not None:
             self.deadlines.set(link, None)
         return link
@@ -222,7 +222,7 @@ class Relay:
         declared = _encode(audience.capabilities)
         return target.name, audience.principal, audience.session, declared
 
-    def links_of(self, session: str) -> list[Link]:
+    def links_of(self, session: str) -> list[UpstreamLink]:
         """Return the conversations with legacy servers that belong to a session."""
         return [
             link
@@ -230,24 +230,24 @@ class Relay:
             if link.audience.session == session and not link.target.modern
         ]
 
-    def watch(self, link: Link) -> None:
+    def watch(self, link: UpstreamLink) -> None:
         """Close the conversation later if nothing needs it any more; the first one stays."""
         if link.idle and link.audience != Audience():
             self.deadlines.set(link, self.now + self.settings.link_idle)
 
-    def close_link(self, link: Link) -> None:
+    def close_link(self, link: UpstreamLink) -> None:
         """Close a conversation; what it has open ends by its events."""
         self._forget(link)
         link.peer.close(now=self.now)
 
-    def _forget(self, link: Link) -> None:
+    def _forget(self, link: UpstreamLink) -> None:
         link.ended = True
         self.deadlines.set(link, None)
         place = self._place(link.target, link.audience)
         if self._links.get(place) is link:
             del self._links[place]
 
-    def _greeted(self, link: Link, event: events.Ready) -> None:
+    def _greeted(self, link: UpstreamLink, event: events.Ready) -> None:
         link.target.greeting, link.failures = event, 0
         if link.greeted:  # a new session in place of one that the server has lost
             level, link.level = link.level, None
@@ -261,7 +261,7 @@ class Relay:
         for work in waiting:
             work()
 
-    def _lost(self, link: Link, event: Event) -> None:
+    def _lost(self, link: UpstreamLink, event: Event) -> None:
         """Forget a conversation that has ended: all of its requests have ended before."""
         if link.ended:
             return
@@ -358,7 +358,7 @@ class Relay:
             self.refuse(event.key, busy_code(event.revision), str(error))
             return
         cell = link.cell(event.revision.modern)
-        call = Call([event.key], event.method, event, cell, link)
+        call = PassedCall([event.key], event.method, event, cell, link)
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if cell.by_request else None
@@ -384,7 +384,12 @@ class Relay:
         self._calls[event.key] = call
 
     def ask(
-        self, link: Link, method: str, params: Body, take: Callable[[Outcome], None], **more: Any
+        self,
+        link: UpstreamLink,
+        method: str,
+        params: Body,
+        take: Callable[[Outcome], None],
+        **more: Any,
     ) -> RequestId | None:
         """Make a request of the relay's own; ``take`` gets the outcome.  None if it is not sent."""
         timeout = self.settings.list_timeout
@@ -412,7 +417,7 @@ class Relay:
         if not call.keys:
             self._give_up(call, event.reason)
 
-    def _give_up(self, call: Call, reason: str | None) -> None:
+    def _give_up(self, call: PassedCall, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
         link = call.link
         for asked, question in list(self._asked.items()):
@@ -427,7 +432,9 @@ class Relay:
     # Answers of servers
 
     def _answered(
-        self, link: Link, event: events.ResultReceived | events.ErrorReceived | events.RequestEnded
+        self,
+        link: UpstreamLink,
+        event: events.ResultReceived | events.ErrorReceived | events.RequestEnded,
     ) -> None:
         outcome: Outcome
         if isinstance(event, events.ResultReceived):
@@ -444,14 +451,14 @@ class Relay:
             self._settle(call, partial(self._deliver, call, outcome))
         self.watch(link)
 
-    def _end_of(self, link: Link, event: events.RequestEnded) -> ErrorData:
+    def _end_of(self, link: UpstreamLink, event: events.RequestEnded) -> ErrorData:
         """Return the error for a request that the server did not answer; it names the server."""
         ended = "timed out" if event.reason is EndReason.TIMED_OUT else event.reason.value
         data = {"server": link.target.name, "reason": ended}
         text = f"{link.target.name}: {event.message}"
         return ErrorData.make(INTERNAL_ERROR, text, data)
 
-    def _settle(self, call: Call, deliver: Callable[[Key], None]) -> None:
+    def _settle(self, call: PassedCall, deliver: Callable[[Key], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
         keys, call.keys = call.keys, []
         for key in keys:
@@ -462,7 +469,7 @@ class Relay:
             self.deadlines.set(call.round, self.now + self.settings.outcome_kept)
             call.round = None
 
-    def _deliver(self, call: Call, outcome: Outcome, key: Key) -> None:
+    def _deliver(self, call: PassedCall, outcome: Outcome, key: Key) -> None:
         method, server, cell = call.method, call.link.target.name, call.cell
         try:
             if isinstance(outcome, Raw):
@@ -485,14 +492,14 @@ class Relay:
             error = ErrorData.make(INTERNAL_ERROR, text)
         self.downstream.fail(key, error)
 
-    def _progressed(self, link: Link, event: events.ProgressReceived) -> None:
+    def _progressed(self, link: UpstreamLink, event: events.ProgressReceived) -> None:
         call = link.calls.get(event.request)
         for key in () if call is None else call.keys:
             self.downstream.progress(key, event.progress, event.total, event.message)
 
     # Questions of servers
 
-    def _input_required(self, link: Link, event: events.InputRequired) -> None:
+    def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
         call = link.calls.get(event.request)
         if call is None:
             link.peer.abandon(event.request)
@@ -505,7 +512,7 @@ class Relay:
         else:
             self._retry(call, {})
 
-    def _pass(self, call: Call, event: events.InputRequired) -> None:
+    def _pass(self, call: PassedCall, event: events.InputRequired) -> None:
         """Answer a modern client with the questions of a modern server."""
         state = event.state
         if state is not None:
@@ -519,14 +526,14 @@ class Relay:
         self._settle(call, partial(self._require, call, event.requests, state))
 
     def _require(
-        self, call: Call, requests: Mapping[str, Raw], state: str | None, key: Key
+        self, call: PassedCall, requests: Mapping[str, Raw], state: str | None, key: Key
     ) -> None:
         try:
             self.downstream.require_input(key, requests, state)
         except UNSENDABLE as error:
             self.refuse(key, INTERNAL_ERROR, f"{call.link.target.name}: {error}")
 
-    def _ask_round(self, call: Call, requests: Mapping[str, Raw]) -> None:
+    def _ask_round(self, call: PassedCall, requests: Mapping[str, Raw]) -> None:
         """Ask a legacy client what a modern server wants to know."""
         round = Round(call, set(requests))
         for name, raw in requests.items():
@@ -540,7 +547,7 @@ class Relay:
                 self._fail_round(call, f"{question.method} cannot be asked")
                 return
 
-    def _fail_round(self, call: Call, message: str) -> None:
+    def _fail_round(self, call: PassedCall, message: str) -> None:
         """End a call whose questions have no answer."""
         call.link.calls.pop(call.request, None)
         call.link.peer.abandon(call.request)
@@ -548,7 +555,7 @@ class Relay:
         self._settle(call, partial(self._deliver, call, error))
         self._give_up(call, message)
 
-    def _retry(self, call: Call, answers: Mapping[str, Raw]) -> None:
+    def _retry(self, call: PassedCall, answers: Mapping[str, Raw]) -> None:
         link = call.link
         timeout = self.settings.call_timeout
         try:
@@ -591,7 +598,7 @@ class Relay:
         """Return the arguments that address a session, where the downstream machine has any."""
         return {"session": session} if session else {}
 
-    def _asked_by(self, link: Link, event: RequestReceived) -> None:
+    def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
         """Handle a question of a legacy server, about the oldest call if it names none."""
         call = None if event.request is None else link.calls.get(event.request)
         if call is None:
@@ -613,7 +620,7 @@ class Relay:
             text = f"{event.method}: there is no client that can be asked"
             link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
 
-    def _has_session(self, link: Link) -> bool:
+    def _has_session(self, link: UpstreamLink) -> bool:
         """Return True if a legacy conversation is for a session, which needs no request to hear."""
         return not link.target.modern and link.audience.session in self._sessions
 
@@ -622,7 +629,7 @@ class Relay:
         if self._asked.pop(asked, None) is not None:
             self.downstream.cancel(asked, now=self.now, reason=reason)
 
-    def _question_cancelled(self, link: Link, event: events.RequestCancelled) -> None:
+    def _question_cancelled(self, link: UpstreamLink, event: events.RequestCancelled) -> None:
         asked = link.asked.pop(event.key, None)
         if asked is not None:
             self._withdraw(asked, event.reason)
@@ -676,7 +683,7 @@ class Relay:
 
     # Parked calls
 
-    def _park(self, call: Call, event: RequestReceived) -> None:
+    def _park(self, call: PassedCall, event: RequestReceived) -> None:
         """Answer a modern client with a question of a legacy server; the call waits here."""
         self._serial += 1
         name = str(self._serial)
@@ -752,7 +759,7 @@ class Relay:
             for name in given:
                 self._reply(call.link, parked.questions.pop(name), answers[name])
 
-    def _reply(self, link: Link, key: Key, answer: Raw) -> None:
+    def _reply(self, link: UpstreamLink, key: Key, answer: Raw) -> None:
         """Answer a question of a legacy server, with what a client may have made unfit for it."""
         try:
             link.peer.respond(key, answer)
@@ -786,7 +793,7 @@ class Relay:
         for link in self.links_of(session):
             self.set_level(link, event.level, lower=True)
 
-    def set_level(self, link: Link, level: str | None, *, lower: bool = False) -> None:
+    def set_level(self, link: UpstreamLink, level: str | None, *, lower: bool = False) -> None:
         """Ask a legacy server for log messages, unless it sends them: the engine filters by client.
 
         ``lower``: the level of a session, which may also ask for fewer of them.
@@ -799,7 +806,7 @@ class Relay:
         link.level = level
         self.ask(link, _SET_LEVEL, {"level": level}, void)
 
-    def _told(self, link: Link, event: events.NotificationReceived) -> None:
+    def _told(self, link: UpstreamLink, event: events.NotificationReceived) -> None:
         """Handle a notification of a server that is on no listen stream."""
         if event.method == _LOGGED:
             self._logged(link, event)
@@ -811,7 +818,7 @@ class Relay:
             body, meta = relayable(event.params)
             self.downstream.notify(event.method, body, meta=meta, **self.to_session(session))
 
-    def _logged(self, link: Link, event: events.NotificationReceived) -> None:
+    def _logged(self, link: UpstreamLink, event: events.NotificationReceived) -> None:
         """Pass on a log message to the request that it is about, or to the session."""
         try:
             logged = _decode_logged(event.params)
@@ -879,7 +886,7 @@ _FROM_CLIENT: dict[type[Event], Callable[[Relay, Any], None]] = {
     events.SubscriptionClosed: lambda relay, event: relay._subscriptions.closed(event.key),
 }
 """Handlers of the events of the downstream machine."""
-_FROM_SERVER: dict[type[Event], Callable[[Relay, Link, Any], None]] = {
+_FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.Ready: Relay._greeted,
     events.NegotiationFailed: Relay._lost,
     events.ConnectionEnded: Relay._lost,

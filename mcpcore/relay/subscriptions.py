@@ -17,7 +17,7 @@ from msgspec import Raw, Struct, structs
 from mcpcore.engine import events
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.subscriptions import TOPICS, narrowed
-from mcpcore.relay.link import Audience, Link, Outcome, Target, void
+from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink, void
 from mcpcore.relay.names import NameKind
 from mcpcore.spec.errors import INTERNAL_ERROR, RESOURCE_NOT_FOUND, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
@@ -58,7 +58,7 @@ class Watcher(Struct, eq=False):
     """Answers of servers that are awaited before a listen stream opens."""
     streams: dict[str, "Stream"] = {}
     """Listen streams of modern servers, by server."""
-    links: list[Link] = []
+    links: list[UpstreamLink] = []
     """Conversations with legacy servers in which it watches."""
     ended: bool = False
 
@@ -70,7 +70,7 @@ class Stream(Struct, eq=False):
     target: Target
     filter: SubscriptionFilter
     request: RequestId | None = None
-    link: Link | None = None
+    link: UpstreamLink | None = None
     before: "Stream | None" = None
     """Stream that this one replaces, until it is acknowledged."""
     keys: list[Key] = []
@@ -91,7 +91,7 @@ class _Return(Struct, eq=False):
     """Watchers of a conversation that has ended, which go on in the next one."""
 
     parts: "Subscriptions"
-    link: Link
+    link: UpstreamLink
     deadline: float | None = None
 
     def due(self) -> None:
@@ -221,7 +221,7 @@ class Subscriptions:
             take = partial(self._joined, watcher, link, uri)
             self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, take)
 
-    def _joined(self, watcher: Watcher, link: Link, uri: str, outcome: Outcome) -> None:
+    def _joined(self, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome) -> None:
         """Take the answer of a legacy server to a subscription for a stream."""
         part = SubscriptionFilter()
         if isinstance(outcome, Raw):
@@ -230,13 +230,13 @@ class Subscriptions:
             link.uris.get(uri, set()).discard(watcher)
         self._granted(watcher, part)
 
-    def lost(self, link: Link) -> None:
+    def lost(self, link: UpstreamLink) -> None:
         """Watch again, a moment after a conversation with a legacy server has ended."""
         if link.uris or link.watchers:
             delay = self._relay.settings.listen_delay * 2 ** min(link.failures, 6)
             self._relay.deadlines.set(_Return(self, link), self._relay.now + delay)
 
-    def rejoin(self, old: Link) -> None:
+    def rejoin(self, old: UpstreamLink) -> None:
         """Move the watchers of a conversation that has ended to the next one."""
         relay, target = self._relay, old.target
         try:
@@ -251,7 +251,7 @@ class Subscriptions:
             link.uris.setdefault(uri, set()).update(watchers)
         self.restore(link)
 
-    def restore(self, link: Link) -> None:
+    def restore(self, link: UpstreamLink) -> None:
         """Subscribe again at a legacy server; tell the watchers that all may have changed."""
         for watcher in link.watchers:
             for topic in _LIST_CHANGES:
@@ -265,7 +265,7 @@ class Subscriptions:
             for watcher in watchers:
                 self._announce(watcher, _UPDATED, body)
 
-    def told(self, link: Link, event: events.NotificationReceived) -> bool:
+    def told(self, link: UpstreamLink, event: events.NotificationReceived) -> bool:
         """Pass on a change that a legacy server announces; False for other notifications."""
         method = event.method
         if method not in TOPICS:
@@ -375,7 +375,12 @@ class Subscriptions:
         )
 
     def _answer(
-        self, event: RequestReceived, watcher: Watcher, link: Link, uri: str, outcome: Outcome
+        self,
+        event: RequestReceived,
+        watcher: Watcher,
+        link: UpstreamLink,
+        uri: str,
+        outcome: Outcome,
     ) -> None:
         """Answer a subscription as the legacy server did, and note it for the next conversation."""
         if isinstance(outcome, ErrorData):
@@ -404,7 +409,7 @@ class Subscriptions:
         if stream.request is not None:
             link.listens[stream.request] = stream
 
-    def acknowledged(self, link: Link, event: events.SubscriptionAcknowledged) -> None:
+    def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
         """Note what a server will announce; end the stream that this one replaces."""
         stream = link.listens.get(event.request)
         if stream is None or stream.open:
@@ -438,7 +443,7 @@ class Subscriptions:
                 body = Raw(to_json({"uri": outer}))
                 self._announce(stream.watcher, topic.row.name, body)
 
-    def notified(self, link: Link, event: events.SubscriptionNotification) -> None:
+    def notified(self, link: UpstreamLink, event: events.SubscriptionNotification) -> None:
         """Pass on a change that a modern server announces."""
         stream = link.listens.get(event.request)
         body = self._body(link.target, event.method, event.params)

@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.relay.link import Link, Target
+from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.base import Implementation
@@ -52,13 +52,13 @@ class Backend:
             extension_methods=ANY_EXTENSION,
             route_scoped_ids=False,
         )
-        self.wires: list[tuple[Link, Peer, Peer]] = []
+        self.wires: list[tuple[UpstreamLink, Peer, Peer]] = []
         """Conversations: the link, the relay's end, the server's end."""
         self.events: list[Event] = []
         self.waiting: dict[Any, Any] = {}
         self.down = False
 
-    def connect(self, scene: "Scene", link: Link) -> Peer:
+    def connect(self, scene: "Scene", link: UpstreamLink) -> Peer:
         base = Config(info=ME, capabilities=ClientCapabilities(), limits=scene.limits)
         client = Peer(Role.CLIENT, link.config(base))
         client.start(now=scene.now)
@@ -156,7 +156,7 @@ class Scene:
         self.client.start(now=self.now)
         self.move()
 
-    def _connector(self, backend: Backend) -> Callable[[Link], Peer]:
+    def _connector(self, backend: Backend) -> Callable[[UpstreamLink], Peer]:
         return lambda link: backend.connect(self, link)
 
     def move(self) -> None:

@@ -29,7 +29,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionNotification,
 )
-from mcpcore.relay.link import Link, Target
+from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.base import Implementation
@@ -86,7 +86,7 @@ class Server:
         self.done: dict[tuple[str, str], set[tuple[int, Any]]] = {}
         """Requests that asked for a call, by its principal and number."""
 
-    def connect(self, link: Link) -> Peer:
+    def connect(self, link: UpstreamLink) -> Peer:
         world = self.world
         base = Config(info=ME, capabilities=ClientCapabilities())
         near, far = Peer(Role.CLIENT, link.config(base)), Peer(Role.SERVER, self.config)
@@ -266,7 +266,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.chance = chance = random.Random(seed)
         self.now = 0.0
-        self.links: list[tuple[Link, Peer, Peer, Server]] = []
+        self.links: list[tuple[UpstreamLink, Peer, Peer, Server]] = []
         self.wires: list[Wire] = []
         self.timers: list[tuple[float, Any]] = []
         endpoint = Endpoint()

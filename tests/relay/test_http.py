@@ -17,7 +17,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
 )
 from mcpcore.http.client.client import HttpClient
-from mcpcore.relay.link import Link, Target
+from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports.server.seal import make_seal
@@ -46,7 +46,7 @@ class Web:
         self.client.start(now=self.front.now)
         self.run()
 
-    def connect(self, link: Link) -> HttpClient:
+    def connect(self, link: UpstreamLink) -> HttpClient:
         base = Config(info=ME, capabilities=ClientCapabilities())
         client = HttpClient(link.config(base), URL)
         wire = Wire(client, make_server(revisions=rows(self.server)))
@@ -59,7 +59,7 @@ class Web:
     def from_client(self, event: Any) -> None:
         self.relay.from_client(event, now=self.front.now, wall=WALL)
 
-    def from_server(self, link: Link, event: Any) -> None:
+    def from_server(self, link: UpstreamLink, event: Any) -> None:
         self.relay.from_server(link, event, now=self.front.now, wall=WALL)
 
     def answer(self, event: Any) -> None:

@@ -120,7 +120,7 @@ def _session_class() -> Any:
     types = import_module("mcp.types")
     sdk_error = import_module("mcp.shared.exceptions").McpError
 
-    class Session(import_module("mcp.server.session").ServerSession):  # type: ignore[misc]
+    class DirectSession(import_module("mcp.server.session").ServerSession):  # type: ignore[misc]
         def __init__(self, context: Context, publish: Notify) -> None:
             # Nothing of the base class, whose state is that of its streams.
             # Nor the context: it would keep the first request as long as the session lasts.
@@ -155,4 +155,4 @@ def _session_class() -> Any:
             told = dumped(notification)
             tell(running.get(), told["method"], told.get("params"), self._change)
 
-    return Session
+    return DirectSession
