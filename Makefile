@@ -65,8 +65,10 @@ adapted: $(ADAPTED_READY) ## Install mcpcore beside both lines of the official S
 demo: $(READY) $(SDK_READY) ## Talks and sign-ins with the official SDK; the conformance kit on both sides over three bindings
 	@$(PY) -m conformance.demo
 
-interop: $(READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) ## Every feature against both lines of the official SDK; signing in, with fastmcp too
-	@$(PY) -m conformance.interop; all=$$?; $(PY) -m conformance.interop.authorization && exit $$all
+interop: $(READY) $(SDK_READY) $(SDK1_READY) $(FASTMCP_READY) real-programs ## Every feature against both lines of the official SDK; through a gateway; signing in
+	@$(PY) -m conformance.interop && $(PY) -m conformance.interop --gateway --transport http && \
+	$(PY) -m conformance.real --gateway --without kit; all=$$?; \
+	$(PY) -m conformance.interop.authorization && exit $$all
 
 test: $(READY) ## All tests that take seconds
 	@$(MAKE) --no-print-directory -k -j2 test-core test-rest

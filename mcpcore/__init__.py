@@ -3,10 +3,12 @@
 Everything that a server, a client or an embedding needs has its name here.  The engine
 (:class:`Peer`, :class:`Config`, ``events``) is imported at once, all else when it is first asked
 for: ``import mcpcore`` loads msgspec, and no event loop or socket.  Types of content and
-capabilities: :mod:`mcpcore.types`; exceptions: :mod:`mcpcore.errors`.
+capabilities: :mod:`mcpcore.types`; exceptions: :mod:`mcpcore.errors`.  What needs an extra that is
+not installed can be asked for by name only: then the error says what to install.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.engine import MAIN as MAIN
@@ -68,6 +70,8 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.engine.reconnection import ReconnectSettings as ReconnectSettings
     from mcpcore.errors import AuthorizationError as AuthorizationError
     from mcpcore.errors import BadConfig as BadConfig
+    from mcpcore.errors import BadPattern as BadPattern
+    from mcpcore.errors import BadTarget as BadTarget
     from mcpcore.errors import CallFailed as CallFailed
     from mcpcore.errors import CircuitOpen as CircuitOpen
     from mcpcore.errors import ConnectionClosed as ConnectionClosed
@@ -114,6 +118,8 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.policy.rates import Rate as Rate
     from mcpcore.policy.rates import RateLimits as RateLimits
     from mcpcore.policy.retrying import RetrySettings as RetrySettings
+    from mcpcore.policy.suspicion import Suspicion as Suspicion
+    from mcpcore.policy.suspicion import Suspicious as Suspicious
     from mcpcore.relay.names import Naming as Naming
     from mcpcore.service import Audio as Audio
     from mcpcore.service import Embedded as Embedded
@@ -134,7 +140,6 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.auth.exchange import UpstreamTokens as UpstreamTokens
     from mcpcore_transports.auth.file_store import FileTokens as FileTokens
     from mcpcore_transports.auth.keyring_store import KeyringTokens as KeyringTokens
-    from mcpcore_transports.auth.requests import BearerToken as BearerToken
     from mcpcore_transports.auth.resource_server import ResourceServer as ResourceServer
     from mcpcore_transports.auth.schemes import AnyOf as AnyOf
     from mcpcore_transports.auth.schemes import ApiKeyScheme as ApiKeyScheme
@@ -151,6 +156,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.callbacks import Callbacks as Callbacks
     from mcpcore_transports.client.client import Client as Client
     from mcpcore_transports.client.client import connect as connect
+    from mcpcore_transports.client.config import add_server as add_server
     from mcpcore_transports.client.config import load_targets as load_targets
     from mcpcore_transports.client.core import ClientSettings as ClientSettings
     from mcpcore_transports.client.managed import AvailabilityChanged as AvailabilityChanged
@@ -160,42 +166,47 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.middleware import OutgoingRequest as OutgoingRequest
     from mcpcore_transports.client.policies import break_circuit as break_circuit
     from mcpcore_transports.client.policies import retry_requests as retry_requests
+    from mcpcore_transports.client.request_log import log_incoming as log_incoming
+    from mcpcore_transports.client.request_log import log_outgoing as log_outgoing
     from mcpcore_transports.client.servers import MergedList as MergedList
     from mcpcore_transports.client.servers import ServerEvent as ServerEvent
     from mcpcore_transports.client.servers import Servers as Servers
     from mcpcore_transports.client.servers import ServersSettings as ServersSettings
     from mcpcore_transports.client.servers import connect_all as connect_all
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
+    from mcpcore_transports.gateway.gateway import Gateway as Gateway
+    from mcpcore_transports.gateway.settings import GatewaySettings as GatewaySettings
+    from mcpcore_transports.http.client.adapter import HttpClientLike as HttpClientLike
+    from mcpcore_transports.http.client.authorization import BearerToken as BearerToken
     from mcpcore_transports.http.client.proxies import parse_proxy as parse_proxy
-    from mcpcore_transports.http.server.asgi import AsgiApp as AsgiApp
-    from mcpcore_transports.http.server.asgi import asgi_app as asgi_app
-    from mcpcore_transports.http.server.endpoint import HttpEndpoint as HttpEndpoint
-    from mcpcore_transports.http.server.endpoint import http_request as http_request
-    from mcpcore_transports.http.settings import HttpClientLinkSettings as HttpClientLinkSettings
-    from mcpcore_transports.http.settings import HttpServerSettings as HttpServerSettings
+    from mcpcore_transports.http1.settings import HttpClientLinkSettings as HttpClientLinkSettings
+    from mcpcore_transports.http1.settings import HttpServerSettings as HttpServerSettings
     from mcpcore_transports.link import STREAM_ERRORS as STREAM_ERRORS
     from mcpcore_transports.link import App as App
     from mcpcore_transports.link import clock as clock
+    from mcpcore_transports.memory import MemoryPair as MemoryPair
     from mcpcore_transports.running.middleware import AnsweringSteps as AnsweringSteps
     from mcpcore_transports.running.middleware import CallNext as CallNext
     from mcpcore_transports.running.middleware import Steps as Steps
     from mcpcore_transports.schema import SchemaLimits as SchemaLimits
     from mcpcore_transports.schema import compile_schema as compile_schema
+    from mcpcore_transports.serve.asgi import AsgiApp as AsgiApp
+    from mcpcore_transports.serve.asgi import asgi_app as asgi_app
+    from mcpcore_transports.serve.endpoint import HttpEndpoint as HttpEndpoint
+    from mcpcore_transports.serve.endpoint import http_request as http_request
     from mcpcore_transports.serve.serve import Accept as Accept
     from mcpcore_transports.serve.serve import ServeSettings as ServeSettings
     from mcpcore_transports.serve.serve import run as run
     from mcpcore_transports.serve.serve import serve as serve
     from mcpcore_transports.server.context import Context as Context
-    from mcpcore_transports.server.inputs import Elicit as Elicit
-    from mcpcore_transports.server.inputs import Elicited as Elicited
-    from mcpcore_transports.server.inputs import ElicitUrl as ElicitUrl
-    from mcpcore_transports.server.inputs import Input as Input
-    from mcpcore_transports.server.inputs import ListRoots as ListRoots
-    from mcpcore_transports.server.inputs import Sample as Sample
+    from mcpcore_transports.server.elicitation import Elicit as Elicit
+    from mcpcore_transports.server.elicitation import Elicited as Elicited
+    from mcpcore_transports.server.elicitation import ElicitUrl as ElicitUrl
+    from mcpcore_transports.server.elicitation import Input as Input
+    from mcpcore_transports.server.elicitation import ListRoots as ListRoots
+    from mcpcore_transports.server.elicitation import Sample as Sample
     from mcpcore_transports.server.middleware import Answer as Answer
     from mcpcore_transports.server.notifications import NotificationContext as NotificationContext
-    from mcpcore_transports.server.request_log import log_incoming as log_incoming
-    from mcpcore_transports.server.request_log import log_outgoing as log_outgoing
     from mcpcore_transports.server.seal import SealKey as SealKey
     from mcpcore_transports.server.seal import SealSettings as SealSettings
     from mcpcore_transports.server.seal import make_seal as make_seal
@@ -207,8 +218,8 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.stores.sqlite import MemoryStore as MemoryStore
     from mcpcore_transports.stream.connection import StreamConnection as StreamConnection
     from mcpcore_transports.stream.settings import Caller as Caller
+    from mcpcore_transports.stream.settings import ConnectionSettings as ConnectionSettings
     from mcpcore_transports.stream.settings import ProcessSettings as ProcessSettings
-    from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
     from mcpcore_transports.stream.settings import SocketSettings as SocketSettings
     from mcpcore_transports.stream.settings import StdioSettings as StdioSettings
     from mcpcore_transports.targets import CustomTarget as CustomTarget
@@ -241,9 +252,9 @@ _LATER = {
         "ReconnectingGivenUp"
     ),
     "mcpcore.errors": (
-        "AuthorizationError BadConfig CallFailed CircuitOpen ConnectionClosed Forbidden "
-        "InputUnavailable LifespanError LinkError NegotiationError PeerError PromptError "
-        "RequestTimeout ResourceNotFound ServerUnavailable ToolError"
+        "AuthorizationError BadConfig BadPattern BadTarget CallFailed CircuitOpen "
+        "ConnectionClosed Forbidden InputUnavailable LifespanError LinkError NegotiationError "
+        "PeerError PromptError RequestTimeout ResourceNotFound ServerUnavailable ToolError"
     ),
     "mcpcore.http.client.call": "Recovery StreamInterrupted StreamReopened",
     "mcpcore.http.client.challenges": "Unauthorized",
@@ -259,6 +270,7 @@ _LATER = {
     "mcpcore.policy.health": "HealthSettings",
     "mcpcore.policy.rates": "Activity Rate RateLimits",
     "mcpcore.policy.retrying": "RetrySettings",
+    "mcpcore.policy.suspicion": "Suspicion Suspicious",
     "mcpcore.relay.names": "Naming",
     "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
     "mcpcore.service.tasks": "TaskTable",
@@ -269,7 +281,6 @@ _LATER = {
     "mcpcore_transports.auth.exchange": "UpstreamTokens",
     "mcpcore_transports.auth.file_store": "FileTokens",
     "mcpcore_transports.auth.keyring_store": "KeyringTokens",
-    "mcpcore_transports.auth.requests": "BearerToken",
     "mcpcore_transports.auth.resource_server": "ResourceServer",
     "mcpcore_transports.auth.schemes": (
         "AnyOf ApiKeyScheme AuthEvent BehindProxy CertificateRecord CertificateScheme"
@@ -279,28 +290,33 @@ _LATER = {
     "mcpcore_transports.client.cache": "EraCache ResultCache",
     "mcpcore_transports.client.callbacks": "CallbackContext Callbacks",
     "mcpcore_transports.client.client": "Client connect",
-    "mcpcore_transports.client.config": "load_targets",
+    "mcpcore_transports.client.config": "add_server load_targets",
     "mcpcore_transports.client.core": "ClientSettings",
     "mcpcore_transports.client.managed": "AvailabilityChanged ServerOptions TargetHealth",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
     "mcpcore_transports.client.policies": "break_circuit retry_requests",
+    "mcpcore_transports.client.request_log": "log_incoming log_outgoing",
     "mcpcore_transports.client.servers": (
         "MergedList ServerEvent Servers ServersSettings connect_all"
     ),
     "mcpcore_transports.client.tasks": "TaskOptions",
+    "mcpcore_transports.gateway.gateway": "Gateway",
+    "mcpcore_transports.gateway.settings": "GatewaySettings",
+    "mcpcore_transports.http.client.adapter": "HttpClientLike",
+    "mcpcore_transports.http.client.authorization": "BearerToken",
     "mcpcore_transports.http.client.proxies": "parse_proxy",
-    "mcpcore_transports.http.server.asgi": "AsgiApp asgi_app",
-    "mcpcore_transports.http.server.endpoint": "HttpEndpoint http_request",
-    "mcpcore_transports.http.settings": "HttpClientLinkSettings HttpServerSettings",
+    "mcpcore_transports.http1.settings": "HttpClientLinkSettings HttpServerSettings",
     "mcpcore_transports.link": "App STREAM_ERRORS clock",
+    "mcpcore_transports.memory": "MemoryPair",
     "mcpcore_transports.running.middleware": "AnsweringSteps CallNext Steps",
     "mcpcore_transports.schema": "SchemaLimits compile_schema",
+    "mcpcore_transports.serve.asgi": "AsgiApp asgi_app",
+    "mcpcore_transports.serve.endpoint": "HttpEndpoint http_request",
     "mcpcore_transports.serve.serve": "Accept ServeSettings run serve",
     "mcpcore_transports.server.context": "Context",
-    "mcpcore_transports.server.inputs": "Elicit ElicitUrl Elicited Input ListRoots Sample",
+    "mcpcore_transports.server.elicitation": "Elicit ElicitUrl Elicited Input ListRoots Sample",
     "mcpcore_transports.server.middleware": "Answer",
     "mcpcore_transports.server.notifications": "NotificationContext",
-    "mcpcore_transports.server.request_log": "log_incoming log_outgoing",
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
     "mcpcore_transports.server.settings": "RuntimeSettings",
     "mcpcore_transports.stores.base": "Store StoreSettings open_store",
@@ -308,7 +324,7 @@ _LATER = {
     "mcpcore_transports.stores.sqlite": "MemoryStore",
     "mcpcore_transports.stream.connection": "StreamConnection",
     "mcpcore_transports.stream.settings": (
-        "Caller ProcessSettings PumpSettings SocketSettings StdioSettings"
+        "Caller ProcessSettings ConnectionSettings SocketSettings StdioSettings"
     ),
     "mcpcore_transports.targets": (
         "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget "
@@ -319,13 +335,19 @@ _LATER = {
 }
 """Modules that are imported when one of their names is first asked for."""
 _HOMES = {name: module for module, names in _LATER.items() for name in names.split()}
-_INNER = {"TYPE_CHECKING", "Any", "import_module", "engine", "spec", "wire"}
-
-__all__ = sorted({*_HOMES, *(name for name in globals() if name[0] != "_")} - _INNER)
+_EXTRAS = {
+    "mcpcore_transports.auth.signing": ("cryptography",),
+    "mcpcore_transports.schema": ("jsonschema", "re2"),
+}
+"""Modules that need the libraries of an extra."""
+_INNER = {"TYPE_CHECKING", "Any", "find_spec", "import_module", "engine", "spec", "wire"}
+_AT_ONCE = {name for name in globals() if name[0] != "_"} - _INNER
 
 if not TYPE_CHECKING:  # a checker would take any name for one of these
 
     def __getattr__(name: str) -> Any:
+        if name == "__all__":
+            return __dir__()
         if name not in _HOMES:
             raise AttributeError(f"module 'mcpcore' has no attribute {name!r}")
         try:
@@ -339,4 +361,10 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
 
 
 def __dir__() -> list[str]:
-    return __all__
+    lacking = {
+        module
+        for module, libraries in _EXTRAS.items()
+        if not all(find_spec(library) for library in libraries)
+    }
+    later = {name for name, module in _HOMES.items() if module not in lacking}
+    return sorted(_AT_ONCE | later)

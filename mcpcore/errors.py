@@ -11,8 +11,8 @@ There are four kinds, which are never mixed up:
   (:class:`LocalProtocolError`), a call without an answer (:class:`CallFailed`), a connection that
   cannot be opened (:class:`LinkError`), a server that cannot start.
 
-Stores have exceptions of their own (:class:`StoreUnavailableError`, :class:`StepFailedError`).  An
-exception that never leaves the room that raises it is defined there.
+:class:`InputNeeded` is no error, but a signal that leaves a handler.  An exception that never
+leaves the room that raises it is defined there.
 """
 
 from typing import TYPE_CHECKING
@@ -28,8 +28,10 @@ from mcpcore.spec.errors import McpError as McpError
 from mcpcore.spec.errors import ToolFailed as ToolFailed
 
 if TYPE_CHECKING:  # late: few errors carry them
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from mcpcore.engine.input_rounds import InputRequest
+    from mcpcore.engine.seal import SealRefusal
     from mcpcore.spec.types.client_features import ElicitUrlParams
     from mcpcore.spec.types.tasks import Task
 
@@ -69,7 +71,7 @@ class PromptError(HandlerError):
     code = INVALID_PARAMS
 
 
-class InvalidValue(ValueError):
+class InvalidValue(LocalError, ValueError):
     """Value that does not fit its type or schema; the message names the field."""
 
 
@@ -104,7 +106,7 @@ class ValidatorMissing(LocalError):
     def __init__(self, what: str, has: str = "has a JSON Schema written by hand") -> None:
         super().__init__(
             f"{what} {has}, which needs a validator: "
-            "pip install mcpcore[schema], then "
+            "pip install 'mcpcore[schema]', then "
             "Server(..., validator=compile_schema) with `from mcpcore import compile_schema`"
         )
 
@@ -226,7 +228,7 @@ class ConnectFailed(ConnectionClosed):
 
 
 class ServerUnavailable(ConnectFailed):
-    """There is no connection to ``server``, one of several; the cause is its last failure.
+    """Error for ``server``, one of several, without a connection; the cause is its last failure.
 
     ``wait``: seconds until another is tried, None if that does not happen by itself.
     """
@@ -346,6 +348,29 @@ class TemplateError(LocalError, ValueError):
     """Text that is not a supported URI template, or cannot be matched."""
 
 
+class UnsafeValue(LocalError, ValueError):
+    """Dangerous value of a variable in a URI that matches."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(f"variable {variable!r}: {reason}")
+        self.variable = variable
+
+
+class BadPattern(LocalError, ValueError):
+    """Regular expression that is not valid or not supported; the message says why."""
+
+
+class InputNeeded(BaseException):
+    """Signal that leaves a handler of the modern era to ask the client first.
+
+    It is no Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
+    """
+
+    def __init__(self, requests: "Mapping[str, InputRequest]") -> None:
+        super().__init__(f"input needed: {', '.join(requests)}")
+        self.requests = dict(requests)
+
+
 class InputUnavailable(HandlerError):
     """Error: the client cannot be asked, refused to answer, or gave no usable answer."""
 
@@ -366,16 +391,24 @@ class WorkersFailed(LocalError):
         self.said = said
 
 
-class StoreUnavailableError(Exception):
+class SealBroken(LocalError):
+    """Refusal of a state; the message is safe to show and says why, as ``reason`` does."""
+
+    def __init__(self, reason: "SealRefusal") -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class BadTrace(LocalError, ValueError):
+    """Line of a trace that cannot be read."""
+
+
+class StoreUnavailableError(LocalError):
     """The store cannot be reached, or refuses the operation."""
 
 
-class StepFailedError(Exception):
-    """A step cannot be carried out and has changed nothing; becomes a StoreFailure."""
-
-
-class NoSessionError(StepFailedError):
-    """There is no such session (any more); becomes NoSession."""
+class StoreUrlError(BadTarget):
+    """The URL names no known store, or has an option that the store does not know."""
 
 
 class ExtraMissingError(LocalError, ImportError):

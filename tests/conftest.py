@@ -38,6 +38,7 @@ LONGEST = (
     "conformance_kit/test_tools_that_may_be_called.py",
     "conformance_kit/test_servers_that_ask.py",
     "interop/test_official_suite_asgi.py",
+    "gateway/test_kit.py",
 )
 """Files whose long tests take a minute or many, in the order in which they begin.
 

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("mcpcore", "transports/mcpcore_transports")
 RIDDLE = re.compile(
     r"(What|Who|Whom|Whose|Whether|Which|Those|These|The same|So (many|much|long)|Nobody|Somebody"
-    r"|Something|Someone|Some|It|One|Others|Where|When|How|Says|Tells|See to|Sees)\b"
+    r"|Something|Someone|Some|It|Its|Their|One|Others|Where|When|How|Says|Tells|See to|Sees"
+    r"|All that|As|By|If|None|Not|Nothing|There)\b"
 )
 """First words that leave open what a docstring is about."""
 
@@ -43,6 +44,8 @@ def test_no_docstring_begins_with_a_riddle(package: str) -> None:
         ('def f():\n    """Whether it is so."""', True),
         ('class C:\n    a: int\n    """So many may wait."""', True),
         ('class C:\n    def f(self):\n        """The same."""', True),
+        ('class C:\n    a: int\n    """Its name."""', True),
+        ('"""There is no other."""', True),
         ('"""Whatever it takes."""', False),
         ('def f():\n    """Return the next expiry."""\n    x = "What"', False),
         ('class C:\n    """See :class:`B`."""', False),

@@ -31,7 +31,7 @@ HTTP = """
 import anyio
 from mcpcore.service import Server
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
 
 server = Server("lean")
@@ -84,7 +84,7 @@ NOT_OFFERED = {
     "mcpcore.spec.types.tasks",
     "mcpcore_transports.http.server.identity",
     "mcpcore_transports.http.server.log",
-    "mcpcore_transports.server.inputs",
+    "mcpcore_transports.server.elicitation",
     "mcpcore_transports.server.seal",
     "mcpcore_transports.server.middleware",
     "mcpcore_transports.running.tasks",

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from time import monotonic
 
+from msgspec import structs
+
 from conformance.interop.drivers.features import BY_NAME as FEATURE
 from conformance.interop.drivers.features import FEATURES
 from conformance.interop.known import load
@@ -38,12 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--transport", action="append", choices=TRANSPORTS)
     parser.add_argument("--revision", action="append", choices=REVISION)
     parser.add_argument("--feature", action="append", choices=FEATURE)
+    parser.add_argument("--gateway", action="store_true", help="with mcpcore gateway between them")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument(
         "--check", type=Path, metavar="FILE", help="fail if the report there is out of date"
     )
     chosen = parser.parse_args(arguments)
     narrowed = chosen.line or chosen.side or chosen.transport or chosen.revision or chosen.feature
+    narrowed = narrowed or chosen.gateway
     if narrowed and (chosen.write or chosen.check):
         parser.error("a report is of everything: choose nothing")
     wanted = [lines[name] for name in chosen.line or lines]
@@ -58,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     features = [FEATURE[name] for name in chosen.feature] if chosen.feature else FEATURES
     revisions = [REVISION[name] for name in chosen.revision] if chosen.revision else REVISIONS
     conversations = talks(wanted, chosen.side or SIDES, chosen.transport or TRANSPORTS, revisions)
+    conversations = [structs.replace(talk, gateway=chosen.gateway) for talk in conversations]
     if not any(present(talk, features) for talk in conversations):
         parser.error("there is nothing of the kind to try")
     began = monotonic()

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from enum import Enum
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,7 @@ from conformance.interop.talk import (
     STATELESS,
     converse,
     offered,
+    relayed,
 )
 from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision, Span
@@ -79,9 +81,12 @@ class Talk(Struct, frozen=True):
     side: str
     transport: str
     revision: Revision
+    gateway: bool = False
+    """True with ``mcpcore gateway`` between the two."""
 
     def __str__(self) -> str:
-        return f"{self.line.name} as {self.side}, {self.transport}, {self.revision.name}"
+        through = " through a gateway" * self.gateway
+        return f"{self.line.name} as {self.side}, {self.transport}, {self.revision.name}{through}"
 
 
 class Verdict(Enum):
@@ -177,7 +182,10 @@ def hold(talk: Talk, features: Sequence[Feature], tell: Callable[[Cell], object]
         client, server = list(OUR_CLIENT), talk.line.program("server")
         automatic = talk.revision is talk.line.revisions[-1]
     try:
-        with offered(server, talk.transport) as target:
+        with ExitStack() as stack:
+            target = stack.enter_context(offered(server, talk.transport))
+            if talk.gateway:
+                target = stack.enter_context(relayed(target, talk.transport, talk.revision))
             converse(client, target, talk.revision, rounds, tell, automatic=automatic)
     except LaunchError as error:
         for name in rounds:

@@ -19,6 +19,7 @@ from mcpcore_conformance.launch import serving
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).resolve().parent / "sdk"
 OUR_SERVER = (sys.executable, "-m", "mcpcore_conformance.everything.server")
+OUR_GATEWAY = (sys.executable, "-m", "mcpcore_transports.commands.main", "gateway")
 OUR_CLIENT = (sys.executable, "-m", "conformance.interop.our_client")
 LOOPBACK = "127.0.0.1:0"
 STATELESS = "http, stateless"
@@ -60,6 +61,20 @@ def offered(command: Sequence[str], transport: str) -> Iterator[Target]:
         yield [*command, *BINDINGS[transport]]
     else:
         with serving([*command, *BINDINGS[transport]]) as (url,):
+            yield url
+
+
+@contextmanager
+def relayed(target: Target, transport: str, revision: Revision) -> Iterator[Target]:
+    """Start a gateway before a server, in the same revision, and yield what to connect to."""
+    spoken = ["--revision", revision.name, "--server-revision", revision.name]
+    behind = [target] if isinstance(target, str) else ["--", *target]
+    binding = BINDINGS["http" if transport == STATELESS else transport]
+    command = [*OUR_GATEWAY, *spoken, *binding, *behind]
+    if transport == "stdio":
+        yield command
+    else:
+        with serving(command) as (url,):
             yield url
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -38,6 +39,7 @@ examples:
   python -m conformance.real --only supergateway --only 'mcp-*'
   python -m conformance.real --only time --cell kit --draft
   python -m conformance.real --without kit
+  python -m conformance.real --gateway --without kit
   python -m conformance.real --write conformance/real/report.md
 """
 
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--only", action="append", default=[], metavar="NAME", help="this program; repeatable")
     add("--cell", action="append", default=[], choices=COLUMNS, help="and what is tried with it")
     add("--without", action="append", default=[], choices=COLUMNS, help="all but this")
+    add("--gateway", action="store_true", help="with mcpcore gateway between ours and theirs")
     add("--jobs", type=int, default=4, metavar="N", help="programs at a time (%(default)s)")
     add("--tables", type=Path, default=HERE, metavar="DIR", help="other tables than ours")
     add("--draft", action="store_true", help="print what is not read, as entries to be completed")
@@ -75,14 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not rows:
         names = dict.fromkeys(row.program.name for row in table.rows)
         parser.error(f"there are {', '.join(names)}")
-    if chosen.write and (chosen.only or chosen.cell or chosen.without):
+    if chosen.write and (chosen.only or chosen.cell or chosen.without or chosen.gateway):
         parser.error("a page is of everything: choose nothing")
     cells = [each for each in chosen.cell or COLUMNS if each not in chosen.without]
     cases = [case for case in all_cases() if case.page != FOREIGN]
     checks = Checks(cases, table.checked, table.packages)
     began = monotonic()
     try:
-        found = anyio.run(play_rows, table, rows, cells, checks, chosen.jobs, _tell)
+        play = partial(play_rows, gateway=chosen.gateway)
+        found = anyio.run(play, table, rows, cells, checks, chosen.jobs, _tell)
     except NotStarted as error:
         parser.exit(3, f"our server does not start: {error}\n")
     except KeyboardInterrupt:

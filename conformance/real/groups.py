@@ -88,8 +88,7 @@ def _applies(cell: str, row: Row, table: Table) -> bool:
 async def _our_client(row: Row, table: Table, cells: Sequence[str], hub: Hub) -> list[Outcome]:
     with scene(row, table, hub, "client") as made:
         offer = made.offer(offer_of(row, table))
-        pin = ["--revision", row.revision_name] if row.pinned else []
-        orders = ["--cells", ",".join(cells), "--offer", json.dumps(offer), *pin, "--"]
+        orders = ["--cells", ",".join(cells), "--offer", json.dumps(offer), *made.pin, "--"]
         async with _judging_the_end(made.mark) as ends, started(made) as target:
             done = await run([*OUR_CLIENT, *orders, *target], made.env, LIMIT)
         return [*_told(done, cells), *ends]
@@ -127,11 +126,10 @@ async def _our_command(row: Row, table: Table, cells: Sequence[str], hub: Hub) -
         with scene(row, table, hub, cell) as made:
             offer = made.offer(offer_of(row, table))
             words, wanted = _COMMANDS[cell](offer, row)
-            pin = ["--revision", row.revision_name] if row.pinned else []
             try:
                 async with started(made) as target:
                     where = target if len(target) == 1 else ["--", *target]
-                    command = [*OUR_COMMAND, *words, *pin, *where]
+                    command = [*OUR_COMMAND, *words, *made.pin, *where]
                     done = await run(command, made.env, LIMIT)
                 outcomes.append(_printed(cell, done, wanted))
             except NotStarted as error:

@@ -50,10 +50,10 @@ _RUNS = count()
 Tell = Callable[[Group, list[Judged]], object]
 
 
-def judge(row: Row, outcome: Outcome, table: Table) -> Judged:
+def judge(row: Row, outcome: Outcome, table: Table, *, gateway: bool = False) -> Judged:
     """Say what to think of an outcome."""
     cell = outcome.cell
-    known = table.find(row, cell)
+    known = table.find(row, cell, gateway=gateway)
     if outcome.outcome == NOT_REACHED:
         return Judged(row, cell, Verdict.NONE, NOT_REACHED)
     if outcome.outcome == OK:
@@ -70,10 +70,18 @@ def judge(row: Row, outcome: Outcome, table: Table) -> Judged:
 
 
 async def play_rows(
-    table: Table, rows: Sequence[Row], cells: Sequence[str], checks: Checks, jobs: int, tell: Tell
+    table: Table,
+    rows: Sequence[Row],
+    cells: Sequence[str],
+    checks: Checks,
+    jobs: int,
+    tell: Tell,
+    *,
+    gateway: bool = False,
 ) -> list[Judged]:
     """Play rows, so many groups of cells at a time; the long ones, those of the kit, begin first.
 
+    With ``gateway``, ours stands before each server, and before our own.
     Groups with a red cell are played once more, one at a time: that a machine was too busy for a
     program to be in time is no finding.  May be cancelled: nothing that was started is left.
     """
@@ -88,7 +96,7 @@ async def play_rows(
             except NotStarted as error:
                 outcomes = [Outcome(group.cells[0], "failed", str(error))]
                 outcomes += [Outcome(cell, NOT_REACHED) for cell in group.cells[1:]]
-            judged = [judge(group.row, each, table) for each in outcomes]
+            judged = [judge(group.row, each, table, gateway=gateway) for each in outcomes]
             if not last and any(each.verdict.red for each in judged):
                 again.append(group)
             else:
@@ -110,7 +118,7 @@ async def play_rows(
     groups.sort(key=lambda group: KIT not in group.cells)
     try:
         with TemporaryDirectory(prefix="mcp-real-") as folder:
-            async with hub_of(mark, Path(folder)) as hub:
+            async with hub_of(mark, Path(folder), gateway=gateway) as hub:
                 for these, beside in ((groups, jobs), (again, 1)):
                     limit = anyio.CapacityLimiter(beside)
                     async with anyio.create_task_group() as tasks:

@@ -19,7 +19,8 @@ proxies of npm and PyPI against our server, in the versions of {date}. `make rea
 (npm's below `.tools/real`, PyPI's in environments of their own), plays all of it and fails if a
 cell is red; `make test-long` does so, too. This page is written by
 `.venv/bin/python -m conformance.real --write conformance/real/report.md`; `--help` has examples of
-other uses, such as `--only supergateway`.
+other uses, such as `--only supergateway`, or `--gateway`, which puts `mcpcore gateway` between the
+two sides of every row.
 
 What is played stands in `conformance/real/programs.toml`: a program more is a few lines more.
 Nothing leaves this machine: what heeds a proxy is given one that is not there. What cannot be

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct, structs, to_builtins
 
+from conformance.interop.talk import OUR_GATEWAY
 from conformance.real.install import NPM, ROOT, TOOLS, missing
 from conformance.real.processes import MARK, free_port, listening
 from conformance.real.table import OURS, Offer, Row, ServerProgram, Table
@@ -47,6 +48,8 @@ class Hub(Struct, frozen=True):
     urls: dict[str, str]
     """Of our server, by transport."""
     page: str
+    behind: str = ""
+    """Of our server, if ``mcpcore gateway`` stands between what is ours and what is theirs."""
 
 
 class Scene(Struct, frozen=True):
@@ -59,6 +62,17 @@ class Scene(Struct, frozen=True):
     """What stands for words in braces."""
     env: dict[str, str]
     """For what is ours."""
+
+    @property
+    def gateway(self) -> bool:
+        """True if ``mcpcore gateway`` stands between what is ours and what is theirs."""
+        return bool(self.facts["behind"])
+
+    @property
+    def pin(self) -> list[str]:
+        """Options of our client: through a gateway it speaks the revision of the row."""
+        pinned = self.row.pinned or self.gateway
+        return ["--revision", self.row.revision_name] if pinned else []
 
     @property
     def program_env(self) -> dict[str, str]:
@@ -93,7 +107,10 @@ class Scene(Struct, frozen=True):
     @property
     def ours(self) -> list[str]:
         """The command of our server on stdio, which has the mark whoever starts it."""
-        return ["env", f"{MARK}={self.mark}", f"{PAGE_SIZE}={SMALL_PAGES}", *SERVER, "--stdio"]
+        settings = ["env", f"{MARK}={self.mark}", f"{PAGE_SIZE}={SMALL_PAGES}"]
+        if self.gateway:
+            return [*settings, *OUR_GATEWAY, "--stdio", self.facts["behind"]]
+        return [*settings, *SERVER, "--stdio"]
 
     def words(self, command: Sequence[str]) -> list[str]:
         """A command that brings its environment along, whoever starts it."""
@@ -132,6 +149,7 @@ def scene(row: Row, table: Table, hub: Hub, group: str) -> Iterator[Scene]:
             "folder": directory,
             "page": hub.page,
             "url": hub.urls.get(_way_to_ours(row), ""),
+            "behind": hub.behind,
             "chromium": _found("chromium") or "chromium",
             "repository": str(folder / "repository"),
         }
@@ -146,17 +164,26 @@ def scene(row: Row, table: Table, hub: Hub, group: str) -> Iterator[Scene]:
 async def started(made: Scene, command: Sequence[str] = ()) -> AsyncIterator[list[str]]:
     """Start the server of a scene where it stands by itself; yield the target, as words.
 
-    Raises NotStarted.
+    With a gateway the target is that, over HTTP.  Raises NotStarted.
     """
     program = made.row.program
     assert isinstance(program, ServerProgram)
     command = command or program.command
-    if made.row.transport == "stdio":
-        yield made.words(command)
-        return
-    log = made.folder / "log.txt"
-    async with listening(made.fill(command), made.program_env, [int(made.facts["port"])], log):
-        yield made.fill([program.url])
+    async with AsyncExitStack() as stack:
+        if made.row.transport == "stdio":
+            target = made.words(command)
+        else:
+            ports = [int(made.facts["port"])]
+            words, log = made.fill(command), made.folder / "log.txt"
+            await stack.enter_async_context(listening(words, made.program_env, ports, log))
+            target = made.fill([program.url])
+        if made.gateway:
+            log = made.folder / "gateway.txt"
+            behind = target if len(target) == 1 else ["--", *target]
+            behind = ["--server-revision", made.row.revision_name, *behind]
+            gateway = _gateway(behind, made.env, log, ("http",))
+            target = [(await stack.enter_async_context(gateway))["http"]]
+        yield target
 
 
 def target_of(made: Scene) -> list[str]:
@@ -176,15 +203,38 @@ def offer_of(row: Row, table: Table) -> Offer:
 
 
 @asynccontextmanager
-async def hub_of(mark: str, folder: Path) -> AsyncIterator[Hub]:
-    """Start what all rows share."""
+async def hub_of(mark: str, folder: Path, *, gateway: bool = False) -> AsyncIterator[Hub]:
+    """Start what all rows share; with ``gateway``, one before our server."""
     http, sse = free_port(), free_port()
     command = [*SERVER, "--http", f"127.0.0.1:{http}", "--sse", f"127.0.0.1:{sse}"]
     env = environment(ProcessSettings(env={MARK: mark, PAGE_SIZE: SMALL_PAGES}))
     with _page() as page:
         async with listening(command, env, [http, sse], folder / "log.txt"):
-            urls = {"http": f"http://127.0.0.1:{http}/mcp", "sse": f"http://127.0.0.1:{sse}/sse"}
-            yield Hub(mark, urls, page)
+            urls = _urls({"http": http, "sse": sse})
+            if not gateway:
+                yield Hub(mark, urls, page)
+                return
+            log = folder / "gateway.txt"
+            behind = urls["http"]
+            async with _gateway([behind], env, log, ("http", "sse")) as urls:
+                yield Hub(mark, urls, page, behind)
+
+
+@asynccontextmanager
+async def _gateway(
+    behind: Sequence[str], env: dict[str, str], log: Path, transports: Sequence[str]
+) -> AsyncIterator[dict[str, str]]:
+    """Start a gateway before a server; yield its URLs, by transport.  Raises NotStarted."""
+    ports = {name: free_port() for name in transports}
+    words = [word for name, port in ports.items() for word in (f"--{name}", f"127.0.0.1:{port}")]
+    words += ["--start-time", "60"]  # some servers of others are slow to start on a busy machine
+    async with listening([*OUR_GATEWAY, *words, *behind], env, [*ports.values()], log):
+        yield _urls(ports)
+
+
+def _urls(ports: dict[str, int]) -> dict[str, str]:
+    paths = {"http": "mcp", "sse": "sse"}
+    return {name: f"http://127.0.0.1:{port}/{paths[name]}" for name, port in ports.items()}
 
 
 def _way_to_ours(row: Row) -> str:

@@ -162,6 +162,8 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A regular expression for how the cell fails; one that fails differently is red."""
     reason: _Text
     clause: str = ""
+    gateway: bool | None = None
+    """True for cells with ``mcpcore gateway`` in between, False for those without; None: both."""
 
     def __post_init__(self) -> None:
         if unknown := {*self.cells} - {*COLUMNS}:
@@ -203,9 +205,10 @@ class Table(Struct, frozen=True):
     known: tuple[Known, ...]
     checked: tuple[Checked, ...]
 
-    def find(self, row: Row, cell: str) -> Known | None:
+    def find(self, row: Row, cell: str, *, gateway: bool) -> Known | None:
         """Return the first entry that a cell falls under."""
-        return next((each for each in self.known if each.covers(row, cell)), None)
+        known = (each for each in self.known if each.gateway in (None, gateway))
+        return next((each for each in known if each.covers(row, cell)), None)
 
 
 OURS = "ours"

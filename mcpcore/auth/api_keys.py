@@ -50,6 +50,11 @@ def make_key(random: bytes) -> tuple[str, str]:
     return id, f"{body}{zlib.crc32(body.encode()):08x}"
 
 
+def looks_like_key(text: str) -> bool:
+    """Return True for a text that begins as keys do: no issuer is asked about it."""
+    return text.startswith(f"{PREFIX}_")
+
+
 def digest_of(key: str) -> str:
     """Return the digest by which a key is stored."""
     return hashlib.sha256(key.encode()).hexdigest()

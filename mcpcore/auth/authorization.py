@@ -68,7 +68,7 @@ from mcpcore.auth.needs import (
     Unlock,
     expect,
 )
-from mcpcore.auth.records import TokenRecord, read_record, written
+from mcpcore.auth.records import TokenRecord, read_record, token_key, written
 from mcpcore.auth.registration import find_client, forget_client
 from mcpcore.auth.settings import (
     AuthorizationSettings,
@@ -79,7 +79,7 @@ from mcpcore.auth.settings import (
 from mcpcore.auth.urls import Url, canonical_resource, check_url, covers, with_query
 from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.errors import AuthorizationError, DocumentRefused, LocalProtocolError
-from mcpcore.wire.redaction import Secret
+from mcpcore.wire.redaction import Secret, shown_url
 
 
 class AuthState(State):
@@ -156,7 +156,24 @@ DIAGRAMS = (("Authorization of a client", "One client at one protected server.",
 
 _MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"
+_INSUFFICIENT = "insufficient_scope"
+_SCHEMES = ("bearer", "dpop")
+"""Schemes of OAuth, in lower case."""
+_PAUSE = 30.0
+"""Seconds between two attempts to refresh a token that is good still: requests go on with it."""
+_SAME = 2
+"""Tokens that a person is asked for to meet one 401; a program would get the same again."""
 _REFRESH_OVER = ("invalid_grant", "invalid_client", "unauthorized_client")
+
+
+class Remedy(Enum):
+    """Remedies for a refused request."""
+
+    SEND_AGAIN = "send again"
+    """Repetition with another token, which there is by now."""
+    NEW_NONCE = "new nonce"
+    """The server has given a DPoP nonce: send again."""
+    AUTHORIZE = "authorize"
 
 
 class Refused(Struct, frozen=True, kw_only=True):
@@ -171,18 +188,18 @@ class Refused(Struct, frozen=True, kw_only=True):
     """Method and name of what was asked for."""
     nonce: str | None = None
     """DPoP nonce that was in the proof of the request."""
-    renewed: bool = False
-    """True if the request had just been refused for want of a nonce."""
+    remedy: Remedy | None = None
+    """Remedy that the request was sent again after; None if it was sent for the first time."""
 
 
-class Remedy(Enum):
-    """Remedies for a refused request."""
+class _Tried(Struct, frozen=True, kw_only=True):
+    """Attempts to authorize an operation, until it is accepted."""
 
-    SEND_AGAIN = "send again"
-    """There is another token by now."""
-    NEW_NONCE = "new nonce"
-    """The server has given a DPoP nonce: send again."""
-    AUTHORIZE = "authorize"
+    last: float
+    """Time of the last one."""
+    flows: int = 0
+    got: tuple[frozenset[str], ...] = ()
+    """Scopes of the challenges that a new token was got for, once for each token."""
 
 
 class _Reason(Struct, frozen=True, kw_only=True):
@@ -191,13 +208,27 @@ class _Reason(Struct, frozen=True, kw_only=True):
     challenge: Challenge | None = None
     more: bool = False
     """True if the scopes of the token do not suffice."""
-    again: bool = False
-    """True if the operation was refused before, with a token that has been replaced."""
+    operation: str | None = None
+    """Operation that was refused; None for a token that is expiring."""
+    flows: int = 0
+    """Authorizations that the operation has caused before."""
+
+    wanted: str | None = None
+    """Credential that the server asks for by a name of its own: a scheme, or the realm of one."""
 
     @property
-    def scopes(self) -> frozenset[str] | None:
-        """Scopes that the server asks for, None if it names none."""
-        return None if self.challenge is None else self.challenge.scopes
+    def scopes(self) -> frozenset[str]:
+        """Scopes that the server asks for; a 403 does so by ``insufficient_scope`` alone."""
+        challenge = self.challenge
+        if challenge is None or (self.more and challenge.params.get("error") != _INSUFFICIENT):
+            return frozenset()
+        return challenge.scopes or frozenset()
+
+    @property
+    def unnamed(self) -> bool:
+        """True if the token lacks scopes that the server does not name."""
+        lacks = self.challenge is not None and self.challenge.params.get("error") == _INSUFFICIENT
+        return self.more and lacks and not self.scopes
 
 
 class Authorization:
@@ -229,23 +260,28 @@ class Authorization:
             )
         self._flow: Steps[None] | None = None
         self._record: TokenRecord | None = None
+        self._early = 0.0
+        """Time before which a token that is good still is not refreshed."""
         self._version = 0
+        self._named: str | None = None
+        """URL of the server's metadata as the last challenge named it; a step-up may name none, and
+        a token that is renewed before its end comes without a challenge."""
         self._asked: frozenset[str] = frozenset()
-        self._denied: tuple[frozenset[str], float] | None = None
-        """Scopes that were needed for an operation and that a person has denied, and when."""
-        self._flows: dict[str, tuple[int, float]] = {}
-        """Authorizations by operation, and the time of the last one; ``max_operations`` at most."""
+        self._denied: dict[frozenset[str], float] = {}
+        """Scopes that were needed for an operation and that a person has denied, and when; those of
+        ``max_operations`` at most."""
+        self._tried: dict[str, _Tried] = {}
+        """Attempts by operation; ``max_operations`` at most."""
 
     def __repr__(self) -> str:
-        return f"Authorization({self.resource!r}, {self.state.value})"
+        return f"Authorization({shown_url(self.resource)!r}, {self.state.value})"
 
     # Tokens
 
     @property
     def key(self) -> str:
-        """Name of the token's record in the store."""
-        account = self.settings.account
-        return f"token {self.resource}" + (f" {account}" if account else "")
+        """Key of the token's record in the store."""
+        return token_key(self.resource, self.settings).text
 
     @property
     def notes(self) -> list[str]:
@@ -278,7 +314,7 @@ class Authorization:
         if refused.generation < self.generation:
             return Remedy.SEND_AGAIN
         fresh = self.nonce(self.resource) != refused.nonce
-        if fresh and not refused.renewed and self._error(refused) == _USE_NONCE:
+        if fresh and self._error(refused) == _USE_NONCE and refused.remedy is not Remedy.NEW_NONCE:
             return Remedy.NEW_NONCE
         return Remedy.AUTHORIZE
 
@@ -290,11 +326,18 @@ class Authorization:
         if record.refresh_token is None and isinstance(self.settings.grant, CodeGrant):
             return False
         early = min(self.settings.early, (record.lifetime or 0.0) / 10)
-        return record.expires_at - early <= wall
+        return record.expires_at <= wall or (
+            record.expires_at - early <= wall and self._early <= wall
+        )
+
+    def expires_in(self, wall: float) -> float | None:
+        """Return the seconds until the token expires; None without one, or if nobody knows."""
+        record = self._record
+        return None if record is None or record.expires_at is None else record.expires_at - wall
 
     def accepted(self, operation: str) -> None:
         """Note that the server has accepted a request."""
-        self._flows.pop(operation, None)
+        self._tried.pop(operation, None)
 
     # Flows
 
@@ -318,6 +361,8 @@ class Authorization:
             if self.remedy(refused) is not Remedy.AUTHORIZE:
                 return False
             reason = self._reason(refused, wall)
+        else:
+            self._early = wall + _PAUSE
         self._move(AuthSignal.REFUSED)
         self.error = None
         self._begin(self._authorizing(reason), wall)
@@ -344,8 +389,7 @@ class Authorization:
             self.need = self._flow = None
 
     def _challenge(self, refused: Refused) -> Challenge | None:
-        schemes = (self._scheme.lower(), "bearer", "dpop")
-        return find_challenge(parse_challenges(refused.lines), *schemes)
+        return find_challenge(parse_challenges(refused.lines), self._scheme.lower(), *_SCHEMES)
 
     def _error(self, refused: Refused) -> str | None:
         challenge = self._challenge(refused)
@@ -357,42 +401,82 @@ class Authorization:
         more = refused.status == 403
         if error == _USE_NONCE:
             raise AuthorizationError("the server takes none of the DPoP nonces that it gives")
-        if more and error != "insufficient_scope":
-            raise AuthorizationError("the server forbids the request, whatever the token")
-        if more and challenge is not None:
-            self._check_denied(challenge.scopes, wall)
-        flows, last = self._flows.get(refused.operation, (0, wall))
-        if not 0 <= wall - last < self.settings.flows_period:
-            flows = 0
-        if flows >= self.settings.max_flows:
-            raise AuthorizationError(
-                f"the server refuses {printable(refused.operation) or 'the request'} after "
-                f"{flows} authorizations"
-            )
-        self._check_room(refused.operation, wall)
-        self._flows[refused.operation] = (flows + 1, wall)
-        return _Reason(challenge=challenge, more=more, again=flows > 0)
+        operation = refused.operation
+        tried = self._tried.get(operation)
+        if tried is None or not 0 <= wall - tried.last < self.settings.flows_period:
+            tried = _Tried(last=wall)
+        reason = _Reason(
+            challenge=challenge,
+            more=more,
+            operation=operation,
+            flows=tried.flows,
+            wanted=_wanted(refused),
+        )
+        if more:  # a scope that was asked for in vain, or is held, is not asked for again
+            lacking = self._lacking(reason)
+            over = not reason.unnamed and lacking <= frozenset().union(*tried.got)
+        else:
+            same = _SAME if isinstance(self.settings.grant, CodeGrant) else 1
+            over = tried.got.count(reason.scopes) >= same
+        if over or tried.flows >= self.settings.max_flows:
+            raise AuthorizationError(self._hopeless(reason))
+        if more:
+            self._check_denied(reason.scopes, wall)
+        self._check_room(operation, wall)
+        self._tried[operation] = replace(tried, flows=tried.flows + 1, last=wall)
+        return reason
 
-    def _check_denied(self, wanted: frozenset[str] | None, wall: float) -> None:
+    def _lacking(self, reason: _Reason) -> frozenset[str]:
+        """Return the scopes that the server asks for and the token does not have."""
+        record = self._record
+        return reason.scopes - frozenset(() if record is None else record.scopes or ())
+
+    def _hopeless(self, reason: _Reason) -> str:
+        """Return why no further token is asked for, with the word of the server and what helps."""
+        params = {} if reason.challenge is None else reason.challenge.params
+        said, record = params.get("error_description", ""), self._record
+        if record is not None and record.access_token in said:
+            said = ""
+        text = (
+            f"the server refuses {printable(reason.operation) or 'the request'}"
+            f"{f' after {reason.flows} authorizations' if reason.flows else ''}"
+            f"{said and f' ({printable(said)})'}: "
+        )
+        if not reason.more:
+            return text + (
+                f"it takes no token that is got for {shown_url(self.resource)}: is that its "
+                "resource, and does it trust the issuer?"
+            )
+        if lacking := self._lacking(reason):
+            names = printable(format_scopes(lacking))
+            return text + f"the authorization server does not grant {names} to this account"
+        if reason.scopes:
+            names = printable(format_scopes(reason.scopes))
+            return text + f"it asks for {names}, which the token has already"
+        if reason.unnamed:
+            return text + "it wants more scopes and does not name them"
+        return text + (
+            "it names no scope that would help; this account may lack a role, and another one "
+            "have it"
+        )
+
+    def _check_denied(self, wanted: frozenset[str], wall: float) -> None:
         """Raise AuthorizationError if a person has lately denied the scopes that are wanted."""
-        if self._denied is None or wanted is None:
-            return
-        scopes, when = self._denied
-        if scopes <= wanted and 0 <= wall - when < self.settings.flows_period:
-            names = printable(format_scopes(scopes))
-            raise AuthorizationError(f"scopes that are needed were lately denied: {names}")
+        for scopes, when in self._denied.items():
+            lately = 0 <= wall - when < self.settings.flows_period
+            if scopes <= wanted and bool(scopes) == bool(wanted) and lately:
+                names = printable(format_scopes(scopes)) or "the server does not name them"
+                raise AuthorizationError(f"scopes that are needed were lately denied: {names}")
 
     def _check_room(self, operation: str, wall: float) -> None:
         """Raise AuthorizationError if too many operations are counted to count another one."""
         most, period = self.settings.max_operations, self.settings.flows_period
-        if operation in self._flows or len(self._flows) < most:
+        if operation in self._tried or len(self._tried) < most:
             return
-        self._flows = {
-            name: (flows, last)
-            for name, (flows, last) in self._flows.items()
-            if 0 <= wall - last < period
+        self._tried = {
+            name: tried for name, tried in self._tried.items() if 0 <= wall - tried.last < period
         }
-        if len(self._flows) >= most:
+        if len(self._tried) >= most:
             raise AuthorizationError(
                 f"the server has refused {most} operations within {period:g} s: "
                 f"{printable(operation) or 'the request'} begins no authorization of its own"
@@ -442,13 +526,13 @@ class Authorization:
         record = yield from self._load()
         if record is not None:
             other = record.access_token != used and not record.is_over(self._endpoints.wall)
-            wanted = (reason.scopes or frozenset()) if reason.more else frozenset()
+            wanted = reason.scopes if reason.more else frozenset()
             if other and wanted <= frozenset(record.scopes or ()):
                 self._adopt(record)
                 self._move(AuthSignal.FRESH)
                 return
             # A token that was refreshed for this operation, and refused, is not refreshed again.
-            if record.refresh_token is not None and not reason.more and not reason.again:
+            if record.refresh_token is not None and not reason.more and not reason.flows:
                 self._move(AuthSignal.REFRESH)
                 if (yield from self._refreshed(record, record.refresh_token)):
                     return
@@ -468,18 +552,15 @@ class Authorization:
         return record if self._fits(record) else None
 
     def _fits(self, record: TokenRecord) -> bool:
-        """Return True if a stored token is of this server and within the settings.
+        """Return True if a stored token is of this server, and within the settings.
 
-        Its name tells neither: another server, client, grant or issuer may have written it.
+        Its name does not tell the scheme and the ceiling, and somebody else may have written it.
         """
-        settings, given = self.settings, self.settings.client
+        ceiling = self.settings.ceiling
         return (
             covers(record.resource, self.resource)
             and record.scheme == self._scheme
-            and record.grant == settings.grant.kind
-            and (given is None or given.client_id == record.client.client_id)
-            and settings.issuer in (None, record.issuer)
-            and (settings.ceiling is None or settings.ceiling.issuperset(record.scopes or ()))
+            and (ceiling is None or ceiling.issuperset(record.scopes or ()))
         )
 
     def _save(self, record: TokenRecord | None) -> Steps[None]:
@@ -496,6 +577,7 @@ class Authorization:
 
     def _adopt(self, record: TokenRecord) -> None:
         self._record = record
+        self._early = 0.0
         self._asked |= frozenset(record.scopes or ())
         self.generation += 1
 
@@ -514,6 +596,10 @@ class Authorization:
             self.notes.append("the lifetime of the token is not sound and is ignored")
             lifetime = None
         scopes, asked = parse_scopes(response.scope), like.scopes
+        ceiling = self.settings.ceiling
+        if ceiling is not None and scopes is not None and not scopes <= ceiling:
+            names = printable(format_scopes(scopes - ceiling))
+            raise DocumentRefused(what, f"its scopes are more than are allowed: {names}")
         if scopes is not None and asked is not None and not scopes <= frozenset(asked):
             self.notes.append("the token has more scopes than were asked for")
         record = replace(
@@ -556,19 +642,38 @@ class Authorization:
     def _forget(self, refusal: ErrorResponse, issuer: str) -> Steps[None]:
         """Remove the registration at an issuer that does not know it any more."""
         if refusal.error == "invalid_client" and self.settings.client is None:
-            yield from forget_client(issuer)
+            yield from forget_client(issuer, self.settings.grant.kind)
 
     # Authorization
 
     def _authorized(self, reason: _Reason, record: TokenRecord | None) -> Steps[None]:
         """Discover, register, and get a token by the grant of the settings."""
-        endpoints, own = self._endpoints, self.settings.grant
-        resource = yield from find_resource(endpoints, self.resource, reason.challenge)
+        endpoints = self._endpoints
+        named = None
+        if reason.challenge is not None:
+            named = reason.challenge.params.get("resource_metadata")
+        if named is None and (reason.more or reason.challenge is None):
+            named = self._named
+        self._named = named
+        resource = yield from find_resource(endpoints, self.resource, named)
+        bound = resource is not None and resource.dpop_bound_access_tokens_required
+        if reason.challenge is not None:  # one of Bearer goes before that of DPoP
+            bound = bound or reason.challenge.scheme == "dpop"
+        if bound and self.settings.dpop is None:
+            raise AuthorizationError(
+                "the server takes tokens bound to a DPoP key alone: give this client one, `dpop`"
+            )
         self._move(AuthSignal.RESOURCE)
-        authority = yield from find_authority(endpoints, self.resource, resource)
+        authority = yield from find_authority(endpoints, self.resource, resource, reason.wanted)
         metadata = authority.metadata
-        token_endpoint = endpoints.url(self._token_place(metadata), "the token endpoint")
-        sign_in = self._sign_in_endpoint(authority) if isinstance(own, CodeGrant) else None
+        given = self.settings.client
+        place = metadata.endpoint("token_endpoint", certificate=bool(given and given.certificate))
+        token_endpoint = endpoints.url(place, "the token endpoint")
+        sign_in = (
+            self._sign_in_endpoint(authority)
+            if isinstance(self.settings.grant, CodeGrant)
+            else None
+        )
         scopes = self._scopes(authority, reason, record)
         self._move(AuthSignal.ISSUER)
         client, redirect = yield from find_client(
@@ -600,35 +705,36 @@ class Authorization:
             issuer=metadata.issuer,
             token_endpoint=token_endpoint.text,
             client=client,
-            grant=own.kind,
             access_token="",
             scopes=tuple(sorted(scopes)) or None,
         )
         yield from self._store(response, like)
-
-    def _token_place(self, metadata: ServerMetadata) -> str | None:
-        """Return the token endpoint; the one for mutual TLS if this client uses it (RFC 8705)."""
-        client, usual = self.settings.client, metadata.token_endpoint
-        if client is None or not client.certificate:
-            return usual
-        return metadata.mtls_endpoint_aliases.get("token_endpoint", usual)
+        operation = reason.operation
+        if operation is not None and (tried := self._tried.get(operation)) is not None:
+            self._tried[operation] = replace(tried, got=(*tried.got, reason.scopes))
 
     def _scopes(
         self, authority: Discovered, reason: _Reason, record: TokenRecord | None
     ) -> frozenset[str]:
-        """Return the scopes to ask for ("Scope Selection Strategy", "Step-Up")."""
+        """Return the scopes to ask for ("Scope Selection Strategy", "Step-Up").
+
+        Raises AuthorizationError if they would be those of before, or more than are allowed.
+        """
         challenged, settings, metadata = reason.scopes, self.settings, authority.metadata
-        scopes = (authority.scopes if challenged is None else challenged) | settings.scopes
+        wanted = challenged or authority.scopes
+        before = self._asked if reason.more else frozenset()
         if record is not None and record.issuer == metadata.issuer:
-            scopes |= frozenset(record.scopes or ())
-        if reason.more:
-            scopes |= self._asked
+            before |= frozenset(record.scopes or ())
+        allowed = wanted if settings.ceiling is None else wanted & settings.ceiling
+        if reason.unnamed and allowed <= before:
+            raise AuthorizationError(self._hopeless(reason))
+        scopes = wanted | settings.scopes | before
         interactive = isinstance(settings.grant, CodeGrant) and settings.offline and scopes
         if interactive and "offline_access" in (metadata.scopes_supported or ()):
             scopes |= {"offline_access"}
         if settings.ceiling is None:
             return scopes
-        over = (challenged or frozenset()) - settings.ceiling
+        over = challenged - settings.ceiling
         if over:
             names = printable(format_scopes(over))
             raise AuthorizationError(f"the server asks for scopes that are not allowed: {names}")
@@ -715,10 +821,28 @@ class Authorization:
         answer = expect((yield need), Callback)
         code = _code(answer.query, state, authority.metadata)
         if isinstance(code, ErrorResponse):
-            if reason.more and reason.scopes and code.error == "access_denied":
-                self._denied = reason.scopes, self._endpoints.wall
+            if reason.more and code.error == "access_denied":
+                self._denied.pop(reason.scopes, None)
+                self._denied[reason.scopes] = self._endpoints.wall
+                if len(self._denied) > self.settings.max_operations:
+                    del self._denied[next(iter(self._denied))]
             raise AuthorizationError(told("authorization was refused", code))
         return code_grant(code, redirect, verifier, authority.resource)
+
+
+def _wanted(refused: Refused) -> str | None:
+    """Return the credential that a challenge names in its own way, None if there is none such.
+
+    A Bearer challenge may name a realm, and be for tokens of an issuer all the same.
+    """
+    challenges = parse_challenges(refused.lines)
+    for challenge in challenges:
+        realm = challenge.params.get("realm")
+        if realm is not None:
+            return printable(f"{challenge.scheme} of the realm {realm}", 100)
+    if find_challenge(challenges, *_SCHEMES) is None and challenges:
+        return printable(challenges[0].scheme, 100)
+    return None
 
 
 def _code(query: str, state: str, metadata: ServerMetadata) -> str | ErrorResponse:

@@ -8,7 +8,7 @@ Sources: RFC 9110 sections 5.3 (several lines are one list), 5.6.4 (quoted strin
 import re
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
+from mcpcore.wire.redaction import HIDDEN, Discreet
 
 MAX_CHALLENGES = 32
 MAX_LENGTH = 16 * 1024
@@ -28,7 +28,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _SAYABLE = re.compile(r"[\t\x20-\x7e]*")
 
 
-class Challenge(Struct, frozen=True):
+class Challenge(Discreet, frozen=True):
     """Challenge: a scheme with parameters, or with a ``token68``."""
 
     scheme: str
@@ -36,6 +36,9 @@ class Challenge(Struct, frozen=True):
     params: Mapping[str, str] = {}
     """Parameters by name in lower case; values as decoded from their quotes."""
     token: str | None = None
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"token": self.token and HIDDEN}
 
     @property
     def scopes(self) -> frozenset[str] | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from mcpcore.auth.challenges import Challenge, parse_scopes
+from mcpcore.auth.challenges import parse_scopes
 from mcpcore.auth.endpoints import JSON, Endpoints
 from mcpcore.auth.grants import ClientAuth
 from mcpcore.auth.metadata import ResourceMetadata, ServerMetadata, printable
@@ -25,6 +25,10 @@ _FALLBACK_HEADERS = {**JSON, "mcp-protocol-version": "2025-03-26"}
 """Headers of the request for metadata where 2025-03-26 alone has the way to find them."""
 
 
+GIVE_YOURS = "give a key or token that you have, as BearerToken or in the header Authorization"
+"""Part of a sentence: what helps at a server that gives no tokens."""
+
+
 class Discovered(Struct, frozen=True, kw_only=True):
     """Result of discovery: the resource, its scopes, and its authorization server."""
 
@@ -36,29 +40,39 @@ class Discovered(Struct, frozen=True, kw_only=True):
 
 
 def find_resource(
-    endpoints: Endpoints, server: str, challenge: Challenge | None
+    endpoints: Endpoints, server: str, named: str | None
 ) -> Steps[ResourceMetadata | None]:
-    """Return the metadata of the protected resource, None if the server has none."""
-    named = None if challenge is None else challenge.params.get("resource_metadata")
-    places = resource_metadata_urls(server) if named is None else (named,)
+    """Return the metadata of the protected resource, None if the server has none.
+
+    ``named``: its URL, as a challenge names it.
+    """
+    usual = resource_metadata_urls(server)
+    places = usual if named is None else (named,)
     what = "the metadata of the server"
     elsewhere = parse_url(places[0], what).origin != parse_url(server, what).origin
     if elsewhere and not endpoints.settings.foreign_metadata:
         raise DocumentRefused(what, "it is at another origin, which the settings do not allow")
-    document = yield from endpoints.document(places, ResourceMetadata, what)
-    if document is None and (named is not None or not endpoints.settings.fallbacks):
-        raise DocumentRefused(what, "there is none")
-    if document is not None and not covers(document.resource, server):
-        raise DocumentRefused(what, "it is about another resource")
+    found = yield from endpoints.document(places, ResourceMetadata, what)
+    if found is None:
+        if named is not None or not endpoints.settings.fallbacks:
+            raise DocumentRefused(what, "there is none")
+        return None
+    document, place = found
+    if not covers(document.resource, server, root=place == usual[-1]):
+        about = printable(document.resource)
+        raise DocumentRefused(what, f"it is about another resource, {about}")
     return document
 
 
 def find_authority(
-    endpoints: Endpoints, server: str, resource: ResourceMetadata | None
+    endpoints: Endpoints, server: str, resource: ResourceMetadata | None, wanted: str | None = None
 ) -> Steps[Discovered]:
-    """Return the authorization server of a resource."""
+    """Return the authorization server of a resource.
+
+    ``wanted``: credential that the server asks for by a name of its own, such as API keys.
+    """
     if resource is None:
-        return (yield from _fallback(endpoints, server))
+        return (yield from _fallback(endpoints, server, wanted))
     issuers = resource.authorization_servers
     if not issuers:
         raise DocumentRefused("the metadata of the server", "it names no authorization server")
@@ -79,14 +93,20 @@ def find_metadata(
 ) -> Steps[ServerMetadata | None]:
     """Return the metadata of an issuer, None if there is none; the first found is final."""
     what = "the metadata of the authorization server"
-    document = yield from endpoints.document(places, ServerMetadata, what, headers)
-    if document is not None and document.issuer != issuer:
+    found = yield from endpoints.document(places, ServerMetadata, what, headers)
+    if found is None:
+        return None
+    if found[0].issuer != issuer:
         raise DocumentRefused(what, "it is of another issuer")
-    return document
+    return found[0]
 
 
-def _fallback(endpoints: Endpoints, server: str) -> Steps[Discovered]:
-    """Return what 2025-03-26 takes for granted: the server's origin is its issuer."""
+def _fallback(endpoints: Endpoints, server: str, wanted: str | None) -> Steps[Discovered]:
+    """Return what 2025-03-26 takes for granted: the server's origin is its issuer.
+
+    The default endpoints are not tried at a server that asks for something else by name, unless
+    the settings say that it is the issuer.
+    """
     origin = parse_url(server, "the URL of the server").origin
     issuer = endpoints.settings.issuer
     if issuer is not None and issuer != origin:
@@ -95,6 +115,11 @@ def _fallback(endpoints: Endpoints, server: str) -> Steps[Discovered]:
         )
     places = server_metadata_urls(origin)[:1]
     metadata = yield from find_metadata(endpoints, origin, places, _FALLBACK_HEADERS)
+    if metadata is None and wanted is not None and issuer is None:
+        raise AuthorizationError(
+            f"the server asks for {wanted} and names no authorization server: {GIVE_YOURS}; if "
+            f"{origin} is its issuer, name that in the settings"
+        )
     default = ServerMetadata(
         issuer=origin,
         authorization_endpoint=f"{origin}/authorize",

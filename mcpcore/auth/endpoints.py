@@ -7,7 +7,7 @@ Sources: RFC 6749 sections 3.2 and 5, RFC 8414 section 3, RFC 9449 sections 5 an
 """
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mcpcore.auth.grants import (
     ClientAuth,
@@ -78,8 +78,8 @@ class Endpoints:
 
     def document(
         self, places: Sequence[str], kind: type[D], what: str, headers: Mapping[str, str] = JSON
-    ) -> Steps[D | None]:
-        """Return the first document that is at one of the URLs, asked in their order.
+    ) -> Steps[tuple[D, str] | None]:
+        """Return the first document that is at one of the URLs, asked in their order, and its URL.
 
         None if there is none: each has answered 404, 405 or 410.  Another 4xx leads to the next
         URL as well, but does not say that there is no document, and so allows no weaker way:
@@ -89,7 +89,7 @@ class Endpoints:
         for place in places:
             response = yield from self.fetch("GET", self.url(place, f"the URL of {what}"), headers)
             if response.status == 200:
-                return self.read(response.body, kind, what)
+                return self.read(response.body, kind, what), place
             if response.status in _NONE:
                 continue
             refusal = DocumentRefused(what, f"its status is {response.status}")
@@ -119,8 +119,8 @@ class Endpoints:
     ) -> Steps[TokenResponse | ErrorResponse]:
         """Send a token request; once more if the server asks for a DPoP nonce.
 
-        ``audience``: that of the client's assertion.  ``bound``: False for a token that no key is
-        bound to.
+        ``audience``: that of the client's assertion, if the client sets none.  ``bound``: False for
+        a token that no key is bound to.
         """
         dpop = self.settings.dpop if bound else None
         response = yield from self._token_request(url, grant, client, method, audience, dpop)
@@ -128,7 +128,8 @@ class Endpoints:
             response = yield from self._token_request(url, grant, client, method, audience, dpop)
             self.take_nonce(url.text, response.header("dpop-nonce"))
         if response.status != 200:
-            return error_response(response)
+            sent = [client.client_secret, *(v for v in grant.values() if isinstance(v, Secret))]
+            return _discreet(error_response(response), sent)
         return self.read(response.body, TokenResponse, "the token response")
 
     def revoke(
@@ -167,7 +168,7 @@ class Endpoints:
             claims = client_assertion(
                 client.client_id,
                 client.signing,
-                audience=audience,
+                audience=client.assertion_audience or audience,
                 jti=self.random(),
                 wall=self.wall,
             )
@@ -224,6 +225,18 @@ def error_response(response: Fetched) -> ErrorResponse:
         return read_document(response.body, ErrorResponse, "the response")[0]
     except DocumentRefused:
         return ErrorResponse(error=f"status {response.status}")
+
+
+def _discreet(refusal: ErrorResponse, sent: Iterable[str | None]) -> ErrorResponse:
+    """Return an error of another party without a text of it that repeats a secret that was sent."""
+
+    def repeats(text: str | None) -> bool:
+        return any(secret and str.__str__(secret) in (text or "") for secret in sent)
+
+    return ErrorResponse(
+        error="a secret is repeated" if repeats(refusal.error) else refusal.error,
+        error_description=None if repeats(refusal.error_description) else refusal.error_description,
+    )
 
 
 def told(text: str, refusal: ErrorResponse) -> str:

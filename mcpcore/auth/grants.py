@@ -75,6 +75,9 @@ class ClientIdentity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """True if the client presents a TLS certificate."""
     expires_at: float | None = None
     """Seconds since 1970 at which the secret expires; None: never."""
+    assertion_audience: str | None = None
+    """Audience of the assertions that it signs, such as the token endpoint of a server that takes
+    no other; None: the issuer, or of an identity provider its token endpoint."""
 
     def __post_init__(self) -> None:
         if self.client_secret is not None:
@@ -181,7 +184,7 @@ def client_assertion(
 ) -> SigningInput:
     """Return the assertion by which a client authenticates itself (RFC 7523 section 3).
 
-    ``audience``: the issuer.  ``jti``: a unique id.  ``wall``: seconds since 1970.
+    ``audience``: whom it is for.  ``jti``: a unique id.  ``wall``: seconds since 1970.
     """
     kid = {} if key.kid is None else {"kid": key.kid}
     claims = {

@@ -14,6 +14,9 @@ from msgspec import Struct
 from mcpcore.auth.metadata import read_object
 from mcpcore.auth.tokens import ClaimRules, Grant, TokenFault, TokenRefused, judge_claims
 
+_TYPES = {"bearer": False, "access_token": False, "dpop": True}
+"""Values of ``token_type`` of access tokens, in lower case; True for those bound to a DPoP key."""
+
 
 class CacheLimits(Struct, frozen=True, kw_only=True):
     """Limits of a cache of tokens; times in seconds."""
@@ -26,6 +29,8 @@ class CacheLimits(Struct, frozen=True, kw_only=True):
     """Tokens of which judgements are kept."""
     max_waiting: int = 100
     """Tokens that are asked about at a time."""
+    max_waiting_of_one: int | None = 25
+    """Maximum of them that came from one address; None: no share."""
 
 
 def token_key(token: str) -> bytes:
@@ -33,19 +38,35 @@ def token_key(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+def revocation_key(token: str) -> bytes:
+    """Return the name of a token among revoked ones: the SHA-256 of what is signed of it.
+
+    The holder of a JWT can write a signature of ECDSA in a second way, which verifies as well.  Of
+    a token that is no JWT it is the SHA-256 of the whole.
+    """
+    return token_key(token.rpartition(".")[0] if token.count(".") == 2 else token)
+
+
 def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:
     """Return what a token grants by the answer of the endpoint.
 
     ``lasts``: seconds for which an answer without ``exp`` holds.  Raises TokenRefused for a token
-    that is not active, or whose claims do not hold; DocumentRefused for an answer that cannot be
-    read.
+    that is not active, that is no access token, or whose claims do not hold; DocumentRefused for
+    an answer that cannot be read.
     """
     answer = read_object(body, "the answer of the introspection endpoint")
     if answer.get("active") is not True:
         raise TokenRefused(TokenFault.REVOKED)
+    kind = answer.get("token_type", "Bearer")
+    bound = _TYPES.get(kind.lower()) if isinstance(kind, str) else None
+    if bound is None:
+        raise TokenRefused(TokenFault.TYPE)
     # Both are optional here (RFC 7662 section 2.2).
     claims = {"iss": rules.issuer, "exp": wall + lasts, **answer}
-    return judge_claims(claims, rules, wall=wall, explicit=True)
+    grant = judge_claims(claims, rules, wall=wall, explicit=True)
+    if bound and grant.thumbprint is None:
+        raise TokenRefused(TokenFault.BINDING)
+    return grant
 
 
 class TokenCache:
@@ -54,7 +75,8 @@ class TokenCache:
     def __init__(self, limits: CacheLimits | None = None) -> None:
         self.limits = limits or CacheLimits()
         self._known: OrderedDict[bytes, tuple[float, Grant | TokenFault]] = OrderedDict()
-        self._waiting: set[bytes] = set()
+        self._waiting: dict[bytes, str] = {}
+        """Addresses that the tokens came from."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -71,16 +93,19 @@ class TokenCache:
         self._known.move_to_end(key)
         return judgement
 
-    def begin(self, key: bytes) -> bool | None:
+    def begin(self, key: bytes, address: str = "") -> bool | None:
         """Begin a question: True if the caller is to ask, False if another does already.
 
-        None: too many are under way.
+        None: too many are under way, in all or for this ``address``.
         """
         if key in self._waiting:
             return False
-        if len(self._waiting) >= self.limits.max_waiting:
+        waiting, share = self._waiting, self.limits.max_waiting_of_one
+        if len(waiting) >= self.limits.max_waiting:
             return None
-        self._waiting.add(key)
+        if share is not None and sum(each == address for each in waiting.values()) >= share:
+            return None
+        waiting[key] = address
         return True
 
     def end(
@@ -90,7 +115,7 @@ class TokenCache:
 
         It is kept for a second at least, so that the request that asked is answered by it.
         """
-        self._waiting.discard(key)
+        self._waiting.pop(key, None)
         if judgement is None:
             return
         limits = self.limits

@@ -2,7 +2,7 @@
 
 A :class:`KeySet` is a machine for the keys of one issuer.  It is asked for the keys that may have
 signed a token, and says by :meth:`KeySet.due` when its document is to be fetched.  Requests whose
-keys are known never wait.  A fetch that fails changes nothing until the keys are too old.
+keys are known and fresh never wait.  A fetch that fails changes nothing until the keys are too old.
 
 Sources: RFC 7517 (JWK sets), RFC 7518 section 6 (keys), RFC 8725 sections 3.1 and 3.5, RFC 9111
 section 5.2.2.1 (``max-age``).
@@ -26,6 +26,7 @@ _CURVES = {
     "ES384": ("P-384",),
     "ES512": ("P-521",),
     "EdDSA": ("Ed25519", "Ed448"),
+    "Ed25519": ("Ed25519",),
 }
 _KINDS = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _PUBLIC = {"RSA": ("n", "e"), "EC": ("x", "y", "crv"), "OKP": ("x", "crv")}
@@ -43,7 +44,8 @@ class KeySetLimits(Struct, frozen=True, kw_only=True):
     interval: float = 5.0
     """Time after which an unknown key may ask for another fetch."""
     unknown_for: float = 30.0
-    """Time for which a key that was not found is not looked for again."""
+    """Time for which a key that was not found is not looked for again, and after a fetch no key is
+    taken for a new one because a signature was wrong."""
     max_unknown: int = 1024
     """Keys that were not found, of which is known that they were not."""
     max_keys: int = 64
@@ -135,7 +137,9 @@ class KeySet:
         self.keys: tuple[Key, ...] = ()
         self._fetched = -1.0
         """Time of the last document that was good; negative: never."""
+        self._renew_at = 0.0
         self._fresh_until = 0.0
+        """Time from which requests wait for the next fetch."""
         self._fetching = False
         self._wanted = False
         """True if a key was asked for that is not known."""
@@ -151,11 +155,15 @@ class KeySet:
         if self.lacking(now):
             self._wanted = True
             return None if self._may_fetch(now) or self._fetching else ()
+        if now >= self._fresh_until:
+            return None
         found = tuple(
             key for key in self.keys if (kid is None or key.kid == kid) and key.fits(algorithm)
         )
-        if found or kid is None or any(key.kid == kid for key in self.keys):
+        if found:
             return found
+        if kid is None or any(key.kid == kid for key in self.keys):
+            return None if self.doubted(now) else ()
         refused = self._unknown.get(kid)
         if refused is not None and now < refused:
             return ()
@@ -163,6 +171,18 @@ class KeySet:
             return ()
         self._wanted = True
         return None
+
+    def doubted(self, now: float) -> bool:
+        """Ask for a fetch as no known key has made a signature: issuers use a name of a key twice.
+
+        True if there is one to wait for; False if the keys are new, or fetches were too many.
+        """
+        if now - self._fetched < self.limits.unknown_for:
+            return False
+        if not (self._fetching or self._may_fetch(now)):
+            return False
+        self._wanted = True
+        return True
 
     def lacking(self, now: float) -> bool:
         """Return True if no keys are known, or those that are known are too old."""
@@ -174,7 +194,7 @@ class KeySet:
             return False
         if self._wanted and self._may_fetch(now):
             self._tokens -= 1
-        elif self._fetched < 0 or now < self._fresh_until:
+        elif self._fetched < 0 or now < self._renew_at:
             return False
         self._fetching = True
         return True
@@ -195,14 +215,16 @@ class KeySet:
             raise
         limits = self.limits
         age = min(max(max_age or 0.0, limits.min_age), limits.max_age)
-        self.keys, self._fetched, self._fresh_until = keys, now, now + 0.8 * age
+        self.keys, self._fetched = keys, now
+        self._renew_at, self._fresh_until = now + 0.8 * age, now + age
         self._remember(asked, now)
 
     def failed(self, now: float, *, asked: str | None = None) -> None:
-        """Note that a fetch has failed; known keys stay, and the next fetch waits an interval."""
+        """Note that a fetch has failed; known keys stay, and the next fetch waits."""
         self._fetching = self._wanted = False
         self._tokens = 0.0
-        self._fresh_until = now + self.limits.min_age
+        self._renew_at = now + self.limits.min_age
+        self._fresh_until = max(self._fresh_until, now + 2 * self.limits.min_age)
         self._remember(asked, now)
 
     def _remember(self, kid: str | None, now: float) -> None:

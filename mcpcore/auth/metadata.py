@@ -105,6 +105,15 @@ class ServerMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     dpop_signing_alg_values_supported: tuple[str, ...] | None = None
     mtls_endpoint_aliases: dict[str, str] = {}
 
+    def endpoint(self, name: str, *, certificate: bool) -> str | None:
+        """Return an endpoint by its name in this document.
+
+        ``certificate``: True for a client that presents one, which has endpoints of its own where
+        the server says so (RFC 8705 section 5).
+        """
+        usual: str | None = getattr(self, name)
+        return self.mtls_endpoint_aliases.get(name, usual) if certificate else usual
+
 
 class Registration(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Response to a dynamic registration (RFC 7591)."""
@@ -115,6 +124,10 @@ class Registration(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds since 1970; 0: never."""
     token_endpoint_auth_method: str | None = None
     redirect_uris: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.client_secret is not None:
+            msgspec.structs.force_setattr(self, "client_secret", Secret(self.client_secret))
 
 
 class TokenResponse(Struct, frozen=True, kw_only=True):
@@ -158,7 +171,7 @@ def read_document(body: bytes, kind: type[D], what: str) -> tuple[D, tuple[str, 
 def convert_document(
     members: dict[str, Any], kind: type[D], what: str
 ) -> tuple[D, tuple[str, ...]]:
-    """As :func:`read_document`, for members that are read already."""
+    """Read a document as :func:`read_document` does, from members that are decoded already."""
     values: dict[str, Any] = {}
     dropped = []
     for field in msgspec.structs.fields(kind):

@@ -28,7 +28,7 @@ class Fetch(Struct, frozen=True, kw_only=True):
     limit: int = MAX_DOCUMENT
 
     def __repr__(self) -> str:
-        return f"Fetch(method={self.method!r}, url={self.url!r})"
+        return f"Fetch(method={self.method!r}, url={self.url.partition('?')[0]!r})"
 
 
 class OpenUrl(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ Sources: RFC 9449 sections 4.2 (proofs), 4.3 (checking them), 7 (with access tok
 import hashlib
 import hmac
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any
@@ -99,7 +99,7 @@ def sound_nonce(text: str | None) -> str | None:
 class ProofRules(Struct, frozen=True, kw_only=True):
     """Expectations of a resource server of a proof."""
 
-    algorithms: frozenset[str] = frozenset({"ES256", "EdDSA"})
+    algorithms: frozenset[str] = frozenset({"ES256", "EdDSA", "Ed25519"})
     age: float = 300.0
     """Seconds that a proof is valid before and after its ``iat``."""
 
@@ -207,41 +207,54 @@ class Seen(Enum):
     FRESH = "fresh"
     REPLAYED = "replayed"
     FULL = "full"
-    """Not known: the window holds as many proofs as it may."""
+    """Proof that cannot be judged: the window holds as many as it may, in all or of its party."""
 
 
 class ReplayWindow:
     """Proofs that were used: hashes of their ids, for as long as they are valid.
 
-    Bounded by ``limit``: a full window refuses proofs rather than forgetting others.  A use is
-    forgotten when its time is over by both clocks, as the wall clock may jump ahead and back.
+    Bounded by ``limit``, and by ``limit_of_one`` for each party, so that none uses it up for the
+    others, however many keys it makes: a full window refuses proofs rather than forgetting others.
+    A use is forgotten when its time is over by both clocks, as the wall clock may jump ahead and
+    back.
     """
 
-    def __init__(self, *, limit: int = 100_000) -> None:
+    def __init__(self, *, limit: int = 100_000, limit_of_one: int = 25_000) -> None:
         self._limit = limit
-        self._seen: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
-        """Times of the wall clock and of the monotonic one until which uses are remembered."""
+        self._limit_of_one = limit_of_one
+        self._seen: OrderedDict[bytes, tuple[float, float, str]] = OrderedDict()
+        """Times of the wall clock and of the monotonic one until which uses are remembered, and
+        their parties."""
+        self._counts: Counter[str] = Counter()
+        """Uses that are remembered, by party."""
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def look(self, jti: str, key: str, *, until: float, wall: float, now: float) -> Seen:
+    def look(
+        self, jti: str, key: str, *, party: str, until: float, wall: float, now: float
+    ) -> Seen:
         """Note the use of a proof, by its id and the thumbprint of its key, and say if it is new.
 
-        ``until``: the end of its validity, by the wall clock.  Ends never come earlier than those
+        ``party``: the principal or client that has shown it.  ``until``: the end of its validity,
+        by the wall clock.  Ends never come earlier than those
         noted before by more than the ages that clocks allow, so the oldest are dropped first.
         """
         while self._seen:
-            ends = next(iter(self._seen.values()))
-            if ends[0] >= wall or ends[1] >= now:
+            end, later, used = next(iter(self._seen.values()))
+            if end >= wall or later >= now:
                 break
             self._seen.popitem(last=False)
+            self._counts[used] -= 1
+            if not self._counts[used]:
+                del self._counts[used]
         digest = use_digest(jti, key)
         if digest in self._seen:
             return Seen.REPLAYED
-        if len(self._seen) >= self._limit:
+        if len(self._seen) >= self._limit or self._counts[party] >= self._limit_of_one:
             return Seen.FULL
-        self._seen[digest] = until, now + until - wall
+        self._seen[digest] = until, now + until - wall, party
+        self._counts[party] += 1
         return Seen.FRESH
 
 

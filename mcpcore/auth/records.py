@@ -1,5 +1,6 @@
 """Records of a client's store: tokens, and registrations at issuers."""
 
+from hashlib import sha256
 from typing import TypeVar
 
 import msgspec
@@ -7,7 +8,64 @@ from msgspec import Struct
 
 from mcpcore.auth.challenges import format_scopes
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.wire.redaction import Secret
+from mcpcore.auth.settings import AuthorizationSettings
+from mcpcore.wire.redaction import Secret, shown_url
+
+_PREFIX = "token "
+
+
+class TokenKey(Struct, frozen=True, kw_only=True, array_like=True):
+    """Name of a token in the store, in which no two of these are alike.
+
+    A person and a program, or several clients or accounts, each have a token of their own.
+    """
+
+    issuer: str
+    """Issuer that the settings name, "" if they leave it to the server."""
+    resource: str
+    """Resource of the token, as :func:`resource_name` names it."""
+    client_id: str
+    """Client that the settings name, "" if it registers itself."""
+    account: str
+    grant: str
+    """Kind of the grant."""
+
+    def __repr__(self) -> str:
+        return f"TokenKey(resource={shown_url(self.resource)!r}, account={self.account!r})"
+
+    @property
+    def text(self) -> str:
+        """Key of the record in the store."""
+        return _PREFIX + msgspec.json.encode(self).decode()
+
+
+def resource_name(resource: str) -> str:
+    """Return the name of a resource in the store: with a digest of its query.
+
+    The query may hold a secret, and names are shown: in keyrings, and by representations.
+    """
+    place, mark, query = resource.partition("?")
+    return place + mark + (sha256(query.encode()).hexdigest() if mark else "")
+
+
+def token_key(resource: str, settings: AuthorizationSettings) -> TokenKey:
+    """Return the name of a client's token for a resource."""
+    client = settings.client
+    return TokenKey(
+        issuer=settings.issuer or "",
+        resource=resource_name(resource),
+        client_id=(settings.metadata_url or "") if client is None else client.client_id,
+        account=settings.account,
+        grant=settings.grant.kind,
+    )
+
+
+def read_token_key(text: str) -> TokenKey | None:
+    """Return the name of a token that is a key of the store, None for one of something else."""
+    try:
+        return msgspec.json.decode(text.removeprefix(_PREFIX), type=TokenKey)
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
 
 
 class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,8 +78,6 @@ class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     issuer: str
     token_endpoint: str
     client: ClientIdentity
-    grant: str
-    """Kind of the grant that the token was got by."""
     access_token: str
     scheme: str = "Bearer"
     refresh_token: str | None = None
@@ -35,7 +91,7 @@ class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
         format_scopes(self.scopes or ())
 
     def __repr__(self) -> str:
-        return f"TokenRecord(resource={self.resource!r}, issuer={self.issuer!r})"
+        return f"TokenRecord(resource={shown_url(self.resource)!r}, issuer={self.issuer!r})"
 
     def is_over(self, wall: float) -> bool:
         """Return True if the token has expired."""

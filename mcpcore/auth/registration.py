@@ -1,6 +1,7 @@
 """Credentials of a client at an issuer: given, by document, stored, or registered now.
 
-They are kept by issuer together with its token endpoint, and used nowhere else.
+They are kept by issuer together with its token endpoint, and used nowhere else; a registration is
+for one kind of grant.
 
 Sources: the authorization pages, "Client Registration" and "Authorization Server Binding"; RFC
 7591; RFC 8252 section 7.3 (loopback redirects); OpenID Connect Registration (application types).
@@ -10,12 +11,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mcpcore.auth.discovery import Discovered
+from mcpcore.auth.discovery import GIVE_YOURS, Discovered
 from mcpcore.auth.endpoints import JSON, Endpoints, error_response, told
 from mcpcore.auth.grants import JWT_BEARER, ClientAuth, ClientIdentity, choose_method
-from mcpcore.auth.metadata import Registration, ServerMetadata, printable
+from mcpcore.auth.metadata import Registration, printable
 from mcpcore.auth.needs import Listen, Load, Save, Steps, Stored, Text, expect
-from mcpcore.auth.records import ClientRecord, read_record, written
+from mcpcore.auth.records import ClientRecord, read_record, resource_name, written
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError, DocumentRefused
@@ -27,12 +28,13 @@ def find_client(
     """Return the credentials to use at an issuer, and the redirect URI, "" without a sign-in."""
     settings, metadata = endpoints.settings, authority.metadata
     if settings.client is not None:
-        yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
+        if settings.issuer is None:  # else the application says where they belong
+            yield from _bind(settings.client, server, metadata.issuer, token_endpoint)
         return settings.client, (yield from _redirect(settings))
     if settings.metadata_url is not None and metadata.client_id_metadata_document_supported:
         client = ClientIdentity(client_id=settings.metadata_url, method=ClientAuth.NONE)
         return client, (yield from _redirect(settings))
-    key = client_key(metadata.issuer)
+    key = client_key(metadata.issuer, settings.grant.kind)
     stored = expect((yield Load(key=key)), Stored)
     known = read_record(stored.record, ClientRecord)
     if known is not None and not _serves(known, (metadata.issuer, token_endpoint), endpoints.wall):
@@ -40,7 +42,7 @@ def find_client(
     redirect = yield from _redirect(settings, known)
     if known is not None and known.redirect_uri == redirect:
         return known.client, redirect
-    client = yield from _registered(endpoints, metadata, redirect)
+    client = yield from _registered(endpoints, authority, redirect)
     record = ClientRecord(
         issuer=metadata.issuer, token_endpoint=token_endpoint, client=client, redirect_uri=redirect
     )
@@ -64,16 +66,17 @@ def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None
     return expect((yield Listen(redirect_uri=wanted)), Text).text
 
 
-def forget_client(issuer: str) -> Steps[None]:
-    """Remove the registration at an issuer, which does not know it any more."""
-    key = client_key(issuer)
+def forget_client(issuer: str, grant: str) -> Steps[None]:
+    """Remove the registration at an issuer, so that the next sign-in registers anew."""
+    key = client_key(issuer, grant)
     stored = expect((yield Load(key=key)), Stored)
-    yield Save(key=key, record=None, version=stored.version)
+    if stored.record is not None:
+        yield Save(key=key, record=None, version=stored.version)
 
 
-def client_key(issuer: str) -> str:
-    """Return the name of the record of a registration in the store."""
-    return f"client {issuer}"
+def client_key(issuer: str, grant: str) -> str:
+    """Return the name of a registration in the store; ``grant``: the kind of its grant."""
+    return f"client {grant} {issuer}"
 
 
 def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str) -> Steps[None]:
@@ -81,7 +84,7 @@ def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str)
 
     Raises AuthorizationError if that was another one, or sent them to another endpoint.
     """
-    key = f"registered {server} {client.client_id}"
+    key = f"registered {resource_name(server)} {client.client_id}"
     found = expect((yield Load(key=key)), Stored)
     if found.record is None:
         public = ClientIdentity(client_id=client.client_id)  # where is noted, not the secret
@@ -92,7 +95,8 @@ def _bind(client: ClientIdentity, server: str, issuer: str, token_endpoint: str)
     if before is None or (before.issuer, before.token_endpoint) != (issuer, token_endpoint):
         raise AuthorizationError(
             "the server names another authorization server, or another token endpoint, than the "
-            "one that the credentials of this client were used at"
+            "one that the credentials of this client were used at: if that is right, name the "
+            "issuer in the settings"
         )
 
 
@@ -111,9 +115,10 @@ def same_redirect(registered: str, redirect: str) -> bool:
 
 
 def _registered(
-    endpoints: Endpoints, metadata: ServerMetadata, redirect: str
+    endpoints: Endpoints, authority: Discovered, redirect: str
 ) -> Steps[ClientIdentity]:
     """Register at an issuer (RFC 7591)."""
+    metadata = authority.metadata
     if metadata.registration_endpoint is None:
         raise AuthorizationError(
             f"the authorization server {printable(metadata.issuer)} registers no clients: give "
@@ -146,7 +151,9 @@ def _registered(
     headers = {**JSON, "content-type": "application/json"}
     response = yield from endpoints.fetch("POST", url, headers, body)
     if response.status not in (200, 201):
-        raise AuthorizationError(told("this client was not registered", error_response(response)))
+        text = told("this client was not registered", error_response(response))
+        hint = "" if authority.published else f"; no metadata says that it could be: {GIVE_YOURS}"
+        raise AuthorizationError(text + hint)
     made = endpoints.read(response.body, Registration, "the registration")
     return _judged(made, method, redirect, endpoints.wall)
 

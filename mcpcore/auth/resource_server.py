@@ -11,6 +11,7 @@ sections 2 and 5.1; the authorization pages, "Token Handling" and "Error Handlin
 """
 
 import hmac
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,14 +19,16 @@ from enum import Enum
 from typing import Any
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
+from mcpcore.auth.api_keys import looks_like_key
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.introspection import (
     CacheLimits,
     TokenCache,
     read_introspection,
+    revocation_key,
     token_key,
 )
 from mcpcore.auth.keysets import KeySet, KeySetLimits
@@ -52,10 +55,29 @@ from mcpcore.auth.tokens import (
     TokenFault,
     TokenRefused,
     judge_claims,
+    judge_kind,
     judge_type,
     read_jws,
+    read_time,
 )
-from mcpcore.auth.urls import RESOURCE_METADATA, canonical_resource, parse_url
+from mcpcore.auth.urls import (
+    RESOURCE_METADATA,
+    canonical_resource,
+    check_url,
+    parse_url,
+    server_metadata_urls,
+)
+from mcpcore.errors import UrlRefused
+from mcpcore.spec.refusals import (
+    INSUFFICIENT,
+    MALFORMED_CREDENTIALS,
+    NOT_JUDGED,
+    TOO_MANY_FAILURES,
+    UNAUTHENTICATED,
+    RefusalRow,
+)
+
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
 
 Verify = Callable[[Mapping[str, Any], str, bytes, bytes], bool]
 """Verification of a signature: JWK, algorithm, signed bytes, signature.
@@ -88,14 +110,15 @@ class Issuer(Struct, frozen=True, kw_only=True):
     """Accepted audiences beside the resource identifier."""
     algorithms: frozenset[str] = ALGORITHMS
     roles: str | None = None
-    """Path of the claim with the roles, such as ``realm_access.roles``."""
+    """Path of the claim with the roles, such as ``realm_access.roles``, or its name, such as
+    ``https://notes.example/roles``."""
     types: frozenset[str] = TYPES
     """Accepted types of its tokens, which are in their header ``typ``: ``at+jwt``, which says that
     it is an access token (RFC 9068), and ``jwt``, which says nothing, as does a token without a
     type.  Both, as many servers say nothing; no other can be."""
 
     def __post_init__(self) -> None:
-        parse_url(self.issuer, "the issuer")
+        server_metadata_urls(self.issuer)  # it has some: there is no query (RFC 8414 section 2)
         if not self.types or self.types - TYPES:
             raise ValueError("types of an issuer's tokens are at+jwt and jwt")
         if not self.algorithms or self.algorithms - ALGORITHMS:
@@ -106,7 +129,8 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Settings of a resource server."""
 
     resource: str
-    """Resource identifier: the URL of the MCP endpoint as clients know it."""
+    """Resource identifier: the URL of the MCP endpoint as clients know it, without a query and
+    without the path segments ``.`` and ``..``."""
     issuers: tuple[Issuer, ...]
     required: frozenset[str] = frozenset()
     """Scopes that every request needs."""
@@ -124,13 +148,16 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Tokens whose judgement is kept."""
     max_introspections: int = 100
     """Tokens that are asked about at a time; requests with further ones get 503."""
+    max_introspections_of_one: int | None = 25
+    """Maximum of them that came from one address; None: no share, as behind a proxy that
+    does not name its clients."""
     keys: KeySetLimits = KeySetLimits()
     wrong_signatures: int = 500
     """Signatures found wrong in a second, beyond which whatever would need another look gets 429:
     so a flood of them does not hold up the others."""
 
 
-class Credential(Struct, frozen=True):
+class Credential(Struct, frozen=True, gc=False):
     """Token of a request, with its scheme in lower case and its proof."""
 
     scheme: str
@@ -144,7 +171,7 @@ class Credential(Struct, frozen=True):
 class Denied(Struct, frozen=True, kw_only=True):
     """Refusal of a request: status, challenge and the reason."""
 
-    status: int
+    status: int = UNAUTHENTICATED.status
     reason: str
     challenge: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -188,6 +215,9 @@ class ResourceGuard:
 
     ``remembers``: False if the uses of DPoP proofs are kept elsewhere, as several workers share
     them; then there is a :class:`NeedUse` for each.
+
+    Raises ValueError for rules that cannot hold; UrlRefused, which is one, for a URL of theirs that
+    no client would send a token to, or that would never be fetched.
     """
 
     def __init__(
@@ -206,14 +236,37 @@ class ResourceGuard:
         if sum(each.introspection_url is not None for each in rules.issuers) > 1:
             raise ValueError("an opaque token names no issuer: one alone can be asked about tokens")
         self.rules = rules
+        what = "the setting `resource`"
+        url = check_url(rules.resource, what, loopback=True, private=True)
+        if url.query:  # RFC 8707 section 2 advises against one
+            raise UrlRefused(what, "it has a query")
+        if _DOT_SEGMENT.search(url.path):  # clients remove them (RFC 3986 section 5.2.4)
+            raise UrlRefused(what, "its path has dot segments")
         self.url = parse_url(canonical_resource(rules.resource), "the resource")
+        for each in rules.issuers:
+            for name in ("issuer", "jwks_url", "introspection_url"):
+                if (url := getattr(each, name)) is not None:
+                    what, local = f"the setting `{name}`", self.url.loopback
+                    check_url(url, what, loopback=local, private=each.private)
         self.tree = ScopeTree({name: tuple(each) for name, each in rules.scope_tree.items()})
         self.key_sets = {each.issuer: KeySet(rules.keys) for each in rules.issuers}
+        self.claim_rules = {
+            each.issuer: ClaimRules(
+                issuer=each.issuer,
+                audiences=each.audiences | {self.url.text, rules.resource},
+                roles=each.roles,
+                types=each.types,
+                leeway=rules.leeway,
+            )
+            for each in rules.issuers
+        }
+        """Expectations of the tokens of each issuer."""
         self.tokens = TokenCache(
             CacheLimits(
                 active_for=rules.verified_for,
                 max_tokens=rules.max_tokens,
                 max_waiting=rules.max_introspections,
+                max_waiting_of_one=rules.max_introspections_of_one,
             )
         )
         self._verify = verify
@@ -287,21 +340,22 @@ class ResourceGuard:
     def unauthorized(self, fault: TokenFault | None) -> Denied:
         """Return the 401 for a request without a token, or with one that is refused."""
         if fault is None:
-            return Denied(status=401, reason="there is no token", challenge=self.challenge())
+            return Denied(reason="there is no token", challenge=self.challenge())
         error = "invalid_dpop_proof" if fault is TokenFault.PROOF else "invalid_token"
-        return Denied(status=401, reason=fault.value, challenge=self.challenge(error, fault.value))
+        return Denied(reason=fault.value, challenge=self.challenge(error, fault.value))
 
     def insufficient(self, missing: Missing) -> Denied:
         """Return the 403 for a token without the permissions that an operation requires.
 
-        The scopes that every request needs are named as well, as a new token needs them; none if no
-        scope would help.
+        The scopes that every request needs are named as well, as a new token needs them.  If no
+        scope would help, there is a challenge, as RFC 6750 section 3 demands, but without
+        ``insufficient_scope``, which would have a person sign in for nothing.
         """
-        needed = missing.needed | self.rules.required if missing.lacking else frozenset()
+        needed = missing.needed and missing.needed | self.rules.required
         return Denied(
-            status=403,
+            status=INSUFFICIENT.status,
             reason=missing.text,
-            challenge=self.challenge("insufficient_scope", missing.text, needed),
+            challenge=self.challenge(missing.error, missing.text, needed),
         )
 
     # Requests
@@ -312,27 +366,23 @@ class ResourceGuard:
         proofs = [value for name, value in headers if name == b"dpop"]
         if not found:
             return self.unauthorized(None)
-        scheme, _, token = found[0].decode("latin-1").strip(" \t").partition(" ")
-        token = token.strip(" ")
-        scheme = scheme.lower()
+        name, _, token = found[0].strip(b" \t").partition(b" ")
+        token = token.strip(b" ")
+        scheme = name.lower().decode("latin-1")
         if scheme not in ("bearer", "dpop"):
             return self.unauthorized(None)
         if len(found) > 1 or len(proofs) > 1:
-            text = "the request has more than one credential"
-            return Denied(
-                status=400, reason=text, challenge=self.challenge("invalid_request", text)
-            )
-        if (
-            not token
-            or len(token) > MAX_TOKEN
-            or token.encode("latin-1").translate(None, _SENDABLE)
-        ):
+            text, status = "the request has more than one credential", MALFORMED_CREDENTIALS.status
+            challenge = self.challenge("invalid_request", text)
+            return Denied(status=status, reason=text, challenge=challenge)
+        if not token or len(token) > MAX_TOKEN or token.translate(None, _SENDABLE):
             return self.unauthorized(TokenFault.MALFORMED)
         if scheme == "dpop" and self.rules.dpop is Dpop.OFF:
             return self.unauthorized(TokenFault.BINDING)
         if scheme == "bearer" and self.rules.dpop is Dpop.REQUIRED:
             return self.unauthorized(TokenFault.BINDING)
-        return Credential(scheme, token, proofs[0].decode("latin-1") if proofs else None)
+        proof = proofs[0].decode("latin-1") if proofs else None
+        return Credential(scheme, token.decode(), proof)
 
     def judge(
         self,
@@ -361,7 +411,6 @@ class ResourceGuard:
             return self.unauthorized(refused.fault)
         except NonceMissing as missing:
             return Denied(
-                status=401,
                 reason=str(missing),
                 challenge=self.challenge("use_dpop_nonce"),
                 headers=(("DPoP-Nonce", missing.nonce),),
@@ -373,7 +422,10 @@ class ResourceGuard:
             return self._sufficient(grant)
         if not self._remembers:
             return use
-        seen = self._replays.look(use.jti, use.key, until=use.until, wall=wall, now=now)
+        party = principal_name(use.grant.issuer, use.grant.subject)
+        seen = self._replays.look(
+            use.jti, use.key, party=party, until=use.until, wall=wall, now=now
+        )
         return self.used(use, seen)
 
     def used(self, need: NeedUse, seen: Seen) -> Grant | Denied:
@@ -382,26 +434,27 @@ class ResourceGuard:
             return self.unauthorized(TokenFault.PROOF)
         if seen is Seen.FULL:
             text = "there are too many proofs to remember"
-            return Denied(status=503, reason=text, headers=(("Retry-After", "5"),))
+            return Denied(status=NOT_JUDGED.status, reason=text, headers=(("Retry-After", "5"),))
         return self._sufficient(need.grant)
 
     def _sufficient(self, grant: Grant) -> Grant | Denied:
         """Return a grant, or the refusal if it lacks what every request needs."""
-        held = self.tree.all_of(grant.scopes)
-        if not self.rules.required <= held:
-            required = self.rules.required
-            return self.insufficient(Missing(required, required - held, role=False))
-        return grant
+        required = self.rules.required
+        if required <= grant.scopes or required <= self.tree.all_of(grant.scopes):
+            return grant
+        return self.insufficient(Missing(required))
 
     def _token(self, token: str, now: float, wall: float) -> Grant | Need | Denied:
-        key = token_key(token)
-        if self.revoked(key, wall=wall):
+        if self._revoked and self.revoked(revocation_key(token), wall=wall):
             raise TokenRefused(TokenFault.REVOKED)
+        key = token_key(token)
         known = self.tokens.look(key, now)
         if isinstance(known, Grant):
             return known
         if known is not None:
             raise TokenRefused(known)
+        if looks_like_key(token):
+            raise TokenRefused(TokenFault.TYPE)
         if self._opaque is not None and token.count(".") != 2:
             return NeedIntrospection(self._opaque, key)
         jws = read_jws(token)
@@ -409,6 +462,8 @@ class ResourceGuard:
         if issuer is None:
             raise TokenRefused(TokenFault.ISSUER)
         if issuer.introspection_url is not None and issuer.jwks_url is None:
+            # The answer need not tell the kind of the token, which its issuer knows.
+            judge_kind(jws.claims, explicit=judge_type(jws, self.claim_rules[issuer.issuer]))
             return NeedIntrospection(issuer, key)
         grant = self._verified(jws, issuer, now, wall)
         if isinstance(grant, Grant):
@@ -418,8 +473,8 @@ class ResourceGuard:
     def _verified(self, jws: Jws, issuer: Issuer, now: float, wall: float) -> Grant | Need:
         if jws.algorithm not in issuer.algorithms:
             raise TokenRefused(TokenFault.ALGORITHM)
-        rules = self.claim_rules(issuer)
-        judge_type(jws, rules)
+        rules = self.claim_rules[issuer.issuer]
+        explicit = judge_type(jws, rules)
         key_set = self.key_sets[issuer.issuer]
         keys = key_set.find(jws.kid, jws.algorithm, now)
         if keys is None:
@@ -428,27 +483,22 @@ class ResourceGuard:
             raise _Unavailable("the keys of the issuer cannot be fetched")
         if not keys:
             raise TokenRefused(TokenFault.KEY)
-        signed, signature = jws.signing_input, jws.signature
-        algorithm = jws.algorithm
-        for key in keys[:4]:
-            if self._signed(key.jwk, algorithm, signed, signature, now):
+        self._check_wrong(now)
+        for key in keys:
+            if self._verify(key.jwk, jws.algorithm, jws.signing_input, jws.signature):
                 break
         else:
+            for _ in keys:
+                self._wrong.note("", now)
+            if key_set.doubted(now):
+                return NeedKeys(issuer, jws.kid)
             raise TokenRefused(TokenFault.SIGNATURE)
-        explicit = str(jws.header.get("typ", "")).lower().removeprefix("application/") == "at+jwt"
-        grant = judge_claims(jws.claims, rules, wall=wall, explicit=explicit)
-        return structs.replace(grant, kid=key.kid)
+        return judge_claims(jws.claims, rules, wall=wall, explicit=explicit, kid=key.kid)
 
-    def _signed(
-        self, key: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes, now: float
-    ) -> bool:
-        """Verify a signature, unless too many were wrong."""
+    def _check_wrong(self, now: float) -> None:
+        """Raise _Unavailable if too many signatures were wrong for another look."""
         if self._wrong.wait("", now):
-            raise _Unavailable("too many signatures were wrong", 429, wait=1)
-        right = self._verify(key, algorithm, data, signature)
-        if not right:
-            self._wrong.note("", now)
-        return right
+            raise _Unavailable("too many signatures were wrong", TOO_MANY_FAILURES, wait=1)
 
     def introspected(
         self, need: NeedIntrospection, body: bytes, *, now: float, wall: float
@@ -456,7 +506,7 @@ class ResourceGuard:
         """Take the answer about a token.  Raises DocumentRefused for one that cannot be read."""
         judgement: Grant | TokenFault | None = None
         try:
-            rules, lasts = self.claim_rules(need.issuer), self.rules.verified_for
+            rules, lasts = self.claim_rules[need.issuer.issuer], self.rules.verified_for
             judgement = read_introspection(body, rules, wall=wall, lasts=lasts)
         except TokenRefused as refused:
             judgement = refused.fault
@@ -464,36 +514,26 @@ class ResourceGuard:
             self.tokens.end(need.key, judgement, now=now, wall=wall)
 
     def revoke(self, token: str, *, wall: float, lasts: float = 86_400.0) -> None:
-        """Refuse a token from now on, for as long as it is valid.
+        """Refuse a token from now on, with whatever signature, for as long as it is valid.
 
         That is told by the token itself, if it is a JWT; else it is refused for ``lasts`` seconds.
         At most ``max_tokens`` are remembered; the oldest are forgotten.
         """
         until = wall + lasts
         with suppress(TokenRefused):  # it tells nothing
-            ends = read_jws(token).claims.get("exp")
-            if isinstance(ends, int | float):
+            ends = read_time(read_jws(token).claims, "exp")
+            if ends is not None:
                 until = max(until, ends + self.rules.leeway)
-        key = token_key(token)
-        self.tokens.forget(key)
+        self.tokens.forget(token_key(token))
+        key = revocation_key(token)
         self._revoked[key] = until
         self._revoked.move_to_end(key)
         if len(self._revoked) > self.rules.max_tokens:
             self._revoked.popitem(last=False)
 
     def revoked(self, key: bytes, *, wall: float) -> bool:
-        """Return True if the token with this name in caches was revoked here."""
+        """Return True if the token of this :func:`revocation_key` was revoked here."""
         return self._revoked.get(key, 0.0) > wall
-
-    def claim_rules(self, issuer: Issuer) -> ClaimRules:
-        """Return what the tokens of an issuer must say."""
-        return ClaimRules(
-            issuer=issuer.issuer,
-            audiences=issuer.audiences | {self.url.text, self.rules.resource},
-            roles=issuer.roles,
-            types=issuer.types,
-            leeway=self.rules.leeway,
-        )
 
     def _bound(
         self,
@@ -522,7 +562,9 @@ class ResourceGuard:
             raise TokenRefused(TokenFault.PROOF)
         rules = self.rules.proofs
         proof, key = read_proof(credential.proof, rules)
-        if not self._signed(key, proof.algorithm, proof.signing_input, proof.signature, now):
+        self._check_wrong(now)
+        if not self._verify(key, proof.algorithm, proof.signing_input, proof.signature):
+            self._wrong.note("", now)
             raise TokenRefused(TokenFault.PROOF)
         jti = judge_proof(
             proof,
@@ -572,9 +614,9 @@ class FailureLimit:
 class _Unavailable(Exception):
     """Lack of what it takes to say if a request is authorized; ``wait``: seconds to try again."""
 
-    def __init__(self, reason: str, status: int = 503, *, wait: int = 5) -> None:
+    def __init__(self, reason: str, row: RefusalRow = NOT_JUDGED, *, wait: int = 5) -> None:
         super().__init__(reason)
-        self.status, self.wait = status, wait
+        self.status, self.wait = row.status, wait
 
 
 _SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="

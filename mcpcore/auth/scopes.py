@@ -6,9 +6,11 @@ Challenge Handling" (hierarchies count, all scopes that are needed stand in one 
 
 from collections.abc import Collection, Iterable, Mapping
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from mcpcore.auth.challenges import format_challenge, format_scopes
+from mcpcore.spec.errors import FORBIDDEN, ErrorData
 
 
 class ScopeTree:
@@ -53,18 +55,17 @@ class Requirement(Struct, frozen=True):
 
     def missing(self, scopes: Collection[str], roles: Collection[str]) -> "Missing | None":
         """Return what is missing; None if nothing is.  ``scopes``: with all that they imply."""
-        lacking = self.scopes - frozenset(scopes)
-        role = bool(self.roles) and self.roles.isdisjoint(roles)
-        return Missing(self.scopes, lacking, role) if lacking or role else None
+        if self.roles and self.roles.isdisjoint(roles):
+            return Missing(role=True)
+        return None if self.scopes <= frozenset(scopes) else Missing(self.scopes)
 
 
 class Missing(Struct, frozen=True):
     """Permissions that a request lacks for an operation."""
 
-    needed: frozenset[str]
-    """All scopes that the operation requires, for the challenge."""
-    lacking: frozenset[str]
-    role: bool
+    needed: frozenset[str] = frozenset()
+    """All scopes that the operation requires, for the challenge; none if no scope would help."""
+    role: bool = False
     """True if none of the roles that it requires is held: no scope would help."""
 
     @property
@@ -73,7 +74,30 @@ class Missing(Struct, frozen=True):
         return "a role is missing" if self.role else "scopes are missing"
 
     @property
+    def error(self) -> str | None:
+        """Error code of the challenge; None if no scope would help: no client asks for any then."""
+        return "insufficient_scope" if self.needed else None
+
+    @property
     def challenge(self) -> str:
         """Challenge of the scheme Bearer for all scopes that are needed (RFC 6750 section 3.1)."""
-        params = {"error": "insufficient_scope", "error_description": self.text}
+        params = {"error": self.error, "error_description": self.text}
         return format_challenge("Bearer", {**params, "scope": format_scopes(self.needed) or None})
+
+
+class _Needed(Struct, frozen=True):
+    scope: list[str]
+
+
+def challenge_in(error: ErrorData) -> str | None:
+    """Return the challenge for the scopes that an error 1004 names, None if it names none.
+
+    It stands for the one of a status 403 where a request is refused by an error alone.
+    """
+    if error.code != FORBIDDEN or not isinstance(error.data, Raw):
+        return None
+    try:
+        needed = frozenset(msgspec.json.decode(error.data, type=_Needed).scope)
+        return Missing(needed).challenge if needed else None
+    except (ValueError, RecursionError):
+        return None

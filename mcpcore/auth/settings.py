@@ -67,16 +67,16 @@ class DpopKey(Struct, frozen=True, kw_only=True):
     """Key that tokens are bound to: its public part, and by what name it signs."""
 
     jwk: Mapping[str, Any]
-    """Its public part."""
+    """Public part of the key."""
     signing: SigningKey
-    """By what name, and with which algorithm, it signs."""
+    """Name and algorithm of the signatures."""
 
 
 class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """Settings of the authorization of a client; times in seconds.
 
     Raises UrlRefused for a ``metadata_url`` that cannot be a client id, ValueError for scopes that
-    cannot be sent.
+    cannot be sent, and for assertions that any issuer could pass on to their audience.
     """
 
     grant: AnyGrant = CodeGrant()
@@ -97,7 +97,7 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     scopes: frozenset[str] = frozenset()
     """Scopes to ask for besides those that the server names."""
     ceiling: frozenset[str] | None = None
-    """Scopes that may be asked for at most; None: any."""
+    """Scopes that a token may have at most: no others are asked for, or taken; None: any."""
     offline: bool = True
     """Ask for a refresh token where the issuer lists ``offline_access``."""
     dpop: DpopKey | None = None
@@ -118,7 +118,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     flows_period: float = 300.0
     """Time in which these are counted; scopes that a person has denied are not asked for in it."""
     max_operations: int = 1000
-    """Refused operations that are counted at a time; others fail without an authorization."""
+    """Refused operations that are counted at a time; others fail without an authorization.  Denials
+    that are remembered, too."""
     fetch_timeout: float = 10.0
     """Time for one request to the authorization server, its connection included."""
     user_timeout: float = 300.0
@@ -128,6 +129,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         format_scopes(self.scopes | (self.ceiling or frozenset()))
+        if self.client is not None and self.client.assertion_audience and self.issuer is None:
+            raise ValueError("an assertion_audience needs the issuer that it belongs to")
         if self.metadata_url is not None:
             what = "the URL of the client id metadata document"
             url = parse_url(self.metadata_url, what)

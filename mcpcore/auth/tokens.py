@@ -19,15 +19,20 @@ from msgspec import Struct
 
 from mcpcore.auth.challenges import parse_scopes
 from mcpcore.auth.metadata import read_object
+from mcpcore.auth.urls import lower_origin
 from mcpcore.errors import DocumentRefused
 
 MAX_TOKEN = 8 * 1024
 """Characters of an access token."""
 
 ALGORITHMS = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+    {f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)}
+    | {"EdDSA", "Ed25519"}
 )
-"""Signature algorithms that are ever accepted: asymmetric ones (RFC 7518 section 3.1, RFC 8037)."""
+"""Signature algorithms that are ever accepted: asymmetric ones.
+
+RFC 7518 section 3.1, RFC 8037; RFC 9864 section 2.2: ``Ed25519`` is EdDSA with that curve alone.
+"""
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -44,7 +49,7 @@ _OTHER = frozenset(
 """Claims of JWTs that are no access tokens."""
 _OTHER_KINDS = (
     ("typ", frozenset({"id", "refresh", "offline", "logout"})),
-    ("token_use", frozenset({"id", "refresh"})),
+    ("token_use", frozenset({"id", "id_token", "refresh", "refresh_token"})),
 )
 """Claims in which servers say of a token, also when asked about it, that it is no access token."""
 _GRANTING = ("scope", "scp", "client_id", "azp", "appid")
@@ -80,7 +85,7 @@ class TokenRefused(Exception):
         self.fault = fault
 
 
-class Jws(Struct, frozen=True, kw_only=True):
+class Jws(Struct, frozen=True, kw_only=True, gc=False):
     """Signed JWT whose signature is not verified yet."""
 
     header: Mapping[str, Any]
@@ -89,6 +94,9 @@ class Jws(Struct, frozen=True, kw_only=True):
     kid: str | None
     signing_input: bytes
     signature: bytes
+
+    def __repr__(self) -> str:
+        return f"Jws({self.algorithm!r}, kid={self.kid!r})"
 
     @property
     def issuer(self) -> str | None:
@@ -153,9 +161,11 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
 
     issuer: str
     audiences: frozenset[str]
-    """Accepted values of ``aud``: normally the resource identifier alone."""
+    """Accepted values of ``aud``: normally the resource identifier alone.  The case of the scheme
+    and host of a URL does not matter."""
     roles: str | None = None
-    """Path of the claim with the roles, with dots between its members; None: no roles."""
+    """Path of the claim with the roles, with dots between its members, or its name, which may have
+    dots itself; None: no roles."""
     scopes: tuple[str, ...] = ("scope", "scp")
     """Claims that may hold the scopes, as a text or a list."""
     client_id: tuple[str, ...] = ("client_id", "azp")
@@ -165,7 +175,7 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
     """Seconds that clocks may differ."""
 
 
-class Grant(Struct, frozen=True, kw_only=True):
+class Grant(Struct, frozen=True, kw_only=True, gc=False):
     """Rights that a verified token grants, and to whom."""
 
     issuer: str
@@ -185,40 +195,50 @@ class Grant(Struct, frozen=True, kw_only=True):
     """Id of the key that has verified the token, if it is a JWT and the key has one."""
 
 
-def judge_type(jws: Jws, rules: ClaimRules) -> None:
-    """Refuse a token that its header declares to be something other than an access token."""
+def judge_type(jws: Jws, rules: ClaimRules) -> bool:
+    """Return True if the header declares an access token (``at+jwt``), False if it says nothing.
+
+    Raises TokenRefused for a header that declares something else.
+    """
     kind = jws.header.get("typ", "JWT")
     if not isinstance(kind, str):
         raise TokenRefused(TokenFault.TYPE)
     kind = kind.lower().removeprefix("application/")
     if kind not in rules.types:
         raise TokenRefused(TokenFault.TYPE)
+    return kind == "at+jwt"
 
 
 def judge_claims(
-    claims: Mapping[str, Any], rules: ClaimRules, *, wall: float, explicit: bool = False
+    claims: Mapping[str, Any],
+    rules: ClaimRules,
+    *,
+    wall: float,
+    explicit: bool = False,
+    kid: str | None = None,
 ) -> Grant:
     """Return what verified claims grant.  Raises TokenRefused for the first that does not hold.
 
     ``wall``: seconds since 1970.  ``explicit``: the token's type was declared (``at+jwt``), so that
-    claims of other kinds of token do not make it one.
+    claims of other kinds of token do not make it one.  ``kid``: id of the key that verified them.
     """
     if claims.get("iss") != rules.issuer:
         raise TokenRefused(TokenFault.ISSUER)
-    _judge_kind(claims, explicit)
+    judge_kind(claims, explicit=explicit)
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
+    accepted = _lower_origins(rules.audiences)
     if not isinstance(named, list) or not any(
-        isinstance(each, str) and each in rules.audiences for each in named
+        isinstance(each, str) and lower_origin(each) in accepted for each in named
     ):
         raise TokenRefused(TokenFault.AUDIENCE)
-    expires_at = _time(claims, "exp")
+    expires_at = read_time(claims, "exp")
     if expires_at is None:
         raise TokenRefused(TokenFault.MALFORMED)
     if expires_at + rules.leeway <= wall:
         raise TokenRefused(TokenFault.EXPIRED)
     for name in ("nbf", "iat"):
-        begins = _time(claims, name)
+        begins = read_time(claims, name)
         if begins is not None and begins - rules.leeway > wall:
             raise TokenRefused(TokenFault.EARLY)
     subject = claims.get("sub")
@@ -237,11 +257,20 @@ def judge_claims(
         claims=frozen(claims),
         thumbprint=thumbprint,
         certificate=certificate,
+        kid=kid,
     )
 
 
-def _judge_kind(claims: Mapping[str, Any], explicit: bool) -> None:
-    """Refuse claims that are those of another kind of token than an access token."""
+@lru_cache(maxsize=64)
+def _lower_origins(audiences: frozenset[str]) -> frozenset[str]:
+    return frozenset(map(lower_origin, audiences))
+
+
+def judge_kind(claims: Mapping[str, Any], *, explicit: bool) -> None:
+    """Raise TokenRefused for claims of another kind of token than an access token.
+
+    ``explicit``: the type was declared, as for :func:`judge_claims`.
+    """
     for name, others in _OTHER_KINDS:
         kind = claims.get(name)
         if isinstance(kind, str) and kind.lower() in others:
@@ -250,7 +279,8 @@ def _judge_kind(claims: Mapping[str, Any], explicit: bool) -> None:
         raise TokenRefused(TokenFault.TYPE)
 
 
-def _time(claims: Mapping[str, Any], name: str) -> float | None:
+def read_time(claims: Mapping[str, Any], name: str) -> float | None:
+    """Return a claim in seconds since 1970, None without it.  Raises TokenRefused for no time."""
     value = claims.get(name)
     if value is None:
         if name in claims:
@@ -292,7 +322,7 @@ def _roles(claims: Mapping[str, Any], path: str | None) -> frozenset[str]:
     if path is None:
         return frozenset()
     value: Any = claims
-    for member in path.split("."):
+    for member in (path,) if path in claims else path.split("."):
         value = value.get(member) if isinstance(value, Mapping) else None
     if isinstance(value, str):
         value = [value]
@@ -314,7 +344,12 @@ def _first_text(claims: Mapping[str, Any], names: tuple[str, ...]) -> str | None
 def frozen(value: Any) -> Any:
     """Return JSON data that cannot be changed: mappings are read-only, lists are tuples."""
     if isinstance(value, dict):
-        return MappingProxyType({name: frozen(each) for name, each in value.items()})
+        return MappingProxyType(
+            {
+                name: frozen(each) if isinstance(each, (dict, list)) else each
+                for name, each in value.items()
+            }
+        )
     if isinstance(value, list):
-        return tuple(frozen(each) for each in value)
+        return tuple(map(frozen, value))
     return value

@@ -56,7 +56,7 @@ class Subject(Struct, frozen=True, kw_only=True):
 
     token: str
     kind: str = ACCESS_TOKEN
-    """Its type, as RFC 8693 section 3 names it."""
+    """Type of the token, as RFC 8693 section 3 names it."""
 
     def __repr__(self) -> str:
         return f"Subject(kind={self.kind!r})"
@@ -85,7 +85,8 @@ def upstream_token(
     metadata = yield from find_metadata(endpoints, issuer, server_metadata_urls(issuer))
     if metadata is None:
         raise DocumentRefused("the authorization server", "it has no metadata")
-    url = endpoints.url(metadata.token_endpoint, "the token endpoint")
+    place = metadata.endpoint("token_endpoint", certificate=upstream.client.certificate)
+    url = endpoints.url(place, "the token endpoint")
     method = choose_method(upstream.client, metadata)
     response = yield from endpoints.token(
         url, _grant(upstream, subject), upstream.client, method, audience=issuer, bound=False

@@ -39,12 +39,13 @@ _URL = re.compile(
     r"(?P<query>\?[0-9A-Za-z\-._~:/?\[\]@!$&'()*+,;=%]*)?",
     re.IGNORECASE | re.ASCII,  # without ASCII, the Kelvin sign is a letter k
 )
+_ORIGIN = re.compile(r"https?://[0-9A-Za-z\-._:\[\]]+(?=[/?]|\Z)", re.IGNORECASE | re.ASCII)
 _NUMERIC = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)", re.IGNORECASE | re.ASCII)
 _SHELL = re.compile(r"[!$'()*;\[\]]")
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL = IPv6Network("2000::/3")
-"""All that is assigned for the public Internet; what is outside is refused unseen."""
+"""Addresses of the public Internet; others are refused unseen."""
 _PRIVATE: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
@@ -171,16 +172,31 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 def canonical_resource(text: str) -> str:
     """Return the resource identifier of an MCP endpoint.
 
-    Scheme and host in lower case, no default port, no slash that stands alone, no query.
+    Scheme and host in lower case, no default port, no slash that stands alone; the query is a part
+    of it (RFC 8707 section 2, RFC 9728 section 3.1).
     """
     url = parse_url(text, "the URL of the server")
-    return url.origin + ("" if url.path == "/" else url.path)
+    return url.origin + ("" if url.path == "/" else url.path) + url.query
 
 
-def covers(resource: str, server: str) -> bool:
+def lower_origin(text: str) -> str:
+    """Return a URL with scheme and host in lower case, and any other text as it is.
+
+    The case of these two means nothing (RFC 3986 section 6.2.2.1); all else is compared as text.
+    """
+    origin = _ORIGIN.match(text)
+    return text if origin is None else origin[0].lower() + text[origin.end() :]
+
+
+def covers(resource: str, server: str, *, root: bool = True) -> bool:
     """Return True if protected resource metadata for ``resource`` may speak for ``server``.
 
-    It is the same identifier, or one of the same origin whose path is a parent of the server's.
+    It is about that very server, a slash at the end apart (RFC 9728 section 3.3); a resource with a
+    query stands for that alone.  One without stands for each query of its path, as an identifier
+    should have none (section 1.2), while URLs have them for parameters and keys: what answers for a
+    path answers for all its queries, so that none can impersonate another (section 7.3).  ``root``:
+    True for metadata of the well-known place of the origin, which may be about the whole origin, as
+    the authorization pages let clients ask there; no other parent path will do.
     """
     try:
         wide, narrow = (parse_url(text, "the resource") for text in (resource, server))
@@ -188,15 +204,16 @@ def covers(resource: str, server: str) -> bool:
         return False
     if wide.origin != narrow.origin or (wide.query and wide.query != narrow.query):
         return False
-    base = wide.path.rstrip("/")
-    return narrow.path.rstrip("/") == base or narrow.path.startswith(f"{base}/")
+    path = wide.path.rstrip("/")
+    return path == narrow.path.rstrip("/") or (root and not path)
 
 
 def resource_metadata_urls(server: str) -> tuple[str, ...]:
     """Return the well-known URLs of protected resource metadata, in the order to ask."""
     url = parse_url(server, "the URL of the server")
     root = url.origin + RESOURCE_METADATA
-    return (root,) if url.path in ("", "/") else (root + url.path, root)
+    own = root + canonical_resource(server).removeprefix(url.origin)
+    return (root,) if own == root else (own, root)
 
 
 def server_metadata_urls(issuer: str) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ NO_META = base.RequestMeta()
 _NAMES_TERMS = base.RequestMeta(protocol_version="")
 
 
-class _Loose(Struct):
+class _AnyMeta(Struct):
     meta: Maybe[dict[str, Raw]] = field(default=None, name="_meta")
 
 
@@ -142,7 +142,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 
 decode_skim = msgspec.json.Decoder(base.Skim).decode
 """Decodes the members of params that the engine needs, as strictly as any era asks for."""
-_decode_loose = msgspec.json.Decoder(_Loose).decode
+_decode_loose = msgspec.json.Decoder(_AnyMeta).decode
 _decode_any = msgspec.json.Decoder().decode
 
 

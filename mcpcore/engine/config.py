@@ -1,7 +1,7 @@
 """Settings of one conversation: identity, capabilities, revisions and limits."""
 
 import math
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from enum import Enum
 from typing import Any, Literal, TypeVar
 
@@ -23,6 +23,8 @@ C = TypeVar("C", ClientCapabilities, ServerCapabilities)
 
 ASKABLE = frozenset({"resources/subscribe", "resources/unsubscribe", "subscriptions/listen"})
 """Methods that a server's engine answers itself, optionally after asking the application."""
+CLIENT_ASKABLE = frozenset({"ping"})
+"""Methods that a client's engine answers so."""
 
 HeaderParams = Mapping[str, tuple[str, ...]]
 """Header name (the part after ``Mcp-Param-``) to the property path of the argument."""
@@ -131,10 +133,13 @@ class Config(Struct, frozen=True, kw_only=True):
     asked_first: frozenset[str] = frozenset()
     """Requests that the engine answers itself, but only after the application has admitted them.
 
-    A subset of :data:`ASKABLE`.  Each is emitted as RequestReceived and waits for ``admit`` or
-    ``fail``."""
+    A subset of :data:`ASKABLE`, or in a client of :data:`CLIENT_ASKABLE`.  Each is emitted as
+    RequestReceived and waits for ``admit`` or ``fail``."""
     max_uri: int = 8192
     """Maximum characters of a URI that a client may subscribe to."""
+    may_read: Callable[[str, str | None], bool] | None = None
+    """Server: function that returns True if a principal may read a URI; others are not told of its
+    changes.  It raises nothing.  None: all may."""
     route_scoped_ids: bool = False
     """True if inbound ids are unique per route only; a route's end cancels its requests."""
     id_prefix: str | None = None
@@ -164,6 +169,8 @@ class Config(Struct, frozen=True, kw_only=True):
 Rows = tuple[dict[str, Method], ...]
 """Methods that one side may send, by the position of the revision, then by method."""
 
+_SHORT, _KEPT = 1024, 32
+"""Maximum bytes of encoded capabilities whose ``_meta`` is kept, and number of these."""
 _PATHS = frozenset(method.capability for method in METHODS if method.capability is not None)
 ROWS: dict[Role, Rows] = {
     role: tuple(
@@ -188,7 +195,7 @@ class Profile:
             capabilities = config.declared(ServerCapabilities)
         if not config.revisions:
             raise ValueError("no revision is left to speak")
-        if strange := config.asked_first - ASKABLE:
+        if strange := config.asked_first - (ASKABLE if role is Role.SERVER else CLIENT_ASKABLE):
             raise ValueError(f"the engine does not ask its application about {min(strange)}")
         for icon in config.info.icons or ():
             if not icon.is_safe:
@@ -210,16 +217,18 @@ class Profile:
         announced = {None, *self.offered}
         self.announced = {name: topic.row.capability in announced for name, topic in TOPICS.items()}
         """True if this side declared that it announces such changes, by notification method."""
-        self._client_meta: dict[str, bytes] = {}
+        self._client_meta: dict[tuple[str, bytes], bytes] = {}
+        """Members by revision and encoded capabilities, which are empty for those of the config."""
 
     def client_meta(
         self, revision: Revision, capabilities: ClientCapabilities | None = None
     ) -> bytes:
         """Return the ``_meta`` member of an outbound request in a modern ``revision``.
 
-        It declares the client's ``capabilities``, or those of the config, whose text is kept.
+        It declares the client's ``capabilities``, or those of the config.
         """
-        meta = self._client_meta.get(revision.name) if capabilities is None else None
+        key = revision.name, b"" if capabilities is None else msgspec.json.encode(capabilities)
+        meta = self._client_meta.get(key)
         if meta is None:
             declared = self.config.capabilities if capabilities is None else capabilities
             members: dict[str, Any] = {
@@ -228,6 +237,8 @@ class Profile:
                 base.META_CLIENT_CAPABILITIES: in_revision(declared, revision),
             }
             meta = b'"_meta":' + msgspec.json.encode(members)
-            if capabilities is None:
-                self._client_meta[revision.name] = meta
+            if len(key[1]) <= _SHORT:
+                if len(self._client_meta) >= _KEPT:
+                    self._client_meta.clear()
+                self._client_meta[key] = meta
         return meta

@@ -34,7 +34,7 @@ class EndReason(Enum):
     CLOSED = "connection closed"
     INVALID = "invalid response"
     REFUSED = "refused"
-    """Not sent: negotiation failed or the transport refused it."""
+    """Request that was not sent: negotiation failed or the transport refused it."""
 
 
 class FaultKind(Enum):
@@ -248,6 +248,8 @@ class Ready(Event, frozen=True, gc=False):
     supported: tuple[str, ...] = ()
     """Client, modern: the revisions that the server named."""
     session: str | None = None
+    principal: str | None = None
+    """Server: the principal that has finished the handshake."""
 
 
 class NegotiationFailed(Event, frozen=True, gc=False):
@@ -277,6 +279,7 @@ class Violation(Event, frozen=True, gc=False):
     """True if it was a request, which was refused for this."""
     excerpt: str = ""
     """Beginning of a line that is no message, such as noise on a server's standard output."""
+    principal: str | None = None
 
 
 class StreamDrained(Event, frozen=True, gc=False):

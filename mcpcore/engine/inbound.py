@@ -267,7 +267,7 @@ def _refuse(arrival: Inbound, error: ErrorData) -> None:
     arrival.peer.refuse(route, arrival.id, error, batch=batch, method=method, revision=revision)
 
 
-class Receiver:
+class Ladder:
     """Part of a Peer that takes in what arrives."""
 
     def __init__(self, state: PeerState, sender: Sender, negotiator: Negotiator) -> None:
@@ -296,6 +296,7 @@ class Receiver:
         brought it.
         """
         state, limits = self._state, self._limits
+        state.principal = principal
         frame: Frame | End | TransportFailure | TooLong
         if isinstance(item, bytes):
             frame = decode(item, max_depth=limits.depth, max_batch=limits.batch)
@@ -531,7 +532,7 @@ class Receiver:
                         state.drop(record, RequestSignal.CANCEL, end.reason)
             return
         self._negotiator.disconnected()
-        if state.succession is None:
+        if state.handover is None:
             state.waiting_input.clear()
         self._task_progress.clear()
         state.end_outbound(EndReason.CLOSED, f"connection closed: {end.reason}")
@@ -709,8 +710,9 @@ class Receiver:
             return
         state.move(SessionSignal.INITIALIZED)
         state.changes += 1
-        declared = state.client_capabilities
-        state.emit(events.Ready(revision, state.peer_info, declared, session=state.session))
+        info, declared = state.peer_info, state.client_capabilities
+        session, principal = state.session, state.principal
+        state.emit(events.Ready(revision, info, declared, session=session, principal=principal))
         self._sender.send_held()
 
     # Cancellation
@@ -792,9 +794,9 @@ class Receiver:
         return True
 
 
-_CONSUMED: dict[str, Callable[[Receiver, Raw, Method | None, Route, float], None]] = {
-    "notifications/initialized": Receiver._initialized,
-    "notifications/cancelled": Receiver._cancelled,
-    "notifications/progress": Receiver._progress,
+_CONSUMED: dict[str, Callable[[Ladder, Raw, Method | None, Route, float], None]] = {
+    "notifications/initialized": Ladder._initialized,
+    "notifications/cancelled": Ladder._cancelled,
+    "notifications/progress": Ladder._progress,
 }
 """Notifications that the engine consumes, as they only change its own state."""

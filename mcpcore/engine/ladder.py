@@ -27,11 +27,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.methods import KNOWN_METHODS, MODERN_ONLY
 from mcpcore.spec.revisions import LATEST
-from mcpcore.spec.types.base import (
-    META_CLIENT_CAPABILITIES,
-    META_PROTOCOL_VERSION,
-    RequestMeta,
-)
+from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION, RequestMeta
 from mcpcore.wire.jsontext import shortened
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.

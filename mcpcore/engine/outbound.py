@@ -119,15 +119,15 @@ class Sender(Struct, frozen=True, weakref=False, eq=False):
 
     def _check_open(self, open_requests: int) -> None:
         state = self._state
-        succession, stage = state.succession, state.lifecycle
-        if stage is _CLOSING or (stage is _CLOSED and succession is None):
+        handover, stage = state.handover, state.lifecycle
+        if stage is _CLOSING or (stage is _CLOSED and handover is None):
             raise LocalProtocolError(state.failure or "the conversation is closed")
         if state.half_closed:
             raise LocalProtocolError("the other side has finished writing and cannot answer")
         if stage is _NEW and state.role is _CLIENT and not state.expected:
             raise LocalProtocolError("start the client before its first request")
-        if state.expected and succession is not None:
-            succession.check_room()
+        if state.expected and handover is not None:
+            handover.check_room()
         limit = state.config.limits.pending
         if open_requests >= limit:
             raise LocalProtocolError(f"{limit} requests wait for an answer already")
@@ -321,11 +321,11 @@ def overdue(request: Outbound, config: Config, now: float) -> str:
 # Repetition
 
 
-class _Named(Struct):
+class _ToolName(Struct):
     name: str | UnsetType = UNSET
 
 
-_decode_name = msgspec.json.Decoder(_Named).decode
+_decode_name = msgspec.json.Decoder(_ToolName).decode
 
 
 def may_repeat(method: str, body: bytes, mark: bool | None, tools: Collection[str]) -> bool:

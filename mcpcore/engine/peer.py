@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route, SubscriptionClosed
-from mcpcore.engine.inbound import End, Receiver, TransportFailure
+from mcpcore.engine.inbound import End, Ladder, TransportFailure
 from mcpcore.engine.input_rounds import InputRequest, input_required
 from mcpcore.engine.lifecycle import (
     STREAM,
@@ -94,11 +94,18 @@ _NOT_BY_HAND = (
 """Notifications that the engine sends, for which there are calls."""
 
 
+class PeerParts(Struct, frozen=True, eq=False):
+    """Parts of a Peer, for a machine that has several: it gives them messages by itself."""
+
+    endpoint: Endpoint
+    state: PeerState
+    inbound: Ladder
+    outbound: Sender
+    negotiation: Negotiator
+
+
 class Peer:
     """Client or server end of a conversation, in either era.
-
-    Its state and parts (Receiver, Sender of requests, Negotiator; for a client that reconnects a
-    Succession) have underscores: ``mcpcore.http`` uses them, nothing outside of this package does.
 
     ``endpoint`` is given where several Peers share one, ``session`` names this one in events.
     ``mirrors`` asks for header mirrors on the frames of a client.  ``joins`` lets one frame hold
@@ -147,12 +154,19 @@ class Peer:
         )
         self._outbound = sender = Sender(state)
         self._negotiation = negotiator = Negotiator(state, sender)
-        self._inbound = Receiver(state, sender, negotiator)
+        self._inbound = Ladder(state, sender, negotiator)
         self._lines: LineReader | None = None
         self.principal: str | None = None
         """Principal authenticated for the whole conversation, for a Peer that is fed bytes."""
 
     # Facts
+
+    @property
+    def parts(self) -> PeerParts:
+        """Parts of this Peer, for the machines of ``mcpcore.http``; nothing else needs them."""
+        return PeerParts(
+            self._endpoint, self._state, self._inbound, self._outbound, self._negotiation
+        )
 
     @property
     def state(self) -> SessionState:
@@ -198,17 +212,17 @@ class Peer:
     @property
     def reconnects(self) -> "ReconnectSettings | None":
         """Client: settings for a conversation that another one may succeed; None for none."""
-        succession = self._state.succession
-        return None if succession is None else succession.settings
+        handover = self._state.handover
+        return None if handover is None else handover.settings
 
     @reconnects.setter
     def reconnects(self, settings: "ReconnectSettings | None") -> None:
         if settings is None:
-            self._state.succession = None
+            self._state.handover = None
             return
-        from mcpcore.engine.reconnection import Succession  # late: servers need none of it
+        from mcpcore.engine.reconnection import Handover  # late: servers need none of it
 
-        self._state.succession = Succession(self._state, settings)
+        self._state.handover = Handover(self._state, settings)
 
     # Input: only queued
 
@@ -330,18 +344,18 @@ class Peer:
         LocalProtocolError unless this is a client with ``reconnects`` that has ended.
         """
         state = self._state
-        succession = state.succession
-        if self.role is not Role.CLIENT or succession is None or not state.ended:
+        handover = state.handover
+        if self.role is not Role.CLIENT or handover is None or not state.ended:
             raise LocalProtocolError("only a client that means to come back has a successor")
-        config = succession.config_of_heir()
-        heir = type(self)(self.role, config, endpoint=self._endpoint, mirrors=state.mirrors)
-        succession.hand_over(heir._state, heir._outbound)
-        return heir
+        config = handover.config_of_successor()
+        successor = type(self)(self.role, config, endpoint=self._endpoint, mirrors=state.mirrors)
+        handover.hand_over(successor._state, successor._outbound)
+        return successor
 
     def renounce(self, reason: str) -> None:
         """Give up reconnecting: the held requests end as CLOSED."""
         state = self._state
-        state.succession = None
+        state.handover = None
         state.waiting_input.clear()
         state.end_outbound(EndReason.CLOSED, f"connection closed: {reason}")
 
@@ -515,7 +529,7 @@ class Peer:
         sound = not meta and (total is None or -_INF < total < _INF)
         data = _REPORT % (_encode(params) if sound else to_json(params))
         record.progress = value
-        record.peer.send_news(_PROGRESS, data, record=record, subject="progress")
+        record.peer.send_news(_PROGRESS, data, record, "progress")
         return True
 
     def log(
@@ -642,7 +656,7 @@ class Peer:
             return False
         told = False
         heard = topic.subject is None or (topic.subject == "uri" and change.subject in state.uris)
-        if heard and state.lifecycle is SessionState.OPEN:
+        if heard and state.lifecycle is SessionState.OPEN and _hears(state, change, self.principal):
             members, subject = _meta_member(meta), (method, change.subject)
             state.send_notification(
                 method, body, members=members, revision=state.revision, subject=subject
@@ -784,9 +798,19 @@ def _send_log(
     )
 
 
+def _hears(state: PeerState, change: TopicChange, principal: str | None) -> bool:
+    """Return True if a principal may learn of a change, which for a resource is by reading it."""
+    may_read = state.config.may_read
+    if may_read is None or change.topic.subject != "uri" or change.subject is None:
+        return True
+    return may_read(change.subject, principal)
+
+
 def _tell(record: Inbound, change: TopicChange, body: bytes, meta: Meta | None) -> bool:
     """Send a change on a listen stream that carries it; False for any other stream."""
     if record.interest is None or not record.interest.wants(change):
+        return False
+    if not _hears(record.peer, change, record.principal):
         return False
     # A relay passes on the id of another stream.
     members = _meta_member({**(meta or {}), META_SUBSCRIPTION_ID: record.id})

@@ -154,10 +154,22 @@ class Reconnection:
         """Attempts in a row so far."""
         self._chance = Chance(seed)
         self._since: float | None = None
+        self._lasting = settings.lasting
+        """Seconds that this conversation must last for attempts to be counted anew after a fault of
+        the authorization."""
+        self._renewed = False
+        """True if one of the attempts in a row was for the sake of a fresh token."""
 
-    def opened(self, now: float) -> None:
-        """Note that a conversation has begun."""
+    def opened(self, now: float, *, expires_in: float | None = None) -> None:
+        """Note that a conversation has begun.
+
+        ``expires_in``: seconds until its token expires, None if it does not, or nobody knows when.
+        An end at half that time or later counts as that of the token.
+        """
         self._since = now
+        self._lasting = self.settings.lasting
+        if expires_in is not None and expires_in > 0:
+            self._lasting = min(self._lasting, expires_in / 2)
 
     def lost(
         self, now: float, *, final: bool = False, fault: Fault | None = None
@@ -166,21 +178,31 @@ class Reconnection:
 
         ``final``: it ended in a way after which another one would come to the same end.  ``fault``:
         its ``retry_after`` is the minimum delay; after a fault of the authorization a fresh token
-        is tried once, which is the first attempt in a row.
+        is tried, once among the attempts in a row.
         """
         since, self._since = self._since, None
         settings = self.settings
-        if since is not None and now - since >= settings.lasting:
-            self.made = 0
         unauthorized = fault is not None and fault.kind is FaultKind.AUTHORIZATION
-        if final or self.made >= (min(1, self.attempts) if unauthorized else self.attempts):
+        lasting = self._lasting if unauthorized else settings.lasting
+        if since is not None and now - since >= lasting:
+            self.made, self._renewed = 0, False
+        if final or self.made >= self.attempts or (unauthorized and self._renewed):
             return None
+        self._renewed |= unauthorized
         wanted = None if fault is None else fault.retry_after
         self.made += 1
         delay = grown(settings.first_delay, settings.growth, self.made, settings.max_delay)
         delay = max(delay, wanted or 0.0)
         delay *= 1 + settings.jitter * self._chance.next()
         return Attempt(self.made, min(delay, settings.max_delay))
+
+    def replaced(self) -> Attempt:
+        """Return the attempt after a connection that this side has ended for the sake of a token.
+
+        It comes at once, and is not counted.
+        """
+        self._since = None
+        return Attempt(1, 0.0)
 
 
 _PASSING = frozenset({404, 408, 425, 429})
@@ -237,10 +259,10 @@ def refuses_for_good(error: ErrorData | None) -> bool:
     return row is None or not row.retryable
 
 
-# Succession of conversations
+# Handover of a conversation to its successor
 
 
-class Succession(Struct, frozen=True, weakref=False, eq=False):
+class Handover(Struct, frozen=True, weakref=False, eq=False):
     """Part of a Peer that reconnects: the next conversation of a client takes over its requests.
 
     When the transport ends, requests that were never sent or may be repeated, and listen streams,
@@ -278,7 +300,7 @@ class Succession(Struct, frozen=True, weakref=False, eq=False):
             text = f"the connection is lost, and {limit} requests wait for the next one already"
             raise LocalProtocolError(text)
 
-    def config_of_heir(self) -> Config:
+    def config_of_successor(self) -> Config:
         """Return the config of the next conversation, which speaks the era of this one."""
         config, revision = self._state.config, self._state.revision
         if revision is None:
@@ -286,14 +308,14 @@ class Succession(Struct, frozen=True, weakref=False, eq=False):
         era = tuple(each for each in config.revisions if each.modern == revision.modern)
         return config if era == config.revisions else structs.replace(config, revisions=era)
 
-    def hand_over(self, heir: PeerState, sender: Sender) -> None:
+    def hand_over(self, successor: PeerState, sender: Sender) -> None:
         """Give the requests that are held or wait for input to the next conversation."""
         state = self._state
         state.drop_unsent()
-        heir.succession, heir.expected = Succession(heir, self.settings), True
+        successor.handover, successor.expected = Handover(successor, self.settings), True
         for request in (*state.held.values(), *state.waiting_input.values()):
             request.sender = sender
-        heir.held, heir.pending = state.held, dict(state.held)
-        heir.waiting_input = state.waiting_input
+        successor.held, successor.pending = state.held, dict(state.held)
+        successor.waiting_input = state.waiting_input
         state.held, state.pending, state.waiting_input = {}, {}, {}
-        state.succession = None
+        state.handover = None

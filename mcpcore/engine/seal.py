@@ -13,8 +13,6 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.spec.errors import LocalError
-
 _NOT_BOUND = frozenset({"_meta", "inputResponses", "requestState"})
 """Params that differ between a request and its retry: trace ids and progress tokens, answers."""
 
@@ -38,14 +36,6 @@ class SealRefusal(StrEnum):
     PRINCIPAL = "requestState was given to another principal"
     METHOD = "requestState belongs to a request of another method"
     PARAMS = "requestState belongs to a request with other parameters"
-
-
-class SealBroken(LocalError):
-    """Refusal of a state; the message is safe to show and says why, as ``reason`` does."""
-
-    def __init__(self, reason: SealRefusal) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
 
 
 class Seal(Protocol):

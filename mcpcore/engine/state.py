@@ -48,7 +48,7 @@ from mcpcore.wire.message import (
 )
 
 if TYPE_CHECKING:  # late: servers need none of it
-    from mcpcore.engine.reconnection import Succession
+    from mcpcore.engine.reconnection import Handover
 
 NO_PARAMS = Raw(b"{}")
 NO_SKIM = Skim()
@@ -304,6 +304,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     revision: Revision | None = None
     """Negotiated revision; a server serves modern requests whatever this is."""
     peer_info: Implementation | None = None
+    principal: str | None = None
+    """Server: principal of the item that is being taken in."""
     peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
     """Capabilities that the other side declared; None if unknown."""
     client_capabilities: ClientCapabilities = field(default_factory=lambda: NO_CAPABILITIES)
@@ -318,7 +320,7 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     """True once the other side has finished writing."""
     ended: bool = False
     """True once ConnectionEnded was emitted."""
-    succession: "Succession | None" = None
+    handover: "Handover | None" = None
     """Client that reconnects: what decides on the requests that outlive the conversation."""
     expected: bool = False
     """True if this Peer succeeds another one: it takes requests before it is started."""
@@ -395,7 +397,8 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     ) -> None:
         """Emit a Violation: the other side broke a rule. Nothing is emitted after the end."""
         if not self.ended:
-            self.emit(events.Violation(code, message, route, self.session, refused, excerpt))
+            session, principal = self.session, self.principal
+            self.emit(events.Violation(code, message, route, session, refused, excerpt, principal))
 
     # Sending
 
@@ -463,12 +466,11 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
         self,
         method: str,
         data: bytes,
-        *,
         record: Inbound | None = None,
+        subject: Hashable = None,
         route: Route = MAIN,
         request: RequestId | None = None,
         revision: Revision | None = None,
-        subject: Hashable = None,
     ) -> None:
         """Send an encoded notification.
 
@@ -616,10 +618,10 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
 
     def end_outbound(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
         """End every outbound request that does not outlive this conversation."""
-        succession = self.succession
-        unsent = set() if succession is None else self.outbox.requests()
+        handover = self.handover
+        unsent = set() if handover is None else self.outbox.requests()
         for request in list(self.pending.values()):
-            if succession is None or not succession.keeps(request, unsent):
+            if handover is None or not handover.keeps(request, unsent):
                 self.abort(request, RequestSignal.END, reason, message, fault)
 
     def drop_unsent(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -13,6 +13,8 @@ from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:  # a type alone: the state has an outbox of these
     from mcpcore.engine.state import PeerState
+else:
+    PeerState = Any
 
 
 class FrameKind(Enum):
@@ -24,7 +26,7 @@ class FrameKind(Enum):
     ERROR = "error"
     BATCH = "batch"
     ACCEPTED = "accepted"
-    """Nothing to send (any more) on this route: HTTP 202, or the end of a stream."""
+    """End of what is sent on this route: HTTP 202, or the end of a stream."""
 
 
 class Transmit(Struct):
@@ -88,8 +90,10 @@ class Outbox(Struct, weakref=False, eq=False):
         last = self.frames[-1] if self.frames else None
         if last is None or last.key != key or last.subject != subject or last.size > _FULL:
             return False
-        last.more = last.more or []
-        last.more.append(data)
+        if last.more is None:
+            last.more = [data]
+        else:
+            last.more.append(data)
         last.size += size
         self.size += size
         return True

@@ -52,7 +52,6 @@ _QUOTED = 60
 
 _SENTINEL_START = "=?base64?"
 _SENTINEL_END = "?="
-_PLAIN = r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?"  # a string, as only clients need it
 
 
 _NONE: dict[bytes, list[bytes]] = {}
@@ -204,7 +203,8 @@ def encode_value(value: str) -> str:
 
     Raises HeaderError for lone surrogates, which have no UTF-8.
     """
-    if re.fullmatch(_PLAIN, value) and not _looks_encoded(value):
+    visible = value.isascii() and value.isprintable() and value == value.strip(" ")
+    if visible and not _looks_encoded(value):
         return value
     try:
         data = value.encode()

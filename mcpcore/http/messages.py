@@ -1,16 +1,13 @@
 """Messages between an HTTP state machine and the driver that owns the sockets."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
 from mcpcore.engine.events import Route
 from mcpcore.http.headers import HeaderLines, Headers
+from mcpcore.http.principals import ClientCertificate
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
-
-if TYPE_CHECKING:  # late: few clients show a certificate
-    from mcpcore.http.principals import ClientCertificate
 
 
 class HttpRequest(Discreet, frozen=True, kw_only=True):
@@ -26,10 +23,12 @@ class HttpRequest(Discreet, frozen=True, kw_only=True):
     headers: Headers
     query: str = ""
     peer: str | None = None
-    """Address of the other side, for logs."""
+    """Address of the other side, or of the client as trusted proxies name it."""
+    proxy: str | None = None
+    """Address of the other side where ``peer`` is as trusted proxies name it."""
     scheme: str = "http"
     """``https`` if the client has reached this server, or the one in front, over TLS."""
-    certificate: "ClientCertificate | None" = None
+    certificate: ClientCertificate | None = None
     """Certificate with which the client has proved its identity; None without one."""
     root: str = ""
     """Prefix that a framework has removed from ``path``, for paths that are sent to a client."""

@@ -18,6 +18,8 @@ from mcpcore.spec.refusals import UNAUTHENTICATED
 
 if TYPE_CHECKING:  # late: stdio has no HTTP requests
     from mcpcore.http.messages import HttpRequest
+else:
+    HttpRequest = Any
 
 # RFC 6750 section 2.1; a string, which re compiles at first use: few servers authenticate requests.
 _BEARER = r"[A-Za-z0-9\-._~+/]+=*"
@@ -30,7 +32,17 @@ class Principal(str):
     Sessions, sealed state, tasks and quotas are bound to the name: it must belong to one party.
     """
 
-    __slots__ = ("challenge", "claims", "lines", "refused", "revoked", "roles", "scopes", "until")
+    __slots__ = (
+        "challenge",
+        "claims",
+        "exchangeable",
+        "lines",
+        "refused",
+        "revoked",
+        "roles",
+        "scopes",
+        "until",
+    )
 
     claims: Mapping[str, Any]
     """Claims about the party, read-only."""
@@ -44,6 +56,9 @@ class Principal(str):
     end at their next heartbeat, connections in 15 seconds.  None: it cannot be revoked."""
     challenge: "Challenge | None"
     """Challenge that helps when scopes are missing; None: a plain one of the scheme Bearer."""
+    exchangeable: bool
+    """True if the request was judged by its bearer token, which is bound to no key: it may be
+    exchanged for one of another server (RFC 8693)."""
     lines: tuple[tuple[bytes, bytes], ...]
     """Header lines of the answers to its requests, such as the next DPoP nonce."""
     refused: "OperationRefused | None"
@@ -60,6 +75,7 @@ class Principal(str):
         until: float | None = None,
         revoked: Callable[[], bool] | None = None,
         challenge: "Challenge | None" = None,
+        exchangeable: bool = False,
     ) -> "Principal":
         """Create a principal.  Raises ValueError for a name that is empty or not printable."""
         if not name or not name.isprintable():
@@ -69,12 +85,39 @@ class Principal(str):
         self.claims = MappingProxyType({} if claims is None else dict(claims))
         self.until, self.revoked = until, revoked
         self.challenge, self.lines, self.refused = challenge, (), None
+        self.exchangeable = exchangeable
         return self
+
+    @property
+    def rights(self) -> tuple[frozenset[str], frozenset[str], str]:
+        """Scopes, roles and client, which tell the tokens of one party from each other."""
+        client = self.claims.get("client_id") or self.claims.get("azp") or ""
+        return self.scopes, self.roles, str(client)
 
     @property
     def name(self) -> str:
         """Name as a plain string."""
         return str(self)
+
+
+def has_rights_of(principal: str | None, other: str | None) -> bool:
+    """Return True if a party has all scopes and roles of another; plain names have none."""
+    if not isinstance(other, Principal) or principal is other:
+        return True
+    known = principal if isinstance(principal, Principal) else Principal(other.name)
+    return other.scopes <= known.scopes and other.roles <= known.roles
+
+
+def joined(principal: str | None, other: str | None) -> str | None:
+    """Return a party with the scopes and roles of both, and the claims of the first with any."""
+    if not (isinstance(principal, Principal) and isinstance(other, Principal)):
+        return principal if isinstance(principal, Principal) else other
+    return Principal(
+        principal.name,
+        scopes=principal.scopes | other.scopes,
+        roles=principal.roles | other.roles,
+        claims=principal.claims or other.claims,
+    )
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -130,7 +173,7 @@ WWW-Authenticate."""
 OperationRefused = Callable[[str, str | None, str], object]
 """Function for the JSON-RPC method of an operation, the name or URI in it, and the reason."""
 Verdict = Principal | Refusal
-Authenticate = Callable[["HttpRequest"], Verdict | Awaitable[Verdict]]
+Authenticate = Callable[[HttpRequest], Verdict | Awaitable[Verdict]]
 """Authentication function of an application: from the head of a request to its principal or a
 refusal."""
 

@@ -66,7 +66,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Maximum legacy sessions at a time; a new one ends an unused or the least recently used."""
     sessions_per_client: int = 1_000
     """Maximum sessions of one principal, or else of one peer address; a new one ends another of the
-    same client.  Raise it behind a proxy, whose address all clients share."""
+    same client.  Raise it behind a proxy that does not name its clients."""
     session_unused: float | None = 60.0
     """Seconds after which a session ends that was opened but not used."""
     session_idle: float | None = 1800.0
@@ -95,7 +95,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Seconds for which events are kept."""
     reconnect_delay: float = 1.0
     """Seconds that a client is asked to wait before it comes back, in revisions with polling."""
-    session_view_idle: float = 300.0
+    session_replica_idle: float = 300.0
     """With a store: seconds after which a worker forgets its replica of an unused session."""
     session_touch: float = 30.0
     """With a store: minimum seconds between two notes to it that a session is in use."""
@@ -133,7 +133,7 @@ class SseUse(Enum):
 
     NEVER = "never"
     FALL_BACK = "fall back"
-    """If a server refuses ``initialize`` (400, 404, 405), but opens such a stream."""
+    """Use HTTP+SSE if a server refuses ``initialize`` (400, 404, 405), but opens such a stream."""
     ONLY = "only"
 
 

@@ -50,6 +50,9 @@ class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     principal: str | None = None
     owner: str = ""
     """Quota key of the session: a principal or an address; "" is a key as well."""
+    scopes: tuple[str, ...] = ()
+    """Scopes of all requests in the session together; so are ``roles``."""
+    roles: tuple[str, ...] = ()
     revision: str
     client_info: Raw | UnsetType = UNSET
     capabilities: Raw

@@ -48,7 +48,7 @@ class Standing(State):
     USABLE = "usable"
     EJECTED = "ejected"
     DOWN = "down"
-    """Its health, or its circuit breaker, says that it gets nothing."""
+    """Target without requests, by its health or its circuit breaker."""
 
 
 class StandingSignal(State):

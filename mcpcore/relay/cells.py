@@ -1,8 +1,9 @@
 """The four cells: the era of a client beside the era of the server that its request is for.
 
-Everything that a relay does differently between the eras is a member of :class:`Cell`.
+Everything that a relay does differently between the eras is told by a :class:`Cell`.
 """
 
+from contextlib import suppress
 from enum import Enum
 
 from msgspec import MsgspecError, Raw, Struct
@@ -10,47 +11,34 @@ from msgspec.json import Decoder
 
 from mcpcore.relay.rewriting import Change, path, rewrite
 from mcpcore.service.schema import WRAPPED, is_object_schema, wrap_schema
-from mcpcore.spec.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND, ErrorData
+from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, RESOURCE_NOT_FOUND, ErrorData
 from mcpcore.spec.methods import METHODS
 from mcpcore.wire.message import splice, to_json
 
 
-class Questions(Enum):
-    """Ways of a server's question to the client."""
+class Cell(Enum):
+    """Pairs of eras: True for a modern client, True for a modern server.
 
-    FORWARD = "request on the stream of the client's request"
-    PASS = "input_required of the server, its state sealed"  # noqa: S105 - no secret
-    PARK = "input_required for a call that waits here"
-    ASK = "requests for an input_required, then a retry"
+    A modern server learns capabilities and log level from each request, and has no session: one
+    conversation with it serves all clients.
+    """
 
+    LEGACY = (False, False)
+    """A question of the server is a request on the stream of the client's request."""
+    MODERN = (True, True)
+    """``input_required`` of the server passes, its state sealed."""
+    LEGACY_SERVER = (True, False)
+    """A question parks the call, which the retry of the client goes on with.  Results get the
+    caching hints that they must have."""
+    MODERN_SERVER = (False, True)
+    """``input_required`` is asked as requests, and answered by a retry.  Results lose their caching
+    hints, structured content other than an object is wrapped in one, and -32602 for a URI means
+    that there is no such resource."""
 
-class Cell(Struct, frozen=True):
-    """Needs of a pair of eras, for the relay between them."""
-
-    questions: Questions
-    by_request: bool
-    """True if the server learns capabilities and log level from each request, and has no session:
-    one conversation with it serves all clients."""
-    hints: bool | None = None
-    """True to add the caching hints that results must have, False to drop those of the server."""
-    objects: bool = False
-    """True if structured content other than an object has to be wrapped in one."""
-    not_found: bool = False
-    """True if -32602 for a URI means that there is no such resource."""
-
-
-CELLS: dict[tuple[bool, bool], Cell] = {
-    (False, False): Cell(Questions.FORWARD, by_request=False),
-    (True, True): Cell(Questions.PASS, by_request=True),
-    (True, False): Cell(Questions.PARK, by_request=False, hints=True),
-    (False, True): Cell(Questions.ASK, by_request=True, hints=False, objects=True, not_found=True),
-}
-"""Cells by (modern client, modern server)."""
 
 CACHEABLE = frozenset(row.name for row in METHODS if row.cacheable)
 """Methods whose results carry caching hints, where there are any."""
 _HINTS = ("ttlMs", "cacheScope")
-_STALE = b'"ttlMs":0,"cacheScope":"private"'
 _OUTPUT_SCHEMA, _CONTENT = path("tools/*/outputSchema"), path("structuredContent")
 
 _members_of = Decoder(dict[str, Raw]).decode
@@ -81,18 +69,23 @@ _WRAPS: dict[str, tuple[tuple[str, ...], Change]] = {
 }
 
 
-def result_in(cell: Cell, method: str, result: Raw) -> Raw:
-    """Return the result of a server in the form that the era of the client asks for."""
-    if cell.objects and method in _WRAPS:
+def result_in(cell: Cell, method: str, result: Raw, ttl: float = 0.0) -> Raw:
+    """Return the result of a server in the form that the era of the client asks for.
+
+    ``ttl``: seconds for which the client may keep one of a server without caching hints.
+    """
+    if cell is Cell.MODERN_SERVER and method in _WRAPS:
         result = rewrite(result, *_WRAPS[method])
-    if cell.hints is None or method not in CACHEABLE:
+    if cell.value[0] == cell.value[1] or method not in CACHEABLE:
         return result
     members = _members_of(result)
-    if not any(name in members for name in _HINTS):
-        return Raw(splice(to_json(result), _STALE)) if cell.hints else result
-    if cell.hints:
-        return result
-    return Raw(to_json({key: each for key, each in members.items() if key not in _HINTS}))
+    hinted = any(name in members for name in _HINTS)
+    if cell is Cell.MODERN_SERVER and hinted:
+        return Raw(to_json({key: each for key, each in members.items() if key not in _HINTS}))
+    if cell is Cell.LEGACY_SERVER and not hinted:
+        hints = b'"ttlMs":%d,"cacheScope":"private"' % (ttl * 1000)
+        return Raw(splice(to_json(result), hints))
+    return result
 
 
 def url_questions(error: ErrorData) -> dict[str, Raw]:
@@ -125,11 +118,11 @@ def error_in(cell: Cell, method: str, error: ErrorData) -> ErrorData:
 
     Codes that this era lacks are the engine's to replace.
     """
+    if error.code == HEADER_MISMATCH:  # the params lack what the relay makes headers of
+        return ErrorData(INVALID_PARAMS, f"invalid params: {error.message}")
     about_uri = method == "resources/read" and error.code == INVALID_PARAMS
-    if not (cell.not_found and about_uri and isinstance(error.data, Raw)):
-        return error
-    try:
-        names_uri = "uri" in _members_of(error.data)
-    except MsgspecError:
-        return error
-    return ErrorData(RESOURCE_NOT_FOUND, error.message, error.data) if names_uri else error
+    if cell is Cell.MODERN_SERVER and about_uri and isinstance(error.data, Raw):
+        with suppress(MsgspecError):
+            if "uri" in _members_of(error.data):
+                return ErrorData(RESOURCE_NOT_FOUND, error.message, error.data)
+    return error

@@ -1,29 +1,122 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec import Raw, Struct, field, structs
 
-from mcpcore.engine.config import ANY_EXTENSION, Config, HeaderParams
-from mcpcore.engine.events import Key, Ready, RequestReceived
+from mcpcore.engine.config import ANY_EXTENSION, CLIENT_ASKABLE, Config, HeaderParams
+from mcpcore.engine.events import Event, Key, Ready, RequestReceived
+from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.peer import Peer
-from mcpcore.relay.cells import CELLS, Cell
+from mcpcore.http.principals import Principal
+from mcpcore.relay.cells import Cell
 from mcpcore.spec.capabilities import declares
-from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:  # types alone: an application that has no HTTP needs neither
     from mcpcore.http.client.client import HttpClient
     from mcpcore.http.server.server import HttpServer
+    from mcpcore.relay.downstreams import Downstreams
 
-Downstream: TypeAlias = "Peer | HttpServer"
+Downstream: TypeAlias = "Peer | HttpServer | Downstreams"
 """Machine of the clients; messages outside of requests are for a ``session`` of an HttpServer."""
 Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
 Outcome = Raw | ErrorData
 """Result or error of a request."""
+ONLY = ""
+"""Session of the only legacy client, before a machine without sessions."""
+
+
+class LinkState(State):
+    """States of a conversation with a server."""
+
+    OPENING = "opening"
+    """The server has not been reached."""
+    OPEN = "open"
+    ENDED = "ended"
+
+
+class LinkSignal(State):
+    """Signals that move a conversation with a server."""
+
+    GREET = "server reached"
+    END = "ended by either side"
+
+
+class ParkedState(State):
+    """States of questions to a modern client."""
+
+    ASKED = "asked"
+    """The retry with the answers is awaited."""
+    ANSWERED = "answered"
+    """The next outcome of the call is awaited: a result, an error, or another question."""
+    SETTLED = "settled"
+    """The outcome is kept for repeated retries."""
+    ENDED = "ended"
+
+
+class ParkedSignal(State):
+    """Signals that move questions to a modern client."""
+
+    ANSWER = "answered, or taken back by the server"
+    SETTLE = "outcome known"
+    END = "too late, or given up"
+
+
+LINK: Table[LinkState, LinkSignal] = {
+    (LinkState.OPENING, LinkSignal.GREET): LinkState.OPEN,
+    # A new session in place of one that the server has lost.
+    (LinkState.OPEN, LinkSignal.GREET): LinkState.OPEN,
+    (LinkState.OPENING, LinkSignal.END): LinkState.ENDED,
+    (LinkState.OPEN, LinkSignal.END): LinkState.ENDED,
+}
+PARKED: Table[ParkedState, ParkedSignal] = {
+    (ParkedState.ASKED, ParkedSignal.ANSWER): ParkedState.ANSWERED,
+    (ParkedState.ASKED, ParkedSignal.SETTLE): ParkedState.SETTLED,
+    (ParkedState.ASKED, ParkedSignal.END): ParkedState.ENDED,
+    (ParkedState.ANSWERED, ParkedSignal.SETTLE): ParkedState.SETTLED,
+    (ParkedState.ANSWERED, ParkedSignal.END): ParkedState.ENDED,
+    (ParkedState.SETTLED, ParkedSignal.END): ParkedState.ENDED,
+}
+DIAGRAMS = (
+    (
+        "Conversation of a relay",
+        "`UpstreamLink.state`: a conversation of a relay with a server.",
+        LINK,
+    ),
+    (
+        "Parked call",
+        "`Parked.state`: questions of a legacy server to a modern client, whose call waits at the "
+        "relay.",
+        PARKED,
+    ),
+)
+"""Title, text and table of each diagram."""
+
+
+def moved(table: Table[Any, Any], item: Any, signal: State) -> bool:
+    """Move an item to its next state; False if the signal means nothing in this one."""
+    after = step(table, item.state, signal)
+    item.state = after or item.state
+    return after is not None
+
+
+class Guard(Protocol):
+    """Policies for the requests to one server, run by the application."""
+
+    def admit(self, now: float) -> object:
+        """Return a permit for one request.  Raises LocalProtocolError if it must not be sent."""
+
+    def settle(self, permit: Any, event: Event, now: float) -> None:
+        """Take the outcome of a request: a result, an error, an end, or that input is required."""
+
+    def again(self, call: "PassedCall", event: Event, now: float) -> float | None:
+        """Return the seconds until a failed call is sent again, None if that is not to be."""
 
 
 class Target(Struct, eq=False):
@@ -35,12 +128,45 @@ class Target(Struct, eq=False):
 
     name: str
     connect: Callable[["UpstreamLink"], Upstream]
+    guard: Guard | None = None
+    shared: bool | None = None
+    """False: each session has a conversation; True: sessions of a principal that declare the same
+    share one, all clients one with a modern server; None: False for a legacy server, else True."""
+    personal: bool = False
+    """True if the credentials at the server are of the client: principals share no conversation,
+    and neither do requests of one principal with different rights."""
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
+    repeatable: set[str] = set()
+    """Tools that may be called a second time, as its lists tell."""
     greeting: Ready | None = None
-    """Outcome of the first negotiation that succeeded; None before."""
+    """Outcome of the last negotiation that succeeded; None before."""
+    links: int = 0
+    """Number of conversations."""
+    open_links: int = 0
+    """Number of those in which the server has been reached."""
+    away: float | None = None
+    """Time at which the last conversation was lost; None if there is one, or none was needed."""
     waiting: list[Callable[[], None]] = []
     """Work that needs to know the era of the server."""
+    fault: str = ""
+    """End of the last conversation, in words."""
+
+    def party(self, principal: str | None) -> tuple[str | None, Hashable]:
+        """Return the principal, at a personal server with its rights, which tell its tokens."""
+        if self.personal and isinstance(principal, Principal):
+            return principal, principal.rights
+        return principal, None
+
+    @property
+    def unreachable(self) -> ErrorData:
+        """Error for a request to a server that has not told its era."""
+        return self.error("the server cannot be reached" + (self.fault and f": {self.fault}"))
+
+    def error(self, message: str, **data: object) -> ErrorData:
+        """Return an error of the relay's own about the server; it names the server."""
+        text = f"{self.name}: {message}"
+        return ErrorData.make(INTERNAL_ERROR, text, {"server": self.name, **data})
 
     @property
     def modern(self) -> bool:
@@ -56,9 +182,11 @@ class Target(Struct, eq=False):
 
 
 class Audience(Struct, frozen=True):
-    """Clients that may share a conversation with a legacy server."""
+    """Clients that may share a conversation with a server."""
 
     principal: str | None = None
+    """Principal; "" for one that is not authenticated at a personal server, None elsewhere or for
+    any."""
     session: str | None = None
     """Session of a legacy client; None for modern clients, which share what they may."""
     capabilities: ClientCapabilities = field(default_factory=ClientCapabilities)
@@ -77,6 +205,20 @@ class PassedCall(Struct, eq=False, weakref=False):
     """Id at the server."""
     round: "Parked | None" = None
     """Questions whose retry gets what comes next."""
+    params: Raw = Raw(b"{}")
+    """Params at the server."""
+    send_again: Callable[[], None] | None = None
+    """Function that sends it once more; None if it carries answers of the client."""
+    attempts: Any = None
+    """Record of the guard about the attempts so far."""
+    relisted: bool = False
+    """True if the tools of the server were read for it, as a header was missing."""
+
+    @property
+    def can_ask(self) -> bool:
+        """True if its client can be asked about it: few modern results have questions."""
+        row = lookup(self.arrival.method, "client", self.arrival.revision)
+        return self.cell is not Cell.LEGACY_SERVER or (row is not None and row.needs_input)
 
 
 class Parked(Struct, eq=False, weakref=False):
@@ -88,40 +230,38 @@ class Parked(Struct, eq=False, weakref=False):
     """Requests of the server that wait for an answer, by name."""
     texts: dict[str, Raw]
     """Request objects of these questions, as a modern client is asked."""
-    answered: bool = False
-    """True once no answer is awaited any more."""
-    outcome: Callable[[Key], None] | None = None
-    """Function that answers with what the retry led to, once that is known."""
+    outcome: Callable[[Key], None]
+    """Function that answers a retry with the outcome, if that is known."""
+    state: ParkedState = ParkedState.ASKED
     deadline: float | None = None
 
 
-class Round(Struct, eq=False, weakref=False):
-    """Questions of a modern server that a legacy client is being asked."""
-
-    call: PassedCall
-    left: set[str]
-    answers: dict[str, Raw] = {}
-
-
 class Asked(Struct, weakref=False):
-    """Question to a client: of a legacy server by its key, or of a round by its name."""
+    """Question to a legacy client."""
 
     link: "UpstreamLink"
     key: Key | None
+    """Request of a legacy server; None for a question of a modern one."""
     call: PassedCall | None
-    round: Round | None = None
-    name: str = ""
+    take: Callable[[Outcome], None]
+    """Function that takes the answer."""
 
 
 class UpstreamLink(Struct, eq=False, weakref=False):
-    """Conversation with a server, for one audience if the server is of the legacy era."""
+    """Conversation with a server, for one audience."""
 
     target: Target
     audience: Audience
+    place: tuple[Any, ...]
+    """Place among the conversations of the session."""
+    used: set["UpstreamLink"]
+    """Conversations that were used, shared by all of a relay."""
     calls: dict[RequestId, PassedCall] = {}
     """Calls that the server has yet to answer, by id there."""
     pending: dict[RequestId, Callable[[Outcome], None]] = {}
     """Requests of the relay's own, by id, with the function that takes the outcome."""
+    permits: dict[RequestId, Any] = {}
+    """Permits of the guard for requests without an outcome, by id."""
     asked: dict[Key, RequestId] = {}
     """Questions of the server that wait for the client, by key, with the id at the client."""
     level: str | None = None
@@ -134,31 +274,35 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Streams of changes of a modern server, by the request."""
     failures: int = 0
     """Conversations of the same audience that ended before the server was reached again."""
-    greeted: bool = False
-    """True once the server has been reached in this conversation."""
-    ended: bool = False
+    refused: bool = False
+    """True if it ended by the credentials of a client, as the driver tells before that event: this
+    says nothing of the server."""
+    state: LinkState = LinkState.OPENING
     deadline: float | None = None
-    _peer: "Upstream | None" = None
+    machine: "Upstream | None" = None
+    """Client's end of the conversation; None before the first use."""
 
     @property
     def peer(self) -> Upstream:
-        """Client's end of the conversation."""
-        return self._peer or self.open()
+        """Client's end of the conversation, for what has to be flushed."""
+        self.used.add(self)
+        return self.open()
 
     def open(self) -> Upstream:
-        """Begin the conversation, if that is yet to be done."""
-        if self._peer is None:
-            self._peer = self.target.connect(self)
-        return self._peer
+        """Return the client's end of the conversation, which begins if it has not."""
+        if self.machine is None:
+            self.machine = self.target.connect(self)
+        return self.machine
+
+    @property
+    def ended(self) -> bool:
+        """True once the conversation is over."""
+        return self.state is LinkState.ENDED
 
     @property
     def idle(self) -> bool:
         """True if nothing needs the conversation."""
         return not (self.calls or self.pending or self.asked or self.uris or self.watchers)
-
-    def cell(self, modern: bool) -> Cell:
-        """Return the cell of a request of a client, which is modern or not."""
-        return CELLS[modern, self.target.modern]
 
     def config(self, base: Config) -> Config:
         """Return the settings of the client's end: ``base`` with what the audience declared."""
@@ -166,8 +310,16 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             base,
             capabilities=self.audience.capabilities,
             extension_methods=ANY_EXTENSION,
+            asked_first=CLIENT_ASKABLE,
             header_params=self.target.header_params,
         )
+
+
+class Delayed(Struct, eq=False):
+    """Work of a relay that is due at a time."""
+
+    due: Callable[[], object]
+    deadline: float | None = None
 
 
 def void(*_: object) -> None:

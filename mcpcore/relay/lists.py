@@ -1,10 +1,16 @@
 """Lists of several servers in one: a page of each, a cursor that is a sealed vector of theirs.
 
+A page of a server is kept for the time that its caching hints allow, until the
+server announces a change, and while the server is away.  What is not public serves the clients of
+one principal with the same capabilities, and with a legacy server those of one session.
+
 Source: the pagination page of the specification; the caching page of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable
-from functools import partial
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,15 +18,18 @@ from msgspec import Raw, Struct, structs
 
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.events import RequestReceived
-from mcpcore.engine.seal import SealBroken, request_binding
-from mcpcore.relay.cells import CELLS, result_in
-from mcpcore.relay.link import Outcome, Target
+from mcpcore.engine.seal import request_binding
+from mcpcore.errors import SealBroken
+from mcpcore.relay.cells import Cell, result_in
+from mcpcore.relay.link import Audience, Outcome, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
 from mcpcore.spec.capabilities import TASKS_EXTENSION
-from mcpcore.spec.errors import INVALID_PARAMS, LocalProtocolError
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
 from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.tools import ToolAnnotations
+from mcpcore.wire.message import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay
@@ -32,6 +41,12 @@ LISTS: dict[str, str] = {
     "resources/templates/list": "resourceTemplates",
 }
 """Members that hold the items, by the method that lists them."""
+_KINDS = ("tools", "prompts", "resources")
+CHANGED: dict[str, tuple[str, ...]] = {
+    f"notifications/{kind}/list_changed": tuple(each for each in LISTS if each.startswith(kind))
+    for kind in _KINDS
+}
+"""Methods that list what may have changed, by the notification that says so."""
 UNAVAILABLE = "mcpcore/unavailable"
 """Key in the ``_meta`` of a merged page: names of the servers whose items are missing."""
 _CAPABILITIES = {row.name: row.capability for row in METHODS if row.name in LISTS}
@@ -40,18 +55,27 @@ _LISTED = {
     NameKind.PROMPT: ("prompts/list",),
     NameKind.URI: ("resources/list", "resources/templates/list"),
 }
+_NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint")
+"""Members of tools that the relay has to know."""
 _PAGES = 100
 """Maximum pages of one server that are read to find a name."""
+_LONGEST = 86_400.0
+"""Maximum seconds for which a list is kept, whatever its server allows."""
 _EMPTY = Raw(b"{}")
 
+_ANY = msgspec.convert(
+    {
+        **{kind: {"listChanged": True, "subscribe": True} for kind in _KINDS},
+        **{"completions": {}, "logging": {}},
+    },
+    ServerCapabilities,
+)
+"""Capabilities of a server that is not known yet."""
+
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
-_read = msgspec.json.Decoder().decode
+_elements_of = msgspec.json.Decoder(list[Raw]).decode
 _decode_cursors = msgspec.msgpack.Decoder(dict[str, str | None]).decode
 _encode_cursors = msgspec.msgpack.Encoder().encode
-
-
-Take = Callable[[Outcome | None], None]
-"""Function from the page of a server, None if it has none that can be had."""
 
 
 class _Asked(Struct):
@@ -61,34 +85,53 @@ class _Asked(Struct):
 class _Listed(Struct):
     name: str
     input_schema: dict[str, Any] = msgspec.field(name="inputSchema", default_factory=dict)
+    annotations: ToolAnnotations | None = None
 
 
-class _Next(Struct):
-    next_cursor: str | None = msgspec.field(name="nextCursor", default=None)
+class _ListHints(Struct, rename="camel"):
+    next_cursor: str | None = None
+    ttl_ms: float = 0
+    cache_scope: str = "private"
 
 
-_next_of = msgspec.json.Decoder(_Next).decode
+_hints_of = msgspec.json.Decoder(_ListHints).decode
 _cursor_of = msgspec.json.Decoder(_Asked).decode
-_tools_of = msgspec.json.Decoder(list[_Listed]).decode
+_tool_of = msgspec.json.Decoder(_Listed).decode
 
 
-class MergedPage(Struct, eq=False):
-    """Page of a merged list in the making."""
+class ServerPage(Struct, eq=False, gc=False):
+    """Page of a server."""
+
+    result: Raw
+    """Result of the server; empty once there are ``items``."""
+    size: int
+    until: float
+    """Time until which it may be used again."""
+    cursor: str | None = None
+    public: bool = True
+    items: bytes | None = None
+    """Elements of the list as clients see them, with commas between and without line breaks."""
+
+
+_NONE = ServerPage(_EMPTY, 0, math.inf)
+"""Page of a server that does not declare the list."""
+Take = Callable[[ServerPage | None], None]
+"""Function from the page of a server, None if it has none that can be had."""
+
+
+class Wanted(Struct, frozen=True):
+    """Page of a server that a client's request needs."""
 
     event: RequestReceived
-    left: set[str]
-    """Servers that have yet to answer."""
-    parts: dict[str, Raw] = {}
-    missing: list[str] = []
+    audience: Audience
+    server: str
+    method: str
+    cursor: str | None = None
 
-
-class _Search(Struct, eq=False):
-    """Reading of all lists that may have a name."""
-
-    event: RequestReceived
-    then: Callable[[], None]
-    left: int
-    """Lists that have yet to be read to their end."""
+    @property
+    def place(self) -> tuple[str, str, str | None, bool]:
+        """Place among the pages that are kept, but for those whom it may serve."""
+        return self.server, self.method, self.cursor, self.event.revision.modern
 
 
 class Lists:
@@ -96,6 +139,10 @@ class Lists:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
+        self._kept: dict[tuple[Any, ...], ServerPage] = {}
+        self._size = 0
+        self._changes = 0
+        """Number of changes of any list."""
 
     def ask(self, event: RequestReceived) -> None:
         """Answer a request for a list, once every server has given its page or is late.
@@ -112,164 +159,219 @@ class Lists:
             except SealBroken:
                 self._relay.refuse(event.key, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
-        names = cursors if cursor is not None else self._relay.targets
-        page = MergedPage(event, set(names))
-        for name in list(names):
-            take = partial(self._take, page, name)
-            self._fetch(name, event, event.method, cursors.get(name), take)
+        servers = list(self._relay.targets if cursor is None else cursors)
+        audience, parts = self._relay.audience_of(event), dict[str, ServerPage | None]()
 
-    def _fetch(
-        self, name: str, event: RequestReceived, method: str, cursor: str | None, take: Take
-    ) -> None:
-        """Ask a server for a page; ``take`` gets None if it cannot be asked."""
-        target = self._relay.targets.get(name)
+        def take(name: str, part: ServerPage | None) -> None:
+            parts[name] = part
+            if len(parts) == len(servers):
+                self._complete(event, parts)
+
+        for name in servers:
+            wanted = Wanted(event, audience, name, event.method, cursors.get(name))
+            self._fetch(wanted, partial(take, name))
+
+    def _fetch(self, wanted: Wanted, take: Take) -> None:
+        """Get a page of a server; ``take`` gets None if it cannot be had."""
+        target = self._relay.targets.get(wanted.server)
+        kept = None if target is None else self._kept_for(target, wanted)
         if target is None:
             take(None)
+        elif kept is not None and kept.until > self._relay.now:
+            take(kept)
         else:
-            work = partial(self._send, target, event, method, cursor, take)
-            self._relay.when_known(target, work)
+            self._relay.when_known(target, partial(self._send, target, wanted, take))
 
-    def _send(
-        self, target: Target, event: RequestReceived, method: str, cursor: str | None, take: Take
-    ) -> None:
-        relay = self._relay
+    def _scope(self, target: Target, audience: Audience) -> tuple[Any, ...]:
+        session = None if target.modern else audience.session
+        declared = msgspec.json.encode(audience.capabilities)
+        return *target.party(audience.principal), session, declared
+
+    def _kept_for(self, target: Target, wanted: Wanted) -> ServerPage | None:
+        public = self._kept.get((*wanted.place, None))
+        return public or self._kept.get((*wanted.place, self._scope(target, wanted.audience)))
+
+    def _send(self, target: Target, wanted: Wanted, take: Take) -> None:
+        relay, event = self._relay, wanted.event
         if target.greeting is None:
             take(None)
             return
-        if not target.offers(_CAPABILITIES[method]):
-            take(_EMPTY)
+        if not target.offers(_CAPABILITIES[wanted.method]):
+            take(_NONE)
             return
         try:
-            link = relay.link(target, relay.audience_of(event))
+            link = relay.link(target, wanted.audience)
         except LocalProtocolError:
             take(None)
             return
-        by_request = link.cell(event.revision.modern).by_request
-        declared = event.client_capabilities if by_request else None
-        params, meta = None if cursor is None else {"cursor": cursor}, relayable(event.params)[1]
-        relay.ask(link, method, params, take, meta=meta, capabilities=declared)
+        received = partial(self._received, target, wanted, self._changes, take)
+        declared = event.client_capabilities if target.modern else None
+        params = None if wanted.cursor is None else {"cursor": wanted.cursor}
+        meta = relayable(event.params)[1]
+        relay.ask(link, wanted.method, params, received, meta=meta, capabilities=declared)
 
-    def _take(self, page: MergedPage, name: str, outcome: Outcome | None) -> None:
-        """Take the page of one server; the last one completes the merged page."""
+    def _received(
+        self, target: Target, wanted: Wanted, changes: int, take: Take, outcome: Outcome
+    ) -> None:
+        """Keep the page of a server; give the last one instead of none while it is away."""
+        hints = None
         if isinstance(outcome, Raw):
-            page.parts[name] = outcome
-        else:
-            page.missing.append(name)
-        page.left.discard(name)
-        if not page.left:
-            self._complete(page)
+            with suppress(msgspec.MsgspecError):
+                hints = _hints_of(outcome)
+        if hints is None or not isinstance(outcome, Raw):
+            take(None if target.away is None else self._kept_for(target, wanted))
+            return
+        ttl = hints.ttl_ms / 1000 if target.modern else self._relay.settings.list_ttl
+        public = target.modern and hints.cache_scope == "public"
+        until = self._relay.now + min(ttl, _LONGEST)
+        page = ServerPage(outcome, len(outcome), until, hints.next_cursor, public)
+        if changes == self._changes:  # else it may be of before the change
+            scope = None if public else self._scope(target, wanted.audience)
+            self._keep((*wanted.place, scope), page)
+        take(page)
 
-    def _complete(self, page: MergedPage) -> None:
-        relay, event, method = self._relay, page.event, page.event.method
-        member, items = LISTS[method], list[bytes]()
-        cursors: dict[str, str | None] = {}
-        ttls, public = list[int](), not page.missing
-        for name, target in relay.targets.items():
-            if name not in page.parts:
-                continue
-            try:
-                part = self.learned(target, method, page.parts[name], event.revision.modern)
-                members = _members_of(part)
-                items.append(bytes(members.get(member, Raw(b"[]"))).strip()[1:-1].strip())
-                ttl, scope = members.get("ttlMs"), members.get("cacheScope")
-                if ttl is not None:
-                    ttls.append(int(_read(ttl)))
-                public &= scope is None or _read(scope) == "public"
-                cursor = _read(members.get("nextCursor", Raw(b"null")))
-            except (msgspec.MsgspecError, ValueError, TypeError):
-                page.missing.append(name)
-                continue
-            if isinstance(cursor, str):
-                cursors[name] = cursor
-        body = b'{"%b":[%b]' % (member.encode(), b",".join(filter(None, items)))
+    def _items(self, name: str, method: str, page: ServerPage, modern: bool) -> bytes | None:
+        """Return the elements of a page as clients see them, None if it has no list of items."""
+        if page.items is None:
+            target = self._relay.targets[name]
+            with suppress(msgspec.MsgspecError, ValueError):
+                result = result_in(Cell((modern, target.modern)), method, page.result)
+                self.note_tools(target, method, result)
+                members = _members_of(to_json(self._relay.names.outward_in(method, name, result)))
+                page.items = b",".join(map(bytes, _elements_of(members.get(LISTS[method], b"[]"))))
+                page.result = _EMPTY
+        return page.items
+
+    def _keep(self, key: tuple[Any, ...], page: ServerPage) -> None:
+        self._drop(key)
+        self._kept[key] = page
+        self._size += page.size
+        while self._size > self._relay.settings.list_bytes:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[Any, ...]) -> None:
+        page = self._kept.pop(key, None)
+        if page is not None:
+            self._size -= page.size
+
+    def forget(self, target: Target, methods: Collection[str] = LISTS) -> None:
+        """Keep no page of a server any longer."""
+        self._changes += 1
+        for key in [each for each in self._kept if each[0] == target.name and each[1] in methods]:
+            self._drop(key)
+
+    def _complete(self, event: RequestReceived, parts: Mapping[str, ServerPage | None]) -> None:
+        """Answer with the pages of all servers, None for each that has none."""
+        relay, method = self._relay, event.method
+        modern, pages, items = event.revision.modern, dict[str, ServerPage](), list[bytes]()
+        for name in relay.targets:  # in the order in which names are given
+            page = parts.get(name)
+            part = None if page is None else self._items(name, method, page, modern)
+            if page is not None and part is not None:
+                pages[name] = page
+                items.append(part)
+        missing = sorted(parts.keys() - pages.keys())
+        cursors = {name: page.cursor for name, page in pages.items() if page.cursor is not None}
+        tail = b"]"
         if cursors:
             binding = request_binding(event.principal, method, _EMPTY)
-            sealed = relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall)
-            body += b',"nextCursor":' + msgspec.json.encode(sealed)
+            try:
+                sealed = relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall)
+            except ValueError as error:
+                text = f"the cursors of {', '.join(cursors)} are too large: {error}"
+                relay.refuse(event.key, INTERNAL_ERROR, text)
+                return
+            tail += b',"nextCursor":' + msgspec.json.encode(sealed)
         if event.revision.cache_hints:
-            known = not page.missing and ttls
-            hints = (min(ttls) if known else 0, b"public" if public and known else b"private")
-            body += b',"ttlMs":%d,"cacheScope":"%b"' % hints
-        meta = {UNAVAILABLE: sorted(page.missing)} if page.missing else None
-        relay.downstream.respond(event.key, Raw(body + b"}"), meta=meta)
+            until = min([page.until for page in pages.values()], default=math.inf)
+            known = not missing and until < math.inf
+            ttl = max(0, int((until - relay.now) * 1000)) if known else 0
+            public = not missing and all(page.public for page in pages.values())
+            scope = b"public" if public else b"private"
+            tail += b',"ttlMs":%d,"cacheScope":"%b"' % (ttl, scope)
+        meta = {UNAVAILABLE: missing} if missing else None
+        commas = [piece for each in items if each for piece in (b",", each)]
+        # One join: a list may be large, and each copy of it costs more than all else here.
+        body = b"".join((b'{"%b":[' % LISTS[method].encode(), *commas[1:], tail, b"}"))
+        relay.downstream.respond(event.key, Raw(body), meta=meta, bare=True)
 
-    def learned(self, target: Target, method: str, result: Raw, modern: bool) -> Raw:
-        """Return a server's page as clients see it.  Raises msgspec.MsgspecError."""
-        result = result_in(CELLS[modern, target.modern], method, result)
-        self.note_headers(target, method, result)
-        return self._relay.names.outward_in(method, target.name, result)
+    def note_tools(self, target: Target, method: str, result: Raw) -> None:
+        """Note the arguments that headers mirror, and the tools that may be called twice.
 
-    def note_headers(self, target: Target, method: str, result: Raw) -> None:
-        """Note the arguments that headers mirror.  Raises msgspec.MsgspecError."""
-        if method != "tools/list" or b"x-mcp-header" not in bytes(result):
+        A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
+        msgspec.MsgspecError for what is no list.
+        """
+        known = target.repeatable or target.header_params
+        if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
             return
-        for tool in _tools_of(_members_of(result).get("tools", Raw(b"[]"))):
-            params = header_params(tool.input_schema)
+        for element in _elements_of(_members_of(result).get("tools", b"[]")):
+            try:
+                tool = _tool_of(element)
+                params = header_params(tool.input_schema)
+            except (msgspec.MsgspecError, ValueError):
+                continue
+            hints = tool.annotations
+            if hints is not None and (hints.read_only_hint or hints.idempotent_hint):
+                target.repeatable.add(tool.name)
+            else:
+                target.repeatable.discard(tool.name)
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
             if params and outer is not None:
                 target.header_params[tool.name] = self._relay.header_params[outer] = params
+            elif outer is not None and target.header_params.pop(tool.name, {}):
+                del self._relay.header_params[outer]
 
     def learn(self, event: RequestReceived, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
         if not self._relay.names.listed:
             return False
         methods = [each for _, kind in IN_PARAMS[event.method] for each in _LISTED[kind]]
-        search = _Search(event, then, len(methods) * len(self._relay.targets))
-        for name in self._relay.targets:
-            for method in methods:
-                take = partial(self._searched, search, name, method, 1)
-                self._fetch(name, event, method, None, take)
+        self._read(event, [(name, each) for name in self._relay.targets for each in methods], then)
         return True
 
-    def _searched(
-        self, search: _Search, name: str, method: str, pages: int, outcome: Outcome | None
+    def read_tools(self, event: RequestReceived, server: str, then: Callable[[], None]) -> None:
+        """Read the tools of a server, then go on."""
+        self._read(event, [(server, "tools/list")], then)
+
+    def _read(
+        self, event: RequestReceived, lists: list[tuple[str, str]], then: Callable[[], None]
     ) -> None:
-        event = search.event
-        if isinstance(outcome, Raw):
-            try:
-                self.learned(self._relay.targets[name], method, outcome, event.revision.modern)
-                cursor = _next_of(outcome).next_cursor
-            except msgspec.MsgspecError:
-                cursor = None
-            if cursor is not None and pages < _PAGES:
-                take = partial(self._searched, search, name, method, pages + 1)
-                self._fetch(name, event, method, cursor, take)
-                return
-        search.left -= 1
-        if not search.left:
-            search.then()
+        """Read lists, each of a server by a method, then go on."""
+        left = set(lists)
+
+        def take(wanted: Wanted, pages: int, page: ServerPage | None) -> None:
+            if page is not None:
+                self._items(wanted.server, wanted.method, page, event.revision.modern)
+                if page.cursor is not None and pages < _PAGES:
+                    wanted = structs.replace(wanted, cursor=page.cursor)
+                    self._fetch(wanted, partial(take, wanted, pages + 1))
+                    return
+            left.remove((wanted.server, wanted.method))
+            if not left:
+                then()
+
+        for server, method in lists:
+            wanted = Wanted(event, self._relay.audience_of(event), server, method)
+            self._fetch(wanted, partial(take, wanted, 1))
 
 
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
-    """Return what any of the servers declares.
+    """Return what any of the servers declares; one that has not answered may declare anything.
 
     Tasks are declared for a single server alone: elsewhere nothing tells whose a task is.
     """
-    declared = [
-        target.greeting.capabilities
-        for target in targets
-        if target.greeting is not None
-        and isinstance(target.greeting.capabilities, ServerCapabilities)
-    ]
+    known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
+    declared = [each for each in known if isinstance(each, ServerCapabilities)]
     if len(declared) == 1:
         return declared[0]
-    merged = ServerCapabilities()
-    for each in declared:
-        for name in ("tools", "prompts", "resources"):
-            ours, theirs = getattr(merged, name), getattr(each, name)
-            if ours is None or theirs is None:
-                setattr(merged, name, theirs if ours is None else ours)
-                continue
-            flags = {
-                flag: getattr(ours, flag) or getattr(theirs, flag)
-                for flag in ours.__struct_fields__
-            }
-            setattr(merged, name, structs.replace(ours, **flags))
-        for name in ("logging", "completions"):
-            if getattr(merged, name) is None:
-                setattr(merged, name, getattr(each, name))
-        for name in ("experimental", "extensions"):
-            both = {**(getattr(merged, name) or {}), **(getattr(each, name) or {})}
-            both.pop(TASKS_EXTENSION, None)
-            setattr(merged, name, both or None)
-    return merged
+    merged: Any = reduce(_both, map(msgspec.to_builtins, declared), {})
+    merged.pop("tasks", None)
+    merged.get("extensions", {}).pop(TASKS_EXTENSION, None)
+    return msgspec.convert(merged, ServerCapabilities)
+
+
+def _both(one: Any, other: Any) -> Any:
+    """Return the union of two JSON values: of the members of objects, else of what is true."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return one or other
+    return {**one, **{key: _both(one.get(key, each), each) for key, each in other.items()}}

@@ -1,12 +1,14 @@
 """Names of tools, prompts and resources of several servers, told apart by the server's name.
 
-Outward is the direction to the client, inward the one to the server.
+Outward is the direction to the client, inward the one to the server.  The prefix of a name is that
+of the server in the characters that are allowed there: hosts of clients accept letters, digits,
+``_`` and ``-`` in names of tools, a URI scheme (RFC 3986 section 3.1) is in lower case and has no
+``_``.  No server's name has two ``_`` in a row, or one at the end: the first ``__`` ends it.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from functools import partial
 
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, Encoder
@@ -18,11 +20,11 @@ class Naming(Enum):
     """Ways to name what several servers offer."""
 
     ALWAYS = "always"
-    """Every name begins with that of its server."""
+    """Prefix each name with that of its server."""
     ON_CONFLICT = "on conflict"
-    """Only a name that another server has already does."""
+    """Prefix a name that another server has already."""
     NEVER = "never"
-    """None does; what has a name of another server is left out and reported."""
+    """Prefix no name; what has a name of another server is left out and reported."""
 
 
 class NameKind(Enum):
@@ -34,15 +36,20 @@ class NameKind(Enum):
 
 
 class NameConflict(Struct, frozen=True):
-    """Report that a server's item is left out, as its name belongs to another server's."""
+    """Item of ``server`` that is left out, as ``owner`` has one of the same name."""
 
     kind: NameKind
     name: str
     server: str
+    owner: str | None
+    """Server with that name; None if the item is left out because too many names are remembered."""
+
+    def __str__(self) -> str:
+        why = "too many names" if self.owner is None else f"{self.owner!r} has one of that name"
+        return f"the {self.kind.value} {self.name!r} of {self.server!r} is left out: {why}"
 
 
-_SERVER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
-"""Names of servers: valid in tool names and in URI schemes (RFC 3986 section 3.1)."""
+_SERVER_NAME = re.compile(r"(?=.{1,32}\Z)[A-Za-z](?:[._]?[A-Za-z0-9-])*")
 _LONGEST = 64
 """Characters of a tool name that every revision and the official suite accept."""
 _DIGEST = 8
@@ -66,8 +73,6 @@ IN_RESULTS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "notifications/resources/updated": ((path("uri"), _U),),
 }
 """Places of names in results and notifications of a server, by method."""
-IN_ERRORS: Mapping[str, Path] = {"resources/read": path("uri")}
-"""Places of URIs in the data of errors, by method."""
 IN_PARAMS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "tools/call": ((path("name"), _T),),
     "prompts/get": ((path("name"), _P),),
@@ -94,11 +99,17 @@ class Names:
     def __init__(self, servers: Sequence[str], naming: Naming | None, limit: int) -> None:
         for name in servers:
             if not _SERVER_NAME.fullmatch(name):
-                text = "expected a letter, then up to 31 letters, digits and hyphens"
-                raise ValueError(f"{name!r} cannot name a server: {text}")
-        if len(set(servers)) < len(servers):
-            raise ValueError("two servers have the same name")
-        self._servers = frozenset(servers)
+                raise ValueError(
+                    f"{name!r} cannot name a server: expected a letter, then up to 31 letters, "
+                    "digits, hyphens, and single dots or underscores between them"
+                )
+        self._prefixes = {
+            (kind, _prefix(kind, name)): name for kind in NameKind for name in servers
+        }
+        if len({_prefix(NameKind.URI, name) for name in servers}) < len(servers):
+            raise ValueError(
+                "two servers have the same name: case does not count, nor whether it is . or _"
+            )
         if naming is None:
             naming = Naming.ALWAYS if len(servers) > 1 else Naming.NEVER
         self._naming = naming
@@ -108,7 +119,6 @@ class Names:
         self.listed = not self.plain and naming is not Naming.ALWAYS
         """True if only the lists of the servers tell whose a name is."""
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
-        self._outer: dict[tuple[NameKind, str, str], str] = {}
         self.conflicts: list[NameConflict] = []
         """Conflicts that have not been reported."""
 
@@ -121,14 +131,12 @@ class Names:
         if self._naming is Naming.ALWAYS:
             outer = _prefixed(kind, server, name)
             return outer if self._fits(kind, outer) else self._own(kind, server, name, outer)
-        known = self._outer.get((kind, server, name))
-        if known is not None:
-            return known
         found = self._own(kind, server, name, name)
         if found is None and self._naming is Naming.ON_CONFLICT:
             found = self._own(kind, server, name, _prefixed(kind, server, name))
         if found is None:
-            self.conflicts = [*self.conflicts[-99:], NameConflict(kind, name, server)]
+            owner = (self.inward(kind, name) or (None,))[0]
+            self.conflicts = [*self.conflicts[-99:], NameConflict(kind, name, server, owner)]
         return found
 
     def _fits(self, kind: NameKind, outer: str) -> bool:
@@ -143,7 +151,6 @@ class Names:
         owner = self._owners.get((kind, outer))
         if owner is None and len(self._owners) < self._limit:
             self._owners[kind, outer] = owner = server, name
-            self._outer[kind, server, name] = outer
         return outer if owner == (server, name) else None
 
     def inward(self, kind: NameKind, outer: str) -> tuple[str, str] | None:
@@ -151,8 +158,9 @@ class Names:
         known = self._owners.get((kind, outer))
         if known is not None or self._naming is Naming.NEVER:
             return known
-        server, name = _split(kind, outer)
-        return (server, name) if server in self._servers else None
+        prefix, name = _split(kind, outer)
+        server = self._prefixes.get((kind, prefix))
+        return None if server is None else (server, name)
 
     def owner_of_uri(self, uri: str) -> tuple[str, str] | None:
         """Return the server of the listed template with the longest common beginning."""
@@ -180,36 +188,28 @@ class Names:
         return body
 
     def outward_in_error(self, method: str, server: str, data: Raw) -> Raw:
-        """Return the data of an error with the URI for clients."""
-        way = IN_ERRORS.get(method)
-        if self.plain or way is None:
+        """Return the data of an error with the URI for clients, where an error has one."""
+        if self.plain or method != "resources/read":
             return data
-        return rewrite(
-            data, way, on_text(lambda uri: self.outward(NameKind.URI, server, uri) or uri)
-        )
+        return rewrite(data, ("uri",), on_text(lambda uri: self.outward(_U, server, uri) or uri))
 
     def inward_in(self, method: str, params: Raw) -> tuple[str, Raw] | None:
         """Return the server that a request is for, and its params there; None if unknown.
 
         Raises msgspec.MsgspecError for params without the name that tells.
         """
-        for way, kind in IN_PARAMS.get(method, ()):
-            outer = text_at(params, way)
-            if outer is None:
-                continue
-            found = self.inward(kind, outer)
-            if found is None and kind is NameKind.URI and self._naming is not Naming.ALWAYS:
-                found = self.owner_of_uri(outer)
-            if found is None:
-                return None
-            server, name = found
-            inner = Raw(_encode(name))
-            return server, rewrite(params, way, partial(_replaced, inner))
-        return None
-
-
-def _replaced(new: Raw, _: Raw) -> Raw:
-    return new
+        places = IN_PARAMS.get(method, ())
+        named = ((way, kind, text_at(params, way)) for way, kind in places)
+        way, kind, outer = next((each for each in named if each[2] is not None), ((), _T, None))
+        if outer is None:
+            return None
+        found = self.inward(kind, outer)
+        if found is None and kind is NameKind.URI and self._naming is not Naming.ALWAYS:
+            found = self.owner_of_uri(outer)
+        if found is None:
+            return None
+        server, name = found
+        return server, rewrite(params, way, on_text(lambda _: name))
 
 
 def text_at(body: Raw, way: Path) -> str | None:
@@ -222,18 +222,23 @@ def text_at(body: Raw, way: Path) -> str | None:
     return _text_of(body)
 
 
+def _prefix(kind: NameKind, server: str) -> str:
+    """Return the name of a server in the characters that are allowed in names of a kind."""
+    return server.lower().replace("_", ".") if kind is NameKind.URI else server.replace(".", "_")
+
+
 def _prefixed(kind: NameKind, server: str, name: str) -> str:
+    prefix = _prefix(kind, server)
     if kind is not NameKind.URI:
-        return f"{server}__{name}"
-    return f"ui://{server}+{name[5:]}" if name.startswith("ui://") else f"{server}+{name}"
+        return f"{prefix}__{name}"
+    return f"ui://{prefix}+{name[5:]}" if name.startswith("ui://") else f"{prefix}+{name}"
 
 
 def _split(kind: NameKind, outer: str) -> tuple[str, str]:
+    """Return the prefix of a server and the rest, which is empty if there is none."""
     if kind is not NameKind.URI:
-        server, _, name = outer.partition("__")
-        return server if name else "", name
-    if outer.startswith("ui://"):
-        server, plus, rest = outer[5:].partition("+")
-        return server if plus else "", f"ui://{rest}"
-    server, plus, rest = outer.partition("+")
-    return server if plus else "", rest
+        prefix, _, name = outer.partition("__")
+        return prefix if name else "", name
+    scheme = "ui://" if outer.startswith("ui://") else ""
+    prefix, plus, rest = outer.removeprefix(scheme).partition("+")
+    return prefix.lower() if plus else "", scheme + rest

@@ -17,6 +17,15 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Maximum time for an answer of a server to a call, questions to the client included."""
     list_timeout: float = 10.0
     """Maximum time for the page of one server in a merged list, and for a subscription."""
+    list_ttl: float = 0.0
+    """Time for which the list of a server without caching hints is kept, and may be by modern
+    clients, unless the server announces a change.  Zero: not at all."""
+    list_bytes: int = 1 << 24
+    """Maximum size of all lists that are kept."""
+    changes_apart: float = 0.1
+    """Minimum time between two notices of a changed list to one client; later ones are one."""
+    grace: float = 60.0
+    """Time for which a server that is away still has its last list among those of others."""
     question_timeout: float = 600.0
     """Maximum time for the answer of a client to a question."""
     parked: int = 1000
@@ -35,4 +44,4 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Delay before a lost stream of changes is opened again; doubled for each failure."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, "parked", "repeats")
+        check_numbers(self, "parked", "repeats", "list_ttl", "list_bytes", "changes_apart", "grace")

@@ -16,10 +16,12 @@ from msgspec import Raw, Struct, structs
 
 from mcpcore.engine import events
 from mcpcore.engine.events import Key, RequestReceived
+from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.subscriptions import TOPICS, narrowed
-from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink, void
+from mcpcore.relay.link import ONLY, Audience, LinkState, Outcome, Target, UpstreamLink, moved, void
+from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
-from mcpcore.spec.errors import INTERNAL_ERROR, RESOURCE_NOT_FOUND, ErrorData, LocalProtocolError
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionFilter, SubscriptionsListenParams
@@ -31,7 +33,8 @@ if TYPE_CHECKING:  # a type alone: it owns this part
 _LISTEN = "subscriptions/listen"
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 _UPDATED = "notifications/resources/updated"
-_LIST_CHANGES = [topic for topic in TOPICS.values() if topic.row.name.endswith("/list_changed")]
+_LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
+_LISTS = SubscriptionFilter(**{topic.field: True for topic in _LIST_CHANGES.values()})  # type: ignore[arg-type]
 
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _listen_of = msgspec.json.Decoder(SubscriptionsListenParams).decode
@@ -42,6 +45,47 @@ class _Subject(Struct):
 
 
 _subject_of = msgspec.json.Decoder(_Subject).decode
+
+
+class ListenState(State):
+    """States of a listen stream of a server for one watcher."""
+
+    OPENING = "opening"
+    """Waiting for the acknowledgement of the server."""
+    OPEN = "open"
+    LOST = "lost"
+    """Waiting for a moment before it is opened again."""
+    REOPENING = "reopening"
+    """Changes may have been missed."""
+    ENDED = "ended"
+
+
+class ListenSignal(State):
+    """Signals that move a listen stream of a server."""
+
+    ACKNOWLEDGE = "acknowledged"
+    LOSE = "ended by the server"
+    REOPEN = "delay is over"
+    CLOSE = "replaced, or of no use to its watcher"
+
+
+LISTEN: Table[ListenState, ListenSignal] = {
+    (ListenState.OPENING, ListenSignal.ACKNOWLEDGE): ListenState.OPEN,
+    (ListenState.OPENING, ListenSignal.LOSE): ListenState.ENDED,
+    (ListenState.OPEN, ListenSignal.LOSE): ListenState.LOST,
+    (ListenState.LOST, ListenSignal.REOPEN): ListenState.REOPENING,
+    (ListenState.REOPENING, ListenSignal.ACKNOWLEDGE): ListenState.OPEN,
+    (ListenState.REOPENING, ListenSignal.LOSE): ListenState.LOST,
+    **{(state, ListenSignal.CLOSE): ListenState.ENDED for state in ListenState},
+}
+DIAGRAMS = (
+    (
+        "Stream of changes of a relay",
+        "`Stream.state`: a listen stream of a modern server for one client.",
+        LISTEN,
+    ),
+)
+"""Title, text and table of each diagram."""
 
 
 class Watcher(Struct, eq=False):
@@ -60,6 +104,8 @@ class Watcher(Struct, eq=False):
     """Listen streams of modern servers, by server."""
     links: list[UpstreamLink] = []
     """Conversations with legacy servers in which it watches."""
+    told: dict[str, list[Raw | None]] = {}
+    """Changes of lists that were announced a moment ago, each with the params of the next one."""
     ended: bool = False
 
 
@@ -76,27 +122,7 @@ class Stream(Struct, eq=False):
     keys: list[Key] = []
     """Requests of a legacy client that wait for the acknowledgement."""
     failures: int = 0
-    open: bool = False
-    again: bool = False
-    """True if changes may have been missed before."""
-    deadline: float | None = None
-    parts: Any = None
-
-    def due(self) -> None:
-        """Open the stream again."""
-        self.parts.reopen(self)
-
-
-class _Return(Struct, eq=False):
-    """Watchers of a conversation that has ended, which go on in the next one."""
-
-    parts: "Subscriptions"
-    link: UpstreamLink
-    deadline: float | None = None
-
-    def due(self) -> None:
-        """Begin the next conversation."""
-        self.parts.rejoin(self.link)
+    state: ListenState = ListenState.OPENING
 
 
 class Subscriptions:
@@ -105,7 +131,8 @@ class Subscriptions:
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
         self._streams: dict[Key, Watcher] = {}
-        self._sessions: dict[str | None, Watcher] = {}
+        self.sessions: dict[str | None, Watcher] = {}
+        """Watchers that are sessions of legacy clients, while they are open."""
 
     # Requests of clients
 
@@ -125,6 +152,9 @@ class Subscriptions:
         watcher = Watcher(self._relay.audience_of(event), event.key, wanted)
         self._streams[event.key] = watcher
         watcher.left = len(self._relay.targets)
+        self._watch_all(watcher)
+
+    def _watch_all(self, watcher: Watcher) -> None:
         for target in self._relay.targets.values():
             self._relay.when_known(target, partial(self._watch, watcher, target))
 
@@ -134,8 +164,8 @@ class Subscriptions:
         if watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
         elif target.modern:
-            self._open_stream(Stream(watcher, target, part, parts=self))
-        else:
+            self._open_stream(Stream(watcher, target, part))
+        elif watcher.key is not None:  # a session hears of lists in its own conversation
             self._join(watcher, target, part)
 
     def _part(self, wanted: SubscriptionFilter, target: Target) -> SubscriptionFilter:
@@ -211,6 +241,7 @@ class Subscriptions:
         except LocalProtocolError:
             self._granted(watcher, SubscriptionFilter())
             return
+        link.open()
         watcher.links.append(link)
         link.watchers.add(watcher)
         uris = part.resource_subscriptions
@@ -233,56 +264,62 @@ class Subscriptions:
     def lost(self, link: UpstreamLink) -> None:
         """Watch again, a moment after a conversation with a legacy server has ended."""
         if link.uris or link.watchers:
-            delay = self._relay.settings.listen_delay * 2 ** min(link.failures, 6)
-            self._relay.deadlines.set(_Return(self, link), self._relay.now + delay)
+            self._relay.later(self._delay(link.failures), partial(self._rejoin, link))
 
-    def rejoin(self, old: UpstreamLink) -> None:
+    def _delay(self, failures: int) -> float:
+        return float(self._relay.settings.listen_delay * 2 ** min(failures, 6))
+
+    def _rejoin(self, old: UpstreamLink) -> None:
         """Move the watchers of a conversation that has ended to the next one."""
         relay, target = self._relay, old.target
         try:
             link = relay.link(target, old.audience)
         except LocalProtocolError:
             return
-        link.failures = old.failures + 1
         link.watchers |= old.watchers
-        for watcher in old.watchers:
+        for watcher in old.watchers.union(*old.uris.values()):
             watcher.links = [link if each is old else each for each in watcher.links]
         for uri, watchers in old.uris.items():
             link.uris.setdefault(uri, set()).update(watchers)
-        self.restore(link)
+        if link.state is LinkState.OPEN:
+            self.restore(link)
+        else:
+            link.failures = old.failures + 1
+            link.open()
 
     def restore(self, link: UpstreamLink) -> None:
         """Subscribe again at a legacy server; tell the watchers that all may have changed."""
-        for watcher in link.watchers:
-            for topic in _LIST_CHANGES:
-                if getattr(watcher.granted, topic.field):
-                    self._announce(watcher, topic.row.name, None)
-        for uri, watchers in link.uris.items():
+        for watcher in self._watchers(link):
+            self._announce_lists(watcher, watcher.granted, link.target)
+        for uri in link.uris:
             self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, void)
-            body = self._relay.names.outward_in(
-                _UPDATED, link.target.name, Raw(to_json({"uri": uri}))
-            )
-            for watcher in watchers:
-                self._announce(watcher, _UPDATED, body)
+            self.told(link, _UPDATED, Raw(to_json({"uri": uri})))
 
-    def told(self, link: UpstreamLink, event: events.NotificationReceived) -> bool:
-        """Pass on a change that a legacy server announces; False for other notifications."""
-        method = event.method
-        if method not in TOPICS:
-            return False
-        body = self._body(link.target, method, event.params)
+    def _watchers(self, link: UpstreamLink) -> set[Watcher]:
+        """Return who hears of changed lists in a conversation with a legacy server."""
+        session = self.sessions.get(link.audience.session)
+        return link.watchers if session is None else {*link.watchers, session}
+
+    def told(self, link: UpstreamLink, method: str, params: Raw) -> None:
+        """Pass on a change that a legacy server announces."""
+        body = self._body(link.target, method, params)
         if body is None:
-            return True
-        session = self._sessions.get(link.audience.session)
-        watchers = link.watchers if session is None else {*link.watchers, session}
+            return
+        watchers = self._watchers(link)
         if method == _UPDATED:
-            watchers = link.uris.get(_subject_of(event.params).uri, set())
+            watchers = link.uris.get(_subject_of(params).uri, set())
         for watcher in list(watchers):
             self._announce(watcher, method, body)
-        return True
 
     def _body(self, target: Target, method: str, params: Raw) -> Raw | None:
-        """Return the params of a change by the clients' names, without the id of a stream."""
+        """Return the params of a change by the clients' names, without the id of a stream.
+
+        None if it is to be told to nobody.  The list that has changed is not kept any longer.
+        """
+        if method in CHANGED:
+            self._relay.lists.forget(target, CHANGED[method])
+            if not target.offers(TOPICS[method].row.capability):
+                return None
         try:
             if META_SUBSCRIPTION_ID.encode() in bytes(params):
                 members = _members_of(params)
@@ -298,59 +335,71 @@ class Subscriptions:
         return self._relay.names.outward_in(method, target.name, params)
 
     def _announce(self, watcher: Watcher, method: str, body: Raw | None) -> None:
-        if watcher.ended:
+        """Tell a watcher of a change; the next of the same list follows a moment later."""
+        if watcher.ended or watcher.left:
             return
+        if method in watcher.told:
+            watcher.told[method] = [body]
+            return
+        if method in CHANGED:
+            watcher.told[method] = []
+            delay = self._relay.settings.changes_apart
+            self._relay.later(delay, partial(self._announce_next, watcher, method))
         if watcher.key is None:
             where = self._relay.to_session(watcher.audience.session)
             self._relay.downstream.notify(method, body, **where)
-        elif not watcher.left:
+        else:
             self._relay.downstream.notify(method, body, parent=watcher.key)
+
+    def _announce_next(self, watcher: Watcher, method: str) -> None:
+        for body in watcher.told.pop(method):
+            self._announce(watcher, method, body)
+
+    def _announce_lists(self, watcher: Watcher, part: SubscriptionFilter, target: Target) -> None:
+        """Tell a watcher that the lists of a server, those in ``part``, may have changed."""
+        for method, topic in _LIST_CHANGES.items():
+            if getattr(part, topic.field) and target.offers(topic.row.capability):
+                self._announce(watcher, method, None)
+
+    def lists_changed(self, target: Target) -> None:
+        """Tell all watchers that the lists of a server have changed, as it is gone or back."""
+        for watcher in [*self._streams.values(), *self.sessions.values()]:
+            self._announce_lists(watcher, watcher.granted, target)
 
     # Sessions of legacy clients
 
-    def session_ready(self, session: str, declared: object) -> None:
+    def session_ready(self, event: events.Ready) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
-        audience = Audience(None, session)
+        session, declared = event.session or ONLY, event.capabilities
+        audience = Audience(event.principal, session)
         if isinstance(declared, ClientCapabilities):
             audience = structs.replace(audience, capabilities=declared)
-        lists: dict[str, Any] = {topic.field: True for topic in _LIST_CHANGES}
-        watcher = Watcher(audience, None, SubscriptionFilter(**lists))
-        self._sessions[session] = watcher
-        for target in self._relay.targets.values():
-            self._relay.when_known(target, partial(self._watch_lists, watcher, target))
-
-    def _watch_lists(self, watcher: Watcher, target: Target) -> None:
-        part = self._part(watcher.filter, target)
-        if target.modern and not watcher.ended and part != SubscriptionFilter():
-            self._open_stream(Stream(watcher, target, part, parts=self))
+        watcher = self.sessions[session] = Watcher(audience, None, _LISTS, _LISTS)
+        self._watch_all(watcher)
 
     def session_ended(self, session: str) -> None:
         """Stop watching for a session."""
-        watcher = self._sessions.pop(session, None)
+        watcher = self.sessions.pop(session, None)
         if watcher is not None:
             self._leave(watcher)
 
     def _subscribe(self, event: RequestReceived) -> None:
         """Handle ``resources/subscribe`` or its opposite, which the engine answers if admitted."""
-        uri = _subject_of(event.params).uri
+        outer = _subject_of(event.params).uri
         for target in self._relay.targets.values():
-            work = partial(self._subscribed, target, event, uri)
-            if self._inward(target, uri) is not None:
-                self._relay.when_known(target, work)
+            uri = self._inward(target, outer)
+            if uri is not None:
+                self._relay.when_known(target, partial(self._subscribed, target, event, uri))
                 return
-        data = {"uri": uri}
-        error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", data)
-        self._relay.downstream.fail(event.key, error)
+        self._relay.unknown(event)
 
-    def _subscribed(self, target: Target, event: RequestReceived, outer: str) -> None:
+    def _subscribed(self, target: Target, event: RequestReceived, uri: str) -> None:
         relay = self._relay
-        uri = self._inward(target, outer)
-        if target.greeting is None or uri is None:
-            text = f"{target.name}: the server cannot be reached"
-            relay.refuse(event.key, INTERNAL_ERROR, text)
+        if target.greeting is None:
+            relay.downstream.fail(event.key, target.unreachable)
             return
         audience = relay.audience_of(event)
-        watcher = self._sessions.get(audience.session)
+        watcher = self.sessions.get(audience.session)
         if watcher is None:
             relay.refuse(event.key, INTERNAL_ERROR, "the session is not open")
             return
@@ -360,19 +409,22 @@ class Subscriptions:
             except LocalProtocolError as error:
                 relay.refuse(event.key, INTERNAL_ERROR, str(error))
                 return
+            if event.method == _UNSUBSCRIBE and link.uris.get(uri, set()) - {watcher}:
+                link.uris[uri].discard(watcher)  # others who share the conversation go on
+                relay.downstream.admit(event.key)
+                return
             take = partial(self._answer, event, watcher, link, uri)
             relay.ask(link, event.method, {"uri": uri}, take)
             return
-        before = watcher.streams.get(target.name)
+        before, keys = watcher.streams.get(target.name), [event.key]
         uris = [] if before is None else before.filter.resource_subscriptions
         uris = [each for each in uris if each != uri]
         if event.method == _SUBSCRIBE:
             uris.append(uri)
-        part = self._part(watcher.filter, target)
-        part = structs.replace(part, resource_subscriptions=uris)
-        self._open_stream(
-            Stream(watcher, target, part, before=before, keys=[event.key], parts=self)
-        )
+        if before is not None:
+            keys, before.keys = [*before.keys, *keys], []
+        part = structs.replace(self._part(_LISTS, target), resource_subscriptions=uris)
+        self._open_stream(Stream(watcher, target, part, before=before, keys=keys))
 
     def _answer(
         self,
@@ -388,6 +440,8 @@ class Subscriptions:
             return
         if event.method == _SUBSCRIBE:
             link.uris.setdefault(uri, set()).add(watcher)
+            if link.audience.session is None and link not in watcher.links:
+                watcher.links.append(link)  # it outlives the session
         else:
             link.uris.pop(uri, None)
         self._relay.downstream.admit(event.key)
@@ -412,36 +466,32 @@ class Subscriptions:
     def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
         """Note what a server will announce; end the stream that this one replaces."""
         stream = link.listens.get(event.request)
-        if stream is None or stream.open:
+        again = stream is not None and stream.state is ListenState.REOPENING
+        if stream is None or not moved(LISTEN, stream, ListenSignal.ACKNOWLEDGE):
             return
-        stream.open, stream.failures = True, 0
+        stream.failures = 0
         before, stream.before = stream.before, None
-        keys = self._take_keys(stream)
         if before is not None:
-            keys += self._take_keys(before)
             self._close(before)
-        for key in keys:
+        for key in self._take_keys(stream):
             self._relay.downstream.admit(key)
-        if stream.again:
+        if again:
             self._may_have_changed(stream)
         else:
             self._granted(stream.watcher, self._outward(stream.target, event.filter))
 
     def _take_keys(self, stream: Stream) -> list[Key]:
-        """Take the requests that wait for a stream, and for those that it replaces."""
         keys, stream.keys = stream.keys, []
-        return keys if stream.before is None else keys + self._take_keys(stream.before)
+        return keys
 
     def _may_have_changed(self, stream: Stream) -> None:
         """Announce all that a stream carries, as something may have been missed."""
-        for topic in TOPICS.values():
-            value = getattr(stream.filter, topic.field)
-            if topic.subject is None and value:
-                self._announce(stream.watcher, topic.row.name, None)
-            for uri in value if topic.subject == "uri" else ():
-                outer = self._relay.names.outward(NameKind.URI, stream.target.name, uri)
-                body = Raw(to_json({"uri": outer}))
-                self._announce(stream.watcher, topic.row.name, body)
+        target = stream.target
+        self._announce_lists(stream.watcher, stream.filter, target)
+        for uri in stream.filter.resource_subscriptions:
+            body = self._body(target, _UPDATED, Raw(to_json({"uri": uri})))
+            if body is not None:
+                self._announce(stream.watcher, _UPDATED, body)
 
     def notified(self, link: UpstreamLink, event: events.SubscriptionNotification) -> None:
         """Pass on a change that a modern server announces."""
@@ -455,43 +505,35 @@ class Subscriptions:
         if stream.link is not None and stream.request is not None:
             stream.link.listens.pop(stream.request, None)
         stream.link = None
-        watcher = stream.watcher
-        if watcher.ended or watcher.streams.get(stream.target.name) is not stream:
-            return  # the one that replaces it has its requests as well
-        if not stream.open and not stream.again:
-            error = ErrorData(INTERNAL_ERROR, f"{stream.target.name}: no stream of changes")
-            self._stream_failed(stream, outcome if isinstance(outcome, ErrorData) else error)
+        moved(LISTEN, stream, ListenSignal.LOSE)
+        if stream.watcher.streams.get(stream.target.name) is not stream:
+            return  # the one that replaces it goes on
+        if stream.state is ListenState.LOST:
+            self._reopen_later(stream)
             return
-        self._open_later(stream)
-
-    def _open_later(self, stream: Stream) -> None:
-        stream.open, stream.again = False, True
-        stream.failures += 1
-        delay = self._relay.settings.listen_delay * 2 ** min(stream.failures - 1, 6)
-        self._relay.deadlines.set(stream, self._relay.now + delay)
-
-    def reopen(self, stream: Stream) -> None:
-        """Open a stream again that was lost."""
-        current = stream.watcher.streams.get(stream.target.name)
-        if current is stream and stream.link is None and not stream.watcher.ended:
-            self._open_stream(stream)
-
-    def _stream_failed(self, stream: Stream, error: ErrorData) -> None:
-        """Go on without a stream that a server does not open."""
-        watcher = stream.watcher
-        before = stream.before
+        watcher, before = stream.watcher, stream.before  # the server does not open the stream
+        del watcher.streams[stream.target.name]
         if before is not None:
             watcher.streams[stream.target.name] = before
-            if before.link is None:
-                self._open_later(before)
-        else:
-            watcher.streams.pop(stream.target.name, None)
+            if before.state is ListenState.LOST:
+                self._reopen_later(before)
+        error = stream.target.error("no stream of changes")
         for key in self._take_keys(stream):
-            self._relay.downstream.fail(key, error)
+            self._relay.downstream.fail(key, outcome if isinstance(outcome, ErrorData) else error)
         self._granted(watcher, SubscriptionFilter())
 
+    def _reopen_later(self, stream: Stream) -> None:
+        delay = self._delay(stream.failures)
+        stream.failures += 1
+        self._relay.later(delay, partial(self._reopen, stream))
+
+    def _reopen(self, stream: Stream) -> None:
+        current = stream.watcher.streams.get(stream.target.name)
+        if current is stream and moved(LISTEN, stream, ListenSignal.REOPEN):
+            self._open_stream(stream)
+
     def _close(self, stream: Stream) -> None:
-        self._relay.deadlines.set(stream, None)
+        moved(LISTEN, stream, ListenSignal.CLOSE)
         for key in self._take_keys(stream):
             self._relay.refuse(key, INTERNAL_ERROR, "the session has ended")
         if stream.before is not None:

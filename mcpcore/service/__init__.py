@@ -11,7 +11,7 @@ from mcpcore.service.server import Server
 
 if TYPE_CHECKING:  # late: few servers need them
     from mcpcore.service.prompts import assistant, user
-    from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
+    from mcpcore.service.uri_templates import UriTemplate
 
 __all__ = [
     "Audio",
@@ -20,7 +20,6 @@ __all__ = [
     "Prepared",
     "Server",
     "Service",
-    "UnsafeValue",
     "UriTemplate",
     "Validator",
     "assistant",

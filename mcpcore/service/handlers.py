@@ -321,9 +321,9 @@ class Prepared:
         return replace(result, meta=None, result_type=None)
 
 
-def demand(requirement: "Requirement", principal: str | None) -> None:
-    """Raise Forbidden if ``principal`` lacks scopes or a role that are required."""
-    missing = _missing(requirement, principal)
+def demand(requirement: "Requirement | None", principal: str | None) -> None:
+    """Raise Forbidden if ``principal`` lacks scopes or a role that are required, if any are."""
+    missing = None if requirement is None else _missing(requirement, principal)
     if missing is not None:
         raise Forbidden(missing.needed, role=missing.role)
 

@@ -51,7 +51,7 @@ class Service(Protocol):
 
     @property
     def guards_reading(self) -> bool:
-        """True if a resource or template has required scopes or roles."""
+        """True if a resource or template has required scopes or roles, or is not visible to all."""
 
     def capabilities(self) -> ServerCapabilities:
         """Return the capabilities for clients."""
@@ -77,3 +77,6 @@ class Service(Protocol):
 
     def demand_reading(self, uris: Iterable[str], principal: str | None) -> None:
         """Raise Forbidden unless a principal may read all URIs."""
+
+    def may_read(self, uri: str, principal: str | None) -> bool:
+        """Return True if a principal may read a URI, or it names nothing."""

@@ -7,16 +7,13 @@ mounted server's resources in it, wherever the protocol has URIs.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
 
 from mcpcore.service.handlers import Declaration
+from mcpcore.service.server import Server
 from mcpcore.wire.message import to_json
-
-if TYPE_CHECKING:  # it imports this
-    from mcpcore.service.server import Server
 
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*?)?[_.-]*")
 _UI = "ui://"
@@ -31,7 +28,7 @@ class Mount:
     then nothing is mounted.
     """
 
-    def __init__(self, into: "Server", server: "Server", prefix: str) -> None:
+    def __init__(self, into: Server, server: Server, prefix: str) -> None:
         found = _PREFIX.fullmatch(prefix)
         if found is None:
             raise ValueError(f"prefix {prefix!r}: expected a letter, then letters, digits, _ . -")

@@ -109,7 +109,7 @@ class Collection(Generic[T]):
         self._page_size = page_size
         self._changed = changed
         self.guarded = False
-        """True once an item has required scopes or roles."""
+        """True once an item has required scopes or roles, or is not visible to all."""
         self._items: dict[str, T] = {}
         self._numbers = count(1)
         self._pages: tuple[_Pages, _Pages] = ({}, {})
@@ -141,7 +141,7 @@ class Collection(Generic[T]):
 
     def add(self, key: str, item: T, *, replace: bool = False) -> None:
         """Append an item, or ``replace`` one.  Raises ValueError if the key is taken."""
-        self.guarded = self.guarded or item.requirement is not None
+        self.guarded = self.guarded or item.requirement is not None or item.visible is not None
         known = self._items.get(key)
         if known is None:
             item.number = next(self._numbers)

@@ -11,13 +11,8 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.errors import InvalidValue, OutputMismatch
+from mcpcore.service import declarations
 from mcpcore.service.content import block, for_revision
-from mcpcore.service.declarations import (
-    FeatureOptions,
-    check_options,
-    common_members,
-    requirement,
-)
 from mcpcore.service.handlers import Declaration, Handler, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
@@ -62,12 +57,12 @@ class PromptEntry(Declaration):
         self,
         function: Callable[..., Any],
         name: str,
-        options: FeatureOptions,
+        options: declarations.FeatureOptions,
         validator: Validator | None = None,
     ) -> None:
-        check_options(options, FeatureOptions)
+        declarations.check_options(options, declarations.FeatureOptions)
         handler = StringHandler(function, validator, thread=options.get("thread", False))
-        super().__init__(handler, options.get("visible"), requirement(options))
+        super().__init__(handler, options.get("visible"), declarations.requirement(options))
         self._bind = handler.bind
         arguments = [
             PromptArgument(
@@ -78,7 +73,7 @@ class PromptEntry(Declaration):
             )
             for parameter in handler.parameters
         ]
-        common = common_members(options, handler.description)
+        common = declarations.common_members(options, handler.description)
         self.declared: Prompt = Prompt(name=name, arguments=arguments, **common)
 
     def renamed(self, key: str, uri: Callable[[str], str]) -> Self:

@@ -10,13 +10,19 @@ from typing import Any, Self
 from msgspec import Raw
 from msgspec.structs import replace
 
-from mcpcore.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
+from mcpcore.errors import (
+    InvalidValue,
+    OutputMismatch,
+    ResourceError,
+    ResourceNotFound,
+    UnsafeValue,
+)
 from mcpcore.service import declarations
 from mcpcore.service.content import contents, json_value
 from mcpcore.service.handlers import Declaration, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
-from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
+from mcpcore.service.uri_templates import UriTemplate
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision

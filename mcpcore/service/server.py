@@ -22,7 +22,7 @@ from mcpcore.service.declarations import (
     check_icons,
     naming,
 )
-from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared, demand
+from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared, demand, permits
 from mcpcore.service.interface import Watcher
 from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
@@ -657,34 +657,27 @@ class Server:
             raise not_found(shorten(uri), revision, reason=f"longer than {self.max_uri}")
         templates = self._templates.seen_by(principal)
         entry, values = find(uri, self._resources.get(uri, principal), templates, revision)
-        if entry.requirement is not None:
-            demand(entry.requirement, principal)
+        demand(entry.requirement, principal)
         read = Bound(entry, values, revision)
         read.uri = uri
         return read
 
     @property
     def guards_reading(self) -> bool:
-        """True if a resource or template has required scopes or roles."""
+        """True if a resource or template has required scopes or roles, or is not visible to all."""
         return self._resources.guarded or self._templates.guarded
 
     def demand_reading(self, uris: Iterable[str], principal: str | None) -> None:
         """Raise Forbidden, with all scopes that are needed, unless a principal may read all URIs.
 
-        URIs that name nothing require nothing.
+        URIs that name nothing which the principal may see require nothing: :meth:`may_read` keeps
+        its changes from them.
         """
-        # late: few servers have resources with requirements
-        from mcpcore.service.resources import find
-
         needed: set[str] = set()
         refused = role = False
         for uri in uris:
-            static, templates = self._resources.get(uri, principal), self._templates
-            try:
-                found = find(uri, static, templates.seen_by(principal), LATEST)[0].requirement
-            except McpError:
-                continue
-            if found is not None:
+            entry = self._resource_for(uri, principal)
+            if entry is not None and (found := entry.requirement) is not None:
                 needed |= found.scopes
                 try:
                     demand(found, principal)
@@ -692,6 +685,31 @@ class Server:
                     refused, role = True, role or error.role
         if refused:
             raise Forbidden(needed, role=role)
+
+    def may_read(self, uri: str, principal: str | None) -> bool:
+        """Return True if a principal may read a URI, or it names nothing.
+
+        False where a function for ``visible`` raises.
+        """
+        if not self.guards_reading:
+            return True
+        try:
+            entry = self._resource_for(uri, principal)
+        except Exception:
+            return False
+        if entry is not None:
+            return permits(entry.requirement, principal)
+        return not self.has_resource(uri)
+
+    def _resource_for(self, uri: str, principal: str | None) -> "ResourceEntry | None":
+        """Return the resource or template that a principal reads by a URI, None without one."""
+        from mcpcore.service.resources import find  # late: few servers have resources
+
+        static, templates = self._resources.get(uri, principal), self._templates
+        try:
+            return find(uri, static, templates.seen_by(principal), LATEST)[0]
+        except McpError:
+            return None
 
     def _get_prompt(
         self, params: Raw | bytes, revision: Revision, principal: str | None
@@ -706,8 +724,7 @@ class Server:
         entry = self._prompts.get(name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {name}"))
-        if entry.requirement is not None:
-            demand(entry.requirement, principal)
+        demand(entry.requirement, principal)
         return entry
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
@@ -744,30 +761,24 @@ class Server:
         self, uri: str, principal: str | None
     ) -> tuple[str, tuple[str, ...], "tuple[Server, str] | None"]:
         """Return the template of a reference: by its text, or by a URI that it matches."""
-        from mcpcore.service.uri_templates import UnsafeValue  # late: few have templates
+        from mcpcore.errors import UnsafeValue  # late: few have templates
 
-        def completed(
-            entry: "ResourceEntry", name: str
-        ) -> "tuple[str, tuple[str, ...], tuple[Server, str] | None]":
-            if entry.requirement is not None:
-                demand(entry.requirement, principal)
-            variables = () if entry.template is None else entry.template.variables
-            return name, variables, entry.origin
+        def matches(entry: "ResourceEntry") -> bool:
+            try:
+                return entry.template is not None and entry.template.match(uri) is not None
+            except UnsafeValue:
+                return False
 
         entries = list(self._templates.seen_by(principal))
-        for entry in entries:
-            if entry.template is not None and uri == entry.template.text:
-                return completed(entry, uri)
-        for entry in entries:
-            try:
-                if entry.template is not None and entry.template.match(uri) is not None:
-                    return completed(entry, entry.template.text)
-            except UnsafeValue:
-                continue
-        static = self._resources.get(uri, principal)
-        if static is not None:
-            return completed(static, uri)
-        raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
+        named = (each for each in entries if each.template and each.template.text == uri)
+        found = next(named, None) or next(filter(matches, entries), None)
+        found = found or self._resources.get(uri, principal)
+        if found is None:
+            raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
+        demand(found.requirement, principal)
+        if found.template is None:
+            return uri, (), found.origin
+        return found.template.text, found.template.variables, found.origin
 
 
 def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:

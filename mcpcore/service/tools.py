@@ -15,20 +15,11 @@ from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import astuple
 
 from mcpcore.errors import InvalidValue, OutputMismatch, ValidatorMissing
-from mcpcore.service import declarations
+from mcpcore.service import declarations, reading
 from mcpcore.service.content import blocks, for_revision, is_content, json_value
 from mcpcore.service.custom_types import accept_custom, read_by_pydantic, read_custom, twin_of_class
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.handlers import Declaration, Handler, Prepared, is_masked, shown, values_type
-from mcpcore.service.reading import (
-    ValueReader,
-    arguments_reader,
-    explain,
-    read,
-    read_tree,
-    refuse,
-    schema_not_met,
-)
 from mcpcore.service.schema import (
     WRAPPED,
     Schema,
@@ -112,7 +103,7 @@ class ToolEntry(Declaration):
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
         arguments = values_type(handler.parameters, strict=written is None)
-        self._arguments = arguments_reader(arguments, handler.parameters, validator)
+        self._arguments = reading.arguments_reader(arguments, handler.parameters, validator)
         if written is None:
             if handler.rest is not None:
                 raise TypeError(f"**{handler.rest} has no schema; pass input_schema")
@@ -173,8 +164,8 @@ class ToolEntry(Declaration):
         """Return the values for the handler.  Raises InvalidValue naming the argument."""
         tree = {}
         if self._problems is not None:
-            tree = read(_anything, arguments, "arguments")
-            refuse(self._problems(tree), "arguments")
+            tree = reading.read(_anything, arguments, "arguments")
+            reading.refuse(self._problems(tree), "arguments")
         values = astuple(self._arguments.read(arguments, "arguments"))
         if self._known is None:
             return values
@@ -251,7 +242,7 @@ class Output:
             return cls(schema, lambda value: foreign.read(value, WRAPPED), foreign.encode)
         else:
             encode = None
-        reader: ValueReader[Any] = ValueReader(
+        reader: reading.ValueReader[Any] = reading.ValueReader(
             type, lambda: schema, validator, "the output", custom=accept_custom
         )
         return cls(schema, lambda value: reader.check(value, WRAPPED), encode)
@@ -274,7 +265,7 @@ def _encode_attributes(twin: Any, value: Any) -> bytes:
     try:
         return json_value(msgspec.convert(value, twin, from_attributes=True, dec_hook=read_custom))
     except msgspec.ValidationError as error:
-        raise schema_not_met(explain(error, WRAPPED)) from None
+        raise reading.schema_not_met(reading.explain(error, WRAPPED)) from None
 
 
 def _compiled(
@@ -290,7 +281,8 @@ def _output(returns: Any, validator: Validator | None, options: ToolOptions) -> 
     if written is not None:
         problems = _compiled(written, validator, "the output")
         return Output(
-            dict(written), lambda value: refuse(problems(read_tree(value, WRAPPED)), WRAPPED)
+            dict(written),
+            lambda value: reading.refuse(problems(reading.read_tree(value, WRAPPED)), WRAPPED),
         )
     if get_origin(returns) is Annotated and get_args(returns)[0] is CallToolResult:
         returns = next(
@@ -408,7 +400,7 @@ def _check(encoded: bytes, output: Output) -> None:
     try:
         output.check(encoded)
     except InvalidValue as error:
-        raise schema_not_met(error) from None
+        raise reading.schema_not_met(error) from None
 
 
 # Extension requests, client notifications
@@ -425,7 +417,7 @@ class MethodEntry(Declaration):
         if handler.rest is not None:
             raise TypeError(f"**{handler.rest} cannot be filled: name the members")
         values = values_type(handler.parameters, strict=False)
-        self._values = arguments_reader(values, handler.parameters, validator)
+        self._values = reading.arguments_reader(values, handler.parameters, validator)
 
     def bind(self, params: Raw | bytes) -> tuple[Any, ...]:
         """Return the values for the handler.  Raises McpError (-32602) naming the member."""

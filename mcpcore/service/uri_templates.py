@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
 
-from mcpcore.errors import TemplateError
+from mcpcore.errors import TemplateError, UnsafeValue
 from mcpcore.service.declarations import MAX_URI
 
 _UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
@@ -318,14 +318,6 @@ def _pairs(piece: Pairs, uri: str, at: int) -> tuple[Values, int] | None:
     return (list(values.items()), at) if values else None
 
 
-class UnsafeValue(ValueError):
-    """Dangerous value of a variable in a URI that matches."""
-
-    def __init__(self, variable: str, reason: str) -> None:
-        super().__init__(f"variable {variable!r}: {reason}")
-        self.variable = variable
-
-
 class UriTemplate:
     """Parsed template.
 
@@ -339,7 +331,7 @@ class UriTemplate:
     {'path': 'src/main.rs', 'line': '7'}
     >>> template.match("file:///src/../../etc/passwd")
     Traceback (most recent call last):
-    mcpcore.service.uri_templates.UnsafeValue: variable 'path': it holds the segment '..'
+    mcpcore.errors.UnsafeValue: variable 'path': it holds the segment '..'
     """
 
     __slots__ = ("_limit", "_parts", "_pieces", "paths", "text", "unchecked", "variables")

@@ -145,14 +145,19 @@ class Forbidden(McpError):
     """Refusal of a request whose sender lacks scopes or a role; handlers may raise it.
 
     ``scopes``: all that the operation needs.  ``role``: True if a role is missing, so that no scope
-    helps.  Over HTTP it is a 403 with a challenge that names the scopes.
+    helps and none is named.  Over HTTP it is a 403 with a challenge that names the scopes.
+
+    It is raised before all effects: a client may get these scopes and send its request again.
     """
 
     def __init__(self, scopes: Iterable[str] = (), *, role: bool = False) -> None:
-        self.scopes = frozenset(scopes)
+        self.scopes = frozenset() if role else frozenset(scopes)
         self.role = role
         text = "forbidden: a role is missing" if role else "forbidden: scopes are missing"
-        super().__init__(FORBIDDEN, text, {"scope": sorted(self.scopes)})
+        names = sorted(self.scopes)
+        if names:
+            text += f"; it needs the scopes {' '.join(names)}"
+        super().__init__(FORBIDDEN, text, {"scope": names})
 
 
 class ToolFailed(Exception):

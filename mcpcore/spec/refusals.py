@@ -52,9 +52,34 @@ UNKNOWN_PATH = RefusalRow(404, "nothing is served at the path", "RFC 9110 sectio
 METHOD_NOT_ALLOWED = RefusalRow(405, "the path does not take the method", "RFC 9110 section 15.5.6")
 UNAUTHENTICATED = RefusalRow(
     401,
-    "the application does not authenticate the request; it may choose any status from 400",
+    "the request is not authenticated; a function of the application may choose another status",
     "RFC 9110 section 15.5.2; Authorization, Error Handling",
     "authentication is required",
+)
+MALFORMED_CREDENTIALS = RefusalRow(
+    400,
+    "there are several credentials, or a certificate from a proxy that cannot be read",
+    "RFC 6750 section 3.1; RFC 9440 section 2.2",
+)
+INSUFFICIENT = RefusalRow(
+    403,
+    "the credential lacks scopes that every request needs, or is of nobody known here",
+    "RFC 9110 section 15.5.4; RFC 6750 section 3.1; Authorization, Error Handling",
+)
+TOO_MANY_FAILURES = RefusalRow(
+    429,
+    "too many credentials of the address were refused, or too many signatures were wrong",
+    "RFC 6585 section 4",
+    retry=True,
+)
+AUTHENTICATION_FAILED = RefusalRow(
+    500, "the function that authenticates requests fails", "RFC 9110 section 15.6.1"
+)
+NOT_JUDGED = RefusalRow(
+    503,
+    "what it takes to judge a credential is not available, or not in time",
+    "RFC 9110 section 15.6.4",
+    retry=True,
 )
 MALFORMED_VERSION = RefusalRow(
     400,

@@ -12,6 +12,7 @@ from typing import Literal, Required, TypedDict, Unpack, get_args
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from mcpcore.errors import BadTrace
 from mcpcore.trace.redaction import Redactor as Redactor
 
 FORMAT = 1
@@ -53,10 +54,6 @@ RECORD_SIZE = 256 * 1024
 
 RequestId = str | int
 _LINE_BREAK = re.compile(rb"(\r?\n)")
-
-
-class BadTrace(ValueError):
-    """Line of a trace that cannot be read."""
 
 
 class Header(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):

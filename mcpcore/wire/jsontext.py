@@ -5,7 +5,6 @@ a text nests, why it was refused, and which Python values have no JSON form.  So
 (sections 2 grammar, 7 strings, 8.1 encoding and byte order mark, 9 limits of parsers).
 """
 
-import os
 import re
 from collections.abc import Mapping
 from itertools import accumulate
@@ -166,8 +165,9 @@ def encodable(value: Any) -> Any:
         return dict(value)
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
+    path = getattr(type(value), "__fspath__", None)  # as ``os.PathLike`` does
+    if path is not None:
+        return path(value)
     serializer = getattr(type(value), "__pydantic_serializer__", None)
     if serializer is not None:
         try:

@@ -35,15 +35,6 @@ class ServerSentEvent(Struct, frozen=True):
         return self.payload.decode("utf-8", "replace")
 
 
-class SseTooLarge(Exception):
-    """Event over the limit, after which nothing is read; ``events``: those complete before it."""
-
-    def __init__(self, limit: int, events: list[ServerSentEvent]) -> None:
-        super().__init__(f"a server-sent event is larger than {limit} bytes")
-        self.limit = limit
-        self.events = events
-
-
 def encode_event(
     data: bytes, *, event: str | None = "message", id: str | None = None, retry: int | None = None
 ) -> bytes:
@@ -99,6 +90,7 @@ class SseDecoder:
     ``last_event_id`` is the id to resume after, "" if there is none; ``retry`` the reconnection
     time last given, in milliseconds.  Both also follow events without data, which are not
     dispatched.  An event that is incomplete when the stream ends is lost, as WHATWG requires.
+    Nothing is read after an event over the limit: ``broken`` says so then.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
@@ -108,7 +100,7 @@ class SseDecoder:
         self._line = bytearray()  # the beginning of a line whose end has not been seen
         self._at_start = True
         self._after_cr = False
-        self._failed = False
+        self.broken: str | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -120,19 +112,14 @@ class SseDecoder:
         self._event_retry: int | None = None
 
     def receive(self, data: bytes | bytearray | memoryview) -> list[ServerSentEvent]:
-        """Return the events that ``data`` completes.
-
-        Raises :class:`SseTooLarge` as soon as an event passes the limit, and ever after.
-        """
+        """Return the events that ``data`` completes, none after an event over the limit."""
         events: list[ServerSentEvent] = []
         chunk = bytes(data)
         if self._after_cr and chunk:
             if chunk[0] == 0x0A:
                 chunk = chunk[1:]
             self._after_cr = False
-        if self._failed:
-            raise SseTooLarge(self._limit, events)
-        if not chunk:
+        if not chunk or self.broken is not None:
             return events
         lines = chunk.splitlines()
         self._after_cr = chunk[-1] == 0x0D
@@ -142,27 +129,31 @@ class SseDecoder:
                 self._line += line
                 line = bytes(self._line)
                 self._line.clear()
-            self._take(line, events)
+            if not self._take(line, events):
+                return events
         self._line += rest
-        self._check(len(self._line), events)
+        self._fits(len(self._line))
         return events
 
-    def _check(self, pending: int, events: list[ServerSentEvent]) -> None:
-        if self._size + pending > self._limit:
-            self._failed = True
-            self._line.clear()
-            self._begin()
-            raise SseTooLarge(self._limit, events)
+    def _fits(self, pending: int) -> bool:
+        """Return True if the event stays within the limit with ``pending`` bytes more."""
+        if self._size + pending <= self._limit:
+            return True
+        self.broken = f"a server-sent event is larger than {self._limit} bytes"
+        self._line.clear()
+        self._begin()
+        return False
 
-    def _take(self, line: bytes, events: list[ServerSentEvent]) -> None:
-        """Process one complete line (WHATWG 9.2.6)."""
+    def _take(self, line: bytes, events: list[ServerSentEvent]) -> bool:
+        """Process one complete line (WHATWG 9.2.6); return False if it passes the limit."""
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BOM)
         if not line:
             self._dispatch(events)
-            return
-        self._check(len(line), events)
+            return True
+        if not self._fits(len(line)):
+            return False
         colon = line.find(b":")
         if colon < 0:
             name, value = line, b""
@@ -182,6 +173,7 @@ class SseDecoder:
                 self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS:
             self._event_retry = self.retry = int(value)
+        return True
 
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
         if self._id is not None:

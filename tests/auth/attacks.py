@@ -141,9 +141,12 @@ CLIENT = (
     Shown(
         38,
         "a server that refuses every token",
-        "three authorizations, then the error",
+        "two authorizations, then the error",
         _CLIENT,
-        ("test_a_server_that_refuses_every_token_ends_it",),
+        (
+            "test_a_server_that_refuses_every_token_ends_it",
+            "test_38_scopes_that_never_suffice_are_got_once_on_every_binding",
+        ),
     ),
     Shown(
         44,
@@ -302,6 +305,13 @@ SERVER = (
         ),
     ),
     Shown(
+        32,
+        "a subscription to a resource that is hidden",
+        "as to one that does not exist: nothing comes of it",
+        _GUARD,
+        ("test_changes_of_what_is_hidden_or_forbidden_are_not_told",),
+    ),
+    Shown(
         33,
         "other names of a tool, lists that say other than calls",
         "nothing has two names; lists and calls agree",
@@ -326,6 +336,16 @@ SERVER = (
         ("test_35_a_session_with_a_token_that_has_expired_or_allows_less",),
     ),
     Shown(
+        35,
+        "a GET stream of a session, new or resumed, with a token that allows less",
+        "404; one that is open is closed when the session is used with more",
+        "tests/http/test_httpserver_resume.py",
+        (
+            "test_a_stream_is_for_all_rights_that_the_session_was_used_with",
+            "test_a_stream_ends_when_its_session_is_used_with_more_rights",
+        ),
+    ),
+    Shown(
         36,
         "a stream or connection that is open when its token expires",
         "closed, or kept for as long as a setting says",
@@ -344,8 +364,22 @@ SERVER = (
         ("test_37_the_state_of_another_principal",),
     ),
     Shown(
+        37,
+        "a task of another principal",
+        "it is unknown",
+        "tests/transports/test_tasks_bindings.py",
+        ("test_a_task_belongs_to_who_was_authenticated",),
+    ),
+    Shown(
+        37,
+        "an event id of another principal",
+        "404, as if there were no stream",
+        "tests/http/test_httpserver_resume.py",
+        ("test_another_principal_is_nobody",),
+    ),
+    Shown(
         39,
-        "200 first requests at once, 60 unknown kids",
+        "1,000 first requests at once, 60 unknown kids",
         "one fetch, five in all",
         _SOCKETS,
         ("test_39_many_first_requests_make_one_fetch",),
@@ -370,6 +404,16 @@ SERVER = (
         "401 or 503",
         _ISSUERS,
         ("test_43_introspection_that_says_nothing",),
+    ),
+    Shown(
+        43,
+        "a flood of unknown tokens of one address",
+        "few questions at a time, 503, then 429; other addresses are served",
+        _SOCKETS,
+        (
+            "test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time",
+            "test_43_behind_a_proxy_all_clients_share_the_questions",
+        ),
     ),
     Shown(
         44,
@@ -448,7 +492,10 @@ SERVER = (
         "a flood of refused tokens",
         "429; tokens that were good are still good",
         _SOCKETS,
-        ("test_52_a_flood_of_refused_tokens_gets_429",),
+        (
+            "test_52_a_flood_of_refused_tokens_gets_429",
+            "test_52_malformed_credentials_count_as_those_that_are_refused",
+        ),
     ),
     Shown(
         53,

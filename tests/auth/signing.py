@@ -30,6 +30,10 @@ def part(value: Any) -> str:
     return base64url(data).decode()
 
 
+EDWARDS = ("EdDSA", "Ed25519")
+"""Names of the algorithm of Ed25519 keys (RFC 9864)."""
+
+
 class Signer:
     """A private key, and its public part as a JWK."""
 
@@ -43,7 +47,7 @@ class Signer:
             self.jwk = {"kty": "EC", "crv": "P-256"}
             self.jwk |= {"x": text(point.x, 32), "y": text(point.y, 32)}
             self._key = curve
-        elif algorithm == "EdDSA":
+        elif algorithm in EDWARDS:
             edwards = Ed25519PrivateKey.generate()
             raw = edwards.public_key().public_bytes_raw()
             self.jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64url(raw).decode()}
@@ -90,7 +94,7 @@ def signer(algorithm: str = "ES256", kid: str | None = "k1") -> Signer:
 
 
 def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes) -> bool:
-    """Verify a signature of ES256, EdDSA, RS256 or PS256."""
+    """Verify a signature of ES256, Ed25519, RS256 or PS256."""
 
     def number(name: str) -> int:
         return int.from_bytes(urlsafe_b64decode(jwk[name] + "=="))
@@ -102,7 +106,7 @@ def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes
             r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
             point = ec.EllipticCurvePublicNumbers(number("x"), number("y"), ec.SECP256R1())
             point.public_key().verify(encode_dss_signature(r, s), data, ec.ECDSA(SHA256()))
-        elif algorithm == "EdDSA":
+        elif algorithm in EDWARDS:
             raw = urlsafe_b64decode(jwk["x"] + "==")
             Ed25519PublicKey.from_public_bytes(raw).verify(signature, data)
         else:

@@ -96,3 +96,11 @@ def test_two_keys_have_two_ids() -> None:
 def test_a_record_holds_a_digest(digest: str) -> None:
     with pytest.raises(ValueError, match="the digest of an API key is a SHA-256 in hexadecimal"):
         record(digest=digest)
+
+
+def test_a_record_is_held_by_its_id_and_digest() -> None:
+    other = make_key(b"x" * 40)[1]
+    keys = ApiKeys([record()])
+    assert keys.holds(record(principal="somebody else"))
+    assert not keys.holds(record(other))
+    assert not keys.holds(record(digest=digest_of(other)))

@@ -1,14 +1,17 @@
 """The client's machine: states, tokens kept and refreshed, registrations, faults of all needs."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mcpcore.auth.authorization import (
     AUTHORIZATION,
@@ -40,7 +43,15 @@ from mcpcore.auth.needs import (
     Unlock,
     expect,
 )
-from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
+from mcpcore.auth.records import (
+    ClientRecord,
+    TokenRecord,
+    read_record,
+    read_token_key,
+    token_key,
+    written,
+)
+from mcpcore.auth.registration import client_key
 from mcpcore.auth.settings import (
     AssertionGrant,
     AuthorizationSettings,
@@ -53,7 +64,9 @@ from tests.auth.world import (
     AS,
     DPOP,
     GONE,
+    IDP,
     ISSUER,
+    KEY,
     NAMED,
     OIDC,
     PRM,
@@ -62,11 +75,13 @@ from tests.auth.world import (
     SERVER,
     World,
     answer,
+    claims_of,
     enterprise,
     forbid,
+    key_of,
 )
 
-KEY = f"token {SERVER}"
+SIGNING = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
 
 
 def ready(world: World, challenge: str = NAMED, **settings: Any) -> Authorization:
@@ -131,9 +146,49 @@ def test_a_machine_begins_with_nothing() -> None:
     assert (machine.state, machine.need, machine.token) == (AuthState.IDLE, None, None)
     assert machine.proof("POST", SERVER, wall=0.0) is None
     assert not machine.expiring(0.0)
+    assert machine.expires_in(0.0) is None
     assert repr(machine) == f"Authorization('{SERVER}', idle)"
     assert machine.key == KEY
-    assert World().client(account="work").key == f"{KEY} work"
+
+
+NAMED_BY: tuple[dict[str, Any], ...] = (
+    {},
+    {"account": "work"},
+    {"account": '"work"'},
+    {"issuer": ISSUER},
+    {"client": SECRET},
+    {"client": replace(SECRET, client_id=ISSUER)},
+    {"metadata_url": "https://app.example/client.json"},
+    {"grant": ClientCredentialsGrant(), "client": SECRET},
+    {"grant": AssertionGrant(), "client": SECRET},
+    {"client": SECRET, "issuer": ISSUER, "account": "work"},
+)
+
+
+@pytest.mark.parametrize("using", NAMED_BY)
+def test_a_client_uses_its_own_token_and_leaves_those_of_others(using: dict[str, Any]) -> None:
+    """Issuer, resource, client, account and grant tell tokens apart: no two replace each other."""
+    world = World()
+    for settings in NAMED_BY:
+        ready(world, **settings)
+    tokens = [key for key in world.store if key.startswith("token ")]
+    assert len(tokens) == len(NAMED_BY)
+    number = NAMED_BY.index(using) + 1
+    assert loaded(world, **using).token == ("Bearer", f"access-{number}")
+    assert read_token_key(key_of(SERVER, **using)) == token_key(
+        SERVER, AuthorizationSettings(**using)
+    )
+
+
+def test_other_records_are_no_tokens() -> None:
+    for key in ("", f"client {ISSUER}", "token x", "token []", 'token ["a"]', "token \ud800"):
+        assert read_token_key(key) is None
+
+
+def test_the_same_client_uses_one_token_whatever_else_differs() -> None:
+    world = World()
+    ready(world)
+    assert loaded(world, scopes=frozenset({"b"}), offline=False, private=True).token is not None
 
 
 def test_calls_come_in_order() -> None:
@@ -210,10 +265,11 @@ def test_each_flow_has_its_own_state_and_verifier() -> None:
         lambda: AuthorizationSettings(metadata_url="https://app.example"),
         lambda: AuthorizationSettings(scopes=frozenset({"a b"})),
         lambda: AuthorizationSettings(ceiling=frozenset({'"'})),
+        lambda: AuthorizationSettings(client=replace(SIGNING, assertion_audience=ISSUER)),
     ],
 )
 def test_settings_that_cannot_hold_are_refused(make: Callable[[], Any]) -> None:
-    with pytest.raises(ValueError, match=r"cannot be used|visible ASCII"):
+    with pytest.raises(ValueError, match=r"cannot be used|visible ASCII|needs the issuer"):
         make()
 
 
@@ -266,7 +322,6 @@ def test_a_stored_token_that_is_over_is_not(later: int) -> None:
                 "issuer": ISSUER,
                 "token_endpoint": f"{ISSUER}/token",
                 "client": {"client_id": "x"},
-                "grant": "authorization_code",
                 "access_token": "stored",
                 "scopes": ["a b"],
             }
@@ -304,7 +359,6 @@ def test_records_hold_their_secrets_and_show_none() -> None:
         issuer=ISSUER,
         token_endpoint=f"{ISSUER}/token",
         client=client,
-        grant="client_credentials",
         access_token="s3cr3t",
         refresh_token="s3cr3t",
         scopes=("a",),
@@ -326,24 +380,19 @@ def test_a_token_of_the_other_scheme_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "used"),
+    ("ceiling", "used"),
     [
-        ({}, True),
-        ({"client": SECRET, "issuer": ISSUER, "ceiling": frozenset({"a", "b", "c"})}, True),
-        ({"ceiling": frozenset({"a", "b"})}, True),
-        ({"client": ClientIdentity(client_id="other", client_secret="s")}, False),
-        ({"issuer": "https://other.example"}, False),
-        ({"issuer": f"{ISSUER}/"}, False),
-        ({"ceiling": frozenset({"a"})}, False),
-        ({"ceiling": frozenset()}, False),
+        (None, True),
+        ({"a", "b", "c"}, True),
+        ({"a", "b"}, True),
+        ({"a"}, False),
+        ((), False),
     ],
 )
-def test_a_stored_token_is_used_within_the_settings_alone(
-    settings: dict[str, Any], used: bool
-) -> None:
+def test_a_stored_token_is_used_within_the_ceiling_alone(ceiling: Any, used: bool) -> None:
     world = World()
-    ready(world, client=SECRET, scopes=frozenset({"a", "b"}))
-    machine = loaded(world, **settings)
+    ready(world, scopes=frozenset({"a", "b"}))
+    machine = loaded(world, ceiling=None if ceiling is None else frozenset(ceiling))
     assert (machine.token is not None) is used
     if not used:  # nor is it refreshed for a request that is refused
         world.refuse(machine)
@@ -351,18 +400,6 @@ def test_a_stored_token_is_used_within_the_settings_alone(
 
 
 OWN = (CodeGrant(), ClientCredentialsGrant(), AssertionGrant(), enterprise(World())["grant"])
-
-
-@pytest.mark.parametrize("using", OWN, ids=lambda grant: grant.kind)
-@pytest.mark.parametrize("storing", OWN, ids=lambda grant: grant.kind)
-def test_a_stored_token_is_used_for_the_grant_that_got_it(storing: Any, using: Any) -> None:
-    world = World()
-    enterprise(world)
-    ready(world, grant=storing, client=SECRET)
-    machine = loaded(world, grant=using)
-    assert (machine.token is not None) is (storing is using)
-    world.refuse(machine)
-    assert ("refresh_token" in grants(world)) is (storing is using)
 
 
 # Refresh
@@ -397,11 +434,33 @@ def test_a_refresh_token_is_kept_if_there_is_no_new_one() -> None:
 def test_an_expiring_token_is_refreshed_before_its_end() -> None:
     world = World()
     machine = ready(world)
+    assert machine.expires_in(world.wall + 600) == 3000
     assert not machine.expiring(world.wall + 3600 - 61)
     assert machine.expiring(world.wall + 3600 - 60)
     assert machine.start(None, wall=world.wall)
     world.run(machine)
     assert (machine.generation, grants(world)[-1]) == (2, "refresh_token")
+
+
+def test_a_refresh_in_vain_is_not_repeated_for_each_request() -> None:
+    """The token is good for a minute: another attempt halfway, and at its end."""
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = answer({"error": "temporarily_unavailable"}, 503)
+    world.wall += 3540
+    for _ in range(2):
+        assert machine.expiring(world.wall)
+        machine.start(None, wall=world.wall)
+        assert not machine.expiring(world.wall)  # requests meanwhile wait for nothing
+        world.run(machine)
+        assert (machine.error is None, machine.token) == (False, ("Bearer", "access-1"))
+        assert not machine.expiring(world.wall + 29)
+        world.wall += 30
+    assert machine.expiring(world.wall)  # it has ended
+    del world.pages[f"{ISSUER}/token"]
+    machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
 
 
 @pytest.mark.parametrize(
@@ -502,8 +561,8 @@ def test_a_token_of_another_process_is_used() -> None:
     world.refuse(machine)
     assert (machine.token, machine.generation) == (("Bearer", "other"), 2)
     assert len(world.forms()) == 1
-    put(world, access_token="third")
-    forbid(world, machine, "a b")
+    put(world, access_token="third", scopes=("a", "b", "c"))
+    forbid(world, machine, "b c")
     assert machine.token == ("Bearer", "third")
     assert len(world.forms()) == 1
 
@@ -554,6 +613,24 @@ def test_a_token_that_is_not_stored_is_used() -> None:
     assert not world.store
 
 
+@pytest.mark.parametrize("named", ["?tenant=a", ""])
+def test_each_query_of_a_server_has_a_token_of_its_own(named: str) -> None:
+    world = World()
+    world.resource["resource"] = f"{SERVER}{named}"
+    world.pages[f"{PRM}/mcp?tenant=a"] = world.resource
+    machine = Authorization(f"{SERVER}?tenant=a", seed=SEED)
+    world.refuse(machine)
+    assert machine.state is AuthState.READY, machine.error
+    assert world.urls()[0] == f"{PRM}/mcp?tenant=a"
+    assert world.asked()[0]["resource"] == f"{SERVER}{named}"
+    again, other = (Authorization(f"{SERVER}?tenant={name}", seed=SEED) for name in "ab")
+    for each, state in ((again, AuthState.READY), (other, AuthState.IDLE)):
+        each.load(wall=world.wall)
+        assert world.run(each).state is state
+    world.pages[f"{PRM}/mcp?tenant=b"] = {**world.resource, "resource": f"{SERVER}?tenant=a"}
+    assert "it is about another resource" in str(world.refuse(other).error)
+
+
 # Refusals
 
 
@@ -561,7 +638,7 @@ def test_a_token_that_is_not_stored_is_used() -> None:
 def test_a_403_without_a_need_for_scopes_is_final(challenge: str) -> None:
     world = World()
     machine = ready(world)
-    with pytest.raises(AuthorizationError, match="forbids"):
+    with pytest.raises(AuthorizationError, match="the request: it names no scope that would help"):
         world.refuse(machine, 403, challenge)
     assert len(world.opened) == 1
 
@@ -572,6 +649,26 @@ def test_the_challenge_of_the_scheme_in_use_counts() -> None:
         world = World(token={"token_type": kind})
         world.refuse(world.client(dpop=dpop), challenge=both)
         assert world.asked()[0]["scope"] == scope
+
+
+def test_a_server_that_wants_bound_tokens_needs_a_client_with_a_key() -> None:
+    world = World(token={"token_type": "DPoP"})
+    world.resource["dpop_bound_access_tokens_required"] = True
+    machine = world.refuse(world.client())
+    assert "bound to a DPoP key alone" in str(machine.error)
+    assert world.urls() == [f"{PRM}/mcp"]
+    ready(world, dpop=DPOP)
+
+
+def test_a_challenge_of_dpop_alone_needs_a_client_with_a_key() -> None:
+    world = World(token={"token_type": "DPoP"})
+    alone = 'DPoP algs="ES256"'
+    machine = world.refuse(world.client(), challenge=alone)
+    assert "bound to a DPoP key alone" in str(machine.error)
+    assert not world.opened
+    world.refuse(world.client(dpop=DPOP), challenge=alone)
+    world.refuse(world.client(), challenge=f"{alone}, Bearer")
+    assert len(world.opened) == 2
 
 
 def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
@@ -592,8 +689,133 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
         world.refuse(machine, operation="a")
     assert machine.generation == 5
     machine = World().client(max_flows=0)
-    with pytest.raises(AuthorizationError, match="refuses the request after 0"):
+    with pytest.raises(AuthorizationError, match="refuses the request: it takes"):
         world.refuse(machine)
+
+
+@pytest.mark.parametrize("grant", OWN, ids=lambda grant: grant.kind)
+@pytest.mark.parametrize(
+    ("status", "challenge", "granted", "most", "told"),
+    [
+        (401, "Bearer", None, 2, f": it takes no token that is got for {SERVER}: is that"),
+        (
+            403,
+            'Bearer error="insufficient_scope", scope="a"',
+            None,
+            1,
+            ": it asks for a, which the",
+        ),
+        (403, 'Bearer error="insufficient_scope", scope="a"', "a b", 0, ": it asks for a, which"),
+        (
+            403,
+            'Bearer error="insufficient_scope", scope="a b"',
+            "b",
+            1,
+            ": the authorization server does not grant a to this account",
+        ),
+        (
+            403,
+            'Bearer scope="a", error_description="a role is missing"',
+            None,
+            0,
+            r" \(a role is missing\): it names no scope .+; this account may lack a role",
+        ),
+    ],
+)
+def test_a_refusal_that_no_token_cures_asks_for_few(
+    grant: Any, status: int, challenge: str, granted: str | None, most: int, told: str
+) -> None:
+    world = World(token={"refresh_token": None} | ({} if granted is None else {"scope": granted}))
+    enterprise(world)
+    machine = ready(world, grant=grant, client=SECRET)
+    most = most if isinstance(grant, CodeGrant) else min(most, 1)
+    for _ in range(most):
+        world.refuse(machine, status, challenge, "a")
+        assert machine.state is AuthState.READY
+    after = f" after {most} authorizations" if most else ""
+    with pytest.raises(AuthorizationError, match=f"refuses a{after}{told}"):
+        world.refuse(machine, status, challenge, "a")
+    assert len(world.forms()) == most + 1 + (IDP in world.urls()) * (most + 1)
+    forbid(world, machine, "other")  # of another operation, and for other scopes
+    world.refuse(machine, 403, 'Bearer error="insufficient_scope", scope="x"', "a")
+    assert machine.state is AuthState.READY
+
+
+@pytest.mark.parametrize(
+    ("supported", "ceiling", "asked"),
+    [
+        (["read", "write"], None, "read write"),
+        (["read", "write", "admin"], {"read", "write"}, "read write"),
+        (["read"], None, None),
+        (["read", "write"], {"read"}, None),
+        (["read", "write"], set(), None),
+        (None, None, None),
+    ],
+)
+def test_scopes_that_are_wanted_and_not_named_are_those_of_the_metadata_once(
+    supported: list[str] | None, ceiling: set[str] | None, asked: str | None
+) -> None:
+    world = World()
+    machine = world.client(ceiling=None if ceiling is None else frozenset(ceiling))
+    world.refuse(machine, challenge="Bearer" if ceiling == set() else 'Bearer scope="read"')
+    if supported is not None:
+        world.resource["scopes_supported"] = supported
+    for number in range(2):
+        world.refuse(machine, 403, 'Bearer error="insufficient_scope"', "a")
+        told = "" if asked and not number else "it wants more scopes and does not name them"
+        assert str(machine.error or "").endswith(told)
+        assert (machine.error is None) is (told == "")
+    assert len(world.opened) == 1 + (asked is not None)
+    if asked is not None:
+        assert world.asked()[-1]["scope"] == asked
+
+
+def test_a_denial_of_scopes_that_are_not_named_is_remembered_by_itself() -> None:
+    world = World()
+    machine = ready(world)
+    world.resource["scopes_supported"] = ["all"]
+    world.reply = lambda _, need, asked: urlencode(
+        {"error": "access_denied", "state": asked["state"]}
+    )
+    world.refuse(machine, 403, 'Bearer error="insufficient_scope"', "a")
+    assert "access_denied" in str(machine.error)
+    with pytest.raises(AuthorizationError, match="lately denied: the server does not name them"):
+        world.refuse(machine, 403, 'Bearer error="insufficient_scope"', "b")
+    world.reply = None
+    world.refuse(machine, 403, 'Bearer error="insufficient_scope", scope="write"', "b")
+    assert machine.error is None
+
+
+def test_an_error_repeats_no_secret_that_another_party_repeats() -> None:
+    world = World()
+    machine = ready(world, client=SECRET)
+    world.token["refresh_token"] = None
+    for _ in range(3):
+        world.refuse(machine, operation="a")
+    assert machine.token is not None
+    echo = machine.token[1].reveal()
+    with pytest.raises(AuthorizationError, match=r"^the server refuses a after 3 auth[a-z]+: it"):
+        world.refuse(machine, challenge=f'Bearer error_description="{echo} is bad"', operation="a")
+    for echo in ("pre:secret", "code-1", "refresh-1", "harmless"):
+        for member in ("error", "error_description"):
+            other = World()
+            one = ready(other, client=SECRET) if "refresh" in echo else other.client(client=SECRET)
+            page = answer({"error": "invalid_request", member: f"<{echo}>"}, 400)
+            other.pages[f"{ISSUER}/token"] = page
+            error = str(other.refuse(one).error)
+            assert (echo in error) is (echo == "harmless")
+            assert ("invalid_request" in error) is (member != "error")
+
+
+def test_an_attempt_that_gives_no_new_token_does_not_count_as_one() -> None:
+    world = World()
+    machine = ready(world, grant=ClientCredentialsGrant(), client=SECRET)
+    world.pages[f"{ISSUER}/token"] = answer({"error": "temporarily_unavailable"}, 503)
+    world.refuse(machine, operation="a")
+    assert "temporarily_unavailable" in str(machine.error)
+    del world.pages[f"{ISSUER}/token"]
+    world.refuse(machine, operation="a")
+    assert machine.error is None
 
 
 def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
@@ -623,6 +845,43 @@ def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
     assert "write" not in world.asked()[-1]["scope"].split()  # what was denied is not asked for
     world.wall += 300
     assert refuse("write", "a") == ""
+
+
+def test_each_denial_is_remembered_and_not_the_last_alone() -> None:
+    world = World()
+    machine = ready(world, max_operations=2)
+    machine.accepted("")
+
+    def ask(scope: str) -> int:
+        """Return how often a person was asked."""
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        before = len(world.opened)
+        with suppress(AuthorizationError):
+            world.refuse(machine, 403, challenge, "a")
+        machine.accepted("a")
+        return len(world.opened) - before
+
+    def deny(_: World, need: OpenUrl, asked: dict[str, str]) -> str:
+        return urlencode({"error": "access_denied", "state": asked["state"]})
+
+    world.reply = deny
+    assert [ask(scope) for scope in ("write", "admin", "write", "admin")] == [1, 1, 0, 0]
+    assert [ask(scope) for scope in ("third", "admin", "write")] == [1, 0, 1]  # two are kept
+
+
+def test_a_token_is_renewed_from_where_the_metadata_was_named() -> None:
+    place = "https://mcp.example/custom/metadata.json"
+    world = World()
+    world.pages = {place: world.resource, f"{PRM}/mcp": GONE}
+    world.token["refresh_token"] = None
+    named = f'Bearer resource_metadata="{place}"'
+    machine = ready(world, named, grant=ClientCredentialsGrant(), client=SECRET, issuer=ISSUER)
+    for number in (2, 3):
+        world.wall += 3550
+        assert machine.expiring(world.wall)
+        machine.start(None, wall=world.wall)
+        world.run(machine)
+        assert (machine.error, machine.token) == (None, ("Bearer", f"access-{number}"))
 
 
 def test_operations_are_counted_up_to_a_number() -> None:
@@ -722,6 +981,23 @@ def test_scopes_that_were_asked_for_before_are_asked_for_again() -> None:
     assert world.asked()[1]["scope"] == "a b c"
 
 
+@pytest.mark.parametrize("audience", [None, f"{ISSUER}/token"])
+def test_the_audience_of_assertions_is_a_setting(audience: str | None) -> None:
+    client = replace(SIGNING, assertion_audience=audience)
+    world = World()
+    world.metadata["token_endpoint_auth_methods_supported"] = ["private_key_jwt"]
+    machine = ready(world, client=client, issuer=ISSUER)
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code", "refresh_token"]
+    asked = [claims_of(form["client_assertion"])["aud"] for form in world.forms()]
+    assert asked == [audience or ISSUER] * 2
+    other = World()
+    grant = replace(enterprise(other)["grant"], client=client)
+    other.refuse(other.client(grant=grant, client=SECRET, issuer=ISSUER))
+    (form,) = (dict(parse_qsl(each.body.decode())) for each in other.sent if each.url == IDP)
+    assert claims_of(form["client_assertion"])["aud"] == (audience or IDP)
+
+
 def test_the_ceiling_is_not_passed() -> None:
     world = World()
     machine = world.client(ceiling=frozenset({"a"}))
@@ -765,7 +1041,7 @@ def test_the_issuer_of_the_credentials_is_chosen() -> None:
     "settings",
     [
         {"client": SECRET},
-        {"client": ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))},
+        {"client": SIGNING},
         {"client": ClientIdentity(client_id="x", certificate=True)},
         {"grant": AssertionGrant()},
         enterprise(World()),
@@ -885,6 +1161,54 @@ def test_default_endpoints_are_for_a_server_without_metadata(status: int) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("challenge", "wanted"),
+    [
+        ('Bearer realm="API keys"', "bearer of the realm API keys"),
+        ('Basic realm="Notes\u202e"', r"basic of the realm Notes\?"),
+        ('ApiKey, Bearer realm="x"', "bearer of the realm x"),
+        ("Negotiate", "negotiate"),
+        ("", None),
+        ("Bearer", None),
+        ('Bearer error="invalid_token"', None),
+        ("ApiKey, Bearer", None),
+    ],
+)
+def test_a_server_that_wants_another_credential_is_asked_for_no_registration(
+    challenge: str, wanted: str | None
+) -> None:
+    world = World(pages={f"{PRM}/mcp": GONE})
+    machine = world.refuse(world.client(), challenge=challenge)
+    assert bool(world.registered) is (wanted is None)
+    if wanted is not None:
+        told = f"^the server asks for {wanted} and names no authorization server: give a key or "
+        assert re.match(told, str(machine.error))
+    world.refuse(world.client(issuer=HERE), challenge=challenge)  # which the settings vouch for
+    assert world.registered
+
+
+def test_a_registration_that_nothing_has_promised_says_what_may_help() -> None:
+    for page in (PRM, f"{HERE}{AS}"):
+        world = World(pages={f"{PRM}/mcp": GONE, f"{HERE}/register": GONE})
+        if page != PRM:
+            world.pages[page] = {**world.metadata, "issuer": HERE}
+            world.pages[page]["registration_endpoint"] = f"{HERE}/register"
+        error = str(world.refuse(world.client()).error)
+        assert error.startswith("this client was not registered (status 404)")
+        assert ("give a key or token that you have" in error) is (page == PRM)
+
+
+@pytest.mark.parametrize("challenge", ["Bearer", f'Bearer resource_metadata="{PRM}"'])
+def test_the_place_of_the_origin_may_speak_for_the_whole_origin(challenge: str) -> None:
+    """A document there may be about the origin, as RFC 9728 says, or about the server itself."""
+    for resource in (HERE, SERVER):
+        world = World(pages={f"{PRM}/mcp": GONE})
+        world.pages[PRM] = {**world.resource, "resource": resource}
+        machine = ready(world, challenge)
+        assert {asked["resource"] for asked in [*world.asked(), *world.forms()]} == {resource}
+        assert loaded(world).token == machine.token
+
+
 def test_without_metadata_and_fallbacks_there_is_nothing() -> None:
     world = World(pages={f"{PRM}/mcp": GONE})
     machine = world.refuse(world.client(fallbacks=False))
@@ -950,7 +1274,7 @@ def test_a_registration_is_for_its_redirect_with_the_port(
 ) -> None:
     world = World()
     ready(world)
-    del world.store[KEY]
+    world.lose_tokens()
     asked: list[str] = []
 
     def carry_out(need: Need) -> Outcome:
@@ -986,7 +1310,7 @@ def test_a_web_application_is_told_as_one() -> None:
     }
     (sent,) = (each for each in world.sent if each.url.endswith("/register"))
     assert sent.headers == {"accept": "application/json", "content-type": "application/json"}
-    del world.store[KEY]
+    world.lose_tokens()
     ready(world, grant=web)
     assert len(world.registered) == 1
 
@@ -1007,10 +1331,11 @@ def test_a_client_without_a_person_is_registered_without_redirect(
     assert (registered["grant_types"], registered["response_types"]) == (types, [])
     assert registered["token_endpoint_auth_method"] == "client_secret_basic"
     assert "redirect_uris" not in registered
-    del world.store[KEY]
-    ready(world, grant=grant)
-    ready(World(store=world.store.copy()), grant=CodeGrant())
-    assert len(world.registered) == 1
+    for _ in range(2):  # a person's and a program's do not replace each other
+        world.lose_tokens()
+        ready(world, grant=grant)
+        ready(world, grant=CodeGrant())
+    assert len(world.registered) == 2
 
 
 @pytest.mark.parametrize(
@@ -1045,7 +1370,7 @@ def test_a_secret_expires(expires: int, later: int, registered: int) -> None:
     world = World(registration={"client_secret_expires_at": expires})
     world.metadata["token_endpoint_auth_methods_supported"] = ["client_secret_basic"]
     ready(world)
-    del world.store[KEY]
+    world.lose_tokens()
     world.wall += later
     world.registration["client_secret_expires_at"] = 0
     ready(world)
@@ -1097,9 +1422,19 @@ def test_given_credentials_stay_at_their_issuer() -> None:
     assert b"pre:secret" not in world.store[key][0]
     world.store[key] = (b"{}", 1)
     machine = world.client(client=SECRET)
-    del world.store[KEY]
+    world.lose_tokens()
     world.refuse(machine)
     assert "another authorization server" in str(machine.error)
+    assert "name the issuer in the settings" in str(machine.error)
+
+
+def test_an_issuer_that_is_named_may_move_its_token_endpoint() -> None:
+    world = World()
+    ready(world, client=SECRET)
+    world.lose_tokens()
+    world.metadata["token_endpoint"] = f"{ISSUER}/v2/token"
+    ready(world, client=SECRET, issuer=ISSUER)
+    assert world.urls()[-1] == f"{ISSUER}/v2/token"
 
 
 @pytest.mark.parametrize(
@@ -1111,7 +1446,7 @@ def test_a_registration_that_is_not_known_any_more_is_forgotten(
     world = World(pages={f"{ISSUER}/token": answer({"error": "invalid_client"}, 401)})
     machine = world.refuse(world.client(client=client))
     assert "gave no token (invalid_client)" in str(machine.error)
-    assert f"client {ISSUER}" not in world.store
+    assert client_key(ISSUER, "authorization_code") not in world.store
     del world.pages[f"{ISSUER}/token"]
     world.refuse(machine)
     assert machine.state is AuthState.READY
@@ -1296,8 +1631,7 @@ def _refresh() -> tuple[World, Authorization]:
 def _credentials() -> tuple[World, Authorization]:
     world = World()
     world.metadata["token_endpoint_auth_methods_supported"] = ["private_key_jwt"]
-    client = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
-    return world, world.client(grant=ClientCredentialsGrant(), client=client)
+    return world, world.client(grant=ClientCredentialsGrant(), client=SIGNING)
 
 
 @kind
@@ -1444,11 +1778,12 @@ ACTIONS = ("401", "403 a", "403 b", "expire", "accept", "cancel", "deny", "other
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 12)), max_size=12))
 def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]) -> None:
     world = World()
-    machine, other = world.client(max_flows=99), world.client(max_flows=99)
-    for action, number in actions:
+    machine, other = world.client(), world.client()
+    for place, (action, number) in enumerate(actions):
+        operation = str(place // 2)  # one that is refused again and again is a test of its own
         generation, broken = machine.generation, action == "break"
         if action == "accept":
-            machine.accepted("")
+            machine.accepted(operation)
             continue
         if action == "lose":
             world.store.pop(KEY, None)
@@ -1459,13 +1794,22 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
                 continue
             machine.start(None, wall=world.wall)
         elif action == "other":
-            world.refuse(other)
+            world.refuse(other, operation=operation)
             continue
         else:
             more = action.startswith("403")
             lines = (f'Bearer error="insufficient_scope", scope="{action[4:]}"',) if more else ()
-            refused = Refused(status=403 if more else 401, lines=lines, generation=generation)
-            machine.start(refused, wall=world.wall)
+            refused = Refused(
+                status=403 if more else 401,
+                lines=lines,
+                generation=generation,
+                operation=operation,
+            )
+            try:
+                machine.start(refused, wall=world.wall)
+            except AuthorizationError:  # the token has the scope already
+                assert more
+                continue
         world.reply = (lambda world, need, asked: NeedFailed("no")) if action == "deny" else None
         while machine.need is not None:
             if (
@@ -1500,30 +1844,30 @@ def test_a_proof_needs_a_signature_of_its_key() -> None:
 
 
 def refused_for(
-    nonce: str | None, generation: int, error: str, *, renewed: bool = False
+    nonce: str | None, generation: int, error: str, before: Remedy | None = None
 ) -> Refused:
     line = f'DPoP error="{error}"'
-    return Refused(status=401, lines=(line,), generation=generation, nonce=nonce, renewed=renewed)
+    return Refused(status=401, lines=(line,), generation=generation, nonce=nonce, remedy=before)
 
 
 @pytest.mark.parametrize(
-    ("nonce", "older", "error", "renewed", "remedy"),
+    ("nonce", "older", "error", "before", "remedy"),
     [
-        ("n1", 0, "use_dpop_nonce", False, Remedy.NEW_NONCE),
-        (None, 0, "use_dpop_nonce", False, Remedy.NEW_NONCE),
-        ("n2", 0, "use_dpop_nonce", False, Remedy.AUTHORIZE),
-        ("n1", 0, "use_dpop_nonce", True, Remedy.AUTHORIZE),
-        ("n1", 0, "invalid_token", False, Remedy.AUTHORIZE),
-        ("n1", 1, "use_dpop_nonce", True, Remedy.SEND_AGAIN),
-        ("n2", 1, "invalid_token", False, Remedy.SEND_AGAIN),
+        ("n1", 0, "use_dpop_nonce", None, Remedy.NEW_NONCE),
+        (None, 0, "use_dpop_nonce", None, Remedy.NEW_NONCE),
+        ("n2", 0, "use_dpop_nonce", None, Remedy.AUTHORIZE),
+        ("n1", 0, "use_dpop_nonce", Remedy.NEW_NONCE, Remedy.AUTHORIZE),
+        ("n1", 0, "invalid_token", None, Remedy.AUTHORIZE),
+        ("n1", 1, "use_dpop_nonce", Remedy.NEW_NONCE, Remedy.SEND_AGAIN),
+        ("n2", 1, "invalid_token", None, Remedy.SEND_AGAIN),
     ],
 )
 def test_what_a_refused_request_needs(
-    nonce: str | None, older: int, error: str, renewed: bool, remedy: Remedy
+    nonce: str | None, older: int, error: str, before: Remedy | None, remedy: Remedy
 ) -> None:
     machine = ready(World(token={"token_type": "DPoP"}), dpop=DPOP)
     machine.take_nonce(SERVER, "n2")
-    refused = refused_for(nonce, machine.generation - older, error, renewed=renewed)
+    refused = refused_for(nonce, machine.generation - older, error, before)
     assert machine.remedy(refused) is remedy
     if remedy is not Remedy.AUTHORIZE:
         assert not machine.start(refused, wall=0.0)

@@ -14,6 +14,7 @@ from mcpcore.auth.grants import ClientIdentity, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT
 from mcpcore.auth.needs import Fetch, Fetched, Need, NeedFailed, OpenUrl, Outcome, Sign, Unlock
 from mcpcore.auth.records import ClientRecord, TokenRecord, read_record, written
+from mcpcore.auth.registration import client_key
 from mcpcore.auth.settings import (
     AssertionGrant,
     ClientCredentialsGrant,
@@ -25,6 +26,7 @@ from tests.auth.world import (
     DPOP,
     GONE,
     ISSUER,
+    KEY,
     NAMED,
     OIDC,
     PRM,
@@ -39,7 +41,6 @@ from tests.auth.world import (
 )
 
 EVIL = "https://evil.example"
-KEY = f"token {SERVER}"
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def _(world: World) -> None:
     world.run(machine)
     world.refuse(machine)
     assert world.urls()[-1] == f"{ISSUER}/token"  # the refresh token goes where it came from
-    del world.store[KEY]
+    world.lose_tokens()
     before = len(world.sent)
     world.refuse(world.client())
     assert len(world.registered) == 2
@@ -242,7 +243,7 @@ def _(world: World) -> None:
     given = World()
     ready(given, client=SECRET)
     given.metadata["token_endpoint"] = f"{EVIL}/token"
-    del given.store[KEY]
+    given.lose_tokens()
     stopped(given, "another token endpoint", before="sign-in", client=SECRET)
 
 
@@ -292,17 +293,19 @@ def _(world: World) -> None:
     world.metadata["issuer_x"] = evil
     machine = world.refuse(world.client(), operation=evil)
     machine.notes.clear()
-    for _ in range(2):
-        world.refuse(machine, operation=evil)
+    said = 'Bearer error_description="b\u202ec"'
+    world.refuse(machine, challenge=said, operation=evil)
     with pytest.raises(AuthorizationError) as refused:
-        world.refuse(machine, operation=evil)
+        world.refuse(machine, challenge=said, operation=evil)
     assert str(refused.value).isprintable()
+    assert "(b?c)" in str(refused.value)
 
 
 @attack(19, "the metadata is about another resource", "no authorization server is asked")
 def _(world: World) -> None:
     for resource in (
         f"{EVIL}/mcp",
+        "https://mcp.example",  # a parent path, in a place that is not that of the origin
         "https://mcp.example/mc",
         "https://mcp.example/mcp/deeper",
         "https://mcp.example/MCP",
@@ -313,7 +316,18 @@ def _(world: World) -> None:
         "mcp",
     ):
         world.resource["resource"] = resource
-        stopped(world, "about another resource", before="discovery")
+        stopped(world, f"about another resource, {resource}", before="discovery")
+    evil = "https://mcp.example/evil/mcp"
+    for place, resource in (
+        (f"{PRM}/evil/mcp", "https://mcp.example/evil"),
+        (f"{PRM}/evil/mcp", "https://mcp.example"),
+        (f"{PRM}/mcp", SERVER),
+    ):
+        other = World(pages={place: {**world.resource, "resource": resource}})
+        machine = Authorization(evil, seed=SEED)
+        other.refuse(machine, challenge=f'Bearer resource_metadata="{place}"')
+        assert "about another resource" in str(machine.error)
+        assert other.urls() == [place]
 
 
 @attack(20, "the metadata names no resource", "no authorization server is asked")
@@ -333,7 +347,7 @@ def _(world: World) -> None:
     ready(world)
     challenge = f'Bearer resource_metadata="{EVIL}/prm"'
     world.pages[f"{EVIL}/prm"] = {**world.resource, "resource": EVIL}
-    del world.store[KEY]
+    world.lose_tokens()
     sent = len(world.sent)
     world.refuse(world.client(), challenge=challenge)
     (fetch,) = world.sent[sent:]
@@ -577,27 +591,35 @@ def _(world: World) -> None:
     stopped(world, "admin:everything", before="registration", challenge=challenge, ceiling=ceiling)
     world.resource["scopes_supported"] = ["read", "admin"]
     world.token["scope"] = "read admin"
-    machine = ready(world, ceiling=ceiling)
+    machine = world.refuse(world.client(ceiling=ceiling), challenge=NAMED)
     assert world.asked()[-1]["scope"] == "read"
-    assert machine.notes == ["the token has more scopes than were asked for"]
+    assert machine.token is None
+    assert KEY not in world.store
+    assert str(machine.error).endswith("its scopes are more than are allowed: admin")
+    world.token["scope"] = "read"
+    machine = ready(world, ceiling=ceiling)
     with pytest.raises(AssertionError, match="not allowed"):
         assert forbid(world, machine, "admin").state is AuthState.READY, machine.error
+    wider = World(token={"scope": "read admin"})
+    machine = ready(wider, challenge='Bearer scope="read"')
+    assert machine.notes == ["the token has more scopes than were asked for"]
 
 
 # Refusals without end
 
 
-@attack(38, "401 or 403 for ever", "three authorizations, then the error")
+@attack(38, "401 or 403 for ever", "two authorizations or one, then the error")
 def _(world: World) -> None:
-    for status, challenge in ((401, NAMED), (403, 'Bearer error="insufficient_scope"')):
+    more = 'Bearer error="insufficient_scope", scope="a"'
+    for status, challenge, most in ((401, NAMED, 2), (403, more, 1)):
         other = World()
         machine = other.client()
-        for _ in range(3):
+        for _ in range(most):
             other.refuse(machine, status, challenge, "x")
         for _ in range(3):
-            with pytest.raises(AuthorizationError, match="refuses x after 3"):
+            with pytest.raises(AuthorizationError, match=f"refuses x after {most}"):
                 other.refuse(machine, status, challenge, "x")
-        assert len(other.opened) == 3
+        assert len(other.opened) == most
 
 
 @attack(39, "401 for some requests only, alternating scopes", "each operation has its limit")
@@ -747,7 +769,7 @@ def _(world: World) -> None:
         each.metadata = json.loads(text)
         each.pages[f"{EVIL}{AS}"] = each.metadata
         each.resource["authorization_servers"] = [EVIL]
-        del each.store[KEY]
+        each.lose_tokens()
         each.refuse(each.client(**settings))
         bodies = [
             str(request.body) + str([str.__str__(value) for value in request.headers.values()])
@@ -824,7 +846,7 @@ def _(world: World) -> None:
     world.reply = reply
     machine = world.client(dpop=DPOP)
     shown = said(world, machine)
-    for extra in (world.store[KEY][0], world.store[f"client {ISSUER}"][0]):
+    for extra in (world.store[KEY][0], world.store[client_key(ISSUER, "authorization_code")][0]):
         assert marked.encode() in extra
         for kind in (TokenRecord, ClientRecord):
             shown.append(repr(read_record(extra, kind)))  # type: ignore[type-var]

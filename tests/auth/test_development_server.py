@@ -7,8 +7,10 @@ import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -19,6 +21,7 @@ import trustme
 
 from mcpcore.auth.authorization import Authorization, AuthState
 from mcpcore.auth.grants import (
+    ACCESS_TOKEN,
     EXCHANGE,
     ID_JAG,
     ID_TOKEN,
@@ -26,6 +29,7 @@ from mcpcore.auth.grants import (
     ClientAuth,
     ClientIdentity,
     SigningKey,
+    base64url,
     challenge_of,
     client_assertion,
 )
@@ -51,6 +55,7 @@ from mcpcore.auth.settings import (
     EnterpriseGrant,
 )
 from mcpcore.auth.tokens import Grant, read_jws
+from mcpcore.http.principals import ClientCertificate
 from mcpcore_conformance.auth import serving
 from mcpcore_conformance.auth.__main__ import _client, builder, main, run
 from mcpcore_conformance.auth.__main__ import _options as options
@@ -72,9 +77,10 @@ from mcpcore_conformance.auth.server import DevelopmentServer
 from mcpcore_conformance.auth.serving import fetch_document, serve
 from tests.auth.desk import Desk
 from tests.auth.desk import proof as resource_proof
-from tests.auth.signing import Signer, signer, verify
+from tests.auth.signing import EDWARDS, Signer, signer, verify
 from tests.auth.world import ISSUER, NAMED, SERVER, World, basic, forbid
 from tests.clock import patience
+from tests.docs.blocks import DOCS, blocks
 
 WALL = 1_000_000.0
 PROVIDER = "https://idp.example"
@@ -246,17 +252,13 @@ def test_a_client_has_a_token_of_its_own(identity: ClientIdentity) -> None:
 
 
 def test_a_client_is_known_by_its_document() -> None:
-    document = {
-        "client_id": CIMD,
-        "redirect_uris": ["http://127.0.0.1/callback"],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "token_endpoint_auth_method": "none",
-    }
+    page = DOCS / "how-to" / "authorization" / "sign-in.md"
+    (document,) = [block.text for block in blocks(page) if block.kind == "json"]
     asked: list[str] = []
 
     def fetch(url: str) -> bytes:
         asked.append(url)
-        return json.dumps(document).encode()
+        return document.encode()
 
     town = Town(servers={ISSUER: server(fetch=fetch)})
     assert town.judged(town.authorized(metadata_url=CIMD)).client_id == CIMD
@@ -313,6 +315,7 @@ def send(
     headers: dict[str, str] | None = None,
     *,
     wall: float = WALL,
+    certificate: ClientCertificate | None = None,
 ) -> Response:
     place, _, query = path.partition("?")
     given = {**(headers or {})}
@@ -320,7 +323,13 @@ def send(
         given.setdefault("content-type", "application/x-www-form-urlencoded")
         body = urlencode(body).encode()
     made = Request(
-        method=method, path=place, query=query, headers=[*given.items()], body=body, wall=wall
+        method=method,
+        path=place,
+        query=query,
+        headers=[*given.items()],
+        body=body,
+        wall=wall,
+        certificate=certificate,
     )
     return at.handle(made)
 
@@ -358,11 +367,12 @@ def authorize(at: DevelopmentServer, *, wall: float = WALL, **changed: str | Non
 def tokens(
     at: DevelopmentServer, headers: dict[str, str] | None = None, /, **form: Any
 ) -> dict[str, Any]:
-    """The token response at the time ``wall``, with the status of a refusal in it."""
-    wall = form.pop("wall", WALL)
+    """The token response, with the status of a refusal in it; ``wall``, ``certificate``: of the
+    request."""
+    more = {name: form.pop(name) for name in ("wall", "certificate") if name in form}
     if headers is None:
         form.setdefault("client_id", "public")
-    response = send(at, "POST", "/token", form, headers, wall=wall)
+    response = send(at, "POST", "/token", form, headers, **more)
     assert line(response, "cache-control") == "no-store"
     found: dict[str, Any] = json.loads(response.body)
     return found if response.status == 200 else {**found, "status": response.status}
@@ -655,6 +665,51 @@ def test_an_assertion_is_used_once() -> None:
     assert "access_token" in tokens(at, {}, **{**form, **audience})
 
 
+def test_a_client_with_a_certificate_has_tokens_bound_to_it() -> None:
+    robot = Client(client_id="robot", method=ClientAuth.TLS, subject="CN=robot", grants=ALL)
+    at = server("https://127.0.0.1:1", clients=(robot, *CLIENTS))
+    assert at.metadata()["tls_client_certificate_bound_access_tokens"] is True
+    assert "tls_client_auth" in at.metadata()["token_endpoint_auth_methods_supported"]
+    plain = server("http://127.0.0.1:1").metadata()
+    assert "tls_client_auth" not in plain["token_endpoint_auth_methods_supported"]
+    form = {"grant_type": CLIENT_CREDENTIALS, "resource": SERVER}
+    for name, subject, works in [
+        ("robot", "CN=robot", True),
+        ("robot", "CN=thief", False),
+        ("robot", None, False),
+        ("machine", "CN=robot", False),
+        ("workload", "", False),  # which has no credentials, and no subject either
+    ]:
+        shown = subject and ClientCertificate(subject=subject, der=b"der")
+        found = tokens(at, certificate=shown or None, client_id=name, **form)
+        assert ("access_token" in found) is works
+        if works:
+            digest = base64url(sha256(b"der").digest()).decode()
+            assert read_jws(found["access_token"]).claims["cnf"] == {"x5t#S256": digest}
+            assert found["token_type"] == "Bearer"
+            kind = introspected(at, found["access_token"])
+            assert (kind["active"], kind["token_type"]) == (True, "Bearer")
+
+
+def test_a_refresh_token_is_bound_to_the_certificate() -> None:
+    robot = Client(
+        client_id="robot",
+        method=ClientAuth.TLS,
+        subject="CN=robot",
+        redirect_uris=(REDIRECT,),
+    )
+    at = server("https://127.0.0.1:1", clients=(robot,))
+    first, second = (ClientCertificate(subject="CN=robot", der=der) for der in (b"1", b"2"))
+    code = authorize(at, client_id="robot", redirect_uri=REDIRECT)
+    form = {"client_id": "robot", "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
+    form["grant_type"] = "authorization_code"
+    given = tokens(at, certificate=first, code=code, **form)
+    again = {"grant_type": "refresh_token", "client_id": "robot"}
+    again["refresh_token"] = given["refresh_token"]
+    assert tokens(at, certificate=second, **again)["error"] == "invalid_grant"
+    assert "access_token" in tokens(at, certificate=first, **again)
+
+
 def test_a_client_without_credentials_has_no_token_of_its_own() -> None:
     found = tokens(server(), grant_type=CLIENT_CREDENTIALS, client_id="workload", resource=SERVER)
     assert found["error"] == "unauthorized_client"
@@ -774,6 +829,29 @@ def test_id_tokens_are_exchanged(form: dict[str, str], error: str | None) -> Non
         assert made.header["typ"] == "oauth-id-jag+jwt"
         assert made.claims["client_id"] == "known"
         assert (found["issued_token_type"], found["token_type"]) == (ID_JAG, "N_A")
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({}, None),
+        ({"requested_token_type": ACCESS_TOKEN}, None),
+        ({"requested_token_type": ID_JAG}, "invalid_request"),
+        ({"subject_token": "x"}, "invalid_grant"),
+        ({"resource": "nothing"}, "invalid_target"),
+    ],
+)
+def test_access_tokens_are_exchanged(form: dict[str, str], error: str | None) -> None:
+    at, headers = server(), {"authorization": basic("machine", "machine:secret")}
+    given = tokens(at, headers, grant_type=CLIENT_CREDENTIALS, resource=SERVER)["access_token"]
+    good = {"subject_token_type": ACCESS_TOKEN, "subject_token": given, "resource": SERVER}
+    found = tokens(at, headers, grant_type=EXCHANGE, **{**good, **form})
+    assert found.get("error") == error
+    if error is None:
+        made = read_jws(found["access_token"]).claims
+        assert (made["sub"], made["aud"]) == ("machine", SERVER)
+        assert (found["issued_token_type"], found["token_type"]) == (ACCESS_TOKEN, "Bearer")
+        assert found["access_token"] != given
 
 
 # DPoP
@@ -1102,11 +1180,11 @@ def test_keys_that_are_no_keys(jwk: dict[str, str]) -> None:
         PrivateKey.generate("HS256")
 
 
-@pytest.mark.parametrize("algorithm", ["EdDSA", "PS256", "ES256"])
+@pytest.mark.parametrize("algorithm", ["EdDSA", "Ed25519", "PS256", "ES256"])
 def test_signatures_of_others(algorithm: str) -> None:
     key = signer("EdDSA")
     signature = key.sign(b"data")
-    assert verify_own(key.jwk, algorithm, b"data", signature) is (algorithm == "EdDSA")
+    assert verify_own(key.jwk, algorithm, b"data", signature) is (algorithm in EDWARDS)
     assert not verify_own({"kty": "EC", "x": "AA", "y": "AA"}, "ES256", b"data", bytes(64))
 
 
@@ -1256,3 +1334,59 @@ def test_clients_of_the_command_line() -> None:
     for text in ("", "me", "me:", ":secret"):
         with pytest.raises(Exception, match="a client is"):
             _client(text)
+
+
+def test_keys_trust_and_times_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "keys.json")
+    Path(file).write_text(json.dumps({"keys": [KEY.public]}))
+    words = ["--client", "me:secret", "--client-key", "robot", file, "--token-time", "5"]
+    words += ["--trust-provider", PROVIDER, file, "--trust-workload", WORKLOADS, file]
+    words += ["--known-as", "me", "https://other.example", "them"]
+    settings = builder(options(words))(ISSUER).settings
+    me, robot = settings.clients
+    assert (me.client_id, me.known_as) == ("me", {"https://other.example": "them"})
+    assert EXCHANGE in me.grants
+    assert (robot.client_id, robot.method, len(robot.keys)) == ("robot", ClientAuth.PRIVATE_KEY, 1)
+    kinds = [(each.issuer, each.kind) for each in settings.trusted]
+    assert kinds == [(PROVIDER, Trust.PROVIDER), (WORKLOADS, Trust.WORKLOAD)]
+    assert settings.token_time == 5
+    Path(file).write_text("{}")
+    for wrong, told in [
+        (["--client-key", "robot", file], "it has no list of keys"),
+        (["--client-key", "robot", str(tmp_path / "none")], "No such file"),
+        (["--known-as", "nobody", "https://other.example", "them"], "no client nobody"),
+        (["--token-time", "0"], "1 to 86400"),
+        (["--token-time", "nan"], "1 to 86400"),
+    ]:
+        with pytest.raises(SystemExit):
+            options(wrong)
+        assert told in capsys.readouterr().err
+
+
+def test_certificates_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority, cert, ca = trustme.CA(), tmp_path / "server.pem", tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(cert)
+    served, client = ["--tls-cert", str(cert)], ["--client-certificate", "robot", "CN=robot"]
+    assert options([]).tls is None
+    assert options(served).tls.verify_mode is ssl.CERT_NONE
+    chosen = options([*served, *client, "--tls-client-ca", str(ca)])
+    assert chosen.tls.verify_mode is ssl.CERT_OPTIONAL
+    (robot,) = builder(chosen)(ISSUER).settings.clients
+    assert (robot.client_id, robot.method, robot.subject) == ("robot", ClientAuth.TLS, "CN=robot")
+    for wrong in (
+        client,
+        [*served, *client],
+        [*client, "--tls-client-ca", str(ca)],
+        [*served, "--tls-client-ca", str(ca)],
+    ):
+        with pytest.raises(SystemExit):
+            options(wrong)
+        assert "--client-certificate needs --tls-client-ca" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        options(["--tls-cert", str(tmp_path / "none")])
+    assert "none" in capsys.readouterr().err

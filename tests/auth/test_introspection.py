@@ -39,6 +39,9 @@ def test_an_active_answer_grants() -> None:
     assert (grant.subject, grant.expires_at) == ("anna", WALL + 600)
     assert grant.scopes == {"read"}
     assert read(iss="absent").issuer == ISSUER
+    for kind in ("Bearer", "bearer", "access_token"):
+        assert read(token_type=kind).thumbprint is None
+    assert read(token_type="DPoP", cnf={"jkt": "x"}).thumbprint == "x"
     assert read(exp="absent").expires_at == WALL + 60
 
 
@@ -58,6 +61,12 @@ def test_an_active_answer_grants() -> None:
         ({"exp": "soon"}, TokenFault.MALFORMED),
         ({"sub": "absent"}, TokenFault.SUBJECT),
         ({"cnf": {"kid": "x"}}, TokenFault.BINDING),
+        ({"token_type": "DPoP"}, TokenFault.BINDING),
+        ({"token_type": "refresh_token"}, TokenFault.TYPE),
+        ({"token_type": "N_A"}, TokenFault.TYPE),
+        ({"token_type": ""}, TokenFault.TYPE),
+        ({"token_type": None}, TokenFault.TYPE),
+        ({"token_type": ["Bearer"]}, TokenFault.TYPE),
     ],
 )
 def test_another_answer_is_a_refusal(changed: dict[str, Any], fault: TokenFault) -> None:
@@ -112,6 +121,15 @@ def test_one_question_is_asked_about_a_token() -> None:
     cache.end(KEY, None, now=0.0, wall=WALL)
     assert len(cache) == 0
     assert cache.begin(b"3") is True
+
+
+def test_an_address_has_a_share_of_the_questions() -> None:
+    cache = TokenCache(CacheLimits(max_waiting=3, max_waiting_of_one=2))
+    begun = [cache.begin(bytes([n]), "a") for n in range(3)]
+    assert begun == [True, True, None]
+    assert cache.begin(b"of b", "b") is True
+    cache.end(bytes([0]), None, now=0.0, wall=WALL)
+    assert cache.begin(bytes([2]), "a") is True
 
 
 def test_the_cache_forgets_what_was_used_longest_ago() -> None:

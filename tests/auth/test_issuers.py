@@ -5,19 +5,21 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.issuers import ask_about, find_keys
 from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
 from mcpcore.auth.resource_server import FailureLimit, Issuer, ResourceGuard, ResourceRules
-from mcpcore.auth.tokens import Grant, TokenFault
+from mcpcore.auth.tokens import Grant, TokenFault, decode_base64url
 from mcpcore.auth.urls import check_url
 from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
 from tests.auth.desk import ISSUER, WALL, Desk, claims
-from tests.auth.signing import signer
+from tests.auth.signing import part, signer
 
 NESTED = "https://id.example/a"
 JWKS = "https://id.example/keys"
+ORDER = ec.SECP256R1().group_order
 LIMITS: dict[str, Any] = {"timeout": 5.0, "limit": 1000}
 
 
@@ -115,6 +117,24 @@ def test_a_revoked_token_is_refused_for_as_long_as_it_is_valid() -> None:
         assert not isinstance(denied, Grant)
         assert denied.reason == TokenFault.REVOKED.value
     assert isinstance(desk.bearer(tokens[0]), Grant)  # the oldest, forgotten
+
+
+def test_a_revoked_token_is_refused_with_the_other_signature_that_verifies() -> None:
+    """(r, n - s) is a signature of ECDSA as well, and anybody can make it of (r, s)."""
+    desk = Desk()
+    token = signer().jwt(claims())
+    signed, _, signature = token.rpartition(".")
+    raw = decode_base64url(signature)
+    other = f"{signed}.{part(raw[:32] + (ORDER - int.from_bytes(raw[32:])).to_bytes(32))}"
+    assert isinstance(desk.bearer(other), Grant)
+    unsigned = desk.bearer(f"{signed}.{part(bytes(64))}")  # the judgement of another is not its own
+    assert not isinstance(unsigned, Grant)
+    assert unsigned.reason == TokenFault.SIGNATURE.value
+    desk.guard.revoke(token, wall=WALL)
+    for text in (token, other):
+        denied = desk.bearer(text)
+        assert not isinstance(denied, Grant)
+        assert denied.reason == TokenFault.REVOKED.value
 
 
 @pytest.mark.parametrize("text", ["opaque", "a.b.c", f"{'e30'}.{'e30'}.e30"])

@@ -72,7 +72,7 @@ FITS = {
     ("EC", "P-521"): {"ES512"},
     ("EC", "secp256k1"): set(),
     ("EC", ("P-256",)): set(),
-    ("OKP", "Ed25519"): {"EdDSA"},
+    ("OKP", "Ed25519"): {"EdDSA", "Ed25519"},
     ("OKP", "Ed448"): {"EdDSA"},
     ("OKP", "X25519"): set(),
     ("RSA", None): {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"},
@@ -236,8 +236,29 @@ def test_a_failed_fetch_changes_nothing(body: bytes | None) -> None:
     assert names(keys, "A", 300.0) == ["A"]
     assert not keys.due(599.0)
     assert keys.due(600.0)
+    keys.failed(600.0)
+    assert names(keys, "A", 1199.0) == ["A"]
+    assert names(keys, "A", 1200.0) is None  # it waits for the next try
+    assert keys.due(1200.0)
+    keys.failed(86_400.0)
     assert names(keys, "A", 86_400.0) == ["A"]
     assert names(keys, "A", 86_401.0) is None
+
+
+def test_a_fetch_that_fails_makes_no_key_older() -> None:
+    keys = fetched(A, max_age=1000.0)
+    keys.failed(10.0, asked="B")
+    assert names(keys, "A", 999.0) == ["A"]
+    assert names(keys, "A", 1000.0) is None
+
+
+def test_wrong_signatures_ask_for_no_more_fetches_than_unknown_keys_do() -> None:
+    keys = fetched(A)
+    assert [keys.doubted(now) for now in (0.0, 29.9, 30.0)] == [False, False, True]
+    assert keys.due(30.0)
+    assert keys.doubted(30.0)  # it waits for the fetch that is under way
+    keys.failed(30.0)
+    assert [keys.doubted(now) for now in (30.0, 34.9, 35.0)] == [False, False, True]
 
 
 def test_without_keys_and_fetches_nobody_is_let_in() -> None:

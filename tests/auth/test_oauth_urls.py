@@ -215,13 +215,15 @@ def test_an_address_within_another_is_judged_as_itself(address: object) -> None:
         assert is_public(outer) is is_public(inner)
 
 
+@pytest.mark.requirement("basic/authorization/index/resource-no-slash")
 @pytest.mark.parametrize(
     ("text", "canonical"),
     [
         ("HTTPS://MCP.example:443/", "https://mcp.example"),
         ("https://mcp.example", "https://mcp.example"),
         ("https://mcp.example:8443/Server/mcp", "https://mcp.example:8443/Server/mcp"),
-        ("https://mcp.example/mcp/?key=secret", "https://mcp.example/mcp/"),
+        ("HTTPS://mcp.example/mcp/?Tenant=A", "https://mcp.example/mcp/?Tenant=A"),
+        ("https://mcp.example/?tenant=a", "https://mcp.example?tenant=a"),
         ("http://[::1]:3000/mcp", "http://[::1]:3000/mcp"),
     ],
 )
@@ -233,23 +235,23 @@ def test_a_resource_has_one_spelling(text: str, canonical: str) -> None:
 SERVER = "https://mcp.example/team/mcp"
 
 
+@pytest.mark.requirement("basic/authorization/index/resource-uppercase")
 @pytest.mark.parametrize(
     ("resource", "said"),
     [
         (SERVER, True),
         ("HTTPS://MCP.EXAMPLE:443/team/mcp", True),
         (f"{SERVER}/", True),
-        ("https://mcp.example/team", True),
-        ("https://mcp.example/", True),
-        ("https://mcp.example", True),
+        ("https://mcp.example/team", False),
         ("https://mcp.example/team/mc", False),
         ("https://mcp.example/team/mcp/deeper", False),
-        ("https://mcp.example/TEAM", False),
+        ("https://mcp.example/TEAM/mcp", False),
         ("https://mcp.example/other", False),
-        ("https://mcp.example/team?x=1", False),
+        (f"{SERVER}?x=1", False),
         ("https://mcp.example:8443/team/mcp", False),
         ("http://mcp.example/team/mcp", False),
         ("https://evil.example/team/mcp", False),
+        ("https://evil.example", False),
         ("https://mcp.example.evil.example/team/mcp", False),
         ("https://mcp.example@evil.example/team/mcp", False),
         ("https://u@mcp.example/team/mcp", False),
@@ -257,8 +259,34 @@ SERVER = "https://mcp.example/team/mcp"
         ("", False),
     ],
 )
-def test_a_document_speaks_for_its_own_paths(resource: str, said: bool) -> None:
-    assert covers(resource, SERVER) is said
+@pytest.mark.parametrize("root", [False, True])
+def test_a_document_speaks_for_its_own_resource(resource: str, said: bool, root: bool) -> None:
+    assert covers(resource, SERVER, root=root) is said
+
+
+@pytest.mark.parametrize("resource", ["https://mcp.example", "https://mcp.example/"])
+def test_the_document_of_an_origin_speaks_for_all_of_it(resource: str) -> None:
+    assert covers(resource, SERVER)
+    assert not covers(resource, SERVER, root=False)
+    assert covers(resource, "https://mcp.example", root=False)
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        (f"{SERVER}?tenant=a", True),
+        (SERVER, True),
+        (f"{SERVER}?tenant=b", False),
+        (f"{SERVER}?tenant=A", False),
+        (f"{SERVER}?tenant=a&x=1", False),
+        (f"{SERVER}?", False),
+        ("https://mcp.example/team?tenant=a", False),
+        ("https://mcp.example/team", False),
+    ],
+)
+@pytest.mark.parametrize("root", [False, True])
+def test_a_query_is_part_of_the_resource(resource: str, said: bool, root: bool) -> None:
+    assert covers(resource, f"{SERVER}?tenant=a", root=root) is said
 
 
 PRM = "/.well-known/oauth-protected-resource"
@@ -271,6 +299,8 @@ PRM = "/.well-known/oauth-protected-resource"
         ("https://a.example/", [f"https://a.example{PRM}"]),
         ("https://a.example/x/mcp", [f"https://a.example{PRM}/x/mcp", f"https://a.example{PRM}"]),
         ("https://a.example/mcp/", [f"https://a.example{PRM}/mcp/", f"https://a.example{PRM}"]),
+        ("https://a.example/x?t=1", [f"https://a.example{PRM}/x?t=1", f"https://a.example{PRM}"]),
+        ("https://a.example/?t=1", [f"https://a.example{PRM}?t=1", f"https://a.example{PRM}"]),
     ],
 )
 def test_resource_metadata_has_its_places(server: str, urls: list[str]) -> None:

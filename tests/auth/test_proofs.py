@@ -28,7 +28,7 @@ from tests.auth.signing import part, signer, verify
 URL = "https://mcp.example/mcp"
 WALL = 1_000_000.0
 RULES = ProofRules()
-ANY = ProofRules(algorithms=frozenset({"ES256", "RS256", "EdDSA"}))
+ANY = ProofRules(algorithms=frozenset({"ES256", "RS256", "EdDSA", "Ed25519"}))
 
 
 def proof(**changed: Any) -> str:
@@ -83,7 +83,7 @@ def test_other_keys_have_no_thumbprint(key: dict[str, Any]) -> None:
 # Proofs that are made
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "Ed25519"])
 def test_a_proof_that_is_made_holds(algorithm: str) -> None:
     key = signer(algorithm)
     nonces = Nonces(bytes(32))
@@ -304,9 +304,12 @@ def test_nonces_need_a_secret() -> None:
 # Replays
 
 
-def used(window: ReplayWindow, jti: str, wall: float, now: float, key: str = "key") -> Seen:
+def used(
+    window: ReplayWindow, jti: str, wall: float, now: float, key: str = "key", party: str = "ann"
+) -> Seen:
     """Use a proof that is valid for ten minutes from now on."""
-    return window.look(jti, key, until=WALL + wall + 600, wall=WALL + wall, now=now)
+    until = WALL + wall + 600
+    return window.look(jti, key, party=party, until=until, wall=WALL + wall, now=now)
 
 
 @pytest.mark.parametrize(
@@ -336,6 +339,17 @@ def test_a_full_window_forgets_nothing() -> None:
     assert used(window, "1", 0, 0) is Seen.REPLAYED
     assert len(window) == 2
     assert used(window, "3", 601, 601) is Seen.FRESH
+
+
+def test_no_party_uses_up_the_window_for_others() -> None:
+    """With however many keys."""
+    window = ReplayWindow(limit=3, limit_of_one=2)
+    for time in (0, 601):  # a share is free again when its uses are over
+        found = [
+            used(window, str(i), time, time, f"key {i}", party) for i, party in enumerate("aaabb")
+        ]
+        assert found == [Seen.FRESH, Seen.FRESH, Seen.FULL, Seen.FRESH, Seen.FULL]
+        assert used(window, "0", time, time, "key 0", "a") is Seen.REPLAYED
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.integers()), max_size=30))

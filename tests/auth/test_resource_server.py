@@ -52,12 +52,21 @@ def test_a_good_token_is_granted_and_not_verified_again() -> None:
     assert (desk.fetches, desk.verified) == (1, 2)
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256", "EdDSA", "Ed25519"])
 @pytest.mark.parametrize("kid", ["k1", None])
 def test_each_kind_of_key_is_used(algorithm: str, kid: str | None) -> None:
     key = signer(algorithm, kid)
     desk = Desk(keys={ISSUER: [signer("EdDSA", "other").public, key.public]})
     assert isinstance(desk.bearer(key.jwt(claims())), Grant)
+
+
+def test_any_key_without_a_name_may_have_signed_and_the_others_count_for_nothing() -> None:
+    last = signer("EdDSA", None)
+    others = [signer("EdDSA", f"k{number}").public for number in range(8)]
+    nameless = [{name: value for name, value in each.items() if name != "kid"} for each in others]
+    desk = Desk(keys={ISSUER: [*nameless, last.public]}, wrong_signatures=3)
+    for number in range(10):
+        assert isinstance(desk.bearer(last.jwt(claims(jti=str(number)))), Grant)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +155,15 @@ def test_missing_scopes_are_told_at_once() -> None:
 
 
 def test_a_missing_role_is_told() -> None:
-    desk = Desk()
+    desk = Desk(required=frozenset({"read"}))
     missing = Requirement(frozenset({"a"}), frozenset({"admin"})).missing({"a"}, ())
     assert missing is not None
     denied = desk.guard.insufficient(missing)
     assert (denied.status, denied.reason) == (403, "a role is missing")
-    assert "scope" not in params(denied)  # none would help
+    assert params(denied) == {  # no scope would help
+        "error_description": "a role is missing",
+        "resource_metadata": "https://mcp.example/.well-known/oauth-protected-resource/mcp",
+    }
 
 
 # Metadata
@@ -164,7 +176,7 @@ def test_metadata_is_made_of_the_settings() -> None:
     desk = Desk(
         Issuer(issuer=ISSUER),
         Issuer(issuer="https://two.example"),
-        resource="HTTPS://MCP.example:443/mcp?x=1",
+        resource="HTTPS://MCP.example:443/mcp",
         required=frozenset({"b", "a"}),
         name="Notes",
         documentation="https://mcp.example/docs",
@@ -187,12 +199,12 @@ def test_metadata_is_made_of_the_settings() -> None:
         ({"scopes_supported": ("x",), "required": frozenset({"y"})}, {"scopes_supported": ["x"]}),
         (
             {"dpop": Dpop.ALLOWED},
-            {"dpop_signing_alg_values_supported": ["ES256", "EdDSA"]},
+            {"dpop_signing_alg_values_supported": ["ES256", "Ed25519", "EdDSA"]},
         ),
         (
             {"dpop": Dpop.REQUIRED},
             {
-                "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
+                "dpop_signing_alg_values_supported": ["ES256", "Ed25519", "EdDSA"],
                 "dpop_bound_access_tokens_required": True,
             },
         ),
@@ -218,12 +230,10 @@ def test_a_resource_at_the_root_has_its_metadata_there() -> None:
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: Issuer(issuer="not a URL"), UrlRefused),
         (lambda: Issuer(issuer=ISSUER, algorithms=frozenset()), ValueError),
         (lambda: Issuer(issuer=ISSUER, algorithms=frozenset({"HS256"})), ValueError),
         (lambda: Issuer(issuer=ISSUER, types=frozenset()), ValueError),
         (lambda: Issuer(issuer=ISSUER, types=frozenset({"at+jwt", "dpop+jwt"})), ValueError),
-        (lambda: Desk(resource="mcp"), UrlRefused),
         (lambda: Desk(issuers=()), ValueError),
         (lambda: Desk(required=frozenset({"a b"})), ValueError),
         (lambda: Desk(scope_tree={"a": ["b c"]}), ValueError),
@@ -232,6 +242,50 @@ def test_a_resource_at_the_root_has_its_metadata_there() -> None:
 def test_settings_that_cannot_hold_are_refused(make: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         make()
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "reason"),
+    [
+        ("resource", "mcp", "not a plain http or https URL"),
+        ("resource", "http://mcp.example/mcp", "not an https URL"),
+        ("resource", "https://mcp.example/mcp#top", "not a plain"),
+        ("resource", "https://169.254.169.254/mcp", "not a public address$"),
+        ("resource", "https://mcp.example/mcp?x=1", "has a query"),
+        ("resource", "https://mcp.example/mcp?", "has a query"),
+        ("resource", "https://mcp.example/a/../mcp", "has dot segments"),
+        ("resource", "https://mcp.example/a/%2E./mcp", "has dot segments"),
+        ("resource", "https://mcp.example/mcp/.", "has dot segments"),
+        ("issuer", "id.example", "not a plain"),
+        ("issuer", "http://id.example", "not an https URL"),
+        ("issuer", "https://id.example?realm=a", "has a query"),
+        ("issuer", "https://id.example#a", "not a plain"),
+        ("issuer", "http://localhost:8080", "its host is this machine"),
+        ("issuer", "https://10.0.0.1", "not a public address; the setting `private`"),
+        ("jwks_url", "ftp://id.example/keys", "not a plain"),
+        ("jwks_url", "http://id.example/keys", "not an https URL"),
+        ("introspection_url", "https://192.168.0.1/i", "not a public address; the setting"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_at_once(setting: str, url: str, reason: str) -> None:
+    urls = {"resource": RESOURCE, "issuer": ISSUER} | {setting: url}
+    resource = urls.pop("resource")
+    with pytest.raises(UrlRefused, match=f"{setting}`? cannot be used: .*{reason}"):
+        Desk(Issuer(**urls), resource=resource)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("resource", "issuer"),
+    [
+        ("http://localhost:8000/mcp", Issuer(issuer="http://127.0.0.1:8080/realms/a")),
+        ("https://10.0.0.2/mcp", Issuer(issuer="https://10.0.0.1", private=True)),
+        (RESOURCE, Issuer(issuer=ISSUER, jwks_url="https://keys.example/a?b=c")),
+    ],
+)
+def test_a_url_on_loopback_or_in_a_private_network_has_its_place(
+    resource: str, issuer: Issuer
+) -> None:
+    assert Desk(issuer, resource=resource).guard.url.text == resource
 
 
 # DPoP and certificates
@@ -250,7 +304,7 @@ def test_a_refused_proof_is_told_by_its_scheme() -> None:
     token = signer().jwt(claims(**BOUND))
     denied = desk.ask(f"DPoP {token}")
     assert params(denied, "dpop")["error"] == "invalid_dpop_proof"
-    assert params(denied, "dpop")["algs"] == "ES256 EdDSA"
+    assert params(denied, "dpop")["algs"] == "ES256 Ed25519 EdDSA"
     assert "error" not in params(denied, "bearer")
     assert params(desk.bearer(token), "bearer")["error"] == "invalid_token"
 
@@ -286,6 +340,16 @@ def test_a_full_window_is_not_the_clients_fault() -> None:
     assert isinstance(denied, Denied)
     assert (denied.status, denied.headers) == (503, (("Retry-After", "5"),))
     assert denied.challenge is None
+
+
+def test_a_principal_has_one_share_of_the_window_for_all_of_its_keys() -> None:
+    desk = Desk(dpop=Dpop.REQUIRED, replays=ReplayWindow(limit_of_one=1))
+    found = []
+    for name, key in (("ann", signer()), ("ann", signer("EdDSA")), ("bob", signer("EdDSA"))):
+        bound = {"cnf": {"jkt": thumbprint(key.jwk)}}
+        token = signer().jwt(claims(**bound, sub=name))
+        found.append(desk.ask(f"DPoP {token}", proof=proof(token, key, jti=name)))
+    assert [isinstance(each, Grant) for each in found] == [True, False, True]
 
 
 def test_uses_of_proofs_may_be_remembered_elsewhere() -> None:
@@ -434,3 +498,12 @@ def test_no_signed_token_or_proof_does_more_than_be_refused(
     ):
         assert isinstance(found, Grant | Denied)
         assert isinstance(found, Grant) or found.status == 401
+
+
+@pytest.mark.parametrize("ends", [WALL + 600, None, "soon", 10**400, -1, True])
+def test_what_is_revoked_is_refused_until_it_is_over(ends: object) -> None:
+    desk, token = Desk(), signer().jwt(claims(exp=ends))
+    desk.guard.revoke(token, wall=WALL)
+    found = desk.bearer(token)
+    assert isinstance(found, Denied)
+    assert found.reason == TokenFault.REVOKED.value

@@ -8,14 +8,15 @@ import pytest
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.needs import Load, Lock, NeedFailed, Save, Stored, Unlock
-from mcpcore.auth.records import TokenRecord, written
+from mcpcore.auth.records import TokenRecord, token_key, written
+from mcpcore.auth.registration import client_key
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.errors import AuthorizationError
-from tests.auth.world import AS, GONE, ISSUER, SEED, SERVER, World, answer, basic
+from tests.auth.world import AS, GONE, ISSUER, KEY, SEED, SERVER, World, answer, basic
 
-KEY = f"token {SERVER}"
 REVOKE = f"{ISSUER}/revoke"
+NAME = token_key(SERVER, AuthorizationSettings())
 
 
 def record(**changed: Any) -> TokenRecord:
@@ -24,7 +25,6 @@ def record(**changed: Any) -> TokenRecord:
         "issuer": ISSUER,
         "token_endpoint": f"{ISSUER}/token",
         "client": ClientIdentity(client_id="me"),
-        "grant": "authorization_code",
         "access_token": "access-1",
         "refresh_token": "refresh-1",
     }
@@ -43,7 +43,7 @@ def stage(stored: TokenRecord | bytes | None = None, **metadata: Any) -> World:
 
 def out(world: World) -> SignedOut:
     endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
-    steps = sign_out(endpoints, KEY)
+    steps = sign_out(endpoints, NAME)
     need = next(steps)
     try:
         while True:
@@ -63,8 +63,11 @@ def sent(world: World) -> list[dict[str, str]]:
 
 def test_both_tokens_are_revoked_and_forgotten() -> None:
     world = stage(record())
+    program = client_key(ISSUER, "client_credentials")
+    for key in (client_key(ISSUER, NAME.grant), program):
+        world.store[key] = (b"{}", 1)
     assert out(world) == SignedOut(found=True, revoked=True)
-    assert KEY not in world.store
+    assert world.store.keys() == {program}
     assert sent(world) == [
         {"token": "refresh-1", "token_type_hint": "refresh_token", "client_id": "me"},
         {"token": "access-1", "token_type_hint": "access_token", "client_id": "me"},
@@ -77,6 +80,21 @@ def test_a_client_authenticates_itself_as_it_did() -> None:
     assert out(world).revoked
     (post,) = (each for each in world.sent if each.method == "POST")
     assert str.__str__(post.headers["authorization"]) == basic("me", "s")
+
+
+def test_a_client_with_a_certificate_goes_to_the_place_for_it() -> None:
+    """RFC 8705 section 5: the token came from one origin, and the usual endpoint is at another."""
+    place = "https://tls.id.example"
+    world = stage(
+        record(
+            client=ClientIdentity(client_id="tls", certificate=True),
+            token_endpoint=f"{place}/token",
+        ),
+        mtls_endpoint_aliases={"revocation_endpoint": f"{place}/revoke"},
+    )
+    world.pages[f"{place}/revoke"] = answer({})
+    assert out(world) == SignedOut(found=True, revoked=True)
+    assert [each.url for each in world.sent if each.method == "POST"] == [f"{place}/revoke"] * 2
 
 
 def test_without_a_token_nothing_is_sent() -> None:
@@ -134,7 +152,7 @@ def test_a_token_that_is_not_revoked_is_forgotten_all_the_same(reply: Any, reaso
 @pytest.mark.parametrize("kind", [Lock, Load, Save])
 def test_a_store_that_fails_is_an_error_and_keeps_no_lock(kind: type) -> None:
     endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
-    steps = sign_out(endpoints, KEY)
+    steps = sign_out(endpoints, NAME)
     need, world, seen = next(steps), stage(record()), []
 
     def carry_out() -> None:
@@ -151,7 +169,7 @@ def test_a_store_that_fails_is_an_error_and_keeps_no_lock(kind: type) -> None:
 
 
 def test_the_version_that_was_seen_is_removed() -> None:
-    steps = sign_out(Endpoints(AuthorizationSettings(), local=False, seed=SEED), KEY)
+    steps = sign_out(Endpoints(AuthorizationSettings(), local=False, seed=SEED), NAME)
     world = stage(record())
     next(steps)
     steps.send(world.carry_out(Lock(key=KEY)))

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
-from mcpcore.auth.scopes import Missing, Requirement, ScopeTree
+from mcpcore.auth.scopes import Missing, Requirement, ScopeTree, challenge_in
+from mcpcore.spec.errors import FORBIDDEN, INVALID_PARAMS, ErrorData
 
 TREE = {"admin": ["write"], "write": ["read", "list"], "loop": ["pool"], "pool": ["loop"]}
 
@@ -49,19 +51,19 @@ def need(scopes: str = "", roles: str = "") -> Requirement:
 
 
 @pytest.mark.parametrize(
-    ("requirement", "scopes", "roles", "lacking", "role"),
+    ("requirement", "scopes", "roles", "needed", "role"),
     [
-        (need("a b"), {"a"}, {}, {"b"}, False),
+        (need("a b"), {"a"}, {}, {"a", "b"}, False),
         (need("a", "x y"), {"a"}, {"z"}, set(), True),
-        (need("a", "x"), {}, {}, {"a"}, True),
+        (need("a", "x"), {}, {}, set(), True),  # no scope would help
         (need("read"), {"rea", "READ", "read:all", "read,write"}, {}, {"read"}, False),
     ],
 )
 def test_all_that_is_missing_is_told(
-    requirement: Requirement, scopes: set[str], roles: set[str], lacking: set[str], role: bool
+    requirement: Requirement, scopes: set[str], roles: set[str], needed: set[str], role: bool
 ) -> None:
     missing = requirement.missing(scopes, roles)
-    assert missing == Missing(requirement.scopes, frozenset(lacking), role)
+    assert missing == Missing(frozenset(needed), role)
     with pytest.raises(AttributeError, match="immutable"):
         missing.role = False  # type: ignore[misc]
 
@@ -82,15 +84,38 @@ def test_a_requirement_of_nothing_is_false() -> None:
     ("missing", "challenge"),
     [
         (
-            Missing(frozenset({"b", "a"}), frozenset({"b"}), role=False),
+            Missing(frozenset({"b", "a"})),
             'Bearer error="insufficient_scope", error_description="scopes are missing", '
             'scope="a b"',
         ),
-        (
-            Missing(frozenset(), frozenset(), role=True),
-            'Bearer error="insufficient_scope", error_description="a role is missing"',
-        ),
+        (Missing(role=True), 'Bearer error_description="a role is missing"'),
+        (Missing(), 'Bearer error_description="scopes are missing"'),
     ],
 )
-def test_the_challenge_names_all_that_is_needed(missing: Missing, challenge: str) -> None:
+def test_the_challenge_names_all_that_helps(missing: Missing, challenge: str) -> None:
     assert missing.challenge == challenge
+
+
+@pytest.mark.parametrize(
+    ("code", "data", "scope"),
+    [
+        (FORBIDDEN, b'{"scope":["notes:write","notes:read"]}', 'scope="notes:read notes:write"'),
+        (FORBIDDEN, b'{"scope":[]}', None),
+        (FORBIDDEN, b'{"scope":"notes:write"}', None),
+        (FORBIDDEN, b'{"scope":["a b"]}', None),
+        (FORBIDDEN, b"[" * 100_000, None),
+        (FORBIDDEN, None, None),
+        (INVALID_PARAMS, b'{"scope":["notes:write"]}', None),
+    ],
+)
+def test_an_error_that_names_scopes_is_a_challenge(
+    code: int, data: bytes | None, scope: str | None
+) -> None:
+    error = ErrorData(code, "forbidden", None if data is None else Raw(data))
+    challenge = challenge_in(error)
+    if scope is None:
+        assert challenge is None
+    else:
+        assert challenge is not None
+        assert 'error="insufficient_scope"' in challenge
+        assert challenge.endswith(scope)

@@ -258,6 +258,7 @@ tokens(
     TokenFault.ISSUER,
     each(f"{ISSUER}/", ISSUER.upper(), [ISSUER], None, "", OTHER, {"a": 1}, claim="iss"),
 )
+tokens(18, "no issuer", TokenFault.ISSUER, lambda: iter([signer().jwt(claims(iss=None))]))
 
 
 @attack(19, "the keys of one trusted issuer sign for another", "401: nobody's key")
@@ -287,6 +288,7 @@ tokens(
         claim="aud",
     ),
 )
+tokens(20, "for no resource", TokenFault.AUDIENCE, lambda: iter([signer().jwt(claims(aud=None))]))
 tokens(
     21,
     "another kind of JWT by its type",
@@ -482,16 +484,31 @@ def _() -> None:
     assert desk.fetches == 2
 
 
+@attack(41, "keys are rotated without a kid, or under the same", "the new one within 30 seconds")
+def _() -> None:
+    for kid, changed in ((None, "ES256"), ("k1", "ES256"), (None, "EdDSA"), ("k1", "EdDSA")):
+        old, new = Signer("ES256", kid), Signer(changed, kid)
+        desk = Desk(keys={ISSUER: [old.public]})
+        assert isinstance(desk.bearer(old.jwt(claims())), Grant)
+        desk.keys[ISSUER] = [new.public]
+        fault = TokenFault.SIGNATURE if changed == "ES256" else TokenFault.KEY
+        refused(desk.bearer(new.jwt(claims()), now=29.9), fault)
+        assert isinstance(desk.bearer(new.jwt(claims()), now=30.0), Grant)
+        for number in range(60):  # wrong signatures ask for no more
+            stranger = Signer("EdDSA", kid).jwt(claims(jti=str(number)))
+            assert isinstance(desk.bearer(stranger, now=30.0 + number), Denied)
+        assert desk.fetches == 3  # one in 30 seconds
+
+
 @attack(42, "a key is withdrawn", "401 once the key set is old, or a minute after the last use")
 def _() -> None:
     desk = Desk()
     token = signer().jwt(claims())
     assert isinstance(desk.bearer(token), Grant)
     desk.keys[ISSUER] = [signer("ES256", "k2").public]
-    keys = desk.guard.key_sets[ISSUER]
-    assert keys.due(300.0)
-    keys.fetched(json.dumps({"keys": desk.keys[ISSUER]}).encode(), 300.0)
-    refused(desk.bearer(token, now=300.0), TokenFault.KEY)
+    assert isinstance(desk.bearer(token, now=299.0), Grant)
+    refused(desk.bearer(signer().jwt(claims(jti="t2")), now=300.0), TokenFault.KEY)
+    refused(desk.bearer(token, now=359.0), TokenFault.KEY)
 
 
 OPAQUE = Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/introspect")
@@ -511,10 +528,43 @@ def _() -> None:
 
 @attack(43, "the answer is about a refresh token", "401: it is no access token")
 def _() -> None:
-    for name, kind in (("typ", "Refresh"), ("typ", "ID"), ("token_use", "refresh")):
+    for name, kind in (
+        *(("typ", "Refresh"), ("typ", "ID"), ("token_use", "refresh")),
+        *(("token_use", "refresh_token"), ("token_type", "refresh_token"), ("token_type", "N_A")),
+    ):
         desk = Desk(OPAQUE)
         desk.answers["x"] = json.dumps({"active": True, **claims(), name: kind}).encode()
         refused(desk.bearer("x"), TokenFault.TYPE)
+
+
+@attack(21, "another kind of JWT where the issuer is asked", "401 before it is asked")
+def _() -> None:
+    other = {k: v for k, v in claims().items() if k not in ("client_id", "scope")}
+    kinds = ("dpop+jwt", "oauth-id-jag+jwt", "logout+jwt", "token-introspection+jwt")
+    others = [
+        *(signer().jwt(claims(), typ=typ) for typ in kinds),
+        *(signer().jwt({**claims(), name: "x"}, typ="JWT") for name in ("nonce", "at_hash")),
+        signer().jwt(other, typ="JWT"),
+        signer().jwt({**claims(), "typ": "Refresh"}),
+    ]
+    for token in others:
+        desk = Desk(OPAQUE)
+        desk.answers[token] = json.dumps({"active": True, **claims()}).encode()
+        refused(desk.bearer(token), TokenFault.TYPE)
+        assert desk.questions == 0
+    desk, token = Desk(OPAQUE), signer().jwt(claims())
+    desk.answers[token] = json.dumps({"active": True, **claims()}).encode()
+    assert isinstance(desk.bearer(token), Grant)
+    assert desk.questions == 1
+
+
+@attack(45, "an API key where tokens are asked about", "401, and the issuer never sees it")
+def _() -> None:
+    desk, key = Desk(OPAQUE), make_key(bytes(range(40)))[1]
+    for text in (key, key[:-1], f"{key}.x.y", "mck_"):
+        desk.answers[text] = json.dumps({"active": True, **claims()}).encode()
+        refused(desk.bearer(text), TokenFault.TYPE)
+    assert desk.questions == 0
 
 
 @attack(43, "the answer about another token, a flood of tokens", "whole hashes, bounded caches")
@@ -527,8 +577,11 @@ def _() -> None:
         refused(desk.bearer(f"good{number}"), TokenFault.REVOKED)
         refused(desk.bearer(f"good{number}"), TokenFault.REVOKED)
     assert (desk.questions, len(desk.guard.tokens)) == (51, 10)
-    cache = TokenCache(CacheLimits(max_waiting=10))
-    assert [cache.begin(token_key(str(n))) for n in range(11)].count(True) == 10
+    cache = TokenCache(CacheLimits(max_waiting=10, max_waiting_of_one=4))
+    begun = [cache.begin(token_key(str(n)), str(n % 3)) for n in range(20)]
+    assert (begun.count(True), begun.count(None)) == (10, 10)
+    cache = TokenCache(CacheLimits(max_waiting=10, max_waiting_of_one=4))
+    assert [cache.begin(token_key(str(n)), "one") for n in range(20)].count(True) == 4
 
 
 @attack(45, "API keys that are guessed, revoked or leaked", "nobody; only hashes are kept")

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 import mcpcore.auth
+from mcpcore.auth.challenges import Challenge
 from mcpcore.auth.grants import ClientIdentity, SigningInput, SigningKey
-from mcpcore.auth.metadata import ResourceMetadata
+from mcpcore.auth.metadata import Registration, ResourceMetadata
 from mcpcore.auth.needs import (
     Callback,
     Done,
@@ -24,10 +25,10 @@ from mcpcore.auth.needs import (
     Stored,
     Text,
 )
-from mcpcore.auth.records import ClientRecord, TokenRecord
+from mcpcore.auth.records import ClientRecord, TokenRecord, token_key
 from mcpcore.auth.resource_server import Credential, ResourceGuard
 from mcpcore.auth.settings import AuthorizationSettings
-from mcpcore.auth.tokens import ALGORITHMS, TokenFault
+from mcpcore.auth.tokens import ALGORITHMS, Jws, TokenFault
 from tests.auth.desk import Desk
 
 SECRET = "the-marked-secret"
@@ -52,7 +53,12 @@ def test_nothing_changes_once_it_is_made() -> None:
     ("made", "shown"),
     [
         (
-            Fetch(method="POST", url="https://a.example", headers={"x": SECRET}, timeout=1.0),
+            Fetch(
+                method="POST",
+                url=f"https://a.example?{SECRET}",
+                headers={"x": SECRET},
+                timeout=1.0,
+            ),
             "Fetch(method='POST', url='https://a.example')",
         ),
         (
@@ -71,21 +77,42 @@ def test_nothing_changes_once_it_is_made() -> None:
         (NeedFailed("why"), "NeedFailed(reason='why')"),
         (
             TokenRecord(
-                resource="r",
+                resource=f"https://a.example/r?{SECRET}",
                 issuer="i",
                 token_endpoint="t",
                 client=CLIENT,
-                grant="authorization_code",
                 access_token=SECRET,
                 refresh_token=SECRET,
             ),
-            "TokenRecord(resource='r', issuer='i')",
+            "TokenRecord(resource='https://a.example/r', issuer='i')",
+        ),
+        (
+            token_key(f"https://a.example/r?{SECRET}", AuthorizationSettings()),
+            "TokenKey(resource='https://a.example/r', account='')",
         ),
         (
             ClientRecord(issuer="i", token_endpoint="t", client=CLIENT),
             f"ClientRecord(issuer='i', token_endpoint='t', client={CLIENT!r}, redirect_uri='')",
         ),
         (Credential("dpop", SECRET, SECRET), "Credential('dpop')"),
+        (Challenge("x", token=SECRET), "Challenge(scheme='x', params={}, token='<...>')"),
+        (Challenge("x", {"a": "b"}), "Challenge(scheme='x', params={'a': 'b'}, token=None)"),
+        (
+            Jws(
+                header={"alg": "ES256", "x": SECRET},
+                claims={"x": SECRET},
+                algorithm="ES256",
+                kid="1",
+                signing_input=SECRET.encode(),
+                signature=SECRET.encode(),
+            ),
+            "Jws('ES256', kid='1')",
+        ),
+        (
+            Registration(client_id="c", client_secret=SECRET),
+            "Registration(client_id='c', client_secret=<secret>, client_secret_expires_at=0, "
+            "token_endpoint_auth_method=None, redirect_uris=None)",
+        ),
     ],
 )
 def test_a_representation_shows_no_secret(made: Any, shown: str) -> None:
@@ -100,7 +127,7 @@ def test_what_is_not_said_has_a_value_of_its_type() -> None:
 
 def test_only_asymmetric_algorithms_are_ever_accepted() -> None:
     families = [f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)]
-    assert {*families, "EdDSA"} == ALGORITHMS
+    assert {*families, "EdDSA", "Ed25519"} == ALGORITHMS
 
 
 def test_what_is_to_be_signed_is_shown_and_nothing_with_it() -> None:

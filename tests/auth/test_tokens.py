@@ -244,6 +244,9 @@ REFUSED: list[tuple[str, list[Any], TokenFault]] = [
             "https://mcp.example:8443/mcp",
             "https://u@mcp.example/mcp",
             f"{RESOURCE} x",
+            RESOURCE.replace("/mcp", "/MCP"),
+            RESOURCE.replace("/mcp", ":443/mcp"),
+            f"{RESOURCE}?X",
         ],
         TokenFault.AUDIENCE,
     ),
@@ -296,6 +299,7 @@ def test_a_claim_that_does_not_hold_is_refused(name: str, value: Any, expected: 
     [
         ("aud", ["https://x.example", RESOURCE]),
         ("aud", [1, RESOURCE]),
+        ("aud", "HTTPS://Mcp.EXAMPLE/mcp"),
         ("exp", WALL - 59.5),
         ("nbf", WALL + 60),
         ("iat", WALL + 60),
@@ -305,6 +309,34 @@ def test_a_claim_that_does_not_hold_is_refused(name: str, value: Any, expected: 
 )
 def test_a_claim_that_holds_is_taken(name: str, value: Any) -> None:
     assert judge_claims({**CLAIMS, name: value}, RULES, wall=WALL).claims["iss"] == ISSUER
+
+
+@pytest.mark.requirement("basic/authorization/index/resource-uppercase")
+@pytest.mark.parametrize(
+    ("accepted", "named", "taken"),
+    [
+        ("HTTPS://MCP.example/Mcp?Q", "https://mcp.EXAMPLE/Mcp?Q", True),
+        ("https://MCP.example/Mcp?Q", "https://mcp.example/Mcp?q", False),
+        ("https://MCP.example/Mcp?Q", "https://mcp.example/mcp?Q", False),
+        ("Client-1", "Client-1", True),
+        ("Client-1", "client-1", False),
+        ("api://Notes", "api://notes", False),
+        ("https://U@mcp.example", "https://u@mcp.example", False),
+        ("HTTP://[2001:DB8::1]:8000", "http://[2001:db8::1]:8000", True),
+        ("https://mcp.example/k", "https://mcp.example/\u212a", False),
+        ("https://k.example", "https://\u212a.example", False),
+    ],
+)
+def test_case_matters_in_an_audience_but_for_scheme_and_host(
+    accepted: str, named: str, taken: bool
+) -> None:
+    rules = ClaimRules(issuer=ISSUER, audiences=frozenset({accepted}))
+    if taken:
+        assert judge_claims({**CLAIMS, "aud": named}, rules, wall=WALL).subject == "anna"
+    else:
+        with pytest.raises(TokenRefused) as refused:
+            judge_claims({**CLAIMS, "aud": named}, rules, wall=WALL)
+        assert refused.value.fault is TokenFault.AUDIENCE
 
 
 def test_a_declared_access_token_may_hold_a_nonce() -> None:
@@ -351,6 +383,13 @@ def test_scopes_are_whole_words(changed: dict[str, Any], scopes: set[str]) -> No
 def test_roles_are_where_the_path_says(realm: Any, path: str | None, roles: set[str]) -> None:
     rules = ClaimRules(issuer=ISSUER, audiences=frozenset({RESOURCE}), roles=path)
     assert judge_claims({**CLAIMS, "realm": realm}, rules, wall=WALL).roles == roles
+
+
+def test_a_claim_with_roles_may_have_dots_in_its_name() -> None:
+    named = "https://notes.example/roles"
+    rules = ClaimRules(issuer=ISSUER, audiences=frozenset({RESOURCE}), roles=named)
+    for value, roles in ((["admin"], {"admin"}), ({"roles": ["admin"]}, set()), (None, set())):
+        assert judge_claims({**CLAIMS, named: value}, rules, wall=WALL).roles == roles
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def test_a_server_gets_a_token_of_its_own() -> None:
     assert headers["authorization"] == basic("pre+id", "pre%3Asecret")
 
 
+def test_a_server_with_a_certificate_goes_to_the_place_for_it() -> None:
+    world = World()
+    place = "https://tls.id.example/token"
+    world.metadata["mtls_endpoint_aliases"] = {"token_endpoint": place}
+    world.metadata["token_endpoint_auth_methods_supported"] = ["tls_client_auth"]
+    got(world, client=ClientIdentity(client_id="tls", certificate=True))
+    assert world.urls()[-1] == place
+
+
 def test_a_token_of_a_person_is_exchanged() -> None:
     world = World(token={"issued_token_type": ACCESS_TOKEN, "refresh_token": None})
     subject = Subject(token="the-subject", kind=ID_TOKEN)

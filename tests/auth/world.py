@@ -29,6 +29,7 @@ from mcpcore.auth.needs import (
     Text,
     Unlock,
 )
+from mcpcore.auth.records import read_token_key, token_key
 from mcpcore.auth.settings import AuthorizationSettings, DpopKey, EnterpriseGrant
 
 SERVER = "https://mcp.example/mcp"
@@ -51,6 +52,14 @@ def answer(document: Any, status: int = 200, **headers: str) -> Fetched:
 
 
 GONE = answer({}, 404)
+
+
+def key_of(server: str, **settings: Any) -> str:
+    """Key of the record of a client's token."""
+    return token_key(server, AuthorizationSettings(**settings)).text
+
+
+KEY = key_of(SERVER)
 
 
 @dataclass
@@ -133,6 +142,10 @@ class World:
             record = need.record
             self.store[need.key] = (record, version)
         return Stored(record, version)
+
+    def lose_tokens(self) -> None:
+        """Leave registrations alone in the store."""
+        self.store = {key: at for key, at in self.store.items() if read_token_key(key) is None}
 
     def fetch(self, need: Fetch) -> Fetched | NeedFailed:
         form = dict(parse_qsl(need.body.decode())) if need.method == "POST" else {}

@@ -9,7 +9,7 @@ import sniffio
 from anyio.abc import TaskStatus
 
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app
+from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.settings import ServeSettings
 
 BACKLOG = 2048

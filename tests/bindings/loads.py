@@ -7,7 +7,7 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.bindings.features import text
 from tests.bindings.places import ROOMY
 from tests.bindings.table import Bench, behaviour

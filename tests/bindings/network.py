@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.bindings.places import ROOMY

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from mcpcore.engine.config import Limits
 from mcpcore.spec.revisions import BY_NAME, Revision
-from mcpcore_transports.http.settings import DriverName, ParserName
+from mcpcore_transports.http1.settings import DriverName, ParserName
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, parse_target
 from tests.bindings.workbench import make_workbench
@@ -109,7 +110,9 @@ class House:
         self.backend = backend
         self._room = tempfile.TemporaryDirectory(prefix="mcp-", ignore_cleanup_errors=True)
         self._socket = Path(self._room.name, "zygote")
-        self._processes: list[subprocess.Popen[str]] = []
+        self._numbers = count()
+        self._processes: dict[subprocess.Popen[str], Path] = {}
+        """Each with the file of its standard error."""
         self._zygote: subprocess.Popen[str] | None = None
         self._urls: dict[str, str] = {}
 
@@ -156,20 +159,28 @@ class House:
         return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
     def _start(self, program: str, *words: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, str(HERE / program), self.backend, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._processes.append(process)
+        path = Path(self._room.name, f"log {next(self._numbers)}")
+        with path.open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(HERE / program), self.backend, *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self._processes[process] = path
         return process
 
     def _line(self, process: "subprocess.Popen[str]") -> str:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line, f"it has ended with status {process.wait()}"
+        assert line, self._end(process, process.wait(PATIENCE))
         return line.strip()
+
+    def _end(self, process: "subprocess.Popen[str]", status: int) -> str:
+        """Tell how a process has ended, with the end of its standard error."""
+        log = self._processes[process].read_text()
+        return f"{process.args!r} ended with status {status}: {log[-8000:]}"
 
     def close(self) -> None:
         """End the processes: each ends with its standard input."""
@@ -182,7 +193,7 @@ class House:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     raise
-                assert status == 0
+                assert status == 0, self._end(process, status)
         self._room.cleanup()
 
 

@@ -20,8 +20,8 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.features import text
@@ -32,7 +32,7 @@ from tests.clock import PATIENCE
 LARGE = 8_000_000
 """Characters of a text that no buffer on the way takes whole."""
 CALLS = 4
-_PUMP = PumpSettings(drain=0.2)
+_PUMP = ConnectionSettings(drain=0.2)
 SETTINGS = ClientSettings(
     reconnect=ReconnectSettings(attempts=0),
     http=HttpClientSettings(
@@ -40,10 +40,10 @@ SETTINGS = ClientSettings(
     ),
     http_link=HttpClientLinkSettings(close_time=0.3),
     process=ProcessSettings(
-        close_wait=0.3, term_wait=0.3, stderr="discard", descendants=False, pump=_PUMP
+        close_wait=0.3, term_wait=0.3, stderr="discard", descendants=False, connection=_PUMP
     ),
-    websocket=WebSocketSettings(close_timeout=0.2, pump=_PUMP),
-    socket=SocketSettings(pump=_PUMP),
+    websocket=WebSocketSettings(close_timeout=0.2, connection=_PUMP),
+    socket=SocketSettings(connection=_PUMP),
 )
 """How a client lives that does not come back, and leaves soon."""
 

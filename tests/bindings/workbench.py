@@ -22,7 +22,7 @@ import mcpcore_transports
 from mcpcore.errors import ToolError
 from mcpcore.service import Server
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit, Input, ListRoots, Sample
+from mcpcore_transports.server.elicitation import Elicit, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from tests.leaving import leave, write_words
 

@@ -26,7 +26,7 @@ from tests.forks import fork_for_each, take_streams
 
 HERE = Path(__file__).parent
 LATER = (
-    "mcpcore_transports.http.pump",
+    "mcpcore_transports.http.link",
     "mcpcore_transports.schema",
     "mcpcore_transports.stdio.process",
     "mcpcore_transports.websocket.client",

@@ -40,7 +40,9 @@ PROVEN = [
     ),
     pytest.param(
         (f"{PAGE}/authorization-base-url/client-metadata-at-root",),
-        marks=pytest.mark.requirement("basic/authorization/metadata-client"),
+        marks=pytest.mark.requirement(
+            "basic/authorization/metadata-client", "basic/authorization/base-url"
+        ),
     ),
     pytest.param(
         (f"{FALLBACKS}/client-metadata-first",),
@@ -49,6 +51,10 @@ PROVEN = [
     pytest.param(
         (f"{FALLBACKS}/client-default-paths",),
         marks=pytest.mark.requirement("basic/authorization/fallback-paths"),
+    ),
+    pytest.param(
+        (f"{PAGE}/dynamic-client-registration/client-registers",),
+        marks=pytest.mark.requirement("basic/authorization/registration-supported"),
     ),
     pytest.param(
         (f"{PAGE}/server-metadata-discovery-headers/client-version-header",),
@@ -112,7 +118,10 @@ PROVEN = [
             f"{REGISTRATION}/pre-registration/client-before-others",
             f"{REGISTRATION}/client-id-metadata-documents/client-before-registration",
         ),
-        marks=pytest.mark.requirement("basic/authorization/client-registration/priority"),
+        marks=pytest.mark.requirement(
+            "basic/authorization/client-registration/priority",
+            "basic/authorization/client-registration/metadata-documents",
+        ),
     ),
     pytest.param(
         (f"{REGISTRATION}/implementation-requirements/client-id-form",),

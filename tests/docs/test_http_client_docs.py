@@ -7,7 +7,7 @@ import pytest
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.client.callbacks import Callbacks
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.docs.blocks import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "http-client.md"

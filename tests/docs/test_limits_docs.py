@@ -13,10 +13,11 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.settings import RelaySettings
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stdio.server import StdioSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import ProcessSettings
 from tests.docs.blocks import ROOT
 
@@ -26,7 +27,7 @@ SETTINGS = (
     HttpServerSettings(),
     Limits(),
     RuntimeSettings(),
-    PumpSettings(),
+    ConnectionSettings(),
     ProcessSettings(),
     StdioSettings(),
     ClientSettings(),
@@ -36,6 +37,7 @@ SETTINGS = (
     KeySetLimits(),
     ProofRules(),
     RelaySettings(),
+    GatewaySettings(),
 )
 CLASSES = {type(each).__name__: each for each in SETTINGS}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)

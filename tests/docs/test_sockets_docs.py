@@ -5,12 +5,12 @@ import re
 import pytest
 
 from mcpcore.engine.config import Limits
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from tests.docs.blocks import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "sockets.md"
-CLASSES = {type(each).__name__: each for each in (SocketSettings(), PumpSettings(), Limits())}
+CLASSES = {type(each).__name__: each for each in (SocketSettings(), ConnectionSettings(), Limits())}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)` \| ([\d,.]+) ?(\w*) \|$", re.MULTILINE)
 UNITS = {"": 1, "s": 1, "MiB": 1024 * 1024}
 ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))
@@ -23,5 +23,5 @@ def test_default(owner: str, name: str, number: str, unit: str) -> None:
 
 def test_every_bound_of_sockets_has_a_row() -> None:
     shown = {name for owner, name, _, _ in ROWS if owner == "SocketSettings"}
-    others = {"pump", "insecure", "users", "mode", "authenticate"}
+    others = {"connection", "insecure", "users", "mode", "authenticate"}
     assert shown == {*SocketSettings.__struct_fields__} - others

@@ -24,7 +24,9 @@ def test_the_file_that_is_shown_is_one(tmp_path: Path) -> None:
     )
     tickets = HttpTarget("https://tickets.example.com/mcp", {"Authorization": "Bearer t"})
     settings = AuthorizationSettings(
-        client=ClientIdentity(client_id="me", client_secret="s"), scopes=frozenset({"notes:read"})
+        client=ClientIdentity(client_id="me", client_secret="s"),
+        issuer="https://id.example.com",
+        scopes=frozenset({"notes:read"}),
     )
     notes = HttpTarget("https://notes.example.com/mcp", auth=settings)
     assert targets == {"weather": weather, "tickets": tickets, "notes": notes}

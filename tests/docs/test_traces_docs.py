@@ -37,9 +37,9 @@ def test_command_prints_what_is_shown(
 def test_other_commands_are_commands() -> None:
     words = [line for block in COMMANDS for line in block.text.splitlines()]
     told = [line for line in words if line.startswith("mcpcore ")]
-    assert len(told) == 9
+    assert len(told) == 11
     options = {word for line in told for word in line.split() if word.startswith("--")}
-    assert options - {"--"} <= {"--http", "--trace", "--against", "--side", "--stdio"}
+    assert options - {"--"} <= {"--http", "--trace", "--against", "--side", "--stdio", "--check"}
 
 
 def table(first: str) -> list[list[str]]:

@@ -5,13 +5,15 @@ import re
 import pytest
 
 from mcpcore.engine.config import Limits
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.docs.blocks import ROOT
 
 PAGE = ROOT / "docs" / "how-to" / "websocket.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-SETTINGS = {type(each).__name__: each for each in (WebSocketSettings(), PumpSettings(), Limits())}
+SETTINGS = {
+    type(each).__name__: each for each in (WebSocketSettings(), ConnectionSettings(), Limits())
+}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)` \| ([\d,]+) ?(\w*) \|", re.MULTILINE)
 UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 

@@ -201,6 +201,32 @@ def test_resource_updates_go_to_subscribers_only() -> None:
     assert sent(peer) == []
 
 
+@pytest.mark.parametrize("principal", [None, "ann", "bob"])
+def test_resource_updates_go_to_those_who_may_read(principal: str | None) -> None:
+    """In both eras; other changes are for all."""
+    config = server_config(may_read=lambda uri, who: uri == "a:1" or who == "ann")
+    session, listener = legacy_server(config=config), modern_server(config)
+    session.principal = principal
+    for number, uri in enumerate(("a:1", "a:2")):
+        feed(session, call(number, "resources/subscribe", {"uri": uri}))
+    params = {"notifications": FILTER}
+    listener.receive(
+        json.dumps(call(1, "subscriptions/listen", params, modern=True)).encode(),
+        now=0.0,
+        principal=principal,
+    )
+    while listener.next_event() is not None:
+        pass
+    for peer in (session, listener):
+        peer.data_to_send()
+        told = [
+            peer.notify("notifications/resources/updated", {"uri": uri}) for uri in ("a:1", "a:2")
+        ]
+        assert told == [True, principal == "ann"]
+        assert [each["params"]["uri"] for each in sent(peer)] == ["a:1", "a:2"][: sum(told)]
+        assert peer.notify("notifications/tools/list_changed")
+
+
 @pytest.mark.parametrize(
     ("bounds", "uris", "codes"),
     [

@@ -27,6 +27,7 @@ NAMES = [
     "next_event",
     "notify",
     "output_size",
+    "parts",
     "pending",
     "principal",
     "progress",

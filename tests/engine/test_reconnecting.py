@@ -82,6 +82,50 @@ def test_a_fresh_token_is_tried_once_in_a_row() -> None:
     assert plan(0).lost(0.0, fault=OUTLIVED) is None
 
 
+@pytest.mark.parametrize(
+    ("expires_in", "stood", "comes_back"),
+    [
+        (3.0, 3.0, True),
+        (3.0, 1.5, True),  # by the server's clock it was over
+        (3.0, 1.4, False),
+        (None, 9.9, False),
+        (100.0, 10.0, True),
+        (0.0, 1.0, False),
+        (-1.0, 1.0, False),
+    ],
+    ids=str,
+)
+def test_a_token_that_is_over_is_always_replaced(
+    expires_in: float | None, stood: float, comes_back: bool
+) -> None:
+    each, now = plan(5, lasting=10.0), 0.0
+    for number in range(20):
+        each.opened(now, expires_in=expires_in)
+        now += stood
+        found = each.lost(now, fault=OUTLIVED)
+        assert (found is not None) is (comes_back or number == 0)
+        if found is None:
+            break
+        assert found.number == 1
+
+
+def test_a_short_token_excuses_no_end_of_another_kind() -> None:
+    each = plan(2, lasting=10.0)
+    for now, number in ((0.0, 1), (3.0, 2), (6.0, None)):
+        each.opened(now, expires_in=3.0)
+        found = each.lost(now + 3.0)
+        assert (found and found.number) == number
+
+
+def test_a_fresh_token_is_tried_after_other_attempts() -> None:
+    each = plan(5, lasting=10.0)
+    found = []
+    for now, fault in ((0.0, None), (5.0, OUTLIVED), (6.0, None), (7.0, OUTLIVED)):
+        each.opened(now)
+        found.append(each.lost(now, fault=fault))
+    assert [step and step.number for step in found] == [1, 2, 3, None]
+
+
 def test_a_final_end_and_no_attempts_allowed_are_the_end() -> None:
     assert plan().lost(0.0, final=True) is None
     assert plan(0).lost(0.0) is None

@@ -104,16 +104,17 @@ def test_a_request_is_passed_on_as_it_is_taken_apart() -> None:
 
 
 def test_a_request_declares_the_capabilities_that_it_is_given() -> None:
+    """Also if those before were equal to Python (1 and true), long, or very many."""
     client = modern_client(client_config({"roots": {}}))
-    for capabilities, declared in (
-        (None, {"roots": {}}),
-        (convert({"sampling": {}}, ClientCapabilities), {"sampling": {}}),
-        (ClientCapabilities(), {}),
-        (None, {"roots": {}}),
-    ):
+    values = (1, True, "long" * 1000, *range(2, 40))
+    many: list[dict[str, Any]] = [{"extensions": {"e": {"x": x}}} for x in values]
+    sets: list[dict[str, Any] | None] = [None, {"sampling": {}}, {}, *many, None, *many[:3]]
+    for own in sets:
+        capabilities = None if own is None else convert(own, ClientCapabilities)
         client.request("tools/list", now=0.0, capabilities=capabilities)
         [request] = sent(client)
-        assert request["params"]["_meta"][DECLARED] == declared
+        declared = {"roots": {}} if own is None else own
+        assert json.encode(request["params"]["_meta"][DECLARED]) == json.encode(declared)
 
 
 QUESTION = {"method": "elicitation/create", "params": {"message": "?"}}

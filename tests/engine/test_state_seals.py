@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore.engine.seal import SealBroken, SealRefusal, request_binding
+from mcpcore.engine.seal import SealRefusal, request_binding
+from mcpcore.errors import SealBroken
 
 
 def bound(params: Any, principal: str | None = None, method: str = "tools/call") -> Any:

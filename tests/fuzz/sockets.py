@@ -33,7 +33,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore_transports.http.server.listening import HttpServerLink
-from mcpcore_transports.http.settings import DriverName, HttpServerSettings, ParserName
+from mcpcore_transports.http1.settings import DriverName, HttpServerSettings, ParserName
 from mcpcore_transports.tls import server_tls
 from tests.http.support import SERVER_OFFERS
 from tests.transports.certificates import papers

@@ -25,7 +25,7 @@ from mcpcore.engine.lifecycle import RequestSignal, RequestState
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.http.settings import HttpSettings
 from mcpcore_conformance.strategies import Malformed, malformed, messages
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 from tests.clock import PATIENCE
 from tests.engine.bench import server_config
 from tests.fuzz import site
@@ -242,7 +242,7 @@ class Held(websocket.Scripted):
     async def send(self, item: bytes) -> None:
         """See ByteSendStream."""
         if item[:1] == b"\x81" and b"\x81" not in self.said:
-            until = time.monotonic() + 1.2 * PumpSettings().drain
+            until = time.monotonic() + 1.2 * ConnectionSettings().drain
             while time.monotonic() < until:
                 pass
         await super().send(item)

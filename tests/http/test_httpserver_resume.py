@@ -7,6 +7,7 @@ import pytest
 
 from mcpcore.engine.events import EndReason, RequestCancelled, RequestEnded, RequestReceived
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
@@ -358,6 +359,53 @@ def test_another_principal_is_nobody() -> None:
     assert test.resume(cursor, principal="mallory").status == 404
     assert test.resume(cursor).status == 404
     assert shown(test.resume(cursor, principal="alice")) == [2]
+
+
+POOR, RICH, LORD = (
+    Principal("ann", scopes={"r"}),
+    Principal("ann", scopes={"r", "w"}),
+    Principal("ann", scopes={"r"}, roles={"admin"}),
+)
+
+
+@pytest.mark.parametrize("opener", [RICH, LORD, POOR])
+@pytest.mark.parametrize("caller", [RICH, LORD, POOR])
+@pytest.mark.parametrize("reader", [RICH, LORD, POOR, "ann"])
+def test_a_stream_is_for_all_rights_that_the_session_was_used_with(
+    opener: Principal, caller: Principal, reader: str
+) -> None:
+    """Resumed or new: it carries what they were needed for."""
+    test = Broken(principal=opener)
+    test.call(2, principal=caller)
+    test.progress(1, 2)
+    cursor = cursors(test.reply)[0]
+    allowed = isinstance(reader, Principal) and all(
+        each.scopes <= reader.scopes and each.roles <= reader.roles for each in (opener, caller)
+    )
+    assert test.resume(cursor, principal=reader).status == (200 if allowed else 404)
+    get = test.bench.replies[test.get(principal=reader)]
+    assert get.status == (200 if allowed else 404)
+    test.notify(7)
+    assert shown(get) == [7] if allowed else get.code == -32600
+
+
+def test_a_stream_ends_when_its_session_is_used_with_more_rights() -> None:
+    test = Broken(principal=POOR)
+    poor = test.bench.replies[test.get(principal=POOR)]
+    test.notify(1)
+    test.call(2, principal=POOR)
+    before = poor.end
+    assert (shown(poor), before) == ([1], None)
+    test.call(3, principal=RICH)
+    assert poor.end is not None
+    test.notify(2)
+    assert shown(poor) == [1]
+    rich = test.resume(poor.ids[-1], principal=RICH)
+    assert shown(rich) == [2]
+    test.call(4, principal=POOR)
+    test.notify(3)
+    assert shown(rich) == [2, 3]
+    assert test.resume(poor.ids[-1], principal=POOR).status == 404
 
 
 def test_ids_of_a_session_that_has_ended_are_worth_nothing() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.engine.config import Limits
+from mcpcore.engine.config import ANY_EXTENSION, Limits
 from mcpcore.engine.events import (
     NotificationReceived,
     RequestCancelled,
@@ -678,6 +678,15 @@ def test_the_status_of_a_handlers_error(code: int, status: int) -> None:
     bench.pump()
     assert (reply.status, reply.code) == (status, code)
     assert "retry-after" not in reply.headers
+
+
+@pytest.mark.requirement("basic/index/undeclared-capability")
+def test_an_unknown_method_that_a_relay_passes_on_is_404() -> None:
+    bench = Bench(make_server(extension_methods=ANY_EXTENSION))
+    reply = bench.modern("acme/dig")
+    bench.server.fail(bench.take(RequestReceived).key, ErrorData(-32601, "no"))
+    bench.pump()
+    assert (reply.status, reply.code) == (404, -32601)
 
 
 def test_a_status_is_decided_while_the_head_is_not_out() -> None:

@@ -20,7 +20,7 @@ SERVER = """
     wants_progress whole_reply writable
 """
 CLIENT = """
-    abandon cancel close deadline end exchanges fail give_up_exchange handle_timeout
+    abandon admit cancel close deadline end exchanges fail give_up_exchange handle_timeout
     next_event notify parked
     progress reconnects release renounce request requests_to_send respond response_data
     response_end response_head retry retry_exchange revision session settings start

@@ -156,6 +156,34 @@ def test_the_machine_has_no_status_of_a_refusal_but_those_of_the_tables() -> Non
     assert {200, 202, 204} <= numbers
 
 
+AUTHENTICATING = (
+    "mcpcore/auth/resource_server.py",
+    "transports/mcpcore_transports/auth/resource_server.py",
+    "transports/mcpcore_transports/auth/schemes.py",
+    "transports/mcpcore_transports/http/server/identity.py",
+)
+
+
+@pytest.mark.parametrize("file", AUTHENTICATING)
+def test_what_authenticates_has_no_status_but_those_of_the_table(file: str) -> None:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    given = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
+    statuses = [node.value for node in given if node.arg == "status"]
+    assert statuses
+    assert not [node for node in statuses if isinstance(node, ast.Constant)]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
+def test_a_refusal_of_authentication_has_the_code_of_its_row(status: int) -> None:
+    codes = {
+        row.code
+        for row in REFUSALS.values()
+        if "credential" in row.when or row is refusals.UNAUTHENTICATED
+    }
+    reply = ask(principal=Refusal(status=status))()
+    assert (reply.status, {reply.code}) == (status, codes)
+
+
 def test_a_code_is_that_of_the_era() -> None:
     row = refusals.SHUTTING_DOWN
     legacy, modern = (closing(mcp_protocol_version=name).code for name in (LEGACY, MODERN))

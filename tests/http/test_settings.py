@@ -85,7 +85,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "replay_total": 64 * MIB,
             "replay_age": 300.0,
             "reconnect_delay": 1.0,
-            "session_view_idle": 300.0,
+            "session_replica_idle": 300.0,
             "session_touch": 30.0,
             "store_timeout": 10.0,
             "store_retry": 1.0,

@@ -41,7 +41,7 @@ class StoreSchedules(Schedules):
         self.wire = CutWire(
             version,
             server=HttpSettings(
-                json_delay=delay, session_view_idle=view_idle, store_timeout=patience
+                json_delay=delay, session_replica_idle=view_idle, store_timeout=patience
             ),
             client=HttpClientSettings(max_resumes=10_000),
             seed=seed,

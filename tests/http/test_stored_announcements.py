@@ -29,7 +29,7 @@ from tests.http.support import initialize, request
 
 TOOLS = "notifications/tools/list_changed"
 UPDATED = "notifications/resources/updated"
-QUICK = HttpSettings(session_view_idle=10)
+QUICK = HttpSettings(session_replica_idle=10)
 PING = request("ping", id=9)
 LOST = msgspec.json.encode(Lost(session=""))
 

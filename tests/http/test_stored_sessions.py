@@ -387,6 +387,28 @@ def test_a_principal_of_whom_more_is_known() -> None:
     assert other.post(LIST, mcp_session_id=session, principal=Principal("you")).status == 404
 
 
+def test_the_rights_of_a_session_are_those_used_at_all_workers() -> None:
+    one, other = party("a", "b")
+    poor = Principal("me", scopes={"r"})
+    rich = Principal("me", scopes={"r", "w"}, roles={"admin"}, claims={"sub": "me"})
+    session = one.session(principal=poor)
+    stream = one.replies[one.listen(session, principal=poor)]
+    before = stream.end
+    assert before is None
+    other.post(CALL, mcp_session_id=session, principal=rich)
+    other.server.progress(other.take(RequestReceived).key, 1)
+    settle(one, other)
+    record = record_of(one, session)
+    assert (record.scopes, record.roles) == (("r", "w"), ("admin",))
+    assert stream.end is not None
+    for bench in (one, other):
+        assert bench.replies[bench.listen(session, principal=poor)].status == 404
+        assert bench.replies[bench.listen(session, principal=rich)].status == 200
+    known = other.replica(session).peer.principal
+    assert isinstance(known, Principal)
+    assert known.claims == {"sub": "me"}
+
+
 def test_a_client_without_information_about_itself() -> None:
     one, other = party("a", "b")
     hello = initialize()
@@ -501,7 +523,7 @@ def test_a_revision_that_is_not_served_here() -> None:
 
 
 def test_a_view_without_use_is_forgotten_and_the_session_lives() -> None:
-    one, other = party("a", "b", settings=HttpSettings(session_view_idle=60))
+    one, other = party("a", "b", settings=HttpSettings(session_replica_idle=60))
     session = one.session()
     other.post(LIST, mcp_session_id=session)
     key = other.take(RequestReceived).key

@@ -206,7 +206,7 @@ def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
 def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
     version: str, late: bool
 ) -> None:
-    quick = HttpSettings(session_view_idle=1, store_timeout=10, heartbeat=None)
+    quick = HttpSettings(session_replica_idle=1, store_timeout=10, heartbeat=None)
     (one,) = party("a", settings=quick)
     session = one.session(version)
     route, key = one.call(session)
@@ -785,7 +785,7 @@ def test_what_belongs_to_no_request_has_names_of_its_own_when_a_view_was_forgott
     session = one.session()
     stream = other.replies[other.listen(session)]
     tell(one, session, 1, 2)
-    one.pass_time(PLAIN.session_view_idle + 1)
+    one.pass_time(PLAIN.session_replica_idle + 1)
     assert home_of(one.stored)._replicas.replica(session) is None
     tell(one, session, 3, 4)
     settle(one, other)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
-from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.http1.body import BadBody, BadCoding
 from mcpcore_transports.http1.connection import Http1Client, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
+from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 
 Event = tuple[str, object]
 SETTINGS = HttpServerSettings(
@@ -141,7 +141,7 @@ def read(pieces: Iterable[bytes], *, ended: bool = False) -> list[Event]:
             http.feed(piece)
             if http.state is Http1State.HEAD and (head := http.next_head(0.0)) is not None:
                 events.append(("head", (head.status, head.headers, http.deadline == math.inf)))
-                http.accept_codings(head.values(b"content-encoding"))
+                http.accept_codings(head.codings)
             if http.state is Http1State.BODY:
                 content += b"".join(http.decode(http.read_body()))
                 http.check_body()

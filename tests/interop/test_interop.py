@@ -3,12 +3,14 @@
 import subprocess
 
 import pytest
+from msgspec import structs
 
 from conformance.interop.drivers.features import FEATURES
 from conformance.interop.known import load
 from conformance.interop.matrix import LINES, Judged, Talk, no_gaps, run, talks
 from conformance.interop.report import markdown
 from conformance.interop.talk import ROOT
+from mcpcore.spec.revisions import REVISIONS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
@@ -32,6 +34,23 @@ def outcomes() -> dict[Talk, list[Judged]]:
 @pytest.mark.parametrize("talk", talks(), ids=str)
 def test_no_cell_is_red(talk: Talk, outcomes: dict[Talk, list[Judged]]) -> None:
     cells = outcomes[talk]
+    assert {cell.feature: cell.note for cell in cells if cell.verdict.red} == {}
+    assert len(cells) > 20
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        structs.replace(talk, gateway=True)
+        for talk in talks(transports=("http",), revisions=[REVISIONS[-2], REVISIONS[-1]])
+    ],
+    ids=str,
+)
+def test_a_gateway_between_them_changes_nothing(
+    talk: Talk, outcomes: dict[Talk, list[Judged]]
+) -> None:
+    assert outcomes  # the SDK is installed
+    [(_, cells)] = run([talk], FEATURES, load())
     assert {cell.feature: cell.note for cell in cells if cell.verdict.red} == {}
     assert len(cells) > 20
 

@@ -2,13 +2,17 @@
 
 import re
 import subprocess
+import sys
+from contextlib import ExitStack
 
 import pytest
 
 from conformance.official import expected, suite
+from mcpcore_conformance.launch import serving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
+GATEWAY = [sys.executable, "-m", "mcpcore_transports.commands.main", "gateway"]
 LEAST_PASSED = {
     ("server", "2025-11-25"): 20,
     ("server", "2026-07-28"): 20,
@@ -40,6 +44,26 @@ def test_official_suite(side: str, revision: str) -> None:
     assert verdict.unexpected == [], details
     assert verdict.stale == []
     assert passed >= LEAST_PASSED.get((side, revision), 0)
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+@pytest.mark.parametrize("up", ["http", "stdio"])
+def test_scored_scenarios_through_a_gateway(up: str, revision: str) -> None:
+    everything = suite.SERVER_COMMAND[:-2]
+    gateway = [*GATEWAY, "--http", "127.0.0.1:0"]
+    scored = {name: True for name, each in suite.requirements(revision, "server").items() if each}
+    assert len(scored) >= LEAST_PASSED["server", revision]
+    with ExitStack() as stack:
+        behind = ["--", *everything, "--stdio"]
+        if up == "http":
+            behind = stack.enter_context(serving(suite.SERVER_COMMAND))
+        results = list(suite.run_server(revision, scored, command=[*gateway, *behind]))
+    wrong = {
+        each.name: each.problem or [check.error_message for check in each.failures]
+        for each in results
+        if each.outcome != "pass"
+    }
+    assert wrong == {}
 
 
 def test_every_scenario_of_authorization_is_run() -> None:

@@ -1,6 +1,7 @@
 """Programs of npm and PyPI against ours: no red cell."""
 
 from collections import defaultdict
+from functools import partial
 
 import anyio
 import pytest
@@ -8,7 +9,7 @@ from msgspec import structs
 
 from conformance.real.judge import Judged, Verdict, play_rows
 from conformance.real.kit import FOREIGN, Checks
-from conformance.real.table import COLUMNS, Row, read_table
+from conformance.real.table import COLUMNS, KIT, Row, read_table
 from mcpcore_conformance.run.registry import all_cases
 from tests.shares import Some
 
@@ -35,6 +36,19 @@ def outcomes(some: Some) -> dict[Row, list[Judged]]:
     ):
         found[cell.row].append(cell)
     return found
+
+
+def test_through_a_gateway() -> None:
+    """The TypeScript SDK, fastmcp and SDK 1.x, before a gateway and behind it."""
+    names = ("server-everything", "fastmcp", "fastmcp proxy", "inspector", "langchain-mcp-adapters")
+    rows = [row for row in TABLE.rows if row.program.name in names]
+    cells = [cell for cell in COLUMNS if cell != KIT]
+    play = partial(play_rows, gateway=True)
+    checks = Checks([], (), TABLE.packages)
+    found = anyio.run(play, TABLE, rows, cells, checks, JOBS, lambda group, cells: None)
+    assert {f"{each.row}: {each.cell}": each.note for each in found if each.verdict.red} == {}
+    if all(each.verdict is Verdict.SKIPPED for each in found):
+        pytest.skip(found[0].note)
 
 
 @pytest.mark.parametrize("row", TABLE.rows, ids=str)

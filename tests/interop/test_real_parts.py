@@ -107,8 +107,10 @@ def test_every_entry_means_cells_that_are_tried() -> None:
         assert any(known.covers(row, cell) for row, cell in TRIED), known
         for name in known.cells:
             assert any(known.covers(row, cell) for row, cell in TRIED if cell == name), known
-    for row, cell in TRIED:
-        assert sum(known.covers(row, cell) for known in TABLE.known) <= 1, (str(row), cell)
+    for gateway in (False, True):
+        apply = [known for known in TABLE.known if known.gateway in (None, gateway)]
+        for row, cell in TRIED:
+            assert sum(known.covers(row, cell) for known in apply) <= 1, (str(row), cell)
 
 
 def test_every_finding_that_was_read_is_of_a_server_in_the_table() -> None:
@@ -129,7 +131,8 @@ def test_the_page_has_every_program_reason_and_fact() -> None:
     assert "FAIL (" not in page
     for row in TABLE.rows:
         assert f"| {row.program.name} " in page
-    for text in (*(each.reason for each in TABLE.known), *(each.fact for each in TABLE.checked)):
+    reasons = (each.reason for each in TABLE.known if not each.gateway)
+    for text in (*reasons, *(each.fact for each in TABLE.checked)):
         assert text.replace("|", "\\|") in page
 
 
@@ -228,9 +231,20 @@ def test_an_entry_holds_where_it_says_and_nowhere_else(tables: Path) -> None:
         (str(row), cell)
         for row in table.rows
         for cell in ("calls", "reads")
-        if table.find(row, cell) is not None
+        if table.find(row, cell, gateway=False) is not None
     ]
     assert covered == [("x, stdio, 2025-11-25", "reads")]
+
+
+@pytest.mark.parametrize("listed", [None, True, False])
+def test_an_entry_may_be_about_gateways_or_about_all_else(
+    listed: bool | None, tables: Path
+) -> None:
+    text = known() if listed is None else known(gateway=listed)
+    table = read_table(written(tables, server("x", OURS, revisions=["2025-11-25"]), known=text))
+    for gateway in (True, False):
+        found = table.find(table.rows[0], "calls", gateway=gateway)
+        assert (found is not None) is (listed in (None, gateway))
 
 
 def test_a_note_is_shown_once_and_numbered() -> None:

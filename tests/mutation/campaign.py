@@ -15,11 +15,11 @@ from tests.mutation.selection import Names, candidates
 
 PACKAGES = (
     *("mcpcore/wire", "mcpcore/engine", "mcpcore/http", "mcpcore/trace", "mcpcore/auth"),
-    "mcpcore/relay",
+    *("mcpcore/relay", "mcpcore/policy"),
 )
 TESTS = (
     *("tests/wire", "tests/spec", "tests/engine", "tests/http", "tests/service", "tests/auth"),
-    "tests/relay",
+    *("tests/relay", "tests/policy"),
 )
 
 

@@ -30,6 +30,7 @@ def test_an_unknown_error_is_final() -> None:
         ({"retryAfterMs": 1500}, 1.5),
         ({"retryAfterMs": 0.5, "more": [1]}, 0.0005),
         ({"retryAfterMs": -1}, None),
+        ({"retryAfterMs": 0}, 0.0),
         ({"retryAfterMs": "1500"}, None),
         ({"retryAfterMs": True}, None),
         ({"retryAfterMs": None}, None),

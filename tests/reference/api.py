@@ -27,8 +27,8 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "mcpcore_transports.serve.serve",
             "mcpcore_transports.server.context",
-            "mcpcore_transports.http.server.asgi",
-            "mcpcore_transports.http.server.endpoint",
+            "mcpcore_transports.serve.asgi",
+            "mcpcore_transports.serve.endpoint",
             "mcpcore_transports.running.middleware",
             "mcpcore_transports.server.middleware",
         ),
@@ -62,7 +62,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
     "operations": (
         "Settings, stores, schemas, traces",
         (
-            "mcpcore_transports.http.settings",
+            "mcpcore_transports.http1.settings",
             "mcpcore_transports.stream.settings",
             "mcpcore_transports.websocket.settings",
             "mcpcore_transports.tls",

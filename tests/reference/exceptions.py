@@ -1,14 +1,9 @@
 """The page reference/exceptions.md: each exception with its bases and what it says."""
 
-import importlib
 import inspect
-from collections.abc import Iterable
 
-from mcpcore import connect
-from mcpcore.errors import HandlerError
-from mcpcore.spec.errors import LocalError, McpError, ToolFailed
-from tests.reference.api import API, members
-from tests.reference.sources import as_markdown, classes, summary, table
+from mcpcore import connect, errors
+from tests.reference.sources import as_markdown, summary, table
 
 NAME = "exceptions.md"
 HEAD = """# Exceptions
@@ -23,47 +18,29 @@ There are four kinds, which are never mixed up:
 - `LocalError` happened on this side and is never sent. `except LocalError` catches whatever
   prevents a call from getting its answer.
 
+`InputNeeded` is no error, but the signal with which a handler of the modern era asks the client.
 What a client meets over HTTP, and when:
 [what can go wrong](../how-to/http-client.md#what-can-go-wrong).
 """
-ROOTS = (McpError, ToolFailed, LocalError, HandlerError)
 
 
 def render() -> str:
     """Return the page."""
-    lines = [HEAD, "## What `connect` raises", "", _raised_by(connect), ""]
-    shown = [each for each in classes(Exception) if issubclass(each, ROOTS) or each in _listed()]
-    for module in dict.fromkeys(each.__module__ for each in shown):
-        lines += [f"## {module}", "", *_table(each for each in shown if each.__module__ == module)]
-    return "\n".join(lines)
+    shown = [each for each in vars(errors).values() if isinstance(each, type)]
+    rows = [
+        [
+            f"`{each.__name__}`",
+            ", ".join(f"`{base.__name__}`" for base in each.__bases__),
+            summary(each),
+        ]
+        for each in sorted(shown, key=lambda each: each.__module__, reverse=True)
+        if issubclass(each, BaseException)
+    ]
+    lines = [HEAD, "## What `connect` raises", "", _raised_by(connect), "", "## All exceptions", ""]
+    return "\n".join(lines + table(["Exception", "Bases", "Meaning"], rows))
 
 
 def _raised_by(function: object) -> str:
     """Return the end of a docstring, from the words "At the call" on."""
     text = inspect.getdoc(function) or ""
     return as_markdown(text[text.index("At the call") :])
-
-
-def _listed() -> frozenset[object]:
-    """What the modules of the API reference export or define."""
-    modules = (name for _, names in API.values() for name in names)
-    return frozenset(
-        found
-        for module in modules
-        for name in members(module)
-        if isinstance(found := getattr(importlib.import_module(module), name), type)
-    )
-
-
-def _table(shown: Iterable[type]) -> list[str]:
-    return table(
-        ["Exception", "Bases", "Meaning"],
-        [
-            [
-                f"`{each.__name__}`",
-                ", ".join(f"`{base.__name__}`" for base in each.__bases__),
-                summary(each),
-            ]
-            for each in shown
-        ],
-    )

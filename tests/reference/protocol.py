@@ -27,6 +27,8 @@ TABLES = (
     "mcpcore.http.server.stored.streams",
     "mcpcore.http.client.challenges",
     "mcpcore.auth.authorization",
+    "mcpcore.relay.link",
+    "mcpcore.relay.subscriptions",
     "mcpcore.policy.breaker",
     "mcpcore.policy.balancing",
     "mcpcore.policy.health",
@@ -37,9 +39,11 @@ TABLES = (
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""
 _REFUSING = (
+    "mcpcore/auth/resource_server.py",
     "mcpcore/http/*.py",
     "mcpcore/http/server/**/*.py",
     "mcpcore/http/legacy_sse/*.py",
+    "transports/mcpcore_transports/auth/*.py",
     "transports/mcpcore_transports/http1/*.py",
     "transports/mcpcore_transports/http/server/*.py",
     "transports/mcpcore_transports/websocket/server.py",

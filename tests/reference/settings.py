@@ -15,9 +15,14 @@ HEAD = """# Settings
 Each class of settings is a frozen struct: `HttpSettings(max_body=1024 * 1024)` changes one setting
 and keeps the others. [Limits](limits.md) says what happens beyond the bounds among them, and how
 the command takes them. Times are in seconds, sizes in bytes, unless a setting says otherwise.
+`ResourceServer` takes the settings of `ResourceRules` by name.
 """
 NOT_FOR_USERS = ("mcpcore.spec", "mcpcore_transports.commands")
-_SETTINGS = re.compile(r"\w*(Settings|Limits|Options)$|Config$|Callbacks$")
+_SETTINGS = re.compile(
+    r"\w*(Settings|Limits|Options)$|Config$|Callbacks$|(Resource|Proof)Rules$"
+    r"|(Issuer|ClientIdentity|DpopKey|Upstream)$"
+    r"|(Code|ClientCredentials|Assertion|Enterprise)Grant$"
+)
 
 
 def render() -> str:
@@ -46,6 +51,8 @@ def _default(value: Any, counts_bytes: bool) -> str:
         return _bytes(value) if counts_bytes else f"{value:,}"
     if value == REVISIONS:
         return "all"
+    if isinstance(value, frozenset) and value:
+        return f"`{{{', '.join(map(repr, sorted(value)))}}}`"
     made = getattr(value, "factory", None)
     if made is not None:
         return f"`{made.__name__}()`"

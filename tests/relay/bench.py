@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.engine import ANY_EXTENSION, Config, Limits, Peer, Role
-from mcpcore.engine.config import ASKABLE
+from mcpcore.engine.config import ASKABLE, CLIENT_ASKABLE
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -16,6 +16,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.relay.downstreams import Downstreams
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
@@ -57,6 +58,7 @@ class Backend:
         self.events: list[Event] = []
         self.waiting: dict[Any, Any] = {}
         self.down = False
+        self.personal = False
 
     def connect(self, scene: "Scene", link: UpstreamLink) -> Peer:
         base = Config(info=ME, capabilities=ClientCapabilities(), limits=scene.limits)
@@ -126,20 +128,35 @@ class Scene:
         limits: Limits | None = None,
         principal: str | None = "ann",
         capabilities: dict[str, Any] | None = None,
+        place: int | None = None,
+        prefix: str | None = None,
     ) -> None:
+        """``place``: of the client's machine among those of a Downstreams, None: it has none.
+
+        ``prefix``: of the ids of the relay's requests to the client.
+        """
         self.now, self.limits = 0.0, limits or Limits()
         self.backends = backends
-        targets = [Target(each.name, self._connector(each)) for each in backends]
+        targets = [
+            Target(each.name, self._connector(each), personal=each.personal) for each in backends
+        ]
         config = Config(
             info=ME,
             capabilities=msgspec.convert(SERVER_ALL, ServerCapabilities),
             asked_first=ASKABLE,
             extension_methods=ANY_EXTENSION,
+            id_prefix=prefix,
         )
         self.front = Peer(Role.SERVER, config)
         self.front.principal = principal
+        self.place, self.machines = place, Downstreams()
+        for _ in range(0 if place is None else place):
+            self.machines.add(Peer(Role.SERVER, config))
+        if place is not None:
+            self.machines.add(self.front)
+        downstream = self.front if place is None else self.machines
         seal = make_seal(SealSettings(keys=(SealKey(b"k" * 32),)))
-        self.relay = Relay(self.front, targets, seal=seal, settings=settings)
+        self.relay = Relay(downstream, targets, seal=seal, settings=settings)
         declared = CLIENT_ALL if capabilities is None else capabilities
         self.client = Peer(
             Role.CLIENT,
@@ -148,6 +165,7 @@ class Scene:
                 capabilities=msgspec.convert(declared, ClientCapabilities),
                 revisions=rows(revision),
                 extension_methods=ANY_EXTENSION,
+                asked_first=CLIENT_ASKABLE,
             ),
         )
         self.events: list[Event] = []
@@ -185,6 +203,8 @@ class Scene:
     def _turn_front(self) -> bool:
         moved = False
         while (event := self.front.next_event()) is not None:
+            if self.place is not None:
+                event = self.machines.event(self.place, event)
             self.relay.from_client(event, now=self.now, wall=WALL + self.now)
             moved = True
         return moved
@@ -196,7 +216,9 @@ class Scene:
             moved = True
             if self.answers is None:
                 continue
-            if isinstance(event, RequestReceived):
+            if isinstance(event, RequestReceived) and event.method == "ping":
+                self.client.admit(event.key)
+            elif isinstance(event, RequestReceived):
                 self.client.respond(event.key, self.answers)
             elif isinstance(event, InputRequired):
                 answers = dict.fromkeys(event.requests, self.answers)

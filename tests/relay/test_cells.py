@@ -16,7 +16,8 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.spec.errors import CapabilityMissing, ErrorData
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -63,7 +64,7 @@ def test_a_question_that_the_client_refuses(client: str, server: str) -> None:
         if server == MODERN:
             [failed] = scene.told(ErrorReceived)
             assert failed.request == id
-            assert "did not answer" in failed.error.message
+            assert failed.error.message == "a: elicitation/create failed: no"
     else:
         scene.client.abandon(id)
         scene.wait(601)
@@ -278,3 +279,74 @@ def test_a_question_that_cannot_be_asked_is_refused_to_the_server(
     peer.respond(key, text("done"))
     scene.move()
     assert len(scene.told(ResultReceived)) == 1
+
+
+def test_a_state_without_questions_is_returned_at_once() -> None:
+    def stateful(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.request_state is None:
+            peer.require_input(event.key, {}, "state")
+        else:
+            peer.respond(event.key, text(event.request_state))
+
+    scene = Scene(LEGACY, Backend("a", MODERN, stateful))
+    assert scene.call("x") == "state"
+
+
+@pytest.mark.parametrize(("client", "server"), CELLS)
+def test_the_error_of_a_call_that_takes_too_long(client: str, server: str) -> None:
+    scene = Scene(client, Backend("a", server, tools), settings=RelaySettings(call_timeout=5))
+    scene.ask("tools/call", {"name": "wait"})
+    scene.wait(6)
+    [failed] = scene.told(ErrorReceived)
+    assert failed.error.message.startswith("a: ")
+    assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
+
+
+def test_log_messages_that_nobody_wants_are_counted() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    for _ in range(2):
+        backend.wires[0][2].log(None, "error", "x")
+        scene.move()
+    assert scene.relay.dropped == 2
+
+
+class Closed:
+    """Guard that lets no request through."""
+
+    def admit(self, now: float) -> object:
+        raise LocalProtocolError("closed")
+
+    def settle(self, permit: object, event: object, now: float) -> None: ...
+
+    def again(self, call: object, event: object, now: float) -> float | None: ...
+
+
+@pytest.mark.parametrize("method", ["tools/call", "tools/list"])
+def test_a_conversation_that_a_guard_lets_nobody_use_is_forgotten(method: str) -> None:
+    scene = Scene(MODERN, Backend("a", LEGACY, tools), Backend("b", LEGACY, tools))
+    target = scene.relay.targets["a"]
+    target.guard = Closed()
+    before = target.links
+    scene.ask(method, {"name": "a__echo"})
+    assert target.links == before + 1
+    scene.wait(RelaySettings().link_idle + 1)
+    assert target.links == 0
+
+
+def test_a_guard_that_refuses_the_log_level_too() -> None:
+    scene = Scene(MODERN, Backend("a", LEGACY, tools))
+    scene.relay.targets["a"].guard = Closed()
+    refused = scene.error("tools/call", {"name": "echo"}, log_level="info")
+    assert refused.message == "a: closed"
+
+
+def test_a_log_message_without_a_logger() -> None:
+    def reports(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.log(event.key, "error", "x")
+        peer.respond(event.key, text("done"))
+
+    scene = Scene(MODERN, Backend("a", LEGACY, reports))
+    scene.result("tools/call", {"name": "x"}, log_level="info")
+    [logged] = scene.told(NotificationReceived)
+    assert "logger" not in json.decode(logged.params)

@@ -9,6 +9,7 @@ from msgspec import Raw, json
 from mcpcore.engine import ANY_EXTENSION, Config
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
+    ErrorReceived,
     InputRequired,
     NotificationReceived,
     ProgressReceived,
@@ -16,14 +17,20 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionNotification,
 )
+from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.client.client import HttpClient
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.principals import Refusal
 from mcpcore.relay.link import Target, UpstreamLink
+from mcpcore.relay.names import Naming
 from mcpcore.relay.relay import Relay
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, ErrorData, Forbidden
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore_transports.server.seal import make_seal
 from tests.engine.bench import rows
 from tests.http.support import URL, Wire, make_client, make_server
-from tests.relay.bench import ANSWER, CELLS, LEGACY, ME, WALL, Backend, tools
+from tests.relay.bench import ANSWER, CELLS, LEGACY, ME, MODERN, WALL, Backend, tools
 from tests.relay.test_cells import reports
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -32,14 +39,17 @@ cells = pytest.mark.parametrize(("client", "server"), CELLS)
 class Web:
     """A client, the relay and one server, over HTTP without sockets."""
 
-    def __init__(self, client: str, server: str, backend: Backend) -> None:
+    def __init__(
+        self, client: str, server: str, backend: Backend, status: int | None = None, **settings: Any
+    ) -> None:
+        self.status = status
         self.server, self.backend = server, backend
         self.client = make_client(revisions=rows(client))
         front = make_server(asked_first=ASKABLE, extension_methods=ANY_EXTENSION)
         self.front = Wire(self.client, front)
         self.backs: list[Wire] = []
         targets = [Target(backend.name, self.connect)]
-        self.relay = Relay(front, targets, seal=make_seal())
+        self.relay = Relay(front, targets, seal=make_seal(), settings=RelaySettings(**settings))
         self.front.on_server = self.from_client
         self.front.on_client = self.answer
         self.relay.start(now=self.front.now)
@@ -49,7 +59,8 @@ class Web:
     def connect(self, link: UpstreamLink) -> HttpClient:
         base = Config(info=ME, capabilities=ClientCapabilities())
         client = HttpClient(link.config(base), URL)
-        wire = Wire(client, make_server(revisions=rows(self.server)))
+        wire = Denying(client, make_server(revisions=rows(self.server)))
+        wire.status = self.status
         wire.on_client = partial(self.from_server, link)
         wire.on_server = partial(self.backend.take, wire.server)
         self.backs.append(wire)
@@ -119,7 +130,69 @@ def test_changes(client: str, server: str) -> None:
     assert [json.decode(event.params)["uri"] for event in told] == ["x:1"]
 
 
-def test_header_mirrors_are_those_of_the_server() -> None:
+def test_a_client_polls_while_the_relay_does() -> None:
+    """The server closes the stream of a call, and wants the client to come back for the answer."""
+    waiting: list[Any] = []
+
+    def polls(backend: Backend, peer: Any, event: RequestReceived) -> None:
+        waiting.append((peer, event.key))
+
+    web = Web(LEGACY, LEGACY, Backend("a", LEGACY, polls))
+    web.ask("tools/call", {"name": "t"})
+    [(peer, key)] = waiting
+    assert peer.close_stream(key, retry=2.5, now=web.front.now)
+    web.run()
+    [interrupted] = web.front.client_saw(StreamInterrupted)
+    assert (interrupted.recovery, interrupted.delay) == (Recovery.RESUME, 2.5)
+
+
+class Denying(Wire):
+    """A server, or what stands before it, that wants other credentials for a call."""
+
+    status: int | None = None
+
+    def _send(self, plan: HttpSend) -> None:
+        if self.status is None or b"tools/call" not in plan.body:
+            super()._send(plan)
+            return
+        challenge = ((b"www-authenticate", b'Bearer scope="x:write"'),)
+        self.client.response_head(plan.exchange, self.status, challenge, now=self.now)
+        self.client.response_data(plan.exchange, b"who are you?", now=self.now)
+        self.client.response_end(plan.exchange, now=self.now)
+
+
+@cells
+@pytest.mark.parametrize("status", [401, 403, None])
+def test_a_server_that_refuses_the_credentials_of_the_relay(
+    client: str, server: str, status: int | None
+) -> None:
+    """Nothing tells the client that its own were refused, or what the server asks for."""
+
+    def forbids(backend: Backend, peer: Any, event: RequestReceived) -> None:
+        peer.forbid(event.key, Forbidden({"x:write"}).error, Refusal(status=403))
+
+    web = Web(client, server, Backend("a", server, forbids), status=status)
+    assert web.ask("tools/call", {"name": "t"}) is None
+    [failed] = web.front.client_saw(ErrorReceived)
+    assert failed.error.code == -32603
+    assert failed.error.message.startswith("a: ")
+    assert "x:write" not in str(failed.error)
+    assert all(head.status not in (401, 403) for head in web.front.heads.values())
+    lines = [line for head in web.front.heads.values() for line in head.headers]
+    assert b"www-authenticate" not in dict(lines)
+
+
+def test_params_without_the_name_that_a_header_mirrors() -> None:
+    """The client has no part in the headers of the next hop."""
+    web = Web(LEGACY, MODERN, Backend("a", MODERN, tools))
+    assert web.ask("tools/call", {}) is None
+    [refused] = web.front.client_saw(ErrorReceived)
+    assert refused.error.code == INVALID_PARAMS
+    assert "Mcp-Name" in refused.error.message
+
+
+@pytest.mark.parametrize("prefix", ["", "a__"])
+def test_header_mirrors_are_those_of_the_server(prefix: str) -> None:
     """The relay learns them from the list, and the headers are made anew for each hop."""
     schema = {
         "type": "object",
@@ -134,10 +207,71 @@ def test_header_mirrors_are_those_of_the_server() -> None:
             peer.respond(event.key, Raw(b'{"content":[]}'))
 
     server = CELLS[-1][1]
-    web = Web(LEGACY, server, Backend("a", server, regional))
+    naming = Naming.ALWAYS if prefix else Naming.NEVER
+    web = Web(LEGACY, server, Backend("a", server, regional), naming=naming)
+    name = f"{prefix}r"
     web.ask("tools/list")
-    assert web.relay.header_params == {"r": {"Region": ("region",)}}
-    web.ask("tools/call", {"name": "r", "arguments": {"region": "eu"}})
+    assert web.relay.header_params == {name: {"Region": ("region",)}}
+    web.ask("tools/call", {"name": name, "arguments": {"region": "eu"}})
     [call] = [plan for plan in web.backs[0].sent if b"tools/call" in plan.body]
     assert (b"mcp-name", b"r") in call.headers
     assert (b"mcp-param-region", b"eu") in call.headers
+    del schema["properties"]["region"]["x-mcp-header"]  # type: ignore[index]
+    web.ask("tools/list")
+    assert web.relay.header_params == web.relay.targets["a"].header_params == {}
+
+
+BROKEN: list[dict[str, Any]] = [
+    {"inputSchema": {"properties": {"a": {"type": "string", "x-mcp-header": "no token"}}}},
+    {"inputSchema": {}, "annotations": {"readOnlyHint": "perhaps"}},
+    {"inputSchema": []},
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("prefix", ["", "a__"])
+def test_a_tool_that_breaks_rules_hides_no_other(prefix: str, broken: dict[str, Any]) -> None:
+    """It passes as well, as the rules are for clients: these leave it out."""
+    region = {"type": "string", "x-mcp-header": "Region"}
+    right = {"name": "r", "inputSchema": {"type": "object", "properties": {"region": region}}}
+
+    def regional(backend: Backend, peer: Any, event: RequestReceived) -> None:
+        tools = [{"name": "broken", **broken}, right]
+        peer.respond(event.key, {"tools": tools, "ttlMs": 0, "cacheScope": "private"})
+
+    naming = Naming.ALWAYS if prefix else Naming.NEVER
+    web = Web(MODERN, MODERN, Backend("a", MODERN, regional), naming=naming)
+    listed = web.ask("tools/list")["tools"]
+    assert [tool["name"] for tool in listed] == [f"{prefix}broken", f"{prefix}r"]
+    assert web.relay.header_params == {f"{prefix}r": {"Region": ("region",)}}
+
+
+@pytest.mark.parametrize("misses", [1, 2])
+@pytest.mark.parametrize("prefix", ["", "a__"])
+def test_a_missing_header_makes_the_relay_read_the_tools_once(prefix: str, misses: int) -> None:
+    """A client may know the tools from elsewhere, so that no list has passed here."""
+    mirrored = {"type": "string", "x-mcp-header": "Region"}
+    schema = {"type": "object", "properties": {"region": mirrored}}
+    left = misses
+
+    def regional(backend: Backend, peer: Any, event: RequestReceived) -> None:
+        nonlocal left
+        if event.method == "tools/list":
+            tool = {"name": "r", "inputSchema": schema}
+            peer.respond(event.key, {"tools": [tool], "ttlMs": 0, "cacheScope": "private"})
+        elif left:
+            left -= 1
+            peer.fail(event.key, ErrorData(HEADER_MISMATCH, "header mismatch: Mcp-Param-Region"))
+        else:
+            peer.respond(event.key, Raw(b'{"content":[]}'))
+
+    naming = Naming.ALWAYS if prefix else Naming.NEVER
+    web = Web(MODERN, MODERN, Backend("a", MODERN, regional), naming=naming)
+    answer = web.ask("tools/call", {"name": f"{prefix}r", "arguments": {"region": "eu"}})
+    calls = [plan for plan in web.backs[0].sent if b"tools/call" in plan.body]
+    lists = [plan for plan in web.backs[0].sent if b"tools/list" in plan.body]
+    assert [(b"mcp-param-region", b"eu") in call.headers for call in calls] == [False, True]
+    assert len(lists) == 1
+    assert (answer is None) is (misses == 2)
+    failed = [event.error.code for event in web.front.client_saw(ErrorReceived)]
+    assert failed == [INVALID_PARAMS] * (misses - 1)

@@ -1,5 +1,6 @@
 """Several servers in one: names, lists, cursors, and bodies that stay as they are."""
 
+import re
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_any_name_leads_back_or_is_reported(name: str, naming: Naming, kind: Nam
     for server in ("a", "b"):
         outer = names.outward(kind, server, name)
         if outer is None:
-            assert names.conflicts == [NameConflict(kind, name, server)]
+            assert names.conflicts == [NameConflict(kind, name, server, "a")]
         else:
             assert names.inward(kind, outer) == (server, name)
             assert names.outward(kind, server, name) == outer  # for good
@@ -63,15 +64,38 @@ def test_any_name_leads_back_or_is_reported(name: str, naming: Naming, kind: Nam
                 assert len(outer) <= 64
 
 
-@pytest.mark.parametrize("name", ["", "a_b", "a+b", "1a", "a" * 33, "a b"])
+@pytest.mark.parametrize(
+    ("server", "tool", "uri"),
+    [
+        ("my_server", "my_server___x", "my.server+x:1"),
+        ("claude.ai", "claude_ai___x", "claude.ai+x:1"),
+        ("GitHub-2", "GitHub-2___x", "github-2+x:1"),
+        ("a_b.c-d", "a_b_c-d___x", "a.b.c-d+x:1"),
+        ("a" * 32, "a" * 32 + "___x", "a" * 32 + "+x:1"),
+    ],
+)
+def test_names_of_servers_in_names_of_tools_and_in_uris(server: str, tool: str, uri: str) -> None:
+    names = Names([server, "a"], Naming.ALWAYS, 10)
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", tool)
+    for kind, name, outer in ((T, "_x", tool), (U, "x:1", uri)):
+        assert names.outward(kind, server, name) == outer
+        assert names.inward(kind, outer) == (server, name)
+    assert names.inward(U, uri.upper()) == (server, "X:1")  # schemes are the same in any case
+    assert names.inward(T, tool.swapcase()) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a+b", "1a", "a" * 33, "a b", "a__b", "a_", "a.", "a._b", "_a", "a\n", "ä"]
+)
 def test_names_of_servers_fit_into_names_of_tools_and_uris(name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a server"):
         Names([name], Naming.ALWAYS, 10)
 
 
 def test_two_servers_of_one_name() -> None:
-    with pytest.raises(ValueError, match="two servers"):
-        Names(["a", "a"], Naming.ALWAYS, 10)
+    for names in (["a", "a"], ["Git", "git"], ["a.b", "a_b"]):
+        with pytest.raises(ValueError, match="two servers"):
+            Names(names, Naming.ALWAYS, 10)
 
 
 # Lists and calls
@@ -91,7 +115,7 @@ def test_what_several_servers_offer(client: str, naming: Naming, listed: list[st
     assert [tool["name"] for tool in scene.result("tools/list")["tools"]] == listed
     for name, server in zip(listed, "ab", strict=False):
         assert scene.call(name) == f"{server}: {{}}"
-    conflicts = [NameConflict(T, "echo", "b")] if naming is Naming.NEVER else []
+    conflicts = [NameConflict(T, "echo", "b", "a")] if naming is Naming.NEVER else []
     assert scene.relay.names.conflicts == conflicts
 
 
@@ -152,6 +176,15 @@ def test_pages_of_several_servers(client: str) -> None:
         assert (error.code, error.message) == (-32602, "cursor: not a cursor of this list")
 
 
+def test_cursors_that_are_too_large_to_be_sealed() -> None:
+    def endless(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tools": [], "nextCursor": "c" * 300_000})
+
+    error = several(LEGACY, b=endless).error("tools/list")
+    assert error.code == -32603
+    assert error.message.startswith("the cursors of b are too large: ")
+
+
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
 def test_a_server_that_does_not_list_in_time_delays_nobody_for_longer(client: str) -> None:
     def silent(backend: Backend, peer: Peer, event: RequestReceived) -> None:
@@ -176,7 +209,9 @@ def test_names_in_results_and_in_errors() -> None:
             {"type": "text", "text": "x:1"},
         ]
         if event.method == "tools/call":
-            peer.respond(event.key, {"content": content, "structuredContent": {"uri": "x:1"}})
+            shown = {"ui": {"resourceUri": "ui://x"}}
+            body = {"content": content, "structuredContent": {"uri": "x:1"}}
+            peer.respond(event.key, body, meta=shown)
         elif event.method == "prompts/get":
             messages = [{"role": "user", "content": each} for each in content]
             peer.respond(event.key, {"messages": messages})
@@ -191,6 +226,7 @@ def test_names_in_results_and_in_errors() -> None:
     assert link["uri"] == embedded["resource"]["uri"] == "a+x:1"
     assert embedded["resource"]["text"] == other["uri"] == plain["text"] == "x:1"
     assert result["structuredContent"] == {"uri": "x:1"}
+    assert result["_meta"]["ui"] == {"resourceUri": "ui://a+x"}
     messages = scene.result("prompts/get", {"name": "a__x"})["messages"]
     assert [each["content"].get("uri") for each in messages] == ["a+x:1", None, "x:1", None]
     read = scene.result("resources/read", {"uri": "a+x:1"})
@@ -215,13 +251,25 @@ def test_a_completion_goes_where_its_reference_is() -> None:
     ]
 
 
+def test_a_server_that_is_not_known_yet_may_offer_anything() -> None:
+    down = Backend("a", LEGACY, tools)
+    down.down = True
+    scene = Scene(MODERN, down, Backend("b", LEGACY, tools, tools={}))
+    assert json.decode(json.encode(scene.relay.capabilities())) == {
+        "tools": {"listChanged": True},
+        "prompts": {"listChanged": True},
+        "resources": {"listChanged": True, "subscribe": True},
+        "completions": {},
+        "logging": {},
+    }
+
+
 def test_capabilities_are_those_of_any_server() -> None:
     backends = [
         Backend("a", LEGACY, tools, tools={}, logging={}),
         Backend("b", MODERN, tools, tools={"listChanged": True}, resources={}),
     ]
     scene = Scene(MODERN, *backends)
-    assert scene.relay.ready
     found = json.decode(json.encode(scene.relay.capabilities()))
     assert found == {"tools": {"listChanged": True}, "logging": {}, "resources": {}}
 

@@ -1,5 +1,6 @@
 """Calls that wait at the relay for the retry of a modern client."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -240,6 +241,38 @@ def test_a_modern_server_s_state_is_sealed() -> None:
     assert "another principal" in again(scene, structs.replace(event))
     scene.front.principal = "ann"
     assert again(scene, event) == "Hello Ada"
+
+
+def test_a_state_that_is_too_large_to_be_sealed() -> None:
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        question = Raw(json.encode({"method": "elicitation/create", "params": QUESTION}))
+        peer.require_input(event.key, {"who": question}, "s" * 300_000)
+
+    scene = Scene(MODERN, Backend("a", MODERN, asks))
+    error = scene.error("tools/call", ASK)
+    assert error.code == -32603
+    assert error.message.startswith("a: the state of an input round is ")
+    assert scene.relay.idle
+
+
+def test_a_question_belongs_to_a_call_whose_client_can_be_asked() -> None:
+    """A list has no questions: one that comes meanwhile waits for nobody."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        parent = event.key if backend.waiting else None
+        peer.request("elicitation/create", QUESTION, now=0.0, parent=parent)
+        backend.waiting["end"] = partial(peer.respond, event.key, {"tools": []})
+
+    for named in (False, True):
+        backend = Backend("a", LEGACY, asks)
+        backend.waiting.update({"named": True} if named else {})
+        scene = Scene(MODERN, backend)
+        scene.ask("tools/list")
+        [error] = [each for each in backend.events if isinstance(each, ErrorReceived)]
+        assert "there is no client that can be asked" in error.error.message
+        backend.waiting["end"]()
+        scene.move()
+        assert isinstance(scene.events[-1], ResultReceived)
 
 
 def test_a_question_that_the_server_takes_back() -> None:

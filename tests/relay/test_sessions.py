@@ -14,10 +14,12 @@ from mcpcore.engine.events import (
     RequestCancelled,
     RequestReceived,
     ResultReceived,
+    SubscriptionAcknowledged,
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -81,6 +83,45 @@ def test_a_question_outside_of_a_request_is_refused_for_modern_clients() -> None
     assert scene.relay.dropped == 1
 
 
+def pings(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    peer.request("ping", now=0.0, parent=event.key)
+
+
+def results(backend: Backend, method: str) -> int:
+    ended = [each for each in backend.events if isinstance(each, ResultReceived)]
+    return sum(each.method == method for each in ended)
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_ping_during_a_call_is_for_the_client_if_its_era_has_any(client: str) -> None:
+    backend = Backend("a", LEGACY, pings)
+    scene = Scene(client, backend)
+    scene.ask("tools/call", {"name": "x"})
+    assert results(backend, "ping") == 1
+    assert [each.method for each in scene.told(RequestReceived)] == ["ping"] * (client == LEGACY)
+
+
+def test_a_ping_that_the_client_does_not_answer() -> None:
+    backend = Backend("a", LEGACY, pings)
+    scene = Scene(LEGACY, backend, settings=RelaySettings(question_timeout=5.0))
+    scene.answers = None
+    scene.ask("tools/call", {"name": "x"})
+    assert results(backend, "ping") == 0
+    scene.wait(6)
+    [error] = [each.error for each in backend.events if isinstance(each, ErrorReceived)]
+    assert "did not answer" in error.message
+
+
+def test_a_ping_outside_of_a_call_is_answered_here() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    backend.wires[-1][2].request("ping", now=0.0)
+    scene.move()
+    assert results(backend, "ping") == 1
+    assert scene.told(RequestReceived) == []
+
+
 def test_notifications_that_belong_to_a_session() -> None:
     backend = Backend("a", LEGACY, tools)
     scene = Scene(LEGACY, backend)
@@ -129,7 +170,7 @@ def test_a_server_that_cannot_be_reached(client: str, method: str) -> None:
         near.receive_eof(now=0.0)
     scene.move()
     [failed] = scene.told(ErrorReceived)
-    assert failed.error.message == "a: the server cannot be reached"
+    assert failed.error.message == "a: the server cannot be reached: closed"
     assert scene.call("b__echo") == "b: {}"
 
 
@@ -138,6 +179,13 @@ def test_no_more_conversations_than_allowed() -> None:
     error = scene.error("tools/call", {"name": "echo"})
     assert (error.code, error.message) == (1001, "a: too many conversations are open")
     assert scene.error("tools/list").code == 1001
+    wanted = {"notifications": {"resourceSubscriptions": ["x:1"], "toolsListChanged": True}}
+    scene.ask("subscriptions/listen", wanted)
+    [event] = scene.told(SubscriptionAcknowledged)
+    assert event.filter == SubscriptionFilter()
+    legacy = Scene(LEGACY, Backend("a", LEGACY, tools), settings=RelaySettings(links=1))
+    error = legacy.error("resources/subscribe", {"uri": "x:1"})
+    assert (error.code, error.message) == (-32603, "a: too many conversations are open")
 
 
 def test_an_unused_conversation_is_closed_and_opened_again() -> None:
@@ -148,7 +196,8 @@ def test_an_unused_conversation_is_closed_and_opened_again() -> None:
     scene.call("echo")
     assert len(backend.wires) == 2
     scene.wait(299)
-    assert [near.state for _, near, _ in backend.wires] == [SessionState.OPEN] * 2
+    states = [near.state for _, near, _ in backend.wires]
+    assert states == [SessionState.CLOSING, SessionState.OPEN]  # the first told the era
     scene.wait(2)
     assert backend.wires[1][1].state is SessionState.CLOSING
     assert scene.call("echo") == "a: {}"
@@ -222,18 +271,24 @@ def test_a_question_that_nobody_answers_in_time() -> None:
     scene.ask("tools/call", {"name": "ask"})
     scene.wait(31)
     [failed] = scene.told(ErrorReceived)
-    assert failed.error.message == "a: the client did not answer 'who'"
+    assert failed.error.message == "a: elicitation/create failed: the client did not answer"
     assert scene.relay.idle
 
 
-def test_a_call_is_cancelled_with_its_question() -> None:
-    scene = Scene(LEGACY, Backend("a", MODERN, tools))
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_a_call_is_cancelled_with_its_question(server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(LEGACY, backend)
     scene.answers = None
     id = scene.ask("tools/call", {"name": "ask"})
     scene.client.cancel(id, now=0.0)
     scene.move()
     assert len(scene.told(RequestCancelled)) == 1
     assert scene.relay.idle
+    assert all(not link.asked and near.in_flight == 0 for link, near, _ in backend.wires)
+    if server == LEGACY:  # which is told, should it not hear of the cancellation
+        [refusal] = [event for event in backend.events if isinstance(event, ErrorReceived)]
+        assert "no longer wanted" in refusal.error.message
 
 
 def test_a_server_that_ends_a_call_with_its_question_open() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from msgspec import json
+from msgspec import json, structs
 
 from mcpcore.engine import Peer
 from mcpcore.engine.events import (
@@ -16,6 +16,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     SubscriptionOpened,
 )
+from mcpcore.spec.errors import ErrorData
 from tests.engine.bench import SERVER_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
 
@@ -202,3 +203,18 @@ def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None
     asked = [event.uri for event in backend.events if isinstance(event, ResourceSubscribed)]
     assert asked == ["x:1", "x:1"]
     assert changes(scene).count((UPDATED, "x:1")) == 1
+
+
+def test_a_stream_has_the_resources_that_a_legacy_server_lets_it_have() -> None:
+    def choosy(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if json.decode(event.params)["uri"] == "x:1":
+            peer.admit(event.key)
+        else:
+            peer.fail(event.key, ErrorData(-32002, "resource not found"))
+
+    backend = Backend("a", LEGACY, choosy)
+    backend.config = structs.replace(backend.config, asked_first=frozenset({"resources/subscribe"}))
+    scene = Scene(MODERN, backend)
+    watch(scene, "x:1", "x:2", lists=False)
+    [opened] = scene.told(SubscriptionAcknowledged)
+    assert opened.filter.resource_subscriptions == ["x:1"]

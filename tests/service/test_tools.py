@@ -230,7 +230,7 @@ def test_what_cannot_be_declared(
 def test_a_written_schema_needs_a_validator(options: Any, says: str) -> None:
     with pytest.raises(ValidatorMissing, match=says) as caught:
         Server("s").add_tool(lambda: "", "x", **options)
-    assert "pip install mcpcore[schema]" in str(caught.value)
+    assert "pip install 'mcpcore[schema]'" in str(caught.value)
 
 
 @pytest.mark.requirement("server/tools/name-unique")

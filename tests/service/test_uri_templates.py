@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.errors import TemplateError
-from mcpcore.service.uri_templates import UnsafeValue, UriTemplate, hazard
+from mcpcore.errors import TemplateError, UnsafeValue
+from mcpcore.service.uri_templates import UriTemplate, hazard
 
 VALUES: Mapping[str, Any] = {
     "var": "value",

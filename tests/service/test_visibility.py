@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mcpcore.http.principals import Principal
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
@@ -224,3 +225,32 @@ def test_who_wants_a_thread_says_so() -> None:
     ):
         prepared = server.prepare(method, params, LATEST)
         assert (prepared.thread, prepared.is_async) == (True, False), method
+
+
+def broken(principal: str | None) -> bool:
+    raise RuntimeError("no answer")
+
+
+PARTIES = (None, Principal("ada", scopes={"w"}), "root", Principal("root", scopes={"w"}))
+
+
+@pytest.mark.parametrize(
+    ("uri", "readers"),
+    [
+        ("t:a", [0, 1, 2, 3]),
+        ("t:b", [2, 3]),
+        ("t:secret/1", [2, 3]),
+        ("t:secret/open", [0, 1, 2, 3]),  # by another template, which all see
+        ("t:scoped", [1, 3]),
+        ("t:both/1", [3]),
+        ("t:broken", []),
+        ("t:none", [0, 1, 2, 3]),
+    ],
+)
+def test_changes_are_for_those_who_may_read(uri: str, readers: list[int]) -> None:
+    server = guarded()
+    server.add_resource("t:scoped", "x", scopes={"w"})
+    server.add_resource("t:both/{id}", lambda id: id, name="both", visible=admins, scopes={"w"})
+    server.add_resource("t:broken", "x", visible=broken)
+    assert [n for n, party in enumerate(PARTIES) if server.may_read(uri, party)] == readers
+    assert Server("s").may_read(uri, None)

@@ -167,7 +167,7 @@ def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
         session_idle=scene.streams.idle,
         session_unused=SESSION_UNUSED,
         replay_age=200.0,
-        session_view_idle=chance.choice((1.0, 300.0)),
+        session_replica_idle=chance.choice((1.0, 300.0)),
     )
     shared: SharedStore | None = None
     if scenario == "store":

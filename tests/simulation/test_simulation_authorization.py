@@ -86,7 +86,7 @@ def _any_number(patch: pytest.MonkeyPatch) -> None:
     reason = Authorization._reason
 
     def anew(self: Authorization, *given: Any) -> Any:
-        self._flows.clear()
+        self._tried.clear()
         return reason(self, *given)
 
     patch.setattr(Authorization, "_reason", anew)
@@ -94,7 +94,7 @@ def _any_number(patch: pytest.MonkeyPatch) -> None:
 
 def _one_client(patch: pytest.MonkeyPatch) -> None:
     """A registration serves all issuers."""
-    patch.setattr(registration, "client_key", lambda _: "client")
+    patch.setattr(registration, "client_key", lambda *_: "client")
     patch.setattr(registration, "_serves", lambda *_: True)
 
 

@@ -13,9 +13,9 @@ from msgspec import json, structs
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.tls import client_tls
@@ -119,7 +119,7 @@ class Shambles(StoreHouse):
         process = self._sharing[name][number]
         process.kill()
         process.communicate()
-        self._processes.remove(process)
+        del self._processes[process]
 
     def raise_again(self, name: str, number: int) -> None:
         """Start another one in the place of one that was killed."""
@@ -203,16 +203,16 @@ _HTTP_LINK = HttpClientLinkSettings(
     close_time=0.3,
     idle_time=10.0,  # less than any server
 )
-_PUMP = PumpSettings(drain=0.2, stall=PATIENCE)
+_PUMP = ConnectionSettings(drain=0.2, stall=PATIENCE)
 assert SETTINGS.process is not None
 PATIENT = ClientSettings(
     limits=structs.replace(LIMITS, request_timeout=PATIENCE, max_timeout=PATIENCE),
     http=_HTTP,
     http_link=structs.replace(_HTTP_LINK, connections=MANY, idle_time=1.0),
-    process=structs.replace(SETTINGS.process, startup_timeout=PATIENCE, pump=_PUMP),
-    socket=SocketSettings(handshake_time=PATIENCE, pump=_PUMP),
+    process=structs.replace(SETTINGS.process, startup_timeout=PATIENCE, connection=_PUMP),
+    socket=SocketSettings(handshake_time=PATIENCE, connection=_PUMP),
     websocket=WebSocketSettings(
-        close_timeout=0.2, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, pump=_PUMP
+        close_timeout=0.2, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, connection=_PUMP
     ),
     ssl_context=_TRUSTING,
 )

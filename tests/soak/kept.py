@@ -8,7 +8,7 @@ from collections import Counter
 from functools import lru_cache
 
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore_transports.http1.heads import RequestParser
+from mcpcore_transports.http1 import heads
 from tests.soak.allocated import give_back
 from tests.torture.tables import KEEPERS, REMEMBERED, living, modules, package, tables
 
@@ -18,13 +18,11 @@ MAY_GROW = {
     "Profile.offered": "those of the profiles, which are counted by themselves",
     "Profile.ours": "those of the profiles",
     "Profile.theirs": "those of the profiles",
-    "ResponseHead.headers": "those of the heads",
     "ResultCache._changes": "as many as there are results",
     "database: once": "1,000 announcements of each session",
     "objects: mcpcore_transports _Array": "those of 32 forms",
     "objects: mcpcore_transports _Check": "those of the tools",
     "objects: mcpcore_transports _Object": "those of 32 forms",
-    "objects: mcpcore_transports ResponseHead": "those of the heads",
     "redis: all": "10,000 notes to all workers",
     "redis: held": "the sessions that each worker had, for as long as one may last",
     "redis: inbox": "10,000 notes to each worker",
@@ -38,12 +36,13 @@ _CACHED = type(lru_cache(len))
 
 
 def forget() -> int:
-    """Let go of garbage, of the heads of requests, which are remembered up to a bound that a short
-    soak does not come to, and of free memory; gives the most heads that one parser had."""
+    """Let go of garbage, of HTTP/1 heads, which are remembered up to bounds that a short soak does
+    not come to, and of free memory; gives the most heads that one parser of requests had."""
+    heads._RESPONSES.clear()
     gc.collect()
     most = 0
     for each in gc.get_objects():
-        if type(each) is RequestParser:
+        if type(each) is heads.RequestParser:
             most = max(most, len(each._known), len(each._kinds))
             each._known.clear()
             each._lengths.clear()

@@ -19,10 +19,10 @@ from msgspec import json, structs
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -43,7 +43,7 @@ PATIENCE = 300.0
 LIVES = 90.0
 """Seconds after which a session is forgotten that nobody comes back to: more than a client may be
 held up by a machine that has other things to do, and less than the end of a soak is waited for."""
-_PUMP = PumpSettings(drain=0.2, stall=PATIENCE)
+_PUMP = ConnectionSettings(drain=0.2, stall=PATIENCE)
 HTTP = HttpServerSettings(
     connections=MANY,
     connections_per_client=MANY,
@@ -66,10 +66,10 @@ SETTINGS = ServeSettings(
     ),
     http_link=HTTP,
     websocket=WebSocketSettings(
-        close_timeout=0.5, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, pump=_PUMP
+        close_timeout=0.5, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, connection=_PUMP
     ),
     socket=SocketSettings(
-        pump=_PUMP,
+        connection=_PUMP,
         connections_per_client=MANY,
         handshake_time=PATIENCE,
         first_time=PATIENCE,

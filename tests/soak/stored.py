@@ -27,7 +27,7 @@ from tests.soak.tools import make_server
 
 _LIVES = StoreSettings(age=LIVES, unused=LIVES, idle=LIVES)
 """As without a store, what nobody comes back to is forgotten soon ..."""
-_VIEWS = structs.replace(SETTINGS.http, session_view_idle=LIVES)
+_VIEWS = structs.replace(SETTINGS.http, session_replica_idle=LIVES)
 """... and so is what a worker knows of it."""
 
 

@@ -23,7 +23,7 @@ from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.listen import Listening
 from mcpcore_transports.client.tasks import ClientTasks, TaskState
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicited, RootList
+from mcpcore_transports.server.elicitation import Elicited, RootList
 
 _NAMED = [getattr(types, name) for name in types._HOMES]
 TYPES: list[type[msgspec.Struct]] = [

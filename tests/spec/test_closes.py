@@ -11,7 +11,7 @@ from mcpcore.spec import closes
 from mcpcore.spec.closes import CLOSES, CloseRow
 
 FOLDER = Path(mcpcore_transports.__path__[0])
-FILES = (*sorted((FOLDER / "websocket").glob("*.py")), FOLDER / "http/server/asgi.py")
+FILES = (*sorted((FOLDER / "websocket").glob("*.py")), FOLDER / "serve/asgi.py")
 NAMES = {name for name, value in vars(closes).items() if isinstance(value, CloseRow)}
 OF_THE_PEER = 1014
 """Code that a peer may send, and wsproto does not know."""

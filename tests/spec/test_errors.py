@@ -1,5 +1,7 @@
 """The rows of error codes, the error object and the exceptions."""
 
+from collections.abc import Collection
+
 import msgspec
 import pytest
 from msgspec import Raw
@@ -133,3 +135,21 @@ def test_the_data_of_errors() -> None:
         types.UrlElicitationRequiredData,
     )
     assert visit.elicitations[0].elicitation_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "role", "text"),
+    [
+        ((), False, "forbidden: scopes are missing (1004)"),
+        ({"b", "a"}, False, "forbidden: scopes are missing; it needs the scopes a b (1004)"),
+        ((), True, "forbidden: a role is missing (1004)"),
+        ({"a"}, True, "forbidden: a role is missing (1004)"),  # none would help
+    ],
+)
+def test_a_refusal_names_the_scopes_that_its_data_holds(
+    scopes: Collection[str], role: bool, text: str
+) -> None:
+    error = errors.Forbidden(scopes, role=role)
+    assert str(error) == text
+    assert isinstance(error.error.data, Raw)
+    assert msgspec.json.decode(error.error.data) == {"scope": [] if role else sorted(scopes)}

@@ -11,8 +11,8 @@ from anyio.abc import TaskGroup
 
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.sqlite import MemoryStore

@@ -10,7 +10,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
 from mcpcore_transports.serve.serve import Accept, serve
-from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
+from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from mcpcore_transports.targets import parse_target
 from tests.torture.functions import fallible
 from tests.torture.relays import accept_always
@@ -58,7 +58,7 @@ class _Link(StreamConnection):
     binding = "tcp"
 
     def __init__(self, peer: Peer, app: App, stream: SocketStream) -> None:
-        super().__init__(peer, app, settings=PumpSettings(drain=0.2))
+        super().__init__(peer, app, settings=ConnectionSettings(drain=0.2))
         self._stream = stream
 
     @fallible

@@ -13,7 +13,7 @@ from mcpcore.errors import InputUnavailable
 from mcpcore.policy.rates import RateLimits
 from mcpcore.service import Server
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
+from mcpcore_transports.server.elicitation import Elicit, ElicitUrl, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from tests.torture.functions import fallible
 from tests.torture.server import Point

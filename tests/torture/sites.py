@@ -14,8 +14,8 @@ from anyio.abc import SocketAttribute, TaskGroup
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
-from mcpcore_transports.http.server.asgi import asgi_app
 from mcpcore_transports.link import App, Handshake
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.assembling import serve_connection
 from mcpcore_transports.serve.serve import _until_signalled, serve, ungrouped
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
@@ -157,7 +157,7 @@ async def _hold(stage: Stage, link: socket.socket) -> None:
         stdin, stdout, _ = streams
 
         def make_link(peer: Peer, app: App) -> StreamConnection:
-            settings = StdioSettings(pump=stage.pump(), redirect=False, signals=False)
+            settings = StdioSettings(connection=stage.pump(), redirect=False, signals=False)
             return StdioServerLink(
                 peer,
                 app,

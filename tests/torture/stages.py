@@ -15,11 +15,11 @@ from msgspec import structs
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore_transports.http.server.store_link import StoreLinkSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import serve
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.targets import HttpTarget, MemoryTarget, WebSocketTarget, parse_target
 from mcpcore_transports.tls import client_tls, server_tls
@@ -103,11 +103,11 @@ class Stage:
         settings = ServeSettings(
             runtime=self._runtime(),
             http_link=structs.replace(link, **self.driver),
-            websocket=structs.replace(self.websocket, close_timeout=soon, pump=pump),
+            websocket=structs.replace(self.websocket, close_timeout=soon, connection=pump),
             socket=SocketSettings(
                 authenticate=self.authenticate,
                 connections=self.connections,
-                pump=pump,
+                connection=pump,
                 linger_time=soon,
             ),
             **more,
@@ -121,8 +121,8 @@ class Stage:
         made = runtime(waits=self.waits, input_timeout=INPUT * self.patience)
         return structs.replace(made, **self.more)
 
-    def pump(self) -> PumpSettings:
-        return PumpSettings(drain=0.2 * self.patience)
+    def pump(self) -> ConnectionSettings:
+        return ConnectionSettings(drain=0.2 * self.patience)
 
     def store_link(self) -> StoreLinkSettings:
         return StoreLinkSettings(listen=0.02, pause=0.01, farewell=1.0 * self.patience)

@@ -147,7 +147,7 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("CallbackContext.report", "StreamConnection.app", "CustomTarget.make_link.app"),
-            "Context.home",
+            *("Config.may_read", "Context.home", "Gateway.run.offer"),
         ),
         _OURS,
     ),
@@ -176,13 +176,18 @@ NO_POINTS: dict[str, str] = {
         _SIGNS_IN,
     ),
     "connect_all.report": _LOGGED,
+    **dict.fromkeys(
+        ("Gateway.authenticate.hook", "Gateway.run.offer"),
+        "given by serve() itself, which offers the bindings",
+    ),
+    "Suspicion.tell": "called as the log is; it has tests of its own",
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
     **dict.fromkeys(("ApiKeyScheme.wall", "ResourceServer.wall"), _TESTED),
     **dict.fromkeys(("break_circuit.report", "retry_requests.report"), _REPORT),
     **dict.fromkeys(
         (
             *("ApiKeyScheme.audit", "CertificateScheme.audit", "ResourceServer.audit"),
-            *("BehindProxy.scheme", "ResourceServer.replays"),
+            *("BehindProxy.audit", "BehindProxy.scheme", "ResourceServer.replays"),
         ),
         _AUTHORIZED,
     ),

@@ -14,7 +14,7 @@ from mcpcore.spec.types.tasks import Task
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit
+from mcpcore_transports.server.elicitation import Elicit
 from tests.torture.acts import Act, said
 from tests.torture.server import Point
 from tests.torture.story import Story, connected

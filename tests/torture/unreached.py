@@ -35,9 +35,27 @@ _AUTHORIZED = "authorization: no story has it, and it has tests of its own over 
 _OTHER_SDKS = "servers of other SDKs, in environments of theirs: tests/interop/test_adapters.py"
 _SEVERAL = "several servers in one program: tests/transports/test_servers.py comes to it"
 _POLICIES = "no story retries or waits for a limiter: tests of policies over sockets do"
+_GATEWAY = "a gateway: tests/gateway comes to it over sockets and processes"
 _MOUNTING = "no story mounts a server: tests/transports/test_mounted_lifespans.py does"
 
 WHY: dict[str, Excuse] = {
+    **_all(
+        _GATEWAY,
+        {
+            "gateway/gateway.py Gateway._find": (2, 2),
+            "gateway/gateway.py Gateway._supervise": (1, 1),
+            "gateway/gateway.py Gateway.run": (4, 4),
+            "gateway/gateway.py GatewayRuntime._handle_later": (1, 1),
+            "gateway/gateway.py GatewayRuntime.run": (2, 2),
+            "gateway/subjects.py Subjects._later": (1, 1),
+            "gateway/upstreams.py Conversation.close": (1, 1),
+            "gateway/upstreams.py Conversation.run": (2, 2),
+            "gateway/upstreams.py ServerBehind._token": (1, 1),
+            "gateway/upstreams.py _ServedHere.aclose": (1, 1),
+            "gateway/upstreams.py _ServedHere.run": (3, 3),
+            "serve/serve.py serve": (3, 1),
+        },
+    ),
     **_all(
         _OTHER_SDKS,
         {
@@ -115,8 +133,8 @@ WHY: dict[str, Excuse] = {
     **_all(
         _FAILING,
         {
-            "http/server/asgi.py AsgiApp._lifespan": (7, 4),
-            "http/server/asgi.py AsgiApp._websocket": (3, 2),
+            "serve/asgi.py AsgiApp._lifespan": (7, 4),
+            "serve/asgi.py AsgiApp._websocket": (3, 2),
             "client/listen.py Listening.__aenter__": (3, 1),
             "client/client.py connect._agree": (2, 1),
             "http/server/listening.py HttpServerLink.serve": (2, 0),
@@ -139,6 +157,9 @@ WHY: dict[str, Excuse] = {
     **_all(
         _AUTHORIZING,
         {
+            "client/core.py ClientCore._step_up": (2, 2),
+            "client/reconnect.py ReconnectingLink.replace": (2, 2),
+            "running/pending.py Waiting.idle": (1, 1),
             "auth/authorizer.py Authorizer._carry_out": (2, 2),
             "auth/authorizer.py Authorizer._in_turn": (1, 1),
             "auth/authorizer.py Authorizer._run": (3, 3),
@@ -175,16 +196,16 @@ WHY: dict[str, Excuse] = {
             "auth/fetching.py Fetcher.fetch": (1, 1),
             "auth/file_store.py FileTokens.entries": (1, 1),
             "auth/file_store.py FileTokens.load": (1, 1),
-            "auth/file_store.py FileTokens.lock": (1, 1),
-            "auth/file_store.py FileTokens.save": (1, 1),
+            "auth/file_store.py FileTokens._lock": (1, 1),
+            "auth/file_store.py FileTokens.save": (2, 2),
             "auth/keyring_store.py KeyringTokens.load": (1, 1),
             "auth/keyring_store.py KeyringTokens.save": (2, 2),
-            "auth/requests.py AuthorizedExchanges._authorize": (1, 1),
-            "auth/requests.py AuthorizedExchanges.headers": (1, 1),
-            "auth/requests.py GivenTokens._token": (1, 1),
-            "auth/requests.py GivenTokens.headers": (1, 1),
-            "auth/requests.py GivenTokens.refused": (1, 1),
-            "auth/requests.py authorized": (3, 3),
+            "http/client/authorization.py AuthorizedExchanges._authorize": (1, 1),
+            "http/client/authorization.py AuthorizedExchanges.headers": (1, 1),
+            "http/client/authorization.py GivenTokens._token": (1, 1),
+            "http/client/authorization.py GivenTokens.headers": (1, 1),
+            "http/client/authorization.py GivenTokens.refused": (1, 1),
+            "http/client/authorization.py authorized": (3, 3),
             "auth/stores.py MemoryTokens.lock": (1, 1),
             "http/client/client.py HttpClientLink.headers_of": (2, 1),
             "websocket/client.py websocket_client_link.opening": (2, 1),
@@ -194,10 +215,12 @@ WHY: dict[str, Excuse] = {
     **_all(
         _COMMANDS,
         {
+            "commands/auth.py _Anew.load": (1, 1),
             "commands/auth.py _challenge": (1, 1),
-            "commands/auth.py _login": (8, 8),
-            "commands/auth.py _logout": (1, 1),
-            "commands/auth.py _records": (1, 1),
+            "commands/auth.py _kept": (2, 2),
+            "commands/auth.py _login": (7, 7),
+            "commands/auth.py _refuses": (1, 1),
+            "commands/auth.py _logout": (2, 2),
             "commands/client.py call.talk": (3, 3),
             "commands/processes.py _Developing._end": (3, 3),
             "commands/processes.py _Developing._start": (1, 1),
@@ -211,7 +234,8 @@ WHY: dict[str, Excuse] = {
             "commands/client.py _spoken": (2, 2),
             "commands/target.py _auth": (1, 1),
             "commands/target.py _converse": (3, 3),
-            "commands/target.py _as_stored": (1, 1),
+            "commands/tokens.py as_kept": (1, 1),
+            "commands/tokens.py kept_tokens": (1, 1),
             "commands/target.py connection": (1, 1),
             "stdio/server.py StdioServerLink._watch_signals": (1, 1),
         },
@@ -234,16 +258,15 @@ WHY: dict[str, Excuse] = {
         _RARE,
         {
             "client/core.py ClientCore._renew": (1, 1),
-            "http/client/client.py PooledConnection._pass_on": (1, 1),
             "client/listen.py Listening.part": (2, 2),
             "client/listen.py Listening.reopen": (2, 1),
             "http/client/adapter.py AdaptedClient._converse": (5, 1),
-            "http/server/endpoint.py HttpEndpoint.aclose": (3, 1),
+            "serve/endpoint.py HttpEndpoint.aclose": (3, 1),
             "server/lifespan.py _hold": (1, 1),
             "memory.py MemoryLink._receive": (2, 1),
             "memory.py WireLink._send": (1, 1),
             "stream/connection.py StreamConnection._write_out": (1, 1),
-            "server/questions.py ask_client.receive": (2, 1),
+            "server/input_rounds.py ask_client.receive": (2, 1),
             "server/tasks/tasks.py ServerTasks._follow": (1, 1),
             "sockets/unix.py _lock": (1, 1),
             "websocket/link.py WebSocketLink._receive": (4, 2),
@@ -253,9 +276,9 @@ WHY: dict[str, Excuse] = {
         _EMBEDDED,
         {
             "client/core.py ClientCore.open_stream": (2, 1),
-            "http/server/asgi.py AsgiApp.prepare": (1, 1),
+            "serve/asgi.py AsgiApp.prepare": (1, 1),
             "server/context.py Context.report_progress": (1, 1),
-            "http/server/endpoint.py HttpCall.__anext__": (1, 1),
+            "serve/endpoint.py HttpCall.__anext__": (1, 1),
             "running/pending.py Handlers.idle": (1, 1),
             "server/runtime.py ServerRuntime.idle": (1, 1),
             "serve/workers.py Lifeline.supervisor_gone": (1, 1),

@@ -13,8 +13,8 @@ from mcpcore.service.task_settings import TaskSettings
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http.client.proxies import Proxy
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.questions import OwnSeal
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.targets import StdioTarget
 from mcpcore_transports.tls import client_tls
 from mcpcore_transports.tracing.tracing import Trace
@@ -252,7 +252,7 @@ def dying(script: str) -> Open:
             close_wait=soon,
             term_wait=soon,
             descendants=True,
-            pump=PumpSettings(drain=soon),
+            connection=ConnectionSettings(drain=soon),
         )
         stage.client = structs.replace(stage.client, process=settings)
         stage.target = StdioTarget(("sh", "-c", script))

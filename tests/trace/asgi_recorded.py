@@ -5,7 +5,7 @@ import sys
 
 import uvicorn
 
-from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tracing.tracing import Trace
 from tests.trace.recorded import server

@@ -9,7 +9,7 @@ import sys
 import uvicorn
 
 from mcpcore_conformance.everything.server import server
-from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.serve.asgi import asgi_app
 
 app = asgi_app(server)
 

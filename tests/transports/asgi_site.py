@@ -17,8 +17,8 @@ from starlette.routing import Mount, Route
 
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import Scope, asgi_app
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import Scope, asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.base import open_store

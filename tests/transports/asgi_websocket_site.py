@@ -11,7 +11,7 @@ from starlette.routing import Mount
 from mcpcore.engine.config import Limits
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
-from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.transports.asgi_site import principal, server, settings
 

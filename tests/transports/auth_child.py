@@ -3,6 +3,7 @@
 ``count FOLDER TIMES``: adds one to a record, so many times, each time under its lock.
 ``write FOLDER``: writes records of growing size until it is killed, and prints each number.
 ``full FOLDER``: writes a record that the disk has no room for; prints the error.
+``hold FOLDER``: holds the lock of writing until it is killed; prints a line then.
 ``token FOLDER SERVER``: waits for a line, and prints the token that an authorizer has then.
 A request without a token, or with one that has expired, is refused.
 """
@@ -51,6 +52,16 @@ async def full(store: FileTokens) -> None:
         print(error, flush=True)
 
 
+async def hold(store: FileTokens) -> None:
+    import fcntl
+
+    await store.save("other", b"0", 0)
+    with (store.folder / "write.lock").open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        print("held", flush=True)
+        await anyio.sleep_forever()
+
+
 async def token(store: FileTokens, server: str) -> None:
     authorizer = Authorizer(server, store=store)
     print("ready", flush=True)
@@ -62,5 +73,5 @@ async def token(store: FileTokens, server: str) -> None:
 
 
 if __name__ == "__main__":
-    work = {"count": count, "write": write, "full": full, "token": token}[sys.argv[1]]
+    work = {"count": count, "write": write, "full": full, "hold": hold, "token": token}[sys.argv[1]]
     anyio.run(work, FileTokens(Path(sys.argv[2])), *sys.argv[3:])  # type: ignore[arg-type]

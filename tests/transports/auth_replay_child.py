@@ -9,7 +9,7 @@ import anyio
 from mcpcore.auth.resource_server import Dpop, Issuer
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore_transports.auth.resource_server import ResourceServer
-from mcpcore_transports.http.server.endpoint import http_request
+from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.stores.base import open_store
 from tests.transports.auth_desk import RESOURCE
 

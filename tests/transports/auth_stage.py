@@ -27,7 +27,8 @@ from mcpcore_conformance.auth.model import Client, Request, Response, ServerSett
 from mcpcore_conformance.auth.server import DevelopmentServer
 from mcpcore_conformance.auth.serving import serve as serve_authority
 from mcpcore_conformance.everything.sign_in import WillingPerson
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.link import clock
 from mcpcore_transports.serve.serve import ServeSettings
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.served import Served, served
@@ -74,6 +75,8 @@ class Stage:
     """True to take tokens with proofs alone."""
     nonce: str | None = None
     """Nonce that proofs must hold."""
+    life: float | None = None
+    """Seconds after which a connection is ended, as its token is over."""
     expired: set[str] = field(default_factory=set)
     tokens: list[str] = field(default_factory=list)
     """Tokens as they came, of all requests."""
@@ -113,7 +116,8 @@ class Stage:
         if not wanted <= granted:
             scope = " ".join(sorted(wanted))
             return self._refuse(403, error="insufficient_scope", scope=scope)
-        return Principal(claims["sub"])
+        until = None if self.life is None else clock() + self.life
+        return Principal(claims["sub"], scopes=frozenset(granted), until=until)
 
     def _claims(self, token: str) -> dict[str, Any] | None:
         """The claims of a token that is good."""

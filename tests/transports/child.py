@@ -17,7 +17,7 @@ import anyio
 
 from mcpcore.engine.events import Event, RequestReceived
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from tests.transports.apps import ToolServer, make_server
 
 
@@ -36,7 +36,9 @@ async def serve(modes: list[str]) -> None:
     peer = make_server()
     app = Chatty(peer) if "chatty" in modes else ToolServer(peer)
     drain = 20.0 if "patient" in modes else 0.2
-    link = StdioServerLink(peer, app, settings=StdioSettings(pump=PumpSettings(drain=drain)))
+    link = StdioServerLink(
+        peer, app, settings=StdioSettings(connection=ConnectionSettings(drain=drain))
+    )
     app.link = link
     await link.run()
 

@@ -24,7 +24,7 @@ from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import RequestId
 from mcpcore_transports.http.client.client import HttpClientLink
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from tests.clock import PATIENCE, patience
 

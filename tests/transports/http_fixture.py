@@ -22,7 +22,7 @@ from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http.server.protocol import Upgrade
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, patience
 from tests.transports.malformed import META
 from tests.transports.ways import on_this_way

@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.settings import RuntimeSettings

@@ -27,7 +27,7 @@ from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.serve.serve import run
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit, Input, ListRoots, Sample
+from mcpcore_transports.server.elicitation import Elicit, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target

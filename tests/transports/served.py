@@ -8,6 +8,7 @@ import anyio
 from msgspec import structs
 
 from mcpcore.service import Server
+from mcpcore_transports.serve.assembling import Application
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
 from tests.clock import PATIENCE, patience
@@ -59,7 +60,7 @@ class Endless(Server):
 
 @asynccontextmanager
 async def served(
-    server: Server,
+    server: Server | Application,
     *,
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore.errors import PeerError
+from mcpcore.errors import PeerError, ToolFailed
 from mcpcore.spec.types.client_features import (
     CreateMessageParams,
     CreateMessageResult,
@@ -22,7 +22,6 @@ from mcpcore.spec.types.prompts import PromptReference
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.errors import ToolFailed
 from mcpcore_transports.targets import MemoryTarget
 from tests.transports.bare_server import server, unset_in
 from tests.transports.served import served

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.sockets.unix import listen_unix
 from mcpcore_transports.stream.plain import (
     accept,

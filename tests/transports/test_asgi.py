@@ -13,8 +13,8 @@ import pytest
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import AsgiApp, AsgiMessage, asgi_app
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import AsgiApp, AsgiMessage, asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.sqlite import MemoryStore

@@ -21,7 +21,7 @@ from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.callback import listen
 from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.stores import MemoryTokens
-from tests.auth.world import answer
+from tests.auth.world import answer, key_of
 from tests.clock import patience, until
 from tests.transports.auth_site import Authority, Person, answering, authority, names, reply, site
 from tests.transports.test_auth_authorizer import authorizer, expiring, quiet
@@ -94,7 +94,7 @@ async def test_an_attack_of_the_other_side(row: str, monkeypatch: pytest.MonkeyP
         with patience(), pytest.raises(AuthorizationError, match=why):
             await one.refused(UNAUTHORIZED)
         assert await one.token() is None
-        found = await store.load(f"token {stage.server}")
+        found = await store.load(key_of(stage.server))
         assert (trap.connections, found.record) == (0, None)
         opens = "/token" in row or row.startswith(("26", "27", "28")) or row.endswith("token")
         assert bool(stage.world.opened) is opens

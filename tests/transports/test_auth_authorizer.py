@@ -21,18 +21,17 @@ from mcpcore.auth.settings import (
     AssertionGrant,
     AuthorizationSettings,
     ClientCredentialsGrant,
-    CodeGrant,
     DpopKey,
 )
 from mcpcore.errors import AuthorizationError, UrlRefused
 from mcpcore_transports.auth.authorizer import AccessToken, Authorizer
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.file_store import FileTokens
-from mcpcore_transports.auth.requests import Authorized
 from mcpcore_transports.auth.signing import PrivateKey, verify
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
+from mcpcore_transports.http.client.authorization import Authorized
 from mcpcore_transports.http.client.proxies import Proxy
-from tests.auth.world import claims_of
+from tests.auth.world import claims_of, key_of
 from tests.clock import Clock, patience, turns, until
 from tests.transports.auth_site import Asked, Authority, Person, authority, reply, site
 from tests.transports.test_auth_callback import closed
@@ -47,13 +46,15 @@ def quiet(_: str) -> None:
     """Print nothing."""
 
 
-def authorizer(stage: Authority, person: Person | None = None, **options: Any) -> Authorizer:
+def authorizer(
+    stage: Authority, person: Person | None = None, *, query: str = "", **options: Any
+) -> Authorizer:
     settings = options.pop("settings", None)
     sign_in = BrowserSignIn((person or Person(stage.world)).open, quiet)
-    return Authorizer(stage.server, settings, **{"sign_in": sign_in, **options})
+    return Authorizer(stage.server + query, settings, **{"sign_in": sign_in, **options})
 
 
-async def expiring(stage: Authority, store: TokenStore, left: float = 50) -> None:
+async def expiring(stage: Authority, store: TokenStore, left: float = 50, query: str = "") -> None:
     """Store a token that has so many seconds left, and can be refreshed."""
     stage.world.refreshable = {"refresh-0"}
     record = TokenRecord(
@@ -61,13 +62,12 @@ async def expiring(stage: Authority, store: TokenStore, left: float = 50) -> Non
         issuer=stage.site.url,
         token_endpoint=f"{stage.site.url}/token",
         client=ClientIdentity(client_id="client-1"),
-        grant=CodeGrant.kind,
         access_token="access-0",
         refresh_token="refresh-0",
         expires_at=time.time() + left,
         lifetime=3600.0,
     )
-    await store.save(f"token {stage.server}", written(record), 0)
+    await store.save(key_of(stage.server + query), written(record), 0)
 
 
 async def test_a_person_signs_in_once_and_the_token_is_kept(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_processes_make_one_refresh(count: int, left: float, tmp_path: Pat
         said = await race(processes)
         assert said == ["Bearer access-1\n"] * count
         assert (stage.count("/token"), stage.world.reused) == (1, 0)
-        found = await store.load(f"token {stage.server}")
+        found = await store.load(key_of(stage.server))
         assert b'"refresh-1"' in (found.record or b"")
 
 
@@ -186,9 +186,9 @@ async def test_a_refresh_that_fails_keeps_a_token_that_still_lives(
 ) -> None:
     async with authority() as stage:
         store = MemoryTokens()
-        await expiring(stage, store)
+        await expiring(stage, store, query="?key=marked")
         stage.world.pages[f"{stage.site.url}/token"] = lambda *_: msgspec.json.decode(b"[]")
-        one, tokens = authorizer(stage, store=store), []
+        one, tokens = authorizer(stage, query="?key=marked", store=store), []
 
         async def work() -> None:
             found = await one.token()
@@ -200,7 +200,7 @@ async def test_a_refresh_that_fails_keeps_a_token_that_still_lives(
                     tasks.start_soon(work)
     assert tokens == ["Bearer access-0"] * 5
     assert stage.count("/token") == 1
-    assert "the token is not refreshed" in caplog.text
+    assert f"{stage.server}: the token is not refreshed" in caplog.text
 
 
 PLACES = ["/.well-known/oauth-protected-resource/mcp", "/register", "/token", "person", "lock"]
@@ -225,7 +225,7 @@ async def test_a_cancelled_flow_leaves_no_lock_and_no_listener(place: str, tmp_p
         return person.open(url)
 
     async with authority(hang) as stage:
-        person, key = Person(stage.world), f"token {stage.server}"
+        person, key = Person(stage.world), key_of(stage.server)
         one = authorizer(stage, store=store, sign_in=BrowserSignIn(no_browser, quiet))
         with patience():
             async with anyio.create_task_group() as tasks:
@@ -270,7 +270,7 @@ async def test_a_flow_goes_on_while_somebody_waits_for_it(
             said.append((name, (await one.refused(UNAUTHORIZED)).header()))
 
     async with authority(hang) as stage:
-        one, key = authorizer(stage, store=store, around_flows=noted), f"token {stage.server}"
+        one, key = authorizer(stage, store=store, around_flows=noted), key_of(stage.server)
         scopes = [anyio.CancelScope() for _ in range(others + 1)]
         with patience():
             async with anyio.create_task_group() as tasks:
@@ -414,6 +414,15 @@ async def test_a_store_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
             await one.refused(UNAUTHORIZED)
 
 
+async def test_logs_hold_no_query_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    async with authority() as stage:
+        stage.world.token["expires_in"] = -1
+        with patience():
+            await authorizer(stage, query="?key=marked").refused(UNAUTHORIZED)
+    assert f"{stage.server}: the lifetime of the token is not sound" in caplog.text
+    assert "marked" not in caplog.text
+
+
 async def test_logs_hold_notes_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with authority() as stage:
@@ -423,7 +432,7 @@ async def test_logs_hold_notes_and_no_secret(caplog: pytest.LogCaptureFixture) -
         with patience():
             token = await one.refused(UNAUTHORIZED)
         (form,) = stage.world.forms()
-        found = await store.load(f"token {stage.server}")
+        found = await store.load(key_of(stage.server))
     assert "the lifetime of the token is not sound" in caplog.text
     shown = caplog.text + repr((one.machine, token, found, stage.site.url))
     shown += "".join(str(vars(record)) for record in caplog.records if "mcpcore" in record.name)

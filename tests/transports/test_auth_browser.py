@@ -155,10 +155,10 @@ def test_who_has_no_browser(environ: dict[str, str], platform: str, headless: bo
         (f"  {REDIRECT}?code=c&state=s#_=_ \n", {"code": ["c"], "state": ["s"]}),
         ("?code=c&state=s", {"code": ["c"], "state": ["s"]}),
         ("code=c&state=s", {"code": ["c"], "state": ["s"]}),
-        ("a+/b== s", {"code": ["a+/b=="], "state": ["s"]}),
         ("http://127.0.0.1:6/callback?code=c&state=s", None),
         ("https://evil.example/callback?code=c&state=s", None),
         ("c", None),
+        ("c s", None),  # without the issuer (RFC 9207), of which nothing would be known
         ("code=c state=s", None),
         ("a b c", None),
         ("", None),
@@ -186,7 +186,9 @@ async def test_a_pasted_url_is_a_callback() -> None:
 
 
 async def test_a_wrong_one_is_asked_for_again() -> None:
-    outcome, printed = await pasting("c\n", f"{REDIRECT}?code=c&state=other\n", "c s\n")
+    outcome, printed = await pasting(
+        "c s\n", f"{REDIRECT}?code=c&state=other\n", "code=c&state=s\n"
+    )
     assert outcome == Callback("code=c&state=s")
     assert printed.count("not the answer") == 2
 

@@ -12,10 +12,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcpcore import Server
+from mcpcore import ApiKeyScheme, HttpServerSettings, Server, ServeSettings
 from tests.clock import PATIENCE, patience, until
 from tests.command import command_here, mcpcore_here
 from tests.transports.auth_stage import MACHINE, Stage, stage
+from tests.transports.served import served
 from tests.transports.test_auth_commands import visit
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +104,18 @@ async def test_a_call_signs_in_and_others_use_the_token(paste: bool, tmp_path: P
         assert on.authority.grants() == ["authorization_code", "refresh_token"]
 
 
+async def test_a_call_asks_for_no_more_than_its_ceiling(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with stage(notes()) as on:
+        assert (await terminal.sign_in(*ADD, on.url, paste=True))[0] == 0
+        on.required = frozenset({"write"})
+        for login in ([], ["--login"]):
+            code, _, told = await terminal.run(*ADD, *login, "--ceiling", "read", on.url)
+            assert code == 1
+            assert "scopes that are not allowed: write" in told
+        assert on.authority.grants() == ["authorization_code"]
+
+
 async def test_a_probe_signs_in_for_all_of_its_connections(tmp_path: Path) -> None:
     async with stage(notes()) as on:
         words = ["probe", "--json", "--revision", "2025-11-25", on.url]
@@ -134,6 +147,17 @@ async def test_nobody_is_asked_without_login(binding: str, tmp_path: Path) -> No
         assert (code, "to sign in, give --login" in told) == (1, True), told
         code, _, told = await terminal.run(*ADD, "--account", "other", on.url)
         assert (code, "to sign in, give --login" in told) == (3, True), told
+
+
+@pytest.mark.parametrize("words", [(*ADD, "--login"), ("auth", "login")])
+async def test_a_server_with_keys_alone_is_told_of_and_asked_for_no_registration(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    link = HttpServerSettings(authenticate=ApiKeyScheme([]))
+    async with served(notes(), settings=ServeSettings(http_link=link)) as on:
+        code, _, told = await Terminal(tmp_path).run(*words, on.url)
+    assert code == 1
+    assert "asks for bearer of the realm API keys and names no authorization server: give" in told
 
 
 async def test_a_token_of_the_command_line_goes_before_a_stored_one(tmp_path: Path) -> None:
@@ -170,7 +194,8 @@ async def test_a_call_uses_and_renews_a_token_of_the_program(tmp_path: Path) -> 
     terminal = Terminal(tmp_path)
     async with stage(notes()) as on:
         words = ["--client-id", MACHINE.client_id, "--client-secret-env", "NOTES_SECRET"]
-        login = ["auth", "login", on.url, *words, "--client-credentials"]
+        words += ["--client-credentials", "--issuer", on.authority.settings.issuer]
+        login = ["auth", "login", on.url, *words]
         assert (await terminal.run(*login, secret="machine-secret"))[0] == 0
         for count in (1, 2):
             code, said, told = await terminal.run(*ADD, on.url)
@@ -179,6 +204,10 @@ async def test_a_call_uses_and_renews_a_token_of_the_program(tmp_path: Path) -> 
             on.expire()
         assert await terminal.sign_in(*ADD, on.url, paste=True) == (0, "2\n")
         assert on.authority.grants()[2:] == ["authorization_code"]
+        for words in ([on.url], ["--login", on.url]):  # that of the person goes before the other
+            assert (await terminal.run(*ADD, *words))[0] == 0
+        assert len(set(on.tokens[-2:])) == 1
+        assert len(on.authority.grants()) == 3
 
 
 async def test_a_person_signs_in_for_a_configured_server_with_login(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from mcpcore import (
     SigningKey,
     connect,
 )
+from mcpcore.auth.needs import Stored
 from mcpcore.auth.records import TokenRecord, read_record, written
 from mcpcore.engine.events import Event
 from mcpcore.engine.reconnection import (
@@ -47,17 +50,20 @@ from mcpcore.engine.reconnection import (
 from mcpcore.errors import (
     BadTarget,
     CallUnauthorized,
+    Forbidden,
     HeadersFailed,
     LinkUnauthorized,
     NegotiationError,
+    PeerError,
     UrlRefused,
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.fetching import Fetcher
-from mcpcore_transports.auth.requests import AuthorizedExchanges
 from mcpcore_transports.client.callbacks import Callbacks
+from mcpcore_transports.http.client.authorization import AuthorizedExchanges
 from mcpcore_transports.websocket.settings import WebSocketSettings
+from tests.auth.world import key_of
 from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, reply, site
 from tests.transports.auth_stage import MACHINE, Person, Stage, stage
@@ -216,7 +222,7 @@ async def test_a_cancelled_call_leaves_nothing_behind(revision: str, tmp_path: P
             await until(lambda: len(person.asked) == 2)
             tasks.cancel_scope.cancel()
         await turns()
-        async with store.lock(f"token {on.url}"):  # nobody holds it
+        async with store.lock(key_of(on.url)):  # nobody holds it
             pass
         person.hold = None
         assert await add(client) == 2
@@ -227,7 +233,7 @@ async def test_a_cancelled_call_leaves_nothing_behind(revision: str, tmp_path: P
 async def test_a_call_that_ends_while_it_waits_for_a_token_ends_alone(
     first: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two calls need the refresh of a token that is expiring; the one that began it ends first."""
+    """Two calls need the refresh of a token that has ended; the one that began it ends first."""
     held, refresh = list[str](), anyio.Event()
     settings = settings_of(None, limits=Limits(request_timeout=HOUR, max_timeout=HOUR))
     real, ahead, ends = time.time, [0.0], list[str]()
@@ -253,7 +259,7 @@ async def test_a_call_that_ends_while_it_waits_for_a_token_ends_alone(
         signed_in(on, settings=settings, revision="2026-07-28") as client,
     ):
         await add(client)
-        ahead[0] = 595.0
+        ahead[0] = 605.0
         fetch = Fetcher.fetch
         monkeypatch.setattr(Fetcher, "fetch", lambda *given: slow(fetch, *given))
         one, two = anyio.CancelScope(), anyio.CancelScope()
@@ -298,6 +304,32 @@ async def test_closing_ends_a_sign_in() -> None:
         await until(lambda: len(person.asked) == 2)
     assert ends == ["ConnectionClosed"]
     assert len(person.asked) == 2
+
+
+async def test_a_websocket_comes_back_each_time_that_a_short_token_is_over(clock: Clock) -> None:
+    events = list[Event]()
+    settings = settings_of(Person(), reconnect=ReconnectSettings(first_delay=0))
+
+    def back() -> int:
+        return sum(isinstance(event, Reconnected) for event in events)
+
+    def came(before: int, client: Client) -> bool:
+        return client.closed is not None or back() > before
+
+    async with stage(notes(), token_time=8.0, ws="127.0.0.1:0") as on:
+        on.life = 5.0  # less than ReconnectSettings.lasting
+        more: dict[str, Any] = {
+            "auth": MACHINE_AUTH,
+            "callbacks": Callbacks(connection=events.append),
+        }
+        async with signed_in(on, settings=settings, **more) as client:
+            for _ in range(3):
+                await add(client)
+                before = back()
+                await clock.skip(6)
+                await until(partial(came, before, client))
+                assert client.closed is None
+            assert await add(client) == 2
 
 
 @pytest.mark.parametrize("then", ["it is carried", "it hangs"])
@@ -381,12 +413,12 @@ async def test_five_processes_that_meet_one_expiry_make_one_refresh(tmp_path: Pa
     settings = settings_of(person, tokens=store)
 
     async def expire(url: str) -> TokenRecord:
-        found = await store.load(f"token {url}")
+        found = await store.load(key_of(url))
         record = read_record(found.record, TokenRecord)
         assert record is not None
         on.expire()
         over = structs.replace(record, expires_at=time.time() - 50)
-        await store.save(f"token {url}", written(over), found.version)
+        await store.save(key_of(url), written(over), found.version)
         return record
 
     async with stage(notes()) as on:
@@ -421,7 +453,7 @@ async def test_a_token_is_refreshed_before_it_expires(monkeypatch: pytest.Monkey
     async with stage(notes(), token_time=600.0) as on, signed_in(on) as client:
         await add(client)
         refused = on.verdicts.count(401)
-        ahead[0] = 595.0
+        ahead[0] = 605.0
         await add(client)
     assert on.authority.grants() == [CODE, REFRESH]
     assert on.verdicts.count(401) == refused
@@ -434,12 +466,147 @@ async def test_a_server_that_refuses_every_token_ends_it() -> None:
         with pytest.raises(CallUnauthorized, match="after 3 authorizations") as caught:
             await add(client)
         assert caught.value.status == 401
-        assert len(person.asked) <= 4
+        assert len(person.asked) == 3  # a refresh, and then two
         on.broken = False
         assert await add(client) == 2
 
 
 # Scopes
+
+
+def erasing() -> Server:
+    """A server with a tool that needs a scope, and one that can be held up."""
+    server = notes()
+    server.tool(lambda: "erased", name="erase", scopes={"write"})
+
+    @server.tool
+    async def hold() -> str:
+        await HELD.begin()
+        return "done"
+
+    return server
+
+
+class Held:
+    """Call of a tool that waits."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = anyio.Event(), anyio.Event()
+
+    async def begin(self) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+
+
+HELD = Held()
+
+
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
+@pytest.mark.parametrize("binding", ["http", "sse", "ws"])
+async def test_an_error_that_names_scopes_is_stepped_up_on_every_binding(
+    binding: str, revision: str
+) -> None:
+    if binding == "sse" and revision == "2026-07-28":
+        revision = "2024-11-05"
+    person = Person()
+    bindings: dict[str, Any] = {} if binding == "http" else {binding: "127.0.0.1:0"}
+    async with stage(erasing(), scopes=("read", "write"), **bindings) as on:  # noqa: SIM117
+        async with signed_in(on, person, revision=revision) as client:
+            assert await add(client) == 2
+            for _ in range(2):
+                assert (await client.call_tool("erase")).text == "erased"
+    assert [scopes & {"write"} for scopes in person.scopes] == [set(), {"write"}]
+    assert len(set(on.tokens)) == 2
+
+
+@pytest.mark.parametrize("way", ["function", "client credentials", "code"])
+@pytest.mark.parametrize("binding", ["http", "sse", "ws"])
+async def test_38_scopes_that_never_suffice_are_got_once_on_every_binding(
+    binding: str, way: str
+) -> None:
+    server, calls, given = notes(), count(), count()
+    words = "it asks for write, which the token has already"
+    if way == "function":
+        words = "the server refuses the token that was given"
+
+    @server.tool
+    def erase() -> str:
+        next(calls)
+        raise Forbidden({"write"})
+
+    bindings: dict[str, Any] = {} if binding == "http" else {binding: "127.0.0.1:0"}
+    async with (
+        stage(server, scopes=("write",), **bindings) as on,
+        token_of(on) as first,
+        token_of(on) as second,
+    ):
+        ways: dict[str, Any] = {
+            "function": lambda: (first, second)[next(given) % 2],
+            "client credentials": MACHINE_AUTH,
+            "code": AuthorizationSettings(),
+        }
+        revision = "2024-11-05" if binding == "sse" else "2026-07-28"
+        async with signed_in(on, auth=ways[way], revision=revision) as client:
+            assert await add(client) == 2
+            before = len(on.authority.grants())
+            with pytest.raises(CallUnauthorized, match=words) as caught:
+                await client.call_tool("erase")
+            assert caught.value.status == 403
+            assert next(calls) == 2
+            assert len(on.authority.grants()) - before == (way != "function")
+            assert await add(client) == 2
+
+
+async def test_a_step_up_over_a_websocket_waits_for_the_calls_under_way() -> None:
+    global HELD
+    HELD, person, done, saved = Held(), Person(), [], []
+
+    class Kept(MemoryTokens):
+        async def save(self, key: str, record: bytes | None, version: int) -> Stored:
+            saved.append(record)
+            return await super().save(key, record, version)
+
+    settings = settings_of(person, tokens=Kept())
+    async with stage(erasing(), scopes=("write",), ws="127.0.0.1:0") as on:  # noqa: SIM117
+        async with signed_in(on, settings=settings) as client, anyio.create_task_group() as tasks:
+
+            async def call(name: str) -> None:
+                done.append((await client.call_tool(name)).text)
+
+            tasks.start_soon(call, "hold")
+            await HELD.begun.wait()
+            signed_in_once = len(saved)
+            tasks.start_soon(call, "erase")
+            tasks.start_soon(call, "erase")
+            await until(lambda: len(saved) > signed_in_once)
+            tasks.start_soon(call, "erase")  # while the connection still is that of the old token
+            await turns()
+            assert await add(client) == 2
+            await turns()
+            assert done == []
+            HELD.go_on.set()
+    assert done == ["done", "erased", "erased", "erased"]
+    assert on.authority.grants() == [CODE, CODE]
+    assert len(person.asked) == 2
+
+
+@pytest.mark.parametrize("attempts", [0, 5])
+async def test_a_step_up_over_a_websocket_that_cannot_be_replaced(attempts: int) -> None:
+    person = Person()
+    reconnect = ReconnectSettings(attempts=attempts)
+    async with stage(erasing(), scopes=("write",), ws="127.0.0.1:0") as on:  # noqa: SIM117
+        async with signed_in(on, settings=settings_of(person, reconnect=reconnect)) as client:
+            person.away = attempts > 0
+            with pytest.raises((PeerError, CallUnauthorized)) as caught:
+                await client.call_tool("erase")
+            assert await add(client) == 2
+    if attempts:
+        assert isinstance(caught.value, CallUnauthorized)
+        told = "forbidden: scopes are missing; it needs the scopes write (1004); nobody is there"
+        assert str(caught.value).endswith(told)
+    else:
+        assert isinstance(caught.value, PeerError)
+        assert len(person.asked) == 1
 
 
 async def test_a_call_that_needs_more_scopes_is_stepped_up() -> None:
@@ -614,6 +781,19 @@ async def test_a_function_is_asked_once_more_after_a_refusal() -> None:
             on.expire()
             with pytest.raises(CallUnauthorized, match="refuses the token that was given"):
                 await add(client)
+
+
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_a_request_is_refused_for_good_with_its_second_token(binding: str) -> None:
+    given = count()
+
+    async with stage(notes(), http="127.0.0.1:0", ws="127.0.0.1:0") as on:
+        url = on.served.urls[binding == "ws"]
+        with pytest.raises(AuthorizationError, match="refuses the token that was given"):
+            async with signed_in(on, url=url, auth=lambda: f"token-{next(given)}"):
+                pass
+        assert on.verdicts == [401, 401]
+        assert on.tokens == ["token-0", "token-2"]  # one is asked for to see if it is another
 
 
 async def test_a_token_that_is_refused() -> None:

@@ -28,6 +28,9 @@ class Place:
         self.issuer = ""
         self.status = 401
         self.named = True
+        self.scheme = "Bearer"
+        self.accepts = True
+        """Tokens are accepted, without a look."""
         place = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,13 +41,14 @@ class Place:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
-                self._say(place.status, b"")
+                accepted = place.accepts and "authorization" in self.headers
+                self._say(202 if accepted else place.status, b"")
 
             def _say(self, status: int, body: bytes) -> None:
                 self.send_response(status)
                 if status == 401 and place.named:
                     named = f"{place.origin}/.well-known/oauth-protected-resource/mcp"
-                    challenge = f'Bearer resource_metadata="{named}", scope="notes:read"'
+                    challenge = f'{place.scheme} resource_metadata="{named}", scope="notes:read"'
                     self.send_header("WWW-Authenticate", challenge)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -91,6 +95,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileTokens:
     return FileTokens()
 
 
+def robot(place: Place) -> list[str]:
+    """Options of a client that has a secret of its own, in a variable."""
+    words = ["--client-id", "robot", "--client-secret-env", "ROBOT", "--client-credentials"]
+    return [*words, "--issuer", place.issuer]
+
+
 def visit(url: str) -> str:
     """Follow redirects as a browser does; return where it ends, which may be at nobody's port."""
 
@@ -106,9 +116,9 @@ def visit(url: str) -> str:
     raise AssertionError("no redirect")
 
 
-def command(*words: str, **more: str) -> "subprocess.Popen[str]":
+def command(*words: str, group: str = "auth", **more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "mcpcore_transports.commands.main", "auth", *words],
+        [sys.executable, "-m", "mcpcore_transports.commands.main", group, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -129,6 +139,16 @@ def asked(process: "subprocess.Popen[str]") -> str:
 def answered(process: "subprocess.Popen[str]", said: str = "") -> tuple[int, str, str]:
     out, err = process.communicate(said, timeout=PATIENCE)
     return process.returncode, out, err
+
+
+def test_no_sign_in_at_a_server_that_takes_bound_tokens_alone(
+    place: Place, state: FileTokens
+) -> None:
+    place.scheme = "DPoP"
+    done = mcpcore_here("auth", "login", place.url, "--no-browser")
+    assert done.returncode == 1
+    assert "the server takes tokens bound to a DPoP key alone" in done.stderr
+    assert "Sign in" not in done.stderr
 
 
 def test_a_person_signs_in_by_the_callback_sees_it_and_signs_out(
@@ -166,6 +186,36 @@ def test_a_person_signs_in_by_the_callback_sees_it_and_signs_out(
     assert (gone.returncode, "there is no token" in gone.stderr) == (1, True)
 
 
+def test_a_server_is_named_by_any_of_its_urls_or_in_a_file(
+    place: Place, state: FileTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT", SECRET)
+    oauth = {
+        "grant": "client_credentials",
+        "clientId": "robot",
+        "clientSecret": "${ROBOT}",
+        "issuer": place.issuer,
+        "account": "work",
+    }
+    servers = {"notes": {"url": place.url, "oauth": oauth}, "local": {"command": "marked"}}
+    file = tmp_path / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": servers}))
+    config = ["--config", str(file)]
+    done = mcpcore_here("auth", "login", "notes", *config, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["clientId"] == "robot"
+    assert mcpcore_here("auth", "status", "notes", *config).returncode == 0
+    assert mcpcore_here("auth", "status", place.url).returncode == 1  # of another account
+    socket = place.url.replace("http:", "ws:")
+    for url in (f"sse+{place.url}", socket):
+        assert mcpcore_here("auth", "status", url, "--account", "work").returncode == 0
+    assert mcpcore_here("auth", "logout", socket, "--account", "work").returncode == 0
+    assert mcpcore_here("auth", "logout", "notes", *config).returncode == 1
+    for words in (["local", *config], ["tcp://127.0.0.1:1"]):
+        refused = mcpcore_here("auth", "logout", *words)
+        assert (refused.returncode, "tokens are for URLs of" in refused.stderr) == (2, True)
+
+
 def test_a_person_without_a_browser_pastes_what_it_ends_at(place: Place, state: FileTokens) -> None:
     process = command("login", place.url, "--no-browser", "--scope", "more")
     code, out, err = answered(process, visit(asked(process)) + "\n")
@@ -177,7 +227,7 @@ def test_a_client_gets_a_token_of_its_own(
     place: Place, state: FileTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBOT", SECRET)
-    words = ["--client-id", "robot", "--client-secret-env", "ROBOT", "--client-credentials"]
+    words = robot(place)
     done = mcpcore_here("auth", "login", place.url, *words, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["clientId"] == "robot"
@@ -193,12 +243,129 @@ def test_a_client_gets_a_token_of_its_own(
     assert (refused.returncode, "invalid_client" in refused.stderr) == (1, True)
 
 
+def test_damaged_files_hinder_no_command_and_a_sign_in_replaces_its_own(
+    place: Place,
+    state: FileTokens,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("ROBOT", SECRET)
+    assert mcpcore_here("auth", "login", place.url, *robot(place)).returncode == 0
+    for path in state.folder.glob("*.json"):
+        path.write_bytes(b"")
+    assert mcpcore_here("auth", "status").returncode == 0
+    assert "it is damaged" in caplog.text
+    assert mcpcore_here("auth", "status", place.url).returncode == 1
+    assert mcpcore_here("auth", "login", place.url, *robot(place)).returncode == 0
+    junk = state.folder / "junk.json"
+    junk.write_bytes(b"junk")
+    for words in (["status"], ["status", place.url], ["logout", place.url]):
+        assert mcpcore_here("auth", *words).returncode == 0
+    assert str(junk) in caplog.text
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "client_credentials"])
+def test_no_secret_goes_to_an_issuer_that_the_server_alone_names(
+    grant: str, place: Place, state: FileTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT", SECRET)
+    oauth = {"grant": grant, "clientId": "robot", "clientSecret": "${ROBOT}"}
+    file = tmp_path / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": {"notes": {"url": place.url, "oauth": oauth}}}))
+    given = ["--client-id", "robot", "--client-secret-env", "ROBOT"]
+    if grant == "client_credentials":
+        given += ["--client-credentials"]
+    for words in ([place.url, *given], ["notes", "--config", str(file)]):
+        done = mcpcore_here("auth", "login", *words, "--no-browser")
+        assert (done.returncode, "name it with --issuer" in done.stderr) == (2, True), done.stderr
+    with command("add", "notes", "--config", str(file), group="call") as process:
+        told = answered(process)[2]
+    assert "WARNING mcpcore.auth" in told
+    assert "the first that the server names gets the credentials" in told
+
+
+def test_a_ceiling_bounds_what_is_asked_for_and_what_is_taken(
+    place: Place, state: FileTokens, tmp_path: Path
+) -> None:
+    process = command("login", place.url, "--no-browser", "--ceiling", "notes:read", "--json")
+    code, out, err = answered(process, visit(asked(process)) + "\n")
+    assert (code, json.loads(out)["scopes"]) == (0, ["notes:read"]), err
+    kept = mcpcore_here("auth", "login", place.url, "--ceiling", "notes:read more", "--json")
+    assert json.loads(kept.stdout)["scopes"] == ["notes:read"]
+    refused = mcpcore_here("auth", "login", place.url, "--ceiling", "more")
+    assert (refused.returncode, "scopes that are not allowed: notes:read" in refused.stderr) == (
+        1,
+        True,
+    ), refused.stderr
+    file = tmp_path / "mcp.json"
+    oauth = {"ceiling": ["more"], "limit": ["more"]}
+    file.write_text(json.dumps({"mcpServers": {"notes": {"url": place.url, "oauth": oauth}}}))
+    named = mcpcore_here("auth", "login", "notes", "--config", str(file))
+    assert (named.returncode, "scopes that are not allowed: notes:read" in named.stderr) == (
+        1,
+        True,
+    )
+    assert "'oauth.limit' is unknown, and not read" in named.stderr
+
+
+def test_each_query_of_a_server_has_a_token_and_none_is_shown(
+    place: Place, state: FileTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT", SECRET)
+    done = mcpcore_here("auth", "login", f"{place.url}?key=a", *robot(place), "--json")
+    assert json.loads(done.stdout)["resource"] == place.url, done.stderr
+    for query, code in (("?key=a", 0), ("?key=b", 1), ("", 1)):
+        told = mcpcore_here("auth", "status", place.url + query, "--json")
+        assert told.returncode == code
+        assert "?key" not in told.stdout
+    listed = mcpcore_here("auth", "status").stdout
+    assert place.url in listed
+    assert "?key" not in listed
+    assert mcpcore_here("auth", "logout", f"{place.url}?key=a").returncode == 0
+
+
+def test_the_tokens_of_a_server_are_told_apart_and_go_together(
+    place: Place, state: FileTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT", SECRET)
+    process = command("login", place.url, "--no-browser")
+    assert answered(process, visit(asked(process)) + "\n")[0] == 0
+    for account in ([], ["--account", "work"]):
+        done = mcpcore_here("auth", "login", place.url, *robot(place), *account, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["account"] == "".join(account[1:])
+
+    def kept(*words: str) -> list[tuple[str, str]]:
+        tokens = json.loads(mcpcore_here("auth", "status", *words, "--json").stdout)["tokens"]
+        return sorted((each["account"], each["grant"]) for each in tokens)
+
+    both = [("", "authorization_code"), ("", "client_credentials")]
+    work = ("work", "client_credentials")
+    assert kept() == [*both, work]
+    assert kept(place.url) == both
+    assert kept(place.url, "--account", "work") == kept("--account", "work") == [work]
+    shown = mcpcore_here("auth", "status").stdout
+    assert all(word in shown for word in ("work", "none", "client_credentials"))
+    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    assert kept() == [work]
+    for path in state.folder.glob("*.json"):
+        if b'"access_token"' in path.read_bytes():
+            entry = json.loads(path.read_bytes())
+            path.write_text(json.dumps({**entry, "record": {"access_token": "marked"}}))
+    lost = mcpcore_here("auth", "status", place.url, "--account", "work")
+    assert (lost.returncode, "cannot be read" in lost.stderr) == (1, True), lost.stderr
+    out = mcpcore_here("auth", "logout", place.url, "--account", "work", "--json")
+    assert json.loads(out.stdout)["reason"] == "the stored token cannot be read"
+    assert kept() == []
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["http://mcp.example/mcp"], "it is not an https URL"),
-        (["ftp://mcp.example/mcp"], "not a plain http or https URL"),
-        (["http://127.0.0.1:1/mcp", "--scope", 'a"b'], "--scope"),
+        (["ftp://mcp.example/mcp"], "ftp"),
+        (["http://127.0.0.1:1/mcp", "--scope", 'a"b'], "--scope: a scope holds visible"),
+        (["http://127.0.0.1:1/mcp", "--ceiling", 'a"b'], "--ceiling: a scope holds visible"),
         (["http://127.0.0.1:1/mcp", "--client-credentials"], "needs --client-id"),
         (["http://127.0.0.1:1/mcp", "--client-secret-env", "X"], "needs --client-id"),
         (
@@ -235,6 +402,52 @@ def test_a_refusal_is_told_and_nothing_is_kept(place: Place, state: FileTokens) 
     code, _, err = answered(process, f"{base}?{'&'.join(wanted)}&error=access_denied\n")
     assert (code, "access_denied" in err) == (1, True), err
     assert json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"] == []
+
+
+@pytest.mark.parametrize("words", [["--again"], ["--scope", "more"]])
+def test_a_sign_in_that_fails_leaves_the_token_that_was_there(
+    place: Place, state: FileTokens, words: list[str]
+) -> None:
+    process = command("login", place.url, "--no-browser")
+    assert answered(process, visit(asked(process)) + "\n")[0] == 0
+    kept = json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"][0]["expires"]
+    process = command("login", place.url, "--no-browser", *words)
+    asked(process)
+    code, _, err = answered(process, "")
+    assert code == 1, err
+    tokens = json.loads(mcpcore_here("auth", "status", "--json").stdout)["tokens"]
+    assert [each["expires"] for each in tokens] == [kept]
+    process = command("login", place.url, "--no-browser", *words, "--json")
+    code, out, err = answered(process, visit(asked(process)) + "\n")
+    assert code == 0, err
+    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    assert ("more" in json.loads(out)["scopes"]) is ("more" in words)
+
+
+def test_a_token_that_the_server_refuses_is_replaced(place: Place, state: FileTokens) -> None:
+    process = command("login", place.url, "--no-browser")
+    assert answered(process, visit(asked(process)) + "\n")[0] == 0
+    assert mcpcore_here("auth", "login", place.url).returncode == 0  # nobody is asked
+    place.accepts = False
+    process = command("login", place.url, "--no-browser")
+    code, _, err = answered(process, visit(asked(process)) + "\n")
+    assert code == 0, err
+
+
+def test_a_registration_is_made_anew_where_it_may_be_forgotten(
+    place: Place, state: FileTokens
+) -> None:
+    def client(*words: str) -> str:
+        process = command("login", place.url, "--no-browser", "--json", *words)
+        code, out, err = answered(process, visit(asked(process)) + "\n")
+        assert code == 0, err
+        found: str = json.loads(out)["clientId"]
+        return found
+
+    first, second = client(), client("--again")
+    assert client("--scope", "more") == second != first
+    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    assert client() not in (first, second)
 
 
 def test_the_commands_have_examples() -> None:

@@ -19,10 +19,10 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec import closes
 from mcpcore_transports.auth.schemes import ApiKeyScheme
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.server.endpoint import http_request
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import clock as driver_clock
+from mcpcore_transports.serve.asgi import asgi_app
+from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings

@@ -140,6 +140,7 @@ def target(folder: Path, *words: str, **env: str) -> StdioTarget:
     return StdioTarget((*command, "--stdio", *words), env or None, folder)
 
 
+@pytest.mark.requirement("basic/authorization/index/stdio-environment")
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("words", "env", "who"),

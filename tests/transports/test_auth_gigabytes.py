@@ -16,7 +16,7 @@ from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.errors import AuthorizationError, NegotiationError
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore_transports.auth.resource_server import ResourceServer
-from mcpcore_transports.http.server.endpoint import http_request
+from mcpcore_transports.serve.endpoint import http_request
 from tests.auth.desk import RESOURCE, claims
 from tests.auth.signing import signer
 from tests.clock import patience

@@ -13,7 +13,7 @@ from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore_transports.auth.resource_server import ResourceServer
-from mcpcore_transports.http.server.endpoint import http_request
+from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.auth.desk import proof

@@ -21,7 +21,7 @@ from mcpcore_transports.auth.signing import PrivateKey, verify
 from tests.auth import signing as other
 
 CHECK: Verify = verify
-ALGORITHMS = ["ES256", "RS256", "PS256", "EdDSA"]
+ALGORITHMS = ["ES256", "RS256", "PS256", "EdDSA", "Ed25519"]
 DATA = b"header.claims"
 PUBLISHED = {
     "kty": "OKP",
@@ -63,7 +63,9 @@ def test_signatures_go_both_ways(algorithm: str) -> None:
     for spoilt in (signature[:-1], signature + b"\0", b"", bytes(len(signature))):
         assert not verify(key.public, algorithm, DATA, spoilt)
     for wrong in [*ALGORITHMS, "none", "HS256", ""]:
-        assert verify(key.jwk, wrong, DATA, signature) is (wrong == algorithm)
+        same = wrong == algorithm or {wrong, algorithm} == {"EdDSA", "Ed25519"}
+        assert verify(key.jwk, wrong, DATA, signature) is same
+        assert verify(key.public, wrong, DATA, signature) is (wrong == algorithm)
     assert not verify({**key.jwk, "alg": "ES384"}, algorithm, DATA, signature)
     assert repr(key) == f"PrivateKey({algorithm}, {key.thumbprint})"
 

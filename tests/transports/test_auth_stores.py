@@ -15,7 +15,7 @@ import pytest
 
 from mcpcore.auth.needs import Stored
 from mcpcore.errors import AuthorizationError, ExtraMissingError
-from mcpcore_transports.auth.file_store import FileTokens, default_folder
+from mcpcore_transports.auth.file_store import DAMAGED, FileTokens, default_folder
 from mcpcore_transports.auth.keyring_store import KeyringTokens
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from tests.clock import PATIENCE, patience, turns
@@ -141,6 +141,7 @@ def only_file(folder: Path) -> Path:
     return found
 
 
+@pytest.mark.requirement("basic/authorization/security-considerations/token-storage")
 async def test_only_the_user_can_read(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
@@ -184,14 +185,8 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
     "readable": (lambda file: file.chmod(0o644), "others can read"),
     "group": (lambda file: file.chmod(0o640), "others can read"),
     "folder": (_folder, "no file|directory"),
+    "pipe": (_pipe, "no file"),
     "foreign": (_foreign, "another user"),
-    "empty": (lambda file: file.write_bytes(b""), "damaged"),
-    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-3]), "damaged"),
-    "huge": (lambda file: file.write_bytes(b" " * (1 << 21)), "damaged"),
-    "other": (
-        lambda file: file.write_bytes(file.read_bytes().replace(b'"key":"key"', b'"key":"k"')),
-        "damaged",
-    ),
 }
 
 
@@ -200,12 +195,58 @@ async def test_a_spoilt_file_is_refused(what: str, tmp_path: Path) -> None:
     store = FileTokens(tmp_path / "tokens")
     await store.save("key", ONE, 0)
     spoil, why = SPOILT[what]
-    spoil(only_file(store.folder))
+    file = only_file(store.folder)
+    spoil(file)
     with pytest.raises(AuthorizationError, match=why) as caught:
         await store.load("key")
+    assert str(file) in str(caught.value)
     assert "one" not in str(caught.value)
     with pytest.raises(AuthorizationError, match=why):
         await store.save("key", TWO, 1)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[:-3],
+    "huge": lambda data: b" " * (1 << 21),
+    "other": lambda data: data.replace(b'"key":"key"', b'"key":"k"'),
+    "list": lambda data: b"[]",
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+async def test_a_damaged_file_is_replaced_by_the_next_record(what: str, tmp_path: Path) -> None:
+    store = FileTokens(tmp_path / "tokens")
+    await store.save("key", ONE, 0)
+    file = only_file(store.folder)
+    file.write_bytes(DAMAGES[what](file.read_bytes()))
+    assert await store.load("key") == DAMAGED
+    assert await store.save("key", TWO, 7) == DAMAGED
+    assert await store.save("key", TWO, DAMAGED.version) == Stored(TWO, 1)
+    assert await store.load("key") == Stored(TWO, 1)
+
+
+@pytest.mark.parametrize("what", [name for name in SPOILT if name != "pipe"] + ["junk"])
+async def test_a_spoilt_file_hides_no_other(
+    what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileTokens(tmp_path / "tokens")
+    await store.save("key", ONE, 0)
+    file = only_file(store.folder)
+    await store.save("other", TWO, 0)
+    if what == "junk":
+        file.write_bytes(b"junk")
+    else:
+        SPOILT[what][0](file)
+    assert await store.entries() == {"other": Stored(TWO, 1)}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(file) in caplog.text
+
+
+async def test_a_store_that_is_not_there_has_no_records(tmp_path: Path) -> None:
+    store = FileTokens(tmp_path / "tokens")
+    assert await store.entries() == {}
+    assert list(store.folder.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["write.lock", "key.lock", "folder", "file", "shared"])
@@ -234,6 +275,11 @@ async def test_a_spoilt_place_is_refused(name: str, tmp_path: Path) -> None:
         async with store.lock("key"):
             await store.save("key", ONE, 0)
     assert not aside.is_file()
+    if name == "shared":
+        with pytest.raises(AuthorizationError, match="others can write to it"):
+            await store.load("other")
+        with pytest.raises(AuthorizationError, match="others can write to it"):
+            await store.entries()
 
 
 async def test_a_crash_within_a_write_leaves_the_old_record(tmp_path: Path) -> None:
@@ -340,11 +386,50 @@ async def test_a_damaged_entry_of_the_keyring(ring: Ring, tmp_path: Path) -> Non
     store = KeyringTokens(folder=tmp_path)
     await store.save("key", ONE, 0)
     ring.kept["mcpcore", "key"] = '{"key": "other", "version": 1}'
-    with pytest.raises(AuthorizationError, match="damaged"):
-        await store.load("key")
+    assert await store.load("key") == DAMAGED
+    assert await store.save("key", TWO, DAMAGED.version) == Stored(TWO, 1)
 
 
 def test_the_keyring_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(ExtraMissingError, match=r"mcpcore\[keyring\]"):
         KeyringTokens()
+
+
+async def test_the_folder_may_be_a_text(tmp_path: Path) -> None:
+    store = FileTokens(str(tmp_path / "tokens"))
+    await store.save("key", b"1", 0)
+    assert (await FileTokens(tmp_path / "tokens").load("key")).record == b"1"
+
+
+@pytest.mark.parametrize("kind", [FileTokens, KeyringTokens])
+async def test_a_lock_that_is_held_is_waited_for_as_long_as_is_set(
+    kind: Any, ring: Ring, tmp_path: Path
+) -> None:
+    holder, other = FileTokens(tmp_path), kind(folder=tmp_path, lock_time=0.0)
+    async with holder.lock("key"):
+        with patience(), pytest.raises(AuthorizationError, match="the lock of the tokens for too"):
+            async with other.lock("key"):
+                pass
+    async with other.lock("key"):
+        pass
+
+
+async def test_a_write_waits_for_another_process_as_long_as_is_set_and_can_be_cancelled(
+    tmp_path: Path,
+) -> None:
+    with child("hold", str(tmp_path / "tokens")) as process:
+        try:
+            assert process.stdout is not None
+            assert await anyio.to_thread.run_sync(process.stdout.readline) == "held\n"
+            store = FileTokens(tmp_path / "tokens")
+            with patience(), anyio.move_on_after(0.1) as scope:
+                await store.save("key", ONE, 0)
+            assert scope.cancelled_caught
+            hasty = FileTokens(tmp_path / "tokens", lock_time=0.0)
+            with patience(), pytest.raises(AuthorizationError, match="for too long"):
+                await hasty.save("key", ONE, 0)
+        finally:
+            process.kill()
+    with patience():
+        assert await store.save("key", ONE, 0) == Stored(ONE, 1)

@@ -1,6 +1,9 @@
 """Who sends a request, over sockets and in ASGI: asked, refused, bound to, seen by handlers."""
 
+import gc
 import json
+import sys
+from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import anyio
@@ -9,12 +12,14 @@ import pytest
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.format import format_response
+from mcpcore_transports.http1.heads import ResponseParser
+from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
+from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
-from tests.clock import patience
+from tests.clock import patience, until
 from tests.transports.http_fixture import Client, http, initialize, legacy, server, tool
 from tests.transports.raw_site import served
 
@@ -45,7 +50,10 @@ def bearer(token: str) -> dict[str, str | None]:
 hooks = pytest.mark.parametrize("hook", [check, check_slowly])
 
 
-@pytest.mark.requirement("basic/security-best-practices/every-request")
+@pytest.mark.requirement(
+    "basic/security-best-practices/every-request",
+    "basic/transports/streamable-http/authenticate",
+)
 @hooks
 async def test_every_request_is_asked_who_sends_it(hook: object) -> None:
     settings = HttpServerSettings(authenticate=hook)  # type: ignore[arg-type]
@@ -87,6 +95,61 @@ async def test_sessions_belong_to_their_principal(hook: object) -> None:
         delete = http(method="DELETE", headers={"Mcp-Session-Id": session})
         assert (await client.call(sign(delete, "bob"))).status == 404
         assert (await client.call(sign(delete, "ann"))).status == 204
+
+
+_CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, CoroutineType)
+_OURS = ("mcpcore.", "mcpcore_transports.")
+
+
+def held_by(*roots: object) -> str:
+    """All text within objects and within the globals of our modules, but for code."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(_OURS)]
+    waiting: list[object] = [
+        *roots,
+        *(each for module in modules for each in gc.get_referents(vars(module))),
+    ]
+    seen: dict[int, object] = {}
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen and not isinstance(one, _CODE):
+            seen[id(one)] = one
+            waiting += gc.get_referents(one)
+    return "\n".join(str(one) for one in seen.values() if isinstance(one, (bytes, bytearray, str)))
+
+
+SECRETS = ("Authorization", "Cookie", "Proxy-Authorization", "X-Api-Key", "Mcp-Session-Id")
+
+
+@pytest.mark.parametrize("target", ["/mcp", "/mcp?token=unforgotten-query"])
+async def test_no_credential_outlives_its_connection(target: str) -> None:
+    settings = HttpServerSettings(authenticate=lambda _: Principal("ann"))
+    async with server(settings) as running:
+        for _ in range(2):
+            client = await running.connect()
+            session = await initialize(client)
+            secret = {name: f"unforgotten-{name}" for name in SECRETS[:-1]}
+            for number in range(3):
+                sent = tool("echo", headers={**secret, "X-Id": str(number)}, id=10**number)
+                reply = await client.call(sent.replace(b"/mcp", target.encode(), 1))
+                assert reply.status == 200
+            assert "unforgotten-" in held_by(running.link.carriers)
+            await client.aclose()
+        await until(lambda: not running.link.connections)
+        found = held_by(running.link.parser, running.link.carriers, running.machine)
+        assert "mcp-protocol-version" in found
+        assert "unforgotten-" not in found
+        assert session not in held_by(running.link.parser)
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "Set-Cookie", "DPoP-Nonce"])
+def test_no_credential_of_a_response_is_kept(name: str) -> None:
+    headers = [(name.encode(), b"marked-of-a-response"), (b"content-length", b"0")]
+    sent = format_response(200, headers)
+    for data in (sent, sent.replace(b"marked-of-a-response", b"open"), sent):
+        head = ResponseParser(HttpClientLinkSettings().head_limits).take(bytearray(data))
+        assert head is not None
+        assert len(head.values(name.lower().encode())) == 1
+    assert "marked-of-a-response" not in held_by()
 
 
 async def test_no_mistake_of_the_application_lets_anybody_in(

@@ -9,7 +9,7 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.errors import InputFailed
+from mcpcore.errors import InputFailed, InputNeeded
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types.client_features import (
@@ -24,8 +24,8 @@ from mcpcore.spec.types.content import TextContent, ToolUseContent
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.server.context import Context, InputNeeded
-from mcpcore_transports.server.inputs import Elicit
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.elicitation import Elicit
 from tests.clock import patience
 from tests.error_ids import without_id
 from tests.requirements.looking_glass import PROGRAM, ask

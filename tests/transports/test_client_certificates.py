@@ -14,9 +14,9 @@ from mcpcore.http.principals import ClientCertificate, Principal, Refusal, Verdi
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
+from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.tls import client_tls, server_tls

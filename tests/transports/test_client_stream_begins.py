@@ -12,7 +12,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience
 from tests.transports.villain import CHUNKED, EVENTS, Script, Side, villain
 

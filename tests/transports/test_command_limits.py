@@ -25,7 +25,7 @@ PLACES = {
     "WebSocketSettings": ("websocket",),
     "SocketSettings": ("socket",),
     "StdioSettings": ("stdio",),
-    "PumpSettings": ("stdio.pump", "websocket.pump", "socket.pump"),
+    "ConnectionSettings": ("stdio.connection", "websocket.connection", "socket.connection"),
 }
 """Where in a server's settings a class is found."""
 
@@ -61,7 +61,7 @@ def test_what_is_left_to_the_store_is_an_option_of_stores() -> None:
 @pytest.mark.parametrize("whole", LIMITS)
 def test_every_limit_can_be_set_and_nothing_else_changes(whole: str) -> None:
     before = ServeSettings()
-    store = whole.startswith("HttpSettings.store_") or whole.endswith(("_touch", "_view_idle"))
+    store = whole.startswith("HttpSettings.store_") or whole.endswith(("_touch", "_replica_idle"))
     serving = (*EVERYTHING, "--store") if store else EVERYTHING
     after = limited(before, [f"{whole}=77"], serving=serving)
     kind, name = whole.split(".")
@@ -114,11 +114,15 @@ def test_values(given: str, whole: str, value: float | None) -> None:
         ("probe_timeout=5", HTTP, "there is no limit 'probe_timeout'"),
         ("mode=5", ("--unix",), "there is no limit 'mode'"),
         ("connections=5", (*HTTP, "--tcp"), "could be HttpServerSettings.connections or Socket"),
-        ("queued=5", ("--stdio",), "could be Limits.queued or PumpSettings.queued; say which"),
+        (
+            "queued=5",
+            ("--stdio",),
+            "could be Limits.queued or ConnectionSettings.queued; say which",
+        ),
         ("SocketSettings.connections=5", HTTP, "does nothing without --tcp or --unix"),
         ("max_connections=5", HTTP, "does nothing without --websocket or --ws"),
         ("max_body=5", ("--stdio",), "does nothing without --http or --sse"),
-        ("PumpSettings.drain=5", HTTP, "--stdio, --tcp, --unix, --websocket or --ws"),
+        ("ConnectionSettings.drain=5", HTTP, "--stdio, --tcp, --unix, --websocket or --ws"),
         ("message_size=5", HTTP, "--stdio, --tcp, --unix, --websocket or --ws"),
         ("listen_streams=5", HTTP, "does nothing without"),
         ("store_timeout=5", HTTP, "does nothing without --store or --workers"),

@@ -12,8 +12,10 @@ import pytest
 
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
+from mcpcore.auth.upstream import Upstream
 from mcpcore.errors import BadConfig, UrlRefused
 from mcpcore_transports.auth import environment
+from mcpcore_transports.auth.exchange import UpstreamTokens
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.config import (
     MAX_SIZE,
@@ -263,13 +265,15 @@ WRONG_ENTRIES: list[tuple[Any, str]] = [
         A + "oauth.clientSecret: the environment variable NOPE is not set",
     ),
     ({"url": URL, "oauth": {"scopes": "a b"}}, A + "oauth.scopes: expected a list"),
+    ({"url": URL, "oauth": {"ceiling": "a b"}}, A + "oauth.ceiling: expected a list"),
+    ({"url": URL, "oauth": {"ceiling": ["a b"]}}, A + "oauth.scopes or ceiling: expected scopes"),
     (
         {"url": URL, "oauth": {"scopes": [1]}},
         A + "oauth.scopes[0]: expected a string",
     ),
     (
         {"url": URL, "oauth": {"scopes": ["a b"]}},
-        A + "oauth.scopes: expected scopes",
+        A + "oauth.scopes or ceiling: expected scopes",
     ),
     (
         {"url": URL, "oauth": {"grant": "x"}},
@@ -277,7 +281,11 @@ WRONG_ENTRIES: list[tuple[Any, str]] = [
     ),
     (
         {"url": URL, "oauth": {"grant": "client_credentials", "clientId": "x"}},
-        A + "oauth: client_credentials needs clientId and clientSecret",
+        A + "oauth: client_credentials needs clientId, clientSecret",
+    ),
+    (
+        {"url": URL, "oauth": {"grant": "token_exchange", "clientId": "x", "clientSecret": "y"}},
+        A + "oauth: token_exchange needs clientId, clientSecret, issuer",
     ),
     ({"url": URL, "oauth": {"private": "yes"}}, A + "oauth.private: expected true or false, not a"),
     (
@@ -397,11 +405,19 @@ PERSON = CodeGrant(redirect_uri="http://localhost:8414/back")
     [
         ({}, AuthorizationSettings()),
         ({"clientId": None, "other": 1}, AuthorizationSettings()),
+        ({"ceiling": []}, AuthorizationSettings(ceiling=frozenset())),
         (
-            {"clientId": "me", "scopes": ["a", "${HOST}"], "account": "work", "private": True},
+            {
+                "clientId": "me",
+                "scopes": ["a", "${HOST}"],
+                "ceiling": ["a", "b", "${HOST}"],
+                "account": "work",
+                "private": True,
+            },
             AuthorizationSettings(
                 client=ClientIdentity(client_id="me"),
                 scopes=frozenset({"a", "example.com"}),
+                ceiling=frozenset({"a", "b", "example.com"}),
                 account="work",
                 private=True,
             ),
@@ -444,6 +460,31 @@ def test_authorization(
         connect(target)
 
 
+def test_an_exchange_of_tokens(file: Path) -> None:
+    entry = {
+        "grant": "token_exchange",
+        "clientId": "me",
+        "clientSecret": "${TOKEN}",
+        "issuer": "https://${HOST}",
+        "audience": "files",
+        "scopes": ["a"],
+        "private": True,
+    }
+    write(file, {"url": "wss://x/mcp", "oauth": entry})
+    target = load_targets(file, environ=ENVIRON)["a"]
+    assert isinstance(target, WebSocketTarget)
+    assert isinstance(target.auth, UpstreamTokens)
+    assert target.auth.upstream == Upstream(
+        resource="https://x/mcp",
+        issuer="https://example.com",
+        client=ClientIdentity(client_id="me", client_secret="t0k"),
+        scopes=frozenset({"a"}),
+        audience="files",
+    )
+    assert target.auth._settings.private
+    assert "t0k" not in repr(target)
+
+
 def test_a_secret_of_the_client_comes_out_of_the_keyring(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,6 +506,7 @@ def test_doubts_about_authorization(file: Path) -> None:
         "'oauth.clientSecret' stands in the file: ${NAME} or ${keyring:SERVICE/NAME} keeps it out "
         "of it",
         "'oauth.clientID' is unknown: is 'clientId' meant?",
+        "'oauth.callbackPort' is unknown, and not read",
     ]
     assert "s3cr3t" not in repr(server)
     server = read_config(write(file, {"url": URL, "auth": {}}))["a"]
@@ -504,10 +546,10 @@ def test_one_server_needs_no_other(file: Path) -> None:
         ({"url": "ftp://x"}, "url: 'ftp://x' is no target"),
         ({"url": "https://x/", "headers": {"A": "${input:x}"}}, "headers.A: '${input:x}'"),
         (
-            {"url": URL, "oauth": {"clientId": "${B_}", "scopes": ["${A_}"]}},
-            "B_, A_ not set",
+            {"url": URL, "oauth": {"clientId": "${B_}", "scopes": ["${A_}"], "ceiling": ["${C_}"]}},
+            "B_, A_, C_ not set",
         ),
-        ({"url": URL, "oauth": {"scopes": [" "]}}, "oauth.scopes: expected scopes"),
+        ({"url": URL, "oauth": {"scopes": [" "]}}, "oauth.scopes or ceiling: expected scopes"),
     ],
 )
 def test_problems(file: Path, entry: Any, problem: str | None) -> None:

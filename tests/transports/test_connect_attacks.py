@@ -17,7 +17,7 @@ from mcpcore import (
 from mcpcore.errors import CallUnauthorized
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.server.context import Context
-from tests.auth.world import answer
+from tests.auth.world import answer, key_of
 from tests.clock import patience
 from tests.transports import test_auth_attacks as of_one
 from tests.transports.auth_site import (
@@ -97,7 +97,7 @@ async def test_a_client_does_not_connect(row: str, monkeypatch: pytest.MonkeyPat
             async with connect(at.server, auth=AuthorizationSettings(), settings=settings):
                 pass
         assert "555" not in str(caught.value)
-        assert (await store.load(f"token {at.server}")).record is None
+        assert (await store.load(key_of(at.server))).record is None
         assert trap.connections == 0
         if int(row.split()[0]) <= 20:  # before there is a token
             assert at.count("/token") == 0

@@ -21,7 +21,7 @@ from mcpcore.spec.types.tools import CallToolResult
 from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit, Elicited, ListRoots, Sample
+from mcpcore_transports.server.elicitation import Elicit, Elicited, ListRoots, Sample
 from tests.clock import patience
 
 pytestmark = pytest.mark.anyio

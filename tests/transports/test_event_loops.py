@@ -9,7 +9,7 @@ import pytest
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.http.server.listening import HttpServerLink
-from mcpcore_transports.http.settings import DriverName, HttpServerSettings
+from mcpcore_transports.http1.settings import DriverName, HttpServerSettings
 from mcpcore_transports.serve.serve import LoopName, backend_options
 from tests.http.support import make_server
 from tests.transports.http_fixture import Tools

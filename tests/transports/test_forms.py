@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Raw, Struct
 
-from mcpcore.errors import Unsayable, ValidatorMissing
+from mcpcore.errors import InvalidValue, Unsayable, ValidatorMissing
 from mcpcore.spec.revisions import BY_NAME, LATEST, REVISIONS
 from mcpcore_transports.server.contents import (
     _matcher,
@@ -16,7 +16,7 @@ from mcpcore_transports.server.contents import (
     form_for,
     form_problems,
 )
-from mcpcore_transports.server.inputs import Elicit, InvalidAnswer
+from mcpcore_transports.server.elicitation import Elicit
 from tests.spec.oracle import definitions, needs_schemas
 
 TITLED = {"const": "a", "title": "A"}
@@ -195,7 +195,7 @@ def test_patterns_of_forms(content: dict[str, Any], problem: str | None) -> None
         if problem is None:
             assert question.parse(answer).accepted
         else:
-            with pytest.raises(InvalidAnswer, match=problem):
+            with pytest.raises(InvalidValue, match=problem):
                 question.parse(answer)
     found = form_problems(by_type.schema, content)
     assert [each.startswith(problem or "") for each in found] == ([True] if problem else [])

@@ -14,9 +14,9 @@ from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http.server.endpoint import Action, HttpCall, HttpEndpoint, http_request
-from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.heads import BadHead
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.endpoint import Action, HttpCall, HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, PATIENCE, Clock, patience

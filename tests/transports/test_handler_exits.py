@@ -28,9 +28,9 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import OutgoingRequest
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import CallNext, Steps
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware

@@ -28,7 +28,7 @@ from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.adapter import AdaptedClient, HttpClientLike
 from mcpcore_transports.http.client.client import HttpClientLink
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience

@@ -29,8 +29,8 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore_transports.http.client.client import HttpClientLink, Origin
-from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.http1.connection import Http1Client
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from tests.clock import HOUR, Clock, arrived, patience
 from tests.transports.http_client_fixture import (
@@ -148,16 +148,22 @@ async def test_large_request_and_response() -> None:
 async def test_a_system_that_takes_a_part_of_what_is_written(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, short = os.write, 0
+    write, send, short = os.write, socket.socket.send, 0
 
-    def take(descriptor: int, data: bytes) -> int:
+    def part(data: bytes | memoryview) -> bytes | memoryview:
+        """Return a part of every other piece: asyncio tries again until all is taken."""
         nonlocal short
-        short += len(data) > most
+        if len(data) == 1:  # asyncio wakes itself
+            return data
+        short += 1
+        if short % 2 == 0:
+            return data
         if most == 0:
             raise BlockingIOError
-        return write(descriptor, data[:most])
+        return data[:most]
 
-    monkeypatch.setattr(os, "write", take)
+    monkeypatch.setattr(os, "write", lambda to, data: write(to, part(data)))
+    monkeypatch.setattr(socket.socket, "send", lambda to, data: send(to, part(data)), raising=False)
     async with server() as running, caller(url_of(running)) as client:
         for size in (1, 1_000, 60_000, 200_000):
             text = "ab" * (size // 2 + 1)
@@ -174,6 +180,14 @@ async def test_idle_connection_is_closed() -> None:
             while client.link.connections:
                 await anyio.lowlevel.checkpoint()
         assert await client.call() == "{}"
+
+
+async def test_connection_that_may_not_be_idle_is_closed_behind_its_response() -> None:
+    settings = HttpClientLinkSettings(idle_time=0)
+    async with server() as running, caller(url_of(running), settings=settings) as client:
+        await client.call()
+        await anyio.wait_all_tasks_blocked()
+        assert client.link.connections == 0
 
 
 async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:

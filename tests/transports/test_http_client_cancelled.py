@@ -9,7 +9,7 @@ import pytest
 from anyio.abc import ByteStream, TaskGroup
 
 from mcpcore.engine.events import RequestEnded, ResultReceived
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from tests.transports.http_client_fixture import Caller, caller
 from tests.transports.http_fixture import Running, server
@@ -79,6 +79,7 @@ async def test_an_idle_connection_that_closes_is_given_nothing() -> None:
         (connection,) = pool._idle
         assert connection._stream is not None
         connection._stream = stream = SlowToClose(connection._stream)
+        connection._protocol = None  # a connection with TLS has none
         scopes[0].cancel()
         await stream.closing.wait()
         request = client.request(n=2)

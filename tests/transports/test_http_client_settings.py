@@ -26,7 +26,7 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from tests.clock import HOUR, UNHURRIED, Clock, patience, until
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, villain

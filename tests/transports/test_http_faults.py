@@ -37,7 +37,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, Villain, villain
 

@@ -7,14 +7,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcpcore.spec.refusals import HEAD_TOO_LARGE
-from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings
 from mcpcore_transports.http1.format import (
     date_header,
     error_reply,
     format_request,
     format_response,
 )
-from mcpcore_transports.http1.heads import BadHead, RequestParser, find_head, parse_response
+from mcpcore_transports.http1.heads import (
+    BadHead,
+    RequestParser,
+    ResponseParser,
+    find_head,
+    parse_response,
+)
+from mcpcore_transports.http1.settings import HeadLimits, HttpServerSettings
 from tests.http1.parsing import parsed
 
 LIMITS = HttpServerSettings().head_limits
@@ -327,3 +333,24 @@ def test_the_date_is_that_of_the_standard_library(second: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mcpcore_transports.http1.format.time.time", lambda: float(second))
         assert date_header() == f"date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
+
+
+def test_what_is_remembered_of_responses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: dict[bytes, object] = {}
+    written: dict[object, bytes] = {}
+    for module, table, limit in (("heads", "_RESPONSES", "_FEW"), ("format", "_HEADS", "_MANY")):
+        monkeypatch.setattr(f"mcpcore_transports.http1.{module}.{limit}", 3)
+        monkeypatch.setattr(
+            f"mcpcore_transports.http1.{module}.{table}", read if module == "heads" else written
+        )
+    for number in range(10):
+        data = format_response(200, [(b"content-length", b"0"), (b"x", b"%d" % number)])
+        first = ResponseParser(LIMITS).take(bytearray(data))
+        assert first is not None
+        assert (b"x", b"%d" % number) in first.headers
+        assert ResponseParser(LIMITS).take(bytearray(data)) is first
+        assert 0 < len(read) <= 3
+        assert 0 < len(written) <= 3
+    before = dict(read)
+    assert ResponseParser(LIMITS).take(bytearray(format_response(200, [(b"x", b"y" * 3000)])))
+    assert read == before

@@ -15,7 +15,7 @@ import pytest
 
 from mcpcore_transports.http.server.host import Carrier
 from mcpcore_transports.http.server.protocol import HttpProtocol
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, PATIENCE, Clock, arrived, patience

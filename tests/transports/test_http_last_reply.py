@@ -13,7 +13,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, Clock, patience, send_on, turns
 from tests.transports.http_fixture import Client, Running, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend

@@ -10,7 +10,7 @@ import pytest
 
 from mcpcore.http.principals import Principal
 from mcpcore_transports.http.server.log import LOGGER, session_label
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from tests.clock import patience
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend

@@ -10,9 +10,9 @@ from msgspec import structs
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.http.server.listening import HttpServerLink
-from mcpcore_transports.http.settings import HttpServerSettings, ParserName
 from mcpcore_transports.http1 import heads as http_heads
 from mcpcore_transports.http1.heads import BadHead, RequestHead, RequestParser
+from mcpcore_transports.http1.settings import HttpServerSettings, ParserName
 from tests.http.support import make_server
 from tests.http1.parsing import parsed
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE

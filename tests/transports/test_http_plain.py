@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mcpcore.http.headers import HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.server.server import HttpServer
-from mcpcore_transports.http.settings import HeadLimits, HttpServerSettings, ParserName
 from mcpcore_transports.http1.heads import (
     BadHead,
     RequestHead,
@@ -19,6 +18,7 @@ from mcpcore_transports.http1.heads import (
     read_by_h11,
     usual,
 )
+from mcpcore_transports.http1.settings import HeadLimits, HttpServerSettings, ParserName
 from tests.http.support import make_server
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
 from tests.http1.parsing import parsed

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from mcpcore import Context, Server, connect, serve
+from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.http.server.listening import HttpServerLink
-from mcpcore_transports.http.settings import DriverName, HttpServerSettings
+from mcpcore_transports.http1.settings import DriverName, HttpServerSettings
 from tests.clock import PATIENCE
 from tests.http.support import make_server
 from tests.transports.http_fixture import Tools, tool
@@ -39,6 +41,31 @@ def test_a_server_runs_there(driver: DriverName) -> None:
     head, _, body = said.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert json.loads(body)["result"]["content"][0]["text"] == "late"
+
+
+async def _converse(revision: str) -> str:
+    """Ask the client a question while its stream beside requests is open, in the legacy era."""
+    server, urls = Server("plain"), list[str]()
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        form = {"type": "object", "properties": {"name": {"type": "string"}}}
+        return (await context.elicit("Who?", form)).action
+
+    serving = asyncio.create_task(serve(server, http="127.0.0.1:0", on_listening=urls.append))
+    while not urls:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
+    async with connect(urls[0], revision=revision, callbacks=callbacks) as client:
+        said = [(await client.call_tool("ask")).text for _ in range(3)]
+    serving.cancel()
+    return " ".join(said)
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+def test_a_client_runs_there(revision: str) -> None:
+    said = asyncio.run(asyncio.wait_for(_converse(revision), PATIENCE))
+    assert said == "accept accept accept"
 
 
 def test_a_turn_that_could_not_be_asked_for_is_asked_for_again() -> None:

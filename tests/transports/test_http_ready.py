@@ -14,7 +14,7 @@ from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.served import served

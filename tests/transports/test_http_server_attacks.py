@@ -12,7 +12,7 @@ import anyio
 import pytest
 from msgspec import Struct
 
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from tests.clock import HOUR, Clock, patience
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend

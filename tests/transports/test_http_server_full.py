@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, Clock, patience
 from tests.transports.certificates import papers

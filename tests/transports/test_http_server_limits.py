@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from tests.clock import HOUR, PATIENCE, Clock, arrived, patience, until
 from tests.transports.http_fixture import Client, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend

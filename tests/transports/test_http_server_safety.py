@@ -7,7 +7,7 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE
 from tests.transports.certificates import papers

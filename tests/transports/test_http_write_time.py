@@ -16,7 +16,7 @@ from msgspec import structs
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Verdict
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.sockets.unix import listen_unix
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import HOUR, Clock, arrived, turns, until

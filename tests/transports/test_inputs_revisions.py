@@ -20,7 +20,7 @@ from mcpcore.spec.types.content import (
     UnknownContent,
 )
 from mcpcore_transports.server.contents import message_problem, params_for, result_for
-from mcpcore_transports.server.inputs import Elicit, ElicitUrl, Input, ListRoots, Sample
+from mcpcore_transports.server.elicitation import Elicit, ElicitUrl, Input, ListRoots, Sample
 from tests.service.test_results_schema import closed
 from tests.spec.oracle import FOLDER, definitions, needs_schemas
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mcpcore_transports.schema import BadPattern, SchemaLimits, compile_schema
+from mcpcore.errors import BadPattern
+from mcpcore_transports.schema import SchemaLimits, compile_schema
 
 ROOT = Path(__file__).parents[2]
 DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
@@ -889,7 +890,7 @@ def test_without_the_extra(missing: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert "needs an extra: pip install mcpcore[schema]" in done.stdout
+    assert "need the extra `schema`: pip install 'mcpcore[schema]'" in done.stdout
 
 
 def test_a_pattern_is_refused_by_an_error_of_its_own() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore_transports.schema.patterns import BadPattern, compile_pattern, translate
+from mcpcore.errors import BadPattern
+from mcpcore_transports.schema.patterns import compile_pattern, translate
 
 MEMORY = 8 * 1024 * 1024
 

@@ -16,12 +16,12 @@ from mcpcore.errors import LifespanError
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
-from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app
-from mcpcore_transports.http.server.endpoint import HttpEndpoint
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
+from mcpcore_transports.serve.endpoint import HttpEndpoint
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.bindings.asgi_servers import _hypercorn, _uvicorn
 from tests.clock import PATIENCE
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 SETTINGS = ServeSettings(
     shared=True,
     http_link=HttpServerSettings(drain_time=0.05),
-    websocket=WebSocketSettings(pump=PumpSettings(drain=0.05)),
+    websocket=WebSocketSettings(connection=ConnectionSettings(drain=0.05)),
 )
 """What does not end is not waited for."""
 LIFE = tool("life")

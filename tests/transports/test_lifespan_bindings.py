@@ -21,14 +21,14 @@ from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.settings import RuntimeSettings
-from mcpcore_transports.stream.settings import PumpSettings, SocketSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import HOUR, PATIENCE
@@ -43,11 +43,11 @@ ANY = "127.0.0.1:0"
 ERAS = ("2025-11-25", "2026-07-28")
 NETWORK = ("http", "sse", "ws", "shared", "tcp", "unix", "custom")
 MEMORY = {"memory": False, "memory-wire": True}
-PUMP = PumpSettings(drain=0.05)
+PUMP = ConnectionSettings(drain=0.05)
 SETTINGS = ServeSettings(
     http_link=HttpServerSettings(drain_time=0.05),
-    websocket=WebSocketSettings(pump=PUMP),
-    socket=SocketSettings(pump=PUMP),
+    websocket=WebSocketSettings(connection=PUMP),
+    socket=SocketSettings(connection=PUMP),
 )
 """What does not end is not waited for: the calls of these tests do not."""
 FOLLOWS = ClientSettings(tasks=TaskOptions(max_poll=0.01, min_poll=0.001))

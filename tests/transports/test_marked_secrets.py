@@ -405,6 +405,7 @@ def test_no_command_shows_a_secret(
             assert code == 0, err
             told += [out, err]
             machine = ["--client-id", "machine", "--client-secret-env", "MACHINE"]
+            machine += ["--issuer", issuer_url]
             for each in (
                 ["call", "who", url, "--verbose", "--trace", str(tmp_path / "client.jsonl")],
                 ["call", "erase", url, "--verbose"],

@@ -19,9 +19,9 @@ from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.tasks import TaskOptions
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.server.endpoint import HttpEndpoint
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
+from mcpcore_transports.serve.endpoint import HttpEndpoint
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.runtime import RuntimeSettings

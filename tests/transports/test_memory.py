@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore_transports.memory import MemoryPair, memory_links
-from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
+from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, request
 
@@ -42,7 +42,7 @@ def make_links(
     ours, theirs = memory_links(
         (client.peer, client),
         (server.peer, server),
-        settings=PumpSettings(**settings),  # type: ignore[arg-type]
+        settings=ConnectionSettings(**settings),  # type: ignore[arg-type]
         wire=WIRE,
     )
     client.link, server.link = ours, theirs

@@ -32,12 +32,12 @@ from mcpcore_transports.client.callbacks import CallbackContext, Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
+from mcpcore_transports.client.request_log import log_incoming, log_outgoing
 from mcpcore_transports.running.middleware import AnsweringSteps, CallNext, Chain, Steps
 from mcpcore_transports.serve.serve import ServeSettings, server_config
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import ListRoots
+from mcpcore_transports.server.elicitation import ListRoots
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
-from mcpcore_transports.server.request_log import log_incoming, log_outgoing
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.targets import MemoryTarget
 from tests.clock import PATIENCE, patience

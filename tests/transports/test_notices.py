@@ -20,7 +20,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import ListRoots
+from mcpcore_transports.server.elicitation import ListRoots
 from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered

@@ -15,7 +15,7 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, RequestEnded, Violation
 from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.process import ProcessLink
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import ProcessSettings
 from tests.clock import HOUR, PATIENCE, Clock
 from tests.transports.apps import Caller, make_client
@@ -29,7 +29,7 @@ PATIENT: dict[str, Any] = {
     "close_wait": PATIENCE,
     "term_wait": PATIENCE,
     "kill_wait": PATIENCE,
-    "pump": PumpSettings(drain=PATIENCE),
+    "connection": ConnectionSettings(drain=PATIENCE),
 }
 
 
@@ -229,7 +229,7 @@ async def test_a_crash_under_way_ends_every_request(anyio_backend_name: str) -> 
 
 
 async def test_a_server_that_closes_its_output(anyio_backend_name: str) -> None:
-    settings = {**FAST, "pump": PumpSettings(drain=0.1)}
+    settings = {**FAST, "connection": ConnectionSettings(drain=0.1)}
     async with spawned(anyio_backend_name, "mute", "sleep", **settings) as (client, link):
         ended = await client.outcome(client.call("echo"))
         assert "closed its output" in ended.message
@@ -309,7 +309,7 @@ async def test_the_whole_group_goes(anyio_backend_name: str, modes: list[str]) -
 async def test_a_grandchild_that_keeps_the_output_open_hides_no_death(
     anyio_backend_name: str,
 ) -> None:
-    settings = {**FAST, "pump": PumpSettings(drain=0.1)}
+    settings = {**FAST, "connection": ConnectionSettings(drain=0.1)}
     async with spawned(anyio_backend_name, "grandchild", **settings) as (client, link):
         await client.echo(a=1)
         request = client.call("hold")

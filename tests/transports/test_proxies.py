@@ -23,7 +23,7 @@ from mcpcore.errors import (
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, parse_proxy, proxy_for
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import patience

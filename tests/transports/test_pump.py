@@ -23,10 +23,10 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.peer import Peer
-from mcpcore_transports.link import what_broke
+from mcpcore_transports.link import clock, what_broke
 from mcpcore_transports.sockets.server import SocketServerLink
 from mcpcore_transports.stream.channels import StreamLink
-from mcpcore_transports.stream.connection import PumpSettings, StreamConnection
+from mcpcore_transports.stream.connection import ConnectionSettings, StreamConnection
 from mcpcore_transports.stream.plain import PlainStream
 from tests.clock import HOUR, patience
 from tests.transports.apps import Caller, Recorder, ToolServer, make_client, make_server
@@ -64,7 +64,7 @@ async def serve(
 ) -> AsyncIterator[Served]:
     ours, theirs = await make_streams(small=small)
     app = ToolServer(make_server(**(limits or {})))
-    app.link = link = StreamLink(app.peer, app, theirs, settings=PumpSettings(**settings))
+    app.link = link = StreamLink(app.peer, app, theirs, settings=ConnectionSettings(**settings))
     async with anyio.create_task_group() as tasks, ours:
         await tasks.start(link.run)
         yield Served(app, link, ours)
@@ -87,6 +87,51 @@ async def test_any_split_of_the_stream_gives_the_same_answers() -> None:
         for byte in call(1)[10:] + b"\n":
             await served.stream.send(bytes([byte]))
         assert [(await served.lines.message())["id"] for _ in range(2)] == [0, 1]
+
+
+class Opening(StreamLink):
+    """A link that opens when it is told to."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.opening, self.go = anyio.Event(), anyio.Event()
+
+    async def _open(self) -> None:
+        self.opening.set()
+        await self.go.wait()
+        await super()._open()
+
+
+async def test_a_flush_at_once_leaves_a_link_that_is_being_opened_to_its_first_turn() -> None:
+    ours, theirs = await make_streams()
+    peer = make_client(negotiation=Negotiation.MODERN)
+    peer.start(now=clock())
+    link = Opening(peer, Recorder(peer), theirs)
+    async with anyio.create_task_group() as tasks, ours:
+        tasks.start_soon(link.run)
+        await link.opening.wait()
+        link.flush_now()
+        assert peer.output_size
+        link.go.set()
+        assert (await Lines(ours).message())["method"] == "server/discover"
+        await link.aclose()
+
+
+async def test_a_flush_at_once_writes_before_it_returns() -> None:
+    ours, theirs = await make_streams()
+    peer = make_server()
+    app = Recorder(peer)
+    link = StreamLink(peer, app, theirs)
+    async with anyio.create_task_group() as tasks, ours:
+        await tasks.start(link.run)
+        await ours.send(call(1) + b"\n")
+        await app.until(lambda: bool(app.of(RequestReceived)))
+        peer.respond(app.of(RequestReceived)[0].key, {})
+        assert peer.output_size
+        link.flush_now()
+        assert not peer.output_size
+        assert (await Lines(ours).message())["id"] == 1
+        await link.aclose()
 
 
 class Observer(ToolServer):
@@ -241,7 +286,7 @@ async def test_a_flood_of_small_lines_leaves_others_their_turn(server: bool, lef
     lines = 20_000
     ours, theirs = await make_streams()
     app = Counting(make_server() if server else make_client(Negotiation.LEGACY))
-    link = StreamLink(app.peer, app, theirs, settings=PumpSettings(queued=10_000_000))
+    link = StreamLink(app.peer, app, theirs, settings=ConnectionSettings(queued=10_000_000))
     async with anyio.create_task_group() as tasks, ours:
         await tasks.start(link.run)
         tasks.start_soon(app.tick)
@@ -357,7 +402,7 @@ async def served_by_hand(client: Caller, lines: Lines) -> None:
 async def test_both_ends_may_be_flooded_without_a_deadlock(negotiation: Negotiation) -> None:
     ours, theirs = await make_streams(small=True)
     client, server = Caller(make_client(negotiation)), ToolServer(make_server())
-    settings = PumpSettings(queued=100_000)
+    settings = ConnectionSettings(queued=100_000)
     client.link = StreamLink(client.peer, client, ours, settings=settings)
     server.link = StreamLink(server.peer, server, theirs, settings=settings)
     async with anyio.create_task_group() as tasks:

@@ -17,8 +17,8 @@ from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.tokens import TokenFault
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import AsgiApp, asgi_app
-from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
+from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
+from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.auth.signing import Signer, part, signer
@@ -90,7 +90,7 @@ ROWS: dict[str, tuple[Callable[[Desk], str], TokenFault]] = {
         lambda desk: signer().jwt({"iss": desk.url}, kid="unknown"),
         TokenFault.KEY,
     ),
-    "45 an API key": (lambda desk: make_key(bytes(40))[1], TokenFault.MALFORMED),
+    "45 an API key": (lambda desk: make_key(bytes(40))[1], TokenFault.TYPE),
     "46 a bound token without a proof": (
         lambda desk: desk.token(cnf={"jkt": thumbprint(signer().jwk)}),
         TokenFault.BINDING,

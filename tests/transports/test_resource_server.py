@@ -22,9 +22,9 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN, Forbidden
 from mcpcore_conformance.auth.keys import PrivateKey
 from mcpcore_transports.auth.schemes import AnyOf, ApiKeyScheme
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.server.endpoint import HttpEndpoint, http_request
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
+from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.stores.sqlite import MemoryStore
@@ -60,11 +60,13 @@ def check_audit(desk: Desk, method: str, params: Mapping[str, Any]) -> None:
     """The last event of the audit is the refusal of an operation to a request that was let in."""
     admitted, refused = desk.events[-2:]
     named = {**params, **params.get("ref", {})}
+    assert refused.reason is not None
+    assert refused.reason.startswith("forbidden: scopes are missing; it needs the scopes ")
     assert refused == structs.replace(
         admitted,
         admitted=False,
         status=403,
-        reason="forbidden: scopes are missing",
+        reason=refused.reason,
         operation=method,
         subject=named.get("name", named.get("uri")),
     )
@@ -182,7 +184,7 @@ async def test_roles_are_needed_and_no_scope_helps() -> None:
     async with protected(trusted={"roles": "realm.roles"}) as desk:
         refused = await desk.call(call("govern", desk.token(scope="write", realm={"roles": ["x"]})))
         assert refused.status == 403
-        assert "scope" not in challenge_of(refused)
+        assert challenge_of(refused).keys() == {"error_description", "resource_metadata"}
         assert desk.events[-1].reason == "forbidden: a role is missing"
         owner = desk.token(realm={"roles": ["owner"]})
         assert (await desk.call(call("govern", owner))).result == "governed"
@@ -221,6 +223,38 @@ async def test_a_handler_may_ask_for_more() -> None:
         assert "www-authenticate" not in begun.headers
         assert b'"code":1004' in begun.body
         check_audit(desk, "tools/call", {"name": "later"})
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy", "stored"])
+async def test_changes_of_what_is_hidden_or_forbidden_are_not_told(era: str) -> None:
+    server = notes()
+    hide: Any = {"visible": lambda who: str(who).endswith('"bob"]'), "scopes": {"write"}}
+    server.add_resource("notes://hidden", "hidden", **hide)
+    server.add_resource("hidden://{name}", lambda name: name, name="hidden", **hide)
+    uris = ["notes://hidden", "hidden://a", "notes://later", "notes://none", "notes://open"]
+    settings = ServeSettings(store=MemoryStore() if era == "stored" else None)
+    async with protected(server, settings=settings) as desk:
+        token, client = desk.token(), await desk.connect()
+        if era == "modern":
+            params = {"notifications": {"resourceSubscriptions": uris}}
+            stream = modern("subscriptions/listen", params, token)
+        else:
+            session = await open_session(client, token)
+            for uri in uris:
+                asked = legacy("resources/subscribe", {"uri": uri}, token, session=session)
+                assert message_of(await client.call(asked))["result"] == {}
+            lines = {"Mcp-Session-Id": session, "Accept": "text/event-stream", **bearer(token)}
+            stream = http(method="GET", headers=lines)
+        await client.send(stream)
+        assert (await client.head()).status == 200
+        seen = await client.chunk()
+        server.add_resource("notes://later", "later", scopes={"write"})
+        for uri in uris:
+            server.resource_updated(uri)
+        while b'"notes://open"' not in seen.partition(b"resources/updated")[2]:
+            seen += await client.chunk()
+        told = [uri for uri in uris if f'"uri":"{uri}"'.encode() in seen]
+        assert told == ["notes://none", "notes://open"]
 
 
 async def test_every_list_shows_what_needs_scopes() -> None:
@@ -291,13 +325,14 @@ async def test_an_issuer_that_is_away_is_a_503() -> None:
         assert (verdict.status, dict(verdict.headers)) == (503, {"Retry-After": "5"})
 
 
-async def test_api_keys_beside_tokens() -> None:
+@pytest.mark.parametrize("first", [True, False])
+async def test_api_keys_beside_tokens(first: bool) -> None:
     id, text = make_key(bytes(range(40)))
     record = ApiKey(id=id, digest=digest_of(text), principal="machine", scopes=("write", "files"))
 
     def guard(desk: Desk) -> AnyOf:
         keys = ApiKeyScheme([record], audit=desk.events.append)
-        return AnyOf(keys, desk.guard)
+        return AnyOf(keys, desk.guard) if first else AnyOf(desk.guard, keys)
 
     async with protected(guard=guard) as desk:
         refused = await desk.call(call("who"))
@@ -324,6 +359,7 @@ async def test_the_audit_of_a_refused_operation_tells_of_its_own_request() -> No
             verdict: Any = desk.guard(http_request("POST", "/mcp", lines, peer=peer))
             found.append(verdict if isinstance(verdict, Principal) else await verdict)
         assert found[0] == found[1]
+        assert found[0].exchangeable
         for principal in found:
             principal.refused("tools/call", "erase", "no")
         assert [event.address for event in desk.events[2:]] == ["192.0.2.1", "192.0.2.2"]

@@ -33,9 +33,9 @@ from mcpcore_transports.auth.schemes import (
     CertificateScheme,
 )
 from mcpcore_transports.auth.signing import subject_of
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.server.endpoint import http_request
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
+from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -445,12 +445,14 @@ async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> N
 
     async with site(hold) as at:
         trust = Issuer(issuer="http://localhost", introspection_url=at.url)
-        guard = ResourceServer(RESOURCE, [trust], max_introspections=5, max_failures=8)
+        guard = ResourceServer(
+            RESOURCE, [trust], max_introspections_of_one=5, max_failures=8, fetch_timeout=HOUR
+        )
         verdicts: list[Any] = []
 
-        async def ask(number: int) -> None:
+        async def ask(number: int, peer: str = "192.0.2.1:1") -> None:
             lines = [("Authorization", f"Bearer opaque-{number}")]
-            found: Any = guard(http_request("POST", "/mcp", lines, peer="192.0.2.1:1"))
+            found: Any = guard(http_request("POST", "/mcp", lines, peer=peer))
             verdicts.append(found if isinstance(found, Refusal) else await found)
 
         with patience():
@@ -463,12 +465,61 @@ async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> N
                     await ask(number)
                 assert [each.status for each in verdicts] == [503] * 100
                 assert {each.headers for each in verdicts} == {(("Retry-After", "5"),)}
+                tasks.start_soon(ask, 1000, "192.0.2.2:1")  # another address has its own share
+                await questions.acquire()
                 answered.set()
             for number in range(105, 115):
                 await ask(number)
         # The address has used up its failures: nothing is asked about it any more.
-        assert [each.status for each in verdicts[100:]] == [401] * 8 + [429] * 7
-        assert at.connections == 8
+        assert [each.status for each in verdicts[100:]] == [401] * 9 + [429] * 7
+        assert at.connections == 9
+
+
+async def test_43_behind_a_proxy_all_clients_share_the_questions() -> None:
+    """There they have one address, so that it has no share of its own."""
+    questions, answered = anyio.Semaphore(0), anyio.Event()
+
+    async def hold(asked: Asked, stream: ByteStream) -> None:
+        questions.release()
+        await answered.wait()
+        await stream.send(reply(b'{"active": false}'))
+
+    async with site(hold) as at:
+        trust = Issuer(issuer="http://localhost", introspection_url=at.url)
+        guard = ResourceServer(RESOURCE, [trust], max_failures=None, fetch_timeout=HOUR)
+        statuses: list[int] = []
+
+        async def ask(number: int) -> None:
+            lines = [("Authorization", f"Bearer opaque-{number}")]
+            found: Any = guard(http_request("POST", "/mcp", lines, peer="192.0.2.1:1"))
+            statuses.append((await found).status)
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                for number in range(100):
+                    tasks.start_soon(ask, number)
+                for _ in range(100):
+                    await questions.acquire()
+                await ask(100)
+                assert statuses == [503]
+                answered.set()
+        assert statuses[1:] == [401] * 100
+
+
+def test_refusals_that_no_single_scheme_makes_are_audited() -> None:
+    events: list[AuthEvent] = []
+    scheme = AnyOf(ApiKeyScheme([]), CertificateScheme({}), audit=events.append)
+    for lines in ([], [("Authorization", "Basic eDp5")]):
+        assert isinstance(scheme(http_request("POST", "/mcp", lines)), Refusal)
+    proxied = BehindProxy(CertificateScheme({}), PROXIES, audit=events.append)
+    peer = "10.0.0.1:1"
+    request = http_request("POST", "/mcp", [("Client-Cert", "junk")], peer=peer)
+    assert isinstance(proxied(request), Refusal)
+    assert [(each.scheme, each.status, each.admitted) for each in events] == [
+        ("any", 401, False),
+        ("any", 401, False),
+        ("certificate", 400, False),
+    ]
 
 
 async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() -> None:
@@ -560,7 +611,9 @@ async def test_49_a_certificate_is_none_that_a_header_names() -> None:
             return found if isinstance(found, (Principal, Refusal)) else await found
 
         with patience():
-            assert isinstance(await ask(ours), Principal)
+            admitted = await ask(ours)
+            assert isinstance(admitted, Principal)
+            assert not admitted.exchangeable  # the token is bound
             assert isinstance(await ask(other), Refusal)
             encoded = base64.b64encode(b"ours").decode()
             for name in ("Client-Cert", "X-Client-Cert", "X-SSL-Client-Cert", "x5t#S256"):
@@ -569,6 +622,10 @@ async def test_49_a_certificate_is_none_that_a_header_names() -> None:
         known = scheme(http_request("POST", "/mcp", [], certificate=ours))
         assert isinstance(known, Principal)
         assert (str(known), known.scopes) == ("a", frozenset({"write"}))
+        lines = [("Authorization", f"Bearer {token}")]
+        known = scheme(http_request("POST", "/mcp", lines, certificate=ours))
+        assert isinstance(known, Principal)
+        assert not known.exchangeable  # nobody has judged the token
         unknown = ClientCertificate(subject="", der=b"x")
         for certificate in (unknown, None):
             verdict = scheme(http_request("POST", "/mcp", [], certificate=certificate))
@@ -609,6 +666,37 @@ def test_a_flood_of_wrong_keys_does_not_lock_good_ones_of_its_address_out() -> N
 
     assert [judged(f"mck_wrong_{n}") for n in range(5)] == [401, 401, 401, 429, 429]
     assert judged(text) == "machine"
+
+
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        (("Bearer t\u00f6ken",), 401),
+        (("Bearer",), 401),
+        (("Bearer a b",), 401),
+        (("Basic dTpw",), 401),
+        (("DPoP token",), 401),
+        (("Bearer mck_a", "Bearer mck_b"), 400),
+        (("Bearer " + "a" * 20_000,), 401),
+    ],
+)
+def test_52_malformed_credentials_count_as_those_that_are_refused(
+    values: tuple[str, ...], status: int
+) -> None:
+    issuers = [Issuer(issuer="https://issuer.example")]
+    schemes: list[ResourceServer | ApiKeyScheme] = [
+        ResourceServer(RESOURCE, issuers, max_failures=3)
+    ]
+    if len(values) > 1:
+        schemes.append(ApiKeyScheme([], max_failures=3))
+    for scheme in schemes:
+        statuses = []
+        for given in [*[values] * 5, ()]:
+            lines = [("Authorization", value) for value in given]
+            verdict = scheme(http_request("POST", "/mcp", lines, peer="192.0.2.1:5000"))
+            assert isinstance(verdict, Refusal)
+            statuses.append(verdict.status)
+        assert statuses == [status] * 3 + [429] * 2 + [401]
 
 
 @pytest.mark.parametrize(

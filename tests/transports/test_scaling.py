@@ -19,7 +19,7 @@ from mcpcore.spec.types.client_features import ElicitParams
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks
 from tests.transports.balancer import balanced

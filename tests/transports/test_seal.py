@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw, structs
 
-from mcpcore.engine.seal import Binding, Seal, SealBroken, SealRefusal, request_binding
+from mcpcore.engine.seal import Binding, Seal, SealRefusal, request_binding
+from mcpcore.errors import SealBroken
 from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings, make_seal
 
 ROOT = Path(__file__).parents[2]
@@ -382,7 +383,7 @@ def test_without_cryptography_states_are_authenticated_all_the_same() -> None:
     )
     text, message = done.stdout.splitlines()
     assert HmacSeal(settings()).open(text, MINE, wall=NOW) == b"state"
-    assert "pip install mcpcore[auth]" in message
+    assert "pip install 'mcpcore[auth]'" in message
 
 
 def test_with_cryptography_states_are_encrypted() -> None:

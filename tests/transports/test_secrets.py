@@ -14,8 +14,8 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.config import ConfiguredServer
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import parse_proxy
-from mcpcore_transports.http.server.asgi import asgi_app
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.targets import (

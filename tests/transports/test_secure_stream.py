@@ -27,7 +27,7 @@ from mcpcore.service import Server
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.sockets.server import SocketServerLink
 from mcpcore_transports.stream.channels import SecureChannel, SecureStream
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience
@@ -304,7 +304,9 @@ async def test_many_frames_and_the_end_in_one_piece() -> None:
 async def test_a_closing_handshake_behind_what_was_not_read_yet(ended: bool) -> None:
     size = 12_000_000
     # So much may be waiting that the server goes on reading.
-    websocket = WebSocketSettings(close_timeout=20, pump=PumpSettings(queued=2 * size, drain=20))
+    websocket = WebSocketSettings(
+        close_timeout=20, connection=ConnectionSettings(queued=2 * size, drain=20)
+    )
     async with secure(websocket, ws=ANY_PORT) as running:
         client, stream, frames = await upgraded(running.port)
         async with stream:

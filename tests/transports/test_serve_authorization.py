@@ -3,18 +3,21 @@
 import json
 import os
 import sys
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from anyio.streams.text import TextReceiveStream
 
-from mcpcore.auth.api_keys import ApiKey
+from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore_transports.auth.schemes import read_keys_file
-from mcpcore_transports.commands.authorization import authenticating
+from mcpcore_transports.commands.authorization import authenticating, metadata_warning
 from mcpcore_transports.commands.options import ServeOptions
-from mcpcore_transports.http.server.endpoint import http_request
+from mcpcore_transports.commands.output import Failure
+from mcpcore_transports.serve.endpoint import http_request
 from tests.clock import patience
 from tests.transports.auth_desk import METADATA, RESOURCE, call, issuer
 from tests.transports.http_fixture import Client, Response, http
@@ -52,6 +55,7 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
         }
         words = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]
         words += ["--auth-resource", RESOURCE, "--auth-keys", str(keys)]
+        words += ["--trusted-proxy", "127.0.0.1"]
         with patience():
             async with await anyio.open_process(words, env=environment) as process:
                 assert process.stderr is not None
@@ -72,7 +76,48 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                 for wrong in ("unknown", f"{key}x"):  # of either scheme
                     data = call("who", wrong)
                     assert [(await asked(port, data)).status for _ in range(3)] == [401, 401, 429]
+                    another = data.replace(b"\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n", 1)
+                    assert (await asked(port, another)).status == 401
                 process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({"http": ("a:1",), "ws": ("a:2",)}, "--http, --ws are different URLs"),
+        ({"http": ("a:1",), "sse": ("a:2",)}, "--http, --sse are different URLs"),
+        ({"http": ("a:1", "b:1")}, None),
+        ({"ws": ("a:1",)}, None),
+    ],
+)
+def test_addresses_at_which_nobody_can_sign_in(options: Any, warned: str | None) -> None:
+    assert metadata_warning(ServeOptions(**options)) is None
+    told = metadata_warning(ServeOptions(**options, auth_resource=RESOURCE))
+    assert (told is None) if warned is None else (told is not None and warned in told)
+
+
+async def test_the_client_secret_is_not_left_in_the_environment(tmp_path: Path) -> None:
+    told = "import os, sys; sys.stderr.write(f'has {\"s3cr3t\" in os.environ.values()}\\n')\n"
+    (tmp_path / "peek.py").write_text(
+        f"{told}from mcpcore import Server\nserver = Server('peek')\n"
+    )
+    variables = {"MCPCORE_AUTH_CLIENT_ID": "us", "MCPCORE_AUTH_CLIENT_SECRET": "s3cr3t"}
+    words = ["serve", "peek:server", "--cwd", str(tmp_path), "--http", "127.0.0.1:0"]
+    words += ["--ws", "127.0.0.1:0", "--auth-resource", RESOURCE]
+    words += ["--auth-issuer", "https://id.example"]
+    words += ["--auth-introspection", "https://id.example/introspect"]
+    environment = {**os.environ, **variables}
+    with patience():
+        async with await anyio.open_process([*COMMAND, *words], env=environment) as process:
+            assert process.stderr is not None
+            text = ""
+            async for part in TextReceiveStream(process.stderr):
+                text += part
+                if "/mcp\n" in text:
+                    break
+            process.terminate()
+    assert "has False\n" in text
+    assert "--http, --ws are different URLs" in text
 
 
 WHOLE: dict[str, Any] = {"id": "0" * 12, "digest": "0" * 64, "principal": "anna"}
@@ -102,17 +147,76 @@ def test_refused_credentials_have_a_limit(tmp_path: Path, given: int | None, bey
     assert [guard(wrong).status for _ in range(101)] == [401] * 100 + [beyond]
 
 
+@pytest.mark.parametrize(("wanted", "status"), [("read", None), ("write", 403)])
+def test_keys_alone_need_the_scopes_of_every_request(
+    tmp_path: Path, wanted: str, status: int | None
+) -> None:
+    id, text = make_key(bytes(range(40)))
+    key = ApiKey(id=id, digest=digest_of(text), principal="robot", scopes=("read",))
+    keys = tmp_path / "keys.jsonl"
+    keys.write_bytes(msgspec.json.encode(key))
+    guard: Any = authenticating(ServeOptions(auth_keys=str(keys), auth_scope=(wanted,)))
+    verdict = guard(http_request("POST", "/mcp", [("Authorization", f"Bearer {text}")]))
+    assert getattr(verdict, "status", None) == status
+
+
+async def test_audiences_and_roles_are_those_of_the_issuer() -> None:
+    async with issuer() as desk:
+        options = ServeOptions(
+            auth_resource=RESOURCE,
+            auth_issuer=(desk.url,),
+            auth_audience=("the application",),
+            auth_roles="realm_access.roles",
+        )
+        guard: Any = authenticating(options)
+        for audience, good in (("the application", True), (RESOURCE, True), ("other", False)):
+            token = desk.token(aud=audience, realm_access={"roles": ["admin"]})
+            line = ("Authorization", f"Bearer {token}")
+            found = guard(http_request("POST", "/mcp", [line], peer="127.0.0.1"))
+            found = await found if isawaitable(found) else found
+            assert getattr(found, "roles", None) == (frozenset({"admin"}) if good else None)
+
+
+@pytest.mark.parametrize(
+    "option", [{"auth_audience": ("a",)}, {"auth_roles": "r"}, {"auth_jwks": "https://a.example"}]
+)
+def test_settings_of_one_issuer_are_not_for_several(option: dict[str, Any]) -> None:
+    issuers = ("https://id.example", "https://id2.example")
+    options = ServeOptions(auth_resource=RESOURCE, auth_issuer=issuers, **option)
+    with pytest.raises(Failure, match=f"{next(iter(option)).replace('_', '-')} is for one issuer"):
+        authenticating(options)
+
+
+ONE = ["--auth-resource", RESOURCE, "--auth-issuer", "https://id.example"]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--auth-issuer", "https://id.example"], "--auth-issuer needs --auth-resource"),
         (["--auth-resource", RESOURCE], "--auth-resource needs --auth-issuer"),
+        (["--auth-roles", "roles"], "--auth-roles needs --auth-resource"),
+        (["--auth-audience", "app"], "--auth-audience needs --auth-resource"),
+        (["--auth-scope", "read"], "--auth-scope needs --auth-resource or --auth-keys"),
         (["--auth-keys", "/nowhere"], "No such file"),
-        (["--auth-resource", "nonsense", "--auth-issuer", "https://id.example"], "no"),
+        (
+            ["--auth-resource", "http://notes.example/mcp", "--auth-issuer", "https://id.example"],
+            "authorization: the setting `resource` cannot be used: it is not an https URL",
+        ),
+        (
+            ["--auth-resource", f"{RESOURCE}?x=1", "--auth-issuer", "https://id.example"],
+            "authorization: the setting `resource` cannot be used: it has a query",
+        ),
+        (
+            [*ONE, "--auth-jwks", "ftp://id.example/keys"],
+            "authorization: the setting `jwks_url` cannot be used: it is not a plain http",
+        ),
         (["--tcp", "127.0.0.1:0", "--auth-keys", "x"], "is for --http, --ws and --sse"),
         (["--tcp", "127.0.0.1:0", "--auth-max-failures", "5"], "is for --http, --ws and --sse"),
         (["--auth-max-failures", "0"], "needs --auth-resource or --auth-keys"),
         (["--auth-max-failures", "-1"], "greater than or equal to 0"),
+        (["--tcp", "127.0.0.1:0", "--trusted-proxy", "10.0.0.2"], "is for --http, --ws and --sse"),
+        (["--trusted-proxy", "proxy.example"], "--trusted-proxy: 'proxy.example'"),
     ],
 )
 async def test_options_that_do_not_fit(words: list[str], told: str) -> None:
@@ -121,6 +225,15 @@ async def test_options_that_do_not_fit(words: list[str], told: str) -> None:
         done = await anyio.run_process([*COMMAND, "serve", *server, *words], check=False)
     assert done.returncode == 2
     assert told in done.stderr.decode()
+
+
+@pytest.mark.parametrize("days", ["1e400", "1e7"])
+async def test_a_key_ends_at_a_date(days: str) -> None:
+    with patience():
+        words = [*COMMAND, "auth", "key", "ann", "--days", days]
+        done = await anyio.run_process(words, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "--days: there is no date" in done.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore.spec.types.tools import CallToolResult, ToolAnnotations
 from mcpcore.types import PromptReference, ResourceTemplateReference
-from mcpcore_transports.auth.requests import BearerToken
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.config import load_targets
 from mcpcore_transports.client.core import ClientSettings
@@ -53,6 +52,7 @@ from mcpcore_transports.client.servers import (
     ServersSettings,
     connect_all,
 )
+from mcpcore_transports.http.client.authorization import BearerToken
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, Clock, patience, until
 from tests.transports.served import ANY_PORT, served

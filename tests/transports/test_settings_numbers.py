@@ -11,7 +11,7 @@ from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
-from mcpcore_transports.http.settings import (
+from mcpcore_transports.http1.settings import (
     HttpClientLinkSettings,
     HttpServerSettings,
     StoreLinkSettings,
@@ -19,7 +19,7 @@ from mcpcore_transports.http.settings import (
 from mcpcore_transports.serve.assembling import server_config
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stream.settings import PumpSettings, SocketSettings, StdioSettings
+from mcpcore_transports.stream.settings import ConnectionSettings, SocketSettings, StdioSettings
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 
 MAY_BE_ZERO: dict[type[Any], set[str]] = {
@@ -53,7 +53,7 @@ MAY_BE_ZERO: dict[type[Any], set[str]] = {
     },
     WebSocketSettings: {"turned_away", "close_timeout", "linger_bytes"},
     DeflateSettings: {"threshold"},
-    PumpSettings: {"queued", "drain"},
+    ConnectionSettings: {"queued", "drain"},
     StdioSettings: {"linger"},
     RuntimeSettings: {"input_timeout", "input_rounds"},
 }

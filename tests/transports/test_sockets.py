@@ -18,12 +18,12 @@ from anyio.abc import SocketAttribute
 from mcpcore.errors import BadTarget
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
-from mcpcore_transports.http.client.client import descriptor_of
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http.client.protocol import transport_of
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import STREAM_ERRORS
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.plain import keep_alive, socket_of
 from mcpcore_transports.stream.settings import Caller, SocketSettings
 from mcpcore_transports.tls import client_tls, server_tls
@@ -233,9 +233,9 @@ async def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("binding", ["tcp", "unix"])
 async def test_a_client_that_does_not_read_is_not_read_from(binding: str, tmp_path: Path) -> None:
-    pump = PumpSettings(queued=64 * 1024, stall=0.5, read_size=4096)
+    pump = ConnectionSettings(queued=64 * 1024, stall=0.5, read_size=4096)
     line = call("large", size=100_000) + b"\n"
-    async with place(binding, tmp_path, pump=pump) as site:
+    async with place(binding, tmp_path, connection=pump) as site:
         family = socket.AF_UNIX if binding == "unix" else socket.AF_INET
         path = site.state.url.removeprefix("unix://")
         with socket.socket(family) as sock:
@@ -413,13 +413,13 @@ async def test_half_a_message_after_whole_ones_is_not_waited_for(tmp_path: Path)
 async def test_an_idle_connection_ends_and_a_busy_one_does_not(
     binding: str, tmp_path: Path
 ) -> None:
-    pump = PumpSettings(drain=0.01)  # so that an end leaves the call no time
+    pump = ConnectionSettings(drain=0.01)  # so that an end leaves the call no time
 
     async def attempt(seconds: float) -> None:
         folder = tmp_path / str(seconds)
         folder.mkdir()
         async with (
-            place(binding, folder, idle_time=seconds, pump=pump) as site,
+            place(binding, folder, idle_time=seconds, connection=pump) as site,
             await site.connect() as stream,
         ):
             lines = Lines(stream)
@@ -563,8 +563,8 @@ async def test_authentication_of_http_is_not_got_round_by_tcp() -> None:
 async def test_stopping_answers_what_runs_and_takes_nothing_new(
     binding: str, tmp_path: Path
 ) -> None:
-    pump = PumpSettings(drain=20.0)
-    async with place(binding, tmp_path, pump=pump) as site, await site.connect() as stream:
+    pump = ConnectionSettings(drain=20.0)
+    async with place(binding, tmp_path, connection=pump) as site, await site.connect() as stream:
         lines = Lines(stream)
         await lines.send(call("wait"))
         await site.server.started.wait()
@@ -582,8 +582,8 @@ async def test_stopping_answers_what_runs_and_takes_nothing_new(
 
 @pytest.mark.parametrize("binding", BINDINGS)
 async def test_stopping_ends_what_does_not_finish(binding: str, tmp_path: Path) -> None:
-    pump = PumpSettings(drain=0.05)
-    async with place(binding, tmp_path, pump=pump) as site, await site.connect() as stream:
+    pump = ConnectionSettings(drain=0.05)
+    async with place(binding, tmp_path, connection=pump) as site, await site.connect() as stream:
         await Lines(stream).send(call("wait"))
         await site.server.started.wait()
         site.state.stop.set()
@@ -673,12 +673,12 @@ def test_a_lost_connection_tells_nothing_of_its_socket_and_breaks_nothing(backen
             port = listener.extra(SocketAttribute.local_port)
             stream = await anyio.connect_tcp("127.0.0.1", port)
             await stream.aclose()
-            found = descriptor_of(stream)
-            if found is None:
+            assert transport_of(stream) is None
+            if backend == "uvloop":
                 with pytest.raises(anyio.BrokenResourceError):
                     socket_of(stream)
             else:
-                assert found.fileno() == socket_of(stream).fileno() == -1
+                assert socket_of(stream).fileno() == -1
             group.cancel_scope.cancel()
 
     anyio.run(lost, backend_options={"use_uvloop": backend == "uvloop"})

@@ -18,7 +18,7 @@ import pytest
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
 from mcpcore.errors import LinkError
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.descriptors import (
     DescriptorReader,
     LoopReader,
@@ -101,7 +101,9 @@ async def serve(*, redirect: bool = True, **settings: Any) -> AsyncIterator[Serv
     app.link = link = StdioServerLink(
         app.peer,
         app,
-        settings=StdioSettings(pump=PumpSettings(**settings), redirect=redirect, signals=False),
+        settings=StdioSettings(
+            connection=ConnectionSettings(**settings), redirect=redirect, signals=False
+        ),
         stdin=stdin,
         stdout=stdout,
     )

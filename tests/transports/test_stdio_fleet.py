@@ -8,7 +8,7 @@ import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore_transports.stdio.process import ProcessLink
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import ProcessSettings
 from tests.transports.apps import Caller, make_client
 from tests.transports.remains import held, holders, new_token
@@ -20,7 +20,7 @@ SETTINGS = ProcessSettings(
     kill_wait=60.0,
     stderr="discard",
     # The machine is busy on purpose.
-    pump=PumpSettings(drain=0.1),
+    connection=ConnectionSettings(drain=0.1),
 )
 FLEET = [
     [],

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from mcpcore_transports.stores.base import StoreSettings, StoreUrlError, check_shared, open_store
+from mcpcore.errors import StoreUrlError
+from mcpcore_transports.stores.base import StoreSettings, check_shared, open_store
 from mcpcore_transports.stores.redis import RedisStore
 from mcpcore_transports.stores.sqlite import MemoryStore, SqliteStore
 

@@ -10,9 +10,8 @@ import anyio.lowlevel
 import pytest
 import trio
 
-from mcpcore.errors import HandlerExit, ToolError
+from mcpcore.errors import HandlerExit, InputNeeded, ToolError
 from mcpcore_transports.running.functions import failure_of, settled
-from mcpcore_transports.server.context import InputNeeded
 from tests.leaving import Left
 
 pytestmark = pytest.mark.anyio

@@ -35,7 +35,7 @@ from mcpcore_transports.client.core import ClientCore
 from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.memory import MemoryPair
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit, Sample
+from mcpcore_transports.server.elicitation import Elicit, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.server.tasks.tasks import _pause, _terms

@@ -15,7 +15,7 @@ from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Elicit
+from mcpcore_transports.server.elicitation import Elicit
 from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import Bench, bench

@@ -20,7 +20,7 @@ from mcpcore_transports.client.client import connect
 from mcpcore_transports.running.functions import call_in_loop, current_loop, is_over
 from mcpcore_transports.running.middleware import CallNext, Steps
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import ElicitUrl
+from mcpcore_transports.server.elicitation import ElicitUrl
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings

@@ -27,7 +27,7 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from tests.clock import PATIENCE, patience

@@ -15,7 +15,7 @@ from mcpcore.errors import NegotiationError
 from mcpcore.service import Server
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.tls import client_tls, server_tls

@@ -18,7 +18,7 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import ElicitUrl
+from mcpcore_transports.server.elicitation import ElicitUrl
 from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench

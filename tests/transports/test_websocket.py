@@ -11,7 +11,7 @@ from anyio.abc import ByteStream
 
 from mcpcore.engine.events import ConnectionEnded, RequestCancelled
 from mcpcore.http.documents import Documents
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.link import WebSocketLink
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer
@@ -293,9 +293,9 @@ async def test_a_client_that_answers_pings_stays() -> None:
 
 
 async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
-    settings = PumpSettings(queued=100_000, stall=1.5)
+    settings = ConnectionSettings(queued=100_000, stall=1.5)
     waiting = 0
-    async with site(pump=settings, ping_interval=None, close_timeout=0.1) as server:
+    async with site(connection=settings, ping_interval=None, close_timeout=0.1) as server:
         async with upgraded(server.port) as client:
             await client.frame(TEXT, good(1))
             await client.message()
@@ -321,8 +321,8 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
 
 
 async def test_what_came_before_a_close_is_answered_before_it() -> None:
-    patient = PumpSettings(drain=60.0)  # not with requests whose client has said goodbye
-    async with site(pump=patient) as server, upgraded(server.port) as client:
+    patient = ConnectionSettings(drain=60.0)  # not with requests whose client has said goodbye
+    async with site(connection=patient) as server, upgraded(server.port) as client:
         data = frame(TEXT, good(1)) + frame(PING, b"p") + frame(TEXT, call(2, "hold"))
         await client.stream.send(data + frame(CLOSE, struct.pack("!H", 1000)))
         received = [await client.receive() for _ in range(3)]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import AsgiApp, AsgiMessage, asgi_app
+from mcpcore_transports.serve.asgi import AsgiApp, AsgiMessage, asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import patience

@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from tests.clock import patience
 from tests.transports.sites import TEXT, call, upgraded

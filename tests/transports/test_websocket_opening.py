@@ -16,7 +16,7 @@ from mcpcore.http.principals import ClientCertificate, Principal, Verdict
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import Proxy, proxy_for
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.tls import client_tls, server_tls
 from mcpcore_transports.websocket.client import websocket_client_link

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mcpcore.service import Server
-from mcpcore_transports.http.server.asgi import asgi_app
+from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, served

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, structs
 
-from mcpcore_transports.http.settings import DriverName, HttpServerSettings, ParserName
+from mcpcore_transports.http1.settings import DriverName, HttpServerSettings, ParserName
 from tests.clock import new_uvloop
 
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpcore.errors import BadTrace
 from mcpcore.trace.format import (
     KINDS,
     MESSAGES,
     TO_CLIENT,
     TO_SERVER,
-    BadTrace,
     Header,
     Record,
     RecordBuilder,

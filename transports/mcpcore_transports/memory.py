@@ -6,8 +6,8 @@ no task, queue or lock per message.  A message counts towards limits and room wi
 text, as on a wire.  Messages that a wire would refuse are refused alike.
 
 With ``wire=True`` messages go through bytes instead: joined with newlines, through a buffer with
-room for ``PumpSettings.read_size`` bytes, and read in pieces by a task of the other end, as over a
-socket.
+room for ``ConnectionSettings.read_size`` bytes, and read in pieces by a task of the other end, as
+over a socket.
 
 :class:`MemoryPair` needs no event loop: one call moves everything until both sides are quiet.
 :func:`memory_links` joins two links in one event loop.
@@ -130,7 +130,7 @@ class MemoryLink(connection.StreamConnection):
     _paced = False  # both ends have one event loop: nothing would be read before
 
     def __init__(
-        self, peer: Peer, app: App, *, settings: connection.PumpSettings | None = None
+        self, peer: Peer, app: App, *, settings: connection.ConnectionSettings | None = None
     ) -> None:
         super().__init__(peer, app, settings=settings)
         self._parted = anyio.Event()
@@ -234,7 +234,7 @@ class WireLink(connection.StreamConnection):
     _other: "WireLink"
 
     def __init__(
-        self, peer: Peer, app: App, *, settings: connection.PumpSettings | None = None
+        self, peer: Peer, app: App, *, settings: connection.ConnectionSettings | None = None
     ) -> None:
         super().__init__(peer, app, settings=settings)
         self._parted = False
@@ -280,7 +280,7 @@ def memory_links(
     client: tuple[Peer, App],
     server: tuple[Peer, App],
     *,
-    settings: connection.PumpSettings | None = None,
+    settings: connection.ConnectionSettings | None = None,
     wire: bool = False,
 ) -> tuple[connection.StreamConnection, connection.StreamConnection]:
     """Join two Peers in one event loop; return the client's link and the server's, both to be run.

@@ -16,17 +16,20 @@ from mcpcore_transports.stream.settings import authority
 if TYPE_CHECKING:  # each is imported with the transport that needs it
     from urllib.parse import SplitResult
 
-    from mcpcore_transports.auth.requests import Auth
+    from mcpcore_transports.auth.exchange import UpstreamTokens
+    from mcpcore_transports.http.client.authorization import Auth
     from mcpcore_transports.http.client.client import RequestHeaders
     from mcpcore_transports.link import App
     from mcpcore_transports.server.runtime import RuntimeSettings
     from mcpcore_transports.stream.connection import StreamConnection
+else:  # for signatures
+    Auth = RequestHeaders = RuntimeSettings = UpstreamTokens = Any
 
 
 class _UrlTarget(Discreet, frozen=True):
     url: str
     headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
-    auth: "Auth | None" = None
+    auth: "Auth | UpstreamTokens | None" = None
 
     def __shown__(self) -> Mapping[str, object]:
         return {"url": shown_url(self.url), "headers": shown_names(self.headers)}
@@ -36,7 +39,8 @@ class HttpTarget(_UrlTarget, frozen=True):
     """Streamable HTTP endpoint; ``headers`` are sent with every request.
 
     A function (or coroutine function) as ``headers`` is called with each request and returns them.
-    ``auth`` authorizes the requests, unless ``connect`` is given another one.
+    ``auth`` authorizes the requests, unless ``connect`` is given another one; UpstreamTokens are
+    for a gateway, which exchanges the tokens of its clients.
     """
 
 

@@ -38,7 +38,7 @@ NOTES = """\
 ## What was found
 
 * The development server refuses a scope that it does not grant (`invalid_scope`). The SDK's grants
-  what it may, so that the server refuses the new token as well: ours gives up after three
+  what it may, so that the server refuses the new token as well: ours gives up after two
   authorizations, the SDK's client after one.
 * A server of fastmcp that demands a scope answers 401 to a token without it.
 * An issuer that is given to fastmcp as `AnyHttpUrl("https://id.example")` gets a slash: the

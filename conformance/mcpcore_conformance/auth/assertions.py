@@ -50,7 +50,8 @@ def once(grant: Grant, window: ReplayWindow, settings: ServerSettings, wall: flo
         raise TokenRefused(TokenFault.MALFORMED)
     if grant.expires_at > wall + settings.assertion_time + 60:
         raise TokenRefused(TokenFault.EXPIRED)
-    seen = window.look(jti, grant.issuer, until=grant.expires_at + 60, wall=wall, now=wall)
+    issuer, until = grant.issuer, grant.expires_at + 60
+    seen = window.look(jti, issuer, party=issuer, until=until, wall=wall, now=wall)
     if seen is Seen.FULL:
         raise Refused("temporarily_unavailable", "there are too many assertions", 503)
     if seen is Seen.REPLAYED:
@@ -94,7 +95,8 @@ class Proofs:
         except TokenRefused as refused:
             raise Refused("invalid_dpop_proof", refused.fault.value) from None
         jkt = thumbprint(key)
-        seen = self._seen.look(jti, jkt, until=wall + 2 * rules.age, wall=wall, now=wall)
+        until = wall + 2 * rules.age
+        seen = self._seen.look(jti, jkt, party=jkt, until=until, wall=wall, now=wall)
         if seen is Seen.FULL:
             raise Refused("temporarily_unavailable", "there are too many proofs", 503)
         if seen is Seen.REPLAYED:

@@ -1,7 +1,8 @@
 """Clients of the development authorization server: given, registered, or known by a document.
 
-Sources: RFC 7591 (registration), the client id metadata document draft, RFC 6749 section 2.3 and
-RFC 7523 section 2.2 (client authentication), RFC 8252 section 7.3 (redirects to loopback).
+Sources: RFC 7591 (registration), the client id metadata document draft, RFC 6749 section 2.3,
+RFC 7523 section 2.2 and RFC 8705 section 2.1 (client authentication), RFC 8252 section 7.3
+(redirects to loopback).
 """
 
 import hmac
@@ -37,7 +38,7 @@ from mcpcore_conformance.auth.model import (
 )
 
 METHODS = (ClientAuth.NONE, ClientAuth.BASIC, ClientAuth.POST, ClientAuth.PRIVATE_KEY)
-"""Ways in which clients authenticate themselves here."""
+"""Ways in which clients authenticate themselves here, beside TLS certificates."""
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _GRANTS = frozenset({CODE, REFRESH, CLIENT_CREDENTIALS, JWT_BEARER})
 
@@ -189,6 +190,9 @@ class Clients:
         else:
             method = ClientAuth.NONE if secret is None else ClientAuth.POST
         client = self.find(client_id, request.wall)
+        shown = request.certificate
+        if method is ClientAuth.NONE and shown is not None and shown.subject == client.subject:
+            method = ClientAuth.TLS
         if method is not client.method:
             raise _unauthenticated()
         if method is ClientAuth.PRIVATE_KEY:

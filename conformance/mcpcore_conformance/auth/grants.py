@@ -1,7 +1,7 @@
 """Grants of the token endpoint of the development authorization server.
 
 Sources: RFC 6749 sections 4.1.3, 4.4 and 6, RFC 7636 section 4.6, RFC 7523 section 2.1, RFC 8693
-section 2, RFC 8707 section 2.2, RFC 9449 section 5; the ext-auth pages.
+section 2, RFC 8705 section 3, RFC 8707 section 2.2, RFC 9449 section 5; the ext-auth pages.
 """
 
 import hmac
@@ -12,7 +12,16 @@ from typing import Any
 from msgspec import Struct
 
 from mcpcore.auth.challenges import format_scopes
-from mcpcore.auth.grants import EXCHANGE, ID_JAG, ID_TOKEN, JWT_BEARER, ClientAuth, challenge_of
+from mcpcore.auth.grants import (
+    ACCESS_TOKEN,
+    EXCHANGE,
+    ID_JAG,
+    ID_TOKEN,
+    JWT_BEARER,
+    ClientAuth,
+    base64url,
+    challenge_of,
+)
 from mcpcore.auth.proofs import ReplayWindow
 from mcpcore.auth.resource_server import Verify, principal_name
 from mcpcore.auth.tokens import ClaimRules, Grant, TokenRefused, read_jws
@@ -80,6 +89,10 @@ class Grants:
             JWT_BEARER: self._by_assertion,
             EXCHANGE: self._exchanged,
         }
+        self._exchanges: dict[tuple[str, str], Callable[[_Asked], dict[str, Any]]] = {
+            (ID_TOKEN, ID_JAG): self._id_jag,
+            (ACCESS_TOKEN, ACCESS_TOKEN): self._access_token,
+        }
 
     def token(self, request: Request) -> dict[str, Any]:
         """Return the token response.  Raises Refused."""
@@ -92,7 +105,12 @@ class Grants:
             raise Refused("unauthorized_client", "the client may not use this grant")
         # Before the grant, so that a code is not lost for want of a nonce.
         jkt = self._proofs.key_of(request)
-        asked = _Asked(client=client, form=form, jkt=jkt, wall=request.wall)
+        certificate = None
+        if client.method is ClientAuth.TLS and request.certificate is not None:
+            certificate = base64url(bytes.fromhex(request.certificate.fingerprint)).decode()
+        asked = _Asked(
+            client=client, form=form, jkt=jkt, certificate=certificate, wall=request.wall
+        )
         return self._grants[kind](asked)
 
     def _by_code(self, asked: "_Asked") -> dict[str, Any]:
@@ -124,6 +142,7 @@ class Grants:
             scopes=authorized.scopes,
             resource=authorized.resource,
             jkt=asked.jkt,
+            certificate=asked.certificate,
             refreshable=REFRESH in asked.client.grants,
             nonce=authorized.nonce,
         )
@@ -139,6 +158,8 @@ class Grants:
         self._settings.resource_of(asked.form.get("resource"), authorized.resource)
         if authorized.jkt != asked.jkt:
             raise Refused("invalid_dpop_proof", "the refresh token is bound to another key")
+        if authorized.certificate != asked.certificate:
+            raise Refused("invalid_grant", "the refresh token is bound to another certificate")
         return self._issuing.give(family, scopes, asked.wall)
 
     def _by_credentials(self, asked: "_Asked") -> dict[str, Any]:
@@ -156,6 +177,7 @@ class Grants:
             scopes=scopes - {"openid", "offline_access"},
             resource=self._settings.resource_of(resource),
             jkt=asked.jkt,
+            certificate=asked.certificate,
         )
         family = self._issuing.begin(authorized, asked.wall)
         return self._issuing.give(family, authorized.scopes, asked.wall)
@@ -204,12 +226,27 @@ class Grants:
         return self._given(asked, principal_name(grant.issuer, grant.subject), scopes, resource)
 
     def _exchanged(self, asked: "_Asked") -> dict[str, Any]:
-        """Return an ID-JAG for an ID token of this server, which is the identity provider."""
+        """Return a token of the type that is wanted for another one of this server."""
         _check_confidential(asked.client)
+        wanted = asked.form.get("requested_token_type", ACCESS_TOKEN)
+        exchange = self._exchanges.get((asked.param("subject_token_type"), wanted))
+        if exchange is None:
+            text = "only ID tokens are exchanged for ID-JAGs, and access tokens for others"
+            raise Refused("invalid_request", text)
+        return exchange(asked)
+
+    def _access_token(self, asked: "_Asked") -> dict[str, Any]:
+        """Return an access token for another resource, about the subject of the given one."""
+        given = self._issuing.introspect(asked.param("subject_token"), asked.wall)
+        if not given["active"]:
+            raise Refused("invalid_grant", "the subject token is not valid")
+        scopes = self._settings.scopes_of(asked.form.get("scope"))
+        made = self._given(asked, given["sub"], scopes, asked.form.get("resource"))
+        return {**made, "issued_token_type": ACCESS_TOKEN}
+
+    def _id_jag(self, asked: "_Asked") -> dict[str, Any]:
+        """Return an ID-JAG for an ID token of this server, which is the identity provider."""
         settings, client = self._settings, asked.client
-        wanted = (asked.param("requested_token_type"), asked.param("subject_token_type"))
-        if wanted != (ID_JAG, ID_TOKEN):
-            raise Refused("invalid_request", "only ID tokens are exchanged, for ID-JAGs")
         audience, resource = asked.param("audience"), asked.param("resource")
         if audience not in client.known_as:
             raise Refused("invalid_target", "the client is not known to that audience")
@@ -250,6 +287,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
     client: Client
     form: Mapping[str, str]
     jkt: str | None
+    certificate: str | None
     wall: float
 
     def param(self, name: str) -> str:

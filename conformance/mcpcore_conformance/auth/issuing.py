@@ -84,6 +84,8 @@ class Authorized(Struct, frozen=True, kw_only=True):
     resource: str
     jkt: str | None = None
     """Thumbprint of the DPoP key that the tokens are bound to."""
+    certificate: str | None = None
+    """SHA-256 of the certificate that they are bound to, in base64url (RFC 8705 section 3.1)."""
     refreshable: bool = False
     nonce: str | None = None
     """``nonce`` of an OpenID Connect request, for the ID token."""
@@ -125,24 +127,25 @@ class Issuing:
         family = self._families.get(name, wall)
         assert family is not None
         authorized = family.authorized
-        client, bound = authorized.client, authorized.jkt is not None
+        bound = {"jkt": authorized.jkt, "x5t#S256": authorized.certificate}
+        bound = {name: digest for name, digest in bound.items() if digest is not None}
         claims = {
             "iss": settings.issuer,
             "sub": authorized.subject,
             "aud": authorized.resource,
-            "client_id": client.client_id,
+            "client_id": authorized.client.client_id,
             "iat": int(wall),
             "exp": int(wall + settings.token_time),
             "jti": self._randomness.text(),
             **({"scope": format_scopes(scopes)} if scopes else {}),
-            **({"cnf": {"jkt": authorized.jkt}} if bound else {}),
+            **({"cnf": bound} if bound else {}),
         }
         token = self._keys.sign("at+jwt", claims)
         given = _Given(family=name, claims=claims)
         self._tokens.put(_key(token), given, until=wall + settings.token_time, wall=wall)
         response = {
             "access_token": token,
-            "token_type": "DPoP" if bound else "Bearer",
+            "token_type": _type_of(claims),
             "expires_in": int(settings.token_time),
             **({"scope": claims["scope"]} if scopes else {}),
         }
@@ -199,9 +202,12 @@ class Issuing:
         """Return what is known of a token."""
         given = self._tokens.get(_key(token), wall)
         if given is not None and self._families.get(given.family, wall) is not None:
-            kind = "DPoP" if "cnf" in given.claims else "Bearer"
-            return {"active": True, "token_type": kind, **given.claims}
+            return {"active": True, "token_type": _type_of(given.claims), **given.claims}
         return {"active": False}
+
+
+def _type_of(claims: Mapping[str, Any]) -> str:
+    return "DPoP" if "jkt" in claims.get("cnf", ()) else "Bearer"
 
 
 def _key(token: str) -> str:

@@ -1,6 +1,6 @@
 """Keys of the development authorization server as JWKs, and the verification of signatures.
 
-Sources: RFC 7517, RFC 7518 sections 3 and 6, RFC 8037 (Ed25519).
+Sources: RFC 7517, RFC 7518 sections 3 and 6, RFC 8037 and RFC 9864 section 2.2 (Ed25519).
 """
 
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ class PrivateKey:
 
 
 def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes) -> bool:
-    """Return True if a signature of ES256, RS256 or EdDSA by Ed25519 is right."""
+    """Return True if a signature of ES256, RS256, or Ed25519 by either name, is right."""
     try:
         if algorithm == "ES256" and len(signature) == 2 * _P256:
             parts = signature[:_P256], signature[_P256:]
@@ -102,7 +102,7 @@ def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes
                 _number(jwk, "x"), _number(jwk, "y"), ec.SECP256R1()
             )
             point.public_key().verify(encoded, data, ec.ECDSA(SHA256()))
-        elif algorithm == "EdDSA" and jwk.get("crv") == "Ed25519":
+        elif algorithm in ("EdDSA", "Ed25519") and jwk.get("crv") == "Ed25519":
             raw = decode_base64url(jwk.get("x"))
             Ed25519PublicKey.from_public_bytes(raw).verify(signature, data)
         elif algorithm == "RS256":

@@ -18,6 +18,7 @@ from mcpcore.auth.metadata import printable, unique
 from mcpcore.auth.proofs import ProofRules
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import DocumentRefused, UrlRefused
+from mcpcore.http.principals import ClientCertificate
 from mcpcore.wire.redaction import Secret
 
 Headers = tuple[tuple[str, str], ...]
@@ -76,6 +77,8 @@ class Request(Struct, frozen=True, kw_only=True):
     body: bytes = b""
     wall: float
     """Seconds since 1970."""
+    certificate: ClientCertificate | None = None
+    """Verified TLS certificate of the client."""
 
     def __repr__(self) -> str:
         return f"Request({self.method!r}, {self.path!r})"
@@ -132,6 +135,9 @@ class Client(Struct, frozen=True, kw_only=True):
     secret: str | None = None
     keys: tuple[Key, ...] = ()
     """Public keys of its assertions, for ``private_key_jwt``."""
+    subject: str | None = None
+    """Subject of its certificate as RFC 4514 writes it, for ``tls_client_auth``; its tokens are
+    bound to the certificate (RFC 8705)."""
     redirect_uris: tuple[str, ...] = ()
     grants: frozenset[str] = frozenset({CODE, REFRESH})
     name: str | None = None

@@ -3,7 +3,8 @@
 Pure: signatures, randomness and the fetching of documents are passed in.  It signs in one person,
 always the same, and is for development and tests on loopback alone.
 
-Sources: RFC 8414 section 2, OpenID Connect Discovery section 3, RFC 7591, RFC 7662, RFC 7009.
+Sources: RFC 8414 section 2, OpenID Connect Discovery section 3, RFC 7591, RFC 7662, RFC 7009,
+RFC 8705.
 """
 
 from collections.abc import Callable, Sequence
@@ -128,6 +129,8 @@ class DevelopmentServer:
     def metadata(self) -> dict[str, Any]:
         """Return the metadata (RFC 8414, OpenID Connect Discovery)."""
         settings, base = self.settings, self.settings.base
+        # Over TLS alone: elsewhere no client has a certificate.
+        methods = (*METHODS, ClientAuth.TLS) if base.startswith("https:") else METHODS
         document = ServerMetadata(
             issuer=settings.issuer,
             authorization_endpoint=f"{base}/authorize",
@@ -138,8 +141,8 @@ class DevelopmentServer:
             jwks_uri=f"{base}/jwks",
             scopes_supported=(*settings.scopes, "openid", "offline_access"),
             grant_types_supported=GRANTS,
-            token_endpoint_auth_methods_supported=tuple(each.value for each in METHODS),
-            token_endpoint_auth_signing_alg_values_supported=("ES256", "RS256", "EdDSA"),
+            token_endpoint_auth_methods_supported=tuple(each.value for each in methods),
+            token_endpoint_auth_signing_alg_values_supported=("ES256", "RS256", "EdDSA", "Ed25519"),
             code_challenge_methods_supported=("S256",),
             authorization_response_iss_parameter_supported=True,
             client_id_metadata_document_supported=self._clients.documents,
@@ -150,6 +153,7 @@ class DevelopmentServer:
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": _ALGORITHMS,
+            "tls_client_certificate_bound_access_tokens": ClientAuth.TLS in methods,
         }
 
     def _metadata(self, request: Request) -> Response:

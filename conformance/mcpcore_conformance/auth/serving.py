@@ -9,18 +9,21 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 
 import anyio
 import anyio.to_thread
 import h11
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
+from anyio.streams.tls import TLSStream
 
 from mcpcore.auth.urls import check_url, is_public, parse_url
 from mcpcore.errors import UrlRefused
 from mcpcore_conformance.auth.model import Refused, Request, Response
 from mcpcore_conformance.auth.server import MAX_BODY, DevelopmentServer
 from mcpcore_conformance.kit.hosts.door import Door
+from mcpcore_transports.tls import client_certificate
 
 _PATIENCE = 10.0
 """Seconds for a request, and for the client to take its response."""
@@ -44,25 +47,32 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
+    ssl_context: ssl.SSLContext | None = None,
     task_status: TaskStatus[DevelopmentServer] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled.
 
-    ``build``: makes the server for an issuer, once the port is known.  Raises ValueError for a host
-    that is not on loopback.
+    ``build``: makes the server for an issuer, once the port is known.  ``ssl_context``: serves
+    https; what certificates of clients it verifies, they are known by.  Raises ValueError for a
+    host that is not on loopback.
     """
     listener = Door(
         await anyio.create_tcp_listener(local_host=check_loopback(host), local_port=port)
     )
     async with listener:
         bound = listener.extra(SocketAttribute.local_address)[1]  # noqa: S610 - no Django
-        server = build(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
+        scheme = "http" if ssl_context is None else "https"
+        server = build(f"{scheme}://{f'[{host}]' if ':' in host else host}:{bound}")
         task_status.started(server)
         limiter, lock = anyio.CapacityLimiter(_CONNECTIONS), anyio.Lock()
 
         async def answer(stream: ByteStream) -> None:
             async with limiter, stream:
-                with anyio.move_on_after(_PATIENCE):
+                with anyio.move_on_after(_PATIENCE), suppress(ssl.SSLError):
+                    if ssl_context is not None:
+                        stream = await TLSStream.wrap(
+                            stream, ssl_context=ssl_context, standard_compatible=False
+                        )
                     await _exchange(server, stream, lock)
 
         await listener.serve(answer)
@@ -83,7 +93,8 @@ async def _exchange(server: DevelopmentServer, stream: ByteStream, lock: anyio.L
         except h11.RemoteProtocolError as error:
             response = Refused("invalid_request", str(error), error.error_status_hint).response()
         await stream.send(_written(connection, response, bodiless=bodiless))
-        await stream.send_eof()
+        if not isinstance(stream, TLSStream):  # which has no such end
+            await stream.send_eof()
         for _ in range(_DROPPED):  # a connection that closes with unread input loses the response
             await stream.receive()
     except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
@@ -112,6 +123,7 @@ async def _read(connection: h11.Connection, stream: ByteStream) -> Request:
         headers=headers,
         body=bytes(body),
         wall=time.time(),
+        certificate=client_certificate(stream) if isinstance(stream, TLSStream) else None,
     )
     try:
         local = parse_url(f"http://{request.header('host')}", "the host").loopback

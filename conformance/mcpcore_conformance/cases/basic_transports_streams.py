@@ -8,7 +8,6 @@ from mcpcore_conformance.kit.answering import Answering
 from mcpcore_conformance.kit.asking import QUESTIONS, at_rest
 from mcpcore_conformance.kit.endpoint import (
     ACCEPTED,
-    BEGINNING,
     CLIENT_ERRORS,
     EVENT_STREAM,
     METHOD_NOT_ALLOWED,
@@ -189,7 +188,7 @@ async def asked(talk: ServerTalk, point: Endpoint, sent: Sent) -> Message:
         own = [each for each in link.asked if each.source.exchange == sent.exchange]
         return [each for each in own if each.method in QUESTIONS]
 
-    await link.until(lambda: found() or link.ended.get(sent.exchange), BEGINNING)
+    await link.until(lambda: found() or link.ended.get(sent.exchange), talk.timing.answer)
     if not found():
         talk.skip("the call asks nothing")
     return found()[0]

@@ -111,6 +111,7 @@ async def at_once(talk: ServerTalk) -> None:
     """The task is answered as soon as it is accepted."""
     link = await open_link(talk)
     tool = await tasker(talk, SLOW)
+    await _ids(link, tool, 1)  # a process that starts with the session has started
     reply = await call_of(link, tool, LATE, within=min(2.0, talk.timing.answer))
     check(is_result(reply), f"a call that is to be a task got {reply}")
     await end(link, reply.result.get("task", {"taskId": NOBODY}))

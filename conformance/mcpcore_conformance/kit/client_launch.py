@@ -58,7 +58,8 @@ class ClientProcess:
         self._env = os.environ if env is None else env
         self._cwd = cwd
         self._process: Process | None = None
-        self._directory = TemporaryDirectory(prefix="mcp-kit-")
+        # a process that the client has left behind may write there to the very end
+        self._directory = TemporaryDirectory(prefix="mcp-kit-", ignore_cleanup_errors=True)
         self._report = Path(self._directory.name) / "report.json"
 
     def environment(self, scenario: str, context: Mapping[str, Any]) -> dict[str, str]:
@@ -75,20 +76,20 @@ class ClientProcess:
     async def start(self, tasks: TaskGroup, scenario: str, context: Mapping[str, Any]) -> None:
         """Start it.  Raises Inconclusive if the command cannot be run."""
         try:
-            process = await anyio.open_process(
-                [*self.command, self._host.address],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self.environment(scenario, context),
-                cwd=self._cwd,
-                start_new_session=True,
-            )
+            with anyio.CancelScope(shield=True):  # a process whose start is cancelled is forgotten
+                self._process = process = await anyio.open_process(
+                    [*self.command, self._host.address],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=self.environment(scenario, context),
+                    cwd=self._cwd,
+                    start_new_session=True,
+                )
         except OSError as error:
             raise Inconclusive(
                 f"{self.command[0]} cannot be started: {reason_of(error)}"
             ) from error
-        self._process = process
         tasks.start_soon(self._attend, process)
 
     def report(self) -> bytes | None:

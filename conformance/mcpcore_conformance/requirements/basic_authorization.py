@@ -4,7 +4,6 @@ from mcpcore_conformance.requirements.model import both, client, server, span
 from mcpcore_conformance.requirements.reasons import (
     AUTHORIZATION_SERVER,
     NO_PROXY,
-    OAUTH_CLIENT,
     OAUTH_FLOW,
     OWN_AUTHORIZATION_SERVER,
 )
@@ -28,7 +27,6 @@ ROWS = (
         span("2025-03-26", "2025-06-18"),
         "basic/authorization#overview",
         "Dynamic client registration is supported by clients and authorization servers.",
-        authorization=OAUTH_CLIENT,
     ),
     server.must(
         "basic/authorization/challenge-header",
@@ -88,7 +86,6 @@ ROWS = (
         span("2025-03-26"),
         "basic/authorization#authorization-base-url",
         "The authorization base URL is the server's URL without its path.",
-        authorization=OAUTH_FLOW,
     ),
     server.must(
         "basic/authorization/metadata-place",

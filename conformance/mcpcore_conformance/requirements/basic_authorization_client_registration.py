@@ -3,7 +3,6 @@
 from mcpcore_conformance.requirements.model import MODERN, both, client, server, span
 from mcpcore_conformance.requirements.reasons import (
     AUTHORIZATION_SERVER,
-    OAUTH_CLIENT,
     OWN_DOCUMENT,
 )
 
@@ -20,7 +19,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/authorization/client-registration#client-id-metadata-documents",
         "Client ID metadata documents are supported by clients and authorization servers.",
-        authorization=OAUTH_CLIENT,
     ),
     client.must(
         "basic/authorization/client-registration/metadata-document-rules",

@@ -20,7 +20,6 @@ ROWS = (
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/index#protocol-requirements",
         "On stdio credentials come from the environment, not from this framework.",
-        authorization=OAUTH_FLOW,
     ),
     both.must(
         "basic/authorization/index/other-transports",
@@ -185,14 +184,12 @@ ROWS = (
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#canonical-server-uri",
         "Scheme and host in upper case are accepted.",
-        authorization=OAUTH_FLOW,
     ),
     both.should(
         "basic/authorization/index/resource-no-slash",
         span("2025-06-18", "2026-07-28"),
         "basic/authorization/index#canonical-server-uri",
         "The form without a trailing slash is used unless the slash means something.",
-        authorization=OAUTH_FLOW,
     ),
     client.must(
         "basic/authorization/index/token-rules",

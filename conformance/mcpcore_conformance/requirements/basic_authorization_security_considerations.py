@@ -27,7 +27,6 @@ ROWS = (
         span("2025-03-26", "2026-07-28"),
         "basic/authorization/security-considerations#token-theft",
         "Tokens are stored securely.",
-        authorization=OAUTH_FLOW,
     ),
     server.should(
         "basic/authorization/security-considerations/short-lived-tokens",

@@ -33,9 +33,6 @@ ROWS = (
         ALL,
         "basic/transports/streamable-http#security-endpoint",
         "Connections are authenticated.",
-        authorization=(
-            "Bearer tokens are checked in front of the engine, which is given the principal."
-        ),
     ),
     client.must(
         "basic/transports/streamable-http/one-message-per-post",

@@ -1,6 +1,5 @@
 """Why no test of ours proves a rule: reasons that several rows share."""
 
-OAUTH_CLIENT = "Part of the OAuth client, which is authorization's."
 OWN_DOCUMENT = "The document that describes a client is written and hosted by the application."
 AUTHORIZATION_SERVER = "Addressed to authorization servers."
 OWN_AUTHORIZATION_SERVER = (
@@ -8,7 +7,9 @@ OWN_AUTHORIZATION_SERVER = (
     "that stands beside them, as later revisions have it."
 )
 NO_PROXY = "Addressed to proxies of authorization servers, of which the library has none."
-OAUTH_FLOW = "A rule of the OAuth flow as a whole, on both sides of authorization."
+OAUTH_FLOW = (
+    "It names other documents as a whole; what the specification says of them has rows of its own."
+)
 CHOSEN_KEYS = "Keys beyond those of the protocol are chosen by the application and passed through."
 ICON_RENDERING = "Icons are fetched and shown by the application."
 USER_INTERFACE = "User interfaces belong to the application."

@@ -6,10 +6,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from mcpcore.errors import BadTrace
 from mcpcore_conformance.trace.check import check as run_check
-from mcpcore_conformance.trace.check import summary
+from mcpcore_conformance.trace.check import shown, summary, total
 from mcpcore_conformance.trace.conversations import chosen
-from mcpcore_conformance.trace.reading import BadTrace, TraceFile, read
+from mcpcore_conformance.trace.reading import TraceFile, read
 from mcpcore_conformance.trace.replay import Step, parts, play_part
 from mcpcore_conformance.trace.show import timeline
 from mcpcore_transports.commands.options import ConnectOptions, connecting
@@ -99,11 +100,8 @@ def check(
             _print_json({"file": file, "records": len(trace.entries), "findings": findings})
         else:
             for each in findings:
-                revision = f" [{each.revision}]" if each.revision else ""
-                typer.echo(f"{file}:{each.line}: {each.strength} {each.clause}{revision}")
-                typer.echo(f"  {each.rule}: the {each.side}: {each.detail}")
-            kinds = [f"{counts[name]} {name}" for name in ("MUST", "SHOULD") if name in counts]
-            typer.echo(f"{len(trace.entries)} records, {', '.join(kinds) or 'nothing found'}")
+                typer.echo(shown(file, each))
+            typer.echo(total(len(trace.entries), counts))
         return Exit.REFUSED if counts.get("MUST") or (strict and findings) else Exit.OK
 
     guarded(False, work)

@@ -4,11 +4,11 @@ Nothing is found where the trace does not say enough: what was cut may have been
 race only the side that recorded can tell who was late.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mcpcore.spec.methods import Method, lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
-from mcpcore.trace.format import MESSAGES, TO_SERVER
+from mcpcore.trace.format import MESSAGES, TO_SERVER, Header
 from mcpcore_conformance.run.transcript import INCOMPLETE
 from mcpcore_conformance.trace import check_http, check_lifecycle, check_messages, check_modern
 from mcpcore_conformance.trace import check_requests as requests
@@ -32,24 +32,23 @@ _INITIALIZE = "initialize"
 
 def check(trace: TraceFile) -> list[Finding]:
     """What is wrong in a trace, by line."""
-    return sorted(Checker(trace).run(), key=lambda finding: finding.line)
+    checker = Checker(trace.header)
+    for entry in trace.entries:
+        checker.look_at(entry)
+    return sorted(checker.findings, key=lambda finding: finding.line)
 
 
 class Checker:
-    """One run over one trace."""
+    """One run over one trace, which may still be written."""
 
-    def __init__(self, trace: TraceFile) -> None:
-        self._trace = trace
-        self._router = Router(trace)
-        self._book = Book(trace.header.side)
+    def __init__(self, header: Header) -> None:
+        self._router = Router(header)
+        self._book = Book(header.side)
+        self.findings = self._book.findings
+        """What was found so far, in no order."""
 
-    def run(self) -> list[Finding]:
-        """Look at every record; what was found, in no order."""
-        for entry in self._trace.entries:
-            self._look_at(entry)
-        return self._book.findings
-
-    def _look_at(self, entry: Entry) -> None:
+    def look_at(self, entry: Entry) -> None:
+        """Run the rules over the next record."""
         record = entry.record
         if record.kind == "note" and (record.text or "").endswith(INCOMPLETE):
             self._book.go_blind()
@@ -227,6 +226,21 @@ def _row_of_initialize() -> Method | None:
     return next(
         row for row in (lookup(_INITIALIZE, "client", each) for each in BY_NAME.values()) if row
     )
+
+
+def shown(file: str, finding: Finding) -> str:
+    """Return the text of a finding: where it is, its strength and clause, and what is wrong."""
+    revision = f" [{finding.revision}]" if finding.revision else ""
+    return (
+        f"{file}:{finding.line}: {finding.strength} {finding.clause}{revision}\n"
+        f"  {finding.rule}: the {finding.side}: {finding.detail}"
+    )
+
+
+def total(records: int, counts: Mapping[str, int]) -> str:
+    """Return the text of what was found in all."""
+    kinds = [f"{counts[name]} {name}" for name in ("MUST", "SHOULD") if name in counts]
+    return f"{records} records, {', '.join(kinds) or 'nothing found'}"
 
 
 def summary(findings: Iterable[Finding]) -> dict[str, int]:

@@ -33,7 +33,7 @@ class Line(Struct):
 
 def conversations(trace: TraceFile) -> dict[Hashable, list[Line]]:
     """All of them, in the order in which they begin."""
-    router = Router(trace)
+    router = Router(trace.header)
     found: dict[Hashable, list[Line]] = {}
     for entry in trace.entries:
         said = list(router.follow(entry))
@@ -102,7 +102,7 @@ def apart(trace: TraceFile) -> list[list[Entry]]:
 
     What belongs to none, as that a connection was opened, is there in each one of its connection.
     """
-    router = Router(trace)
+    router = Router(trace.header)
     own: dict[Hashable, list[Entry]] = {}
     shared: dict[int, list[Entry]] = {}
     for entry in trace.entries:

@@ -12,8 +12,16 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct, field
 
-from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Direction, Record, classify
-from mcpcore_conformance.trace.reading import Entry, TraceFile
+from mcpcore.trace.format import (
+    MESSAGES,
+    TO_CLIENT,
+    TO_SERVER,
+    Direction,
+    Header,
+    Record,
+    classify,
+)
+from mcpcore_conformance.trace.reading import Entry
 
 __all__ = ["Exchange", "Head", "Router", "Said", "parse_head"]
 
@@ -109,11 +117,11 @@ class Said(Struct):
 class Router:
     """Follows the records of one trace."""
 
-    def __init__(self, trace: TraceFile) -> None:
-        self.side = trace.header.side
+    def __init__(self, header: Header) -> None:
+        self.side = header.side
         self.bindings: dict[int, str] = {}
         """By connection."""
-        self._default = trace.header.binding
+        self._default = header.binding
         self._exchanges: dict[tuple[int, int], Exchange] = {}
         self._sessions: dict[str, Key] = {}
         self._endpoints: dict[str, Key] = {}

@@ -104,7 +104,7 @@ def _state_of(peer: Peer) -> str:
 def player_for(trace: TraceFile, entries: list[Entry], side: str) -> Player:
     """What plays a side of the records of one connection."""
     config = config_for(trace, entries, side)
-    router = Router(trace)
+    router = Router(trace.header)
     unasked = ""
     if side == "client":
         unasked = begins_without([said for entry in entries for said in router.follow(entry)])
@@ -119,7 +119,7 @@ def player_for(trace: TraceFile, entries: list[Entry], side: str) -> Player:
 
 def config_for(trace: TraceFile, entries: list[Entry], side: str) -> Config:
     """Who the side is, as far as the trace says it."""
-    router = Router(trace)
+    router = Router(trace.header)
     messages = [said for entry in entries for said in router.follow(entry)]
     limits = Limits(request_timeout=None)
     opening = next((said for said in messages if said.method == "initialize"), None)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from mcpcore.trace.format import FORMAT, BadTrace, Header, Record, decode_line
+from mcpcore.errors import BadTrace
+from mcpcore.trace.format import FORMAT, Header, Record, decode_line
 
 __all__ = ["BadTrace", "Entry", "TraceFile", "parse", "read"]
 

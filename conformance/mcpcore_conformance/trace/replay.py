@@ -120,7 +120,7 @@ def play_part(trace: TraceFile, part: Part, *, side: str | None = None) -> Itera
 
 
 def _play_part(trace: TraceFile, entries: list[Entry], side: str) -> Iterator[Step]:
-    router = Router(trace)
+    router = Router(trace.header)
     player = player_for(trace, entries, side)
     for entry in entries:
         yield from _due(player, entry.record.time)

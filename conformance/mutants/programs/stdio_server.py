@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from mcpcore import PumpSettings, ServeSettings, StdioSettings, run
+from mcpcore import ConnectionSettings, ServeSettings, StdioSettings, run
 from mcpcore_conformance.everything.server import server
 
 LONG = 60.0
@@ -39,8 +39,8 @@ def main() -> int:
         # the server proper, which heeds them, is a child of the process that gets them
         return subprocess.call([sys.executable, "-m", __spec__.name])
     if chosen.hangs_in_calls:
-        patient = PumpSettings(drain=LONG)
-        settings = ServeSettings(stdio=StdioSettings(pump=patient, linger=None))
+        patient = ConnectionSettings(drain=LONG)
+        settings = ServeSettings(stdio=StdioSettings(connection=patient, linger=None))
     run(server, stdio=True, settings=settings)
     if chosen.leaves_children:
         nowhere = subprocess.DEVNULL

@@ -117,15 +117,19 @@ class Call(Struct, kw_only=True, eq=False):
         return bool(self.last_event_id) and (self.revision is None or self.revision.resumable)
 
 
+_KINDS = {JSON: ResponseKind.JSON, EVENT_STREAM: ResponseKind.EVENTS}
+
+
 def content_kind(fields: Fields) -> ResponseKind | None:
     """Return the kind of a successful response; None if it is neither JSON nor an event stream."""
     try:
-        parsed = media_type(fields.one(CONTENT_TYPE) or "")
+        value = fields.one(CONTENT_TYPE) or ""
     except HeaderError:
         return None
-    if parsed is None:
-        return None
-    return {JSON: ResponseKind.JSON, EVENT_STREAM: ResponseKind.EVENTS}.get(parsed[0])
+    if value in _KINDS:
+        return _KINDS[value]
+    parsed = media_type(value)
+    return None if parsed is None else _KINDS.get(parsed[0])
 
 
 _HINTS = {
@@ -331,23 +335,23 @@ def _is_sendable(target: str) -> bool:
     return target.isascii() and not any(char <= " " or char == "\x7f" for char in target)
 
 
+_POST_LINES = (
+    (headers.ACCEPT, headers.ACCEPT_BOTH.encode()),
+    (headers.CONTENT_TYPE, headers.JSON.encode()),
+)
+
+
 def post_lines(frame: Transmit, size: int) -> HeaderList:
     """Return the header lines of a POST with a body of ``size`` bytes, mirrored ones included."""
-    lines = [
-        (headers.ACCEPT, headers.ACCEPT_BOTH.encode()),
-        (headers.CONTENT_TYPE, headers.JSON.encode()),
-        (headers.CONTENT_LENGTH, b"%d" % size),
-    ]
+    lines = [*_POST_LINES, (headers.CONTENT_LENGTH, b"%d" % size)]
     mirror = frame.mirror
     if mirror is not None:
-        mirrored = {headers.MCP_METHOD: mirror.method, headers.MCP_NAME: mirror.name}
+        mirrored = [(headers.MCP_METHOD, mirror.method), (headers.MCP_NAME, mirror.name)]
         for name, text in mirror.params.items():
-            mirrored[headers.MCP_PARAM_PREFIX + name.lower().encode("ascii")] = text
-        lines += [
-            (name, headers.encode_value(text).encode("ascii"))
-            for name, text in mirrored.items()
-            if text is not None
-        ]
+            mirrored.append((headers.MCP_PARAM_PREFIX + name.lower().encode("ascii"), text))
+        for line, value in mirrored:
+            if value is not None:
+                lines.append((line, headers.encode_value(value).encode("ascii")))
     return lines
 
 

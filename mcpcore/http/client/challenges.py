@@ -94,16 +94,16 @@ class HeldRefusal(Struct, kw_only=True, eq=False):
     """Requests with the seconds that they have left."""
 
 
-class _Subject(Struct, frozen=True):
+class _NameOrUri(Struct, frozen=True):
     name: str = ""
     uri: str = ""
 
 
-class _Named(Struct, frozen=True):
-    params: _Subject = _Subject()
+class _SubjectParams(Struct, frozen=True):
+    params: _NameOrUri = _NameOrUri()
 
 
-_subject = msgspec.json.Decoder(_Named).decode
+_subject = msgspec.json.Decoder(_SubjectParams).decode
 _OPENING = ("server/discover", "initialize", "notifications/initialized")
 """Messages that all others wait for."""
 
@@ -216,8 +216,13 @@ def _operation(call: "Call") -> str:
     method = call.method or call.purpose.value
     if call.frame is None or call.request is None:
         return method
+    return operation_of(method, b"".join(call.frame.data))
+
+
+def operation_of(method: str, message: bytes) -> str:
+    """Return the method of a message, with the name or URI that it is about; ``message``: JSON."""
     try:
-        subject = _subject(b"".join(call.frame.data)).params
+        subject = _subject(message).params
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return method
     about = subject.name or subject.uri

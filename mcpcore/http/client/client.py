@@ -41,12 +41,7 @@ from mcpcore.http.client.call import (
     sendable_event_id,
     tells_era,
 )
-from mcpcore.http.client.challenges import (
-    Admission,
-    AdmissionSignal,
-    Challenges,
-    HeldRefusal,
-)
+from mcpcore.http.client.challenges import Admission, AdmissionSignal, Challenges, HeldRefusal
 from mcpcore.http.client.state import INITIALIZE, INITIALIZED, ClientState, reason_of
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
@@ -62,7 +57,13 @@ from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import ERRORS, METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision, legacy_of
 from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
-from mcpcore.wire.sse import SseDecoder, SseTooLarge
+from mcpcore.wire.sse import SseDecoder
+
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_POST, _SSE = CallPurpose.POST, CallPurpose.SSE
+_STREAM, _DELETE = CallPurpose.STREAM, CallPurpose.DELETE
+_HEAD, _JSON = ResponseKind.HEAD, ResponseKind.JSON
+_EVENTS, _ERROR = ResponseKind.EVENTS, ResponseKind.ERROR
 
 _decode_error = msgspec.json.Decoder(ErrorData).decode
 _SHOWN = 200
@@ -132,6 +133,7 @@ class HttpClient:
         self._state.peer = peer
         self.request, self.retry, self.cancel = peer.request, peer.retry, peer.cancel
         self.abandon, self.renounce, self.notify = peer.abandon, peer.renounce, peer.notify
+        self.admit = peer.admit
         self.respond, self.progress, self.release = peer.respond, peer.progress, peer.release
 
     # Facts
@@ -266,7 +268,7 @@ class HttpClient:
             if call.admission is Admission.PARKED:
                 limit = f"there was no authorization within {state.settings.answer_timeout:g} s"
                 self.give_up_exchange(call.route, limit, now=now)
-            elif call.purpose is CallPurpose.SSE and not call.over:
+            elif call.purpose is _SSE and not call.over:
                 self._sse.late(call, now)
             elif state.calls.get(call.route) is call:
                 state.abort(call)
@@ -287,15 +289,15 @@ class HttpClient:
         frame = call.frame
         if frame is not None and not frame.repeatable:
             call.frame = None
-        if call.purpose is CallPurpose.DELETE:
+        if call.purpose is _DELETE:
             call.over = True
         elif status == 404 and call.in_session and self._tells_loss(call, now):
             call.over = True
             self._state.lost(call, frame, now)
             return
-        elif call.purpose is CallPurpose.SSE:
+        elif call.purpose is _SSE:
             self._sse.head(call, status, Fields(headers), now)
-        elif call.purpose is CallPurpose.POST:
+        elif call.purpose is _POST:
             self._post_head(call, status, Fields(headers), now)
         else:
             self._get_head(call, status, Fields(headers), now)
@@ -309,7 +311,7 @@ class HttpClient:
         """
         state = self._state
         current = call.epoch == state.epoch
-        if call.purpose is not CallPurpose.POST:
+        if call.purpose is not _POST:
             state.get_missing |= current and state.get_unproven
             return not (current and state.get_missing)
         if call.method == INITIALIZED:
@@ -329,13 +331,13 @@ class HttpClient:
             if call.skipped > _SKIPPED:
                 state.plans.append(HttpAbort(exchange))
                 self.response_end(exchange, now=now)
-        elif call.over or (call.reading is ResponseKind.HEAD and call.decoder is None):
+        elif call.over or (call.reading is _HEAD and call.decoder is None):
             call.skipped += len(data)
             if call.skipped > _SKIPPED:
                 self._cut(call, now)
         elif call.decoder is not None:
             self._read_events(call, call.decoder, data, now)
-        elif call.reading is ResponseKind.ERROR:
+        elif call.reading is _ERROR:
             call.body += data
             if len(call.body) > state.settings.max_refusal:
                 del call.body[state.settings.max_refusal :]
@@ -349,7 +351,7 @@ class HttpClient:
 
     def _cut(self, call: Call, now: float) -> None:
         state = self._state
-        if call.over or call.purpose is CallPurpose.POST:
+        if call.over or call.purpose is _POST:
             state.abort(call)
             state.ended(now)
             return
@@ -398,7 +400,7 @@ class HttpClient:
             state.save(call, call.frame, text, now)
             return None
         route = self._challenges.send_again(call)
-        if call.purpose is CallPurpose.SSE:
+        if call.purpose is _SSE:
             state.deadlines.set(call, now + state.settings.endpoint_timeout)
         return route
 
@@ -417,15 +419,15 @@ class HttpClient:
         call.status = status
         text = f"{call.method}: {refusal_text(status)}; {error}"
         fault = Fault(FaultKind.AUTHORIZATION, status)
-        if call.purpose is CallPurpose.SSE:
+        if call.purpose is _SSE:
             self._sse.give_up(call, text, now, fault)
         elif call.method == INITIALIZED:
             state.unconfirmed(call, text, fault, now)
         elif call.request is not None:
             state.fail(call, text, now, fault=fault)
-        elif call.purpose is CallPurpose.STREAM:
+        elif call.purpose is _STREAM:
             state.interrupted(call, Recovery.FAIL, 0.0, text)
-        elif call.purpose is CallPurpose.POST:
+        elif call.purpose is _POST:
             state.violation(call, text)
 
     # Heads
@@ -433,7 +435,7 @@ class HttpClient:
     def _post_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         state = self._state
         if status >= 400:
-            call.reading = ResponseKind.ERROR
+            call.reading = _ERROR
             call.retry_after = seconds_of(fields)
             return
         if status >= 300:
@@ -466,25 +468,25 @@ class HttpClient:
         else:
             if call.in_session and call.epoch == state.epoch:
                 state.fruitful = True
-            if kind is ResponseKind.JSON and _announced(fields) > state.settings.max_body:
+            if kind is _JSON and _announced(fields) > state.settings.max_body:
                 self._too_large(call, now)
             else:
                 self._begin(call, kind, now)
 
     def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         state = self._state
-        if 200 <= status < 300 and content_kind(fields) is ResponseKind.EVENTS:
+        if 200 <= status < 300 and content_kind(fields) is _EVENTS:
             if call.epoch == state.epoch:
                 state.get_unproven = state.get_missing = False
-                if call.purpose is CallPurpose.STREAM:
+                if call.purpose is _STREAM:
                     if state.streamed and call.resumes and not call.last_event_id:
                         state.report(StreamReopened())
                     state.streamed = True
-            self._begin(call, ResponseKind.EVENTS, now)
+            self._begin(call, _EVENTS, now)
         elif status in REDIRECTS:
             self._redirected(call, status, fields, now)
         elif status < 500 and status != 429 and not (status == 409 and call.resumes):
-            if call.purpose is CallPurpose.STREAM and call.last_event_id and status not in _FINAL:
+            if call.purpose is _STREAM and call.last_event_id and status not in _FINAL:
                 # The server has dropped the events; the end of this response begins a new stream.
                 call.last_event_id = ""
                 return
@@ -516,7 +518,7 @@ class HttpClient:
     def _begin(self, call: Call, kind: ResponseKind, now: float) -> None:
         call.reading = kind
         call.opened = now
-        if kind is ResponseKind.EVENTS:
+        if kind is _EVENTS:
             call.decoder = SseDecoder(self._state.settings.max_event)
             call.decoder.last_event_id = call.last_event_id
 
@@ -538,8 +540,7 @@ class HttpClient:
 
     def _broken(self, call: Call, error: str, now: float, fault: Fault | None = None) -> None:
         state = self._state
-        wanted = call.purpose is CallPurpose.STREAM or call.request is not None
-        if not wanted:
+        if call.purpose is not _STREAM and call.request is None:
             return
         stood = 0.0 if call.opened is None else now - call.opened
         call.opened = None
@@ -573,7 +574,7 @@ class HttpClient:
         if call.epoch == state.epoch and again:
             if state.settings.resume and call.resumable:
                 return Recovery.RESUME
-            if state.settings.reopen and call.purpose is CallPurpose.STREAM:
+            if state.settings.reopen and call.purpose is _STREAM:
                 return Recovery.REOPEN
         return Recovery.FAIL
 
@@ -595,9 +596,9 @@ class HttpClient:
         in_use = state.endpoint.routes_in_use()
         call.earlier = [route for route in (*call.earlier, call.route) if route in in_use]
         call.route = state.new_route()
-        if call.purpose is CallPurpose.POST:
+        if call.purpose is _POST:
             call.purpose = CallPurpose.RESUME
-        call.reading = ResponseKind.HEAD
+        call.reading = _HEAD
         call.decoder = None
         call.in_session = state.session is not None
         state.calls[call.route] = call
@@ -606,12 +607,8 @@ class HttpClient:
     # Bodies
 
     def _read_events(self, call: Call, decoder: SseDecoder, data: bytes, now: float) -> None:
-        broken: str | None = None
         call.heard = now
-        try:
-            events = decoder.receive(data)
-        except SseTooLarge as error:
-            events, broken = error.events, str(error)
+        events = decoder.receive(data)
         if sendable_event_id(decoder.last_event_id):
             if decoder.last_event_id != call.last_event_id:
                 call.resumes = 0
@@ -620,15 +617,15 @@ class HttpClient:
             call.retry = decoder.retry / 1000
         for event in events:
             call.resumes = 0
-            wanted = call.purpose is not CallPurpose.SSE or self._sse.event(call, event, now)
+            wanted = call.purpose is not _SSE or self._sse.event(call, event, now)
             if wanted and event.event == "message" and event.payload:
                 self._take(call, self._decode(event.payload), now)
             if call.violations > self._state.settings.max_violations:
                 self._too_much(call, now)
                 return
-        if broken is not None:
+        if decoder.broken is not None:
             fault = Fault(FaultKind.TOO_LARGE)
-            self._give_up(call, f"{call.method}: {broken}", now, fault=fault)
+            self._give_up(call, f"{call.method}: {decoder.broken}", now, fault=fault)
 
     def _decode(self, data: bytes) -> Frame:
         limits = self._state.peer.config.limits
@@ -654,12 +651,12 @@ class HttpClient:
         state = self._state
         if isinstance(item, Reject):
             answer, id = item.response, item.id
-            if not answer or call.purpose is CallPurpose.SSE:
+            if not answer or call.purpose is _SSE:
                 call.violations += 1
         else:
             answer = item.method is UNSET
             id = None if item.id is UNSET else item.id
-        if call.purpose is CallPurpose.SSE:
+        if call.purpose is _SSE:
             asked = state.by_request.get(id) if answer and id is not None else None
             if asked is not None:  # it is settled, and needs no 202
                 state.settle(asked, now)
@@ -683,12 +680,12 @@ class HttpClient:
     def _finish(self, call: Call, error: str | None, fault: Fault | None, now: float) -> None:
         state = self._state
         reading = call.reading
-        if reading is ResponseKind.EVENTS or call.purpose is not CallPurpose.POST:
-            broken = self._sse.broken if call.purpose is CallPurpose.SSE else self._broken
+        if reading is _EVENTS or call.purpose is not _POST:
+            broken = self._sse.broken if call.purpose is _SSE else self._broken
             broken(call, error or "the stream ended", now, fault)
-        elif reading is ResponseKind.ERROR:
+        elif reading is _ERROR:
             self._refused(call, bytes(call.body), now)
-        elif error is not None or reading is ResponseKind.HEAD:
+        elif error is not None or reading is _HEAD:
             if self._repeats(call, fault) or (
                 _passes(call, fault) and self._state.opens_later(call)
             ):
@@ -719,8 +716,9 @@ class HttpClient:
             state.fail(call, text, now, reason=EndReason.INVALID)
             return
         self._take(call, frame, now)
-        text = f"the response to {call.method} holds no answer to it"
-        state.fail(call, text, now, reason=EndReason.INVALID)
+        if call.request is not None:
+            text = f"the response to {call.method} holds no answer to it"
+            state.fail(call, text, now, reason=EndReason.INVALID)
 
     def _refused(self, call: Call, body: bytes, now: float) -> None:
         """Handle a status of 400 or more; a body that is a JSON-RPC error decides its meaning."""
@@ -745,17 +743,12 @@ class HttpClient:
         else:
             text = body[: 4 * _SHOWN].decode("utf-8", "replace").strip()
             detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
-        refusal = refusal_text(status, detail)
-        message = f"{call.method}: {refusal}"
+        message, denial = f"{call.method}: {refusal_text(status, detail)}", self._sse.denial
         if call.method == INITIALIZE and status == 404:
             message += state.planner.another()
         # The reason given for the POST is not repeated.
-        if (
-            call.method == INITIALIZE
-            and self._sse.denial
-            and refusal_text(status) not in self._sse.denial
-        ):
-            message = f"{message}; {self._sse.denial}"
+        if call.method == INITIALIZE and denial and refusal_text(status) not in denial:
+            message = f"{message}; {denial}"
         fault = Fault(FaultKind.STATUS, status, call.retry_after)
         if asks:
             state.fail(call, message, now, fault=fault, evidence=tells_era(status))
@@ -783,10 +776,10 @@ class HttpClient:
 
     def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
         state = self._state
-        if call.purpose is CallPurpose.SSE:
+        if call.purpose is _SSE:
             self._sse.give_up(call, message, now, fault)
             return
-        if call.purpose is CallPurpose.STREAM:
+        if call.purpose is _STREAM:
             state.interrupted(call, Recovery.FAIL, 0.0, message)
         state.fail(call, message, now, reason=EndReason.INVALID, fault=fault)
         state.abort(call)

@@ -44,6 +44,10 @@ from mcpcore.wire.message import RequestId
 if TYPE_CHECKING:  # late: few use the HTTP+SSE of old
     from mcpcore.http.legacy_sse.client import SseStream
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_POST, _CLOSED = CallPurpose.POST, SessionState.CLOSED
+_REQUEST, _NOTIFICATION, _ACCEPTED = FrameKind.REQUEST, FrameKind.NOTIFICATION, FrameKind.ACCEPTED
+
 _REASONS = {
     FaultKind.TOO_LARGE: EndReason.INVALID,
     FaultKind.ENCODING: EndReason.INVALID,
@@ -72,7 +76,7 @@ class ClientState:
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
     ) -> None:
         self.peer = peer
-        self.endpoint = peer._endpoint
+        self.endpoint = peer.parts.endpoint
         self.backoff = Backoff(settings, seed)
         self.planner = planner
         self.settings = settings
@@ -238,7 +242,7 @@ class ClientState:
 
     def unsent(self, frame: Transmit, message: str, fault: Fault | None, now: float) -> None:
         """End the request, if any, of a waiting frame that will not be sent."""
-        if frame.kind is FrameKind.REQUEST and frame.request is not None:
+        if frame.kind is _REQUEST and frame.request is not None:
             self.peer.receive_failure(
                 frame.request, now=now, reason=reason_of(fault), message=message, fault=fault
             )
@@ -294,14 +298,14 @@ class ClientState:
         """Plan the POSTs of the frames that the Peer has made."""
         for frame in self.peer.data_to_send():
             self._plan(frame)
-        if self.peer.state is SessionState.CLOSED and not self.closing:
+        if self.peer.state is _CLOSED and not self.closing:
             # Negotiation failed, or the sessions were given up: no request waits any more.
             self.waiting.clear()
             self._saved.clear()
             self.abort_all()
 
     def _plan(self, frame: Transmit) -> None:
-        if frame.kind is FrameKind.ACCEPTED or self.closing:
+        if frame.kind is _ACCEPTED or self.closing:
             return
         if frame.method == CANCELLED and frame.request is not None:
             if not self._forget(frame.request, frame.revision):
@@ -326,8 +330,8 @@ class ClientState:
         if MAIN < frame.route <= self.lost_route:
             return
         key = frame.key
-        reports = frame.kind is FrameKind.NOTIFICATION
-        if key is None or key == ENGINE or frame.kind is FrameKind.REQUEST:
+        reports = frame.kind is _NOTIFICATION
+        if key is None or key == ENGINE or frame.kind is _REQUEST:
             self._post(frame)
         elif key not in self.turns:
             call = self._post(frame)
@@ -346,7 +350,7 @@ class ClientState:
                 continue
             del self.turns[key]
             record = self.endpoint.inbound.get(key)
-            answered = bool(waiting) and waiting[-1].kind is not FrameKind.NOTIFICATION
+            answered = bool(waiting) and waiting[-1].kind is not _NOTIFICATION
             if answered or (record is not None and record.state is RequestState.ACTIVE):
                 for frame in waiting:
                     self.say(frame)
@@ -371,10 +375,10 @@ class ClientState:
         if frame.method == _PROBE:
             self.forget_handshake()
         revision = frame.revision
-        call = self.new_call(CallPurpose.POST, revision, frame.method)
+        call = self.new_call(_POST, revision, frame.method)
         call.frame = frame
         call.again = again
-        if frame.kind is FrameKind.REQUEST:
+        if frame.kind is _REQUEST:
             call.request = cast(RequestId, frame.request)
             self.by_request[call.request] = call
             if frame.method in _NEGOTIATING:
@@ -398,7 +402,7 @@ class ClientState:
                 body=body,
                 # The engine has deadlines only for requests.
                 timeout=self.settings.notify_timeout if call.request is None else None,
-                repeatable=frame.kind is not FrameKind.REQUEST or frame.repeatable,
+                repeatable=frame.kind is not _REQUEST or frame.repeatable,
             ),
         )
         return call
@@ -451,7 +455,7 @@ class ClientState:
             if request in outbound:
                 self._post(frame, again=True)
         for frame in waiting:
-            if frame.kind is not FrameKind.REQUEST or frame.request in outbound:
+            if frame.kind is not _REQUEST or frame.request in outbound:
                 self.say(frame)
 
     def unconfirmed(self, call: Call, message: str, fault: Fault | None, now: float) -> None:
@@ -479,9 +483,8 @@ class ClientState:
 
     def lost(self, call: Call, frame: Transmit | None, now: float) -> None:
         """Handle the loss of the session that ``call`` was sent in."""
-        current = call.epoch == self.epoch
-        if current:
-            by_get = call.purpose is not CallPurpose.POST
+        if call.epoch == self.epoch:
+            by_get = call.purpose is not _POST
             self.next_epoch()
             self.session = None
             if self.fruitful:
@@ -518,16 +521,14 @@ class ClientState:
             self._post(frame, again=True)
 
     def _open_next(self, now: float) -> None:
-        peer = self.peer
-        if (
-            peer.state not in (SessionState.OPEN, SessionState.OPENING)
-            or peer._state.is_modern_client
-        ):
+        peer, parts = self.peer, self.peer.parts
+        handshaken = peer.state in (SessionState.OPEN, SessionState.OPENING)
+        if not handshaken or parts.state.is_modern_client:
             return  # the lost session is a handshake that is not needed any more
         if self._barren >= self.settings.max_lost_sessions:
             peer.receive_eof(now=now, reason="the server does not keep its sessions")
         else:
-            peer._inbound.restart(now)
+            parts.inbound.restart(now)
 
     # The end
 

@@ -23,8 +23,9 @@ from mcpcore.http import headers
 from mcpcore.http.headers import Fields, HeaderError, Headers, Packing
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.http.server.event_log import NOTHING, EventStream
-from mcpcore.spec.errors import BUSY, ERRORS, FORBIDDEN, ErrorData
-from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
+from mcpcore.spec.errors import BUSY, ERRORS, FORBIDDEN, METHOD_NOT_FOUND, ErrorData
+from mcpcore.spec.methods import KNOWN_METHODS
+from mcpcore.spec.refusals import EVENTS_GONE, NO_MESSAGE, RefusalRow
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
 from mcpcore.wire.sse import encode_comment, encode_event, encode_events
@@ -239,6 +240,8 @@ class Exchange(Struct, eq=False, weakref=False):
     """True if the body is one well-formed message."""
     rejected: bool = False
     """True if the body is not a valid message."""
+    extends: bool = False
+    """True if no revision has the method, so that the application may not know it either."""
     modern: bool = False
     over_sse: bool = False
     """True if it brings a message of HTTP+SSE, for the session whose id was in the query."""
@@ -281,6 +284,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if isinstance(frame, Message):
             self.sound = True
             if frame.method is not UNSET:
+                self.extends = frame.method not in KNOWN_METHODS
                 if self.report is not None:
                     self.report.rpc_method = frame.method
                 if frame.id is not UNSET:
@@ -342,6 +346,10 @@ class Exchange(Struct, eq=False, weakref=False):
             more = (*more, *_RETRY)
         body = encode_error(self.request_id, error)
         self.reply(status or row.status, body, more, close=row.close)
+
+    def refuse_resumption(self) -> None:
+        """Refuse to resume a stream that is not kept any more, or not all of it."""
+        self.refuse(EVENTS_GONE)
 
     def open_stream(self) -> None:
         """Make the response an event stream."""
@@ -412,7 +420,7 @@ class Exchange(Struct, eq=False, weakref=False):
         if not self.modern:
             return 200 if self.sound else NO_MESSAGE.status
         row = None if frame.code is None else ERRORS.get(frame.code)
-        if frame.key is None:
+        if frame.key is None or (self.extends and frame.code == METHOD_NOT_FOUND):
             return NO_MESSAGE.status if row is None else row.status
         return row.status if row is not None and row.status_always else 200
 

@@ -5,7 +5,7 @@ Redelivery" and "Session Management".
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from msgspec import structs
 
@@ -17,7 +17,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
-from mcpcore.http.principals import OUTLIVED, ends_at
+from mcpcore.http.principals import OUTLIVED, ends_at, has_rights_of
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import (
     HARD_FACTOR,
@@ -44,6 +44,7 @@ from mcpcore.wire.message import Body, Frame, Reject
 
 if TYPE_CHECKING:  # late: few servers have HTTP+SSE or a store
     from mcpcore.http.legacy_sse.server import SseSession
+    from mcpcore.http.server.stored.sessions import StoredSessions
 
 _DONE = ExchangeState.DONE
 _ROUNDING = 0.001
@@ -54,53 +55,8 @@ _WAITING = ExchangeState.WAITING
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
-class SessionHome(Protocol):
-    """Home of the sessions of a server: this process, or a store that several workers share."""
-
-    def receive(self, record: Exchange, frame: Frame, now: float) -> None:
-        """Handle the body of a legacy POST in its session, or open one."""
-
-    def listen(self, record: Exchange, now: float) -> None:
-        """Handle a GET: open or resume an event stream of its session."""
-
-    def delete(self, record: Exchange, now: float) -> None:
-        """Handle a DELETE: end the session at the request of its client."""
-
-    def make(self, id: str, record: Exchange) -> Session:
-        """Return a new session for the client that sends ``record``."""
-
-    def admit(self, session: Session, now: float) -> None:
-        """Register a session, after making room for it."""
-
-    def carry(self, frame: Transmit, session: Session, record: Exchange | None) -> None:
-        """Give a frame to the stream of its request, or to an exchange without a stream."""
-
-    def place(self, frame: Transmit, session: Session) -> None:
-        """Give a session a frame that belongs to none of its requests."""
-
-    def notify(
-        self, method: str, params: Body, session: str | None, meta: Mapping[str, Any] | None
-    ) -> None:
-        """Notify one session, or all clients."""
-
-    def write_log(
-        self,
-        level: str,
-        data: Any,
-        logger: str | None,
-        session: str | None,
-        meta: Mapping[str, Any] | None,
-    ) -> bool:
-        """Log to one session, or to all sessions; return True if at least one message is sent."""
-
-    def evict(self, session: Session, reason: str, now: float) -> None:
-        """Drop a session that no party has ended."""
-
-    def end_if_unused(self, session: Session) -> None:
-        """Drop a session that is not in use, as the server closes."""
-
-    def end(self, session: Session, reason: str, now: float) -> None:
-        """End a session with its streams and requests."""
+SessionHome: TypeAlias = "LocalSessions | StoredSessions"
+"""Home of the sessions of a server: this process, or a store that several workers share."""
 
 
 class Router:
@@ -299,6 +255,12 @@ class Router:
         if record.modern:
             self.modern.receive_eof(now=now, route=record.route, reason=text)
 
+    def close_narrower(self, session: Session) -> None:
+        """Close the GET streams of a session that are for fewer rights than it is used with."""
+        for carrier in session.carriers:
+            if not has_rights_of(carrier.principal, session.peer.principal):
+                self.give_up(carrier, self.log.now)
+
     def forget(self, record: Exchange) -> None:
         """Remove an exchange; every exchange ends here."""
         del self.exchanges[record.route]
@@ -380,11 +342,18 @@ class LocalSessions:
             router.sessions.agree(session, now)
         elif not record.opens:
             router.sessions.touch(session, now)
+        self.use_rights(session, record.principal)
         session.attach(record)
         router.wait(record, now)
         router.endpoint.advance(
-            session.peer._inbound, frame, now, record.route, None, record.principal
+            session.parts.inbound, frame, now, record.route, None, record.principal
         )
+
+    def use_rights(self, session: Session, principal: str | None) -> None:
+        """Note the rights of the sender of a message, and close streams for narrower ones."""
+        if session.use_rights(principal):
+            session.parts.state.changes += 1
+            self._router.close_narrower(session)
 
     def _open(self, record: Exchange, now: float) -> Session:
         router = self._router
@@ -397,7 +366,7 @@ class LocalSessions:
     def _temporary(self, record: Exchange, frame: Frame, now: float) -> Session:
         """Return a session for one request, as after a handshake with a client of no capability."""
         session = self.make(self._router.sessions.new_id(), record)
-        state = session.peer._state
+        state = session.parts.state
         session.temporary = state.alone = True
         self._router.sessions.add(session, now)
         if not opens_session(frame):
@@ -442,6 +411,9 @@ class LocalSessions:
             cursor = record.fields.one(LAST_EVENT_ID)
         except HeaderError as error:
             record.refuse(refusals.LAST_EVENT_ID, str(error))
+            return
+        if not has_rights_of(record.principal, session.peer.principal):
+            record.refuse(refusals.NO_SESSION)
             return
         router.sessions.touch(session, now)
         if not cursor:

@@ -89,6 +89,7 @@ class HttpServer:
         router.home = self._home
         self._endpoint = router.endpoint
         self._modern = peer = router.modern
+        self._modern_parts = peer.parts
         # Answers are given as on Peer: any Peer of the endpoint finds the request of a key, and
         # keys are unique across all sessions.
         self.respond, self.fail, self.require_input = peer.respond, peer.fail, peer.require_input
@@ -417,7 +418,9 @@ class HttpServer:
             mirror = record.fields.mirror()
         except HeaderError as error:
             refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
-            self._modern._state.refuse(record.route, record.request_id, refusal, revision=LATEST)
+            self._modern_parts.state.refuse(
+                record.route, record.request_id, refusal, revision=LATEST
+            )
             return
         if (
             not record.terms.accepts_stream
@@ -428,7 +431,7 @@ class HttpServer:
             return
         self._router.wait(record, now)
         self._endpoint.advance(
-            self._modern._inbound, frame, now, record.route, mirror, record.principal
+            self._modern_parts.inbound, frame, now, record.route, mirror, record.principal
         )
 
     # Messages of our own
@@ -485,7 +488,7 @@ class HttpServer:
         if parent is not None:
             sender = Sender(self._request(parent).peer)
         elif session is not None:
-            sender = self._router.session(session).peer._outbound
+            sender = self._router.session(session).parts.outbound
         else:
             raise LocalProtocolError("a request of a server needs parent= or session=")
         return sender.request(

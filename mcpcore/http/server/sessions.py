@@ -18,18 +18,11 @@ from mcpcore.engine.lifecycle import State, Table
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.state import Endpoint
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.principals import address_of, quota_key
-from mcpcore.http.server.event_log import (
-    NOTHING,
-    EventLog,
-    EventStream,
-    LogEntry,
-    SessionLog,
-    poll_event,
-)
+from mcpcore.http.principals import address_of, has_rights_of, joined, quota_key
+from mcpcore.http.server import event_log
 from mcpcore.http.server.exchange import Exchange, taken_over
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
+from mcpcore.spec.refusals import TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
 
 Owner = str
@@ -62,23 +55,25 @@ class Session:
         owner: Owner,
         config: Config,
         endpoint: Endpoint,
-        log: EventLog,
+        log: event_log.EventLog,
     ) -> None:
         self.id = id
         self.peer = Peer(Role.SERVER, config, endpoint=endpoint, session=id)
+        self.parts = self.peer.parts
         self.principal = None if principal is None else str(principal)
+        self.peer.principal = principal
         self.owner = owner
         self.usage = SessionUse.FRESH
         self.temporary = False
         """True if it lasts for one request, and its client does not know of it."""
         self.created = self.used_at = 0.0
-        self.log = SessionLog(log, id)
+        self.log = event_log.SessionLog(log, id)
         self.exchanges = _NO_EXCHANGES
-        self.gets: tuple[EventStream, ...] = ()
+        self.gets: tuple[event_log.EventStream, ...] = ()
         """Streams that belong to no request and have a connection, oldest first."""
-        self._broken_off: deque[EventStream] = NOTHING
+        self._broken_off: deque[event_log.EventStream] = event_log.NOTHING
         """Streams that belong to no request and have lost their connection, oldest first."""
-        self.backlog: deque[Transmit] = NOTHING
+        self.backlog: deque[Transmit] = event_log.NOTHING
         self.backlog_size = 0
         self.settings = log.settings
 
@@ -102,6 +97,27 @@ class Session:
         """True if streams open with an event that has an id and nothing else."""
         return self.numbered and self.peer.revision is not None and self.peer.revision.priming
 
+    # Rights
+
+    def use_rights(self, principal: str | None) -> bool:
+        """Note the rights of the sender of a message; True if the session had not all of them.
+
+        From then on its streams are only for requests with all rights that it was used with: they
+        carry what those were needed for, such as results, changes of resources and of tasks.
+        """
+        known = self.peer.principal
+        if has_rights_of(known, principal):
+            if has_rights_of(principal, known):
+                self.peer.principal = principal  # whose claims are newer
+            return False
+        self.peer.principal = joined(principal, known)
+        return True
+
+    @property
+    def carriers(self) -> list[Exchange]:
+        """Exchanges of the GET streams."""
+        return [cast(Exchange, stream.exchange) for stream in self.gets]
+
     # Messages that belong to no request
 
     def place(self, frame: Transmit, now: float) -> None:
@@ -109,7 +125,7 @@ class Session:
         for stream in reversed(self.gets):
             if cast(Exchange, stream.exchange).push(frame):
                 return
-        if self.backlog is NOTHING:
+        if self.backlog is event_log.NOTHING:
             self.backlog = deque()
         self.backlog.append(frame)
         self.backlog_size += frame.size
@@ -127,7 +143,9 @@ class Session:
         self._join(stream, exchange)
         if self.primed:
             stream.primed = True
-            exchange.write(poll_event(stream.id(stream.last), self.settings.reconnect_delay))
+            exchange.write(
+                event_log.poll_event(stream.id(stream.last), self.settings.reconnect_delay)
+            )
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream, or refuse it."""
@@ -147,7 +165,7 @@ class Session:
         stream = self.log.streams.get(number)
         entries = None if stream is None else stream.after(position)
         if stream is None or entries is None:
-            exchange.refuse(EVENTS_GONE)
+            exchange.refuse_resumption()
         elif stream.exchange or stream.route is not None or self._has_room(exchange):
             self._resume(stream, exchange, entries)
 
@@ -159,7 +177,9 @@ class Session:
             return False
         return True
 
-    def _resume(self, stream: EventStream, exchange: Exchange, entries: list[LogEntry]) -> None:
+    def _resume(
+        self, stream: event_log.EventStream, exchange: Exchange, entries: list[event_log.LogEntry]
+    ) -> None:
         """Continue a stream on another connection: ``entries`` again, then its unsent output."""
         unsent: list[Transmit] = []
         old = self._part(stream)
@@ -187,13 +207,13 @@ class Session:
         """Close the GET streams and ask the client to come back; return their number."""
         return sum(self.hang_up(stream, retry) for stream in self.gets)
 
-    def hang_up(self, stream: EventStream, retry: float) -> bool:
+    def hang_up(self, stream: event_log.EventStream, retry: float) -> bool:
         """Close the connection of a stream that goes on, and ask the client to come back."""
         exchange = stream.exchange
         if exchange is None or stream.ended or not stream.numbered:
             return False
         exchange.settle()
-        exchange.write(poll_event(stream.id(stream.last), retry))
+        exchange.write(event_log.poll_event(stream.id(stream.last), retry))
         stream.named = True
         self._part(stream)
         if stream.route is None:
@@ -236,7 +256,7 @@ class Session:
             self.exchanges = _NO_EXCHANGES
         self.let_go(exchange, now)
 
-    def _join(self, stream: EventStream, exchange: Exchange) -> None:
+    def _join(self, stream: event_log.EventStream, exchange: Exchange) -> None:
         stream.exchange = exchange
         exchange.stream = stream
         if stream.route is None:
@@ -244,7 +264,7 @@ class Session:
                 self._broken_off.remove(stream)
             self.gets += (stream,)
 
-    def _part(self, stream: EventStream) -> Exchange | None:
+    def _part(self, stream: event_log.EventStream) -> Exchange | None:
         exchange, stream.exchange = stream.exchange, None
         if exchange is not None:
             exchange.stream = None
@@ -252,8 +272,8 @@ class Session:
                 self.gets = tuple(each for each in self.gets if each is not stream)
         return exchange
 
-    def _remember(self, stream: EventStream) -> None:
-        if self._broken_off is NOTHING:
+    def _remember(self, stream: event_log.EventStream) -> None:
+        if self._broken_off is event_log.NOTHING:
             self._broken_off = deque()
         self._broken_off.append(stream)
         if len(self._broken_off) > self.settings.session_streams:

@@ -202,14 +202,16 @@ def _url(text: str) -> None:
     assert parse_url(url.origin, "the origin").origin == url.origin
     resource = canonical_resource(text)
     assert canonical_resource(resource) == resource
+    assert covers(text, resource)
     for place in resource_metadata_urls(text):
         assert parse_url(place, "the place").origin == url.origin
     if not url.query:
         for place in server_metadata_urls(text):
             assert parse_url(place, "the place").origin == url.origin
-    above = url.origin + url.path.rpartition("/")[0]
-    assert covers(above, url.origin + url.path)
+    assert covers(url.origin, text)
     base = url.path.rstrip("/")
+    above = base.rpartition("/")[0].rstrip("/")
+    assert not base or not covers(url.origin + above, text, root=False)
     assert not covers(f"{url.origin}{base}x", url.origin + url.path)
     assert not base or not covers(url.origin + base, f"{url.origin}{base}x")
     assert not covers("https://other.example" + url.path, text) or url.host == "other.example"

@@ -39,7 +39,7 @@ _KEYS = (
     {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"},
     {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"},
 )
-_ALGORITHMS = ("ES256", "EdDSA")
+_ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
 _URLS = ("https://mcp.example/mcp", "https://mcp.example/", "http://127.0.0.1:8000/mcp")
 _SAME = ("", "?a=b", "#x", "?a#b")
 _RULES = ProofRules()
@@ -150,17 +150,17 @@ def _change(c: Choices, members: dict[str, Any], changes: dict[str, tuple[Any, .
 
 def _window(c: Choices) -> None:
     """A proof is fresh once while it is valid; nothing is forgotten for want of room."""
-    limit, wall = 1 + c.below(6), WALL
-    window = ReplayWindow(limit=limit)
+    limit, share, wall = 1 + c.below(6), 1 + c.below(6), WALL
+    window = ReplayWindow(limit=limit, limit_of_one=share)
     used: dict[tuple[str, str], float] = {}
     while c:
         wall += c.pick((0.0, 1.0, 100.0, 700.0))
         jti, key = c.pick("abcdefgh"), c.pick("xy")
-        seen = window.look(jti, key, until=wall + 600, wall=wall, now=wall)
+        seen = window.look(jti, key, party=key, until=wall + 600, wall=wall, now=wall)
         used = {name: until for name, until in used.items() if until >= wall}
         if (jti, key) in used:
             assert seen is Seen.REPLAYED
-        elif len(used) >= limit:
+        elif len(used) >= limit or sum(each == key for _, each in used) >= share:
             assert seen is Seen.FULL
         else:
             assert seen is Seen.FRESH

@@ -256,7 +256,7 @@ def _introspected(c: Choices) -> None:
         answer[name] = c.pick((False, "true", 1, None) if name == "active" else _CLAIMS[name])
     body = json.dumps(answer).encode() if c.flag() else c.rest()
     guard = _guard()
-    rules = guard.claim_rules(Issuer(issuer=ISSUERS[0]))
+    rules = guard.claim_rules[ISSUERS[0]]
     try:
         grant = read_introspection(body, rules, wall=WALL, lasts=60.0)
     except TokenRefused as refused:

@@ -31,7 +31,7 @@ from mcpcore.http.client.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore_transports.http.client.client import HttpClientLink
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.tracing.tracing import HttpTrace, Trace
 from tests.fuzz import http_script, sockets

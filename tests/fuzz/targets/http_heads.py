@@ -4,7 +4,6 @@ import re
 from importlib.util import find_spec
 from itertools import accumulate
 
-from mcpcore_transports.http.settings import HeadLimits, ParserName
 from mcpcore_transports.http1.heads import (
     BadHead,
     RequestHead,
@@ -12,6 +11,7 @@ from mcpcore_transports.http1.heads import (
     find_head,
     parse_response,
 )
+from mcpcore_transports.http1.settings import HeadLimits, ParserName
 from tests.fuzz.choices import Choices
 from tests.http1.parsing import parsed
 

@@ -2,7 +2,8 @@
 
 import re
 
-from mcpcore_transports.schema.patterns import BadPattern, compile_pattern, translate
+from mcpcore.errors import BadPattern
+from mcpcore_transports.schema.patterns import compile_pattern, translate
 from tests.fuzz.choices import Choices
 
 TOKENS = (

@@ -3,7 +3,8 @@
 import json
 from functools import cache
 
-from mcpcore.engine.seal import Binding, Seal, SealBroken, SealRefusal, request_binding
+from mcpcore.engine.seal import Binding, Seal, SealRefusal, request_binding
+from mcpcore.errors import SealBroken
 from mcpcore_transports.server.seal import AeadSeal, HmacSeal, SealKey, SealSettings
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices

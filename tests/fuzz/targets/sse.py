@@ -8,7 +8,6 @@ from httpx_sse import EventSource
 from mcpcore.wire.sse import (
     ServerSentEvent,
     SseDecoder,
-    SseTooLarge,
     encode_comment,
     encode_event,
 )
@@ -36,15 +35,9 @@ Outcome = tuple[list[ServerSentEvent], str, int | None, bool]
 def _decode(pieces: list[bytes], limit: int) -> Outcome:
     decoder = SseDecoder(limit)
     events: list[ServerSentEvent] = []
-    too_large = False
     for piece in pieces:
-        try:
-            events += decoder.receive(piece)
-        except SseTooLarge as error:
-            events += error.events
-            too_large = True
-            break
-    return events, decoder.last_event_id, decoder.retry, too_large
+        events += decoder.receive(piece)
+    return events, decoder.last_event_id, decoder.retry, decoder.broken is not None
 
 
 def _well_known(stream: bytes) -> list[tuple[str, str]]:

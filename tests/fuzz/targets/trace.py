@@ -2,10 +2,10 @@
 
 import msgspec
 
+from mcpcore.errors import BadTrace
 from mcpcore.trace.format import (
     TO_CLIENT,
     TO_SERVER,
-    BadTrace,
     Record,
     RecordBuilder,
     Redactor,

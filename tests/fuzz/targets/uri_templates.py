@@ -3,10 +3,9 @@
 import re
 from urllib.parse import quote
 
-from mcpcore.errors import TemplateError
+from mcpcore.errors import TemplateError, UnsafeValue
 from mcpcore.service.uri_templates import (
     Expression,
-    UnsafeValue,
     UriTemplate,
     parse,
 )

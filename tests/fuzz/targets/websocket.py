@@ -22,7 +22,7 @@ from mcpcore.engine.events import RequestCancelled, RequestReceived
 from mcpcore.wire.message import Message, decode
 from mcpcore_transports.link import LinkFactory
 from mcpcore_transports.stream.plain import PlainStream
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.websocket.server import UpgradeRules, WebSocketServer
 from mcpcore_transports.websocket.settings import DeflateSettings, WebSocketSettings
 from tests.engine.bench import server_config
@@ -48,7 +48,7 @@ _SETTINGS = WebSocketSettings(
     # The clock is the real one, and no part of it.
     handshake_timeout=60.0,
     close_timeout=60.0,
-    pump=PumpSettings(drain=60.0, stall=60.0),
+    connection=ConnectionSettings(drain=60.0, stall=60.0),
 )
 _RULES = UpgradeRules(_SETTINGS)
 _LIMIT = sockets.LIMITS.message_size

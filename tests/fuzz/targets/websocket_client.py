@@ -19,7 +19,7 @@ from mcpcore.engine import Peer, Role
 from mcpcore.engine.events import ConnectionEnded, Event, RequestEnded
 from mcpcore.errors import LinkError
 from mcpcore_transports.link import clock
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.stream.settings import ConnectionSettings
 from mcpcore_transports.tracing.tracing import Trace
 from mcpcore_transports.websocket.client import websocket_client_link
 from mcpcore_transports.websocket.link import WebSocketLink
@@ -131,7 +131,7 @@ async def _live(script: Script, cuts: Choices | None, traced: bool) -> _Outcome:
             # The clock is the real one, and no part of it.
             handshake_timeout=60.0,
             close_timeout=60.0,
-            pump=PumpSettings(drain=60.0, stall=60.0),
+            connection=ConnectionSettings(drain=60.0, stall=60.0),
         ),
     )
     lines: list[bytes] = []

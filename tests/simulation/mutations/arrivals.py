@@ -9,7 +9,7 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.lifecycle import RequestSignal
 from mcpcore.engine.outbound import Sender
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnection import Succession
+from mcpcore.engine.reconnection import Handover
 from mcpcore.engine.state import PeerState
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.http.client.call import CallPurpose, Recovery
@@ -247,7 +247,7 @@ def _repeated_for_ever() -> None:
 
         return mutant
 
-    wrapped(Succession, "keeps", make)
+    wrapped(Handover, "keeps", make)
 
 
 def _again_for_ever() -> None:

@@ -8,7 +8,7 @@ from mcpcore.engine.inbound import ANSWERED_HERE
 from mcpcore.engine.lifecycle import RequestState
 from mcpcore.engine.outbound import Sender
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnection import Succession
+from mcpcore.engine.reconnection import Handover
 from mcpcore.engine.state import Batch, Endpoint, PeerState
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.transmit import FrameKind
@@ -134,10 +134,10 @@ def _heir_forgets() -> None:
 
     def make(succeed: Any) -> Any:
         def mutant(self: Any) -> Any:
-            heir = succeed(self)
-            heir._state.held.clear()
-            heir._state.pending.clear()
-            return heir
+            successor = succeed(self)
+            successor._state.held.clear()
+            successor._state.pending.clear()
+            return successor
 
         return mutant
 
@@ -155,7 +155,7 @@ def _repeats_all() -> None:
 
         return mutant
 
-    wrapped(Succession, "keeps", make)
+    wrapped(Handover, "keeps", make)
 
 
 def _newline_lost() -> None:
@@ -295,7 +295,7 @@ MUTATIONS = [
     Mutation("never due", "lines", _never_due),
     Mutation("heap forgotten", "lines", _heap_forgotten),
     Mutation("never crowded", "lines", _never_crowded),
-    Mutation("heir forgets", "lines", _heir_forgets),
+    Mutation("successor forgets", "lines", _heir_forgets),
     Mutation("repeats all", "lines", _repeats_all),
     Mutation("newline lost", "lines", _newline_lost),
     Mutation("updates to all", "lines", _updates_to_all),

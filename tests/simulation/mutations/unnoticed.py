@@ -18,14 +18,14 @@ _UPDATED = "notifications/resources/updated"
 def _routes_kept() -> None:
     """A server knows every exchange that there ever was."""
 
-    def make(begin: Any) -> Any:
-        def mutant(self: Any, exchange: Any, *rest: Any) -> Any:
+    def make(open: Any) -> Any:
+        def mutant(self: Any, exchange: Any, *rest: Any, **more: Any) -> Any:
             vars(self).setdefault("_seen", {})[exchange] = None
-            return begin(self, exchange, *rest)
+            return open(self, exchange, *rest, **more)
 
         return mutant
 
-    wrapped(HttpServer, "_begin", make)
+    wrapped(HttpServer, "open", make)
 
 
 def _uses_kept() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # late: most servers are our own
 __all__ = ["adapt"]
 
 
-class _Kind(Struct, frozen=True):
+class _Adapted(Struct, frozen=True):
     """Class of server objects."""
 
     low: str = ""
@@ -32,10 +32,10 @@ class _Kind(Struct, frozen=True):
 
 
 _KINDS = {
-    "mcp.server.lowlevel.server.Server": _Kind(),
-    "mcp.server.fastmcp.server.FastMCP": _Kind("_mcp_server", "settings.auth"),
-    "mcp.server.mcpserver.server.MCPServer": _Kind("_lowlevel_server", "settings.auth"),
-    "fastmcp.server.server.FastMCP": _Kind("_mcp_server", "auth"),
+    "mcp.server.lowlevel.server.Server": _Adapted(),
+    "mcp.server.fastmcp.server.FastMCP": _Adapted("_mcp_server", "settings.auth"),
+    "mcp.server.mcpserver.server.MCPServer": _Adapted("_lowlevel_server", "settings.auth"),
+    "fastmcp.server.server.FastMCP": _Adapted("_mcp_server", "auth"),
 }
 """Server objects by the full name of their class, or of one that they inherit from."""
 

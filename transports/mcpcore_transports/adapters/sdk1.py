@@ -124,7 +124,9 @@ def _session_class() -> Any:
         def __init__(self, context: Context, publish: Notify) -> None:
             # Nothing of the base class, whose state is that of its streams.
             # Nor the context: it would keep the first request as long as the session lasts.
-            self._client_params = types.InitializeRequestParams.model_validate(client_of(context))
+            self._client_params = types.InitializeRequestParams.model_validate(
+                decoded(client_of(context))
+            )
             self._change = changes(context, publish)
 
         async def send_request(

@@ -6,7 +6,7 @@ The SDK's kernel runs one request at a time over a dispatch context, a protocol 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.errors import InputNeeded
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import KNOWN_METHODS
@@ -33,10 +34,12 @@ from mcpcore_transports.adapters.server import (
     running,
     tell,
 )
-from mcpcore_transports.server.context import Context, InputNeeded
+from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.notifications import NotificationContext
 
 _STATE = "requestState"
+_CLIENTS, _SCHEMAS = 64, 1024
+"""Clients, and input schemas of tools, whose reading is kept."""
 
 
 class Sdk2:
@@ -57,6 +60,8 @@ class Sdk2:
         self.info = dumped(low.server_info)
         self.instructions: str | None = low.instructions
         self.header_params = _HeaderParams(low)
+        # Modern clients name themselves in each request, mostly in the same way.
+        self._facts = lru_cache(_CLIENTS)(self._read_client)
 
     @property
     def extension_methods(self) -> frozenset[str]:
@@ -149,15 +154,23 @@ class Sdk2:
         except McpError as error:
             raise self._error(**error_data(error)) from None
 
-    def _connect(self, context: Context, publish: Notify) -> Any:
-        client = client_of(context)
-        connection = self._connection.from_envelope(
-            client["protocolVersion"],
-            client["clientInfo"],
-            client["capabilities"],
-            outbound=_Outbound(self, changes(context, publish)),
+    def _read_client(self, client: bytes) -> tuple[Any, Any]:
+        read = decoded(client)
+        made = self._connection.from_envelope(
+            read["protocolVersion"], read["clientInfo"], read["capabilities"]
         )
-        connection.session_id = context.session
+        return made.client_params, made.client_capabilities
+
+    def _connect(self, context: Context, publish: Notify) -> Any:
+        params, capabilities = self._facts(client_of(context))
+        connection = self._connection(
+            _Outbound(self, changes(context, publish)),
+            protocol_version=context.revision.name,
+            session_id=context.session,
+            client_params=params,
+        )
+        connection.client_capabilities = capabilities
+        connection.initialized.set()
         context.session_state["mcp.connection"] = connection
         return connection
 
@@ -242,10 +255,7 @@ class _HeaderParams(Mapping[str, Mapping[str, tuple[str, ...]]]):
     def __getitem__(self, name: str) -> Mapping[str, tuple[str, ...]]:
         look_up = self._low.get_tool_input_schema
         schema = None if look_up is None else look_up(name)
-        try:
-            found = header_params(schema or {})
-        except ValueError:  # clients leave out a tool whose annotations break a rule
-            found = {}
+        found = schema and _header_params(msgspec.json.encode(schema))
         if not found:
             raise KeyError(name)
         return found
@@ -255,3 +265,11 @@ class _HeaderParams(Mapping[str, Mapping[str, tuple[str, ...]]]):
 
     def __len__(self) -> int:
         return 0
+
+
+@lru_cache(_SCHEMAS)
+def _header_params(schema: bytes) -> Mapping[str, tuple[str, ...]]:
+    try:
+        return header_params(decoded(schema))
+    except ValueError:  # clients leave out a tool whose annotations break a rule
+        return {}

@@ -30,7 +30,7 @@ from mcpcore.spec.types.resources import ResourceUpdatedParams
 from mcpcore.wire.message import to_json
 from mcpcore_transports.running.pending import ProgressCallback
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Input
+from mcpcore_transports.server.elicitation import Input
 from mcpcore_transports.server.notifications import NotificationContext
 
 T = TypeVar("T")
@@ -184,10 +184,14 @@ class AdaptedServer:
         """Return the call of the object's handler.  Raises McpError (-32601) if it has none."""
         if not self._sdk.handles(method):
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
-        return _Call(self._sdk, method, revision, self._publish)
+        return _AdaptedCall(self._sdk, method, revision, self._publish)
 
     def demand_reading(self, uris: Iterable[str], principal: str | None) -> None:
         """Do nothing: the object's resources declare no scopes."""
+
+    def may_read(self, uri: str, principal: str | None) -> bool:
+        """Return True, for the same reason."""
+        return True
 
     def _publish(self, method: str, params: Mapping[str, Any] | None) -> None:
         if method not in _CHANGES:
@@ -199,7 +203,7 @@ class AdaptedServer:
             watcher(method, body)
 
 
-class _Call(Prepared):
+class _AdaptedCall(Prepared):
     """Request that is answered by the handler of a server object."""
 
     bare = True
@@ -308,14 +312,16 @@ def changes(context: Context, publish: Notify) -> Notify:
     return context.teller() if context.revision.handshake else publish
 
 
-def client_of(context: Context) -> dict[str, Any]:
-    """Return the facts of the client as the params of an ``initialize``, decoded."""
+def client_of(context: Context) -> bytes:
+    """Return the facts of the client as the params of an ``initialize``."""
     info = context.client_info or Implementation(name="", version="")
-    return {
-        "protocolVersion": context.revision.name,
-        "capabilities": decoded(to_json(context.client_capabilities)),
-        "clientInfo": decoded(to_json(info)),
-    }
+    return to_json(
+        {
+            "protocolVersion": context.revision.name,
+            "capabilities": context.client_capabilities,
+            "clientInfo": info,
+        }
+    )
 
 
 def enter(context: Context) -> None:

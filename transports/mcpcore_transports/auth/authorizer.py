@@ -20,20 +20,20 @@ from mcpcore.auth.needs import Done, NeedFailed
 from mcpcore.auth.settings import AuthorizationSettings
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError
-from mcpcore.wire.redaction import Secret
+from mcpcore.wire.redaction import Secret, shown_url
 from mcpcore_transports.auth.browser import SignIn, usual_sign_in
 from mcpcore_transports.auth.carrying import Assertions, FlowCarrier, Signer
 from mcpcore_transports.auth.fetching import Fetcher
-from mcpcore_transports.auth.requests import (
+from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
+from mcpcore_transports.http.client.authorization import (
     Auth,
     Authorized,
     BearerToken,
     GivenTokens,
     RequestAuthorizer,
 )
-from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 
 logger = logging.getLogger("mcpcore.auth")
 
@@ -167,7 +167,8 @@ class Authorizer:
         if failed and machine.error is not None:
             if found is None:
                 raise machine.error
-            logger.warning("%s: the token is not refreshed: %s", machine.resource, machine.error)
+            server = shown_url(machine.resource)
+            logger.warning("%s: the token is not refreshed: %s", server, machine.error)
         return found
 
     async def refused(self, refused: Refused) -> AccessToken:
@@ -204,6 +205,15 @@ class Authorizer:
                 raise AuthorizationError(outcome.reason)
             headers["dpop"] = Secret(proof.input.signed(outcome.signature))
         return Authorized(headers=headers, generation=token.generation, nonce=nonce)
+
+    @property
+    def generation(self) -> int:
+        """Generation of the current token."""
+        return self.machine.generation
+
+    def expires_in(self) -> float | None:
+        """Return the seconds until the current token expires, None if nobody knows."""
+        return self.machine.expires_in(time.time())
 
     def remedy(self, refused: Refused) -> Remedy:
         """Return what a refused request needs before it is sent again."""
@@ -281,5 +291,5 @@ class Authorizer:
 
     def _log(self) -> None:
         for note in self.machine.notes:
-            logger.warning("%s: %s", self.machine.resource, note)
+            logger.warning("%s: %s", shown_url(self.machine.resource), note)
         self.machine.notes.clear()

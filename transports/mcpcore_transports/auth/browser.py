@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -83,7 +83,7 @@ class PastedSignIn:
         """Implement :meth:`SignIn.ask`."""
         self._write(
             f"Sign in at this URL:\n{checked(need.url)}\n"
-            "Then paste the URL that the browser ends at, or its code and state:\n"
+            "Then paste the URL that the browser ends at:\n"
         )
         found: list[Callback | NeedFailed] = []
 
@@ -155,10 +155,8 @@ def checked(url: str) -> str:
 
 
 def pasted_query(text: str, redirect_uri: str) -> str | None:
-    """Return the query of a pasted URL, or one of a pasted code and state; None for other text."""
+    """Return the query of a pasted URL, or one that was pasted alone; None for other text."""
     words = text.split()
-    if len(words) == 2 and not any("=" in word.rstrip("=") for word in words):
-        return urlencode({"code": words[0], "state": words[1]})
     if len(words) != 1:
         return None
     base, mark, query = words[0].partition("#")[0].partition("?")

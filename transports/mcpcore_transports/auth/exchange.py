@@ -28,6 +28,8 @@ _EARLY = 30.0
 """Most seconds before its end at which a token is replaced; a tenth of its life at most."""
 _UNKNOWN = 60.0
 """Seconds for which a token is used that does not say when it ends."""
+_NEW = 5.0
+"""Seconds in which a token that its server refuses is not replaced: the next would be refused."""
 
 
 class UpstreamTokens:
@@ -59,7 +61,8 @@ class UpstreamTokens:
         )
         self._keys = keys or {}
         self._max = max_subjects
-        self._kept: OrderedDict[bytes, tuple[UpstreamToken, float]] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[UpstreamToken, float, float]] = OrderedDict()
+        """Token, time at which it was given, and time until which it is used."""
         self._turns: dict[bytes, anyio.Lock] = {}
 
     def __repr__(self) -> str:
@@ -82,13 +85,19 @@ class UpstreamTokens:
                     self._turns.pop(name, None)
         return found.token
 
+    def forget(self, token: str) -> None:
+        """Replace a token that its server refuses, unless it is new."""
+        for name, (kept, since, _) in [*self._kept.items()]:
+            if kept.token == token and time.time() >= since + _NEW:
+                del self._kept[name]
+
     async def headers(self, subject: Subject | None = None) -> dict[str, str]:
         """Return the headers of a request with the token; a function for ``headers=``."""
         token = await self.token(subject)
         return {"Authorization": f"Bearer {token.reveal()}"}
 
     def _find(self, name: bytes) -> UpstreamToken | None:
-        token, until = self._kept.get(name, (None, 0.0))
+        token, _, until = self._kept.get(name, (None, 0.0, 0.0))
         if token is None or time.time() >= until:
             return None
         self._kept.move_to_end(name)
@@ -102,7 +111,7 @@ class UpstreamTokens:
         until = now + _UNKNOWN
         if token.expires_at is not None:
             until = token.expires_at - min(_EARLY, (token.expires_at - now) / 10)
-        self._kept[name] = token, until
+        self._kept[name] = token, now, until
         self._kept.move_to_end(name)
         while len(self._kept) > self._max:
             self._kept.popitem(last=False)

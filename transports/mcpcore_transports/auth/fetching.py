@@ -20,10 +20,10 @@ from mcpcore.auth.urls import Url, check_url, is_public, private_hint
 from mcpcore.errors import BadProxy, UrlRefused
 from mcpcore_transports.http.client.client import CODINGS, ExchangeFailed, Origin
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy, proxy_for
-from mcpcore_transports.http.settings import HttpClientLinkSettings
 from mcpcore_transports.http1.connection import Http1Client
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import LOST, clock
 
 _WHAT = "the URL of the request"
@@ -132,7 +132,7 @@ class Fetcher:
             http.feed(await stream.receive())
         if head.status == 407 and origin.relay is not None:
             raise ExchangeFailed(f"the proxy {origin.relay} wants authorization, or other")
-        if any(each.strip().lower() != b"identity" for each in head.values(b"content-encoding")):
+        if any(each.strip().lower() != b"identity" for each in head.codings):
             raise ExchangeFailed("the response is compressed, which was not asked for")
         body = bytearray()
         while True:

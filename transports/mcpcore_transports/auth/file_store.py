@@ -2,11 +2,12 @@
 
 import errno
 import hashlib
+import logging
 import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -17,7 +18,9 @@ from msgspec import Struct
 from mcpcore.auth.needs import Stored
 from mcpcore.errors import AuthorizationError
 
-_LOCK_TIME = 330.0
+logger = logging.getLogger("mcpcore.auth")
+
+LOCK_TIME = 330.0
 """Seconds to wait for a lock: longer than a person may take to sign in."""
 _TICK = 0.05
 _MAX_FILE = 1024 * 1024
@@ -39,12 +42,19 @@ class Entry(Struct, frozen=True):
 
     @classmethod
     def read(cls, data: bytes | str, key: str) -> Stored:
-        """Return what was kept for a key.  Raises ValueError for anything else."""
-        found = msgspec.json.decode(data, type=cls)
+        """Return what was kept for a key, :data:`DAMAGED` for anything else."""
+        try:
+            found = msgspec.json.decode(data, type=cls)
+        except ValueError:
+            return DAMAGED
         if found.key != key:
-            raise ValueError("of another key")
+            return DAMAGED
         record = bytes(found.record)
         return Stored(None if record == b"null" else record, found.version)
+
+
+DAMAGED = Stored(b"")
+"""Record that nobody can read, and that the next one replaces."""
 
 
 class FileTokens:
@@ -52,11 +62,16 @@ class FileTokens:
 
     ``folder`` is made with mode 0700, by default ``mcpcore/tokens`` below the user's folder for
     state (``XDG_STATE_HOME``, ``~/.local/state``).  A file that is a link, belongs to another user
-    or can be read by others is refused.
+    or can be read by others is refused, and so is a folder that others can write to; a damaged file
+    is replaced by the next sign-in.  ``lock_time``: seconds to wait for the lock of another
+    process, more than a person may take to sign in.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, *, lock_time: float = LOCK_TIME
+    ) -> None:
+        self._lock_time = lock_time
+        self.folder = default_folder() if folder is None else Path(folder)
 
     async def load(self, key: str) -> Stored:
         """Implement :meth:`TokenStore.load`."""
@@ -64,20 +79,28 @@ class FileTokens:
 
     async def save(self, key: str, record: bytes | None, version: int) -> Stored:
         """Implement :meth:`TokenStore.save`."""
-        return await anyio.to_thread.run_sync(self._save, key, record, version)
+        async with self._lock(self.folder / "write.lock"):
+            return await anyio.to_thread.run_sync(self._save, key, record, version)
 
     async def entries(self) -> dict[str, Stored]:
-        """Return all records by their keys.  Raises AuthorizationError."""
+        """Return all records by their keys, but for files that cannot be read, which are logged.
+
+        Raises AuthorizationError for the folder.
+        """
         return await anyio.to_thread.run_sync(self._entries)
 
-    @asynccontextmanager
-    async def lock(self, key: str) -> AsyncIterator[None]:
+    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """Implement :meth:`TokenStore.lock`."""
+        return self._lock(self._path(key, ".lock"))
+
+    @asynccontextmanager
+    async def _lock(self, path: Path) -> AsyncIterator[None]:
         with _errors(self.folder):
-            self._make_folder()
-            handle = _open(self._path(key, ".lock"), os.O_RDWR | os.O_CREAT)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_folder()
+            handle = _open(path, os.O_RDWR | os.O_CREAT)
         try:
-            with anyio.move_on_after(_LOCK_TIME) as scope:
+            with anyio.move_on_after(self._lock_time) as scope:
                 while not _try_lock(handle):  # noqa: ASYNC110 - nobody tells of another's release
                     await anyio.sleep(_TICK)
             if scope.cancelled_caught:
@@ -91,8 +114,7 @@ class FileTokens:
     def _path(self, key: str, suffix: str = ".json") -> Path:
         return self.folder / (hashlib.sha256(key.encode()).hexdigest() + suffix)
 
-    def _make_folder(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def _check_folder(self) -> None:
         found = os.lstat(self.folder)
         if not stat.S_ISDIR(found.st_mode):
             raise OSError(errno.ENOTDIR, "it is no folder")
@@ -105,42 +127,33 @@ class FileTokens:
 
     def _read(self, key: str) -> Stored:
         try:
-            handle = _open(self._path(key), os.O_RDONLY)
+            self._check_folder()
+            return Entry.read(_content(self._path(key)), key)
         except FileNotFoundError:
             return Stored()
-        with os.fdopen(handle, "rb") as file:
-            data = file.read(_MAX_FILE + 1)
-        try:
-            return Entry.read(data[:_MAX_FILE], key)
-        except ValueError:
-            raise OSError(errno.EINVAL, "a file in it is damaged") from None
 
     def _entries(self) -> dict[str, Stored]:
-        with _errors(self.folder):
-            found = {}
-            for path in sorted(self.folder.glob("*.json")):
-                with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
-                    data = file.read(_MAX_FILE)
-                try:
-                    key = msgspec.json.decode(data, type=Entry).key
-                    found[key] = Entry.read(data, key)
-                except ValueError:
-                    raise OSError(errno.EINVAL, "a file in it is damaged") from None
-            return {key: stored for key, stored in found.items() if stored.record is not None}
+        with _errors(self.folder), suppress(FileNotFoundError):
+            self._check_folder()
+        found = {}
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                data = _content(path)
+                key = msgspec.json.decode(data, type=Entry).key
+                found[key] = Entry.read(data, key)
+            except OSError as error:
+                logger.warning("tokens in %s are not used: %s", path, error.strerror)
+            except ValueError:
+                logger.warning("tokens in %s are not used: it is damaged", path)
+        return {key: stored for key, stored in found.items() if stored.record is not None}
 
     def _save(self, key: str, record: bytes | None, version: int) -> Stored:
         with _errors(self.folder):
-            self._make_folder()
-            handle = _open(self.folder / "write.lock", os.O_RDWR | os.O_CREAT)
-            try:
-                _wait_lock(handle)
-                known = self._read(key)
-                if known.version == version:
-                    known = Stored(record, version + 1)
-                    self._write(key, known)
-                return known
-            finally:
-                os.close(handle)
+            known = self._read(key)
+            if known.version == version:
+                known = Stored(record, version + 1)
+                self._write(key, known)
+            return known
 
     def _write(self, key: str, stored: Stored) -> None:
         """Write a file as a whole: a crash leaves the old one or the new one.
@@ -180,29 +193,37 @@ def _errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise AuthorizationError(f"tokens cannot be kept in {folder}: {reason}") from None
+        place = error.filename or folder
+        raise AuthorizationError(f"tokens cannot be kept in {place}: {reason}") from None
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file, cut to its limit."""
+    with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+        return file.read(_MAX_FILE)
 
 
 def _open(path: Path, flags: int) -> int:
     """Open a file that only this user can read or write, and that is no link."""
     extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    extra |= getattr(os, "O_NONBLOCK", 0)  # else a pipe would be waited for before it is refused
     try:
         handle = os.open(path, flags | extra, 0o600)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "a file in it is a link") from None
+            raise OSError(errno.ELOOP, "it is a link", str(path)) from None
         raise
     found = os.fstat(handle)
     problem = None
     if not stat.S_ISREG(found.st_mode):
-        problem = "it holds something that is no file"
+        problem = "it is no file"
     elif os.name == "posix" and found.st_uid != os.geteuid():
-        problem = "a file in it belongs to another user"
+        problem = "it belongs to another user"
     elif os.name == "posix" and found.st_mode & 0o077:
-        problem = "others can read a file in it"
+        problem = "others can read it"
     if problem is not None:
         os.close(handle)
-        raise OSError(errno.EPERM, problem)
+        raise OSError(errno.EPERM, problem, str(path))
     return handle
 
 
@@ -216,9 +237,6 @@ if sys.platform == "win32":
             return False
         return True
 
-    def _wait_lock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
-
 else:
     import fcntl
 
@@ -228,6 +246,3 @@ else:
         except BlockingIOError:
             return False
         return True
-
-    def _wait_lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX)

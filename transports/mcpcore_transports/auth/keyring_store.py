@@ -1,27 +1,34 @@
 """Store of tokens in the keyring of the system (the extra ``keyring``)."""
 
+import os
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
 from mcpcore.auth.needs import Stored
 from mcpcore.errors import AuthorizationError, ExtraMissingError
-from mcpcore_transports.auth.file_store import Entry, FileTokens
+from mcpcore_transports.auth.file_store import LOCK_TIME, Entry, FileTokens
 
 
 class KeyringTokens:
     """Tokens in the keyring of the system (the extra ``keyring``); locks are files.
 
-    Raises ExtraMissingError without the extra.
+    ``folder`` and ``lock_time`` are those of :class:`FileTokens`, for the locks.  Raises
+    ExtraMissingError without the extra.
     """
 
-    def __init__(self, service: str = "mcpcore", folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        service: str = "mcpcore",
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        lock_time: float = LOCK_TIME,
+    ) -> None:
         self._keyring = _keyring()
         self._service = service
-        self._files = FileTokens(folder)
+        self._files = FileTokens(folder, lock_time=lock_time)
 
     async def load(self, key: str) -> Stored:
         """Implement :meth:`TokenStore.load`."""
@@ -38,12 +45,7 @@ class KeyringTokens:
 
     def _load(self, key: str) -> Stored:
         text = read_password(self._service, key)
-        if text is None:
-            return Stored()
-        try:
-            return Entry.read(text, key)
-        except ValueError:
-            raise _unusable("an entry is damaged") from None
+        return Stored() if text is None else Entry.read(text, key)
 
     def _save(self, key: str, record: bytes | None, version: int) -> Stored:
         known = self._load(key)

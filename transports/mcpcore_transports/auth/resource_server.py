@@ -23,7 +23,7 @@ import anyio.to_thread
 from msgspec import structs
 
 from mcpcore.auth.grants import base64url
-from mcpcore.auth.introspection import token_key
+from mcpcore.auth.introspection import revocation_key, token_key
 from mcpcore.auth.issuers import ask_about, find_keys
 from mcpcore.auth.needs import Fetch, Steps
 from mcpcore.auth.proofs import Nonces, ReplayWindow, Seen
@@ -49,10 +49,10 @@ from mcpcore.errors import (
     UrlRefused,
 )
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Principal, Refusal, Verdict
-from mcpcore.spec.refusals import UNAUTHENTICATED
+from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
+from mcpcore.spec.refusals import NOT_JUDGED, UNAUTHENTICATED
 from mcpcore_transports.auth.fetching import Fetcher
-from mcpcore_transports.auth.schemes import Audit, Records, authorization_of
+from mcpcore_transports.auth.schemes import Audit, Records, authorization_of, has_key
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import (
@@ -72,7 +72,7 @@ _ROUNDS = 5
 _MAX_OUTLIVING = 86_400.0
 _SEEN = {True: Seen.FRESH, False: Seen.REPLAYED, None: Seen.FULL}
 _UNAVAILABLE = Denied(
-    status=503,
+    status=NOT_JUDGED.status,
     reason="it cannot be said now if the request is authorized",
     headers=(("Retry-After", "5"),),
 )
@@ -89,9 +89,10 @@ class ResourceServer:
     ``audit``: called with an AuthEvent for each judgement, and for each operation that is refused.
     ``outlive``: seconds for which streams and connections may outlive their token, at most a day.
     ``max_failures``: refused tokens of one address in a minute, after which it gets 429; None: no
-    limit, as behind a proxy.  ``fetch_timeout``: seconds of each request to an issuer.
-    ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to demand nonces in DPoP
-    proofs; ``secret``: 32 random bytes that they are made of, the same for all workers.
+    limit, as behind a proxy, nor one of its introspections.  ``fetch_timeout``: seconds of each
+    request to an issuer.  ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to
+    demand nonces in DPoP proofs; ``secret``: 32 random bytes that they are made of, the same for
+    all workers.
     ``replays``: memory of used DPoP proofs: a window of this process, by default one of its own, or
     a store that workers share and that stays when they are started anew.
 
@@ -123,6 +124,8 @@ class ResourceServer:
             raise ValueError(f"outlive must be 0 to {_MAX_OUTLIVING:.0f} seconds")
         self._uses = None if isinstance(replays, ReplayWindow) else replays
         tree = {scope: tuple(below) for scope, below in (scope_tree or {}).items()}
+        if max_failures is None:
+            rules.setdefault("max_introspections_of_one", None)
         self._guard = guard = ResourceGuard(
             ResourceRules(
                 resource=resource,
@@ -162,9 +165,9 @@ class ResourceServer:
     # Scheme
 
     def presented(self, request: HttpRequest) -> bool:
-        """Return True if a request comes with a token, of Bearer or DPoP."""
+        """Return True if a request comes with a token, of Bearer or DPoP, that is no API key."""
         schemes = (value.strip(" \t").partition(" ")[0] for value in authorization_of(request))
-        return any(scheme.lower() in ("bearer", "dpop") for scheme in schemes)
+        return not has_key(request) and any(x.lower() in ("bearer", "dpop") for x in schemes)
 
     def challenges(self) -> tuple[str, ...]:
         """Return the challenge of a request without a token."""
@@ -175,8 +178,9 @@ class ResourceServer:
         guard = self._guard
         credential = guard.credential(request.headers)
         if isinstance(credential, Denied):
-            shown = None if not authorization_of(request) else "malformed"
-            return self._refuse(request, credential, shown)
+            if not authorization_of(request):
+                return self._refuse(request, credential, None)
+            return self._records.flooded(request) or self._refuse(request, credential, "malformed")
         flooded = self._records.flooded(request)
         if flooded is not None:
             known = guard.tokens.look(token_key(credential.token), clock())
@@ -189,6 +193,8 @@ class ResourceServer:
 
     def revoke(self, token: str) -> None:
         """Refuse a token from now on: for as long as it says that it is valid, else for a day.
+
+        This process alone knows of it: call it in each worker, or give tokens a short life.
 
         What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
         """
@@ -222,7 +228,7 @@ class ResourceServer:
             if isinstance(found, NeedUse):
                 found = await self._used(found)
             elif isinstance(found, (NeedKeys, NeedIntrospection)):
-                flight = self._fly(found, credential.token)
+                flight = self._fly(found, credential.token, quota_key(address_of(request.peer)))
                 if flight is None:
                     break
                 await flight.wait(self._lock)
@@ -254,7 +260,7 @@ class ResourceServer:
             return self._refuse(request, found, name)
         known = self._principals.get(id(found))
         if known is None or known[0] is not found:
-            known = found, self._principal(found, token_key(credential.token))
+            known = found, self._principal(found, revocation_key(credential.token))
             if len(self._principals) >= self._guard.rules.max_tokens:
                 self._principals.clear()
             self._principals[id(found)] = known
@@ -286,21 +292,24 @@ class ResourceServer:
             until=clock() + max(0.0, left) + self._outlive,
             revoked=lambda: self._guard.revoked(key, wall=self._wall()),
             challenge=self._insufficient,
+            exchangeable=grant.thumbprint is None and grant.certificate is None,
         )
 
     def _insufficient(self, scopes: frozenset[str], role: bool) -> str | None:
-        lacking = frozenset() if role else scopes
-        return self._guard.insufficient(Missing(scopes, lacking, role)).challenge
+        return self._guard.insufficient(Missing(scopes, role)).challenge
 
     # Requests to issuers
 
     def _refresh(self, name: str) -> None:
         """Fetch the keys of an issuer anew if it is time; nobody waits for them."""
         issuer = next(each for each in self._guard.rules.issuers if each.issuer == name)
-        self._fly(NeedKeys(issuer, None), "")
+        self._fly(NeedKeys(issuer, None))
 
-    def _fly(self, need: Need, token: str) -> "_Flight | None":
-        """Begin a request to an issuer, or find it; None if there is none to wait for."""
+    def _fly(self, need: Need, token: str = "", address: str = "") -> "_Flight | None":
+        """Begin a request to an issuer, or find it; None if there is none to wait for.
+
+        ``token``, ``address``: of a question, the token and what sent it.
+        """
         name = need.issuer.issuer if isinstance(need, NeedKeys) else need.key
         guard = self._guard
         with self._lock:
@@ -316,7 +325,7 @@ class ResourceServer:
                         return None
                     work = partial(self._fetch_keys, need)
                 else:
-                    if guard.tokens.begin(need.key) is not True:
+                    if guard.tokens.begin(need.key, address) is not True:
                         return None
                     work = partial(self._introspect, need, token)
                 flight = self._flights[name] = _Flight(current_loop())

@@ -11,14 +11,13 @@ import time
 from binascii import a2b_base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct, structs
 
-from mcpcore.auth.api_keys import PREFIX, ApiKey, ApiKeys
+from mcpcore.auth.api_keys import ApiKey, ApiKeys, looks_like_key
 from mcpcore.auth.challenges import format_challenge, format_scopes
 from mcpcore.auth.resource_server import Denied, FailureLimit
 from mcpcore.auth.scopes import Requirement, ScopeTree
@@ -31,10 +30,20 @@ from mcpcore.http.principals import (
     address_of,
     quota_key,
 )
+from mcpcore.http.proxies import comes_from, read_networks
 from mcpcore.spec.errors import ERRORS, FORBIDDEN
+from mcpcore.spec.refusals import (
+    INSUFFICIENT,
+    MALFORMED_CREDENTIALS,
+    TOO_MANY_FAILURES,
+    UNAUTHENTICATED,
+)
 from mcpcore_transports.link import clock
 
 logger = logging.getLogger("mcpcore.auth")
+
+_WRONG = (UNAUTHENTICATED.status, MALFORMED_CREDENTIALS.status)
+"""Statuses of credentials that count for the limit of failures."""
 
 
 class AuthEvent(Struct, frozen=True, kw_only=True):
@@ -45,7 +54,7 @@ class AuthEvent(Struct, frozen=True, kw_only=True):
 
     admitted: bool
     scheme: str
-    """``oauth``, ``api key`` or ``certificate``."""
+    """``oauth``, ``api key``, ``certificate``, or ``any``: :class:`AnyOf` found no credential."""
     reason: str = ""
     """Reason for the refusal; "" if the request was admitted."""
     status: int = 200
@@ -84,9 +93,9 @@ class Records:
         if not wait:
             return None
         text = "too many requests of this address were not authorized"
-        self._judged(request, False, reason=text, status=429)
-        seconds = str(math.ceil(wait))
-        return Refusal(status=429, message=text, headers=(("Retry-After", seconds),))
+        status, seconds = TOO_MANY_FAILURES.status, str(math.ceil(wait))
+        self._judged(request, False, reason=text, status=status)
+        return Refusal(status=status, message=text, headers=(("Retry-After", seconds),))
 
     def admit(
         self,
@@ -106,15 +115,13 @@ class Records:
         self, request: HttpRequest, denied: Denied, credential: str | None = None
     ) -> Refusal:
         """Note that a request was refused; return its refusal."""
-        if credential is not None and denied.status == 401 and self._failures is not None:
-            self._failures.note(quota_key(address_of(request.peer)), clock())
         reason, status = denied.reason, denied.status
+        wrong = credential is not None and status in _WRONG
+        if wrong and self._failures is not None:
+            self._failures.note(quota_key(address_of(request.peer)), clock())
         self._judged(request, False, reason=reason, status=status, credential=credential)
         return Refusal(
-            status=denied.status,
-            message=denied.reason,
-            challenge=denied.challenge,
-            headers=denied.headers,
+            status=status, message=reason, challenge=denied.challenge, headers=denied.headers
         )
 
     def _judged(self, request: HttpRequest, admitted: bool, **known: Any) -> AuthEvent:
@@ -174,13 +181,15 @@ class Scheme(Protocol):
 class AnyOf:
     """Several schemes: the first whose credential is present decides, and no other after it.
 
-    A request without any credential gets the challenges of all.
+    A request without any credential gets the challenges of all.  ``audit``: called for each such
+    request; of others the schemes tell by their own.
     """
 
-    def __init__(self, *schemes: Scheme) -> None:
+    def __init__(self, *schemes: Scheme, audit: Audit | None = None) -> None:
         if not schemes:
             raise ValueError("AnyOf takes at least one scheme")
         self._schemes = schemes
+        self._records = Records("any", audit, None)
         found = [text for scheme in schemes for text in scheme.challenges()]
         # First those that tell a client where tokens come from: some read only one.
         self._challenges = tuple(sorted(found, key=lambda text: "resource_metadata" not in text))
@@ -201,7 +210,9 @@ class AnyOf:
         for scheme in self._schemes:
             if scheme.presented(request):
                 return scheme(request)
-        return Refusal(challenge=", ".join(self._challenges) or None)
+        challenge = ", ".join(self._challenges) or None
+        denied = Denied(reason="there is no credential", challenge=challenge)
+        return self._records.refuse(request, denied)
 
 
 def _judging_scopes(
@@ -220,7 +231,7 @@ def _judging_scopes(
         missing = needed.missing(held, ())
         if missing is None:
             return held
-        return Denied(status=403, reason=missing.text, challenge=missing.challenge)
+        return Denied(status=INSUFFICIENT.status, reason=missing.text, challenge=missing.challenge)
 
     return judge
 
@@ -228,6 +239,11 @@ def _judging_scopes(
 def authorization_of(request: HttpRequest) -> list[str]:
     """Return the values of all Authorization headers."""
     return [value.decode("latin-1") for name, value in request.headers if name == b"authorization"]
+
+
+def has_key(request: HttpRequest) -> bool:
+    """Return True if a request comes with what looks like an API key."""
+    return any(_key_in(value) is not None for value in authorization_of(request))
 
 
 class ApiKeyScheme:
@@ -268,7 +284,7 @@ class ApiKeyScheme:
 
     def presented(self, request: HttpRequest) -> bool:
         """Return True if a request comes with what looks like an API key."""
-        return any(_key_in(value) is not None for value in authorization_of(request))
+        return has_key(request)
 
     def challenges(self) -> tuple[str, ...]:
         """Return the challenge of a request without a key."""
@@ -279,17 +295,15 @@ class ApiKeyScheme:
         values = authorization_of(request)
         if len(values) > 1:
             several = "the request has more than one credential"
-            return self._refuse(request, "invalid_request", several, 400)
+            status = MALFORMED_CREDENTIALS.status
+            return self._refuse(request, "invalid_request", several, status)
         text = _key_in(values[0]) if values else None
         if text is None:
-            denied = Denied(status=401, reason="there is no key", challenge=self.challenges()[0])
+            denied = Denied(reason="there is no key", challenge=self.challenges()[0])
             return self._records.refuse(request, denied)
         record = self._keys.find(text, wall=self._wall())
         if record is None:
-            flooded = self._records.flooded(request)
-            if flooded is not None:
-                return flooded
-            return self._refuse(request, "invalid_token", "the API key is not accepted", 401)
+            return self._refuse(request, "invalid_token", "the API key is not accepted")
         scopes = self._judge_scopes(record.scopes)
         if isinstance(scopes, Denied):
             return self._records.refuse(request, scopes, record.id)
@@ -306,19 +320,21 @@ class ApiKeyScheme:
         )
         return self._records.admit(request, principal, record.id)
 
-    def _refuse(self, request: HttpRequest, error: str, text: str, status: int) -> Refusal:
+    def _refuse(
+        self, request: HttpRequest, error: str, text: str, status: int = UNAUTHENTICATED.status
+    ) -> Refusal:
         challenge = format_challenge(
             "Bearer", {"realm": "API keys", "error": error, "error_description": text}
         )
         denied = Denied(status=status, reason=text, challenge=challenge)
-        return self._records.refuse(request, denied, "unknown" if status == 401 else None)
+        return self._records.flooded(request) or self._records.refuse(request, denied, "unknown")
 
 
 def _key_in(authorization: str) -> str | None:
     """Return the API key in a value of Authorization, None if it holds something else."""
     scheme, _, text = authorization.strip(" \t").partition(" ")
     text = text.strip(" ")
-    return text if scheme.lower() == "bearer" and text.startswith(f"{PREFIX}_") else None
+    return text if scheme.lower() == "bearer" and looks_like_key(text) else None
 
 
 class CertificateRecord(Struct, frozen=True, kw_only=True):
@@ -366,12 +382,14 @@ class CertificateScheme:
         """Judge a request."""
         certificate = request.certificate
         if certificate is None:
-            denied = Denied(status=401, reason="there is no client certificate")
+            denied = Denied(reason="there is no client certificate")
             return self._records.refuse(request, denied)
         name = certificate.fingerprint
         known = self._parties.get(name) or self._parties.get(certificate.subject or "-")
         if known is None:
-            denied = Denied(status=403, reason="the client certificate is of nobody known here")
+            denied = Denied(
+                status=INSUFFICIENT.status, reason="the client certificate is of nobody known here"
+            )
             return self._records.refuse(request, denied, name[:16])
         scopes = self._judge_scopes(known.scopes)
         if isinstance(scopes, Denied):
@@ -385,16 +403,20 @@ class BehindProxy:
 
     ``scheme``: judges the requests.  ``proxies``: addresses or networks of the proxies; they verify
     the certificates, and let none of their clients send that header.  From any other address the
-    header counts for nothing; from a proxy, the certificate of its own connection does.
+    header counts for nothing; from a proxy, the certificate of its own connection does.  ``audit``:
+    called for each header that cannot be read; of other requests the scheme tells by its own.
 
     Raises ValueError for what is no address, ExtraMissingError without the extra ``auth``.
     """
 
-    def __init__(self, scheme: Scheme, proxies: Iterable[str]) -> None:
+    def __init__(
+        self, scheme: Scheme, proxies: Iterable[str], *, audit: Audit | None = None
+    ) -> None:
         from mcpcore_transports.auth.signing import subject_of  # late: few authorize
 
         self._scheme = scheme
-        self._networks = tuple(ip_network(each) for each in proxies)
+        self._records = Records("certificate", audit, None)
+        self._networks = read_networks(proxies)
         if not self._networks:
             raise ValueError("BehindProxy takes at least one address of a proxy")
         self._subject_of = subject_of
@@ -413,17 +435,14 @@ class BehindProxy:
         """Judge a request."""
         seen = self._seen(request)
         if seen is None:
-            return Refusal(status=400, message="the header Client-Cert cannot be read")
+            text = "the header Client-Cert cannot be read"
+            denied = Denied(status=MALFORMED_CREDENTIALS.status, reason=text)
+            return self._records.refuse(request, denied)
         return self._scheme(seen)
 
     def _seen(self, request: HttpRequest) -> HttpRequest | None:
         """Return a request with the certificate of its client; None if that cannot be read."""
-        try:
-            peer = ip_address(address_of(request.peer))
-        except ValueError:
-            return request
-        peer = getattr(peer, "ipv4_mapped", None) or peer
-        if not any(peer in network for network in self._networks):
+        if not comes_from(request.proxy or request.peer, self._networks):
             return request
         values = [value for name, value in request.headers if name == b"client-cert"]
         if not values:

@@ -1,11 +1,11 @@
 """Keys and signatures of JWTs by ``cryptography`` (the extra ``auth``).
 
-Keys sign by ES256, RS256, PS256 and EdDSA with Ed25519; verified are ES256 to ES512, RS256 to
-PS512 and Ed25519.  Signatures are raw, as JOSE has them.  Importing this module raises
-ExtraMissingError without the extra.
+Keys sign by ES256, RS256, PS256, and Ed25519 by either of its names, of which ``EdDSA`` is the one
+that most servers know; verified are ES256 to ES512, RS256 to PS512 and Ed25519.  Signatures are
+raw, as JOSE has them.  Importing this module raises ExtraMissingError without the extra.
 
-Sources: RFC 7515 appendix A, RFC 7517, RFC 7518 sections 3.3 to 3.5 and 6, RFC 8037 (Ed25519), RFC
-7638 (thumbprints), RFC 8725 section 3.
+Sources: RFC 7515 appendix A, RFC 7517, RFC 7518 sections 3.3 to 3.5 and 6, RFC 8037 and RFC 9864
+section 2.2 (Ed25519), RFC 7638 (thumbprints), RFC 8725 section 3.
 """
 
 from base64 import urlsafe_b64decode
@@ -54,6 +54,8 @@ _CURVES: dict[str, tuple[str, ec.EllipticCurve, int, HashAlgorithm]] = {
 """Curve, bytes of a coordinate and hash of the ECDSA algorithms that are verified."""
 _BITS = range(2048, 8193)
 """Sizes of RSA keys: shorter ones are weak, longer ones slow."""
+_EDWARDS = ("EdDSA", "Ed25519")
+"""Names of the algorithm of Ed25519 keys."""
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 
@@ -95,7 +97,7 @@ class PrivateKey:
         """Make a new key, as for DPoP."""
         makers: dict[str, Callable[[], object]] = {
             "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
-            "EdDSA": ed25519.Ed25519PrivateKey.generate,
+            **dict.fromkeys(_EDWARDS, ed25519.Ed25519PrivateKey.generate),
         }
         make = makers.get(algorithm, lambda: rsa.generate_private_key(65537, 2048))
         return cls(make(), algorithm)
@@ -141,7 +143,7 @@ def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes
         kind, crv = jwk["kty"], jwk.get("crv")
         if algorithm in _CURVES and (kind, crv) == ("EC", _CURVES[algorithm][0]):
             _verify_ecdsa(_CURVES[algorithm], jwk["x"], jwk["y"], data, signature)
-        elif algorithm == "EdDSA" and (kind, crv) == ("OKP", "Ed25519"):
+        elif algorithm in _EDWARDS and (kind, crv) == ("OKP", "Ed25519"):
             _ed25519(jwk["x"]).verify(signature, data)
         elif algorithm in _VERIFIED and kind == "RSA":
             padded, hashed = _VERIFIED[algorithm]
@@ -217,7 +219,7 @@ def _sound(key: object, algorithm: str | None) -> tuple[_Key, str, dict[str, str
     elif isinstance(key, ed25519.Ed25519PrivateKey):
         raw = key.public_key().public_bytes_raw()
         jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64url(raw).decode()}
-        allowed = ("EdDSA",)
+        allowed = _EDWARDS
     elif isinstance(key, rsa.RSAPrivateKey) and key.key_size in _BITS:
         numbers = key.public_key().public_numbers()
         size = (numbers.e.bit_length() + 7) // 8

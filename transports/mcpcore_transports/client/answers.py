@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # types alone: the core makes use of this module
 logger = logging.getLogger("mcpcore.client")
 
 
-class _Wanted(Struct):
+class _TaskAsked(Struct):
     task: Maybe[types.TaskMetadata] = None
 
 
@@ -69,7 +69,7 @@ class ClientDesk(TaskDesk):
         if capability is None or not declares(self._capabilities, capability):
             return False
         try:
-            task = typed(event.params, _Wanted).task
+            task = typed(event.params, _TaskAsked).task
             if task is None:
                 return False
             ttl = self.host.table.granted(task.ttl)
@@ -285,7 +285,7 @@ async def answer_input(
         raise error  # noqa: B904 - the same exception, or one that has its cause
 
 
-class _Asked(Struct, rename="camel"):
+class _ElicitationId(Struct, rename="camel"):
     elicitation_id: Maybe[str] = None
 
 
@@ -304,7 +304,7 @@ class Visits:
         """Record the visit that a request of the server may ask for."""
         if event.method == "elicitation/create":
             try:
-                asked = typed(event.params, _Asked)
+                asked = typed(event.params, _ElicitationId)
             except errors.Malformed:
                 return  # the answer to the request reports it
             if asked.elicitation_id is not None:

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.config import HeaderParams, Negotiation
 from mcpcore.engine.outbound import is_repeatable
-from mcpcore.errors import InvalidResponse
+from mcpcore.errors import BadPattern, InvalidResponse
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
@@ -234,10 +234,6 @@ Check = Callable[[Any], list[str]]
 """Function that lists the problems of a value."""
 
 
-class Uncheckable(ValueError):
-    """The schema may be valid, but has parts that this client cannot check."""
-
-
 class _Known(Struct):
     """Facts about a tool."""
 
@@ -255,7 +251,7 @@ class ToolBook:
     ``headers`` is the live table of mirrored arguments, ``repeatable`` the live set of tools that
     declare that they may be called twice; both are used by the machine.  ``strict``: leave out
     tools with broken ``x-mcp-header`` annotations, as a client of Streamable HTTP must.
-    ``compile_schema`` turns an output schema into a check; it raises Uncheckable for a schema that
+    ``compile_schema`` turns an output schema into a check; it raises BadPattern for a schema that
     it does not support, ValueError for an invalid one.  None: results are not checked.
     ``look_up``: list the tools for the output schema of a tool that was never listed.
     At most ``limit`` tools are remembered, the oldest are forgotten.
@@ -323,7 +319,7 @@ class ToolBook:
                 if problems := known.check(result.structured_content):
                     problem = f"the result of the tool {name!r} breaks its schema: "
                     problem += "; ".join(problems)
-            except Uncheckable as error:
+            except BadPattern as error:
                 logger.warning("results of the tool %r are not checked: %s", name, error)
                 known.output = None
             except ValueError as error:

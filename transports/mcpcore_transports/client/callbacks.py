@@ -305,13 +305,13 @@ _ANSWERS: dict[str, Callable[[Callbacks, Raw, CallbackContext], _Answered]] = {
 }
 
 
-class _WithMeta(Struct):
+class _MetaParams(Struct):
     meta: Maybe[types.RequestMeta] = field(default=None, name="_meta")
 
 
 def meta_of(params: Raw) -> types.RequestMeta:
     """Return the ``_meta`` of an input request.  Raises Malformed."""
-    return typed(params, _WithMeta).meta or types.RequestMeta()
+    return typed(params, _MetaParams).meta or types.RequestMeta()
 
 
 def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> Any:

@@ -31,14 +31,7 @@ from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup, probe_method
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.wire.message import Body
-from mcpcore_transports.client.cache import (
-    ERAS,
-    ResultCache,
-    ServerCache,
-    ToolBook,
-    Uncheckable,
-    place_of,
-)
+from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
 from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions
 from mcpcore_transports.client.errors import RaisedExceptions, promised
@@ -47,7 +40,7 @@ from mcpcore_transports.client.middleware import ClientMiddleware
 from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
 from mcpcore_transports.client.tasks import CALL, ClientTasks
 from mcpcore_transports.http.client.proxies import proxy_for
-from mcpcore_transports.link import Link, clock
+from mcpcore_transports.link import App, Link, clock
 from mcpcore_transports.running.functions import current_loop, first_of, guard_tasks
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.stream.settings import ProcessSettings
@@ -66,8 +59,9 @@ from mcpcore_transports.targets import (
 )
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
-    from mcpcore_transports.auth.requests import Auth, RequestAuthorizer
+    from mcpcore_transports.auth.exchange import UpstreamTokens
     from mcpcore_transports.http.client.adapter import HttpClientLike
+    from mcpcore_transports.http.client.authorization import Auth, RequestAuthorizer
     from mcpcore_transports.http.client.client import HttpClientLink, RequestHeaders
     from mcpcore_transports.tracing.tracing import TraceTo
 
@@ -445,7 +439,13 @@ def _drop_unsafe_icons(items: Iterable[Any]) -> None:
             item.icons = [icon for icon in icons if icon.is_safe]
 
 
-def _http_machine(
+class LinkedApp(App, Protocol):
+    """App of a client's machine, with the settings of its links."""
+
+    settings: ClientSettings
+
+
+def http_machine(
     settings: ClientSettings,
     config: Config,
     target: HttpTarget | SseTarget,
@@ -468,8 +468,8 @@ def _http_machine(
         raise errors.BadTarget(str(error)) from None
 
 
-def _make_link(
-    core: "ClientCore",
+def stream_link(
+    core: "LinkedApp",
     target: StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget,
     authorizer: "RequestAuthorizer | None",
     peer: Peer,
@@ -487,11 +487,9 @@ def _make_link(
         process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
         link = ProcessLink(peer, core, target.command, settings=process)
     elif isinstance(target, WebSocketTarget):
-        from mcpcore_transports.websocket.client import (
-            websocket_client_link,
-        )  # late: for this alone
+        from mcpcore_transports.websocket import client as websocket  # late: for this alone
 
-        link = websocket_client_link(
+        link = websocket.websocket_client_link(
             peer,
             core,
             target.url,
@@ -512,9 +510,9 @@ def _make_link(
     return link
 
 
-def _http_link(
+def http_link(
     machine: HttpClient,
-    core: "ClientCore",
+    core: "LinkedApp",
     target: HttpTarget | SseTarget,
     http_client: "HttpClientLike | None",
     authorizer: "RequestAuthorizer | None",
@@ -561,15 +559,18 @@ _WITHOUT_AUTH: tuple[tuple[type[Any], str], ...] = (
 """Alternatives to ``auth`` by the kind of target."""
 
 
-def _authorizer(
+def authorizer_for(
     target: Target,
-    auth: "Auth",
+    auth: "Auth | UpstreamTokens",
     settings: ClientSettings,
-    around_flows: Callable[[], AbstractContextManager[None]],
+    around_flows: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> "RequestAuthorizer":
     """Make the authorizer of all connections to a target.  Raises BadTarget, UrlRefused."""
-    from mcpcore_transports.auth.authorizer import make_authorizer  # late: few authorize
+    from mcpcore_transports.auth import exchange  # late, with the next: few authorize
+    from mcpcore_transports.auth.authorizer import make_authorizer
 
+    if isinstance(auth, exchange.UpstreamTokens):
+        raise errors.BadTarget("the tokens of clients are exchanged by a gateway alone")
     if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
         hint = next((hint for kind, hint in _WITHOUT_AUTH if isinstance(target, kind)), "")
         raise errors.BadTarget(
@@ -601,17 +602,10 @@ def _fixed_headers(target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[
 def _schema_compiler() -> Any:
     """Return the compiler of output schemas, None without the extra `schema`."""
     try:
-        from mcpcore_transports.schema import BadPattern, compile_schema  # late: an extra
+        from mcpcore_transports.schema import compile_schema  # late: an extra
     except ImportError:
         return None
-
-    def compiled(schema: Mapping[str, Any]) -> Any:
-        try:
-            return compile_schema(schema)
-        except BadPattern as error:  # mostly valid patterns, but not matched in linear time
-            raise Uncheckable(str(error)) from error
-
-    return compiled
+    return compile_schema
 
 
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
@@ -625,9 +619,9 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ``revisions`` are several, of which the newest common one is used.  ``headers`` go with HTTP
     requests and the WebSocket handshake; over HTTP they may be a function that makes them for each
     request.  ``auth`` authorizes them: :class:`~mcpcore.auth.settings.AuthorizationSettings` for a
-    client that gets its tokens by itself, a :class:`~mcpcore_transports.auth.requests.BearerToken`,
-    or a function (or coroutine function) that returns a token; the default is that of the target.
-    ``http_client``, an
+    client that gets its tokens by itself, a
+    :class:`~mcpcore_transports.http.client.authorization.BearerToken`, or a function (or coroutine
+    function) that returns a token; the default is that of the target.  ``http_client``, an
     ``httpx.AsyncClient`` or the like, sends the HTTP requests instead of the built-in client; it is
     not closed.  ``middleware`` runs around every request that is sent, the first outermost.
     ``trace`` records the whole traffic of the connection: the name of a file, or a
@@ -637,8 +631,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     text is hidden from the client is raised as it is, by the call, or at the end of the block if no
     call waits for it.
 
-    At the call, raises BadTarget, ValueError for an unknown revision, and UrlRefused for a server
-    to which no token may be sent.  At the beginning of the
+    At the call, raises BadTarget for a target that cannot be understood, ValueError for an unknown
+    revision, and UrlRefused for a server to which no token may be sent.  At the beginning of the
     block, raises
 
     - LinkError if a process, socket or WebSocket cannot be opened, or ends before negotiation;
@@ -685,11 +679,12 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         self._callbacks = callbacks or Callbacks()
         self._settings = settings or ClientSettings()
         self._authorizer = None
+        chosen: Auth | UpstreamTokens | None = auth
         if auth is None and isinstance(self.target, HttpTarget | SseTarget | WebSocketTarget):
-            auth = self.target.auth
-        if auth is not None:
+            chosen = self.target.auth
+        if chosen is not None:
             flowing = self._authorizing
-            self._authorizer = _authorizer(self.target, auth, self._settings, flowing)
+            self._authorizer = authorizer_for(self.target, chosen, self._settings, flowing)
         if revision is not None:
             revisions = [revision]
         self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
@@ -868,34 +863,31 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             middleware=self._middleware,
             raised=self._raised,
             repeatable_tools=self._repeatable,
+            authorizer=self._authorizer,
         )
         if isinstance(target, HttpTarget | SseTarget):
             sse = self._eras.uses_sse(self._place, now=clock())
-            http = _http_machine(
-                settings,
-                config,
-                target,
-                assume_sse=sse,
-                authorizes=self._authorizer is not None,
+            http = http_machine(
+                settings, config, target, assume_sse=sse, authorizes=self._authorizer is not None
             )
             self._core = core = make_core(http)
-            core.link = link = _http_link(http, core, target, self._http_client, self._authorizer)
+            core.link = link = http_link(http, core, target, self._http_client, self._authorizer)
         else:
             peer = Peer(Role.CLIENT, config)
             self._core = core = make_core(peer)
             if isinstance(target, MemoryTarget):
-                from mcpcore_transports.serve.assembling import (
-                    join_in_memory,
-                )  # late: for this alone
+                from mcpcore_transports.serve import assembling  # late: for this alone
 
                 server, rules, wire = target.server, target.settings, target.wire
-                joined = await join_in_memory(peer, core, server, self._group, rules, wire=wire)
+                joined = await assembling.join_in_memory(
+                    peer, core, server, self._group, rules, wire=wire, raised=self._raised
+                )
                 if settings.trace is not None:
                     joined.trace = settings.trace.connection("client")
                 core.link = link = joined
             else:
                 again = settings.reconnect
-                make = partial(_make_link, core, target, self._authorizer)
+                make = partial(stream_link, core, target, self._authorizer)
                 attempts = again.attempts
                 if isinstance(target, StdioTarget):
                     attempts = again.max_restarts

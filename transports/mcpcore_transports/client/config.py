@@ -43,6 +43,7 @@ from mcpcore_transports.targets import (
 
 if TYPE_CHECKING:  # imported for servers that have it
     from mcpcore.auth.settings import AuthorizationSettings
+    from mcpcore_transports.auth.exchange import UpstreamTokens
 
 _log = logging.getLogger("mcpcore.config")
 
@@ -118,15 +119,28 @@ _OAUTH: dict[str, type] = {
     "clientId": str,
     "clientSecret": str,
     "scopes": list,
+    "ceiling": list,
     "issuer": str,
     "clientMetadataUrl": str,
     "redirectUri": str,
     "grant": str,
+    "audience": str,
     "account": str,
     "private": bool,
 }
 """Members of ``oauth``."""
-_CODE, _CREDENTIALS = _GRANTS = ("authorization_code", "client_credentials")
+_SCOPES = ("scopes", "ceiling")
+_CODE, _CREDENTIALS, _EXCHANGE = _GRANTS = (
+    "authorization_code",
+    "client_credentials",
+    "token_exchange",
+)
+
+_NEEDED: Mapping[str, Sequence[str]] = {
+    _CREDENTIALS: ("clientId", "clientSecret"),
+    _EXCHANGE: ("clientId", "clientSecret", "issuer"),
+}
+"""Members of ``oauth`` that a grant needs."""
 
 
 class ConfiguredServer(Discreet, frozen=True, kw_only=True):
@@ -213,11 +227,11 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
             return target
         if not isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
             raise BadConfig(f"{self}: oauth: it is for URLs of http, ws and sse")
-        return structs.replace(target, auth=self._auth(self.oauth, filled))
+        return structs.replace(target, auth=self._auth(self.oauth, target.url, filled))
 
     def _auth(
-        self, written: Mapping[str, Any], filled: Callable[[str, str], str]
-    ) -> "AuthorizationSettings":
+        self, written: Mapping[str, Any], url: str, filled: Callable[[str, str], str]
+    ) -> "AuthorizationSettings | UpstreamTokens":
         """Return the authorization that ``oauth`` describes.  Raises BadConfig."""
         from mcpcore.auth.grants import ClientIdentity  # late: few authorize
         from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
@@ -230,10 +244,13 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         for name in ("clientId", "clientSecret"):
             if not texts.get(name, "-") and _KEYRING not in written[name]:
                 raise BadConfig(f"{self}: oauth.{name}: expected a text that is not empty")
-        scopes = [
-            filled(text, f"oauth.scopes[{index}]")
-            for index, text in enumerate(written.get("scopes", ()))
-        ]
+        scopes, ceiling = (
+            frozenset(
+                filled(text, f"oauth.{name}[{index}]")
+                for index, text in enumerate(written.get(name, ()))
+            )
+            for name in _SCOPES
+        )
         client = None
         if "clientId" in texts:
             secret = texts.get("clientSecret")
@@ -241,20 +258,35 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         try:
             machine = written.get("grant") == _CREDENTIALS
             redirect = texts.get("redirectUri", CodeGrant().redirect_uri)
-            return AuthorizationSettings(
+            settings = AuthorizationSettings(
                 grant=ClientCredentialsGrant() if machine else CodeGrant(redirect_uri=redirect),
                 client=client,
                 issuer=texts.get("issuer"),
                 metadata_url=texts.get("clientMetadataUrl"),
-                scopes=frozenset(scopes),
+                scopes=scopes,
+                ceiling=ceiling if "ceiling" in written else None,
                 account=texts.get("account", ""),
                 private=written.get("private", False),
             )
+            if written.get("grant") != _EXCHANGE or client is None:
+                return settings
+            from mcpcore.auth.upstream import Upstream  # late: few exchange tokens
+            from mcpcore_transports.auth.authorizer import http_url
+            from mcpcore_transports.auth.exchange import UpstreamTokens
+
+            upstream = Upstream(
+                resource=http_url(url),
+                issuer=texts["issuer"],
+                client=client,
+                scopes=scopes,
+                audience=texts.get("audience"),
+            )
+            return UpstreamTokens(upstream, settings=settings)
         except UrlRefused as error:
             raise BadConfig(f"{self}: oauth: {error}") from None
         except ValueError:
             form = "expected scopes of visible ASCII characters, without blanks and quotes"
-            raise BadConfig(f"{self}: oauth.scopes: {form}") from None
+            raise BadConfig(f"{self}: oauth.{' or '.join(_SCOPES)}: {form}") from None
 
     @property
     def doubts(self) -> list[str]:
@@ -264,11 +296,10 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         if (secret := oauth.get("clientSecret")) and not _REFERENCE.search(secret):
             better = "${NAME} or ${keyring:SERVICE/NAME}"
             found.append(f"'oauth.clientSecret' stands in the file: {better} keeps it out of it")
-        found += [
-            f"'oauth.{key}' is unknown: is {near[0]!r} meant?"
-            for key in oauth
-            if key not in _OAUTH and (near := get_close_matches(key, _OAUTH, n=1, cutoff=0.75))
-        ]
+        for key in [each for each in oauth if each not in _OAUTH]:
+            near = get_close_matches(key, _OAUTH, n=1, cutoff=0.75)
+            meant = f": is {near[0]!r} meant?" if near else ", and not read"
+            found.append(f"'oauth.{key}' is unknown{meant}")
         for key in self.unknown:
             if key in _NOT_READ:
                 found.append(f"{key!r} is not read: {_NOT_READ[key]}")
@@ -291,12 +322,12 @@ class ConfiguredServer(Discreet, frozen=True, kw_only=True):
         texts += [self.url, *self.headers.values()]
         oauth = self.oauth or {}
         texts += [value for value in oauth.values() if isinstance(value, str)]
-        texts += oauth.get("scopes", ())
+        texts += [text for name in _SCOPES for text in oauth.get(name, ())]
         place, missing = Place(self.file, os.environ, keyring=False), dict[str, None]()
         for match in _REFERENCE.finditer("\0".join(text for text in texts if text)):
             try:
                 _value(match, place)
-            except Undefined as error:
+            except _Undefined as error:
                 missing[error.name] = None
             except ValueError:
                 continue  # malformed: not undefined
@@ -402,7 +433,9 @@ def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
         text = data.decode("utf-8-sig")
         if exactly:
             return text, json.loads(text, object_pairs_hook=_whole_object)
-        return text, json.loads(_COMMENT.sub(_blank, text), object_pairs_hook=_object)
+        # Comments become blanks, so that line and column numbers stay valid.
+        plain = _COMMENT.sub(lambda found: found[1] or re.sub(r"[^\n]", " ", found[0]), text)
+        return text, json.loads(plain, object_pairs_hook=_object)
     except UnicodeDecodeError:
         raise BadConfig(f"{file}: expected UTF-8") from None
     except json.JSONDecodeError as error:
@@ -410,11 +443,6 @@ def parse_file(file: Path, *, exactly: bool = False) -> tuple[str, Any]:
         raise BadConfig(f"{file}: not JSON: {error.msg} ({where})") from None
     except (RecursionError, ValueError) as error:  # ValueError: a number of too many digits
         raise BadConfig(f"{file}: not JSON: {error}") from None
-
-
-def _blank(match: re.Match[str]) -> str:
-    """Keep a string; replace a comment by blanks, so that line and column numbers stay valid."""
-    return match[1] or re.sub(r"[^\n]", " ", match[0])
 
 
 def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
@@ -478,8 +506,9 @@ def _check_oauth(server: ConfiguredServer, oauth: Mapping[str, Any]) -> None:
     if grant not in _GRANTS:
         expected = " or ".join(_GRANTS)
         raise BadConfig(f"{server}: oauth.grant: expected {expected}, not {grant!r}")
-    if grant == _CREDENTIALS and not ("clientId" in oauth and "clientSecret" in oauth):
-        raise BadConfig(f"{server}: oauth: {grant} needs clientId and clientSecret")
+    needed = _NEEDED.get(grant, ())
+    if not all(name in oauth for name in needed):
+        raise BadConfig(f"{server}: oauth: {grant} needs {', '.join(needed)}")
     if "clientSecret" in oauth and "clientId" not in oauth:
         raise BadConfig(f"{server}: oauth: clientSecret is that of a clientId, which is not there")
     if any(name.lower() in ("authorization", "dpop") for name in server.headers):
@@ -549,7 +578,7 @@ class Place(Struct, frozen=True):
         return folder.parent if folder.name in _EDITORS else folder
 
 
-class Undefined(ValueError):
+class _Undefined(ValueError):
     """A variable without a value; ``name`` is its name."""
 
     def __init__(self, name: str) -> None:
@@ -587,7 +616,7 @@ def _value(match: re.Match[str], place: Place) -> str:
     if dash:
         return value or default
     if value is None:
-        raise Undefined(name)
+        raise _Undefined(name)
     return value
 
 
@@ -619,7 +648,8 @@ def add_server(
     if the same entry is there already.  Raises BadConfig without any change.
     """
     file = path.resolve()  # a symbolic link stays one
-    text, top = parse_file(file, exactly=True) if _has_text(file) else ("", {})
+    has_text = os.path.exists(file) and os.path.getsize(file) > 0
+    text, top = parse_file(file, exactly=True) if has_text else ("", {})
     servers = top.setdefault(table, {}) if isinstance(top, dict) else None
     if not isinstance(servers, dict):
         raise BadConfig(f"{path}: expected an object, with an object {table!r} if there is one")
@@ -644,13 +674,6 @@ def add_server(
         reason = getattr(error, "strerror", None) or str(error)
         raise BadConfig(f"{path}: cannot be written: {reason.lower()}") from None
     return "added" if known is None else "replaced"
-
-
-def _has_text(file: Path) -> bool:
-    try:
-        return file.stat().st_size > 0
-    except OSError:
-        return False
 
 
 def _exchange(file: Path, data: bytes, *, mode: int) -> None:

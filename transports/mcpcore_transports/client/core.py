@@ -17,6 +17,7 @@ from mcpcore.engine.config import DEFAULT_TIMEOUT, Limits, Negotiation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.client.call import Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.client.challenges import operation_of
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.client.state import INITIALIZE
 from mcpcore.http.settings import HttpClientSettings
@@ -49,7 +50,7 @@ from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, Outg
 from mcpcore_transports.client.reconnect import ReconnectingLink, Reconnector
 from mcpcore_transports.client.tasks import ClientTasks, TaskOptions
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
-from mcpcore_transports.http.settings import HttpClientLinkSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.running.functions import called, failure_of
 from mcpcore_transports.running.middleware import Chain
@@ -57,11 +58,15 @@ from mcpcore_transports.running.pending import ProgressCallback, SerialCalls, Se
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 
 if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore.auth.authorization import Refused
     from mcpcore_transports.auth.browser import SignIn
     from mcpcore_transports.auth.carrying import Assertions, Signer
     from mcpcore_transports.auth.stores import TokenStore
+    from mcpcore_transports.http.client.authorization import RequestAuthorizer
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.settings import WebSocketSettings
+else:  # for signatures
+    Assertions = SignIn = Signer = TokenStore = Trace = WebSocketSettings = Any
 
 __all__ = ["ClientSettings", "RequestOptions"]  # for applications; the rest is for the client
 
@@ -90,7 +95,7 @@ _STREAMS = 256
 """Maximum streams whose violations are counted at a time."""
 
 
-class _Subject(Struct):
+class _UriParams(Struct):
     uri: str
 
 
@@ -185,6 +190,7 @@ class ClientCore:
         middleware: Sequence[ClientMiddleware] = (),
         raised: RaisedExceptions | None = None,
         repeatable_tools: Collection[str] = (),
+        authorizer: "RequestAuthorizer | None" = None,
     ) -> None:
         self.machine = machine
         self.callbacks = callbacks
@@ -203,7 +209,12 @@ class ClientCore:
         self._visits = Visits(callbacks, self.settings)
         self._chain = Chain(middleware) if middleware else None
         self._repeatable_tools = repeatable_tools
+        self._authorizer = authorizer
+        self._generation = 0
+        """Generation of the token that the connection was opened with."""
         self._waiting = Waiting()
+        self.idle = self._waiting.idle
+        """Wait until no request is under way."""
         self.progress: dict[RequestId, ProgressCallback] = {}
         """Progress callbacks of requests, and of tasks by the request that began them."""
         self.group = group
@@ -213,7 +224,12 @@ class ClientCore:
         """Listeners for the notifications that belong to no listen stream."""
         self.deaf: str | None = None
         """Reason why a legacy server can no longer report changes by itself; None while it can."""
-        self._calls = SerialCalls(group, "a callback", limit=callbacks.waiting, failed=_log_failure)
+        self._calls = SerialCalls(
+            group,
+            "a callback",
+            limit=callbacks.waiting,
+            failed=lambda what, error: logger.error("%s failed", what, exc_info=error),
+        )
         self.tell = self._calls.call
         """Call a callback of the application, now or after the earlier ones have ended."""
         self._watchers: list[Callable[[str], None]] = []
@@ -239,7 +255,7 @@ class ClientCore:
             events.NegotiationFailed: self._on_negotiation_failed,
             events.ConnectionEnded: self._on_end,
             StreamInterrupted: self._on_interrupted,
-            StreamReopened: self._on_reopened,
+            StreamReopened: lambda event: self._missed(),
             events.Violation: self._on_violation,
         }
 
@@ -250,6 +266,11 @@ class ClientCore:
         handler = self._table.get(type(event))
         if handler is not None:
             handler(event)
+
+    @property
+    def expires_in(self) -> float | None:
+        """Seconds until the current token expires; None without one, or if nobody knows."""
+        return None if self._authorizer is None else self._authorizer.expires_in()
 
     # Requests
 
@@ -317,11 +338,14 @@ class ClientCore:
         method, progress = outgoing.method, outgoing.progress
         request: RequestId | None = None
         tries = rounds = 0
+        refused = None
         while True:
             if request is None:
                 if self.closed is not None:
                     raise errors.ConnectionClosed(method, self.closed)
-                request = self.machine.request(
+                machine = self.machine
+                generation = 0 if self._authorizer is None else self._authorizer.generation
+                request = machine.request(
                     method,
                     outgoing.params,
                     now=clock(),
@@ -354,14 +378,59 @@ class ClientCore:
             if isinstance(outcome, events.ResultReceived):
                 if method in _SUBSCRIPTIONS:
                     self._note_subscription(method, outgoing.params)
+                if refused is not None and self._authorizer is not None:
+                    self._authorizer.accepted(refused.operation)
                 return Outcome(outcome.result, rounds > 0, request)
             error = failure_of_request(outcome)
             tries += 1
             if not isinstance(error, errors.PeerError) or tries > self.settings.limits.input_rounds:
                 raise error
             if not await self._visits.make(error, self.revision):
-                raise error
+                refused = await self._step_up(error, outgoing.params, machine, generation, refused)
             request, rounds = None, 0
+
+    async def _step_up(
+        self,
+        error: errors.PeerError,
+        params: Body,
+        machine: Peer | HttpClient,
+        generation: int,
+        before: "Refused | None",
+    ) -> "Refused":
+        """Authorize for the scopes that an error names, so that its request can be sent again.
+
+        ``machine`` and ``generation``: the conversation, and the token, that the request was sent
+        with; ``before``: its last refusal that was authorized for.  Raises ``error`` if no
+        authorization helps, CallUnauthorized if it does not succeed.
+        """
+        authorizer = self._authorizer
+        if authorizer is None:
+            raise error
+        from mcpcore.auth.authorization import Refused, Remedy  # late: few authorize
+        from mcpcore.auth.scopes import challenge_in
+
+        challenge, link = challenge_in(error.error), self.reconnector
+        bound = isinstance(link, ReconnectingLink)  # the token belongs to the connection
+        if challenge is None or (bound and self.machine.reconnects is None):
+            raise error
+        if bound:  # the request may have been made before the connection that it was sent on
+            generation = self._generation if machine is self.machine else 0
+        refused = Refused(
+            status=403,
+            lines=(challenge,),
+            generation=generation,
+            operation=operation_of(error.method, b'{"params":' + to_json(params) + b"}"),
+            remedy=None if before is None else Remedy.AUTHORIZE,
+        )
+        try:
+            if authorizer.remedy(refused) is Remedy.AUTHORIZE:
+                await authorizer.refused(refused)
+        except errors.AuthorizationError as failure:
+            fault = events.Fault(events.FaultKind.AUTHORIZATION, 403)
+            raise failed(error.method, f"{error}; {failure}", fault) from error
+        if isinstance(link, ReconnectingLink) and not await link.replace(machine):
+            raise error
+        return refused
 
     async def _answer_round(self, asked: events.InputRequired, timeout: float | None) -> RequestId:
         try:
@@ -382,7 +451,7 @@ class ClientCore:
     def _note_subscription(self, method: str, params: Body) -> None:
         """Record a change of the session's subscriptions, to repeat them in the next session."""
         try:
-            uri = msgspec.json.decode(to_json(params), type=_Subject).uri
+            uri = msgspec.json.decode(to_json(params), type=_UriParams).uri
         except msgspec.MsgspecError:
             return
         if method == _SUBSCRIPTIONS[0]:
@@ -476,6 +545,8 @@ class ClientCore:
     def _on_ready(self, event: events.Ready) -> None:
         again = self.ready is not None
         self.ready, self.deaf = event, None
+        if self._authorizer is not None:
+            self._generation = self._authorizer.generation
         self._opened.set()
         if self.reconnector is not None:
             self.reconnector.opened(event)
@@ -530,6 +601,9 @@ class ClientCore:
                 if not isinstance(error, errors.LocalError) and "uri" in params:
                     for listener in tuple(self.listeners):
                         listener.refused(params["uri"], error)
+        self._missed()
+
+    def _missed(self) -> None:
         for listener in tuple(self.listeners):
             listener.missed()
 
@@ -586,10 +660,6 @@ class ClientCore:
             for listener in self.listeners:
                 listener.broken(errors.ConnectionClosed(LISTEN, event.reason))
 
-    def _on_reopened(self, event: StreamReopened) -> None:
-        for listener in tuple(self.listeners):
-            listener.missed()
-
     def _on_end(self, event: events.ConnectionEnded) -> None:
         reconnector = self.reconnector
         reason = event.reason if reconnector is None else reconnector.ended(event)
@@ -645,10 +715,6 @@ class ClientCore:
     def _on_acknowledged(self, event: events.SubscriptionAcknowledged) -> None:
         if stream := self.streams.get(event.request):
             stream.acknowledged(event.filter)
-
-
-def _log_failure(what: str, error: Exception) -> None:
-    logger.error("%s failed", what, exc_info=error)
 
 
 class ViolationLog:

@@ -8,7 +8,6 @@ from mcpcore import errors
 from mcpcore.engine import events
 from mcpcore.service.reading import typed
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData
-from mcpcore.spec.errors import ToolFailed as ToolFailed
 from mcpcore.spec.types.client_features import UrlElicitationRequiredData
 from mcpcore_transports.running.pending import Settled
 

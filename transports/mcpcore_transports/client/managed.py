@@ -13,15 +13,9 @@ from anyio.abc import TaskGroup
 from msgspec import Struct, field, structs
 
 from mcpcore import errors
+from mcpcore.engine import reconnection
 from mcpcore.engine.events import Event, Fault, FaultKind
 from mcpcore.engine.lifecycle import State, Table, step
-from mcpcore.engine.reconnection import (
-    ConnectionEvent,
-    ReconnectingGivenUp,
-    Reconnection,
-    fails_for_good,
-    refuses_for_good,
-)
 from mcpcore.policy.balancing import BalanceSettings
 from mcpcore.policy.breaker import BreakerSettings, Circuit, CircuitChanged
 from mcpcore.policy.health import Condition, ConditionChanged, Health, HealthSettings, ProbeDue
@@ -40,7 +34,9 @@ from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.targets import Target, named, parse_target
 
 if TYPE_CHECKING:  # a type alone: few authorize
-    from mcpcore_transports.auth.requests import Auth
+    from mcpcore_transports.http.client.authorization import Auth
+else:  # for signatures
+    Auth = Any
 
 START_SHARE = 1.0
 """Seconds after which a connection that is not open yet no longer keeps others from beginning."""
@@ -106,7 +102,7 @@ class Availability(State):
     """States of a target's connection."""
 
     IDLE = "idle"
-    """Nothing has needed it yet."""
+    """Server that no request has needed yet."""
     CONNECTING = "connecting"
     OPEN = "open"
     WAITING = "waiting"
@@ -135,11 +131,11 @@ AVAILABILITY: Table[Availability, AvailabilitySignal] = {
     (Availability.WAITING, AvailabilitySignal.REST): Availability.IDLE,
     (Availability.RECONNECTING, AvailabilitySignal.OPENED): Availability.OPEN,
     (Availability.RECONNECTING, AvailabilitySignal.FAIL): Availability.WAITING,
-    (Availability.IDLE, AvailabilitySignal.CLOSE): Availability.CLOSED,
-    (Availability.CONNECTING, AvailabilitySignal.CLOSE): Availability.CLOSED,
-    (Availability.OPEN, AvailabilitySignal.CLOSE): Availability.CLOSED,
-    (Availability.WAITING, AvailabilitySignal.CLOSE): Availability.CLOSED,
-    (Availability.RECONNECTING, AvailabilitySignal.CLOSE): Availability.CLOSED,
+    **{
+        (each, AvailabilitySignal.CLOSE): Availability.CLOSED
+        for each in Availability
+        if each is not Availability.CLOSED
+    },
 }
 DIAGRAMS = (
     (
@@ -293,7 +289,7 @@ class ManagedConnection:
 
     async def _run(self) -> None:
         pace = self._options.settings.reconnect
-        plan = Reconnection(pace, sys.maxsize, seed=secrets.token_bytes(16))
+        plan = reconnection.Reconnection(pace, sys.maxsize, seed=secrets.token_bytes(16))
         while not self._is_closed():
             try:
                 await self._converse(plan)
@@ -315,7 +311,7 @@ class ManagedConnection:
                 return
             self._step(AvailabilitySignal.RETRY)
 
-    async def _converse(self, plan: Reconnection) -> None:
+    async def _converse(self, plan: reconnection.Reconnection) -> None:
         """Connect, and keep the connection until it is lost or closed; raise its failure."""
         options = self._options
         reconnect = structs.replace(options.settings.reconnect, attempts=0, max_restarts=0)
@@ -373,8 +369,8 @@ class ManagedConnection:
 
     # Signals and events
 
-    def _on_connection(self, event: ConnectionEvent) -> None:
-        if isinstance(event, ReconnectingGivenUp):
+    def _on_connection(self, event: reconnection.ConnectionEvent) -> None:
+        if isinstance(event, reconnection.ReconnectingGivenUp):
             self._lost.set()
 
     def _on_circuit(self, event: Event) -> None:
@@ -437,7 +433,9 @@ def _judge(error: Exception | None) -> tuple[Fault, bool]:
     if isinstance(error, errors.LinkError):
         return known, error.final
     if isinstance(error, errors.NegotiationError):
-        return known, refuses_for_good(error.error) or fails_for_good(fault)
+        return known, reconnection.refuses_for_good(error.error) or reconnection.fails_for_good(
+            fault
+        )
     return known, True  # a mistake in the target, its settings or a function of the application
 
 

@@ -59,6 +59,8 @@ class Reconnector(ABC):
         self._limit: anyio.CancelScope | None = None
         """Scope of the attempt under way, while its time runs."""
         self._refusal: NegotiationFailed | None = None
+        self._replacing: anyio.Event | None = None
+        """Event for the end of a connection that is to be replaced by another."""
 
     # Parts that depend on who makes the connections
 
@@ -119,7 +121,7 @@ class Reconnector(ABC):
         self._settle()
         self.open = self.begun = True
         self.loss = anyio.Event()
-        self._plan.opened(clock())
+        self._plan.opened(clock(), expires_in=self._core.expires_in)
         if self.attempts and not self.closing:
             machine = self._core.machine
             keeps = isinstance(machine, Peer) or machine.uses_sse
@@ -145,14 +147,21 @@ class Reconnector(ABC):
             final = refuses_for_good(refusal.error) or fails_for_good(fault)
         again = None
         silent = self.closing or not self.begun
+        replacing, self._replacing = self._replacing, None
+        if replacing is not None:
+            replacing.set()
         if not silent:
-            again = self._plan.lost(clock(), final=final, fault=fault)
+            if replacing is not None:
+                again = self._plan.replaced()
+            else:
+                again = self._plan.lost(clock(), final=final, fault=fault)
         if again is None or self._core.machine.reconnects is None:
             return self._give_up(reason, silently=silent)
         self._follow(again)
         self._attempt = again
         if was_open:
-            logger.warning("the connection is lost: %s", reason)
+            level = logging.WARNING if replacing is None else logging.INFO
+            logger.log(level, "the connection is lost: %s", reason)
             self._tell(ConnectionLost(reason=reason))
         number, delay, most = again.number, again.delay, self.attempts
         logger.info("attempt %d of %d to come back in %.1f s", number, most, delay)
@@ -221,6 +230,22 @@ class ReconnectingLink(Reconnector):
         await self.link.aclose()
         if self._running:
             await self._done.wait()
+
+    async def replace(self, machine: Peer | HttpClient) -> bool:
+        """Replace the connection of ``machine`` by one with the token of now, if it still is there.
+
+        No other request is lost: it waits until none is under way on that connection, at most for
+        ``settings.opening``.  Return False if that time was too short.
+        """
+        with anyio.move_on_after(self.settings.opening):
+            await self._core.idle()
+            if self._peer is not machine or self.closing or not self.open:
+                return True  # the caller finds the next connection, or the end of all
+            self._replacing = replacing = self._replacing or anyio.Event()
+            self.link.leave("another token is needed")
+            await replacing.wait()
+            return True
+        return False
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run link after link; return when the last has ended."""

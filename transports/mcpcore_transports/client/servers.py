@@ -26,7 +26,7 @@ from mcpcore.engine.events import Event, Fault, FaultKind
 from mcpcore.engine.outbound import is_repeatable, may_repeat
 from mcpcore.policy.failover import Failover, may_go_elsewhere
 from mcpcore.policy.retrying import RetriedCall, Retrying
-from mcpcore.relay.names import NameKind, Names, Naming
+from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
 from mcpcore.spec import types
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.wire.message import to_json
@@ -81,20 +81,6 @@ class ServerEvent(Event, frozen=True, kw_only=True, gc=False):
     event: Event
 
 
-class Conflict(Struct, frozen=True):
-    """Item of ``server`` that is left out, as ``owner`` has one of the same name."""
-
-    kind: NameKind
-    name: str
-    server: str
-    owner: str | None
-    """None if the item is left out because too many names are remembered."""
-
-    def __str__(self) -> str:
-        why = "too many names" if self.owner is None else f"{self.owner!r} has one of that name"
-        return f"the {self.kind.value} {self.name!r} of {self.server!r} is left out: {why}"
-
-
 class MergedList(Struct, Generic[T], frozen=True):
     """Items of all servers, in the order of the servers, and what is missing among them."""
 
@@ -103,7 +89,7 @@ class MergedList(Struct, Generic[T], frozen=True):
     """Failure of each server that gave no list."""
     stale: Mapping[str, float]
     """Age, in seconds, of the list of each failed server whose last list was used."""
-    conflicts: Sequence[Conflict]
+    conflicts: Sequence[NameConflict]
 
     @property
     def complete(self) -> bool:
@@ -111,7 +97,7 @@ class MergedList(Struct, Generic[T], frozen=True):
         return not self.failures and not self.conflicts
 
 
-class _Kept(Struct):
+class _LastList(Struct):
     since: float
     items: list[Any]
 
@@ -125,7 +111,7 @@ class _Server(Struct, eq=False):
     in_flight: int = 0
     repeatable: frozenset[str] = frozenset()
     """Names of the tools that were listed as read-only or idempotent."""
-    lists: dict[str, _Kept] = field(default_factory=dict)
+    lists: dict[str, _LastList] = field(default_factory=dict)
     """The last list of each method."""
 
     @property
@@ -298,19 +284,15 @@ class Servers:
             server.repeatable = frozenset(tool.name for tool in items if is_repeatable(tool))
         server.lists.pop(method, None)
         if server.options.stale and len(items) <= self.settings.max_kept:
-            server.lists[method] = _Kept(clock(), items)
+            server.lists[method] = _LastList(clock(), items)
         return items
 
-    def _conflicts(self) -> list[Conflict]:
+    def _conflicts(self) -> list[NameConflict]:
         """Return, and log, the conflicts of names that were found since the last list."""
         found, self._names.conflicts = self._names.conflicts, []
-        conflicts = []
         for each in found:
-            owner = self._names.inward(each.kind, each.name)
-            conflict = Conflict(each.kind, each.name, each.server, owner and owner[0])
-            logger.warning("%s", conflict)
-            conflicts.append(conflict)
-        return conflicts
+            logger.warning("%s", each)
+        return found
 
     # Requests
 
@@ -546,8 +528,9 @@ def connect_all(
 
     ``servers``: by name, anything that :func:`~mcpcore.connect` takes, or :class:`ServerOptions`;
     also what :func:`~mcpcore.load_targets` returns for an ``mcp.json``.  A name is a letter, then
-    up to 31 letters, digits and hyphens.  Each server is connected to when it is first needed,
-    beside all others.  ``report`` takes every event; what it raises is logged.
+    up to 31 letters, digits, hyphens, and single dots or underscores between them.  Each server is
+    connected to when it is first needed, beside all others.  ``report`` takes every event; what it
+    raises is logged.
 
     Raises ValueError for a name that cannot be used and for too many servers, BadTarget.
     """

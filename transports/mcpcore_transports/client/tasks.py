@@ -108,24 +108,21 @@ class Follower:
                     self._listening = await stack.enter_async_context(listening)
                 if self._listening is not None:
                     await self._look()  # it may have changed before the stream was open
-            return await self._to_the_end()
-
-    async def _to_the_end(self) -> Raw:
-        while True:
-            state = self._state
-            if state.status == "cancelled":
-                raise errors.TaskCancelled(state)
-            if self._experimental:
-                # Its questions come on the stream of the request for its result.
-                if state.status != "working" and (result := await self._fetch()) is not None:
-                    return result
-            elif state.status in types.TERMINAL:
-                if self._core.raised is not None:
-                    self._core.raised.raise_for(state)
-                return _outcome(state)
-            elif state.status == "input_required":
-                await self._answer(state)
-            await self._change()
+            while True:
+                state = self._state
+                if state.status == "cancelled":
+                    raise errors.TaskCancelled(state)
+                if self._experimental:
+                    # Its questions come on the stream of the request for its result.
+                    if state.status != "working" and (result := await self._fetch()) is not None:
+                        return result
+                elif state.status in types.TERMINAL:
+                    if self._core.raised is not None:
+                        self._core.raised.raise_for(state)
+                    return _outcome(state)
+                elif state.status == "input_required":
+                    await self._answer(state)
+                await self._change()
 
     async def _change(self) -> None:
         """Wait until the task may have changed, and update its state."""

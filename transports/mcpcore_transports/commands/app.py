@@ -18,6 +18,7 @@ from mcpcore_transports.commands.options import (
     ClientName,
     ConfigOption,
     ConnectOptions,
+    GatewayOptions,
     InstallOptions,
     LoginOptions,
     QueryOptions,
@@ -31,7 +32,9 @@ from mcpcore_transports.commands.output import guarded
 PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
-_OURS = frozenset({"serve", "dev", "call", "list", "probe", "servers", "install", "auth"})
+_OURS = frozenset(
+    {"serve", "dev", "call", "list", "probe", "servers", "install", "auth", "gateway"}
+)
 
 
 class Group(TyperGroup):
@@ -72,6 +75,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         ("probe", "probe", "", QueryOptions, _PROBE),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
+    gatewaying = connecting(gateway, declared=GatewayOptions)
+    app.command("gateway", cls=_usage("", "MODULE:SERVER | --config FILE"))(gatewaying)
     app.command("servers")(servers)
     app.command("install")(gathering(install, "options", InstallOptions))
     app.add_typer(_auth(), name="auth", cls=Group)
@@ -115,12 +120,12 @@ def _common(
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
 
-def _usage(words: str) -> type[TyperCommand]:
+def _usage(words: str, server: str = "NAME") -> type[TyperCommand]:
     """Return a command class with ``words`` and a server in its usage, which typer cannot show."""
 
     class Command(TyperCommand):
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
-            return ["[OPTIONS]", *([words] if words else []), "(URL | NAME | -- COMMAND...)"]
+            return ["[OPTIONS]", *([words] if words else []), f"(URL | {server} | -- COMMAND...)"]
 
     return Command
 
@@ -268,6 +273,32 @@ def serve(
     )
 
 
+def gateway(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    *,
+    options: GatewayOptions,
+) -> None:
+    """Stand between clients and servers, each in its own revision and on its own transport.
+
+    The server behind it is a URL, MODULE:SERVER, a command behind --, or each one that a
+    configuration file names (--config). With several, the names of their tools and prompts begin
+    with that of the server and two underscores. Clients come by every binding of "mcpcore serve",
+    whose options it has; their credentials end here.
+
+    \b
+    Examples:
+      mcpcore gateway http://127.0.0.1:9000/mcp --http 127.0.0.1:8000
+      mcpcore gateway --http 127.0.0.1:8000 -- npx -y @modelcontextprotocol/server-everything
+      mcpcore gateway --stdio https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
+      mcpcore gateway --config mcp.json --http 127.0.0.1:8000 --ws 127.0.0.1:8001
+      mcpcore gateway --config mcp.json --naming conflict --auth-keys keys.jsonl
+    """  # noqa: D301
+    from mcpcore_transports.commands.gateway import gateway as run_gateway  # late: as above
+
+    guarded(options.verbose, lambda: run_gateway(tuple(words or ()), options, words=sys.argv[1:]))
+
+
 def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
     """List the servers that a configuration file names.
 
@@ -332,7 +363,7 @@ def _auth() -> typer.Typer:
     return group
 
 
-_Url = Annotated[str, typer.Argument(metavar="URL", help="The server: http or https.")]
+_Url = Annotated[str, typer.Argument(metavar="SERVER", help="A URL of http, ws or sse, or a name.")]
 
 
 def login(context: typer.Context, url: _Url, *, options: LoginOptions) -> None:
@@ -346,9 +377,10 @@ def login(context: typer.Context, url: _Url, *, options: LoginOptions) -> None:
     Examples:
       mcpcore auth login https://mcp.example.com/mcp
       mcpcore auth login https://mcp.example.com/mcp --no-browser --scope files:read
-      mcpcore auth login https://mcp.example.com/mcp --client-id 1234 --client-secret-env SECRET
+      mcpcore auth login https://mcp.example.com/mcp --client-id 1234 --client-secret-env SECRET \\
+        --issuer https://id.example.com
       mcpcore auth login https://mcp.example.com/mcp --client-id ci --client-secret-env SECRET \\
-        --client-credentials
+        --issuer https://id.example.com --client-credentials
     """  # noqa: D301
     from mcpcore_transports.commands import auth  # late: few authorize
 
@@ -358,14 +390,14 @@ def login(context: typer.Context, url: _Url, *, options: LoginOptions) -> None:
 def status(
     context: typer.Context,
     url: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="One server; default: all.")
+        str | None, typer.Argument(metavar="[SERVER]", help="One server; default: all.")
     ] = None,
     *,
     options: AuthOptions,
 ) -> None:
     """List the tokens that are kept, and when they expire; no secret is shown.
 
-    With a URL the exit status is 1 if there is no token of that server.
+    With a server the exit status is 1 if there is no token of that server.
 
     \b
     Examples:

@@ -3,38 +3,36 @@
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from mcpcore.auth.authorization import Authorization, Refused
-from mcpcore.auth.challenges import parse_scopes
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.metadata import printable
-from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
-from mcpcore.auth.records import TokenRecord, read_record
+from mcpcore.auth.needs import Fetch, NeedFailed, Stored
+from mcpcore.auth.records import TokenKey, TokenRecord, read_record, token_key
+from mcpcore.auth.registration import client_key
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings, ClientCredentialsGrant, CodeGrant
-from mcpcore.auth.urls import parse_url
-from mcpcore.errors import AuthorizationError, BadProxy, BadTls, UrlRefused
-from mcpcore_transports.auth.authorizer import Authorizer
+from mcpcore.auth.urls import canonical_resource, parse_url
+from mcpcore.errors import AuthorizationError, BadProxy, BadTarget, BadTls, UrlRefused
+from mcpcore.wire.redaction import shown_url
+from mcpcore_transports.auth.authorizer import Authorizer, http_url
 from mcpcore_transports.auth.browser import PastedSignIn, chosen_sign_in
 from mcpcore_transports.auth.carrying import FlowCarrier
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.file_store import FileTokens
-from mcpcore_transports.commands.options import AuthOptions, LoginOptions
-from mcpcore_transports.commands.output import (
-    Exit,
-    Failure,
-    print_facts,
-    print_json,
-    print_table,
-    print_warning,
-)
-from mcpcore_transports.http.client.proxies import ENVIRONMENT
-from mcpcore_transports.tls import client_tls
+from mcpcore_transports.auth.stores import TokenStore
+from mcpcore_transports.commands import output
+from mcpcore_transports.commands.options import AuthOptions, LoginOptions, scopes_of
+from mcpcore_transports.commands.target import WEB, access, named
+from mcpcore_transports.commands.tokens import KeptTokens, kept_tokens
+from mcpcore_transports.targets import named as shown
+from mcpcore_transports.targets import parse_target
 
 T = TypeVar("T")
 
@@ -44,159 +42,205 @@ _HEADERS = {
     "content-type": "application/json",
 }
 _TIMEOUT = 10.0
-_PREFIX = "token "
-"""Beginning of the keys of tokens in the store."""
 
 
 def login(url: str, options: LoginOptions) -> int:
     """Sign in at a server; return the exit status."""
-    settings = _settings(options)
-    _checked(url, options)
+    url, settings = _server(url, options)
+    settings = _settings(options, settings)
+    _checked(url, settings)
     record = _carried(lambda: _login(url, settings, options))
-    facts = _facts(record, time.time())
+    facts = _facts(_key(url, settings), record, time.time())
     if options.as_json:
-        print_json(facts)
+        output.print_json(facts)
     else:
-        print_facts([(name, _shown(value)) for name, value in facts.items()])
-    return Exit.OK
+        output.print_facts([(name, _shown(value)) for name, value in facts.items()])
+    return output.Exit.OK
 
 
 async def _login(url: str, settings: AuthorizationSettings, options: LoginOptions) -> TokenRecord:
-    store, access = FileTokens(), _access(options)
+    store, reached = FileTokens(), access(options)
     sign_in = chosen_sign_in(options.browser)
-    key = Authorization(url, settings, seed=os.urandom(32)).key
+    key = _key(url, settings).text
     async with store.lock(f"login {key}"):
         kept = read_record((await store.load(key)).record, TokenRecord)
         wanted = kept is not None and _fits(kept, settings)
         if kept is not None and wanted and not options.again and not kept.is_over(time.time()):
-            return kept
-        if kept is not None and (options.again or not wanted):
-            # What is there would be refreshed, with the scopes and for the client that it has.
-            await store.save(key, None, (await store.load(key)).version)
-        lines, asked = await _challenge(url, options.auth_private, access)
+            if not await _refuses(url, kept, settings.private, reached):
+                return kept
+            wanted = False
+        lines, asked = await _challenge(url, settings.private, reached)
         if not asked:  # whoever asks for nothing must at least say who would give a token
-            settings = _without_fallbacks(settings)
-        authorizer = Authorizer(url, settings, store=store, sign_in=sign_in, **access)
+            settings = replace(settings, fallbacks=False)
+        hidden: tuple[str, ...] = ()
+        if options.again or not wanted:
+            # What is there would be refreshed, with the scopes and for the client that it has.
+            registered = client_key("", settings.grant.kind)
+            hidden = (key, registered) if options.again else (key,)
+        anew = _Anew(store, hidden)
+        authorizer = Authorizer(url, settings, store=anew, sign_in=sign_in, **reached)
         await authorizer.token()
         refused = Refused(
             status=401, lines=lines, generation=authorizer.machine.generation, operation="login"
         )
-        await authorizer.refused(refused)
+        token = await authorizer.refused(refused)
         found = read_record((await store.load(key)).record, TokenRecord)
-    if found is None:
+    if found is None or found.access_token != token.secret:
         raise AuthorizationError("the token was not kept")
     return found
 
 
+class _Anew:
+    """Store in which records are not found, though replaced, whose keys begin with some texts.
+
+    What a sign-in would replace stays until it has succeeded.
+    """
+
+    def __init__(self, store: TokenStore, hidden: tuple[str, ...]) -> None:
+        self._store = store
+        self._hidden = hidden
+        self.save = store.save
+        self.lock = store.lock
+
+    async def load(self, key: str) -> Stored:
+        """Implement :meth:`TokenStore.load`."""
+        found = await self._store.load(key)
+        return Stored(version=found.version) if key.startswith(self._hidden) else found
+
+
 def _fits(kept: TokenRecord, settings: AuthorizationSettings) -> bool:
-    """Return True if a token is for the grant, the client and the scopes that are asked for."""
-    client = settings.client
-    same = client is None or client.client_id == kept.client.client_id
-    return (
-        same
-        and kept.grant == settings.grant.kind
-        and settings.scopes <= frozenset(kept.scopes or ())
-    )
+    """Return True if a token has the scopes that are asked for, and none that are not allowed."""
+    held = frozenset(kept.scopes or ())
+    return settings.scopes <= held and (settings.ceiling is None or held <= settings.ceiling)
+
+
+async def _refuses(url: str, kept: TokenRecord, private: bool, reached: dict[str, Any]) -> bool:
+    """Return True if the server refuses a token; one that needs a proof of DPoP is not tried."""
+    if kept.scheme != "Bearer":
+        return False
+    line = {"authorization": f"Bearer {kept.access_token}"}
+    return (await _challenge(url, private, reached, line))[1]
 
 
 async def _challenge(
-    url: str, private: bool, access: dict[str, Any]
+    url: str, private: bool, reached: dict[str, Any], line: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, ...], bool]:
-    """Return what the server says to a request without a token, and if it asks for one."""
-    need = Fetch(method="POST", url=url, headers=_HEADERS, body=_PING, timeout=_TIMEOUT)
+    """Return what the server says to a request without a token, and if it asks for one.
+
+    ``line``: with that header, which has one.
+    """
+    headers = {**_HEADERS, **(line or {})}
+    need = Fetch(method="POST", url=url, headers=headers, body=_PING, timeout=_TIMEOUT)
     local = parse_url(url, "the URL").loopback
-    found = await Fetcher(local=local, private=private, **access).fetch(need)
+    found = await Fetcher(local=local, private=private, **reached).fetch(need)
     if isinstance(found, NeedFailed):
-        raise Failure(f"{printable(url)}: {found.reason}")
-    return _lines(found), found.status == 401
-
-
-def _lines(found: Fetched) -> tuple[str, ...]:
-    return tuple(value for name, value in found.headers if name == "www-authenticate")
+        raise output.Failure(f"{printable(url)}: {found.reason}")
+    lines = tuple(value for name, value in found.headers if name == "www-authenticate")
+    return lines, found.status == 401
 
 
 def status(url: str | None, options: AuthOptions) -> int:
     """List the tokens that are kept; return the exit status."""
     now = time.time()
-    records = _carried(lambda: _records(url, options))
-    facts = [_facts(record, now) for record in records]
+    kept = _carried(lambda: _kept(url, options))
+    facts = [_facts(key, record, now) for key, record in kept.items() if record is not None]
+    for key, record in kept.items():
+        if record is None:
+            output.print_warning(f"the {printable(key.text)} cannot be read")
     if options.as_json:
-        print_json({"folder": str(FileTokens().folder), "tokens": facts})
+        output.print_json({"folder": str(FileTokens().folder), "tokens": facts})
     else:
-        columns = ("resource", "issuer", "scopes", "expires", "refreshable")
+        columns = ("resource", "account", "grant", "issuer", "scopes", "expires", "refreshable")
         rows = [tuple(_shown(fact[name]) for name in columns) for fact in facts]
-        print_table(f"tokens in {FileTokens().folder} ({len(rows)})", columns, rows)
-    return Exit.OK if records or url is None else Exit.REFUSED
+        output.print_table(f"tokens in {FileTokens().folder} ({len(rows)})", columns, rows)
+    return output.Exit.OK if facts or url is None else output.Exit.REFUSED
 
 
-async def _records(url: str | None, options: AuthOptions) -> list[TokenRecord]:
-    key = None if url is None else _key(url, options)
-    records = []
-    for name, stored in (await FileTokens().entries()).items():
-        if name.startswith(_PREFIX) and key in (None, name):
-            record = read_record(stored.record, TokenRecord)
-            if record is None:
-                print_warning(f"the {printable(name)} cannot be read")
-            else:
-                records.append(record)
-    return records
+async def _kept(url: str | None, options: AuthOptions) -> KeptTokens:
+    """Return the tokens of a server and an account, or of all servers."""
+    if url is None:
+        return await kept_tokens(account=options.account)
+    url, settings = _server(url, options)
+    return await kept_tokens(url, settings.account)
 
 
 def logout(url: str, options: AuthOptions) -> int:
     """Forget the token of a server, and revoke it; return the exit status."""
     outcome = _carried(lambda: _logout(url, options))
     if options.as_json:
-        print_json(outcome)
+        output.print_json(outcome)
     elif not outcome.found:
-        print_warning("there is no token of this server")
+        output.print_warning("there is no token of this server")
     elif outcome.revoked:
-        print_facts([("token", "forgotten and revoked")])
+        output.print_facts([("token", "forgotten and revoked")])
     else:
-        print_facts([("token", "forgotten")])
-        print_warning(f"it is not revoked, and is valid until it expires: {outcome.reason}")
-    return Exit.OK if outcome.found else Exit.REFUSED
+        output.print_facts([("token", "forgotten")])
+        output.print_warning(f"it is not revoked, and is valid until it expires: {outcome.reason}")
+    return output.Exit.OK if outcome.found else output.Exit.REFUSED
 
 
 async def _logout(url: str, options: AuthOptions) -> SignedOut:
-    private = options.auth_private
-    settings = AuthorizationSettings(account=options.account or "", private=private)
-    key, local = _key(url, options), parse_url(url, "the URL of the server").loopback
+    url, settings = _server(url, options)
+    local = parse_url(url, "the URL of the server").loopback
     endpoints = Endpoints(settings, local=local, seed=os.urandom(32))
     endpoints.wall = time.time()
-    fetcher = Fetcher(local=local, private=private, **_access(options))
+    fetcher = Fetcher(local=local, private=settings.private, **access(options))
     carrier = FlowCarrier(fetcher, FileTokens(), PastedSignIn(), {}, None)
-    return await carrier.run(sign_out(endpoints, key))
+    found, revoked, reasons = False, True, []
+    for key in await kept_tokens(url, settings.account):
+        end = await carrier.run(sign_out(endpoints, key))
+        found, revoked = found or end.found, revoked and end.revoked
+        reasons += [end.reason] if end.reason is not None else []
+    return SignedOut(found=found, revoked=found and revoked, reason="; ".join(reasons) or None)
 
 
 # Settings
 
 
-def _settings(options: LoginOptions) -> AuthorizationSettings:
-    scopes = parse_scopes(" ".join(options.scope)) if options.scope else frozenset()
-    if scopes is None:
-        raise Failure("--scope: a scope holds visible ASCII characters", Exit.USAGE)
+def _server(text: str, options: AuthOptions) -> tuple[str, AuthorizationSettings]:
+    """Return the URL of a server over HTTP, and its settings in the file that names it.
+
+    Raises BadTarget.
+    """
+    target = parse_target(text) if "://" in text else named(text, options.config)
+    if not isinstance(target, WEB):
+        raise BadTarget(f"tokens are for URLs of http, ws and sse, not for {shown(target)}")
+    kept = target.auth
+    settings = kept if isinstance(kept, AuthorizationSettings) else AuthorizationSettings()
+    return http_url(target.url), replace(
+        settings,
+        account=settings.account if options.account is None else options.account,
+        private=settings.private or options.auth_private,
+    )
+
+
+def _settings(options: LoginOptions, kept: AuthorizationSettings) -> AuthorizationSettings:
+    """Return the settings of a server with the options of a sign-in.  Raises Failure."""
+    scopes = scopes_of("--scope", options.scope)
+    ceiling = scopes_of("--ceiling", options.ceiling) if options.ceiling else kept.ceiling
     try:
-        return AuthorizationSettings(
-            grant=(
-                ClientCredentialsGrant()
-                if options.client_credentials
-                else CodeGrant(redirect_uri=options.redirect_uri or CodeGrant().redirect_uri)
-            ),
-            client=_client(options),
-            issuer=options.issuer,
-            metadata_url=options.metadata_url,
-            scopes=scopes,
-            account=options.account or "",
-            private=options.auth_private,
+        grant = kept.grant
+        if options.client_credentials:
+            grant = ClientCredentialsGrant()
+        elif options.redirect_uri is not None:
+            grant = CodeGrant(redirect_uri=options.redirect_uri)
+        found = replace(
+            kept,
+            grant=grant,
+            client=_client(options) or kept.client,
+            issuer=options.issuer or kept.issuer,
+            metadata_url=options.metadata_url or kept.metadata_url,
+            scopes=scopes | kept.scopes,
+            ceiling=ceiling,
         )
     except UrlRefused as error:
-        raise Failure(str(error), Exit.USAGE) from None
-
-
-def _without_fallbacks(settings: AuthorizationSettings) -> AuthorizationSettings:
-    from msgspec.structs import replace
-
-    return replace(settings, fallbacks=False)
+        raise output.wrong(str(error)) from None
+    if found.trusting:
+        raise output.wrong(
+            "credentials go to one authorization server alone: name it with --issuer URL, or as "
+            "oauth.issuer in the file"
+        )
+    return found
 
 
 def _client(options: LoginOptions) -> ClientIdentity | None:
@@ -207,58 +251,46 @@ def _client(options: LoginOptions) -> ClientIdentity | None:
             (options.client_credentials, "--client-credentials"),
         ):
             if given:
-                raise Failure(f"{flag} needs --client-id", Exit.USAGE)
+                raise output.wrong(f"{flag} needs --client-id")
         return None
     # Taken out, so that no browser inherits it.
     secret = None if name is None else os.environ.pop(name, None)
     if name is not None and not secret:
-        raise Failure(f"--client-secret-env: the variable {name} is not set", Exit.USAGE)
+        raise output.wrong(f"--client-secret-env: the variable {name} is not set")
     return ClientIdentity(client_id=options.client_id, client_secret=secret)
 
 
-def _access(options: AuthOptions) -> dict[str, Any]:
-    """Return the TLS context and the proxy of all requests.  Raises Failure."""
-    if options.key is not None and options.cert is None:
-        raise Failure("--key is the key of --cert, which is not given", Exit.USAGE)
-    tls = None
-    if options.ca or options.cert:
-        tls = client_tls(ca=options.ca, cert=options.cert, key=options.key)
-    proxy = {None: ENVIRONMENT, "none": None}.get(options.proxy, options.proxy)
-    return {"ssl_context": tls, "proxy": proxy}
+def _key(url: str, settings: AuthorizationSettings) -> TokenKey:
+    return token_key(canonical_resource(url), settings)
 
 
-def _key(url: str, options: AuthOptions) -> str:
-    settings = AuthorizationSettings(account=options.account or "", private=options.auth_private)
-    return Authorization(url, settings, seed=bytes(32)).key
-
-
-def _checked(url: str, options: AuthOptions) -> None:
+def _checked(url: str, settings: AuthorizationSettings) -> None:
     try:
-        _key(url, options)
+        Authorization(url, settings, seed=bytes(32))
     except UrlRefused as error:
-        raise Failure(str(error), Exit.USAGE) from None
+        raise output.wrong(str(error)) from None
 
 
 def _carried(work: Callable[[], Awaitable[T]]) -> T:
     """Run ``work``; raise Failure with the exit status that fits."""
     try:
         return anyio.run(work)
-    except UrlRefused as error:
-        raise Failure(str(error), Exit.USAGE) from error
-    except (BadTls, BadProxy) as error:
-        raise Failure(str(error), Exit.USAGE) from error
+    except (UrlRefused, BadTls, BadProxy) as error:
+        raise output.wrong(str(error)) from error
     except AuthorizationError as error:
-        raise Failure(str(error), Exit.REFUSED) from error
+        raise output.Failure(str(error), output.Exit.REFUSED) from error
 
 
 # Facts
 
 
-def _facts(record: TokenRecord, now: float) -> dict[str, Any]:
+def _facts(key: TokenKey, record: TokenRecord, now: float) -> dict[str, Any]:
     """Return what may be told of a token."""
     left = None if record.expires_at is None else round(record.expires_at - now)
     return {
-        "resource": record.resource,
+        "resource": shown_url(key.resource),  # without the digest of its query
+        "account": key.account,
+        "grant": key.grant,
         "issuer": record.issuer,
         "clientId": record.client.client_id,
         "scopes": None if record.scopes is None else list(record.scopes),
@@ -280,4 +312,4 @@ def _shown(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"
-    return printable(value if isinstance(value, str) else json.dumps(value))
+    return printable(value if isinstance(value, str) else json.dumps(value)) or "none"

@@ -2,33 +2,37 @@
 
 import os
 import secrets
-import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mcpcore.errors import ExtraMissingError, UrlRefused
-from mcpcore_transports.commands.output import Exit, Failure, say
+from mcpcore_transports.commands.output import Exit, say, wrong
 
 if TYPE_CHECKING:  # late: few authorize
     from mcpcore.http.principals import Authenticate
     from mcpcore_transports.auth.schemes import Scheme
     from mcpcore_transports.commands.options import ServeOptions
 
-_OF_ISSUERS = ("auth_issuer", "auth_scope", "auth_jwks", "auth_introspection", "auth_private")
-AUTH_OPTIONS = (*_OF_ISSUERS, "auth_resource", "auth_keys")
+_OF_ONE = ("auth_audience", "auth_roles", "auth_jwks", "auth_introspection")
+_OF_ISSUERS = ("auth_issuer", *_OF_ONE, "auth_private")
+AUTH_OPTIONS = (*_OF_ISSUERS, "auth_scope", "auth_resource", "auth_keys")
 """Options of a server that authorizes its requests."""
 _VARIABLES = (
     "MCPCORE_AUTH_RESOURCE",
     "MCPCORE_AUTH_ISSUER",
     "MCPCORE_AUTH_SCOPES",
+    "MCPCORE_AUTH_AUDIENCES",
+    "MCPCORE_AUTH_ROLES",
     "MCPCORE_AUTH_JWKS_URL",
     "MCPCORE_AUTH_INTROSPECTION_URL",
     "MCPCORE_AUTH_PRIVATE",
     "MCPCORE_AUTH_KEYS",
     "MCPCORE_AUTH_MAX_FAILURES",
 )
-"""Their variables, which the command line takes for unset where they are empty."""
+"""Variables of the options; the command line takes empty ones for unset."""
+_CREDENTIAL = "MCPCORE_AUTH_CLIENT_SECRET"
 
 
 def authenticating(options: "ServeOptions") -> "Authenticate | None":
@@ -37,12 +41,12 @@ def authenticating(options: "ServeOptions") -> "Authenticate | None":
     if not any(getattr(options, name) for name in AUTH_OPTIONS):
         if options.auth_max_failures is not None:
             text = "--auth-max-failures needs --auth-resource or --auth-keys"
-            raise Failure(text, Exit.USAGE)
+            raise wrong(text)
         return None
     try:
         schemes = _schemes(options)
     except (ValueError, OSError, UrlRefused, ExtraMissingError) as error:
-        raise Failure(f"authorization: {error}", Exit.USAGE) from error
+        raise wrong(f"authorization: {error}") from error
     if len(schemes) == 1:
         return schemes[0]
     from mcpcore_transports.auth.schemes import AnyOf  # late: few authorize
@@ -50,15 +54,32 @@ def authenticating(options: "ServeOptions") -> "Authenticate | None":
     return AnyOf(*schemes)
 
 
+def metadata_warning(options: "ServeOptions") -> str | None:
+    """Return a warning that clients cannot sign in at some of the addresses, or None."""
+    kinds = [name for name in ("http", "ws", "sse") if getattr(options, name)]
+    if options.auth_resource is None or len(kinds) < 2:
+        return None
+    named = ", ".join(f"--{name}" for name in kinds)
+    return (
+        f"{named} are different URLs, and tokens are for {options.auth_resource} alone: clients "
+        "cannot sign in at the others (serve WebSocket at the same URL by --websocket)"
+    )
+
+
+def forget_secret() -> None:
+    """Take the client secret out of the environment, which handlers and their children have."""
+    os.environ.pop(_CREDENTIAL, None)
+
+
 def _check_filled(options: "ServeOptions") -> None:
     """Refuse an empty setting: it is there by mistake, and without it all are let in."""
     for name in AUTH_OPTIONS:
         value = getattr(options, name)
         if value == "" or (isinstance(value, tuple) and "" in value):
-            raise Failure(f"--{name.replace('_', '-')} is empty", Exit.USAGE)
+            raise wrong(f"--{name.replace('_', '-')} is empty")
     for variable in _VARIABLES:
         if os.environ.get(variable, "set").strip() == "":
-            raise Failure(f"{variable} is set and empty", Exit.USAGE)
+            raise wrong(f"{variable} is set and empty")
 
 
 def _schemes(options: "ServeOptions") -> "list[Scheme]":
@@ -74,11 +95,14 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
         given = next((name for name in _OF_ISSUERS if getattr(options, name)), None)
         if given is not None:
             raise ValueError(f"--{given.replace('_', '-')} needs --auth-resource")
+        if not schemes:
+            raise ValueError("--auth-scope needs --auth-resource or --auth-keys")
         return schemes
     if not options.auth_issuer:
         raise ValueError("--auth-resource needs --auth-issuer")
-    if len(options.auth_issuer) > 1 and (options.auth_jwks or options.auth_introspection):
-        raise ValueError("--auth-jwks and --auth-introspection are for one issuer")
+    given = next((name for name in _OF_ONE if getattr(options, name)), None)
+    if len(options.auth_issuer) > 1 and given is not None:
+        raise ValueError(f"--{given.replace('_', '-')} is for one issuer")
     from mcpcore.auth.grants import ClientIdentity  # late: few authorize
     from mcpcore.auth.resource_server import Issuer
     from mcpcore_transports.auth.resource_server import ResourceServer
@@ -86,7 +110,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     client = None
     client_id = os.environ.get("MCPCORE_AUTH_CLIENT_ID")
     if client_id and options.auth_introspection:
-        secret = os.environ.get("MCPCORE_AUTH_CLIENT_SECRET")
+        secret = os.environ.get(_CREDENTIAL)
         client = ClientIdentity(client_id=client_id, client_secret=secret)
     issuers = [
         Issuer(
@@ -94,6 +118,8 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
             jwks_url=options.auth_jwks,
             introspection_url=options.auth_introspection,
             client=client,
+            audiences=frozenset(options.auth_audience),
+            roles=options.auth_roles,
             private=options.auth_private,
         )
         for issuer in options.auth_issuer
@@ -114,7 +140,11 @@ def make_api_key(
         format_scopes(scopes)
         Principal(principal)
     except ValueError as error:
-        raise Failure(str(error), Exit.USAGE) from error
+        raise wrong(str(error)) from error
+    try:
+        end = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    except (OverflowError, ValueError) as error:  # beyond the year 9999, or no number
+        raise wrong(f"--days: there is no date {days} days from now") from error
     id, text = make_key(secrets.token_bytes(40))
     record = ApiKey(
         id=id,
@@ -122,7 +152,7 @@ def make_api_key(
         principal=principal,
         scopes=scopes,
         roles=roles,
-        expires_at=None if days is None else time.time() + days * 86_400,
+        expires_at=None if end is None else end.timestamp(),
     )
     print(msgspec.json.encode(record).decode(), flush=True)
     say(f"the key, which is shown only now: {text}")

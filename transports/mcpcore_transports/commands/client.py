@@ -63,10 +63,7 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise output.Failure(
-                f"{word!r} is no argument; expected key=value, and the server last",
-                output.Exit.USAGE,
-            )
+            raise output.wrong(f"{word!r} is no argument; expected key=value, and the server last")
         pairs[key] = value
     return pairs
 
@@ -84,9 +81,8 @@ def convert_pairs(pairs: Mapping[str, str], tool: types.Tool) -> dict[str, Any]:
                 values[key] = msgspec.json.decode(text)
             except msgspec.DecodeError:
                 if kind is not None:
-                    raise output.Failure(
-                        f"{key}={text}: the tool wants {kind}, which is written as JSON",
-                        output.Exit.USAGE,
+                    raise output.wrong(
+                        f"{key}={text}: the tool wants {kind}, which is written as JSON"
                     ) from None
     return values
 
@@ -95,7 +91,7 @@ def _json_object(text: str, option: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise output.Failure(f"{option}: {error}", output.Exit.USAGE) from None
+        raise output.wrong(f"{option}: {error}") from None
 
 
 def _callbacks(options: CallOptions) -> Callbacks:
@@ -187,9 +183,8 @@ def list_offers(options: QueryOptions) -> int:
     rest, target = split_target(options.words, options)
     unknown = [word for word in rest if word not in KINDS]
     if unknown:
-        raise output.Failure(
-            f"{unknown[0]!r} cannot be listed; expected {', '.join(KINDS)}, and the server last",
-            output.Exit.USAGE,
+        raise output.wrong(
+            f"{unknown[0]!r} cannot be listed; expected {', '.join(KINDS)}, and the server last"
         )
 
     async def talk(client: Client) -> dict[str, list[Any]]:

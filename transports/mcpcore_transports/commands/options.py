@@ -13,12 +13,12 @@ from msgspec import NODEFAULT, Struct, structs
 
 from mcpcore.errors import BadTarget
 from mcpcore.spec.revisions import parse_revisions
-from mcpcore_transports.commands.output import Exit, Failure
-from mcpcore_transports.http.settings import DriverName, ParserName
+from mcpcore_transports.commands.output import wrong
+from mcpcore_transports.http1.settings import DriverName, ParserName
 from mcpcore_transports.serve.serve import LoopName
 
 if TYPE_CHECKING:  # imported where a trace is written: a client waits for the start of a server
-    from mcpcore_transports.tracing.tracing import Trace
+    from mcpcore_transports.tracing.tracing import Trace, TraceSettings
 
 ClientName = Literal["claude", "cursor", "vscode"]
 """Programs that use servers and have a configuration file with these."""
@@ -56,6 +56,7 @@ ConfigOption = Annotated[
     typer.Option("--config", metavar="FILE", help="Where servers are named; default: mcp.json."),
 ]
 AccountOption = Annotated[Text, Opt("Which of several accounts at the server.", "NAME")]
+CeilingOption = Annotated[Texts, Opt("Ask for, and take, no scope but these; repeatable.", "SCOPE")]
 BrowserOption = Annotated[
     bool | None,
     Opt(
@@ -99,6 +100,7 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
     ] = False
     browser: BrowserOption = None
     account: AccountOption = None
+    ceiling: CeilingOption = ()
     auth_private: PrivateOption = False
     proxy: Annotated[
         Text, Opt("http, ws: a proxy, or none; default: what the environment says.", "URL")
@@ -159,6 +161,10 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     insecure_tcp: Annotated[bool, Opt("Let --tcp do without TLS on other addresses, too.")] = False
     allow_host: Annotated[Texts, Opt("Host that requests may name.", "NAME")] = ()
     allow_origin: Annotated[Texts, Opt("Web pages that may call.", "ORIGIN")] = ()
+    trusted_proxy: Annotated[
+        Texts,
+        Opt("Proxy that names its clients in X-Forwarded-For; repeatable.", "ADDRESS[/LENGTH]"),
+    ] = ()
     tls_cert: Annotated[Text, Opt("Serve https, wss and tls with it (PEM).", "FILE")] = None
     tls_key: Annotated[Text, Opt("Its key, if it is in another file.", "FILE")] = None
     tls_client_ca: Annotated[Text, Opt("Clients need a certificate of these (PEM).", "FILE")] = None
@@ -171,13 +177,28 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     auth_issuer: Annotated[
-        Texts,
-        Opt("Whose tokens are accepted; repeatable.", "URL", envvar="MCPCORE_AUTH_ISSUER"),
+        Texts, Opt("Whose tokens are accepted; repeatable.", "URL", envvar="MCPCORE_AUTH_ISSUER")
     ] = ()
     auth_scope: Annotated[
         Texts,
         Opt("Scope that every request needs; repeatable.", "SCOPE", envvar="MCPCORE_AUTH_SCOPES"),
     ] = ()
+    auth_audience: Annotated[
+        Texts,
+        Opt(
+            "Audience of the issuer's tokens, beside the resource; repeatable.",
+            "AUDIENCE",
+            envvar="MCPCORE_AUTH_AUDIENCES",
+        ),
+    ] = ()
+    auth_roles: Annotated[
+        Text,
+        Opt(
+            "Claim of the issuer's tokens with the roles, such as realm_access.roles.",
+            "PATH",
+            envvar="MCPCORE_AUTH_ROLES",
+        ),
+    ] = None
     auth_jwks: Annotated[
         Text,
         Opt(
@@ -210,7 +231,7 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
         int | None,
         Opt(
             "Refused tokens, and refused keys, of one address in a minute, beyond which it gets 429"
-            " (default 100); 0: any number, as behind a proxy.",
+            " (default 100); 0: any number.",
             "N",
             min=0,
             envvar="MCPCORE_AUTH_MAX_FAILURES",
@@ -273,6 +294,45 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     )
 
 
+NamingName = Literal["always", "conflict", "never"]
+"""Ways to name what the servers behind a gateway offer."""
+
+
+class BeforeServerOptions(ServeOptions, frozen=True, kw_only=True):
+    """Options of commands that stand between clients and a server."""
+
+    command: tuple[str, ...] | None = None
+    """Words after ``--``."""
+
+    headers: Annotated[
+        Texts, Opt("URL: send this header; repeatable.", "'NAME: VALUE'", flags="--header")
+    ] = ()
+    env: Annotated[
+        Texts, Opt("Command: a variable for it, ours without VALUE; repeatable.", "NAME[=VALUE]")
+    ] = ()
+    server_revision: Annotated[
+        Texts | None, Opt("Speak only this revision with servers; repeatable.", "R")
+    ] = None
+
+
+class GatewayOptions(BeforeServerOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore gateway``."""
+
+    config: ConfigOption = None
+    naming: Annotated[
+        NamingName | None,
+        Opt("When names begin with that of their server; default: always, if there are several."),
+    ] = None
+    max_processes: Annotated[
+        int | None,
+        Opt("Most processes of servers that are started as commands; default 100.", "N", min=1),
+    ] = None
+    start_time: Annotated[
+        float | None,
+        Seconds("Time for servers to start before clients are let in; default 10."),
+    ] = None
+
+
 class InstallOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore install``, apart from the program."""
 
@@ -301,6 +361,7 @@ class InstallOptions(Struct, frozen=True, kw_only=True):
 class AuthOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore auth status`` and ``logout``."""
 
+    config: ConfigOption = None
     account: AccountOption = None
     auth_private: PrivateOption = False
     proxy: Annotated[Text, Opt("A proxy, or none; default: as the environment says.", "URL")] = None
@@ -317,6 +378,7 @@ class LoginOptions(AuthOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore auth login``."""
 
     scope: Annotated[Texts, Opt("Ask for this scope as well; repeatable.", "SCOPE")] = ()
+    ceiling: CeilingOption = ()
     browser: BrowserOption = None
     again: Annotated[bool, Opt("Sign in even if there is a token.")] = False
     client_id: Annotated[Text, Opt("The client that is registered there.", "ID")] = None
@@ -333,12 +395,22 @@ class LoginOptions(AuthOptions, frozen=True, kw_only=True):
     ] = None
 
 
+def scopes_of(flag: str, words: Sequence[str]) -> frozenset[str]:
+    """Return the scopes of an option.  Raises :class:`Failure` for others than can be sent."""
+    from mcpcore.auth.challenges import parse_scopes  # late: few authorize
+
+    found = parse_scopes(" ".join(words))
+    if words and found is None:
+        raise wrong(f"{flag}: a scope holds visible ASCII characters")
+    return found or frozenset()
+
+
 def check_revisions(names: Sequence[str] | None) -> None:
     """Raise :class:`Failure` for a revision that does not exist."""
     try:
         parse_revisions(names or ())
     except ValueError as error:
-        raise Failure(str(error), Exit.USAGE) from None
+        raise wrong(str(error)) from None
 
 
 @contextmanager
@@ -348,21 +420,27 @@ def recording(options: ConnectOptions | ServeOptions) -> "Iterator[Trace | None]
     if file is None:
         if options.trace_secrets or options.trace_size:
             option = "--trace-secrets" if options.trace_secrets else "--trace-size"
-            raise Failure(f"{option} is for --trace, which is not given", Exit.USAGE)
+            raise wrong(f"{option} is for --trace, which is not given")
         yield None
         return
-    from mcpcore_transports.tracing.tracing import Trace, TraceSettings  # late: few record a trace
+    from mcpcore_transports.tracing.tracing import Trace  # late: few record a trace
 
-    settings = TraceSettings(secrets=options.trace_secrets)
-    most = size_of("--trace-size", options.trace_size)
-    if most is not None:
-        settings = structs.replace(settings, file_size=most)
+    settings = trace_settings(options)
     try:
         trace = Trace(file, settings=settings)
     except OSError as error:
-        raise Failure(f"--trace: {file}: {error.strerror}", Exit.USAGE) from error
+        raise wrong(f"--trace: {file}: {error.strerror}") from error
     with trace:
         yield trace
+
+
+def trace_settings(options: ConnectOptions | ServeOptions) -> "TraceSettings":
+    """Return the settings of --trace-secrets and --trace-size.  Raises Failure."""
+    from mcpcore_transports.tracing.tracing import TraceSettings  # late: few record a trace
+
+    settings = TraceSettings(secrets=options.trace_secrets)
+    most = size_of("--trace-size", options.trace_size)
+    return settings if most is None else structs.replace(settings, file_size=most)
 
 
 def size_of(option: str, text: str | None) -> int | None:
@@ -404,11 +482,11 @@ def _options_of(declared: type) -> dict[str, inspect.Parameter]:
 def connecting(
     function: Callable[..., None],
     names: Collection[str] | None = None,
-    declared: type[ConnectOptions] = ConnectOptions,
+    declared: type[ConnectOptions | BeforeServerOptions] = ConnectOptions,
 ) -> Callable[..., None]:
     """Add options to a command, which gets the typer context and ``options``."""
 
-    def make(context: typer.Context, given: dict[str, Any]) -> ConnectOptions:
+    def make(context: typer.Context, given: dict[str, Any]) -> object:
         return declared(command=context.obj, **given)
 
     return gathering(function, "options", declared, names, make)

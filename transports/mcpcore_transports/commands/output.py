@@ -39,12 +39,20 @@ class Failure(Exception):
         self.status = status
 
 
+def wrong(message: str) -> Failure:
+    """Make the failure of a command that was used wrongly."""
+    return Failure(message, Exit.USAGE)
+
+
 def guarded(verbose: bool, work: Callable[[], int]) -> Never:
     """Run a command; exit with the status that it returns, or with that of its failure."""
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",
     )
+    credentials = logging.getLogger("mcpcore.auth")
+    if not credentials.isEnabledFor(logging.WARNING):  # to whom they go is always told
+        credentials.setLevel(logging.WARNING)
     try:
         status = work()
     except (Failure, BadTarget) as error:

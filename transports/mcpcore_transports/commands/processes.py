@@ -102,10 +102,13 @@ async def _until_signalled(
 
 def _command(words: Sequence[str], replaced: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the command line for a process, with other values of the ``replaced`` options."""
+    words = list(words)
+    end = words.index("--") if "--" in words else len(words)  # behind it is a server's command
     return [
         *(sys.executable, "-m", "mcpcore_transports.commands.main"),
-        *without(words, tuple(replaced)),
+        *without(words[:end], tuple(replaced)),
         *(word for name, texts in replaced.items() for text in texts for word in (name, text)),
+        *words[end:],
     ]
 
 

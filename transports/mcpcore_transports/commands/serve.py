@@ -5,37 +5,45 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from inspect import get_annotations
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct, structs
 
 from mcpcore.engine.config import Limits
-from mcpcore.errors import BadTarget, BadTls, StoreUnavailableError
+from mcpcore.errors import BadTarget, BadTls
 from mcpcore.http.settings import HttpSettings
-from mcpcore.service import Service
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.auth.environment import argv_warning
-from mcpcore_transports.commands.authorization import AUTH_OPTIONS, authenticating
+from mcpcore_transports.client.request_log import log_incoming
+from mcpcore_transports.commands.authorization import (
+    AUTH_OPTIONS,
+    authenticating,
+    forget_secret,
+    metadata_warning,
+)
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
-from mcpcore_transports.commands.output import Exit, Failure, print_warning, say
+from mcpcore_transports.commands.output import Exit, Failure, print_warning, say, wrong
 from mcpcore_transports.http.server.log import LOGGER
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.assembling import Served
 from mcpcore_transports.serve.serve import ServeSettings, run
-from mcpcore_transports.serve.workers import Lifeline, worker_lifeline
+from mcpcore_transports.serve.workers import LIFELINE, Lifeline, worker_lifeline
 from mcpcore_transports.server.failures import REVEALING
-from mcpcore_transports.server.request_log import log_incoming
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stdio.server import StdioSettings
-from mcpcore_transports.stream.connection import PumpSettings
+from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
+
+if TYPE_CHECKING:  # imported where a trace is written: a client waits for the start of a server
+    from mcpcore_transports.tracing.tracing import Trace
 
 REFERENCE = "mcpcore_conformance.everything.server:server"
 """Default server; loaded by name, as this package may not depend on it."""
@@ -49,19 +57,29 @@ _LOGGED = ("session", "stream", "request", "principal", "peer")
 def serve(
     service: str | None, options: ServeOptions, *, words: Sequence[str] = (), develop: bool = False
 ) -> int:
-    """Serve until a signal, or the end of standard input; return the exit status.
+    """Serve a service until a signal, or the end of standard input; return the exit status.
 
     ``words``: the command line, for further processes; ``develop``: serve in one of those.
     """
-    lifeline = worker_lifeline()
-    if options.cwd is not None and lifeline is None:  # a worker is there already
-        try:
-            os.chdir(os.path.expanduser(options.cwd))
-        except OSError as error:
-            raise _wrong(f"--cwd: {options.cwd}: {error.strerror}") from error
+    if develop and service is None:
+        raise wrong("dev needs the name of a server, MODULE:SERVER")
+    loading = partial(load, service or REFERENCE)
+    return serve_with(loading, options, words=words, develop=develop)
+
+
+def serve_with(
+    make: Callable[[], Served],
+    options: ServeOptions,
+    *,
+    words: Sequence[str] = (),
+    develop: bool = False,
+    trace: "Trace | None" = None,
+) -> int:
+    """Serve what ``make`` returns, as :func:`serve` does; ``trace`` stands for --trace."""
+    options, lifeline = in_folder(options), worker_lifeline()
     check_revisions(options.revision)
     if develop:
-        _check_development(service, options)
+        _check_development(options)
         drain = _BRIEF if options.drain is None else options.drain
         options = structs.replace(options, drain=drain)
     if not (
@@ -69,18 +87,18 @@ def serve(
     ):
         options = structs.replace(options, http=(DEFAULT_ADDRESS,))
     _check_fit(options)
-    settings = _settings(options, develop=develop)
+    settings = structs.replace(_settings(options, develop=develop), trace=trace)
     if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
-    token = argv_warning(sys.argv) if options.stdio else None
-    if token is not None:
-        print_warning(token)
+    for warning in (argv_warning(sys.argv) if options.stdio else None, metadata_warning(options)):
+        if warning is not None:
+            print_warning(warning)
     try:
         if options.workers > 1 and lifeline is None:
             if options.sse:  # a message has to reach the worker that holds the event stream
-                raise _wrong("--sse needs one process: --workers cannot serve it")
+                raise wrong("--sse needs one process: --workers cannot serve it")
             if options.stdio or options.ws or options.tcp or options.unix:
-                raise _wrong("--workers is for --http alone")
+                raise wrong("--workers is for --http alone")
             from mcpcore_transports.commands.processes import supervise  # late: for workers alone
 
             return supervise(words, options, settings)
@@ -92,14 +110,15 @@ def serve(
             if told is None:
                 return develop_server(words, options, settings)
             telling = told
+        forget_secret()  # workers and a process that is started anew have read it by themselves
         with telling:
-            server = load(service or REFERENCE)
+            server = make()
         if options.log_http:
             _show_http_log()
         _run(server, options, settings, lifeline)
     except BadTarget as error:
-        raise _wrong(str(error)) from error
-    except (LocalError, OSError, StoreUnavailableError) as error:
+        raise wrong(str(error)) from error
+    except (LocalError, OSError) as error:
         raise Failure(str(error)) from error
     except SystemExit as error:  # so ``run`` says that the lifespan has failed
         if lifeline is None:
@@ -109,8 +128,21 @@ def serve(
     return Exit.OK
 
 
+Given = TypeVar("Given", bound=ServeOptions)
+
+
+def in_folder(options: Given) -> Given:
+    """Change to the folder of --cwd; return the options without it.  Raises Failure."""
+    if options.cwd is not None and LIFELINE not in os.environ:  # a worker is there already
+        try:
+            os.chdir(os.path.expanduser(options.cwd))
+        except OSError as error:
+            raise wrong(f"--cwd: {options.cwd}: {error.strerror}") from error
+    return structs.replace(options, cwd=None)
+
+
 def _run(
-    server: Service, options: ServeOptions, settings: ServeSettings, lifeline: Lifeline | None
+    server: Served, options: ServeOptions, settings: ServeSettings, lifeline: Lifeline | None
 ) -> None:
     """Serve in this process; with a ``lifeline`` as one of several."""
     urls: list[str] = []
@@ -145,12 +177,13 @@ def _run(
 def _check_fit(options: ServeOptions) -> None:
     """Refuse options for bindings that are not served.  Raises Failure."""
     if options.websocket and not options.http:
-        raise _wrong("--websocket is for the addresses of --http; beside it there is --ws")
+        raise wrong("--websocket is for the addresses of --http; beside it there is --ws")
     web, http = options.http or options.ws or options.sse, options.http or options.sse
     for name, fits, what in (
         ("env_principal", options.stdio, "--stdio"),
         ("allow_host", web, "--http, --ws and --sse"),
         ("allow_origin", web, "--http, --ws and --sse"),
+        ("trusted_proxy", web, "--http, --ws and --sse"),
         ("tls_cert", web or options.tcp, "--http, --ws, --sse and --tcp"),
         ("insecure_tcp", options.tcp, "--tcp"),
         ("notice", http, "--http and --sse"),
@@ -161,7 +194,7 @@ def _check_fit(options: ServeOptions) -> None:
         *((name, web, "--http, --ws and --sse") for name in (*AUTH_OPTIONS, "auth_max_failures")),
     ):
         if getattr(options, name) not in (None, (), 0, "auto") and not fits:
-            raise _wrong(f"--{name.replace('_', '-')} is for {what}, and nothing is served there")
+            raise wrong(f"--{name.replace('_', '-')} is for {what}, and nothing is served there")
 
 
 def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
@@ -185,10 +218,14 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         ssl_context=_tls(options),
     )
     settings = replaced(settings, "stdio", env_principal=options.env_principal)
+    try:
+        settings = replaced(settings, "http_link", trusted_proxies=options.trusted_proxy)
+    except ValueError as error:
+        raise wrong(f"--trusted-proxy: {error}") from error
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
-        for pump in PUMPS:
-            settings = replaced(settings, pump, drain=options.drain)
+        for place in CONNECTIONS:
+            settings = replaced(settings, place, drain=options.drain)
     names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix", "store")
     serving = [f"--{name}" for name in names if getattr(options, name)]
     if options.workers > 1:
@@ -200,23 +237,21 @@ def _tls(options: ServeOptions) -> ssl.SSLContext | None:
     if options.tls_cert is None:
         if options.tls_key is None and options.tls_client_ca is None:
             return None
-        raise _wrong("--tls-key and --tls-client-ca need --tls-cert")
+        raise wrong("--tls-key and --tls-client-ca need --tls-cert")
     try:
         return server_tls(options.tls_cert, options.tls_key, client_ca=options.tls_client_ca)
     except BadTls as error:
-        raise _wrong(str(error)) from error
+        raise wrong(str(error)) from error
 
 
-def _check_development(service: str | None, options: ServeOptions) -> None:
+def _check_development(options: ServeOptions) -> None:
     """Refuse options of servers that cannot be started anew.  Raises Failure."""
-    if service is None:
-        raise _wrong("dev needs the name of a server, MODULE:SERVER")
     if options.stdio:
-        raise _wrong(
+        raise wrong(
             "dev has no --stdio: there a client starts the server itself, and keeps its pipes"
         )
     if options.workers > 1:
-        raise _wrong("dev has no --workers: it starts one process anew")
+        raise wrong("dev has no --workers: it starts one process anew")
 
 
 class _HttpLogLines(logging.Formatter):
@@ -280,7 +315,7 @@ _MOST_SECONDS = 10 * 365 * 86_400.0
 """Maximum seconds of a setting, as event loops do not accept larger numbers."""
 
 
-class _Kind(Struct, frozen=True):
+class _SettingsKind(Struct, frozen=True):
     """Class of settings, with the options that it matters to, and its places in the settings."""
 
     of: type[Struct]
@@ -289,7 +324,7 @@ class _Kind(Struct, frozen=True):
 
 
 def replaced(settings: S, place: str, **values: Any) -> S:
-    """Return ``settings`` with ``values`` at a place, such as ``stdio.pump``."""
+    """Return ``settings`` with ``values`` at a place, such as ``stdio.connection``."""
     member, _, rest = place.partition(".")
     inner = getattr(settings, member)
     changed = replaced(inner, rest, **values) if rest else structs.replace(inner, **values)
@@ -302,24 +337,24 @@ _WS = frozenset({"--ws", "--websocket"})
 _STDIO = frozenset({"--stdio"})
 _ALL = _WEB | _SOCKETS | _WS | _STDIO
 
-PUMPS = ("stdio.pump", "websocket.pump", "socket.pump")
+CONNECTIONS = ("stdio.connection", "websocket.connection", "socket.connection")
 
 _KINDS = (
-    _Kind(HttpSettings, _WEB, ("http",)),
-    _Kind(HttpServerSettings, _WEB, ("http_link",)),
-    _Kind(Limits, _ALL, ("runtime.limits",)),
-    _Kind(RuntimeSettings, _ALL, ("runtime",)),
-    _Kind(WebSocketSettings, _WS, ("websocket",)),
-    _Kind(SocketSettings, _SOCKETS, ("socket",)),
-    _Kind(StdioSettings, _STDIO, ("stdio",)),
-    _Kind(PumpSettings, _STDIO | _WS | _SOCKETS, PUMPS),
+    _SettingsKind(HttpSettings, _WEB, ("http",)),
+    _SettingsKind(HttpServerSettings, _WEB, ("http_link",)),
+    _SettingsKind(Limits, _ALL, ("runtime.limits",)),
+    _SettingsKind(RuntimeSettings, _ALL, ("runtime",)),
+    _SettingsKind(WebSocketSettings, _WS, ("websocket",)),
+    _SettingsKind(SocketSettings, _SOCKETS, ("socket",)),
+    _SettingsKind(StdioSettings, _STDIO, ("stdio",)),
+    _SettingsKind(ConnectionSettings, _STDIO | _WS | _SOCKETS, CONNECTIONS),
 )
 _ONLY = {
     # The messages of HTTP have bounds of their own, and so have its streams.
     **dict.fromkeys(("Limits.message_size", "Limits.listen_streams"), _ALL - _WEB),
     **dict.fromkeys(
         (
-            *("HttpSettings.session_view_idle", "HttpSettings.session_touch"),
+            *("HttpSettings.session_replica_idle", "HttpSettings.session_touch"),
             *("HttpSettings.store_timeout", "HttpSettings.store_retry"),
         ),
         frozenset({"--store", "--workers"}),
@@ -344,10 +379,8 @@ _NUMBERS = {int: (int, False), float: (float, False)} | {
 
 
 class _Limit(Struct, frozen=True):
-    """Numeric setting."""
-
     name: str
-    kind: _Kind
+    kind: _SettingsKind
     type: type[int] | type[float]
     optional: bool
 
@@ -360,16 +393,13 @@ class _Limit(Struct, frozen=True):
         return _ONLY.get(self.whole, self.kind.bindings)
 
 
-def _each() -> Iterator[_Limit]:
-    for kind in _KINDS:
-        # As they are written: those in quotes are no numbers, and name what is not imported here.
-        for name, type_ in get_annotations(kind.of).items():
-            number = _NUMBERS.get(type_)
-            if number is not None and (kind.of, name) not in _NO_LIMITS:
-                yield _Limit(name, kind, *number)
-
-
-LIMITS = {limit.whole: limit for limit in _each()}
+LIMITS = {
+    f"{kind.of.__name__}.{name}": _Limit(name, kind, *_NUMBERS[written])
+    for kind in _KINDS
+    # As they are written: those in quotes are no numbers, and name what is not imported here.
+    for name, written in get_annotations(kind.of).items()
+    if written in _NUMBERS and (kind.of, name) not in _NO_LIMITS
+}
 """All numeric settings by their whole name."""
 
 
@@ -386,10 +416,10 @@ def limited(
     for text in limits:
         name, equals, value = text.partition("=")
         if not equals:
-            raise _wrong(f"--limit takes NAME=VALUE, not {text!r}")
+            raise wrong(f"--limit takes NAME=VALUE, not {text!r}")
         limit = _find(name, frozenset(serving))
         if limit.whole in given:
-            raise _wrong(f"--limit {limit.whole} is given twice")
+            raise wrong(f"--limit {limit.whole} is given twice")
         given[limit.whole] = _value(limit, value)
     for kind in _KINDS:
         values = {LIMITS[name].name: it for name, it in given.items() if LIMITS[name].kind is kind}
@@ -397,25 +427,25 @@ def limited(
             for place in kind.places if values else ():
                 settings = replaced(settings, place, **values)
         except ValueError as error:
-            raise _wrong(f"--limit: {error}") from error
+            raise wrong(f"--limit: {error}") from error
     return settings
 
 
 def _find(name: str, serving: frozenset[str]) -> _Limit:
     found = [limit for limit in LIMITS.values() if name in (limit.name, limit.whole)]
     if not found:
-        raise _wrong(f"--limit: there is no limit {name!r}{_hint(name, serving)}")
+        raise wrong(f"--limit: there is no limit {name!r}{_hint(name, serving)}")
     useful = [limit for limit in found if limit.matters_to & serving]
     if not useful:
         options = frozenset[str]().union(*(limit.matters_to for limit in found))
-        raise _wrong(f"--limit {name} does nothing without {_joined(sorted(options), 'or')}")
+        raise wrong(f"--limit {name} does nothing without {_joined(sorted(options), 'or')}")
     if len(useful) > 1:
         names = _joined([limit.whole for limit in useful], "or")
-        raise _wrong(f"--limit: {name!r} could be {names}; say which")
+        raise wrong(f"--limit: {name!r} could be {names}; say which")
     limit, kept = useful[0], serving & {"--store", "--workers"}
     if kept and limit.whole in _IN_STORE:
         option = _IN_STORE[limit.whole]
-        raise _wrong(f"--limit {name} is up to the store: --store URL?{option}=...")
+        raise wrong(f"--limit {name} is up to the store: --store URL?{option}=...")
     return limit
 
 
@@ -444,7 +474,7 @@ def _value(limit: _Limit, text: str) -> int | float | None:
     most = _MOST_SECONDS if limit.type is float else sys.maxsize
     if number is not None and number <= most and (number or limit.name in _MAY_BE_ZERO):
         return number
-    raise _wrong(f"--limit {limit.name}: expected {_expected(limit)}, not {text!r}")
+    raise wrong(f"--limit {limit.name}: expected {_expected(limit)}, not {text!r}")
 
 
 def _expected(limit: _Limit) -> str:
@@ -461,7 +491,3 @@ def _expected(limit: _Limit) -> str:
 def _joined(names: Sequence[str], last: str) -> str:
     *first, end = names
     return f"{', '.join(first)} {last} {end}" if first else end
-
-
-def _wrong(message: str) -> Failure:
-    return Failure(message, Exit.USAGE)

@@ -11,18 +11,8 @@ from urllib.parse import urlsplit
 import anyio
 from msgspec import structs
 
+from mcpcore import errors
 from mcpcore.engine.reconnection import ReconnectSettings
-from mcpcore.errors import (
-    AuthorizationError,
-    BadConfig,
-    BadProxy,
-    BadTarget,
-    BadTls,
-    HttpStatusError,
-    LinkError,
-    PeerError,
-    UrlRefused,
-)
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.base import Implementation
@@ -33,11 +23,18 @@ from mcpcore_transports.client import config
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
-from mcpcore_transports.commands.options import ConnectOptions, check_revisions, recording, size_of
-from mcpcore_transports.commands.output import Exit, Failure, print_warning
+from mcpcore_transports.client.request_log import log_outgoing
+from mcpcore_transports.commands.options import (
+    AuthOptions,
+    ConnectOptions,
+    check_revisions,
+    recording,
+    scopes_of,
+    size_of,
+)
+from mcpcore_transports.commands.output import Exit, Failure, print_warning, wrong
 from mcpcore_transports.http.client.proxies import ENVIRONMENT
-from mcpcore_transports.http.settings import HttpClientLinkSettings
-from mcpcore_transports.server.request_log import log_outgoing
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.stream.settings import ProcessSettings, SocketSettings
 from mcpcore_transports.tls import client_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
@@ -48,7 +45,8 @@ if TYPE_CHECKING:  # imported where there is a token, or is to be one
 T = TypeVar("T")
 
 
-_WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
+WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
+"""Targets that tokens are for."""
 _FLAGS = {"headers": "--header", "ca": "--cacert"}
 """Options that are not named like their attribute."""
 _SECURE = ("https", "wss", "tls")
@@ -58,24 +56,18 @@ def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[st
     """Separate the target from the other words.  Raises BadTarget, Failure for a revision."""
     check_revisions(options.revisions)
     if options.command == ():
-        raise BadTarget("no command stands after --")
+        raise errors.BadTarget("no command stands after --")
     if options.command is None and not words:
-        raise BadTarget(
+        raise errors.BadTarget(
             "no server: give a URL, a name out of mcp.json, or -- and the command that starts one"
         )
     by_url = options.command is None and "://" in words[-1]
     if options.config is not None and (by_url or options.command):
         kind = "a URL" if by_url else "a command"
-        raise BadTarget(f"--config is for servers that are named, and this one is {kind}")
+        raise errors.BadTarget(f"--config is for servers that are named, and this one is {kind}")
     if options.command is not None:
         return list(words), fitted(targets.StdioTarget(options.command), options)
-    if by_url:
-        target = targets.parse_target(words[-1])
-    else:
-        server = named(words[-1], options.config)
-        for doubt in server.doubts:
-            print_warning(f"{server}: {doubt}")
-        target = server.target()
+    target = targets.parse_target(words[-1]) if by_url else named(words[-1], options.config)
     return list(words[:-1]), fitted(target, options)
 
 
@@ -83,28 +75,34 @@ def config_path(chosen: str | None) -> Path:
     """Return the chosen configuration file, or the one that is found.  Raises BadConfig."""
     found = Path(chosen) if chosen is not None else config.find_config()
     if found is None:
-        raise BadConfig(
+        raise errors.BadConfig(
             f"there is no configuration file: none of {', '.join(config.PLACES)}; --config and the"
             f" variable {config.VARIABLE} name others"
         )
     return found
 
 
-def named(name: str, chosen: str | None) -> config.ConfiguredServer:
-    """Return the server of this name in the configuration file.  Raises BadTarget."""
+def named(name: str, chosen: str | None) -> targets.Target:
+    """Return the server of this name in the configuration file; warn of what looks wrong there.
+
+    Raises BadTarget.
+    """
     if chosen is None and config.find_config() is None:
         places = ", ".join(config.PLACES)
-        raise BadTarget(
+        raise errors.BadTarget(
             f"{name!r} is no URL; a server is a URL, a name out of a configuration file (of which "
             f"there is none here: {places}), or -- and the command that starts one"
         )
     path = config_path(chosen)
     try:
-        return config.find_server(name, path)
-    except BadConfig as error:
+        server = config.find_server(name, path)
+    except errors.BadConfig as error:
         if str(error).startswith(f"{path} has no server"):
-            raise BadConfig(f"{name!r} is no URL, and {error}") from None
+            raise errors.BadConfig(f"{name!r} is no URL, and {error}") from None
         raise
+    for doubt in server.doubts:
+        print_warning(f"{server}: {doubt}")
+    return server.target()
 
 
 def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
@@ -118,7 +116,7 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
         env = {**(target.env or {}), **_variables(options.env)} or None
         cwd = target.cwd if options.cwd is None else options.cwd
         return structs.replace(target, env=env, cwd=cwd)
-    if isinstance(target, _WEB) and options.headers:
+    if isinstance(target, WEB) and options.headers:
         given = targets.headers_of(options.headers)
         _warn_of_secrets(given)
         replaced = {name.lower() for name in given}
@@ -127,7 +125,7 @@ def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:
         target = structs.replace(target, headers={**kept, **given})
         if _sets_authorization(target):
             if options.login:
-                raise BadTarget("--login and the header Authorization: give one of the two")
+                raise errors.BadTarget("--login and the header Authorization: give one of the two")
             target = structs.replace(target, auth=None)  # the token of the command line
         return target
     return target
@@ -152,9 +150,9 @@ def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
     secure = urlsplit(getattr(target, "url", "")).scheme in _SECURE
     for fits, what, names in (
         (
-            isinstance(target, _WEB),
+            isinstance(target, WEB),
             "URLs of http, ws and sse",
-            ("headers", "login", "account", "proxy"),
+            ("headers", "login", "account", "ceiling", "proxy"),
         ),
         (secure, "https, wss, sse+https and tls", ("ca", "cert", "key")),
         (
@@ -166,20 +164,20 @@ def _check_fit(target: targets.Target, options: ConnectOptions) -> None:
         for name in names:
             if getattr(options, name) not in (None, (), False) and not fits:
                 flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-                raise BadTarget(f"{flag} is for {what}; this server is {_kind(target)}")
+                raise errors.BadTarget(f"{flag} is for {what}; this server is {_kind(target)}")
     size_of("--memory-limit", options.memory_limit)
     if options.key is not None and options.cert is None:
-        raise BadTarget("--key is the key of --cert, which is not given")
+        raise errors.BadTarget("--key is the key of --cert, which is not given")
     if options.browser is not None and not options.login:
         flag = "--browser" if options.browser else "--no-browser"
-        raise BadTarget(f"{flag} is for --login, which is not given")
+        raise errors.BadTarget(f"{flag} is for --login, which is not given")
     if options.login and _sets_authorization(target):
-        raise BadTarget("--login and the header Authorization: give one of the two")
+        raise errors.BadTarget("--login and the header Authorization: give one of the two")
 
 
 def _sets_authorization(target: targets.Target) -> bool:
     """Return True if the headers of a target have a token."""
-    headers = target.headers if isinstance(target, _WEB) else {}
+    headers = target.headers if isinstance(target, WEB) else {}
     return isinstance(headers, Mapping) and any(n.lower() == "authorization" for n in headers)
 
 
@@ -203,16 +201,16 @@ def converse(
                 recorder = stack.enter_context(recording(options))
                 options = structs.replace(options, recorder=recorder)
             return anyio.run(partial(_converse, target, options, talk, callbacks))
-    except PeerError as error:
+    except errors.PeerError as error:
         raise Failure(f"{error.method}: {error}", Exit.REFUSED) from error
     except McpError as error:
         raise Failure(str(error), Exit.REFUSED) from error
-    except (BadTarget, BadTls, BadProxy, UrlRefused) as error:
-        raise Failure(str(error), Exit.USAGE) from error
-    except AuthorizationError as error:
+    except (errors.BadTarget, errors.BadTls, errors.BadProxy, errors.UrlRefused) as error:
+        raise wrong(str(error)) from error
+    except errors.AuthorizationError as error:
         raise Failure(str(error), Exit.REFUSED) from error
     except (LocalError, OSError) as error:
-        hint = f"; {_SIGN_IN}" if isinstance(target, _WEB) and _is_unauthorized(error) else ""
+        hint = f"; {_SIGN_IN}" if isinstance(target, WEB) and _is_unauthorized(error) else ""
         raise Failure(f"{error}{hint}") from error
 
 
@@ -221,10 +219,10 @@ _SIGN_IN = "to sign in, give --login, or use `mcpcore auth login`"
 
 def _is_unauthorized(error: Exception) -> bool:
     """Return True for a failure by status 401."""
-    fault = error.fault if isinstance(error, LinkError) else None
+    fault = error.fault if isinstance(error, errors.LinkError) else None
     status = None if fault is None else fault.status
     for each in (error, error.__cause__):
-        if isinstance(each, HttpStatusError):
+        if isinstance(each, errors.HttpStatusError):
             status = each.status
     return status == 401
 
@@ -247,22 +245,25 @@ async def connection(target: targets.Target, options: ConnectOptions, **more: An
 
 async def _auth(target: targets.Target, options: ConnectOptions) -> "AuthorizationSettings | None":
     """Return how a target is authorized: as the file or --login says, or by a stored token."""
-    if not isinstance(target, _WEB) or _sets_authorization(target):
+    if not isinstance(target, WEB) or _sets_authorization(target):
         return None
     kept = target.auth
     if kept is None and not options.login and not _keeps_tokens():
         return None
     from mcpcore.auth.settings import AuthorizationSettings  # late: few authorize
+    from mcpcore_transports.commands.tokens import as_kept
 
     settings = kept if isinstance(kept, AuthorizationSettings) else AuthorizationSettings()
     settings = structs.replace(
         settings,
         account=settings.account if options.account is None else options.account,
         private=settings.private or options.auth_private,
+        ceiling=scopes_of("--ceiling", options.ceiling) if options.ceiling else settings.ceiling,
     )
-    if kept is not None or options.login:
+    if kept is not None:
         return settings
-    return await _as_stored(target.url, settings)
+    found = await as_kept(target.url, settings, person=options.login)
+    return settings if found is None and options.login else found
 
 
 def _keeps_tokens() -> bool:
@@ -270,27 +271,6 @@ def _keeps_tokens() -> bool:
     from mcpcore_transports.auth.file_store import default_folder  # late: few authorize
 
     return default_folder().is_dir()
-
-
-async def _as_stored(url: str, settings: "AuthorizationSettings") -> "AuthorizationSettings | None":
-    """Return the settings that the stored token was got by, None without a token."""
-    from mcpcore.auth.authorization import Authorization  # late: few authorize
-    from mcpcore.auth.records import TokenRecord, read_record
-    from mcpcore.auth.settings import ClientCredentialsGrant
-    from mcpcore_transports.auth.authorizer import http_url
-    from mcpcore_transports.auth.file_store import FileTokens
-
-    try:
-        key = Authorization(http_url(url), settings, seed=bytes(32)).key
-    except UrlRefused:
-        return None  # no token may be sent there
-    data = (await FileTokens().load(key)).record
-    record = read_record(data, TokenRecord)
-    if record is None or record.grant != ClientCredentialsGrant.kind:
-        return None if data is None else settings
-    return structs.replace(
-        settings, grant=ClientCredentialsGrant(), client=record.client, issuer=record.issuer
-    )
 
 
 async def _converse(
@@ -319,9 +299,6 @@ def client_settings(options: ConnectOptions) -> ClientSettings:
             max_timeout=max(options.timeout, limits.max_timeout or 0.0),
             probe_timeout=min(options.timeout, limits.probe_timeout),
         )
-    tls = None
-    if options.ca or options.cert or options.key:
-        tls = client_tls(ca=options.ca, cert=options.cert, key=options.key)
     process, websocket = ProcessSettings(), WebSocketSettings()
     socket, http_link, http = SocketSettings(), HttpClientLinkSettings(), HttpClientSettings()
     if (seconds := options.connect_timeout) is not None:
@@ -345,12 +322,22 @@ def client_settings(options: ConnectOptions) -> ClientSettings:
         reconnect=reconnect,
         http=http,
         http_link=http_link,
-        ssl_context=tls,
-        proxy={None: ENVIRONMENT, "none": None}.get(options.proxy, options.proxy),
         process=process,
         websocket=websocket,
         socket=socket,
+        **access(options),
     )
+
+
+def access(options: ConnectOptions | AuthOptions) -> dict[str, Any]:
+    """Return the TLS context and the proxy of all connections.  Raises Failure, BadTls."""
+    if options.key is not None and options.cert is None:
+        raise wrong("--key is the key of --cert, which is not given")
+    tls = None
+    if options.ca or options.cert:
+        tls = client_tls(ca=options.ca, cert=options.cert, key=options.key)
+    proxy = {None: ENVIRONMENT, "none": None}.get(options.proxy, options.proxy)
+    return {"ssl_context": tls, "proxy": proxy}
 
 
 def _variables(words: Sequence[str]) -> dict[str, str]:
@@ -358,10 +345,12 @@ def _variables(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not name or "\0" in word:
-            raise BadTarget(f"--env: {word!r} is no variable; expected NAME=VALUE, or NAME")
+            raise errors.BadTarget(f"--env: {word!r} is no variable; expected NAME=VALUE, or NAME")
         if not equals:
             if name not in os.environ:
-                raise BadTarget(f"--env: the variable {name} is not set here; give NAME=VALUE")
+                raise errors.BadTarget(
+                    f"--env: the variable {name} is not set here; give NAME=VALUE"
+                )
             value = os.environ[name]
         variables[name] = value
     return variables

@@ -10,11 +10,13 @@ too long.  Times are seconds of any monotonic clock.
 import math
 from collections.abc import Iterable
 
+from msgspec import structs
+
 from mcpcore.engine.lifecycle import State, Table
-from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE
+from mcpcore.http.headers import CONTENT_LENGTH
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.http.principals import ClientCertificate
-from mcpcore_transports.http.settings import HttpClientLinkSettings, HttpServerSettings
+from mcpcore.http.proxies import named_by_proxies
 from mcpcore_transports.http1.body import (
     BadBody,
     ChunkedBody,
@@ -38,6 +40,7 @@ from mcpcore_transports.http1.heads import (
     ResponseHead,
     ResponseParser,
 )
+from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 
 # States
 
@@ -265,6 +268,10 @@ class Http1Server:
                 self._begun = True
                 self.deadline = now + self._settings.head_time
             return None
+        if head is not self._last:
+            request = named_by_proxies(head.request, self._settings.trusted_proxies)
+            if request is not head.request:
+                head = structs.replace(head, request=request)
         self._last = head if len(head.request.headers) <= _FEW else None
         self.head = head
         self.keep_alive = head.keep_alive
@@ -509,11 +516,11 @@ class Http1Server:
 # Client
 
 
-_EVENT_STREAM = b"text/event-stream"
 _WRITING = "does not take the request"
 _READING = "took too long to send its response"
 _EXCHANGE = "did not take the message in time"
 _BEGINNING = "did not begin its response in time"
+_SEND, _GOT_HEAD, _RECEIVED = Http1Signal.SEND, Http1Signal.HEAD, Http1Signal.RECEIVED
 
 
 class Http1Client:
@@ -581,17 +588,17 @@ class Http1Client:
 
     def send(self) -> None:
         """Begin to send a request, or a part of one, and to await its response."""
-        self._move(Http1Signal.SEND)
+        self._move(_SEND)
         self._heads.interim = 0
 
     def sending(self, now: float) -> None:
         """Allow ``write_time`` for a part of the request, unless the response has begun."""
-        if self.state is Http1State.HEAD:
+        if self.state is _HEAD:
             self._allow(now + self._settings.write_time, _WRITING)
 
     def sent(self) -> None:
         """Await the response to a request that was sent completely."""
-        if self.state is Http1State.HEAD:
+        if self.state is _HEAD:
             self._allow(math.inf, "")
 
     # The response
@@ -606,11 +613,10 @@ class Http1Client:
         head = self._heads.take(self.buffer)
         if head is None:
             return None
-        self._move(Http1Signal.HEAD)
+        self._move(_GOT_HEAD)
         if self._until_step == _BEGINNING:
             self._until = math.inf
-        lasting = any(_EVENT_STREAM in value.lower() for value in head.values(CONTENT_TYPE))
-        self._allow(math.inf if lasting else now + self._settings.body_time, _READING)
+        self._allow(math.inf if head.lasting else now + self._settings.body_time, _READING)
         self._keep_alive = head.keep_alive
         self._fault = None
         self._body = head.body()
@@ -644,6 +650,11 @@ class Http1Client:
         return (data,) if self._inflater is None else self._inflater.feed(data)
 
     @property
+    def coded(self) -> bool:
+        """True if the content of the response has a coding."""
+        return self._inflater is not None
+
+    @property
     def complete(self) -> bool:
         """True if the end of the response was received."""
         return self._body is not None and self._body.done
@@ -660,5 +671,5 @@ class Http1Client:
         self._body = self._inflater = None
         if self.buffer or not self._keep_alive:
             return False
-        self._move(Http1Signal.RECEIVED)
+        self._move(_RECEIVED)
         return True

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import cache
 
 from mcpcore.http.headers import RETRY_AFTER, HeaderList
 from mcpcore.http.messages import HttpReply
@@ -11,6 +11,7 @@ from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.refusals import RefusalRow
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import encode_error
+from mcpcore.wire.redaction import is_secret_header
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
@@ -54,9 +55,21 @@ def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
 
 
-@lru_cache(256)
+_HEADS: dict[tuple[int, tuple[tuple[bytes, bytes], ...]], bytes] = {}
+"""Heads without Date, without those that may hold a credential or a session id."""
+_MANY = 256
+
+
 def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return b"".join([_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers)])
+    key = (status, headers)
+    head = _HEADS.get(key)
+    if head is None:
+        head = b"".join([_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers)])
+        if not any(is_secret_header(name) for name, _ in headers):
+            if len(_HEADS) >= _MANY:
+                _HEADS.clear()
+            _HEADS[key] = head
+    return head
 
 
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -76,7 +89,7 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
     Raises ValueError for a method, target or header that would break the head.
     """
     first = f"{method} {target} HTTP/1.1".encode("ascii")
-    lines = [first, *(b"%b: %b" % pair for pair in headers)]
+    lines = [first, *[b"%b: %b" % pair for pair in headers]]
     head = b"\n".join(lines)
     if b"\r" in head or b"\0" in head or head.count(b"\n") >= len(lines):
         line = next(line for line in lines if _ILLEGAL_IN_LINE.search(line))

@@ -14,7 +14,6 @@ targets that are no path or contradict Host, and versions other than 1.0 and 1.1
 import re
 import sys
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from importlib.util import find_spec
 from typing import Literal, TypeVar
 
@@ -23,7 +22,9 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import ExtraMissingError
 from mcpcore.http.headers import (
+    CONTENT_ENCODING,
     CONTENT_LENGTH,
+    EVENT_STREAM,
     PROTOCOL_VERSION,
     SESSION_ID,
     Alike,
@@ -43,10 +44,10 @@ from mcpcore.spec.refusals import (
     TARGET_TOO_LONG,
 )
 from mcpcore.spec.revisions import BY_NAME, Revision
-from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers
-from mcpcore_transports.http.settings import HeadLimits, ParserName
+from mcpcore.wire.redaction import HIDDEN, Discreet, is_secret_header, shown_headers
 from mcpcore_transports.http1.body import BadHead as BadHead
 from mcpcore_transports.http1.body import ChunkedBody, IncomingBody, LengthBody, StreamBody
+from mcpcore_transports.http1.settings import HeadLimits, ParserName
 
 HALF_A_LINE = b"\r"
 """First byte of an empty line, which may precede a head and is neither its part nor its start."""
@@ -136,6 +137,10 @@ class ResponseHead(Discreet, frozen=True):
     keep_alive: bool
     length: int | None
     chunked: bool
+    codings: list[bytes]
+    """Values of Content-Encoding, in order."""
+    lasting: bool
+    """True for an event stream, whose end is not awaited."""
 
     def __shown__(self) -> Mapping[str, object]:
         return {"headers": shown_headers(self.headers)}
@@ -221,7 +226,7 @@ class RequestParser:
         self._lengths: dict[bytes, tuple[tuple[bytes, bytes], int]] = {}
         """Lines of Content-Length as received, each with its name and value, and the length."""
         self._kinds: dict[HeadKind, RequestHead] = {}
-        """Usual heads, each the first of its kind."""
+        """Usual heads, each as the first of its kind was, without its lines and its client."""
 
     def take(
         self,
@@ -269,10 +274,10 @@ class RequestParser:
         else:
             found[0].alike = Alike()
             taken = _request_head(lines, head, peer, scheme, certificate)
-            if len(head) <= _SHORT:
+            if len(head) <= _SHORT and not taken.request.query:  # which may hold a session id
                 if len(self._kinds) >= _KNOWN:
                     self._kinds.clear()
-                self._kinds[found[1]] = taken
+                self._kinds[found[1]] = _without_secrets(taken, found[0].alike)
         del buffer[:size]
         return taken
 
@@ -315,6 +320,14 @@ class RequestParser:
                 continue
             lines[at] = name  # no line equals a name, as lines have a colon
         return headers, tuple(lines)
+
+
+def _without_secrets(head: RequestHead, alike: Alike) -> RequestHead:
+    """Return a head without the lines and the client of its request."""
+    headers = HeaderLines()
+    headers.alike = alike
+    request = structs.replace(head.request, headers=headers, peer=None, certificate=None)
+    return structs.replace(head, request=request, text=b"")
 
 
 def _keep(known: dict[bytes, T], line: bytes, what: T) -> None:
@@ -393,8 +406,8 @@ _INTERIM = 64
 """Maximum number of interim (1xx) responses before a final one: no server has a use for more."""
 _INTERIM_LINES = (b"HTTP/1.1 1", b"HTTP/1.0 1")
 _INTERIM_STATUS = re.compile(rb"1[0-9][0-9][ \r]")
-_SHORT_RESPONSE = 2048
-"""Maximum bytes of a response head that is cached."""
+_SHORT_RESPONSE, _FEW = 2048, 64
+"""Maximum bytes of a response head that is cached, and number of these."""
 
 
 class ResponseParser:
@@ -412,7 +425,7 @@ class ResponseParser:
             raw = bytes(buffer[:size])
             del buffer[:size]
             if not raw.startswith(_INTERIM_LINES) or not _INTERIM_STATUS.match(raw, 9):
-                return _known_response(raw) if len(raw) <= _SHORT_RESPONSE else parse_response(raw)
+                return _known_response(raw)
             if raw[9:12] == b"101":
                 if self._upgrade:
                     return parse_response(raw)
@@ -423,10 +436,21 @@ class ResponseParser:
         return None
 
 
-@lru_cache(64)
+_RESPONSES: dict[bytes, ResponseHead] = {}
+"""Heads that were parsed, without those that may hold a credential or a session id."""
+
+
 def _known_response(head: bytes) -> ResponseHead:
     """Parse a head, with a cache: those of a server differ mostly in the second of Date."""
-    return parse_response(head)
+    known = _RESPONSES.get(head)
+    if known is None:
+        known = parse_response(head)
+        secret = any(is_secret_header(name) for name, _ in known.headers)
+        if len(head) <= _SHORT_RESPONSE and not secret:
+            if len(_RESPONSES) >= _FEW:
+                _RESPONSES.clear()
+            _RESPONSES[head] = known
+    return known
 
 
 def parse_response(head: bytes) -> ResponseHead:
@@ -462,6 +486,11 @@ def parse_response(head: bytes) -> ResponseHead:
         keep_alive=event.http_version == b"1.1" and not close and (chunked or length is not None),
         length=length,
         chunked=chunked,
+        codings=[value for name, value in headers if name == CONTENT_ENCODING],
+        lasting=any(
+            name == b"content-type" and EVENT_STREAM.encode() in value.lower()
+            for name, value in headers
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import anyio
 import anyio.to_thread
 
-from mcpcore.errors import HandlerExit
+from mcpcore.errors import HandlerExit, InputNeeded
 from mcpcore.service import Prepared
 
 if TYPE_CHECKING:  # each is imported where it is needed
@@ -45,7 +45,7 @@ _running: set[asyncio.Task[None]] = set()
 
 def current_loop() -> object:
     """Return the running event loop: asyncio's loop or trio's token.  Raises RuntimeError."""
-    if _in_trio():
+    if in_trio():
         return sys.modules["trio"].lowlevel.current_trio_token()
     return asyncio.get_running_loop()
 
@@ -57,7 +57,7 @@ def known_in_callbacks() -> Iterator[None]:
     With sniffio, anyio finds asyncio only in tasks, unless it has started the loop itself.
     """
     sniffio = sys.modules.get("sniffio")
-    name = None if sniffio is None or _in_trio() else sniffio.current_async_library_cvar
+    name = None if sniffio is None or in_trio() else sniffio.current_async_library_cvar
     if name is None or name.get() is not None:
         yield
         return
@@ -97,7 +97,7 @@ def start_background(work: Work, context: contextvars.Context) -> None:
 
     The task runs in ``context`` and is no child of the caller's task.
     """
-    if _in_trio():
+    if in_trio():
         sys.modules["trio"].lowlevel.spawn_system_task(work, context=context)
         return
     task = asyncio.get_running_loop().create_task(work(), context=context)
@@ -105,7 +105,7 @@ def start_background(work: Work, context: contextvars.Context) -> None:
     task.add_done_callback(_running.discard)
 
 
-def _in_trio() -> bool:
+def in_trio() -> bool:
     """Return True in a task of trio; trio is looked for only if it is imported already."""
     trio = sys.modules.get("trio")
     return trio is not None and bool(trio.lowlevel.in_trio_task())
@@ -189,32 +189,26 @@ class _Guarded(Coroutine[Any, Any, Any]):
         return self._coro.__await__()
 
     def send(self, value: Any) -> Any:
-        """Implement :meth:`collections.abc.Coroutine.send`."""
         try:
             return self._coro.send(value)
         except _ENDS as error:
             raise HandlerExit(error) from error
 
     def throw(self, typ: Any, val: object = None, tb: object = None) -> Any:
-        """Implement :meth:`collections.abc.Coroutine.throw`; tasks throw exception instances."""
-        try:
+        try:  # tasks throw exception instances
             return self._coro.throw(typ)
         except _ENDS as error:
             raise HandlerExit(error) from error
 
     def close(self) -> None:
-        """Implement :meth:`collections.abc.Coroutine.close`."""
         self._coro.close()
-
-
-class Signal(BaseException):
-    """Base of exceptions that leave application functions as signals to us, not failures."""
 
 
 def settled(error: BaseException) -> BaseException:
     """Return the exception to go on with: an Exception for a failure, else one that is no failure.
 
-    Exceptions that are no failures take precedence in a group; one with a :class:`Signal` is kept.
+    Exceptions that are no failures take precedence in a group; one with an
+    :class:`~mcpcore.errors.InputNeeded` is kept.
     """
     if isinstance(error, BaseExceptionGroup):
         passing, failures = error.split(_passes)
@@ -222,11 +216,11 @@ def settled(error: BaseException) -> BaseException:
             if failures is not None:
                 logger.error("a function that was stopped failed besides", exc_info=failures)
             return passing
-        if error.subgroup(Signal) is not None:
+        if error.subgroup(InputNeeded) is not None:
             return error
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
-    if isinstance(error, Exception | Signal) or _passes(error):
+    if isinstance(error, Exception | InputNeeded) or _passes(error):
         return error
     if not _cancels(error):
         return HandlerExit(error)
@@ -273,12 +267,10 @@ def _passes(error: BaseException) -> bool:
 
 
 def _is_cancelled() -> bool:
-    """Return True if a scope cancels the current task."""
     return anyio.current_effective_deadline() == -math.inf
 
 
 def _cancels(error: BaseException) -> bool:
-    """Return True if the exception is one with which an event loop cancels."""
     trio = sys.modules.get("trio")
     return isinstance(error, asyncio.CancelledError) or (
         trio is not None and isinstance(error, trio.Cancelled)

@@ -163,6 +163,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._waiters: dict[RequestId, _Waiter] = {}
+        self._idle = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -174,6 +175,8 @@ class Waiting:
     def forget(self, request: RequestId) -> None:
         """Drop the outcome of ``request``."""
         self._waiters.pop(request, None)
+        if not self._waiters:
+            self._idle.set()
 
     def settle(self, outcome: Settled) -> bool:
         """Deliver an outcome; return False if it is not expected."""
@@ -196,7 +199,14 @@ class Waiting:
                 await waiter.event.wait()
             return waiter.outcome
         finally:
-            self._waiters.pop(request, None)
+            self.forget(request)
+
+    async def idle(self) -> None:
+        """Wait without limit until nobody waits for an outcome."""
+        while self._waiters:
+            if self._idle.is_set():
+                self._idle = anyio.Event()
+            await self._idle.wait()
 
 
 ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] | None]

@@ -4,7 +4,7 @@
 
     Server(..., validator=compile_schema)
 
-Needs an extra, ``pip install mcpcore[schema]``: the libraries ``jsonschema`` and ``google-re2``.
+Needs an extra, ``pip install 'mcpcore[schema]'``: the libraries ``jsonschema`` and ``google-re2``.
 See docs/how-to/schemas.md.
 """
 
@@ -15,10 +15,9 @@ try:
     import re2 as _re2  # type: ignore[import-untyped] # noqa: F401
 except ImportError as error:
     raise ExtraMissingError(
-        "validating JSON Schemas written by hand needs an extra: pip install mcpcore[schema]"
+        "JSON Schemas written by hand need the extra `schema`: pip install 'mcpcore[schema]'"
     ) from error
 
-from mcpcore_transports.schema.patterns import BadPattern
 from mcpcore_transports.schema.validation import SchemaLimits, compile_schema
 
-__all__ = ["BadPattern", "SchemaLimits", "compile_schema"]
+__all__ = ["SchemaLimits", "compile_schema"]

@@ -18,6 +18,8 @@ from typing import Any
 import re2  # type: ignore[import-untyped]
 from msgspec import Struct
 
+from mcpcore.errors import BadPattern
+
 MAX_COUNT = 10_000
 """Maximum count of a quantifier."""
 _RE2_COUNT = 1_000
@@ -81,10 +83,6 @@ _SHORT = {
 _SINGLE = frozenset(short for short in _SHORT.values() if len(short) == 2) - {"LC"}
 _OTHERS = {"Any": (_ALL, ""), "ASCII": (r"\x{0}-\x{7F}", r"\x{80}-\x{10FFFF}")}
 _SCRIPT = re.compile(r"[A-Z][A-Za-z]+(?:_[A-Z][A-Za-z]+)*")
-
-
-class BadPattern(ValueError):
-    """The text is no valid or no supported pattern; the message says why."""
 
 
 class Pattern(Struct, frozen=True):

@@ -126,10 +126,6 @@ def _count(words: str, of: str) -> Callable[[Any, Any], str]:
     return lambda rule, value: f"expected {words} {rule} {of}, got {len(value)}"
 
 
-def _required(rule: Any, value: Any) -> str:
-    return f"missing {_names(name for name in rule if name not in value)}"
-
-
 def _dependent_required(rule: Any, value: Any) -> str:
     for name, needed in rule.items():
         if name in value and isinstance(needed, list):
@@ -137,10 +133,6 @@ def _dependent_required(rule: Any, value: Any) -> str:
             if missing:
                 return f"missing {_names(missing)}, which {quoted(name)} requires"
     return "missing what another member requires"
-
-
-def _not(rule: Any, value: Any) -> str:
-    return "nothing may be here" if rule is True or not rule else "fits what it must not fit"
 
 
 def _contains(schema: Mapping[str, Any]) -> str:
@@ -182,8 +174,10 @@ _WORDS: dict[str, Callable[[Any, Any], str]] = {
     "maxProperties": _count("at most", "members"),
     "pattern": lambda rule, value: f"{quoted(value)} does not match the pattern {quoted(rule)}",
     "uniqueItems": lambda rule, value: "some items are the same",
-    "required": _required,
+    "required": lambda rule, value: f"missing {_names(n for n in rule if n not in value)}",
     "dependentRequired": _dependent_required,
     "dependencies": _dependent_required,
-    "not": _not,
+    "not": lambda rule, value: (
+        "nothing may be here" if rule is True or not rule else "fits what it must not fit"
+    ),
 }

@@ -26,10 +26,11 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
+from mcpcore.errors import BadPattern
 from mcpcore.spec.json_schema import DIALECT, SCHEMA, SCHEMA_LIST, SCHEMA_MAP
 from mcpcore.wire.jsontext import deeper_than
 from mcpcore_transports.schema.keywords import WORK, Schema, TooMuchWork, WorkCount, counted
-from mcpcore_transports.schema.patterns import BadPattern, Pattern, compile_pattern
+from mcpcore_transports.schema.patterns import Pattern, compile_pattern
 from mcpcore_transports.schema.problems import MAX_PROBLEMS, problem_of
 
 _CHECKING = 1_000_000
@@ -146,17 +147,17 @@ def measure(value: Any, limits: SchemaLimits) -> str | None:
     return None
 
 
-class _Object(dict[str, Any]):
+class _QuietObject(dict[str, Any]):
     def __repr__(self) -> str:
         return "{...}"
 
 
-class _Array(list[Any]):
+class _QuietArray(list[Any]):
     def __repr__(self) -> str:
         return "[...]"
 
 
-class _Text(str):
+class _QuietText(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
@@ -166,10 +167,10 @@ class _Text(str):
 def quiet(value: Any) -> Any:
     """Copy a JSON value into one with a short ``repr``: the library quotes values in messages."""
     if isinstance(value, dict):
-        return _Object((name, quiet(each)) for name, each in value.items())
+        return _QuietObject((name, quiet(each)) for name, each in value.items())
     if isinstance(value, list):
-        return _Array(map(quiet, value))
-    return _Text(value) if isinstance(value, str) and len(value) > _LONG else value
+        return _QuietArray(map(quiet, value))
+    return _QuietText(value) if isinstance(value, str) and len(value) > _LONG else value
 
 
 # Dialects

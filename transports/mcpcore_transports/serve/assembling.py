@@ -5,9 +5,10 @@ What only HTTP, stores or tasks need is imported at its first use.
 
 import math
 import os
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -16,15 +17,21 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
-from mcpcore.http.principals import Principal, ends_at
+from mcpcore.http.principals import Authenticate, Principal, ends_at
 from mcpcore.service import Service
+from mcpcore.spec.types.base import Implementation
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory, clock
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime, asked_first
+from mcpcore_transports.server.runtime import (
+    RuntimeSettings,
+    ServerMachine,
+    ServerRuntime,
+    asked_first,
+)
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore.http.server.server import HttpServer
     from mcpcore.http.storing import StoreBinding
-    from mcpcore_transports.client.core import ClientCore
+    from mcpcore_transports.client.errors import RaisedExceptions
     from mcpcore_transports.http.server.host import HttpHost
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.serve.settings import ServeSettings
@@ -37,8 +44,47 @@ _CHECK = 15.0
 """Seconds after which a connection's authorization is looked at again, as it may be revoked."""
 
 
+class Runtime(App, Protocol):
+    """App of one machine of a server, which runs around its link."""
+
+    link: Link | None
+    settings: RuntimeSettings
+
+    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        """Run the link to its end; then end what belongs to it."""
+
+
+class Application(ABC):
+    """Application that is served in place of a Server, with engines of its own configuration."""
+
+    info: Implementation
+
+    @abstractmethod
+    def config(self, settings: RuntimeSettings) -> Config:
+        """Return the engine's configuration of a server."""
+
+    def authenticate(self, hook: Authenticate | None) -> Authenticate | None:
+        """Return the authentication of HTTP requests, for that of the settings.
+
+        Raises BadTarget if the application cannot be served with it.
+        """
+        return hook
+
+    @abstractmethod
+    def runtime(self, machine: ServerMachine, settings: RuntimeSettings) -> Runtime:
+        """Make the app of a machine."""
+
+    @abstractmethod
+    async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
+        """Begin, run ``offer``, which serves all bindings, and end."""
+
+
+Served = Service | Application
+"""Server whose requests its runtime looks up, or an application with machines of its own."""
+
+
 async def serve_connection(
-    server: Service,
+    server: Served,
     make_link: LinkFactory,
     handshake: Handshake,
     *,
@@ -58,7 +104,7 @@ async def serve_connection(
     settings = settings or RuntimeSettings()
     config = bound_to(config or server_config(server, settings), handshake.revision)
     peer = Peer(Role.SERVER, config)
-    runtime = ServerRuntime(server, peer, settings, tasks=tasks)
+    runtime = _runtime(server, peer, settings, tasks)
     link = runtime.link = make_link(peer, runtime)
     if trace is not None and link.trace is None:
         link.trace = trace.connection("server")
@@ -92,23 +138,25 @@ async def _while_authorized(principal: str | None, link: "StreamConnection") -> 
 
 async def join_in_memory(
     client: Peer,
-    app: "ClientCore",
+    app: App,
     server: Service,
     group: TaskGroup,
     settings: RuntimeSettings | None = None,
     *,
     wire: bool = False,
+    raised: "RaisedExceptions | None" = None,
 ) -> "StreamConnection":
     """Serve a client of this process in ``group``; return the client's link, yet to be run.
 
-    ``wire``: encode messages as bytes, see :mod:`mcpcore_transports.memory`.  Raises LifespanError.
+    ``wire``: encode messages as bytes, see :mod:`mcpcore_transports.memory`.  ``raised``: keeps the
+    exceptions of handlers.  Raises LifespanError.
     """
     from mcpcore_transports.memory import memory_links  # late: for links in memory alone
 
     settings = settings or RuntimeSettings()
     peer = Peer(Role.SERVER, server_config(server, settings))
     runtime = ServerRuntime(server, peer, settings)
-    runtime.failures.raised = app.raised
+    runtime.failures.raised = raised
     ours, theirs = memory_links((client, app), (peer, runtime), wire=wire)
     runtime.link = theirs
 
@@ -120,13 +168,13 @@ async def join_in_memory(
 
 
 def assemble_http(
-    server: Service,
+    server: Served,
     make_host: "Callable[[HttpServer, App], H]",
     *,
     settings: "ServeSettings",
     tasks: "TaskHost | None" = None,
     shared: "StoreBinding | None" = None,
-) -> tuple[H, ServerRuntime]:
+) -> tuple[H, Runtime]:
     """Assemble a server, its runtime and an HTTP host; return host and runtime, yet to be run.
 
     ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
@@ -151,7 +199,7 @@ def assemble_http(
     config = server_config(server, settings.runtime)
     http = structs.replace(settings.http, documents=settings.documents)
     machine = HttpServer(config, secret=os.urandom(32), store=shared, settings=http)
-    runtime = ServerRuntime(server, machine, rules, tasks=tasks)
+    runtime = _runtime(server, machine, rules, tasks)
     host = runtime.link = make_host(machine, runtime)
     if settings.store is not None and shared is not None:
         host.use_store(settings.store, machine, shared.worker, settings.store_link)
@@ -162,8 +210,18 @@ def assemble_http(
     return host, runtime
 
 
-def server_config(server: Service, settings: RuntimeSettings) -> Config:
+def _runtime(
+    server: Served, machine: ServerMachine, settings: RuntimeSettings, tasks: "TaskHost | None"
+) -> Runtime:
+    if isinstance(server, Application):
+        return server.runtime(machine, settings)
+    return ServerRuntime(server, machine, settings, tasks=tasks)
+
+
+def server_config(server: Served, settings: RuntimeSettings) -> Config:
     """Return the engine's configuration: the server's name, capabilities, revisions and limits."""
+    if isinstance(server, Application):
+        return server.config(settings)
     return Config(
         info=server.info,
         capabilities=server.capabilities(),
@@ -174,4 +232,5 @@ def server_config(server: Service, settings: RuntimeSettings) -> Config:
         extension_methods=server.extension_methods,
         asked_first=asked_first(server, settings),
         max_uri=server.max_uri,
+        may_read=server.may_read,
     )

@@ -21,15 +21,21 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import structs
 
+from mcpcore.engine.config import Config
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import BadTarget, ExtraMissingError, LifespanError
 from mcpcore.http.settings import HttpSettings, SsePaths
-from mcpcore.service import Service
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import legacy_of, parse_revisions
-from mcpcore_transports.http.settings import HttpServerSettings
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory
-from mcpcore_transports.serve.assembling import assemble_http, serve_connection, server_config
+from mcpcore_transports.serve.assembling import (
+    Application,
+    Served,
+    assemble_http,
+    serve_connection,
+    server_config,
+)
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing, websocket_rules
 from mcpcore_transports.server.failures import warn_if_revealing
 from mcpcore_transports.stream.settings import StdioSettings, authority, parse_address
@@ -84,13 +90,17 @@ class Bindings:
     group: TaskGroup
 
     def __init__(
-        self, server: Service, settings: ServeSettings, on_listening: Callable[[str], None]
+        self, server: Served, settings: ServeSettings, on_listening: Callable[[str], None]
     ) -> None:
         warn_if_revealing(settings.runtime)
+        if isinstance(server, Application):
+            hook = server.authenticate(settings.http_link.authenticate)
+            http_link = structs.replace(settings.http_link, authenticate=hook)
+            settings = structs.replace(settings, http_link=http_link)
         self._server = server
         self._settings = settings
         self._on_listening = on_listening
-        self._config = server_config(server, settings.runtime)
+        self._config: Config
         self._links: set[Link] = set()
         self._scopes: list[anyio.CancelScope] = []
         self._sockets: list[SocketServer] = []
@@ -100,6 +110,9 @@ class Bindings:
 
     def begin(self, group: TaskGroup) -> None:
         """Let tasks live as long as ``group``, beyond the connections that asked for them."""
+        self._config = server_config(self._server, self._settings.runtime)
+        if isinstance(self._server, Application):
+            return
         if self._server.capabilities().tasks is not None:
             from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
 
@@ -287,7 +300,7 @@ def _http_rules(settings: ServeSettings, host: str, *, streamable: bool, sse: bo
 
 
 async def serve(
-    server: Service,
+    server: Served,
     *,
     stdio: bool = False,
     http: str | Sequence[str] = (),
@@ -364,7 +377,9 @@ async def serve(
                         watching.start_soon(bindings.close_after, stop)
                 watching.cancel_scope.cancel()
 
-        if server.lifespan is None:
+        if isinstance(server, Application):
+            await server.run(offer, settings.runtime)
+        elif server.lifespan is None:
             await offer()
         else:
             from mcpcore_transports.server.lifespan import within  # late: few have a lifespan
@@ -383,7 +398,7 @@ def _ending_the_program() -> Iterator[None]:
 
 @_ending_the_program()
 def run(
-    server: Service,
+    server: Served,
     *,
     stdio: bool = False,
     http: str | Sequence[str] = (),
@@ -436,12 +451,12 @@ def run(
 
     at_end = settings.stdio if settings is not None else StdioSettings()
     exiting = ProgramExit(at_end.linger, end_children=at_end.end_children)
-    if server.lifespan is not None:
+    if not isinstance(server, Application) and server.lifespan is not None:
         from mcpcore_transports.server.lifespan import seconds_left  # late: few have a lifespan
 
         exiting.more_time = seconds_left
     serving = partial(serving, on_stdio_begin=exiting.watch, on_stdio_end=exiting.over)
-    with exiting, exiting.signals(at_end.pump.drain) as signals:
+    with exiting, exiting.signals(at_end.connection.drain) as signals:
         anyio.run(_until_signalled, serving, until, signals, backend=backend)
 
 

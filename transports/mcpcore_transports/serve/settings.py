@@ -1,24 +1,26 @@
 """Settings of a server for all its bindings, and those that the bindings share."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct, field, structs
 
 from mcpcore.errors import BadTarget
 from mcpcore.http.settings import HttpSettings
-from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
-from mcpcore_transports.server.questions import OwnSeal
+from mcpcore_transports.http1.settings import HttpServerSettings, StoreLinkSettings
+from mcpcore_transports.server.input_rounds import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.stream.settings import SocketSettings, StdioSettings, authority
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:  # not needed by every server, and slow to import
-    import ssl
+    from ssl import SSLContext
 
     from mcpcore_transports.stores.base import Store
     from mcpcore_transports.tracing.tracing import Trace
     from mcpcore_transports.websocket.server import UpgradeRules
+else:  # for signatures
+    SSLContext = Store = Trace = Any
 
 S = TypeVar("S", HttpSettings, WebSocketSettings)
 
@@ -42,7 +44,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
 
     The header Upgrade decides.
     """
-    ssl_context: "ssl.SSLContext | None" = None
+    ssl_context: "SSLContext | None" = None
     store: "Store | None" = None
     """Store for the sessions of HTTP and their events; None: in memory, in this process."""
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
@@ -92,6 +94,7 @@ def websocket_rules(settings: ServeSettings, host: str | None = None) -> "Upgrad
         authenticate_time=settings.http_link.authenticate_time,
         revisions=settings.runtime.revisions,
         documents=Documents(settings.documents, settings.http.documents_age),
+        trusted_proxies=settings.http_link.trusted_proxies,
     )
 
 

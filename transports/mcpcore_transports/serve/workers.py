@@ -9,7 +9,7 @@ listens.  The end of the pair tells it that the supervisor is gone, for any reas
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -92,9 +92,8 @@ def _bind(sock: socket.socket, address: tuple[Any, ...], option: int) -> None:
 class Supervisor:
     """Supervisor that keeps ``count`` processes of one command running; see :meth:`run`.
 
-    ``environment`` is added to ours; ``report`` is called with messages about the workers.  Each
-    worker gets :data:`LIFELINE` and has to use :func:`worker_lifeline`.  :meth:`run` lasts until it
-    is cancelled.
+    ``report`` is called with messages about the workers.  Each worker gets :data:`LIFELINE` and has
+    to use :func:`worker_lifeline`.  :meth:`run` lasts until it is cancelled.
     """
 
     def __init__(
@@ -102,7 +101,6 @@ class Supervisor:
         command: Sequence[str],
         count: int,
         *,
-        environment: Mapping[str, str] | None = None,
         settings: WorkersSettings | None = None,
         report: Callable[[str], object] = logger.warning,
     ) -> None:
@@ -116,7 +114,6 @@ class Supervisor:
         self._report = report
         self._command = list(command)
         self._count = count
-        self._environment = {**os.environ, **(environment or {})}
         self._ready = 0
         self._urls: list[str] = []
         self._all_ready = anyio.Event()
@@ -188,7 +185,7 @@ class Supervisor:
                     stdin=None,
                     stdout=None,
                     stderr=None,
-                    env={**self._environment, LIFELINE: str(theirs.fileno())},
+                    env={**os.environ, LIFELINE: str(theirs.fileno())},
                     pass_fds=[theirs.fileno()],
                     # The supervisor passes on a terminal's Ctrl-C, once.
                     start_new_session=True,

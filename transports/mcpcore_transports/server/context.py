@@ -1,6 +1,6 @@
 """Context of a request for its handler: facts, messages and questions to the client.
 
-The same handler code serves both eras, see :mod:`mcpcore_transports.server.questions`.
+The same handler code serves both eras, see :mod:`mcpcore_transports.server.input_rounds`.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from mcpcore.engine.events import NotificationReceived, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import InputUnavailable, LocalProtocolError, McpError
+from mcpcore.errors import InputNeeded, InputUnavailable, InvalidValue, LocalProtocolError, McpError
 from mcpcore.http.principals import Principal
 from mcpcore.service import Service
 from mcpcore.service.custom_types import read_by_pydantic, read_custom
@@ -29,15 +29,15 @@ from mcpcore.wire.message import RequestId
 from mcpcore_transports.link import clock
 from mcpcore_transports.running.functions import current, in_loop, with_room
 from mcpcore_transports.running.pending import ProgressCallback, Run
-from mcpcore_transports.server import questions
-from mcpcore_transports.server.questions import InputNeeded, RoundState
+from mcpcore_transports.server import input_rounds
+from mcpcore_transports.server.input_rounds import RoundState
 
 # Questions and tasks are imported with the first one, as that takes time; the runtime imports this.
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its defaults are in typing from Python 3.13 on
 
     from mcpcore.spec.types.client_features import CreateMessageResult, SamplingMessage
-    from mcpcore_transports.server.inputs import Elicited, ElicitUrl, Input, RootList
+    from mcpcore_transports.server.elicitation import Elicited, ElicitUrl, Input, RootList
     from mcpcore_transports.server.runtime import ServerRuntime
     from mcpcore_transports.server.tasks.tasks import TaskCall
 
@@ -49,9 +49,6 @@ else:
 """Type of the value that the lifespan of a server yields; anything by default."""
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-__all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 
 
 class AskOptions(TypedDict, total=False):
@@ -424,11 +421,11 @@ class Context(MessageContext[L]):
 
         Raises InputUnavailable if it does not answer, and in the modern era.
         """
-        await questions.ping(self._runtime, self.revision, timeout, request=self._request)
+        await input_rounds.ping(self._runtime, self.revision, timeout, request=self._request)
 
     def pinger(self) -> Callable[[float], Awaitable[None]]:
         """Return :meth:`ping` as a function of the timeout, for any later time (legacy)."""
-        return partial(questions.ping, self._runtime, self.revision, session=self.session)
+        return partial(input_rounds.ping, self._runtime, self.revision, session=self.session)
 
     def drained(self) -> Awaitable[None]:
         """Wait until the client has taken all sent messages; for handlers that send very much.
@@ -462,8 +459,8 @@ class Context(MessageContext[L]):
     async def elicit(
         self, message: str, schema: Any, *, validate: bool = True, **options: Unpack[AskOptions]
     ) -> "Elicited[Any]":
-        """Ask the user to fill in a form; see :class:`mcpcore_transports.server.inputs.Elicit`."""
-        from mcpcore_transports.server.inputs import Elicit  # late: most servers ask nothing
+        """Ask the user to fill in a form; see :class:`mcpcore.Elicit`."""
+        from mcpcore_transports.server.elicitation import Elicit  # late: most servers ask nothing
 
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
         return await self.ask(wanted, **options)
@@ -477,7 +474,7 @@ class Context(MessageContext[L]):
         **options: Unpack[AskOptions],
     ) -> "Elicited[None]":
         """Ask the user to visit ``url``, for data that must not pass through the client."""
-        from mcpcore_transports.server.inputs import ElicitUrl  # late: as above
+        from mcpcore_transports.server.elicitation import ElicitUrl  # late: as above
 
         return await self.ask(ElicitUrl(message, url, elicitation_id=elicitation_id), **options)
 
@@ -492,14 +489,14 @@ class Context(MessageContext[L]):
         **options: Any,
     ) -> "CreateMessageResult":
         """Ask the client's model; ``options`` are members of the request by their wire names."""
-        from mcpcore_transports.server.inputs import Sample  # late: as above
+        from mcpcore_transports.server.elicitation import Sample  # late: as above
 
         wanted = Sample(messages, max_tokens, options)
         return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
     async def list_roots(self, **options: Unpack[AskOptions]) -> "RootList":
         """Ask for the directories and files that the client lets the server work on."""
-        from mcpcore_transports.server.inputs import ListRoots  # late: as above
+        from mcpcore_transports.server.elicitation import ListRoots  # late: as above
 
         return await self.ask(ListRoots(), **options)
 
@@ -542,7 +539,7 @@ class Context(MessageContext[L]):
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
             return await task.ask(wanted, progress)
-        return await questions.ask_client(
+        return await input_rounds.ask_client(
             self._runtime, self.revision, self._request, wanted, progress
         )
 
@@ -560,7 +557,7 @@ class Context(MessageContext[L]):
                 if not answer.accepted:
                     raise InputUnavailable(f"the user does not visit {asked[key].url}")
             raise InputNeeded({})  # the user agreed, but the visit is not over yet
-        wanted = [questions.params_of(visit, self.revision, None, {}) for visit in visits]
+        wanted = [input_rounds.params_of(visit, self.revision, None, {}) for visit in visits]
         if self.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions:
             raise InputUnavailable("a task cannot wait for a visit")
         text = "; ".join(visit.message for visit in visits)
@@ -604,9 +601,11 @@ class Context(MessageContext[L]):
                     answers[key] = question.parse(answer)
                     used[key] = answer
                     continue
-                except questions.InvalidAnswer as error:
+                except InvalidValue as error:
                     problem = str(error)
-            params = questions.params_of(question, self.revision, problem, self._request.meta.trace)
+            params = input_rounds.params_of(
+                question, self.revision, problem, self._request.meta.trace
+            )
             missing[key] = InputRequest(question.method, params)
         if missing:
             raise InputNeeded(missing)

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.errors import InputNeeded
 from mcpcore.service.handlers import is_masked, shown
 from mcpcore_transports.running.functions import failure_of, settled
-from mcpcore_transports.server.context import InputNeeded
 from mcpcore_transports.server.settings import RuntimeSettings
 
 if TYPE_CHECKING:  # late: servers need nothing of the client

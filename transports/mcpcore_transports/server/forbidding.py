@@ -35,10 +35,9 @@ def forbid(
 
 def _refusal(principal: Principal | None, error: Forbidden) -> Refusal:
     """Return the refusal of a request: by the scheme of its principal, else a Bearer challenge."""
-    make = None if principal is None else principal.challenge
-    if make is None:
-        challenge: str | None = Missing(error.scopes, frozenset(), error.role).challenge
+    if principal is None or principal.challenge is None:
+        challenge: str | None = Missing(error.scopes, error.role).challenge
     else:
-        challenge = make(error.scopes, error.role)
+        challenge = principal.challenge(error.scopes, error.role)
     status = ERRORS[FORBIDDEN].status
     return Refusal(status=status, message=error.error.message, challenge=challenge)

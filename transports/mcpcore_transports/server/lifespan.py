@@ -46,7 +46,14 @@ async def within(
     holder = anyio.CancelScope()
     life = await _hold(server, settings, holder)
     try:
-        await _either(life.begun, stop)
+        async with anyio.create_task_group() as group:
+
+            async def wait(event: anyio.Event) -> None:
+                await event.wait()
+                group.cancel_scope.cancel()
+
+            for event in filter(None, (life.begun, stop)):
+                group.start_soon(wait, event)
         if life.entered:
             token = _around.set((*_around.get(), life))
             try:
@@ -213,18 +220,6 @@ async def _hold(server: Service, settings: RuntimeSettings, holder: anyio.Cancel
     life.holders.add(holder)
     functions.start_background(life.run, copy_context())
     return life
-
-
-async def _either(one: anyio.Event, other: anyio.Event | None) -> None:
-    """Wait for the first of two events."""
-    async with anyio.create_task_group() as group:
-
-        async def wait(event: anyio.Event) -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
-        for event in filter(None, (one, other)):
-            group.start_soon(wait, event)
 
 
 def _is_cancelled() -> bool:

@@ -11,11 +11,12 @@ from typing import Any
 
 from msgspec import Raw, Struct, field
 
+from mcpcore.errors import InputNeeded
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
 from mcpcore_transports.running.functions import begin, failure_of
 from mcpcore_transports.running.middleware import Around, Chain
-from mcpcore_transports.server.context import Context, InputNeeded
+from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import Failures, about, simplified
 
 
@@ -47,10 +48,10 @@ Guard = Callable[[Revision, Prepared | Exception], Prepared]
 
 def guard(middleware: Sequence[ServerMiddleware], failures: Failures) -> Guard:
     """Return the guard for some middleware."""
-    return partial(_Guarded, Chain(middleware), failures)
+    return partial(_Wrapped, Chain(middleware), failures)
 
 
-class _Guarded(Prepared):
+class _Wrapped(Prepared):
     def __init__(
         self,
         chain: Chain[Context, Answer],

@@ -15,10 +15,10 @@ from mcpcore.spec.revisions import Revision
 from mcpcore_transports.running.functions import failure_of, in_loop, in_thread
 from mcpcore_transports.running.pending import ProgressCallback, SerialCalls
 from mcpcore_transports.server.context import L, MessageContext
-from mcpcore_transports.server.questions import ask_client, ping
+from mcpcore_transports.server.input_rounds import ask_client, ping
 
 if TYPE_CHECKING:  # late: most servers ask nothing; the runtime imports this module
-    from mcpcore_transports.server.inputs import Input, RootList
+    from mcpcore_transports.server.elicitation import Input, RootList
     from mcpcore_transports.server.runtime import ServerRuntime
 
 R = TypeVar("R")
@@ -47,7 +47,7 @@ class NotificationContext(MessageContext[L]):
 
     async def list_roots(self) -> "RootList":
         """Ask for the directories and files that the client lets us work on; see :meth:`ask`."""
-        from mcpcore_transports.server.inputs import ListRoots  # most servers ask nothing
+        from mcpcore_transports.server.elicitation import ListRoots  # most servers ask nothing
 
         return await self.ask(ListRoots())
 

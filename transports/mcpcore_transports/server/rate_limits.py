@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import os
 from collections.abc import Awaitable
 from typing import Any
 
@@ -16,6 +15,7 @@ from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.server.failures import Failures
 from mcpcore_transports.server.runtime import ServerMachine
 from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.server.violations import caller_of, connection_name
 
 
 class Throttle:
@@ -28,8 +28,7 @@ class Throttle:
         self._admits = settings.limiter_failure == "admit"
         self._failures = failures
         self._machine = machine
-        # Unique, as the limiter may count for several workers.
-        self._name = f"connection {os.urandom(8).hex()}"
+        self._name = connection_name()
 
     def check(self, request: RequestReceived) -> Awaitable[None] | None:
         """Raise McpError for a request that exceeds its rate; if the limiter awaits, later."""
@@ -77,11 +76,7 @@ class Throttle:
 
     def _ask(self, activity: Activity, request: RequestReceived, tool: str | None = None) -> Any:
         """Return the limiter's answer, or the exception with which it failed."""
-        caller = self._name
-        if request.principal is not None:
-            caller = f"principal {request.principal}"
-        elif request.session is not None:
-            caller = f"session {request.session}"
+        caller = caller_of(request, self._name)
         try:
             return self._limiter.admit(activity, caller, now=clock(), tool=tool)
         except BaseException as error:

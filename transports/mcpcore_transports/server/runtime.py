@@ -1,7 +1,6 @@
 """Runtime of a server: runs its handlers for one connection or HTTP endpoint."""
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from mcpcore import errors
 from mcpcore.engine import events
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.errors import CapabilityMissing, Forbidden, LocalError, Malformed, McpError
 from mcpcore.service import Prepared, Service
 from mcpcore.service.reading import typed
 from mcpcore.spec.capabilities import requirement
@@ -21,27 +20,13 @@ from mcpcore.spec.errors import INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY
 from mcpcore.spec.types.lifecycle import SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
 from mcpcore_transports.link import Link, clock
-from mcpcore_transports.running.functions import (
-    begin,
-    call_in_loop,
-    current,
-    current_loop,
-    failure_of,
-    guard_tasks,
-    guarded_call,
-)
-from mcpcore_transports.running.pending import (
-    Handlers,
-    Progress,
-    ProgressCallback,
-    Settled,
-    Waiting,
-)
-from mcpcore_transports.server.context import Context, InputNeeded, RoundState
+from mcpcore_transports.running import functions, pending
+from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import Failures, about, simplified
+from mcpcore_transports.server.input_rounds import Rounds, RoundState
 from mcpcore_transports.server.notifications import NotificationDispatcher
-from mcpcore_transports.server.questions import Rounds
 from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.server.violations import ClientViolations
 
 # Imported by servers that have them, as that takes time.
 if TYPE_CHECKING:
@@ -54,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
 
-logger = logging.getLogger("mcpcore.server")
 
 _DATA = frozenset({str, bytes, int, float, bool, type(None), list, tuple, dict})
 
@@ -97,13 +81,13 @@ class ServerRuntime:
         self.machine = machine
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
-        self.waiting = Waiting()
+        self.waiting = pending.Waiting()
         """Requests whose answers from a legacy client handlers wait for."""
-        self.progress: Progress
+        self.progress: pending.Progress
         """Callbacks for the progress of requests to the client."""
         self._drains: dict[Key, anyio.Event] = {}
         self._unyielding = 0
-        self.thread = current()
+        self.thread = functions.current()
         """Identifier of the event loop's thread."""
         self._loop: object | None = None
         """Event loop, while changes are published."""
@@ -125,7 +109,7 @@ class ServerRuntime:
 
             self._guard = guard(self.settings.middleware, self.failures)
         self._rounds = Rounds(self.settings)
-        self._handlers: Handlers
+        self._handlers: pending.Handlers
         self._notifications: NotificationDispatcher
         self._tasks: ServerTasks | None = None
         self._table: dict[type[Event], Callable[[Any], object]] = {
@@ -137,7 +121,7 @@ class ServerRuntime:
             events.StreamDrained: lambda event: self._wake(event.key),
             events.NotificationReceived: lambda event: self._notifications.hear(event),
             events.ProgressReceived: lambda event: self.progress.hear(event),
-            events.Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
+            events.Violation: ClientViolations(self.settings.suspicion).hear,
         }
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
@@ -171,14 +155,16 @@ class ServerRuntime:
         await lifespan.within(self._server, self.settings, serve)
 
     async def _serve(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        self.thread = current()
+        self.thread = functions.current()
         async with anyio.create_task_group() as group:
-            self._loop = current_loop()
-            guard_tasks(self._loop)
-            self._handlers = Handlers(group, self._release, self._loop)
+            self._loop = functions.current_loop()
+            functions.guard_tasks(self._loop)
+            self._handlers = pending.Handlers(group, self._release, self._loop)
             if self._tasks is not None:
                 self._tasks.begin(group)
-            self.progress = Progress(group, limit=self.settings.reports, failed=self.failures.told)
+            self.progress = pending.Progress(
+                group, limit=self.settings.reports, failed=self.failures.told
+            )
             self._notifications = NotificationDispatcher(self._server, self, group)
             self._server.watch(self._publish)
             try:
@@ -207,7 +193,7 @@ class ServerRuntime:
         try:
             later = None if self.throttle is None else self.throttle.check(event)
         except BaseException as error:
-            self._refuse(event, failure_of(error))
+            self._refuse(event, functions.failure_of(error))
             return
         if later is None:
             self._begin(event)
@@ -219,7 +205,7 @@ class ServerRuntime:
         try:
             await later
         except BaseException as error:
-            self._refuse(event, failure_of(error))
+            self._refuse(event, functions.failure_of(error))
         else:
             self._begin(event)
         self.flush()
@@ -249,7 +235,7 @@ class ServerRuntime:
             if tasks is not None and tasks.takes(event, prepared, state):
                 return
         except BaseException as error:
-            self._refuse(event, failure_of(error))
+            self._refuse(event, functions.failure_of(error))
         else:
             self._run(event, prepared, state)
 
@@ -257,14 +243,14 @@ class ServerRuntime:
         """Answer with an error; middleware sees it as it sees those of handlers."""
         if self._guard is not None:
             self._run(event, self._guard(event.revision, error), None)
-        elif isinstance(error, McpError):
+        elif isinstance(error, errors.McpError):
             self._fail_with(event, error, self.machine)
         else:
             self._fail(event, error)
 
-    def _fail_with(self, event: RequestReceived, error: McpError, replies: Replies) -> None:
+    def _fail_with(self, event: RequestReceived, error: errors.McpError, replies: Replies) -> None:
         """Answer with an error of the protocol; over HTTP a Forbidden is a 403 with a challenge."""
-        if isinstance(error, Forbidden):
+        if isinstance(error, errors.Forbidden):
             from mcpcore_transports.server.forbidding import forbid  # few requests are forbidden
 
             forbid(replies, event, error)
@@ -282,7 +268,7 @@ class ServerRuntime:
             elif event.method == "subscriptions/listen":
                 wanted = typed(event.params, SubscriptionsListenParams).notifications
                 uris = wanted.resource_subscriptions
-        except Malformed:
+        except errors.Malformed:
             return  # the engine refuses it
         if len(uris) <= self.settings.limits.subscriptions:  # as above
             most = self._server.max_uri
@@ -312,17 +298,17 @@ class ServerRuntime:
         home = prepared.home
         context = Context(event, self, state, home=home) if prepared.takes_context else None
         try:
-            value = guarded_call(prepared.call, context)
+            value = functions.guarded_call(prepared.call, context)
             # A plain function may return an awaitable; the type check is quick for most values.
             if type(value) not in _DATA and inspect.isawaitable(value):
                 context = context or Context(event, self, state, home=home)
                 self._start(event, prepared, context, value)
             else:
                 self._respond(event, prepared, value, context)
-        except InputNeeded as needed:
+        except errors.InputNeeded as needed:
             self._require_input(event, context or Context(event, self, state), needed)
         except BaseException as error:
-            self._fail(event, failure_of(error), prepared, context)
+            self._fail(event, functions.failure_of(error), prepared, context)
 
     async def work(
         self,
@@ -333,13 +319,13 @@ class ServerRuntime:
     ) -> None:
         """Run a handler to its end, and answer with its result."""
         try:
-            value = begin(prepared, context) if begun is None else begun
+            value = functions.begin(prepared, context) if begun is None else begun
             if inspect.isawaitable(value):
                 value = await value
             self._respond(event, prepared, value, context)
         except BaseException as error:
             only = simplified(error)
-            if isinstance(only, InputNeeded):
+            if isinstance(only, errors.InputNeeded):
                 self._require_input(event, context, only)
             else:
                 self._fail(event, only, prepared, context)
@@ -375,7 +361,7 @@ class ServerRuntime:
         told = self.failures.told(handler, error)
         try:
             if prepared is None:
-                raise McpError(INTERNAL_ERROR, told)
+                raise errors.McpError(INTERNAL_ERROR, told)
             result = prepared.failure(error, told)
             meta = None if context is None else context.take_result_meta(None)
             try:
@@ -383,7 +369,7 @@ class ServerRuntime:
             except (TypeError, ValueError) as unfit:
                 self.failures.told(handler, unfit)
                 replies.respond(event.key, result)
-        except McpError as shown:
+        except errors.McpError as shown:
             self._fail_with(event, shown, replies)
 
     def _on_cancelled(self, event: RequestCancelled) -> None:
@@ -395,7 +381,7 @@ class ServerRuntime:
         if self._tasks is not None:
             self._tasks.session_closed(event)
 
-    def _settle(self, outcome: Settled) -> None:
+    def _settle(self, outcome: pending.Settled) -> None:
         if self._tasks is None or not self._tasks.settle(outcome):
             self.waiting.settle(outcome)
 
@@ -406,28 +392,32 @@ class ServerRuntime:
 
     # Input rounds (modern)
 
-    def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
+    def _require_input(
+        self, event: RequestReceived, context: Context, needed: errors.InputNeeded
+    ) -> None:
         replies = self._replies(context)
         try:
             state = self._rounds.close(event, context.state)
             replies.require_input(event.key, needed.requests, state)
-        except McpError as error:
+        except errors.McpError as error:
             replies.fail(event.key, error.error)
-        except CapabilityMissing as missing:
+        except errors.CapabilityMissing as missing:
             data = {"requiredCapabilities": requirement(missing.capability)}
-            replies.fail(event.key, McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error)
+            replies.fail(
+                event.key, errors.McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error
+            )
         except BaseException as error:  # not JSON; and seals and clocks are the application's
-            self._fail(event, failure_of(error), context=context)
+            self._fail(event, functions.failure_of(error), context=context)
 
     # Change notifications
 
     def _publish(self, method: str, params: Struct | None) -> None:
         """Notify clients of a change, which may have been made in any thread."""
         loop = self._loop
-        if current() == self.thread:
+        if functions.current() == self.thread:
             self._tell_all(method, params)
         elif loop is not None:
-            call_in_loop(loop, partial(self._tell_all, method, params))
+            functions.call_in_loop(loop, partial(self._tell_all, method, params))
 
     def _tell_all(self, method: str, params: Struct | None) -> None:
         if self._loop is not None:  # else the change came while this ended
@@ -449,7 +439,7 @@ class ServerRuntime:
         request: RequestReceived | None = None,
         session: str | None = None,
         timeout: float | UnsetType | None = UNSET,
-        progress: ProgressCallback | None = None,
+        progress: pending.ProgressCallback | None = None,
     ) -> RequestId:
         """Send a request to a legacy client, on the stream of ``request`` or in ``session``.
 
@@ -513,7 +503,7 @@ class ServerRuntime:
         where = self.in_session(session)
         try:
             self.machine.notify(method, params, parent=parent, meta=meta, **where)
-        except LocalError:
+        except errors.LocalError:
             return False
         self.flush()
         return True

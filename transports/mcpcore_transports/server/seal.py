@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct, field
 
-from mcpcore.engine.seal import Binding, SealBroken, SealRefusal
-from mcpcore.errors import ExtraMissingError
+from mcpcore.engine.seal import Binding, SealRefusal
+from mcpcore.errors import ExtraMissingError, SealBroken
 
 if TYPE_CHECKING:  # late: few seal, and OpenSSL is slow to import
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -211,7 +211,8 @@ class AeadSeal(_KeyedSeal):
 
     def __init__(self, settings: SealSettings | None = None) -> None:
         if find_spec("cryptography") is None:
-            raise ExtraMissingError("encrypting states needs an extra: pip install mcpcore[auth]")
+            text = "encrypting states needs the extra `auth`: pip install 'mcpcore[auth]'"
+            raise ExtraMissingError(text)
         super().__init__(settings)
 
     def _protect(self, key: SealKey, head: bytes, body: bytes) -> bytes:

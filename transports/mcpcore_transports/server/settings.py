@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
@@ -16,7 +16,10 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 if TYPE_CHECKING:
     from mcpcore.engine.seal import Seal
     from mcpcore.policy.rates import RateLimiter
+    from mcpcore.policy.suspicion import Suspicion
     from mcpcore_transports.server.middleware import ServerMiddleware
+else:  # for signatures
+    RateLimiter = Seal = ServerMiddleware = Suspicion = Any
 
 
 def error_id() -> str:
@@ -61,6 +64,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Limiter of the rates of requests, log messages and progress notifications."""
     limiter_failure: Literal["refuse", "admit"] = "refuse"
     """Decision on a request if the limiter raises an exception."""
+    suspicion: "Suspicion | None" = None
+    """Counter of the rules that clients break; a client that breaks many is logged."""
     tasks: TaskSettings = field(default_factory=TaskSettings)
     """Settings for tasks of tools that declare them."""
     reveal_errors: bool = False

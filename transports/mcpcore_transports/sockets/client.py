@@ -38,7 +38,7 @@ class SocketClientLink(StreamConnection):
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._limits = settings or SocketSettings()
-        super().__init__(peer, app, settings=self._limits.pump)
+        super().__init__(peer, app, settings=self._limits.connection)
         self.target = target
         self.binding = "unix" if isinstance(target, UnixTarget) else "tcp"
         self._ssl_context = ssl_context

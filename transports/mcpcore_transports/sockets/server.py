@@ -87,7 +87,7 @@ class SocketServerLink(StreamConnection):
         self, peer: Peer, app: App, stream: ByteStream, *, settings: SocketSettings | None = None
     ) -> None:
         self._limits = settings or SocketSettings()
-        super().__init__(peer, app, settings=self._limits.pump)
+        super().__init__(peer, app, settings=self._limits.connection)
         self._began = self._heard = clock()  # the second is the time of the last input
         self._partial: float | None = None  # start of the message that is not complete yet
         self._head: bytes | None = b""  # first input, until it is known to be ours

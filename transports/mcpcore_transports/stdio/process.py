@@ -58,7 +58,7 @@ class ProcessLink(StreamConnection):
         settings: ProcessSettings | None = None,
     ) -> None:
         self._process_settings = settings = settings or ProcessSettings()
-        super().__init__(peer, app, settings=settings.pump)
+        super().__init__(peer, app, settings=settings.connection)
         self.command = [os.fspath(part) for part in command]
         self._name = os.path.basename(self.command[0]) if self.command else ""
         self._process: subprocess.Popen[bytes] | None = None

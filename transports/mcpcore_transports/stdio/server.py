@@ -67,7 +67,7 @@ class StdioServerLink(StreamConnection):
         on_end: Callable[[], None] | None = None,
     ) -> None:
         self._stdio = settings or StdioSettings()
-        super().__init__(peer, app, settings=self._stdio.pump)
+        super().__init__(peer, app, settings=self._stdio.connection)
         if self._stdio.env_principal:
             # late: few authorize
             from mcpcore_transports.auth.environment import environment_principal

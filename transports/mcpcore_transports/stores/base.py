@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from mcpcore.errors import BadTarget, ExtraMissingError
+from mcpcore.errors import ExtraMissingError, StoreUrlError
 from mcpcore.http.storing import (
     Ended,
     LogPage,
@@ -156,11 +156,11 @@ def ends(created: float, used: float | None, settings: StoreSettings) -> float:
     return min(used + settings.idle, created + settings.absolute)
 
 
-class _Envelope(Struct):
+class _IdOnly(Struct):
     id: msgspec.Raw | UnsetType = UNSET
 
 
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_ENVELOPE = msgspec.json.Decoder(_IdOnly)
 
 
 def is_request(data: bytes) -> bool:
@@ -197,10 +197,6 @@ LOST = msgspec.json.encode(Lost(session=""))
 _REDIS = {"redis", "rediss", "unix"}
 _OURS = {"decode_responses", "protocol", "retry", "socket_connect_timeout", "socket_timeout"}
 """Options of redis-py that the store sets itself."""
-
-
-class StoreUrlError(BadTarget):
-    """The URL names no known store, or has an option that the store does not know."""
 
 
 def open_store(url: str, settings: StoreSettings | None = None) -> Store:

@@ -135,7 +135,12 @@ class RedisLink:
             # After Redis has forgotten a script, all later calls of it have failed too, and can be
             # repeated in order.  A script that was loaded again in between breaks the order: then
             # the failed calls stay failed.
-            again = [at for at in missing if not self._ran_later(commands, replies, at)]
+            ran = {
+                commands[at][:2]: at
+                for at, reply in enumerate(replies)
+                if not isinstance(reply, NoScriptError)
+            }
+            again = [at for at in missing if ran.get(commands[at][:2], -1) < at]
             for at, reply in zip(again, self._send([commands[at] for at in again]), strict=True):
                 replies[at] = reply
         return replies
@@ -165,14 +170,6 @@ class RedisLink:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailableError("the store is closed")
-
-    @staticmethod
-    def _ran_later(commands: Sequence[Command], replies: Sequence[Reply], at: int) -> bool:
-        return any(
-            commands[later][:2] == commands[at][:2]
-            and not isinstance(replies[later], NoScriptError)
-            for later in range(at + 1, len(commands))
-        )
 
 
 def _reason(error: Exception) -> str:
@@ -282,7 +279,7 @@ class _Operation(NamedTuple):
 
     name: str
     values: Callable[[Any], tuple[object, ...]]
-    """Its arguments, from the step."""
+    """Arguments of the operation, from the step."""
     outcome: Callable[[Any], StepOutcome]
     """Outcome of the step, from the value that the operation returns."""
 

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct, structs
 
-from mcpcore.errors import NoSessionError, StepFailedError, StoreUnavailableError
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http import storing
 from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoreFailure
 from mcpcore_transports.stores import base
@@ -170,6 +170,14 @@ _BUSY = (
 """SQL query with a row if the session has an open GET stream or a request in progress."""
 
 
+class _StepFailed(Exception):
+    """Step that cannot be carried out and has changed nothing."""
+
+
+class _NoSession(Exception):
+    """Step for a session that does not exist (any more)."""
+
+
 class StreamRow(Struct):
     """A row of the table ``streams``."""
 
@@ -279,9 +287,9 @@ class SqliteStore:
             return StoreFailure(f"no store knows the step {type(step).__name__}")
         try:
             return handler(self, worker, step, wall)
-        except NoSessionError:
+        except _NoSession:
             return NoSession()
-        except StepFailedError as refused:
+        except _StepFailed as refused:
             return StoreFailure(str(refused))
 
     # Statements and transactions
@@ -290,7 +298,6 @@ class SqliteStore:
         return self._db.execute(statement, values)
 
     def _row(self, statement: str, *values: object) -> Any:
-        """Return the first row, None if there is none."""
         return self._db.execute(statement, values).fetchone()
 
     def _value(self, statement: str, *values: object) -> Any:
@@ -399,7 +406,7 @@ class SqliteStore:
     def _begin(self, worker: str, step: storing.StreamBegin, wall: float) -> bool | None:
         key = self._session(step.session, wall)
         if self._stream(step, wall) is not None:
-            raise StepFailedError("a stream with this number exists")
+            raise _StepFailed("a stream with this number exists")
         if step.request is None and self._full(key, step.limit):
             return False
         count = self._value("SELECT count(*) FROM streams WHERE session = ?", key)
@@ -576,7 +583,7 @@ class SqliteStore:
     def _session(self, id: str, wall: float) -> int:
         key = self._find(id, wall)
         if key is None:
-            raise NoSessionError
+            raise _NoSession
         return key
 
     def _stream(self, step: Any, wall: float) -> StreamRow | None:
@@ -689,16 +696,14 @@ class SqliteStore:
     def _make_room(self, session: int, wall: float) -> None:
         """Forget the idle streams that are too old, or else the oldest idle stream.
 
-        Raises StepFailedError if no stream is idle.
+        Raises _StepFailed if no stream is idle.
         """
         oldest = f"SELECT min(key) FROM streams WHERE session = ? AND {_IDLE}"  # noqa: S608
-        if (
-            not self._run(
-                f"{_DROP_OUTLIVED} AND session = ?", self.settings.age, wall, session
-            ).rowcount
-            and not self._run(f"DELETE FROM streams WHERE key = ({oldest})", session).rowcount  # noqa: S608
-        ):
-            raise StepFailedError("the session has too many streams")
+        drop_oldest = f"DELETE FROM streams WHERE key = ({oldest})"  # noqa: S608
+        drop_outlived = f"{_DROP_OUTLIVED} AND session = ?"
+        dropped = self._run(drop_outlived, self.settings.age, wall, session).rowcount
+        if not dropped and not self._run(drop_oldest, session).rowcount:
+            raise _StepFailed("the session has too many streams")
 
     # Workers, and the notes that they leave each other.
     #
@@ -717,7 +722,7 @@ class SqliteStore:
         if waiting is None:
             return
         if waiting >= self.settings.mailbox:
-            raise StepFailedError(f"the mailbox of worker {step.to} is full")
+            raise _StepFailed(f"the mailbox of worker {step.to} is full")
         self._tell(step.to, step.note, posted=True)
 
     def _post_all(self, worker: str, note: bytes) -> None:

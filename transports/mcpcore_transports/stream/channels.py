@@ -16,7 +16,7 @@ from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.peer import Peer
 from mcpcore_transports.link import App
-from mcpcore_transports.stream.connection import Channel, PumpSettings, StreamConnection
+from mcpcore_transports.stream.connection import Channel, ConnectionSettings, StreamConnection
 from mcpcore_transports.stream.descriptors import DescriptorChannel, Take, ThreadReader
 from mcpcore_transports.stream.plain import PlainStream
 from mcpcore_transports.tls import read_all
@@ -271,7 +271,12 @@ class StreamLink(StreamConnection):
     """Link with newline-framed messages over a byte stream of anyio."""
 
     def __init__(
-        self, peer: Peer, app: App, stream: ByteStream, *, settings: PumpSettings | None = None
+        self,
+        peer: Peer,
+        app: App,
+        stream: ByteStream,
+        *,
+        settings: ConnectionSettings | None = None,
     ) -> None:
         super().__init__(peer, app, settings=settings)
         self._channel = StreamChannel(stream, self.settings.read_size)

@@ -30,7 +30,7 @@ from mcpcore.errors import LinkError
 from mcpcore.http.principals import OUTLIVED
 from mcpcore_transports.link import STREAM_ERRORS, App, clock, what_broke
 from mcpcore_transports.running.functions import known_in_callbacks
-from mcpcore_transports.stream.settings import PumpSettings as PumpSettings
+from mcpcore_transports.stream.settings import ConnectionSettings as ConnectionSettings
 
 if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import ConnectionTrace
@@ -64,7 +64,7 @@ class Shutdown(IntEnum):
     GRACEFUL = 1
     """Running requests may be answered."""
     COMPLETE = 2
-    """There is nothing to wait for, or no time."""
+    """End without anything to wait for, or without time."""
 
 
 class ReadingHalf(State):
@@ -209,10 +209,10 @@ class StreamConnection:
     _half_close = True  # the other side may stop writing and still read
     _paced = True  # answers may have to be written before the next handler begins
 
-    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+    def __init__(self, peer: Peer, app: App, *, settings: ConnectionSettings | None = None) -> None:
         self.peer = peer
         self.app = app
-        self.settings = settings or PumpSettings()
+        self.settings = settings or ConnectionSettings()
         self.trace: ConnectionTrace | None = None
         """Trace of the connection's traffic; set it before ``run()``."""
         # True if a subclass has deadlines besides those of our requests.
@@ -255,17 +255,14 @@ class StreamConnection:
         """Open the connection, or raise LinkError."""
 
     async def _receive(self) -> bytes:
-        """See :meth:`Channel.receive`."""
         assert self._channel is not None, "set in _open"  # noqa: S101
         return await self._channel.receive()
 
     def _send_nowait(self, data: bytes) -> int:
-        """See :meth:`Channel.send_nowait`."""
         channel = self._channel
         return 0 if channel is None else channel.send_nowait(data)
 
     async def _send(self, data: memoryview) -> int:
-        """See :meth:`Channel.send`."""
         assert self._channel is not None, "set in _open"  # noqa: S101
         return await self._channel.send(data)
 
@@ -363,6 +360,16 @@ class StreamConnection:
     def flush_soon(self) -> None:
         """Implement :meth:`Link.flush_soon`; not needed before run(), which begins with it."""
         self._wake.set()
+
+    def flush_now(self) -> None:
+        """Do at once what :meth:`flush_soon` does, once it is open; not in :meth:`App.handle`."""
+        if self._sleep is None or self._life not in AT_WORK:
+            self.flush_soon()
+            return
+        try:
+            self._turn()
+        except Exception as error:
+            self._fail(error)
 
     def write_now(self) -> None:
         """Implement :meth:`Link.write_now`; events are left to the turn that follows."""

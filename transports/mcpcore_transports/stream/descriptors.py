@@ -20,6 +20,7 @@ import anyio.to_thread
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
+from mcpcore_transports.running.functions import in_trio
 from mcpcore_transports.stream.connection import Channel
 
 if TYPE_CHECKING:  # late: not needed on trio
@@ -216,7 +217,7 @@ def open_reader(
     """
     if not make_nonblocking(fd):
         return ThreadReader(fd, size)
-    if _in_trio():
+    if in_trio():
         return WaitReader(fd, size, decrypt)
     try:
         return LoopReader(fd, size, take, decrypt)
@@ -231,17 +232,12 @@ def open_writer(fd: int, write: Write) -> DescriptorWriter:
 
     Call it in the event loop that will write, once there is output.  Raises OSError.
     """
-    if _in_trio():
+    if in_trio():
         return WaitWriter(fd, write)
     try:
         return LoopWriter(fd, write)
     except NotImplementedError:
         return WaitWriter(fd, write)
-
-
-def _in_trio() -> bool:
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
 
 
 def make_nonblocking(fd: int) -> bool:

@@ -25,7 +25,7 @@ SAFE_ENVIRONMENT = frozenset(
 """Variables that a child inherits by default: none that is likely to be a secret."""
 
 
-class PumpSettings(Struct, frozen=True, kw_only=True):
+class ConnectionSettings(Struct, frozen=True, kw_only=True):
     """Limits of one connection.  Sizes are in bytes, times in seconds."""
 
     read_size: int = 64 * 1024
@@ -44,7 +44,7 @@ class PumpSettings(Struct, frozen=True, kw_only=True):
 class StdioSettings(Struct, frozen=True, kw_only=True):
     """Settings for standard input and output."""
 
-    pump: PumpSettings = field(default_factory=PumpSettings)
+    connection: ConnectionSettings = field(default_factory=ConnectionSettings)
     redirect: bool = True
     """True to keep other code from using descriptors 0 and 1 while serving."""
     signals: bool = True
@@ -71,7 +71,7 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
 class ProcessSettings(Struct, frozen=True, kw_only=True):
     """Settings for the start, the supervision and the end of a server process."""
 
-    pump: PumpSettings = field(default_factory=PumpSettings)
+    connection: ConnectionSettings = field(default_factory=ConnectionSettings)
     env: Mapping[str, str] | None = None
     """Variables for the child, in addition to :data:`SAFE_ENVIRONMENT`."""
     inherit_env: bool | Collection[str] = False
@@ -126,7 +126,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 class SocketSettings(Struct, frozen=True, kw_only=True):
     """Limits of TCP and Unix sockets, for both sides.  Times are in seconds."""
 
-    pump: PumpSettings = field(default_factory=PumpSettings)
+    connection: ConnectionSettings = field(default_factory=ConnectionSettings)
     connections: int = 1_000
     """Server: maximum connections at a time on one address or file; further ones are refused."""
     connections_per_client: int = 500

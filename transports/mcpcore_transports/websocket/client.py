@@ -46,7 +46,7 @@ from mcpcore_transports.websocket.server import SUBPROTOCOL
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:  # late: few record a trace, or sign in
-    from mcpcore_transports.auth.requests import RequestAuthorizer
+    from mcpcore_transports.http.client.authorization import RequestAuthorizer
     from mcpcore_transports.tracing.tracing import ConnectionTrace
 
 UpgradeHeaders = Mapping[str, str] | RequestHeaders
@@ -91,14 +91,17 @@ def websocket_client_link(
         address = WebSocketAddress(url)
         if authorizer is None:
             return await connected(address, {}, trace)
-        from mcpcore_transports.auth.requests import Challenged, authorized  # late: few sign in
+        from mcpcore_transports.http.client.authorization import (  # late: few sign in
+            Challenged,
+            authorized,
+        )
 
         async def attempt(tokens: Mapping[str, str]) -> Opened:
             try:
                 opened = await connected(address, tokens, trace)
             except LinkError as error:
                 found = error.__cause__
-                if isinstance(found, NotOpened) and found.challenged is not None:
+                if isinstance(found, _NotOpened) and found.challenged is not None:
                     raise Challenged(*found.challenged) from error
                 raise
             opened.authorized = bool(tokens)
@@ -164,7 +167,7 @@ class WebSocketAddress:
         return f"{'https' if self.secure else 'http'}://{self.parts.netloc}{self.parts.path}"
 
 
-class NotOpened(ExchangeFailed):
+class _NotOpened(ExchangeFailed):
     """Failure to open a WebSocket; the message gives the reason, ``fault`` its kind."""
 
     challenged: tuple[int, tuple[str, ...], Headers] | None = None
@@ -173,7 +176,7 @@ class NotOpened(ExchangeFailed):
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
     """Return reason and fault of a connection that was not opened; None for other exceptions."""
-    if isinstance(error, NotOpened):
+    if isinstance(error, _NotOpened):
         return str(error), error.fault
     if isinstance(error, TimeoutError):
         return f"no WebSocket within {seconds:g} s", Fault(FaultKind.CONNECT_TIMEOUT)
@@ -228,13 +231,13 @@ async def _request(
             error = failure_of(raised)
             # Without its message, which may contain a token.
             text = f"its headers could not be made: {type(error).__name__}"
-            raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
+            raise _NotOpened(text, Fault(FaultKind.HEADERS)) from error
     try:
         return _prepare(address.target, lines, headers, tokens, key)
     except Exception as error:
         text = f"the request cannot be sent: {error}"
         # Without its frames, whose variables are the bytes of the credentials.
-        raise NotOpened(text, Fault(FaultKind.HEADERS)) from error.with_traceback(None)
+        raise _NotOpened(text, Fault(FaultKind.HEADERS)) from error.with_traceback(None)
 
 
 def _prepare(
@@ -309,7 +312,7 @@ class _Answer(Struct):
 
 async def _refusal(
     stream: ByteStream, http_url: str, head: ResponseHead, buffer: bytearray
-) -> NotOpened:
+) -> _NotOpened:
     """Return the failure for a response without upgrade; ``http_url``: the address for HTTP."""
     fields = dict(head.headers)
     said = await _beginning(stream, head, buffer)
@@ -326,10 +329,10 @@ async def _refusal(
         message = msgspec.json.decode(said, type=_Answer).error.message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         line = said.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
-        failure = NotOpened(f"{text}: {line}" if line else text, fault)
+        failure = _NotOpened(f"{text}: {line}" if line else text, fault)
     else:
         hint = f"it serves MCP over HTTP: try {http_url}"
-        failure = NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
+        failure = _NotOpened(f"{text}: {message[:200]!r}; {hint}", fault)
     challenges = challenges_of(head.status, head.headers)
     if challenges is not None:
         failure.challenged = head.status, challenges, head.headers

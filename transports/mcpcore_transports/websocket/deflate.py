@@ -270,10 +270,7 @@ def accept_deflate(
             answer[_CLIENT_BITS] = str(most)
         words = [key if value is None else f"{key}={value}" for key, value in answer.items()]
         deflate = Deflate(
-            settings,
-            bits=bits,
-            fresh_out=_SERVER_FRESH in answer,
-            fresh_in=_CLIENT_FRESH in answer,
+            settings, bits=bits, fresh_out=_SERVER_FRESH in answer, fresh_in=_CLIENT_FRESH in answer
         )
         return "; ".join([DEFLATE, *words]), deflate
     return None

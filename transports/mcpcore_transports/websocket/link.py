@@ -28,7 +28,7 @@ from wsproto.frame_protocol import FrameProtocol
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import closes_for_good, fault_of_close
-from mcpcore.http.principals import Principal
+from mcpcore.http.principals import OUTLIVED, Principal
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
 from mcpcore_transports.link import STREAM_ERRORS, App, clock
@@ -94,7 +94,7 @@ class WebSocketLink(StreamConnection):
     def __init__(
         self, peer: Peer, app: App, opening: Opening, *, settings: WebSocketSettings
     ) -> None:
-        super().__init__(peer, app, settings=settings.pump)
+        super().__init__(peer, app, settings=settings.connection)
         self.stream: ByteStream | None = None
         self._opening = opening
         self.latency: float | None = None
@@ -234,12 +234,6 @@ class WebSocketLink(StreamConnection):
         self._record(data, incoming=True)
         self.peer.receive(data, now=clock(), principal=self._principal)
 
-    def expire(self) -> None:
-        """Begin to end the connection, as the authorization of its client has ended."""
-        if not self._shutdown:
-            self._close_row = closes.OUTLIVED
-        super().expire()
-
     def _refuse(self, close: CloseRow) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
         self._refused = True
@@ -360,7 +354,8 @@ class WebSocketLink(StreamConnection):
         ws = self._ws
         if ws is None or self._sending or self._writing is WritingHalf.BROKEN:
             return
-        close = self._close_row
+        outlived = self._reason == OUTLIVED and not self._refused
+        close = closes.OUTLIVED if outlived else self._close_row
         if self._crashed:
             close = closes.FAILED.filled(reason=close.reason or self._reason)
         goodbye = self._goodbye or CloseConnection(code=close.code, reason=close.reason)

@@ -22,17 +22,11 @@ from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import LinkError
+from mcpcore.http import principals
 from mcpcore.http.documents import DocumentReply, Documents
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
-from mcpcore.http.principals import (
-    Authenticate,
-    ClientCertificate,
-    Principal,
-    Refusal,
-    address_of,
-    quota_key,
-)
+from mcpcore.http.proxies import named_by_proxies
 from mcpcore.spec.refusals import (
     HOST_OR_ORIGIN,
     HTTP_VERSION,
@@ -79,7 +73,7 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 class UpgradeRefused(Exception):
     """Refusal of an upgrade; the message is the body of the response."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: principals.Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
 
@@ -87,7 +81,7 @@ class UpgradeRefused(Exception):
 def refused(row: RefusalRow, message: str, *headers: tuple[str, str]) -> UpgradeRefused:
     """Make the refusal of an upgrade."""
     lines = (*headers, ("Retry-After", "1")) if row.retry else headers
-    return UpgradeRefused(Refusal(status=row.status, message=message, headers=lines))
+    return UpgradeRefused(principals.Refusal(status=row.status, message=message, headers=lines))
 
 
 class Token(str):
@@ -178,20 +172,22 @@ class UpgradeRules:
 
     ``authenticate`` is the hook of HTTP: it gets the request with the offered token as its
     ``Authorization``; a request with both is refused.  ``revisions``: those that are spoken.
-    ``documents``: what everybody may GET on a port of WebSocket alone.  Raises ValueError for hosts
-    and origins that cannot be read.
+    ``documents``: what everybody may GET on a port of WebSocket alone.  ``trusted_proxies``: those
+    that name their clients.  Raises ValueError for hosts and origins that cannot be read.
     """
 
     def __init__(
         self,
         settings: WebSocketSettings,
         *,
-        authenticate: Authenticate | None = None,
+        authenticate: principals.Authenticate | None = None,
         authenticate_time: float = 10.0,
         revisions: Sequence[Revision] = REVISIONS,
         documents: Documents | None = None,
+        trusted_proxies: tuple[str, ...] = (),
     ) -> None:
         self.settings = settings
+        self._proxies = trusted_proxies
         self._documents = documents or Documents()
         self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
         self._authenticate = authenticate
@@ -259,9 +255,10 @@ class UpgradeRules:
         return read_offers(names, self._revisions, mcp_v1=self.settings.mcp_v1)
 
     async def admit(
-        self, request: HttpRequest, offer: Offer, principal: Principal | None = None
+        self, request: HttpRequest, offer: Offer, principal: principals.Principal | None = None
     ) -> Handshake:
         """Authenticate the client, unless ``principal`` is known.  Raises UpgradeRefused."""
+        request = named_by_proxies(request, self._proxies)
         headers = [item for item in request.headers if item[0] != _PROTOCOLS]
         who = principal
         if who is None and self._authenticate is not None:
@@ -272,7 +269,7 @@ class UpgradeRules:
                 shown = [*headers, (_AUTHORIZATION, b"Bearer " + offer.token.encode("ascii"))]
             asking = structs.replace(request, headers=shown)
             verdict = await identify(self._authenticate, asking, self._seconds)
-            if isinstance(verdict, Refusal):
+            if isinstance(verdict, principals.Refusal):
                 raise UpgradeRefused(verdict)
             who = verdict
         return Handshake(
@@ -343,7 +340,7 @@ class ConnectionCount:
     @contextmanager
     def another(self, peer: str | None) -> Iterator[None]:
         """Count a connection.  Raises UpgradeRefused if there are too many."""
-        client = quota_key(address_of(peer))
+        client = principals.quota_key(principals.address_of(peer))
         self.check_open()
         if self._all >= self._settings.max_connections:
             raise refused(OVERLOADED, "too many connections")
@@ -398,7 +395,7 @@ class WebSocketServer:
             try:
                 with self.count.another(peer):
                     with anyio.move_on_after(self._settings.handshake_timeout) as opening:
-                        certificate: ClientCertificate | None = None
+                        certificate: principals.ClientCertificate | None = None
                         if context is not None:
                             secured = await SecureStream.wrap(
                                 stream,
@@ -414,7 +411,7 @@ class WebSocketServer:
             except UpgradeRefused as error:
                 reply = refusal_response(error.refusal)
             except BadHead as error:
-                refusal = Refusal(status=error.row.status, message=error.message)
+                refusal = principals.Refusal(status=error.row.status, message=error.message)
                 reply = refusal_response(refusal)
             except LOST:
                 pass  # it is gone before it was a WebSocket
@@ -429,7 +426,7 @@ class WebSocketServer:
                     await secured.aclose()
 
     async def _read(
-        self, stream: ByteStream, peer: str | None, certificate: ClientCertificate | None
+        self, stream: ByteStream, peer: str | None, certificate: principals.ClientCertificate | None
     ) -> tuple[HttpRequest, bytes]:
         """Read the head of a request, and the data that came with it.  Raises BadHead."""
         parser = RequestParser(limits=self._settings.head_limits)
@@ -508,19 +505,23 @@ class WebSocketServer:
                     left -= len(await stream.receive())
 
 
-def refusal_response(refusal: Refusal) -> bytes:
+def refusal_response(refusal: principals.Refusal) -> bytes:
     """Return the response to a request that is refused; the connection ends with it."""
+    headers, body = refusal_text(refusal)
+    upgrade = refusal.status == UPGRADE_REQUIRED.status
+    headers.append((b"connection", b"close, upgrade" if upgrade else b"close"))
+    return format_response(refusal.status, headers) + body
+
+
+def refusal_text(refusal: principals.Refusal) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the headers and the body of the response to a request that is refused."""
     body = f"{refusal.message}\n".encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(body)),
-        (
-            b"connection",
-            b"close, upgrade" if refusal.status == UPGRADE_REQUIRED.status else b"close",
-        ),
         *refusal.lines(),
     ]
-    return format_response(refusal.status, headers) + body
+    return headers, body
 
 
 def _document_response(reply: DocumentReply, method: str, trace: "ConnectionTrace | None") -> bytes:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from msgspec import Struct, field
 
 from mcpcore.spec.bounds import check_numbers
-from mcpcore_transports.http.settings import HeadLimits
-from mcpcore_transports.stream.settings import PumpSettings
+from mcpcore_transports.http1.settings import HeadLimits
+from mcpcore_transports.stream.settings import ConnectionSettings
 
 
 class DeflateSettings(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     The size of a message is bounded by ``Limits.message_size``.
     """
 
-    pump: PumpSettings = field(default_factory=PumpSettings)
+    connection: ConnectionSettings = field(default_factory=ConnectionSettings)
     path: str = "/mcp"
     """Server: path of the endpoint."""
     allowed_hosts: tuple[str, ...] | None = None

@@ -20,6 +20,7 @@ from mcpcore.engine.events import ENGINE, EndReason, Event, Route
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http import storing
+from mcpcore.http.principals import Principal, has_rights_of
 from mcpcore.http.server.event_log import EventLog, poll_event
 from mcpcore.http.server.exchange import Exchange, ExchangeState, taken_over
 from mcpcore.http.server.sessions import Owner, Session
@@ -312,7 +313,7 @@ class Quota:
         self._coming = 0
         """Number of requests admitted that the Peer has not taken in yet."""
         self._told_at = 0.0
-        replica.peer._state.capacity = self.spare
+        replica.parts.state.capacity = self.spare
 
     def __bool__(self) -> bool:
         return self._asking or self._unsure
@@ -326,7 +327,7 @@ class Quota:
 
     def taken(self, count: int) -> None:
         """Note that ``count`` admitted requests have been given to the Peer."""
-        endpoint = self._replica.peer._endpoint
+        endpoint = self._replica.parts.endpoint
         if endpoint.inbox:
             self._coming += count
             # Behind them in the queue: they are in flight by then, or refused.
@@ -386,7 +387,7 @@ class Quota:
         self._unsure = failure is not None
         if not isinstance(outcome, StoreFailure):
             self._granted = outcome
-            replica.peer._state.capacity = max(self.spare, outcome)
+            replica.parts.state.capacity = max(self.spare, outcome)
         self._told_at = -math.inf if failure else replica.log.owner.now
         if self._granted or self._unsure:
             replica.steps.retry(self)
@@ -437,7 +438,7 @@ class SessionReplica(Session):
         self._changed = 0
         """Value of ``PeerState.changes`` when the record was last made."""
         self._saving = False
-        self._said = self.peer._state.said = set[str | None]()
+        self._said = self.parts.state.said = set[str | None]()
         """Subscriptions, or None for the log level, that the client has set since a record."""
         self._written: set[str | None] = set()
         """Changes, as in ``_said``, of the record that is being stored."""
@@ -489,12 +490,17 @@ class SessionReplica(Session):
         """True if a step is asked for until the store does not fail it."""
         return any(not each.over for each in self._repeated)
 
+    @property
+    def carriers(self) -> list[Exchange]:
+        """Exchanges of the GETs."""
+        return [reader.exchange for reader in self.readers.values()]
+
     # The record
 
     def restore(self, record: SessionRecord, revision: Revision) -> None:
         """Restore a session that another process has begun."""
         info = record.client_info
-        self.peer._negotiation.restore(
+        self.parts.negotiation.restore(
             revision,
             info=None if info is UNSET else msgspec.json.decode(info, type=Implementation),
             capabilities=msgspec.json.decode(record.capabilities, type=ClientCapabilities),
@@ -508,23 +514,30 @@ class SessionReplica(Session):
         """
         if self.base is not None and record.version <= self.base.version:
             return
-        state, ours = self.peer._state, self._said | self._written
+        state, ours = self.parts.state, self._said | self._written
         if None not in ours:
             state.log_level = record.log_level
         state.uris = {uri for uri in record.subscriptions if uri not in ours} | (state.uris & ours)
         if record.initialized:
-            self.peer._negotiation.opened()
+            self.parts.negotiation.opened()
+        if record.scopes or record.roles:
+            used = Principal(str(record.principal), scopes=record.scopes, roles=record.roles)
+            if not has_rights_of(self.peer.principal, used):
+                self.use_rights(used)
+                self.home.router.close_narrower(self)
         self.base = record
 
     def describe(self) -> SessionRecord:
         """Return the record of the present state."""
-        state, base = self.peer._state, self.base
+        state, base = self.parts.state, self.base
         assert state.revision is not None  # noqa: S101 - no session is kept before that
         info = state.peer_info
         return SessionRecord(
             id=self.id,
             principal=self.principal,
             owner=self.owner,
+            scopes=tuple(sorted(getattr(self.peer.principal, "scopes", ()))),
+            roles=tuple(sorted(getattr(self.peer.principal, "roles", ()))),
             revision=state.revision.name,
             client_info=UNSET if info is None else Raw(msgspec.json.encode(info)),
             capabilities=Raw(msgspec.json.encode(state.peer_capabilities)),
@@ -538,7 +551,7 @@ class SessionReplica(Session):
 
     def keep_saved(self, frame: Transmit, exchange: Exchange | None) -> None:
         """Store changes before the client hears of them; ``frame`` is to be sent next."""
-        if self.peer._state.changes != self._changed and not self._saving:
+        if self.parts.state.changes != self._changed and not self._saving:
             self._save()
         if not self._saving or exchange is None:
             return
@@ -552,7 +565,7 @@ class SessionReplica(Session):
         self._written |= self._said
         self._said.clear()
         self._saving = True
-        self._changed = self.peer._state.changes
+        self._changed = self.parts.state.changes
         self.ask(storing.SessionSave, lambda outcome: self._saved(record, outcome), record=record)
 
     def _saved(
@@ -579,13 +592,13 @@ class SessionReplica(Session):
             self._written = set()
             self.touched_at = self.log.owner.now
             self.home.saved(self)
-            if self.peer._state.changes != self._changed:
+            if self.parts.state.changes != self._changed:
                 self._save()
             else:
                 self._release()
 
     def _take_back(self) -> None:
-        state, base, refused = self.peer._state, self.base, self._written | self._said
+        state, base, refused = self.parts.state, self.base, self._written | self._said
         self._written = set()
         self._said.clear()
         if base is None:

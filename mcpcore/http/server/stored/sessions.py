@@ -97,7 +97,7 @@ def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool
             return _asker(_decode_progress(message.params).progress_token, name)
         if message.method == "notifications/cancelled":
             id = _decode_cancelled(message.params).request_id
-            known = id is None or id in peer._state.in_flight_by_id
+            known = id is None or id in peer.parts.state.in_flight_by_id
             return _HERE if known else _EVERYWHERE
     except (msgspec.MsgspecError, UnicodeDecodeError):
         pass
@@ -230,7 +230,7 @@ class StoredSessions:
             raise ValueError(f"a worker cannot be called {store.worker!r}")
         if len(store.secret) < MIN_SECRET:
             raise ValueError(f"the workers' secret must have at least {MIN_SECRET} random bytes")
-        settings, idle = router.settings, router.settings.session_view_idle
+        settings, idle = router.settings, router.settings.session_replica_idle
         nonce = hmac.digest(secret, b"mcpcore names", "sha256").hex()[:8]
         self._name = f"{store.worker}.{nonce}."
         """Prefix of the names that this worker gives; no other worker uses it."""
@@ -391,6 +391,7 @@ class StoredSessions:
             self._local.receive(record, frame, now)
         else:
             # Its client has left meanwhile, which changes nothing.
+            self._local.use_rights(session, record.principal)
             session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
         if requests:
             cast(SessionReplica, session).quota.taken(requests)

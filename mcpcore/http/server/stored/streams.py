@@ -19,7 +19,7 @@ from mcpcore.http import storing
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
 from mcpcore.http.storing import LogPage, StoreFailure, StreamNumber
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
-from mcpcore.spec.refusals import EVENTS_GONE, STORE_UNAVAILABLE, TOO_MANY_STREAMS, RefusalRow
+from mcpcore.spec.refusals import STORE_UNAVAILABLE, TOO_MANY_STREAMS, RefusalRow
 from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
@@ -338,13 +338,13 @@ class ReaderState(State):
     """States of the reader of a stored stream."""
 
     READ = "to read"
-    """There may be events in the log of the stream."""
+    """Read the log of the stream next, as it may have events."""
     READING = "reading"
     TAKE = "to take"
-    """There may be messages in the queue of the session."""
+    """Take from the queue of the session next, as it may have messages."""
     TAKING = "taking"
     WAITING = "waiting"
-    """Nothing is left; the store wakes the reader."""
+    """Wait for the store, which wakes the reader."""
     OVER = "over"
 
 
@@ -395,7 +395,7 @@ class StreamReader:
         self.number = number
         self.queue = queue
         self._replica = replica
-        self._exchange = exchange
+        self.exchange = exchange
         self._position = position
         self._numbered = numbered
         self._primed = False
@@ -422,7 +422,7 @@ class StreamReader:
 
     def begin(self, *, primed: bool) -> None:
         """Open a stream for messages that belong to no request."""
-        replica, exchange = self._replica, self._exchange
+        replica, exchange = self._replica, self.exchange
         self._primed = primed
         self._move(_QUEUE)
         replica.readers[self.number] = self
@@ -441,11 +441,11 @@ class StreamReader:
         elif outcome is False and self._state is not _OVER:
             limit = self._replica.settings.session_streams
             text = f"the session has {limit} GET streams open already"
-            self._exchange.fail(TOO_MANY_STREAMS, text)
+            self.exchange.fail(TOO_MANY_STREAMS, text)
             self.let_go()
         else:
             self._known = True
-        self._exchange.release()
+        self.exchange.release()
 
     def resume(self) -> None:
         """Resume a stream; nothing is sent before the store shows that no event is missing."""
@@ -453,13 +453,13 @@ class StreamReader:
         self._replica.read(self.number, self._position, self._found)
 
     def _found(self, page: LogPage | StoreFailure | None) -> None:
-        replica, exchange = self._replica, self._exchange
+        replica, exchange = self._replica, self.exchange
         if self._state is _OVER or replica.over:
             return
         if isinstance(page, StoreFailure):
             self._fail()
         elif page is None or not page.lost <= self._position <= page.last:
-            exchange.refuse(EVENTS_GONE)
+            exchange.refuse_resumption()
             self.let_go()
         else:
             self._request = page.request
@@ -497,13 +497,13 @@ class StreamReader:
         if self._numbered and (self._primed or self._position):
             self._named = True
             self._unsent.clear()
-        while self._unsent and self._unsent_size - self._unsent[0][1] >= self._exchange.size:
+        while self._unsent and self._unsent_size - self._unsent[0][1] >= self.exchange.size:
             self._unsent_size -= self._unsent.popleft()[1]
         self._advance()
 
     def _advance(self) -> None:
         replica = self._replica
-        if self._state not in (_READ, _TAKE) or self._exchange.size > replica.settings.max_queued:
+        if self._state not in (_READ, _TAKE) or self.exchange.size > replica.settings.max_queued:
             return
         self._woken = False
         self._move(_ASK)
@@ -525,7 +525,7 @@ class StreamReader:
         if page.last > self._position:
             self._move(_LOG)
         elif page.ended:
-            self._exchange.finish()
+            self.exchange.finish()
             self.let_go()
         elif page.orphaned and page.request is not None:
             self._close_orphan(page.request)
@@ -562,7 +562,7 @@ class StreamReader:
         self._advance()
 
     def _give(self, page: LogPage) -> None:
-        replica, exchange = self._replica, self._exchange
+        replica, exchange = self._replica, self.exchange
         for position, data in page.entries:
             id = replica.event_id(self.number, position) if self._numbered else None
             event = encode_event(data, id=id)
@@ -592,7 +592,7 @@ class StreamReader:
 
     def hang_up(self, retry: float) -> bool:
         """Close the connection and ask the client to come back; return True if done."""
-        exchange = self._exchange
+        exchange = self.exchange
         streams = exchange.state is ExchangeState.STREAMING and self._numbered
         if self._state is _OVER or not streams:
             return False
@@ -606,16 +606,16 @@ class StreamReader:
         """Close this connection, as another one has taken the stream over."""
         self._move(_END)
         self._forget()
-        self._exchange.drop_queued()
-        self._exchange.finish(close=True)
+        self.exchange.drop_queued()
+        self.exchange.finish(close=True)
 
     def finish(self) -> None:
         """End the connection in order; the client may come back to another worker."""
         if self._state is not _OVER:
-            if self._exchange.state is ExchangeState.WAITING:
-                self._exchange.fail(STORE_UNAVAILABLE)
+            if self.exchange.state is ExchangeState.WAITING:
+                self.exchange.fail(STORE_UNAVAILABLE)
             else:
-                self._exchange.finish()
+                self.exchange.finish()
                 self._unsent.clear()  # all output is sent before the end is
             self.let_go()
 
@@ -624,16 +624,16 @@ class StreamReader:
         if self._state is _OVER:
             return
         if not self._known:
-            self._exchange.fail(row, message)
+            self.exchange.fail(row, message)
         else:
             if self._request is not None:
-                self._exchange.write(encode_event(failure(self._request, message)))
-            self._exchange.finish()
+                self.exchange.write(encode_event(failure(self._request, message)))
+            self.exchange.finish()
         self.let_go()
 
     def _fail(self) -> None:
         if self._state is not _OVER:
-            self._exchange.fail(STORE_UNAVAILABLE)
+            self.exchange.fail(STORE_UNAVAILABLE)
             self.let_go()
 
     def let_go(self) -> None:
@@ -651,6 +651,6 @@ class StreamReader:
                 replica.queue.put(data)
 
     def _forget(self) -> None:
-        self._exchange.source = None
+        self.exchange.source = None
         if self._replica.readers.get(self.number) is self:
             del self._replica.readers[self.number]

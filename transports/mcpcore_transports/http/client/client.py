@@ -10,7 +10,6 @@ import os
 import select
 import socket
 import ssl
-from asyncio.trsock import TransportSocket
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
+from anyio.abc import ByteStream, SocketStream, TaskStatus
 from msgspec import Struct
 
 from mcpcore.engine.events import Fault, FaultKind, Route
@@ -30,21 +29,27 @@ from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.origin import DEFAULT_PORTS
 from mcpcore.spec.refusals import HEAD_TOO_LARGE, TARGET_TOO_LONG
 from mcpcore.wire.redaction import shown_url
+from mcpcore_transports.http.client.protocol import HttpClientProtocol, transport_of
 from mcpcore_transports.http.client.proxies import Proxy
-from mcpcore_transports.http.pump import PumpedLink
-from mcpcore_transports.http.settings import HeadLimits, HttpClientLinkSettings
+from mcpcore_transports.http.link import HttpLink
 from mcpcore_transports.http1.body import BadBody, BadCoding, Bomb
-from mcpcore_transports.http1.connection import Http1Client
+from mcpcore_transports.http1.connection import Http1Client, Http1State
 from mcpcore_transports.http1.format import format_request
 from mcpcore_transports.http1.heads import BadHead, ResponseParser
+from mcpcore_transports.http1.settings import HeadLimits, HttpClientLinkSettings
 from mcpcore_transports.link import LOST, App, clock, not_reached
-from mcpcore_transports.running.functions import called, failure_of, without_messages
+from mcpcore_transports.running.functions import (
+    called,
+    failure_of,
+    known_in_callbacks,
+    without_messages,
+)
 from mcpcore_transports.stream.channels import SecureStream
 from mcpcore_transports.stream.plain import socket_of
 from mcpcore_transports.tls import client_tls, tls_problem
 
 if TYPE_CHECKING:  # late: few record a trace, or sign in
-    from mcpcore_transports.auth.requests import AuthorizedExchanges, RequestAuthorizer
+    from mcpcore_transports.http.client.authorization import AuthorizedExchanges, RequestAuthorizer
     from mcpcore_transports.tracing.tracing import HttpTrace
 
 logger = logging.getLogger("mcpcore.http")
@@ -96,7 +101,7 @@ class Exchanges(Protocol):
         """
 
 
-class HttpClientLink(PumpedLink):
+class HttpClientLink(HttpLink):
     """Link that carries out the plans of a client machine, until :meth:`aclose`.
 
     Run :meth:`run` in a task, whose cancellation closes the link at once.  It connects when there
@@ -129,9 +134,9 @@ class HttpClientLink(PumpedLink):
         self.authorized: AuthorizedExchanges | None = None
         """Tokens of the requests; None without authorization."""
         if authorizer is not None:
-            from mcpcore_transports.auth import requests  # late: few authorize
+            from mcpcore_transports.http.client import authorization  # late: few authorize
 
-            app = self.authorized = requests.AuthorizedExchanges(
+            app = self.authorized = authorization.AuthorizedExchanges(
                 machine, app, authorizer, self.flush_soon
             )
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
@@ -148,7 +153,7 @@ class HttpClientLink(PumpedLink):
         self._stopped = False
         self.trace: HttpTrace | None = None
         """Trace that records the requests and responses; set it before run()."""
-        self._quiet = anyio.Event()
+        self._quiet: anyio.Event | None = None  # while the link waits for its last exchanges
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Carry out the plans of the machine until :meth:`aclose`."""
@@ -205,10 +210,16 @@ class HttpClientLink(PumpedLink):
 
     # For the exchanges
 
+    @property
+    def asks_for_headers(self) -> bool:
+        """True if the headers of a request have to be awaited."""
+        return self._headers is not None or self.authorized is not None
+
     def run_task(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``work`` in a task of the link."""
         assert self._tasks is not None  # noqa: S101 - nothing is sent before
-        self._tasks.start_soon(work)
+        with known_in_callbacks():  # for the transports that the task makes
+            self._tasks.start_soon(work)
 
     def send_next(self) -> None:
         """Carry out the request that has waited longest, if any has."""
@@ -296,7 +307,7 @@ class HttpClientLink(PumpedLink):
             self.waiting.append(send)
 
     def _check_quiet(self) -> None:
-        if not self._exchanges.running and not self.waiting:
+        if self._quiet is not None and not self._exchanges.running and not self.waiting:
             self._quiet.set()
 
     # Timer
@@ -305,10 +316,11 @@ class HttpClientLink(PumpedLink):
         return self._exchanges.expire(now)
 
     def _deadline(self) -> float | None:
-        times = [due for due, _ in self._delayed.values()]
-        if (deadline := self.machine.deadline()) is not None:
-            times.append(deadline)
-        return min(times, default=None)
+        deadline = self.machine.deadline()
+        if not self._delayed:
+            return deadline
+        first = min(due for due, _ in self._delayed.values())
+        return first if deadline is None else min(first, deadline)
 
     def _handle_deadline(self, now: float) -> None:
         for exchange, (due, send) in tuple(self._delayed.items()):
@@ -565,6 +577,11 @@ SLOT: Table[SlotState, SlotSignal] = {
 }
 DIAGRAMS = (("Slot of the pool", "One connection of a client over HTTP, kept for more.", SLOT),)
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_BUSY, _IDLE = SlotState.BUSY, SlotState.IDLE
+_RESUME, _ANSWER = SlotSignal.RESUME, SlotSignal.ANSWER
+_AT_REST, _HEAD = Http1State.IDLE, Http1State.HEAD
+
 
 class _Poll(Protocol):
     def poll(self, timeout: float, /) -> list[tuple[int, int]]: ...
@@ -584,20 +601,26 @@ class PooledConnection:
         self._settings = pool.link.settings
         self.http = Http1Client(self._settings)
         self._send: HttpSend | None = send
+        self._head: bytes | None = None  # of the request, once it is made
+        self._failure: Exception | None = None  # in a callback of the protocol
         self._stream: ByteStream | None = None
+        # On asyncio without TLS: it has taken the connection over from the stream.
+        self._protocol: HttpClientProtocol | None = None
         # The socket of a stream that can be written to beside it.
-        self._socket: socket.socket | TransportSocket | None = None
+        self._socket: socket.socket | None = None
         self._poll: _Poll | None = None
+        self._reused = False  # the connection has carried an exchange before
         self._sent = False  # all of the request
-        self._state = SlotState.BUSY
+        self._state = _BUSY
         self._scope = anyio.CancelScope()
         self._signal = anyio.Event()
+        self.http.begin(send.timeout, send.head_timeout, clock())
 
     @property
     def usable(self) -> bool:
         """True if the connection can carry another exchange."""
         kept = self._stream is not None and self._settings.idle_time > 0
-        return kept and self._state is SlotState.IDLE
+        return kept and self._state is _IDLE
 
     def _move(self, signal: SlotSignal) -> None:
         """Follow the table; what comes too late to matter changes nothing."""
@@ -605,10 +628,11 @@ class PooledConnection:
 
     def resume(self, send: HttpSend) -> None:
         """Carry out another exchange; only while idle."""
-        self.http.deadline = math.inf  # until the task has woken up
         self._send = send
-        self._move(SlotSignal.RESUME)
-        self._signal.set()
+        self._move(_RESUME)
+        self.http.begin(send.timeout, send.head_timeout, clock())
+        if not self._send_now(send):
+            self._signal.set()
 
     def stop(self) -> None:
         """Close at once; an exchange that the machine did not abort fails."""
@@ -625,15 +649,10 @@ class PooledConnection:
         failure = ExchangeFailed(f"the connection to {self._origin} was closed")
         try:
             with self._scope:
-                while (send := self._send) is not None:
-                    self.http.begin(send.timeout, send.head_timeout, clock())
-                    result = await self._carry_out(send)
-                    self._send = None
-                    self._move(SlotSignal.ANSWER)
+                while self._send is not None:
                     self._signal = anyio.Event()
-                    self.http.rest(clock())
-                    self._pool.finish(self, send.exchange, result)  # may resume us
-                    if self._state is SlotState.BUSY or self.usable:
+                    await self._carry_out(self._send)
+                    if self._state is _BUSY or self.usable:
                         await self._signal.wait()
             if self._state is SlotState.OVERDUE:
                 failure = ExchangeFailed(
@@ -648,27 +667,43 @@ class PooledConnection:
             await self._close()
             self._pool.discard(self)
 
-    async def _carry_out(self, send: HttpSend) -> ExchangeFailed | None:
-        """Send one request and feed the response to the machine; return the failure, if any.
+    def _answer(self, send: HttpSend, failure: ExchangeFailed | None) -> None:
+        """End an exchange; the pool may begin the next one at once."""
+        self._send = self._head = None
+        self._move(_ANSWER)
+        self.http.rest(clock())
+        self._pool.finish(self, send.exchange, failure)
+
+    async def _carry_out(self, send: HttpSend) -> None:
+        """Send one request and feed the response to the machine.
+
+        A protocol goes on without this task, which comes back if the exchange fails.
 
         A connection that was used before may turn out to be closed without a byte received, most
         likely before the request came.  A request that may reach the server twice is sent again.
         """
         try:
-            head = await self._head(send)
-        except ExchangeFailed as failure:
-            return failure
+            head = self._head
+            if head is None:
+                head = self._head = self._make_head(send, await self._link.headers_of(send))
+        except ExchangeFailed as failed:
+            self._answer(send, failed)
+            return
         while True:
-            # Input of an idle connection is an end of stream, or garbage.
-            stale = self._poll is not None and bool(self._poll.poll(0))
-            reused = self._stream is not None and not stale
+            failure, self._failure = self._failure, None
             try:
-                if not reused:
+                if failure is not None:
+                    raise failure
+                self._reused = self._ready
+                if not self._reused:
                     await self._connect()
+                if self._protocol is not None:
+                    self.http.send()
+                    self._protocol.write(head + send.body)
+                    return
                 await self._converse(head, send.body, send.exchange)
-                return None
-            except ExchangeFailed as failure:
-                problem = failure
+            except ExchangeFailed as failed:
+                problem = failed
             except BadHead as error:
                 over = not isinstance(error, BadBody) and error.row in _OVER_LIMITS
                 kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
@@ -683,15 +718,80 @@ class PooledConnection:
                 # Any exception ends this exchange and nothing else.
                 logger.exception("an exchange with %s failed", self._origin)
                 await self._close()
-                return ExchangeFailed(f"{self._origin}: {type(error).__name__}: {error}")
+                text = f"{self._origin}: {type(error).__name__}: {error}"
+                self._answer(send, ExchangeFailed(text))
+                return
+            else:
+                self._answer(send, None)
+                return
             await self._close()
-            if self.http.received or not reused or not send.repeatable:
-                return problem
+            if self.http.received or not self._reused or not send.repeatable:
+                self._answer(send, problem)
+                return
 
-    async def _head(self, send: HttpSend) -> bytes:
+    @property
+    def _ready(self) -> bool:
+        """True if there is a connection that has carried an exchange, and can carry another."""
+        if self._stream is None or (self._protocol is not None and self._protocol.lost):
+            return False
+        # Input of an idle connection is an end of stream, or garbage.
+        return not (self._poll is not None and self._poll.poll(0))
+
+    # With a protocol
+
+    def _send_now(self, send: HttpSend) -> bool:
+        """Send a request without the task; return False if there is something to wait for."""
+        if self._protocol is None or self._link.asks_for_headers or not self._ready:
+            return False
+        try:
+            self._head = self._make_head(send, send.headers)
+        except ExchangeFailed:
+            return False  # the task tells of it
+        self._reused = True
+        self.http.send()
+        self._protocol.write(self._head + send.body)
+        return True
+
+    def proceed(self, data: bytes, lost: Exception | None = None) -> None:
+        """Implement :meth:`Exchanging.proceed`; the task handles failures."""
+        if self.http.state is _AT_REST:  # an end of stream, or garbage
+            self._let_go()
+        send = self._send
+        if send is None or self._protocol is None or self._failure is not None:
+            return
+        if self._state is not _BUSY:
+            return  # aborted
+        try:
+            if lost is None:
+                complete = self._take(data, send.exchange)
+            elif self.http.end_input():
+                complete = True
+            else:
+                raise lost
+            if not complete:
+                return
+            kept = self.http.finish() and not self._protocol.sending
+        except Exception as error:
+            self._failure = error
+            self._signal.set()
+            return
+        if not kept:
+            self._let_go()
+        self._answer(send, None)
+        if self._send is None and not self.usable:
+            self._signal.set()  # the task ends
+
+    def held_up(self) -> None:
+        """Implement :meth:`Exchanging.held_up`."""
+        self.http.sending(clock())
+
+    def sent(self) -> None:
+        """Implement :meth:`Exchanging.sent`."""
+        self.http.sent()
+
+    def _make_head(self, send: HttpSend, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the head of a request for this connection.  Raises :class:`ExchangeFailed`."""
         link, target = self._link, send.target
-        headers = await link.headers_of(send)
         headers = [*headers, (b"accept-encoding", CODINGS[self._settings.compression])]
         relay = self._origin.relay
         if relay is not None:
@@ -699,12 +799,13 @@ class PooledConnection:
             target = f"http://{host.decode('ascii')}{target}"
             if relay.authorization is not None:
                 headers.append((b"proxy-authorization", relay.authorization))
-        if link.trace is not None:
-            link.trace.request(send.exchange, send.method, target, headers, send.body)
         try:
-            return format_request(send.method, target, headers)
+            head = format_request(send.method, target, headers)
         except ValueError as error:
             raise ExchangeFailed(str(error), Fault(FaultKind.HEADERS)) from error
+        if link.trace is not None:
+            link.trace.request(send.exchange, send.method, target, headers, send.body)
+        return head
 
     def _loss(self, error: BaseException) -> ExchangeFailed:
         problem = tls_problem(error)
@@ -721,19 +822,30 @@ class PooledConnection:
         settings = self._settings
         self._stream = await self._origin.connect(settings.connect_time, settings.head_limits)
         self.http.established()
-        if isinstance(self._stream, SocketStream):  # and no TLS between
-            self._socket = descriptor_of(self._stream)
+        raw_socket = socket_of(self._stream)
+        if raw_socket.fileno() < 0:  # it was lost at once, and the event loop has noticed
+            raise anyio.BrokenResourceError
+        transport = transport_of(self._stream)
+        if transport is not None:
+            self._protocol = HttpClientProtocol(transport, self, settings.write_size)
+        elif isinstance(self._stream, SocketStream) and isinstance(raw_socket, socket.socket):
+            self._socket = raw_socket  # that of trio, without TLS
         if hasattr(select, "poll"):
-            poll = select.poll()
-            raw_socket = socket_of(self._stream)
-            if raw_socket.fileno() < 0:  # it was lost at once, and the event loop has noticed
-                raise anyio.BrokenResourceError
-            poll.register(raw_socket, select.POLLIN)
-            self._poll = poll
+            self._poll = select.poll()
+            self._poll.register(raw_socket, select.POLLIN)
 
-    async def _close(self) -> None:
+    def _let_go(self) -> ByteStream | None:
+        """Forget the connection; return the stream that is to be closed."""
         stream, self._stream, self._socket, self._poll = self._stream, None, None, None
         self.http.stop()
+        if self._protocol is None:
+            return stream
+        self._protocol.abort()
+        self._protocol = None
+        return None
+
+    async def _close(self) -> None:
+        stream = self._let_go()
         if stream is not None:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
@@ -785,67 +897,56 @@ class PooledConnection:
 
     async def _read(self, exchange: Route) -> None:
         """Feed the response to the machine as it is received."""
-        http, link, machine = self.http, self._link, self._link.machine
-        while (head := http.next_head(clock())) is None:
-            http.feed(await self._receive())
-        status, headers, codings = head.status, head.headers, head.values(b"content-encoding")
+        assert self._stream is not None  # noqa: S101 - connected by the caller
+        try:
+            while not self._take(await self._stream.receive(), exchange):
+                pass
+        except anyio.EndOfStream:
+            if not self.http.end_input():
+                raise
+        if not self.http.finish():
+            await self._close()
+
+    def _take(self, data: bytes, exchange: Route) -> bool:
+        """Feed a piece of the response to the machine; return True once it is complete."""
+        http, link = self.http, self._link
+        http.feed(data)
+        if http.state is _HEAD and not self._take_head(exchange):
+            return False
+        if data := http.read_body():
+            for piece in http.decode(data):
+                if link.trace is not None:
+                    link.trace.response_data(exchange, piece)
+                link.machine.response_data(exchange, piece, now=clock())
+                if http.coded:
+                    link.flush_soon()
+                    if self._state is not _BUSY:
+                        return False  # aborted: what follows may be large
+        http.check_body()
+        if http.complete:
+            return True
+        link.flush_soon()
+        return False
+
+    def _take_head(self, exchange: Route) -> bool:
+        """Feed the head of the response to the machine; return False if it is not complete."""
+        http, link = self.http, self._link
+        head = http.next_head(clock())
+        if head is None:
+            return False
+        status, headers = head.status, head.headers
         if status == 407 and self._origin.relay is not None:
             raise proxy_refusal(self._origin.relay, status, "the request")
-        http.accept_codings(codings)
+        http.accept_codings(head.codings)
         if link.trace is not None:
             link.trace.response(exchange, status, headers)
         if link.authorized is not None:
             link.authorized.begun(exchange, status, headers)
-        machine.response_head(exchange, status, headers, now=clock())
-        while True:
-            if data := http.read_body():
-                await self._pass_on(data, exchange, coded=bool(codings))
-            http.check_body()
-            if http.complete:
-                break
-            link.flush_soon()
-            try:
-                http.feed(await self._receive())
-            except anyio.EndOfStream:
-                if not http.end_input():
-                    raise
-                break
-        if not http.finish():
-            await self._close()
-
-    async def _pass_on(self, data: bytes, exchange: Route, *, coded: bool) -> None:
-        """Feed content to the machine; notice an abort between the pieces of coded content."""
-        link = self._link
-        for piece in self.http.decode(data):
-            if link.trace is not None:
-                link.trace.response_data(exchange, piece)
-            link.machine.response_data(exchange, piece, now=clock())
-            if coded:
-                link.flush_soon()
-                if self._state is not SlotState.BUSY:
-                    await anyio.lowlevel.checkpoint()
-
-    async def _receive(self) -> bytes:
-        assert self._stream is not None  # noqa: S101 - connected by the caller
-        return await self._stream.receive()
+        link.machine.response_head(exchange, status, headers, now=clock())
+        return True
 
 
-def descriptor_of(stream: ByteStream) -> socket.socket | TransportSocket | None:
-    """Return the socket of a stream if it can be written to; the stream's buffer must be empty.
-
-    The socket of uvloop cannot: it goes on returning its number when that belongs to another
-    socket. On Windows the numbers are no file descriptors.
-    """
-    if os.name != "posix":
-        return None
-    try:
-        found = stream.extra(SocketAttribute.raw_socket, None)  # noqa: S610 - anyio's
-    except AttributeError:  # uvloop's, lost already: see socket_of
-        return None
-    return found if isinstance(found, (socket.socket, TransportSocket)) else None
-
-
-def write_some(descriptor: socket.socket | TransportSocket, data: bytes) -> int:
+def write_some(descriptor: socket.socket, data: bytes) -> int:
     """Write the bytes that the system takes at once; return their number.
 
     Returns 0 if the connection is lost: the caller learns why when it waits to write the rest.

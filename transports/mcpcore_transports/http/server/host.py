@@ -16,8 +16,8 @@ from anyio.abc import TaskStatus
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.server.server import HttpServer
-from mcpcore_transports.http.pump import PumpedLink
-from mcpcore_transports.http.settings import HttpServerSettings, StoreLinkSettings
+from mcpcore_transports.http.link import HttpLink
+from mcpcore_transports.http1.settings import HttpServerSettings, StoreLinkSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.functions import Work, known_in_callbacks
 
@@ -54,7 +54,7 @@ class Carrier(Protocol):
         """Close at once."""
 
 
-class HttpHost(PumpedLink):
+class HttpHost(HttpLink):
     """Driver of one endpoint; run :meth:`run` in a task, whose cancellation skips draining."""
 
     def __init__(
@@ -216,7 +216,7 @@ class HttpHost(PumpedLink):
                     carrier.stop()
 
     def keep_time(self) -> None:
-        """Implement :meth:`~mcpcore_transports.http.pump.PumpedLink.keep_time`."""
+        """Implement :meth:`~mcpcore_transports.http.link.HttpLink.keep_time`."""
         if self.machine.timed:
             super().keep_time()
 

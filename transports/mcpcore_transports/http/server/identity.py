@@ -8,6 +8,7 @@ from typing import TypeVar
 import anyio
 
 from mcpcore.http.principals import Principal, Refusal, Verdict
+from mcpcore.spec.refusals import AUTHENTICATION_FAILED, NOT_JUDGED
 from mcpcore_transports.running.functions import failure_of, in_handler, without_messages
 from mcpcore_transports.server.settings import error_id
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 logger = logging.getLogger("mcpcore.http")
 
 _SLOW = Refusal(
-    status=503,
+    status=NOT_JUDGED.status,
     message="it took too long to find out who sends the request",
     headers=(("Retry-After", "1"),),
 )
@@ -90,7 +91,7 @@ def _checked(verdict: object) -> Verdict:
 
 def _broken(made: str) -> Refusal:
     text = f"who sends the request could not be found out (error id {made})"
-    return Refusal(status=500, message=text)
+    return Refusal(status=AUTHENTICATION_FAILED.status, message=text)
 
 
 def broken(error: Exception) -> Refusal:

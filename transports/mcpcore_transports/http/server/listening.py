@@ -23,9 +23,9 @@ from mcpcore.http.server.server import HttpServer
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.http.server.host import HttpHost, guarded, peer_name
 from mcpcore_transports.http.server.protocol import HttpProtocol, Upgrade
-from mcpcore_transports.http.settings import HttpServerSettings
 from mcpcore_transports.http1.connection import SMALL_READ
 from mcpcore_transports.http1.heads import RequestParser
+from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import LOST, App, cannot_listen
 from mcpcore_transports.running.functions import current_loop, known_in_callbacks
 from mcpcore_transports.stream import plain
@@ -71,7 +71,7 @@ class HttpServerLink(HttpHost):
         self.inbox = memoryview(bytearray(_READ))
         """Shared buffer into which the transports of asyncio read, one at a time."""
         self.small_inbox = self.inbox[:SMALL_READ]
-        """Its beginning, for reads of the usual size."""
+        """Beginning of the buffer, for reads of the usual size."""
         self._late: list[HttpProtocol] = []
         self._called = False  # in the next turn
         self._pending = plain.PendingConnections()
@@ -159,7 +159,6 @@ class HttpServerLink(HttpHost):
         return connection
 
     async def _let_in(self, stream: ByteStream, address: object) -> None:
-        """Serve a stream."""
         assert self._tasks is not None  # noqa: S101 - runs while serving only
         connection = self._admit(address)
         if connection is None:
@@ -203,7 +202,6 @@ class HttpServerLink(HttpHost):
         task.add_done_callback(self._joining.discard)
 
     async def _join(self, accepted: socket.socket, connection: HttpProtocol) -> None:
-        """Give a socket to a transport of asyncio."""
         try:
             loop = asyncio.get_running_loop()
             await loop.connect_accepted_socket(lambda: connection, accepted)

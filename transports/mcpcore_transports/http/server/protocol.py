@@ -21,15 +21,8 @@ import anyio.lowlevel
 from anyio.abc import ByteStream
 
 from mcpcore.engine.events import Route
+from mcpcore.http import principals
 from mcpcore.http.messages import HttpReply, HttpRequest
-from mcpcore.http.principals import (
-    ClientCertificate,
-    Principal,
-    Refusal,
-    Verdict,
-    address_of,
-    quota_key,
-)
 from mcpcore.spec.refusals import OVERLOADED, TOO_SLOW
 from mcpcore_transports.http1.connection import SMALL_READ, Http1Server, Http1State
 from mcpcore_transports.http1.heads import BadHead, RequestHead
@@ -85,7 +78,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     )
 
     def __init__(self, link: "HttpServerLink", peer: str | None) -> None:
-        self.client: str | None = quota_key(address_of(peer))
+        self.client: str | None = principals.quota_key(principals.address_of(peer))
         """Client whose share of the connections this one counts for."""
         self._refusal: str | None = None  # of a connection in excess of the limit
         self._link = link
@@ -102,7 +95,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._woken = False  # the machine had something to write for this exchange
         self._held = b""  # output to be written
         self._asked: Awaitable[object] | None = None  # of the hook that authenticates the request
-        self._principal: Verdict | None = None
+        self._principal: principals.Verdict | None = None
         self._paused = False  # reading is paused
         self._gone = False
         self._sent_end = False  # of the output
@@ -173,7 +166,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if self._tls is None:
             self._begin(None)
 
-    def _begin(self, certificate: ClientCertificate | None) -> None:
+    def _begin(self, certificate: principals.ClientCertificate | None) -> None:
         self._http.established(secure=self._tls is not None, certificate=certificate)
         if self._refusal is not None:
             self._refuse(BadHead(self._refusal, OVERLOADED))
@@ -296,7 +289,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             from mcpcore_transports.http.server.identity import ask  # often not needed
 
             asked = ask(authenticate, head.request)
-            if not isinstance(asked, (Principal, Refusal)):
+            if not isinstance(asked, (principals.Principal, principals.Refusal)):
                 self._asked = asked
                 return False
             self._principal = asked

@@ -17,7 +17,7 @@ from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.server.server import HttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
-from mcpcore_transports.http.settings import StoreLinkSettings
+from mcpcore_transports.http1.settings import StoreLinkSettings
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
@@ -57,7 +57,6 @@ class StoreLink(App):
         flush: Callable[[], None],
         *,
         settings: StoreLinkSettings | None = None,
-        wall: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or StoreLinkSettings()
         self._store = store
@@ -65,7 +64,6 @@ class StoreLink(App):
         self._machine = machine
         self._app = app
         self._flush = flush
-        self._wall = wall
         self._waiting: list[Step] = []
         self._more = anyio.Event()
         self._closing = False
@@ -114,7 +112,7 @@ class StoreLink(App):
 
     def _commit(self, batch: list[Step]) -> list[StepOutcome]:
         try:
-            return self._store.commit(self._worker, batch, self._wall())
+            return self._store.commit(self._worker, batch, time.time())
         except BaseException as raised:
             # A third party's store may have faults; waiting callers must be told.
             error = failure_of(raised)

@@ -99,8 +99,7 @@ class TaskDesk:
     def _permitted(self, id: str, event: RequestReceived) -> TaskRecord:
         """Return a task of the sender, who may use what the task works for.  Raises McpError."""
         record = self.host.find(id, self.owner(event))
-        if record.requirement is not None:
-            demand(record.requirement, event.principal)
+        demand(record.requirement, event.principal)
         return record
 
     def _get(self, event: RequestReceived) -> "TaskAnswer":
@@ -110,8 +109,7 @@ class TaskDesk:
 
     def _update(self, event: RequestReceived) -> "TaskAnswer":
         params = typed(event.params, UpdateTaskParams)
-        record = self._permitted(params.task_id, event)
-        self.host.answer(record, params.input_responses)
+        self.host.answer(self._permitted(params.task_id, event), params.input_responses)
         return TaskAnswer(None)
 
     def _cancel(self, event: RequestReceived) -> "TaskAnswer":

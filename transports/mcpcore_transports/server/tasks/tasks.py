@@ -47,20 +47,14 @@ from mcpcore_transports.link import clock
 from mcpcore_transports.running.pending import Handlers, ProgressCallback, Run, Settled
 from mcpcore_transports.running.tasks import TaskHost, Timer
 from mcpcore_transports.server.context import Context
-from mcpcore_transports.server.inputs import Input
-from mcpcore_transports.server.questions import (
-    Asker,
-    RoundState,
-    ask_all,
-    params_of,
-    unanswered,
-)
+from mcpcore_transports.server.elicitation import Input
+from mcpcore_transports.server.input_rounds import Asker, RoundState, ask_all, params_of, unanswered
+from mcpcore_transports.server.runtime import ServerRuntime
 from mcpcore_transports.server.tasks.requests import METHODS, TaskAnswer, TaskDesk, outcome_of
 
-if TYPE_CHECKING:  # loaded with HTTP, or by few; the last imports this module
+if TYPE_CHECKING:  # loaded with HTTP, or by few
     from mcpcore.auth.scopes import Requirement
     from mcpcore.http.server.sessions import SessionClosed
-    from mcpcore_transports.server.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
 
@@ -364,7 +358,7 @@ class TaskCall:
 class ServerTasks(TaskDesk):
     """Tasks of a server, seen from one machine."""
 
-    def __init__(self, runtime: "ServerRuntime", host: TaskHost) -> None:
+    def __init__(self, runtime: ServerRuntime, host: TaskHost) -> None:
         super().__init__(host, runtime.machine, runtime.flush, runtime.tell)
         self.runtime = runtime
         self._group: TaskGroup
@@ -382,7 +376,7 @@ class ServerTasks(TaskDesk):
 
     def prepare(self, event: RequestReceived) -> Prepared | None:
         """Prepare a request about tasks; return None for other requests."""
-        return _Request(self, event) if event.method in METHODS else None
+        return _TaskRequest(self, event) if event.method in METHODS else None
 
     async def outcome(self, key: Key, record: TaskRecord) -> TaskAnswer:
         """Wait on behalf of a request for the end of a task; return its outcome."""
@@ -568,8 +562,7 @@ class ServerTasks(TaskDesk):
         for id in wanted:
             with suppress(errors.McpError):
                 record = self.host.find(id, owner)
-                if record.requirement is not None:
-                    demand(record.requirement, event.principal)
+                demand(record.requirement, event.principal)
                 known.append(record.id)
         if len(known) < len(wanted):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
@@ -595,7 +588,7 @@ class ServerTasks(TaskDesk):
         super().changed(record)
 
 
-class _Request(Prepared):
+class _TaskRequest(Prepared):
     """Prepared request about tasks."""
 
     def __init__(self, desk: ServerTasks, event: RequestReceived) -> None:
@@ -645,7 +638,7 @@ def _refusal(event: RequestReceived, form: TaskForm | None) -> errors.McpError:
 # Questions that a client runs as tasks of its own (2025-11-25)
 
 
-class _Created(Struct):
+class _ClientTask(Struct):
     task: Maybe[Task] = None
 
 
@@ -660,7 +653,7 @@ def runs_tasks(method: str, asker: Asker) -> bool:
 
 
 async def task_outcome(
-    runtime: "ServerRuntime", asker: Asker, answered: ResultReceived, *, over: bool = False
+    runtime: ServerRuntime, asker: Asker, answered: ResultReceived, *, over: bool = False
 ) -> Settled:
     """Return the outcome of a question that the client may have made a task of.
 
@@ -669,7 +662,7 @@ async def task_outcome(
     """
     parent = None if over or isinstance(asker, NotificationReceived) else asker
     try:
-        task = typed(answered.result, _Created).task
+        task = typed(answered.result, _ClientTask).task
     except Malformed:
         return answered  # the reader of the answer reports the fault
     if task is None:

@@ -1,8 +1,8 @@
 """Questions of a handler to the client, in both eras.
 
 Legacy: requests on the wire, whose answers the handler waits for (:func:`ask_client`).  Modern:
-input rounds.  A handler that needs an answer is left with :class:`InputNeeded`; when the client
-retries, the handler runs again from its beginning, and finds the answers.
+input rounds.  A handler that needs an answer is left with an exception (InputNeeded); when the
+client retries, the handler runs again from its beginning, and finds the answers.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,26 +14,20 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine import events
-from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.outbound import GIVEN_UP
-from mcpcore.errors import InputUnavailable, Unsayable
+from mcpcore.errors import InputUnavailable, InvalidValue, Unsayable
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
-from mcpcore_transports.running.functions import Signal
 from mcpcore_transports.running.pending import ProgressCallback, Settled
 
 # Imported with the first question, and at the end of the first round: most servers have none.
 if TYPE_CHECKING:
     from mcpcore.engine.seal import Binding, Seal
-    from mcpcore_transports.server.inputs import Input
+    from mcpcore_transports.server.elicitation import Input
     from mcpcore_transports.server.runtime import ServerRuntime
     from mcpcore_transports.server.settings import RuntimeSettings
-
-
-class InvalidAnswer(Exception):
-    """Error for an answer of the client that does not fit the question; the message tells why."""
 
 
 Asker = events.RequestReceived | events.NotificationReceived
@@ -167,7 +161,7 @@ async def ask_all(
             answer = await receive(key, question)
             try:
                 answers[key] = question.parse(answer)
-            except InvalidAnswer as error:
+            except InvalidValue as error:
                 if attempt >= attempts:
                     text = f"the client's answer to {question.method} does not fit: {error}"
                     raise InputUnavailable(text) from error
@@ -177,17 +171,6 @@ async def ask_all(
 
 
 # Modern: input rounds
-
-
-class InputNeeded(Signal):
-    """Signal that leaves a handler of the modern era to ask the client first.
-
-    It is no Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
-    """
-
-    def __init__(self, requests: Mapping[str, InputRequest]) -> None:
-        super().__init__(f"input needed: {', '.join(requests)}")
-        self.requests = dict(requests)
 
 
 class RoundState(Struct, array_like=True):
@@ -212,7 +195,8 @@ class Rounds:
         """Return the state of earlier rounds, None in the first.  Raises McpError (-32602)."""
         if event.request_state is None:
             return None
-        from mcpcore.engine.seal import SealBroken, SealRefusal, request_binding  # late: few seal
+        from mcpcore.engine.seal import SealRefusal, request_binding  # late: few seal
+        from mcpcore.errors import SealBroken  # late: few seal
 
         binding = request_binding(event.principal, event.method, event.params)
         try:

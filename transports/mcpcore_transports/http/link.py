@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import TaskGroup
 
-from mcpcore.engine.events import Event, Fault, RequestReceived
+from mcpcore.engine.events import Fault, RequestReceived
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore_transports.link import App, clock
 from mcpcore_transports.server.settings import error_id
@@ -25,7 +25,7 @@ _TICK = 0.001
 """Minimum seconds that the timer sleeps."""
 
 
-class PumpedLink(ABC):
+class HttpLink(ABC):
     """Link of an HTTP machine: pump of its events, and the one timer of all its connections.
 
     ``sweep`` is the period, in seconds, in which the deadlines of the connections are checked:
@@ -122,14 +122,10 @@ class PumpedLink(ABC):
                 # One broken handler must not end the sessions of all other clients.
                 made, kind = error_id(), type(event).__name__
                 logger.exception("the application failed to handle %s (error id %s)", kind, made)
-                self._answer_for(event, made)
-
-    def _answer_for(self, event: Event, made: str) -> None:
-        """Answer a request with an error after the application failed to handle it."""
-        if isinstance(event, RequestReceived):
-            with suppress(LocalProtocolError):  # it has answered, or the client has gone
-                text = f"Internal error (error id {made})"
-                self._pumped.fail(event.key, ErrorData(INTERNAL_ERROR, text))
+                if isinstance(event, RequestReceived):
+                    with suppress(LocalProtocolError):  # it has answered, or the client has gone
+                        text = f"Internal error (error id {made})"
+                        self._pumped.fail(event.key, ErrorData(INTERNAL_ERROR, text))
 
     # Timer
 

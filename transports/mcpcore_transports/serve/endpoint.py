@@ -30,6 +30,7 @@ from mcpcore.errors import ExtraMissingError, LifespanError, StoreUnavailableErr
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Refusal, address_of, quota_key
+from mcpcore.http.proxies import named_by_proxies
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Service
 from mcpcore.spec.refusals import (
@@ -44,16 +45,15 @@ from mcpcore.spec.revisions import parse_revisions
 from mcpcore_transports.http.server.host import HttpHost
 from mcpcore_transports.http.server.identity import identify, taken_over
 from mcpcore_transports.http.server.store_link import binding
-from mcpcore_transports.http.settings import HeadLimits
 from mcpcore_transports.http1.format import error_reply
 from mcpcore_transports.http1.heads import named_revision, split_target
+from mcpcore_transports.http1.settings import HeadLimits
 from mcpcore_transports.link import Handshake, Link, LinkFactory, clock
 from mcpcore_transports.running.functions import current_loop, is_over, start_background
 from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.serve.assembling import assemble_http, serve_connection
+from mcpcore_transports.serve.assembling import Runtime, assemble_http, serve_connection
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing
 from mcpcore_transports.server.failures import warn_if_revealing
-from mcpcore_transports.server.runtime import ServerRuntime
 
 if TYPE_CHECKING:  # late: few record a trace
     from mcpcore_transports.tracing.tracing import Trace
@@ -74,12 +74,12 @@ class HttpEndpoint:
     Of ``settings`` these apply: ``runtime``, ``http``, the hosts and origins, ``store`` and
     ``store_link``, and of ``http_link`` the bounds of a head, ``connections`` and
     ``connections_per_client`` (requests at a time), ``body_time``, ``body_rate``, ``body_grace``,
-    ``write_time``, ``write_size``, ``drain_time``, ``authenticate`` and ``authenticate_time``;
-    under ASGI also ``linger_time``, ``shared`` and ``websocket``.  ``revisions`` names the
-    revisions to speak, in place of those in ``settings``; ``trace`` records the traffic.  Raises
-    ValueError for settings that cannot be read.  Each event loop that brings requests has its own
-    sessions.  The tasks of an endpoint end with :meth:`aclose` or with the loop; they run in the
-    context in which the endpoint was made.
+    ``write_time``, ``write_size``, ``drain_time``, ``authenticate``, ``authenticate_time`` and
+    ``trusted_proxies``; under ASGI also ``linger_time``, ``shared`` and ``websocket``.
+    ``revisions`` names the revisions to speak, in place of those in ``settings``; ``trace`` records
+    the traffic.  Raises ValueError for settings that cannot be read.  Each event loop that brings
+    requests has its own sessions.  The tasks of an endpoint end with :meth:`aclose` or with the
+    loop; they run in the context in which the endpoint was made.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class HttpEndpoint:
             running = self._running.get(current_loop())
             if running is None or not running.begun.is_set():
                 raise RuntimeError("the server has a lifespan: await prepare() first")
+        request = named_by_proxies(request, self.settings.http_link.trusted_proxies)
         call = HttpCall(self._serving().host, request, principal)
         if body is not None:
             call.feed(body, end=True)
@@ -155,6 +156,7 @@ class HttpEndpoint:
         machine = self._serving().host.machine
         if settings.authenticate is None or not machine.asks_who(request):
             return None
+        request = named_by_proxies(request, settings.trusted_proxies)
         return await identify(settings.authenticate, request, settings.authenticate_time)
 
     async def aclose(self) -> None:
@@ -284,7 +286,7 @@ def unready(error: StoreUnavailableError | ExtraMissingError | LifespanError) ->
 class _Running:
     """State of an endpoint in one event loop."""
 
-    def __init__(self, host: HttpHost, runtime: ServerRuntime, tasks: TaskHost | None) -> None:
+    def __init__(self, host: HttpHost, runtime: Runtime, tasks: TaskHost | None) -> None:
         self.host = host
         self.runtime = runtime
         self.tasks = tasks

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from mcpcore.http.principals import Authenticate
+from mcpcore.http.proxies import read_networks
 from mcpcore.spec.bounds import check_numbers
 
 DriverName = Literal["auto", "anyio", "asyncio"]
@@ -80,12 +81,17 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     is called once for each request, and blocks the event loop unless it is ``async``."""
     authenticate_time: float = 10.0
     """Maximum seconds of ``authenticate``; more give 503."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies in front, which add the address of their client to
+    X-Forwarded-For: it counts as that of the request.  From others the header counts for nothing.
+    Connections count for the address that they come from."""
     read_ahead: int = 64 * 1024
     """Maximum bytes that are read while a request is running."""
     write_size: int = 64 * 1024
     """Maximum bytes that are written at once, and taken at once from the machine for a stream."""
 
     def __post_init__(self) -> None:
+        read_networks(self.trusted_proxies)
         check_numbers(
             self,
             "turned_away",

@@ -107,13 +107,13 @@ def test_a_request_on_its_way_ends_once_and_names_the_reason(make: Any) -> None:
     peer = coming_back(make())
     request = peer.request("tools/call", {"name": "t"}, now=0.0)
     sent(peer)
-    heir, events = broken(peer, "exit code 3")
+    successor, events = broken(peer, "exit code 3")
     [ended, _] = events
     assert isinstance(ended, RequestEnded)
     assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
     assert ended.message == "connection closed: exit code 3"
-    assert opened(heir) == []
-    assert heir.pending == 0
+    assert opened(successor) == []
+    assert successor.pending == 0
 
 
 @ERAS
@@ -121,11 +121,11 @@ def test_what_may_be_repeated_is_sent_again_under_its_id(make: Any) -> None:
     peer = coming_back(make())
     request = peer.request("tools/list", {"cursor": "c"}, now=0.0, progress=True)
     [first] = sent(peer)
-    heir, events = broken(peer)
+    successor, events = broken(peer)
     assert kinds(events) == ["ConnectionEnded"]
-    [again] = opened(heir)
+    [again] = opened(successor)
     assert again == first
-    [event] = feed(heir, answer(request, {"resultType": "complete", "tools": []}))
+    [event] = feed(successor, answer(request, {"resultType": "complete", "tools": []}))
     assert isinstance(event, ResultReceived)
     assert event.request == request
 
@@ -134,9 +134,9 @@ def test_what_may_be_repeated_is_sent_again_under_its_id(make: Any) -> None:
 def test_what_was_never_sent_outlives_whatever_it_is(make: Any) -> None:
     peer = coming_back(make())
     request = peer.request("tools/call", {"name": "t"}, now=0.0)
-    heir, events = broken(peer)
+    successor, events = broken(peer)
     assert kinds(events) == ["ConnectionEnded"]
-    [frame] = opened(heir)
+    [frame] = opened(successor)
     assert (frame["id"], frame["params"]["name"]) == (request, "t")
 
 
@@ -184,9 +184,9 @@ def test_a_tool_that_says_so_is_called_again() -> None:
     again = peer.request("tools/call", {"name": "look"}, now=0.0)
     once = peer.request("tools/call", {"name": "make"}, now=0.0)
     sent(peer)
-    heir, events = broken(peer)
+    successor, events = broken(peer)
     assert [event.request for event in events if isinstance(event, RequestEnded)] == [once]
-    assert [frame["id"] for frame in opened(heir)] == [again]
+    assert [frame["id"] for frame in opened(successor)] == [again]
 
 
 def test_a_listen_stream_is_asked_for_again_and_acknowledged_again() -> None:
@@ -236,10 +236,10 @@ def asking_peer() -> tuple[Peer, Any]:
 
 def test_answers_to_questions_go_to_the_next_connection() -> None:
     peer, request = asking_peer()
-    heir, events = broken(peer)
+    successor, events = broken(peer)
     assert kinds(events) == ["ConnectionEnded"]
-    again = heir.retry(request, {"q": {"action": "decline"}}, now=1.0)
-    [frame] = opened(heir)
+    again = successor.retry(request, {"q": {"action": "decline"}}, now=1.0)
+    [frame] = opened(successor)
     assert frame["id"] == again != request
     assert frame["params"]["requestState"] == "s"
     assert frame["params"]["inputResponses"] == {"q": {"action": "decline"}}
@@ -247,13 +247,13 @@ def test_answers_to_questions_go_to_the_next_connection() -> None:
 
 def test_answers_to_questions_that_wait_for_the_next_connection_have_their_deadline() -> None:
     peer, request = asking_peer()
-    heir, _ = broken(peer)
-    again = heir.retry(request, {}, now=1.0, timeout=2.0)
-    heir.handle_timeout(3.0)
-    [ended] = drain(heir)
+    successor, _ = broken(peer)
+    again = successor.retry(request, {}, now=1.0, timeout=2.0)
+    successor.handle_timeout(3.0)
+    [ended] = drain(successor)
     assert isinstance(ended, RequestEnded)
     assert (ended.request, ended.reason) == (again, EndReason.TIMED_OUT)
-    assert heir.pending == 0
+    assert successor.pending == 0
 
 
 def test_questions_are_forgotten_when_nothing_follows() -> None:
@@ -272,9 +272,9 @@ def test_progress_begins_anew_with_the_repeated_request() -> None:
     sent(peer)
     half = tell("notifications/progress", {"progressToken": request, "progress": 0.5})
     assert kinds(feed(peer, half)) == ["ProgressReceived"]
-    heir, _ = broken(peer)
-    opened(heir)
-    assert kinds(feed(heir, half)) == ["ProgressReceived"]
+    successor, _ = broken(peer)
+    opened(successor)
+    assert kinds(feed(successor, half)) == ["ProgressReceived"]
 
 
 # Ids, keys and what belongs to the conversation before
@@ -299,20 +299,20 @@ def test_what_the_server_asked_is_cancelled_and_cannot_be_answered_any_more() ->
     peer = coming_back(legacy_client())
     [asked] = feed(peer, call("s", "roots/list"))
     assert isinstance(asked, RequestReceived)
-    heir, events = broken(peer)
+    successor, events = broken(peer)
     assert kinds(events) == ["RequestCancelled", "ConnectionEnded"]
-    opened(heir)
-    [other] = feed(heir, call("s", "roots/list"))
+    opened(successor)
+    [other] = feed(successor, call("s", "roots/list"))
     assert isinstance(other, RequestReceived)
     assert other.key != asked.key
-    assert heir.respond(asked.key, {"roots": []}) is False
-    heir.release(asked.key)
-    assert heir.progress(asked.key, 1.0) is False
-    assert sent(heir) == []
-    assert heir.respond(other.key, {"roots": []}) is True
-    assert [frame["id"] for frame in sent(heir)] == ["s"]
-    assert heir.in_flight == 0
-    assert not heir._endpoint.inbound
+    assert successor.respond(asked.key, {"roots": []}) is False
+    successor.release(asked.key)
+    assert successor.progress(asked.key, 1.0) is False
+    assert sent(successor) == []
+    assert successor.respond(other.key, {"roots": []}) is True
+    assert [frame["id"] for frame in sent(successor)] == ["s"]
+    assert successor.in_flight == 0
+    assert not successor._endpoint.inbound
 
 
 def test_what_was_not_sent_of_the_last_conversation_is_not_sent_in_the_next() -> None:
@@ -321,9 +321,9 @@ def test_what_was_not_sent_of_the_last_conversation_is_not_sent_in_the_next() ->
     assert isinstance(asked, RequestReceived)
     assert peer.respond(asked.key, {"roots": []})
     assert peer.notify("notifications/roots/list_changed")
-    heir, _ = broken(peer)
-    assert heir._endpoint.outbox.size == 0
-    assert opened(heir) == []
+    successor, _ = broken(peer)
+    assert successor._endpoint.outbox.size == 0
+    assert opened(successor) == []
 
 
 def test_half_a_message_of_the_last_connection_is_no_part_of_the_next() -> None:
@@ -331,18 +331,20 @@ def test_half_a_message_of_the_last_connection_is_no_part_of_the_next() -> None:
     peer.receive_data(b'{"jsonrpc":"2.0","method":"notifications/tools/', now=0.0)
     peer.receive_eof(now=0.0, reason="gone")
     assert kinds(drain(peer)) == ["Violation", "ConnectionEnded"]
-    heir = peer.succeed()
-    opened(heir)
-    assert kinds(feed(heir, tell("notifications/tools/list_changed"))) == ["NotificationReceived"]
+    successor = peer.succeed()
+    opened(successor)
+    assert kinds(feed(successor, tell("notifications/tools/list_changed"))) == [
+        "NotificationReceived"
+    ]
 
 
 def test_who_mirrors_goes_on_to_mirror() -> None:
     peer = coming_back(Peer(Role.CLIENT, client_config(), mirrors=True))
     opened(peer)
-    heir, _ = broken(peer)
-    opened(heir)
-    heir.request("resources/read", {"uri": "a:b"}, now=3.0)
-    [frame] = heir.data_to_send()
+    successor, _ = broken(peer)
+    opened(successor)
+    successor.request("resources/read", {"uri": "a:b"}, now=3.0)
+    [frame] = successor.data_to_send()
     assert frame.mirror is not None
     assert frame.mirror.name == "a:b"
 
@@ -355,19 +357,19 @@ def test_requests_that_wait_for_the_next_connection_keep_their_deadlines(make: A
     peer = coming_back(make())
     kept = peer.request("tools/list", now=0.0, timeout=5.0)
     sent(peer)
-    heir, _ = broken(peer)
-    made = heir.request("tools/call", {"name": "t"}, now=1.0, timeout=2.0)
-    assert heir.deadline() == 3.0
-    heir.handle_timeout(3.0)
-    [ended] = drain(heir)
+    successor, _ = broken(peer)
+    made = successor.request("tools/call", {"name": "t"}, now=1.0, timeout=2.0)
+    assert successor.deadline() == 3.0
+    successor.handle_timeout(3.0)
+    [ended] = drain(successor)
     assert isinstance(ended, RequestEnded)
     assert (ended.request, ended.reason) == (made, EndReason.TIMED_OUT)
-    assert heir.deadline() == 5.0
-    heir.handle_timeout(5.0)
-    [ended] = drain(heir)
+    assert successor.deadline() == 5.0
+    successor.handle_timeout(5.0)
+    [ended] = drain(successor)
     assert isinstance(ended, RequestEnded)
     assert (ended.request, ended.reason) == (kept, EndReason.TIMED_OUT)
-    assert opened(heir, now=6.0) == []
+    assert opened(successor, now=6.0) == []
 
 
 @ERAS
@@ -375,27 +377,27 @@ def test_requests_that_wait_can_be_cancelled_and_the_server_never_hears_of_them(
     peer = coming_back(make())
     kept = peer.request("tools/list", now=0.0)
     sent(peer)
-    heir, _ = broken(peer)
-    made = heir.request("tools/call", {"name": "t"}, now=1.0)
+    successor, _ = broken(peer)
+    made = successor.request("tools/call", {"name": "t"}, now=1.0)
     for request in (kept, made):
-        heir.cancel(request, now=1.0)
-        [ended] = drain(heir)
+        successor.cancel(request, now=1.0)
+        [ended] = drain(successor)
         assert isinstance(ended, RequestEnded)
         assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
-    assert opened(heir) == []
+    assert opened(successor) == []
 
 
 @ERAS
 def test_so_many_may_wait_and_no_more(make: Any) -> None:
     peer = coming_back(make(), max_waiting=2)
-    heir, _ = broken(peer)
+    successor, _ = broken(peer)
     for _ in range(2):
-        heir.request("tools/list", now=1.0)
+        successor.request("tools/list", now=1.0)
     with pytest.raises(LocalProtocolError, match="2 requests wait"):
-        heir.request("tools/list", now=1.0)
-    assert len(opened(heir)) == 2
-    heir.request("tools/list", now=2.0)
-    assert len(sent(heir)) == 1
+        successor.request("tools/list", now=1.0)
+    assert len(opened(successor)) == 2
+    successor.request("tools/list", now=2.0)
+    assert len(sent(successor)) == 1
 
 
 def test_a_client_that_is_no_successor_is_started_before_its_first_request() -> None:
@@ -413,25 +415,25 @@ def test_another_revision_of_the_same_era_is_taken(name: str) -> None:
     assert peer.revision is not None
     request = peer.request("tools/list", now=0.0)
     sent(peer)
-    heir, _ = broken(peer)
-    [frame] = opened(heir, revision=name)
+    successor, _ = broken(peer)
+    [frame] = opened(successor, revision=name)
     assert frame["id"] == request
-    assert heir.revision is not None
-    assert heir.revision.name == name
+    assert successor.revision is not None
+    assert successor.revision.name == name
 
 
 def test_what_the_new_revision_lacks_is_refused() -> None:
     peer = coming_back(legacy_client(config=REMEMBERED))
-    heir, _ = broken(peer)
-    request = heir.request("tasks/get", {"taskId": "t"}, now=1.0, repeat=True)
-    heir.start(now=2.0)
-    [first] = sent(heir)
+    successor, _ = broken(peer)
+    request = successor.request("tasks/get", {"taskId": "t"}, now=1.0, repeat=True)
+    successor.start(now=2.0)
+    [first] = sent(successor)
     result = {
         "protocolVersion": LEGACY_NAMES[0],
         "capabilities": SERVER_ALL,
         "serverInfo": {"name": "server", "version": "2"},
     }
-    events = feed(heir, answer(first["id"], result))
+    events = feed(successor, answer(first["id"], result))
     ended = events[-1]
     assert isinstance(ended, RequestEnded)
     assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
@@ -442,25 +444,25 @@ def test_what_the_new_revision_lacks_is_refused() -> None:
 def test_the_era_is_that_of_the_conversation_before(modern: bool) -> None:
     config = client_config()
     peer = coming_back(modern_client(config) if modern else legacy_client(config=REMEMBERED))
-    heir, _ = broken(peer)
-    heir.start(now=1.0)
-    [first] = sent(heir)
+    successor, _ = broken(peer)
+    successor.start(now=1.0)
+    [first] = sent(successor)
     assert first["method"] == ("server/discover" if modern else "initialize")
-    [failed] = feed(heir, error(first["id"], -32601))
+    [failed] = feed(successor, error(first["id"], -32601))
     assert isinstance(failed, NegotiationFailed)
-    assert sent(heir) == []
+    assert sent(successor) == []
 
 
 def test_requests_wait_on_when_negotiation_fails_and_another_attempt_follows() -> None:
     peer = coming_back(modern_client())
     request = peer.request("tools/list", now=0.0)
     sent(peer)
-    heir, _ = broken(peer)
-    heir.start(now=1.0)
-    [first] = sent(heir)
-    assert kinds(feed(heir, error(first["id"], -32601))) == ["NegotiationFailed"]
-    late = heir.request("tools/call", {"name": "t"}, now=1.0)
-    next_heir, events = broken(heir)
+    successor, _ = broken(peer)
+    successor.start(now=1.0)
+    [first] = sent(successor)
+    assert kinds(feed(successor, error(first["id"], -32601))) == ["NegotiationFailed"]
+    late = successor.request("tools/call", {"name": "t"}, now=1.0)
+    next_heir, events = broken(successor)
     assert kinds(events) == ["ConnectionEnded"]
     assert [frame["id"] for frame in opened(next_heir)] == [request, late]
 

@@ -59,21 +59,30 @@ class Authorized(Discreet, frozen=True, kw_only=True):
         return {"headers": shown_names(self.headers)}
 
     def refused(
-        self, status: int, challenges: tuple[str, ...], operation: str, *, renewed: bool
+        self, status: int, challenges: tuple[str, ...], operation: str, remedy: Remedy | None
     ) -> Refused:
-        """Return the refusal of a request with these headers."""
+        """Return the refusal of a request with these headers, sent again after ``remedy``."""
         return Refused(
             status=status,
             lines=challenges,
             generation=self.generation,
             operation=operation,
             nonce=self.nonce,
-            renewed=renewed,
+            remedy=remedy,
         )
 
 
 class RequestAuthorizer(Protocol):
     """Authorization of the requests to one server."""
+
+    @property
+    def generation(self) -> int:
+        """Generation of the current token."""
+        ...
+
+    def expires_in(self) -> float | None:
+        """Return the seconds until the current token expires, None if nobody knows."""
+        ...
 
     async def headers(self, method: str, url: str) -> Authorized:
         """Return the headers of a request about to be sent.  Raises AuthorizationError."""
@@ -102,25 +111,33 @@ class RequestAuthorizer(Protocol):
 class GivenTokens:
     """Tokens that the application gives, for each request and once more after a refusal.
 
-    Raises UrlRefused for a server to which no token may be sent in the clear.
+    A request that is refused again, with its second token, has failed.
+
+    ``forget``: function that is told of a token that the server refuses, before the next is asked
+    for.  Raises UrlRefused for a server to which no token may be sent in the clear.
     """
 
-    def __init__(self, server: str, source: TokenSource) -> None:
+    def __init__(
+        self, server: str, source: TokenSource, forget: Callable[[str], None] | None = None
+    ) -> None:
         url = parse_url(server, "the URL of the server")
         if url.scheme != "https" and not url.loopback:
             raise UrlRefused("the URL of the server", "no token is sent without TLS")
         self._source = source
+        self._forget = forget
         self._last = ""
-        self._generation = 0
+        self.generation = 0
 
     async def headers(self, method: str, url: str) -> Authorized:
         """Implement :meth:`RequestAuthorizer.headers`."""
         value = Secret(f"Bearer {(await self._token()).reveal()}")
-        return Authorized(headers={"authorization": value}, generation=self._generation)
+        return Authorized(headers={"authorization": value}, generation=self.generation)
 
     async def _token(self) -> Secret:
         try:
             token = _secret(await called(self._source))
+        except AuthorizationError:  # its text can be shown
+            raise
         except BaseException as raised:
             error = failure_of(raised)
             logger.debug("the function for tokens failed\n%s", without_messages(error))
@@ -130,19 +147,25 @@ class GivenTokens:
             raise AuthorizationError("the function for tokens returned none that can be sent")
         if token != self._last:
             self._last = token
-            self._generation += 1
+            self.generation += 1
         return token
 
     def remedy(self, refused: Refused) -> Remedy:
         """Implement :meth:`RequestAuthorizer.remedy`."""
-        newer = refused.generation < self._generation
-        return Remedy.SEND_AGAIN if newer else Remedy.AUTHORIZE
+        newer = refused.generation < self.generation
+        return Remedy.SEND_AGAIN if newer and refused.remedy is None else Remedy.AUTHORIZE
 
     async def refused(self, refused: Refused) -> None:
         """Implement :meth:`RequestAuthorizer.refused`."""
-        await self._token()
+        if self._forget is not None and refused.generation == self.generation:
+            self._forget(self._last)
+        if refused.remedy is None:
+            await self._token()
         if self.remedy(refused) is Remedy.AUTHORIZE:
             raise AuthorizationError("the server refuses the token that was given")
+
+    def expires_in(self) -> None:
+        """Implement :meth:`RequestAuthorizer.expires_in`: only the application knows."""
 
     def accepted(self, operation: str) -> None:
         """Implement :meth:`RequestAuthorizer.accepted`."""
@@ -179,13 +202,13 @@ async def authorized(
     ``attempt``: sends it with these headers, and raises Challenged for a refusal.  Raises
     AuthorizationError.
     """
-    renewed = False
+    remedy: Remedy | None = None
     for _ in range(_ATTEMPTS):
         made = await authorizer.headers("GET", url)
         try:
             outcome = await attempt(made.headers)
         except Challenged as refusal:
-            refused = made.refused(refusal.status, refusal.challenges, operation, renewed=renewed)
+            refused = made.refused(refusal.status, refusal.challenges, operation, remedy)
             nonce = nonce_of(refusal.headers)
         else:
             authorizer.accepted(operation)
@@ -193,7 +216,6 @@ async def authorized(
         if nonce is not None:
             authorizer.take_nonce(url, nonce)
         remedy = authorizer.remedy(refused)
-        renewed = remedy is Remedy.NEW_NONCE
         if remedy is Remedy.AUTHORIZE:
             await authorizer.refused(refused)
     raise AuthorizationError(f"the server has refused {operation} {_ATTEMPTS} times")
@@ -203,8 +225,7 @@ class _Again(Struct, frozen=True):
     """Message that was sent again after a refusal."""
 
     operation: str
-    renewed: bool
-    """True if it needed a new DPoP nonce alone."""
+    remedy: Remedy
 
 
 class AuthorizedExchanges:
@@ -275,12 +296,12 @@ class AuthorizedExchanges:
         if not self._machine.parked(exchange):
             return  # cancelled meanwhile
         sent, again = self._sent.pop(exchange, None), self._again.pop(exchange, None)
-        renewed = again is not None and again.renewed
         made = sent or Authorized(headers={})
-        refused = made.refused(event.status, event.challenges, operation, renewed=renewed)
+        before = None if again is None else again.remedy
+        refused = made.refused(event.status, event.challenges, operation, before)
         remedy = self._authorizer.remedy(refused)
         if remedy is not Remedy.AUTHORIZE:
-            self._retry(exchange, _Again(operation, remedy is Remedy.NEW_NONCE))
+            self._retry(exchange, _Again(operation, remedy))
         elif self.tasks is None:
             self._machine.give_up_exchange(exchange, "this side is closing", now=clock())
         else:
@@ -304,7 +325,7 @@ class AuthorizedExchanges:
         if not self._machine.parked(exchange):
             return
         if error is None:
-            self._retry(exchange, _Again(refused.operation, renewed=False))
+            self._retry(exchange, _Again(refused.operation, Remedy.AUTHORIZE))
         else:
             self._machine.give_up_exchange(exchange, error, now=clock())
         self._flush()

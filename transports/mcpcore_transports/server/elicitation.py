@@ -19,7 +19,6 @@ from mcpcore.spec.types import client_features as features
 from mcpcore.spec.types.base import Meta
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from mcpcore_transports.server import contents
-from mcpcore_transports.server.questions import InvalidAnswer as InvalidAnswer
 from mcpcore_transports.targets import is_web_url
 
 if TYPE_CHECKING:  # late: few use pydantic, which is slow to import
@@ -99,7 +98,7 @@ class Input(ABC, Generic[R]):
 
     @abstractmethod
     def parse(self, answer: Raw) -> R:
-        """Decode an answer.  Raises :class:`InvalidAnswer`."""
+        """Decode an answer.  Raises :class:`~mcpcore.errors.InvalidValue`."""
 
     @property
     def capability(self) -> str:
@@ -165,13 +164,10 @@ class Elicit(Input[Elicited[T]]):
             return Elicited(result.action, meta=meta)
         content = result.content or {}
         if self._reader is not None:
-            try:
-                form = self._reader.read(msgspec.json.encode(content), "form")
-            except InvalidValue as error:
-                raise InvalidAnswer(str(error)) from None
+            form = self._reader.read(msgspec.json.encode(content), "form")
             return Elicited("accept", form, meta)
         if self._validate and (problems := contents.form_problems(self.schema, content)):
-            raise InvalidAnswer("; ".join(problems))
+            raise InvalidValue("; ".join(problems))
         return Elicited("accept", content, meta)  # type: ignore[arg-type]
 
 
@@ -285,4 +281,4 @@ def _decode(answer: Raw, expected: type[T]) -> T:
     try:
         return typed(answer, expected)
     except Malformed as error:
-        raise InvalidAnswer(str(error)) from None
+        raise InvalidValue(str(error)) from None

@@ -22,13 +22,19 @@ import anyio
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import ExtraMissingError, LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import ClientCertificate, Principal, Refusal, Verdict
+from mcpcore.http.principals import OUTLIVED, ClientCertificate, Principal, Refusal, Verdict
+from mcpcore.http.proxies import named_by_proxies
 from mcpcore.http.server.gate import Gate
 from mcpcore.service import Service
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
 from mcpcore.spec.refusals import OVERLOADED, UNKNOWN_PATH
-from mcpcore_transports.http.server.endpoint import (
+from mcpcore_transports.http.server.host import peer_name
+from mcpcore_transports.http.server.identity import broken, taken_over
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.functions import failure_of
+from mcpcore_transports.serve.endpoint import (
     Action,
     HttpCall,
     HttpEndpoint,
@@ -37,15 +43,15 @@ from mcpcore_transports.http.server.endpoint import (
     unready,
     with_length,
 )
-from mcpcore_transports.http.server.host import peer_name
-from mcpcore_transports.http.server.identity import broken, taken_over
-from mcpcore_transports.http.settings import HttpServerSettings
-from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.serve.serve import ServeSettings, ungrouped
 from mcpcore_transports.serve.settings import websocket_rules
 from mcpcore_transports.stream.connection import StreamConnection
-from mcpcore_transports.websocket.server import ConnectionCount, UpgradeRefused, UpgradeRules
+from mcpcore_transports.websocket.server import (
+    ConnectionCount,
+    UpgradeRefused,
+    UpgradeRules,
+    refusal_text,
+)
 from mcpcore_transports.websocket.server import refused as upgrade_refused
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
@@ -80,7 +86,7 @@ def asgi_app(
     """Make an ASGI application of a server.
 
     ``settings``, ``revisions`` and ``trace``: see
-    :class:`~mcpcore_transports.http.server.endpoint.HttpEndpoint`. ``settings.http.path`` and the
+    :class:`~mcpcore_transports.serve.endpoint.HttpEndpoint`. ``settings.http.path`` and the
     paths of ``settings.http.sse`` are relative to the path at which the application is mounted
     (``root_path``).  With ``settings.shared`` WebSocket is served there too.  ``principal``
     returns, from the scope, the name of the user that middleware has authenticated; None: nobody,
@@ -239,7 +245,7 @@ class AsgiApp:
                 raise UpgradeRefused(principal)
             self._warn()
             if first["type"] == "websocket.connect":  # else it has left again
-                request = _request(scope)
+                request = named_by_proxies(_request(scope), self._link.trusted_proxies)
                 with self._count.another(request.peer):
                     await self._converse(self._rules, scope, request, principal, receive, send)
             return
@@ -310,7 +316,6 @@ class _Reply:
 
     @property
     def over(self) -> bool:
-        """True if nothing more is to be sent."""
         return self.complete or self.left
 
     async def send(self, actions: Iterable[Action]) -> None:
@@ -418,7 +423,7 @@ class AsgiWebSocketLink(StreamConnection):
         principal: Principal | None,
         settings: WebSocketSettings,
     ) -> None:
-        super().__init__(peer, app, settings=settings.pump)
+        super().__init__(peer, app, settings=settings.connection)
         self.close_code: int | None = None
         """Close code of either side; None before that."""
         self._from, self._to = receive, send
@@ -464,12 +469,6 @@ class AsgiWebSocketLink(StreamConnection):
     async def _end_of_input(self) -> str:
         return f"closed by the other side with {self.close_code}"
 
-    def expire(self) -> None:
-        """Begin to end the connection, as the authorization of its client has ended."""
-        if not self._shutdown:
-            self._close_row = closes.OUTLIVED
-        super().expire()
-
     def _refuse(self, close: CloseRow) -> None:
         self._close_row = close
         self._stop(f"closed by this side with {close.code}: {close.reason}", hard=True)
@@ -487,7 +486,7 @@ class AsgiWebSocketLink(StreamConnection):
     async def _close(self) -> None:
         if self._left:
             return
-        close = self._close_row
+        close = closes.OUTLIVED if self._reason == OUTLIVED else self._close_row
         if self._crashed:
             close = closes.FAILED.filled(reason=close.reason or self._reason)
         self.close_code = close.code
@@ -509,12 +508,7 @@ async def _refuse_websocket(scope: Scope, send: Send, refusal: Refusal) -> None:
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send(_close(closes.NOT_ADMITTED))
         return
-    body = f"{refusal.message}\n".encode()
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(body)),
-        *refusal.lines(),
-    ]
+    headers, body = refusal_text(refusal)
     start = {"type": "websocket.http.response.start", "status": refusal.status, "headers": headers}
     await send(start)
     await send({"type": "websocket.http.response.body", "body": body})

@@ -1,0 +1,159 @@
+"""Play the kit against the reference programs, directly and through ``mcpcore gateway``.
+
+``python -m conformance.gateway [ROW ...]`` prints each case whose verdict changes, and ends with
+status 1 if any does that ``expected.toml`` does not list.  A row is ``DOWN-UP:CLIENT/SERVER``, two
+transports and two revisions, such as ``http-stdio:2025-11-25/2025-11-25``, or for the client behind
+a gateway ``client:REVISION``; ``--only`` restricts the cases.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from mcpcore_conformance.launch import serving
+
+MCPCORE = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+CLIENT = "client"
+ROWS = [
+    *(
+        f"{pair}:{era}/{era}"
+        for pair in ("http-http", "http-stdio", "ws-http", "stdio-http")
+        for era in (LEGACY, MODERN)
+    ),
+    f"http-http:{LEGACY}/{MODERN}",
+    f"http-http:{MODERN}/{LEGACY}",
+    *(f"{CLIENT}:{era}" for era in (LEGACY, MODERN)),
+]
+"""Rows of one era on both sides, those across eras, and those of the client."""
+EXPECTED = Path(__file__).with_name("expected.toml")
+_ANSWER, _PLAY = 20.0, 1800.0
+"""Seconds for each answer, as a session may need a process that has to start, and for all."""
+Verdicts = dict[str, tuple[str, str]]
+"""Verdict and reason of each case, by revision and id."""
+
+
+def play(
+    target: Sequence[str], revision: str, only: Sequence[str], side: str = "server"
+) -> Verdicts:
+    """Play the kit against a target; return the verdicts."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        chosen = [word for each in only for word in ("--only", each)]
+        before = [*MCPCORE, "conformance", side, "--revision", revision, *chosen]
+        before += ["--timeout", str(_ANSWER)]
+        subprocess.run(
+            [*before, "--report", f"json:{report}", *target],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PLAY,
+            check=False,
+        )
+        cases = json.loads(report.read_text())
+    return {
+        f"{case['revision']} {case['id']}": (case["verdict"], case["detail"] or "")
+        for case in cases
+    }
+
+
+def through(row: str, only: Sequence[str]) -> tuple[Verdicts, Verdicts]:
+    """Return the verdicts of a row: direct and through the gateway."""
+    pair, _, eras = row.partition(":")
+    if pair == CLIENT:
+        modules = ("mcpcore_conformance.everything.client", "conformance.gateway.client")
+        programs = (["--", sys.executable, "-m", module] for module in modules)
+        direct, behind = (play(program, eras, only, CLIENT) for program in programs)
+        return direct, behind
+    (down, up), (client, server) = pair.split("-"), eras.split("/")
+    address = ["127.0.0.1:0"]
+    everything = [*MCPCORE, "serve", "--revision", server]
+    gateway = [*MCPCORE, "gateway"]
+    with serving([*everything, "--http", *address]) as (url,):
+        behind = ["--", *everything, "--stdio"] if up == "stdio" else [url]
+        if down == "stdio":
+            target = ["--", *gateway, "--stdio", "--revision", client, *behind]
+            return play_direct(down, everything, url, client, server, only), play(
+                target, client, only
+            )
+        if up == "stdio":
+            command = [*gateway, f"--{down}", *address, "--revision", client, *behind]
+        else:
+            command = [*gateway, *behind, f"--{down}", *address, "--revision", client]
+        with serving(command) as (front,):
+            return play_direct(down, everything, url, client, server, only), play(
+                [front], client, only
+            )
+
+
+def play_direct(
+    down: str, everything: Sequence[str], url: str, client: str, server: str, only: Sequence[str]
+) -> Verdicts:
+    """Play the kit against the server itself, on the transport of the clients and in their era."""
+    own = [*MCPCORE, "serve", "--revision", client]
+    if down == "stdio":
+        return play(["--", *own, "--stdio"], client, only)
+    with serving([*own, f"--{down}", "127.0.0.1:0"]) as (direct,):
+        return play([direct], client, only)
+
+
+class Difference(Struct, frozen=True):
+    """Verdicts that change on purpose: patterns of rows and cases, the clause, and the reason."""
+
+    row: str
+    case: str
+    clause: str
+    reason: str
+
+
+class _Expected(Struct, frozen=True):
+    difference: list[Difference]
+
+
+def expected() -> list[Difference]:
+    """Return the differences of the list.  Raises msgspec.ValidationError."""
+    return msgspec.convert(tomllib.loads(EXPECTED.read_text()), _Expected).difference
+
+
+def compare(row: str, only: Sequence[str]) -> int:
+    """Play a row, print its changed verdicts, and return how many are not expected."""
+    direct, relayed = through(row, only)
+    listed = [each for each in expected() if fnmatch(row, each.row)]
+    changed = [case for case in direct if direct[case][0] != relayed.get(case, ("none",))[0]]
+    found = {
+        case: [each for each in listed if fnmatch(case.partition(" ")[2], each.case)]
+        for case in changed
+    }
+    wrong = [case for case in changed if not found[case]]
+    print(
+        f"{row}: {len(direct)} cases, {len(changed)} changed verdicts, {len(wrong)} not expected",
+        flush=True,
+    )
+    for case in changed:
+        verdict, reason = relayed.get(case, ("none", ""))
+        why = f" (expected: {found[case][0].reason})" if found[case] else ""
+        print(f"  {case}: {direct[case][0]} -> {verdict}: {reason}{why}", flush=True)
+    return len(wrong)
+
+
+def main() -> int:
+    """Compare the rows; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.gateway", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"Default: {' '.join(ROWS)}")
+    parser.add_argument("--only", action="append", default=[], metavar="CASE")
+    options = parser.parse_args()
+    return min(sum(compare(row, options.only) for row in options.rows or ROWS), 1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""`mcpcore gateway`: what it refuses, its configuration file, its page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mcpcore.errors import BadConfig
+from mcpcore.policy.breaker import BreakerSettings
+from mcpcore.policy.retrying import RetrySettings
+from mcpcore.relay.names import Naming
+from mcpcore_transports.commands.gateway import gateway_settings
+from mcpcore_transports.commands.options import GatewayOptions
+from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
+from tests.command import mcpcore_here
+from tests.docs.blocks import ROOT
+
+
+def config(folder: Path, gateway: object, **servers: object) -> Path:
+    """Write a configuration file."""
+    file = folder / "mcp.json"
+    file.write_text(json.dumps({"gateway": gateway, "mcpServers": servers}))
+    return file
+
+
+def test_settings_of_a_file(tmp_path: Path) -> None:
+    written = {
+        "processes": 20,
+        "startTime": 3,
+        "shared": {"a": True},
+        "relay": {"naming": "on conflict", "listTimeout": 5},
+        "retry": {"attempts": 2},
+        "breaker": None,
+    }
+    made = read_settings(config(tmp_path, written))
+    assert (made.processes, made.start_time, made.shared) == (20, 3.0, {"a": True})
+    assert (made.relay.naming, made.relay.list_timeout) == (Naming.ON_CONFLICT, 5.0)
+    assert (made.retry, made.breaker) == (RetrySettings(attempts=2), None)
+    assert read_settings(config(tmp_path, {})).breaker == BreakerSettings()
+    assert read_settings(config(tmp_path, {})).processes == GatewaySettings().processes
+
+
+def test_options_come_before_the_file(tmp_path: Path) -> None:
+    file = str(config(tmp_path, {"processes": 20, "startTime": 3}))
+    made = gateway_settings(GatewayOptions(config=file, max_processes=2, start_time=60.0))
+    assert (made.processes, made.start_time) == (2, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ([], "gateway: expected an object"),
+        ({"proceses": 1}, "gateway: there is no setting 'proceses'"),
+        ({"client": {}}, "gateway: there is no setting 'client'"),
+        ({"processes": "many"}, "gateway: Expected `int`, got `str`"),
+        ({"processes": 0}, "gateway: processes must be"),
+        ({"relay": None}, "gateway.relay: expected an object"),
+        ({"relay": {"naming": "sometimes"}}, "gateway.relay: Invalid enum value 'sometimes'"),
+    ],
+)
+def test_settings_that_are_refused(tmp_path: Path, written: object, said: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        read_settings(config(tmp_path, written))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["gateway"],
+            "expected one of: a URL, MODULE:SERVER, a command behind --, and --config FILE",
+        ),
+        (["gateway", "http://a/mcp", "--", "b"], "expected one of"),
+        (["gateway", "http://a/mcp", "http://b/mcp"], "expected one of"),
+        (["gateway", "no_such:server"], "there is no module 'no_such'"),
+        (["gateway", "tcp://127.0.0.1:1", "--header", "A: b"], "--header is for"),
+        (["gateway", "http://a/mcp", "--server-revision", "1999-01-01"], "1999-01-01"),
+    ],
+)
+def test_words_that_are_refused(words: list[str], said: str) -> None:
+    done = mcpcore_here(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_settings_for_a_server_that_is_not_there(tmp_path: Path) -> None:
+    file = config(tmp_path, {"shared": {"b": True}}, a={"url": "http://127.0.0.1:1/mcp"})
+    done = mcpcore_here("gateway", "--config", str(file))
+    assert done.returncode == 2
+    assert "shared: there is no server 'b'" in done.stderr
+
+
+def test_a_name_that_no_server_can_have(tmp_path: Path) -> None:
+    file = config(tmp_path, {}, **{"my server": {"url": "http://127.0.0.1:1/mcp"}})
+    done = mcpcore_here("gateway", "--config", str(file))
+    assert done.returncode == 2
+    assert "'my server' cannot name a server" in done.stderr
+
+
+def test_the_page_tells_of_the_settings() -> None:
+    text = (ROOT / "docs" / "how-to" / "gateway.md").read_text(encoding="utf-8")
+    for name in ("processes", "processesPerServer", "starting", "maxDelay", "linkIdle"):
+        assert f"`{name}`" in text

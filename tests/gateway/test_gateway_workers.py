@@ -1,0 +1,98 @@
+"""`mcpcore gateway --workers`: calls that wait for a modern client, and their retries."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.clock import PATIENCE
+from tests.gateway.test_gateway import LEGACY, MODERN, PROGRAM
+
+ROOT = str(Path(__file__).parents[2])
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+}
+
+
+@contextmanager
+def gateway(*words: str) -> Iterator[str]:
+    """Run a gateway of several processes before a legacy server; its URL."""
+    behind = ("--", sys.executable, PROGRAM, "behind", LEGACY)
+    command = [sys.executable, "-m", "mcpcore_transports.commands.main", "gateway", *words, *behind]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("listening on "), line
+        yield line.removeprefix("listening on ").strip()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+
+
+class Connection:
+    """Connection of a modern client, which is one of a single worker."""
+
+    def __init__(self, url: str, stack: ExitStack) -> None:
+        self._place = urlsplit(url)
+        assert self._place.hostname is not None
+        self._http = HTTPConnection(self._place.hostname, self._place.port, timeout=PATIENCE)
+        stack.callback(self._http.close)
+        self._id = 0
+        self.worker = self.call("process")["result"]["content"][0]["text"]
+        """Process of the server, of which each worker has its own."""
+
+    def call(self, tool: str, **members: Any) -> dict[str, Any]:
+        """Call a tool; return the response."""
+        self._id += 1
+        params = {"name": tool, "arguments": {}, "_meta": META, **members}
+        body = {"jsonrpc": "2.0", "id": self._id, "method": "tools/call", "params": params}
+        headers = {
+            "Accept": "application/json, text/event-stream",
+            "Content-Type": "application/json",
+            "MCP-Protocol-Version": MODERN,
+            "Mcp-Method": "tools/call",
+            "Mcp-Name": tool,
+        }
+        self._http.request("POST", self._place.path, json.dumps(body), headers)
+        text = self._http.getresponse().read().decode()
+        found = [line.removeprefix("data:") for line in text.splitlines() if "jsonrpc" in line]
+        answer: dict[str, Any] = json.loads(found[-1])
+        return answer
+
+
+def test_a_retry_that_reaches_another_process_is_refused_and_harms_no_call() -> None:
+    with gateway("--workers", "2", "--http", "127.0.0.1:0") as url, ExitStack() as stack:
+        first = other = Connection(url, stack)
+        while other.worker == first.worker:  # the system chooses the process
+            other = Connection(url, stack)
+        asked = [each.call("ask")["result"] for each in (first, other)]  # the first of each
+        for each, here, there in ((first, *asked), (other, *reversed(asked))):
+            [question] = there["inputRequests"]
+            answers = {question: {"action": "accept", "content": {"name": "Ada"}}}
+            again = {"requestState": there["requestState"], "inputResponses": answers}
+            refused = each.call("ask", **again)["error"]
+            assert refused["code"] == -32602
+            assert "waits in another process of the gateway" in refused["message"]
+            assert here["resultType"] == "input_required"
+        for each, here in zip((first, other), asked, strict=True):
+            [question] = here["inputRequests"]
+            answers = {question: {"action": "accept", "content": {"name": "Ada"}}}
+            again = {"requestState": here["requestState"], "inputResponses": answers}
+            result = each.call("ask", **again)["result"]
+            assert result["content"][0]["text"] == "Hello Ada"

@@ -1,0 +1,27 @@
+"""The conformance kit through a gateway: no verdict changes but those that are listed."""
+
+from fnmatch import fnmatch
+
+import pytest
+
+from conformance.gateway.__main__ import CLIENT, ROWS, compare, expected
+from mcpcore_conformance.run.registry import all_cases
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("row", ROWS)
+def test_verdicts_are_those_of_the_server_itself(row: str) -> None:
+    assert compare(row, ()) == 0
+
+
+def test_the_list_of_differences() -> None:
+    listed = expected()
+    for of_client in (False, True):
+        changed = {each.case for each in listed if each.row.startswith(CLIENT) is of_client}
+        assert len(changed) <= 15
+    cases = {case.id for case in all_cases()}
+    for each in listed:
+        assert each.clause
+        assert each.reason
+        assert any(fnmatch(row, each.row) for row in ROWS)
+        assert any(fnmatch(case, each.case) for case in cases)

@@ -1,0 +1,92 @@
+"""Settings, states and events of the policies are what the pages say."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from mcpcore.engine.lifecycle import State, Table
+from mcpcore.policy.balancing import STANDING, BalanceSettings, Standing
+from mcpcore.policy.breaker import CIRCUIT, Breaker, BreakerSettings, Circuit
+from mcpcore.policy.health import CONDITION, Condition, HealthSettings
+from mcpcore.policy.rates import Activity, activity_of, busy
+from mcpcore.policy.retrying import RetrySettings
+from mcpcore.spec.methods import METHODS, MethodKind
+from mcpcore.spec.revisions import LEGACY, MODERN
+from tests.documented import check_defaults, check_states, check_values
+
+SETTINGS = [BalanceSettings(), BreakerSettings(), HealthSettings(), RetrySettings()]
+MODULES = [f"mcpcore.policy.{name}" for name in ("balancing", "breaker", "health")]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: type(each).__name__)
+def test_defaults(settings: Struct) -> None:
+    check_defaults(settings)
+
+
+@pytest.mark.parametrize(
+    ("states", "table"), [(Circuit, CIRCUIT), (Condition, CONDITION), (Standing, STANDING)]
+)
+def test_states_and_signals(states: type[State], table: Table[Any, Any]) -> None:
+    check_states(states, table)
+
+
+@pytest.mark.parametrize("module", [*MODULES, "mcpcore.policy.retrying"])
+def test_settings_and_events_cannot_be_changed(module: str) -> None:
+    check_values(module)
+
+
+WORDS = {
+    Activity.TOOLS: ("tool calls", ["tools/call"]),
+    Activity.READS: ("reads of resources", ["resources/read"]),
+    Activity.PROMPTS: ("prompts", ["prompts/get"]),
+    Activity.LISTS: (
+        "requests for lists",
+        ["tools/list", "prompts/list", "resources/list", "resources/templates/list"],
+    ),
+    Activity.COMPLETION: ("completions", ["completion/complete"]),
+    Activity.SUBSCRIPTIONS: (
+        "subscriptions",
+        ["subscriptions/listen", "resources/subscribe", "resources/unsubscribe"],
+    ),
+    Activity.TASKS: (
+        "requests about tasks",
+        ["tasks/get", "tasks/update", "tasks/result", "tasks/list", "tasks/cancel"],
+    ),
+    Activity.EXTENSIONS: ("requests of extensions", ["acme/dig"]),
+    Activity.LOGGING: ("log messages", []),
+    Activity.PROGRESS: ("progress notifications", []),
+    Activity.SAMPLING: ("requests for sampling", ["sampling/createMessage"]),
+    Activity.ELICITATION: ("requests for elicitation", ["elicitation/create"]),
+    Activity.ROOTS: ("requests for roots", ["roots/list"]),
+}
+FREE = {"initialize", "ping", "server/discover", "logging/setLevel"}
+"""Requests that the engine answers."""
+
+
+@pytest.mark.parametrize("activity", Activity)
+def test_an_activity_is_named_in_its_error(activity: Activity) -> None:
+    text, methods = WORDS[activity]
+    assert all(activity_of(method) is activity for method in methods)
+    for revision, code in ((MODERN[0], 1001), (LEGACY[0], -32000)):
+        error = busy(activity, 0.0015, revision)
+        assert error.error.message == f"busy: too many {text}; try again in 0.0015 seconds"
+        assert error.code == code
+        assert msgspec.json.decode(error.error.data or b"") == {"retryAfterMs": 2}
+
+
+def test_every_request_of_the_protocol_belongs_to_an_activity() -> None:
+    requests = {row.name for row in METHODS if row.kind is MethodKind.REQUEST}
+    known = {method for _, methods in WORDS.values() for method in methods}
+    assert requests - FREE == known - {"acme/dig"}
+
+
+def test_a_breaker_needs_no_name() -> None:
+    breaker = Breaker(BreakerSettings(consecutive=1))
+    permit = breaker.admit(now=0.0)
+    assert permit is not None
+    breaker.record(permit, failed=True, now=0.0)
+    change = breaker.next_event()
+    assert change is not None
+    assert change.name == ""

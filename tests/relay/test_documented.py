@@ -1,0 +1,37 @@
+"""Settings and states of the relay are what the pages say."""
+
+from typing import Any
+
+import pytest
+
+from mcpcore.engine.lifecycle import State, Table
+from mcpcore.relay.link import LINK, PARKED, LinkState, ParkedState
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.relay.subscriptions import LISTEN, ListenState
+from tests.documented import check_defaults, check_states, check_values
+
+
+def test_defaults() -> None:
+    check_defaults(RelaySettings())
+    check_values("mcpcore.relay.settings")
+
+
+@pytest.mark.parametrize(
+    ("states", "table"), [(LinkState, LINK), (ParkedState, PARKED), (ListenState, LISTEN)]
+)
+def test_states_and_signals(states: type[State], table: Table[Any, Any]) -> None:
+    check_states(states, table)
+
+
+MAY_BE_ZERO = {"parked", "repeats", "list_ttl", "list_bytes", "changes_apart", "grace"}
+
+
+@pytest.mark.parametrize("name", sorted({*RelaySettings.__struct_fields__} - {"naming"}))
+def test_settings_out_of_range(name: str) -> None:
+    for value in (-1, 0):
+        given: dict[str, Any] = {name: value}
+        if value == 0 and name in MAY_BE_ZERO:
+            RelaySettings(**given)
+        else:
+            with pytest.raises(ValueError, match=name):
+                RelaySettings(**given)

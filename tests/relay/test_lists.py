@@ -1,0 +1,254 @@
+"""Merged lists that are kept: for how long, for whom, and while a server is away."""
+
+from typing import Any
+
+import pytest
+from msgspec import Raw, json
+
+from mcpcore.engine import Peer
+from mcpcore.engine.events import (
+    NotificationReceived,
+    RequestReceived,
+    ResultReceived,
+    SubscriptionNotification,
+)
+from mcpcore.relay.lists import merged_capabilities
+from mcpcore.relay.names import Naming
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, tools
+from tests.relay.test_subscriptions import CHANGED, changes, tell, watch
+
+cells = pytest.mark.parametrize(("client", "server"), CELLS)
+clients = pytest.mark.parametrize("client", [LEGACY, MODERN])
+
+
+def lists(ttl: int = 0, scope: str = "private", **more: Any) -> Any:
+    """A server whose list tells how often it was asked."""
+
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method != "tools/list":
+            tools(backend, peer, event)
+            return
+        hints = {"ttlMs": ttl, "cacheScope": scope} if event.revision.modern else {}
+        name = f"t{len(backend.requests('tools/list'))}"
+        tool = {"name": name, "inputSchema": {"type": "object"}}
+        peer.respond(event.key, {"tools": [tool], **hints, **more})
+
+    return answer
+
+
+def names(scene: Scene) -> list[str]:
+    """The names of the tools that the client is told of."""
+    return [tool["name"] for tool in scene.result("tools/list")["tools"]]
+
+
+@clients
+def test_a_list_is_kept_for_as_long_as_its_server_allows(client: str) -> None:
+    scene = Scene(client, Backend("a", MODERN, lists(5000)), Backend("b", MODERN, lists(0)))
+    assert names(scene) == ["a__t1", "b__t1"]
+    scene.wait(4.9)
+    assert names(scene) == ["a__t1", "b__t2"]
+    scene.wait(0.2)
+    assert names(scene) == ["a__t2", "b__t3"]
+
+
+@clients
+@pytest.mark.parametrize(("ttl", "listed"), [(0.0, "t2"), (5.0, "t1")])
+def test_a_list_of_a_legacy_server_is_kept_if_the_settings_say_so(
+    client: str, ttl: float, listed: str
+) -> None:
+    backends = [Backend("a", LEGACY, lists()), Backend("b", LEGACY, lists())]
+    scene = Scene(client, *backends, settings=RelaySettings(list_ttl=ttl))
+    names(scene)
+    assert names(scene) == [f"a__{listed}", f"b__{listed}"]
+    if client == MODERN:
+        assert scene.result("tools/list")["ttlMs"] == ttl * 1000
+    only = Scene(MODERN, Backend("a", LEGACY, lists()), settings=RelaySettings(list_ttl=ttl))
+    hints = only.result("tools/list")
+    assert (hints["ttlMs"], hints["cacheScope"]) == (ttl * 1000, "private")
+    assert only.result("resources/read", {"uri": "x:1"})["ttlMs"] == 0
+
+
+@cells
+def test_a_list_that_has_changed_is_not_kept(client: str, server: str) -> None:
+    backends = [Backend("a", server, lists(60_000)), Backend("b", server, lists(60_000))]
+    scene = Scene(client, *backends, settings=RelaySettings(list_ttl=60.0))
+    watch(scene)
+    for listed in ("t1", "t1"):
+        assert names(scene) == [f"a__{listed}", f"b__{listed}"]
+    tell(backends[0], "notifications/prompts/list_changed")
+    tell(backends[1], CHANGED)
+    scene.move()
+    assert names(scene) == ["a__t1", "b__t2"]
+
+
+def test_an_answer_that_was_under_way_when_the_list_changed_is_not_kept() -> None:
+    def late(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.notify(CHANGED)
+        lists()(backend, peer, event)
+
+    scene = Scene(
+        LEGACY,
+        *(Backend("a", LEGACY, late), Backend("b", LEGACY, lists())),
+        settings=RelaySettings(list_ttl=60.0),
+    )
+    assert names(scene) == ["a__t1", "b__t1"]
+    assert names(scene)[0] == "a__t2"
+
+
+@pytest.mark.parametrize(("scope", "listed"), [("public", "t1"), ("private", "t2")])
+def test_a_private_list_is_kept_for_one_principal(scope: str, listed: str) -> None:
+    backends = [Backend("a", MODERN, lists(5000, scope)), Backend("b", MODERN, lists(9000, scope))]
+    scene = Scene(MODERN, *backends)
+    assert names(scene) == ["a__t1", "b__t1"]
+    scene.front.principal = "bob"
+    assert names(scene) == [f"a__{listed}", f"b__{listed}"]
+    scene.front.principal = "ann"
+    page = scene.result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["a__t1", "b__t1"]
+    assert (page["ttlMs"], page["cacheScope"]) == (5000, scope)
+
+
+@pytest.mark.parametrize("ttl", [90_000_000, 10**308])
+def test_a_list_is_kept_for_a_day_at_most(ttl: int) -> None:
+    scene = Scene(MODERN, *(Backend(name, MODERN, lists(ttl)) for name in "ab"))
+    assert scene.result("tools/list")["ttlMs"] == 86_400_000
+    scene.wait(86_401.0)
+    assert names(scene) == ["a__t2", "b__t2"]
+
+
+def test_a_page_is_public_if_all_its_parts_are() -> None:
+    backends = [Backend("a", MODERN, lists(5000, "public")), Backend("b", MODERN, lists(9000))]
+    page = Scene(MODERN, *backends).result("tools/list")
+    assert (page["ttlMs"], page["cacheScope"]) == (5000, "private")
+
+
+def test_lists_that_are_kept_have_a_limit() -> None:
+    backends = [Backend("a", MODERN, lists(5000, x=" " * 500)), Backend("b", MODERN, lists(5000))]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=400))
+    names(scene)
+    assert names(scene) == ["a__t2", "b__t1"]
+
+
+@pytest.mark.parametrize("result", [{"tools": 5}, {"tools": {}}, {"tools": [], "nextCursor": 5}])
+def test_a_page_that_is_none_is_left_out(result: Any) -> None:
+    def broken(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, result)
+
+    scene = Scene(LEGACY, Backend("a", LEGACY, broken), Backend("b", LEGACY, lists()))
+    page = scene.result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["b__t1"]
+    assert page["_meta"] == {"mcpcore/unavailable": ["a"]}
+
+
+# Servers that are away
+
+
+def cut(scene: Scene, backend: Backend) -> None:
+    """End all conversations with a server, which answers no more."""
+    backend.down = True
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now)
+    scene.move()
+
+
+def listed_while_away(scene: Scene, backend: Backend) -> list[str]:
+    """The names of a list for which the server is asked in vain."""
+    id = scene.client.request("tools/list", None, now=scene.now)
+    scene.move()
+    cut(scene, backend)
+    [event] = [each for each in scene.events if getattr(each, "request", None) == id]
+    return [tool["name"] for tool in json.decode(event.result)["tools"]]  # type: ignore[attr-defined]
+
+
+@cells
+def test_a_server_that_is_away_stays_in_lists_for_a_time(client: str, server: str) -> None:
+    backends = [Backend("a", server, lists()), Backend("b", server, lists())]
+    scene = Scene(client, *backends, settings=RelaySettings(grace=30.0))
+    watch(scene)
+    assert names(scene) == ["a__t1", "b__t1"]
+    cut(scene, backends[0])
+    heard = len(changes(scene))
+    assert listed_while_away(scene, backends[0]) == ["a__t1", "b__t2"]
+    scene.wait(29)
+    assert listed_while_away(scene, backends[0]) == ["a__t1", "b__t3"]
+    assert len(changes(scene)) == heard
+    scene.wait(2)
+    assert listed_while_away(scene, backends[0]) == ["b__t4"]
+    assert (CHANGED, None) in changes(scene)[heard:]
+    heard = len(changes(scene))
+    backends[0].down = False
+    scene.wait(200)
+    assert names(scene) == ["a__t2", "b__t5"]
+    assert (CHANGED, None) in changes(scene)[heard:]
+
+
+# Notices
+
+
+@cells
+def test_changes_of_a_list_are_told_a_moment_apart(client: str, server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(client, backend)
+    scene.call("echo")
+    watch(scene)
+    for number in range(5):
+        tell(backend, CHANGED, {"_meta": {"n": number}})
+        tell(backend, "notifications/prompts/list_changed")
+        scene.move()
+    assert changes(scene).count((CHANGED, None)) == 1
+    scene.wait(0.09)
+    assert changes(scene).count((CHANGED, None)) == 1
+    scene.wait(0.02)
+    assert changes(scene).count((CHANGED, None)) == 2
+    told = scene.told(NotificationReceived) + scene.told(SubscriptionNotification)
+    told = [json.decode(each.params)["_meta"]["n"] for each in told if each.method == CHANGED]
+    assert told == [0, 4]
+    scene.wait(0.2)
+    assert changes(scene).count((CHANGED, None)) == 2
+
+
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_changes_that_the_server_did_not_declare_are_told_to_nobody(server: str) -> None:
+    backends = [Backend("a", server, tools, tools={}), Backend("b", server, tools)]
+    scene = Scene(LEGACY, *backends)
+    scene.result("tools/call", {"name": "a__echo"})
+    for _, near, _ in backends[0].wires:
+        near.receive(json.encode({"jsonrpc": "2.0", "method": CHANGED}), now=0.0)
+    scene.move()
+    assert changes(scene) == []
+
+
+def test_a_stream_without_resources_hears_of_changed_lists() -> None:
+    """The conversation with a legacy server begins for it."""
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    watch(scene)
+    tell(backend, CHANGED)
+    scene.move()
+    assert changes(scene) == [(CHANGED, None)]
+
+
+def test_no_servers_declare_nothing() -> None:
+    assert merged_capabilities([]) == ServerCapabilities()
+
+
+def test_line_breaks_of_a_server_end_no_line_of_the_client() -> None:
+    """Over HTTP a server may send them anywhere between tokens."""
+    silent = Backend("a", MODERN, lambda backend, peer, event: None)
+    settings = RelaySettings(naming=Naming.NEVER)  # no name is written anew
+    scene = Scene(MODERN, silent, Backend("b", MODERN, lists(0)), settings=settings)
+    scene.ask("tools/list")
+    [(link, _, _)] = silent.wires
+    [request] = link.pending
+    page = Raw(b'{"tools":[\n{"name":"t",\r\n"inputSchema":{}}\n]}')
+    event = ResultReceived(
+        request=request, method="tools/list", result=page, revision=BY_NAME[MODERN]
+    )
+    scene.relay.from_server(link, event, now=scene.now, wall=WALL)
+    line = scene.front.lines_to_send()
+    assert line.count(b"\n") == 1
+    assert b"\r" not in line
+    assert b'"name":"t",' in line

@@ -1,0 +1,58 @@
+"""Servers that are called with the credentials of each client: nobody shares a conversation."""
+
+import pytest
+
+from mcpcore.http.principals import Principal
+from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
+
+cells = pytest.mark.parametrize(("client", "server"), CELLS)
+
+
+def personal(server: str) -> Backend:
+    backend = Backend("a", server, tools)
+    backend.personal = True
+    return backend
+
+
+def principals(backend: Backend) -> list[str | None]:
+    """Principals of the conversations, in order; None for the first one, of the relay itself."""
+    return [link.audience.principal for link, _, _ in backend.wires]
+
+
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_principals_and_scopes_have_conversations_of_their_own(server: str) -> None:
+    backend = personal(server)
+    scene = Scene(MODERN, backend)
+    for name, scopes in (("ann", "r"), ("ben", "r"), ("ann", "rw"), ("ann", "r")):
+        scene.front.principal = Principal(name, scopes=scopes)
+        assert scene.call("echo") == "a: {}"
+    assert principals(backend) == [None, "ann", "ben", "ann"]
+
+
+@cells
+def test_a_client_that_is_not_authenticated_is_not_the_relay(client: str, server: str) -> None:
+    backend = personal(server)
+    scene = Scene(client, backend, principal=None)
+    assert scene.call("echo") == "a: {}"
+    assert principals(backend) == [None, ""]
+
+
+@cells
+def test_what_a_session_hears_comes_by_its_own_conversation(client: str, server: str) -> None:
+    backend = personal(server)
+    scene = Scene(client, backend)
+    assert scene.call("echo") == "a: {}"
+    assert principals(backend) == [None, "ann"]
+
+
+def test_a_conversation_that_its_client_may_not_have_says_nothing_of_the_server() -> None:
+    backend = personal(LEGACY)
+    scene = Scene(MODERN, backend)
+    assert scene.call("echo") == "a: {}"
+    [_, (link, near, _)] = backend.wires
+    link.refused = True
+    target = scene.relay.targets["a"]
+    target.open_links = 1
+    near.receive_eof(now=scene.now, reason="not with this token")
+    scene.move()
+    assert (target.away, target.fault) == (None, "")

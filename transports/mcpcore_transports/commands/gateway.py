@@ -1,0 +1,105 @@
+"""Command `mcpcore gateway`: any client before any servers."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from msgspec import structs
+
+from mcpcore.errors import BadConfig, BadTarget, UrlRefused
+from mcpcore.relay.names import Naming
+from mcpcore.spec.revisions import REVISIONS, parse_revisions
+from mcpcore_transports import targets
+from mcpcore_transports.client.config import load_targets
+from mcpcore_transports.commands.loading import load
+from mcpcore_transports.commands.options import (
+    BeforeServerOptions,
+    ConnectOptions,
+    GatewayOptions,
+    check_revisions,
+)
+from mcpcore_transports.commands.output import wrong
+from mcpcore_transports.commands.serve import in_folder, serve_with
+from mcpcore_transports.commands.target import config_path, fitted
+from mcpcore_transports.gateway.gateway import Gateway
+from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
+
+_NAMINGS = {
+    "always": Naming.ALWAYS,
+    "conflict": Naming.ON_CONFLICT,
+    "never": Naming.NEVER,
+}
+ONLY = "server"
+"""Name of a server that has none in a configuration file."""
+
+
+def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str]) -> int:
+    """Serve a gateway until a signal, or the end of standard input; return the exit status.
+
+    ``words``: the command line, for further processes.
+    """
+    options = in_folder(options)
+    try:
+        servers, settings = _targets(urls, options), gateway_settings(options)
+    except (BadTarget, BadConfig, UrlRefused) as error:
+        raise wrong(str(error)) from error
+    return serve_with(maker(servers, settings, options), options, words=words)
+
+
+def maker(
+    servers: dict[str, targets.Target], settings: GatewaySettings, options: BeforeServerOptions
+) -> Callable[[], Gateway]:
+    """Return a function that makes the gateway.  Raises Failure for what cannot be used."""
+    names = options.server_revision
+    check_revisions(names)
+    revisions = REVISIONS if names is None else parse_revisions(names)
+    make = partial(Gateway, servers, settings=settings, revisions=revisions)
+    try:
+        make()  # what cannot be used is said before any binding is opened
+    except (BadTarget, UrlRefused, ValueError) as error:
+        raise wrong(str(error)) from error
+    return make
+
+
+def _targets(urls: Sequence[str], options: GatewayOptions) -> dict[str, targets.Target]:
+    """Return the servers by name.  Raises BadTarget, BadConfig."""
+    if options.config is None:
+        return only_target(
+            urls, options, "a URL, MODULE:SERVER, a command behind --, and --config FILE"
+        )
+    if urls or options.command is not None:
+        raise BadTarget("--config is for servers that the command line does not name")
+    if options.headers or options.env:
+        raise BadTarget("--header and --env are for a server that --config does not name")
+    return load_targets(config_path(options.config))
+
+
+def only_target(
+    urls: Sequence[str], options: BeforeServerOptions, choice: str
+) -> dict[str, targets.Target]:
+    """Return the server that the command line names.  Raises BadTarget, with the ``choice``."""
+    target: targets.Target
+    match list(urls), options.command:
+        case [], tuple() as command:
+            target = targets.StdioTarget(command)
+        case [word], None if "://" in word:
+            target = targets.parse_target(word)
+        case [word], None:
+            target = targets.MemoryTarget(load(word))
+        case _:
+            raise BadTarget(f"expected one of: {choice}")
+    return {ONLY: fitted(target, ConnectOptions(headers=options.headers, env=options.env))}
+
+
+def gateway_settings(options: GatewayOptions) -> GatewaySettings:
+    """Return the settings of the file, with those of the options.  Raises BadConfig."""
+    settings = GatewaySettings()
+    if options.config is not None:
+        settings = read_settings(config_path(options.config))
+    if options.naming is not None:
+        relay = structs.replace(settings.relay, naming=_NAMINGS[options.naming])
+        settings = structs.replace(settings, relay=relay)
+    if options.max_processes is not None:
+        settings = structs.replace(settings, processes=options.max_processes)
+    if options.start_time is not None:
+        settings = structs.replace(settings, start_time=options.start_time)
+    return settings

@@ -1,0 +1,129 @@
+"""Settings of a gateway, and their form in a configuration file.
+
+The member ``gateway`` of an ``mcp.json`` has the numbers of :class:`GatewaySettings` and objects
+for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two turns them off::
+
+    {"gateway": {"processes": 20, "relay": {"naming": "on conflict"}, "retry": null},
+     "mcpServers": {...}}
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from mcpcore.errors import BadConfig
+from mcpcore.policy.breaker import BreakerSettings
+from mcpcore.policy.retrying import RetrySettings
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.types.base import Implementation
+from mcpcore_transports.client.config import parse_file
+from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
+
+_INFO = Implementation(name="mcpcore-gateway", version="0.1.0")
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True):
+    """Settings of a gateway.  Times are in seconds.  Raises ValueError for one out of range."""
+
+    relay: RelaySettings = field(default_factory=RelaySettings)
+    client: ClientSettings = field(
+        default_factory=lambda: ClientSettings(
+            info=_INFO, http_link=HttpClientLinkSettings(connections=1000)
+        )
+    )
+    """Settings of the conversations with servers.  All clients share one with a modern server: it
+    has up to 1,000 connections over HTTP."""
+    retry: RetrySettings | None = field(default_factory=RetrySettings)
+    """Retries of requests that may be carried out twice; None: none is retried."""
+    breaker: BreakerSettings | None = field(default_factory=BreakerSettings)
+    """Circuit breaker of each server; None: there is none."""
+    start_time: float = 10.0
+    """Maximum time for all servers to tell their era before clients are let in.
+
+    A server that is later is tried again in the background.
+    """
+    shared: Mapping[str, bool] = {}
+    """Sharing of a server's conversations, and with them its processes, by the server's name.
+
+    False: each legacy session has one.  True: with a legacy server those of one principal that
+    declare the same capabilities share one, and all clients share one with a modern server.  The
+    default is True for modern servers and False for legacy ones.
+    """
+    processes: int = 100
+    """Maximum processes of servers that are started as commands, of all of them together."""
+    processes_per_server: int = 50
+    """Maximum processes of one such server."""
+    starting: int = 4
+    """Maximum processes that are being started at a time; others wait."""
+    subjects: int = 1000
+    """Maximum principals whose tokens are kept to be exchanged for those of servers."""
+    first_delay: float = 0.5
+    """Time after two failures in a row to open a conversation before the next attempt; doubled for
+    each further one.  Requests meanwhile are refused at once."""
+    max_delay: float = 30.0
+    """Limit of that growth."""
+    close_time: float = 5.0
+    """Maximum time for the end of the conversations with servers, after the last client's."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "first_delay", "max_delay", "close_time")
+
+
+S = TypeVar("S", bound=Struct)
+
+_PARTS: Mapping[str, type[Struct]] = {
+    "relay": RelaySettings,
+    "retry": RetrySettings,
+    "breaker": BreakerSettings,
+}
+_MAY_BE_NULL = frozenset({"retry", "breaker"})
+
+
+def read_settings(path: Path) -> GatewaySettings:
+    """Return the settings in a configuration file, the defaults where it has none.
+
+    Raises BadConfig.
+    """
+    _, top = parse_file(path)
+    where = f"{path}: gateway"
+    given = _members(top.get("gateway", {}) if isinstance(top, dict) else {}, where)
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        kind = _PARTS.get(name)
+        if kind is None:
+            made[name] = value
+        elif value is not None or name not in _MAY_BE_NULL:
+            made[name] = _made(kind, _members(value, f"{where}.{name}"), f"{where}.{name}")
+        else:
+            made[name] = None
+    return _made(GatewaySettings, made, where)
+
+
+def _members(value: Any, where: str) -> dict[str, Any]:
+    """Return the members of an object, with their names in snake case.  Raises BadConfig."""
+    if not isinstance(value, dict):
+        raise BadConfig(f"{where}: expected an object")
+    return {re.sub("[A-Z]", lambda each: f"_{each[0].lower()}", key): v for key, v in value.items()}
+
+
+def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
+    """Make settings.  Raises BadConfig for a member that is unknown or has a wrong value."""
+    types = {each.name: each.type for each in msgspec.structs.fields(kind)}
+    types.pop("client", None)  # its settings are of no file
+    unknown = next((name for name in members if name not in types), None)
+    if unknown is not None:
+        raise BadConfig(f"{where}: there is no setting {unknown!r}")
+    try:
+        values = {
+            name: value if isinstance(value, Struct) else msgspec.convert(value, types[name])
+            for name, value in members.items()
+        }
+        return kind(**values)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise BadConfig(f"{where}: {error}") from None

@@ -1,0 +1,379 @@
+"""Servers behind a gateway: their conversations, the processes that are started, and their ends."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+from msgspec import structs
+
+from mcpcore.engine.config import Config, Negotiation, Role
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    Event,
+    FaultKind,
+    NegotiationFailed,
+    Ready,
+    RequestEnded,
+)
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnection import grown
+from mcpcore.errors import AuthorizationError, LifespanError, LinkError
+from mcpcore.http.client.challenges import Unauthorized
+from mcpcore.relay.link import Target, UpstreamLink
+from mcpcore.relay.link import Upstream as Machine
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore_transports import targets
+from mcpcore_transports.client.client import (
+    authorizer_for,
+    http_link,
+    http_machine,
+    stream_link,
+)
+from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.link import clock
+from mcpcore_transports.serve.assembling import join_in_memory
+from mcpcore_transports.serve.serve import ungrouped
+from mcpcore_transports.stream.connection import StreamConnection
+from mcpcore_transports.stream.settings import ProcessSettings
+
+if TYPE_CHECKING:  # each is imported with the transport that needs it
+    from mcpcore.http.client.client import HttpClient
+    from mcpcore_transports.auth.exchange import UpstreamTokens
+    from mcpcore_transports.gateway.subjects import Subjects
+    from mcpcore_transports.http.client.client import HttpClientLink
+
+logger = logging.getLogger("mcpcore.gateway")
+
+_WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
+
+_NO_AUTHORIZATION = "the gateway has no other credentials for it"
+
+Take = Callable[["Conversation", Event], None]
+"""Function that takes the events of a conversation."""
+
+
+class Fleet:
+    """State that all servers share: processes, and the tokens of clients to be exchanged."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self.processes = 0
+        self.starting = anyio.Semaphore(settings.starting)
+        self.subjects: Subjects | None = None
+
+
+class ServerBehind:
+    """Server behind a gateway, with its conversations.
+
+    ``take`` gets their events; ``start`` runs a coroutine function in a task of the gateway.
+    Raises BadTarget, UrlRefused.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: targets.Target,
+        fleet: Fleet,
+        *,
+        take: Take,
+        start: Callable[..., None],
+        revisions: Sequence[Revision] = REVISIONS,
+    ) -> None:
+        self.target = target
+        settings = fleet.settings.client
+        process = structs.replace(settings.process or ProcessSettings(), stderr_tail=0)
+        self.settings = structs.replace(settings, process=process)  # clients read no server's log
+        guard = ServerGuard(name, fleet.settings)
+        self.relayed = Target(
+            name, self._connect, guard=guard, shared=fleet.settings.shared.get(name)
+        )
+        self.take = take
+        self.fleet = fleet
+        self.conversations: dict[UpstreamLink, Conversation] = {}
+        self.processes = 0
+        """Processes of this server."""
+        self.changed = anyio.Event()
+        """Event that is set when a conversation has begun or ended."""
+        self.failures = 0
+        """Conversations in a row that could not be opened."""
+        self.fault = ""
+        """Reason of the last of these failures."""
+        self.ready_at = 0.0
+        """Time before which no conversation begins."""
+        self.negotiation = self.settings.negotiation
+        self._start = start
+        self._revisions = tuple(revisions)
+        self._authorizer = None
+        self._tokens: UpstreamTokens | None = None
+        auth = target.auth if isinstance(target, _WEB) else None
+        if auth is not None:
+            from mcpcore_transports.auth import exchange  # late: few authorize
+
+            if isinstance(auth, exchange.UpstreamTokens):
+                self.relayed.personal, self._tokens = True, auth
+                auth = partial(self._token, None)  # each conversation has one of its own
+            self._authorizer = authorizer_for(target, auth, self.settings)
+        if isinstance(target, targets.HttpTarget | targets.SseTarget):
+            self._http_machine(target, self._config())  # raises what it cannot use
+
+    @property
+    def name(self) -> str:
+        """Name of the server."""
+        return self.relayed.name
+
+    @property
+    def commands(self) -> bool:
+        """True if the server is started as a process."""
+        return isinstance(self.target, targets.StdioTarget)
+
+    @property
+    def known(self) -> bool:
+        """True if the server has told its era, or if more than one attempt to reach it failed."""
+        return self.relayed.greeting is not None or self.failures > 1
+
+    @property
+    def closed(self) -> str | None:
+        """Reason why no conversation may begin now; None if one may."""
+        if (wait := self.ready_at - clock()) > 0:
+            return f"{self.fault}; the next attempt is in {wait:.1f} s"
+        fleet = self.fleet
+        for count, most in (
+            (self.processes, fleet.settings.processes_per_server),
+            (fleet.processes, fleet.settings.processes),
+        ):
+            if self.commands and count >= most:
+                return f"busy: {count} processes run already"
+        return None
+
+    def count(self, number: int) -> None:
+        """Count processes that begin, or with a negative number end."""
+        self.processes += number
+        self.fleet.processes += number
+
+    def _config(self) -> Config:
+        settings, greeting = self.settings, self.relayed.greeting
+        negotiation = self.negotiation
+        if greeting is not None:
+            modern = greeting.revision.modern
+            negotiation = Negotiation.MODERN if modern else Negotiation.LEGACY
+        return Config(
+            info=settings.info,
+            capabilities=ClientCapabilities(),
+            revisions=self._revisions,
+            negotiation=negotiation,
+            limits=settings.limits,
+        )
+
+    async def _token(self, principal: str | None) -> str:
+        """Return the gateway's own token, or the one that a principal's is exchanged for.
+
+        Raises AuthorizationError, without what the authorization server has said.
+        """
+        tokens, subjects, subject = self._tokens, self.fleet.subjects, None
+        assert tokens is not None  # noqa: S101 - else nobody asks for one
+        if principal is not None and subjects is not None:
+            subject = subjects.of(principal)
+        if principal is not None and subject is None:
+            raise AuthorizationError("the client has shown no token that can be exchanged")
+        try:
+            return (await tokens.token(subject)).reveal()
+        except AuthorizationError as error:
+            said = str(error)
+            if subject is not None:
+                said = said.replace(subject.token, "<token>")
+            logger.warning("%s: %s", self.name, said)
+            what = "its own token" if subject is None else "the token of the client"
+            raise AuthorizationError(f"{what} was not given") from None
+
+    def _http_machine(
+        self, target: targets.HttpTarget | targets.SseTarget, config: Config
+    ) -> "HttpClient":
+        return http_machine(self.settings, config, target, assume_sse=False, authorizes=True)
+
+    def _connect(self, link: UpstreamLink) -> Machine:
+        """Make the machine of a new conversation and start it, as the relay asks."""
+        conversation = Conversation(self, link)
+        config = link.config(self._config())
+        target, authorizer = self.target, self._authorizer
+        principal = link.audience.principal
+        if self._tokens is not None and isinstance(target, _WEB):
+            from mcpcore_transports.auth.authorizer import http_url  # late, with the next
+            from mcpcore_transports.http.client.authorization import GivenTokens
+
+            source, forget = partial(self._token, principal), self._tokens.forget
+            authorizer = GivenTokens(http_url(target.url), source, forget)
+        if isinstance(target, targets.HttpTarget | targets.SseTarget):
+            machine = self._http_machine(target, config)
+            conversation.machine = machine
+            conversation.carrier = http_link(machine, conversation, target, None, authorizer)
+        else:
+            peer = conversation.machine = Peer(Role.CLIENT, config)
+            conversation.carrier = (
+                _ServedHere(peer, conversation, target)
+                if isinstance(target, targets.MemoryTarget)
+                else stream_link(conversation, target, authorizer, peer)
+            )
+        conversation.machine.start(now=clock())
+        self.conversations[link] = conversation
+        self._start(conversation.run)
+        return conversation.machine
+
+    def change(self) -> None:
+        """Wake who waits for a conversation to begin or end."""
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    def ended(self, conversation: "Conversation") -> None:
+        """Take note of the end of a conversation."""
+        self.conversations.pop(conversation.link, None)
+        self.change()
+        if conversation.opened is not None:
+            self.failures, self.ready_at = 0, 0.0
+        elif conversation.failed:
+            settings = self.fleet.settings
+            delay, self.fault = 0.0, self.relayed.fault
+            if self.failures:  # the next attempt after the first failure is made at once
+                delay = grown(settings.first_delay, 2.0, self.failures, settings.max_delay)
+            self.failures += 1
+            self.ready_at = clock() + delay
+
+
+class Conversation:
+    """Conversation of the gateway with a server: app of its machine, and its task."""
+
+    machine: "Peer | HttpClient"
+    carrier: "HttpClientLink | StreamConnection | _ServedHere"
+    """Link of the machine."""
+
+    def __init__(self, upstream: ServerBehind, link: UpstreamLink) -> None:
+        self.upstream = upstream
+        self.link = link
+        self.settings = upstream.settings
+        self.opened: float | None = None
+        """Time at which the negotiation succeeded."""
+        self.failed = False
+        """True if it ended by a failure."""
+        self._closing = False
+        self._begun = False
+        self._starting = False
+        """True while this counts as a process that is being started."""
+        self._scope = anyio.CancelScope()
+
+    def flush(self) -> None:
+        """Write what the machine has to send, without a turn of the event loop where possible."""
+        carrier = self.carrier
+        if isinstance(carrier, StreamConnection):
+            carrier.flush_now()
+        else:
+            carrier.flush_soon()
+
+    def handle(self, event: Event) -> None:
+        """Take an event of the machine."""
+        fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
+        if isinstance(event, RequestEnded) and fault is not None:
+            event = structs.replace(event, fault=fault)
+        if isinstance(event, Unauthorized):  # no authorizer has taken it; clients see no challenge
+            assert not isinstance(self.machine, Peer)  # noqa: S101 - an event of HTTP
+            self.machine.give_up_exchange(event.exchange, _NO_AUTHORIZATION, now=clock())
+            self.carrier.flush_soon()
+            return
+        if isinstance(event, Ready):
+            self.opened = clock()
+            self._started()
+            self.upstream.change()
+        elif isinstance(event, (NegotiationFailed, ConnectionEnded)):
+            denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
+            personal = self.upstream.relayed.personal and self.link.audience.principal is not None
+            self.link.refused |= denied and personal
+            self.failed |= self._begun and not self._closing and not self.link.refused
+            upset = isinstance(self.machine, Peer) and self.machine.upset is not None
+            if upset and self.upstream.negotiation is Negotiation.AUTO:
+                # Some legacy servers end when they are asked server/discover.
+                self.upstream.negotiation = Negotiation.LEGACY
+        self.upstream.take(self, event)
+
+    async def run(self) -> None:
+        """Run the link to its end, within the limits for processes if the server is a command."""
+        upstream = self.upstream
+        closed = upstream.closed
+        counts = upstream.commands and closed is None
+        upstream.count(counts)
+        try:
+            with self._scope:
+                if closed is not None:
+                    return
+                if counts:
+                    await upstream.fleet.starting.acquire()
+                    self._starting = True
+                self._begun = True
+                await self.carrier.run()
+        except LinkError as error:
+            logger.warning("%s: %s", upstream.name, error)
+        except LifespanError as error:
+            logger.warning("%s: %s", upstream.name, error)
+            self._end("the lifespan of the server has failed")  # its text is for the log alone
+        except Exception:
+            logger.exception("%s: a conversation failed", upstream.name)
+        finally:
+            upstream.count(-counts)
+            self._started()
+            if not self._begun:
+                self._end(closed or "closed by this side")
+            upstream.ended(self)
+
+    def _started(self) -> None:
+        if self._starting:
+            self._starting = False
+            self.upstream.fleet.starting.release()
+
+    def _end(self, reason: str) -> None:
+        """End a conversation whose link has not run: its requests end with the reason."""
+        machine = self.machine
+        if isinstance(machine, Peer):
+            machine.receive_eof(now=clock(), reason=reason)
+        else:
+            machine.close(now=clock())
+        while (event := machine.next_event()) is not None:
+            self.handle(event)
+
+    async def close(self) -> None:
+        """End the conversation; return once its link has ended."""
+        self._closing = True
+        if self._begun:
+            await self.carrier.aclose()
+        else:
+            self._scope.cancel()
+
+
+class _ServedHere:
+    """Link of a conversation with a server of this process, which it serves meanwhile."""
+
+    def __init__(self, peer: Peer, app: Conversation, target: targets.MemoryTarget) -> None:
+        self._peer = peer
+        self._app = app
+        self._target = target
+        self._link: StreamConnection | None = None
+
+    async def run(self) -> None:
+        """Serve the server, and run the link to its end.  Raises LifespanError."""
+        target = self._target
+        with ungrouped():
+            async with anyio.create_task_group() as group:
+                self._link = await join_in_memory(
+                    self._peer, self._app, target.server, group, target.settings, wire=target.wire
+                )
+                await self._link.run()
+
+    def flush_soon(self) -> None:
+        """Flush the link, once it runs."""
+        if self._link is not None:
+            self._link.flush_soon()
+
+    async def aclose(self) -> None:
+        """End the link."""
+        if self._link is not None:
+            await self._link.aclose()
