@@ -168,14 +168,14 @@ def _(world: World) -> None:
         world,
         lambda asked: [
             ("error", "access_denied"),
-            ("error_description", "call 555-0100"),
+            ("error_description", "call this number"),
             ("state", asked["state"]),
             ("iss", EVIL),
         ],
     )
     machine = world.refuse(world.client())
     assert "another issuer" in str(machine.error)
-    assert "555" not in str(machine.error)
+    assert "call this" not in str(machine.error)
     assert "access_denied" not in str(machine.error)
 
 

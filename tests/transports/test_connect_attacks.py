@@ -66,7 +66,7 @@ ROWS: dict[str, tuple[Spoil, str]] = {
     "2 iss is missing though advertised": (comes_back(True, iss=None), "names no issuer"),
     "3 iss is wrong and not advertised": (comes_back(iss=EVIL), "of another issuer"),
     "6 the error of another issuer": (
-        comes_back(iss=EVIL, error="access_denied", error_description="call 555"),
+        comes_back(iss=EVIL, error="access_denied", error_description="call this number"),
         "of another issuer",
     ),
     "7 the metadata names another issuer": (metadata(issuer=EVIL), "of another issuer"),
@@ -96,7 +96,7 @@ async def test_a_client_does_not_connect(row: str, monkeypatch: pytest.MonkeyPat
         with patience(), pytest.raises(CallUnauthorized, match=why) as caught:
             async with connect(at.server, auth=AuthorizationSettings(), settings=settings):
                 pass
-        assert "555" not in str(caught.value)
+        assert "call this" not in str(caught.value)
         assert (await store.load(key_of(at.server))).record is None
         assert trap.connections == 0
         if int(row.split()[0]) <= 20:  # before there is a token
