@@ -401,6 +401,18 @@ def test_a_class_name_means_one_thing() -> None:
     assert [names for names in homes.values() if len(names) > 1] == []
 
 
+def test_a_struct_hides_in_every_representation_what_it_hides() -> None:
+    """A ``__repr__`` of its own leaves msgspec's ``__rich_repr__``, which shows all fields."""
+    own = {
+        name
+        for package in PACKAGES
+        for name, node in classes(package).items()
+        if any("Struct" in ast.unparse(base) for base in node.bases)
+        and any(isinstance(each, ast.FunctionDef) and each.name == "__repr__" for each in node.body)
+    }
+    assert own == {"mcpcore.wire.redaction.Discreet", "mcpcore.spec.revisions.Revision"}
+
+
 def named(module: Path) -> dict[str, str]:
     """What the names mean that a module imports, wherever the statement stands."""
     found = {}

@@ -123,14 +123,12 @@ class Endpoints:
         a token that no key is bound to.
         """
         dpop = self.settings.dpop if bound else None
-        response = yield from self._token_request(url, grant, client, method, audience, dpop)
-        if dpop is not None and self._needs_nonce(url, response):
-            response = yield from self._token_request(url, grant, client, method, audience, dpop)
+        args = url, grant, client, method, audience, dpop
+        response, refusal = yield from self._token_request(*args)
+        if dpop is not None and self._needs_nonce(url, response, refusal):
+            response, refusal = yield from self._token_request(*args)
             self.take_nonce(url.text, response.header("dpop-nonce"))
-        if response.status != 200:
-            sent = [client.client_secret, *(v for v in grant.values() if isinstance(v, Secret))]
-            return _discreet(error_response(response), sent)
-        return self.read(response.body, TokenResponse, "the token response")
+        return refusal or self.read(response.body, TokenResponse, "the token response")
 
     def revoke(
         self,
@@ -144,15 +142,14 @@ class Endpoints:
     ) -> Steps[None]:
         """Revoke a token (RFC 7009); ``hint``: its kind.  Raises AuthorizationError."""
         form = {"token": Secret(token), "token_type_hint": hint}
-        response = yield from self._token_request(url, form, client, method, audience, None)
-        if response.status != 200:
-            raise AuthorizationError(told("the token was not revoked", error_response(response)))
+        _, refusal = yield from self._token_request(url, form, client, method, audience, None)
+        if refusal is not None:
+            raise AuthorizationError(told("the token was not revoked", refusal))
 
-    def _needs_nonce(self, url: Url, response: Fetched) -> bool:
+    def _needs_nonce(self, url: Url, response: Fetched, refusal: ErrorResponse | None) -> bool:
         """Keep the nonce of a response; return True if it is a new one, without which none goes."""
         fresh = self.take_nonce(url.text, response.header("dpop-nonce"))
-        refused = response.status != 200 and error_response(response).error == "use_dpop_nonce"
-        return fresh and refused
+        return fresh and refusal is not None and refusal.error == "use_dpop_nonce"
 
     def _token_request(
         self,
@@ -162,7 +159,8 @@ class Endpoints:
         method: ClientAuth,
         audience: str,
         dpop: DpopKey | None,
-    ) -> Steps[Fetched]:
+    ) -> Steps[tuple[Fetched, ErrorResponse | None]]:
+        """Return the response, and its error unless it is 200, which repeats no secret."""
         assertion = None
         if method is ClientAuth.PRIVATE_KEY and client.signing is not None:
             claims = client_assertion(
@@ -178,7 +176,12 @@ class Endpoints:
         if dpop is not None:
             proof = self.proof(dpop, "POST", url.text, wall=self.wall)
             headers["dpop"] = yield from signed(proof)
-        return (yield from self.fetch("POST", url, headers, form.body()))
+        response = yield from self.fetch("POST", url, headers, form.body())
+        if response.status == 200:
+            return response, None
+        sent = [*form.params.values(), *form.headers.values(), Secret(client.client_secret or "")]
+        secrets = [value.reveal() for value in sent if isinstance(value, Secret)]
+        return response, _discreet(error_response(response), secrets)
 
     # DPoP
 
@@ -227,11 +230,11 @@ def error_response(response: Fetched) -> ErrorResponse:
         return ErrorResponse(error=f"status {response.status}")
 
 
-def _discreet(refusal: ErrorResponse, sent: Iterable[str | None]) -> ErrorResponse:
+def _discreet(refusal: ErrorResponse, secrets: Iterable[str]) -> ErrorResponse:
     """Return an error of another party without a text of it that repeats a secret that was sent."""
 
     def repeats(text: str | None) -> bool:
-        return any(secret and str.__str__(secret) in (text or "") for secret in sent)
+        return any(secret and secret in (text or "") for secret in secrets)
 
     return ErrorResponse(
         error="a secret is repeated" if repeats(refusal.error) else refusal.error,

@@ -141,6 +141,8 @@ class KeySet:
         self._fresh_until = 0.0
         """Time from which requests wait for the next fetch."""
         self._fetching = False
+        self.failing = False
+        """True if the last fetch has failed: a key that is not known may be a new one."""
         self._wanted = False
         """True if a key was asked for that is not known."""
         self._tokens = float(self.limits.burst)
@@ -211,29 +213,26 @@ class KeySet:
         try:
             keys = read_keys(body, self.limits)
         except DocumentRefused:
-            self.failed(now, asked=asked)
+            self.failed(now)
             raise
         limits = self.limits
         age = min(max(max_age or 0.0, limits.min_age), limits.max_age)
-        self.keys, self._fetched = keys, now
+        self.keys, self._fetched, self.failing = keys, now, False
         self._renew_at, self._fresh_until = now + 0.8 * age, now + age
-        self._remember(asked, now)
+        if asked is None or any(key.kid == asked for key in keys):
+            return
+        self._unknown[asked] = now + limits.unknown_for
+        self._unknown.move_to_end(asked)
+        if len(self._unknown) > limits.max_unknown:
+            self._unknown.popitem(last=False)
 
-    def failed(self, now: float, *, asked: str | None = None) -> None:
+    def failed(self, now: float) -> None:
         """Note that a fetch has failed; known keys stay, and the next fetch waits."""
         self._fetching = self._wanted = False
+        self.failing = True
         self._tokens = 0.0
         self._renew_at = now + self.limits.min_age
         self._fresh_until = max(self._fresh_until, now + 2 * self.limits.min_age)
-        self._remember(asked, now)
-
-    def _remember(self, kid: str | None, now: float) -> None:
-        if kid is None or any(key.kid == kid for key in self.keys):
-            return
-        self._unknown[kid] = now + self.limits.unknown_for
-        self._unknown.move_to_end(kid)
-        if len(self._unknown) > self.limits.max_unknown:
-            self._unknown.popitem(last=False)
 
     def _may_fetch(self, now: float) -> bool:
         limits = self.limits

@@ -11,9 +11,10 @@ from msgspec import Struct
 from mcpcore.auth.grants import SigningInput, SigningKey
 from mcpcore.auth.metadata import MAX_DOCUMENT, printable
 from mcpcore.errors import AuthorizationError, LocalProtocolError
+from mcpcore.wire.redaction import HIDDEN, Discreet, shown_target
 
 
-class Fetch(Struct, frozen=True, kw_only=True):
+class Fetch(Discreet, frozen=True, kw_only=True):
     """Send a request, without cookies and without following redirects.
 
     Outcome: :class:`Fetched`, or :class:`NeedFailed`.  ``url`` has passed the policy for texts; the
@@ -27,11 +28,11 @@ class Fetch(Struct, frozen=True, kw_only=True):
     timeout: float
     limit: int = MAX_DOCUMENT
 
-    def __repr__(self) -> str:
-        return f"Fetch(method={self.method!r}, url={self.url.partition('?')[0]!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"url": shown_target(self.url), "headers": HIDDEN, "body": HIDDEN}
 
 
-class OpenUrl(Struct, frozen=True, kw_only=True):
+class OpenUrl(Discreet, frozen=True, kw_only=True):
     """Send the user to a URL.  Outcome: :class:`Callback`, or :class:`NeedFailed`.
 
     ``redirect_uri``: where the answer arrives, with this ``state``.
@@ -42,8 +43,8 @@ class OpenUrl(Struct, frozen=True, kw_only=True):
     state: str
     timeout: float
 
-    def __repr__(self) -> str:
-        return f"OpenUrl(url={self.url.partition('?')[0]!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"url": shown_target(self.url), "state": HIDDEN}
 
 
 class Listen(Struct, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class Load(Struct, frozen=True, kw_only=True):
     key: str
 
 
-class Save(Struct, frozen=True, kw_only=True):
+class Save(Discreet, frozen=True, kw_only=True):
     """Save a record, or remove it (None), unless another one is there meanwhile.
 
     Outcome: :class:`Stored` with what is stored now, or :class:`NeedFailed`.
@@ -69,8 +70,8 @@ class Save(Struct, frozen=True, kw_only=True):
     version: int
     """Version that is to be replaced; 0: none."""
 
-    def __repr__(self) -> str:
-        return f"Save(key={self.key!r}, version={self.version})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"record": HIDDEN}
 
 
 class Lock(Struct, frozen=True, kw_only=True):
@@ -108,15 +109,15 @@ class Obtain(Struct, frozen=True, kw_only=True):
 Need = Fetch | OpenUrl | Listen | Load | Save | Lock | Unlock | Sign | Obtain
 
 
-class Fetched(Struct, frozen=True, kw_only=True):
+class Fetched(Discreet, frozen=True, kw_only=True):
     """Response to a Fetch; header names are lower-case."""
 
     status: int
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
 
-    def __repr__(self) -> str:
-        return f"Fetched(status={self.status})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": HIDDEN, "body": HIDDEN}
 
     def header(self, name: str) -> str | None:
         """Return the value of a header that stands once."""
@@ -124,41 +125,41 @@ class Fetched(Struct, frozen=True, kw_only=True):
         return values[0] if len(values) == 1 else None
 
 
-class Callback(Struct, frozen=True):
+class Callback(Discreet, frozen=True):
     """Query of the redirect that came back from the authorization server."""
 
     query: str
 
-    def __repr__(self) -> str:
-        return "Callback()"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"query": HIDDEN}
 
 
-class Stored(Struct, frozen=True):
+class Stored(Discreet, frozen=True):
     """Record of a store, and its version; None and 0 without one."""
 
     record: bytes | None = None
     version: int = 0
 
-    def __repr__(self) -> str:
-        return f"Stored(version={self.version})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"record": HIDDEN}
 
 
-class Signed(Struct, frozen=True):
+class Signed(Discreet, frozen=True):
     """Raw signature of a JWT."""
 
     signature: bytes
 
-    def __repr__(self) -> str:
-        return "Signed()"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"signature": HIDDEN}
 
 
-class Text(Struct, frozen=True):
+class Text(Discreet, frozen=True):
     """Text that was asked for."""
 
     text: str
 
-    def __repr__(self) -> str:
-        return "Text()"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"text": HIDDEN}
 
 
 class Done(Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Records of a client's store: tokens, and registrations at issuers."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TypeVar
 
@@ -9,12 +10,12 @@ from msgspec import Struct
 from mcpcore.auth.challenges import format_scopes
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.settings import AuthorizationSettings
-from mcpcore.wire.redaction import Secret, shown_url
+from mcpcore.wire.redaction import HIDDEN, Discreet, Secret, shown_url
 
 _PREFIX = "token "
 
 
-class TokenKey(Struct, frozen=True, kw_only=True, array_like=True):
+class TokenKey(Discreet, frozen=True, kw_only=True, array_like=True):
     """Name of a token in the store, in which no two of these are alike.
 
     A person and a program, or several clients or accounts, each have a token of their own.
@@ -30,8 +31,8 @@ class TokenKey(Struct, frozen=True, kw_only=True, array_like=True):
     grant: str
     """Kind of the grant."""
 
-    def __repr__(self) -> str:
-        return f"TokenKey(resource={shown_url(self.resource)!r}, account={self.account!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"resource": shown_url(self.resource)}
 
     @property
     def text(self) -> str:
@@ -68,7 +69,7 @@ def read_token_key(text: str) -> TokenKey | None:
         return None
 
 
-class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TokenRecord(Discreet, frozen=True, kw_only=True, omit_defaults=True):
     """Stored token of a resource, with all that its refresh needs.
 
     Raises ValueError for scopes that cannot be sent.
@@ -90,8 +91,9 @@ class TokenRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         format_scopes(self.scopes or ())
 
-    def __repr__(self) -> str:
-        return f"TokenRecord(resource={shown_url(self.resource)!r}, issuer={self.issuer!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        tokens = dict.fromkeys(("access_token", "refresh_token"), HIDDEN)
+        return {"resource": shown_url(self.resource), **tokens}
 
     def is_over(self, wall: float) -> bool:
         """Return True if the token has expired."""

@@ -76,7 +76,9 @@ from mcpcore.spec.refusals import (
     UNAUTHENTICATED,
     RefusalRow,
 )
+from mcpcore.wire.redaction import HIDDEN, Discreet
 
+_NO_KEYS = "the keys of the issuer cannot be fetched"
 _DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=/|\Z)", re.IGNORECASE)
 
 Verify = Callable[[Mapping[str, Any], str, bytes, bytes], bool]
@@ -157,15 +159,15 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     so a flood of them does not hold up the others."""
 
 
-class Credential(Struct, frozen=True, gc=False):
+class Credential(Discreet, frozen=True, gc=False):
     """Token of a request, with its scheme in lower case and its proof."""
 
     scheme: str
     token: str
     proof: str | None = None
 
-    def __repr__(self) -> str:
-        return f"Credential({self.scheme!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        return dict.fromkeys(("token", "proof"), HIDDEN)
 
 
 class Denied(Struct, frozen=True, kw_only=True):
@@ -480,9 +482,9 @@ class ResourceGuard:
         if keys is None:
             return NeedKeys(issuer, jws.kid)
         if key_set.lacking(now):
-            raise _Unavailable("the keys of the issuer cannot be fetched")
+            raise _Unavailable(_NO_KEYS)
         if not keys:
-            raise TokenRefused(TokenFault.KEY)
+            raise _Unavailable(_NO_KEYS) if key_set.failing else TokenRefused(TokenFault.KEY)
         self._check_wrong(now)
         for key in keys:
             if self._verify(key.jwk, jws.algorithm, jws.signing_input, jws.signature):
@@ -492,7 +494,7 @@ class ResourceGuard:
                 self._wrong.note("", now)
             if key_set.doubted(now):
                 return NeedKeys(issuer, jws.kid)
-            raise TokenRefused(TokenFault.SIGNATURE)
+            raise _Unavailable(_NO_KEYS) if key_set.failing else TokenRefused(TokenFault.SIGNATURE)
         return judge_claims(jws.claims, rules, wall=wall, explicit=explicit, kid=key.kid)
 
     def _check_wrong(self, now: float) -> None:

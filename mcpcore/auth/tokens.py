@@ -21,6 +21,7 @@ from mcpcore.auth.challenges import parse_scopes
 from mcpcore.auth.metadata import read_object
 from mcpcore.auth.urls import lower_origin
 from mcpcore.errors import DocumentRefused
+from mcpcore.wire.redaction import HIDDEN, Discreet
 
 MAX_TOKEN = 8 * 1024
 """Characters of an access token."""
@@ -85,7 +86,7 @@ class TokenRefused(Exception):
         self.fault = fault
 
 
-class Jws(Struct, frozen=True, kw_only=True, gc=False):
+class Jws(Discreet, frozen=True, kw_only=True, gc=False):
     """Signed JWT whose signature is not verified yet."""
 
     header: Mapping[str, Any]
@@ -95,8 +96,8 @@ class Jws(Struct, frozen=True, kw_only=True, gc=False):
     signing_input: bytes
     signature: bytes
 
-    def __repr__(self) -> str:
-        return f"Jws({self.algorithm!r}, kid={self.kid!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        return dict.fromkeys(("header", "claims", "signing_input", "signature"), HIDDEN)
 
     @property
     def issuer(self) -> str | None:

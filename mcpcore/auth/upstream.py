@@ -25,7 +25,7 @@ from mcpcore.auth.metadata import ErrorResponse
 from mcpcore.auth.needs import Steps
 from mcpcore.auth.urls import check_url, server_metadata_urls
 from mcpcore.errors import AuthorizationError, DocumentRefused
-from mcpcore.wire.redaction import Secret
+from mcpcore.wire.redaction import HIDDEN, Discreet, Secret
 
 _SHORTEST = 1.0
 _LONGEST = 2.0**40
@@ -51,15 +51,15 @@ class Upstream(Struct, frozen=True, kw_only=True):
         format_scopes(self.scopes)
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class Subject(Discreet, frozen=True, kw_only=True):
     """Token of the person in whose name a call is made; it comes from the application."""
 
     token: str
     kind: str = ACCESS_TOKEN
     """Type of the token, as RFC 8693 section 3 names it."""
 
-    def __repr__(self) -> str:
-        return f"Subject(kind={self.kind!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"token": HIDDEN}
 
 
 class UpstreamToken(Struct, frozen=True, kw_only=True):

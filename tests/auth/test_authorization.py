@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import msgspec
 import pytest
@@ -22,7 +22,13 @@ from mcpcore.auth.authorization import (
     Remedy,
 )
 from mcpcore.auth.endpoints import Endpoints
-from mcpcore.auth.grants import ClientAuth, ClientIdentity, SigningKey
+from mcpcore.auth.grants import (
+    ClientAuth,
+    ClientIdentity,
+    SigningKey,
+    client_credentials_grant,
+)
+from mcpcore.auth.metadata import ErrorResponse
 from mcpcore.auth.needs import (
     Done,
     Fetch,
@@ -59,6 +65,7 @@ from mcpcore.auth.settings import (
     CodeGrant,
     DpopKey,
 )
+from mcpcore.auth.urls import parse_url
 from mcpcore.errors import AuthorizationError, LocalProtocolError, UrlRefused
 from tests.auth.world import (
     AS,
@@ -805,6 +812,25 @@ def test_an_error_repeats_no_secret_that_another_party_repeats() -> None:
             error = str(other.refuse(one).error)
             assert (echo in error) is (echo == "harmless")
             assert ("invalid_request" in error) is (member != "error")
+
+
+def test_an_error_repeats_no_assertion_that_another_party_repeats() -> None:
+    client = ClientIdentity(client_id="me", signing=SigningKey(algorithm="ES256"))
+    endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
+    steps = endpoints.token(
+        parse_url(f"{ISSUER}/token", "the token endpoint"),
+        client_credentials_grant(None, SERVER),
+        client,
+        ClientAuth.PRIVATE_KEY,
+        audience=ISSUER,
+    )
+    assert isinstance(next(steps), Sign)
+    sent = steps.send(Signed(b"signature"))
+    assert isinstance(sent, Fetch)
+    (assertion,) = parse_qs((sent.body or b"").decode())["client_assertion"]
+    with pytest.raises(StopIteration) as end:
+        steps.send(answer({"error": "invalid_client", "error_description": f"<{assertion}>"}, 400))
+    assert end.value.value == ErrorResponse(error="invalid_client")
 
 
 def test_an_attempt_that_gives_no_new_token_does_not_count_as_one() -> None:

@@ -190,7 +190,7 @@ def test_no_more_unknown_keys_are_remembered_than_the_most() -> None:
     keys.due(0.0)
     keys.fetched(document(A), 0.0, asked="1")
     for kid in ("2", "1", "3"):
-        keys.failed(0.0, asked=kid)
+        keys.fetched(document(A), 0.0, asked=kid)
     assert names(keys, "2", 5.0) is None
     assert names(keys, "1", 5.0) == names(keys, "3", 5.0) == []
 
@@ -229,7 +229,7 @@ def test_a_failed_fetch_changes_nothing(body: bytes | None) -> None:
     keys = fetched(A)
     assert keys.due(300.0)
     if body is None:
-        keys.failed(300.0, asked="A")
+        keys.failed(300.0)
     else:
         with pytest.raises(DocumentRefused):
             keys.fetched(body, 300.0)
@@ -247,9 +247,21 @@ def test_a_failed_fetch_changes_nothing(body: bytes | None) -> None:
 
 def test_a_fetch_that_fails_makes_no_key_older() -> None:
     keys = fetched(A, max_age=1000.0)
-    keys.failed(10.0, asked="B")
+    keys.failed(10.0)
     assert names(keys, "A", 999.0) == ["A"]
     assert names(keys, "A", 1000.0) is None
+
+
+def test_a_key_that_a_failed_fetch_was_for_is_looked_for_again_soon() -> None:
+    keys = fetched(A)
+    assert names(keys, "B", 10.0) is None
+    assert keys.due(10.0)
+    keys.failed(10.0)
+    assert (names(keys, "B", 14.9), keys.failing) == ([], True)
+    assert names(keys, "B", 15.0) is None
+    assert keys.due(15.0)
+    keys.fetched(document(A, B), 15.0, asked="B")
+    assert (names(keys, "B", 15.0), keys.failing) == (["B"], False)
 
 
 def test_wrong_signatures_ask_for_no_more_fetches_than_unknown_keys_do() -> None:
@@ -288,7 +300,7 @@ def test_fetches_are_bounded_whatever_happens(events: list[tuple[str, float, Any
         if keys.due(now):
             fetches += 1
             if answer is None:
-                keys.failed(now, asked=kid)
+                keys.failed(now)
             else:
                 keys.fetched(document(answer), now, asked=kid)
     most = limits.burst + now / limits.interval + now / (0.8 * limits.min_age)

@@ -26,7 +26,7 @@ from mcpcore.auth.scopes import Requirement
 from mcpcore.auth.tokens import Grant, TokenFault
 from mcpcore.errors import DocumentRefused, UrlRefused
 from tests.auth.desk import ISSUER, RESOURCE, WALL, Desk, claims, proof
-from tests.auth.signing import signer, verify
+from tests.auth.signing import Signer, signer, verify
 
 BOUND = {"cnf": {"jkt": thumbprint(signer().jwk)}}
 
@@ -330,6 +330,22 @@ def test_a_nonce_is_asked_for_and_taken() -> None:
     assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token, nonce=nonce)), Grant)
     assert desk.guard.nonce_line(WALL) == (("DPoP-Nonce", nonce),)
     assert Desk().guard.nonce_line(WALL) == ()
+
+
+@pytest.mark.parametrize("kid", ["k2", "k1", None])
+def test_an_outage_of_the_issuer_is_not_the_clients_fault(kid: str | None) -> None:
+    desk, new = Desk(), Signer("ES256", kid)
+    assert isinstance(desk.bearer(signer().jwt(claims())), Grant)
+    desk.keys[ISSUER], token = b"", new.jwt(claims())
+    denied = desk.bearer(token, now=30.0)
+    assert isinstance(denied, Denied)
+    assert (denied.status, denied.headers) == (503, (("Retry-After", "5"),))
+    assert (denied.challenge, desk.fetches) == (None, 2)
+    desk.keys[ISSUER] = [new.public]
+    assert isinstance(desk.bearer(token, now=35.0), Grant)
+    unknown = desk.bearer(Signer("ES256", "k3").jwt(claims()), now=36.0)
+    assert isinstance(unknown, Denied)
+    assert unknown.status == 401
 
 
 def test_a_full_window_is_not_the_clients_fault() -> None:

@@ -138,6 +138,10 @@ def test_an_issuer_without_metadata_revokes_nothing() -> None:
     ("reply", "reason"),
     [
         (answer({"error": "invalid_client"}, 401), "the token was not revoked (invalid_client)"),
+        (
+            answer({"error": "invalid_token", "error_description": "there is no refresh-1"}, 400),
+            "the token was not revoked (invalid_token)",
+        ),
         (answer(b"<html>", 503), "the token was not revoked (status 503)"),
         (NeedFailed("it went away"), f"{ISSUER}: it went away"),
     ],

@@ -59,20 +59,27 @@ def test_nothing_changes_once_it_is_made() -> None:
                 headers={"x": SECRET},
                 timeout=1.0,
             ),
-            "Fetch(method='POST', url='https://a.example')",
+            "Fetch(method='POST', url='https://a.example?<...>', headers=*, body=*, "
+            "timeout=1.0, limit=1048576)",
         ),
         (
             OpenUrl(
                 url=f"https://a.example/x?{SECRET}", redirect_uri="", state=SECRET, timeout=1.0
             ),
-            "OpenUrl(url='https://a.example/x')",
+            "OpenUrl(url='https://a.example/x?<...>', redirect_uri='', state=*, timeout=1.0)",
         ),
-        (Save(key="k", record=SECRET.encode(), version=3), "Save(key='k', version=3)"),
-        (Fetched(status=200, body=SECRET.encode()), "Fetched(status=200)"),
-        (Callback(SECRET), "Callback()"),
-        (Stored(SECRET.encode(), 3), "Stored(version=3)"),
-        (Signed(SECRET.encode()), "Signed()"),
-        (Text(SECRET), "Text()"),
+        (
+            Save(key="k", record=SECRET.encode(), version=3),
+            "Save(key='k', record=*, version=3)",
+        ),
+        (
+            Fetched(status=200, body=SECRET.encode()),
+            "Fetched(status=200, headers=*, body=*)",
+        ),
+        (Callback(SECRET), "Callback(query=*)"),
+        (Stored(SECRET.encode(), 3), "Stored(record=*, version=3)"),
+        (Signed(SECRET.encode()), "Signed(signature=*)"),
+        (Text(SECRET), "Text(text=*)"),
         (Done(), "Done()"),
         (NeedFailed("why"), "NeedFailed(reason='why')"),
         (
@@ -84,18 +91,24 @@ def test_nothing_changes_once_it_is_made() -> None:
                 access_token=SECRET,
                 refresh_token=SECRET,
             ),
-            "TokenRecord(resource='https://a.example/r', issuer='i')",
+            "TokenRecord(resource='https://a.example/r', issuer='i', token_endpoint='t', "
+            f"client={CLIENT!r}, access_token=*, scheme='Bearer', refresh_token=*, "
+            "scopes=None, expires_at=None, lifetime=None)",
         ),
         (
             token_key(f"https://a.example/r?{SECRET}", AuthorizationSettings()),
-            "TokenKey(resource='https://a.example/r', account='')",
+            "TokenKey(issuer='', resource='https://a.example/r', client_id='', account='', "
+            "grant='authorization_code')",
         ),
         (
             ClientRecord(issuer="i", token_endpoint="t", client=CLIENT),
             f"ClientRecord(issuer='i', token_endpoint='t', client={CLIENT!r}, redirect_uri='')",
         ),
-        (Credential("dpop", SECRET, SECRET), "Credential('dpop')"),
-        (Challenge("x", token=SECRET), "Challenge(scheme='x', params={}, token='<...>')"),
+        (
+            Credential("dpop", SECRET, SECRET),
+            "Credential(scheme='dpop', token=*, proof=*)",
+        ),
+        (Challenge("x", token=SECRET), "Challenge(scheme='x', params={}, token=*)"),
         (Challenge("x", {"a": "b"}), "Challenge(scheme='x', params={'a': 'b'}, token=None)"),
         (
             Jws(
@@ -106,7 +119,7 @@ def test_nothing_changes_once_it_is_made() -> None:
                 signing_input=SECRET.encode(),
                 signature=SECRET.encode(),
             ),
-            "Jws('ES256', kid='1')",
+            "Jws(header=*, claims=*, algorithm='ES256', kid='1', signing_input=*, signature=*)",
         ),
         (
             Registration(client_id="c", client_secret=SECRET),
@@ -116,8 +129,8 @@ def test_nothing_changes_once_it_is_made() -> None:
     ],
 )
 def test_a_representation_shows_no_secret(made: Any, shown: str) -> None:
-    assert repr(made) == shown
-    assert SECRET not in f"{made} {made!s} {[made]}"
+    assert repr(made).replace("'<...>'", "*") == shown
+    assert SECRET not in f"{made} {made!s} {[made]} {list(made.__rich_repr__())}"
 
 
 def test_what_is_not_said_has_a_value_of_its_type() -> None:

@@ -38,13 +38,18 @@ async def offer_asgi(
         print(name, f"http://{place}", flush=True)
         if settings.shared:
             print(f"{name}-ws", f"ws://{place}", flush=True)
-        serve = _uvicorn if sniffio.current_async_library() == "asyncio" else _hypercorn
         # who connects before they accept waits in the line of the listener
         task_status.started()
-        await serve(app, listener, stop.wait, idle)
+        await serve_asgi(app, listener, stop.wait, idle)
 
 
 Stopped = Callable[[], Awaitable[object]]
+
+
+async def serve_asgi(app: AsgiApp, listener: socket.socket, stopped: Stopped, idle: float) -> None:
+    """Serve under the server for the event loop until ``stopped`` returns."""
+    serve = _uvicorn if sniffio.current_async_library() == "asyncio" else _hypercorn
+    await serve(app, listener, stopped, idle)
 
 
 async def _uvicorn(app: AsgiApp, listener: socket.socket, stopped: Stopped, idle: float) -> None:

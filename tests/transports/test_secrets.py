@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from mcpcore.auth.upstream import Subject
 from mcpcore.http.messages import HttpRequest, HttpSend
 from mcpcore.http.principals import Principal, Verdict, bearer_token
 from mcpcore.service import Server
@@ -15,6 +17,7 @@ from mcpcore_transports.client.config import ConfiguredServer
 from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.http.client.proxies import parse_proxy
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.link import Handshake
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import Caller, SocketSettings
@@ -154,14 +157,16 @@ HEADERS = {"Authorization": f"Bearer {SECRET}", "X-Custom": SECRET}
         ClientSettings(proxy=f"http://u:{SECRET}@proxy:3128"),
         ClientSettings(proxy=parse_proxy(f"http://u:{SECRET}@proxy:3128")),
         parse_proxy(f"http://u:{SECRET}@proxy:3128"),
+        Subject(token=SECRET),
+        Handshake(headers=((b"authorization", SECRET.encode()),)),
         ConfiguredServer(name="a", file=Path("f"), url=f"http://h/?{SECRET}", headers=HEADERS),
         ConfiguredServer(name="a", file=Path("f"), command="c", env={"API_KEY": SECRET}),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_no_repr_shows_them(value: object) -> None:
-    assert SECRET not in repr(value)
-    assert SECRET not in str(value)
+def test_no_repr_shows_them(value: Any) -> None:
+    assert SECRET not in f"{value!r} {value}"
+    assert SECRET not in repr(list(value.__rich_repr__()))
     assert type(value).__name__ in repr(value)
 
 

@@ -5,15 +5,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
-from msgspec import Struct
 
 from mcpcore.engine.events import Event, Fault
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
+from mcpcore.wire.redaction import Discreet, shown_headers
 
 if TYPE_CHECKING:  # late: HTTP needs none; it is a kind of link
     from mcpcore_transports.stream.connection import StreamConnection
@@ -57,7 +57,7 @@ LinkFactory = Callable[[Peer, App], "StreamConnection"]
 """Factory for the link of one connection; the link is run by the caller."""
 
 
-class Handshake(Struct, frozen=True, kw_only=True):
+class Handshake(Discreet, frozen=True, kw_only=True):
     """Data about a connection that is known before its first message."""
 
     path: str = ""
@@ -70,12 +70,8 @@ class Handshake(Struct, frozen=True, kw_only=True):
     principal: Principal | None = None
     """Authenticated principal."""
 
-    def __repr__(self) -> str:
-        """Return a text without headers, because they contain secrets."""
-        return (
-            f"Handshake(path={self.path!r}, peer={self.peer!r}, revision={self.revision!r}, "
-            f"principal={self.principal!r})"
-        )
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": shown_headers(self.headers)}
 
 
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)

@@ -19,7 +19,7 @@ from mcpcore.auth.proofs import ProofRules
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import DocumentRefused, UrlRefused
 from mcpcore.http.principals import ClientCertificate
-from mcpcore.wire.redaction import Secret
+from mcpcore.wire.redaction import HIDDEN, Discreet, Secret
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -34,15 +34,15 @@ Fetch = Callable[[str], bytes | None]
 """Fetching of a client id metadata document by its URL, under a policy; None: there is none."""
 
 
-class Response(Struct, frozen=True):
+class Response(Discreet, frozen=True):
     """Response to a request; header names are lower-case."""
 
     status: int
     headers: Headers = ()
     body: bytes = b""
 
-    def __repr__(self) -> str:
-        return f"Response({self.status})"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": HIDDEN, "body": HIDDEN}
 
 
 def reply(document: Any, status: int = 200, headers: Headers = NO_STORE) -> Response:
@@ -67,7 +67,7 @@ class Refused(Exception):
         return reply(document, self.status, (*NO_STORE, *self.headers))
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class Request(Discreet, frozen=True, kw_only=True):
     """Request of a client or a browser; header names are lower-case."""
 
     method: str
@@ -80,8 +80,8 @@ class Request(Struct, frozen=True, kw_only=True):
     certificate: ClientCertificate | None = None
     """Verified TLS certificate of the client."""
 
-    def __repr__(self) -> str:
-        return f"Request({self.method!r}, {self.path!r})"
+    def __shown__(self) -> Mapping[str, object]:
+        return dict.fromkeys(("query", "headers", "body"), HIDDEN)
 
     def header(self, name: str) -> str | None:
         """Return the value of a header.  Raises Refused if it stands twice."""

@@ -108,6 +108,7 @@ class SseServer:
         session = self._find(record)
         if session is None:
             return
+        session.use_rights(record.principal)  # its one stream has the answers to these, too
         revision, exchange = session.peer.revision, session.stream_exchange
         if isinstance(frame, Reject):
             record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)

@@ -359,7 +359,7 @@ class ResourceServer:
     def _end(self, need: Need) -> None:
         """Note that a request to an issuer has failed."""
         if isinstance(need, NeedKeys):
-            self._guard.key_sets[need.issuer.issuer].failed(clock(), asked=need.kid)
+            self._guard.key_sets[need.issuer.issuer].failed(clock())
         else:
             self._guard.tokens.end(need.key, None, now=clock(), wall=self._wall())
 

@@ -427,7 +427,7 @@ class AsgiWebSocketLink(StreamConnection):
         self.close_code: int | None = None
         """Close code of either side; None before that."""
         self._from, self._to = receive, send
-        self._principal = principal
+        peer.principal = principal
         self._limit = peer.config.limits.message_size
         self._close_timeout = settings.close_timeout
         self._arrived: bytes | None = None
@@ -463,7 +463,7 @@ class AsgiWebSocketLink(StreamConnection):
     def _feed(self, data: bytes) -> None:
         if self._arrived is not None:
             self._record(self._arrived, incoming=True)
-            self.peer.receive(self._arrived, now=clock(), principal=self._principal)
+            self.peer.receive(self._arrived, now=clock(), principal=self.peer.principal)
             self._arrived = None
 
     async def _end_of_input(self) -> str:

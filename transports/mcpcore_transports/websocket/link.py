@@ -105,7 +105,6 @@ class WebSocketLink(StreamConnection):
         self._limit = peer.config.limits.message_size
         self._masked = peer.role is Role.SERVER  # received frames
         self._bounds = Bounds()
-        self._principal: Principal | None = None
         self._authorized = False
         self._message = BytesIO()  # the data of an incomplete message
         self._fragments = self._progress = 0
@@ -127,7 +126,7 @@ class WebSocketLink(StreamConnection):
 
     def _begin(self, opened: Opened) -> None:
         """Start to read frames."""
-        self.stream, self._principal = opened.stream, opened.principal
+        self.stream, self.peer.principal = opened.stream, opened.principal
         self._authorized = opened.authorized
         self._bounds = bounds = opened.bounds
         bounds.limit = self._limit
@@ -175,7 +174,7 @@ class WebSocketLink(StreamConnection):
                 whole = whole_text(data, at, masked=self._masked, limit=self._limit)
                 if whole is not None:
                     text, at = whole
-                    self.peer.receive(text, now=clock(), principal=self._principal)
+                    self.peer.receive(text, now=clock(), principal=self.peer.principal)
                     continue
             end = self._boundaries.advance(data, at)
             ws.receive_data(data[at:end])
@@ -232,7 +231,7 @@ class WebSocketLink(StreamConnection):
             self._message = BytesIO()
         self._fragments = 0
         self._record(data, incoming=True)
-        self.peer.receive(data, now=clock(), principal=self._principal)
+        self.peer.receive(data, now=clock(), principal=self.peer.principal)
 
     def _refuse(self, close: CloseRow) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""

@@ -13,10 +13,9 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from msgspec import Struct
-
 from mcpcore.errors import BadProxy
 from mcpcore.http.origin import DEFAULT_PORTS
+from mcpcore.wire.redaction import HIDDEN, Discreet
 
 ENVIRONMENT: Final = "environment"
 """Proxy from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
@@ -31,7 +30,7 @@ _SUPPORTED = (
 )
 
 
-class Proxy(Struct, frozen=True, kw_only=True):
+class Proxy(Discreet, frozen=True, kw_only=True):
     """Proxy, as :func:`parse_proxy` reads it from a URL."""
 
     host: str
@@ -43,9 +42,8 @@ class Proxy(Struct, frozen=True, kw_only=True):
     ssl_context: ssl.SSLContext | None = None
     """TLS context for a secure proxy; None: the system's authorities."""
 
-    def __repr__(self) -> str:
-        """Return a text without the password."""
-        return f"<Proxy {'https' if self.secure else 'http'}://{self}>"
+    def __shown__(self) -> Mapping[str, object]:
+        return {"authorization": self.authorization and HIDDEN}
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
