@@ -1,12 +1,14 @@
 """On event loops that asyncio has started, where anyio knows of none in callbacks of the loop."""
 
 import asyncio
+import contextvars
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
-from mcpcore import Context, Server, connect, serve
+from mcpcore import Context, Server, ServeSettings, connect, serve
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.http.server.listening import HttpServerLink
 from mcpcore_transports.http1.settings import DriverName, HttpServerSettings
@@ -66,6 +68,45 @@ async def _converse(revision: str) -> str:
 def test_a_client_runs_there(revision: str) -> None:
     said = asyncio.run(asyncio.wait_for(_converse(revision), PATIENCE))
     assert said == "accept accept accept"
+
+
+async def _touch(binding: str, driver: DriverName) -> list[str | None]:
+    """Change a resource in a thread and in a callback, while only a stream for changes is open."""
+    server, urls = Server("plain"), list[str]()
+    server.add_resource("x:y", "x")
+    changed = partial(server.resource_updated, "x:y")
+    settings = ServeSettings(http_link=HttpServerSettings(driver=driver))
+    where: Any = {binding: "127.0.0.1:0"}
+    offer = serve(server, settings=settings, on_listening=urls.append, **where)
+    serving = asyncio.create_task(offer)
+    while not urls:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    told = []
+    async with (
+        connect(urls[0], revision="2025-11-25") as client,
+        client.listen(uris=["x:y"]) as changes,
+    ):
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(changed)
+        told.append((await anext(changes)).uri)
+        loop.call_soon(changed, context=contextvars.Context())
+        told.append((await anext(changes)).uri)
+    serving.cancel()
+    return told
+
+
+WAYS: list[tuple[str, DriverName]] = [
+    ("http", "anyio"),
+    ("http", "asyncio"),
+    ("sse", "anyio"),
+    ("ws", "auto"),
+    ("tcp", "auto"),
+]
+
+
+@pytest.mark.parametrize(("binding", "driver"), WAYS)
+def test_changes_from_elsewhere_are_told_there(binding: str, driver: DriverName) -> None:
+    assert asyncio.run(asyncio.wait_for(_touch(binding, driver), PATIENCE)) == ["x:y", "x:y"]
 
 
 def test_a_turn_that_could_not_be_asked_for_is_asked_for_again() -> None:

@@ -151,7 +151,8 @@ class HttpHost(HttpLink):
     def start(self, work: Work) -> None:
         """Run ``work`` in a task of the host."""
         assert self._tasks is not None  # noqa: S101 - carriers exist while serving only
-        self._tasks.start_soon(guarded, work)
+        with known_in_callbacks():  # changes may come from callbacks of other code, and threads
+            self._tasks.start_soon(guarded, work)
 
     def full_for(self, client: str | None) -> str | None:
         """Return None if ``client`` may have one more carrier.
