@@ -449,6 +449,8 @@ class Authorization:
             )
         if lacking := self._lacking(reason):
             names = printable(format_scopes(lacking))
+            if not lacking <= self._asked:
+                return text + f"it asks for {names} as well, beyond `max_flows`"
             return text + f"the authorization server does not grant {names} to this account"
         if reason.scopes:
             names = printable(format_scopes(reason.scopes))

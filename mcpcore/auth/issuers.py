@@ -55,12 +55,26 @@ def _get(url: str, timeout: float, limit: int) -> Steps[Fetched]:
     return expect(outcome, Fetched, "the issuer: ")
 
 
+def asking_method(issuer: Issuer) -> ClientAuth:
+    """Return how this server authenticates itself where it asks an issuer about tokens.
+
+    Raises ValueError for a client that has not what its method takes, or that would sign.
+    """
+    client = issuer.client
+    if client is None:
+        return ClientAuth.NONE
+    method = client.method or ClientAuth.BASIC
+    if method is ClientAuth.PRIVATE_KEY or not client.can(method):
+        raise ValueError("the client of an issuer has a secret, or a method that takes none")
+    return method
+
+
 def ask_about(issuer: Issuer, token: str, *, timeout: float, limit: int) -> Steps[bytes]:
     """Return the answer of an issuer about a token.  Raises DocumentRefused, AuthorizationError."""
     form = token_form(
         {"token": token, "token_type_hint": "access_token"},
         issuer.client or ClientIdentity(client_id=""),
-        ClientAuth.NONE if issuer.client is None else issuer.client.method or ClientAuth.BASIC,
+        asking_method(issuer),
     )
     outcome = yield Fetch(
         method="POST",

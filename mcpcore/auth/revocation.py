@@ -26,7 +26,7 @@ class SignedOut(Struct, frozen=True, kw_only=True):
     revoked: bool = False
     """True if the authorization server has revoked it."""
     reason: str | None = None
-    """Reason why it has not, for the user."""
+    """Reason why not, for the user."""
 
 
 def sign_out(endpoints: Endpoints, key: TokenKey) -> Steps[SignedOut]:

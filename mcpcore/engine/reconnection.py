@@ -144,19 +144,28 @@ class Reconnection:
     """Counter of the attempts to reconnect, with the delays between them.
 
     ``attempts``: the maximum in a row.  ``seed``: random bytes that spread the delays; the same
-    bytes give the same delays, and without any the delays are not spread.
+    bytes give the same delays, and without any the delays are not spread.  ``unmarked``: True if
+    the end of a token looks like any other end, as over HTTP+SSE.
     """
 
-    def __init__(self, settings: ReconnectSettings, attempts: int, *, seed: bytes = b"") -> None:
+    def __init__(
+        self,
+        settings: ReconnectSettings,
+        attempts: int,
+        *,
+        seed: bytes = b"",
+        unmarked: bool = False,
+    ) -> None:
         self.settings = settings
         self.attempts = attempts
+        self.unmarked = unmarked
         self.made = 0
         """Attempts in a row so far."""
         self._chance = Chance(seed)
         self._since: float | None = None
         self._lasting = settings.lasting
-        """Seconds that this conversation must last for attempts to be counted anew after a fault of
-        the authorization."""
+        """Seconds that this conversation must last for attempts to be counted anew after an end
+        that may be that of its token."""
         self._renewed = False
         """True if one of the attempts in a row was for the sake of a fresh token."""
 
@@ -183,7 +192,7 @@ class Reconnection:
         since, self._since = self._since, None
         settings = self.settings
         unauthorized = fault is not None and fault.kind is FaultKind.AUTHORIZATION
-        lasting = self._lasting if unauthorized else settings.lasting
+        lasting = self._lasting if unauthorized or self.unmarked else settings.lasting
         if since is not None and now - since >= lasting:
             self.made, self._renewed = 0, False
         if final or self.made >= self.attempts or (unauthorized and self._renewed):

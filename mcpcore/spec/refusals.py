@@ -63,7 +63,8 @@ MALFORMED_CREDENTIALS = RefusalRow(
 )
 INSUFFICIENT = RefusalRow(
     403,
-    "the credential lacks scopes that every request needs, or is of nobody known here",
+    "the credential lacks scopes that every request needs, or is of nobody known here; or there is "
+    "no certificate, and nothing else is taken",
     "RFC 9110 section 15.5.4; RFC 6750 section 3.1; Authorization, Error Handling",
 )
 TOO_MANY_FAILURES = RefusalRow(

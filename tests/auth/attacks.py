@@ -462,10 +462,13 @@ SERVER = (
     ),
     Shown(
         50,
-        "a refused credential before a weaker scheme",
+        "a refused credential, or one of no scheme, before a weaker scheme",
         "401: no other scheme is asked",
         _SOCKETS,
-        ("test_50_a_refused_credential_falls_to_no_weaker_scheme",),
+        (
+            "test_50_a_refused_credential_falls_to_no_weaker_scheme",
+            "test_50_no_certificate_stands_in_for_a_credential_that_is_of_no_scheme",
+        ),
     ),
     Shown(
         51,

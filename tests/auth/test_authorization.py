@@ -700,6 +700,17 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
         world.refuse(machine)
 
 
+def test_an_operation_that_wants_another_scope_each_time_has_an_end() -> None:
+    world = World()
+    machine = world.client(max_flows=2)
+    x1, x2, x3 = (f'Bearer error="insufficient_scope", scope="x{number}"' for number in "123")
+    for challenge in (x1, x2):
+        world.refuse(machine, 403, challenge, "a")
+    told = "refuses a after 2 authorizations: it asks for x3 as well, beyond `max_flows`"
+    with pytest.raises(AuthorizationError, match=told):
+        world.refuse(machine, 403, x3, "a")
+
+
 @pytest.mark.parametrize("grant", OWN, ids=lambda grant: grant.kind)
 @pytest.mark.parametrize(
     ("status", "challenge", "granted", "most", "told"),

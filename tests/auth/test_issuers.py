@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.issuers import ask_about, find_keys
+from mcpcore.auth.grants import ClientAuth, ClientIdentity, SigningKey
+from mcpcore.auth.issuers import ask_about, asking_method, find_keys
 from mcpcore.auth.needs import Fetch, Fetched, NeedFailed
 from mcpcore.auth.resource_server import FailureLimit, Issuer, ResourceGuard, ResourceRules
 from mcpcore.auth.tokens import Grant, TokenFault, decode_base64url
 from mcpcore.auth.urls import check_url
 from mcpcore.errors import AuthorizationError, DocumentRefused, UrlRefused
+from mcpcore_transports.auth.resource_server import ResourceServer
 from tests.auth.desk import ISSUER, WALL, Desk, claims
 from tests.auth.signing import part, signer
 
@@ -101,6 +102,35 @@ def test_an_issuer_is_asked_about_a_token() -> None:
     assert "authorization" not in request.headers
     with pytest.raises(DocumentRefused, match="status is 401"):
         run(ask_about(asks, "opaque", **LIMITS), Fetched(status=401))
+
+
+KEY = SigningKey(algorithm="ES256")
+
+
+@pytest.mark.parametrize(
+    ("more", "method"),
+    [
+        ({"client_secret": "pass"}, ClientAuth.BASIC),
+        ({"client_secret": "pass", "method": ClientAuth.POST}, ClientAuth.POST),
+        ({"method": ClientAuth.NONE}, ClientAuth.NONE),
+        ({"certificate": True, "method": ClientAuth.TLS}, ClientAuth.TLS),
+        ({}, None),
+        ({"certificate": True}, None),
+        ({"method": ClientAuth.POST}, None),
+        ({"client_secret": "pass", "method": ClientAuth.NONE}, None),
+        ({"signing": KEY, "method": ClientAuth.PRIVATE_KEY}, None),
+    ],
+)
+def test_a_client_that_asks_can_authenticate_itself(
+    more: dict[str, Any], method: ClientAuth | None
+) -> None:
+    issuer = Issuer(issuer=ISSUER, client=ClientIdentity(client_id="us", **more))
+    if method is not None:
+        assert asking_method(issuer) is method
+        return
+    for judge in (asking_method, lambda each: ResourceServer("https://mcp.example/mcp", [each])):
+        with pytest.raises(ValueError, match="the client of an issuer has a secret"):
+            judge(issuer)
 
 
 # Revocation, and the limit of failures

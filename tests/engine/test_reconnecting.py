@@ -109,11 +109,17 @@ def test_a_token_that_is_over_is_always_replaced(
         assert found.number == 1
 
 
-def test_a_short_token_excuses_no_end_of_another_kind() -> None:
-    each = plan(2, lasting=10.0)
-    for now, number in ((0.0, 1), (3.0, 2), (6.0, None)):
+@pytest.mark.parametrize(
+    ("unmarked", "stood", "numbers"),
+    [(False, 3.0, [1, 2, None]), (True, 3.0, [1, 1, 1]), (True, 1.4, [1, 2, None])],
+)
+def test_a_short_token_excuses_an_end_of_another_kind_where_none_tells_its_kind(
+    unmarked: bool, stood: float, numbers: list[int | None]
+) -> None:
+    each = Reconnection(ReconnectSettings(lasting=10.0), 2, unmarked=unmarked)
+    for now, number in zip((0.0, 3.0, 6.0), numbers, strict=True):
         each.opened(now, expires_in=3.0)
-        found = each.lost(now + 3.0)
+        found = each.lost(now + stood)
         assert (found and found.number) == number
 
 

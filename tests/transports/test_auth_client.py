@@ -306,9 +306,13 @@ async def test_closing_ends_a_sign_in() -> None:
     assert len(person.asked) == 2
 
 
-async def test_a_websocket_comes_back_each_time_that_a_short_token_is_over(clock: Clock) -> None:
+@pytest.mark.parametrize("binding", ["ws", "sse"])
+async def test_a_connection_comes_back_each_time_that_a_short_token_is_over(
+    binding: str, clock: Clock
+) -> None:
     events = list[Event]()
-    settings = settings_of(Person(), reconnect=ReconnectSettings(first_delay=0))
+    settings = settings_of(Person(), reconnect=ReconnectSettings(first_delay=0, attempts=2))
+    bindings: dict[str, Any] = {binding: "127.0.0.1:0"}
 
     def back() -> int:
         return sum(isinstance(event, Reconnected) for event in events)
@@ -316,7 +320,7 @@ async def test_a_websocket_comes_back_each_time_that_a_short_token_is_over(clock
     def came(before: int, client: Client) -> bool:
         return client.closed is not None or back() > before
 
-    async with stage(notes(), token_time=8.0, ws="127.0.0.1:0") as on:
+    async with stage(notes(), token_time=8.0, **bindings) as on:
         on.life = 5.0  # less than ReconnectSettings.lasting
         more: dict[str, Any] = {
             "auth": MACHINE_AUTH,

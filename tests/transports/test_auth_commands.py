@@ -204,13 +204,14 @@ def test_a_server_is_named_by_any_of_its_urls_or_in_a_file(
     done = mcpcore_here("auth", "login", "notes", *config, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["clientId"] == "robot"
+    monkeypatch.delenv("ROBOT")  # a token that is kept is found, and forgotten, without it
     assert mcpcore_here("auth", "status", "notes", *config).returncode == 0
-    assert mcpcore_here("auth", "status", place.url).returncode == 1  # of another account
+    assert mcpcore_here("auth", "status", place.url, "--account", "other").returncode == 1
     socket = place.url.replace("http:", "ws:")
     for url in (f"sse+{place.url}", socket):
         assert mcpcore_here("auth", "status", url, "--account", "work").returncode == 0
-    assert mcpcore_here("auth", "logout", socket, "--account", "work").returncode == 0
-    assert mcpcore_here("auth", "logout", "notes", *config).returncode == 1
+    assert mcpcore_here("auth", "logout", "notes", *config).returncode == 0
+    assert mcpcore_here("auth", "logout", socket, "--account", "work").returncode == 1
     for words in (["local", *config], ["tcp://127.0.0.1:1"]):
         refused = mcpcore_here("auth", "logout", *words)
         assert (refused.returncode, "tokens are for URLs of" in refused.stderr) == (2, True)
@@ -256,6 +257,16 @@ def test_damaged_files_hinder_no_command_and_a_sign_in_replaces_its_own(
     assert mcpcore_here("auth", "status").returncode == 0
     assert "it is damaged" in caplog.text
     assert mcpcore_here("auth", "status", place.url).returncode == 1
+    for mode, helps in (
+        (0o600, "it is damaged: remove it"),
+        (0o644, "others can read it: make it yours alone (0600), or remove it"),
+    ):
+        path.chmod(mode)
+        done = mcpcore_here("auth", "logout", place.url)
+        assert (done.returncode, f"{path}: {helps}" in done.stderr) == (1, True), done.stderr
+        told = json.loads(mcpcore_here("auth", "logout", place.url, "--json").stdout)
+        assert (told["found"], f"{path}: {helps}" in told["reason"]) == (False, True)
+    path.chmod(0o600)
     assert mcpcore_here("auth", "login", place.url, *robot(place)).returncode == 0
     junk = state.folder / "junk.json"
     junk.write_bytes(b"junk")
@@ -341,12 +352,12 @@ def test_the_tokens_of_a_server_are_told_apart_and_go_together(
 
     both = [("", "authorization_code"), ("", "client_credentials")]
     work = ("work", "client_credentials")
-    assert kept() == [*both, work]
-    assert kept(place.url) == both
+    assert kept() == kept(place.url) == [*both, work]
+    assert kept(place.url, "--account", "") == both
     assert kept(place.url, "--account", "work") == kept("--account", "work") == [work]
     shown = mcpcore_here("auth", "status").stdout
     assert all(word in shown for word in ("work", "none", "client_credentials"))
-    assert mcpcore_here("auth", "logout", place.url).returncode == 0
+    assert mcpcore_here("auth", "logout", place.url, "--account", "").returncode == 0
     assert kept() == [work]
     for path in state.folder.glob("*.json"):
         if b'"access_token"' in path.read_bytes():
@@ -354,7 +365,7 @@ def test_the_tokens_of_a_server_are_told_apart_and_go_together(
             path.write_text(json.dumps({**entry, "record": {"access_token": "marked"}}))
     lost = mcpcore_here("auth", "status", place.url, "--account", "work")
     assert (lost.returncode, "cannot be read" in lost.stderr) == (1, True), lost.stderr
-    out = mcpcore_here("auth", "logout", place.url, "--account", "work", "--json")
+    out = mcpcore_here("auth", "logout", place.url, "--json")  # of all accounts
     assert json.loads(out.stdout)["reason"] == "the stored token cannot be read"
     assert kept() == []
 

@@ -238,14 +238,17 @@ async def test_a_spoilt_file_hides_no_other(
         file.write_bytes(b"junk")
     else:
         SPOILT[what][0](file)
-    assert await store.entries() == {"other": Stored(TWO, 1)}
+    found, (wrong,) = await store.entries()
+    assert found == {"other": Stored(TWO, 1)}
+    assert wrong.startswith(f"{file}: ")
+    assert wrong.endswith("remove it")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert str(file) in caplog.text
+    assert wrong in caplog.text
 
 
 async def test_a_store_that_is_not_there_has_no_records(tmp_path: Path) -> None:
     store = FileTokens(tmp_path / "tokens")
-    assert await store.entries() == {}
+    assert await store.entries() == ({}, [])
     assert list(store.folder.parent.iterdir()) == []
 
 

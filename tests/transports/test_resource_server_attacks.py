@@ -31,6 +31,7 @@ from mcpcore_transports.auth.schemes import (
     BehindProxy,
     CertificateRecord,
     CertificateScheme,
+    Scheme,
 )
 from mcpcore_transports.auth.signing import subject_of
 from mcpcore_transports.http1.settings import HttpServerSettings
@@ -522,6 +523,38 @@ def test_refusals_that_no_single_scheme_makes_are_audited() -> None:
     ]
 
 
+@pytest.mark.parametrize("line", ["Bearer mck_key", "Bearer a.b.c", "Basic eDp5"])
+def test_50_no_certificate_stands_in_for_a_credential_that_is_of_no_scheme(line: str) -> None:
+    parties = CertificateScheme({"CN=a": CertificateRecord(principal="a")})
+    guard = ResourceServer(RESOURCE, [Issuer(issuer="https://id.example")])
+    other: Scheme = guard if "mck_" in line else ApiKeyScheme([])
+    certificate = ClientCertificate(subject="CN=a", der=b"x")
+    for scheme in (AnyOf(other, parties), AnyOf(parties, other)):
+        for lines, admitted in (([], True), ([("Authorization", line)], False)):
+            verdict = scheme(http_request("POST", "/mcp", lines, certificate=certificate))
+            assert isinstance(verdict, Principal) is admitted
+    alone = AnyOf(parties)(http_request("POST", "/mcp", []))
+    assert isinstance(alone, Refusal)
+    assert (alone.status, alone.challenge) == (403, None)
+
+
+DIGEST = hashlib.sha256(b"ours").hexdigest()
+PAIRS = ":".join(DIGEST[at : at + 2] for at in range(0, 64, 2))
+
+
+@pytest.mark.parametrize("name", [DIGEST, DIGEST.upper(), PAIRS, PAIRS.upper()])
+def test_a_fingerprint_is_that_of_its_certificate_however_it_is_written(name: str) -> None:
+    scheme = CertificateScheme({name: CertificateRecord(principal="a")})
+    certificate = ClientCertificate(subject="", der=b"ours")
+    assert scheme(http_request("POST", "/mcp", [], certificate=certificate)) == "a"
+
+
+@pytest.mark.parametrize("names", [("-",), ("",), (DIGEST[:40],), ("ann",), (DIGEST, PAIRS)])
+def test_a_party_is_named_once_and_as_a_certificate_can_be(names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="certificate"):
+        CertificateScheme(dict.fromkeys(names, CertificateRecord(principal="a")))
+
+
 async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() -> None:
     async with issuer() as desk:
         window = ReplayWindow()
@@ -630,6 +663,7 @@ async def test_49_a_certificate_is_none_that_a_header_names() -> None:
         for certificate in (unknown, None):
             verdict = scheme(http_request("POST", "/mcp", [], certificate=certificate))
             assert isinstance(verdict, Refusal)
+            assert (verdict.status, verdict.challenge) == (403, None)  # no token would help
 
 
 def test_53_secrets_are_compared_in_constant_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -993,12 +1027,12 @@ def through(peer: str | None, *lines: str, own: bool = False) -> Any:
         ("[2001:db8::1]:5000", False, "ann"),
         ("[::ffff:10.1.2.3]:5000", False, "ann"),
         ("10.1.2.3:5000", True, "ann"),  # that of the connection is the proxy's
-        ("11.1.2.3:5000", False, 401),
-        ("[2001:db8::2]:5000", False, 401),
+        ("11.1.2.3:5000", False, 403),
+        ("[2001:db8::2]:5000", False, 403),
         ("11.1.2.3:5000", True, "eve"),
-        ("127.0.0.1:5000", False, 401),
-        (None, False, 401),
-        ("10.1.2.3.evil.example:5000", False, 401),
+        ("127.0.0.1:5000", False, 403),
+        (None, False, 403),
+        ("10.1.2.3.evil.example:5000", False, 403),
     ],
 )
 def test_49_a_header_names_a_certificate_if_a_trusted_proxy_sends_it(
@@ -1029,7 +1063,7 @@ def test_49_a_header_of_a_proxy_that_cannot_be_read_is_refused(lines: tuple[str,
 
 
 def test_49_without_the_header_of_the_proxy_there_is_no_certificate() -> None:
-    assert through("10.1.2.3:1", own=True).status == 401
+    assert through("10.1.2.3:1", own=True).status == 403
     with pytest.raises(ValueError, match="at least one"):
         BehindProxy(CertificateScheme({}), [])
     with pytest.raises(ValueError, match="proxy"):

@@ -245,9 +245,12 @@ async def test_a_key_ends_at_a_date(days: str) -> None:
         ([], {"MCPCORE_AUTH_RESOURCE": ""}, "MCPCORE_AUTH_RESOURCE is set and empty"),
         ([], {"MCPCORE_AUTH_KEYS": " "}, "MCPCORE_AUTH_KEYS is set and empty"),
         ([], {"MCPCORE_AUTH_MAX_FAILURES": ""}, "MCPCORE_AUTH_MAX_FAILURES is set and empty"),
+        ([], {"MCPCORE_AUTH_CLIENT_SECRET": ""}, "MCPCORE_AUTH_CLIENT_SECRET is set and empty"),
+        ([], {"MCPCORE_AUTH_CLIENT_SECRET": "x"}, "needs MCPCORE_AUTH_CLIENT_ID"),
+        ([], {"MCPCORE_AUTH_CLIENT_ID": "us"}, "needs MCPCORE_AUTH_CLIENT_SECRET"),
     ],
 )
-async def test_an_empty_setting_protects_nothing_and_is_refused(
+async def test_an_empty_or_half_setting_protects_nothing_and_is_refused(
     words: list[str], variables: dict[str, str], told: str
 ) -> None:
     command = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]

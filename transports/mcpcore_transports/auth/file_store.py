@@ -82,10 +82,10 @@ class FileTokens:
         async with self._lock(self.folder / "write.lock"):
             return await anyio.to_thread.run_sync(self._save, key, record, version)
 
-    async def entries(self) -> dict[str, Stored]:
-        """Return all records by their keys, but for files that cannot be read, which are logged.
+    async def entries(self) -> tuple[dict[str, Stored], list[str]]:
+        """Return all records by their keys, and what is wrong with files that cannot be read.
 
-        Raises AuthorizationError for the folder.
+        These are logged, too.  Raises AuthorizationError for the folder.
         """
         return await anyio.to_thread.run_sync(self._entries)
 
@@ -132,20 +132,22 @@ class FileTokens:
         except FileNotFoundError:
             return Stored()
 
-    def _entries(self) -> dict[str, Stored]:
+    def _entries(self) -> tuple[dict[str, Stored], list[str]]:
         with _errors(self.folder), suppress(FileNotFoundError):
             self._check_folder()
-        found = {}
+        found, wrong = dict[str, Stored](), list[str]()
         for path in sorted(self.folder.glob("*.json")):
             try:
                 data = _content(path)
                 key = msgspec.json.decode(data, type=Entry).key
                 found[key] = Entry.read(data, key)
             except OSError as error:
-                logger.warning("tokens in %s are not used: %s", path, error.strerror)
+                wrong.append(f"{path}: {error.strerror}: make it yours alone (0600), or remove it")
             except ValueError:
-                logger.warning("tokens in %s are not used: it is damaged", path)
-        return {key: stored for key, stored in found.items() if stored.record is not None}
+                wrong.append(f"{path}: it is damaged: remove it")
+        for text in wrong:
+            logger.warning("tokens are not used: %s", text)
+        return {key: each for key, each in found.items() if each.record is not None}, wrong
 
     def _save(self, key: str, record: bytes | None, version: int) -> Stored:
         with _errors(self.folder):

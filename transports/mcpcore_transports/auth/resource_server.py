@@ -24,7 +24,7 @@ from msgspec import structs
 
 from mcpcore.auth.grants import base64url
 from mcpcore.auth.introspection import revocation_key, token_key
-from mcpcore.auth.issuers import ask_about, find_keys
+from mcpcore.auth.issuers import ask_about, asking_method, find_keys
 from mcpcore.auth.needs import Fetch, Steps
 from mcpcore.auth.proofs import Nonces, ReplayWindow, Seen
 from mcpcore.auth.resource_server import (
@@ -139,6 +139,8 @@ class ResourceServer:
             replays=replays if isinstance(replays, ReplayWindow) else None,
             remembers=self._uses is None,
         )
+        for issuer in guard.rules.issuers:
+            asking_method(issuer)
         self.documents: Mapping[str, bytes] = {guard.metadata_path: guard.metadata()}
         """Protected resource metadata by its path."""
         limit = None if max_failures is None else FailureLimit(max_failures)

@@ -210,8 +210,10 @@ class AnyOf:
         for scheme in self._schemes:
             if scheme.presented(request):
                 return scheme(request)
-        challenge = ", ".join(self._challenges) or None
-        denied = Denied(reason="there is no credential", challenge=challenge)
+        text = "there is no credential of a kind that is taken here"
+        if not self._challenges:
+            return self._records.refuse(request, Denied(status=INSUFFICIENT.status, reason=text))
+        denied = Denied(reason=text, challenge=", ".join(self._challenges))
         return self._records.refuse(request, denied)
 
 
@@ -351,9 +353,12 @@ class CertificateRecord(Struct, frozen=True, kw_only=True):
 class CertificateScheme:
     """Client certificates, by their fingerprints or subjects.
 
-    ``parties``: who comes with a certificate, by its SHA-256 in hexadecimal or its subject as RFC
-    4514 writes it.  A fingerprint goes before a subject.  ``required``: scopes that every request
-    needs.  ``scope_tree``: scopes that imply others.  ``audit``: called for each judgement.
+    ``parties``: who comes with a certificate, by its SHA-256 in hexadecimal, with or without
+    colons, or its subject as RFC 4514 writes it.  A fingerprint goes before a subject.
+    ``required``: scopes that every request needs.  ``scope_tree``: scopes that imply others.
+    ``audit``: called for each judgement.
+
+    Raises ValueError for a name that no certificate has, or that two parties have.
     """
 
     documents: Mapping[str, bytes] = {}
@@ -366,13 +371,18 @@ class CertificateScheme:
         scope_tree: Mapping[str, Iterable[str]] | None = None,
         audit: Audit | None = None,
     ) -> None:
-        self._parties = dict(parties)
+        self._parties = {_certificate_name(name): party for name, party in parties.items()}
+        if len(self._parties) < len(parties):
+            raise ValueError("a certificate is named twice")
         self._judge_scopes = _judging_scopes(required, scope_tree)
         self._records = Records("certificate", audit, None)
 
     def presented(self, request: HttpRequest) -> bool:
-        """Return True if the client has proved to own a certificate."""
-        return request.certificate is not None
+        """Return True if the client has proved to own a certificate, and shows nothing else.
+
+        With a certificate nobody gets past what another credential is worth.
+        """
+        return request.certificate is not None and not authorization_of(request)
 
     def challenges(self) -> tuple[str, ...]:
         """Return no challenge: certificates are asked for by TLS."""
@@ -382,10 +392,11 @@ class CertificateScheme:
         """Judge a request."""
         certificate = request.certificate
         if certificate is None:
-            denied = Denied(reason="there is no client certificate")
-            return self._records.refuse(request, denied)
+            # No 401: that has a challenge, and would send a client for a token.
+            text = "there is no client certificate"
+            return self._records.refuse(request, Denied(status=INSUFFICIENT.status, reason=text))
         name = certificate.fingerprint
-        known = self._parties.get(name) or self._parties.get(certificate.subject or "-")
+        known = self._parties.get(name) or self._parties.get(certificate.subject)
         if known is None:
             denied = Denied(
                 status=INSUFFICIENT.status, reason="the client certificate is of nobody known here"
@@ -396,6 +407,19 @@ class CertificateScheme:
             return self._records.refuse(request, scopes, name[:16])
         principal = Principal(known.principal, scopes=scopes, roles=known.roles)
         return self._records.admit(request, principal, name[:16])
+
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+def _certificate_name(text: str) -> str:
+    """Return the name of a certificate as one tells it.  Raises ValueError for none."""
+    digest = text.replace(":", "").lower()
+    if _FINGERPRINT.fullmatch(digest):
+        return digest
+    if "=" not in text:
+        raise ValueError(f"a certificate has a SHA-256 or a subject like CN=ann, not {text!r}")
+    return text
 
 
 class BehindProxy:

@@ -40,10 +40,13 @@ logger = logging.getLogger("mcpcore.client")
 class Reconnector(ABC):
     """Continuation of an ended conversation by another one, as Reconnection decides.
 
-    ``attempts``: maximum number of attempts in a row.  The first connection is not retried.
+    ``attempts``: maximum number of attempts in a row; the first connection is not retried.
+    ``unmarked``: as of Reconnection.
     """
 
-    def __init__(self, core: "ClientCore", settings: ReconnectSettings, attempts: int) -> None:
+    def __init__(
+        self, core: "ClientCore", settings: ReconnectSettings, attempts: int, *, unmarked: bool
+    ) -> None:
         self.settings = settings
         self.attempts = attempts
         self.loss = anyio.Event()
@@ -53,7 +56,8 @@ class Reconnector(ABC):
         self.open = False
         """True if there is a conversation now."""
         self._core = core
-        self._plan = Reconnection(settings, attempts, seed=secrets.token_bytes(16))
+        seed = secrets.token_bytes(16)
+        self._plan = Reconnection(settings, attempts, seed=seed, unmarked=unmarked)
         self._attempt: Attempt | None = None
         """The attempt under way."""
         self._limit: anyio.CancelScope | None = None
@@ -202,7 +206,7 @@ class ReconnectingLink(Reconnector):
         settings: ReconnectSettings,
         attempts: int,
     ) -> None:
-        super().__init__(core, settings, attempts)
+        super().__init__(core, settings, attempts, unmarked=False)
         self.link = make(peer)
         """Link of the current connection, or of the last one."""
         self._peer = peer
@@ -331,7 +335,7 @@ class ReconnectingStream(Reconnector):
     def __init__(
         self, core: "ClientCore", machine: HttpClient, link: Link, settings: ReconnectSettings
     ) -> None:
-        super().__init__(core, settings, settings.attempts)
+        super().__init__(core, settings, settings.attempts, unmarked=True)
         self._machine = machine
         self._link = link
         self._settled = anyio.Event()

@@ -29,7 +29,7 @@ from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.stores import TokenStore
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.options import AuthOptions, LoginOptions, scopes_of
-from mcpcore_transports.commands.target import WEB, access, named
+from mcpcore_transports.commands.target import WEB, access, configured
 from mcpcore_transports.commands.tokens import KeptTokens, kept_tokens
 from mcpcore_transports.targets import named as shown
 from mcpcore_transports.targets import parse_target
@@ -42,6 +42,8 @@ _HEADERS = {
     "content-type": "application/json",
 }
 _TIMEOUT = 10.0
+_OF_ANY_TOKEN = ("account", "private")
+"""Members of ``oauth`` that say which tokens are meant, and how their issuer is reached."""
 
 
 def login(url: str, options: LoginOptions) -> int:
@@ -158,19 +160,21 @@ def status(url: str | None, options: AuthOptions) -> int:
 
 async def _kept(url: str | None, options: AuthOptions) -> KeptTokens:
     """Return the tokens of a server and an account, or of all servers."""
-    if url is None:
-        return await kept_tokens(account=options.account)
-    url, settings = _server(url, options)
-    return await kept_tokens(url, settings.account)
+    account = options.account
+    if url is not None:
+        url, settings = _server(url, options)
+        account = settings.account or account  # none named: of all
+    return (await kept_tokens(url, account))[0]
 
 
 def logout(url: str, options: AuthOptions) -> int:
-    """Forget the token of a server, and revoke it; return the exit status."""
+    """Forget the tokens of a server, and revoke them; return the exit status."""
     outcome = _carried(lambda: _logout(url, options))
     if options.as_json:
         output.print_json(outcome)
     elif not outcome.found:
-        output.print_warning("there is no token of this server")
+        text = "there is no token of this server"
+        output.print_warning(text if outcome.reason is None else f"{text}; {outcome.reason}")
     elif outcome.revoked:
         output.print_facts([("token", "forgotten and revoked")])
     else:
@@ -187,10 +191,13 @@ async def _logout(url: str, options: AuthOptions) -> SignedOut:
     fetcher = Fetcher(local=local, private=settings.private, **access(options))
     carrier = FlowCarrier(fetcher, FileTokens(), PastedSignIn(), {}, None)
     found, revoked, reasons = False, True, []
-    for key in await kept_tokens(url, settings.account):
+    kept, wrong = await kept_tokens(url, settings.account or options.account)
+    for key in kept:
         end = await carrier.run(sign_out(endpoints, key))
         found, revoked = found or end.found, revoked and end.revoked
         reasons += [end.reason] if end.reason is not None else []
+    if not found:
+        reasons = wrong  # there may be one in them
     return SignedOut(found=found, revoked=found and revoked, reason="; ".join(reasons) or None)
 
 
@@ -200,9 +207,17 @@ async def _logout(url: str, options: AuthOptions) -> SignedOut:
 def _server(text: str, options: AuthOptions) -> tuple[str, AuthorizationSettings]:
     """Return the URL of a server over HTTP, and its settings in the file that names it.
 
-    Raises BadTarget.
+    Of these a sign-in alone needs the secrets, which need not be there else.  Raises BadTarget.
     """
-    target = parse_target(text) if "://" in text else named(text, options.config)
+    if "://" in text:
+        target = parse_target(text)
+    else:
+        server = configured(text, options.config)
+        if not isinstance(options, LoginOptions):
+            written = server.oauth or {}
+            oauth = {name: written[name] for name in _OF_ANY_TOKEN if name in written}
+            server = replace(server, headers={}, oauth=oauth or None)
+        target = server.target()
     if not isinstance(target, WEB):
         raise BadTarget(f"tokens are for URLs of http, ws and sse, not for {shown(target)}")
     kept = target.auth

@@ -19,6 +19,7 @@ _OF_ONE = ("auth_audience", "auth_roles", "auth_jwks", "auth_introspection")
 _OF_ISSUERS = ("auth_issuer", *_OF_ONE, "auth_private")
 AUTH_OPTIONS = (*_OF_ISSUERS, "auth_scope", "auth_resource", "auth_keys")
 """Options of a server that authorizes its requests."""
+_CLIENT_ID, _CLIENT_SECRET = _CREDENTIALS = ("MCPCORE_AUTH_CLIENT_ID", "MCPCORE_AUTH_CLIENT_SECRET")
 _VARIABLES = (
     "MCPCORE_AUTH_RESOURCE",
     "MCPCORE_AUTH_ISSUER",
@@ -30,9 +31,9 @@ _VARIABLES = (
     "MCPCORE_AUTH_PRIVATE",
     "MCPCORE_AUTH_KEYS",
     "MCPCORE_AUTH_MAX_FAILURES",
+    *_CREDENTIALS,
 )
-"""Variables of the options; the command line takes empty ones for unset."""
-_CREDENTIAL = "MCPCORE_AUTH_CLIENT_SECRET"
+"""Variables of the settings; the command line takes empty ones for unset."""
 
 
 def authenticating(options: "ServeOptions") -> "Authenticate | None":
@@ -68,11 +69,11 @@ def metadata_warning(options: "ServeOptions") -> str | None:
 
 def forget_secret() -> None:
     """Take the client secret out of the environment, which handlers and their children have."""
-    os.environ.pop(_CREDENTIAL, None)
+    os.environ.pop(_CLIENT_SECRET, None)
 
 
 def _check_filled(options: "ServeOptions") -> None:
-    """Refuse an empty setting: it is there by mistake, and without it all are let in."""
+    """Refuse an empty setting, or half of one: it is so by mistake, and all or none are let in."""
     for name in AUTH_OPTIONS:
         value = getattr(options, name)
         if value == "" or (isinstance(value, tuple) and "" in value):
@@ -80,6 +81,9 @@ def _check_filled(options: "ServeOptions") -> None:
     for variable in _VARIABLES:
         if os.environ.get(variable, "set").strip() == "":
             raise wrong(f"{variable} is set and empty")
+    for given, other in (_CREDENTIALS, _CREDENTIALS[::-1]):
+        if given in os.environ and other not in os.environ:
+            raise wrong(f"{given} needs {other}")
 
 
 def _schemes(options: "ServeOptions") -> "list[Scheme]":
@@ -108,9 +112,8 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     from mcpcore_transports.auth.resource_server import ResourceServer
 
     client = None
-    client_id = os.environ.get("MCPCORE_AUTH_CLIENT_ID")
-    if client_id and options.auth_introspection:
-        secret = os.environ.get(_CREDENTIAL)
+    if _CLIENT_ID in os.environ and options.auth_introspection:
+        client_id, secret = map(os.environ.__getitem__, _CREDENTIALS)
         client = ClientIdentity(client_id=client_id, client_secret=secret)
     issuers = [
         Issuer(

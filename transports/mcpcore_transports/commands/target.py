@@ -67,7 +67,8 @@ def split_target(words: Sequence[str], options: ConnectOptions) -> tuple[list[st
         raise errors.BadTarget(f"--config is for servers that are named, and this one is {kind}")
     if options.command is not None:
         return list(words), fitted(targets.StdioTarget(options.command), options)
-    target = targets.parse_target(words[-1]) if by_url else named(words[-1], options.config)
+    name = words[-1]
+    target = targets.parse_target(name) if by_url else configured(name, options.config).target()
     return list(words[:-1]), fitted(target, options)
 
 
@@ -82,7 +83,7 @@ def config_path(chosen: str | None) -> Path:
     return found
 
 
-def named(name: str, chosen: str | None) -> targets.Target:
+def configured(name: str, chosen: str | None) -> config.ConfiguredServer:
     """Return the server of this name in the configuration file; warn of what looks wrong there.
 
     Raises BadTarget.
@@ -102,7 +103,7 @@ def named(name: str, chosen: str | None) -> targets.Target:
         raise
     for doubt in server.doubts:
         print_warning(f"{server}: {doubt}")
-    return server.target()
+    return server
 
 
 def fitted(target: targets.Target, options: ConnectOptions) -> targets.Target:

@@ -21,19 +21,23 @@ KeptTokens = dict[TokenKey, TokenRecord | None]
 """Tokens by their names; None for a record that cannot be read."""
 
 
-async def kept_tokens(url: str | None = None, account: str | None = None) -> KeptTokens:
-    """Return the tokens of a server and an account, None: of all.
+async def kept_tokens(
+    url: str | None = None, account: str | None = None
+) -> tuple[KeptTokens, list[str]]:
+    """Return the tokens of a server and an account, None: of all, and what is wrong with files.
 
     Raises AuthorizationError for a store that cannot be read, UrlRefused.
     """
     resource = None if url is None else resource_name(canonical_resource(http_url(url)))
-    return {
+    entries, wrong = await FileTokens().entries()
+    kept = {
         key: read_record(stored.record, TokenRecord)
-        for name, stored in (await FileTokens().entries()).items()
+        for name, stored in entries.items()
         if (key := read_token_key(name)) is not None
         and resource in (None, key.resource)
         and account in (None, key.account)
     }
+    return kept, wrong
 
 
 async def as_kept(
@@ -45,7 +49,7 @@ async def as_kept(
     the one that lasts longest.  Tokens for assertions cannot be renewed here, and are left out.
     """
     try:
-        kept = await kept_tokens(url, settings.account)
+        kept, _ = await kept_tokens(url, settings.account)
     except UrlRefused:
         return None  # no token may be sent there
     found = [
