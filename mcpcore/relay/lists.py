@@ -20,7 +20,7 @@ from mcpcore.engine.bodies import relayable
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, result_in
-from mcpcore.relay.link import Arrival, Audience, Outcome, Target
+from mcpcore.relay.link import Arrival, Outcome, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
@@ -122,7 +122,6 @@ class Wanted(Struct, frozen=True):
     """Page of a server that a client's request needs."""
 
     arrival: Arrival
-    audience: Audience
     server: str
     method: str
     cursor: str | None = None
@@ -160,7 +159,7 @@ class Lists:
                 self._relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
         servers = list(self._relay.targets if cursor is None else cursors)
-        audience, parts = arrival.audience, dict[str, ServerPage | None]()
+        parts = dict[str, ServerPage | None]()
 
         def take(name: str, part: ServerPage | None) -> None:
             parts[name] = part
@@ -168,7 +167,7 @@ class Lists:
                 self._complete(arrival, parts)
 
         for name in servers:
-            wanted = Wanted(arrival, audience, name, event.method, cursors.get(name))
+            wanted = Wanted(arrival, name, event.method, cursors.get(name))
             self._fetch(wanted, partial(take, name))
 
     def _fetch(self, wanted: Wanted, take: Take) -> None:
@@ -182,14 +181,15 @@ class Lists:
         else:
             self._relay.when_known(target, partial(self._send, target, wanted, take))
 
-    def _scope(self, target: Target, audience: Audience) -> tuple[Any, ...]:
+    def _scope(self, target: Target, wanted: Wanted) -> tuple[Any, ...]:
+        audience = wanted.arrival.audience
         session = None if target.modern else audience.session
         declared = msgspec.json.encode(audience.capabilities)
         return *target.party(audience.principal), session, declared
 
     def _kept_for(self, target: Target, wanted: Wanted) -> ServerPage | None:
         public = self._kept.get((*wanted.place, None))
-        return public or self._kept.get((*wanted.place, self._scope(target, wanted.audience)))
+        return public or self._kept.get((*wanted.place, self._scope(target, wanted)))
 
     def _send(self, target: Target, wanted: Wanted, take: Take) -> None:
         relay, event = self._relay, wanted.arrival.event
@@ -200,7 +200,7 @@ class Lists:
             take(_NONE)
             return
         try:
-            link = relay.link(target, wanted.audience)
+            link = relay.link(target, wanted.arrival.audience)
         except LocalProtocolError:
             take(None)
             return
@@ -226,7 +226,7 @@ class Lists:
         until = self._relay.now + min(ttl, _LONGEST)
         page = ServerPage(outcome, len(outcome), until, hints.next_cursor, public)
         if changes == self._changes:  # else it may be of before the change
-            scope = None if public else self._scope(target, wanted.audience)
+            scope = None if public else self._scope(target, wanted)
             self._keep((*wanted.place, scope), page)
         take(page)
 
@@ -327,14 +327,10 @@ class Lists:
             return False
         methods = [each for _, kind in IN_PARAMS[arrival.event.method] for each in _LISTED[kind]]
         lists = [(name, each) for name in self._relay.targets for each in methods]
-        self._read(arrival, lists, then)
+        self.read(arrival, lists, then)
         return True
 
-    def read_tools(self, arrival: Arrival, server: str, then: Callable[[], None]) -> None:
-        """Read the tools of a server, then go on."""
-        self._read(arrival, [(server, "tools/list")], then)
-
-    def _read(
+    def read(
         self, arrival: Arrival, lists: list[tuple[str, str]], then: Callable[[], None]
     ) -> None:
         """Read lists, each of a server by a method, then go on."""
@@ -352,7 +348,7 @@ class Lists:
                 then()
 
         for server, method in lists:
-            wanted = Wanted(arrival, arrival.audience, server, method)
+            wanted = Wanted(arrival, server, method)
             self._fetch(wanted, partial(take, wanted, 1))
 
 

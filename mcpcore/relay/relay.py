@@ -21,6 +21,7 @@ subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -532,7 +533,8 @@ class Relay:
         missed = isinstance(outcome, ErrorData) and outcome.code == HEADER_MISMATCH
         if missed and not call.relisted:  # the client has the list from elsewhere, or of long ago
             call.relisted = True
-            self.lists.read_tools(call.arrival, target.name, partial(self._send_again, call))
+            tools = [(target.name, "tools/list")]
+            self.lists.read(call.arrival, tools, partial(self._send_again, call))
             return True
         return False
 
@@ -663,37 +665,34 @@ class Relay:
 
     def _ask(self, asked: Asked, method: str, params: Raw) -> None:
         """Send a question to a legacy client, about a call or outside of any."""
-        call, where = asked.call, self._session_of(asked.link)
-        body, meta = relayable(params)
-        if call is not None:
+        call, where, id = asked.call, self._session_of(asked.link), None
+        if call is not None and call.cell is Cell.LEGACY_SERVER:
+            where = None
+        elif call is not None:
             call.fresh = False  # nobody is asked twice
             where = call.waiting[0].machine, {"parent": call.waiting[0].event.key}
-        if where is None:
-            self._not_asked(asked, method)
+        if where is not None:
+            with suppress(*UNSENDABLE):
+                body, meta = relayable(params)
+                id = self.at(where[0]).request(
+                    method,
+                    body,
+                    now=self.now,
+                    meta=meta,
+                    timeout=self.settings.question_timeout,
+                    progress=asked.key is not None,
+                    force=True,
+                    **where[1],
+                )
+        if where is None or id is None:
+            self.dropped += 1
+            text = f"{method}: there is no client that can be asked"
+            asked.take(ErrorData(INTERNAL_ERROR, text))
             return
-        machine, more = where
-        try:
-            id = self.at(machine).request(
-                method,
-                body,
-                now=self.now,
-                meta=meta,
-                timeout=self.settings.question_timeout,
-                progress=asked.key is not None,
-                force=True,
-                **more,
-            )
-        except UNSENDABLE:
-            self._not_asked(asked, method)
-            return
-        self._asked[machine, id] = asked
+        place = where[0], id
+        self._asked[place] = asked
         if asked.key is not None:
-            asked.link.asked[asked.key] = machine, id
-
-    def _not_asked(self, asked: Asked, method: str) -> None:
-        self.dropped += 1
-        text = f"{method}: there is no client that can be asked"
-        asked.take(ErrorData(INTERNAL_ERROR, text))
+            asked.link.asked[asked.key] = place
 
     def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
         """Handle a question of a legacy server, about the oldest call if it names none."""
@@ -718,10 +717,7 @@ class Relay:
                 return
             take = partial(self._pong, link, event.key)
         asked = Asked(link, event.key, call, take)
-        if parks:
-            self._not_asked(asked, event.method)
-        else:
-            self._ask(asked, event.method, event.params)
+        self._ask(asked, event.method, event.params)
 
     def _pong(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
         if isinstance(answer, ErrorData):
