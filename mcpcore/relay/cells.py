@@ -36,6 +36,7 @@ class Cell(Enum):
     that there is no such resource."""
 
 
+CELLS = {cell.value: cell for cell in Cell}
 CACHEABLE = frozenset(row.name for row in METHODS if row.cacheable)
 """Methods whose results carry caching hints, where there are any."""
 _HINTS = ("ttlMs", "cacheScope")
@@ -76,7 +77,7 @@ def result_in(cell: Cell, method: str, result: Raw, ttl: float = 0.0) -> Raw:
     """
     if cell is Cell.MODERN_SERVER and method in _WRAPS:
         result = rewrite(result, *_WRAPS[method])
-    if cell.value[0] == cell.value[1] or method not in CACHEABLE:
+    if method not in CACHEABLE or cell in (Cell.LEGACY, Cell.MODERN):
         return result
     members = _members_of(result)
     hinted = any(name in members for name in _HINTS)

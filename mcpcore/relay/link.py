@@ -7,7 +7,6 @@ from msgspec import Raw, Struct, field, structs
 
 from mcpcore.engine.config import ANY_EXTENSION, CLIENT_ASKABLE, Config, HeaderParams
 from mcpcore.engine.events import Event, Key, Ready, RequestReceived
-from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
 from mcpcore.relay.cells import Cell
@@ -20,90 +19,15 @@ from mcpcore.wire.message import RequestId
 if TYPE_CHECKING:  # types alone: an application that has no HTTP needs neither
     from mcpcore.http.client.client import HttpClient
     from mcpcore.http.server.server import HttpServer
-    from mcpcore.relay.downstreams import Downstreams
 
-Downstream: TypeAlias = "Peer | HttpServer | Downstreams"
-"""Machine of the clients; messages outside of requests are for a ``session`` of an HttpServer."""
+Downstream: TypeAlias = "Peer | HttpServer"
+"""Machine of clients, server's end; an HttpServer has several sessions."""
 Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
 Outcome = Raw | ErrorData
 """Result or error of a request."""
-ONLY = ""
-"""Session of the only legacy client, before a machine without sessions."""
-
-
-class LinkState(State):
-    """States of a conversation with a server."""
-
-    OPENING = "opening"
-    """The server has not been reached."""
-    OPEN = "open"
-    ENDED = "ended"
-
-
-class LinkSignal(State):
-    """Signals that move a conversation with a server."""
-
-    GREET = "server reached"
-    END = "ended by either side"
-
-
-class ParkedState(State):
-    """States of questions to a modern client."""
-
-    ASKED = "asked"
-    """The retry with the answers is awaited."""
-    ANSWERED = "answered"
-    """The next outcome of the call is awaited: a result, an error, or another question."""
-    SETTLED = "settled"
-    """The outcome is kept for repeated retries."""
-    ENDED = "ended"
-
-
-class ParkedSignal(State):
-    """Signals that move questions to a modern client."""
-
-    ANSWER = "answered, or taken back by the server"
-    SETTLE = "outcome known"
-    END = "too late, or given up"
-
-
-LINK: Table[LinkState, LinkSignal] = {
-    (LinkState.OPENING, LinkSignal.GREET): LinkState.OPEN,
-    # A new session in place of one that the server has lost.
-    (LinkState.OPEN, LinkSignal.GREET): LinkState.OPEN,
-    (LinkState.OPENING, LinkSignal.END): LinkState.ENDED,
-    (LinkState.OPEN, LinkSignal.END): LinkState.ENDED,
-}
-PARKED: Table[ParkedState, ParkedSignal] = {
-    (ParkedState.ASKED, ParkedSignal.ANSWER): ParkedState.ANSWERED,
-    (ParkedState.ASKED, ParkedSignal.SETTLE): ParkedState.SETTLED,
-    (ParkedState.ASKED, ParkedSignal.END): ParkedState.ENDED,
-    (ParkedState.ANSWERED, ParkedSignal.SETTLE): ParkedState.SETTLED,
-    (ParkedState.ANSWERED, ParkedSignal.END): ParkedState.ENDED,
-    (ParkedState.SETTLED, ParkedSignal.END): ParkedState.ENDED,
-}
-DIAGRAMS = (
-    (
-        "Conversation of a relay",
-        "`UpstreamLink.state`: a conversation of a relay with a server.",
-        LINK,
-    ),
-    (
-        "Parked call",
-        "`Parked.state`: questions of a legacy server to a modern client, whose call waits at the "
-        "relay.",
-        PARKED,
-    ),
-)
-"""Title, text and table of each diagram."""
-
-
-def moved(table: Table[Any, Any], item: Any, signal: State) -> bool:
-    """Move an item to its next state; False if the signal means nothing in this one."""
-    after = step(table, item.state, signal)
-    item.state = after or item.state
-    return after is not None
+Session: TypeAlias = tuple[Downstream, str]
+"""Legacy client: its machine, and the session there, which is empty where there is only one."""
 
 
 class Guard(Protocol):
@@ -187,18 +111,42 @@ class Audience(Struct, frozen=True):
     principal: str | None = None
     """Principal; "" for one that is not authenticated at a personal server, None elsewhere or for
     any."""
-    session: str | None = None
+    session: Session | None = None
     """Session of a legacy client; None for modern clients, which share what they may."""
     capabilities: ClientCapabilities = field(default_factory=ClientCapabilities)
+
+
+class Arrival(Struct, frozen=True, eq=False):
+    """Request of a client, and the machine that it came to."""
+
+    machine: Downstream
+    event: RequestReceived
+
+    @property
+    def place(self) -> tuple[Downstream, Key]:
+        """Place among the requests of all machines."""
+        return self.machine, self.event.key
+
+    @property
+    def session(self) -> Session:
+        """Session of a legacy client."""
+        return self.machine, self.event.session or ""
+
+    @property
+    def audience(self) -> Audience:
+        """Audience that its client is of."""
+        event = self.event
+        session = None if event.revision.modern else self.session
+        return Audience(event.principal, session, event.client_capabilities)
 
 
 class PassedCall(Struct, eq=False, weakref=False):
     """Request of a client on its way through a server."""
 
-    keys: list[Key]
+    waiting: list[Arrival]
     """Requests that get the outcome: one, or the repeated retries of a parked call, or none."""
     method: str
-    arrival: RequestReceived
+    arrival: Arrival
     cell: Cell
     link: "UpstreamLink"
     request: RequestId = 0
@@ -207,8 +155,8 @@ class PassedCall(Struct, eq=False, weakref=False):
     """Questions whose retry gets what comes next."""
     params: Raw = Raw(b"{}")
     """Params at the server."""
-    send_again: Callable[[], None] | None = None
-    """Function that sends it once more; None if it carries answers of the client."""
+    fresh: bool = True
+    """True if it may be sent once more: it has asked the client nothing."""
     attempts: Any = None
     """Record of the guard about the attempts so far."""
     relisted: bool = False
@@ -217,7 +165,7 @@ class PassedCall(Struct, eq=False, weakref=False):
     @property
     def can_ask(self) -> bool:
         """True if its client can be asked about it: few modern results have questions."""
-        row = lookup(self.arrival.method, "client", self.arrival.revision)
+        row = lookup(self.method, "client", self.arrival.event.revision)
         return self.cell is not Cell.LEGACY_SERVER or (row is not None and row.needs_input)
 
 
@@ -226,13 +174,11 @@ class Parked(Struct, eq=False, weakref=False):
 
     id: int
     call: PassedCall
-    questions: dict[str, Key]
-    """Requests of the server that wait for an answer, by name."""
-    texts: dict[str, Raw]
-    """Request objects of these questions, as a modern client is asked."""
-    outcome: Callable[[Key], None]
-    """Function that answers a retry with the outcome, if that is known."""
-    state: ParkedState = ParkedState.ASKED
+    questions: dict[str, tuple[Key, Raw]]
+    """Requests of the server that wait for an answer, by name, and the request objects for the
+    client; once there are none, the next outcome of the call is awaited."""
+    outcome: Callable[[Arrival], None] | None = None
+    """Function that answers repeated retries with that outcome; None before."""
     deadline: float | None = None
 
 
@@ -262,22 +208,24 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Requests of the relay's own, by id, with the function that takes the outcome."""
     permits: dict[RequestId, Any] = {}
     """Permits of the guard for requests without an outcome, by id."""
-    asked: dict[Key, RequestId] = {}
-    """Questions of the server that wait for the client, by key, with the id at the client."""
+    asked: dict[Key, tuple[Downstream, RequestId]] = {}
+    """Questions of the server that wait for the client, by key, with the machine and id there."""
     level: str | None = None
     """Log level that was set, in the legacy era."""
+    streams: set[Any] = set()
+    """Streams of changes that are part of it, in the legacy era."""
     uris: dict[str, set[Any]] = {}
-    """Resources subscribed to in the legacy era, with their watchers."""
-    watchers: set[Any] = set()
-    """Watchers of changed lists, in the legacy era."""
+    """Resources subscribed to in the legacy era, with their streams."""
     listens: dict[RequestId, Any] = {}
     """Streams of changes of a modern server, by the request."""
-    failures: int = 0
-    """Conversations of the same audience that ended before the server was reached again."""
     refused: bool = False
     """True if it ended by the credentials of a client, as the driver tells before that event: this
     says nothing of the server."""
-    state: LinkState = LinkState.OPENING
+    greeted: bool = False
+    """True once the server has been reached."""
+    ended: bool = False
+    used_at: float = 0.0
+    """Time of the last request or answer."""
     deadline: float | None = None
     machine: "Upstream | None" = None
     """Client's end of the conversation; None before the first use."""
@@ -295,14 +243,10 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         return self.machine
 
     @property
-    def ended(self) -> bool:
-        """True once the conversation is over."""
-        return self.state is LinkState.ENDED
-
-    @property
     def idle(self) -> bool:
         """True if nothing needs the conversation."""
-        return not (self.calls or self.pending or self.asked or self.uris or self.watchers)
+        needed = self.calls or self.pending or self.asked or self.streams
+        return not needed and (self.greeted or self.machine is None)
 
     def config(self, base: Config) -> Config:
         """Return the settings of the client's end: ``base`` with what the audience declared."""

@@ -17,11 +17,10 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from mcpcore.engine.bodies import relayable
-from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
-from mcpcore.relay.cells import Cell, result_in
-from mcpcore.relay.link import Audience, Outcome, Target
+from mcpcore.relay.cells import CELLS, result_in
+from mcpcore.relay.link import Arrival, Outcome, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
@@ -122,8 +121,7 @@ Take = Callable[[ServerPage | None], None]
 class Wanted(Struct, frozen=True):
     """Page of a server that a client's request needs."""
 
-    event: RequestReceived
-    audience: Audience
+    arrival: Arrival
     server: str
     method: str
     cursor: str | None = None
@@ -131,7 +129,7 @@ class Wanted(Struct, frozen=True):
     @property
     def place(self) -> tuple[str, str, str | None, bool]:
         """Place among the pages that are kept, but for those whom it may serve."""
-        return self.server, self.method, self.cursor, self.event.revision.modern
+        return self.server, self.method, self.cursor, self.arrival.event.revision.modern
 
 
 class Lists:
@@ -144,12 +142,13 @@ class Lists:
         self._changes = 0
         """Number of changes of any list."""
 
-    def ask(self, event: RequestReceived) -> None:
+    def ask(self, arrival: Arrival) -> None:
         """Answer a request for a list, once every server has given its page or is late.
 
         Raises msgspec.MsgspecError for params without the right types.
         """
-        cursor, cursors = _cursor_of(event.params).cursor, dict[str, str | None]()
+        event, cursors = arrival.event, dict[str, str | None]()
+        cursor = _cursor_of(event.params).cursor
         if cursor is not None:
             binding = request_binding(event.principal, event.method, _EMPTY)
             try:
@@ -157,18 +156,18 @@ class Lists:
                     self._relay.seal.open(cursor, binding, wall=self._relay.wall)
                 )
             except SealBroken:
-                self._relay.refuse(event.key, INVALID_PARAMS, "cursor: not a cursor of this list")
+                self._relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
         servers = list(self._relay.targets if cursor is None else cursors)
-        audience, parts = self._relay.audience_of(event), dict[str, ServerPage | None]()
+        parts = dict[str, ServerPage | None]()
 
         def take(name: str, part: ServerPage | None) -> None:
             parts[name] = part
             if len(parts) == len(servers):
-                self._complete(event, parts)
+                self._complete(arrival, parts)
 
         for name in servers:
-            wanted = Wanted(event, audience, name, event.method, cursors.get(name))
+            wanted = Wanted(arrival, name, event.method, cursors.get(name))
             self._fetch(wanted, partial(take, name))
 
     def _fetch(self, wanted: Wanted, take: Take) -> None:
@@ -182,17 +181,18 @@ class Lists:
         else:
             self._relay.when_known(target, partial(self._send, target, wanted, take))
 
-    def _scope(self, target: Target, audience: Audience) -> tuple[Any, ...]:
+    def _scope(self, target: Target, wanted: Wanted) -> tuple[Any, ...]:
+        audience = wanted.arrival.audience
         session = None if target.modern else audience.session
         declared = msgspec.json.encode(audience.capabilities)
         return *target.party(audience.principal), session, declared
 
     def _kept_for(self, target: Target, wanted: Wanted) -> ServerPage | None:
         public = self._kept.get((*wanted.place, None))
-        return public or self._kept.get((*wanted.place, self._scope(target, wanted.audience)))
+        return public or self._kept.get((*wanted.place, self._scope(target, wanted)))
 
     def _send(self, target: Target, wanted: Wanted, take: Take) -> None:
-        relay, event = self._relay, wanted.event
+        relay, event = self._relay, wanted.arrival.event
         if target.greeting is None:
             take(None)
             return
@@ -200,7 +200,7 @@ class Lists:
             take(_NONE)
             return
         try:
-            link = relay.link(target, wanted.audience)
+            link = relay.link(target, wanted.arrival.audience)
         except LocalProtocolError:
             take(None)
             return
@@ -226,7 +226,7 @@ class Lists:
         until = self._relay.now + min(ttl, _LONGEST)
         page = ServerPage(outcome, len(outcome), until, hints.next_cursor, public)
         if changes == self._changes:  # else it may be of before the change
-            scope = None if public else self._scope(target, wanted.audience)
+            scope = None if public else self._scope(target, wanted)
             self._keep((*wanted.place, scope), page)
         take(page)
 
@@ -235,7 +235,7 @@ class Lists:
         if page.items is None:
             target = self._relay.targets[name]
             with suppress(msgspec.MsgspecError, ValueError):
-                result = result_in(Cell((modern, target.modern)), method, page.result)
+                result = result_in(CELLS[modern, target.modern], method, page.result)
                 self.note_tools(target, method, result)
                 members = _members_of(to_json(self._relay.names.outward_in(method, name, result)))
                 page.items = b",".join(map(bytes, _elements_of(members.get(LISTS[method], b"[]"))))
@@ -260,9 +260,9 @@ class Lists:
         for key in [each for each in self._kept if each[0] == target.name and each[1] in methods]:
             self._drop(key)
 
-    def _complete(self, event: RequestReceived, parts: Mapping[str, ServerPage | None]) -> None:
+    def _complete(self, arrival: Arrival, parts: Mapping[str, ServerPage | None]) -> None:
         """Answer with the pages of all servers, None for each that has none."""
-        relay, method = self._relay, event.method
+        relay, event, method = self._relay, arrival.event, arrival.event.method
         modern, pages, items = event.revision.modern, dict[str, ServerPage](), list[bytes]()
         for name in relay.targets:  # in the order in which names are given
             page = parts.get(name)
@@ -279,7 +279,7 @@ class Lists:
                 sealed = relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall)
             except ValueError as error:
                 text = f"the cursors of {', '.join(cursors)} are too large: {error}"
-                relay.refuse(event.key, INTERNAL_ERROR, text)
+                relay.refuse(arrival, INTERNAL_ERROR, text)
                 return
             tail += b',"nextCursor":' + msgspec.json.encode(sealed)
         if event.revision.cache_hints:
@@ -293,7 +293,7 @@ class Lists:
         commas = [piece for each in items if each for piece in (b",", each)]
         # One join: a list may be large, and each copy of it costs more than all else here.
         body = b"".join((b'{"%b":[' % LISTS[method].encode(), *commas[1:], tail, b"}"))
-        relay.downstream.respond(event.key, Raw(body), meta=meta, bare=True)
+        relay.at(arrival.machine).respond(event.key, Raw(body), meta=meta, bare=True)
 
     def note_tools(self, target: Target, method: str, result: Raw) -> None:
         """Note the arguments that headers mirror, and the tools that may be called twice.
@@ -321,27 +321,24 @@ class Lists:
             elif outer is not None and target.header_params.pop(tool.name, {}):
                 del self._relay.header_params[outer]
 
-    def learn(self, event: RequestReceived, then: Callable[[], None]) -> bool:
+    def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
         if not self._relay.names.listed:
             return False
-        methods = [each for _, kind in IN_PARAMS[event.method] for each in _LISTED[kind]]
-        self._read(event, [(name, each) for name in self._relay.targets for each in methods], then)
+        methods = [each for _, kind in IN_PARAMS[arrival.event.method] for each in _LISTED[kind]]
+        lists = [(name, each) for name in self._relay.targets for each in methods]
+        self.read(arrival, lists, then)
         return True
 
-    def read_tools(self, event: RequestReceived, server: str, then: Callable[[], None]) -> None:
-        """Read the tools of a server, then go on."""
-        self._read(event, [(server, "tools/list")], then)
-
-    def _read(
-        self, event: RequestReceived, lists: list[tuple[str, str]], then: Callable[[], None]
+    def read(
+        self, arrival: Arrival, lists: list[tuple[str, str]], then: Callable[[], None]
     ) -> None:
         """Read lists, each of a server by a method, then go on."""
         left = set(lists)
 
         def take(wanted: Wanted, pages: int, page: ServerPage | None) -> None:
             if page is not None:
-                self._items(wanted.server, wanted.method, page, event.revision.modern)
+                self._items(wanted.server, wanted.method, page, arrival.event.revision.modern)
                 if page.cursor is not None and pages < _PAGES:
                     wanted = structs.replace(wanted, cursor=page.cursor)
                     self._fetch(wanted, partial(take, wanted, pages + 1))
@@ -351,7 +348,7 @@ class Lists:
                 then()
 
         for server, method in lists:
-            wanted = Wanted(event, self._relay.audience_of(event), server, method)
+            wanted = Wanted(arrival, server, method)
             self._fetch(wanted, partial(take, wanted, 1))
 
 

@@ -1,16 +1,17 @@
 """Relay: any client before any number of servers, each in its own era, as a machine without I/O.
 
-The driver owns the machines: one downstream (a server's Peer, or an HttpServer) and, for each
-:class:`~mcpcore.relay.link.UpstreamLink`, an upstream (a client's Peer, or an HttpClient), which
-``Target.connect`` makes and starts.  It tells the relay of their events; the relay calls them::
+The driver owns the machines: those of the clients (a server's Peer, or an HttpServer), which come
+and go, and for each :class:`~mcpcore.relay.link.UpstreamLink` an upstream (a client's Peer, or an
+HttpClient), which ``Target.connect`` makes and starts.  It tells the relay of their events; the
+relay calls them::
 
     relay.start(now=clock())
     while (event := downstream.next_event()) is not None:
-        relay.from_client(event, now=clock(), wall=time())
+        relay.from_client(downstream, event, now=clock(), wall=time())
     while (event := upstream.next_event()) is not None:
         relay.from_server(link, event, now=clock(), wall=time())
 
-A call of the relay may leave events at the downstream machine; they are taken before its output.
+A call of the relay may leave events at a downstream machine; they are taken before its output.
 ``downstream`` asks first (``Config.asked_first`` is ``ASKABLE``), has ``extension_methods`` of
 :data:`~mcpcore.engine.config.ANY_EXTENSION`, and declares :meth:`Relay.capabilities`.  Every
 request of a client ends once.  What differs between the eras is in :mod:`mcpcore.relay.cells`.
@@ -20,11 +21,12 @@ subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct
 
 from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
@@ -37,25 +39,19 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.errors import SealBroken
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
-from mcpcore.relay.cells import Cell, error_in, result_in, url_questions, with_elicitation_id
+from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
 from mcpcore.relay.link import (
-    LINK,
-    ONLY,
-    PARKED,
+    Arrival,
     Asked,
     Audience,
     Delayed,
     Downstream,
-    LinkSignal,
-    LinkState,
     Outcome,
     Parked,
-    ParkedSignal,
-    ParkedState,
     PassedCall,
+    Session,
     Target,
     UpstreamLink,
-    moved,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
@@ -83,6 +79,7 @@ from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 UNSENDABLE = (LocalProtocolError, msgspec.MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
+_ANYBODY = Audience()
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 
@@ -110,7 +107,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Relay:
-    """Routes between one downstream machine and the servers behind it.
+    """Routes between the machines of clients and the servers behind them.
 
     ``seal`` protects the states and cursors that clients return; ``place`` tells this relay from
     others with the same seal.  Raises ValueError for names of targets that cannot be used.
@@ -118,7 +115,6 @@ class Relay:
 
     def __init__(
         self,
-        downstream: Downstream,
         targets: Iterable[Target],
         *,
         seal: Seal,
@@ -137,22 +133,27 @@ class Relay:
         """Time of the present input, and the same in seconds since the epoch."""
         self.used: set[UpstreamLink] = set()
         """Conversations that were used since the driver took them: it flushes or closes these."""
-        self.downstream = downstream
+        self.called: set[Downstream] = set()
+        """Machines of clients that were called since the driver took them: it flushes these."""
         self.seal = seal
         self._here = place
-        self._links: dict[str | None, dict[tuple[Any, ...], UpstreamLink]] = {}
+        self._links: dict[Session | None, dict[tuple[Any, ...], UpstreamLink]] = {}
         """Conversations by session, then by server, principal and capabilities."""
-        self._calls: dict[Key, PassedCall] = {}
-        self._asked: dict[RequestId, Asked] = {}
+        self._calls: dict[tuple[Downstream, Key], PassedCall] = {}
+        self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
         self._parked: dict[int, Parked] = {}
         self._serial = 0
-        self._levels: dict[str, str] = {}
+        self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
         self._deadlines: Deadlines[Any] = Deadlines()
         """Parked calls, conversations and delayed work."""
         self.lists = Lists(self)
         self.subscriptions = Subscriptions(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
+        self._handlers = self.subscriptions.handlers
+        if not (self._sole and self.names.plain):
+            self._handlers |= dict.fromkeys(LISTS, self.lists.ask)
+        """Handlers of requests that are not passed on, by method."""
 
     # Facts
 
@@ -181,12 +182,12 @@ class Relay:
         """Do ``work`` after a time."""
         self._deadlines.set(Delayed(work), self.now + seconds)
 
-    def from_client(self, event: Event, *, now: float, wall: float) -> None:
-        """Handle an event of the downstream machine. ``wall``: seconds since the epoch."""
+    def from_client(self, machine: Downstream, event: Event, *, now: float, wall: float) -> None:
+        """Handle an event of a machine of clients. ``wall``: seconds since the epoch."""
         self.now, self.wall = now, wall
         handler = _FROM_CLIENT.get(type(event))
         if handler is not None:
-            handler(self, event)
+            handler(self, machine, event)
 
     def from_server(self, link: UpstreamLink, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of the upstream machine of ``link``."""
@@ -205,10 +206,10 @@ class Relay:
         for item in self._deadlines.due(now):
             if isinstance(item, Parked):
                 self._expire(item)
-            elif not isinstance(item, UpstreamLink):
+            elif isinstance(item, UpstreamLink):
+                self._close_unused(item)
+            else:
                 item.due()
-            elif item.idle:
-                self.close_link(item)
 
     # Conversations with servers
 
@@ -219,33 +220,35 @@ class Relay:
         """
         principal = (audience.principal or "") if target.personal else audience.principal
         if target.greeting is None:
-            audience = Audience()
+            audience = _ANYBODY
         elif target.modern and target.shared is not False:
-            audience = Audience(principal if target.personal else None)
+            audience = Audience(principal) if target.personal else _ANYBODY
         else:
             session = None if target.shared else audience.session
-            audience = structs.replace(audience, principal=principal, session=session)
-        declared = _encode(audience.capabilities)
-        place = target.name, *target.party(audience.principal), declared
+            audience = Audience(principal, session, audience.capabilities)
+        place = target.name, *target.party(audience.principal), _encode(audience.capabilities)
         link = self._links.get(audience.session, {}).get(place)
         if link is None:
-            if target.links >= self.settings.links and audience != Audience():
+            if target.links >= self.settings.links and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
             link = UpstreamLink(target, audience, place, self.used)
             self._links.setdefault(audience.session, {})[place] = link
+            self._deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
-        if link.deadline is not None:
-            self._deadlines.set(link, None)
+        link.used_at = self.now
         return link
 
-    def links_of(self, session: str) -> list[UpstreamLink]:
+    def links_of(self, session: Session) -> list[UpstreamLink]:
         """Return the conversations with legacy servers that belong to a session."""
         return [link for link in self._links.get(session, {}).values() if not link.target.modern]
 
-    def watch(self, link: UpstreamLink) -> None:
-        """Close the conversation later if nothing needs it any more."""
-        if link.idle and not link.ended:
-            self._deadlines.set(link, self.now + self.settings.link_idle)
+    def _close_unused(self, link: UpstreamLink) -> None:
+        """Close a conversation that nothing has needed for long; look again later at any other."""
+        due = (link.used_at if link.idle else self.now) + self.settings.link_idle
+        if due > self.now:
+            self._deadlines.set(link, due)
+        else:
+            self.close_link(link)
 
     def close_link(self, link: UpstreamLink) -> None:
         """Close a conversation; what it has open ends by its events."""
@@ -256,8 +259,8 @@ class Relay:
     def _forget(self, link: UpstreamLink) -> None:
         target = link.target
         target.links -= 1
-        target.open_links -= link.state is LinkState.OPEN
-        moved(LINK, link, LinkSignal.END)
+        target.open_links -= link.greeted
+        link.ended = True
         self._deadlines.set(link, None)
         of_session = self._links[link.audience.session]
         del of_session[link.place]
@@ -265,21 +268,19 @@ class Relay:
             del self._links[link.audience.session]
 
     def _greeted(self, link: UpstreamLink, event: events.Ready) -> None:
-        target, open = link.target, link.state is LinkState.OPEN
-        again = open or link.failures > 0
-        if not moved(LINK, link, LinkSignal.GREET):
+        target, again = link.target, link.greeted
+        if link.ended:
             return
-        target.greeting, link.failures = event, 0
-        target.open_links += not open
-        if again:  # in place of a session or a conversation that was lost
+        target.greeting, link.greeted = event, True
+        target.open_links += not again
+        if again:  # in place of a session that was lost
             level, link.level = link.level, None
             self.set_level(link, level)
-            self.subscriptions.restore(link)
+        self.subscriptions.greeted(link, again)
         if target.away is not None:
             target.away = None
             self._lists_changed(target)
         self._go_ahead(target)
-        self.watch(link)
 
     def _go_ahead(self, target: Target) -> None:
         waiting, target.waiting = target.waiting, []
@@ -327,51 +328,47 @@ class Relay:
         self.lists.forget(target)
         self.subscriptions.lists_changed(target)
 
-    def audience_of(self, arrival: RequestReceived) -> Audience:
-        """Return the audience that the client of a request is of."""
-        session = None if arrival.revision.modern else arrival.session or ONLY
-        return Audience(arrival.principal, session, arrival.client_capabilities)
-
     # Requests of clients
 
-    def _arrived(self, event: RequestReceived) -> None:
+    def _arrived(self, machine: Downstream, event: RequestReceived) -> None:
+        arrival = Arrival(machine, event)
         try:
             if event.request_state is not None:
-                self._retried(event, event.request_state)
+                self._retried(arrival, event.request_state)
             else:
-                self._route(event)
+                self._route(arrival)
         except msgspec.MsgspecError as error:
-            self.refuse(event.key, INVALID_PARAMS, f"invalid params: {error}")
+            self.refuse(arrival, INVALID_PARAMS, f"invalid params: {error}")
 
-    def _route(self, event: RequestReceived, *, learned: bool = False) -> None:
-        method = event.method
-        if self.subscriptions.takes(event):
+    def _route(self, arrival: Arrival, *, learned: bool = False) -> None:
+        method, params = arrival.event.method, arrival.event.params
+        own = self._handlers.get(method)
+        if own is not None:
+            own(arrival)
             return
         if self._sole is not None and self.names.plain:
-            self._forward(self._sole, event, event.params)
+            self._forward(self._sole, arrival, params)
             return
-        if method in LISTS:
-            self.lists.ask(event)
-            return
-        found = self.names.inward_in(method, event.params)
+        found = self.names.inward_in(method, params)
         if found is not None:
-            self._forward(self.targets[found[0]], event, found[1])
+            self._forward(self.targets[found[0]], arrival, found[1])
         elif method not in IN_PARAMS and self._sole is not None:
-            self._forward(self._sole, event, event.params)
+            self._forward(self._sole, arrival, params)
         elif method not in IN_PARAMS:
             text = f"method not found: {method} names none of the servers"
-            self.refuse(event.key, METHOD_NOT_FOUND, text)
-        elif learned or not self.lists.learn(event, partial(self._route, event, learned=True)):
-            self.unknown(event)
+            self.refuse(arrival, METHOD_NOT_FOUND, text)
+        elif learned or not self.lists.learn(arrival, partial(self._route, arrival, learned=True)):
+            self.unknown(arrival)
 
-    def unknown(self, event: RequestReceived) -> None:
+    def unknown(self, arrival: Arrival) -> None:
         """Refuse a request for something that no server has."""
+        event = arrival.event
         way, kind = IN_PARAMS[event.method][0]
         member = msgspec.json.decode(event.params, type=dict[str, Raw]).get(way[0], Raw(b"null"))
         error = ErrorData(INVALID_PARAMS, f"unknown {kind.value}: {bytes(member).decode()}")
         if kind is NameKind.URI:
             error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", {"uri": member})
-        self.downstream.fail(event.key, error)
+        self.fail(arrival, error)
 
     def when_known(self, target: Target, work: Callable[[], None]) -> None:
         """Do ``work`` once the first conversation with a server has succeeded or failed."""
@@ -381,22 +378,21 @@ class Relay:
         else:
             work()
 
-    def _forward(
-        self, target: Target, event: RequestReceived, params: Raw, members: bytes = b""
-    ) -> None:
+    def _forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
-        self.when_known(target, partial(self._send, target, event, params, members))
+        self.when_known(target, partial(self._send, target, arrival, params, members))
 
     def _send(
         self,
         target: Target,
-        event: RequestReceived,
+        arrival: Arrival,
         params: Raw,
         members: bytes,
         before: PassedCall | None = None,
     ) -> None:
+        event = arrival.event
         if target.greeting is None:
-            self.downstream.fail(event.key, target.unreachable)
+            self.fail(arrival, target.unreachable)
             return
         body, meta = relayable(params)
         if event.request_state is None and event.input_responses is not None and target.modern:
@@ -404,20 +400,19 @@ class Relay:
         if members:
             body = Raw(splice(to_json(body), members))
         try:
-            link = self.link(target, self.audience_of(event))
+            link = self.link(target, arrival.audience)
         except LocalProtocolError as error:
-            self.refuse(event.key, busy_code(event.revision), str(error))
+            self.refuse(arrival, busy_code(event.revision), str(error))
             return
-        cell = Cell((event.revision.modern, target.modern))
-        call = PassedCall([event.key], event.method, event, cell, link, params=params)
+        cell = CELLS[event.revision.modern, target.modern]
+        call = PassedCall([arrival], event.method, arrival, cell, link, params=params)
         if before is not None:
             call.attempts, call.relisted = before.attempts, before.relisted
-        if not members:
-            call.send_again = partial(self._send_again, call)
+        call.fresh = not members
         level: str | None = event.meta.log_level
         if not event.revision.per_request_log_level:
             unset = DEFAULT_LOG_LEVEL if target.modern else None
-            level = self._levels.get(event.session or ONLY, unset)
+            level = self._levels.get(arrival.session, unset)
         if not target.modern:
             self.set_level(link, level)
         try:
@@ -432,14 +427,13 @@ class Relay:
                 capabilities=event.client_capabilities if target.modern else None,
             )
         except UNSENDABLE as error:
-            self.downstream.fail(event.key, target.error(str(error)))
-            self.watch(link)
+            self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
-        self._calls[event.key] = call
+        self._calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
-        if self._calls.pop(call.arrival.key, None) is not None:  # it was not cancelled meanwhile
+        if self._calls.pop(call.arrival.place, None) is not None:  # it was not cancelled meanwhile
             self._send(call.link.target, call.arrival, call.params, b"", call)
 
     def _request(self, link: UpstreamLink, method: str, params: Body, **more: Any) -> RequestId:
@@ -470,23 +464,32 @@ class Relay:
             id = self._request(link, method, params, timeout=timeout, **more)
         except UNSENDABLE as error:
             take(link.target.error(str(error)))
-            self.watch(link)
             return None
         link.pending[id] = take
         return id
 
-    def refuse(self, key: Key, code: int, message: str) -> None:
-        """Answer a request with an error of the relay's own."""
-        self.downstream.fail(key, ErrorData.make(code, message))
+    def at(self, machine: Downstream) -> Downstream:
+        """Return a machine of clients, for what has to be flushed."""
+        self.called.add(machine)
+        return machine
 
-    def _cancelled(self, event: events.RequestCancelled) -> None:
-        call = self._calls.pop(event.key, None)
+    def fail(self, arrival: Arrival, error: ErrorData) -> None:
+        """Answer a request with an error."""
+        self.at(arrival.machine).fail(arrival.event.key, error)
+
+    def refuse(self, arrival: Arrival, code: int, message: str) -> None:
+        """Answer a request with an error of the relay's own."""
+        self.fail(arrival, ErrorData.make(code, message))
+
+    def _cancelled(self, machine: Downstream, event: events.RequestCancelled) -> None:
+        call = self._calls.pop((machine, event.key), None)
         if call is None:  # the answer to come is dropped by the engine
-            self.subscriptions.closed(event.key)
+            self.subscriptions.closed(machine, event.key)
             return
-        call.keys.remove(event.key)
-        self.downstream.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
-        if not call.keys:
+        [arrival] = [each for each in call.waiting if each.place == (machine, event.key)]
+        call.waiting.remove(arrival)
+        self.fail(arrival, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        if not call.waiting:
             self._give_up(call, event.reason)
 
     def _give_up(self, call: PassedCall, reason: str | None) -> None:
@@ -502,7 +505,6 @@ class Relay:
             self._drop(call.round)
         if link.calls.pop(call.request, None) is not None:
             link.peer.cancel(call.request, now=self.now, reason=reason)
-        self.watch(link)
 
     # Answers of servers
 
@@ -517,49 +519,50 @@ class Relay:
             own(outcome)
         elif call is not None and not self._sent_again(call, event, outcome):
             self._settle(call, partial(self._deliver, call, outcome))
-        self.watch(link)
+        link.used_at = self.now
 
     def _sent_again(self, call: PassedCall, event: Event, outcome: Outcome) -> bool:
         """Send a call once more if the guard or a missing header says so; False if not."""
-        target, again = call.link.target, call.send_again
-        if again is None or not call.keys:
+        target = call.link.target
+        if not call.fresh or not call.waiting:
             return False
         delay = None if target.guard is None else target.guard.again(call, event, self.now)
         if delay is not None:
-            self.later(delay, again)
+            self.later(delay, partial(self._send_again, call))
             return True
         missed = isinstance(outcome, ErrorData) and outcome.code == HEADER_MISMATCH
         if missed and not call.relisted:  # the client has the list from elsewhere, or of long ago
             call.relisted = True
-            self.lists.read_tools(call.arrival, target.name, again)
+            tools = [(target.name, "tools/list")]
+            self.lists.read(call.arrival, tools, partial(self._send_again, call))
             return True
         return False
 
-    def _settle(self, call: PassedCall, deliver: Callable[[Key], None]) -> None:
+    def _settle(self, call: PassedCall, deliver: Callable[[Arrival], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
-        keys, call.keys = call.keys, []
-        for key in keys:
-            self._calls.pop(key, None)
-            deliver(key)
+        arrivals, call.waiting = call.waiting, []
+        for arrival in arrivals:
+            self._calls.pop(arrival.place, None)
+            deliver(arrival)
         if call.round is not None:
             call.round.outcome = deliver
-            moved(PARKED, call.round, ParkedSignal.SETTLE)
             self._deadlines.set(call.round, self.now + self.settings.outcome_kept)
             call.round = None
 
-    def _deliver(self, call: PassedCall, outcome: Outcome, key: Key) -> None:
+    def _deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
         method, target, cell = call.method, call.link.target, call.cell
+        machine, key = self.at(arrival.machine), arrival.event.key
         try:
             if isinstance(outcome, Raw):
                 self.lists.note_tools(target, method, outcome)
                 ttl = self.settings.list_ttl if method in LISTS else 0.0
                 result = result_in(cell, method, outcome, ttl)
                 result = self.names.outward_in(method, target.name, result)
-                self.downstream.respond(key, result)
+                machine.respond(key, result)
                 return
             if outcome.code == URL_ELICITATION_REQUIRED and cell is Cell.LEGACY_SERVER:
                 # The retry is a request like the first.
-                self.downstream.require_input(key, url_questions(outcome))
+                machine.require_input(key, url_questions(outcome))
                 return
             if outcome.code == FORBIDDEN:  # about the relay's credentials, not those of the client
                 outcome = target.error("the gateway may not do this there")
@@ -572,21 +575,22 @@ class Relay:
             if isinstance(outcome, ErrorData):  # of a client that opens no URLs
                 text = outcome.message
             error = target.error(text)
-        self.downstream.fail(key, error)
+        machine.fail(key, error)
 
     def _progressed(self, link: UpstreamLink, event: events.ProgressReceived) -> None:
         call = link.calls.get(event.request)
-        for key in () if call is None else call.keys:
-            self.downstream.progress(key, event.progress, event.total, event.message)
+        for each in () if call is None else call.waiting:
+            machine = self.at(each.machine)
+            machine.progress(each.event.key, event.progress, event.total, event.message)
 
     def _interrupted(self, link: UpstreamLink, event: StreamInterrupted) -> None:
         """Let the client poll for the answer of a server that is polled itself."""
         call = None if event.request is None else link.calls.get(event.request)
-        downstream = self.downstream
-        if call is None or event.recovery is not Recovery.RESUME or isinstance(downstream, Peer):
+        if call is None or event.recovery is not Recovery.RESUME:
             return
-        for key in call.keys:
-            downstream.close_stream(key, retry=event.delay, now=self.now)
+        for each in call.waiting:
+            if not isinstance(machine := self.at(each.machine), Peer):
+                machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
     # Questions of servers
 
@@ -606,17 +610,17 @@ class Relay:
             self._retry(call, {})
 
     def _require(
-        self, call: PassedCall, requests: Mapping[str, Raw], ticket: Ticket | None, key: Key
+        self, call: PassedCall, requests: Mapping[str, Raw], ticket: Ticket | None, arrival: Arrival
     ) -> None:
         """Answer a modern client with questions; its retry has the sealed ``ticket``."""
-        arrival, state = call.arrival, None
+        event, state = call.arrival.event, None
         try:
             if ticket is not None:
-                binding = request_binding(arrival.principal, arrival.method, arrival.params)
+                binding = request_binding(event.principal, event.method, event.params)
                 state = self.seal.seal(_encode_ticket(ticket), binding, wall=self.wall)
-            self.downstream.require_input(key, requests, state)
+            self.at(arrival.machine).require_input(arrival.event.key, requests, state)
         except UNSENDABLE as error:
-            self.downstream.fail(key, call.link.target.error(str(error)))
+            self.fail(arrival, call.link.target.error(str(error)))
 
     def _ask_round(self, call: PassedCall, requests: Mapping[str, Raw]) -> None:
         """Ask a legacy client what a modern server wants to know."""
@@ -636,7 +640,7 @@ class Relay:
             self._serial += 1
             if question.method == "elicitation/create":
                 params = with_elicitation_id(params, f"relay-{self._serial}")
-            if call.keys:
+            if call.waiting:
                 asked = Asked(call.link, None, call, partial(take, name, question.method))
                 self._ask(asked, question.method, params)
 
@@ -661,67 +665,59 @@ class Relay:
 
     def _ask(self, asked: Asked, method: str, params: Raw) -> None:
         """Send a question to a legacy client, about a call or outside of any."""
-        call = asked.call
-        body, meta = relayable(params)
-        if call is not None:
-            call.send_again = None  # nobody is asked twice
-            where: dict[str, Any] = {"parent": call.keys[0]}
-        else:
-            where = self.to_session(asked.link.audience.session)
-        try:
-            id = self.downstream.request(
-                method,
-                body,
-                now=self.now,
-                meta=meta,
-                timeout=self.settings.question_timeout,
-                progress=asked.key is not None,
-                force=True,
-                **where,
-            )
-        except UNSENDABLE:
-            self._not_asked(asked, method)
+        call, where, id = asked.call, self._session_of(asked.link), None
+        if call is not None and call.cell is Cell.LEGACY_SERVER:
+            where = None
+        elif call is not None:
+            call.fresh = False  # nobody is asked twice
+            where = call.waiting[0].machine, {"parent": call.waiting[0].event.key}
+        if where is not None:
+            with suppress(*UNSENDABLE):
+                body, meta = relayable(params)
+                id = self.at(where[0]).request(
+                    method,
+                    body,
+                    now=self.now,
+                    meta=meta,
+                    timeout=self.settings.question_timeout,
+                    progress=asked.key is not None,
+                    force=True,
+                    **where[1],
+                )
+        if where is None or id is None:
+            self.dropped += 1
+            text = f"{method}: there is no client that can be asked"
+            asked.take(ErrorData(INTERNAL_ERROR, text))
             return
-        self._asked[id] = asked
+        place = where[0], id
+        self._asked[place] = asked
         if asked.key is not None:
-            asked.link.asked[asked.key] = id
-
-    def _not_asked(self, asked: Asked, method: str) -> None:
-        self.dropped += 1
-        text = f"{method}: there is no client that can be asked"
-        asked.take(ErrorData(INTERNAL_ERROR, text))
-
-    def to_session(self, session: str | None) -> dict[str, Any]:
-        """Return the arguments that address a session, where the downstream machine has any."""
-        return {"session": session} if session else {}
+            asked.link.asked[asked.key] = place
 
     def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
         """Handle a question of a legacy server, about the oldest call if it names none."""
         call = None if event.request is None else link.calls.get(event.request)
         if call is None:
             fit = (each for each in link.calls.values() if each.can_ask)
-            call = min(fit, key=lambda each: not each.keys, default=None)
+            call = min(fit, key=lambda each: not each.waiting, default=None)
         needed = input_capability(event.method, event.params)
         parks = call is not None and call.cell is Cell.LEGACY_SERVER
         if needed is not None and not declares(link.audience.capabilities, needed):
             text = f"{event.method}: the client did not declare {needed!r}"
             link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
             return
-        embedded = call is not None and lookup_embedded(event.method, call.arrival.revision)
+        embedded = call is not None and lookup_embedded(event.method, call.arrival.event.revision)
         if call is not None and parks and call.can_ask and embedded:
             self._park(call, event)
             return
         take: Callable[[Outcome], None] = partial(self._reply, link, event.key)
         if event.method == "ping":
-            if parks or call is None or not call.keys:  # no client waits for a message
+            if parks or call is None or not call.waiting:  # no client waits for a message
                 link.peer.admit(event.key)
                 return
             take = partial(self._pong, link, event.key)
         asked = Asked(link, event.key, call, take)
-        if not parks and (call is not None or self._has_session(link)):
-            self._ask(asked, event.method, event.params)
-        else:
-            self._not_asked(asked, event.method)
+        self._ask(asked, event.method, event.params)
 
     def _pong(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
         if isinstance(answer, ErrorData):
@@ -729,14 +725,16 @@ class Relay:
         else:
             link.peer.admit(key)
 
-    def _has_session(self, link: UpstreamLink) -> bool:
-        """Return True if a legacy conversation is for a session, which needs no request to hear."""
-        return not link.target.modern and link.audience.session in self.subscriptions.sessions
+    def _session_of(self, link: UpstreamLink) -> tuple[Downstream, dict[str, Any]] | None:
+        """Return the machine and the argument that name the session of a legacy conversation."""
+        watcher = self.subscriptions.sessions.get(link.audience.session)
+        return None if watcher is None or link.target.modern else (watcher.machine, watcher.where)
 
-    def _withdraw(self, asked: RequestId, reason: str | None) -> None:
+    def _withdraw(self, place: tuple[Downstream, RequestId], reason: str | None) -> None:
         """Take back a question to a client."""
-        if self._asked.pop(asked, None) is not None:
-            self.downstream.cancel(asked, now=self.now, reason=reason)
+        if self._asked.pop(place, None) is not None:
+            machine, id = place
+            self.at(machine).cancel(id, now=self.now, reason=reason)
 
     def _question_cancelled(self, link: UpstreamLink, event: events.RequestCancelled) -> None:
         asked = link.asked.pop(event.key, None)
@@ -744,28 +742,23 @@ class Relay:
             self._withdraw(asked, event.reason)
         rounds = [call.round for call in link.calls.values() if call.round is not None]
         for parked in rounds:
-            for name in [name for name, key in parked.questions.items() if key == event.key]:
+            questions = parked.questions.items()
+            for name in [name for name, (key, _) in questions if key == event.key]:
                 del parked.questions[name]
-                parked.texts.pop(name, None)
                 if not parked.questions:  # the retry waits for what comes next
-                    self._all_answered(parked)
+                    self._deadlines.set(parked, None)
         link.peer.release(event.key)
 
-    def _all_answered(self, parked: Parked) -> None:
-        """Note that no answer of the client is awaited any more."""
-        moved(PARKED, parked, ParkedSignal.ANSWER)
-        self._deadlines.set(parked, None)
-
-    def _replied(self, request: RequestId, answer: Outcome) -> None:
+    def _replied(self, machine: Downstream, request: RequestId, answer: Outcome) -> None:
         """Handle the answer of a legacy client to a question."""
-        asked = self._asked.pop(request, None)
+        asked = self._asked.pop((machine, request), None)
         if asked is not None:
             if asked.key is not None:
                 asked.link.asked.pop(asked.key, None)
             asked.take(answer)
 
-    def _question_progressed(self, event: events.ProgressReceived) -> None:
-        asked = self._asked.get(event.request)
+    def _question_progressed(self, machine: Downstream, event: events.ProgressReceived) -> None:
+        asked = self._asked.get((machine, event.request))
         if asked is not None and asked.key is not None:
             peer = asked.link.peer
             peer.progress(asked.key, event.progress, event.total, event.message)
@@ -775,35 +768,34 @@ class Relay:
     def _park(self, call: PassedCall, event: RequestReceived) -> None:
         """Answer a modern client with a question of a legacy server; the call waits here."""
         self._serial += 1
-        call.send_again = None  # nobody is asked twice
+        call.fresh = False  # nobody is asked twice
         name = str(self._serial)
         question = Raw(_encode({"method": event.method, "params": relayable(event.params)[0]}))
         parked = call.round
-        if parked is not None and parked.state is ParkedState.ASKED:
-            # Its retry is told of this one as well.
-            parked.questions[name], parked.texts[name] = event.key, question
+        if parked is not None and parked.questions:  # its retry is told of this one as well
+            parked.questions[name] = event.key, question
             return
         if len(self._parked) >= self.settings.parked:
             text = f"busy: {self.settings.parked} calls wait for input"
-            code = busy_code(call.arrival.revision)
+            code = busy_code(call.arrival.event.revision)
             call.link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
-            self._settle(call, lambda key: self.refuse(key, code, text))
+            self._settle(call, lambda arrival: self.refuse(arrival, code, text))
             self._give_up(call, text)
             return
-        texts = {name: question}
-        ask = partial(self._require, call, texts, Ticket(self._serial, place=self._here))
-        parked = Parked(self._serial, call, {name: event.key}, texts, ask)
-        self._settle(call, ask)
+        parked = Parked(self._serial, call, {name: (event.key, question)})
+        ticket = Ticket(parked.id, place=self._here)
+        self._settle(call, partial(self._require, call, {name: question}, ticket))
         self._parked[parked.id] = call.round = parked
         self._deadlines.set(parked, self.now + self.settings.parked_timeout)
 
-    def _retried(self, event: RequestReceived, state: str) -> None:
+    def _retried(self, arrival: Arrival, state: str) -> None:
         """Handle the retry of a modern client."""
+        event = arrival.event
         binding = request_binding(event.principal, event.method, event.params)
         try:
             ticket = _decode_ticket(self.seal.open(state, binding, wall=self.wall))
         except SealBroken as broken:
-            self.refuse(event.key, INVALID_PARAMS, str(broken))
+            self.refuse(arrival, INVALID_PARAMS, str(broken))
             return
         if ticket.parked is None:
             members = b'"requestState":' + _encode(ticket.state)
@@ -812,44 +804,44 @@ class Relay:
             target = self.targets.get(ticket.server or "")
             found = None if self.names.plain else self.names.inward_in(event.method, event.params)
             if target is None:
-                self.refuse(event.key, INVALID_PARAMS, "requestState names an unknown server")
+                self.refuse(arrival, INVALID_PARAMS, "requestState names an unknown server")
             else:
                 params = event.params if found is None else found[1]
-                self._forward(target, event, params, members)
+                self._forward(target, arrival, params, members)
             return
         here = ticket.place == self._here
         parked = self._parked.get(ticket.parked) if here else None
         if parked is None:
             why = "has ended" if here else "waits in another process of the gateway, or has ended"
             text = f"requestState: its call {why}; send the request again without it"
-            self.refuse(event.key, INVALID_PARAMS, text)
+            self.refuse(arrival, INVALID_PARAMS, text)
         else:
-            self._go_on(parked, event, ticket)
+            self._go_on(parked, arrival, ticket)
 
-    def _go_on(self, parked: Parked, event: RequestReceived, ticket: Ticket) -> None:
+    def _go_on(self, parked: Parked, arrival: Arrival, ticket: Ticket) -> None:
         """Give the answers of a retry to the server; a repeated retry waits with the first one."""
-        call, answers = parked.call, event.input_responses or {}
-        if parked.state is ParkedState.SETTLED:
-            parked.outcome(event.key)
-        elif parked.state is ParkedState.ANSWERED:
-            if len(call.keys) > self.settings.repeats:
+        call, answers = parked.call, arrival.event.input_responses or {}
+        if parked.outcome is not None:
+            parked.outcome(arrival)
+        elif not parked.questions:
+            if len(call.waiting) > self.settings.repeats:
                 text = "busy: the request was repeated too often"
-                self.refuse(event.key, busy_code(event.revision), text)
+                self.refuse(arrival, busy_code(arrival.event.revision), text)
                 return
-            call.keys.append(event.key)
-            self._calls[event.key] = call
+            call.waiting.append(arrival)
+            self._calls[arrival.place] = call
         else:
-            given = [name for name in parked.questions if name in answers]
-            left = {name: text for name, text in parked.texts.items() if name not in answers}
-            if left:
-                parked.texts = left
-                self._require(call, left, ticket, event.key)
+            asked = parked.questions
+            parked.questions = {name: asked[name] for name in asked if name not in answers}
+            if parked.questions:
+                left = {name: question for name, (_, question) in parked.questions.items()}
+                self._require(call, left, ticket, arrival)
             else:
-                self._all_answered(parked)
-                call.arrival, call.keys = event, [event.key]
-                self._calls[event.key] = call
-            for name in given:
-                self._reply(call.link, parked.questions.pop(name), answers[name])
+                self._deadlines.set(parked, None)
+                call.arrival, call.waiting = arrival, [arrival]
+                self._calls[arrival.place] = call
+            for name in [name for name in asked if name in answers]:
+                self._reply(call.link, asked[name][0], answers[name])
 
     def _reply(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
         """Answer a question of a legacy server, with what a client may have made unfit for it."""
@@ -864,24 +856,22 @@ class Relay:
 
     def _expire(self, parked: Parked) -> None:
         """End a parked call without a retry, or forget an outcome."""
-        unanswered = parked.state is ParkedState.ASKED
         self._drop(parked)
-        if not unanswered:
+        if parked.outcome is not None:
             return
         parked.call.round = None
-        for key in parked.questions.values():
+        for key, _ in parked.questions.values():
             parked.call.link.peer.fail(key, _UNANSWERED)
         self._give_up(parked.call, _UNANSWERED.message)
 
     def _drop(self, parked: Parked) -> None:
-        moved(PARKED, parked, ParkedSignal.END)
         self._parked.pop(parked.id, None)
         self._deadlines.set(parked, None)
 
     # Log messages and other notifications
 
-    def _level_changed(self, event: events.LogLevelChanged) -> None:
-        session = event.session or ONLY
+    def _level_changed(self, machine: Downstream, event: events.LogLevelChanged) -> None:
+        session = machine, event.session or ""
         self._levels[session] = event.level
         for link in self.links_of(session):
             self.set_level(link, event.level, lower=True)
@@ -905,10 +895,10 @@ class Relay:
             self._logged(link, event)
         elif event.method in TOPICS:
             self.subscriptions.told(link, event.method, event.params)
-        elif self._has_session(link):
+        elif (where := self._session_of(link)) is not None:
+            machine, more = where
             body, meta = relayable(event.params)
-            where = self.to_session(link.audience.session)
-            self.downstream.notify(event.method, body, meta=meta, **where)
+            self.at(machine).notify(event.method, body, meta=meta, **more)
         else:
             self.dropped += 1
 
@@ -920,53 +910,51 @@ class Relay:
             self.dropped += 1
             return
         call = None if event.request is None else link.calls.get(event.request)
-        keys: list[Key | None]
-        where: dict[str, Any] = {}
-        if call is not None:
-            keys = [*call.keys]
-        elif self._has_session(link):
-            keys, where = [None], self.to_session(link.audience.session)
-        else:
-            calls = [each for each in link.calls.values() if each.keys]
-            one = len({each.arrival.principal for each in calls}) == 1
-            keys = [key for each in calls for key in each.keys] if one else []
-        level, data, logger = logged.level, logged.data, logged.logger
-        sent = [self.downstream.log(key, level, data, logger, **where) for key in keys]
+        message = logged.level, logged.data, logged.logger
+        where = self._session_of(link) if call is None else None
+        if where is not None:
+            machine, more = where
+            self.dropped += not self.at(machine).log(None, *message, **more)
+            return
+        calls = [each for each in link.calls.values() if each.waiting] if call is None else [call]
+        one = len({each.arrival.event.principal for each in calls}) == 1
+        heard = [each for call in calls for each in call.waiting] if one else []
+        sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
         self.dropped += not any(sent)
 
-    def _client_told(self, event: events.NotificationReceived) -> None:
+    def _client_told(self, machine: Downstream, event: events.NotificationReceived) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
-        for link in self.links_of(event.session or ONLY):
+        for link in self.links_of((machine, event.session or "")):
             link.peer.notify(event.method, body, meta=meta)
 
     # Sessions of clients
 
-    def _session_ended(self, event: Any) -> None:
+    def _session_ended(self, machine: Downstream, event: Any) -> None:
         """Close what belongs to a session of a legacy client, or to the only conversation."""
-        session = event.session or ONLY
+        session = machine, event.session or ""
         self._levels.pop(session, None)
-        self.subscriptions.session_ended(session)
         for link in list(self._links.get(session, {}).values()):
             self.close_link(link)
+        self.subscriptions.session_ended(session)
 
 
-_FROM_CLIENT: dict[type[Event], Callable[[Relay, Any], None]] = {
+_FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
     events.RequestReceived: Relay._arrived,
     events.RequestCancelled: Relay._cancelled,
-    events.ResultReceived: lambda relay, event: relay._replied(event.request, event.result),
-    events.ErrorReceived: lambda relay, event: relay._replied(event.request, event.error),
-    events.RequestEnded: lambda relay, event: relay._replied(event.request, _UNANSWERED),
+    events.ResultReceived: lambda relay, at, event: relay._replied(at, event.request, event.result),
+    events.ErrorReceived: lambda relay, at, event: relay._replied(at, event.request, event.error),
+    events.RequestEnded: lambda relay, at, event: relay._replied(at, event.request, _UNANSWERED),
     events.ProgressReceived: Relay._question_progressed,
     events.LogLevelChanged: Relay._level_changed,
     events.NotificationReceived: Relay._client_told,
-    events.Ready: lambda relay, event: relay.subscriptions.session_ready(event),
+    events.Ready: lambda relay, at, event: relay.subscriptions.session_ready(at, event),
     events.ConnectionEnded: Relay._session_ended,
     SessionClosed: Relay._session_ended,
-    events.SubscriptionOpened: lambda relay, event: relay.subscriptions.opened(event),
-    events.SubscriptionClosed: lambda relay, event: relay.subscriptions.closed(event.key),
+    events.SubscriptionOpened: lambda relay, at, event: relay.subscriptions.opened(at, event),
+    events.SubscriptionClosed: lambda relay, at, event: relay.subscriptions.closed(at, event.key),
 }
-"""Handlers of the events of the downstream machine."""
+"""Handlers of the events of the machines of clients."""
 _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.Ready: Relay._greeted,
     events.NegotiationFailed: Relay._lost,

@@ -1,9 +1,9 @@
 """Changes that servers announce, on their way to the clients that want to hear of them.
 
 A client that wants changes is a watcher: the listen stream of a modern client, or the session of a
-legacy one.  A modern server has a listen stream for each watcher, which is replaced, the new one
-before the old one ends, when a session subscribes to something else; a legacy server has
-subscriptions that its watchers share.
+legacy one.  It has a stream at each server that announces what it wants: a listen stream of a
+modern server, which is replaced, the new one before the old one ends, when a session subscribes to
+something else; a conversation with a legacy server, and the subscriptions there.
 
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
@@ -15,10 +15,19 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from mcpcore.engine import events
-from mcpcore.engine.events import Key, RequestReceived
-from mcpcore.engine.lifecycle import State, Table
+from mcpcore.engine.events import Key
+from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.subscriptions import TOPICS, narrowed
-from mcpcore.relay.link import ONLY, Audience, LinkState, Outcome, Target, UpstreamLink, moved, void
+from mcpcore.relay.link import (
+    Arrival,
+    Audience,
+    Downstream,
+    Outcome,
+    Session,
+    Target,
+    UpstreamLink,
+    void,
+)
 from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
@@ -37,6 +46,7 @@ _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
 _LISTS = SubscriptionFilter(**{topic.field: True for topic in _LIST_CHANGES.values()})  # type: ignore[arg-type]
 
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
+_EMPTY = Raw(b"{}")
 _listen_of = msgspec.json.Decoder(SubscriptionsListenParams).decode
 
 
@@ -48,10 +58,10 @@ _subject_of = msgspec.json.Decoder(_Subject).decode
 
 
 class ListenState(State):
-    """States of a listen stream of a server for one watcher."""
+    """States of the stream of a server for one watcher."""
 
     OPENING = "opening"
-    """Waiting for the acknowledgement of the server."""
+    """Waiting for the acknowledgement of the server, or its answers to subscriptions."""
     OPEN = "open"
     LOST = "lost"
     """Waiting for a moment before it is opened again."""
@@ -61,7 +71,7 @@ class ListenState(State):
 
 
 class ListenSignal(State):
-    """Signals that move a listen stream of a server."""
+    """Signals that move the stream of a server for one watcher."""
 
     ACKNOWLEDGE = "acknowledged"
     LOSE = "ended by the server"
@@ -81,7 +91,7 @@ LISTEN: Table[ListenState, ListenSignal] = {
 DIAGRAMS = (
     (
         "Stream of changes of a relay",
-        "`Stream.state`: a listen stream of a modern server for one client.",
+        "`Stream.state`: changes of a server for one client.",
         LISTEN,
     ),
 )
@@ -91,9 +101,10 @@ DIAGRAMS = (
 class Watcher(Struct, eq=False):
     """Client that wants to hear of changes."""
 
+    machine: Downstream
+    where: dict[str, Any]
+    """Argument that names to the machine the listen stream, or the session."""
     audience: Audience
-    key: Key | None
-    """Listen stream; None for a session."""
     filter: SubscriptionFilter
     """Changes that the client wants, with the names that it uses."""
     granted: SubscriptionFilter = msgspec.field(default_factory=SubscriptionFilter)
@@ -101,28 +112,40 @@ class Watcher(Struct, eq=False):
     left: int = 0
     """Answers of servers that are awaited before a listen stream opens."""
     streams: dict[str, "Stream"] = {}
-    """Listen streams of modern servers, by server."""
-    links: list[UpstreamLink] = []
-    """Conversations with legacy servers in which it watches."""
+    """Streams by server; none of a legacy server where a session has subscribed to nothing."""
     told: dict[str, list[Raw | None]] = {}
     """Changes of lists that were announced a moment ago, each with the params of the next one."""
     ended: bool = False
 
+    @property
+    def key(self) -> Key | None:
+        """Key of the listen stream, None for a session."""
+        return self.where.get("parent")
+
 
 class Stream(Struct, eq=False):
-    """Listen stream of a modern server for one watcher."""
+    """Changes of a server for one watcher."""
 
     watcher: Watcher
     target: Target
     filter: SubscriptionFilter
     request: RequestId | None = None
+    """Request that listens to a modern server."""
+    left: int = 0
+    """Subscriptions that a legacy server has yet to answer."""
     link: UpstreamLink | None = None
     before: "Stream | None" = None
     """Stream that this one replaces, until it is acknowledged."""
-    keys: list[Key] = []
+    arrivals: list[Arrival] = []
     """Requests of a legacy client that wait for the acknowledgement."""
     failures: int = 0
     state: ListenState = ListenState.OPENING
+
+    def move(self, signal: ListenSignal) -> bool:
+        """Move to the next state; False if the signal means nothing in this one."""
+        after = step(LISTEN, self.state, signal)
+        self.state = after or self.state
+        return after is not None
 
 
 class Subscriptions:
@@ -130,27 +153,24 @@ class Subscriptions:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        self._streams: dict[Key, Watcher] = {}
-        self.sessions: dict[str | None, Watcher] = {}
+        self.handlers = {
+            _LISTEN: self._listen,
+            _SUBSCRIBE: self._subscribe,
+            _UNSUBSCRIBE: self._subscribe,
+        }
+        """Handlers of requests about changes, by method.  They raise msgspec.MsgspecError."""
+        self._streams: dict[tuple[Downstream, Key], Watcher] = {}
+        self.sessions: dict[Session | None, Watcher] = {}
         """Watchers that are sessions of legacy clients, while they are open."""
 
     # Requests of clients
 
-    def takes(self, event: RequestReceived) -> bool:
-        """Handle a request about changes; False for any other.  Raises msgspec.MsgspecError."""
-        if event.method == _LISTEN:
-            self._listen(event)
-        elif event.method in (_SUBSCRIBE, _UNSUBSCRIBE):
-            self._subscribe(event)
-        else:
-            return False
-        return True
-
-    def _listen(self, event: RequestReceived) -> None:
+    def _listen(self, arrival: Arrival) -> None:
         """Open a listen stream of a modern client once every server has answered."""
-        wanted = _listen_of(event.params).notifications
-        watcher = Watcher(self._relay.audience_of(event), event.key, wanted)
-        self._streams[event.key] = watcher
+        wanted = _listen_of(arrival.event.params).notifications
+        where = {"parent": arrival.event.key}
+        watcher = Watcher(arrival.machine, where, arrival.audience, wanted)
+        self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
         self._watch_all(watcher)
 
@@ -163,10 +183,9 @@ class Subscriptions:
         part = self._part(watcher.filter, target)
         if watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
-        elif target.modern:
+        elif target.modern or watcher.key is not None:
             self._open_stream(Stream(watcher, target, part))
-        elif watcher.key is not None:  # a session hears of lists in its own conversation
-            self._join(watcher, target, part)
+        # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
     def _part(self, wanted: SubscriptionFilter, target: Target) -> SubscriptionFilter:
         """Return the part of a filter for one server, by its own names."""
@@ -200,115 +219,90 @@ class Subscriptions:
             return
         watcher.left -= 1
         if not watcher.left and not watcher.ended:
-            self._relay.downstream.admit(watcher.key)
+            self._relay.at(watcher.machine).admit(watcher.key)
 
-    def opened(self, event: events.SubscriptionOpened) -> None:
+    def opened(self, machine: Downstream, event: events.SubscriptionOpened) -> None:
         """Restrict a stream that has opened to what the servers announce."""
-        watcher = None if event.admitted is None else self._streams.pop(event.admitted, None)
+        admitted = event.admitted
+        watcher = None if admitted is None else self._streams.pop((machine, admitted), None)
         if watcher is not None:
-            watcher.key = event.key
-            self._streams[event.key] = watcher
-            self._relay.downstream.narrow(event.key, narrowed(event.filter, watcher.granted))
+            watcher.where = {"parent": event.key}
+            self._streams[machine, event.key] = watcher
+            self._relay.at(machine).narrow(event.key, narrowed(event.filter, watcher.granted))
 
-    def closed(self, key: Key) -> None:
+    def closed(self, machine: Downstream, key: Key) -> None:
         """Stop watching for a stream that has ended, or was given up before it opened."""
-        watcher = self._streams.pop(key, None)
+        watcher = self._streams.pop((machine, key), None)
         if watcher is not None:
             self._leave(watcher)
-            self._relay.downstream.release(key)
+            self._relay.at(machine).release(key)
 
     def _leave(self, watcher: Watcher) -> None:
         watcher.ended = True
         for stream in watcher.streams.values():
             self._close(stream)
         watcher.streams.clear()
-        for link in watcher.links:
-            link.watchers.discard(watcher)
-            for uri, watchers in list(link.uris.items()):
-                watchers.discard(watcher)
-                if not watchers:
-                    del link.uris[uri]
-                    if not link.ended:
-                        self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
-            self._relay.watch(link)
 
     # Legacy servers
 
-    def _join(self, watcher: Watcher, target: Target, part: SubscriptionFilter) -> None:
-        """Let the stream of a modern client watch in a conversation with a legacy server."""
-        try:
-            link = self._relay.link(target, watcher.audience)
-        except LocalProtocolError:
-            self._granted(watcher, SubscriptionFilter())
-            return
-        link.open()
-        watcher.links.append(link)
-        link.watchers.add(watcher)
-        uris = part.resource_subscriptions
-        watcher.left += len(uris)
-        self._granted(watcher, structs.replace(part, resource_subscriptions=[]))
+    def _subscribe_all(self, stream: Stream, link: UpstreamLink) -> None:
+        """Subscribe at a legacy server for a stream, which opens with the last answer."""
+        uris = stream.filter.resource_subscriptions
+        stream.left = len(uris)
         for uri in uris:
-            link.uris.setdefault(uri, set()).add(watcher)
-            take = partial(self._joined, watcher, link, uri)
-            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, take)
+            link.uris.setdefault(uri, set()).add(stream)
+            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, partial(self._joined, stream, uri))
+        if not uris:
+            self._open(stream, stream.filter)
 
-    def _joined(self, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome) -> None:
+    def _joined(self, stream: Stream, uri: str, outcome: Outcome) -> None:
         """Take the answer of a legacy server to a subscription for a stream."""
-        part = SubscriptionFilter()
-        if isinstance(outcome, Raw):
-            part = self._outward(link.target, SubscriptionFilter(resource_subscriptions=[uri]))
-        else:
-            link.uris.get(uri, set()).discard(watcher)
-        self._granted(watcher, part)
+        link = stream.link
+        if link is None or link.ended:
+            return
+        if isinstance(outcome, ErrorData) and stream.state is ListenState.OPENING:
+            self._without(stream, link, uri)
+        stream.left -= 1
+        if not stream.left:
+            self._open(stream, stream.filter)
+
+    def _without(self, stream: Stream, link: UpstreamLink, uri: str) -> bool:
+        """Take a resource out of a stream; True if no other of the conversation has it."""
+        uris = [each for each in stream.filter.resource_subscriptions if each != uri]
+        stream.filter = structs.replace(stream.filter, resource_subscriptions=uris)
+        others = link.uris.pop(uri, set()) - {stream}
+        if others:
+            link.uris[uri] = others
+        return not others
+
+    def greeted(self, link: UpstreamLink, again: bool) -> None:
+        """Subscribe at a legacy server that was away, or ``again`` as it has lost the session."""
+        for stream in list(link.streams):
+            if again and stream.move(ListenSignal.LOSE):
+                stream.move(ListenSignal.REOPEN)
+            if stream.state is ListenState.REOPENING:
+                self._subscribe_all(stream, link)
+        session = self.sessions.get(link.audience.session)
+        if again and session is not None and link.target.name not in session.streams:
+            self._announce_lists(session, session.granted, link.target)
 
     def lost(self, link: UpstreamLink) -> None:
-        """Watch again, a moment after a conversation with a legacy server has ended."""
-        if link.uris or link.watchers:
-            self._relay.later(self._delay(link.failures), partial(self._rejoin, link))
-
-    def _delay(self, failures: int) -> float:
-        return float(self._relay.settings.listen_delay * 2 ** min(failures, 6))
-
-    def _rejoin(self, old: UpstreamLink) -> None:
-        """Move the watchers of a conversation that has ended to the next one."""
-        relay, target = self._relay, old.target
-        try:
-            link = relay.link(target, old.audience)
-        except LocalProtocolError:
-            return
-        link.watchers |= old.watchers
-        for watcher in old.watchers.union(*old.uris.values()):
-            watcher.links = [link if each is old else each for each in watcher.links]
-        for uri, watchers in old.uris.items():
-            link.uris.setdefault(uri, set()).update(watchers)
-        if link.state is LinkState.OPEN:
-            self.restore(link)
-        else:
-            link.failures = old.failures + 1
-            link.open()
-
-    def restore(self, link: UpstreamLink) -> None:
-        """Subscribe again at a legacy server; tell the watchers that all may have changed."""
-        for watcher in self._watchers(link):
-            self._announce_lists(watcher, watcher.granted, link.target)
-        for uri in link.uris:
-            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, void)
-            self.told(link, _UPDATED, Raw(to_json({"uri": uri})))
-
-    def _watchers(self, link: UpstreamLink) -> set[Watcher]:
-        """Return who hears of changed lists in a conversation with a legacy server."""
-        session = self.sessions.get(link.audience.session)
-        return link.watchers if session is None else {*link.watchers, session}
+        """Open the streams again that were part of a conversation with a legacy server."""
+        for stream in list(link.streams):
+            self._stream_over(stream)
 
     def told(self, link: UpstreamLink, method: str, params: Raw) -> None:
         """Pass on a change that a legacy server announces."""
         body = self._body(link.target, method, params)
         if body is None:
             return
-        watchers = self._watchers(link)
-        if method == _UPDATED:
-            watchers = link.uris.get(_subject_of(params).uri, set())
-        for watcher in list(watchers):
+        updated = method == _UPDATED
+        streams = link.uris.get(_subject_of(params).uri, set()) if updated else link.streams
+        watchers = {stream.watcher for stream in streams}
+        session = self.sessions.get(link.audience.session)
+        if session is not None and not updated:
+            watchers.add(session)
+        for watcher in watchers:
             self._announce(watcher, method, body)
 
     def _body(self, target: Target, method: str, params: Raw) -> Raw | None:
@@ -345,11 +339,7 @@ class Subscriptions:
             watcher.told[method] = []
             delay = self._relay.settings.changes_apart
             self._relay.later(delay, partial(self._announce_next, watcher, method))
-        if watcher.key is None:
-            where = self._relay.to_session(watcher.audience.session)
-            self._relay.downstream.notify(method, body, **where)
-        else:
-            self._relay.downstream.notify(method, body, parent=watcher.key)
+        self._relay.at(watcher.machine).notify(method, body, **watcher.where)
 
     def _announce_next(self, watcher: Watcher, method: str) -> None:
         for body in watcher.told.pop(method):
@@ -368,85 +358,91 @@ class Subscriptions:
 
     # Sessions of legacy clients
 
-    def session_ready(self, event: events.Ready) -> None:
+    def session_ready(self, machine: Downstream, event: events.Ready) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
-        session, declared = event.session or ONLY, event.capabilities
+        session, declared = (machine, event.session or ""), event.capabilities
+        where = {"session": event.session} if event.session else {}
         audience = Audience(event.principal, session)
         if isinstance(declared, ClientCapabilities):
             audience = structs.replace(audience, capabilities=declared)
-        watcher = self.sessions[session] = Watcher(audience, None, _LISTS, _LISTS)
+        watcher = Watcher(machine, where, audience, _LISTS, _LISTS)
+        self.sessions[session] = watcher
         self._watch_all(watcher)
 
-    def session_ended(self, session: str) -> None:
+    def session_ended(self, session: Session) -> None:
         """Stop watching for a session."""
         watcher = self.sessions.pop(session, None)
         if watcher is not None:
             self._leave(watcher)
 
-    def _subscribe(self, event: RequestReceived) -> None:
+    def _subscribe(self, arrival: Arrival) -> None:
         """Handle ``resources/subscribe`` or its opposite, which the engine answers if admitted."""
-        outer = _subject_of(event.params).uri
+        outer = _subject_of(arrival.event.params).uri
         for target in self._relay.targets.values():
             uri = self._inward(target, outer)
             if uri is not None:
-                self._relay.when_known(target, partial(self._subscribed, target, event, uri))
+                self._relay.when_known(target, partial(self._subscribed, target, arrival, uri))
                 return
-        self._relay.unknown(event)
+        self._relay.unknown(arrival)
 
-    def _subscribed(self, target: Target, event: RequestReceived, uri: str) -> None:
-        relay = self._relay
+    def _subscribed(self, target: Target, arrival: Arrival, uri: str) -> None:
+        relay, method, audience = self._relay, arrival.event.method, arrival.audience
         if target.greeting is None:
-            relay.downstream.fail(event.key, target.unreachable)
+            relay.fail(arrival, target.unreachable)
             return
-        audience = relay.audience_of(event)
         watcher = self.sessions.get(audience.session)
         if watcher is None:
-            relay.refuse(event.key, INTERNAL_ERROR, "the session is not open")
+            relay.refuse(arrival, INTERNAL_ERROR, "the session is not open")
             return
         if not target.modern:
             try:
                 link = relay.link(target, audience)
             except LocalProtocolError as error:
-                relay.refuse(event.key, INTERNAL_ERROR, str(error))
+                relay.refuse(arrival, INTERNAL_ERROR, str(error))
                 return
-            if event.method == _UNSUBSCRIBE and link.uris.get(uri, set()) - {watcher}:
-                link.uris[uri].discard(watcher)  # others who share the conversation go on
-                relay.downstream.admit(event.key)
-                return
-            take = partial(self._answer, event, watcher, link, uri)
-            relay.ask(link, event.method, {"uri": uri}, take)
+            take = partial(self._noted, arrival, watcher, link, uri)
+            watchers = {stream.watcher for stream in link.uris.get(uri, ())}
+            if method == _UNSUBSCRIBE and watchers - {watcher}:
+                take(_EMPTY)  # others who share the conversation go on
+            else:
+                relay.ask(link, method, {"uri": uri}, take)
             return
-        before, keys = watcher.streams.get(target.name), [event.key]
+        before, arrivals = watcher.streams.get(target.name), [arrival]
         uris = [] if before is None else before.filter.resource_subscriptions
         uris = [each for each in uris if each != uri]
-        if event.method == _SUBSCRIBE:
+        if method == _SUBSCRIBE:
             uris.append(uri)
         if before is not None:
-            keys, before.keys = [*before.keys, *keys], []
+            arrivals, before.arrivals = [*before.arrivals, *arrivals], []
         part = structs.replace(self._part(_LISTS, target), resource_subscriptions=uris)
-        self._open_stream(Stream(watcher, target, part, before=before, keys=keys))
+        self._open_stream(Stream(watcher, target, part, before=before, arrivals=arrivals))
 
-    def _answer(
-        self,
-        event: RequestReceived,
-        watcher: Watcher,
-        link: UpstreamLink,
-        uri: str,
-        outcome: Outcome,
+    def _noted(
+        self, arrival: Arrival, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome
     ) -> None:
         """Answer a subscription as the legacy server did, and note it for the next conversation."""
         if isinstance(outcome, ErrorData):
-            self._relay.downstream.fail(event.key, outcome)
+            self._answer(arrival, outcome)
             return
-        if event.method == _SUBSCRIBE:
-            link.uris.setdefault(uri, set()).add(watcher)
-            if link.audience.session is None and link not in watcher.links:
-                watcher.links.append(link)  # it outlives the session
-        else:
-            link.uris.pop(uri, None)
-        self._relay.downstream.admit(event.key)
+        name = link.target.name
+        stream = watcher.streams.get(name)
+        if stream is None:
+            part = self._part(_LISTS, link.target)
+            stream = Stream(watcher, link.target, part, link=link, state=ListenState.OPEN)
+        self._without(stream, link, uri)
+        if arrival.event.method == _SUBSCRIBE:
+            watcher.streams[name] = stream
+            stream.filter.resource_subscriptions.append(uri)
+            if stream.link is not None:
+                stream.link.streams.add(stream)
+                stream.link.uris.setdefault(uri, set()).add(stream)
+        elif name in watcher.streams and not stream.filter.resource_subscriptions:
+            self._close(watcher.streams.pop(name))
+        if watcher.ended:  # meanwhile; others may share the conversation
+            self._leave(watcher)
+        self._answer(arrival, None)
 
-    # Listen streams of modern servers
+    # Streams
 
     def _open_stream(self, stream: Stream) -> None:
         relay, watcher = self._relay, stream.watcher
@@ -457,6 +453,12 @@ class Subscriptions:
         except LocalProtocolError as error:
             take(ErrorData.make(INTERNAL_ERROR, str(error)))
             return
+        if not stream.target.modern:
+            link.streams.add(stream)
+            link.open()
+            if link.greeted or stream.state is ListenState.OPENING:
+                self._subscribe_all(stream, link)
+            return
         declared = watcher.audience.capabilities
         filter = {"notifications": stream.filter}
         stream.request = relay.ask(link, _LISTEN, filter, take, capabilities=declared)
@@ -464,25 +466,37 @@ class Subscriptions:
             link.listens[stream.request] = stream
 
     def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
-        """Note what a server will announce; end the stream that this one replaces."""
+        """Take the acknowledgement of a modern server."""
         stream = link.listens.get(event.request)
-        again = stream is not None and stream.state is ListenState.REOPENING
-        if stream is None or not moved(LISTEN, stream, ListenSignal.ACKNOWLEDGE):
+        if stream is not None:
+            self._open(stream, event.filter)
+
+    def _open(self, stream: Stream, announced: SubscriptionFilter) -> None:
+        """Note what a server will announce; end the stream that this one replaces."""
+        again = stream.state is ListenState.REOPENING
+        if not stream.move(ListenSignal.ACKNOWLEDGE):
             return
         stream.failures = 0
         before, stream.before = stream.before, None
         if before is not None:
             self._close(before)
-        for key in self._take_keys(stream):
-            self._relay.downstream.admit(key)
+        self._conclude(stream)
         if again:
             self._may_have_changed(stream)
         else:
-            self._granted(stream.watcher, self._outward(stream.target, event.filter))
+            self._granted(stream.watcher, self._outward(stream.target, announced))
 
-    def _take_keys(self, stream: Stream) -> list[Key]:
-        keys, stream.keys = stream.keys, []
-        return keys
+    def _conclude(self, stream: Stream, error: ErrorData | None = None) -> None:
+        """Answer the requests that wait for a stream."""
+        for arrival in stream.arrivals:
+            self._answer(arrival, error)
+        stream.arrivals = []
+
+    def _answer(self, arrival: Arrival, error: ErrorData | None) -> None:
+        if error is None:
+            self._relay.at(arrival.machine).admit(arrival.event.key)
+        else:
+            self._relay.fail(arrival, error)
 
     def _may_have_changed(self, stream: Stream) -> None:
         """Announce all that a stream carries, as something may have been missed."""
@@ -500,12 +514,10 @@ class Subscriptions:
         if stream is not None and body is not None:
             self._announce(stream.watcher, event.method, body)
 
-    def _stream_over(self, stream: Stream, outcome: Outcome) -> None:
+    def _stream_over(self, stream: Stream, outcome: Outcome | None = None) -> None:
         """Handle the end of a server's stream: it is opened again unless it never was."""
-        if stream.link is not None and stream.request is not None:
-            stream.link.listens.pop(stream.request, None)
-        stream.link = None
-        moved(LISTEN, stream, ListenSignal.LOSE)
+        self._detach(stream)
+        stream.move(ListenSignal.LOSE)
         if stream.watcher.streams.get(stream.target.name) is not stream:
             return  # the one that replaces it goes on
         if stream.state is ListenState.LOST:
@@ -518,31 +530,43 @@ class Subscriptions:
             if before.state is ListenState.LOST:
                 self._reopen_later(before)
         error = stream.target.error("no stream of changes")
-        for key in self._take_keys(stream):
-            self._relay.downstream.fail(key, outcome if isinstance(outcome, ErrorData) else error)
+        self._conclude(stream, outcome if isinstance(outcome, ErrorData) else error)
         self._granted(watcher, SubscriptionFilter())
 
     def _reopen_later(self, stream: Stream) -> None:
-        delay = self._delay(stream.failures)
+        delay = self._relay.settings.listen_delay * 2 ** min(stream.failures, 6)
         stream.failures += 1
         self._relay.later(delay, partial(self._reopen, stream))
 
     def _reopen(self, stream: Stream) -> None:
         current = stream.watcher.streams.get(stream.target.name)
-        if current is stream and moved(LISTEN, stream, ListenSignal.REOPEN):
+        if current is stream and stream.move(ListenSignal.REOPEN):
             self._open_stream(stream)
 
     def _close(self, stream: Stream) -> None:
-        moved(LISTEN, stream, ListenSignal.CLOSE)
-        for key in self._take_keys(stream):
-            self._relay.refuse(key, INTERNAL_ERROR, "the session has ended")
+        stream.move(ListenSignal.CLOSE)
+        self._conclude(stream, ErrorData.make(INTERNAL_ERROR, "the session has ended"))
         if stream.before is not None:
             self._close(stream.before)
-        link, stream.link = stream.link, None
-        if link is not None and stream.request is not None:
-            link.listens.pop(stream.request, None)
+        link = self._detach(stream)
+        if link is None or link.ended:
+            return
+        if stream.request is not None:
             link.pending.pop(stream.request, None)
             link.peer.cancel(stream.request, now=self._relay.now)
+        else:
+            for uri in stream.filter.resource_subscriptions:
+                if self._without(stream, link, uri):
+                    self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
+
+    def _detach(self, stream: Stream) -> UpstreamLink | None:
+        """Take a stream out of its conversation, which is returned."""
+        link, stream.link = stream.link, None
+        if link is not None:
+            link.streams.discard(stream)
+            if stream.request is not None:
+                link.listens.pop(stream.request, None)
+        return link
 
 
 def _union(one: SubscriptionFilter, other: SubscriptionFilter) -> SubscriptionFilter:

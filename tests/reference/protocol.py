@@ -27,7 +27,6 @@ TABLES = (
     "mcpcore.http.server.stored.streams",
     "mcpcore.http.client.challenges",
     "mcpcore.auth.authorization",
-    "mcpcore.relay.link",
     "mcpcore.relay.subscriptions",
     "mcpcore.policy.breaker",
     "mcpcore.policy.balancing",

@@ -16,7 +16,6 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.relay.downstreams import Downstreams
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
@@ -128,13 +127,9 @@ class Scene:
         limits: Limits | None = None,
         principal: str | None = "ann",
         capabilities: dict[str, Any] | None = None,
-        place: int | None = None,
-        prefix: str | None = None,
+        beside: "Scene | None" = None,
     ) -> None:
-        """``place``: of the client's machine among those of a Downstreams, None: it has none.
-
-        ``prefix``: of the ids of the relay's requests to the client.
-        """
+        """``beside``: scene with the relay and its servers; this one has another machine of it."""
         self.now, self.limits = 0.0, limits or Limits()
         self.backends = backends
         targets = [
@@ -145,18 +140,11 @@ class Scene:
             capabilities=msgspec.convert(SERVER_ALL, ServerCapabilities),
             asked_first=ASKABLE,
             extension_methods=ANY_EXTENSION,
-            id_prefix=prefix,
         )
         self.front = Peer(Role.SERVER, config)
         self.front.principal = principal
-        self.place, self.machines = place, Downstreams()
-        for _ in range(0 if place is None else place):
-            self.machines.add(Peer(Role.SERVER, config))
-        if place is not None:
-            self.machines.add(self.front)
-        downstream = self.front if place is None else self.machines
         seal = make_seal(SealSettings(keys=(SealKey(b"k" * 32),)))
-        self.relay = Relay(downstream, targets, seal=seal, settings=settings)
+        self.relay: Relay = beside.relay if beside else Relay(targets, seal=seal, settings=settings)
         declared = CLIENT_ALL if capabilities is None else capabilities
         self.client = Peer(
             Role.CLIENT,
@@ -170,7 +158,8 @@ class Scene:
         )
         self.events: list[Event] = []
         self.answers: dict[str, Any] | None = ANSWER
-        self.relay.start(now=self.now)
+        if beside is None:
+            self.relay.start(now=self.now)
         self.client.start(now=self.now)
         self.move()
 
@@ -203,9 +192,7 @@ class Scene:
     def _turn_front(self) -> bool:
         moved = False
         while (event := self.front.next_event()) is not None:
-            if self.place is not None:
-                event = self.machines.event(self.place, event)
-            self.relay.from_client(event, now=self.now, wall=WALL + self.now)
+            self.relay.from_client(self.front, event, now=self.now, wall=WALL + self.now)
             moved = True
         return moved
 

@@ -344,7 +344,7 @@ class World:
         targets = [Target(server.name, server.connect, Guard()) for server in self.servers]
         seal = make_seal(SealSettings(keys=(SealKey(b"k" * 32),)))
         settings = RelaySettings(call_timeout=60.0, question_timeout=20.0, parked_timeout=40.0)
-        self.relay = Relay(self.fronts, targets, seal=seal, settings=settings)  # type: ignore[arg-type]
+        self.relay = Relay(targets, seal=seal, settings=settings)
         self.users = [User(self, who, chance.choice(eras)) for who in ("ann", "bob")]
         self.relay.start(now=0.0)
 
@@ -357,7 +357,8 @@ class World:
         while moving:
             moving = False
             while (event := self.fronts.any.next_event()) is not None:
-                self.relay.from_client(event, now=self.now, wall=WALL + self.now)
+                fronts: Any = self.fronts
+                self.relay.from_client(fronts, event, now=self.now, wall=WALL + self.now)
                 moving = True
             for user in self.users:
                 while (event := user.peer.next_event()) is not None:

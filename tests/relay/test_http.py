@@ -49,7 +49,7 @@ class Web:
         self.front = Wire(self.client, front)
         self.backs: list[Wire] = []
         targets = [Target(backend.name, self.connect)]
-        self.relay = Relay(front, targets, seal=make_seal(), settings=RelaySettings(**settings))
+        self.relay = Relay(targets, seal=make_seal(), settings=RelaySettings(**settings))
         self.front.on_server = self.from_client
         self.front.on_client = self.answer
         self.relay.start(now=self.front.now)
@@ -68,7 +68,7 @@ class Web:
         return client
 
     def from_client(self, event: Any) -> None:
-        self.relay.from_client(event, now=self.front.now, wall=WALL)
+        self.relay.from_client(self.front.server, event, now=self.front.now, wall=WALL)
 
     def from_server(self, link: UpstreamLink, event: Any) -> None:
         self.relay.from_server(link, event, now=self.front.now, wall=WALL)

@@ -218,3 +218,72 @@ def test_a_stream_has_the_resources_that_a_legacy_server_lets_it_have() -> None:
     watch(scene, "x:1", "x:2", lists=False)
     [opened] = scene.told(SubscriptionAcknowledged)
     assert opened.filter.resource_subscriptions == ["x:1"]
+
+
+def lose(scene: Scene, backend: Backend) -> None:
+    """Break every conversation with a server."""
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now)
+    scene.move()
+
+
+def asked(backend: Backend) -> list[str]:
+    """URIs that were subscribed to at a legacy server."""
+    found = [event for event in backend.events if isinstance(event, ResourceSubscribed)]
+    return [event.uri for event in found if event.active]
+
+
+def test_a_subscription_while_a_lost_server_is_awaited_is_kept_with_those_before() -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(LEGACY, backend)
+    watch(scene, "x:1")
+    lose(scene, backend)
+    watch(scene, "x:2")
+    scene.wait(2)
+    assert asked(backend) == ["x:1", "x:2", "x:1", "x:2"]
+    tell(backend, UPDATED, {"uri": "x:1"})
+    scene.move()
+    assert changes(scene).count((UPDATED, "x:1")) == 2  # once as it may have changed
+
+
+def test_a_legacy_server_that_is_lost_before_it_answers_announces_nothing() -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(MODERN, backend)
+    backend.down = True
+    watch(scene, "x:1")
+    assert scene.told(SubscriptionAcknowledged) == []
+    lose(scene, backend)
+    [event] = scene.told(SubscriptionAcknowledged)
+    assert event.filter.resource_subscriptions == []
+
+
+def test_a_legacy_server_is_tried_at_ever_longer_times() -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(MODERN, backend)
+    watch(scene, "x:1")
+    backend.down = True
+    begun = len(backend.wires)
+    for delay in (1, 2, 4):
+        lose(scene, backend)
+        scene.wait(delay - 0.1)
+        assert len(backend.wires) == begun
+        scene.wait(0.2)
+        begun += 1
+        assert len(backend.wires) == begun
+    backend.down = False
+    scene.move()
+    assert changes(scene).count((UPDATED, "x:1")) == 1
+
+
+def test_a_session_that_ends_before_a_shared_server_answers_holds_nothing_there() -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(LEGACY, backend)
+    scene.relay.targets["a"].shared = True
+    watch(scene)
+    backend.down = True
+    scene.ask("resources/subscribe", {"uri": "x:1"})
+    scene.front.receive_eof(now=0.0)
+    scene.move()
+    backend.down = False
+    scene.move()
+    assert not any(link.streams or link.uris for link, _, _ in backend.wires)

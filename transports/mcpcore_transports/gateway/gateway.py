@@ -18,7 +18,6 @@ from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
 from mcpcore.engine.events import Event, RequestReceived, Violation
 from mcpcore.errors import BadTarget, McpError
 from mcpcore.http.principals import Authenticate
-from mcpcore.relay.downstreams import Downstreams
 from mcpcore.relay.link import UpstreamLink
 from mcpcore.relay.names import NameConflict
 from mcpcore.relay.relay import Relay
@@ -60,8 +59,7 @@ class Gateway(Application):
         self.info = settings.client.info
         self.seal = OwnSeal()
         self._fleet = fleet = Fleet(settings)
-        self._clients = Downstreams()
-        self._runtimes: dict[int, GatewayRuntime] = {}
+        self.runtimes: dict[ServerMachine, GatewayRuntime] = {}
         self.upstreams = {
             name: ServerBehind(
                 name,
@@ -74,7 +72,6 @@ class Gateway(Application):
             for name, target in targets.items()
         }
         self.relay = Relay(
-            self._clients,
             [upstream.relayed for upstream in self.upstreams.values()],
             seal=self.seal,
             place=secrets.token_hex(8),
@@ -148,22 +145,10 @@ class Gateway(Application):
 
     # Machines
 
-    def add(self, machine: ServerMachine, runtime: "GatewayRuntime") -> int:
-        """Add a machine of clients; return its place."""
-        place = self._clients.add(machine)
-        self._runtimes[place] = runtime
-        return place
-
-    def remove(self, place: int) -> None:
-        """Remove a machine that has ended."""
-        del self._runtimes[place]
-        self._clients.remove(place)
-
-    def from_client(self, place: int, event: Event) -> None:
-        """Hand an event of the machine in ``place`` to the relay."""
-        event = self._clients.event(place, event)
-        self.relay.from_client(event, now=clock(), wall=time.time())
-        self._flush(place)
+    def from_client(self, machine: ServerMachine, event: Event) -> None:
+        """Hand an event of a machine of clients to the relay."""
+        self.relay.from_client(machine, event, now=clock(), wall=time.time())
+        self._flush(machine)
 
     def _from_server(self, conversation: Conversation, event: Event) -> None:
         self.relay.from_server(conversation.link, event, now=clock(), wall=time.time())
@@ -183,14 +168,16 @@ class Gateway(Application):
                 self._hidden.add(each)
                 logger.warning("%s", each)
 
-    def _flush(self, place: int | None = None, link: UpstreamLink | None = None) -> None:
+    def _flush(
+        self, machine: "ServerMachine | None" = None, link: UpstreamLink | None = None
+    ) -> None:
         """Flush the machines that the relay has used, but for the one whose event it was."""
-        used, places = self.relay.used, self._clients.used
-        while used or places:
-            while places:
-                at = places.pop()
-                runtime = self._runtimes.get(at)
-                if at != place and runtime is not None and runtime.link is not None:
+        used, called = self.relay.used, self.relay.called
+        while used or called:
+            while called:
+                front = called.pop()
+                runtime = self.runtimes.get(front)
+                if front is not machine and runtime is not None and runtime.link is not None:
                     runtime.link.flush_soon()
             while used:
                 each = used.pop()
@@ -248,7 +235,7 @@ class GatewayRuntime:
         self.settings = settings
         self._gateway = gateway
         self._machine = machine
-        self._place = gateway.add(machine, self)
+        gateway.runtimes[machine] = self
         self._group: TaskGroup
         self._violations = ClientViolations(settings.suspicion)
         self._throttle = None
@@ -264,7 +251,7 @@ class GatewayRuntime:
                 await link_run()
                 self._group.cancel_scope.cancel()
         finally:
-            self._gateway.remove(self._place)
+            del self._gateway.runtimes[self._machine]
 
     def handle(self, event: Event) -> None:
         """Take an event of the machine."""
@@ -280,7 +267,7 @@ class GatewayRuntime:
             if later is not None:
                 self._group.start_soon(self._handle_later, event, later)
                 return
-        self._gateway.from_client(self._place, event)
+        self._gateway.from_client(self._machine, event)
 
     async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
         """Take a request when the rate limiter has decided."""
@@ -289,6 +276,6 @@ class GatewayRuntime:
         except McpError as error:
             self._machine.fail(event.key, error.error)
         else:
-            self._gateway.from_client(self._place, event)
+            self._gateway.from_client(self._machine, event)
         if self.link is not None:
             self.link.flush_soon()

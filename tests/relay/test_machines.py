@@ -1,4 +1,4 @@
-"""Clients of several machines before one relay: what is meant for one gets to that one."""
+"""Clients of two machines before one relay: what is meant for one gets to that one."""
 
 import pytest
 
@@ -9,33 +9,45 @@ from mcpcore.engine.events import (
     RequestEnded,
     RequestReceived,
 )
-from mcpcore.spec.errors import LocalProtocolError
-from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Handler, Scene, tools
 from tests.relay.test_cells import reports
 from tests.relay.test_subscriptions import CHANGED, UPDATED, changes, tell, watch
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
-places = pytest.mark.parametrize(("place", "prefix"), [(0, None), (1, None), (2, "p-"), (0, "p-")])
+
+
+def pair(client: str, server: str, handler: Handler = tools) -> tuple[Backend, Scene, Scene]:
+    """Two clients of one relay, whose keys, ids and sessions are the same."""
+    backend = Backend("a", server, handler)
+    quiet = Scene(client, backend, principal="bob")
+    quiet.call("echo")
+    quiet.relay.called.clear()
+    quiet.events.clear()
+    return backend, quiet, Scene(client, backend, beside=quiet)
+
+
+def check_quiet(quiet: Scene) -> None:
+    """Nothing has come to the client that asked for nothing."""
+    quiet.move()
+    assert quiet.events == []
+    assert quiet.front not in quiet.relay.called
 
 
 @cells
-@places
-def test_requests_and_questions(client: str, server: str, place: int, prefix: str | None) -> None:
-    scene = Scene(client, Backend("a", server, tools), place=place, prefix=prefix)
+def test_requests_and_questions(client: str, server: str) -> None:
+    _, quiet, scene = pair(client, server)
     assert scene.call("echo") == "a: {}"
     assert scene.call("ask") == "Hello Ada"
-    assert scene.machines.used == {place}
+    assert scene.relay.called == {scene.front}
+    check_quiet(quiet)
     scene.wait(61)
     assert scene.relay.idle
 
 
 @cells
-@places
-def test_what_belongs_to_a_request(
-    client: str, server: str, place: int, prefix: str | None
-) -> None:
-    backend = Backend("a", server, reports)
-    scene = Scene(client, backend, place=place, prefix=prefix)
+def test_what_belongs_to_a_request(client: str, server: str) -> None:
+    backend, quiet, scene = pair(client, server)
+    backend.handler = reports
     level = {} if client == LEGACY else {"log_level": "info"}
     scene.result("tools/call", {"name": "x"}, progress=True, **level)
     assert [event.progress for event in scene.told(ProgressReceived)] == [1, 2.5]
@@ -47,21 +59,23 @@ def test_what_belongs_to_a_request(
     assert any(isinstance(event, RequestCancelled) for event in backend.events)
     assert scene.relay.idle
     assert [event.request for event in scene.told(RequestEnded)] == [id]
+    check_quiet(quiet)
 
 
 @cells
-@places
-def test_what_belongs_to_no_request(
-    client: str, server: str, place: int, prefix: str | None
-) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend, place=place, prefix=prefix)
+def test_what_belongs_to_no_request(client: str, server: str) -> None:
+    backend, quiet, scene = pair(client, server)
     scene.call("echo")
     id = watch(scene, "x:1")
     tell(backend, UPDATED, {"uri": "x:1"})
-    tell(backend, CHANGED)
     scene.move()
-    assert changes(scene) == [(UPDATED, "x:1"), (CHANGED, None)]
+    assert changes(scene) == [(UPDATED, "x:1")]
+    check_quiet(quiet)
+    tell(backend, CHANGED)
+    for each in (scene, quiet):
+        each.move()
+    assert changes(scene)[1:] == [(CHANGED, None)]
+    assert changes(quiet) == [(CHANGED, None)] * (client == LEGACY)  # which hears of it unasked
     if client == MODERN:
         scene.client.cancel(id, now=0.0)
     else:
@@ -72,10 +86,8 @@ def test_what_belongs_to_no_request(
     assert len(changes(scene)) == 2
 
 
-@places
-def test_the_session_of_a_legacy_client(place: int, prefix: str | None) -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend, place=place, prefix=prefix)
+def test_the_session_of_a_legacy_client() -> None:
+    backend, quiet, scene = pair(LEGACY, LEGACY)
     scene.answers = None
     scene.call("echo")
     scene.result("logging/setLevel", {"level": "error"})
@@ -85,48 +97,39 @@ def test_the_session_of_a_legacy_client(place: int, prefix: str | None) -> None:
     far.notify("notifications/acme", {"a": 1})
     scene.client.notify("notifications/acme/other", {"b": 2})
     scene.move()
-    [question] = scene.told(RequestReceived)
-    assert isinstance(question.id, int) is (prefix is None)
+    assert len(scene.told(RequestReceived)) == 1
     assert [each.method for each in scene.told(NotificationReceived)] == [
         "notifications/message",
         "notifications/acme",
     ]
-    assert any(isinstance(each, NotificationReceived) for each in backend.events)
+    heard = [each for each in backend.events if isinstance(each, NotificationReceived)]
+    assert [each.method for each in heard] == ["notifications/acme/other"]
     far.cancel(asked, now=0.0)
     scene.move()
     assert len(scene.told(RequestCancelled)) == 1
+    check_quiet(quiet)
     scene.front.receive_eof(now=0.0)
     scene.move()
     assert link.ended
-    assert link.audience.session == ("" if place == 0 else f"/{place}/")
+    assert quiet.call("echo") == "a: {}"
+    assert len(backend.wires) == 3  # the first tells the era, each session has one
 
 
 @cells
-def test_a_machine_that_is_gone_is_called_no_more(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend, place=1)
+def test_a_machine_that_has_ended_is_told_nothing_more(client: str, server: str) -> None:
+    backend, quiet, scene = pair(client, server)
     scene.ask("tools/call", {"name": "wait"})
     watch(scene, "x:1")
-    scene.front.lines_to_send()
-    scene.machines.remove(1)
-    assert scene.machines.used == set()
     peer, key = backend.waiting["call"]
+    scene.front.receive_eof(now=0.0)
+    scene.relay.called.clear()
+    scene.move()
     if server == LEGACY:
-        peer.request("roots/list", {}, now=0.0, parent=key)
         peer.notify("notifications/acme", {})
     peer.log(key, "error", "broken")
-    peer.progress(key, 1)
     tell(backend, UPDATED, {"uri": "x:1"})
-    peer.respond(key, {"content": []})
+    scene.relay.called.clear()
     scene.move()
-    assert scene.machines.used == set()
+    assert scene.relay.called == set()
     assert scene.front.lines_to_send() == b""
-    with pytest.raises(LocalProtocolError, match="has ended"):
-        scene.machines.request("roots/list", now=0.0, session="/1/")
-    assert scene.machines.add(scene.front) == 2
-
-
-def test_a_machine_without_streams_to_close() -> None:
-    scene = Scene(LEGACY, Backend("a", LEGACY, tools), place=1)
-    scene.ask("tools/call", {"name": "wait"})
-    assert scene.machines.close_stream(1 << 48, now=0.0) is False
+    assert quiet.call("echo") == "a: {}"
