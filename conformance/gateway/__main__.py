@@ -77,7 +77,7 @@ def through(row: str, only: Sequence[str]) -> tuple[Verdicts, Verdicts]:
     (down, up), (client, server) = pair.split("-"), eras.split("/")
     address = ["127.0.0.1:0"]
     everything = [*MCPCORE, "serve", "--revision", server]
-    gateway = [*MCPCORE, "gateway"]
+    gateway = [*MCPCORE, "gateway", "--server-revision", server]
     with serving([*everything, "--http", *address]) as (url,):
         behind = ["--", *everything, "--stdio"] if up == "stdio" else [url]
         if down == "stdio":

@@ -21,12 +21,15 @@ from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.server.runtime import RuntimeSettings
 from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
+from tests.clock import PATIENCE
 
 SETTINGS = ServeSettings(
     runtime=RuntimeSettings(limits=ROOMY),
     http=HttpSettings(max_body=ROOMY.message_size),
     # The other loop has the other driver, and reads heads by what is installed.
-    http_link=HttpServerSettings(parser="h11" if sys.argv[1:2] == ["trio"] else "auto"),
+    http_link=HttpServerSettings(
+        parser="h11" if sys.argv[1:2] == ["trio"] else "auto", head_time=PATIENCE
+    ),
 )
 
 
