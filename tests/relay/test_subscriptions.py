@@ -205,6 +205,17 @@ def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None
     assert changes(scene).count((UPDATED, "x:1")) == 1
 
 
+def test_a_session_that_has_subscribed_to_nothing_hears_of_lists_after_that() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    ready = scene.relay.targets["a"].greeting
+    assert ready is not None
+    scene.relay.from_server(backend.wires[-1][0], ready, now=scene.now, wall=0.0)
+    scene.move()
+    assert changes(scene).count((CHANGED, None)) == 1
+
+
 def test_a_stream_has_the_resources_that_a_legacy_server_lets_it_have() -> None:
     def choosy(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         if json.decode(event.params)["uri"] == "x:1":
@@ -287,3 +298,23 @@ def test_a_session_that_ends_before_a_shared_server_answers_holds_nothing_there(
     backend.down = False
     scene.move()
     assert not any(link.streams or link.uris for link, _, _ in backend.wires)
+
+
+def test_sessions_that_share_a_legacy_server_each_end_their_own_subscription() -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(LEGACY, backend)
+    scene.relay.targets["a"].shared = True
+    other = Scene(LEGACY, backend, beside=scene)
+    for each in (scene, other):
+        watch(each, "x:1")
+    assert scene.result("resources/unsubscribe", {"uri": "x:1"}) == {}
+    tell(backend, UPDATED, {"uri": "x:1"})
+    for each in (scene, other):
+        each.move()
+    assert (changes(scene), changes(other)) == ([], [(UPDATED, "x:1")])
+    assert other.result("resources/unsubscribe", {"uri": "x:1"}) == {}
+    ends = [event.active for event in backend.events if isinstance(event, ResourceSubscribed)]
+    assert ends[-1] is False
+    assert ends.count(False) == 1
+    scene.wait(301)
+    assert backend.wires[-1][0].ended  # nothing holds the conversation any more
