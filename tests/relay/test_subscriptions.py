@@ -163,8 +163,9 @@ def test_what_was_subscribed_to_at_a_lost_server_is_again(client: str) -> None:
     assert changes(scene).count((UPDATED, "x:1")) == 2
 
 
-def test_a_listen_stream_that_is_given_up_before_it_opens() -> None:
-    backend = Backend("a", MODERN, refuses)
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_a_listen_stream_that_is_given_up_before_it_opens(server: str) -> None:
+    backend = Backend("a", server, refuses)
     scene = Scene(MODERN, backend)
     backend.down = True
     id = watch(scene, "x:1")
@@ -176,6 +177,7 @@ def test_a_listen_stream_that_is_given_up_before_it_opens() -> None:
     scene.move()
     kinds = [type(event) for event in backend.events]
     assert kinds.count(SubscriptionOpened) == kinds.count(SubscriptionClosed)
+    assert not any(link.streams or link.uris for link, _, _ in backend.wires)
 
 
 def test_a_server_that_does_not_acknowledge_delays_a_stream_for_a_time_only() -> None:
