@@ -225,7 +225,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """True once the server has been reached."""
     ended: bool = False
     used_at: float = 0.0
-    """Time of the last request or answer."""
+    """Time of the last answer."""
     deadline: float | None = None
     machine: "Upstream | None" = None
     """Client's end of the conversation; None before the first use."""

@@ -235,7 +235,6 @@ class Relay:
             self._links.setdefault(audience.session, {})[place] = link
             self._deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
-        link.used_at = self.now
         return link
 
     def links_of(self, session: Session) -> list[UpstreamLink]:

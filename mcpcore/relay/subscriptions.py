@@ -246,22 +246,25 @@ class Subscriptions:
     # Legacy servers
 
     def _subscribe_all(self, stream: Stream, link: UpstreamLink) -> None:
-        """Subscribe at a legacy server for a stream, which opens with the last answer."""
-        uris = stream.filter.resource_subscriptions
+        """Subscribe at a legacy server for a stream.
+
+        It opens with the last answer, and at once if the server had let it have all before.
+        """
+        again, uris = stream.state is ListenState.REOPENING, stream.filter.resource_subscriptions
         stream.left = len(uris)
         for uri in uris:
             link.uris.setdefault(uri, set()).add(stream)
-            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, partial(self._joined, stream, uri))
-        if not uris:
+            take = void if again else partial(self._joined, stream, uri)
+            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, take)
+        if again or not uris:
             self._open(stream, stream.filter)
 
     def _joined(self, stream: Stream, uri: str, outcome: Outcome) -> None:
         """Take the answer of a legacy server to a subscription for a stream."""
-        link = stream.link
-        if link is None or link.ended:
+        if stream.link is None:
             return
-        if isinstance(outcome, ErrorData) and stream.state is ListenState.OPENING:
-            self._without(stream, link, uri)
+        if isinstance(outcome, ErrorData):
+            self._without(stream, stream.link, uri)
         stream.left -= 1
         if not stream.left:
             self._open(stream, stream.filter)

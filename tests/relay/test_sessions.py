@@ -204,6 +204,32 @@ def test_an_unused_conversation_is_closed_and_opened_again() -> None:
     assert len(backend.wires) == 3
 
 
+def test_a_conversation_that_has_not_begun_is_not_closed_as_unused() -> None:
+    backend = Backend("a", MODERN, tools)
+    backend.down = True
+    scene = Scene(MODERN, backend, settings=RelaySettings(link_idle=1.0))
+    scene.wait(5)
+    backend.down = False
+    assert scene.call("echo") == "a: {}"
+    assert len(backend.wires) == 1
+
+
+def test_a_request_that_a_modern_client_cannot_answer_while_its_call_waits_there() -> None:
+    def digs(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+        backend.waiting["dig"] = peer, event.key
+
+    backend = Backend("a", LEGACY, digs)
+    scene = Scene(MODERN, backend)
+    scene.answers = None
+    scene.ask("tools/call", {"name": "x"})
+    peer, key = backend.waiting["dig"]
+    peer.request("acme/dig", {}, now=0.0, parent=key, force=True)
+    scene.move()
+    [error] = [each.error for each in backend.events if isinstance(each, ErrorReceived)]
+    assert error.message == "acme/dig: there is no client that can be asked"
+
+
 def test_the_end_of_a_session_ends_its_conversations() -> None:
     backends = [Backend("a", LEGACY, tools), Backend("b", MODERN, tools)]
     scene = Scene(LEGACY, *backends)

@@ -163,8 +163,9 @@ def test_what_was_subscribed_to_at_a_lost_server_is_again(client: str) -> None:
     assert changes(scene).count((UPDATED, "x:1")) == 2
 
 
-def test_a_listen_stream_that_is_given_up_before_it_opens() -> None:
-    backend = Backend("a", MODERN, refuses)
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_a_listen_stream_that_is_given_up_before_it_opens(server: str) -> None:
+    backend = Backend("a", server, refuses)
     scene = Scene(MODERN, backend)
     backend.down = True
     id = watch(scene, "x:1")
@@ -176,6 +177,7 @@ def test_a_listen_stream_that_is_given_up_before_it_opens() -> None:
     scene.move()
     kinds = [type(event) for event in backend.events]
     assert kinds.count(SubscriptionOpened) == kinds.count(SubscriptionClosed)
+    assert not any(link.streams or link.uris for link, _, _ in backend.wires)
 
 
 def test_a_server_that_does_not_acknowledge_delays_a_stream_for_a_time_only() -> None:
@@ -203,6 +205,17 @@ def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None
     asked = [event.uri for event in backend.events if isinstance(event, ResourceSubscribed)]
     assert asked == ["x:1", "x:1"]
     assert changes(scene).count((UPDATED, "x:1")) == 1
+
+
+def test_a_session_that_has_subscribed_to_nothing_hears_of_lists_after_that() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    ready = scene.relay.targets["a"].greeting
+    assert ready is not None
+    scene.relay.from_server(backend.wires[-1][0], ready, now=scene.now, wall=0.0)
+    scene.move()
+    assert changes(scene).count((CHANGED, None)) == 1
 
 
 def test_a_stream_has_the_resources_that_a_legacy_server_lets_it_have() -> None:
@@ -287,3 +300,23 @@ def test_a_session_that_ends_before_a_shared_server_answers_holds_nothing_there(
     backend.down = False
     scene.move()
     assert not any(link.streams or link.uris for link, _, _ in backend.wires)
+
+
+def test_sessions_that_share_a_legacy_server_each_end_their_own_subscription() -> None:
+    backend = Backend("a", LEGACY, refuses)
+    scene = Scene(LEGACY, backend)
+    scene.relay.targets["a"].shared = True
+    other = Scene(LEGACY, backend, beside=scene)
+    for each in (scene, other):
+        watch(each, "x:1")
+    assert scene.result("resources/unsubscribe", {"uri": "x:1"}) == {}
+    tell(backend, UPDATED, {"uri": "x:1"})
+    for each in (scene, other):
+        each.move()
+    assert (changes(scene), changes(other)) == ([], [(UPDATED, "x:1")])
+    assert other.result("resources/unsubscribe", {"uri": "x:1"}) == {}
+    ends = [event.active for event in backend.events if isinstance(event, ResourceSubscribed)]
+    assert ends[-1] is False
+    assert ends.count(False) == 1
+    scene.wait(301)
+    assert backend.wires[-1][0].ended  # nothing holds the conversation any more
