@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -63,8 +64,9 @@ ROWS = [
 @asynccontextmanager
 async def offered(binding: str) -> AsyncIterator[str]:
     if binding != "asgi-ws":
+        where: Any = {binding: ANY_PORT}
         settings = SETTINGS if binding == "http" else ServeSettings(http_link=SETTINGS.http_link)
-        async with served(guarded(), settings=settings, **{binding: ANY_PORT}) as site:
+        async with served(guarded(), settings=settings, **where) as site:
             yield site.url
         return
     stop = anyio.Event()

@@ -82,10 +82,14 @@ def _guard() -> ResourceGuard:
     issuers = tuple(Issuer(issuer=each, roles="realm.roles") for each in ISSUERS)
     rules = ResourceRules(resource=RESOURCE, issuers=issuers, required=frozenset({"read"}))
     guard = ResourceGuard(rules, verify)
-    for issuer, x in _X.items():
-        key = {"kty": "EC", "crv": "P-256", "x": x, "y": "AAAA", "kid": "k1"}
-        guard.key_sets[issuer].fetched(json.dumps({"keys": [key]}).encode(), 0.0)
+    for issuer in _X:
+        guard.key_sets[issuer].fetched(_published(issuer), 0.0)
     return guard
+
+
+def _published(issuer: str) -> bytes:
+    key = {"kty": "EC", "crv": "P-256", "x": _X[issuer], "y": "AAAA", "kid": "k1"}
+    return json.dumps({"keys": [key]}).encode()
 
 
 def TARGET(data: bytes) -> None:
@@ -115,7 +119,8 @@ def _ask(guard: ResourceGuard, token: str, wall: float = WALL) -> Grant | Denied
     judged = guard.judge(credential, "POST", "/mcp", now=1.0, wall=wall)
     assert not isinstance(judged, NeedIntrospection | NeedUse)
     if isinstance(judged, NeedKeys):  # of a kid that is not known
-        guard.key_sets[judged.issuer.issuer].failed(1.0, asked=judged.kid)
+        issuer = judged.issuer.issuer
+        guard.key_sets[issuer].fetched(_published(issuer), 1.0, asked=judged.kid)
         return guard.unauthorized(TokenFault.KEY)
     if isinstance(judged, Denied):
         _told(judged, token)
