@@ -247,7 +247,7 @@ def _request(c: Choices) -> None:
         assert found.token.isascii()
         assert found.token.isprintable()
         assert " " not in found.token
-        assert repr(found) == "Credential('bearer')"
+        assert repr(found) == "Credential(scheme='bearer', token='<...>', proof='<...>')"
     else:
         _told(found, "")
         assert len(own) < 2 or found.status in (400, 401)
