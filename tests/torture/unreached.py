@@ -217,7 +217,7 @@ WHY: dict[str, Excuse] = {
         {
             "commands/auth.py _Anew.load": (1, 1),
             "commands/auth.py _challenge": (1, 1),
-            "commands/auth.py _kept": (2, 2),
+            "commands/auth.py _kept": (1, 1),
             "commands/auth.py _login": (7, 7),
             "commands/auth.py _refuses": (1, 1),
             "commands/auth.py _logout": (2, 2),
