@@ -140,7 +140,7 @@ class ResourceServer:
             remembers=self._uses is None,
         )
         for issuer in guard.rules.issuers:
-            asking_method(issuer)
+            asking_method(issuer)  # raises for credentials that cannot be used
         self.documents: Mapping[str, bytes] = {guard.metadata_path: guard.metadata()}
         """Protected resource metadata by its path."""
         limit = None if max_failures is None else FailureLimit(max_failures)

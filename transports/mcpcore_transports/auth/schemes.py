@@ -380,7 +380,7 @@ class CertificateScheme:
     def presented(self, request: HttpRequest) -> bool:
         """Return True if the client has proved to own a certificate, and shows nothing else.
 
-        With a certificate nobody gets past what another credential is worth.
+        Another credential is judged or refused, and not passed over for the certificate.
         """
         return request.certificate is not None and not authorization_of(request)
 
@@ -413,7 +413,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 def _certificate_name(text: str) -> str:
-    """Return the name of a certificate as one tells it.  Raises ValueError for none."""
+    """Return a fingerprint or subject as certificates have it.  Raises ValueError for neither."""
     digest = text.replace(":", "").lower()
     if _FINGERPRINT.fullmatch(digest):
         return digest

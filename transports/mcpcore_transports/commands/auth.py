@@ -163,7 +163,7 @@ async def _kept(url: str | None, options: AuthOptions) -> KeptTokens:
     account = options.account
     if url is not None:
         url, settings = _server(url, options)
-        account = settings.account or account  # none named: of all
+        account = settings.account or account  # of all where none is named
     return (await kept_tokens(url, account))[0]
 
 
@@ -207,7 +207,7 @@ async def _logout(url: str, options: AuthOptions) -> SignedOut:
 def _server(text: str, options: AuthOptions) -> tuple[str, AuthorizationSettings]:
     """Return the URL of a server over HTTP, and its settings in the file that names it.
 
-    Of these a sign-in alone needs the secrets, which need not be there else.  Raises BadTarget.
+    Secrets that the file refers to are read for a sign-in alone.  Raises BadTarget.
     """
     if "://" in text:
         target = parse_target(text)
