@@ -355,7 +355,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A process with a mark that outlives whoever started it."""
     if not traceable():
         pytest.skip("processes are looked for on Linux only")
-    words = ["env", f"{MARK}=of-a-test/{id(object())}", "sleep", "600"]
+    words = ["env", f"{MARK}=of-a-sleeper/{id(object())}", "sleep", "600"]
     process = subprocess.Popen(words)
     until = monotonic() + BUSY
     while "sleep 600" not in marked(words[1].partition("=")[2]).values():
@@ -367,11 +367,11 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_what_is_left_is_named_and_swept_away(sleeper: subprocess.Popen[bytes]) -> None:
-    assert anyio.run(left, "of-a-test/", 0.0) == [f"{sleeper.pid} (sleep 600)"]
+    assert anyio.run(left, "of-a-sleeper/", 0.0) == [f"{sleeper.pid} (sleep 600)"]
     assert anyio.run(left, "of-another/", 0.0) == []
-    sweep("of-a-test/")
+    sweep("of-a-sleeper/")
     assert sleeper.wait(BUSY) == -signal.SIGKILL
-    assert anyio.run(left, "of-a-test/", BUSY) == []
+    assert anyio.run(left, "of-a-sleeper/", BUSY) == []
 
 
 def test_a_command_that_does_not_end_is_killed() -> None:
