@@ -130,12 +130,14 @@ def test_events_grow_old() -> None:
     stream.append(b"0")
     log.now = 50
     stream.append(b"1")
-    assert log.deadline() == 80
+    assert (log.begun, log.deadline()) == (True, 80)
+    stream.append(b"2")
+    assert not log.begun  # the next deadline is no sooner
     log.now = 79
-    assert kept(stream) == [b"0", b"1"]
+    assert kept(stream) == [b"0", b"1", b"2"]
     log.now = 80
     assert kept(stream) is None
-    assert kept(stream, 1) == [b"1"]
+    assert kept(stream, 1) == [b"1", b"2"]
     assert log.deadline() == 130
     log.now = 129
     log.sweep()

@@ -1,5 +1,6 @@
 """Which sessions go: limits on their number, on each client's share, and on their times."""
 
+import math
 from typing import Any, cast
 
 import pytest
@@ -308,26 +309,28 @@ def test_the_table_agrees_with_a_plain_model(steps: list[tuple[str, int]]) -> No
     agreed: list[Any] = []
     worn: list[Any] = []
     sessions: dict[int, Any] = {}
-    for action, number in steps:
+    for now, (action, number) in enumerate(steps):
+        due = table.deadline()
         session: Any = sessions.get(number)
         found = [each for each in (fresh, agreed, worn) if session in each]
         if action == "o" and not found:
             session = sessions[number] = cast(Any, Plain(number))
-            table.add(session, 0.0)
+            table.add(session, now)
             fresh.append(session)
         elif action == "a" and found:
-            table.agree(session, 0.0)
+            table.agree(session, now)
             if found == [fresh]:
                 fresh.remove(session)
                 agreed.append(session)
         elif action == "t" and found:
-            table.touch(session, 0.0)
+            table.touch(session, now)
             found[0].remove(session)
             worn.append(session)
         elif action == "x" and found:
             table.remove(session)
             found[0].remove(session)
             assert session.usage is SessionUse.ENDED
+        assert table.grown or (table.deadline() or math.inf) >= (due or math.inf)
         everybody = [*fresh, *agreed, *worn]
         assert len(table) == len(everybody)
         for owner in ("owner 0", "owner 1"):

@@ -195,6 +195,9 @@ class EventLog:
         """All entries, oldest first; entries that are gone are skipped."""
         self._kept = 0
         self._swept = -math.inf
+        self.begun = False
+        """True if an event was kept where there was none, which alone brings :meth:`deadline`
+        nearer, since that was last called."""
 
     def __len__(self) -> int:
         return self._kept
@@ -202,6 +205,7 @@ class EventLog:
     def keep(self, entry: LogEntry) -> None:
         """Add an event, and drop the oldest ones beyond the limits."""
         settings, session = self.settings, entry.stream.log
+        self.begun = self.begun or not self._kept
         if session.entries is NOTHING:
             session.entries = deque()
         session.entries.append(entry)
@@ -232,6 +236,7 @@ class EventLog:
 
     def deadline(self) -> float | None:
         """Return the time at which :meth:`sweep` is next needed, None if nothing is kept."""
+        self.begun = False
         oldest = self._oldest() if self._order else None
         if oldest is None:
             return None

@@ -238,8 +238,9 @@ class HttpServer:
     def timed(self) -> bool:
         """True if :meth:`deadline` may have come nearer since it was last asked for."""
         router = self._router
+        kept = router.sessions.grown or self._log.begun
         stored = self._stored is not None  # a step may have been asked for
-        return router.watched or bool(self._endpoint.outbound or router.sessions) or stored
+        return bool(router.watched or kept or stored or self._endpoint.outbound)
 
     def next_event(self) -> Event | None:
         """Advance until there is an event; None when all is used up.  Writing may bring more."""

@@ -387,6 +387,9 @@ class SessionTable:
         """Queues of sessions that end without use: with limit in seconds and reason."""
         self._owners: dict[Owner, Queues] = {}
         self._count = 0
+        self.grown = False
+        """True if a session was added, which alone brings :meth:`deadline` nearer, since that was
+        last called."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -412,6 +415,7 @@ class SessionTable:
             self._temporary[session.id] = session
             return
         self._sessions[session.id] = session
+        self.grown = True
         session.owner = intern(session.owner)  # one string for all sessions of an owner
         for queues in (self._all, self._owners.setdefault(session.owner, _queues())):
             queues[_FRESH][session] = None
@@ -520,6 +524,7 @@ class SessionTable:
 
     def deadline(self) -> float | None:
         """Return the time at which :meth:`overdue` is next needed, None if never."""
+        self.grown = False
         if not self._sessions:
             return None
         due = math.inf
