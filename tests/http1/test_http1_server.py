@@ -5,7 +5,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from mcpcore.http.headers import HeaderLines
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore_transports.http1.body import BadBody
 from mcpcore_transports.http1.connection import SERVER, Http1Server, Http1State
@@ -15,6 +17,7 @@ from tests.http1.ends import SETTINGS, Application, server, told
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"
 POST = HEAD + b"Content-Length: 5\r\n\r\nhello"
+LONGER = HEAD + b"Content-Length: 12\r\n\r\nhello, world"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
 GET = b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST = HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
@@ -23,6 +26,7 @@ STREAMS = {
     "one": POST,
     "two": POST * 2,
     "three of a kind": POST * 3,
+    "another length": POST + LONGER + POST,
     "in chunks": CHUNKED,
     "of all kinds": POST + CHUNKED + GET + POST,
     "empty lines before": b"\r\n\r\n" + POST,
@@ -50,6 +54,29 @@ def test_a_stream_is_the_same_whole_and_byte_by_byte(name: str, ended: bool) -> 
     assert told([stream], ended=ended, whole=False) == expected
     for at in range(1, len(stream), 7):
         assert told([stream[:at], stream[at:]], ended=ended) == expected
+
+
+def test_a_head_that_comes_again_is_not_parsed_again_and_another_length_is_seen() -> None:
+    forwarded = HEAD + b"X-Forwarded-For: 10.0.0.1\r\nAuthorization: Bearer tangerine\r\n"
+    http = server(structs.replace(SETTINGS, trusted_proxies=("127.0.0.1", "10.0.0.0/8")))
+    taken = []
+    for length in (5, 5, 12):
+        http.feed(forwarded + b"Content-Length: %d\r\n\r\n%b" % (length, bytes(length)))
+        head = http.next_head(0.0)
+        assert head is not None
+        assert http.take_whole() == bytes(length)
+        http.send_whole(HttpReply(1, 200, (), b"x"), 0.0)
+        taken.append(head)
+    first, again, other = taken
+    assert again is first
+    assert "tangerine" not in repr(taken)
+    before, after = first.request.headers, other.request.headers
+    assert isinstance(before, HeaderLines)
+    assert isinstance(after, HeaderLines)
+    assert after.alike is before.alike
+    assert (other.length, after.length, after[-1]) == (12, 12, (b"content-length", b"12"))
+    assert (first.length, before.length, before[-1]) == (5, 5, (b"content-length", b"5"))
+    assert (other.request.peer, other.request.proxy) == ("10.0.0.1", "127.0.0.1:1")
 
 
 @pytest.mark.parametrize("name", ["one", "in chunks", "of all kinds"])

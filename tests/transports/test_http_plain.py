@@ -157,12 +157,18 @@ def slightly_different(draw: st.DrawFn) -> bytes:
     return draw(FIRST) + b"".join(line + b"\r\n" for line in draw(st.permutations(lines))) + b"\r\n"
 
 
+def again(parser: RequestParser, buffer: bytearray, last: RequestHead | None) -> RequestHead | None:
+    """The head of a connection on which ``last`` came before."""
+    found = None if last is None else parser.with_length(buffer, last)
+    return parser.take(buffer, "1.2.3.4:5") if found is None else found
+
+
 def taken(
     parser: RequestParser, data: bytes, last: RequestHead | None = None
 ) -> tuple[object, object]:
     buffer = bytearray(data)
     try:
-        found = parser.take(buffer, "1.2.3.4:5", last=last)
+        found = again(parser, buffer, last)
     except BadHead as error:
         return (error.row.status, error.message)
     return (None if found is None else seen(found), bytes(buffer))
@@ -179,7 +185,7 @@ def test_a_head_is_read_as_if_no_other_had_come_before(
         alone = taken(RequestParser("h11", LIMITS), data + b"behind")
         assert taken(parser, data + b"behind", last) == alone
         if alone[1] == b"behind":
-            last = parser.take(bytearray(data), "1.2.3.4:5", last=last)
+            last = again(parser, bytearray(data), last)
 
 
 def test_what_decides_is_not_read_again() -> None:
@@ -244,14 +250,23 @@ def test_the_session_is_found() -> None:
 
 
 def test_limits_hold_for_it_too() -> None:
-    data = USUAL + b"Mcp-Session-Id: a\r\n\r\n"
+    data = USUAL + b"Mcp-Session-Id: a\r\nContent-Length: 9\r\n\r\n"
     parser = RequestParser("h11", HeadLimits(first_line=100, size=len(data), count=9))
     last = parser.take(bytearray(data))
     assert last is not None
     assert parser.take(bytearray(data.replace(b": a", b": b"))) is not None
-    longer = data.replace(b": a", b": bb")
-    with pytest.raises(BadHead, match="larger than"):
-        parser.take(bytearray(longer))
+    for longer in (data.replace(b": a", b": bb"), data.replace(b"9", b"10")):
+        with pytest.raises(BadHead, match="larger than"):
+            again(parser, bytearray(longer), last)
+
+
+def test_nothing_is_expected_of_an_empty_body() -> None:
+    parser, data = RequestParser(), USUAL + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    last: RequestHead | None = None
+    for length in (5, 0, 5):
+        last = again(parser, bytearray(data % length), last)
+        assert last is not None
+        assert (last.length, last.expects_continue) == (length, length > 0)
 
 
 @pytest.mark.parametrize("data", KNOWN)

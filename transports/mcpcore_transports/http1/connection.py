@@ -254,31 +254,39 @@ class Http1Server:
         Without further input the connection ends after the end of the stream, or if it is
         ``draining``.  Raises :class:`BadHead`.
         """
-        buffer = self.buffer
-        scheme = "https" if self.secure else "http"
-        head = self._parser.take(
-            buffer, self._peer, scheme=scheme, certificate=self._certificate, last=self._last
-        )
-        if head is None:
-            if self.ended and buffer:
-                raise BadHead("the connection ended within a head")
-            if self.ended or (draining and not buffer):
-                self.finish(now)
-            elif buffer and not self._begun and buffer != HALF_A_LINE:
-                self._begun = True
-                self.deadline = now + self._settings.head_time
-            return None
-        if head is not self._last:
-            request = named_by_proxies(head.request, self._settings.trusted_proxies)
-            if request is not head.request:
-                head = structs.replace(head, request=request)
-        self._last = head if len(head.request.headers) <= _FEW else None
+        buffer, head = self.buffer, self._last
+        if head is not None and buffer.startswith(head.text):
+            del buffer[: len(head.text)]
+        else:
+            head = None if head is None else self._parser.with_length(buffer, head)
+            if head is not None:
+                self._last = head
+            elif (head := self._new_head(now, draining)) is None:
+                return None
         self.head = head
         self.keep_alive = head.keep_alive
         self._begun = False
         self._probes = -1
         self.state = _HELD
         self.deadline = math.inf  # the application has time limits of its own
+        return head
+
+    def _new_head(self, now: float, draining: bool) -> RequestHead | None:
+        """Take a head that is not like the last one; None if it is not complete."""
+        buffer, scheme = self.buffer, "https" if self.secure else "http"
+        head = self._parser.take(buffer, self._peer, scheme=scheme, certificate=self._certificate)
+        if head is not None:
+            request = named_by_proxies(head.request, self._settings.trusted_proxies)
+            if request is not head.request:
+                head = structs.replace(head, request=request)
+            self._last = head if len(request.headers) <= _FEW else None
+        elif self.ended and buffer:
+            raise BadHead("the connection ended within a head")
+        elif self.ended or (draining and not buffer):
+            self.finish(now)
+        elif buffer and not self._begun and buffer != HALF_A_LINE:
+            self._begun = True
+            self.deadline = now + self._settings.head_time
         return head
 
     def switch(self) -> None:
@@ -294,8 +302,8 @@ class Http1Server:
         """Take the body of a simple POST if it is complete; then its reply is awaited."""
         head, buffer = self.head, self.buffer
         assert head is not None  # noqa: S101 - held
-        length = head.length if head.plain else None
-        if length is None or length > len(buffer):
+        length = head.length
+        if length is None or not head.plain or length > len(buffer):
             return None
         body = bytes(buffer) if length == len(buffer) else bytes(buffer[:length])
         del buffer[:length]

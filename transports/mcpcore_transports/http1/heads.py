@@ -52,6 +52,8 @@ from mcpcore_transports.http1.settings import HeadLimits, ParserName
 HALF_A_LINE = b"\r"
 """First byte of an empty line, which may precede a head and is neither its part nor its start."""
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]*)\r")
+_ZERO = ord("0")
 _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
 _ABSOLUTE = r"(?i:https?)://([^/?#]*)"  # a string, which re compiles at first use
 _KNOWN = 1024
@@ -108,9 +110,11 @@ class RequestHead(Discreet, frozen=True):
     upgrade: bool
     plain: bool
     """True for a POST that needs nothing but its body and its reply."""
+    around: tuple[bytes, bytes, int] | None = None
+    """Text before and behind the length of the body, and the line of that; None until needed."""
 
     def __shown__(self) -> Mapping[str, object]:
-        return {"text": HIDDEN}
+        return {"text": HIDDEN, "around": HIDDEN}
 
     @property
     def revision(self) -> Revision | None:
@@ -235,18 +239,12 @@ class RequestParser:
         *,
         scheme: str = "http",
         certificate: ClientCertificate | None = None,
-        last: RequestHead | None = None,
     ) -> RequestHead | None:
         """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
 
         ``peer`` is the client's address, ``scheme`` that of the connection, ``certificate`` the
-        client's (:class:`~mcpcore.http.messages.HttpRequest`).  ``last`` is the head taken before
-        on the same connection; it is returned again if the same head has come again.  Raises
-        :class:`BadHead`.
+        client's (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
         """
-        if last is not None and buffer.startswith(last.text):
-            del buffer[: len(last.text)]
-            return last
         while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
             del buffer[:2]
         if not buffer:
@@ -280,6 +278,39 @@ class RequestParser:
                 self._kinds[found[1]] = _without_secrets(taken, found[0].alike)
         del buffer[:size]
         return taken
+
+    def with_length(self, buffer: bytearray, last: RequestHead) -> RequestHead | None:
+        """Remove a head that differs from ``last`` only in the length of the body; else None.
+
+        ``last`` is the head taken before on the same connection.
+        """
+        text, lines, around = last.text, last.request.headers, last.around
+        assert isinstance(lines, HeaderLines)  # noqa: S101 - those of a request
+        if around is None:
+            found = _LENGTH.search(text)
+            if found is None or not buffer.startswith(text[: found.start(1)]):
+                return None
+            line = lines.index((CONTENT_LENGTH, found[1]))
+            around = text[: found.start(1)], text[found.end(1) :], line
+        before, behind, line = around
+        start = len(before)
+        end = buffer.find(b"\r", start, start + 19)
+        digits = bytes(buffer[start:end])
+        if not digits.isdigit() or digits[0] == _ZERO:
+            return None
+        text = before + digits + behind
+        if not buffer.startswith(text) or len(text) > self._limits.size:
+            return None
+        del buffer[: len(text)]
+        headers = HeaderLines(lines)
+        headers[line] = CONTENT_LENGTH, digits
+        headers.length = int(digits)
+        if (alike := getattr(lines, "alike", None)) is not None:
+            headers.alike, headers.session = alike, lines.session
+        request = structs.replace(last.request, headers=headers)
+        return structs.replace(
+            last, request=request, text=text, length=headers.length, around=around
+        )
 
     def read_lines(self, head: bytes) -> tuple[HeaderLines, HeadKind] | None:
         """Read a complete head; None for a line that is not valid ASCII, or an invalid length.
