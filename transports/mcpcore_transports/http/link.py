@@ -32,6 +32,22 @@ class HttpLink(ABC):
     setting such a deadline then costs no more than an assignment.
     """
 
+    # Python finds attributes quickly in an instance with fewer than 30; subclasses have more.
+    __slots__ = (
+        "_ahead",
+        "_alarm",
+        "_closing",
+        "_context",
+        "_ended",
+        "_pumped",
+        "_pumping",
+        "_sleep",
+        "_sweep",
+        "_sweep_at",
+        "_tasks",
+        "app",
+    )
+
     unprovoked, final = False, False  # only links of a single connection change these
     fault: Fault | None = None
 

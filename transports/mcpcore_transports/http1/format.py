@@ -61,25 +61,24 @@ _MANY = 256
 
 
 def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    key = (status, headers)
-    head = _HEADS.get(key)
-    if head is None:
-        head = b"".join([_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers)])
-        if not any(is_secret_header(name) for name, _ in headers):
-            if len(_HEADS) >= _MANY:
-                _HEADS.clear()
-            _HEADS[key] = head
+    head = b"".join([_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers)])
+    if not any(is_secret_header(name) for name, _ in headers):
+        if len(_HEADS) >= _MANY:
+            _HEADS.clear()
+        _HEADS[status, headers] = head
     return head
 
 
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the bytes of a response head, with Date."""
-    return b"%b%b\r\n" % (_head(status, tuple(headers)), date_header())
+    key = status, tuple(headers)
+    return b"%b%b\r\n" % (_HEADS.get(key) or _head(*key), date_header())
 
 
 def format_reply(reply: HttpReply) -> bytes:
     """Return the bytes of a whole response, with Date and Content-Length."""
-    head, body = _head(reply.status, reply.headers), reply.body
+    key, body = (reply.status, reply.headers), reply.body
+    head = _HEADS.get(key) or _head(*key)
     return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, date_header(), len(body), body)
 
 

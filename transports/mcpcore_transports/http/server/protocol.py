@@ -181,8 +181,10 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Implement :meth:`asyncio.BufferedProtocol.get_buffer`."""
-        room = self._http.room
-        return self._link.small_inbox if room == SMALL_READ else self._link.inbox[: max(room, 1)]
+        http = self._http
+        if http.state is _HEAD and not http.blocked:  # the usual case, without a call
+            return self._link.small_inbox
+        return self._link.inbox[: max(http.room, 1)]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Implement :meth:`asyncio.BufferedProtocol.buffer_updated`."""
@@ -279,7 +281,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if head.upgrade and link.upgrade is not None:
             http.switch()
             return False
-        return self._ask(head)
+        return self._open(head) if link.settings.authenticate is None else self._ask(head)
 
     def _ask(self, head: RequestHead) -> bool:
         """Authenticate the request if that is needed."""
@@ -317,21 +319,17 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._writing = True  # output that is ready at once is taken below
         now = clock()
         exchange = self._exchange = link.register(self, head.request)
-        if link.trace is None and (body := http.take_whole()) is not None:
-            return self._ask_whole(exchange, head, body, now)
-        if machine.open(exchange, head.request, principal=self._principal, now=now):
-            self._held += http.begin_body(now)
-            return self._read_body()
-        http.skip_body()
-        link.flush_soon()
-        return True
-
-    def _ask_whole(self, exchange: Route, head: RequestHead, body: bytes, now: float) -> bool:
-        """Feed a complete request to the machine; mostly the whole reply is ready at once."""
-        http, link, machine = self._http, self._link, self._machine
+        body = http.take_whole() if link.trace is None else None
+        if body is None:
+            if machine.open(exchange, head.request, principal=self._principal, now=now):
+                self._held += http.begin_body(now)
+                return self._read_body()
+            http.skip_body()
+            link.flush_soon()
+            return True
         machine.ask(exchange, head.request, body, principal=self._principal, now=now)
         link.handle_events()
-        if not (http.blocked or link.draining):
+        if not (http.blocked or link.draining):  # mostly the whole reply is ready at once
             whole = machine.whole_reply(exchange, link.settings.write_size)
             if whole is not None:
                 return self._send_whole(whole)
@@ -407,7 +405,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             link.flush_soon()
         elif machine.timed:
             link.keep_time()
-        return http.state is _HEAD and bool(http.buffer or http.ended or link.draining)
+        return bool(http.buffer or http.ended or link.draining)
 
     # Clients that send no more
 
