@@ -212,10 +212,11 @@ class Profile:
         ours = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
         self.complete = {row: ours if row.result_type else b"" for row in REVISIONS}
         """Encoded members of every complete result of this side, by revision."""
-        self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
-        """Declared capabilities that methods need, as dotted paths."""
-        announced = {None, *self.offered}
-        self.announced = {name: topic.row.capability in announced for name, topic in TOPICS.items()}
+        self.offered = frozenset({None, *(p for p in _PATHS if declares(capabilities, p))})
+        """Declared capabilities that methods need, as dotted paths; None, as some need none."""
+        self.announced = {
+            name: topic.row.capability in self.offered for name, topic in TOPICS.items()
+        }
         """True if this side declared that it announces such changes, by notification method."""
         self._client_meta: dict[tuple[str, bytes], bytes] = {}
         """Members by revision and encoded capabilities, which are empty for those of the config."""

@@ -134,8 +134,16 @@ _decode_state = Decoder(str).decode
 
 
 def _reply(state: PeerState, arrival: Inbound, result: bytes = b"{}") -> None:
-    members = state.profile.complete[arrival.revision]
-    state.answer(arrival, FrameKind.RESULT, encode_result(arrival.id, result, members))
+    revision = arrival.revision
+    state.send_last(
+        arrival.route,
+        FrameKind.RESULT,
+        encode_result(arrival.id, result, state.profile.complete[revision]),
+        batch=arrival.batch,
+        key=arrival.key,
+        method=arrival.method,
+        revision=revision,
+    )
 
 
 def _initialize(state: PeerState, arrival: Inbound) -> ErrorData | None:

@@ -60,7 +60,7 @@ def climb(state: PeerState, arrival: Inbound, mirror: Mirror | None) -> ErrorDat
         if refusal is not None:
             return refusal
     if row is not None:
-        if row.capability is not None and row.capability not in state.profile.offered:
+        if row.capability not in state.profile.offered:
             text = f"this {state.role.value} does not declare {row.capability!r}"
             return ErrorData(METHOD_NOT_FOUND, f"method not found: {method} ({text})")
         missing = row.peer_capability

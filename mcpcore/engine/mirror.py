@@ -88,13 +88,9 @@ def same_value(claimed: str, value: Any) -> bool:
     return text_of(value) == claimed
 
 
-def name_in(skim: Skim, row: Method) -> str | None:
+def name_in(skim: Skim, header: str) -> str | None:
     """Return the member that ``Mcp-Name`` mirrors, if it is there and a string."""
-    member: Raw | None = None
-    if row.header == "name":
-        member = skim.name
-    elif row.header is not None:
-        member = getattr(skim, _MIRRORED[row.header])
+    member: Raw | None = getattr(skim, _MIRRORED[header])
     value = None if member is None else read_member(member)
     return value if isinstance(value, str) else None
 
@@ -112,7 +108,7 @@ def mirror_of(
     """Compute the headers that mirror a request with ``params``."""
     if row is None or row.header is None:
         return Mirror(version=version, method=method)
-    name = name_in(decode_skim(params), row)
+    name = name_in(decode_skim(params), row.header)
     wanted = header_params.get(name) if name is not None and row.header_params else None
     texts = header_arguments(params, wanted) if wanted else {}
     return Mirror(version=version, method=method, name=name, params=texts)
@@ -155,7 +151,7 @@ def mismatch(
         return None
     if mirror.name is None:
         return f"the Mcp-Name header is missing; {method} requires it"
-    name = name_in(skim, row)
+    name = name_in(skim, row.header)
     if name is None:
         # A name of the wrong type is refused later, when the params are decoded.
         return None

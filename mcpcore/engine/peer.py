@@ -629,7 +629,7 @@ class Peer:
         row = state.profile.ours[revision.position].get(method)
         if row is None:
             return method not in KNOWN_METHODS
-        if row.capability is not None and row.capability not in state.profile.offered:
+        if row.capability not in state.profile.offered:
             return False
         theirs = state.peer_capabilities
         return row.peer_capability is None or (
@@ -776,7 +776,14 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
     peer = record.peer
     if not peer.finish(record, _ANSWER):
         return False
-    peer.answer(record, kind, data, code)
+    if record.batch is not None:
+        record.batch.settle(data)
+        return True
+    route, size, ends = record.route, len(data), record.route != MAIN
+    key, method, revision = record.key, record.method, record.revision
+    peer.outbox.push(
+        Transmit(peer, route, (data,), size, kind, key, method, revision, code, ends=ends)
+    )
     return True
 
 

@@ -424,19 +424,6 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
                 Transmit(self, route, texts, size, kind, key, method, revision, code, ends=ends)
             )
 
-    def answer(
-        self, record: Inbound, kind: FrameKind, data: bytes, code: int | None = None
-    ) -> None:
-        """Send the answer to a request, or put it into its batch."""
-        if record.batch is not None:
-            record.batch.settle(data)
-            return
-        route, key, method, revision = record.route, record.key, record.method, record.revision
-        ends = route != MAIN
-        self.outbox.push(
-            Transmit(self, route, (data,), len(data), kind, key, method, revision, code, ends=ends)
-        )
-
     def refuse(
         self,
         route: Route,

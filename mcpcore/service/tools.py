@@ -316,10 +316,6 @@ class _TextResult(msgspec.Struct, gc=False, rename="camel"):
     is_error: bool | UnsetType = UNSET
 
 
-def _result(text: str) -> Raw:
-    return Raw(_encode(_TextResult((_Text(text),))))
-
-
 def error_result(message: str) -> Raw:
     """Return the error of a tool: one text block and ``isError``."""
     return Raw(_encode(_TextResult((_Text(sayable(message)),), is_error=True)))
@@ -331,21 +327,21 @@ def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
         encoded = output.encode(value)
         text = value if isinstance(value, str) else encoded.decode()
         return _structured(text, encoded, output.wraps(revision), revision)
-    if isinstance(value, str):
-        return _result(value)
-    found = blocks(value)
-    if found is not None:
-        return Raw(to_json({"content": for_revision(found, revision)}))
-    encoded = json_value(value)
-    if not revision.any_structured_content and not encoded.startswith(b"{"):
-        return _result(encoded.decode())  # no schema has promised structured content
-    return _structured(encoded.decode(), encoded, False, revision)
+    if not isinstance(value, str):
+        found = blocks(value)
+        if found is not None:
+            return Raw(to_json({"content": for_revision(found, revision)}))
+        encoded = json_value(value)
+        if revision.any_structured_content or encoded.startswith(b"{"):
+            return _structured(encoded.decode(), encoded, False, revision)
+        value = encoded.decode()  # no schema has promised structured content
+    return Raw(_encode(_TextResult((_Text(value),))))
 
 
 def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> Raw:
-    if not revision.structured_content:
-        return _result(text)
-    structured = Raw(_wrap(encoded) if wraps else encoded)
+    structured: Raw | UnsetType = UNSET
+    if revision.structured_content:
+        structured = Raw(_wrap(encoded) if wraps else encoded)
     return Raw(_encode(_TextResult((_Text(text),), structured)))
 
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.server.exchange import Exchange, Terms, is_handshake, opens_session
+from mcpcore.http.server.exchange import NO_FIELDS, Exchange, Terms, is_handshake, opens_session
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.router import Router
 from mcpcore.http.server.sessions import Session, SessionOpened, owner_of
@@ -77,7 +77,7 @@ class SseServer:
         root = f"/{root.strip('/')}" if root.strip("/") else ""
         uri = f"{root}{sse.messages}?{_PARAMETER}={id}"
         record.write(encode_event(uri.encode("ascii"), event=ENDPOINT))
-        record.forget_head()
+        record.fields = NO_FIELDS
         router.watch(record, now)
 
     # Messages

@@ -216,7 +216,8 @@ def taken_over(frame: Transmit) -> None:
 _WAITING, _STREAMING = ExchangeState.WAITING, ExchangeState.STREAMING
 _DONE = ExchangeState.DONE
 _READ, _STREAM = ExchangeSignal.READ, ExchangeSignal.STREAM
-_NO_FIELDS = RequestFields(())
+NO_FIELDS = RequestFields(())
+"""Fields of a head that is no longer needed."""
 
 
 class Exchange(Struct, eq=False, weakref=False):
@@ -302,10 +303,6 @@ class Exchange(Struct, eq=False, weakref=False):
     def asked(self) -> bytes:
         """Ids of the requests in the body, as JSON: one id, or a list of them for a batch."""
         return json_encode(self.request_id if self.request_id is not None else self.batch)
-
-    def forget_head(self) -> None:
-        """Drop the fields, as they are no longer needed."""
-        self.fields = _NO_FIELDS
 
     def read(self) -> None:
         """Note that the request is complete."""

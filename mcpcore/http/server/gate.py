@@ -98,8 +98,9 @@ class Gate:
         """Return the record of an earlier admitted POST with an equal head; None without one."""
         if head.method != "POST":
             return None
-        lines = cast(HeaderLines, head.headers)
-        alike = getattr(lines, "alike", None)
+        lines = head.headers
+        assert isinstance(lines, HeaderLines)  # noqa: S101 - those of a request
+        alike: Alike | None = getattr(lines, "alike", None)
         if alike is not None:
             if not 0 < lines.length <= self._settings.max_body:
                 return None

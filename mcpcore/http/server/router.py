@@ -21,6 +21,7 @@ from mcpcore.http.principals import OUTLIVED, ends_at, has_rights_of
 from mcpcore.http.server.event_log import EventLog
 from mcpcore.http.server.exchange import (
     HARD_FACTOR,
+    NO_FIELDS,
     Exchange,
     ExchangeEnded,
     ExchangeState,
@@ -118,7 +119,7 @@ class Router:
 
     def wait(self, record: Exchange, now: float) -> None:
         """Start the wait for the answer of an exchange."""
-        record.forget_head()
+        record.fields = NO_FIELDS
         delay = self.settings.json_delay
         if delay is not None and record.terms.accepts_stream:
             record.slow_at = now + delay
@@ -423,7 +424,7 @@ class LocalSessions:
         else:
             session.pick_up(record, *place)
         if record.state is ExchangeState.STREAMING:
-            record.forget_head()
+            record.fields = NO_FIELDS
             router.watch(record, now)
 
     def delete(self, record: Exchange, now: float) -> None:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # late: few servers have a store
     from mcpcore.http.storing import StoreBinding
 
 # Bound once: members of an Enum are slow to look up, and these are needed for every message.
-_READING = ExchangeState.READING
+_READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
 _LISTEN = "subscriptions/listen"
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
@@ -74,6 +74,7 @@ class HttpServer:
         settings: HttpSettings | None = None,
         store: "StoreBinding | None" = None,
     ) -> None:
+        # Fewer than 30 attributes in all, with which Python finds each of them quickly.
         self.settings = settings = HttpSettings() if settings is None else settings
         self._router = router = Router(config, secret, settings)
         self._gate = gate = Gate(settings, router.legacy)
@@ -125,27 +126,24 @@ class HttpServer:
         refusal = None
         if isinstance(principal, Refusal):
             refusal, principal = principal, None
-        known = None
-        closing = self._router.closing
-        if refusal is None and not closing:
-            known = self._gate.recall(head)
-        fields = RequestFields(head.headers) if known is None else known.fields
+        router, lines = self._router, head.headers
+        known = None if router.closing or refusal is not None else self._gate.recall(head)
+        fields = RequestFields(lines) if known is None else known.fields
         self._log.now = now
         if exchange == MAIN or exchange in self._exchanges:
             raise LocalProtocolError(f"the exchange number {exchange} is taken")
-        terms, news = fields.terms, self._router.news
-        record = Exchange(exchange, fields, principal, news, head.peer, terms, fields.session_id)
+        record = Exchange(exchange, fields, principal, router.news, head.peer, fields.terms)
         self._exchanges[exchange] = record
         if self.reports:
             record.report = Report(head.method, head.path, head.peer, now)
         if known is not None:
-            lines = cast(HeaderLines, head.headers)
+            assert isinstance(lines, HeaderLines)  # noqa: S101 - those of a request
             record.extra, record.session_id = known.extra, lines.session
             if principal is not None:
                 record.extra += private_lines(principal)
             return lines.length
         if not self._gate.admit(
-            record, head, closing=closing, unready=self._unready(), refusal=refusal
+            record, head, closing=router.closing, unready=self._unready(), refusal=refusal
         ):
             return 0
         if head.path == self.settings.path and head.method == "POST":
@@ -400,7 +398,7 @@ class HttpServer:
     # From body to Peer
 
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
-        record.read()
+        record.state = _WAITING  # from READING, as the table has it; a look into it costs too much
         limits = self._router.session_config.limits
         frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
         record.look_at_body(frame)

@@ -128,6 +128,7 @@ class ServerRuntime:
             from mcpcore_transports.server import rate_limits  # late: few limit rates
 
             self.throttle = rate_limits.Throttle(self.settings, machine, self.failures)
+            self._table[RequestReceived] = partial(self._limit, self.throttle)
         if not isinstance(machine, Peer):
             from mcpcore.http.server.sessions import SessionClosed  # late: for HTTP alone
 
@@ -189,14 +190,15 @@ class ServerRuntime:
 
     # Requests
 
-    def _on_request(self, event: RequestReceived) -> None:
+    def _limit(self, throttle: "Throttle", event: RequestReceived) -> None:
+        """Begin a request if the rate limiter lets it."""
         try:
-            later = None if self.throttle is None else self.throttle.check(event)
+            later = throttle.check(event)
         except BaseException as error:
             self._refuse(event, functions.failure_of(error))
             return
         if later is None:
-            self._begin(event)
+            self._on_request(event)
         else:
             self._handlers.start(event.key, partial(self._begin_later, event, later))
 
@@ -207,10 +209,10 @@ class ServerRuntime:
         except BaseException as error:
             self._refuse(event, functions.failure_of(error))
         else:
-            self._begin(event)
+            self._on_request(event)
         self.flush()
 
-    def _begin(self, event: RequestReceived) -> None:
+    def _on_request(self, event: RequestReceived) -> None:
         guard, tasks, state = self._guard, self._tasks, None
         try:
             prepared: Prepared | None
@@ -277,25 +279,11 @@ class ServerRuntime:
     def _run(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> None:
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result, bare=prepared.bare)
-        elif prepared.is_async or prepared.thread:
-            self._start(event, prepared, Context(event, self, state, home=prepared.home))
-        else:
-            self._run_sync(event, prepared, state)
-
-    def _start(
-        self,
-        event: RequestReceived,
-        prepared: Prepared,
-        context: Context,
-        begun: Awaitable[Any] | None = None,
-    ) -> None:
-        work = partial(self.work, event, prepared, context, begun)
-        context.scope = self._handlers.start(event.key, work, context)
-
-    def _run_sync(
-        self, event: RequestReceived, prepared: Prepared, state: RoundState | None
-    ) -> None:
+            return
         home = prepared.home
+        if prepared.is_async or prepared.thread:
+            self._start(event, prepared, Context(event, self, state, home=home))
+            return
         context = Context(event, self, state, home=home) if prepared.takes_context else None
         try:
             value = functions.guarded_call(prepared.call, context)
@@ -309,6 +297,16 @@ class ServerRuntime:
             self._require_input(event, context or Context(event, self, state), needed)
         except BaseException as error:
             self._fail(event, functions.failure_of(error), prepared, context)
+
+    def _start(
+        self,
+        event: RequestReceived,
+        prepared: Prepared,
+        context: Context,
+        begun: Awaitable[Any] | None = None,
+    ) -> None:
+        work = partial(self.work, event, prepared, context, begun)
+        context.scope = self._handlers.start(event.key, work, context)
 
     async def work(
         self,
