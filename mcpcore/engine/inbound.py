@@ -303,10 +303,11 @@ class Ladder:
         ``batch`` is the batch of a message, if any; ``stream`` the outbound request whose stream
         brought it.
         """
-        state, limits = self._state, self._limits
+        state = self._state
         state.principal = principal
         frame: Frame | End | TransportFailure | TooLong
         if isinstance(item, bytes):
+            limits = self._limits
             frame = decode(item, max_depth=limits.depth, max_batch=limits.batch)
         else:
             frame = item
@@ -322,9 +323,8 @@ class Ladder:
             batch.expect()
         if params is UNSET:
             params = NO_PARAMS
-        era, theirs, info = state.revision, state.client_capabilities, state.peer_info
-        if era is None:
-            era = LATEST_LEGACY
+        era = state.revision or LATEST_LEGACY
+        theirs, info = state.client_capabilities, state.peer_info
         try:
             skim = decode_skim(params)
         except UNREADABLE:

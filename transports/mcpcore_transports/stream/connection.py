@@ -569,7 +569,7 @@ class StreamConnection:
         finally:
             self._turning = False
         waits = self._writing is _BLOCKED or self._reading is not _OPEN
-        if waits or self._has_time or self.peer.deadline() is not None:
+        if waits or self._has_time or self.peer.pending:
             due = self._due()
             if due < self._armed:
                 self._arm(due)
