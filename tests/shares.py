@@ -16,3 +16,7 @@ class Some(Struct, frozen=True):
 
     def __call__(self, whole: Iterable[T], name: Callable[[T], str]) -> list[T]:
         return [each for each in whole if zlib.crc32(name(each).encode()) % self.share == 0]
+
+    def of(self, count: int) -> int:
+        """The share of so many that are all alike; one at least."""
+        return -(-count // self.share)

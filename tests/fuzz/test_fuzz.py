@@ -147,7 +147,7 @@ def test_so_many_messages_in_conversations(
     record_property: Callable[[str, object], None], some: Some
 ) -> None:
     """Of the parts the share that ``--repetitions`` leaves, but one at least."""
-    parts = range(-(-PARTS // some.share))
+    parts = range(some.of(PARTS))
     delivered = {}
     for name, executions in CONVERSATIONS.items():
         counted = Counted(load(name))

@@ -18,6 +18,7 @@ from mcpcore.http.client.call import Recovery
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk
+from tests.shares import Some
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
 REFUSED = Point(before="request")
@@ -168,6 +169,6 @@ def test_schedules() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(3))
-def test_many_schedules(part: int) -> None:
+def test_many_schedules(part: int, some: Some) -> None:
     # in parts, because the memory of what was tried grows with the examples
-    check(1_000, 50)
+    check(some.of(1_000), 50)

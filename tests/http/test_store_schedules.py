@@ -11,6 +11,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from tests.http.cluster import EPOCH, Cluster, Worker
 from tests.http.cutwire import CutWire, Talk
 from tests.http.test_drop_schedules import NAMES, Schedules
+from tests.shares import Some
 
 
 class StoreSchedules(Schedules):
@@ -161,5 +162,5 @@ def test_schedules_with_a_store() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(2))
-def test_many_schedules_with_a_store(part: int) -> None:
-    check(400, 60)
+def test_many_schedules_with_a_store(part: int, some: Some) -> None:
+    check(some.of(400), 60)

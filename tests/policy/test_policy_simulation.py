@@ -193,6 +193,7 @@ def test_a_hundred_worlds_keep_the_rules() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.repeats
 @pytest.mark.parametrize("part", range(10))
 def test_thousands_of_worlds_keep_the_rules(part: int) -> None:
     for seed in range(1000 + 200 * part, 1200 + 200 * part):
