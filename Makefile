@@ -33,7 +33,7 @@ LONG_JOBS ?= 4
 
 # Of the long tests of which there are many of a kind (another binding, event loop, revision, seed) one in
 # so many is run.
-REPETITIONS ?= 6
+REPETITIONS ?= 12
 
 # How long a soak takes, its event loop, and words of the rows that are tortured.
 MINUTES ?= 20
