@@ -157,7 +157,7 @@ def check(examples: int, steps: int) -> None:
 
 
 def test_schedules_with_a_store() -> None:
-    check(100, 50)
+    check(40, 50)
 
 
 @pytest.mark.long
