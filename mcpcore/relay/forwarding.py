@@ -1,23 +1,23 @@
 """Retries of parked calls that reach another worker of a gateway, passed on through the store.
 
-A ticket names the worker that has parked its call.  A worker that cannot find the call sends the
-retry there in a note (``HttpServer.post_note``).  There it waits as a retry of :class:`FarClients`,
-a machine whose calls travel back as notes, to be made at the server that has the request.  As long
-as a retry waits, its sender is told every :data:`BEAT` seconds.
+A ticket names the worker that has parked its call.  Another worker sends the retry there in a note
+(``HttpServer.post_note``), where it comes from the machine :class:`FarClients`: what the relay
+calls on this travels back in notes, and is called on the server that has the request.  As long as
+a retry waits, its sender is told every :data:`BEAT` seconds.
 """
 
-import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from functools import partialmethod
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from mcpcore.engine.bodies import NO_META, relayable
 from mcpcore.engine.events import MAIN, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.storing import NoteLost, NoteReceived
-from mcpcore.relay.link import Arrival, Downstream
+from mcpcore.relay.link import UNSENDABLE, Arrival, Downstream
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -27,7 +27,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.wire.message import Body, to_json
+from mcpcore.wire.message import to_json
 
 if TYPE_CHECKING:  # the relay imports this module
     from mcpcore.http.server.server import HttpServer
@@ -36,21 +36,25 @@ if TYPE_CHECKING:  # the relay imports this module
 BEAT = 5.0
 """Seconds between two notes that a retry still waits."""
 SILENCE = 15.0
-"""Seconds without a note after which a forwarded retry ends."""
+"""Seconds without a note after which a retry at another worker ends."""
 PROGRESS_APART = 0.1
 """Minimum seconds between two notes of the progress of one retry; those between are dropped."""
+_UNHEARD = (
+    "requestState: the process of the gateway that has its call does not answer; "
+    "repeat the request, or send it again without requestState"
+)
 
 
 class RetryNote(Struct, frozen=True, tag="retry"):
-    """Retry of a client, whose request has ``key`` at the worker that sends it."""
+    """Retry of a client, whose request has ``key`` at the sender."""
 
     key: Key
     principal: str | None
     method: str
     params: Raw
     revision: str
-    state: str
-    answers: dict[str, Raw] | None
+    state: str | None
+    answers: Mapping[str, Raw] | None
 
 
 class CancelNote(Struct, frozen=True, tag="cancel"):
@@ -66,42 +70,33 @@ class WaitingNote(Struct, frozen=True, tag="waiting"):
     keys: list[Key]
 
 
-class AnswerNote(Struct, frozen=True, omit_defaults=True, tag="answer"):
-    """Answer to a retry: a result, an error, or questions with a state."""
+class CallNote(Struct, frozen=True, tag="call"):
+    """Call that the relay has made for a retry, to be made at the server that has its request."""
 
     key: Key
-    result: Raw | UnsetType = UNSET
-    error: ErrorData | None = None
-    questions: dict[str, Raw] = {}
-    state: str | None = None
+    call: Literal["respond", "fail", "require_input", "progress", "log"]
+    arguments: Raw
 
 
-class ProgressNote(Struct, frozen=True, tag="progress"):
-    """Progress of a retry."""
+RelayNote = RetryNote | CancelNote | WaitingNote | CallNote
 
-    key: Key
-    value: float | int
-    total: float | int | None
-    message: str | None
-
-
-class LogNote(Struct, frozen=True, tag="log"):
-    """Log message about a retry."""
-
-    key: Key
-    level: str
-    data: Raw
-    logger: str | None
-
-
-RelayNote = RetryNote | CancelNote | WaitingNote | AnswerNote | ProgressNote | LogNote
-
+_Number = float | int
+_ARGUMENTS: dict[str, Any] = {
+    "respond": tuple[Raw],
+    "fail": tuple[ErrorData],
+    "require_input": tuple[dict[str, Raw], str | None],
+    "progress": tuple[_Number, _Number | None, str | None],
+    "log": tuple[str, Raw, str | None],
+}
+"""Types of the arguments of calls, after the key."""
+_NEWS = frozenset({"progress", "log"})
+"""Calls after which a retry goes on waiting."""
 _decode = msgspec.json.Decoder(RelayNote).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class FarClients(Struct, frozen=True):
-    """Machine of the clients of another worker, with the part of an HttpServer that calls need."""
+    """Machine of the clients of another worker: all of an HttpServer that a parked call needs."""
 
     forwarding: "Forwarding"
     server: "HttpServer"
@@ -113,39 +108,18 @@ class FarClients(Struct, frozen=True):
         """Worker that has the calls."""
         return self.server.worker
 
-    def respond(self, key: Key, result: Body) -> None:
-        """Answer with a result."""
-        self._answer(AnswerNote(key, result=Raw(to_json(result))))
+    def _call(self, call: Any, key: Key, *arguments: Any) -> bool:
+        return self.forwarding.call(self, CallNote(key, call, Raw(_encode(arguments))))
 
-    def fail(self, key: Key, error: ErrorData) -> None:
-        """Answer with an error."""
-        self._answer(AnswerNote(key, error=error))
-
-    def require_input(self, key: Key, requests: Mapping[str, Raw], state: str | None) -> None:
-        """Answer that input is needed."""
-        self._answer(AnswerNote(key, questions=dict(requests), state=state))
-
-    def progress(self, key: Key, value: float, total: float | None, message: str | None) -> None:
-        """Report progress."""
-        if self.forwarding.may_report(self, key):
-            self.post(ProgressNote(key, value, total, message))
-
-    def log(self, key: Key, level: str, data: Raw, logger: str | None) -> bool:
-        """Send a log message about a request."""
-        self.post(LogNote(key, level, data, logger))
-        return True
-
-    def post(self, note: RelayNote) -> None:
-        """Send a note to the worker of the clients.  Raises LocalProtocolError for a long one."""
-        self.forwarding.post(self.server, self.sender, note)
-
-    def _answer(self, note: AnswerNote) -> None:
-        self.post(note)
-        self.forwarding.answered(self, note.key)
+    respond = partialmethod(_call, "respond")
+    fail = partialmethod(_call, "fail")
+    require_input = partialmethod(_call, "require_input")
+    progress = partialmethod(_call, "progress")
+    log = partialmethod(_call, "log")
 
 
 class SentRetry(Struct, eq=False):
-    """Retry that was sent to another worker."""
+    """Retry that waits at another worker."""
 
     arrival: Arrival
     worker: str
@@ -161,7 +135,7 @@ class Forwarding:
         self._sent: dict[tuple[Downstream, Key], SentRetry] = {}
         """Retries that wait at other workers, by their place here."""
         self._waiting: dict[FarClients, dict[Key, float]] = {}
-        """Retries of other workers that wait here, with the time of the last progress."""
+        """Retries of other workers that wait here, with the time before which no progress goes."""
         self._beats = False
 
     @property
@@ -178,18 +152,17 @@ class Forwarding:
             text = f"busy: {relay.settings.parked} retries wait at other processes of the gateway"
             relay.refuse(arrival, busy_code(event.revision), text)
             return True
-        answers = None if event.input_responses is None else dict(event.input_responses)
         note = RetryNote(
             event.key,
             event.principal,
             event.method,
             Raw(to_json(relayable(event.params)[0])),
             event.revision.name,
-            event.request_state or "",
-            answers,
+            event.request_state,
+            event.input_responses,
         )
         try:
-            self.post(server, worker, note)
+            self._post(server, worker, note)
         except LocalProtocolError as error:
             relay.refuse(arrival, INVALID_PARAMS, f"the request cannot be passed on: {error}")
             return True
@@ -198,59 +171,54 @@ class Forwarding:
         return True
 
     def cancelled(self, machine: Downstream, event: RequestCancelled) -> None:
-        """Tell the worker that has the call of a retry that its client has left."""
+        """Tell the worker where a retry waits that its client has left."""
         sent = self._sent.pop((machine, event.key), None)
         if sent is not None:
-            server = cast("HttpServer", machine)
-            self.post(server, sent.worker, CancelNote(event.key, event.reason))
+            note = CancelNote(event.key, event.reason)
+            self._post(cast("HttpServer", machine), sent.worker, note)
             self._relay.fail(sent.arrival, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
 
-    def post(self, server: "HttpServer", worker: str, note: RelayNote) -> None:
-        """Send a note to a worker.  Raises LocalProtocolError if it is too long."""
-        self._relay.at(server)
-        server.post_note(worker, Raw(_encode(note)), now=self._relay.now)
-
-    def may_report(self, clients: FarClients, key: Key) -> bool:
-        """Return True if progress may be sent now."""
-        now, waiting = self._relay.now, self._waiting.get(clients, {})
-        if now - waiting.get(key, now) < PROGRESS_APART:
-            return False
-        waiting[key] = now
+    def call(self, clients: FarClients, note: CallNote) -> bool:
+        """Send a call to its worker; False for progress too soon.  Raises LocalProtocolError."""
+        waiting, now = self._waiting[clients], self._relay.now
+        if note.call == "progress":
+            if now < waiting[note.key]:
+                return False
+            waiting[note.key] = now + PROGRESS_APART
+        self._post(clients.server, clients.sender, note)
+        if note.call not in _NEWS:
+            del waiting[note.key]
+            if not waiting:
+                del self._waiting[clients]
         return True
 
-    def answered(self, clients: FarClients, key: Key) -> None:
-        """Forget a retry of another worker."""
-        waiting = self._waiting[clients]
-        del waiting[key]
-        if not waiting:
-            del self._waiting[clients]
+    def _post(self, server: "HttpServer", worker: str, note: RelayNote) -> None:
+        self._relay.at(server)
+        server.post_note(worker, Raw(_encode(note)), now=self._relay.now)
 
     # Notes
 
     def received(self, machine: Downstream, event: NoteReceived) -> None:
-        """Take a note of another worker; what only another version knows is ignored."""
+        """Handle a note of another worker; what only another version knows is ignored."""
         try:
             note = _decode(event.content)
         except msgspec.MsgspecError:
             return
-        _TAKEN[type(note)](self, cast("HttpServer", machine), event.sender, note)
+        _HANDLERS[type(note)](self, cast("HttpServer", machine), event.sender, note)
 
     def lost(self, machine: Downstream, event: NoteLost) -> None:
         """End a retry that was not passed on; after the loss of an answer its client repeats it."""
         note = _decode(event.content)
-        if isinstance(note, RetryNote):
-            sent = self._sent.pop((machine, note.key), None)
-            if sent is not None:
-                code = busy_code(sent.arrival.event.revision)
-                text = f"busy: the store does not pass the request on: {event.reason}; repeat it"
-                self._relay.refuse(sent.arrival, code, text)
+        if isinstance(note, RetryNote) and (machine, note.key) in self._sent:
+            arrival = self._sent.pop((machine, note.key)).arrival
+            text = f"busy: the store does not pass the request on: {event.reason}; repeat it"
+            self._relay.refuse(arrival, busy_code(arrival.event.revision), text)
 
     def _retried(self, server: "HttpServer", sender: str, note: RetryNote) -> None:
-        revision = BY_NAME.get(note.revision)
-        clients = FarClients(self, server, sender)
+        clients, revision = FarClients(self, server, sender), BY_NAME.get(note.revision)
         if revision is None or note.key in self._waiting.get(clients, ()):
             return
-        self._waiting.setdefault(clients, {})[note.key] = -math.inf
+        self._waiting.setdefault(clients, {})[note.key] = self._relay.now
         event = RequestReceived(
             key=note.key,
             id=note.key,
@@ -274,39 +242,28 @@ class Forwarding:
 
     def _from(self, clients: FarClients, event: RequestReceived | RequestCancelled) -> None:
         relay = self._relay
-        machine = cast("HttpServer", clients)  # all of it that calls need
-        relay.from_client(machine, event, now=relay.now, wall=relay.wall)
+        relay.from_client(cast("HttpServer", clients), event, now=relay.now, wall=relay.wall)
 
     def _heard(self, server: "HttpServer", sender: str, note: WaitingNote) -> None:
         for key in note.keys:
-            self._found(server, sender, key)
+            self._find(server, sender, key)
 
-    def _answered(self, server: "HttpServer", sender: str, note: AnswerNote) -> None:
-        sent = self._found(server, sender, note.key)
+    def _called(self, server: "HttpServer", sender: str, note: CallNote) -> None:
+        sent = self._find(server, sender, note.key)
         if sent is None:
             return
-        del self._sent[sent.arrival.place]
-        self._relay.at(server)
+        if note.call not in _NEWS:
+            del self._sent[sent.arrival.place]
         try:
-            if note.error is not None:
-                server.fail(note.key, note.error)
-            elif note.result is not UNSET:
-                server.respond(note.key, note.result)
-            else:
-                server.require_input(note.key, note.questions, note.state)
-        except (LocalProtocolError, msgspec.MsgspecError, ValueError, TypeError) as error:
-            server.fail(note.key, ErrorData.make(INTERNAL_ERROR, f"invalid result: {error}"))
+            arguments = msgspec.json.decode(note.arguments, type=_ARGUMENTS[note.call])
+            getattr(self._relay.at(server), note.call)(note.key, *arguments)
+        except UNSENDABLE as error:
+            self._sent.pop(sent.arrival.place, None)
+            text = f"the answer cannot be passed on: {error}"
+            self._relay.refuse(sent.arrival, INTERNAL_ERROR, text)
 
-    def _progressed(self, server: "HttpServer", sender: str, note: ProgressNote) -> None:
-        if self._found(server, sender, note.key) is not None:
-            self._relay.at(server).progress(note.key, note.value, note.total, note.message)
-
-    def _logged(self, server: "HttpServer", sender: str, note: LogNote) -> None:
-        if self._found(server, sender, note.key) is not None:
-            self._relay.at(server).log(note.key, note.level, note.data, note.logger)
-
-    def _found(self, server: "HttpServer", sender: str, key: Key) -> SentRetry | None:
-        """Return the retry that a note is about, which has a sign of life."""
+    def _find(self, server: "HttpServer", sender: str, key: Key) -> SentRetry | None:
+        """Return the retry that a note is about, which is a sign of life."""
         sent = self._sent.get((server, key))
         if sent is None or sent.worker != sender:
             return None
@@ -321,27 +278,21 @@ class Forwarding:
             self._relay.later(BEAT, self._beat)
 
     def _beat(self) -> None:
-        """Tell other workers which of their retries wait, and end our own that nobody knows."""
+        """Tell other workers which of their retries wait, and end our own that are unheard of."""
         relay, self._beats = self._relay, False
         for clients, waiting in self._waiting.items():
-            clients.post(WaitingNote(list(waiting)))
-        silent = [sent for sent in self._sent.values() if relay.now - sent.heard_at >= SILENCE]
-        for sent in silent:
-            del self._sent[sent.arrival.place]
-            text = (
-                "requestState: the process of the gateway that has its call does not answer; "
-                "repeat the request, or send it again without requestState"
-            )
-            relay.refuse(sent.arrival, INVALID_PARAMS, text)
+            self._post(clients.server, clients.sender, WaitingNote(list(waiting)))
+        for place, sent in list(self._sent.items()):
+            if relay.now - sent.heard_at >= SILENCE:
+                del self._sent[place]
+                relay.refuse(sent.arrival, INVALID_PARAMS, _UNHEARD)
         self._keep_beating()
 
 
-_TAKEN: dict[type[RelayNote], Callable[[Forwarding, "HttpServer", str, Any], None]] = {
+_HANDLERS: dict[type[RelayNote], Callable[[Forwarding, "HttpServer", str, Any], None]] = {
     RetryNote: Forwarding._retried,
     CancelNote: Forwarding._withdrawn,
     WaitingNote: Forwarding._heard,
-    AnswerNote: Forwarding._answered,
-    ProgressNote: Forwarding._progressed,
-    LogNote: Forwarding._logged,
+    CallNote: Forwarding._called,
 }
 """Handlers of notes."""

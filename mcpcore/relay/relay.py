@@ -43,6 +43,7 @@ from mcpcore.http.storing import NoteLost, NoteReceived
 from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
+    UNSENDABLE,
     Arrival,
     Asked,
     Audience,
@@ -79,8 +80,6 @@ from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
-UNSENDABLE = (LocalProtocolError, msgspec.MsgspecError, ValueError, TypeError)
-"""Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
 _ANYBODY = Audience()
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 

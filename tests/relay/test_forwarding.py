@@ -10,7 +10,7 @@ from msgspec import Raw, json
 
 from mcpcore.engine import ANY_EXTENSION, Limits, Peer
 from mcpcore.engine.config import ASKABLE
-from mcpcore.engine.events import RequestCancelled, RequestReceived
+from mcpcore.engine.events import InputRequired, RequestCancelled, RequestReceived
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Post, Said, Step
 from mcpcore.relay.forwarding import SILENCE
@@ -23,7 +23,18 @@ from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.storebench import StoreBench
 from tests.http.support import META, Reply
-from tests.relay.bench import ANSWER, LEGACY, QUESTION, WALL, Backend, ask, text, tools
+from tests.relay.bench import (
+    ANSWER,
+    LEGACY,
+    MODERN,
+    QUESTION,
+    WALL,
+    Backend,
+    Scene,
+    ask,
+    text,
+    tools,
+)
 
 ASK = {"name": "ask", "arguments": {"a": 1}}
 CAN_ANSWER = {**META, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
@@ -369,9 +380,9 @@ def test_a_ticket_stays_bound(options: dict[str, Any], why: str) -> None:
     other.server.post_note("w0", Raw(json.encode(forged)), now=other.now)
     settle(one, other)
     [answer] = [
-        json.decode(step.note)["content"] for step in one.asked(Post) if b'"answer"' in step.note
+        json.decode(step.note)["content"] for step in one.asked(Post) if b'"fail"' in step.note
     ]
-    assert why in answer["error"]["message"]
+    assert why in answer["arguments"][0]["message"]
     assert not one.relay.idle
     reply = other.again(asked, principal="ann")
     settle(one, other)
@@ -440,16 +451,16 @@ def test_notes_that_nobody_can_use_change_nothing() -> None:
     for content in (
         {"type": "news"},
         {"type": "waiting", "keys": [key]},
-        {"type": "answer", "key": key, "result": {}},
-        {"type": "progress", "key": key, "value": 1, "total": None, "message": None},
-        {"type": "log", "key": key, "level": "info", "data": 1, "logger": None},
+        {"type": "call", "key": key, "call": "respond", "arguments": [{}]},
+        {"type": "call", "key": key, "call": "close", "arguments": []},
         {"type": "cancel", "key": key, "reason": None},
     ):
         for bench, to in ((one, "w1"), (other, "w0")):
             bench.server.post_note(to, Raw(json.encode(content)), now=bench.now)
     [sent] = other.relay.forwarding._sent.values()
     stranger = StoreBench(other.worker.store, "w7")
-    forged = {"type": "answer", "key": sent.arrival.event.key, "result": text("forged")}
+    key = sent.arrival.event.key
+    forged = {"type": "call", "key": key, "call": "respond", "arguments": [text("forged")]}
     stranger.server.post_note("w1", Raw(json.encode(forged)), now=stranger.now)
     stranger.pump()
     settle(one, other)
@@ -458,6 +469,31 @@ def test_notes_that_nobody_can_use_change_nothing() -> None:
     peer.respond(at, text("done"))
     settle(one, other)
     assert said(reply) == "done"
+
+
+def test_an_answer_that_its_server_cannot_send() -> None:
+    one, other = gateways(handler=slow)
+    reply = other.again(result(one.ask()))
+    settle(one, other)
+    [sent] = other.relay.forwarding._sent.values()
+    note = {"type": "call", "key": sent.arrival.event.key, "call": "respond", "arguments": []}
+    one.server.post_note("w1", Raw(json.encode(note)), now=one.now)
+    settle(one, other)
+    assert "the answer cannot be passed on" in str(said(reply))
+    assert other.relay.idle
+
+
+def test_a_ticket_of_a_connection_without_a_store_tells_no_worker() -> None:
+    scene, [bench] = Scene(MODERN, Backend("a", LEGACY, tools)), gateways(1)
+    scene.answers = None
+    scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    asked = {"inputRequests": event.requests, "requestState": event.state}
+    assert "waits in another process" in str(said(bench.again(asked, principal="ann")))
+    asked = result(bench.ask(principal="ann"))
+    again = {"requestState": asked["requestState"], "inputResponses": {"1": ANSWER}}
+    error = scene.error("tools/call", {**ASK, **again})
+    assert "waits in another process" in error.message
 
 
 @given(st.data())
