@@ -25,7 +25,7 @@ BY_NAMES = [
 ]
 TOLD = """
     Announce Announcements ConnectionEnded ConnectionLost ErrorReceived ExchangeEnded
-    InputRequired LogLevelChanged NegotiationFailed NotificationReceived Post ProgressReceived
+    InputRequired LogLevelChanged NegotiationFailed NoteLost NoteReceived NotificationReceived Post ProgressReceived
     QueuePut QueueTake Ready Reconnected Reconnecting ReconnectingGivenUp RequestCancelled
     RequestEnded RequestReceived ResourceSubscribed ResultReceived SessionCalls SessionClosed
     SessionDelete SessionLoad SessionOpened SessionSave SessionTouch Step StreamAppend
