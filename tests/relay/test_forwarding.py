@@ -13,7 +13,7 @@ from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import InputRequired, RequestCancelled, RequestReceived
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Post, Said, Step
-from mcpcore.relay.forwarding import SILENCE
+from mcpcore.relay.forwarding import SILENCE, RetryNote
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
@@ -366,17 +366,9 @@ def test_a_ticket_stays_bound(options: dict[str, Any], why: str) -> None:
     reply = other.ask(retry, **{"principal": "ann", **options})
     assert why in str(said(reply))
     # a worker that is told so all the same does not believe it
-    changed = {"principal": "ann", **options, "tool": tool}
-    forged = {
-        "type": "retry",
-        "key": 99,
-        "principal": changed["principal"],
-        "method": "tools/call",
-        "params": changed["tool"],
-        "revision": META["io.modelcontextprotocol/protocolVersion"],
-        "state": asked["requestState"],
-        "answers": answers,
-    }
+    params, state = Raw(json.encode(tool)), asked["requestState"]
+    principal = options.get("principal", "ann")
+    forged = RetryNote(99, principal, "tools/call", params, MODERN, state, answers)
     other.server.post_note("w0", Raw(json.encode(forged)), now=other.now)
     settle(one, other)
     [answer] = [
@@ -440,6 +432,18 @@ def test_what_is_too_long_for_a_note_is_refused_with_the_reason() -> None:
     settle(one, other)
     assert "a note has at most 3000 bytes" in str(said(reply))
     assert said(one.again(asked, principal="ann" * 200)) == "x" * 3000  # which needs no note
+
+
+def test_a_retry_that_was_sent_to_the_wrong_worker_goes_no_further() -> None:
+    one, other, third = gateways(3)
+    asked = result(one.ask())
+    note = RetryNote(
+        9, None, "tools/call", Raw(json.encode(ASK)), MODERN, asked["requestState"], {}
+    )
+    other.server.post_note("w2", Raw(json.encode(note)), now=other.now)
+    settle(one, other, third)
+    assert notes(third) == ["call"]
+    assert notes(one) == []
 
 
 def test_notes_that_nobody_can_use_change_nothing() -> None:
