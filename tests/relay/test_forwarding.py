@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw, json
+from msgspec import Raw, json, structs
 
 from mcpcore.engine import ANY_EXTENSION, Limits, Peer
 from mcpcore.engine.config import ASKABLE
@@ -257,8 +257,13 @@ def test_progress_and_log_messages_come_before_the_answer() -> None:
     wait(1, one, other)
     peer.progress(key, 3, 4, "more")
     peer.log(key, "warning", {"a": 1})
+    settle(one, other)
+    for bench in (one, other):
+        bench.relay.called.clear()
     peer.respond(key, text("done"))
     settle(one, other)
+    for bench in (one, other):  # which the driver flushes then
+        assert bench.server in bench.relay.called
     *news, last = messages(reply)
     shown = [each["params"].get("progress", each["params"].get("data")) for each in news]
     assert shown == [1, 3, {"a": 1}]
@@ -284,6 +289,7 @@ def test_a_long_wait_is_no_silence_and_many_retries_share_it() -> None:
     sent = len(notes(one))
     wait(20, one, other)
     assert len(notes(one)) == sent
+    assert not one.relay.forwarding._beats
 
 
 @pytest.mark.parametrize("when", ["before", "while it waits"])
@@ -299,6 +305,7 @@ def test_a_worker_that_is_gone(when: str) -> None:
         reply = other.again(asked)
     wait(SILENCE - 1, other)
     assert said(reply) is None
+    assert not other.relay.idle
     wait(6, other)
     assert "does not answer; repeat the request, or send it again without" in str(said(reply))
     assert messages(reply)[-1]["error"]["code"] == INVALID_PARAMS
@@ -335,6 +342,21 @@ def test_an_answer_that_the_store_loses_is_had_by_the_repetition() -> None:
     assert said(reply) == "Hello Ada"
 
 
+def test_an_answer_that_the_store_loses_ends_no_retry_of_our_own() -> None:
+    one, other = both = gateways(handler=slow)
+    asked = [result(bench.ask()) for bench in both]
+    reply, _ = one.again(asked[1]), other.again(asked[0])  # with the same key each
+    settle(one, other)
+    one.failing("Post")
+    for bench in both:
+        peer, key = bench.backend.waiting["call"]
+        peer.respond(key, text(f"done by {bench.worker.name}"))
+        one.pump()
+        assert said(reply) is None
+    settle(one, other)
+    assert said(reply) == "done by w1"
+
+
 def test_a_full_mailbox() -> None:
     one, other = gateways()
     asked = result(one.ask())
@@ -351,24 +373,21 @@ def test_a_full_mailbox() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("principal", "tool", "why"),
     [
-        ({"principal": "bob"}, "another principal"),
-        ({"tool": {**ASK, "arguments": {"a": 2}}}, "other parameters"),
+        ("bob", ASK, "another principal"),
+        ("ann", {**ASK, "arguments": {"a": 2}}, "other parameters"),
     ],
 )
-def test_a_ticket_stays_bound(options: dict[str, Any], why: str) -> None:
+def test_a_ticket_stays_bound(principal: str, tool: dict[str, Any], why: str) -> None:
     one, other = gateways()
     asked = result(one.ask(principal="ann"))
-    tool = options.pop("tool", ASK)
-    answers = dict.fromkeys(asked["inputRequests"], ANSWER)
-    retry = {**tool, "requestState": asked["requestState"], "inputResponses": answers}
-    reply = other.ask(retry, **{"principal": "ann", **options})
+    state = asked["requestState"]
+    reply = other.ask({**tool, "requestState": state}, principal=principal)
     assert why in str(said(reply))
     # a worker that is told so all the same does not believe it
-    params, state = Raw(json.encode(tool)), asked["requestState"]
-    principal = options.get("principal", "ann")
-    forged = RetryNote(99, principal, "tools/call", params, MODERN, state, answers)
+    params = Raw(json.encode(tool))
+    forged = RetryNote(99, principal, "tools/call", params, MODERN, state, None)
     other.server.post_note("w0", Raw(json.encode(forged)), now=other.now)
     settle(one, other)
     [answer] = [
@@ -452,8 +471,10 @@ def test_notes_that_nobody_can_use_change_nothing() -> None:
     reply = other.again(asked)
     settle(one, other)
     key = 1_000
+    unknown = RetryNote(key, None, "tools/call", Raw(b"{}"), "2999-01-01", None, None)
     for content in (
         {"type": "news"},
+        json.decode(json.encode(unknown)),
         {"type": "waiting", "keys": [key]},
         {"type": "call", "key": key, "call": "respond", "arguments": [{}]},
         {"type": "call", "key": key, "call": "close", "arguments": []},
@@ -461,6 +482,8 @@ def test_notes_that_nobody_can_use_change_nothing() -> None:
     ):
         for bench, to in ((one, "w1"), (other, "w0")):
             bench.server.post_note(to, Raw(json.encode(content)), now=bench.now)
+    [first, *_] = other.asked(Post)
+    other.worker.do(structs.replace(first, token=0), 0.0)  # the retry once more
     [sent] = other.relay.forwarding._sent.values()
     stranger = StoreBench(other.worker.store, "w7")
     key = sent.arrival.event.key
@@ -469,18 +492,20 @@ def test_notes_that_nobody_can_use_change_nothing() -> None:
     stranger.pump()
     settle(one, other)
     assert said(reply) is None
+    assert notes(one).count("call") == 2  # those of above
     peer, at = one.backend.waiting["call"]
     peer.respond(at, text("done"))
     settle(one, other)
     assert said(reply) == "done"
 
 
-def test_an_answer_that_its_server_cannot_send() -> None:
+@pytest.mark.parametrize("call", ["respond", "progress"])
+def test_a_call_that_its_server_cannot_make(call: str) -> None:
     one, other = gateways(handler=slow)
     reply = other.again(result(one.ask()))
     settle(one, other)
     [sent] = other.relay.forwarding._sent.values()
-    note = {"type": "call", "key": sent.arrival.event.key, "call": "respond", "arguments": []}
+    note = {"type": "call", "key": sent.arrival.event.key, "call": call, "arguments": []}
     one.server.post_note("w1", Raw(json.encode(note)), now=one.now)
     settle(one, other)
     assert "the answer cannot be passed on" in str(said(reply))
