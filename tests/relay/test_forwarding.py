@@ -11,6 +11,7 @@ from msgspec import Raw, json, structs
 from mcpcore.engine import ANY_EXTENSION, Limits, Peer
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import InputRequired, RequestCancelled, RequestReceived
+from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Post, Said, Step
 from mcpcore.relay.forwarding import SILENCE, RetryNote
@@ -255,6 +256,12 @@ def test_progress_and_log_messages_come_before_the_answer() -> None:
     peer.progress(key, 2)  # too soon
     settle(one, other)
     wait(1, one, other)
+    [(link, _, _)] = [wire for wire in one.backend.wires if wire[0].calls]
+    [id] = link.calls
+    polled = StreamInterrupted(
+        request=id, recovery=Recovery.RESUME, attempt=1, delay=1.0, reason="polling"
+    )
+    one.relay.from_server(link, polled, now=one.now, wall=WALL)  # a modern client does not poll
     peer.progress(key, 3, 4, "more")
     peer.log(key, "warning", {"a": 1})
     settle(one, other)
