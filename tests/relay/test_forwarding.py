@@ -201,6 +201,9 @@ def test_a_retry_finds_its_call_and_its_repetition_the_outcome_at_either_worker(
     reply = other.again(asked, principal="ann")
     settle(one, other)
     assert "its call has ended" in str(said(reply))
+    sent = len(notes(one))
+    assert "its call has ended" in str(said(one.again(asked, principal="ann")))
+    assert len(notes(one)) == sent
     assert calls(one, other) == 1
     assert one.relay.idle
     assert other.relay.idle
@@ -312,7 +315,8 @@ def test_a_worker_that_is_gone(when: str) -> None:
         reply = other.again(asked)
     wait(SILENCE - 1, other)
     assert said(reply) is None
-    assert not other.relay.idle
+    waits = not other.relay.idle
+    assert waits
     wait(6, other)
     assert "does not answer; repeat the request, or send it again without" in str(said(reply))
     assert messages(reply)[-1]["error"]["code"] == INVALID_PARAMS
