@@ -229,6 +229,20 @@ class Announcements(Step, frozen=True, kw_only=True):
     since: float
 
 
+class NoteReceived(Event, frozen=True, kw_only=True):
+    """Note of the application at another worker, sent with ``post_note``."""
+
+    sender: str
+    content: Raw
+
+
+class NoteLost(Event, frozen=True, kw_only=True):
+    """Note of our application that the store has failed to pass on; it may arrive all the same."""
+
+    content: Raw
+    reason: str
+
+
 class StoreFailure(Struct, frozen=True):
     """Outcome of a step that could not be carried out."""
 
@@ -266,6 +280,13 @@ class Forwarded(Note, frozen=True, kw_only=True, omit_defaults=True, tag="messag
     principal: str | None = None
 
 
+class Said(Note, frozen=True, kw_only=True, tag="said"):
+    """Note of the application at worker ``sender``; ``session`` is ""."""
+
+    sender: str
+    content: Raw
+
+
 class Ended(Note, frozen=True, kw_only=True, tag="ended"):
     """A session has ended; made by the store for those that had to make room."""
 
@@ -299,4 +320,4 @@ class Lost(Note, frozen=True, kw_only=True, tag="lost"):
     """Made by the store: it may have lost sessions; ``session`` is ""."""
 
 
-AnyNote = Wake | Moved | Forwarded | Ended | Changed | Announced | HangUp | Lost
+AnyNote = Wake | Moved | Forwarded | Said | Ended | Changed | Announced | HangUp | Lost

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from msgspec import Raw, Struct, field, structs
+from msgspec import MsgspecError, Raw, Struct, field, structs
 
 from mcpcore.engine.config import ANY_EXTENSION, CLIENT_ASKABLE, Config, HeaderParams
 from mcpcore.engine.events import Event, Key, Ready, RequestReceived
@@ -11,7 +11,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
 from mcpcore.relay.cells import Cell
 from mcpcore.spec.capabilities import declares
-from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.message import RequestId
@@ -24,6 +24,8 @@ Downstream: TypeAlias = "Peer | HttpServer"
 """Machine of clients, server's end; an HttpServer has several sessions."""
 Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
+UNSENDABLE = (LocalProtocolError, MsgspecError, ValueError, TypeError)
+"""Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
 Outcome = Raw | ErrorData
 """Result or error of a request."""
 Session: TypeAlias = tuple[Downstream, str]

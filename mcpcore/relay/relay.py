@@ -39,8 +39,11 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.errors import SealBroken
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
+from mcpcore.http.storing import NoteLost, NoteReceived
 from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
+from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
+    UNSENDABLE,
     Arrival,
     Asked,
     Audience,
@@ -77,8 +80,6 @@ from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
-UNSENDABLE = (LocalProtocolError, msgspec.MsgspecError, ValueError, TypeError)
-"""Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
 _ANYBODY = Audience()
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
@@ -91,6 +92,8 @@ class Ticket(Struct, frozen=True, array_like=True):
     state: str | None = None
     place: str = ""
     """Place of the relay that has parked the call."""
+    worker: str = ""
+    """Worker of a store that reaches it; "" if there is none."""
 
 
 class _Logged(Struct):
@@ -149,6 +152,7 @@ class Relay:
         """Parked calls, conversations and delayed work."""
         self.lists = Lists(self)
         self.subscriptions = Subscriptions(self)
+        self.forwarding = Forwarding(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
         self._handlers = self.subscriptions.handlers
         if not (self._sole and self.names.plain):
@@ -160,7 +164,7 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        return not (self._calls or self._parked or self._asked)
+        return self.forwarding.idle and not (self._calls or self._parked or self._asked)
 
     def capabilities(self) -> ServerCapabilities:
         """Return what the servers declare together, for the Config of the downstream machine."""
@@ -484,6 +488,7 @@ class Relay:
         call = self._calls.pop((machine, event.key), None)
         if call is None:  # the answer to come is dropped by the engine
             self.subscriptions.closed(machine, event.key)
+            self.forwarding.cancelled(machine, event)
             return
         [arrival] = [each for each in call.waiting if each.place == (machine, event.key)]
         call.waiting.remove(arrival)
@@ -588,7 +593,9 @@ class Relay:
         if call is None or event.recovery is not Recovery.RESUME:
             return
         for each in call.waiting:
-            if not isinstance(machine := self.at(each.machine), Peer):
+            if each.event.revision.priming and not isinstance(
+                machine := self.at(each.machine), Peer
+            ):
                 machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
     # Questions of servers
@@ -782,7 +789,8 @@ class Relay:
             self._give_up(call, text)
             return
         parked = Parked(self._serial, call, {name: (event.key, question)})
-        ticket = Ticket(parked.id, place=self._here)
+        worker = getattr(call.arrival.machine, "worker", "")  # a Peer has none
+        ticket = Ticket(parked.id, place=self._here, worker=worker)
         self._settle(call, partial(self._require, call, {name: question}, ticket))
         self._parked[parked.id] = call.round = parked
         self._deadlines.set(parked, self.now + self.settings.parked_timeout)
@@ -810,12 +818,12 @@ class Relay:
             return
         here = ticket.place == self._here
         parked = self._parked.get(ticket.parked) if here else None
-        if parked is None:
+        if parked is not None:
+            self._go_on(parked, arrival, ticket)
+        elif here or not self.forwarding.forward(arrival, ticket.worker):
             why = "has ended" if here else "waits in another process of the gateway, or has ended"
             text = f"requestState: its call {why}; send the request again without it"
             self.refuse(arrival, INVALID_PARAMS, text)
-        else:
-            self._go_on(parked, arrival, ticket)
 
     def _go_on(self, parked: Parked, arrival: Arrival, ticket: Ticket) -> None:
         """Give the answers of a retry to the server; a repeated retry waits with the first one."""
@@ -950,6 +958,8 @@ _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
     events.Ready: lambda relay, at, event: relay.subscriptions.session_ready(at, event),
     events.ConnectionEnded: Relay._session_ended,
     SessionClosed: Relay._session_ended,
+    NoteReceived: lambda relay, at, event: relay.forwarding.received(at, event),
+    NoteLost: lambda relay, at, event: relay.forwarding.lost(at, event),
     events.SubscriptionOpened: lambda relay, at, event: relay.subscriptions.opened(at, event),
     events.SubscriptionClosed: lambda relay, at, event: relay.subscriptions.closed(at, event.key),
 }

@@ -29,7 +29,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     question_timeout: float = 600.0
     """Maximum time for the answer of a client to a question."""
     parked: int = 1000
-    """Maximum calls that wait for the retry of a modern client."""
+    """Maximum calls that wait for the retry of a modern client; as many retries may wait at other
+    workers of a store."""
     parked_timeout: float = 600.0
     """Maximum time that such a call waits."""
     outcome_kept: float = 60.0

@@ -25,13 +25,14 @@ BY_NAMES = [
 ]
 TOLD = """
     Announce Announcements ConnectionEnded ConnectionLost ErrorReceived ExchangeEnded
-    InputRequired LogLevelChanged NegotiationFailed NotificationReceived Post ProgressReceived
-    QueuePut QueueTake Ready Reconnected Reconnecting ReconnectingGivenUp RequestCancelled
-    RequestEnded RequestReceived ResourceSubscribed ResultReceived SessionCalls SessionClosed
-    SessionDelete SessionLoad SessionOpened SessionSave SessionTouch Step StreamAppend
-    StreamBegin StreamClaim StreamDrained StreamInterrupted StreamRead StreamRelease
-    StreamReopened SubscriptionAcknowledged SubscriptionClosed SubscriptionNotification
-    SubscriptionOpened Violation
+    InputRequired LogLevelChanged NegotiationFailed NoteLost NoteReceived
+    NotificationReceived Post ProgressReceived QueuePut QueueTake Ready Reconnected
+    Reconnecting ReconnectingGivenUp RequestCancelled RequestEnded RequestReceived
+    ResourceSubscribed ResultReceived SessionCalls SessionClosed SessionDelete SessionLoad
+    SessionOpened SessionSave SessionTouch Step StreamAppend StreamBegin StreamClaim
+    StreamDrained StreamInterrupted StreamRead StreamRelease StreamReopened
+    SubscriptionAcknowledged SubscriptionClosed SubscriptionNotification SubscriptionOpened
+    Violation
 """
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from mcpcore.engine.events import (
     ErrorReceived,
@@ -16,11 +17,14 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.principals import Principal
+from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     Announce,
     Announced,
     AnyNote,
     Forwarded,
+    NoteLost,
+    NoteReceived,
     Post,
     QueuePut,
     SessionLoad,
@@ -28,7 +32,7 @@ from mcpcore.http.storing import (
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from tests.http.cluster import home_of
 from tests.http.storebench import CALL, StoreBench, party, settle, shown
-from tests.http.support import note, request
+from tests.http.support import make_server, note, request
 
 
 def notes(bench: StoreBench) -> list[tuple[str | None, Any]]:
@@ -518,3 +522,39 @@ def test_an_announcement_says_what_it_is() -> None:
     assert third.method == "notifications/message"
     assert third.params == msgspec.Raw(b'{"level":"error","data":"z"}')
     assert len({first.once, second.once, third.once}) == 3
+
+
+# Notes of the application
+
+
+def test_a_note_of_the_application_reaches_that_of_another_worker() -> None:
+    one, other, third = party("a", "b", "c")
+    assert one.server.worker == "a"
+    one.server.post_note("b", Raw(b'{"x":1}'), now=one.now)
+    settle(one, other, third)
+    event = other.take(NoteReceived)
+    assert (event.sender, bytes(event.content)) == ("a", b'{"x":1}')
+    one.server.post_note("gone", Raw(b"{}"), now=one.now)
+    settle(one, other, third)
+    assert one.kinds() == other.kinds() == third.kinds() == []
+
+
+def test_a_note_that_the_store_fails_comes_back() -> None:
+    one, other = party("a", "b")
+    one.failing("Post")
+    one.server.post_note("b", Raw(b"[1]"), now=one.now)
+    settle(one, other)
+    event = one.take(NoteLost)
+    assert (bytes(event.content), event.reason) == (b"[1]", "it was told to fail")
+    assert other.kinds() == []
+
+
+def test_a_note_of_the_application_that_cannot_be_sent() -> None:
+    [one] = party("a", settings=HttpSettings(max_body=100))
+    with pytest.raises(LocalProtocolError, match="a note has at most 100 bytes, not 15"):
+        one.server.post_note("b", Raw(b'"%s"' % (b"x" * 100)), now=one.now)
+    assert one.waiting() == []
+    local = make_server()
+    assert local.worker == ""
+    with pytest.raises(LocalProtocolError, match="in no store"):
+        local.post_note("b", Raw(b"{}"), now=0.0)

@@ -19,6 +19,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from msgspec import Raw
+
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Key, Route
 from mcpcore.engine.outbound import Sender
@@ -345,6 +347,20 @@ class HttpServer:
         """Handle a note of another worker, or of the store.  Raises LocalProtocolError."""
         self._log.now = now
         self._with_store().note(data)
+
+    @property
+    def worker(self) -> str:
+        """Name of this worker in the store; "" without a store."""
+        return "" if self._stored is None else self._stored.store.worker
+
+    def post_note(self, worker: str, content: Raw, *, now: float) -> None:
+        """Send JSON to the application at another worker, as NoteReceived there.
+
+        If the store fails, there is a NoteLost here; what is sent to a worker that is gone is
+        dropped.  Raises LocalProtocolError for more than ``max_body`` bytes, or without a store.
+        """
+        self._log.now = now
+        self._with_store().post_note(worker, content)
 
     def _with_store(self) -> "StoredSessions":
         if self._stored is None:

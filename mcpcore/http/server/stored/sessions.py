@@ -273,6 +273,10 @@ class StoredSessions:
             if self._mailbox.is_new(note.once):
                 self._deliver(note)
             return
+        if isinstance(note, storing.Said):
+            event = storing.NoteReceived(sender=note.sender, content=note.content)
+            router.endpoint.events.append(event)
+            return
         if isinstance(note, storing.Lost):
             for each in self._replicas.replicas():
                 each.touch()
@@ -529,6 +533,20 @@ class StoredSessions:
                 raise LocalProtocolError(f"unknown log level {level!r}; known: {known}")
             return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
         return self._local.write_log(level, data, logger, session, meta)
+
+    def post_note(self, worker: str, content: Raw) -> None:
+        """Send a note to the application at another worker."""
+        note = storing.Said(session="", sender=self.store.worker, content=content)
+        data, limit = msgspec.json.encode(note), self.router.settings.max_body
+        if len(data) > limit:
+            raise LocalProtocolError(f"a note has at most {limit} bytes, not {len(data)}")
+
+        def posted(outcome: StoreFailure | None) -> None:
+            if isinstance(outcome, StoreFailure):
+                lost = storing.NoteLost(content=content, reason=outcome.reason)
+                self.router.endpoint.events.append(lost)
+
+        self.steps.ask(storing.Post, "", posted, to=worker, note=data)
 
     # Broadcasts
 
