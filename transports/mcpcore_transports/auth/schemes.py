@@ -116,8 +116,8 @@ class Records:
     ) -> Refusal:
         """Note that a request was refused; return its refusal."""
         reason, status = denied.reason, denied.status
-        wrong = credential is not None and status in _WRONG
-        if wrong and self._failures is not None:
+        wrong = status in _WRONG if denied.failure is None else denied.failure
+        if wrong and credential is not None and self._failures is not None:
             self._failures.note(quota_key(address_of(request.peer)), clock())
         self._judged(request, False, reason=reason, status=status, credential=credential)
         return Refusal(
