@@ -15,13 +15,15 @@ import anyio
 import pytest
 import trustme
 from anyio.abc import ByteStream
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Struct, structs
 
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.proofs import ReplayWindow, thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
-from mcpcore.http.principals import ClientCertificate, Principal, Refusal
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal, write_name
 from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN
 from mcpcore_transports.auth.resource_server import ResourceServer
@@ -581,17 +583,58 @@ DIGEST = hashlib.sha256(b"ours").hexdigest()
 PAIRS = ":".join(DIGEST[at : at + 2] for at in range(0, 64, 2))
 
 
-@pytest.mark.parametrize("name", [DIGEST, DIGEST.upper(), PAIRS, PAIRS.upper()])
+OPENSSL = f"sha256 Fingerprint={PAIRS.upper()}"
+
+
+@pytest.mark.parametrize(
+    "name", [DIGEST, DIGEST.upper(), PAIRS, PAIRS.upper(), OPENSSL, OPENSSL.upper()]
+)
 def test_a_fingerprint_is_that_of_its_certificate_however_it_is_written(name: str) -> None:
     scheme = CertificateScheme({name: CertificateRecord(principal="a")})
     certificate = ClientCertificate(subject="", der=b"ours")
     assert scheme(http_request("POST", "/mcp", [], certificate=certificate)) == "a"
 
 
-@pytest.mark.parametrize("names", [("-",), ("",), (DIGEST[:40],), ("ann",), (DIGEST, PAIRS)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("-",),
+        ("",),
+        (DIGEST[:40],),
+        ("ann",),
+        ("subject=CN = ann, O = Example",),
+        ("subject=CN=ann,O=Example",),
+        ("CN = ann",),
+        ("/CN=ann",),
+        ("CN=ann, O=Example",),
+        ("CN=ann ,O=Example",),
+        ("CN=#ann",),
+        ('CN="ann"',),
+        (r"CN=\c3\a4",),
+        (DIGEST, PAIRS),
+        (DIGEST, OPENSSL),
+    ],
+)
 def test_a_party_is_named_once_and_as_a_certificate_can_be(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="certificate"):
         CertificateScheme(dict.fromkeys(names, CertificateRecord(principal="a")))
+
+
+KINDS = ("commonName", "userId", "emailAddress", "1.2.3.4")
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(KINDS), st.text()), min_size=1, max_size=3),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_a_party_can_be_named_by_every_subject(name: list[list[tuple[str, str]]]) -> None:
+    subject = write_name(name)
+    scheme = CertificateScheme({subject: CertificateRecord(principal="a")})
+    certificate = ClientCertificate(subject=subject, der=b"x")
+    assert scheme(http_request("POST", "/mcp", [], certificate=certificate)) == "a"
 
 
 async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() -> None:
@@ -760,8 +803,8 @@ def test_52_malformed_credentials_count_as_those_that_are_refused(
         schemes.append(ApiKeyScheme([], max_failures=3))
     for scheme in schemes:
         statuses = []
-        for given in [*[values] * 5, ()]:
-            lines = [("Authorization", value) for value in given]
+        for sent in [*[values] * 5, ()]:
+            lines = [("Authorization", value) for value in sent]
             verdict = scheme(http_request("POST", "/mcp", lines, peer="192.0.2.1:5000"))
             assert isinstance(verdict, Refusal)
             statuses.append(verdict.status)
