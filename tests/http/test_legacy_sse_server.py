@@ -357,10 +357,11 @@ def test_the_stream_ends_with_the_token_that_was_used_last(first: float | None) 
 
 def test_the_stream_ends_soon_after_the_token_that_was_used_last_is_revoked() -> None:
     revoked: set[str] = set()
-    old, new = (Principal("me", revoked=lambda name=name: name in revoked) for name in "ab")
+    old = Principal("me", revoked=lambda: "old" in revoked)
+    new = Principal("me", revoked=lambda: "new" in revoked)
     stream = opened(bench(heartbeat=15.0), principal=old)
     stream.post(request("tools/list"), principal=new)
-    for name, ended in (("a", False), ("b", True)):
+    for name, ended in (("old", False), ("new", True)):
         revoked.add(name)
         stream.bench.pass_time(15.0)
         assert stream.ended() is ended
