@@ -210,9 +210,8 @@ class _Reason(Struct, frozen=True, kw_only=True):
     """True if the scopes of the token do not suffice."""
     operation: str | None = None
     """Operation that was refused; None for a token that is expiring."""
-    flows: int = 0
-    """Authorizations that the operation has caused before."""
-
+    tried: _Tried = _Tried(last=0.0)
+    """Attempts to authorize the operation before."""
     wanted: str | None = None
     """Credential that the server asks for by a name of its own: a scheme, or the realm of one."""
 
@@ -388,8 +387,24 @@ class Authorization:
         except StopIteration:
             self.need = self._flow = None
 
+    def _challenges(self, refused: Refused) -> list[Challenge]:
+        """Return the challenges of a refusal, without what repeats a secret of ours."""
+        return [
+            replace(each, params={x: y for x, y in each.params.items() if not self._repeats(y)})
+            for each in parse_challenges(refused.lines)
+            if not self._repeats(each.scheme)
+        ]
+
     def _challenge(self, refused: Refused) -> Challenge | None:
-        return find_challenge(parse_challenges(refused.lines), self._scheme.lower(), *_SCHEMES)
+        return find_challenge(self._challenges(refused), self._scheme.lower(), *_SCHEMES)
+
+    def _repeats(self, text: str) -> bool:
+        """Return True if another party repeats the token or what it was got by, in any case."""
+        record = self._record
+        if record is None:
+            return False
+        secrets = record.access_token, record.refresh_token, record.client.client_secret
+        return any(secret.lower() in text.lower() for secret in secrets if secret)
 
     def _error(self, refused: Refused) -> str | None:
         challenge = self._challenge(refused)
@@ -409,8 +424,8 @@ class Authorization:
             challenge=challenge,
             more=more,
             operation=operation,
-            flows=tried.flows,
-            wanted=_wanted(refused),
+            tried=tried,
+            wanted=_wanted(self._challenges(refused)),
         )
         if more:  # a scope that was asked for in vain, or is held, is not asked for again
             lacking = self._lacking(reason)
@@ -434,14 +449,14 @@ class Authorization:
     def _hopeless(self, reason: _Reason) -> str:
         """Return why no further token is asked for, with the word of the server and what helps."""
         params = {} if reason.challenge is None else reason.challenge.params
-        said, record = params.get("error_description", ""), self._record
-        if record is not None and record.access_token in said:
-            said = ""
+        said, tried = params.get("error_description", ""), reason.tried
         text = (
             f"the server refuses {printable(reason.operation) or 'the request'}"
-            f"{f' after {reason.flows} authorizations' if reason.flows else ''}"
+            f"{f' after {tried.flows} authorizations' if tried.flows else ''}"
             f"{said and f' ({printable(said)})'}: "
         )
+        if self.error is not None and tried.flows and not tried.got:
+            return text + f"the last one failed: {self.error}"
         if not reason.more:
             return text + (
                 f"it takes no token that is got for {shown_url(self.resource)}: is that its "
@@ -534,7 +549,7 @@ class Authorization:
                 self._move(AuthSignal.FRESH)
                 return
             # A token that was refreshed for this operation, and refused, is not refreshed again.
-            if record.refresh_token is not None and not reason.more and not reason.flows:
+            if record.refresh_token is not None and not reason.more and not reason.tried.flows:
                 self._move(AuthSignal.REFRESH)
                 if (yield from self._refreshed(record, record.refresh_token)):
                     return
@@ -723,7 +738,7 @@ class Authorization:
         Raises AuthorizationError if they would be those of before, or more than are allowed.
         """
         challenged, settings, metadata = reason.scopes, self.settings, authority.metadata
-        wanted = challenged or authority.scopes
+        wanted = challenged or frozenset(x for x in authority.scopes if not self._repeats(x))
         before = self._asked if reason.more else frozenset()
         if record is not None and record.issuer == metadata.issuer:
             before |= frozenset(record.scopes or ())
@@ -832,12 +847,11 @@ class Authorization:
         return code_grant(code, redirect, verifier, authority.resource)
 
 
-def _wanted(refused: Refused) -> str | None:
+def _wanted(challenges: list[Challenge]) -> str | None:
     """Return the credential that a challenge names in its own way, None if there is none such.
 
     A Bearer challenge may name a realm, and be for tokens of an issuer all the same.
     """
-    challenges = parse_challenges(refused.lines)
     for challenge in challenges:
         realm = challenge.params.get("realm")
         if realm is not None:

@@ -8,6 +8,7 @@ Sources: RFC 6749 sections 3.2 and 5, RFC 8414 section 3, RFC 9449 sections 5 an
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote_plus
 
 from mcpcore.auth.grants import (
     ClientAuth,
@@ -33,6 +34,22 @@ from mcpcore.wire.redaction import Secret
 JSON = {"accept": "application/json"}
 _NONE = (404, 405, 410)
 """Statuses that say there is no such document."""
+_ERRORS = frozenset(
+    (
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+        "invalid_dpop_proof",
+        "use_dpop_nonce",
+        "unsupported_token_type",
+    )
+)
+"""Error codes of the token and revocation endpoints (RFC 6749 section 5.2, RFC 7009 section 2.2.1,
+RFC 8707 section 2, RFC 9449 section 5): they are no secret, whatever the secrets are."""
 _NONCES = 16
 """Origins whose DPoP nonces are kept; the one that gave its nonce first is forgotten first."""
 
@@ -232,12 +249,15 @@ def error_response(response: Fetched) -> ErrorResponse:
 
 def _discreet(refusal: ErrorResponse, secrets: Iterable[str]) -> ErrorResponse:
     """Return an error of another party without a text of it that repeats a secret that was sent."""
+    # As it is, as it stands in a form, and that of Basic without the name of the scheme.
+    sent = [each for x in secrets for each in (x, quote_plus(x), x.removeprefix("Basic ")) if each]
 
     def repeats(text: str | None) -> bool:
-        return any(secret and secret in (text or "") for secret in secrets)
+        return any(each in (text or "") for each in sent)
 
+    known = refusal.error in _ERRORS or not repeats(refusal.error)
     return ErrorResponse(
-        error="a secret is repeated" if repeats(refusal.error) else refusal.error,
+        error=refusal.error if known else "a secret is repeated",
         error_description=None if repeats(refusal.error_description) else refusal.error_description,
     )
 

@@ -230,7 +230,7 @@ class KeySet:
         """Note that a fetch has failed; known keys stay, and the next fetch waits."""
         self._fetching = self._wanted = False
         self.failing = True
-        self._tokens = 0.0
+        self._tokens, self._counted = 0.0, now
         self._renew_at = now + self.limits.min_age
         self._fresh_until = max(self._fresh_until, now + 2 * self.limits.min_age)
 

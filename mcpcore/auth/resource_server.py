@@ -177,6 +177,8 @@ class Denied(Struct, frozen=True, kw_only=True):
     reason: str
     challenge: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    failure: bool | None = None
+    """True if it counts against the address that the credential came from; None: by the status."""
 
 
 class NeedKeys(Struct, frozen=True):
@@ -416,10 +418,16 @@ class ResourceGuard:
                 reason=str(missing),
                 challenge=self.challenge("use_dpop_nonce"),
                 headers=(("DPoP-Nonce", missing.nonce),),
+                failure=False,  # all else was verified
             )
         except _Unavailable as unavailable:
             retry = (("Retry-After", str(unavailable.wait)),)
-            return Denied(status=unavailable.status, reason=str(unavailable), headers=retry)
+            return Denied(
+                status=unavailable.status,
+                reason=str(unavailable),
+                headers=retry,
+                failure=unavailable.failure,
+            )
         if use is None:
             return self._sufficient(grant)
         if not self._remembers:
@@ -494,7 +502,9 @@ class ResourceGuard:
                 self._wrong.note("", now)
             if key_set.doubted(now):
                 return NeedKeys(issuer, jws.kid)
-            raise _Unavailable(_NO_KEYS) if key_set.failing else TokenRefused(TokenFault.SIGNATURE)
+            if key_set.failing:
+                raise _Unavailable(_NO_KEYS, failure=True)
+            raise TokenRefused(TokenFault.SIGNATURE)
         return judge_claims(jws.claims, rules, wall=wall, explicit=explicit, kid=key.kid)
 
     def _check_wrong(self, now: float) -> None:
@@ -616,9 +626,16 @@ class FailureLimit:
 class _Unavailable(Exception):
     """Lack of what it takes to say if a request is authorized; ``wait``: seconds to try again."""
 
-    def __init__(self, reason: str, row: RefusalRow = NOT_JUDGED, *, wait: int = 5) -> None:
+    def __init__(
+        self,
+        reason: str,
+        row: RefusalRow = NOT_JUDGED,
+        *,
+        wait: int = 5,
+        failure: bool | None = None,
+    ) -> None:
         super().__init__(reason)
-        self.status, self.wait = row.status, wait
+        self.status, self.wait, self.failure = row.status, wait, failure
 
 
 _SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="

@@ -498,6 +498,7 @@ SERVER = (
         (
             "test_52_a_flood_of_refused_tokens_gets_429",
             "test_52_malformed_credentials_count_as_those_that_are_refused",
+            "test_52_a_wrong_signature_counts_also_where_no_keys_can_be_fetched",
         ),
     ),
     Shown(

@@ -82,6 +82,7 @@ from tests.auth.world import (
     SERVER,
     World,
     answer,
+    basic,
     claims_of,
     enterprise,
     forbid,
@@ -711,6 +712,26 @@ def test_an_operation_that_wants_another_scope_each_time_has_an_end() -> None:
         world.refuse(machine, 403, x3, "a")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({}, "nobody is there"),
+        ({"ceiling": frozenset({"a"})}, "the server asks for scopes that are not allowed: x"),
+    ],
+)
+def test_a_refusal_that_no_flow_could_cure_tells_why(status: int, settings: Any, why: str) -> None:
+    world = World(token={"refresh_token": None})
+    machine = ready(world, **settings)
+    world.reply = lambda *_: NeedFailed("nobody is there")
+    challenge = 'Bearer error="insufficient_scope", scope="x"'
+    for _ in range(3):
+        assert str(world.refuse(machine, status, challenge, "a").error) == why
+    told = f"refuses a after 3 authorizations: the last one failed: {why}"
+    with pytest.raises(AuthorizationError, match=told):
+        world.refuse(machine, status, challenge, "a")
+
+
 @pytest.mark.parametrize("grant", OWN, ids=lambda grant: grant.kind)
 @pytest.mark.parametrize(
     ("status", "challenge", "granted", "most", "told"),
@@ -814,7 +835,8 @@ def test_an_error_repeats_no_secret_that_another_party_repeats() -> None:
     echo = machine.token[1].reveal()
     with pytest.raises(AuthorizationError, match=r"^the server refuses a after 3 auth[a-z]+: it"):
         world.refuse(machine, challenge=f'Bearer error_description="{echo} is bad"', operation="a")
-    for echo in ("pre:secret", "code-1", "refresh-1", "harmless"):
+    echoes = ("pre:secret", "pre%3Asecret", basic("pre+id", "pre%3Asecret")[6:])
+    for echo in (*echoes, "code-1", "refresh-1", "harmless"):
         for member in ("error", "error_description"):
             other = World()
             one = ready(other, client=SECRET) if "refresh" in echo else other.client(client=SECRET)
@@ -823,6 +845,55 @@ def test_an_error_repeats_no_secret_that_another_party_repeats() -> None:
             error = str(other.refuse(one).error)
             assert (echo in error) is (echo == "harmless")
             assert ("invalid_request" in error) is (member != "error")
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "other"])
+def test_an_error_code_is_taken_for_no_secret(code: str) -> None:
+    world = World()
+    world.pages[f"{ISSUER}/token"] = answer({"error": code}, 400)
+    for secret in ("grant", "client", "other"):
+        machine = world.client(client=ClientIdentity(client_id="me", client_secret=secret))
+        told = "a secret is repeated" if code == secret else code
+        assert f"({told})" in str(world.refuse(machine).error)
+
+
+@pytest.mark.parametrize("secret", ["access-{}", "refresh-{}", "pre:secret"])
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Bearer error="insufficient_scope", scope="a <>"',
+        'Bearer error="insufficient_scope", scope="<>:x", error_description="<>"',
+        f'Bearer error="insufficient_scope", resource_metadata="{PRM}/<>"',
+        'Basic realm="<>"',
+    ],
+)
+def test_a_challenge_that_repeats_a_secret_names_nothing(challenge: str, secret: str) -> None:
+    world = World()
+    machine = ready(world, "Bearer", client=SECRET, max_flows=1)
+    status = 403 if "Bearer" in challenge else 401
+    if status == 401:
+        over = answer({"error": "invalid_grant"}, 400)
+        world.pages |= {f"{PRM}/mcp": GONE, f"{ISSUER}/token": over}
+    echoes, shown = [], []
+    for _ in range(2):
+        echoes.append(secret.format(world.tokens))
+        world.resource["scopes_supported"] = ["b", echoes[-1]]
+        try:
+            world.refuse(machine, status, challenge.replace("<>", echoes[-1]), "a")
+        except AuthorizationError as error:
+            shown.append(str(error))
+        shown.append(str(machine.error))
+    shown += [*world.opened, *world.urls(), *machine.notes]
+    assert not [text for text in shown for echo in echoes if echo in text]
+    if status == 403:
+        assert [each.get("scope") for each in world.asked()] == [None, "b"]
+
+
+def test_a_scheme_that_repeats_a_token_is_not_told() -> None:
+    world = World(token={"access_token": "Access-1", "refresh_token": None})
+    machine = ready(world, "Bearer")
+    world.pages[f"{PRM}/mcp"] = GONE
+    assert "access-1" not in str(world.refuse(machine, 401, "Access-1").error)
 
 
 def test_an_error_repeats_no_assertion_that_another_party_repeats() -> None:

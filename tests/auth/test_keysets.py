@@ -242,7 +242,8 @@ def test_a_failed_fetch_changes_nothing(body: bytes | None) -> None:
     assert keys.due(1200.0)
     keys.failed(86_400.0)
     assert names(keys, "A", 86_400.0) == ["A"]
-    assert names(keys, "A", 86_401.0) is None
+    assert (names(keys, "A", 86_404.0), keys.lacking(86_404.0)) == ([], True)
+    assert names(keys, "A", 86_405.0) is None
 
 
 def test_a_fetch_that_fails_makes_no_key_older() -> None:
@@ -271,6 +272,14 @@ def test_wrong_signatures_ask_for_no_more_fetches_than_unknown_keys_do() -> None
     assert keys.doubted(30.0)  # it waits for the fetch that is under way
     keys.failed(30.0)
     assert [keys.doubted(now) for now in (30.0, 34.9, 35.0)] == [False, False, True]
+
+
+def test_the_next_fetch_waits_for_the_end_of_one_that_took_long() -> None:
+    keys = fetched(A)
+    assert names(keys, "B", 10.0) is None
+    assert keys.due(10.0)
+    keys.failed(40.0)
+    assert [keys.doubted(now) for now in (40.0, 44.9, 45.0)] == [False, False, True]
 
 
 def test_without_keys_and_fetches_nobody_is_let_in() -> None:

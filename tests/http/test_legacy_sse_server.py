@@ -343,6 +343,30 @@ def test_the_principal_of_each_message_is_told() -> None:
     assert told.scopes == {"b"}
 
 
+@pytest.mark.parametrize("first", [150.0, 1000.0, None])
+def test_the_stream_ends_with_the_token_that_was_used_last(first: float | None) -> None:
+    stream = opened(principal=Principal("me", until=first))
+    for until in (120.0, 400.0):
+        stream.post(request("tools/list"), principal=Principal("me", until=until))
+    stream.bench.pass_time(299.0)
+    assert not stream.ended()
+    stream.post(request("tools/list"), principal=Principal("me", until=400.1))
+    stream.bench.pass_time(1.2)
+    assert stream.ended()
+
+
+def test_the_stream_ends_soon_after_the_token_that_was_used_last_is_revoked() -> None:
+    revoked: set[str] = set()
+    old = Principal("me", revoked=lambda: "old" in revoked)
+    new = Principal("me", revoked=lambda: "new" in revoked)
+    stream = opened(bench(heartbeat=15.0), principal=old)
+    stream.post(request("tools/list"), principal=new)
+    for name, ended in (("old", False), ("new", True)):
+        revoked.add(name)
+        stream.bench.pass_time(15.0)
+        assert stream.ended() is ended
+
+
 # The conversation
 
 

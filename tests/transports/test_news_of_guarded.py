@@ -100,6 +100,20 @@ async def test_whoever_may_read_is_told(binding: str, revision: str) -> None:
                 assert await told(client, HIDDEN) == [OPEN]
 
 
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-11-25"])
+async def test_whoever_might_read_before_is_not_told_over_sse(revision: str) -> None:
+    tokens = ["all"]
+    with patience():
+        async with (
+            offered("sse") as url,
+            connect(url, auth=lambda: tokens[0], revision=revision) as client,
+            client.listen(uris=[HIDDEN, SCOPED, OPEN]) as changes,
+        ):
+            tokens[0] = "few"
+            await client.call_tool("touch")
+            assert (await anext(aiter(changes))).uri == OPEN
+
+
 @pytest.mark.parametrize(("binding", "revision"), ROWS)
 async def test_whoever_may_read_from_now_on_is_told(binding: str, revision: str) -> None:
     tokens = ["few"]

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import ssl
+import time
 from collections.abc import Mapping
 from functools import cache, partial
 from types import MappingProxyType
@@ -14,13 +15,15 @@ import anyio
 import pytest
 import trustme
 from anyio.abc import ByteStream
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Struct, structs
 
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.proofs import ReplayWindow, thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
-from mcpcore.http.principals import ClientCertificate, Principal, Refusal
+from mcpcore.http.principals import ClientCertificate, Principal, Refusal, write_name
 from mcpcore.service import Server
 from mcpcore.spec.errors import FORBIDDEN
 from mcpcore_transports.auth.resource_server import ResourceServer
@@ -413,6 +416,33 @@ async def test_52_a_flood_of_refused_tokens_gets_429() -> None:
         assert (await client.call(call("who"))).status == 401
 
 
+async def test_52_a_wrong_signature_counts_also_where_no_keys_can_be_fetched() -> None:
+    async def answer(asked: Asked, stream: ByteStream) -> None:
+        await stream.send(answers.pop(0))
+
+    async with issuer() as desk, site(answer) as at:
+        keys = desk.issuer.keys.published(time.time())
+        answers = [reply(json.dumps({"keys": keys}).encode()), reply(b"", 500)]
+        trust = Issuer(issuer=desk.url, jwks_url=at.url)
+        guard = ResourceServer(RESOURCE, [trust], max_failures=3)
+
+        async def ask(token: str, host: str = "192.0.2.1") -> Any:
+            lines = [("Authorization", f"Bearer {token}")]
+            found = guard(http_request("POST", "/mcp", lines, peer=f"{host}:5000"))
+            verdict = found if isinstance(found, (Principal, Refusal)) else await found
+            return verdict.status if isinstance(verdict, Refusal) else 200
+
+        def wrong(kid: str) -> str:
+            return signer().jwt({"iss": desk.url}, kid=kid)
+
+        with patience():
+            assert await ask(desk.token()) == 200
+            # A new key may have signed it, which cannot be said now.
+            assert [await ask(wrong("new")) for _ in range(5)] == [503] * 5
+            assert [await ask(wrong(keys[0]["kid"])) for _ in range(5)] == [503] * 3 + [429] * 2
+            assert await ask(desk.token("bob"), "192.0.2.2") == 200
+
+
 async def test_39_many_first_requests_make_one_fetch() -> None:
     async with issuer() as desk:
         guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)])
@@ -434,6 +464,17 @@ async def test_39_many_first_requests_make_one_fetch() -> None:
             for number in range(60):
                 await ask(stranger.jwt({"iss": desk.url}, kid=f"unknown {number}"))
         assert sum(each.path.endswith("/jwks") for each in desk.requests) <= 5
+
+
+async def test_39_keys_that_come_before_they_are_asked_for_are_used() -> None:
+    async with issuer() as desk:
+        guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)])
+        lines = [("Authorization", f"Bearer {desk.token()}")]
+        waiting = [guard(http_request("POST", "/mcp", lines)) for _ in range(2)]
+        with patience():
+            for each in waiting:
+                assert not isinstance(each, (Principal, Refusal))
+                assert isinstance(await each, Principal)
 
 
 async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> None:
@@ -542,17 +583,58 @@ DIGEST = hashlib.sha256(b"ours").hexdigest()
 PAIRS = ":".join(DIGEST[at : at + 2] for at in range(0, 64, 2))
 
 
-@pytest.mark.parametrize("name", [DIGEST, DIGEST.upper(), PAIRS, PAIRS.upper()])
+OPENSSL = f"sha256 Fingerprint={PAIRS.upper()}"
+
+
+@pytest.mark.parametrize(
+    "name", [DIGEST, DIGEST.upper(), PAIRS, PAIRS.upper(), OPENSSL, OPENSSL.upper()]
+)
 def test_a_fingerprint_is_that_of_its_certificate_however_it_is_written(name: str) -> None:
     scheme = CertificateScheme({name: CertificateRecord(principal="a")})
     certificate = ClientCertificate(subject="", der=b"ours")
     assert scheme(http_request("POST", "/mcp", [], certificate=certificate)) == "a"
 
 
-@pytest.mark.parametrize("names", [("-",), ("",), (DIGEST[:40],), ("ann",), (DIGEST, PAIRS)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("-",),
+        ("",),
+        (DIGEST[:40],),
+        ("ann",),
+        ("subject=CN = ann, O = Example",),
+        ("subject=CN=ann,O=Example",),
+        ("CN = ann",),
+        ("/CN=ann",),
+        ("CN=ann, O=Example",),
+        ("CN=ann ,O=Example",),
+        ("CN=#ann",),
+        ('CN="ann"',),
+        (r"CN=\c3\a4",),
+        (DIGEST, PAIRS),
+        (DIGEST, OPENSSL),
+    ],
+)
 def test_a_party_is_named_once_and_as_a_certificate_can_be(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="certificate"):
         CertificateScheme(dict.fromkeys(names, CertificateRecord(principal="a")))
+
+
+KINDS = ("commonName", "userId", "emailAddress", "1.2.3.4")
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(KINDS), st.text()), min_size=1, max_size=3),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_a_party_can_be_named_by_every_subject(name: list[list[tuple[str, str]]]) -> None:
+    subject = write_name(name)
+    scheme = CertificateScheme({subject: CertificateRecord(principal="a")})
+    certificate = ClientCertificate(subject=subject, der=b"x")
+    assert scheme(http_request("POST", "/mcp", [], certificate=certificate)) == "a"
 
 
 async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() -> None:
@@ -564,8 +646,6 @@ async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() 
         ]
         key = signer()
         token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
-        import time
-
         made = proof(token, key, iat=time.time(), htu=RESOURCE)
 
         async def ask(guard: ResourceServer, *lines: tuple[str, str]) -> Any:
@@ -584,14 +664,13 @@ async def test_46_47_a_proof_is_used_once_also_by_workers_that_share_a_window() 
 
 
 async def test_48_the_nonce_of_a_server_is_offered_and_taken() -> None:
-    import time
-
     async with issuer() as desk:
-        guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)], dpop=Dpop.REQUIRED, nonces=True)
+        trust = [Issuer(issuer=desk.url)]
+        guard = ResourceServer(RESOURCE, trust, dpop=Dpop.REQUIRED, nonces=True, max_failures=1)
         key = signer()
-        token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
 
         async def ask(**claims: Any) -> Any:
+            token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
             made = proof(token, key, iat=time.time(), htu=RESOURCE, **claims)
             lines = [("Authorization", f"DPoP {token}"), ("DPoP", made)]
             found = guard(http_request("POST", "/mcp", lines))
@@ -602,15 +681,14 @@ async def test_48_the_nonce_of_a_server_is_offered_and_taken() -> None:
             assert isinstance(asked, Refusal)
             nonce = dict(asked.headers)["DPoP-Nonce"]
             assert 'error="use_dpop_nonce"' in str(asked.challenge)
-            assert isinstance(await ask(nonce="forged", jti="p2"), Refusal)
+            # Whoever comes without a nonce, or with an old one, has not failed.
+            assert (await ask(nonce="forged", jti="p2")).challenge == asked.challenge
             known = await ask(nonce=nonce, jti="p3")
             assert isinstance(known, Principal)
             assert known.lines == ((b"dpop-nonce", nonce.encode()),)
 
 
 async def test_48_every_answer_to_a_bound_token_offers_a_nonce() -> None:
-    import time
-
     async with protected(dpop=Dpop.ALLOWED, nonces=True) as desk:
         key = signer()
         token = desk.token(cnf={"jkt": thumbprint(key.jwk)})
@@ -725,8 +803,8 @@ def test_52_malformed_credentials_count_as_those_that_are_refused(
         schemes.append(ApiKeyScheme([], max_failures=3))
     for scheme in schemes:
         statuses = []
-        for given in [*[values] * 5, ()]:
-            lines = [("Authorization", value) for value in given]
+        for sent in [*[values] * 5, ()]:
+            lines = [("Authorization", value) for value in sent]
             verdict = scheme(http_request("POST", "/mcp", lines, peer="192.0.2.1:5000"))
             assert isinstance(verdict, Refusal)
             statuses.append(verdict.status)

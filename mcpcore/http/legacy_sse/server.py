@@ -10,6 +10,7 @@ from msgspec import structs
 
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import ends_at
 from mcpcore.http.server.exchange import NO_FIELDS, Exchange, Terms, is_handshake, opens_session
 from mcpcore.http.server.gate import Gate
 from mcpcore.http.server.router import Router
@@ -108,8 +109,12 @@ class SseServer:
         session = self._find(record)
         if session is None:
             return
-        session.use_rights(record.principal)  # its one stream has the answers to these, too
         revision, exchange = session.peer.revision, session.stream_exchange
+        session.peer.principal = record.principal
+        if exchange is not None:  # its one stream has the answers to these, too
+            exchange.principal = record.principal
+            if exchange.deadline is not None and ends_at(record.principal) < exchange.deadline:
+                self._router.watch(exchange, now)
         if isinstance(frame, Reject):
             record.refuse(refusals.NO_MESSAGE, frame.message, code=frame.code)
             if frame.id is not None:

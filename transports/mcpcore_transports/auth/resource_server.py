@@ -231,12 +231,13 @@ class ResourceServer:
                 found = await self._used(found)
             elif isinstance(found, (NeedKeys, NeedIntrospection)):
                 flight = self._fly(found, credential.token, quota_key(address_of(request.peer)))
-                if flight is None:
+                if flight is not None:
+                    await flight.wait(self._lock)
+                    if flight.failed and isinstance(found, NeedIntrospection):
+                        break  # another question would most likely fail as well
+                need, found = found, self._judge(request, credential)
+                if flight is None and found == need:
                     break
-                await flight.wait(self._lock)
-                if flight.failed and isinstance(found, NeedIntrospection):
-                    break  # another question would most likely fail as well
-                found = self._judge(request, credential)
         if not isinstance(found, (Grant, Denied)):
             found = _UNAVAILABLE
         return self._verdict(request, credential, found)

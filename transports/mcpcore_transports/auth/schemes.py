@@ -116,8 +116,8 @@ class Records:
     ) -> Refusal:
         """Note that a request was refused; return its refusal."""
         reason, status = denied.reason, denied.status
-        wrong = credential is not None and status in _WRONG
-        if wrong and self._failures is not None:
+        wrong = status in _WRONG if denied.failure is None else denied.failure
+        if wrong and credential is not None and self._failures is not None:
             self._failures.note(quota_key(address_of(request.peer)), clock())
         self._judged(request, False, reason=reason, status=status, credential=credential)
         return Refusal(
@@ -354,7 +354,8 @@ class CertificateScheme:
     """Client certificates, by their fingerprints or subjects.
 
     ``parties``: who comes with a certificate, by its SHA-256 in hexadecimal, with or without
-    colons, or its subject as RFC 4514 writes it.  A fingerprint goes before a subject.
+    colons, or as OpenSSL prints it, or by its subject as RFC 4514 writes it.  A fingerprint goes
+    before a subject.
     ``required``: scopes that every request needs.  ``scope_tree``: scopes that imply others.
     ``audit``: called for each judgement.
 
@@ -380,7 +381,7 @@ class CertificateScheme:
     def presented(self, request: HttpRequest) -> bool:
         """Return True if the client has proved to own a certificate, and shows nothing else.
 
-        Another credential is judged or refused, and not passed over for the certificate.
+        :class:`AnyOf` judges or refuses another credential, and passes none over for it.
         """
         return request.certificate is not None and not authorization_of(request)
 
@@ -410,15 +411,19 @@ class CertificateScheme:
 
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_ATTRIBUTE = r'[A-Za-z0-9.-]+=(?![ #])(?:\\(?:[ #",+;<>\\=]|00)|[^\\",+;<>= ]| (?![,+]|\Z))*'
+_SUBJECT = re.compile(rf"{_ATTRIBUTE}(?:[,+]{_ATTRIBUTE})*")
+"""Subjects as certificates have them here: with one spelling of each."""
 
 
 def _certificate_name(text: str) -> str:
     """Return a fingerprint or subject as certificates have it.  Raises ValueError for neither."""
-    digest = text.replace(":", "").lower()
+    digest = text.lower().removeprefix("sha256 fingerprint=").replace(":", "")
     if _FINGERPRINT.fullmatch(digest):
         return digest
-    if "=" not in text:
-        raise ValueError(f"a certificate has a SHA-256 or a subject like CN=ann, not {text!r}")
+    if not _SUBJECT.fullmatch(text):
+        form = "a SHA-256 or a subject like CN=ann,O=Example"
+        raise ValueError(f"a certificate has {form}, not {text!r}")
     return text
 
 

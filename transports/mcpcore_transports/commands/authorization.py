@@ -19,7 +19,7 @@ _OF_ONE = ("auth_audience", "auth_roles", "auth_jwks", "auth_introspection")
 _OF_ISSUERS = ("auth_issuer", *_OF_ONE, "auth_private")
 AUTH_OPTIONS = (*_OF_ISSUERS, "auth_scope", "auth_resource", "auth_keys")
 """Options of a server that authorizes its requests."""
-_CLIENT_ID, _CLIENT_SECRET = _CREDENTIALS = ("MCPCORE_AUTH_CLIENT_ID", "MCPCORE_AUTH_CLIENT_SECRET")
+_CREDENTIALS = ("MCPCORE_AUTH_CLIENT_ID", "MCPCORE_AUTH_CLIENT_SECRET")
 _VARIABLES = (
     "MCPCORE_AUTH_RESOURCE",
     "MCPCORE_AUTH_ISSUER",
@@ -67,9 +67,13 @@ def metadata_warning(options: "ServeOptions") -> str | None:
     )
 
 
-def forget_secret() -> None:
-    """Take the client secret out of the environment, which handlers and their children have."""
-    os.environ.pop(_CLIENT_SECRET, None)
+def forget_credentials() -> None:
+    """Take the client's credentials out of the environment of handlers and their children.
+
+    Both: a child that serves as well would refuse one without the other.
+    """
+    for variable in _CREDENTIALS:
+        os.environ.pop(variable, None)
 
 
 def _check_filled(options: "ServeOptions") -> None:
@@ -112,7 +116,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     from mcpcore_transports.auth.resource_server import ResourceServer
 
     client = None
-    if _CLIENT_ID in os.environ and options.auth_introspection:
+    if _CREDENTIALS[0] in os.environ and options.auth_introspection:
         client_id, secret = map(os.environ.__getitem__, _CREDENTIALS)
         client = ClientIdentity(client_id=client_id, client_secret=secret)
     issuers = [

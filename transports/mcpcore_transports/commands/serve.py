@@ -23,7 +23,7 @@ from mcpcore_transports.client.request_log import log_incoming
 from mcpcore_transports.commands.authorization import (
     AUTH_OPTIONS,
     authenticating,
-    forget_secret,
+    forget_credentials,
     metadata_warning,
 )
 from mcpcore_transports.commands.loading import load
@@ -110,7 +110,7 @@ def serve_with(
             if told is None:
                 return develop_server(words, options, settings)
             telling = told
-        forget_secret()  # workers and a process that is started anew have read it by themselves
+        forget_credentials()  # workers and a process that is started anew have read them
         with telling:
             server = make()
         if options.log_http:
