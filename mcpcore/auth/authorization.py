@@ -159,6 +159,10 @@ _USE_NONCE = "use_dpop_nonce"
 _INSUFFICIENT = "insufficient_scope"
 _SCHEMES = ("bearer", "dpop")
 """Schemes of OAuth, in lower case."""
+_REGISTERED = {*_SCHEMES, _USE_NONCE, _INSUFFICIENT, "invalid_request", "invalid_token"}
+"""Schemes and error codes of challenges, which are taken for no secret."""
+_WORD = 8
+"""Characters of a secret that may be a part of other words by chance if it has fewer."""
 _PAUSE = 30.0
 """Seconds between two attempts to refresh a token that is good still: requests go on with it."""
 _SAME = 2
@@ -392,19 +396,28 @@ class Authorization:
         return [
             replace(each, params={x: y for x, y in each.params.items() if not self._repeats(y)})
             for each in parse_challenges(refused.lines)
-            if not self._repeats(each.scheme)
+            if not self._repeats(each.scheme.lower())
         ]
 
     def _challenge(self, refused: Refused) -> Challenge | None:
         return find_challenge(self._challenges(refused), self._scheme.lower(), *_SCHEMES)
 
     def _repeats(self, text: str) -> bool:
-        """Return True if another party repeats the token or what it was got by, in any case."""
+        """Return True if another party repeats the token or what it was got by, in any case.
+
+        What is as short as a word is looked for among the words.
+        """
         record = self._record
-        if record is None:
+        if record is None or text in _REGISTERED:
             return False
         secrets = record.access_token, record.refresh_token, record.client.client_secret
-        return any(secret.lower() in text.lower() for secret in secrets if secret)
+        text = text.lower()
+        words = text.split()
+        return any(
+            secret.lower() in (words if len(secret) < _WORD else text)
+            for secret in secrets
+            if secret
+        )
 
     def _error(self, refused: Refused) -> str | None:
         challenge = self._challenge(refused)

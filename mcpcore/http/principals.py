@@ -214,7 +214,7 @@ def quota_key(address: str) -> str:
 
 # Client certificates
 
-_SHORT = {
+ATTRIBUTES = {
     "commonName": "CN",
     "countryName": "C",
     "domainComponent": "DC",
@@ -225,7 +225,8 @@ _SHORT = {
     "streetAddress": "STREET",
     "userId": "UID",
 }
-_SPECIAL = frozenset('",+;<>\\=')
+"""Attributes of subjects that RFC 4514 section 3 has a short name for, by their long names."""
+_SPECIAL = frozenset('",+;<>\\')
 
 
 class ClientCertificate(Struct, frozen=True, kw_only=True):
@@ -254,7 +255,7 @@ class ClientCertificate(Struct, frozen=True, kw_only=True):
 def write_name(name: Iterable[Iterable[tuple[str, str]]]) -> str:
     """Write a distinguished name, given as the attributes of each of its parts, in order."""
     parts = [
-        "+".join(f"{_SHORT.get(kind, kind)}={_escaped(value)}" for kind, value in part)
+        "+".join(f"{ATTRIBUTES.get(kind, kind)}={_escaped(value)}" for kind, value in part)
         for part in name
     ]
     return ",".join(reversed(parts))

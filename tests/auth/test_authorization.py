@@ -889,6 +889,15 @@ def test_a_challenge_that_repeats_a_secret_names_nothing(challenge: str, secret:
         assert [each.get("scope") for each in world.asked()] == [None, "b"]
 
 
+@pytest.mark.parametrize("secret", ["s", "notes", "scope", "bearer", "bear", "insufficient"])
+def test_what_a_challenge_names_is_taken_for_no_secret(secret: str) -> None:
+    world = World()
+    machine = ready(world, "Bearer", client=ClientIdentity(client_id="me", client_secret=secret))
+    world.refuse(machine, 403, 'Bearer error="insufficient_scope", scope="notes:write"', "a")
+    assert machine.error is None
+    assert world.asked()[-1]["scope"] == "notes:write"
+
+
 def test_a_scheme_that_repeats_a_token_is_not_told() -> None:
     world = World(token={"access_token": "Access-1", "refresh_token": None})
     machine = ready(world, "Bearer")

@@ -14,7 +14,7 @@ from mcpcore.http.principals import ClientCertificate, write_name
         (((("commonName", "ann"),),), "CN=ann"),
         (((("countryName", "SE"),), (("commonName", "ann"),)), "CN=ann,C=SE"),
         (((("commonName", "ann"), ("userId", "7")),), "CN=ann+UID=7"),
-        (((("commonName", "ann,O=Root"),),), "CN=ann\\,O\\=Root"),
+        (((("commonName", "ann,O=Root"),),), "CN=ann\\,O=Root"),
         (((("commonName", 'a"b+c;d<e>f\\g'),),), 'CN=a\\"b\\+c\\;d\\<e\\>f\\\\g'),
         (((("commonName", " ann "),),), "CN=\\ ann\\ "),
         (((("commonName", "#ann"),),), "CN=\\#ann"),

@@ -23,6 +23,7 @@ from mcpcore.auth.resource_server import Denied, FailureLimit
 from mcpcore.auth.scopes import Requirement, ScopeTree
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import (
+    ATTRIBUTES,
     ClientCertificate,
     Principal,
     Refusal,
@@ -354,12 +355,12 @@ class CertificateScheme:
     """Client certificates, by their fingerprints or subjects.
 
     ``parties``: who comes with a certificate, by its SHA-256 in hexadecimal, with or without
-    colons, or as OpenSSL prints it, or by its subject as RFC 4514 writes it.  A fingerprint goes
-    before a subject.
+    colons, or as OpenSSL prints it, or by its subject as RFC 4514 writes it, if it has attributes
+    of :data:`~mcpcore.http.principals.ATTRIBUTES` alone.  A fingerprint goes before a subject.
     ``required``: scopes that every request needs.  ``scope_tree``: scopes that imply others.
     ``audit``: called for each judgement.
 
-    Raises ValueError for a name that no certificate has, or that two parties have.
+    Raises ValueError for any other name, or one that two parties have.
     """
 
     documents: Mapping[str, bytes] = {}
@@ -411,19 +412,22 @@ class CertificateScheme:
 
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_ATTRIBUTE = r'[A-Za-z0-9.-]+=(?![ #])(?:\\(?:[ #",+;<>\\=]|00)|[^\\",+;<>= ]| (?![,+]|\Z))*'
+_ATTRIBUTE = (
+    rf"(?:{'|'.join(ATTRIBUTES.values())})="
+    r'(?![ #])(?:\\(?:[ #",+;<>\\]|00)|[^\\",+;<> ]| (?![,+]|\Z))*'
+)
 _SUBJECT = re.compile(rf"{_ATTRIBUTE}(?:[,+]{_ATTRIBUTE})*")
-"""Subjects as certificates have them here: with one spelling of each."""
+"""Subjects with one spelling each, whoever has read the certificate."""
 
 
 def _certificate_name(text: str) -> str:
-    """Return a fingerprint or subject as certificates have it.  Raises ValueError for neither."""
+    """Return a fingerprint or subject as it is looked up.  Raises ValueError for neither."""
     digest = text.lower().removeprefix("sha256 fingerprint=").replace(":", "")
     if _FINGERPRINT.fullmatch(digest):
         return digest
     if not _SUBJECT.fullmatch(text):
-        form = "a SHA-256 or a subject like CN=ann,O=Example"
-        raise ValueError(f"a certificate has {form}, not {text!r}")
+        form = f"a SHA-256, or a subject like CN=ann,O=Example of {', '.join(ATTRIBUTES.values())}"
+        raise ValueError(f"a certificate is named by {form}, not by {text!r}")
     return text
 
 
