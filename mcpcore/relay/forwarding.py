@@ -1,9 +1,9 @@
 """Retries of parked calls that reach another worker of a gateway, passed on through the store.
 
 A ticket names the worker that has parked its call.  Another worker sends the retry there in a note
-(``HttpServer.post_note``), where it comes from the machine :class:`FarClients`: what the relay
+(``HttpServer.post_note``), where it comes from the machine :class:`FarWorker`: what the relay
 calls on this travels back in notes, and is called on the server that has the request.  As long as
-a retry waits, its sender is told every :data:`BEAT` seconds.
+a retry waits, both workers tell each other so every :data:`BEAT` seconds.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.bodies import NO_META, relayable
+from mcpcore.engine.bodies import relayable
 from mcpcore.engine.events import MAIN, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.storing import NoteLost, NoteReceived
@@ -26,7 +26,9 @@ from mcpcore.spec.errors import (
     busy_code,
 )
 from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.types.base import RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import to_json
 
 if TYPE_CHECKING:  # the relay imports this module
@@ -36,13 +38,18 @@ if TYPE_CHECKING:  # the relay imports this module
 BEAT = 5.0
 """Seconds between two notes that a retry still waits."""
 SILENCE = 15.0
-"""Seconds without a note after which a retry at another worker ends."""
-PROGRESS_APART = 0.1
-"""Minimum seconds between two notes of the progress of one retry; those between are dropped."""
+"""Seconds without a note after which a retry at another worker, or of one, ends."""
+NEWS_APART = 0.1
+"""Mean seconds between two notes of the progress and log messages of one retry, its news."""
+NEWS_AHEAD = 2.0
+"""Seconds by which news may be ahead of that; the rest is dropped."""
+_KEYS = 16
+"""Maximum of the keys in one note: it is shorter than that of a retry."""
 _UNHEARD = (
     "requestState: the process of the gateway that has its call does not answer; "
     "repeat the request, or send it again without requestState"
 )
+_GONE = "the process of the gateway that has its client does not answer"
 
 
 class RetryNote(Struct, frozen=True, tag="retry"):
@@ -55,6 +62,8 @@ class RetryNote(Struct, frozen=True, tag="retry"):
     revision: str
     state: str | None
     answers: Mapping[str, Raw] | None
+    meta: RequestMeta
+    """Progress token and log level, which tell the news that the client wants."""
 
 
 class CancelNote(Struct, frozen=True, tag="cancel"):
@@ -68,6 +77,8 @@ class WaitingNote(Struct, frozen=True, tag="waiting"):
     """Sign that retries still wait."""
 
     keys: list[Key]
+    sent: bool
+    """True if they are retries of the sender, False if they wait at the sender."""
 
 
 class CallNote(Struct, frozen=True, tag="call"):
@@ -95,36 +106,51 @@ _decode = msgspec.json.Decoder(RelayNote).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class FarClients(Struct, frozen=True):
-    """Machine of the clients of another worker: all of an HttpServer that a parked call needs."""
+class FarWorker(Struct, frozen=True):
+    """Another worker, as the machine of its clients: all of an HttpServer for a parked call."""
 
     forwarding: "Forwarding"
     server: "HttpServer"
-    sender: str
-    """Worker of the clients."""
+    name: str
 
     @property
     def worker(self) -> str:
-        """Worker that has the calls."""
+        """Name of this worker, which has the calls."""
         return self.server.worker
 
     def _call(self, call: Any, key: Key, *arguments: Any) -> bool:
-        return self.forwarding.call(self, CallNote(key, call, Raw(_encode(arguments))))
+        return self.forwarding.call(self, call, key, arguments)
+
+    def require_input(self, key: Key, requests: Any, state: str | None = None) -> bool:
+        """Answer a retry with questions."""
+        return self._call("require_input", key, requests, state)
 
     respond = partialmethod(_call, "respond")
     fail = partialmethod(_call, "fail")
-    require_input = partialmethod(_call, "require_input")
     progress = partialmethod(_call, "progress")
     log = partialmethod(_call, "log")
 
 
-class SentRetry(Struct, eq=False):
-    """Retry that waits at another worker."""
+class FarRetry(Struct, eq=False):
+    """Retry that waits at another worker, or here for a client of another worker."""
 
     arrival: Arrival
-    worker: str
+    other: FarWorker
     heard_at: float
     """Time of the last note about it."""
+    news_until: float = 0.0
+    """Time that its news so far may take."""
+
+    def takes(self, call: str, level: str, now: float) -> bool:
+        """Return True if its client wants these news, and they are not too many."""
+        meta, until = self.arrival.event.meta, max(self.news_until, now) + NEWS_APART
+        wanted = meta.progress_token if call == "progress" else meta.log_level
+        if wanted is None or until > now + NEWS_AHEAD:
+            return False
+        if call == "log" and SEVERITY[level] < SEVERITY[str(wanted)]:
+            return False
+        self.news_until = until
+        return True
 
 
 class Forwarding:
@@ -132,10 +158,10 @@ class Forwarding:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        self._sent: dict[tuple[Downstream, Key], SentRetry] = {}
+        self._sent: dict[tuple[Downstream, Key], FarRetry] = {}
         """Retries that wait at other workers, by their place here."""
-        self._waiting: dict[FarClients, dict[Key, float]] = {}
-        """Retries of other workers that wait here, with the time before which no progress goes."""
+        self._waiting: dict[tuple[FarWorker, Key], FarRetry] = {}
+        """Retries of other workers that wait here."""
         self._beats = False
 
     @property
@@ -146,7 +172,7 @@ class Forwarding:
     def forward(self, arrival: Arrival, worker: str) -> bool:
         """Send a retry to the worker that has its call; False if there is no way to it."""
         server, event, relay = arrival.machine, arrival.event, self._relay
-        if isinstance(server, Peer | FarClients) or not (worker and server.worker):
+        if isinstance(server, Peer | FarWorker) or not (worker and server.worker):
             return False
         if len(self._sent) >= relay.settings.parked:
             text = f"busy: {relay.settings.parked} retries wait at other processes of the gateway"
@@ -154,19 +180,19 @@ class Forwarding:
             return True
         note = RetryNote(
             event.key,
-            event.principal,
+            None if event.principal is None else str(event.principal),
             event.method,
             Raw(to_json(relayable(event.params)[0])),
             event.revision.name,
             event.request_state,
             event.input_responses,
+            RequestMeta(progress_token=event.meta.progress_token, log_level=event.meta.log_level),
         )
-        try:
-            self._post(server, worker, note)
-        except LocalProtocolError as error:
-            relay.refuse(arrival, INVALID_PARAMS, f"the request cannot be passed on: {error}")
+        other = FarWorker(self, server, worker)
+        if flaw := self._post(other, note):
+            relay.refuse(arrival, INVALID_PARAMS, f"the request cannot be passed on: {flaw}")
             return True
-        self._sent[arrival.place] = SentRetry(arrival, worker, relay.now)
+        self._sent[arrival.place] = FarRetry(arrival, other, relay.now)
         self._keep_beating()
         return True
 
@@ -174,27 +200,37 @@ class Forwarding:
         """Tell the worker where a retry waits that its client has left."""
         sent = self._sent.pop((machine, event.key), None)
         if sent is not None:
-            note = CancelNote(event.key, event.reason)
-            self._post(cast("HttpServer", machine), sent.worker, note)
+            self._post(sent.other, CancelNote(event.key, event.reason))
             self._relay.fail(sent.arrival, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
 
-    def call(self, clients: FarClients, note: CallNote) -> bool:
-        """Send a call to its worker; False for progress too soon.  Raises LocalProtocolError."""
-        waiting, now = self._waiting[clients], self._relay.now
-        if note.call == "progress":
-            if now < waiting[note.key]:
-                return False
-            waiting[note.key] = now + PROGRESS_APART
-        self._post(clients.server, clients.sender, note)
-        if note.call not in _NEWS:
-            del waiting[note.key]
-            if not waiting:
-                del self._waiting[clients]
+    def call(self, other: FarWorker, call: Any, key: Key, arguments: tuple[Any, ...]) -> bool:
+        """Send a call to its worker; False for news that are unwanted, too many or too long.
+
+        A short error goes in place of a long one; a longer answer raises LocalProtocolError.
+        """
+        retry, news = self._waiting.get((other, key)), call in _NEWS
+        if retry is None or (news and not retry.takes(call, arguments[0], self._relay.now)):
+            return False
+        flaw = self._post(other, CallNote(key, call, Raw(_encode(arguments))))
+        if news:
+            return not flaw
+        if flaw:
+            if call != "fail":
+                raise LocalProtocolError(flaw)
+            [error] = arguments
+            short = ErrorData(error.code, f"{error.message[:100]} ({flaw})")
+            self._post(other, CallNote(key, "fail", Raw(_encode([short]))))
+        del self._waiting[other, key]
         return True
 
-    def _post(self, server: "HttpServer", worker: str, note: RelayNote) -> None:
-        self._relay.at(server)
-        server.post_note(worker, Raw(_encode(note)), now=self._relay.now)
+    def _post(self, other: FarWorker, note: RelayNote) -> str:
+        """Send a note; return the reason if it cannot be sent, "" if it can."""
+        self._relay.at(other.server)
+        try:
+            other.server.post_note(other.name, Raw(_encode(note)), now=self._relay.now)
+        except LocalProtocolError as error:
+            return str(error)
+        return ""
 
     # Notes
 
@@ -204,7 +240,8 @@ class Forwarding:
             note = _decode(event.content)
         except msgspec.MsgspecError:
             return
-        _HANDLERS[type(note)](self, cast("HttpServer", machine), event.sender, note)
+        other = FarWorker(self, cast("HttpServer", machine), event.sender)
+        _HANDLERS[type(note)](self, other, note)
 
     def lost(self, machine: Downstream, event: NoteLost) -> None:
         """End a retry that was not passed on; after the loss of an answer its client repeats it."""
@@ -214,17 +251,16 @@ class Forwarding:
             text = f"busy: the store does not pass the request on: {event.reason}; repeat it"
             self._relay.refuse(arrival, busy_code(arrival.event.revision), text)
 
-    def _retried(self, server: "HttpServer", sender: str, note: RetryNote) -> None:
-        clients, revision = FarClients(self, server, sender), BY_NAME.get(note.revision)
-        if revision is None or note.key in self._waiting.get(clients, ()):
+    def _retried(self, other: FarWorker, note: RetryNote) -> None:
+        revision = BY_NAME.get(note.revision)
+        if revision is None or (other, note.key) in self._waiting:
             return
-        self._waiting.setdefault(clients, {})[note.key] = self._relay.now
         event = RequestReceived(
             key=note.key,
             id=note.key,
             method=note.method,
             params=note.params,
-            meta=NO_META,
+            meta=note.meta,
             revision=revision,
             client_info=None,
             client_capabilities=ClientCapabilities(),
@@ -233,42 +269,44 @@ class Forwarding:
             request_state=note.state,
             principal=note.principal,
         )
-        self._from(clients, event)
+        arrival = Arrival(cast("HttpServer", other), event)
+        self._waiting[other, note.key] = FarRetry(arrival, other, self._relay.now)
+        self._from(other, event)
         self._keep_beating()
 
-    def _withdrawn(self, server: "HttpServer", sender: str, note: CancelNote) -> None:
-        event = RequestCancelled(key=note.key, reason=note.reason)
-        self._from(FarClients(self, server, sender), event)
+    def _withdrawn(self, other: FarWorker, note: CancelNote) -> None:
+        if self._waiting.pop((other, note.key), None) is not None:
+            self._from(other, RequestCancelled(key=note.key, reason=note.reason))
 
-    def _from(self, clients: FarClients, event: RequestReceived | RequestCancelled) -> None:
+    def _from(self, other: FarWorker, event: RequestReceived | RequestCancelled) -> None:
         relay = self._relay
-        relay.from_client(cast("HttpServer", clients), event, now=relay.now, wall=relay.wall)
+        relay.from_client(cast("HttpServer", other), event, now=relay.now, wall=relay.wall)
 
-    def _heard(self, server: "HttpServer", sender: str, note: WaitingNote) -> None:
+    def _heard(self, other: FarWorker, note: WaitingNote) -> None:
         for key in note.keys:
-            self._find(server, sender, key)
+            self._find(other, key, here=note.sent)
 
-    def _called(self, server: "HttpServer", sender: str, note: CallNote) -> None:
-        sent = self._find(server, sender, note.key)
+    def _called(self, other: FarWorker, note: CallNote) -> None:
+        sent = self._find(other, note.key)
         if sent is None:
             return
         if note.call not in _NEWS:
             del self._sent[sent.arrival.place]
         try:
             arguments = msgspec.json.decode(note.arguments, type=_ARGUMENTS[note.call])
-            getattr(self._relay.at(server), note.call)(note.key, *arguments)
+            getattr(self._relay.at(other.server), note.call)(note.key, *arguments)
         except UNSENDABLE as error:
             self._sent.pop(sent.arrival.place, None)
             text = f"the answer cannot be passed on: {error}"
             self._relay.refuse(sent.arrival, INTERNAL_ERROR, text)
 
-    def _find(self, server: "HttpServer", sender: str, key: Key) -> SentRetry | None:
-        """Return the retry that a note is about, which is a sign of life."""
-        sent = self._sent.get((server, key))
-        if sent is None or sent.worker != sender:
+    def _find(self, other: FarWorker, key: Key, *, here: bool = False) -> FarRetry | None:
+        """Return the retry that a note is of, which is a sign of life."""
+        retry = self._waiting.get((other, key)) if here else self._sent.get((other.server, key))
+        if retry is None or retry.other != other:
             return None
-        sent.heard_at = self._relay.now
-        return sent
+        retry.heard_at = self._relay.now
+        return retry
 
     # Time
 
@@ -278,18 +316,24 @@ class Forwarding:
             self._relay.later(BEAT, self._beat)
 
     def _beat(self) -> None:
-        """Tell other workers which of their retries wait, and end our own that are unheard of."""
+        """Tell other workers which retries wait, and end those that are unheard of."""
         relay, self._beats = self._relay, False
-        for clients, waiting in self._waiting.items():
-            self._post(clients.server, clients.sender, WaitingNote(list(waiting)))
-        for place, sent in list(self._sent.items()):
-            if relay.now - sent.heard_at >= SILENCE:
-                del self._sent[place]
-                relay.refuse(sent.arrival, INVALID_PARAMS, _UNHEARD)
+        keys: dict[tuple[FarWorker, bool], list[Key]] = {}
+        for retry in [*self._sent.values(), *self._waiting.values()]:
+            place, key = retry.arrival.place, retry.arrival.event.key
+            if relay.now - retry.heard_at < SILENCE:
+                keys.setdefault((retry.other, place in self._sent), []).append(key)
+            elif self._sent.pop(place, None):
+                relay.refuse(retry.arrival, INVALID_PARAMS, _UNHEARD)
+            else:
+                self._withdrawn(retry.other, CancelNote(key, _GONE))
+        for (other, sent), listed in keys.items():
+            for start in range(0, len(listed), _KEYS):
+                self._post(other, WaitingNote(listed[start : start + _KEYS], sent))
         self._keep_beating()
 
 
-_HANDLERS: dict[type[RelayNote], Callable[[Forwarding, "HttpServer", str, Any], None]] = {
+_HANDLERS: dict[type[RelayNote], Callable[[Forwarding, FarWorker, Any], None]] = {
     RetryNote: Forwarding._retried,
     CancelNote: Forwarding._withdrawn,
     WaitingNote: Forwarding._heard,

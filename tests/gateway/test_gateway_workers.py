@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mcpcore.auth.api_keys import digest_of, make_key
 from tests.clock import PATIENCE
 from tests.gateway.test_gateway import LEGACY, MODERN, PROGRAM
 from tests.transports.redis_server import redis_server
@@ -51,8 +52,8 @@ def gateway(*words: str) -> Iterator[str]:
 class Connection:
     """Connection of a modern client, which is one of a single worker."""
 
-    def __init__(self, url: str, stack: ExitStack) -> None:
-        self._place = urlsplit(url)
+    def __init__(self, url: str, key: str, stack: ExitStack) -> None:
+        self._place, self._key = urlsplit(url), key
         assert self._place.hostname is not None
         self._http = HTTPConnection(self._place.hostname, self._place.port, timeout=PATIENCE)
         stack.callback(self._http.close)
@@ -67,6 +68,7 @@ class Connection:
         body = {"jsonrpc": "2.0", "id": self._id, "method": "tools/call", "params": params}
         headers = {
             "Accept": "application/json, text/event-stream",
+            "Authorization": f"Bearer {self._key}",
             "Content-Type": "application/json",
             "MCP-Protocol-Version": MODERN,
             "Mcp-Method": "tools/call",
@@ -80,15 +82,18 @@ class Connection:
 
 
 @pytest.mark.parametrize("kind", ["file", "redis"])
-def test_a_retry_finds_its_call_in_another_process(kind: str) -> None:
-    words = ["--workers", "2", "--http", "127.0.0.1:0"]
+def test_a_retry_finds_its_call_in_another_process(kind: str, tmp_path: Path) -> None:
+    id, key = make_key(bytes(range(40)))
+    keys = tmp_path / "keys.jsonl"
+    keys.write_text(json.dumps({"id": id, "digest": digest_of(key), "principal": "ann"}))
+    words = ["--workers", "2", "--http", "127.0.0.1:0", "--auth-keys", str(keys)]
     with ExitStack() as stack:
         if kind == "redis":
             words += ["--store", stack.enter_context(redis_server()).url]
         url = stack.enter_context(gateway(*words))
-        first = other = Connection(url, stack)
+        first = other = Connection(url, key, stack)
         while other.worker == first.worker:  # the system chooses the process
-            other = Connection(url, stack)
+            other = Connection(url, key, stack)
         for each in (first, other):
             asked = each.call("ask")["result"]
             [question] = asked["inputRequests"]

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from msgspec import Raw, json, structs
 
 from mcpcore.engine import ANY_EXTENSION, Limits, Peer
+from mcpcore.engine.bodies import NO_META
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import InputRequired, RequestCancelled, RequestReceived
 from mcpcore.http.client.call import Recovery, StreamInterrupted
+from mcpcore.http.principals import Principal
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Post, Said, Step
-from mcpcore.relay.forwarding import SILENCE, RetryNote
+from mcpcore.relay.forwarding import NEWS_AHEAD, NEWS_APART, SILENCE, RetryNote
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.errors import BUSY, INVALID_PARAMS
+from mcpcore.spec.errors import BUSY, INVALID_PARAMS, URL_ELICITATION_REQUIRED, ErrorData
 from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
@@ -105,10 +107,10 @@ class Gateway(StoreBench):
         return self.ask({**ASK, **more}, **options)
 
 
-def gateways(count: int = 2, **settings: Any) -> list[Gateway]:
+def gateways(count: int = 2, *, mailbox: int = 100, **settings: Any) -> list[Gateway]:
     made: list[Gateway] = []
     clock: Callable[[], float] = lambda: made[0].now if made else 0.0  # noqa: E731
-    store = MemoryStore(StoreSettings(lease=1e9, mailbox=100), clock=clock)
+    store = MemoryStore(StoreSettings(lease=1e9, mailbox=mailbox), clock=clock)
     made += [Gateway(store, f"w{number}", **settings) for number in range(count)]
     return made
 
@@ -187,22 +189,23 @@ def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
 
 def test_a_retry_finds_its_call_and_its_repetition_the_outcome_at_either_worker() -> None:
     one, other = gateways()
-    asked = result(one.ask(principal="ann"))
-    reply = other.again(asked, principal="ann")
+    ann = Principal("ann", scopes=["tools"])  # no plain string
+    asked = result(one.ask(principal=ann))
+    reply = other.again(asked, principal=ann)
     assert said(reply) is None
     settle(one, other)
     assert said(reply) == "Hello Ada"
     for bench in (other, one, other):
         wait(19, one, other)
-        reply = bench.again(asked, principal="ann")
+        reply = bench.again(asked, principal=ann)
         settle(one, other)
         assert said(reply) == "Hello Ada"
     wait(4, one, other)
-    reply = other.again(asked, principal="ann")
+    reply = other.again(asked, principal=ann)
     settle(one, other)
     assert "its call has ended" in str(said(reply))
     sent = len(notes(one))
-    assert "its call has ended" in str(said(one.again(asked, principal="ann")))
+    assert "its call has ended" in str(said(one.again(asked, principal=ann)))
     assert len(notes(one)) == sent
     assert calls(one, other) == 1
     assert one.relay.idle
@@ -256,7 +259,6 @@ def test_progress_and_log_messages_come_before_the_answer() -> None:
     settle(one, other)
     peer, key = one.backend.waiting["call"]
     peer.progress(key, 1)
-    peer.progress(key, 2)  # too soon
     settle(one, other)
     wait(1, one, other)
     [(link, _, _)] = [wire for wire in one.backend.wires if wire[0].calls]
@@ -278,6 +280,53 @@ def test_progress_and_log_messages_come_before_the_answer() -> None:
     shown = [each["params"].get("progress", each["params"].get("data")) for each in news]
     assert shown == [1, 3, {"a": 1}]
     assert last["result"]["content"][0]["text"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "progress", "logs"),
+    [
+        ({}, False, False),
+        ({"progressToken": "p"}, True, False),
+        ({"io.modelcontextprotocol/logLevel": "info"}, False, True),
+        ({"io.modelcontextprotocol/logLevel": "error"}, False, False),
+    ],
+)
+def test_news_that_nobody_wants_and_floods_stay_where_they_are(
+    asked_for: dict[str, str], progress: bool, logs: bool
+) -> None:
+    one, other = gateways(handler=slow)
+    meta = {**CAN_ANSWER, **asked_for}
+    reply = other.again(result(one.ask(meta=WITH_NEWS)), meta=meta)
+    settle(one, other)
+    peer, key = one.backend.waiting["call"]
+    for number in range(200):  # more than the mailbox holds
+        peer.progress(key, number)
+        peer.log(key, "info", number)
+    one.pump()
+    peer.respond(key, text("done"))
+    settle(one, other)
+    *news, _ = messages(reply)
+    methods = {each["method"] for each in news}
+    assert ("notifications/progress" in methods) == progress
+    assert ("notifications/message" in methods) == logs
+    assert said(reply) == "done"
+    assert notes(one).count("call") == len(news) + 1
+    assert len(news) <= NEWS_AHEAD / NEWS_APART
+
+
+def test_news_go_on_after_a_flood() -> None:
+    one, other = gateways(handler=slow)
+    reply = other.again(result(one.ask(meta=WITH_NEWS)), meta=WITH_NEWS)
+    settle(one, other)
+    peer, key = one.backend.waiting["call"]
+    for number in range(100):
+        peer.progress(key, number)
+    settle(one, other)
+    wait(1, one, other)
+    peer.progress(key, 1_000)
+    peer.respond(key, text("done"))
+    settle(one, other)
+    assert messages(reply)[-2]["params"]["progress"] == 1_000
 
 
 def test_a_long_wait_is_no_silence_and_many_retries_share_it() -> None:
@@ -398,7 +447,7 @@ def test_a_ticket_stays_bound(principal: str, tool: dict[str, Any], why: str) ->
     assert why in str(said(reply))
     # a worker that is told so all the same does not believe it
     params = Raw(json.encode(tool))
-    forged = RetryNote(99, principal, "tools/call", params, MODERN, state, None)
+    forged = RetryNote(99, principal, "tools/call", params, MODERN, state, None, NO_META)
     other.server.post_note("w0", Raw(json.encode(forged)), now=other.now)
     settle(one, other)
     [answer] = [
@@ -431,9 +480,47 @@ def test_a_client_that_leaves_cancels_the_call() -> None:
     assert one.relay.idle
     assert other.relay.idle
     assert one.server.calls == other.server.calls == 0
+    assert notes(one) == []
     reply = other.again(asked)
     settle(one, other)
     assert "its call has ended" in str(said(reply))
+
+
+@pytest.mark.parametrize("how", ["its worker dies", "the store fails", "a long reason"])
+def test_a_call_whose_client_is_unheard_of_is_cancelled(how: str) -> None:
+    one, other = gateways(handler=slow, http=HttpSettings(max_body=3000))
+    asked = result(one.ask())
+    other.again(asked)
+    settle(one, other)
+    [sent] = other.relay.forwarding._sent.values()
+    if how == "its worker dies":
+        other.worker.store.leave("w1")
+    elif how == "the store fails":
+        other.failing("Post")
+        other.cut(max(other.replies))
+        other.failing()
+    else:
+        left = RequestCancelled(key=sent.arrival.event.key, reason="r" * 3000)
+        other.relay.from_client(other.server, left, now=other.now, wall=WALL)
+    wait(SILENCE - 1, one)
+    assert not one.relay.idle
+    wait(6, one)
+    assert any(isinstance(event, RequestCancelled) for event in one.backend.events)
+    assert one.relay.idle
+
+
+def test_many_retries_are_heard_of_in_short_notes() -> None:
+    http = HttpSettings(max_body=1000)
+    one, other = gateways(handler=slow, http=http, repeats=400, mailbox=1000)
+    asked = result(one.ask())
+    replies = [other.again(asked) for _ in range(400)]
+    settle(one, other)
+    wait(SILENCE + 6, one, other, pace=3)
+    assert {said(reply) for reply in replies} == {None}
+    peer, key = one.backend.waiting["call"]
+    peer.respond(key, text("done"))
+    settle(one, other)
+    assert {said(reply) for reply in replies} == {"done"}
 
 
 def test_no_more_retries_wait_elsewhere_than_are_allowed() -> None:
@@ -464,11 +551,49 @@ def test_what_is_too_long_for_a_note_is_refused_with_the_reason() -> None:
     assert said(one.again(asked, principal="ann" * 200)) == "x" * 3000  # which needs no note
 
 
+def test_news_that_are_too_long_are_dropped_and_errors_are_shortened() -> None:
+    one, other, third = benches = gateways(3, handler=slow, http=HttpSettings(max_body=3000))
+    asked = result(one.ask(meta=WITH_NEWS))
+    replies = [bench.again(asked, meta=WITH_NEWS) for bench in (other, one, third)]
+    settle(*benches)
+    peer, key = one.backend.waiting["call"]
+    peer.progress(key, 1, None, "x" * 3000)
+    peer.log(key, "warning", "x" * 3000)
+    settle(*benches)
+    peer.progress(key, 2)
+    peer.fail(key, ErrorData(INVALID_PARAMS, "y" * 3000))
+    settle(*benches)
+    assert said(replies.pop(1)) == "y" * 3000
+    for reply in replies:
+        *news, last = messages(reply)
+        assert [each["params"]["progress"] for each in news] == [2]
+        assert last["error"]["code"] == INVALID_PARAMS
+        assert last["error"]["message"].startswith("y" * 100 + " (a note has at most 3000 bytes")
+    wait(66, *benches, pace=3)
+    assert all(bench.relay.idle for bench in benches)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_urls_that_a_server_wants_opened_are_asked_for(at: int) -> None:
+    benches = one, other = gateways(handler=slow)
+    can_open: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
+    meta = {**META, "io.modelcontextprotocol/clientCapabilities": can_open}
+    reply = benches[at].again(result(one.ask(meta=meta)), meta=meta)
+    settle(one, other)
+    peer, key = one.backend.waiting["call"]
+    wanted = {"mode": "url", "elicitationId": "1", "url": "https://x.example/", "message": "?"}
+    data = {"elicitations": [wanted]}
+    peer.fail(key, ErrorData.make(URL_ELICITATION_REQUIRED, "a URL", data))
+    settle(one, other)
+    [question] = result(reply)["inputRequests"].values()
+    assert question["params"]["url"] == "https://x.example/"
+
+
 def test_a_retry_that_was_sent_to_the_wrong_worker_goes_no_further() -> None:
     one, other, third = gateways(3)
     asked = result(one.ask())
     note = RetryNote(
-        9, None, "tools/call", Raw(json.encode(ASK)), MODERN, asked["requestState"], {}
+        9, None, "tools/call", Raw(json.encode(ASK)), MODERN, asked["requestState"], {}, NO_META
     )
     other.server.post_note("w2", Raw(json.encode(note)), now=other.now)
     settle(one, other, third)
@@ -482,11 +607,12 @@ def test_notes_that_nobody_can_use_change_nothing() -> None:
     reply = other.again(asked)
     settle(one, other)
     key = 1_000
-    unknown = RetryNote(key, None, "tools/call", Raw(b"{}"), "2999-01-01", None, None)
+    unknown = RetryNote(key, None, "tools/call", Raw(b"{}"), "2999-01-01", None, None, NO_META)
     for content in (
         {"type": "news"},
         json.decode(json.encode(unknown)),
-        {"type": "waiting", "keys": [key]},
+        {"type": "waiting", "keys": [key], "sent": True},
+        {"type": "waiting", "keys": [key], "sent": False},
         {"type": "call", "key": key, "call": "respond", "arguments": [{}]},
         {"type": "call", "key": key, "call": "close", "arguments": []},
         {"type": "cancel", "key": key, "reason": None},
