@@ -3,7 +3,7 @@
 A ticket names the worker that has parked its call.  Another worker sends the retry there in a note
 (``HttpServer.post_note``), where it comes from the machine :class:`FarWorker`: what the relay
 calls on this travels back in notes, and is called on the server that has the request.  As long as
-a retry waits, both workers tell each other so every :data:`BEAT` seconds.
+a retry waits, both workers tell each other so, three times in ``RelaySettings.worker_silence``.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,10 +35,8 @@ if TYPE_CHECKING:  # the relay imports this module
     from mcpcore.http.server.server import HttpServer
     from mcpcore.relay.relay import Relay
 
-BEAT = 5.0
-"""Seconds between two notes that a retry still waits."""
-SILENCE = 15.0
-"""Seconds without a note after which a retry at another worker, or of one, ends."""
+_BEATS = 3
+"""Signs that a retry still waits, of which the last one alone has to arrive in time."""
 NEWS_APART = 0.1
 """Mean seconds between two notes of the progress and log messages of one retry, its news."""
 NEWS_AHEAD = 2.0
@@ -313,7 +311,7 @@ class Forwarding:
     def _keep_beating(self) -> None:
         if not self._beats and (self._sent or self._waiting):
             self._beats = True
-            self._relay.later(BEAT, self._beat)
+            self._relay.later(self._relay.settings.worker_silence / _BEATS, self._beat)
 
     def _beat(self) -> None:
         """Tell other workers which retries wait, and end those that are unheard of."""
@@ -321,7 +319,7 @@ class Forwarding:
         keys: dict[tuple[FarWorker, bool], list[Key]] = {}
         for retry in [*self._sent.values(), *self._waiting.values()]:
             place, key = retry.arrival.place, retry.arrival.event.key
-            if relay.now - retry.heard_at < SILENCE:
+            if relay.now - retry.heard_at < relay.settings.worker_silence:
                 keys.setdefault((retry.other, place in self._sent), []).append(key)
             elif self._sent.pop(place, None):
                 relay.refuse(retry.arrival, INVALID_PARAMS, _UNHEARD)

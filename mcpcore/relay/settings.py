@@ -37,6 +37,9 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Time for which a repeated retry gets the outcome of the first one."""
     repeats: int = 8
     """Maximum repeated retries that wait for the same outcome."""
+    worker_silence: float = 15.0
+    """Time without a sign of another worker of a store after which a retry ends that waits there
+    or came from there."""
     links: int = 1000
     """Maximum conversations with one server."""
     link_idle: float = 300.0

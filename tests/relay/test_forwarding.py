@@ -16,7 +16,7 @@ from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.principals import Principal
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import Post, Said, Step
-from mcpcore.relay.forwarding import NEWS_AHEAD, NEWS_APART, SILENCE, RetryNote
+from mcpcore.relay.forwarding import NEWS_AHEAD, NEWS_APART, RetryNote
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
@@ -39,6 +39,7 @@ from tests.relay.bench import (
     tools,
 )
 
+SILENCE = RelaySettings().worker_silence
 ASK = {"name": "ask", "arguments": {"a": 1}}
 CAN_ANSWER = {**META, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
 WITH_NEWS = {**CAN_ANSWER, "progressToken": "p", "io.modelcontextprotocol/logLevel": "info"}
@@ -351,9 +352,10 @@ def test_a_long_wait_is_no_silence_and_many_retries_share_it() -> None:
     assert not one.relay.forwarding._beats
 
 
+@pytest.mark.parametrize("silence", [SILENCE, 60.0])
 @pytest.mark.parametrize("when", ["before", "while it waits"])
-def test_a_worker_that_is_gone(when: str) -> None:
-    one, other = gateways(handler=slow)
+def test_a_worker_that_is_gone(when: str, silence: float) -> None:
+    one, other = gateways(handler=slow, worker_silence=silence)
     asked = result(one.ask())
     if when == "while it waits":
         reply = other.again(asked)
@@ -362,11 +364,11 @@ def test_a_worker_that_is_gone(when: str) -> None:
     one.worker.store.leave("w0")
     if when == "before":
         reply = other.again(asked)
-    wait(SILENCE - 1, other)
+    wait(silence - 1, other)
     assert said(reply) is None
     waits = not other.relay.idle
     assert waits
-    wait(6, other)
+    wait(silence / 3 + 1, other)
     assert "does not answer; repeat the request, or send it again without" in str(said(reply))
     assert messages(reply)[-1]["error"]["code"] == INVALID_PARAMS
     assert other.relay.idle
