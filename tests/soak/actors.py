@@ -43,7 +43,7 @@ from tests.soak.house import (
     SoakHouse,
     impatient,
 )
-from tests.soak.network import PATIENCE
+from tests.soak.network import PATIENCE, ROUND
 from tests.soak.people import PEOPLE, shown
 from tests.soak.rules import OVER_HTTP, STORM, storms
 from tests.soak.tools import COUNTED
@@ -57,9 +57,10 @@ _SESSION = (b"mcp-session-id", b"mcp-protocol-version")
 STEPS = 2_000
 NOTES = 500
 CHANGES = 50
-_GREAT = 4 * PATIENCE
+_FEW = 2
+"""Rounds of a conversation beside a session that must not be forgotten meanwhile."""
 _MOST_PATIENT = structs.replace(
-    PATIENT, limits=structs.replace(PATIENT.limits, request_timeout=_GREAT, max_timeout=_GREAT)
+    PATIENT, limits=structs.replace(PATIENT.limits, request_timeout=ROUND, max_timeout=ROUND)
 )
 """10,000 connections take half a minute of a processor."""
 
@@ -98,7 +99,7 @@ class Soak:
             turn += 1
             begun = anyio.current_time()
             try:
-                with anyio.fail_after(PATIENCE):
+                with anyio.fail_after(ROUND):
                     await act(self, binding, era)
             except Exception as error:
                 error.add_note(f"{act.__name__} on {binding} in {era}")
@@ -128,9 +129,9 @@ async def steady(soak: Soak, binding: str, era: str) -> None:
     await _converse(soak, soak.house.target(binding), era)
 
 
-async def _converse(soak: Soak, target: Any, era: str) -> None:
+async def _converse(soak: Soak, target: Any, era: str, rounds: int = 10) -> None:
     async with connect(target, revision=era, settings=STEADY, callbacks=answering()) as client:
-        for _ in range(10):
+        for _ in range(rounds):
             size = int(soak.random.paretovariate(0.5)) % 50_000 + 1
             text = "".join(soak.random.choices(string.ascii_letters, k=16)) * (size // 16 + 1)
             assert said(await client.call_tool("echo", {"text": text})) == text
@@ -157,7 +158,7 @@ async def storm(soak: Soak, binding: str, era: str) -> None:
 
 async def great_storm(soak: Soak, binding: str, era: str) -> None:
     """The same over HTTP with all of them, each on a connection of its own; once is enough."""
-    with anyio.fail_after(_GREAT):
+    with anyio.fail_after(ROUND):
         await _storm(soak, binding, era, STORM, _MOST_PATIENT)
     soak.done[OVER_HTTP] += 1
 
@@ -292,7 +293,7 @@ async def _slaughter_worker(soak: Soak, binding: str, era: str) -> None:
                 await client.call_tool("echo", {"text": "here"})
                 shambles.kill(binding, victim)
         assert said(await outliving.call_tool("echo", {"text": "after"})) == "after"
-        await _converse(soak, target, era)
+        await _converse(soak, target, era, _FEW)
         logged = await anyio.to_thread.run_sync(shambles.logged, binding, 1 - victim)
         assert not logged, f"logged by the one that was left: {logged}"
         await anyio.to_thread.run_sync(shambles.raise_again, binding, victim)
@@ -304,7 +305,7 @@ async def _slaughter_worker(soak: Soak, binding: str, era: str) -> None:
 
 async def _converse_in_vain(soak: Soak, target: Any, era: str) -> None:
     with _disturbed():
-        await _converse(soak, target, era)
+        await _converse(soak, target, era, _FEW)
 
 
 async def _stay_in_vain(client: Client, case: str) -> None:

@@ -40,6 +40,8 @@ MANY = 20_000
 LIMITS = Limits(message_size=32 * 1024 * 1024, in_flight=MANY)
 PATIENCE = 300.0
 """Seconds that anything may take, on a machine that has other things to do."""
+ROUND = 4 * PATIENCE
+"""... and a round of an actor, of many calls, while storms hold up all others."""
 LIVES = 90.0
 """Seconds after which a session is forgotten that nobody comes back to: more than a client may be
 held up by a machine that has other things to do, and less than the end of a soak is waited for."""

@@ -16,7 +16,7 @@ from tests.bindings.places import ERAS, LEGACY
 from tests.soak.actors import Soak
 from tests.soak.calls import KINDS, answering, said, subscription
 from tests.soak.house import SSE, STEADY
-from tests.soak.network import PATIENCE
+from tests.soak.network import ROUND
 from tests.soak.rules import ROUNDS
 
 LIVING = 5.0
@@ -57,7 +57,7 @@ class Residents:
         over = self._soak.over
         while not over.is_set():
             try:
-                with anyio.fail_after(PATIENCE):
+                with anyio.fail_after(ROUND):
                     await self.act(binding, era)
             except Exception as error:
                 error.add_note(f"resident on {binding} in {era}")
