@@ -228,9 +228,8 @@ def judge_claims(
     judge_kind(claims, explicit=explicit)
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
-    accepted = _lower_origins(rules.audiences)
     if not isinstance(named, list) or not any(
-        isinstance(each, str) and lower_origin(each) in accepted for each in named
+        isinstance(each, str) and _is_audience(each, rules.audiences) for each in named
     ):
         raise TokenRefused(TokenFault.AUDIENCE)
     expires_at = read_time(claims, "exp")
@@ -262,6 +261,10 @@ def judge_claims(
     )
 
 
+def _is_audience(name: str, audiences: frozenset[str]) -> bool:
+    return name in audiences or lower_origin(name) in _lower_origins(audiences)
+
+
 @lru_cache(maxsize=64)
 def _lower_origins(audiences: frozenset[str]) -> frozenset[str]:
     return frozenset(map(lower_origin, audiences))
@@ -287,7 +290,7 @@ def read_time(claims: Mapping[str, Any], name: str) -> float | None:
         if name in claims:
             raise TokenRefused(TokenFault.MALFORMED)
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**53:
         raise TokenRefused(TokenFault.MALFORMED)
     return float(value)
 

@@ -189,9 +189,9 @@ class ResourceServer:
             if not isinstance(known, Grant):
                 return flooded
         found = self._judge(request, credential)
-        if isinstance(found, (NeedKeys, NeedIntrospection, NeedUse)):
-            return self._later(request, credential, found)
-        return self._verdict(request, credential, found)
+        if isinstance(found, (Grant, Denied)):
+            return self._verdict(request, credential, found)
+        return self._later(request, credential, found)
 
     def revoke(self, token: str) -> None:
         """Refuse a token from now on: for as long as it says that it is valid, else for a day.

@@ -56,7 +56,7 @@ _BITS = range(2048, 8193)
 """Sizes of RSA keys: shorter ones are weak, longer ones slow."""
 _EDWARDS = ("EdDSA", "Ed25519")
 """Names of the algorithm of Ed25519 keys."""
-_PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 class PrivateKey:
@@ -138,7 +138,7 @@ def verify(jwk: Mapping[str, Any], algorithm: str, data: bytes, signature: bytes
     It fits :data:`mcpcore.auth.resource_server.Verify`.
     """
     try:
-        if any(name in jwk for name in _PRIVATE) or jwk.get("alg", algorithm) != algorithm:
+        if not _PRIVATE.isdisjoint(jwk) or jwk.get("alg", algorithm) != algorithm:
             return False
         kind, crv = jwk["kty"], jwk.get("crv")
         if algorithm in _CURVES and (kind, crv) == ("EC", _CURVES[algorithm][0]):
