@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from tests.soak.rules import (
     overfull,
     remaining,
     restless,
+    storms,
 )
 from tests.soak.sampling import listen_to_errors, sample, together
 from tests.tools import INTERRUPTED, Parser, interrupted, time_in
@@ -113,12 +115,14 @@ class Report(Struct):
     moments: list[Moment]
 
 
-async def soak(backend: str, minutes: float, seed: int, tell: Callable[[str], object]) -> Report:
-    """Put the load on, take it off, and say what is wrong."""
+async def soak(
+    backend: str, minutes: float, seed: int, size: int, tell: Callable[[str], object]
+) -> Report:
+    """Put the load on, with storms of ``size`` calls, take it off, and say what is wrong."""
     house = SoakHouse(backend)
     try:
         async with AsyncExitStack() as homes:
-            return await _soak(house, homes, backend, minutes, seed, tell)
+            return await _soak(house, homes, backend, minutes, seed, size, tell)
     finally:
         house.close()
 
@@ -129,9 +133,10 @@ async def _soak(
     backend: str,
     minutes: float,
     seed: int,
+    size: int,
     tell: Callable[[str], object],
 ) -> Report:
-    made = Soak(house, seed)
+    made = Soak(house, seed, size)
     for reason in house.absent.values():
         tell(reason)
     tells = gives_back()
@@ -145,6 +150,7 @@ async def _soak(
     if minutes < LONG or not _many_files(tell):
         great.clear()
     needed = {**NEEDED, OVER_HTTP: len(great)}
+    needed[storms(size)] = needed.pop(storms(STORM))
     begin = time.monotonic()
     moments: list[Moment] = []
     report = Report(backend, minutes, [], {}, moments)
@@ -280,6 +286,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=time_in("minutes"), default=20.0)
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--storm", type=int, default=STORM, metavar="CALLS")
     parser.add_argument("--report", type=Path, default=REPORT)
     options: Any = parser.parse_args()
 
@@ -291,9 +298,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     listen_to_errors()
     try:
-        report = anyio.run(
-            soak, options.backend, options.minutes, options.seed, tell, backend=options.backend
-        )
+        rules = options.backend, options.minutes, options.seed, options.storm
+        report = anyio.run(partial(soak, *rules, tell), backend=options.backend)
     except BaseException as error:
         if not interrupted(error):
             raise

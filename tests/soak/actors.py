@@ -24,7 +24,6 @@ from msgspec import structs
 from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore_transports.client.client import Client, connect
-from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.client.listen import RESOURCE_UPDATED, Change
 from mcpcore_transports.targets import UnixTarget
 from tests.bindings.places import ERAS, LEGACY
@@ -62,14 +61,17 @@ _FEW = 2
 _MOST_PATIENT = structs.replace(
     PATIENT, limits=structs.replace(PATIENT.limits, request_timeout=ROUND, max_timeout=ROUND)
 )
-"""10,000 connections take half a minute of a processor."""
+"""The first calls of a storm wait for the last; 10,000 connections take half a minute of a
+processor."""
 
 
 class Soak:
     """What all actors share."""
 
-    def __init__(self, house: SoakHouse, seed: int) -> None:
+    def __init__(self, house: SoakHouse, seed: int, size: int = STORM) -> None:
         self.house = house
+        self.size = size
+        """Calls of a storm, that are cancelled at once."""
         self.random = random.Random(seed)
         self.over = anyio.Event()
         self.done: Counter[str] = Counter()
@@ -151,7 +153,7 @@ async def _converse(soak: Soak, target: Any, era: str, rounds: int = 10) -> None
 
 async def storm(soak: Soak, binding: str, era: str) -> None:
     """Have very many calls in flight, and cancel them all at once; over HTTP a tenth of them."""
-    count = STORM if binding not in HTTP else STORM // 10
+    count = soak.size if binding not in HTTP else soak.size // 10
     await _storm(soak, binding, era, count)
     soak.done[storms(count)] += 1
 
@@ -159,15 +161,13 @@ async def storm(soak: Soak, binding: str, era: str) -> None:
 async def great_storm(soak: Soak, binding: str, era: str) -> None:
     """The same over HTTP with all of them, each on a connection of its own; once is enough."""
     with anyio.fail_after(ROUND):
-        await _storm(soak, binding, era, STORM, _MOST_PATIENT)
+        await _storm(soak, binding, era, STORM)
     soak.done[OVER_HTTP] += 1
 
 
-async def _storm(
-    soak: Soak, binding: str, era: str, count: int, settings: ClientSettings = PATIENT
-) -> None:
-    case = soak.case()
-    async with connect(soak.house.target(binding), revision=era, settings=settings) as client:
+async def _storm(soak: Soak, binding: str, era: str, count: int) -> None:
+    case, target = soak.case(), soak.house.target(binding)
+    async with connect(target, revision=era, settings=_MOST_PATIENT) as client:
         await client.tools()  # or each call would ask for them
         async with anyio.create_task_group() as group:
             for number in range(count):
