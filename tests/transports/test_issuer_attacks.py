@@ -137,16 +137,21 @@ async def test_43_introspection_that_says_nothing() -> None:
 
 async def test_35_a_session_with_a_token_that_has_expired_or_allows_less() -> None:
     walls = [time.time()]
+    times: dict[str, Any] = {
+        "iat": int(walls[0]),
+        "exp": int(walls[0]) + 600,
+    }  # however long the test takes
     async with protected(leeway=0.0, wall=lambda: walls[0]) as desk:
         client = await desk.connect()
-        rich, params = desk.token(scope="write files"), {"name": "erase", "arguments": {}}
+        rich = desk.token(scope="write files", **times)
+        params = {"name": "erase", "arguments": {}}
         session = await open_session(client, rich)
 
         async def erase(token: str | None) -> Any:
             return await client.call(legacy("tools/call", params, token, session=session))
 
         assert message_of(await erase(rich))["result"]["content"][0]["text"] == "erased"
-        assert (await erase(desk.token())).status == 403
+        assert (await erase(desk.token(**times))).status == 403
         assert (await erase(None)).status == 401
         walls[0] += 601
         for method in ("ping", "tools/list"):
