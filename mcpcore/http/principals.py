@@ -82,9 +82,7 @@ class Principal(str):
             raise ValueError("a principal has a printable name")
         self = super().__new__(cls, name)
         self.scopes, self.roles = frozenset(scopes), frozenset(roles)
-        if not isinstance(claims, MappingProxyType):
-            claims = MappingProxyType({} if claims is None else dict(claims))
-        self.claims = claims
+        self.claims = MappingProxyType({} if claims is None else dict(claims))
         self.until, self.revoked = until, revoked
         self.challenge, self.lines, self.refused = challenge, (), None
         self.exchangeable = exchangeable

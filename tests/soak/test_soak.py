@@ -421,7 +421,7 @@ async def test_ten_thousand_calls_over_http_are_cancelled_in_flight(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_it_is_flat(tmp_path: Path) -> None:
     """... in a process of its own: what other tests have left in this one is not what is soaked.
 
