@@ -107,6 +107,8 @@ class Application:
         self.events.append(("end", self.http.keep_alive))
         if self.http.may_be_whole:
             self.sent += self.http.send_whole(HttpReply(1, 200, (), b"x" * 100), 0.0)
+            while self.http.rest:
+                self.sent += self.http.send_rest(0.0)
         else:
             self.sent += self.http.send([HttpHead(1, 200, []), HttpChunk(1, b"x")], 0.0)
             self.sent += self.http.send([HttpEnd(1)], 0.0)

@@ -117,6 +117,7 @@ def replying(stream: bytes = GET) -> Http1Server:
 
 Part = HttpHead | HttpChunk | HttpEnd
 WHOLE = HttpReply(1, 200, ((b"a", b"b"),), b"hello")
+LARGE = HttpReply(1, 200, (), b"x" * 100)
 HEAD_OF_REPLY = HttpHead(1, 200, [(b"a", b"b")])
 ENDED: list[Part] = [HEAD_OF_REPLY, HttpChunk(1, b"hello"), HttpChunk(1, b""), HttpEnd(1)]
 
@@ -147,6 +148,26 @@ def test_replies_are_framed_as_the_request_allows(
     assert http.state is after
     assert http.deadline == 1.0 + (60.0 if after is Http1State.HEAD else 1.0)
     assert (b"connection: close" in head) is (request_ is OLD)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_large_reply_goes_out_in_pieces(stays: bool) -> None:
+    http, body = server(), bytes(range(200))
+    http.feed(POST)
+    assert http.next_head(0.0) is not None
+    assert http.take_whole() is not None
+    head = http.send_whole(HttpReply(1, 200, ((b"a", b"b"),), body), 1.0)
+    assert head.startswith(b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 200\r\n")
+    assert head.endswith(b"\r\n\r\n")
+    pieces: list[bytes] = []
+    while http.rest:
+        assert (http.state, http.may_be_whole, http.may_probe) == (Http1State.REPLY, False, False)
+        http.keep_alive = stays
+        pieces.append(bytes(http.send_rest(2.0)))
+    assert (b"".join(pieces), [*map(len, pieces)]) == (body, [64, 64, 64, 8])
+    assert isinstance(http.rest, bytes)  # nothing holds the body any more
+    assert http.state is (Http1State.HEAD if stays else Http1State.LINGERING)
+    assert http.deadline == 2.0 + (60.0 if stays else 1.0)
 
 
 def due(http: Http1Server) -> tuple[float, str | None]:
@@ -306,9 +327,11 @@ def act(http: Http1Server, action: str, now: float) -> None:
         http.read_body(b"", now)
         if http.state is Http1State.BODY:
             http.check_body()
+    elif action == "reply" and state is Http1State.REPLY and http.rest:
+        http.send_rest(now)
     elif action == "reply" and state is Http1State.REPLY and http.may_be_whole:
-        http.send_whole(WHOLE, now)
-    elif action == "send" and state is Http1State.REPLY:
+        http.send_whole(WHOLE if now % 2 else LARGE, now)
+    elif action == "send" and not http.rest and state is Http1State.REPLY:
         http.send(ENDED, now)
     elif action in ("pause", "resume", "close"):
         if action != "close" or (state, "close") != (Http1State.CLOSED, "close"):

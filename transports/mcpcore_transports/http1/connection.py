@@ -163,6 +163,7 @@ class Http1Server:
         "head",
         "keep_alive",
         "replying",
+        "rest",
         "secure",
         "state",
     )
@@ -187,6 +188,8 @@ class Http1Server:
         """True if a request may follow the current reply; may be set to False at any time."""
         self.replying = False
         """True within a reply: it has begun and is not complete."""
+        self.rest: bytes | memoryview = b""
+        """Body of a large reply that :meth:`send_rest` has yet to send."""
         self._parser = parser
         self._settings = settings
         self._peer = peer
@@ -372,10 +375,26 @@ class Http1Server:
         return self.head is not None and self.head.plain and self.keep_alive and not self.replying
 
     def send_whole(self, reply: HttpReply, now: float) -> bytes:
-        """Return the bytes of a whole reply, while not blocked."""
+        """Return the bytes of a whole reply, while not blocked.
+
+        Of one with more than ``write_size`` bytes it is the head; :attr:`rest` holds the body.
+        """
+        if len(reply.body) > self._settings.write_size:
+            self.replying, self.rest = True, memoryview(reply.body)
+            length = CONTENT_LENGTH, b"%d" % len(reply.body)
+            return format_response(reply.status, (*reply.headers, length))
         self.state, self.head = _HEAD, None
         self.deadline = now + self._settings.idle_time
         return format_reply(reply)
+
+    def send_rest(self, now: float) -> bytes | memoryview:
+        """Return the next bytes of :attr:`rest`, at most ``write_size``, while not blocked."""
+        size = self._settings.write_size
+        data, self.rest = self.rest[:size], self.rest[size:]
+        if not self.rest:
+            self.rest = b""  # an empty view would keep the body
+            self._replied(now)
+        return data
 
     def send(self, items: Iterable[HttpHead | HttpChunk | HttpEnd], now: float) -> bytes:
         """Return the bytes of the next parts of the reply.

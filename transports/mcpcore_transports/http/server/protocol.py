@@ -11,6 +11,7 @@ the transport.
 import asyncio
 import logging
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -330,7 +331,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         machine.ask(exchange, head.request, body, principal=self._principal, now=now)
         link.handle_events()
         if not (http.blocked or link.draining):  # mostly the whole reply is ready at once
-            whole = machine.whole_reply(exchange, link.settings.write_size)
+            whole = machine.whole_reply(exchange, sys.maxsize)
             if whole is not None:
                 return self._send_whole(whole)
         if machine.pending or http.blocked or http.ended or link.draining:
@@ -365,12 +366,14 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _take_reply(self) -> bool:
         """Take output of the machine, unless the client takes none; True if there may be more."""
         http, link, machine, exchange = self._http, self._link, self._machine, self._exchange
+        if http.rest:
+            return self._send_rest()
         if http.blocked or exchange is None:
             return False
         if link.draining:
             http.keep_alive = False
         if http.may_be_whole and link.trace is None:
-            whole = machine.whole_reply(exchange, link.settings.write_size)
+            whole = machine.whole_reply(exchange, sys.maxsize)
             if whole is not None:
                 return self._send_whole(whole)
         items = machine.data_to_send(exchange, link.settings.write_size)
@@ -400,11 +403,25 @@ class HttpProtocol(asyncio.BufferedProtocol):
         link.unregister(whole.exchange)
         self._exchange = None
         self._held += http.send_whole(whole, clock())
-        self._writing = False
         if machine.pending:
             link.flush_soon()
         elif machine.timed:
             link.keep_time()
+        if http.rest:
+            return self._send_rest()
+        self._writing = False
+        return bool(http.buffer or http.ended or link.draining)
+
+    def _send_rest(self) -> bool:
+        """Go on with a large reply while the client takes it; then as :meth:`_send_whole`."""
+        http, link = self._http, self._link
+        while http.rest:
+            if http.blocked or self._transport is None or self._transport.is_closing():
+                return False  # it goes on in resume_writing(), unless the client is gone
+            data, self._held = self._held, b""
+            rest = http.send_rest(clock())
+            self.transmit(data + rest if data else rest)
+        self._writing = False
         return bool(http.buffer or http.ended or link.draining)
 
     # Clients that send no more
