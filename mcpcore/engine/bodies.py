@@ -1,4 +1,4 @@
-"""Bodies and their ``_meta``: those to send are split into both, params that arrived are read.
+"""Split outgoing bodies from their ``_meta``; read the ``_meta`` of params that arrived.
 
 ``_meta`` travels beside a body so that the engine can add to it without encoding it twice.  A
 body with a ``_meta`` of its own (typed results, bodies that a relay passes on) is split here.

@@ -275,8 +275,8 @@ def _refuse(arrival: Inbound, error: ErrorData) -> None:
     arrival.peer.refuse(route, arrival.id, error, batch=batch, method=method, revision=revision)
 
 
-class Ladder:
-    """Part of a Peer that takes in what arrives."""
+class Receiver:
+    """Inbound part of a Peer: dispatches requests, responses and notifications."""
 
     def __init__(self, state: PeerState, sender: Sender, negotiator: Negotiator) -> None:
         self._state = state
@@ -485,7 +485,7 @@ class Ladder:
     # Requests
 
     def _retried(self, skim: Skim) -> tuple[dict[str, Raw] | None, str | None, str | None]:
-        """Return the answers and the state of a retry, and what is wrong with them."""
+        """Read ``inputResponses`` and ``requestState`` of a retry; third: the error, or None."""
         responses, echoed, flaw = None, None, None
         try:
             if skim.input_responses is not None:
@@ -802,9 +802,9 @@ class Ladder:
         return True
 
 
-_CONSUMED: dict[str, Callable[[Ladder, Raw, Method | None, Route, float], None]] = {
-    "notifications/initialized": Ladder._initialized,
-    "notifications/cancelled": Ladder._cancelled,
-    "notifications/progress": Ladder._progress,
+_CONSUMED: dict[str, Callable[[Receiver, Raw, Method | None, Route, float], None]] = {
+    "notifications/initialized": Receiver._initialized,
+    "notifications/cancelled": Receiver._cancelled,
+    "notifications/progress": Receiver._progress,
 }
 """Notifications that the engine consumes, as they only change its own state."""

@@ -23,7 +23,7 @@ from msgspec import Raw, Struct
 from mcpcore.engine.bodies import Meta, own_meta, permitted, take_apart
 from mcpcore.engine.config import DEFAULT_TIMEOUT, Config, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Fault, Key, Route, SubscriptionClosed
-from mcpcore.engine.inbound import End, Ladder, TransportFailure
+from mcpcore.engine.inbound import End, Receiver, TransportFailure
 from mcpcore.engine.input_rounds import InputRequest, input_required
 from mcpcore.engine.lifecycle import (
     STREAM,
@@ -95,11 +95,11 @@ _NOT_BY_HAND = (
 
 
 class PeerParts(Struct, frozen=True, eq=False):
-    """Parts of a Peer, for a machine that has several: it gives them messages by itself."""
+    """Parts of a Peer, for HttpServer and HttpClient, which feed them directly."""
 
     endpoint: Endpoint
     state: PeerState
-    inbound: Ladder
+    inbound: Receiver
     outbound: Sender
     negotiation: Negotiator
 
@@ -154,7 +154,7 @@ class Peer:
         )
         self._outbound = sender = Sender(state)
         self._negotiation = negotiator = Negotiator(state, sender)
-        self._inbound = Ladder(state, sender, negotiator)
+        self._inbound = Receiver(state, sender, negotiator)
         self._lines: LineReader | None = None
         self.principal: str | None = None
         """Principal authenticated for the whole conversation, for a Peer that is fed bytes."""

@@ -107,7 +107,7 @@ ConnectionEvent = ConnectionLost | Reconnecting | Reconnected | ReconnectingGive
 
 
 class Chance(Struct, eq=False):
-    """Generator of fractions in [0, 1): fixed by its seed, and always 0 without one."""
+    """Deterministic random fractions in [0, 1) for jitter; always 0 without a seed."""
 
     _seed: bytes
     _count: int = 0

@@ -90,7 +90,7 @@ class Alike:
 
 
 class HeaderLines(list[tuple[bytes, bytes]]):
-    """Field lines of a request; who recognizes equal ones sets all three attributes, or none."""
+    """Field lines of a request; a parser that keeps equal ones sets all three attributes."""
 
     __slots__ = ("alike", "length", "session")
 

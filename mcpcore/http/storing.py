@@ -115,7 +115,7 @@ class SessionTouch(Step, frozen=True, kw_only=True):
 
 
 class SessionCalls(Step, frozen=True, kw_only=True):
-    """Ask for up to ``calls`` requests of a session at a time for this worker; 0 gives them back.
+    """Reserve up to ``calls`` requests in flight for this worker in a session; 0 releases them.
 
     All workers together may have ``limit``; the share of one that is gone is free.  Outcome: the
     number that this worker may have now: ``calls``, or the room there is; None without session.

@@ -215,7 +215,7 @@ class Redactor:
         self._learned = False
 
     def hide(self, secret: str) -> str:
-        """Return the mark that replaces ``secret`` from now on."""
+        """Return the placeholder of ``secret``, the same each time."""
         if _HIDDEN.fullmatch(secret):
             return secret
         name = secret

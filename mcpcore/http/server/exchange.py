@@ -25,7 +25,7 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.http.server.event_log import NOTHING, EventStream
 from mcpcore.spec.errors import BUSY, ERRORS, FORBIDDEN, METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.methods import KNOWN_METHODS
-from mcpcore.spec.refusals import EVENTS_GONE, NO_MESSAGE, RefusalRow
+from mcpcore.spec.refusals import NO_MESSAGE, RefusalRow
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
 from mcpcore.wire.sse import encode_comment, encode_event, encode_events
@@ -343,10 +343,6 @@ class Exchange(Struct, eq=False, weakref=False):
             more = (*more, *_RETRY)
         body = encode_error(self.request_id, error)
         self.reply(status or row.status, body, more, close=row.close)
-
-    def refuse_resumption(self) -> None:
-        """Refuse to resume a stream that is not kept any more, or not all of it."""
-        self.refuse(EVENTS_GONE)
 
     def open_stream(self) -> None:
         """Make the response an event stream."""

@@ -22,7 +22,7 @@ from mcpcore.http.principals import address_of, has_rights_of, joined, quota_key
 from mcpcore.http.server import event_log
 from mcpcore.http.server.exchange import Exchange, taken_over
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.refusals import TOO_MANY_STREAMS
+from mcpcore.spec.refusals import EVENTS_GONE, TOO_MANY_STREAMS
 from mcpcore.wire.sse import encode_event
 
 Owner = str
@@ -165,7 +165,7 @@ class Session:
         stream = self.log.streams.get(number)
         entries = None if stream is None else stream.after(position)
         if stream is None or entries is None:
-            exchange.refuse_resumption()
+            exchange.refuse(EVENTS_GONE)
         elif stream.exchange or stream.route is not None or self._has_room(exchange):
             self._resume(stream, exchange, entries)
 
@@ -388,8 +388,8 @@ class SessionTable:
         self._owners: dict[Owner, Queues] = {}
         self._count = 0
         self.grown = False
-        """True if a session was added, which alone brings :meth:`deadline` nearer, since that was
-        last called."""
+        """True if a session was added since :meth:`deadline` was last called; nothing else brings
+        the deadline nearer."""
 
     def __len__(self) -> int:
         return len(self._sessions)

@@ -130,7 +130,7 @@ class ClientDesk(TaskDesk):
         return True
 
     def _notify(self, session: None, method: str, params: Body, **options: Any) -> None:
-        """Send a notification: a client has no session but that of its connection."""
+        """Send a notification; ``session`` is always None for a client."""
         with suppress(errors.LocalError):  # it has ended meanwhile
             self.machine.notify(method, params, **options)
             self.flush()

@@ -109,7 +109,7 @@ class Repeated:
         ask: Callable[[Then], None],
         then: Then,
     ) -> None:
-        """Call ``ask`` with the callback for the outcome; ``then`` gets that of a success."""
+        """Call ``ask`` with a callback, again until it succeeds; then call ``then`` (outcome)."""
         self.deadline: float | None = None
         self.over = False
         self._steps = steps

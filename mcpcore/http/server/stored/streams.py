@@ -19,7 +19,12 @@ from mcpcore.http import storing
 from mcpcore.http.server.exchange import HARD_FACTOR, Exchange, ExchangeState, taken_over
 from mcpcore.http.storing import LogPage, StoreFailure, StreamNumber
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
-from mcpcore.spec.refusals import STORE_UNAVAILABLE, TOO_MANY_STREAMS, RefusalRow
+from mcpcore.spec.refusals import (
+    EVENTS_GONE,
+    STORE_UNAVAILABLE,
+    TOO_MANY_STREAMS,
+    RefusalRow,
+)
 from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
@@ -459,7 +464,7 @@ class StreamReader:
         if isinstance(page, StoreFailure):
             self._fail()
         elif page is None or not page.lost <= self._position <= page.last:
-            exchange.refuse_resumption()
+            exchange.refuse(EVENTS_GONE)
             self.let_go()
         else:
             self._request = page.request

@@ -115,7 +115,7 @@ class AdaptedClient:
         return scope is not None
 
     def expire(self, now: float) -> float:
-        """Do nothing: deadlines are those of the scopes."""
+        """Do nothing: each exchange has a cancel scope with its deadline."""
         return math.inf
 
     # One exchange

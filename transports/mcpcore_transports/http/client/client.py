@@ -199,7 +199,7 @@ class HttpClientLink(HttpLink):
         self.flush_soon()
 
     def _let_go(self) -> None:
-        """Ask nobody to sign in any more."""
+        """Stop starting sign-ins."""
         if self.authorized is not None:
             self.authorized.tasks = None
 

@@ -62,7 +62,7 @@ async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
 
 
 def taken_over(who: object) -> Verdict | None:
-    """Return whom the application says it has authenticated; None: nobody, so the hook is asked.
+    """Return the principal that the framework authenticated; None without one: ask the hook.
 
     Anything but None, a refusal or the name of a principal refuses the request: it may be how a
     framework says that it knows nobody.
