@@ -617,8 +617,8 @@ class FailureLimit:
         began, count = self._failures.get(party, (now, 0))
         if now >= began + self._window:
             began, count = now, 0
+        self._failures.pop(party, None)  # no move_to_end: another thread may drop it in between
         self._failures[party] = began, count + 1
-        self._failures.move_to_end(party)
         if len(self._failures) > self._parties:
             self._failures.popitem(last=False)
 

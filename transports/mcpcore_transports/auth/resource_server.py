@@ -185,7 +185,8 @@ class ResourceServer:
             return self._records.flooded(request) or self._refuse(request, credential, "malformed")
         flooded = self._records.flooded(request)
         if flooded is not None:
-            known = guard.tokens.look(token_key(credential.token), clock())
+            with self._lock:
+                known = guard.tokens.look(token_key(credential.token), clock())
             if not isinstance(known, Grant):
                 return flooded
         found = self._judge(request, credential)
@@ -200,7 +201,8 @@ class ResourceServer:
 
         What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
         """
-        self._guard.revoke(token, wall=self._wall())
+        with self._lock:
+            self._guard.revoke(token, wall=self._wall())
 
     # Judgement
 
