@@ -247,7 +247,13 @@ class ResourceServer:
     async def _used(self, need: NeedUse) -> Grant | Denied:
         """Look a proof up in the store."""
         assert self._uses is not None  # noqa: S101 - else the guard remembers by itself
-        use = partial(self._uses.use_once, need.digest, until=need.until, wall=self._wall())
+        use = partial(
+            self._uses.use_once,
+            need.digest,
+            party=need.party,
+            until=need.until,
+            wall=self._wall(),
+        )
         try:
             first = await anyio.to_thread.run_sync(use, abandon_on_cancel=True)
         except StoreUnavailableError as error:
