@@ -87,7 +87,8 @@ class ResourceServer:
     :class:`~mcpcore.auth.resource_server.ResourceRules`, by name.
 
     ``audit``: called with an AuthEvent for each judgement, and for each operation that is refused.
-    ``outlive``: seconds for which streams and connections may outlive their token, at most a day.
+    ``outlive``: seconds for which streams and connections may outlive their token, at most a day;
+    a token is good until ``leeway`` seconds after its ``exp``, as clocks differ.
     ``max_failures``: refused tokens of one address in a minute, after which it gets 429; None: no
     limit, as behind a proxy, nor one of its introspections.  ``fetch_timeout``: seconds of each
     request to an issuer.  ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to
