@@ -171,3 +171,15 @@ table.add(
     "Gives the metadata of another resource.",
     metadata(lambda value: {**value, "resource": "https://other.example.com/mcp"}),
 )
+table.add(
+    "shorter-resource",
+    "authorization-server-location/resource",
+    "Gives the metadata of a resource whose path begins like its own.",
+    metadata(lambda value: {**value, "resource": value["resource"][:-1]}),
+)
+table.add(
+    "shorter-port",
+    "authorization-server-location/resource",
+    "Gives the metadata of an origin whose port begins like its own.",
+    metadata(lambda value: {**value, "resource": value["resource"].rpartition("/")[0][:-1]}),
+)

@@ -142,16 +142,13 @@ def judge_proof(
     method: str,
     urls: Collection[str],
     token: str | None,
-    bound_to: str | None,
     nonces: "Nonces | None",
     wall: float,
 ) -> str:
     """Return the ``jti`` of a proof whose signature is verified, if it holds for a request.
 
-    ``urls``: those of which it may be for one.  ``token``: None at a token endpoint.  ``bound_to``:
-    the thumbprint in the token, None if it has none; at a token endpoint, that of what is redeemed,
-    None if any key will do.  Raises TokenRefused, and NonceMissing if ``nonces`` are demanded and
-    the proof has none that is valid.
+    ``urls``: those of which it may be for one.  ``token``: None at a token endpoint.  Raises
+    TokenRefused, and NonceMissing if ``nonces`` are demanded and the proof has none that is valid.
     """
     claims = proof.claims
     jti, made = claims.get("jti"), claims.get("iat")
@@ -168,9 +165,6 @@ def judge_proof(
     )
     if not sound:
         raise TokenRefused(TokenFault.PROOF)
-    free = token is None and bound_to is None
-    if not free and thumbprint(proof.header["jwk"]) != bound_to:
-        raise TokenRefused(TokenFault.BINDING)
     if nonces is not None and not nonces.accepts(claims.get("nonce"), wall):
         raise NonceMissing(nonces.current(wall))
     return str(jti)

@@ -10,6 +10,7 @@ Sources: RFC 6750 sections 2.1 and 3, RFC 9449 sections 7 and 9, RFC 8705 sectio
 sections 2 and 5.1; the authorization pages, "Token Handling" and "Error Handling".
 """
 
+import hashlib
 import hmac
 import re
 from collections import OrderedDict
@@ -155,8 +156,9 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     does not name its clients."""
     keys: KeySetLimits = KeySetLimits()
     wrong_signatures: int = 500
-    """Signatures found wrong in a second, beyond which whatever would need another look gets 429:
-    so a flood of them does not hold up the others."""
+    """Signatures found wrong in a second, of all tokens together and of the proofs of each
+    principal, beyond which whatever would need another look gets 429: so a flood of them does not
+    hold up the others."""
 
 
 class Credential(Discreet, frozen=True, gc=False):
@@ -209,6 +211,12 @@ class NeedUse(Struct, frozen=True):
     def digest(self) -> bytes:
         """Name of the proof where its uses are kept."""
         return use_digest(self.jti, self.key)
+
+    @property
+    def party(self) -> str:
+        """Name of its principal where uses are counted: as short for all."""
+        name = principal_name(self.grant.issuer, self.grant.subject)
+        return hashlib.sha256(name.encode()).hexdigest()
 
 
 Need = NeedKeys | NeedIntrospection
@@ -277,7 +285,8 @@ class ResourceGuard:
         self._nonces = nonces
         self._replays = ReplayWindow() if replays is None else replays  # an empty one is false
         self._remembers = remembers
-        self._wrong = FailureLimit(rules.wrong_signatures, window=1.0, addresses=1)
+        self._wrong = FailureLimit(rules.wrong_signatures, window=1.0, parties=1)
+        self._wrong_proofs = FailureLimit(rules.wrong_signatures, window=1.0)
         self._issuers = {each.issuer: each for each in rules.issuers}
         self._opaque = next((each for each in rules.issuers if each.introspection_url), None)
         self._revoked: OrderedDict[bytes, float] = OrderedDict()
@@ -432,9 +441,8 @@ class ResourceGuard:
             return self._sufficient(grant)
         if not self._remembers:
             return use
-        party = principal_name(use.grant.issuer, use.grant.subject)
         seen = self._replays.look(
-            use.jti, use.key, party=party, until=use.until, wall=wall, now=now
+            use.jti, use.key, party=use.party, until=use.until, wall=wall, now=now
         )
         return self.used(use, seen)
 
@@ -493,7 +501,7 @@ class ResourceGuard:
             raise _Unavailable(_NO_KEYS)
         if not keys:
             raise _Unavailable(_NO_KEYS) if key_set.failing else TokenRefused(TokenFault.KEY)
-        self._check_wrong(now)
+        _check_wrong(self._wrong, "", now)
         for key in keys:
             if self._verify(key.jwk, jws.algorithm, jws.signing_input, jws.signature):
                 break
@@ -506,11 +514,6 @@ class ResourceGuard:
                 raise _Unavailable(_NO_KEYS, failure=True)
             raise TokenRefused(TokenFault.SIGNATURE)
         return judge_claims(jws.claims, rules, wall=wall, explicit=explicit, kid=key.kid)
-
-    def _check_wrong(self, now: float) -> None:
-        """Raise _Unavailable if too many signatures were wrong for another look."""
-        if self._wrong.wait("", now):
-            raise _Unavailable("too many signatures were wrong", TOO_MANY_FAILURES, wait=1)
 
     def introspected(
         self, need: NeedIntrospection, body: bytes, *, now: float, wall: float
@@ -574,9 +577,12 @@ class ResourceGuard:
             raise TokenRefused(TokenFault.PROOF)
         rules = self.rules.proofs
         proof, key = read_proof(credential.proof, rules)
-        self._check_wrong(now)
+        if (shown := thumbprint(key)) != grant.thumbprint:  # None: bound to no key
+            raise TokenRefused(TokenFault.BINDING)
+        party = principal_name(grant.issuer, grant.subject)
+        _check_wrong(self._wrong_proofs, party, now)
         if not self._verify(key, proof.algorithm, proof.signing_input, proof.signature):
-            self._wrong.note("", now)
+            self._wrong_proofs.note(party, now)
             raise TokenRefused(TokenFault.PROOF)
         jti = judge_proof(
             proof,
@@ -584,11 +590,10 @@ class ResourceGuard:
             method=method,
             urls=(self.url.text, self.url.origin + path),
             token=credential.token,
-            bound_to=grant.thumbprint,
             nonces=self._nonces,
             wall=wall,
         )
-        return NeedUse(grant, jti, thumbprint(key), wall + 2 * rules.age)
+        return NeedUse(grant, jti, shown, wall + 2 * rules.age)
 
     def nonce_line(self, wall: float) -> tuple[tuple[str, str], ...]:
         """Return the header that offers the next nonce, if nonces are demanded."""
@@ -596,30 +601,31 @@ class ResourceGuard:
 
 
 class FailureLimit:
-    """Limit of the credentials of one address that are refused: ``most`` in ``window`` seconds.
+    """Limit of the credentials of one party that are refused: ``most`` in ``window`` seconds.
 
-    At most ``addresses`` are remembered; those that failed longest ago are forgotten.
+    A party is an address, or a principal.  At most ``parties`` are remembered; those that failed
+    longest ago are forgotten.
     """
 
-    def __init__(self, most: int = 100, *, window: float = 60.0, addresses: int = 10_000) -> None:
+    def __init__(self, most: int = 100, *, window: float = 60.0, parties: int = 10_000) -> None:
         self._most = most
         self._window = window
-        self._addresses = addresses
+        self._parties = parties
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def wait(self, address: str, now: float) -> float:
-        """Return the seconds until credentials of an address are judged again; 0: they are."""
-        began, count = self._failures.get(address, (now, 0))
+    def wait(self, party: str, now: float) -> float:
+        """Return the seconds until credentials of a party are judged again; 0: they are."""
+        began, count = self._failures.get(party, (now, 0))
         return max(0.0, began + self._window - now) if count >= self._most else 0.0
 
-    def note(self, address: str, now: float) -> None:
-        """Note that a credential of an address was refused."""
-        began, count = self._failures.get(address, (now, 0))
+    def note(self, party: str, now: float) -> None:
+        """Note that a credential of a party was refused."""
+        began, count = self._failures.get(party, (now, 0))
         if now >= began + self._window:
             began, count = now, 0
-        self._failures[address] = began, count + 1
-        self._failures.move_to_end(address)
-        if len(self._failures) > self._addresses:
+        self._failures.pop(party, None)  # no move_to_end: another thread may drop it in between
+        self._failures[party] = began, count + 1
+        if len(self._failures) > self._parties:
             self._failures.popitem(last=False)
 
 
@@ -636,6 +642,12 @@ class _Unavailable(Exception):
     ) -> None:
         super().__init__(reason)
         self.status, self.wait, self.failure = row.status, wait, failure
+
+
+def _check_wrong(limit: FailureLimit, party: str, now: float) -> None:
+    """Raise _Unavailable if too many signatures of a party were wrong for another look."""
+    if limit.wait(party, now):
+        raise _Unavailable("too many signatures were wrong", TOO_MANY_FAILURES, wait=1)
 
 
 _SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="

@@ -46,11 +46,23 @@ _PORTS = {"https": 443, "http": 80}
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL = IPv6Network("2000::/3")
 """Addresses of the public Internet; others are refused unseen."""
-_PRIVATE: tuple[IPv4Network | IPv6Network, ...] = tuple(
-    ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+
+
+def _networks(*texts: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(map(ip_network, texts))
+
+
+_PRIVATE = _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+"""Private networks (RFC 1918, 4193, 6598)."""
+_NEVER = (
+    # Special purposes, of which each version of Python knows others (RFC 6890, 7526, 9637)
+    *_networks("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20"),
+    # Places beside link-local addresses where clouds keep credentials: Alibaba, Amazon, Google,
+    # Linode, Microsoft, Oracle, Scaleway
+    *_networks("100.100.100.200", "fd00:100::100:200", "fd00:ec2::/32", "fd20:ce::254"),
+    *_networks("fd00:a9fe:a9fe::1", "168.63.129.16", "fd00:c1::a9fe:a9fe", "fd00:42::42"),
 )
-"""Private networks (RFC 1918, 4193, 6598): no link-local address, where clouds keep credentials."""
+"""Addresses that are neither public nor opened as those of a private network."""
 RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 _SERVER = "/.well-known/oauth-authorization-server"
 _OPENID = "/.well-known/openid-configuration"
@@ -146,6 +158,8 @@ def is_public(address: IPv4Address | IPv6Address | str, *, private: bool = False
         except ValueError:
             return False
     plain = _plain(address)
+    if any(plain in network for network in _NEVER):
+        return False
     if private and any(plain in network for network in _PRIVATE):
         return True
     if isinstance(plain, IPv6Address) and plain not in _GLOBAL:

@@ -839,11 +839,15 @@ def test_id_tokens_are_exchanged(form: dict[str, str], error: str | None) -> Non
         ({"requested_token_type": ID_JAG}, "invalid_request"),
         ({"subject_token": "x"}, "invalid_grant"),
         ({"resource": "nothing"}, "invalid_target"),
+        ({"scope": "read"}, None),
+        ({"scope": "read write"}, "invalid_scope"),
+        ({"scope": "openid"}, "invalid_scope"),
     ],
 )
 def test_access_tokens_are_exchanged(form: dict[str, str], error: str | None) -> None:
     at, headers = server(), {"authorization": basic("machine", "machine:secret")}
-    given = tokens(at, headers, grant_type=CLIENT_CREDENTIALS, resource=SERVER)["access_token"]
+    asked = {"grant_type": CLIENT_CREDENTIALS, "resource": SERVER, "scope": "read"}
+    given = tokens(at, headers, **asked)["access_token"]
     good = {"subject_token_type": ACCESS_TOKEN, "subject_token": given, "resource": SERVER}
     found = tokens(at, headers, grant_type=EXCHANGE, **{**good, **form})
     assert found.get("error") == error
@@ -851,7 +855,18 @@ def test_access_tokens_are_exchanged(form: dict[str, str], error: str | None) ->
         made = read_jws(found["access_token"]).claims
         assert (made["sub"], made["aud"]) == ("machine", SERVER)
         assert (found["issued_token_type"], found["token_type"]) == (ACCESS_TOKEN, "Bearer")
+        assert found["scope"] == "read"
         assert found["access_token"] != given
+
+
+def test_a_token_that_is_bound_to_a_key_is_not_exchanged() -> None:
+    at, headers = server(), {"authorization": basic("machine", "machine:secret")}
+    asked = {"grant_type": CLIENT_CREDENTIALS, "resource": SERVER, "scope": "read"}
+    given = tokens(at, {**headers, **proof()}, **asked)["access_token"]
+    form = {"subject_token_type": ACCESS_TOKEN, "subject_token": given, "resource": SERVER}
+    for shown in ({}, proof(jti="2")):
+        found = tokens(at, {**headers, **shown}, grant_type=EXCHANGE, **form)
+        assert found["error"] == "invalid_grant"
 
 
 # DPoP

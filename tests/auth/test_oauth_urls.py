@@ -191,6 +191,19 @@ def test_resolved_addresses_are_judged(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
+SPECIAL = ("192.0.0.8", "192.0.0.9", "192.88.99.2", "2001:1::1", "2001:20::1", "3fff::1")
+CLOUDS = (
+    *("100.100.100.200", "::ffff:100.100.100.200", "168.63.129.16", "192.0.0.192"),
+    *("fd00:100::100:200", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"),
+    *("fd00:a9fe:a9fe::1", "fd00:c1::a9fe:a9fe"),
+)
+
+
+@pytest.mark.parametrize("address", [*SPECIAL, *CLOUDS])
+def test_special_addresses_are_public_to_no_python(address: str) -> None:
+    assert not is_public(address)
+
+
 @pytest.mark.parametrize(
     ("address", "private"),
     [
@@ -199,6 +212,10 @@ def test_resolved_addresses_are_judged(address: str, public: bool) -> None:
         *((each, False) for each in ("169.254.169.254", "fe80::1", "127.0.0.1", "::1", "0.0.0.0")),
         *((each, False) for each in ("172.32.0.1.", "224.0.0.1", "::", "ff02::1", "240.0.0.1")),
         *((each, False) for each in ("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "100.63")),
+        *((each, False) for each in SPECIAL),
+        *((each, True) for each in ("192.0.1.1", "192.88.98.1", "2001:200::1", "3ffe::1")),
+        *((each, False) for each in CLOUDS),
+        *((each, True) for each in ("100.100.100.199", "fd00:ec3::254", "fd20:ce::253")),
     ],
 )
 def test_private_networks_are_allowed_and_nothing_else(address: str, private: bool) -> None:

@@ -752,13 +752,27 @@ def _() -> None:
     assert desk.verified == 52
 
 
-@attack(52, "a flood of wrong proofs", "the same budget")
+@attack(52, "a flood of wrong proofs", "429 for that principal beyond a budget; for no other one")
 def _() -> None:
-    desk, token = Desk(dpop=Dpop.ALLOWED, wrong_signatures=5), bound()
+    desk, token, other = Desk(dpop=Dpop.ALLOWED, wrong_signatures=5), bound(), bound(sub="bert")
+    assert isinstance(desk.ask(f"DPoP {other}", proof=proof(other)), Grant)
     sent = [f"{proof(token)[:-8]}{number:07d}A" for number in range(10)]
     found = [desk.ask(f"DPoP {token}", proof=each) for each in sent]
     assert [each.status for each in found if isinstance(each, Denied)] == [401] * 5 + [429] * 5
-    assert desk.verified == 6
+    assert desk.verified == 8
+    assert isinstance(desk.ask(f"DPoP {other}", proof=proof(other, jti="p2")), Grant)
+    assert isinstance(desk.bearer(signer().jwt(claims())), Grant)
+    assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token, jti="p3"), now=1.0), Grant)
+
+
+@attack(52, "a flood of proofs that are not of the token's key", "none is verified")
+def _() -> None:
+    desk, token, free = Desk(dpop=Dpop.ALLOWED), bound(), signer().jwt(claims())
+    for number in range(10):
+        refused(desk.ask(f"DPoP {free}", proof=proof(free, jti=str(number))), TokenFault.BINDING)
+        shown = proof(token, signer("EdDSA", "other"), jti=str(number))
+        refused(desk.ask(f"DPoP {token}", proof=shown), TokenFault.BINDING)
+    assert desk.verified == 2  # the tokens
 
 
 @attack(52, "malformed tokens", "the refusal of one takes less than 1 ms of CPU")

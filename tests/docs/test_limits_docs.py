@@ -17,6 +17,7 @@ from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.stdio.server import StdioSettings
+from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stream.connection import ConnectionSettings
 from mcpcore_transports.stream.settings import ProcessSettings
 from tests.docs.blocks import ROOT
@@ -38,6 +39,7 @@ SETTINGS = (
     ProofRules(),
     RelaySettings(),
     GatewaySettings(),
+    StoreSettings(),
 )
 CLASSES = {type(each).__name__: each for each in SETTINGS}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)

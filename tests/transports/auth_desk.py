@@ -45,7 +45,9 @@ class Desk:
     def url(self) -> str:
         return self.issuer.settings.issuer
 
-    def token(self, subject: str = "ann", scope: str = "", **claims: Any) -> str:
+    def token(
+        self, subject: str = "ann", scope: str = "", *, typ: str = "at+jwt", **claims: Any
+    ) -> str:
         """An access token, signed with the key of the issuer; claims that are None are left out."""
         now = int(time.time())
         made = {
@@ -60,7 +62,7 @@ class Desk:
             **claims,
         }
         return self.issuer.keys.sign(
-            "at+jwt", {name: each for name, each in made.items() if each is not None}
+            typ, {name: each for name, each in made.items() if each is not None}
         )
 
     def granted(self, scope: str) -> str:

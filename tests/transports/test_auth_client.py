@@ -841,7 +841,18 @@ async def test_a_function_without_a_token(
 
 
 @pytest.mark.parametrize("auth", [AuthorizationSettings(), BearerToken("t"), lambda: "t"])
-@pytest.mark.parametrize("url", ["http://mcp.example/mcp", "ws://mcp.example/mcp"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://mcp.example/mcp",
+        "ws://mcp.example/mcp",
+        "http://10.0.0.1/mcp",
+        "http://evil.localhost/mcp",
+        "http://[::ffff:127.0.0.1]/mcp",
+        "http://[64:ff9b::7f00:1]/mcp",
+        "http://[2002:7f00:1::]/mcp",
+    ],
+)
 def test_60_no_token_in_the_clear(auth: Any, url: str) -> None:
     with pytest.raises(UrlRefused):
         connect(url, auth=auth)

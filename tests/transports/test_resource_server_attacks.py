@@ -6,7 +6,7 @@ import json
 import logging
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from msgspec import Struct, structs
 
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.grants import ClientIdentity
+from mcpcore.auth.introspection import TokenCache
 from mcpcore.auth.proofs import ReplayWindow, thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
 from mcpcore.http.principals import (
@@ -420,6 +421,31 @@ async def test_52_a_flood_of_refused_tokens_gets_429() -> None:
         # One that was good before is still let in, and requests without a token learn how.
         assert (await client.call(call("who", good))).status == 200
         assert (await client.call(call("who"))).status == 401
+
+
+async def test_52_threads_change_the_cache_of_tokens_under_a_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with issuer() as desk:
+        guard = ResourceServer(RESOURCE, [Issuer(issuer=desk.url)], max_failures=1)
+        changes: list[tuple[str, bool]] = []
+
+        def noted(change: Callable[..., Any]) -> Callable[..., Any]:
+            def changed(*given: Any, **named: Any) -> Any:
+                changes.append((change.__name__, guard._lock.locked()))
+                return change(*given, **named)
+
+            return changed
+
+        for change in (TokenCache.look, TokenCache.end, TokenCache.forget):
+            monkeypatch.setattr(TokenCache, change.__name__, noted(change))
+        good = desk.token()
+        for token, status in ((good, 200), ("a.b.c", 401), (good, 200), (desk.token("b"), 429)):
+            found = guard(http_request("POST", "/mcp", [("Authorization", f"Bearer {token}")]))
+            verdict = found if isinstance(found, (Principal, Refusal)) else await found
+            assert getattr(verdict, "status", 200) == status
+        guard.revoke(good)
+    assert set(changes) == {("look", True), ("end", True), ("forget", True)}
 
 
 async def test_52_a_wrong_signature_counts_also_where_no_keys_can_be_fetched() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from inspect import isawaitable
 from pathlib import Path
@@ -55,7 +56,7 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
         }
         words = [*COMMAND, "serve", "tests.transports.auth_desk:SERVER", "--http", "127.0.0.1:0"]
         words += ["--auth-resource", RESOURCE, "--auth-keys", str(keys)]
-        words += ["--trusted-proxy", "127.0.0.1"]
+        words += ["--trusted-proxy", "127.0.0.1", "--auth-type", "at+jwt", "--log-http"]
         with patience():
             async with await anyio.open_process(words, env=environment) as process:
                 assert process.stderr is not None
@@ -70,6 +71,8 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                 assert (await asked(port, call("who"))).status == 401
                 poor = await asked(port, call("who", desk.token(scope="read")))
                 assert poor.status == 403
+                less = desk.token(scope="read more")
+                assert (await asked(port, call("erase", less))).status == 403
                 good = desk.token(scope="read more write files")
                 assert (await asked(port, call("erase", good))).result == "erased"
                 assert json.loads((await asked(port, call("who", key))).result)[0] == "robot"
@@ -79,6 +82,19 @@ async def test_a_server_is_protected_by_options_and_the_environment(tmp_path: Pa
                     another = data.replace(b"\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n", 1)
                     assert (await asked(port, another)).status == 401
                 process.terminate()
+                async for text in TextReceiveStream(process.stderr):
+                    told += text
+    for line in (
+        "POST /mcp not authorized: there is no credential of a kind that is taken here"
+        " scheme=any address=127.0.0.1",
+        "POST /mcp authorized principal=robot scheme='api key' "
+        f"credential={record['id']} address=127.0.0.1",
+        "POST /mcp not authorized: the API key is not accepted"
+        " scheme='api key' credential=unknown address=192.0.2.7",
+    ):
+        assert f" {line}\n" in told, told
+    assert re.search(r" not authorized: forbidden: .* operation=tools/call subject=erase ", told)
+    assert not [each for each in (secret, good) if each in told]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +195,29 @@ async def test_audiences_and_roles_are_those_of_the_issuer() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [{"auth_audience": ("a",)}, {"auth_roles": "r"}, {"auth_jwks": "https://a.example"}]
+    ("given", "typ", "status"),
+    [((), "JWT", None), ((), "at+jwt", None), (("at+jwt",), "JWT", 401), (("jwt",), "JWT", None)],
+)
+async def test_types_are_those_of_the_issuer(
+    given: tuple[str, ...], typ: str, status: int | None
+) -> None:
+    async with issuer() as desk:
+        options = ServeOptions(auth_resource=RESOURCE, auth_issuer=(desk.url,), auth_type=given)
+        guard: Any = authenticating(options)
+        line = ("Authorization", f"Bearer {desk.token(typ=typ)}")
+        found = guard(http_request("POST", "/mcp", [line], peer="127.0.0.1"))
+        found = await found if isawaitable(found) else found
+        assert getattr(found, "status", None) == status
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"auth_audience": ("a",)},
+        {"auth_type": ("jwt",)},
+        {"auth_roles": "r"},
+        {"auth_jwks": "https://a.example"},
+    ],
 )
 def test_settings_of_one_issuer_are_not_for_several(option: dict[str, Any]) -> None:
     issuers = ("https://id.example", "https://id2.example")
@@ -198,6 +236,8 @@ ONE = ["--auth-resource", RESOURCE, "--auth-issuer", "https://id.example"]
         (["--auth-resource", RESOURCE], "--auth-resource needs --auth-issuer"),
         (["--auth-roles", "roles"], "--auth-roles needs --auth-resource"),
         (["--auth-audience", "app"], "--auth-audience needs --auth-resource"),
+        (["--auth-type", "jwt"], "--auth-type needs --auth-resource"),
+        ([*ONE, "--auth-type", "any"], "authorization: types of an issuer's tokens are at+jwt and"),
         (["--auth-scope", "read"], "--auth-scope needs --auth-resource or --auth-keys"),
         (["--auth-keys", "/nowhere"], "No such file"),
         (

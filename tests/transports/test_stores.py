@@ -56,6 +56,7 @@ SETTINGS = StoreSettings(
     mailbox=5,
     announcements=3,
     proofs=3,
+    proofs_per_principal=2,
 )
 GONE = NoSession()
 
@@ -1188,26 +1189,30 @@ def test_what_waits_in_all_sessions_together_is_bounded(tmp_path: Path) -> None:
 
 def test_a_proof_is_used_once(stage: Stage) -> None:
     a, b = stage.owners["a"], stage.owners["b"]
-    for store, digest, until, wall, outcome in [
-        (a, b"1", 1600.0, 1000.0, True),
-        (b, b"1", 1600.0, 1000.0, False),
-        (a, b"1", 1700.0, 1001.0, False),
-        (b, b"\x00\xff", 1601.0, 1001.5, True),
-        (a, b"3", 1602.25, 1002.0, True),
-        (b, b"4", 1603.0, 1003.0, None),  # there is no room, and nothing is forgotten for it
-        (a, b"1", 1604.0, 1600.0, False),
-        (b, b"4", 2200.0, 1600.5, True),  # the first one is over
-        (a, b"3", 2200.0, 1602.25, False),
-        (a, b"3", 2200.0, 1602.5, True),
+    for store, digest, party, until, wall, outcome in [
+        (a, b"1", "ann", 1600.0, 1000.0, True),
+        (b, b"1", "ann", 1600.0, 1000.0, False),
+        (a, b"1", "bob", 1700.0, 1001.0, False),
+        (b, b"\x00\xff", "ann", 1601.0, 1001.5, True),
+        (a, b"3", "ann", 1602.0, 1001.5, None),  # there is no room for another one of hers
+        (a, b"3", "bob", 1602.25, 1002.0, True),
+        (b, b"4", "eve", 1603.0, 1003.0, None),  # nor for anybody's, and none is forgotten for it
+        (a, b"1", "ann", 1604.0, 1600.0, False),
+        (b, b"4", "ann", 2200.0, 1600.5, True),  # the first one is over
+        (b, b"5", "ann", 2200.0, 1601.5, True),  # and her second one
+        (a, b"6", "ann", 2200.0, 1601.5, None),
+        (a, b"3", "bob", 2200.0, 1602.25, False),
+        (a, b"3", "bob", 2200.0, 1602.5, True),
     ]:
-        assert store.use_once(digest, until=until, wall=wall) is outcome, (digest, wall)
+        found = store.use_once(digest, party=party, until=until, wall=wall)
+        assert found is outcome, (digest, wall)
 
 
 def test_of_many_at_once_one_uses_a_proof(stage: Stage) -> None:
     stores = [stage.owners[worker] for worker in WORKERS] * 4
 
     def use(store: Any) -> bool | None:
-        found: bool | None = store.use_once(b"1", until=1600.0, wall=1000.0)
+        found: bool | None = store.use_once(b"1", party="ann", until=1600.0, wall=1000.0)
         return found
 
     with ThreadPoolExecutor(len(stores)) as threads:
@@ -1223,4 +1228,4 @@ def test_a_closed_store_says_so(stage: Stage) -> None:
     with pytest.raises(StoreUnavailableError, match="closed"):
         stage.notes("a")
     with pytest.raises(StoreUnavailableError, match="closed"):
-        stage.owners["a"].use_once(b"1", until=1600.0, wall=1000.0)
+        stage.owners["a"].use_once(b"1", party="ann", until=1600.0, wall=1000.0)

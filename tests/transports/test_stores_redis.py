@@ -131,7 +131,7 @@ def test_room_is_made_at_the_end_of_a_batch(store: RedisStore) -> None:
 
 def work(store: RedisStore) -> None:
     store.secret()
-    assert store.use_once(b"1", until=1600, wall=1000)
+    assert store.use_once(b"1", party="ann", until=1600, wall=1000)
     store.receive("a", 0)
     for session in ("r", "s", "t"):  # one more than is kept
         for outcome in store.commit("a", steps(session), 1000):
@@ -152,9 +152,10 @@ def test_uses_of_proofs_are_kept_until_the_last_of_them_ends(
     store: RedisStore, client: redis.Redis
 ) -> None:
     for digest, until in ((b"1", 1000 + 86400 * 9), (b"2", 1600)):
-        assert store.use_once(digest, until=until, wall=1000)
-    (key,) = client.scan_iter("p:{workers}:proofs")
-    assert 86400 * 8 < client.ttl(key) < 86400 * 10
+        assert store.use_once(digest, party="ann", until=until, wall=1000)
+    keys = set(client.scan_iter("p:{workers}:proofs*"))
+    assert keys == {b"p:{workers}:proofs", b"p:{workers}:proofs:ann"}
+    assert all(86400 * 8 < client.ttl(key) < 86400 * 10 for key in keys)
 
 
 def test_what_ends_leaves_nothing(store: RedisStore, client: redis.Redis) -> None:

@@ -100,7 +100,7 @@ def a_folder(path: Path) -> None:
     ("make", "message"),
     [
         (of_another_program, "another program"),
-        (of_a_newer_version, "version 99; this program knows version 6"),
+        (of_a_newer_version, "version 99; this program knows version 7"),
         (no_database, "not a database"),
         (a_folder, "unable to open"),
     ],
@@ -154,9 +154,10 @@ def test_a_step_that_cannot_be_written_harms_no_other(store: SqliteStore) -> Non
 
 def test_what_is_over_leaves_the_file(store: SqliteStore) -> None:
     store.commit("a", [append(b"x" * 1000) for _ in range(100)], 1000)
-    store.use_once(b"1", until=1600, wall=1000)
+    store.use_once(b"1", party="ann", until=1600, wall=1000)
     store.commit("a", [], 1000 + 86400)
-    for table in ("sessions", "streams", "events", "queue", "once", "readers", "proofs"):
+    tables = ("sessions", "streams", "events", "queue", "once", "readers", "proofs", "parties")
+    for table in tables:
         (count,) = store._db.execute(f"SELECT count(*) FROM {table}").fetchone()
         assert count == 0, table
     assert dict(store._db.execute("SELECT name, value FROM facts WHERE name <> 'secret'")) == {

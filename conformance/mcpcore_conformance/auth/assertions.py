@@ -85,7 +85,6 @@ class Proofs:
                 method=request.method,
                 urls=(f"{self._settings.base}/token",),
                 token=None,
-                bound_to=None,
                 nonces=self._nonces,
                 wall=wall,
             )

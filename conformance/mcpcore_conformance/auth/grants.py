@@ -238,9 +238,10 @@ class Grants:
     def _access_token(self, asked: "_Asked") -> dict[str, Any]:
         """Return an access token for another resource, about the subject of the given one."""
         given = self._issuing.introspect(asked.param("subject_token"), asked.wall)
-        if not given["active"]:
-            raise Refused("invalid_grant", "the subject token is not valid")
-        scopes = self._settings.scopes_of(asked.form.get("scope"))
+        if not given["active"] or "cnf" in given:  # no proof of a key comes with it
+            raise Refused("invalid_grant", "the subject token is not valid, or bound to a key")
+        most = frozenset(given.get("scope", "").split())
+        scopes = self._settings.scopes_of(asked.form.get("scope"), most)
         made = self._given(asked, given["sub"], scopes, asked.form.get("resource"))
         return {**made, "issued_token_type": ACCESS_TOKEN}
 

@@ -15,7 +15,6 @@ from mcpcore.auth.proofs import (
     make_proof,
     read_proof,
     sound_nonce,
-    thumbprint,
     token_hash,
 )
 from mcpcore.auth.tokens import TokenFault, TokenRefused
@@ -109,9 +108,6 @@ def _built(c: Choices) -> None:
     used -= set() if nonces is not None else {"nonce"}
     wrong |= _change(c, claims, {name: _CHANGES[name] for name in _CHANGES if name in used})
     text = _sign(SigningInput(header=header, claims=claims))
-    bound = thumbprint(key) if token is not None else c.pick((None, thumbprint(key)))
-    if c.flag(8):
-        bound, wrong = thumbprint(_KEYS[1 - which]), True
     try:
         proof, jwk = read_proof(text, _RULES)
         assert jwk == key
@@ -121,7 +117,6 @@ def _built(c: Choices) -> None:
             method="POST",
             urls=(url + c.pick(_SAME),),
             token=token,
-            bound_to=bound,
             nonces=nonces,
             wall=WALL,
         )
@@ -183,12 +178,11 @@ def _text(text: str) -> None:
             method="POST",
             urls=(_URLS[0],),
             token="the-token",
-            bound_to=thumbprint(_KEYS[0]),
             nonces=None,
             wall=WALL,
         )
     except TokenRefused as refused:
-        assert refused.fault in (TokenFault.PROOF, TokenFault.BINDING)
+        assert refused.fault is TokenFault.PROOF
     else:
         assert json.loads(json.dumps(dict(proof.claims)))["ath"] == token_hash("the-token")
 

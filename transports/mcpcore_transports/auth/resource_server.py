@@ -87,7 +87,8 @@ class ResourceServer:
     :class:`~mcpcore.auth.resource_server.ResourceRules`, by name.
 
     ``audit``: called with an AuthEvent for each judgement, and for each operation that is refused.
-    ``outlive``: seconds for which streams and connections may outlive their token, at most a day.
+    ``outlive``: seconds for which streams and connections may outlive their token, at most a day;
+    a token is good until ``leeway`` seconds after its ``exp``, as clocks differ.
     ``max_failures``: refused tokens of one address in a minute, after which it gets 429; None: no
     limit, as behind a proxy, nor one of its introspections.  ``fetch_timeout``: seconds of each
     request to an issuer.  ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to
@@ -185,7 +186,8 @@ class ResourceServer:
             return self._records.flooded(request) or self._refuse(request, credential, "malformed")
         flooded = self._records.flooded(request)
         if flooded is not None:
-            known = guard.tokens.look(token_key(credential.token), clock())
+            with self._lock:
+                known = guard.tokens.look(token_key(credential.token), clock())
             if not isinstance(known, Grant):
                 return flooded
         found = self._judge(request, credential)
@@ -200,7 +202,8 @@ class ResourceServer:
 
         What it has opened ends: streams at their next heartbeat, connections in 15 seconds.
         """
-        self._guard.revoke(token, wall=self._wall())
+        with self._lock:
+            self._guard.revoke(token, wall=self._wall())
 
     # Judgement
 
@@ -245,7 +248,13 @@ class ResourceServer:
     async def _used(self, need: NeedUse) -> Grant | Denied:
         """Look a proof up in the store."""
         assert self._uses is not None  # noqa: S101 - else the guard remembers by itself
-        use = partial(self._uses.use_once, need.digest, until=need.until, wall=self._wall())
+        use = partial(
+            self._uses.use_once,
+            need.digest,
+            party=need.party,
+            until=need.until,
+            wall=self._wall(),
+        )
         try:
             first = await anyio.to_thread.run_sync(use, abandon_on_cancel=True)
         except StoreUnavailableError as error:

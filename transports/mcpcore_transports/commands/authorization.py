@@ -9,13 +9,14 @@ import msgspec
 
 from mcpcore.errors import ExtraMissingError, UrlRefused
 from mcpcore_transports.commands.output import Exit, say, wrong
+from mcpcore_transports.http.server.log import log_judgement
 
 if TYPE_CHECKING:  # late: few authorize
     from mcpcore.http.principals import Authenticate
-    from mcpcore_transports.auth.schemes import Scheme
+    from mcpcore_transports.auth.schemes import Audit, Scheme
     from mcpcore_transports.commands.options import ServeOptions
 
-_OF_ONE = ("auth_audience", "auth_roles", "auth_jwks", "auth_introspection")
+_OF_ONE = ("auth_audience", "auth_type", "auth_roles", "auth_jwks", "auth_introspection")
 _OF_ISSUERS = ("auth_issuer", *_OF_ONE, "auth_private")
 AUTH_OPTIONS = (*_OF_ISSUERS, "auth_scope", "auth_resource", "auth_keys")
 """Options of a server that authorizes its requests."""
@@ -25,6 +26,7 @@ _VARIABLES = (
     "MCPCORE_AUTH_ISSUER",
     "MCPCORE_AUTH_SCOPES",
     "MCPCORE_AUTH_AUDIENCES",
+    "MCPCORE_AUTH_TYPES",
     "MCPCORE_AUTH_ROLES",
     "MCPCORE_AUTH_JWKS_URL",
     "MCPCORE_AUTH_INTROSPECTION_URL",
@@ -52,7 +54,7 @@ def authenticating(options: "ServeOptions") -> "Authenticate | None":
         return schemes[0]
     from mcpcore_transports.auth.schemes import AnyOf  # late: few authorize
 
-    return AnyOf(*schemes)
+    return AnyOf(*schemes, audit=_audit(options))
 
 
 def metadata_warning(options: "ServeOptions") -> str | None:
@@ -94,7 +96,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     from mcpcore_transports.auth.schemes import ApiKeyScheme, read_keys_file  # late: few authorize
 
     schemes: list[Scheme] = []
-    rules: dict[str, Any] = {"required": options.auth_scope or ()}
+    rules: dict[str, Any] = {"required": options.auth_scope or (), "audit": _audit(options)}
     if options.auth_max_failures is not None:
         rules["max_failures"] = options.auth_max_failures or None
     if options.auth_keys is not None:
@@ -113,6 +115,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
         raise ValueError(f"--{given.replace('_', '-')} is for one issuer")
     from mcpcore.auth.grants import ClientIdentity  # late: few authorize
     from mcpcore.auth.resource_server import Issuer
+    from mcpcore.auth.tokens import TYPES
     from mcpcore_transports.auth.resource_server import ResourceServer
 
     client = None
@@ -126,6 +129,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
             introspection_url=options.auth_introspection,
             client=client,
             audiences=frozenset(options.auth_audience),
+            types=frozenset(options.auth_type) or TYPES,
             roles=options.auth_roles,
             private=options.auth_private,
         )
@@ -133,6 +137,10 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
     ]
     schemes.append(ResourceServer(options.auth_resource, issuers, **rules))
     return schemes
+
+
+def _audit(options: "ServeOptions") -> "Audit | None":
+    return log_judgement if options.log_http else None
 
 
 def make_api_key(

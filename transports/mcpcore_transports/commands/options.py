@@ -191,6 +191,14 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
             envvar="MCPCORE_AUTH_AUDIENCES",
         ),
     ] = ()
+    auth_type: Annotated[
+        Texts,
+        Opt(
+            "Accepted typ of the issuer's tokens, at+jwt or jwt (default both); repeatable.",
+            "TYPE",
+            envvar="MCPCORE_AUTH_TYPES",
+        ),
+    ] = ()
     auth_roles: Annotated[
         Text,
         Opt(
@@ -271,7 +279,10 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
             "NAME=VALUE",
         ),
     ] = ()
-    log_http: Annotated[bool, Opt("Log each HTTP exchange and session to standard error.")] = False
+    log_http: Annotated[
+        bool,
+        Opt("Log each HTTP exchange and session, and who is authorized, to standard error."),
+    ] = False
     reveal_errors: Annotated[
         bool, Opt("Show clients what handlers raise, secrets included: for developing alone.")
     ] = False

@@ -29,7 +29,7 @@ from mcpcore_transports.commands.authorization import (
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say, wrong
-from mcpcore_transports.http.server.log import LOGGER
+from mcpcore_transports.http.server.log import AUTH_LOGGER, LOGGER
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.assembling import Served
 from mcpcore_transports.serve.serve import ServeSettings, run
@@ -50,7 +50,10 @@ REFERENCE = "mcpcore_conformance.everything.server:server"
 DEFAULT_ADDRESS = "127.0.0.1:8000"
 _BRIEF = 0.5
 """Seconds that running requests have before a server under development is started anew."""
-_LOGGED = ("session", "stream", "request", "principal", "peer")
+_LOGGED = (
+    *("session", "stream", "request", "principal", "peer"),
+    *("scheme", "credential", "kid", "operation", "subject", "address"),
+)
 """Attributes of a record of the HTTP log that are not in its message, in the order shown."""
 
 
@@ -274,10 +277,10 @@ def _show_http_log() -> None:
     """Write the HTTP log to standard error, and nowhere else."""
     handler = logging.StreamHandler()
     handler.setFormatter(_HttpLogLines("%(asctime)s %(message)s"))
-    logger = logging.getLogger(LOGGER)
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False
+    for logger in map(logging.getLogger, (LOGGER, AUTH_LOGGER)):
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False
 
 
 S = TypeVar("S", bound=Struct)

@@ -78,6 +78,8 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """
     proofs: int = 100_000
     """Maximum DPoP proofs whose use is remembered; further ones are refused until some end."""
+    proofs_per_principal: int = 25_000
+    """Maximum of them that one principal has shown, with however many keys."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "once", "renew", "announcements")
@@ -137,11 +139,12 @@ class Store(Protocol):
         Ends a waiting call of :meth:`receive`.  Raises StoreUnavailableError.
         """
 
-    def use_once(self, digest: bytes, *, until: float, wall: float) -> bool | None:
+    def use_once(self, digest: bytes, *, party: str, until: float, wall: float) -> bool | None:
         """Note the use of a DPoP proof; return True if it is the first, False if it is not.
 
-        ``digest``: its name.  ``until``: the time of the wall clock until which the use is
-        remembered.  None: so many are remembered that there is no room for another.  Raises
+        ``digest``: its name.  ``party``: the principal that has shown it, whose uses are counted.
+        ``until``: the time of the wall clock until which the use is remembered.  None: so many are
+        remembered, in all or of this party, that there is no room for another.  Raises
         StoreUnavailableError.
         """
 

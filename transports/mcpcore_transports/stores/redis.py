@@ -359,9 +359,9 @@ class RedisStore:
         self._secret = bytes(self._link.one(self._of_workers("secret", made)))
         return self._secret
 
-    def use_once(self, digest: bytes, *, until: float, wall: float) -> bool | None:
+    def use_once(self, digest: bytes, *, party: str, until: float, wall: float) -> bool | None:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
-        reply = self._link.one(self._of_workers("use", digest, repr(until), repr(wall)))
+        reply = self._link.one(self._of_workers("use", digest, party, repr(until), repr(wall)))
         return None if reply is None else bool(reply)
 
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[StepOutcome]:

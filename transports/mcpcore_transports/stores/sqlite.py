@@ -31,7 +31,7 @@ from mcpcore_transports.stores import base
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
-VERSION = 6
+VERSION = 7
 """Version of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
 """Value of ``PRAGMA application_id``, so that the file of another program is never touched."""
@@ -48,8 +48,11 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 INSERT INTO facts VALUES ('bytes', 0);
 INSERT INTO facts VALUES ('proofs', 0);
 
-CREATE TABLE proofs (digest BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE proofs (
+    digest BLOB PRIMARY KEY, party TEXT NOT NULL, until REAL NOT NULL
+) WITHOUT ROWID;
 CREATE INDEX proofs_by_end ON proofs (until);
+CREATE TABLE parties (name TEXT PRIMARY KEY, proofs INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE sessions (
     key INTEGER PRIMARY KEY,
@@ -115,9 +118,12 @@ CREATE INDEX notes_by_worker ON notes (worker);
 
 CREATE TRIGGER proof_used AFTER INSERT ON proofs BEGIN
     UPDATE facts SET value = value + 1 WHERE name = 'proofs';
+    INSERT INTO parties VALUES (new.party, 1) ON CONFLICT (name) DO UPDATE SET proofs = proofs + 1;
 END;
 CREATE TRIGGER proof_dropped AFTER DELETE ON proofs BEGIN
     UPDATE facts SET value = value - 1 WHERE name = 'proofs';
+    UPDATE parties SET proofs = proofs - 1 WHERE name = old.party;
+    DELETE FROM parties WHERE name = old.party AND proofs = 0;
 END;
 CREATE TRIGGER event_kept AFTER INSERT ON events BEGIN
     UPDATE sessions SET kept = kept + 1, size = size + length(new.data) WHERE key = new.session;
@@ -253,15 +259,18 @@ class SqliteStore:
             self._run("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", made)
             return bytes(self._value("SELECT value FROM facts WHERE name = 'secret'"))
 
-    def use_once(self, digest: bytes, *, until: float, wall: float) -> bool | None:
+    def use_once(self, digest: bytes, *, party: str, until: float, wall: float) -> bool | None:
         """See :class:`~mcpcore_transports.stores.base.Store`."""
         with self._transaction():
             self._run(_DROP_PROOFS, wall)
             if self._row("SELECT 1 FROM proofs WHERE digest = ?", digest):
                 return False
-            if self._value("SELECT value FROM facts WHERE name = 'proofs'") >= self.settings.proofs:
+            everyone = self._value("SELECT value FROM facts WHERE name = 'proofs'")
+            own = self._value("SELECT proofs FROM parties WHERE name = ?", party) or 0
+            settings = self.settings
+            if everyone >= settings.proofs or own >= settings.proofs_per_principal:
                 return None
-            self._run("INSERT INTO proofs VALUES (?, ?)", digest, until)
+            self._run("INSERT INTO proofs VALUES (?, ?, ?)", digest, party, until)
             return True
 
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[base.StepOutcome]:

@@ -2,7 +2,7 @@
 -- these keys begin with; all of them are in one slot.  ARGV: the operation and what it needs.
 --
 -- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
--- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS.
+-- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS, PROOFS_PER_PRINCIPAL.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
@@ -142,18 +142,24 @@ function ops.secret() -- a new one, or the one that was known
   return redis.call('GET', secret)
 end
 
-function ops.use() -- digest of a proof, its end, wall clock; 1: its first use, 0: not, nil: no room
-  redis.call('ZREMRANGEBYSCORE', proofs, '-inf', '(' .. ARGV[4])
+-- Digest of a proof, its party, its end, wall clock; 1: its first use, 0: not, nil: no room.
+function ops.use()
+  local own = base .. 'proofs:' .. ARGV[3] -- sorted set: those of the party, as in proofs
+  for _, set in ipairs({proofs, own}) do
+    redis.call('ZREMRANGEBYSCORE', set, '-inf', '(' .. ARGV[5])
+  end
   if redis.call('ZSCORE', proofs, ARGV[2]) then
     return 0
   end
-  if redis.call('ZCARD', proofs) >= PROOFS then
+  if redis.call('ZCARD', proofs) >= PROOFS or redis.call('ZCARD', own) >= PROOFS_PER_PRINCIPAL then
     return false
   end
-  redis.call('ZADD', proofs, ARGV[3], ARGV[2])
-  local left = math.ceil((ARGV[3] - ARGV[4]) * 1000) + SLACK
-  if redis.call('PTTL', proofs) < left then
-    redis.call('PEXPIRE', proofs, left)
+  local left = math.ceil((ARGV[4] - ARGV[5]) * 1000) + SLACK
+  for _, set in ipairs({proofs, own}) do
+    redis.call('ZADD', set, ARGV[4], ARGV[2])
+    if redis.call('PTTL', set) < left then
+      redis.call('PEXPIRE', set, left)
+    end
   end
   return 1
 end

@@ -11,9 +11,9 @@ from msgspec import Struct, structs
 from mcpcore.auth.authorization import Refused, Remedy
 from mcpcore.auth.proofs import nonce_of
 from mcpcore.auth.settings import AuthorizationSettings
-from mcpcore.auth.urls import parse_url
+from mcpcore.auth.urls import check_url, parse_url
 from mcpcore.engine.events import Event, Route
-from mcpcore.errors import AuthorizationError, UrlRefused
+from mcpcore.errors import AuthorizationError
 from mcpcore.http.client.challenges import Unauthorized, admits
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.headers import is_field_text
@@ -120,9 +120,8 @@ class GivenTokens:
     def __init__(
         self, server: str, source: TokenSource, forget: Callable[[str], None] | None = None
     ) -> None:
-        url = parse_url(server, "the URL of the server")
-        if url.scheme != "https" and not url.loopback:
-            raise UrlRefused("the URL of the server", "no token is sent without TLS")
+        if parse_url(server, "the URL of the server").scheme == "http":
+            check_url(server, "the URL of the server", loopback=True)
         self._source = source
         self._forget = forget
         self._last = ""

@@ -1,13 +1,18 @@
-"""Log of an HTTP endpoint: one structured record for each exchange and session.
+"""Log of an HTTP endpoint: one structured record for each exchange, session and judgement.
 
 Off unless enabled by ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  The message
 of a record is for people, attributes with the prefix ``mcp_`` are for programs: those of
 :class:`~mcpcore.ExchangeEnded`, with the ``duration`` in seconds; or ``session``,
 ``principal`` and ``reason`` of a session that was opened or closed.  As the id of a session grants
 its use, records have its :func:`session_label`.  Bodies, headers and queries are not logged.
+
+Judgements are those of :func:`log_judgement`, an ``audit=`` of schemes of authentication; the
+logger is ``mcpcore.auth``, and the attributes are those of
+:class:`~mcpcore_transports.auth.schemes.AuthEvent`.
 """
 
 import logging
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
@@ -16,8 +21,13 @@ from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore_transports.link import App, clock
 
+if TYPE_CHECKING:  # late: few authorize
+    from mcpcore_transports.auth.schemes import AuthEvent
+
 LOGGER = "mcpcore.http"
 """Name of the logger."""
+AUTH_LOGGER = "mcpcore.auth"
+"""Name of the logger of judgements."""
 
 logger = logging.getLogger(LOGGER)
 
@@ -66,6 +76,17 @@ def _log_exchange(event: ExchangeEnded) -> None:
         "" if event.complete else ", cut off",
         facts["duration"] * 1000,
         extra={f"mcp_{name}": value for name, value in facts.items()},
+    )
+
+
+def log_judgement(event: "AuthEvent") -> None:
+    """Log the judgement of a request, or of an operation that it asked for."""
+    logging.getLogger(AUTH_LOGGER).info(
+        "%s %s %s",
+        event.method,
+        _printable(event.path),
+        "authorized" if event.admitted else f"not authorized: {event.reason}",
+        extra={f"mcp_{name}": value for name, value in structs.asdict(event).items()},
     )
 
 
