@@ -266,6 +266,9 @@ class Authorization:
         self._early = 0.0
         """Time before which a token that is good still is not refreshed."""
         self._version = 0
+        self._unsaved: int | None = None
+        """Version that ``_record`` is to replace in the store; None if it is not on its way there.
+        """
         self._named: str | None = None
         """URL of the server's metadata as the last challenge named it; a step-up may name none, and
         a token that is renewed before its end comes without a challenge."""
@@ -572,8 +575,17 @@ class Authorization:
     # Stored records
 
     def _load(self) -> Steps[TokenRecord | None]:
+        """Return the record to go on with.
+
+        That is the own one if it was not stored and nobody has stored another: the refresh token
+        that is in the store still is used up.
+        """
         stored = expect((yield Load(key=self.key)), Stored)
         self._version = stored.version
+        if self._unsaved == stored.version:
+            yield from self._save(self._record)
+            return self._record
+        self._unsaved = None
         record = read_record(stored.record, TokenRecord)
         if record is None:
             if stored.record is not None:
@@ -596,12 +608,13 @@ class Authorization:
     def _save(self, record: TokenRecord | None) -> Steps[None]:
         """Replace the stored token, unless another process has done so meanwhile."""
         data = None if record is None else written(record)
+        self._unsaved = None if record is None else self._version
         outcome = yield Save(key=self.key, record=data, version=self._version)
         if isinstance(outcome, NeedFailed):
             self.notes.append(f"the token is not stored: {printable(outcome.reason)}")
             return
         stored = expect(outcome, Stored)
-        self._version = stored.version
+        self._version, self._unsaved = stored.version, None
         if stored.record != data:
             self.notes.append("another process has stored a token meanwhile")
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -619,6 +619,68 @@ def test_a_token_that_is_not_stored_is_used() -> None:
     assert machine.token == ("Bearer", "access-1")
     assert machine.notes == ["the token is not stored: the disk is full"]
     assert not world.store
+
+
+def refresh_in_vain(world: World, machine: Authorization, end: str) -> None:
+    """Refresh the token while each Save fails, or until that of the new token is cancelled."""
+    machine.start(Refused(status=401, generation=machine.generation), wall=world.wall)
+    while machine.need is not None:
+        if end == "fails" and isinstance(machine.need, Save):
+            machine.give(NeedFailed("the disk is full"), wall=world.wall)
+        elif machine.state is AuthState.SAVING:
+            machine.cancel("enough", wall=world.wall)
+        else:
+            machine.give(world.carry_out(machine.need), wall=world.wall)
+    machine.accepted("")
+
+
+def test_a_token_that_was_removed_is_not_stored_again() -> None:
+    world = World()
+    machine = ready(world)
+    world.lose_tokens()
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code"] * 2
+
+
+UNSTORED = pytest.mark.parametrize("end", ["fails", "is cancelled"])
+
+
+@UNSTORED
+def test_a_refresh_token_that_is_not_stored_is_the_next_to_be_used(end: str) -> None:
+    """The one in the store was used: to send it again would end all tokens of the family."""
+    world = World()
+    machine = ready(world)
+    for _ in range(2):
+        refresh_in_vain(world, machine, end)
+    assert stored(world).refresh_token == ("refresh-1" if end == "fails" else "refresh-2")
+    world.refuse(machine)
+    used = [form.get("refresh_token") for form in world.forms()]
+    assert (used, world.reused) == ([None, "refresh-1", "refresh-2", "refresh-3"], 0)
+    assert stored(world).refresh_token == "refresh-4"
+
+
+@UNSTORED
+def test_a_token_that_is_not_stored_is_so_by_the_next_flow(end: str) -> None:
+    world = World()
+    machine = ready(world)
+    refresh_in_vain(world, machine, end)
+    world.pages[f"{ISSUER}/token"] = NeedFailed("no route")
+    world.refuse(machine)
+    assert (stored(world).refresh_token, machine.token) == ("refresh-2", ("Bearer", "access-2"))
+
+
+@UNSTORED
+@pytest.mark.parametrize("removed", [True, False])
+def test_what_others_have_stored_goes_before_a_token_that_is_not(end: str, removed: bool) -> None:
+    world = World()
+    machine = ready(world)
+    refresh_in_vain(world, machine, end)
+    put(world, access_token="other", refresh_token="another")
+    if removed:
+        world.lose_tokens()
+    world.refuse(machine)
+    assert grants(world)[2:] == ["authorization_code"] * removed
+    assert machine.token == ("Bearer", "access-3" if removed else "other")
 
 
 @pytest.mark.parametrize("named", ["?tenant=a", ""])
@@ -1893,12 +1955,16 @@ ACTIONS = ("401", "403 a", "403 b", "expire", "accept", "cancel", "deny", "other
 
 
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 12)), max_size=12))
+@example(
+    [("401", 0), ("accept", 0), ("break", 3), ("expire", 9)]
+)  # a refreshed token that is not stored
 def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]) -> None:
     world = World()
     machine, other = world.client(), world.client()
+    unsaved = False
     for place, (action, number) in enumerate(actions):
         operation = str(place // 2)  # one that is refused again and again is a test of its own
-        generation, broken = machine.generation, action == "break"
+        generation = machine.generation
         if action == "accept":
             machine.accepted(operation)
             continue
@@ -1911,7 +1977,8 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
                 continue
             machine.start(None, wall=world.wall)
         elif action == "other":
-            world.refuse(other, operation=operation)
+            if not unsaved:  # else it uses what the store has, which was used
+                world.refuse(other, operation=operation)
             continue
         else:
             more = action.startswith("403")
@@ -1947,8 +2014,7 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
         assert machine.generation in (generation, generation + 1)
         assert machine.state is AuthState.FAILED or machine.generation == generation + 1
         assert machine.state is AuthState.FAILED or machine.token is not None
-        if broken or action == "cancel":
-            return  # a token may be lost with its store from here on
+        unsaved |= action in ("cancel", "break")
         assert world.reused == 0
 
 
