@@ -68,6 +68,7 @@ from mcpcore.auth.needs import (
     Unlock,
     expect,
 )
+from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.records import TokenRecord, read_record, token_key, written
 from mcpcore.auth.registration import find_client, forget_client
 from mcpcore.auth.settings import (
@@ -242,7 +243,8 @@ class Authorization:
     ) -> None:
         """Create a machine for the MCP endpoint ``server``; ``seed``: 32 random bytes or more.
 
-        Raises UrlRefused for a server to which no token may be sent.
+        Raises UrlRefused for a server to which no token may be sent, ValueError for a DPoP key that
+        is not a public one of a known kind.
         """
         self.settings = settings or AuthorizationSettings()
         url = check_url(
@@ -255,7 +257,9 @@ class Authorization:
         self.error: AuthorizationError | None = None
         self.generation = 0
         """Number of the current token; it grows with each."""
-        self._scheme = "Bearer" if self.settings.dpop is None else "DPoP"
+        dpop = self.settings.dpop
+        self._scheme = "Bearer" if dpop is None else "DPoP"
+        self._thumbprint = None if dpop is None else thumbprint(dpop.jwk)
         self._endpoints = Endpoints(self.settings, local=url.loopback, seed=seed)
         if self.settings.trusting:
             self.notes.append(
@@ -596,12 +600,13 @@ class Authorization:
     def _fits(self, record: TokenRecord) -> bool:
         """Return True if a stored token is of this server, and within the settings.
 
-        Its name does not tell the scheme and the ceiling, and somebody else may have written it.
+        Its name does not tell the scheme, the key and the ceiling, and somebody else may have
+        written it.
         """
         ceiling = self.settings.ceiling
         return (
             covers(record.resource, self.resource)
-            and record.scheme == self._scheme
+            and (record.scheme, record.thumbprint) == (self._scheme, self._thumbprint)
             and (ceiling is None or ceiling.issuperset(record.scopes or ()))
         )
 
@@ -750,6 +755,7 @@ class Authorization:
             client=client,
             access_token="",
             scopes=tuple(sorted(scopes)) or None,
+            thumbprint=self._thumbprint,
         )
         yield from self._store(response, like)
         operation = reason.operation

@@ -73,6 +73,7 @@ from tests.auth.world import (
     GONE,
     IDP,
     ISSUER,
+    JWK,
     KEY,
     NAMED,
     OIDC,
@@ -89,6 +90,7 @@ from tests.auth.world import (
     key_of,
 )
 
+OTHER_KEY = replace(DPOP, jwk={**JWK, "x": "BB"})
 SIGNING = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
 
 
@@ -385,6 +387,26 @@ def test_a_token_of_the_other_scheme_is_not_used() -> None:
     assert grants(world) == ["authorization_code"] * 2
     assert loaded(world).token is None
     assert loaded(world, dpop=DPOP).token == ("DPoP", "access-2")
+
+
+@pytest.mark.parametrize("thumbprint", [None, "x"])  # None: stored before records told the key
+def test_a_token_of_another_key_is_neither_used_nor_refreshed(thumbprint: str | None) -> None:
+    world = World(token={"token_type": "DPoP"})
+    ready(world, dpop=DPOP)
+    assert loaded(world, dpop=DPOP).token is not None
+    put(world, thumbprint=thumbprint)
+    machine = loaded(world, dpop=DPOP)
+    assert machine.token is None
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code"] * 2
+    world.refuse(loaded(world, dpop=DPOP))
+    assert grants(world)[2:] == ["refresh_token"]
+    assert loaded(world, dpop=OTHER_KEY).token is None
+
+
+def test_a_key_has_a_thumbprint() -> None:
+    with pytest.raises(ValueError, match="not a public key of a known kind"):
+        World().client(dpop=replace(DPOP, jwk={"kty": "oct"}))
 
 
 @pytest.mark.parametrize(
