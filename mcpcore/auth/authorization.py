@@ -571,7 +571,7 @@ class Authorization:
             # A token that was refreshed for this operation, and refused, is not refreshed again.
             if record.refresh_token is not None and not reason.more and not reason.tried.flows:
                 self._move(AuthSignal.REFRESH)
-                if (yield from self._refreshed(record, record.refresh_token)):
+                if (yield from self._refreshed(record, record.refresh_token, reason)):
                     return
         self._move(AuthSignal.AUTHORIZE)
         yield from self._authorized(reason, record)
@@ -667,8 +667,12 @@ class Authorization:
 
     # Refresh
 
-    def _refreshed(self, record: TokenRecord, token: str) -> Steps[bool]:
-        """Refresh the token; return False if the refresh token is no good."""
+    def _refreshed(self, record: TokenRecord, token: str, reason: _Reason) -> Steps[bool]:
+        """Refresh the token; return False if the authorization server refuses to.
+
+        The record is removed if its refresh token is no good.  A request that was refused goes on
+        without a refresh whatever the error says; a token that is expiring is good still.
+        """
         scope = format_scopes(record.scopes or ()) or None
         response = yield from self._endpoints.token(
             self._endpoints.url(record.token_endpoint, "the token endpoint"),
@@ -680,11 +684,15 @@ class Authorization:
         if not isinstance(response, ErrorResponse):
             yield from self._store(response, record)
             return True
-        if response.error not in _REFRESH_OVER:
-            raise AuthorizationError(told("the token was not refreshed", response))
-        yield from self._save(None)
-        yield from self._forget(response, record.issuer)
-        self._record = None
+        if response.error in _REFRESH_OVER:
+            yield from self._save(None)
+            yield from self._forget(response, record.issuer)
+            self._record = None
+            return False
+        text = told("the token was not refreshed", response)
+        if response.temporary or reason.operation is None:
+            raise AuthorizationError(text)
+        self.notes.append(text)
         return False
 
     def _forget(self, refusal: ErrorResponse, issuer: str) -> Steps[None]:

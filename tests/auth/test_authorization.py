@@ -529,6 +529,43 @@ def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None
     assert stored(world).access_token == "access-2"
 
 
+REFUSALS = [
+    *((each, 400) for each in ("invalid_scope", "invalid_request", "invalid_target")),
+    ("unsupported_grant_type", 400),
+    ("invalid_dpop_proof", 401),
+    ("its_own", 403),
+    ("bad_refresh_token", 200),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), REFUSALS)
+def test_a_refresh_that_is_refused_leads_to_a_new_sign_in(error: str, status: int) -> None:
+    """A new process has no other way to a token; the record is there until there is one."""
+    world = World()
+    ready(world)
+    machine = loaded(world)
+    world.pages[f"{ISSUER}/token"] = answer({"error": error}, status)
+    machine.start(Refused(status=401, lines=("Bearer",), generation=1), wall=world.wall)
+    step_until(world, machine, OpenUrl)
+    assert machine.notes == [f"the token was not refreshed ({error})"]
+    assert stored(world).refresh_token == "refresh-1"
+    del world.pages[f"{ISSUER}/token"]
+    world.run(machine)
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert stored(world).access_token == "access-2"
+
+
+@pytest.mark.parametrize(("error", "status"), REFUSALS)
+def test_a_refresh_before_the_end_asks_nobody(error: str, status: int) -> None:
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = answer({"error": error}, status)
+    machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert str(machine.error) == f"the token was not refreshed ({error})"
+    assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
+
+
 @pytest.mark.parametrize(
     ("page", "told"),
     [
@@ -536,6 +573,9 @@ def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None
             answer({"error": "server_error", "error_description": "a\x1bb"}, 500),
             "(server_error): a?b",
         ),
+        (answer({"error": "temporarily_unavailable", "status": 400}, 503), "(temporarily_unava"),
+        (answer({"error": "slow_down"}, 429), "(slow_down)"),
+        (answer({"error": "use_dpop_nonce"}, 400), "(use_dpop_nonce)"),
         (answer(b"<html>", 502), "(status 502)"),
         (answer({}, 302), "(status 302)"),
         (NeedFailed("no route"), f"{ISSUER}: no route"),
@@ -923,10 +963,12 @@ def test_an_error_repeats_no_secret_that_another_party_repeats() -> None:
     for echo in (*echoes, "code-1", "refresh-1", "harmless"):
         for member in ("error", "error_description"):
             other = World()
-            one = ready(other, client=SECRET) if "refresh" in echo else other.client(client=SECRET)
+            expiring = "refresh" in echo
+            one = ready(other, client=SECRET) if expiring else other.client(client=SECRET)
             page = answer({"error": "invalid_request", member: f"<{echo}>"}, 400)
             other.pages[f"{ISSUER}/token"] = page
-            error = str(other.refuse(one).error)
+            one.start(None if expiring else Refused(status=401), wall=other.wall)
+            error = str(other.run(one).error)
             assert (echo in error) is (echo == "harmless")
             assert ("invalid_request" in error) is (member != "error")
 
@@ -1005,7 +1047,7 @@ def test_an_error_repeats_no_assertion_that_another_party_repeats() -> None:
     (assertion,) = parse_qs((sent.body or b"").decode())["client_assertion"]
     with pytest.raises(StopIteration) as end:
         steps.send(answer({"error": "invalid_client", "error_description": f"<{assertion}>"}, 400))
-    assert end.value.value == ErrorResponse(error="invalid_client")
+    assert end.value.value == ErrorResponse(error="invalid_client", status=400)
 
 
 def test_an_attempt_that_gives_no_new_token_does_not_count_as_one() -> None:
