@@ -68,6 +68,7 @@ from mcpcore.auth.needs import (
     Unlock,
     expect,
 )
+from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.records import TokenRecord, read_record, token_key, written
 from mcpcore.auth.registration import find_client, forget_client
 from mcpcore.auth.settings import (
@@ -242,7 +243,8 @@ class Authorization:
     ) -> None:
         """Create a machine for the MCP endpoint ``server``; ``seed``: 32 random bytes or more.
 
-        Raises UrlRefused for a server to which no token may be sent.
+        Raises UrlRefused for a server to which no token may be sent, ValueError for a DPoP key that
+        is not a public one of a known kind.
         """
         self.settings = settings or AuthorizationSettings()
         url = check_url(
@@ -255,7 +257,9 @@ class Authorization:
         self.error: AuthorizationError | None = None
         self.generation = 0
         """Number of the current token; it grows with each."""
-        self._scheme = "Bearer" if self.settings.dpop is None else "DPoP"
+        dpop = self.settings.dpop
+        self._scheme = "Bearer" if dpop is None else "DPoP"
+        self._thumbprint = None if dpop is None else thumbprint(dpop.jwk)
         self._endpoints = Endpoints(self.settings, local=url.loopback, seed=seed)
         if self.settings.trusting:
             self.notes.append(
@@ -266,6 +270,9 @@ class Authorization:
         self._early = 0.0
         """Time before which a token that is good still is not refreshed."""
         self._version = 0
+        self._unsaved: int | None = None
+        """Version that ``_record`` is to replace in the store; None if it is not on its way there.
+        """
         self._named: str | None = None
         """URL of the server's metadata as the last challenge named it; a step-up may name none, and
         a token that is renewed before its end comes without a challenge."""
@@ -337,6 +344,14 @@ class Authorization:
         """Return the seconds until the token expires; None without one, or if nobody knows."""
         record = self._record
         return None if record is None or record.expires_at is None else record.expires_at - wall
+
+    @property
+    def settling(self) -> bool:
+        """True while a refresh is on its way, or a token to the store.
+
+        The refresh token that is stored may be used up: a flow that ends now loses its successor.
+        """
+        return self.state in (AuthState.REFRESHING, AuthState.SAVING)
 
     def accepted(self, operation: str) -> None:
         """Note that the server has accepted a request."""
@@ -564,7 +579,7 @@ class Authorization:
             # A token that was refreshed for this operation, and refused, is not refreshed again.
             if record.refresh_token is not None and not reason.more and not reason.tried.flows:
                 self._move(AuthSignal.REFRESH)
-                if (yield from self._refreshed(record, record.refresh_token)):
+                if (yield from self._refreshed(record, record.refresh_token, reason)):
                     return
         self._move(AuthSignal.AUTHORIZE)
         yield from self._authorized(reason, record)
@@ -572,8 +587,17 @@ class Authorization:
     # Stored records
 
     def _load(self) -> Steps[TokenRecord | None]:
+        """Return the record to go on with.
+
+        That is the own one if it was not stored and nobody has stored another: the refresh token
+        that is in the store still is used up.
+        """
         stored = expect((yield Load(key=self.key)), Stored)
         self._version = stored.version
+        if self._unsaved == stored.version:
+            yield from self._save(self._record)
+            return self._record
+        self._unsaved = None
         record = read_record(stored.record, TokenRecord)
         if record is None:
             if stored.record is not None:
@@ -584,24 +608,26 @@ class Authorization:
     def _fits(self, record: TokenRecord) -> bool:
         """Return True if a stored token is of this server, and within the settings.
 
-        Its name does not tell the scheme and the ceiling, and somebody else may have written it.
+        Its name does not tell the scheme, the key and the ceiling, and somebody else may have
+        written it.
         """
         ceiling = self.settings.ceiling
         return (
             covers(record.resource, self.resource)
-            and record.scheme == self._scheme
+            and (record.scheme, record.thumbprint) == (self._scheme, self._thumbprint)
             and (ceiling is None or ceiling.issuperset(record.scopes or ()))
         )
 
     def _save(self, record: TokenRecord | None) -> Steps[None]:
         """Replace the stored token, unless another process has done so meanwhile."""
         data = None if record is None else written(record)
+        self._unsaved = None if record is None else self._version
         outcome = yield Save(key=self.key, record=data, version=self._version)
         if isinstance(outcome, NeedFailed):
             self.notes.append(f"the token is not stored: {printable(outcome.reason)}")
             return
         stored = expect(outcome, Stored)
-        self._version = stored.version
+        self._version, self._unsaved = stored.version, None
         if stored.record != data:
             self.notes.append("another process has stored a token meanwhile")
 
@@ -649,8 +675,12 @@ class Authorization:
 
     # Refresh
 
-    def _refreshed(self, record: TokenRecord, token: str) -> Steps[bool]:
-        """Refresh the token; return False if the refresh token is no good."""
+    def _refreshed(self, record: TokenRecord, token: str, reason: _Reason) -> Steps[bool]:
+        """Refresh the token; return False if the authorization server refuses to.
+
+        The record is removed if its refresh token is no good.  A request that was refused goes on
+        without a refresh whatever the error says; a token that is expiring is good still.
+        """
         scope = format_scopes(record.scopes or ()) or None
         response = yield from self._endpoints.token(
             self._endpoints.url(record.token_endpoint, "the token endpoint"),
@@ -662,11 +692,15 @@ class Authorization:
         if not isinstance(response, ErrorResponse):
             yield from self._store(response, record)
             return True
-        if response.error not in _REFRESH_OVER:
-            raise AuthorizationError(told("the token was not refreshed", response))
-        yield from self._save(None)
-        yield from self._forget(response, record.issuer)
-        self._record = None
+        if response.error in _REFRESH_OVER:
+            yield from self._save(None)
+            yield from self._forget(response, record.issuer)
+            self._record = None
+            return False
+        text = told("the token was not refreshed", response)
+        if response.temporary or reason.operation is None:
+            raise AuthorizationError(text)
+        self.notes.append(text)
         return False
 
     def _forget(self, refusal: ErrorResponse, issuer: str) -> Steps[None]:
@@ -737,6 +771,7 @@ class Authorization:
             client=client,
             access_token="",
             scopes=tuple(sorted(scopes)) or None,
+            thumbprint=self._thumbprint,
         )
         yield from self._store(response, like)
         operation = reason.operation

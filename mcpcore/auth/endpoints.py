@@ -10,6 +10,8 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote_plus
 
+from msgspec.structs import replace
+
 from mcpcore.auth.grants import (
     ClientAuth,
     ClientIdentity,
@@ -23,6 +25,7 @@ from mcpcore.auth.metadata import (
     TokenResponse,
     printable,
     read_document,
+    read_object,
 )
 from mcpcore.auth.needs import Fetch, Fetched, Sign, Signed, Steps, expect
 from mcpcore.auth.proofs import make_proof, sound_nonce
@@ -159,8 +162,9 @@ class Endpoints:
     ) -> Steps[None]:
         """Revoke a token (RFC 7009); ``hint``: its kind.  Raises AuthorizationError."""
         form = {"token": Secret(token), "token_type_hint": hint}
-        _, refusal = yield from self._token_request(url, form, client, method, audience, None)
-        if refusal is not None:
+        args = url, form, client, method, audience, None
+        response, refusal = yield from self._token_request(*args)
+        if refusal is not None and response.status != 200:  # no body counts (section 2.2)
             raise AuthorizationError(told("the token was not revoked", refusal))
 
     def _needs_nonce(self, url: Url, response: Fetched, refusal: ErrorResponse | None) -> bool:
@@ -177,7 +181,7 @@ class Endpoints:
         audience: str,
         dpop: DpopKey | None,
     ) -> Steps[tuple[Fetched, ErrorResponse | None]]:
-        """Return the response, and its error unless it is 200, which repeats no secret."""
+        """Return the response, and its error, which repeats no secret; None with a token."""
         assertion = None
         if method is ClientAuth.PRIVATE_KEY and client.signing is not None:
             claims = client_assertion(
@@ -194,7 +198,7 @@ class Endpoints:
             proof = self.proof(dpop, "POST", url.text, wall=self.wall)
             headers["dpop"] = yield from signed(proof)
         response = yield from self.fetch("POST", url, headers, form.body())
-        if response.status == 200:
+        if response.status == 200 and not _tells_error(response.body):
             return response, None
         sent = [*form.params.values(), *form.headers.values(), Secret(client.client_secret or "")]
         secrets = [value.reveal() for value in sent if isinstance(value, Secret)]
@@ -242,9 +246,19 @@ def signed(need: Sign) -> Steps[str]:
 def error_response(response: Fetched) -> ErrorResponse:
     """Return the error in a response, or one that names its status."""
     try:
-        return read_document(response.body, ErrorResponse, "the response")[0]
+        found = read_document(response.body, ErrorResponse, "the response")[0]
     except DocumentRefused:
-        return ErrorResponse(error=f"status {response.status}")
+        found = ErrorResponse(error=f"status {response.status}")
+    return replace(found, status=response.status)
+
+
+def _tells_error(body: bytes) -> bool:
+    """Return True for an error in place of a token; some servers send it with status 200."""
+    try:
+        members = read_object(body, "the response")
+    except DocumentRefused:
+        return False
+    return isinstance(members.get("error"), str) and "access_token" not in members
 
 
 def _discreet(refusal: ErrorResponse, secrets: Iterable[str]) -> ErrorResponse:
@@ -259,6 +273,7 @@ def _discreet(refusal: ErrorResponse, secrets: Iterable[str]) -> ErrorResponse:
     return ErrorResponse(
         error=refusal.error if known else "a secret is repeated",
         error_description=None if repeats(refusal.error_description) else refusal.error_description,
+        status=refusal.status,
     )
 
 

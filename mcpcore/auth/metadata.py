@@ -155,6 +155,14 @@ class ErrorResponse(Struct, frozen=True, kw_only=True):
     error: str
     error_description: str | None = None
     error_uri: str | None = None
+    status: int = 0
+    """Status of the response; it is no member of the document."""
+
+    @property
+    def temporary(self) -> bool:
+        """True if the same request may succeed later: nothing is said of what it holds."""
+        later = self.status in (408, 429) or self.status // 100 not in (2, 4)
+        return later or self.error == "use_dpop_nonce"
 
 
 D = TypeVar("D", bound=Struct)

@@ -84,6 +84,8 @@ class TokenRecord(Discreet, frozen=True, kw_only=True, omit_defaults=True):
     refresh_token: str | None = None
     scopes: tuple[str, ...] | None = None
     """Granted scopes; None: not told."""
+    thumbprint: str | None = None
+    """Thumbprint of the DPoP key that the token is bound to; None: none."""
     expires_at: float | None = None
     """Seconds since 1970; None: not told."""
     lifetime: float | None = None

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -73,6 +73,7 @@ from tests.auth.world import (
     GONE,
     IDP,
     ISSUER,
+    JWK,
     KEY,
     NAMED,
     OIDC,
@@ -89,6 +90,7 @@ from tests.auth.world import (
     key_of,
 )
 
+OTHER_KEY = replace(DPOP, jwk={**JWK, "x": "BB"})
 SIGNING = ClientIdentity(client_id="x", signing=SigningKey(algorithm="ES256"))
 
 
@@ -387,6 +389,26 @@ def test_a_token_of_the_other_scheme_is_not_used() -> None:
     assert loaded(world, dpop=DPOP).token == ("DPoP", "access-2")
 
 
+@pytest.mark.parametrize("thumbprint", [None, "x"])  # None: stored before records told the key
+def test_a_token_of_another_key_is_neither_used_nor_refreshed(thumbprint: str | None) -> None:
+    world = World(token={"token_type": "DPoP"})
+    ready(world, dpop=DPOP)
+    assert loaded(world, dpop=DPOP).token is not None
+    put(world, thumbprint=thumbprint)
+    machine = loaded(world, dpop=DPOP)
+    assert machine.token is None
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code"] * 2
+    world.refuse(loaded(world, dpop=DPOP))
+    assert grants(world)[2:] == ["refresh_token"]
+    assert loaded(world, dpop=OTHER_KEY).token is None
+
+
+def test_a_key_has_a_thumbprint() -> None:
+    with pytest.raises(ValueError, match="not a public key of a known kind"):
+        World().client(dpop=replace(DPOP, jwk={"kty": "oct"}))
+
+
 @pytest.mark.parametrize(
     ("ceiling", "used"),
     [
@@ -507,6 +529,43 @@ def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None
     assert stored(world).access_token == "access-2"
 
 
+REFUSALS = [
+    *((each, 400) for each in ("invalid_scope", "invalid_request", "invalid_target")),
+    ("unsupported_grant_type", 400),
+    ("invalid_dpop_proof", 401),
+    ("its_own", 403),
+    ("bad_refresh_token", 200),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), REFUSALS)
+def test_a_refresh_that_is_refused_leads_to_a_new_sign_in(error: str, status: int) -> None:
+    """A new process has no other way to a token; the record is there until there is one."""
+    world = World()
+    ready(world)
+    machine = loaded(world)
+    world.pages[f"{ISSUER}/token"] = answer({"error": error}, status)
+    machine.start(Refused(status=401, lines=("Bearer",), generation=1), wall=world.wall)
+    step_until(world, machine, OpenUrl)
+    assert machine.notes == [f"the token was not refreshed ({error})"]
+    assert stored(world).refresh_token == "refresh-1"
+    del world.pages[f"{ISSUER}/token"]
+    world.run(machine)
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert stored(world).access_token == "access-2"
+
+
+@pytest.mark.parametrize(("error", "status"), REFUSALS)
+def test_a_refresh_before_the_end_asks_nobody(error: str, status: int) -> None:
+    world = World()
+    machine = ready(world)
+    world.pages[f"{ISSUER}/token"] = answer({"error": error}, status)
+    machine.start(None, wall=world.wall)
+    world.run(machine)
+    assert str(machine.error) == f"the token was not refreshed ({error})"
+    assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
+
+
 @pytest.mark.parametrize(
     ("page", "told"),
     [
@@ -514,6 +573,9 @@ def test_a_refresh_token_that_is_over_leads_to_a_new_sign_in(error: str) -> None
             answer({"error": "server_error", "error_description": "a\x1bb"}, 500),
             "(server_error): a?b",
         ),
+        (answer({"error": "temporarily_unavailable", "status": 400}, 503), "(temporarily_unava"),
+        (answer({"error": "slow_down"}, 429), "(slow_down)"),
+        (answer({"error": "use_dpop_nonce"}, 400), "(use_dpop_nonce)"),
         (answer(b"<html>", 502), "(status 502)"),
         (answer({}, 302), "(status 302)"),
         (NeedFailed("no route"), f"{ISSUER}: no route"),
@@ -619,6 +681,68 @@ def test_a_token_that_is_not_stored_is_used() -> None:
     assert machine.token == ("Bearer", "access-1")
     assert machine.notes == ["the token is not stored: the disk is full"]
     assert not world.store
+
+
+def refresh_in_vain(world: World, machine: Authorization, end: str) -> None:
+    """Refresh the token while each Save fails, or until that of the new token is cancelled."""
+    machine.start(Refused(status=401, generation=machine.generation), wall=world.wall)
+    while machine.need is not None:
+        if end == "fails" and isinstance(machine.need, Save):
+            machine.give(NeedFailed("the disk is full"), wall=world.wall)
+        elif machine.state is AuthState.SAVING:
+            machine.cancel("enough", wall=world.wall)
+        else:
+            machine.give(world.carry_out(machine.need), wall=world.wall)
+    machine.accepted("")
+
+
+def test_a_token_that_was_removed_is_not_stored_again() -> None:
+    world = World()
+    machine = ready(world)
+    world.lose_tokens()
+    world.refuse(machine)
+    assert grants(world) == ["authorization_code"] * 2
+
+
+UNSTORED = pytest.mark.parametrize("end", ["fails", "is cancelled"])
+
+
+@UNSTORED
+def test_a_refresh_token_that_is_not_stored_is_the_next_to_be_used(end: str) -> None:
+    """The one in the store was used: to send it again would end all tokens of the family."""
+    world = World()
+    machine = ready(world)
+    for _ in range(2):
+        refresh_in_vain(world, machine, end)
+    assert stored(world).refresh_token == ("refresh-1" if end == "fails" else "refresh-2")
+    world.refuse(machine)
+    used = [form.get("refresh_token") for form in world.forms()]
+    assert (used, world.reused) == ([None, "refresh-1", "refresh-2", "refresh-3"], 0)
+    assert stored(world).refresh_token == "refresh-4"
+
+
+@UNSTORED
+def test_a_token_that_is_not_stored_is_so_by_the_next_flow(end: str) -> None:
+    world = World()
+    machine = ready(world)
+    refresh_in_vain(world, machine, end)
+    world.pages[f"{ISSUER}/token"] = NeedFailed("no route")
+    world.refuse(machine)
+    assert (stored(world).refresh_token, machine.token) == ("refresh-2", ("Bearer", "access-2"))
+
+
+@UNSTORED
+@pytest.mark.parametrize("removed", [True, False])
+def test_what_others_have_stored_goes_before_a_token_that_is_not(end: str, removed: bool) -> None:
+    world = World()
+    machine = ready(world)
+    refresh_in_vain(world, machine, end)
+    put(world, access_token="other", refresh_token="another")
+    if removed:
+        world.lose_tokens()
+    world.refuse(machine)
+    assert grants(world)[2:] == ["authorization_code"] * removed
+    assert machine.token == ("Bearer", "access-3" if removed else "other")
 
 
 @pytest.mark.parametrize("named", ["?tenant=a", ""])
@@ -839,10 +963,12 @@ def test_an_error_repeats_no_secret_that_another_party_repeats() -> None:
     for echo in (*echoes, "code-1", "refresh-1", "harmless"):
         for member in ("error", "error_description"):
             other = World()
-            one = ready(other, client=SECRET) if "refresh" in echo else other.client(client=SECRET)
+            expiring = "refresh" in echo
+            one = ready(other, client=SECRET) if expiring else other.client(client=SECRET)
             page = answer({"error": "invalid_request", member: f"<{echo}>"}, 400)
             other.pages[f"{ISSUER}/token"] = page
-            error = str(other.refuse(one).error)
+            one.start(None if expiring else Refused(status=401), wall=other.wall)
+            error = str(other.run(one).error)
             assert (echo in error) is (echo == "harmless")
             assert ("invalid_request" in error) is (member != "error")
 
@@ -921,7 +1047,7 @@ def test_an_error_repeats_no_assertion_that_another_party_repeats() -> None:
     (assertion,) = parse_qs((sent.body or b"").decode())["client_assertion"]
     with pytest.raises(StopIteration) as end:
         steps.send(answer({"error": "invalid_client", "error_description": f"<{assertion}>"}, 400))
-    assert end.value.value == ErrorResponse(error="invalid_client")
+    assert end.value.value == ErrorResponse(error="invalid_client", status=400)
 
 
 def test_an_attempt_that_gives_no_new_token_does_not_count_as_one() -> None:
@@ -1893,12 +2019,16 @@ ACTIONS = ("401", "403 a", "403 b", "expire", "accept", "cancel", "deny", "other
 
 
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 12)), max_size=12))
+@example(
+    [("401", 0), ("accept", 0), ("break", 3), ("expire", 9)]
+)  # a refreshed token that is not stored
 def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]) -> None:
     world = World()
     machine, other = world.client(), world.client()
+    unsaved = False
     for place, (action, number) in enumerate(actions):
         operation = str(place // 2)  # one that is refused again and again is a test of its own
-        generation, broken = machine.generation, action == "break"
+        generation = machine.generation
         if action == "accept":
             machine.accepted(operation)
             continue
@@ -1911,7 +2041,8 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
                 continue
             machine.start(None, wall=world.wall)
         elif action == "other":
-            world.refuse(other, operation=operation)
+            if not unsaved:  # else it uses what the store has, which was used
+                world.refuse(other, operation=operation)
             continue
         else:
             more = action.startswith("403")
@@ -1947,8 +2078,7 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
         assert machine.generation in (generation, generation + 1)
         assert machine.state is AuthState.FAILED or machine.generation == generation + 1
         assert machine.state is AuthState.FAILED or machine.token is not None
-        if broken or action == "cancel":
-            return  # a token may be lost with its store from here on
+        unsaved |= action in ("cancel", "break")
         assert world.reused == 0
 
 

@@ -74,6 +74,12 @@ def test_both_tokens_are_revoked_and_forgotten() -> None:
     ]
 
 
+def test_the_status_alone_says_that_a_token_is_revoked() -> None:
+    world = stage(record())
+    world.pages[REVOKE] = answer({"error": "invalid_token"})
+    assert out(world) == SignedOut(found=True, revoked=True)
+
+
 def test_a_client_authenticates_itself_as_it_did() -> None:
     client = ClientIdentity(client_id="me", client_secret="s", method="client_secret_basic")  # type: ignore[arg-type]
     world = stage(record(client=client, refresh_token=None))

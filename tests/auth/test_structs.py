@@ -93,7 +93,7 @@ def test_nothing_changes_once_it_is_made() -> None:
             ),
             "TokenRecord(resource='https://a.example/r', issuer='i', token_endpoint='t', "
             f"client={CLIENT!r}, access_token=*, scheme='Bearer', refresh_token=*, "
-            "scopes=None, expires_at=None, lifetime=None)",
+            "scopes=None, thumbprint=None, expires_at=None, lifetime=None)",
         ),
         (
             token_key(f"https://a.example/r?{SECRET}", AuthorizationSettings()),

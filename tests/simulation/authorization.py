@@ -260,6 +260,7 @@ class Issuer:
     ) -> Fetched:
         if token in self.spent:
             demand(token in self.books.orphans, "a refresh token is used once", token, process)
+            demand(token not in process.replaced, "a token that was replaced is used", token)
             self.books.count("reuse")
             self.dead.add(self.spent[token])
         known = self.refreshing.pop(token, None)
@@ -344,6 +345,8 @@ class Process:
         self.waiting: list[Refused] = []
         self.results: list[str] = []
         self.starts = {}
+        self.replaced = set[str]()
+        """Refresh tokens whose successor the machine has got, stored or not."""
         self.machine.load(wall=self.wall)
         self._began()
 
@@ -463,6 +466,10 @@ class Process:
         if (turn, boots) != (self.turn, self.boots):
             return
         self.note(repr(outcome))
+        if isinstance(outcome, Fetched):
+            self.replaced |= {
+                spent for token, spent in self.successors.items() if token.encode() in outcome.body
+            }
         self.machine.give(outcome, wall=self.wall)
         self._next()
 

@@ -121,9 +121,9 @@ def _told_secret(patch: pytest.MonkeyPatch) -> None:
     """An error holds the token that was sent."""
     refreshed = Authorization._refreshed
 
-    def told(self: Authorization, record: Any, token: str) -> Any:
+    def told(self: Authorization, record: Any, token: str, reason: Any) -> Any:
         try:
-            return (yield from refreshed(self, record, token))
+            return (yield from refreshed(self, record, token, reason))
         except AuthorizationError as error:
             raise AuthorizationError(f"{error} ({token})") from None
 
