@@ -345,6 +345,14 @@ class Authorization:
         record = self._record
         return None if record is None or record.expires_at is None else record.expires_at - wall
 
+    @property
+    def settling(self) -> bool:
+        """True while a refresh is on its way, or a token to the store.
+
+        The refresh token that is stored may be used up: a flow that ends now loses its successor.
+        """
+        return self.state in (AuthState.REFRESHING, AuthState.SAVING)
+
     def accepted(self, operation: str) -> None:
         """Note that the server has accepted a request."""
         self._tried.pop(operation, None)

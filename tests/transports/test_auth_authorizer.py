@@ -3,8 +3,9 @@
 import logging
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,8 +15,9 @@ import msgspec
 import pytest
 from anyio.abc import ByteStream
 
-from mcpcore.auth.authorization import Refused
+from mcpcore.auth.authorization import AuthState, Refused
 from mcpcore.auth.grants import ClientIdentity, SigningKey
+from mcpcore.auth.needs import Callback, NeedFailed, OpenUrl, Stored
 from mcpcore.auth.records import TokenRecord, written
 from mcpcore.auth.settings import (
     AssertionGrant,
@@ -26,13 +28,14 @@ from mcpcore.auth.settings import (
 from mcpcore.errors import AuthorizationError, UrlRefused
 from mcpcore_transports.auth.authorizer import AccessToken, Authorizer
 from mcpcore_transports.auth.browser import BrowserSignIn
+from mcpcore_transports.auth.callback import CallbackListener
 from mcpcore_transports.auth.file_store import FileTokens
 from mcpcore_transports.auth.signing import PrivateKey, verify
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.authorization import Authorized
 from mcpcore_transports.http.client.proxies import Proxy
-from tests.auth.world import claims_of, key_of
-from tests.clock import Clock, patience, turns, until
+from tests.auth.world import World, claims_of, key_of
+from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, Authority, Person, authority, reply, site
 from tests.transports.test_auth_callback import closed
 from tests.transports.test_auth_stores import child, race
@@ -298,6 +301,144 @@ async def test_a_flow_goes_on_while_somebody_waits_for_it(
                 assert (await one.refused(UNAUTHORIZED)).header().startswith("Bearer access-")
                 assert around == ["begun", "begun", "over"]
     assert stage.count("/token") == (1 if others == 1 else 1 + (place == "/token"))
+
+
+class HangingTokens(MemoryTokens):
+    """Store that says when a record is saved, and does so when it may."""
+
+    def __init__(self, reached: anyio.Event, go_on: anyio.Event) -> None:
+        super().__init__()
+        self.reached, self.go_on = reached, go_on
+
+    async def save(self, key: str, record: bytes | None, version: int) -> Stored:
+        if version:
+            self.reached.set()
+            await self.go_on.wait()
+        return await super().save(key, record, version)
+
+
+class PatientPerson(BrowserSignIn):
+    """Sign-in that says when it begins, and ends when it may."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(Person(world).open, quiet)
+        self.reached, self.go_on = anyio.Event(), anyio.Event()
+        self.asked = 0
+
+    async def ask(self, need: OpenUrl, listener: CallbackListener | None) -> Callback | NeedFailed:
+        self.asked += 1
+        self.reached.set()
+        await self.go_on.wait()
+        return await super().ask(need, listener)
+
+
+@dataclass
+class Refresh:
+    """A refresh that hangs until ``go_on``, and whose task was cancelled."""
+
+    stage: Authority
+    one: Authorizer
+    store: MemoryTokens
+    person: PatientPerson
+    go_on: anyio.Event
+
+    async def ended(self) -> None:
+        await until(lambda: self.one.machine.need is None)
+
+
+@asynccontextmanager
+async def refreshing(place: str) -> AsyncIterator[Refresh]:
+    """Cancel a refresh that hangs at its request, at the store, or at both: there to the end."""
+    reached, go_on, end = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def hang(asked: Asked, stream: ByteStream) -> None:
+        if asked.target == place.partition(",")[0]:
+            reached.set()
+            await go_on.wait()
+
+    async with authority(hang) as stage:
+        store = {
+            "/token": MemoryTokens(),
+            "save": HangingTokens(reached, go_on),
+            "/token, save": HangingTokens(reached, end),
+        }[place]
+        await expiring(stage, store)
+        person = PatientPerson(stage.world)
+        settings = AuthorizationSettings(fetch_timeout=HOUR, user_timeout=2 * HOUR)
+        one = authorizer(stage, store=store, sign_in=person, settings=settings)
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancelled_when, reached, one.token)
+                await reached.wait()
+                await turns()
+                try:
+                    yield Refresh(stage, one, store, person, go_on)
+                finally:
+                    go_on.set()
+                    end.set()
+            async with store.lock(key_of(stage.server)):
+                pass
+
+
+async def _cancelled_when(reached: anyio.Event, work: Callable[[], Awaitable[object]]) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        await reached.wait()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("place", ["/token", "save"])
+async def test_a_refresh_that_nobody_waits_for_is_stored(place: str) -> None:
+    async with refreshing(place) as hanging:
+        assert hanging.one.machine.settling
+        hanging.go_on.set()
+        await hanging.ended()
+        found = await hanging.store.load(key_of(hanging.stage.server))
+    assert b'"refresh-1"' in (found.record or b"")
+    assert hanging.one.machine.state is AuthState.READY
+
+
+@pytest.mark.parametrize("place", ["/token", "save", "/token, save"])
+async def test_a_refresh_that_nobody_waits_for_ends_with_its_time(place: str, clock: Clock) -> None:
+    async with refreshing(place) as hanging:
+        await clock.skip(HOUR - 60)
+        assert hanging.one.machine.settling
+        if place == "/token, save":
+            hanging.go_on.set()
+            await until(lambda: hanging.one.machine.state is AuthState.SAVING)
+        await clock.skip(61)
+        await hanging.ended()
+    assert hanging.one.machine.state is AuthState.FAILED
+
+
+async def test_nobody_is_asked_for_a_token_that_nobody_waits_for() -> None:
+    async with refreshing("/token") as hanging:
+        hanging.stage.world.refreshable.clear()
+        hanging.go_on.set()
+        await hanging.ended()
+    assert [each.target for each in hanging.stage.site.asked] == ["/token"]
+    assert str(hanging.one.machine.error) == "the authorization ended: it was cancelled"
+
+
+async def test_whoever_comes_while_a_refresh_ends_has_all_the_time(clock: Clock) -> None:
+    """The refresh is refused, and a person signs in, who takes more time than is left for it."""
+    found = []
+    async with refreshing("/token") as hanging:
+
+        async def wait() -> None:
+            refused = Refused(status=401, generation=hanging.one.generation)
+            found.append((await hanging.one.refused(refused)).header())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await turns()
+            hanging.stage.world.refreshable.clear()
+            hanging.go_on.set()
+            await hanging.person.reached.wait()
+            await clock.skip(HOUR + 1)
+            hanging.person.go_on.set()
+    assert found == ["Bearer access-1"]
+    assert hanging.person.asked == 1
 
 
 async def closed_ports(stage: Authority) -> list[int]:

@@ -2,10 +2,12 @@
 
 One flow at a time is carried out; all tasks wait for it and go on with its token, or fail with its
 error.  A flow goes on for as long as a task waits for it: one that nobody waits for any more ends,
-and leaves no lock and no listener.
+and leaves no lock and no listener.  A refresh that has begun is stored first, within
+``AuthorizationSettings.fetch_timeout``.
 """
 
 import logging
+import math
 import os
 import ssl
 import time
@@ -247,9 +249,17 @@ class Authorizer:
             self._turn.release()
 
     def _end_unwanted(self) -> None:
-        """End a flow that nobody waits for any more."""
-        if self._left is not None and not self._waiting:
-            self._left.cancel()
+        """End a flow that nobody waits for any more; one that is settling has some time for it."""
+        flow, machine = self._left, self.machine
+        if flow is None:
+            return
+        if self._waiting:
+            flow.deadline = math.inf
+        elif machine.settling:
+            until = anyio.current_time() + machine.settings.fetch_timeout
+            flow.deadline = min(flow.deadline, until)
+        else:
+            flow.cancel()
 
     async def _run(self) -> bool:
         """Carry out a flow to its end, even if its task is cancelled while others wait for it.
@@ -279,6 +289,7 @@ class Authorizer:
                 while (need := machine.need) is not None:
                     machine.give(await self._carrier.carry_out(need), wall=time.time())
                     self._log()
+                    self._end_unwanted()
                 self._ended += 1
         finally:
             machine.cancel("it was cancelled", wall=time.time())
