@@ -3,7 +3,7 @@
 import logging
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -380,7 +380,9 @@ async def refreshing(place: str) -> AsyncIterator[Refresh]:
                 pass
 
 
-async def _cancelled_when(reached: anyio.Event, work: Callable[[], Awaitable[object]]) -> None:
+async def _cancelled_when(
+    reached: anyio.Event, work: Callable[[], Coroutine[Any, Any, object]]
+) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
         await reached.wait()
