@@ -3,7 +3,7 @@
 import logging
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from mcpcore_transports.http.client.authorization import Authorized
 from mcpcore_transports.http.client.proxies import Proxy
 from tests.auth.world import World, claims_of, key_of
-from tests.clock import Clock, patience, turns, until
+from tests.clock import HOUR, Clock, patience, turns, until
 from tests.transports.auth_site import Asked, Authority, Person, authority, reply, site
 from tests.transports.test_auth_callback import closed
 from tests.transports.test_auth_stores import child, race
@@ -364,7 +364,8 @@ async def refreshing(place: str) -> AsyncIterator[Refresh]:
         }[place]
         await expiring(stage, store)
         person = PatientPerson(stage.world)
-        one = authorizer(stage, store=store, sign_in=person)
+        settings = AuthorizationSettings(fetch_timeout=HOUR, user_timeout=2 * HOUR)
+        one = authorizer(stage, store=store, sign_in=person, settings=settings)
         with patience():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancelled_when, reached, one.token)
@@ -379,7 +380,9 @@ async def refreshing(place: str) -> AsyncIterator[Refresh]:
                 pass
 
 
-async def _cancelled_when(reached: anyio.Event, work: Callable[[], Awaitable[object]]) -> None:
+async def _cancelled_when(
+    reached: anyio.Event, work: Callable[[], Coroutine[Any, Any, object]]
+) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
         await reached.wait()
@@ -400,12 +403,12 @@ async def test_a_refresh_that_nobody_waits_for_is_stored(place: str) -> None:
 @pytest.mark.parametrize("place", ["/token", "save", "/token, save"])
 async def test_a_refresh_that_nobody_waits_for_ends_with_its_time(place: str, clock: Clock) -> None:
     async with refreshing(place) as hanging:
-        await clock.skip(9)
+        await clock.skip(HOUR - 60)
         assert hanging.one.machine.settling
         if place == "/token, save":
             hanging.go_on.set()
             await until(lambda: hanging.one.machine.state is AuthState.SAVING)
-        await clock.skip(2)
+        await clock.skip(61)
         await hanging.ended()
     assert hanging.one.machine.state is AuthState.FAILED
 
@@ -434,7 +437,7 @@ async def test_whoever_comes_while_a_refresh_ends_has_all_the_time(clock: Clock)
             hanging.stage.world.refreshable.clear()
             hanging.go_on.set()
             await hanging.person.reached.wait()
-            await clock.skip(11)
+            await clock.skip(HOUR + 1)
             hanging.person.go_on.set()
     assert found == ["Bearer access-1"]
     assert hanging.person.asked == 1
