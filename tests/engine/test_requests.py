@@ -1318,3 +1318,28 @@ def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
     assert peer.respond(event.key, {})
     with pytest.raises(ValueError, match="does not ask its application about ping"):
         Peer(Role.SERVER, server_config(asked_first=frozenset({"ping"})))
+
+
+def test_a_line_that_is_too_long_is_refused_by_its_id() -> None:
+    peer = modern_server(server_config(limits=limits(message_size=400)))
+    told = "Parse error: the text is longer than 400 bytes"
+    [violation] = feed(peer, call(7, "ping", {"x": "y" * 400}, modern=True))
+    assert isinstance(violation, Violation)
+    assert (violation.code, violation.message) == (-32700, told)
+    feed(peer, call(8, "server/discover", modern=True))
+    refusal, reply = sent(peer)
+    assert (refusal["id"], refusal["error"]) == (7, {"code": -32700, "message": told})
+    assert (reply["id"], "result" in reply) == (8, True)
+
+
+def test_a_response_that_is_too_long_ends_its_request() -> None:
+    config = client_config(negotiation=Negotiation.LEGACY, limits=limits(message_size=2000))
+    peer = legacy_client(config=config)
+    request = peer.request("ping", {}, now=1.0)
+    response = {"jsonrpc": "2.0", "id": request, "result": {"x": "y" * 2000}}
+    ended, violation = feed(peer, response, now=2.0)
+    told = "Parse error: the text is longer than 2000 bytes"
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason, ended.message) == (request, EndReason.INVALID, told)
+    assert isinstance(violation, Violation)
+    assert violation.message == told

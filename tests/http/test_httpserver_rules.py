@@ -202,6 +202,14 @@ def test_options_without_an_origin_tells_the_methods() -> None:
     assert reply.headers == {"allow": "POST, GET, DELETE, OPTIONS"}
 
 
+def test_documents_are_there_for_any_host() -> None:
+    bench = Bench(make_server(HttpSettings(documents={"/about": b'{"a":1}'}, documents_age=7)))
+    reply = bench.post(None, method="GET", path="/about", host="evil.example")
+    assert (reply.status, reply.json) == (200, {"a": 1})
+    assert reply.headers["cache-control"] == "public, max-age=7"
+    assert bench.post(LIST, path="/about").headers["allow"] == "GET, HEAD, OPTIONS"
+
+
 @pytest.mark.parametrize(
     ("content_type", "status"),
     [

@@ -92,6 +92,16 @@ def test_a_retry_without_the_answer_is_asked_again() -> None:
     assert len(backend.requests("tools/call")) == 1
 
 
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+def test_answers_without_a_ticket_are_for_a_modern_server(revision: str) -> None:
+    backend = Backend("a", revision, tools)
+    Scene(MODERN, backend).ask("tools/call", {"name": "echo", "inputResponses": {"who": ANSWER}})
+    [call] = backend.requests("tools/call")
+    answers = {name: json.decode(each) for name, each in (call.input_responses or {}).items()}
+    assert answers == ({"who": ANSWER} if revision == MODERN else {})
+    assert call.request_state is None
+
+
 def test_a_call_that_waits_too_long_ends_at_the_server() -> None:
     scene, backend, event = parked(parked_timeout=30.0)
     scene.wait(29)
