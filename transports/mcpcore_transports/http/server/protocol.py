@@ -418,6 +418,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         while http.rest:
             if http.blocked or self._transport is None or self._transport.is_closing():
                 return False  # it goes on in resume_writing(), unless the client is gone
+            if link.draining:
+                http.keep_alive = False
             data, self._held = self._held, b""
             rest = http.send_rest(clock())
             self.transmit(data + rest if data else rest)
