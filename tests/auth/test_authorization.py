@@ -2019,9 +2019,8 @@ ACTIONS = ("401", "403 a", "403 b", "expire", "accept", "cancel", "deny", "other
 
 
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 12)), max_size=12))
-@example(
-    [("401", 0), ("accept", 0), ("break", 3), ("expire", 9)]
-)  # a refreshed token that is not stored
+# A refreshed token that is not stored
+@example([("401", 0), ("accept", 0), ("break", 3), ("expire", 9)])
 def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]) -> None:
     world = World()
     machine, other = world.client(), world.client()

@@ -76,11 +76,11 @@ def at_once(
     """In one call each, where that can be."""
     server.ask(number, head, body, principal=who, now=0.0)
     events = told(server, answered=ok)
-    whole = server.whole_reply(number, 1 << 20)
+    whole = server.whole_reply(number)
     if whole is None:
         parts = sent(server, number)
         return events + told(server, answered=ok), parts
-    assert server.whole_reply(number, 1 << 20) is None
+    assert server.whole_reply(number) is None
     assert server.data_to_send(number, 1 << 20) == []
     assert not server.exchanges
     length = (b"content-length", b"%d" % len(whole.body))
@@ -142,8 +142,7 @@ def test_a_usual_call_is_answered_whole_and_leaves_nothing() -> None:
     server.ask(2, GOOD, BODY, now=0.0)
     assert server.exchanges == 1
     told(server, answered=True)
-    assert server.whole_reply(2, 20) is None
-    whole = server.whole_reply(2, 1 << 20)
+    whole = server.whole_reply(2)
     assert whole is not None
     assert b'"content":[]' in whole.body
     assert (server.exchanges, server.calls, server.pending, server.timed) == (0, 0, False, False)
@@ -154,6 +153,6 @@ def test_there_may_be_new_deadlines_where_there_are_sessions() -> None:
     server = make_server()
     server.ask(1, VARIANTS["no version"], msgspec.json.encode(initialize()), now=0.0)
     told(server, answered=True)
-    assert server.whole_reply(1, 1 << 20) is not None
+    assert server.whole_reply(1) is not None
     assert server.timed
     assert server.deadline() is not None

@@ -496,10 +496,10 @@ class Exchange(Struct, eq=False, weakref=False):
         if not self._holds:
             self.news[self.route] = self
 
-    def take_whole(self, limit: int) -> HttpReply | None:
-        """Take a whole response of at most ``limit`` bytes in one piece; None if it cannot be."""
+    def take_whole(self) -> HttpReply | None:
+        """Take a whole response in one piece; None if it cannot be."""
         whole = self._whole
-        if whole is None or not 0 < self.size <= limit:
+        if whole is None or not self.size:
             return None
         if self._close or self._holds or self.report is not None:
             return None

@@ -294,14 +294,14 @@ class HttpServer:
             self._router.watched = True
         return taken
 
-    def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
-        """Take a whole reply of up to ``limit`` bytes and end its exchange; None if in parts."""
+    def whole_reply(self, exchange: Route) -> HttpReply | None:
+        """Take a whole reply, of whatever size, and end its exchange; None if in parts."""
         if self._endpoint.outbox.frames:
             self._router.collect()
         record = self._exchanges.get(exchange)
         if record is not None and record.size >= self._pack_from:
             record.pack()
-        reply = None if record is None else record.take_whole(limit)
+        reply = None if record is None else record.take_whole()
         if record is not None and reply is not None:
             self._router.forget(record)
         return reply

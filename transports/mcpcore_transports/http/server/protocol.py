@@ -11,7 +11,6 @@ the transport.
 import asyncio
 import logging
 import ssl
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -331,7 +330,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         machine.ask(exchange, head.request, body, principal=self._principal, now=now)
         link.handle_events()
         if not (http.blocked or link.draining):  # mostly the whole reply is ready at once
-            whole = machine.whole_reply(exchange, sys.maxsize)
+            whole = machine.whole_reply(exchange)
             if whole is not None:
                 return self._send_whole(whole)
         if machine.pending or http.blocked or http.ended or link.draining:
@@ -373,7 +372,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if link.draining:
             http.keep_alive = False
         if http.may_be_whole and link.trace is None:
-            whole = machine.whole_reply(exchange, sys.maxsize)
+            whole = machine.whole_reply(exchange)
             if whole is not None:
                 return self._send_whole(whole)
         items = machine.data_to_send(exchange, link.settings.write_size)
