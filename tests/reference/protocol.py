@@ -34,6 +34,7 @@ TABLES = (
     "mcpcore_transports.http1.connection",
     "mcpcore_transports.http.client.client",
     "mcpcore_transports.stream.connection",
+    "mcpcore_transports.websocket.connection",
     "mcpcore_transports.client.managed",
 )
 """Modules with state tables, listed in their ``DIAGRAMS``."""

@@ -28,7 +28,7 @@ MAY_GROW = {
     "redis: inbox": "10,000 notes to each worker",
     "redis: t": "4,096 streams of each session; those that are over go when room is wanted",
     "redis: u": "1,000 announcements of each session",
-    "mcpcore_transports.websocket.link._xor": "256 bytes",
+    "mcpcore_transports.websocket.connection._xor": "256 bytes",
 }
 """What is kept to be used again, and how much of it at most.  Functions that remember so many
 answers at most are not among them, as they are not counted."""

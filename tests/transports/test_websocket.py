@@ -302,12 +302,14 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
             flood = frame(PING, b"x" * 125) * 1000
             link = server.app.link
             assert isinstance(link, WebSocketLink)
+            ws = link._ws
+            assert ws is not None
 
             async def watch() -> None:
                 nonlocal waiting
                 while True:
                     await anyio.lowlevel.checkpoint()
-                    waiting = max(waiting, sum(map(len, link._pongs)))
+                    waiting = max(waiting, sum(map(len, ws._pongs)))
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch)

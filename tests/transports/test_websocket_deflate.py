@@ -333,7 +333,8 @@ async def test_our_client_and_our_server(how: DeflateSettings) -> None:
         site(deflate=how) as server,
         connected(server.port, settings=ours) as (client, link),
     ):
-        assert isinstance(link._bounds, Deflate)
+        assert link._ws is not None
+        assert isinstance(link._ws._bounds, Deflate)
         for number in range(5):
             assert await client.echo(text="é" * 50_000, n=number) == {
                 "text": "é" * 50_000,
@@ -345,7 +346,8 @@ async def test_our_client_and_our_server(how: DeflateSettings) -> None:
 async def test_a_server_that_wants_none_gets_none() -> None:
     ours = WebSocketSettings(deflate=FRESH)
     async with site() as server, connected(server.port, settings=ours) as (client, link):
-        assert not isinstance(link._bounds, Deflate)
+        assert link._ws is not None
+        assert not isinstance(link._ws._bounds, Deflate)
         assert await client.echo(text="x" * 5000) == {"text": "x" * 5000}
 
 

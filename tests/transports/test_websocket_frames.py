@@ -7,7 +7,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from mcpcore_transports.websocket.link import Boundaries, text_head, whole_text
+from mcpcore_transports.websocket.connection import Boundaries, text_head, whole_text
 
 SIZES = [0, 1, 3, 4, 5, 125, 126, 127, 511, 512, 513, 1030, 65535]
 LIMIT = 1 << 20

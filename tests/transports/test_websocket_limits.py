@@ -144,17 +144,19 @@ async def test_a_flood_of_empty_fragments_takes_no_memory_and_nobodys_turn() -> 
         piece = (frame(0, b"", first=0x00) * 9 + frame(PONG, b"")) * 1000
         link = server.apps[0].link
         assert isinstance(link, WebSocketLink)
+        ws = link._ws
+        assert ws is not None
         for id in range(10):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(flood.stream.send, piece)
                 await other.frame(TEXT, good(id))
                 assert (await other.message())["id"] == id
-            assert link._message.tell() == 0
+            assert ws._message.tell() == 0
         # All that is received at once is not taken in at once.
-        before = link._fragments
+        before = ws._fragments
         link._feed(piece)
-        assert link._fragments - before <= 128
-        assert link._unread
+        assert ws._fragments - before <= 128
+        assert ws.unread
 
 
 async def test_pings_that_come_together_are_all_answered() -> None:

@@ -46,6 +46,8 @@ def outcome(pieces: list[bytes], *, client: bool, traced: bool) -> dict[str, Any
     if traced:
         link.trace = Trace(lambda line: None).connection("server")
     link._begin(Opened(Scripted([]), Bounds(), b""))
+    ws = link._ws
+    assert ws is not None
     reader = codec.Reader(client=not client)
     heard, said, between = [], [], []
     for piece in pieces:
@@ -55,13 +57,13 @@ def outcome(pieces: list[bytes], *, client: bool, traced: bool) -> dict[str, Any
         heard.append([(type(event), bytes(getattr(event, "params", b""))) for event in app.events])
         app.events.clear()
         said.append(reader.feed(link._take()))
-        between.append(link._parting() or link._boundaries.between)
+        between.append(link._parting() or ws._boundaries.between)
     return {
         "heard": heard,
         "said": said,
         "between": between,
         "parting": link._parting(),
-        "told": (link._close_row, link._reason),
+        "told": (ws.close, link._reason),
         "close_code": link.close_code,
         "final": link.final,
     }

@@ -216,10 +216,10 @@ class HttpServerLink(HttpHost):
         """Schedule ``connection`` to write in the next turn of the event loop."""
         self._late.append(connection)
         if not self._called:
-            if self.on_streams:
-                self.start(self._write_in_task)
+            if isinstance(loop := current_loop(), asyncio.AbstractEventLoop):
+                loop.call_soon(self._write_in_turn)
             else:
-                asyncio.get_running_loop().call_soon(self._write_in_turn)
+                self.start(self._write_in_task)
             self._called = True
 
     def write_now(self) -> None:
