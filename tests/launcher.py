@@ -10,7 +10,7 @@ it was killed.
 It is run without ``site`` and imports what is built in only, as it is started very often.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import posix
 import sys

@@ -86,7 +86,9 @@ def _become(link: socket.socket) -> None:
         (_, module, *arguments), folder = rest[: int(count)], rest[int(count)]
         os.chdir(folder)
         os.environ.clear()
-        os.environ.update(entry.split("=", 1) for entry in rest[int(count) + 1 :])
+        for entry in rest[int(count) + 1 :]:
+            name, _, value = entry.partition("=")
+            os.environ[name] = value
         threading.Thread(target=_heed, args=(link,), daemon=True).start()
         sys.argv[1:] = arguments
         sys.modules.pop(module, None)  # else it is warned of
