@@ -7,7 +7,14 @@ import os
 import selectors
 import signal
 import socket
+import sys
 from collections.abc import Callable
+from pathlib import Path
+
+
+def launcher(path: str | Path) -> tuple[str, ...]:
+    """The command that hands its streams, and words behind it, to whoever listens on ``path``."""
+    return (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")), str(path))
 
 
 def fork_for_each(path: str, become: Callable[[socket.socket], object]) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from msgspec import Struct
 
 from mcpcore_conformance.launch import serving
 
-MCPCORE = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+COMMANDS = "mcpcore_transports.commands.main"
+CLIENTS = ("mcpcore_conformance.everything.client", "conformance.gateway.client")
+"""Modules of our command line, and of the client without and with a gateway."""
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 CLIENT = "client"
 ROWS = [
@@ -41,6 +43,16 @@ _ANSWER, _PLAY = 20.0, 1800.0
 """Seconds for each answer, as a session may need a process that has to start, and for all."""
 Verdicts = dict[str, tuple[str, str]]
 """Verdict and reason of each case, by revision and id."""
+Start = Callable[[str], Sequence[str]]
+"""Gives the words that start a module as a program, where many are started."""
+
+
+def plainly(module: str) -> Sequence[str]:
+    """Start a module as anybody would."""
+    return (sys.executable, "-m", module)
+
+
+MCPCORE = plainly(COMMANDS)
 
 
 def play(
@@ -66,43 +78,32 @@ def play(
     }
 
 
-def through(row: str, only: Sequence[str]) -> tuple[Verdicts, Verdicts]:
+def through(row: str, only: Sequence[str], start: Start) -> tuple[Verdicts, Verdicts]:
     """Return the verdicts of a row: direct and through the gateway."""
     pair, _, eras = row.partition(":")
     if pair == CLIENT:
-        modules = ("mcpcore_conformance.everything.client", "conformance.gateway.client")
-        programs = (["--", sys.executable, "-m", module] for module in modules)
-        direct, behind = (play(program, eras, only, CLIENT) for program in programs)
+        direct, behind = (play(["--", *start(each)], eras, only, CLIENT) for each in CLIENTS)
         return direct, behind
     (down, up), (client, server) = pair.split("-"), eras.split("/")
     address = ["127.0.0.1:0"]
-    everything = [*MCPCORE, "serve", "--revision", server]
-    gateway = [*MCPCORE, "gateway", "--server-revision", server]
-    with serving([*everything, "--http", *address]) as (url,):
-        behind = ["--", *everything, "--stdio"] if up == "stdio" else [url]
+    everything = ["serve", "--revision", server]
+    gateway = ["gateway", "--server-revision", server, "--revision", client]
+    with serving([*MCPCORE, *everything, "--http", *address]) as (url,):
+        behind = ["--", *start(COMMANDS), *everything, "--stdio"] if up == "stdio" else [url]
+        direct = play_direct(down, client, only, start)
         if down == "stdio":
-            target = ["--", *gateway, "--stdio", "--revision", client, *behind]
-            return play_direct(down, everything, url, client, server, only), play(
-                target, client, only
-            )
-        if up == "stdio":
-            command = [*gateway, f"--{down}", *address, "--revision", client, *behind]
-        else:
-            command = [*gateway, *behind, f"--{down}", *address, "--revision", client]
-        with serving(command) as (front,):
-            return play_direct(down, everything, url, client, server, only), play(
-                [front], client, only
-            )
+            target = ["--", *start(COMMANDS), *gateway, "--stdio", *behind]
+            return direct, play(target, client, only)
+        with serving([*MCPCORE, *gateway, f"--{down}", *address, *behind]) as (front,):
+            return direct, play([front], client, only)
 
 
-def play_direct(
-    down: str, everything: Sequence[str], url: str, client: str, server: str, only: Sequence[str]
-) -> Verdicts:
+def play_direct(down: str, client: str, only: Sequence[str], start: Start) -> Verdicts:
     """Play the kit against the server itself, on the transport of the clients and in their era."""
-    own = [*MCPCORE, "serve", "--revision", client]
+    own = ["serve", "--revision", client]
     if down == "stdio":
-        return play(["--", *own, "--stdio"], client, only)
-    with serving([*own, f"--{down}", "127.0.0.1:0"]) as (direct,):
+        return play(["--", *start(COMMANDS), *own, "--stdio"], client, only)
+    with serving([*MCPCORE, *own, f"--{down}", "127.0.0.1:0"]) as (direct,):
         return play([direct], client, only)
 
 
@@ -124,9 +125,9 @@ def expected() -> list[Difference]:
     return msgspec.convert(tomllib.loads(EXPECTED.read_text()), _Expected).difference
 
 
-def compare(row: str, only: Sequence[str]) -> int:
+def compare(row: str, only: Sequence[str], start: Start = plainly) -> int:
     """Play a row, print its changed verdicts, and return how many are not expected."""
-    direct, relayed = through(row, only)
+    direct, relayed = through(row, only, start)
     listed = [each for each in expected() if fnmatch(row, each.row)]
     changed = [case for case in direct if direct[case][0] != relayed.get(case, ("none",))[0]]
     found = {

@@ -14,9 +14,9 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStrea
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.bindings.frames import Frames
 from tests.bindings.inbox import Inbox
-from tests.bindings.places import launcher
 from tests.bindings.wires import LOST, FrameWire, LineWire, Pipes, Wire, encode, reset
 from tests.clock import PATIENCE
+from tests.forks import launcher
 
 SESSION = "a-session-made-by-hand"
 

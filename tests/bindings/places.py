@@ -21,6 +21,7 @@ from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, parse_target
 from tests.bindings.workbench import make_workbench
 from tests.clock import PATIENCE
+from tests.forks import launcher
 
 HERE = Path(__file__).parent
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
@@ -96,11 +97,6 @@ HTTP_WAYS = {
 """They are tried in the long run.  ``http`` itself is on asyncio the driver of asyncio with the
 parser that is installed, on trio that on streams of anyio with h11; with uvloop it is the whole of
 the extra ``speed``; ASGI is under uvicorn on the one and under hypercorn on the other."""
-
-
-def launcher(path: str | Path) -> tuple[str, ...]:
-    """The command that hands its streams to whoever listens on ``path``."""
-    return (sys.executable, "-I", "-S", str(HERE / "launcher.py"), str(path))
 
 
 class House:

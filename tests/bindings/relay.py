@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.bindings.frames import unmasked
-from tests.bindings.places import House, launcher
+from tests.bindings.places import House
+from tests.forks import launcher
 
 ROOM = 64 * 1024
 """What a socket of the relay takes in before it is read, so that who is not read from notices."""

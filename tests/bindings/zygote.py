@@ -1,6 +1,6 @@
 """Stdio servers by the hundred: one program that has imported everything, and forks.
 
-``zygote.py BACKEND SOCKET``: each :mod:`launcher <tests.bindings.launcher>` that connects becomes a
+``zygote.py BACKEND SOCKET``: each :mod:`launcher <tests.launcher>` that connects becomes a
 server of its own, on the launcher's standard streams.
 """
 

@@ -24,7 +24,7 @@ from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener, Run
 from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import EVERYTHING_CLIENT, Subject, everything
+from mcpcore_conformance.run.stages import EVERYTHING_CLIENT, Subject, everything, program
 from mcpcore_conformance.run.transcript import records_of
 from mcpcore_conformance.subjects.clients import HERE
 from mcpcore_conformance.trace.check import check as check_trace
@@ -55,13 +55,21 @@ def _shown(subject: Subject, stages: list[Stage], silence: Silence) -> Subject:
 
 
 async def server_report(
-    binding: Binding, revisions: Sequence[Revision] = REVISIONS, *, guarded: bool = False
+    binding: Binding,
+    revisions: Sequence[Revision] = REVISIONS,
+    words: Sequence[str] = (),
+    *,
+    guarded: bool = False,
 ) -> Report:
-    """Play all cases against our server over a binding; ``guarded``: those about its guard."""
+    """Play all cases against our server over a binding; ``guarded``: those about its guard.
+
+    ``words`` start it as a program, if not as anybody would.
+    """
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
     stages: list[Stage] = []
     silence = Silence()
-    subjects = [_shown(everything(binding, guarded=guarded), stages, silence)]
+    subject = program(words, binding) if words else everything(binding, guarded=guarded)
+    subjects = [_shown(subject, stages, silence)]
     cases = [case for case in all_cases() if not guarded or about_a_guard(case)]
     run = prepare(subjects, cases, settings)
     await run_server(run, subjects, Listener())

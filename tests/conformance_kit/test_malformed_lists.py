@@ -237,7 +237,7 @@ SPOILT = st.sampled_from([*METHODS]).flatmap(
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @given(SPOILT, st.sampled_from(PAIR))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_no_case_fails_itself_whatever_is_listed(row: tuple[str, Any], revision: str) -> None:
     member, entry = row
     check(listing(member, [entry], revision))

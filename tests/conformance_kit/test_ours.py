@@ -2,20 +2,23 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import anyio
 import pytest
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore_conformance.everything.app import PAGE_SIZE
 from mcpcore_conformance.kit.client_play import HOSTS
 from mcpcore_conformance.kit.model import Binding, Side, Verdict
 from mcpcore_conformance.run.registry import all_cases
-from tests.conformance_kit.client_zygote import warm_client
+from mcpcore_conformance.run.stages import SMALL_PAGES
 from tests.conformance_kit.ours import (
     check,
     client_report,
     server_report,
 )
+from tests.warm import CLIENT, SERVER, warm_program
 
 LEAST = 900
 """Cases that there are at least."""
@@ -52,7 +55,12 @@ def test_our_server_with_a_guard(binding: Binding) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("binding", [each for each in Binding if each not in SOON])
 def test_our_server_over_the_other_bindings(binding: Binding) -> None:
-    report = anyio.run(server_report, binding)
+    """Over stdio it is ours but for its start, as it is started very often."""
+    with ExitStack() as stack:
+        words: Sequence[str] = ()
+        if binding is Binding.STDIO:
+            words = stack.enter_context(warm_program(SERVER, {PAGE_SIZE: str(SMALL_PAGES)}))
+        report = anyio.run(server_report, binding, REVISIONS, words)
     check(report, Side.SERVER, binding, REVISIONS)
 
 
@@ -71,7 +79,7 @@ def test_our_server_by_a_kit_on_trio(binding: Binding, revisions: Sequence[Revis
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Sequence[str]]:
     """Our client, but for its start; over sockets it is started for each case as anybody would."""
-    with warm_client() as words:
+    with warm_program(CLIENT) as words:
         yield words
 
 

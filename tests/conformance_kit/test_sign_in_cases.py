@@ -9,7 +9,7 @@ from mcpcore_conformance.kit.client_talk import ClientTiming
 from mcpcore_conformance.kit.model import Binding, Side, Verdict
 from mcpcore_conformance.requirements import REQUIREMENTS
 from mcpcore_conformance.run.registry import all_cases
-from tests.conformance_kit.client_zygote import warm_client
+from tests.warm import CLIENT, warm_program
 
 CASES = {each.id: each for each in all_cases() if each.side is Side.CLIENT}
 TIMING = ClientTiming(start=60.0, answer=30.0, exit=60.0)
@@ -325,7 +325,7 @@ PROVEN = [
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Sequence[str]]:
     """Our client, but for its start."""
-    with warm_client() as words:
+    with warm_program(CLIENT) as words:
         yield words
 
 

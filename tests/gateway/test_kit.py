@@ -1,22 +1,38 @@
 """The conformance kit through a gateway: no verdict changes but those that are listed."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from fnmatch import fnmatch
 
 import pytest
 
-from conformance.gateway.__main__ import CLIENT, ROWS, compare, expected
+from conformance.gateway.__main__ import CLIENT, CLIENTS, COMMANDS, ROWS, Start, compare, expected
 from mcpcore_conformance.kit.model import Side
 from mcpcore_conformance.run.registry import all_cases
 from tests.shares import Some
+from tests.warm import CLIENT as CLIENT_MODULES
+from tests.warm import SERVER, warm_program
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Programs of the rows, but for their start."""
+    gateway = ("mcpcore_transports.gateway.gateway", *SERVER, *CLIENT_MODULES)
+    with ExitStack() as stack:
+        words = {
+            module: stack.enter_context(warm_program((module, *gateway)))
+            for module in (COMMANDS, *CLIENTS)
+        }
+        yield words.__getitem__
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("row", ROWS)
-def test_verdicts_are_those_of_the_server_itself(row: str, some: Some) -> None:
+def test_verdicts_are_those_of_the_server_itself(row: str, some: Some, start: Start) -> None:
     """With ``--repetitions`` each row has a share of the cases, another one than the others."""
     side = Side.CLIENT if row.startswith(CLIENT) else Side.SERVER
     cases = [case for case in all_cases() if case.side is side]
-    assert compare(row, [case.id for case in some(cases, lambda case: row + case.id)]) == 0
+    assert compare(row, [case.id for case in some(cases, lambda case: row + case.id)], start) == 0
 
 
 def test_the_list_of_differences() -> None:

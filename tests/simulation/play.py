@@ -25,7 +25,7 @@ _OPENING = 40.0
 _CLOSING = 60.0
 _REST = 20_000.0
 """Seconds in which all sides have to fall idle."""
-_MOST_STEPS = 60_000
+_MOST_STEPS = 20_000
 
 
 class Outcome(Struct, frozen=True):

@@ -21,7 +21,7 @@ from mcpcore_transports.serve.serve import _until_signalled, serve, ungrouped
 from mcpcore_transports.stdio.server import StdioServerLink, StdioSettings
 from mcpcore_transports.stream.connection import StreamConnection
 from mcpcore_transports.targets import HttpTarget, StdioTarget, WebSocketTarget, parse_target
-from tests.bindings.places import launcher
+from tests.forks import launcher
 from tests.torture.asgi_sockets import lifespan, serve_socket
 from tests.torture.bridge import Bridge
 from tests.torture.functions import Failed, fallible

@@ -1,4 +1,4 @@
-"""A client that is forked does what one does that is started, and ends with whom it stands for."""
+"""A program that is forked does what one does that is started, and ends with whom it stands for."""
 
 import os
 import socket
@@ -9,12 +9,12 @@ import pytest
 
 from mcpcore_conformance.run.stages import EVERYTHING_CLIENT
 from tests.clock import PATIENCE
-from tests.conformance_kit.client_zygote import warm_client
+from tests.warm import CLIENT, warm_program
 
 
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Sequence[str]]:
-    with warm_client() as words:
+    with warm_program(CLIENT) as words:
         yield words
 
 
