@@ -35,4 +35,5 @@ def main() -> None:
     posix._exit(status[0] if status else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()
