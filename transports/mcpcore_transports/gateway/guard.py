@@ -45,13 +45,16 @@ class ServerGuard:
         return permit
 
     def settle(self, permit: Permit | None, event: Event, now: float) -> None:
-        """Tell the circuit breaker of an outcome; that of a cancelled request says nothing."""
+        """Tell the circuit breaker of an outcome; that of a cancelled request says nothing.
+
+        A server that answers with an error works: the error may be that of one client alone.
+        """
         breaker = self._breaker
         if breaker is None or permit is None:
             return
-        failed: bool | None = _failure(event).blames_server
-        if isinstance(event, events.RequestEnded) and not failed:
-            failed = None
+        failed: bool | None = False
+        if isinstance(event, events.RequestEnded):
+            failed = failure_of_end(event.reason, event.fault).blames_server or None
         breaker.record(permit, failed=failed, now=now)
         while (change := breaker.next_event()) is not None:
             logger.warning("%s: circuit breaker: %s", self.name, change.after.value)

@@ -1,0 +1,48 @@
+"""Requests that a server's guard lets through, and what their outcomes tell it."""
+
+from typing import Any
+
+from mcpcore.engine import Peer
+from mcpcore.engine.events import RequestReceived
+from mcpcore.policy.breaker import BreakerSettings, Circuit
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.settings import GatewaySettings
+from tests.relay.bench import LEGACY, MODERN, Backend, Scene, tools
+
+
+def guard(scene: Scene, name: str, **breaker: Any) -> ServerGuard:
+    """Give a server a guard with a circuit breaker, and no retries."""
+    settings = GatewaySettings(retry=None, breaker=BreakerSettings(**breaker))
+    made = scene.relay.targets[name].guard = ServerGuard(name, settings)
+    return made
+
+
+def circuit(made: ServerGuard) -> Circuit:
+    assert made._breaker is not None
+    return made._breaker.state
+
+
+def crash(scene: Scene, backend: Backend) -> None:
+    """End a server's conversations in the middle of a call."""
+    scene.ask("tools/call", {"name": "wait"})
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+
+
+def slow_lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    if event.method != "tools/list":
+        tools(backend, peer, event)
+
+
+def test_errors_that_one_client_gets_do_not_keep_others_from_a_server() -> None:
+    def broken(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(INTERNAL_ERROR, "this resource cannot be read"))
+
+    backend = Backend("a", LEGACY, broken)
+    scene = Scene(MODERN, backend)
+    made = guard(scene, "a", consecutive=2)
+    for _ in range(3):
+        assert "cannot be read" in scene.error("resources/read", {"uri": "x:1"}).message
+    assert circuit(made) is Circuit.CLOSED
