@@ -419,10 +419,10 @@ class Relay:
         if not target.modern:
             self.set_level(link, level)
         try:
-            call.request = self._request(
-                link,
+            call.request = link.request(
                 event.method,
                 body,
+                now=self.now,
                 timeout=self.settings.call_timeout,
                 progress=event.meta.progress_token is not None,
                 meta=meta,
@@ -439,20 +439,6 @@ class Relay:
         if self._calls.pop(call.arrival.place, None) is not None:  # it was not cancelled meanwhile
             self._send(call.link.target, call.arrival, call.params, b"", call)
 
-    def _request(self, link: UpstreamLink, method: str, params: Body, **more: Any) -> RequestId:
-        """Send a request to a server, if its guard lets it."""
-        guard = link.target.guard
-        permit = None if guard is None else guard.admit(self.now)
-        id = link.peer.request(method, params, now=self.now, force=True, **more)
-        if guard is not None:
-            link.permits[id] = permit
-        return id
-
-    def _settle_permit(self, link: UpstreamLink, event: Any) -> None:
-        guard = link.target.guard
-        if guard is not None and event.request in link.permits:
-            guard.settle(link.permits.pop(event.request), event, self.now)
-
     def ask(
         self,
         link: UpstreamLink,
@@ -464,7 +450,7 @@ class Relay:
         """Make a request of the relay's own; ``take`` gets the outcome.  None if it is not sent."""
         timeout = self.settings.list_timeout
         try:
-            id = self._request(link, method, params, timeout=timeout, **more)
+            id = link.request(method, params, now=self.now, timeout=timeout, **more)
         except UNSENDABLE as error:
             take(link.target.error(str(error)))
             return None
@@ -516,7 +502,7 @@ class Relay:
         self._answered(link, event, link.target.error(event.message, reason=event.reason.value))
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
-        self._settle_permit(link, event)
+        link.settle(event, self.now)
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
         if own is not None:
@@ -601,7 +587,7 @@ class Relay:
     # Questions of servers
 
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
-        self._settle_permit(link, event)
+        link.settle(event, self.now)
         call = link.calls.get(event.request)
         if call is None:
             link.peer.abandon(event.request)

@@ -5,6 +5,7 @@ from typing import Any
 from mcpcore.engine import Peer
 from mcpcore.engine.events import RequestReceived
 from mcpcore.policy.breaker import BreakerSettings, Circuit
+from mcpcore.relay.link import Outcome
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
@@ -34,6 +35,20 @@ def crash(scene: Scene, backend: Backend) -> None:
 def slow_lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
     if event.method != "tools/list":
         tools(backend, peer, event)
+
+
+def test_a_probe_that_cannot_be_sent_leaves_room_for_the_next() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    made = guard(scene, "a", consecutive=1, open_time=10.0)
+    crash(scene, backend)
+    scene.wait(10.0)
+    target = scene.relay.targets["a"]
+    link = scene.relay.link(target, backend.wires[-1][0].audience)
+    refused: list[Outcome] = []
+    assert scene.relay.ask(link, "tools/list", {"cursor": object()}, refused.append) is None
+    assert len(refused) == 1
+    assert circuit(made) is Circuit.HALF_OPEN
 
 
 def test_errors_that_one_client_gets_do_not_keep_others_from_a_server() -> None:
