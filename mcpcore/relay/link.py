@@ -259,7 +259,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         return id
 
     def settle(self, event: Any, now: float) -> None:
-        """Tell the guard of an outcome."""
+        """Tell the guard of an outcome, or that a listen stream has opened."""
         guard = self.target.guard
         if guard is not None and event.request in self.permits:
             guard.settle(self.permits.pop(event.request), event, now)

@@ -584,6 +584,10 @@ class Relay:
             ):
                 machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
+    def _acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
+        link.settle(event, self.now)
+        self.subscriptions.acknowledged(link, event)
+
     # Questions of servers
 
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
@@ -963,9 +967,7 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.RequestCancelled: Relay._question_cancelled,
     events.NotificationReceived: Relay._told,
     StreamInterrupted: Relay._interrupted,
-    events.SubscriptionAcknowledged: lambda relay, link, event: relay.subscriptions.acknowledged(
-        link, event
-    ),
+    events.SubscriptionAcknowledged: Relay._acknowledged,
     events.SubscriptionNotification: lambda relay, link, event: relay.subscriptions.notified(
         link, event
     ),

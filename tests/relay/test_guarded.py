@@ -3,7 +3,7 @@
 from typing import Any
 
 from mcpcore.engine import Peer
-from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.events import RequestReceived, ResultReceived
 from mcpcore.policy.breaker import BreakerSettings, Circuit
 from mcpcore.relay.link import Outcome
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
@@ -35,6 +35,18 @@ def crash(scene: Scene, backend: Backend) -> None:
 def slow_lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
     if event.method != "tools/list":
         tools(backend, peer, event)
+
+
+def test_a_listen_stream_that_opens_is_a_probe_that_succeeded() -> None:
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(LEGACY, backend)
+    made = guard(scene, "a", consecutive=1, open_time=10.0)
+    crash(scene, backend)
+    assert circuit(made) is Circuit.OPEN
+    while circuit(made) is Circuit.OPEN and scene.now < 60:
+        scene.wait(2.0)
+    assert circuit(made) is Circuit.CLOSED
+    assert isinstance(scene.ask("tools/call", {"name": "echo"}), ResultReceived)
 
 
 def test_a_probe_that_cannot_be_sent_leaves_room_for_the_next() -> None:
