@@ -264,6 +264,12 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         if guard is not None and event.request in self.permits:
             guard.settle(self.permits.pop(event.request), event, now)
 
+    def close(self, now: float) -> None:
+        """Close the conversation, which says nothing of the server."""
+        for request in list(self.permits):
+            self.settle(_unanswered(request), now)
+        self.peer.close(now=now)
+
     @property
     def idle(self) -> bool:
         """True if nothing needs the conversation."""

@@ -257,7 +257,7 @@ class Relay:
         """Close a conversation; what it has open ends by its events."""
         self._forget(link)
         if link.machine is not None:
-            link.peer.close(now=self.now)
+            link.close(self.now)
 
     def _forget(self, link: UpstreamLink) -> None:
         target = link.target

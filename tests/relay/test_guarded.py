@@ -37,6 +37,19 @@ def slow_lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         tools(backend, peer, event)
 
 
+def test_clients_that_leave_say_nothing_of_the_server() -> None:
+    backends = [Backend(name, LEGACY, slow_lists) for name in "ab"]
+    scene = Scene(LEGACY, *backends)
+    made = guard(scene, "a", consecutive=2)
+    for _ in range(3):
+        other = Scene(LEGACY, *backends, beside=scene, principal="mallory")
+        other.ask("tools/list")
+        other.front.receive_eof(now=0.0)
+        other.move()
+    assert circuit(made) is Circuit.CLOSED
+    assert scene.call("a__echo") == "a: {}"
+
+
 def test_a_listen_stream_that_opens_is_a_probe_that_succeeded() -> None:
     backend = Backend("a", MODERN, tools)
     scene = Scene(LEGACY, backend)

@@ -289,7 +289,8 @@ class Conversation:
             denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
             personal = self.upstream.relayed.personal and self.link.audience.principal is not None
             self.link.refused |= denied and personal
-            self.failed |= self._begun and not self._closing and not self.link.refused
+            unwanted = self._closing or self.link.ended  # by us
+            self.failed |= self._begun and not unwanted and not self.link.refused
             upset = isinstance(self.machine, Peer) and self.machine.upset is not None
             if upset and self.upstream.negotiation is Negotiation.AUTO:
                 # Some legacy servers end when they are asked server/discover.
