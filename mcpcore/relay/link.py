@@ -61,6 +61,8 @@ class Target(Struct, eq=False):
     personal: bool = False
     """True if the credentials at the server are of the client: principals share no conversation,
     and neither do requests of one principal with different rights."""
+    listens: int = 500
+    """Maximum listen streams of one conversation: a share of its connections, if it has several."""
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
     repeatable: set[str] = set()
@@ -219,7 +221,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     uris: dict[str, set[Any]] = {}
     """Resources subscribed to in the legacy era, with their streams."""
     listens: dict[RequestId, Any] = {}
-    """Streams of changes of a modern server, by the request."""
+    """Requests that listen to a modern server, by id."""
     refused: bool = False
     """True if it ended by the credentials of a client, as the driver tells before that event: this
     says nothing of the server."""

@@ -34,6 +34,7 @@ from mcpcore_transports.client.client import (
 )
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.assembling import join_in_memory
 from mcpcore_transports.serve.serve import ungrouped
@@ -118,6 +119,8 @@ class ServerBehind:
                 auth = partial(self._token, None)  # each conversation has one of its own
             self._authorizer = authorizer_for(target, auth, self.settings)
         if isinstance(target, targets.HttpTarget | targets.SseTarget):
+            link = settings.http_link or HttpClientLinkSettings()
+            self.relayed.listens = link.connections // 2  # the others are for calls
             self._http_machine(target, self._config())  # raises what it cannot use
 
     @property
