@@ -150,7 +150,9 @@ class Subscriptions:
     def _watch(self, watcher: Watcher, target: Target) -> None:
         """Ask one server for the part of a filter that it can announce."""
         part = self._part(watcher.filter, target)
-        if watcher.ended or target.greeting is None or part == SubscriptionFilter():
+        if target.greeting is None and watcher.key is None and not watcher.ended:
+            target.waiting.append(partial(self._watch, watcher, target))  # until it is there
+        elif watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
         elif target.modern or watcher.key is not None:
             self._open_stream(Stream(watcher, target, part))

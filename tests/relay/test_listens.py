@@ -246,6 +246,35 @@ def test_a_lost_stream_has_one_next_attempt_whoever_comes_meanwhile() -> None:
     assert len(opened) == 2
 
 
+def test_a_session_that_began_while_a_server_was_away_hears_its_changes() -> None:
+    backend = Backend("a", MODERN, refuses)
+    backend.down = True
+    scene = Scene(LEGACY, backend)
+    lose(scene, backend)
+    backend.down = False
+    backend.wires.clear()
+    later = beside(scene, LEGACY)  # makes the next attempt
+    scene.wait(1)
+    later.move()
+    for each in (scene, later):
+        each.events.clear()
+    tell(backend, CHANGED)
+    assert heard(scene, later) == [[(CHANGED, None)]] * 2
+
+
+def test_sessions_that_ended_while_a_server_was_away_are_forgotten() -> None:
+    backend = Backend("a", MODERN, refuses)
+    backend.down = True
+    scene = Scene(LEGACY, backend)
+    for _ in range(5):
+        other = beside(scene, LEGACY)
+        other.front.receive_eof(now=0.0)
+        other.move()
+        lose(scene, backend)
+        backend.wires.clear()
+    assert len(scene.relay.targets["a"].waiting) <= 2
+
+
 @pytest.mark.parametrize("reason", ["breaker", "conversations", "silence", "listens"])
 def test_a_session_without_a_stream_gets_one_later(reason: str) -> None:
     backend = Backend("a", MODERN, refuses)
