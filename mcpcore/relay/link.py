@@ -153,6 +153,8 @@ class PassedCall(Struct, eq=False, weakref=False):
     arrival: Arrival
     cell: Cell
     link: "UpstreamLink"
+    until: float
+    """Time at which the last attempt ends."""
     request: RequestId = 0
     """Id at the server."""
     round: "Parked | None" = None

@@ -408,7 +408,8 @@ class Relay:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
         cell = CELLS[event.revision.modern, target.modern]
-        call = PassedCall([arrival], event.method, arrival, cell, link, params=params)
+        until = self.now + self.settings.call_timeout if before is None else before.until
+        call = PassedCall([arrival], event.method, arrival, cell, link, until=until, params=params)
         if before is not None:
             call.attempts, call.relisted = before.attempts, before.relisted
         call.fresh = not members
@@ -423,7 +424,7 @@ class Relay:
                 event.method,
                 body,
                 now=self.now,
-                timeout=self.settings.call_timeout,
+                timeout=max(until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
                 log_level=level if level and target.modern and target.offers("logging") else None,

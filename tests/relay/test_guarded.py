@@ -3,9 +3,10 @@
 from typing import Any
 
 from mcpcore.engine import Peer
-from mcpcore.engine.events import RequestReceived, ResultReceived
+from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.policy.breaker import BreakerSettings, Circuit
 from mcpcore.relay.link import Outcome
+from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
@@ -86,3 +87,31 @@ def test_errors_that_one_client_gets_do_not_keep_others_from_a_server() -> None:
     for _ in range(3):
         assert "cannot be read" in scene.error("resources/read", {"uri": "x:1"}).message
     assert circuit(made) is Circuit.CLOSED
+
+
+def test_all_attempts_of_a_call_have_its_time_together() -> None:
+    backend = Backend("a", LEGACY, lambda *_: None)
+    scene = Scene(MODERN, backend, settings=RelaySettings(call_timeout=60.0))
+    scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings(breaker=None))
+    scene.ask("resources/read", {"uri": "x:1"}, timeout=None)
+    scene.wait(50.0)
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+    scene.wait(1.0)
+    assert len(backend.requests("resources/read")) == 2
+    assert scene.told(ErrorReceived) == []
+    scene.wait(9.0)
+    assert len(scene.told(ErrorReceived)) == 1
+
+
+def test_an_attempt_for_which_no_time_is_left_is_not_made() -> None:
+    backend = Backend("a", LEGACY, lambda *_: None)
+    scene = Scene(MODERN, backend, settings=RelaySettings(call_timeout=60.0))
+    scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings(breaker=None))
+    scene.ask("resources/read", {"uri": "x:1"}, timeout=None)
+    scene.wait(59.999999)
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+    assert len(scene.told(ErrorReceived)) == 1

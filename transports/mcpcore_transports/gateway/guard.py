@@ -23,7 +23,6 @@ class ServerGuard:
 
     def __init__(self, name: str, settings: GatewaySettings) -> None:
         self.name = name
-        self._timeout = settings.relay.call_timeout
         self._breaker = None
         self._retrying = None
         if settings.breaker is not None:
@@ -65,7 +64,7 @@ class ServerGuard:
         if retrying is None:
             return None
         if call.attempts is None:
-            call.attempts = retrying.begin(now=now, timeout=self._timeout)
+            call.attempts = retrying.begin(now=now, timeout=call.until - now)
         if isinstance(event, events.ResultReceived):
             return None
         target = call.link.target
