@@ -157,6 +157,8 @@ class PassedCall(Struct, eq=False, weakref=False):
     """Time at which the last attempt ends."""
     request: RequestId = 0
     """Id at the server."""
+    asked: set[tuple[Downstream, RequestId]] = set()
+    """Questions to a legacy client about it."""
     round: "Parked | None" = None
     """Questions whose retry gets what comes next."""
     params: Raw = Raw(b"{}")

@@ -486,12 +486,13 @@ class Relay:
     def _give_up(self, call: PassedCall, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
         link = call.link
-        for asked, question in list(self._asked.items()):
-            if question.call is call:
-                self._withdraw(asked, reason)
-                if question.key is not None and link.asked.pop(question.key, None) is not None:
-                    text = "the request that it was about is no longer wanted"
-                    link.peer.fail(question.key, ErrorData(INTERNAL_ERROR, text))
+        for place in list(call.asked):
+            question = self._asked[place]
+            self._withdraw(place, reason)
+            if question.key is not None:
+                link.asked.pop(question.key, None)
+                text = "the request that it was about is no longer wanted"
+                link.peer.fail(question.key, ErrorData(INTERNAL_ERROR, text))
         if call.round is not None:
             self._drop(call.round)
         if link.calls.pop(call.request, None) is not None:
@@ -532,6 +533,9 @@ class Relay:
     def _settle(self, call: PassedCall, deliver: Callable[[Arrival], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
         arrivals, call.waiting = call.waiting, []
+        if call.cell is Cell.MODERN_SERVER:  # a legacy one still waits for its questions
+            for place in list(call.asked):
+                self._withdraw(place, "the request that it was about is over")
         for arrival in arrivals:
             self._calls.pop(arrival.place, None)
             deliver(arrival)
@@ -688,6 +692,8 @@ class Relay:
             return
         place = where[0], id
         self._asked[place] = asked
+        if call is not None:
+            call.asked.add(place)
         if asked.key is not None:
             asked.link.asked[asked.key] = place
 
@@ -729,9 +735,15 @@ class Relay:
 
     def _withdraw(self, place: tuple[Downstream, RequestId], reason: str | None) -> None:
         """Take back a question to a client."""
-        if self._asked.pop(place, None) is not None:
+        if self._take_asked(place) is not None:
             machine, id = place
             self.at(machine).cancel(id, now=self.now, reason=reason)
+
+    def _take_asked(self, place: tuple[Downstream, RequestId]) -> Asked | None:
+        asked = self._asked.pop(place, None)
+        if asked is not None and asked.call is not None:
+            asked.call.asked.discard(place)
+        return asked
 
     def _question_cancelled(self, link: UpstreamLink, event: events.RequestCancelled) -> None:
         asked = link.asked.pop(event.key, None)
@@ -748,7 +760,7 @@ class Relay:
 
     def _replied(self, machine: Downstream, request: RequestId, answer: Outcome) -> None:
         """Handle the answer of a legacy client to a question."""
-        asked = self._asked.pop((machine, request), None)
+        asked = self._take_asked((machine, request))
         if asked is not None:
             if asked.key is not None:
                 asked.link.asked.pop(asked.key, None)
