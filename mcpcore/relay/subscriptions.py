@@ -189,8 +189,10 @@ class Subscriptions:
         if watcher.key is None or not watcher.left:
             return
         watcher.left -= 1
-        if not watcher.left and not watcher.ended:
-            self._relay.at(watcher.machine).admit(watcher.key)
+        if watcher.left or watcher.ended:
+            return
+        if not self._relay.at(watcher.machine).admit(watcher.key):
+            self.closed(watcher.machine, watcher.key)
 
     def opened(self, machine: Downstream, event: events.SubscriptionOpened) -> None:
         """Restrict a stream that has opened to what the servers announce."""
@@ -392,13 +394,23 @@ class Subscriptions:
             self._answer(arrival, None)
             return
         try:
-            self._listens.add(stream, items, partial(self._listened, arrival))
+            new = not any(items <= held for held in stream.feeds.values())
+            self._listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
         except LocalProtocolError as error:
             relay.refuse(arrival, INTERNAL_ERROR, str(error))
 
-    def _listened(self, arrival: Arrival, outcome: frozenset[Item] | ErrorData) -> None:
+    def _listened(
+        self,
+        arrival: Arrival,
+        stream: Stream,
+        items: frozenset[Item],
+        new: bool,
+        outcome: frozenset[Item] | ErrorData,
+    ) -> None:
         """Answer a subscription of a legacy client at a modern server."""
-        self._answer(arrival, outcome if isinstance(outcome, ErrorData) else None)
+        error = outcome if isinstance(outcome, ErrorData) else None
+        if not self._answer(arrival, error) and new:
+            self._listens.remove(stream, items, frozenset())
 
     def _noted(
         self, arrival: Arrival, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome
@@ -412,8 +424,10 @@ class Subscriptions:
         if stream is None:
             part = self._part(_LISTS, link.target)
             stream = Stream(watcher, link.target, part, link=link, state=ListenState.OPEN)
+        active = arrival.event.method == _SUBSCRIBE
+        new = uri not in stream.filter.resource_subscriptions
         self._without(stream, link, uri)
-        if arrival.event.method == _SUBSCRIBE:
+        if active:
             watcher.streams[name] = stream
             stream.filter.resource_subscriptions.append(uri)
             if stream.link is not None:
@@ -423,7 +437,12 @@ class Subscriptions:
             self._close(watcher.streams.pop(name))
         if watcher.ended:  # meanwhile; others may share the conversation
             self._leave(watcher)
-        self._answer(arrival, None)
+        if self._answer(arrival, None) or not (active and new):
+            return
+        if stream.filter.resource_subscriptions == [uri] and name in watcher.streams:
+            self._close(watcher.streams.pop(name))
+        elif stream.link is not None and self._without(stream, stream.link, uri):
+            self._relay.ask(stream.link, _UNSUBSCRIBE, {"uri": uri}, void)
 
     # Streams
 
@@ -467,11 +486,12 @@ class Subscriptions:
         else:
             self._granted(stream.watcher, self._outward(stream.target, announced))
 
-    def _answer(self, arrival: Arrival, error: ErrorData | None) -> None:
+    def _answer(self, arrival: Arrival, error: ErrorData | None) -> bool:
+        """Answer a request about a subscription; False if it fails or was cancelled meanwhile."""
         if error is None:
-            self._relay.at(arrival.machine).admit(arrival.event.key)
-        else:
-            self._relay.fail(arrival, error)
+            return self._relay.at(arrival.machine).admit(arrival.event.key)
+        self._relay.fail(arrival, error)
+        return False
 
     def _item_changed(self, item: Item, streams: list[Stream]) -> None:
         """Announce that something may have changed, as its announcement may have been missed."""
