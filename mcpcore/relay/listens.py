@@ -117,7 +117,7 @@ class Claim(Struct, eq=False):
     """Last of these feeds, if they were alone."""
 
 
-class Listen(Struct, eq=False):
+class FeedRequest(Struct, eq=False):
     """Request of a feed that listens."""
 
     feed: "Feed"
@@ -140,8 +140,8 @@ class Feed(Struct, eq=False):
     """Streams of watchers by what they want."""
     claims: list[Claim] = []
     """Claims that the server has yet to grant."""
-    current: Listen | None = None
-    next: Listen | None = None
+    current: FeedRequest | None = None
+    next: FeedRequest | None = None
     """Request that replaces the current one once it is acknowledged."""
     full: bool = False
     """True if the server has not added what it granted elsewhere."""
@@ -263,7 +263,7 @@ class Listens:
             self._refused(feed, frozenset(wanted), target.error(str(error)))
             return
         feed.move(ListenSignal.REOPEN)
-        feed.next = listen = Listen(feed, link, frozenset(wanted))
+        feed.next = listen = FeedRequest(feed, link, frozenset(wanted))
         request = self._relay.ask(
             link,
             _LISTEN,
@@ -298,7 +298,7 @@ class Listens:
             claim.take(claim.items & listen.granted)
         self._update(feed)
 
-    def streams(self, listen: Listen, method: str, params: Raw) -> list["Stream"]:
+    def streams(self, listen: FeedRequest, method: str, params: Raw) -> list["Stream"]:
         """Return the streams that want a change which the server was to announce."""
         topic = TOPICS.get(method)
         if topic is None:
@@ -307,7 +307,7 @@ class Listens:
         item = change.topic.field, change.subject or ""
         return list(listen.feed.wanted.get(item, ())) if item in listen.granted else []
 
-    def _over(self, listen: Listen, outcome: Outcome) -> None:
+    def _over(self, listen: FeedRequest, outcome: Outcome) -> None:
         """Handle the end of a request: its feed goes on by another one, or later."""
         feed = listen.feed
         if listen.request is not None:
@@ -372,7 +372,7 @@ class Listens:
             self._left(stream)
         self._close(feed)
 
-    def _lose(self, feed: Feed, listen: Listen) -> None:
+    def _lose(self, feed: Feed, listen: FeedRequest) -> None:
         self._cancel(listen)
         feed.current = None
         feed.move(ListenSignal.LOSE)
@@ -388,7 +388,7 @@ class Listens:
         if not feeds:
             del self._feeds[feed.place]
 
-    def _cancel(self, listen: Listen) -> None:
+    def _cancel(self, listen: FeedRequest) -> None:
         link, request = listen.link, listen.request
         if request is not None and link.listens.pop(request, None) and not link.ended:
             link.pending.pop(request, None)
