@@ -134,7 +134,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """Requests that the engine answers itself, but only after the application has admitted them.
 
     A subset of :data:`ASKABLE`, or in a client of :data:`CLIENT_ASKABLE`.  Each is emitted as
-    RequestReceived and waits for ``admit`` or ``fail``."""
+    RequestReceived, unless it exceeds a limit, and waits for ``admit`` or ``fail``."""
     max_uri: int = 8192
     """Maximum characters of a URI that a client may subscribe to."""
     may_read: Callable[[str, str | None], bool] | None = None

@@ -77,6 +77,7 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import (
     InitializeParams,
     SetLevelParams,
+    SubscriptionFilter,
     SubscriptionsAcknowledgedParams,
     SubscriptionsListenParams,
 )
@@ -184,21 +185,36 @@ def _overlong(state: PeerState, member: str, uri: str) -> ErrorData | None:
     return ErrorData(INVALID_PARAMS, f"invalid params: {member}: longer than {limit} characters")
 
 
-def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> ErrorData | None:
+def _subscribed_uri(arrival: Inbound) -> str:
     from mcpcore.spec.types.resources import SubscribeParams  # late: few servers need it
 
-    uri, uris = json.decode(arrival.params, type=SubscribeParams).uri, state.uris
+    return json.decode(arrival.params, type=SubscribeParams).uri
+
+
+def _limit_uri(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    return _overlong(state, "uri", _subscribed_uri(arrival))
+
+
+def _limit_subscription(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    uri, uris, limits = _subscribed_uri(arrival), state.uris, state.config.limits
     overlong = _overlong(state, "uri", uri)
-    if overlong is not None:
+    if overlong is not None or uri in uris:
         return overlong
-    if not active:
-        uris.discard(uri)
-    elif uri not in uris:
-        limits = state.config.limits
-        if len(uris) >= limits.subscriptions or sum(map(len, uris), len(uri)) > limits.subscribed:
-            text = f"busy: {len(uris)} resources are subscribed to"
-            return ErrorData(busy_code(arrival.revision), text)
+    if len(uris) >= limits.subscriptions or sum(map(len, uris), len(uri)) > limits.subscribed:
+        text = f"busy: {len(uris)} resources are subscribed to"
+        return ErrorData(busy_code(arrival.revision), text)
+    return None
+
+
+def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> ErrorData | None:
+    refusal = (_limit_subscription if active else _limit_uri)(state, arrival)
+    if refusal is not None:
+        return refusal
+    uri, uris = _subscribed_uri(arrival), state.uris
+    if active:
         uris.add(uri)
+    else:
+        uris.discard(uri)
     if state.said is not None:
         state.said.add(uri)
     state.changes += 1
@@ -207,23 +223,23 @@ def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> Er
     return None
 
 
-def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
-    early = is_early_enough(state, arrival)
-    if early is not None:
-        return early
+def _asked_for(state: PeerState, arrival: Inbound) -> SubscriptionFilter:
     params = json.decode(arrival.params, type=SubscriptionsListenParams)
+    return honoured(params.notifications, state.profile.announced)
+
+
+def _limit_stream(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    asked = _asked_for(state, arrival)
     overlong = names_itself_shortly(state, arrival)
     if overlong is not None:
         return overlong
     limits, endpoint, count = state.config.limits, state.endpoint, len(state.streams)
     if count >= limits.listen_streams or len(endpoint.inbound) >= endpoint.capacity:
         return ErrorData(busy_code(arrival.revision), f"busy: {count} streams are open")
-    asked = honoured(params.notifications, state.profile.announced)
     missing = undeclared(asked, arrival.capabilities)
     if missing is not None:
         return lacks_capability("what the filter asks for", missing)
-    interest = Interest(asked)
-    subjects = interest.subjects
+    subjects = Interest(asked).subjects
     if len(subjects) > limits.subscriptions:
         text = f"invalid params: more than {limits.subscriptions} subjects are listed"
         return ErrorData(INVALID_PARAMS, text)
@@ -234,6 +250,15 @@ def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
         overlong = _overlong(state, "notifications.resourceSubscriptions", uri)
         if overlong is not None:
             return overlong
+    return None
+
+
+def _listen(state: PeerState, arrival: Inbound) -> ErrorData | None:
+    refusal = is_early_enough(state, arrival) or _limit_stream(state, arrival)
+    if refusal is not None:
+        return refusal
+    asked = _asked_for(state, arrival)
+    interest = Interest(asked)
     key = state.register(arrival)
     arrival.forget_arrival()
     arrival.stream = StreamState.LISTENING
@@ -259,15 +284,27 @@ ANSWERED_HERE: dict[str, EngineHandler] = {
 }
 
 
-def _answer_here(arrival: Inbound) -> None:
-    """Answer a request that is the engine's to answer."""
-    state = arrival.peer
+_LIMITS: dict[str, EngineHandler] = {
+    "resources/subscribe": _limit_subscription,
+    "resources/unsubscribe": _limit_uri,
+    "subscriptions/listen": _limit_stream,
+}
+"""Checks of requests before the application is asked: their params and limits."""
+
+
+def _run(handler: EngineHandler, arrival: Inbound) -> ErrorData | None:
     try:
-        refusal = ANSWERED_HERE[arrival.method](state, arrival)
+        return handler(arrival.peer, arrival)
     except msgspec.MsgspecError as error:
-        refusal = ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+        return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+
+
+def _answer_here(arrival: Inbound) -> bool:
+    """Answer a request that is the engine's to answer; False if it is refused."""
+    refusal = _run(ANSWERED_HERE[arrival.method], arrival)
     if refusal is not None:
         _refuse(arrival, refusal)
+    return refusal is None
 
 
 def _refuse(arrival: Inbound, error: ErrorData) -> None:
@@ -348,7 +385,9 @@ class Receiver:
                     _answer_here(arrival)
                     return
                 arrival.held = True
-            refusal = finds_room(state, arrival)
+                limit = _LIMITS.get(method)
+                refusal = None if limit is None else _run(limit, arrival)
+            refusal = refusal or finds_room(state, arrival)
             retried = skim.input_responses is not None or skim.request_state is not None
             if retried and refusal is None and revision.input_rounds:
                 responses, echoed, flaw = self._retried(skim)
@@ -500,7 +539,7 @@ class Receiver:
         return responses, echoed, flaw
 
     def admit(self, key: Key) -> bool:
-        """Answer a request that the application admits; False if it was cancelled meanwhile."""
+        """Answer a request that the application admits; False if it is over or refused."""
         record = self._endpoint.answerable(key)
         if not record.held:
             raise LocalProtocolError(f"{record.method} is not answered by the engine")
@@ -510,10 +549,9 @@ class Receiver:
         arrival = structs.replace(record, state=_ACTIVE, held=False, key=ENGINE, admitted=key)
         early = is_early_enough(arrival.peer, arrival)
         if early is None:
-            _answer_here(arrival)
-        else:
-            _refuse(arrival, early)
-        return True
+            return _answer_here(arrival)
+        _refuse(arrival, early)
+        return False
 
     # Ends
 

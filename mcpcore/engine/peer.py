@@ -489,7 +489,10 @@ class Peer:
         return record
 
     def admit(self, key: Key) -> bool:
-        """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled."""
+        """Let the engine answer a request of ``Config.asked_first``.
+
+        False if it was cancelled, or is refused, as by a limit that was reached meanwhile.
+        """
         return self._inbound.admit(key)
 
     def release(self, key: Key) -> None:

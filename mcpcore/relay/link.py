@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from msgspec import MsgspecError, Raw, Struct, field, structs
 
 from mcpcore.engine.config import ANY_EXTENSION, CLIENT_ASKABLE, Config, HeaderParams
-from mcpcore.engine.events import Event, Key, Ready, RequestReceived
+from mcpcore.engine.events import EndReason, Event, Key, Ready, RequestEnded, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
 from mcpcore.relay.cells import Cell
@@ -14,7 +14,7 @@ from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.wire.message import RequestId
+from mcpcore.wire.message import Body, RequestId
 
 if TYPE_CHECKING:  # types alone: an application that has no HTTP needs neither
     from mcpcore.http.client.client import HttpClient
@@ -61,6 +61,8 @@ class Target(Struct, eq=False):
     personal: bool = False
     """True if the credentials at the server are of the client: principals share no conversation,
     and neither do requests of one principal with different rights."""
+    listens: int = 500
+    """Maximum listen streams of one conversation: a share of its connections, if it has several."""
     header_params: dict[str, HeaderParams] = {}
     """Arguments that headers mirror, by tool, as its lists tell."""
     repeatable: set[str] = set()
@@ -151,8 +153,12 @@ class PassedCall(Struct, eq=False, weakref=False):
     arrival: Arrival
     cell: Cell
     link: "UpstreamLink"
+    until: float
+    """Time at which the last attempt ends."""
     request: RequestId = 0
     """Id at the server."""
+    asked: set[tuple[Downstream, RequestId]] = set()
+    """Questions to a legacy client about it."""
     round: "Parked | None" = None
     """Questions whose retry gets what comes next."""
     params: Raw = Raw(b"{}")
@@ -219,7 +225,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     uris: dict[str, set[Any]] = {}
     """Resources subscribed to in the legacy era, with their streams."""
     listens: dict[RequestId, Any] = {}
-    """Streams of changes of a modern server, by the request."""
+    """Requests that listen to a modern server, by id."""
     refused: bool = False
     """True if it ended by the credentials of a client, as the driver tells before that event: this
     says nothing of the server."""
@@ -244,6 +250,32 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             self.machine = self.target.connect(self)
         return self.machine
 
+    def request(self, method: str, params: Body, *, now: float, **more: Any) -> RequestId:
+        """Send a request, if the guard of the server lets it."""
+        guard = self.target.guard
+        permit = None if guard is None else guard.admit(now)
+        try:
+            id = self.peer.request(method, params, now=now, force=True, **more)
+        except UNSENDABLE:
+            if guard is not None:
+                guard.settle(permit, _unanswered(0), now)
+            raise
+        if guard is not None:
+            self.permits[id] = permit
+        return id
+
+    def settle(self, event: Any, now: float) -> None:
+        """Tell the guard of an outcome, or that a listen stream has opened."""
+        guard = self.target.guard
+        if guard is not None and event.request in self.permits:
+            guard.settle(self.permits.pop(event.request), event, now)
+
+    def close(self, now: float) -> None:
+        """Close the conversation, which says nothing of the server."""
+        for request in list(self.permits):
+            self.settle(_unanswered(request), now)
+        self.peer.close(now=now)
+
     @property
     def idle(self) -> bool:
         """True if nothing needs the conversation."""
@@ -259,6 +291,11 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             asked_first=CLIENT_ASKABLE,
             header_params=self.target.header_params,
         )
+
+
+def _unanswered(request: RequestId) -> RequestEnded:
+    """Return the end of a request that says nothing of its server."""
+    return RequestEnded(request=request, method="", reason=EndReason.CANCELLED, message="")
 
 
 class Delayed(Struct, eq=False):

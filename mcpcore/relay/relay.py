@@ -257,7 +257,7 @@ class Relay:
         """Close a conversation; what it has open ends by its events."""
         self._forget(link)
         if link.machine is not None:
-            link.peer.close(now=self.now)
+            link.close(self.now)
 
     def _forget(self, link: UpstreamLink) -> None:
         target = link.target
@@ -408,7 +408,8 @@ class Relay:
             self.refuse(arrival, busy_code(event.revision), str(error))
             return
         cell = CELLS[event.revision.modern, target.modern]
-        call = PassedCall([arrival], event.method, arrival, cell, link, params=params)
+        until = self.now + self.settings.call_timeout if before is None else before.until
+        call = PassedCall([arrival], event.method, arrival, cell, link, until=until, params=params)
         if before is not None:
             call.attempts, call.relisted = before.attempts, before.relisted
         call.fresh = not members
@@ -419,11 +420,11 @@ class Relay:
         if not target.modern:
             self.set_level(link, level)
         try:
-            call.request = self._request(
-                link,
+            call.request = link.request(
                 event.method,
                 body,
-                timeout=self.settings.call_timeout,
+                now=self.now,
+                timeout=max(until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
                 log_level=level if level and target.modern and target.offers("logging") else None,
@@ -439,20 +440,6 @@ class Relay:
         if self._calls.pop(call.arrival.place, None) is not None:  # it was not cancelled meanwhile
             self._send(call.link.target, call.arrival, call.params, b"", call)
 
-    def _request(self, link: UpstreamLink, method: str, params: Body, **more: Any) -> RequestId:
-        """Send a request to a server, if its guard lets it."""
-        guard = link.target.guard
-        permit = None if guard is None else guard.admit(self.now)
-        id = link.peer.request(method, params, now=self.now, force=True, **more)
-        if guard is not None:
-            link.permits[id] = permit
-        return id
-
-    def _settle_permit(self, link: UpstreamLink, event: Any) -> None:
-        guard = link.target.guard
-        if guard is not None and event.request in link.permits:
-            guard.settle(link.permits.pop(event.request), event, self.now)
-
     def ask(
         self,
         link: UpstreamLink,
@@ -464,7 +451,7 @@ class Relay:
         """Make a request of the relay's own; ``take`` gets the outcome.  None if it is not sent."""
         timeout = self.settings.list_timeout
         try:
-            id = self._request(link, method, params, timeout=timeout, **more)
+            id = link.request(method, params, now=self.now, timeout=timeout, **more)
         except UNSENDABLE as error:
             take(link.target.error(str(error)))
             return None
@@ -499,12 +486,13 @@ class Relay:
     def _give_up(self, call: PassedCall, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
         link = call.link
-        for asked, question in list(self._asked.items()):
-            if question.call is call:
-                self._withdraw(asked, reason)
-                if question.key is not None and link.asked.pop(question.key, None) is not None:
-                    text = "the request that it was about is no longer wanted"
-                    link.peer.fail(question.key, ErrorData(INTERNAL_ERROR, text))
+        for place in list(call.asked):
+            question = self._asked[place]
+            self._withdraw(place, reason)
+            if question.key is not None:
+                link.asked.pop(question.key, None)
+                text = "the request that it was about is no longer wanted"
+                link.peer.fail(question.key, ErrorData(INTERNAL_ERROR, text))
         if call.round is not None:
             self._drop(call.round)
         if link.calls.pop(call.request, None) is not None:
@@ -516,7 +504,7 @@ class Relay:
         self._answered(link, event, link.target.error(event.message, reason=event.reason.value))
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
-        self._settle_permit(link, event)
+        link.settle(event, self.now)
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
         if own is not None:
@@ -545,6 +533,9 @@ class Relay:
     def _settle(self, call: PassedCall, deliver: Callable[[Arrival], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
         arrivals, call.waiting = call.waiting, []
+        if call.cell is Cell.MODERN_SERVER:  # a legacy one still waits for its questions
+            for place in list(call.asked):
+                self._withdraw(place, "the request that it was about is over")
         for arrival in arrivals:
             self._calls.pop(arrival.place, None)
             deliver(arrival)
@@ -598,10 +589,14 @@ class Relay:
             ):
                 machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
+    def _acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
+        link.settle(event, self.now)
+        self.subscriptions.acknowledged(link, event)
+
     # Questions of servers
 
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
-        self._settle_permit(link, event)
+        link.settle(event, self.now)
         call = link.calls.get(event.request)
         if call is None:
             link.peer.abandon(event.request)
@@ -697,6 +692,8 @@ class Relay:
             return
         place = where[0], id
         self._asked[place] = asked
+        if call is not None:
+            call.asked.add(place)
         if asked.key is not None:
             asked.link.asked[asked.key] = place
 
@@ -738,9 +735,15 @@ class Relay:
 
     def _withdraw(self, place: tuple[Downstream, RequestId], reason: str | None) -> None:
         """Take back a question to a client."""
-        if self._asked.pop(place, None) is not None:
+        if self._take_asked(place) is not None:
             machine, id = place
             self.at(machine).cancel(id, now=self.now, reason=reason)
+
+    def _take_asked(self, place: tuple[Downstream, RequestId]) -> Asked | None:
+        asked = self._asked.pop(place, None)
+        if asked is not None and asked.call is not None:
+            asked.call.asked.discard(place)
+        return asked
 
     def _question_cancelled(self, link: UpstreamLink, event: events.RequestCancelled) -> None:
         asked = link.asked.pop(event.key, None)
@@ -757,7 +760,7 @@ class Relay:
 
     def _replied(self, machine: Downstream, request: RequestId, answer: Outcome) -> None:
         """Handle the answer of a legacy client to a question."""
-        asked = self._asked.pop((machine, request), None)
+        asked = self._take_asked((machine, request))
         if asked is not None:
             if asked.key is not None:
                 asked.link.asked.pop(asked.key, None)
@@ -977,9 +980,7 @@ _FROM_SERVER: dict[type[Event], Callable[[Relay, UpstreamLink, Any], None]] = {
     events.RequestCancelled: Relay._question_cancelled,
     events.NotificationReceived: Relay._told,
     StreamInterrupted: Relay._interrupted,
-    events.SubscriptionAcknowledged: lambda relay, link, event: relay.subscriptions.acknowledged(
-        link, event
-    ),
+    events.SubscriptionAcknowledged: Relay._acknowledged,
     events.SubscriptionNotification: lambda relay, link, event: relay.subscriptions.notified(
         link, event
     ),

@@ -14,7 +14,7 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     names: int = 100_000
     """Maximum names of items that are remembered, where names do not tell their server."""
     call_timeout: float = 3600.0
-    """Maximum time for an answer of a server to a call, questions to the client included."""
+    """Maximum time for an answer of a server to a call, all attempts and questions included."""
     list_timeout: float = 10.0
     """Maximum time for the page of one server in a merged list, and for a subscription."""
     list_ttl: float = 0.0

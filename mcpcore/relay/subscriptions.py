@@ -1,9 +1,9 @@
 """Changes that servers announce, on their way to the clients that want to hear of them.
 
 A client that wants changes is a watcher: the listen stream of a modern client, or the session of a
-legacy one.  It has a stream at each server that announces what it wants: a listen stream of a
-modern server, which is replaced, the new one before the old one ends, when a session subscribes to
-something else; a conversation with a legacy server, and the subscriptions there.
+legacy one.  It has a stream at each server that announces what it wants: a part of the listen
+streams of a modern server (:mod:`mcpcore.relay.listens`); a conversation with a legacy server, and
+the subscriptions there.
 
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
@@ -16,7 +16,7 @@ from msgspec import Raw, Struct, structs
 
 from mcpcore.engine import events
 from mcpcore.engine.events import Key
-from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.lifecycle import step
 from mcpcore.engine.subscriptions import TOPICS, narrowed
 from mcpcore.relay.link import (
     Arrival,
@@ -28,13 +28,23 @@ from mcpcore.relay.link import (
     UpstreamLink,
     void,
 )
+from mcpcore.relay.listens import (
+    LISTEN,
+    Feed,
+    Item,
+    Listens,
+    ListenSignal,
+    ListenState,
+    filter_of,
+    items_of,
+)
 from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionFilter, SubscriptionsListenParams
-from mcpcore.wire.message import RequestId, to_json
+from mcpcore.wire.message import to_json
 
 if TYPE_CHECKING:  # a type alone: it owns this part
     from mcpcore.relay.relay import Relay
@@ -43,6 +53,7 @@ _LISTEN = "subscriptions/listen"
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 _UPDATED = "notifications/resources/updated"
 _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
+_METHODS = {topic.field: method for method, topic in TOPICS.items()}
 _LISTS = SubscriptionFilter(**{topic.field: True for topic in _LIST_CHANGES.values()})  # type: ignore[arg-type]
 
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -55,47 +66,6 @@ class _Subject(Struct):
 
 
 _subject_of = msgspec.json.Decoder(_Subject).decode
-
-
-class ListenState(State):
-    """States of the stream of a server for one watcher."""
-
-    OPENING = "opening"
-    """Waiting for the acknowledgement of the server, or its answers to subscriptions."""
-    OPEN = "open"
-    LOST = "lost"
-    """Waiting for a moment before it is opened again."""
-    REOPENING = "reopening"
-    """Changes may have been missed."""
-    ENDED = "ended"
-
-
-class ListenSignal(State):
-    """Signals that move the stream of a server for one watcher."""
-
-    ACKNOWLEDGE = "acknowledged"
-    LOSE = "ended by the server"
-    REOPEN = "delay is over"
-    CLOSE = "replaced, or of no use to its watcher"
-
-
-LISTEN: Table[ListenState, ListenSignal] = {
-    (ListenState.OPENING, ListenSignal.ACKNOWLEDGE): ListenState.OPEN,
-    (ListenState.OPENING, ListenSignal.LOSE): ListenState.ENDED,
-    (ListenState.OPEN, ListenSignal.LOSE): ListenState.LOST,
-    (ListenState.LOST, ListenSignal.REOPEN): ListenState.REOPENING,
-    (ListenState.REOPENING, ListenSignal.ACKNOWLEDGE): ListenState.OPEN,
-    (ListenState.REOPENING, ListenSignal.LOSE): ListenState.LOST,
-    **{(state, ListenSignal.CLOSE): ListenState.ENDED for state in ListenState},
-}
-DIAGRAMS = (
-    (
-        "Stream of changes of a relay",
-        "`Stream.state`: changes of a server for one client.",
-        LISTEN,
-    ),
-)
-"""Title, text and table of each diagram."""
 
 
 class Watcher(Struct, eq=False):
@@ -129,15 +99,13 @@ class Stream(Struct, eq=False):
     watcher: Watcher
     target: Target
     filter: SubscriptionFilter
-    request: RequestId | None = None
-    """Request that listens to a modern server."""
+    """Part of the watcher's filter, of a modern server when it was opened."""
+    feeds: dict[Feed, set[Item]] = {}
+    """Items at a modern server, by the feed that has them."""
     left: int = 0
     """Subscriptions that a legacy server has yet to answer."""
     link: UpstreamLink | None = None
-    before: "Stream | None" = None
-    """Stream that this one replaces, until it is acknowledged."""
-    arrivals: list[Arrival] = []
-    """Requests of a legacy client that wait for the acknowledgement."""
+    """Conversation with a legacy server."""
     failures: int = 0
     state: ListenState = ListenState.OPENING
 
@@ -162,6 +130,7 @@ class Subscriptions:
         self._streams: dict[tuple[Downstream, Key], Watcher] = {}
         self.sessions: dict[Session | None, Watcher] = {}
         """Watchers that are sessions of legacy clients, while they are open."""
+        self._listens = Listens(relay, self._item_changed, self._stream_over)
 
     # Requests of clients
 
@@ -181,7 +150,9 @@ class Subscriptions:
     def _watch(self, watcher: Watcher, target: Target) -> None:
         """Ask one server for the part of a filter that it can announce."""
         part = self._part(watcher.filter, target)
-        if watcher.ended or target.greeting is None or part == SubscriptionFilter():
+        if target.greeting is None and watcher.key is None and not watcher.ended:
+            target.waiting.append(partial(self._watch, watcher, target))  # until it is there
+        elif watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
         elif target.modern or watcher.key is not None:
             self._open_stream(Stream(watcher, target, part))
@@ -218,8 +189,10 @@ class Subscriptions:
         if watcher.key is None or not watcher.left:
             return
         watcher.left -= 1
-        if not watcher.left and not watcher.ended:
-            self._relay.at(watcher.machine).admit(watcher.key)
+        if watcher.left or watcher.ended:
+            return
+        if not self._relay.at(watcher.machine).admit(watcher.key):
+            self.closed(watcher.machine, watcher.key)
 
     def opened(self, machine: Downstream, event: events.SubscriptionOpened) -> None:
         """Restrict a stream that has opened to what the servers announce."""
@@ -410,15 +383,34 @@ class Subscriptions:
             else:
                 relay.ask(link, method, {"uri": uri}, take)
             return
-        before, arrivals = watcher.streams.get(target.name), [arrival]
-        uris = [] if before is None else before.filter.resource_subscriptions
-        uris = [each for each in uris if each != uri]
-        if method == _SUBSCRIBE:
-            uris.append(uri)
-        if before is not None:
-            arrivals, before.arrivals = [*before.arrivals, *arrivals], []
-        part = structs.replace(self._part(_LISTS, target), resource_subscriptions=uris)
-        self._open_stream(Stream(watcher, target, part, before=before, arrivals=arrivals))
+        stream = watcher.streams.get(target.name)
+        if stream is None:
+            stream = Stream(watcher, target, self._part(_LISTS, target))
+            self._open_stream(stream)
+        items = items_of(SubscriptionFilter(resource_subscriptions=[uri]))
+        if method == _UNSUBSCRIBE:
+            stream.filter = filter_of(items_of(stream.filter) - items)
+            self._listens.remove(stream, items, frozenset())
+            self._answer(arrival, None)
+            return
+        try:
+            new = not any(items <= held for held in stream.feeds.values())
+            self._listens.add(stream, items, partial(self._listened, arrival, stream, items, new))
+        except LocalProtocolError as error:
+            relay.refuse(arrival, INTERNAL_ERROR, str(error))
+
+    def _listened(
+        self,
+        arrival: Arrival,
+        stream: Stream,
+        items: frozenset[Item],
+        new: bool,
+        outcome: frozenset[Item] | ErrorData,
+    ) -> None:
+        """Answer a subscription of a legacy client at a modern server."""
+        error = outcome if isinstance(outcome, ErrorData) else None
+        if not self._answer(arrival, error) and new:
+            self._listens.remove(stream, items, frozenset())
 
     def _noted(
         self, arrival: Arrival, watcher: Watcher, link: UpstreamLink, uri: str, outcome: Outcome
@@ -432,8 +424,10 @@ class Subscriptions:
         if stream is None:
             part = self._part(_LISTS, link.target)
             stream = Stream(watcher, link.target, part, link=link, state=ListenState.OPEN)
+        active = arrival.event.method == _SUBSCRIBE
+        new = uri not in stream.filter.resource_subscriptions
         self._without(stream, link, uri)
-        if arrival.event.method == _SUBSCRIBE:
+        if active:
             watcher.streams[name] = stream
             stream.filter.resource_subscriptions.append(uri)
             if stream.link is not None:
@@ -443,98 +437,98 @@ class Subscriptions:
             self._close(watcher.streams.pop(name))
         if watcher.ended:  # meanwhile; others may share the conversation
             self._leave(watcher)
-        self._answer(arrival, None)
+        if self._answer(arrival, None) or not (active and new):
+            return
+        if stream.filter.resource_subscriptions == [uri] and name in watcher.streams:
+            self._close(watcher.streams.pop(name))
+        elif stream.link is not None and self._without(stream, stream.link, uri):
+            self._relay.ask(stream.link, _UNSUBSCRIBE, {"uri": uri}, void)
 
     # Streams
 
     def _open_stream(self, stream: Stream) -> None:
-        relay, watcher = self._relay, stream.watcher
-        watcher.streams[stream.target.name] = stream
-        take = partial(self._stream_over, stream)
+        relay, watcher, target = self._relay, stream.watcher, stream.target
+        watcher.streams[target.name] = stream
         try:
-            stream.link = link = relay.link(stream.target, watcher.audience)
-        except LocalProtocolError as error:
-            take(ErrorData.make(INTERNAL_ERROR, str(error)))
+            if target.modern:
+                items = items_of(stream.filter)
+                self._listens.add(stream, items, partial(self._taken, stream))
+                return
+            stream.link = link = relay.link(target, watcher.audience)
+        except LocalProtocolError:
+            self._stream_over(stream)
             return
-        if not stream.target.modern:
-            link.streams.add(stream)
-            link.open()
-            if link.greeted or stream.state is ListenState.OPENING:
-                self._subscribe_all(stream, link)
-            return
-        declared = watcher.audience.capabilities
-        filter = {"notifications": stream.filter}
-        stream.request = relay.ask(link, _LISTEN, filter, take, capabilities=declared)
-        if stream.request is not None:
-            link.listens[stream.request] = stream
+        link.streams.add(stream)
+        link.open()
+        if link.greeted or stream.state is ListenState.OPENING:
+            self._subscribe_all(stream, link)
+
+    def _taken(self, stream: Stream, outcome: frozenset[Item] | ErrorData) -> None:
+        """Take what a modern server announces of a stream."""
+        if isinstance(outcome, ErrorData):
+            self._stream_over(stream)
+        else:
+            self._open(stream, filter_of(outcome))
 
     def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
         """Take the acknowledgement of a modern server."""
-        stream = link.listens.get(event.request)
-        if stream is not None:
-            self._open(stream, event.filter)
+        self._listens.acknowledged(link, event)
 
     def _open(self, stream: Stream, announced: SubscriptionFilter) -> None:
-        """Note what a server will announce; end the stream that this one replaces."""
+        """Note what a server will announce."""
         again = stream.state is ListenState.REOPENING
         if not stream.move(ListenSignal.ACKNOWLEDGE):
             return
         stream.failures = 0
-        before, stream.before = stream.before, None
-        if before is not None:
-            self._close(before)
-        self._conclude(stream)
         if again:
-            self._may_have_changed(stream)
+            for item in sorted(items_of(stream.filter)):
+                self._item_changed(item, [stream])
         else:
             self._granted(stream.watcher, self._outward(stream.target, announced))
 
-    def _conclude(self, stream: Stream, error: ErrorData | None = None) -> None:
-        """Answer the requests that wait for a stream."""
-        for arrival in stream.arrivals:
-            self._answer(arrival, error)
-        stream.arrivals = []
-
-    def _answer(self, arrival: Arrival, error: ErrorData | None) -> None:
+    def _answer(self, arrival: Arrival, error: ErrorData | None) -> bool:
+        """Answer a request about a subscription; False if it fails or was cancelled meanwhile."""
         if error is None:
-            self._relay.at(arrival.machine).admit(arrival.event.key)
-        else:
-            self._relay.fail(arrival, error)
+            return self._relay.at(arrival.machine).admit(arrival.event.key)
+        self._relay.fail(arrival, error)
+        return False
 
-    def _may_have_changed(self, stream: Stream) -> None:
-        """Announce all that a stream carries, as something may have been missed."""
-        target = stream.target
-        self._announce_lists(stream.watcher, stream.filter, target)
-        for uri in stream.filter.resource_subscriptions:
-            body = self._body(target, _UPDATED, Raw(to_json({"uri": uri})))
-            if body is not None:
-                self._announce(stream.watcher, _UPDATED, body)
+    def _item_changed(self, item: Item, streams: list[Stream]) -> None:
+        """Announce that something may have changed, as its announcement may have been missed."""
+        field, subject = item
+        method, target, body = _METHODS[field], streams[0].target, None
+        if field == "task_ids" or not target.offers(TOPICS[method].row.capability):
+            return  # the state of a task is not known
+        if subject:
+            body = self._body(target, method, Raw(to_json({"uri": subject})))
+            if body is None:
+                return
+        for stream in streams:
+            self._announce(stream.watcher, method, body)
 
     def notified(self, link: UpstreamLink, event: events.SubscriptionNotification) -> None:
         """Pass on a change that a modern server announces."""
-        stream = link.listens.get(event.request)
+        listen = link.listens.get(event.request)
         body = self._body(link.target, event.method, event.params)
-        if stream is not None and body is not None:
-            self._announce(stream.watcher, event.method, body)
+        if listen is not None and body is not None:
+            for stream in self._listens.streams(listen, event.method, event.params):
+                self._announce(stream.watcher, event.method, body)
 
-    def _stream_over(self, stream: Stream, outcome: Outcome | None = None) -> None:
-        """Handle the end of a server's stream: it is opened again unless it never was."""
+    def _stream_over(self, stream: Stream) -> None:
+        """Handle the end of a server's stream: it is opened again unless its client gave it up.
+
+        A listen stream of a client opens without the servers that open none for it.
+        """
         self._detach(stream)
-        stream.move(ListenSignal.LOSE)
-        if stream.watcher.streams.get(stream.target.name) is not stream:
-            return  # the one that replaces it goes on
-        if stream.state is ListenState.LOST:
-            self._reopen_later(stream)
+        watcher, opening = stream.watcher, stream.state is ListenState.OPENING
+        if watcher.streams.get(stream.target.name) is not stream:
             return
-        watcher, before = stream.watcher, stream.before  # the server does not open the stream
-        del watcher.streams[stream.target.name]
-        if before is not None:
-            watcher.streams[stream.target.name] = before
-            if before.state is ListenState.LOST:
-                self._reopen_later(before)
-        error = stream.target.error("no stream of changes")
-        self._conclude(stream, outcome if isinstance(outcome, ErrorData) else error)
-        self._granted(watcher, SubscriptionFilter())
+        if opening and (watcher.key is not None or not stream.target.modern):
+            stream.move(ListenSignal.CLOSE)
+            del watcher.streams[stream.target.name]
+            self._granted(watcher, SubscriptionFilter())
+        elif stream.move(ListenSignal.LOSE):
+            self._reopen_later(stream)
 
     def _reopen_later(self, stream: Stream) -> None:
         delay = self._relay.settings.listen_delay * 2 ** min(stream.failures, 6)
@@ -548,27 +542,19 @@ class Subscriptions:
 
     def _close(self, stream: Stream) -> None:
         stream.move(ListenSignal.CLOSE)
-        self._conclude(stream, ErrorData.make(INTERNAL_ERROR, "the session has ended"))
-        if stream.before is not None:
-            self._close(stream.before)
+        over = ErrorData.make(INTERNAL_ERROR, "the session has ended")
+        self._listens.remove(stream, None, over)
         link = self._detach(stream)
-        if link is None or link.ended:
-            return
-        if stream.request is not None:
-            link.pending.pop(stream.request, None)
-            link.peer.cancel(stream.request, now=self._relay.now)
-        else:
+        if link is not None and not link.ended:
             for uri in stream.filter.resource_subscriptions:
                 if self._without(stream, link, uri):
                     self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
 
     def _detach(self, stream: Stream) -> UpstreamLink | None:
-        """Take a stream out of its conversation, which is returned."""
+        """Take a stream out of its conversation with a legacy server, which is returned."""
         link, stream.link = stream.link, None
         if link is not None:
             link.streams.discard(stream)
-            if stream.request is not None:
-                link.listens.pop(stream.request, None)
         return link
 
 

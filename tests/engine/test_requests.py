@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, structs
 
-from mcpcore.engine import Endpoint, EndReason, FrameKind, Negotiation, Peer, Role
+from mcpcore.engine import Endpoint, EndReason, FrameKind, Limits, Negotiation, Peer, Role
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     MAIN,
@@ -1233,20 +1233,14 @@ def test_what_the_owner_admits_is_answered_as_ever(method: str, params: Any, mod
 
 
 @pytest.mark.parametrize(("method", "params", "modern"), HELD)
-@pytest.mark.parametrize("how", ["refused", "cancelled", "malformed"])
+@pytest.mark.parametrize("how", ["refused", "cancelled"])
 def test_what_the_owner_does_not_admit(method: str, params: Any, modern: bool, how: str) -> None:
     config = server_config(**ASKED)
     peer = modern_server(config) if modern else legacy_server(config=config)
-    if how == "malformed":
-        params = {"uri": 5, "notifications": 5}
     asked = received(peer, call(1, method, params, modern=modern))
     if how == "refused":
         assert peer.fail(asked.key, ErrorData(-31999, "no entry"))
         assert sent(peer) == [error(1, -31999, "no entry")]
-    elif how == "malformed":
-        assert peer.admit(asked.key)
-        [reply] = sent(peer)
-        assert reply["error"]["code"] == -32602
     else:
         feed(peer, tell("notifications/cancelled", {"requestId": 1}))
         assert peer.admit(asked.key) is False
@@ -1258,6 +1252,27 @@ def test_what_the_owner_does_not_admit(method: str, params: Any, modern: bool, h
 
 
 @pytest.mark.parametrize(("method", "params", "modern"), HELD)
+@pytest.mark.parametrize("how", ["malformed", "too long", "too many"])
+def test_what_exceeds_a_limit_is_refused_before_the_owner_is_asked(
+    method: str, params: Any, modern: bool, how: str
+) -> None:
+    limits = Limits(subscriptions=0) if how == "too many" else Limits()
+    config = server_config(**ASKED, limits=limits, max_uri=1 if how == "too long" else 8192)
+    peer = modern_server(config) if modern else legacy_server(config=config)
+    if how == "malformed":
+        params = {"uri": 5, "notifications": 5}
+    events = feed(peer, call(1, method, params, modern=modern))
+    if (how, method) == ("too many", "resources/unsubscribe"):
+        assert [type(event) for event in events] == [RequestReceived]
+        return
+    assert [type(event) for event in events] == [Violation]
+    [reply] = sent(peer)
+    busy = how == "too many" and not modern
+    assert reply["error"]["code"] == (-32000 if busy else -32602)
+    assert peer.in_flight == 0
+
+
+@pytest.mark.parametrize(("method", "params", "modern"), HELD)
 def test_what_is_admitted_once_the_end_has_begun_is_too_late(
     method: str, params: Any, modern: bool
 ) -> None:
@@ -1265,7 +1280,7 @@ def test_what_is_admitted_once_the_end_has_begun_is_too_late(
     peer = modern_server(config) if modern else legacy_server(config=config)
     asked = received(peer, call(1, method, params, modern=modern))
     peer.close(now=0)
-    assert peer.admit(asked.key)
+    assert peer.admit(asked.key) is False
     code = 1001 if modern else -32000
     assert sent(peer) == [error(1, code, "this server is shutting down")]
     assert peer.in_flight == 0

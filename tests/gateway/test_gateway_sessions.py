@@ -8,12 +8,16 @@ import anyio
 import pytest
 
 from mcpcore import Callbacks, CallFailed, connect
+from mcpcore.engine.events import ConnectionEnded
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal
+from mcpcore.relay.link import Audience, UpstreamLink
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.gateway.settings import GatewaySettings
-from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.gateway.upstreams import Fleet, ServerBehind
+from mcpcore_transports.http1.settings import HttpClientLinkSettings, HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.targets import parse_target
 from tests.clock import patience
@@ -203,3 +207,37 @@ async def test_a_gateway_that_stops_waits_no_longer_than_it_may(tool: str) -> No
         assert origin.sessions("DELETE") == origin.sessions()
         origin.release.set()
         group.cancel_scope.cancel()
+
+
+async def test_sessions_leave_connections_of_a_modern_server_to_calls() -> None:
+    link = HttpClientLinkSettings(connections=2)
+    settings = GatewaySettings(client=ClientSettings(http_link=link))
+
+    async def decline(params: ElicitParams) -> ElicitResult:
+        return ElicitResult(action="decline")
+
+    async with AsyncExitStack() as stack:
+        behind = await stack.enter_async_context(served(backend(), revisions=[MODERN]))
+        targets = {"only": parse_target(behind.url)}
+        front = await stack.enter_async_context(gateway(targets, settings, http=ANY_PORT))
+        for number in range(4):
+            asks = Callbacks(elicitation=decline) if number % 2 else None
+            opened = connect(front.url, callbacks=asks, revision=LEGACY)
+            client = await stack.enter_async_context(opened)
+            with patience():
+                assert text(await client.call_tool("echo", {"text": "hi"})) == "backend: hi"
+
+
+async def test_a_conversation_that_its_client_gives_up_is_no_failure_to_start() -> None:
+    target = parse_target("http://127.0.0.1:9")
+    behind = ServerBehind(
+        "a", target, Fleet(GatewaySettings()), take=lambda *_: None, start=lambda *_: None
+    )
+    for ended, failures in ((True, 0), (False, 1)):
+        link = UpstreamLink(behind.relayed, Audience(), (), set(), ended=ended)
+        link.open()
+        conversation = behind.conversations[link]
+        conversation._begun = True
+        conversation.handle(ConnectionEnded(reason="closed"))
+        behind.ended(conversation)
+        assert behind.failures == failures

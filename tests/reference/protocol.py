@@ -27,7 +27,7 @@ TABLES = (
     "mcpcore.http.server.stored.streams",
     "mcpcore.http.client.challenges",
     "mcpcore.auth.authorization",
-    "mcpcore.relay.subscriptions",
+    "mcpcore.relay.listens",
     "mcpcore.policy.breaker",
     "mcpcore.policy.balancing",
     "mcpcore.policy.health",

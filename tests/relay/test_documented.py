@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from mcpcore.relay.listens import LISTEN, ListenState
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.relay.subscriptions import LISTEN, ListenState
 from tests.documented import check_defaults, check_states, check_values
 
 

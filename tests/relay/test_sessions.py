@@ -327,3 +327,16 @@ def test_a_server_that_ends_a_call_with_its_question_open() -> None:
         scene.ask("tools/call", {"name": "x"})
         scene.wait(1)
         assert len(scene.told(ResultReceived)) == 1
+
+
+def test_a_question_is_withdrawn_when_its_call_is_lost() -> None:
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(LEGACY, backend)
+    scene.answers = None
+    scene.ask("tools/call", {"name": "ask"})
+    [question] = scene.told(RequestReceived)
+    backend.wires[-1][1].receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+    assert len(scene.told(ErrorReceived)) == 1
+    assert [event.key for event in scene.told(RequestCancelled)] == [question.key]
+    assert scene.relay.idle

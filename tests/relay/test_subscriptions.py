@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec import json, structs
 
-from mcpcore.engine import Peer
+from mcpcore.engine import Limits, Peer
 from mcpcore.engine.events import (
     ErrorReceived,
     NotificationReceived,
@@ -320,3 +320,59 @@ def test_sessions_that_share_a_legacy_server_each_end_their_own_subscription() -
     assert ends.count(False) == 1
     scene.wait(301)
     assert backend.wires[-1][0].ended  # nothing holds the conversation any more
+
+
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_subscriptions_of_a_session_have_their_limit_before_the_server_is_asked(
+    server: str,
+) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(LEGACY, backend)
+    scene.front._state.config = structs.replace(
+        scene.front._state.config, limits=Limits(subscriptions=3), max_uri=10
+    )
+    watch(scene, "x:1", "x:2", "x:3")
+    assert "3 resources" in scene.error("resources/subscribe", {"uri": "x:4"}).message
+    assert "longer" in scene.error("resources/unsubscribe", {"uri": "x" * 11}).message
+    assert announced(backend, server) == ["x:1", "x:2", "x:3"]
+
+
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_what_exceeds_the_limit_only_once_the_server_has_answered_is_undone(server: str) -> None:
+    backend = Backend("a", server, tools)
+    scene = Scene(LEGACY, backend)
+    watch(scene, "x:1")
+    scene.front._state.config = structs.replace(
+        scene.front._state.config, limits=Limits(subscriptions=2)
+    )
+    for uri in ("x:2", "x:3", "x:1"):
+        scene.client.request("resources/subscribe", {"uri": uri}, now=0.0)
+    scene.move()
+    assert len(scene.told(ErrorReceived)) == 1
+    assert announced(backend, server) == ["x:1", "x:2"]
+
+
+def test_a_listen_stream_beyond_the_limit_holds_nothing_at_the_server() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    scene.front._state.config = structs.replace(
+        scene.front._state.config, limits=Limits(listen_streams=1)
+    )
+    for uri in ("x:1", "x:2"):
+        wanted = {"notifications": {"resourceSubscriptions": [uri]}}
+        scene.client.request("subscriptions/listen", wanted, now=0.0)
+    scene.move()
+    watch(scene, "x:3")
+    assert len(scene.told(ErrorReceived)) == 2
+    assert announced(backend, LEGACY) == ["x:1"]
+    assert len(scene.relay.subscriptions._streams) == 1
+
+
+def announced(backend: Backend, revision: str) -> list[str]:
+    """URIs that a server announces changes of, sorted."""
+    if revision == LEGACY:
+        events = [event for event in backend.events if isinstance(event, ResourceSubscribed)]
+        active = {event.uri: event.active for event in events}
+        return sorted(uri for uri in active if active[uri])
+    opened = [event for event in backend.events if isinstance(event, SubscriptionOpened)]
+    return sorted(opened[-1].filter.resource_subscriptions)

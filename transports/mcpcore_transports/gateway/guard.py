@@ -23,7 +23,6 @@ class ServerGuard:
 
     def __init__(self, name: str, settings: GatewaySettings) -> None:
         self.name = name
-        self._timeout = settings.relay.call_timeout
         self._breaker = None
         self._retrying = None
         if settings.breaker is not None:
@@ -45,13 +44,16 @@ class ServerGuard:
         return permit
 
     def settle(self, permit: Permit | None, event: Event, now: float) -> None:
-        """Tell the circuit breaker of an outcome; that of a cancelled request says nothing."""
+        """Tell the circuit breaker of an outcome; that of a cancelled request says nothing.
+
+        A server that answers with an error works: the error may be that of one client alone.
+        """
         breaker = self._breaker
         if breaker is None or permit is None:
             return
-        failed: bool | None = _failure(event).blames_server
-        if isinstance(event, events.RequestEnded) and not failed:
-            failed = None
+        failed: bool | None = False
+        if isinstance(event, events.RequestEnded):
+            failed = failure_of_end(event.reason, event.fault).blames_server or None
         breaker.record(permit, failed=failed, now=now)
         while (change := breaker.next_event()) is not None:
             logger.warning("%s: circuit breaker: %s", self.name, change.after.value)
@@ -62,7 +64,7 @@ class ServerGuard:
         if retrying is None:
             return None
         if call.attempts is None:
-            call.attempts = retrying.begin(now=now, timeout=self._timeout)
+            call.attempts = retrying.begin(now=now, timeout=call.until - now)
         if isinstance(event, events.ResultReceived):
             return None
         target = call.link.target

@@ -38,7 +38,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
         )
     )
     """Settings of the conversations with servers.  All clients share one with a modern server: it
-    has up to 1,000 connections over HTTP."""
+    has up to 1,000 connections over HTTP, of which listen streams take half at most."""
     retry: RetrySettings | None = field(default_factory=RetrySettings)
     """Retries of requests that may be carried out twice; None: none is retried."""
     breaker: BreakerSettings | None = field(default_factory=BreakerSettings)

@@ -34,6 +34,7 @@ from mcpcore_transports.client.client import (
 )
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.http1.settings import HttpClientLinkSettings
 from mcpcore_transports.link import clock
 from mcpcore_transports.serve.assembling import join_in_memory
 from mcpcore_transports.serve.serve import ungrouped
@@ -118,6 +119,8 @@ class ServerBehind:
                 auth = partial(self._token, None)  # each conversation has one of its own
             self._authorizer = authorizer_for(target, auth, self.settings)
         if isinstance(target, targets.HttpTarget | targets.SseTarget):
+            link = settings.http_link or HttpClientLinkSettings()
+            self.relayed.listens = link.connections // 2  # the others are for calls
             self._http_machine(target, self._config())  # raises what it cannot use
 
     @property
@@ -289,7 +292,8 @@ class Conversation:
             denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
             personal = self.upstream.relayed.personal and self.link.audience.principal is not None
             self.link.refused |= denied and personal
-            self.failed |= self._begun and not self._closing and not self.link.refused
+            unwanted = self._closing or self.link.ended  # by us
+            self.failed |= self._begun and not unwanted and not self.link.refused
             upset = isinstance(self.machine, Peer) and self.machine.upset is not None
             if upset and self.upstream.negotiation is Negotiation.AUTO:
                 # Some legacy servers end when they are asked server/discover.

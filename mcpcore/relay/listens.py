@@ -1,0 +1,395 @@
+"""Listen streams at modern servers, each for all watchers that may share it.
+
+A feed asks a server for what its watchers want together, and passes each change on to those that
+want it.  When they want something else its stream is replaced, the new one before the old one
+ends.  What its server refuses, as too much or as unfit, gets a feed of its own.
+
+Source: the subscriptions page of 2026-07-28.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from mcpcore.engine import events
+from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.subscriptions import TOPICS, change_of
+from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink
+from mcpcore.spec.errors import ErrorData, LocalProtocolError
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.lifecycle import SubscriptionFilter
+from mcpcore.wire.message import RequestId
+
+if TYPE_CHECKING:  # types alone: they own this part
+    from mcpcore.relay.relay import Relay
+    from mcpcore.relay.subscriptions import Stream
+
+Item = tuple[str, str]
+"""Field of a filter, and one of the subjects that it lists; "" in a field without subjects."""
+Taking = Callable[["frozenset[Item] | ErrorData"], None]
+"""Function that takes what a server announces of the items that were asked for, or its error."""
+_LISTEN = "subscriptions/listen"
+_SUBJECTS = 1000
+"""Maximum items of a feed, which servers may limit, but for those of its first watcher."""
+_SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
+
+_encode = msgspec.json.Encoder().encode
+
+
+def items_of(filter: SubscriptionFilter) -> frozenset[Item]:
+    """Return the items of a filter."""
+    items: set[Item] = set()
+    for field in filter.__struct_fields__:
+        value = getattr(filter, field)
+        subjects = value if isinstance(value, list) else [""] if value else []
+        items |= {(field, each) for each in subjects}
+    return frozenset(items)
+
+
+def filter_of(items: Iterable[Item]) -> SubscriptionFilter:
+    """Return the filter with some items."""
+    fields: dict[str, Any] = {}
+    for field, subject in sorted(items):
+        if field in _SUBJECT_FIELDS:
+            fields.setdefault(field, []).append(subject)
+        else:
+            fields[field] = True
+    return SubscriptionFilter(**fields)
+
+
+class ListenState(State):
+    """States of a stream of changes of a server."""
+
+    OPENING = "opening"
+    """Waiting for the acknowledgement of the server, or its answers to subscriptions."""
+    OPEN = "open"
+    LOST = "lost"
+    """Waiting for a moment before it is opened again."""
+    REOPENING = "reopening"
+    """Changes may have been missed."""
+    ENDED = "ended"
+
+
+class ListenSignal(State):
+    """Signals that move a stream of changes of a server."""
+
+    ACKNOWLEDGE = "acknowledged"
+    LOSE = "ended by the server, or not opened"
+    REOPEN = "delay is over"
+    CLOSE = "of no use to anybody"
+
+
+LISTEN: Table[ListenState, ListenSignal] = {
+    (ListenState.OPENING, ListenSignal.ACKNOWLEDGE): ListenState.OPEN,
+    (ListenState.OPENING, ListenSignal.LOSE): ListenState.LOST,
+    (ListenState.OPEN, ListenSignal.LOSE): ListenState.LOST,
+    (ListenState.LOST, ListenSignal.REOPEN): ListenState.REOPENING,
+    (ListenState.REOPENING, ListenSignal.ACKNOWLEDGE): ListenState.OPEN,
+    (ListenState.REOPENING, ListenSignal.LOSE): ListenState.LOST,
+    **{(state, ListenSignal.CLOSE): ListenState.ENDED for state in ListenState},
+}
+DIAGRAMS = (
+    (
+        "Stream of changes of a relay",
+        "`Stream.state`: changes of a server for one client; `Feed.state`: for several.",
+        LISTEN,
+    ),
+)
+"""Title, text and table of each diagram."""
+
+
+class Claim(Struct, eq=False):
+    """Items that a watcher's stream waits for."""
+
+    stream: "Stream"
+    items: frozenset[Item]
+    new: frozenset[Item]
+    """Items that the stream did not have before."""
+    take: Taking
+    until: float
+    """Time after which no other feed is tried."""
+    refused_by: list["Feed"] = []
+    """Feeds to which the server has not added them, with others or alone."""
+    alone: "Feed | None" = None
+    """Last of these feeds, if they were alone."""
+
+
+class FeedRequest(Struct, eq=False):
+    """Request of a feed that listens."""
+
+    feed: "Feed"
+    link: UpstreamLink
+    asked: frozenset[Item]
+    granted: frozenset[Item] = frozenset()
+    request: RequestId | None = None
+
+
+class Feed(Struct, eq=False):
+    """Changes of a modern server for all watchers that may share them."""
+
+    target: Target
+    audience: Audience
+    capabilities: ClientCapabilities
+    """Capabilities that the clients declare."""
+    place: tuple[Any, ...]
+    """Place among the feeds, by conversation and capabilities."""
+    wanted: dict[Item, set["Stream"]] = {}
+    """Streams of watchers by what they want."""
+    claims: list[Claim] = []
+    """Claims that the server has yet to grant."""
+    current: FeedRequest | None = None
+    next: FeedRequest | None = None
+    """Request that replaces the current one once it is acknowledged."""
+    full: bool = False
+    """True if the server has not added what it granted elsewhere."""
+    failures: int = 0
+    due: float = 0.0
+    """Time at which a lost one is opened again."""
+    state: ListenState = ListenState.OPENING
+
+    def move(self, signal: ListenSignal) -> bool:
+        """Move to the next state; False if the signal means nothing in this one."""
+        after = step(LISTEN, self.state, signal)
+        self.state = after or self.state
+        return after is not None
+
+    def takes(self, claim: Claim) -> bool:
+        """Return True if a claim may be added."""
+        more = sum(item not in self.wanted for item in claim.items)
+        room = not self.full and len(self.wanted) + more <= _SUBJECTS
+        return (room or not more) and self not in claim.refused_by
+
+
+class Listens:
+    """Part of the subscriptions of a relay that listens to modern servers.
+
+    ``changed`` is told of an item that may have changed, and the streams that want it; ``left`` of
+    a stream whose server is of the legacy era now.
+    """
+
+    def __init__(
+        self,
+        relay: "Relay",
+        changed: Callable[[Item, list["Stream"]], None],
+        left: Callable[["Stream"], None],
+    ) -> None:
+        self._relay = relay
+        self._changed = changed
+        self._left = left
+        self._feeds: dict[tuple[Any, ...], list[Feed]] = {}
+
+    def add(self, stream: "Stream", items: frozenset[Item], take: Taking) -> None:
+        """Let a stream have items too.
+
+        Raises LocalProtocolError if there are too many conversations with the server.
+        """
+        if not items:
+            take(items)
+            return
+        declared = stream.watcher.audience.capabilities
+        audience = self._relay.link(stream.target, stream.watcher.audience).audience
+        place = stream.target.name, *stream.target.party(audience.principal), audience.session
+        held = frozenset[Item]().union(*stream.feeds.values())
+        until = self._relay.now + self._relay.settings.list_timeout
+        claim = Claim(stream, items, items - held, take, until)
+        self._claim(claim, Feed(stream.target, audience, declared, (*place, _encode(declared))))
+
+    def _claim(self, claim: Claim, fresh: Feed) -> None:
+        """Add a claim to the first feed that has room for it, or to a fresh one."""
+        stream, feeds = claim.stream, self._feeds.setdefault(fresh.place, [])
+        had = (each for each, held in stream.feeds.items() if claim.items <= held)
+        feed = next(had, None) or next((each for each in feeds if each.takes(claim)), None)
+        if feed is None:
+            feed = fresh
+            feeds.append(feed)
+        stream.feeds.setdefault(feed, set()).update(claim.items)
+        for item in claim.items:
+            feed.wanted.setdefault(item, set()).add(stream)
+        current = feed.current
+        if current is not None and claim.items <= current.asked:
+            claim.take(claim.items & current.granted)
+        else:
+            feed.claims.append(claim)
+            self._update(feed)
+
+    def remove(self, stream: "Stream", items: frozenset[Item] | None, outcome: Any) -> None:
+        """Take items, None for all, out of a stream; claims for them have an outcome."""
+        for feed, held in list(stream.feeds.items()):
+            gone = held if items is None else held & items
+            over = [each for each in feed.claims if each.stream is stream and each.items & gone]
+            if over:
+                feed.claims = [each for each in feed.claims if each not in over]
+            self._drop(feed, stream, gone)
+            for claim in over:
+                claim.take(outcome)
+            if feed.state is not ListenState.LOST or not feed.wanted:
+                self._update(feed)
+
+    def _drop(self, feed: Feed, stream: "Stream", items: Iterable[Item]) -> None:
+        held = stream.feeds.get(feed, set())
+        for item in set(items) & held:
+            held.discard(item)
+            feed.wanted[item].discard(stream)
+            if not feed.wanted[item]:
+                del feed.wanted[item]
+                feed.full = False
+        if not held:
+            stream.feeds.pop(feed, None)
+
+    # Requests
+
+    def _update(self, feed: Feed) -> None:
+        """Listen for what is wanted, if that has changed; end a feed that nobody wants."""
+        current, wanted, target = feed.current, feed.wanted.keys(), feed.target
+        if feed.state is ListenState.ENDED:
+            return
+        if not wanted:
+            self._close(feed)
+            return
+        if feed.next is not None or (current is not None and current.asked == wanted):
+            return
+        try:
+            link = self._relay.link(target, feed.audience)
+            if len(link.listens) >= target.listens:
+                if current is None or not target.listens:
+                    raise LocalProtocolError(f"busy: {target.listens} listen streams are open")
+                if wanted <= current.asked:
+                    return  # what is wanted no longer may come all the same
+                self._lose(feed, current)  # as there is no room for both at a time
+        except LocalProtocolError as error:
+            self._refused(feed, frozenset(wanted), target.error(str(error)))
+            return
+        feed.move(ListenSignal.REOPEN)
+        feed.next = listen = FeedRequest(feed, link, frozenset(wanted))
+        request = self._relay.ask(
+            link,
+            _LISTEN,
+            {"notifications": filter_of(wanted)},
+            partial(self._over, listen),
+            capabilities=feed.capabilities,
+        )
+        if request is not None:
+            listen.request = request
+            link.listens[request] = listen
+
+    def acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
+        """Take the acknowledgement of a server."""
+        listen = link.listens.get(event.request)
+        if listen is None or listen is not listen.feed.next:
+            return
+        feed, before = listen.feed, listen.feed.current
+        feed.current, feed.next, feed.failures = listen, None, 0
+        listen.granted = items_of(event.filter) & listen.asked
+        again = feed.state is ListenState.REOPENING
+        feed.move(ListenSignal.ACKNOWLEDGE)
+        if before is not None:
+            self._cancel(before)
+        if again:
+            for item in sorted(feed.wanted):
+                self._changed(item, list(feed.wanted[item]))
+        granted = [each for each in feed.claims if each.items <= listen.asked]
+        feed.claims = [each for each in feed.claims if not each.items <= listen.asked]
+        for claim in granted:
+            if claim.alone is not None:
+                claim.alone.full = True
+            claim.take(claim.items & listen.granted)
+        self._update(feed)
+
+    def streams(self, listen: FeedRequest, method: str, params: Raw) -> list["Stream"]:
+        """Return the streams that want a change which the server was to announce."""
+        topic = TOPICS.get(method)
+        if topic is None:
+            return []
+        change = change_of(topic, params)
+        item = change.topic.field, change.subject or ""
+        return list(listen.feed.wanted.get(item, ())) if item in listen.granted else []
+
+    def _over(self, listen: FeedRequest, outcome: Outcome) -> None:
+        """Handle the end of a request: its feed goes on by another one, or later."""
+        feed = listen.feed
+        if listen.request is not None:
+            listen.link.listens.pop(listen.request, None)
+        if listen is feed.next:
+            feed.next = None
+            error = outcome if isinstance(outcome, ErrorData) else feed.target.error("it ended")
+            self._refused(feed, listen.asked, error)
+        elif listen is feed.current:
+            feed.current = None
+            feed.move(ListenSignal.LOSE)
+            if feed.next is None:
+                self._reopen_later(feed)
+            else:
+                feed.move(ListenSignal.REOPEN)
+
+    def _refused(self, feed: Feed, asked: frozenset[Item], error: ErrorData) -> None:
+        """Give up claims that the server has not granted.
+
+        If it goes on with what it had granted, half of them are tried again, and the others, at
+        last the only one, by another feed.
+        """
+        now, goes_on = self._relay.now, feed.current is not None
+        kept, early, late = list[Claim](), list[Claim](), list[Claim]()
+        for claim in feed.claims:
+            refused = late if not goes_on or now >= claim.until else early
+            (refused if claim.items <= asked else kept).append(claim)
+        feed.claims = early[: len(early) // 2] + kept
+        if not goes_on:
+            feed.move(ListenSignal.LOSE)
+        for claim in late:
+            self._drop(feed, claim.stream, claim.new)
+            claim.take(error)
+        for claim in early[len(early) // 2 :]:
+            self._drop(feed, claim.stream, claim.new)
+            claim.items = claim.new
+            claim.refused_by.append(feed)
+            claim.alone = feed if len(early) == 1 else None
+            fresh = Feed(feed.target, feed.audience, feed.capabilities, feed.place)
+            self._claim(claim, fresh)
+        if feed.claims or not feed.wanted:
+            self._update(feed)
+        elif feed.state is ListenState.LOST:
+            self._reopen_later(feed)
+
+    def _reopen_later(self, feed: Feed) -> None:
+        delay = self._relay.settings.listen_delay * 2 ** min(feed.failures, 6)
+        feed.failures += 1
+        feed.due = self._relay.now + delay
+        self._relay.later(delay, partial(self._reopen, feed, feed.due))
+
+    def _reopen(self, feed: Feed, due: float) -> None:
+        if feed.state is not ListenState.LOST or feed.due != due:
+            return
+        if feed.target.modern:
+            self._update(feed)
+            return
+        for stream in {each for streams in feed.wanted.values() for each in streams}:
+            items = stream.feeds[feed] | items_of(stream.filter)
+            self._drop(feed, stream, stream.feeds[feed])
+            stream.filter = filter_of(items)
+            self._left(stream)
+        self._close(feed)
+
+    def _lose(self, feed: Feed, listen: FeedRequest) -> None:
+        self._cancel(listen)
+        feed.current = None
+        feed.move(ListenSignal.LOSE)
+
+    def _close(self, feed: Feed) -> None:
+        feed.move(ListenSignal.CLOSE)
+        requests, feed.current, feed.next = (feed.current, feed.next), None, None
+        for listen in requests:
+            if listen is not None:
+                self._cancel(listen)
+        feeds = self._feeds[feed.place]
+        feeds.remove(feed)
+        if not feeds:
+            del self._feeds[feed.place]
+
+    def _cancel(self, listen: FeedRequest) -> None:
+        link, request = listen.link, listen.request
+        if request is not None and link.listens.pop(request, None) and not link.ended:
+            link.pending.pop(request, None)
+            link.peer.cancel(request, now=self._relay.now)

@@ -1,0 +1,117 @@
+"""Requests that a server's guard lets through, and what their outcomes tell it."""
+
+from typing import Any
+
+from mcpcore.engine import Peer
+from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
+from mcpcore.policy.breaker import BreakerSettings, Circuit
+from mcpcore.relay.link import Outcome
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.settings import GatewaySettings
+from tests.relay.bench import LEGACY, MODERN, Backend, Scene, tools
+
+
+def guard(scene: Scene, name: str, **breaker: Any) -> ServerGuard:
+    """Give a server a guard with a circuit breaker, and no retries."""
+    settings = GatewaySettings(retry=None, breaker=BreakerSettings(**breaker))
+    made = scene.relay.targets[name].guard = ServerGuard(name, settings)
+    return made
+
+
+def circuit(made: ServerGuard) -> Circuit:
+    assert made._breaker is not None
+    return made._breaker.state
+
+
+def crash(scene: Scene, backend: Backend) -> None:
+    """End a server's conversations in the middle of a call."""
+    scene.ask("tools/call", {"name": "wait"})
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+
+
+def slow_lists(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    if event.method != "tools/list":
+        tools(backend, peer, event)
+
+
+def test_clients_that_leave_say_nothing_of_the_server() -> None:
+    backends = [Backend(name, LEGACY, slow_lists) for name in "ab"]
+    scene = Scene(LEGACY, *backends)
+    made = guard(scene, "a", consecutive=2)
+    for _ in range(3):
+        other = Scene(LEGACY, *backends, beside=scene, principal="mallory")
+        other.ask("tools/list")
+        other.front.receive_eof(now=0.0)
+        other.move()
+    assert circuit(made) is Circuit.CLOSED
+    assert scene.call("a__echo") == "a: {}"
+
+
+def test_a_listen_stream_that_opens_is_a_probe_that_succeeded() -> None:
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(LEGACY, backend)
+    made = guard(scene, "a", consecutive=1, open_time=10.0)
+    crash(scene, backend)
+    assert circuit(made) is Circuit.OPEN
+    while circuit(made) is Circuit.OPEN and scene.now < 60:
+        scene.wait(2.0)
+    assert circuit(made) is Circuit.CLOSED
+    assert isinstance(scene.ask("tools/call", {"name": "echo"}), ResultReceived)
+
+
+def test_a_probe_that_cannot_be_sent_leaves_room_for_the_next() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(MODERN, backend)
+    made = guard(scene, "a", consecutive=1, open_time=10.0)
+    crash(scene, backend)
+    scene.wait(10.0)
+    target = scene.relay.targets["a"]
+    link = scene.relay.link(target, backend.wires[-1][0].audience)
+    refused: list[Outcome] = []
+    assert scene.relay.ask(link, "tools/list", {"cursor": object()}, refused.append) is None
+    assert len(refused) == 1
+    assert circuit(made) is Circuit.HALF_OPEN
+
+
+def test_errors_that_one_client_gets_do_not_keep_others_from_a_server() -> None:
+    def broken(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(INTERNAL_ERROR, "this resource cannot be read"))
+
+    backend = Backend("a", LEGACY, broken)
+    scene = Scene(MODERN, backend)
+    made = guard(scene, "a", consecutive=2)
+    for _ in range(3):
+        assert "cannot be read" in scene.error("resources/read", {"uri": "x:1"}).message
+    assert circuit(made) is Circuit.CLOSED
+
+
+def test_all_attempts_of_a_call_have_its_time_together() -> None:
+    backend = Backend("a", LEGACY, lambda *_: None)
+    scene = Scene(MODERN, backend, settings=RelaySettings(call_timeout=60.0))
+    scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings(breaker=None))
+    scene.ask("resources/read", {"uri": "x:1"}, timeout=None)
+    scene.wait(50.0)
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+    scene.wait(1.0)
+    assert len(backend.requests("resources/read")) == 2
+    assert scene.told(ErrorReceived) == []
+    scene.wait(9.0)
+    assert len(scene.told(ErrorReceived)) == 1
+
+
+def test_an_attempt_for_which_no_time_is_left_is_not_made() -> None:
+    backend = Backend("a", LEGACY, lambda *_: None)
+    scene = Scene(MODERN, backend, settings=RelaySettings(call_timeout=60.0))
+    scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings(breaker=None))
+    scene.ask("resources/read", {"uri": "x:1"}, timeout=None)
+    scene.wait(59.999999)
+    for _, near, _ in list(backend.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    scene.move()
+    assert len(scene.told(ErrorReceived)) == 1

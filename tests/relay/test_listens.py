@@ -1,0 +1,323 @@
+"""Listen streams at a modern server, which watchers share."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from mcpcore.engine import Limits, Peer
+from mcpcore.engine.events import (
+    RequestReceived,
+    SubscriptionAcknowledged,
+    SubscriptionClosed,
+    SubscriptionOpened,
+)
+from mcpcore.policy.breaker import BreakerSettings
+from mcpcore.relay.settings import RelaySettings
+from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.settings import GatewaySettings
+from tests.engine.bench import rows
+from tests.relay.bench import LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.test_subscriptions import CHANGED, UPDATED, changes, lose, tell, watch
+
+OTHER: dict[str, Any] = {"sampling": {}}
+"""Capabilities of a client that are not those of the others."""
+
+
+def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    raise AssertionError("the engine answers all requests of this test")
+
+
+def limited(subscriptions: int) -> Backend:
+    """A server that allows few subjects on a stream."""
+    backend = Backend("a", MODERN, refuses)
+    backend.config = structs.replace(backend.config, limits=Limits(subscriptions=subscriptions))
+    return backend
+
+
+def beside(scene: Scene, revision: str = MODERN, **more: Any) -> Scene:
+    return Scene(revision, *scene.backends, beside=scene, **more)
+
+
+def streams(backend: Backend) -> list[list[str]]:
+    """URIs of the listen streams that are open at a server, in order."""
+    found: dict[Any, list[str]] = {}
+    for event in backend.events:
+        if isinstance(event, SubscriptionOpened):
+            found[event.key] = event.filter.resource_subscriptions
+        elif isinstance(event, SubscriptionClosed):
+            del found[event.key]
+    return list(found.values())
+
+
+def most(backend: Backend) -> int:
+    """Most listen streams that were open at a server at a time."""
+    steps = [
+        isinstance(event, SubscriptionOpened) - isinstance(event, SubscriptionClosed)
+        for event in backend.events
+    ]
+    return max(sum(steps[: end + 1]) for end in range(len(steps)))
+
+
+def granted(scene: Scene) -> list[str]:
+    """URIs in the last acknowledgement of a client's stream."""
+    return list(scene.told(SubscriptionAcknowledged)[-1].filter.resource_subscriptions)
+
+
+def heard(*scenes: Scene) -> list[list[tuple[str, Any]]]:
+    for scene in scenes:
+        scene.move()
+    return [changes(scene) for scene in scenes]
+
+
+def test_sessions_and_clients_share_one_stream() -> None:
+    backend = Backend("a", MODERN, refuses)
+    first = Scene(LEGACY, backend)
+    scenes = [first, *(beside(first, LEGACY) for _ in range(3)), beside(first)]
+    watch(scenes[-1])
+    opened = [event for event in backend.events if isinstance(event, SubscriptionOpened)]
+    assert len(opened) == 1
+    tell(backend, CHANGED)
+    assert heard(*scenes) == [[(CHANGED, None)]] * len(scenes)
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+def test_each_hears_of_what_it_wants_on_the_stream_of_all(revision: str) -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(revision, backend)
+    bob = beside(ann, revision, principal="bob")
+    watch(ann, "x:1", "x:2", lists=False)
+    watch(bob, "x:2", "x:3", lists=False)
+    assert streams(backend) == [["x:1", "x:2", "x:3"]]
+    for uri in ("x:1", "x:2", "x:3", "x:4"):
+        tell(backend, UPDATED, {"uri": uri})
+    assert heard(ann, bob) == [
+        [(UPDATED, "x:1"), (UPDATED, "x:2")],
+        [(UPDATED, "x:2"), (UPDATED, "x:3")],
+    ]
+
+
+def test_a_stream_carries_what_is_still_wanted_and_ends_with_its_last_watcher() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(MODERN, backend)
+    bob = beside(ann, principal="bob")
+    ids = watch(ann, "x:1", lists=False), watch(bob, "x:2", lists=False)
+    ann.client.cancel(ids[0], now=0.0)
+    ann.move()
+    assert streams(backend) == [["x:2"]]
+    bob.front.receive_eof(now=0.0)
+    bob.move()
+    assert streams(backend) == []
+    assert not any(link.listens for link, _, _ in backend.wires)
+    assert not ann.relay.subscriptions._listens._feeds
+
+
+def test_clients_that_declare_other_capabilities_or_have_other_tokens_share_none() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(MODERN, backend)
+    watch(ann, "x:1", lists=False)
+    watch(beside(ann, capabilities=OTHER), "x:1", lists=False)
+    assert streams(backend) == [["x:1"], ["x:1"]]
+    personal = Backend("a", MODERN, refuses)
+    personal.personal = True
+    ann = Scene(MODERN, personal)
+    watch(ann, "x:1", lists=False)
+    watch(beside(ann, principal="bob"), "x:2", lists=False)
+    assert [len(link.listens) for link, _, _ in personal.wires] == [0, 1, 1]
+
+
+def test_what_a_server_adds_to_no_stream_gets_one_of_its_own() -> None:
+    backend = limited(2)
+    ann = Scene(MODERN, backend)
+    scenes = [ann, *(beside(ann) for _ in range(3))]
+    for number, scene in enumerate(scenes):
+        watch(scene, f"x:{number}", lists=False)
+        assert granted(scene) == [f"x:{number}"]
+    assert streams(backend) == [["x:0", "x:1"], ["x:2", "x:3"]]
+    tell(backend, UPDATED, {"uri": "x:0"})
+    tell(backend, UPDATED, {"uri": "x:3"})
+    assert heard(*scenes) == [[(UPDATED, "x:0")], [], [], [(UPDATED, "x:3")]]
+
+
+def test_many_that_come_at_once_are_few_streams() -> None:
+    backend = limited(4)
+    ann = Scene(MODERN, backend)
+    backend.down = True
+    scenes = [ann, *(beside(ann) for _ in range(15))]
+    for number, scene in enumerate(scenes):
+        watch(scene, f"x:{number}", lists=False)
+    backend.down = False
+    for _ in range(3):
+        heard(*scenes)
+    assert [granted(scene) for scene in scenes] == [[f"x:{number}"] for number in range(16)]
+    assert len(streams(backend)) <= 8
+
+
+def test_what_a_server_refuses_by_itself_takes_no_room_from_others() -> None:
+    backend = limited(3)
+    ann = Scene(MODERN, backend)
+    watch(ann, "x:1", lists=False)
+    mallory = beside(ann, principal="mallory")
+    watch(mallory, *(f"y:{number}" for number in range(4)), lists=False)
+    assert granted(mallory) == []
+    bob = beside(ann, principal="bob")
+    watch(bob, "x:2", lists=False)
+    assert streams(backend) == [["x:1", "x:2"]]
+
+
+def test_a_stream_that_some_have_left_has_room_again() -> None:
+    backend = limited(2)
+    ann = Scene(MODERN, backend)
+    scenes = [ann, *(beside(ann) for _ in range(2))]
+    ids = [watch(scene, f"x:{number}", lists=False) for number, scene in enumerate(scenes)]
+    ann.client.cancel(ids[0], now=0.0)
+    ann.move()
+    watch(beside(ann), "x:3", lists=False)
+    assert streams(backend) == [["x:2"], ["x:1", "x:3"]]
+
+
+def test_a_server_has_more_streams_than_one_can_carry() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(MODERN, backend)
+    scenes = [ann, *(beside(ann) for _ in range(2))]
+    for number, scene in enumerate(scenes):
+        watch(scene, *(f"{number}:{each}" for each in range(600)), lists=False)
+        assert len(granted(scene)) == 600
+    assert list(map(len, streams(backend))) == [600, 600, 600]
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+def test_a_stream_without_room_for_a_second_ends_before_it_is_replaced(revision: str) -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(revision, backend)
+    ann.relay.targets["a"].listens = 1
+    bob = beside(ann, revision, principal="bob")
+    watch(ann, "x:1", lists=False)
+    watch(bob, "x:2", lists=False)
+    assert (streams(backend), most(backend)) == ([["x:1", "x:2"]], 1)
+    assert (UPDATED, "x:1") in heard(ann)[0]  # it may have changed meanwhile
+    ann.events.clear()
+    bob.events.clear()
+    for uri in ("x:1", "x:2"):
+        tell(backend, UPDATED, {"uri": uri})
+    assert heard(ann, bob) == [[(UPDATED, "x:1")], [(UPDATED, "x:2")]]
+
+
+def test_listen_streams_have_a_limit_and_calls_go_on() -> None:
+    backend = Backend("a", MODERN, tools)
+    ann = Scene(MODERN, backend)
+    ann.relay.targets["a"].listens = 1
+    watch(ann, "x:1", lists=False)
+    other = beside(ann, capabilities=OTHER)
+    watch(other, "x:2", lists=False)
+    assert granted(other) == []
+    assert other.call("echo") == "a: {}"
+    session = beside(ann, LEGACY, capabilities=OTHER)
+    error = session.error("resources/subscribe", {"uri": "x:3"})
+    assert error.message == "a: busy: 1 listen streams are open"
+    assert most(backend) == 1
+
+
+def test_all_watchers_of_a_lost_stream_are_on_the_next() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(LEGACY, backend)
+    bob = beside(ann, principal="bob")
+    watch(ann, "x:1")
+    watch(bob, "x:2", lists=False)
+    lose(ann, backend)
+    backend.events.clear()
+    ann.wait(2)
+    assert streams(backend) == [["x:1", "x:2"]]
+    assert (UPDATED, "x:1") in heard(ann)[0]
+    assert heard(bob) == [[(UPDATED, "x:2")]]
+
+
+def test_a_lost_stream_has_one_next_attempt_whoever_comes_meanwhile() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(LEGACY, backend)
+    lose(ann, backend)
+    ann.relay.targets["a"].listens = 0
+    for _ in range(5):
+        watch(beside(ann), "x:1")
+    assert len(ann.relay.subscriptions._listens._feeds) == 1
+    ann.relay.targets["a"].listens = 5
+    ann.wait(200)
+    opened = [event for event in backend.events if isinstance(event, SubscriptionOpened)]
+    assert len(opened) == 2
+
+
+def test_a_session_that_began_while_a_server_was_away_hears_its_changes() -> None:
+    backend = Backend("a", MODERN, refuses)
+    backend.down = True
+    scene = Scene(LEGACY, backend)
+    lose(scene, backend)
+    backend.down = False
+    backend.wires.clear()
+    later = beside(scene, LEGACY)  # makes the next attempt
+    scene.wait(1)
+    later.move()
+    for each in (scene, later):
+        each.events.clear()
+    tell(backend, CHANGED)
+    assert heard(scene, later) == [[(CHANGED, None)]] * 2
+
+
+def test_sessions_that_ended_while_a_server_was_away_are_forgotten() -> None:
+    backend = Backend("a", MODERN, refuses)
+    backend.down = True
+    scene = Scene(LEGACY, backend)
+    for _ in range(5):
+        other = beside(scene, LEGACY)
+        other.front.receive_eof(now=0.0)
+        other.move()
+        lose(scene, backend)
+        backend.wires.clear()
+    assert len(scene.relay.targets["a"].waiting) <= 2
+
+
+@pytest.mark.parametrize("reason", ["breaker", "conversations", "silence", "listens"])
+def test_a_session_without_a_stream_gets_one_later(reason: str) -> None:
+    backend = Backend("a", MODERN, refuses)
+    settings = RelaySettings(links=1) if reason == "conversations" else None
+    first = Scene(MODERN, backend, settings=settings)
+    target = first.relay.targets["a"]
+    if reason == "breaker":
+        settings_of = GatewaySettings(retry=None, breaker=BreakerSettings(consecutive=1))
+        target.guard = ServerGuard("a", settings_of)
+        backend.down = True
+        first.ask("tools/call", {"name": "x"})
+        lose(first, backend)
+        backend.wires.clear()
+    elif reason == "conversations":
+        target.shared = False
+    elif reason == "listens":
+        target.listens = 0
+    backend.down = reason == "silence"
+    session = beside(first, LEGACY)
+    assert streams(backend) == []
+    session.wait(11.0)
+    target.listens, backend.down = 5, False
+    first.relay.settings = RelaySettings()
+    for _ in range(40):
+        session.wait(1.0)
+    assert streams(backend) == [[]]
+    tell(backend, CHANGED)
+    assert heard(session)[0][-1] == (CHANGED, None)
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_server_that_comes_back_in_the_legacy_era(client: str) -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(client, backend)
+    watch(scene, "x:1", "x:2")
+    if client == LEGACY:
+        assert scene.result("resources/unsubscribe", {"uri": "x:2"}) == {}
+    backend.config = structs.replace(backend.config, revisions=rows(LEGACY))
+    lose(scene, backend)
+    for _ in range(30):
+        scene.wait(1)
+    scene.events.clear()
+    for uri in ("x:1", "x:2"):
+        tell(backend, UPDATED, {"uri": uri})
+    expected = ["x:1"] if client == LEGACY else ["x:1", "x:2"]
+    assert heard(scene) == [[(UPDATED, uri) for uri in expected]]
