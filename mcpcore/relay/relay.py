@@ -39,7 +39,7 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.errors import SealBroken
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
-from mcpcore.http.storing import NoteLost, NoteReceived
+from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
 from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
@@ -877,11 +877,11 @@ class Relay:
 
     # Log messages and other notifications
 
-    def _level_changed(self, machine: Downstream, event: events.LogLevelChanged) -> None:
-        session = machine, event.session or ""
-        self._levels[session] = event.level
+    def level_changed(self, session: Session, level: str) -> None:
+        """Note the log level that a legacy client has set."""
+        self._levels[session] = level
         for link in self.links_of(session):
-            self.set_level(link, event.level, lower=True)
+            self.set_level(link, level, lower=True)
 
     def set_level(self, link: UpstreamLink, level: str | None, *, lower: bool = False) -> None:
         """Ask a legacy server for log messages, unless it sends them: the engine filters by client.
@@ -953,11 +953,15 @@ _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
     events.ErrorReceived: lambda relay, at, event: relay._replied(at, event.request, event.error),
     events.RequestEnded: lambda relay, at, event: relay._replied(at, event.request, _UNANSWERED),
     events.ProgressReceived: Relay._question_progressed,
-    events.LogLevelChanged: Relay._level_changed,
+    events.LogLevelChanged: lambda relay, at, event: relay.level_changed(
+        (at, event.session or ""), event.level
+    ),
     events.NotificationReceived: Relay._client_told,
     events.Ready: lambda relay, at, event: relay.subscriptions.session_ready(at, event),
     events.ConnectionEnded: Relay._session_ended,
     SessionClosed: Relay._session_ended,
+    SessionForgotten: Relay._session_ended,
+    SessionRestored: lambda relay, at, event: relay.subscriptions.session_restored(at, event),
     NoteReceived: lambda relay, at, event: relay.forwarding.received(at, event),
     NoteLost: lambda relay, at, event: relay.forwarding.lost(at, event),
     events.SubscriptionOpened: lambda relay, at, event: relay.subscriptions.opened(at, event),

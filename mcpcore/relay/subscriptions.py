@@ -18,6 +18,7 @@ from mcpcore.engine import events
 from mcpcore.engine.events import Key
 from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.subscriptions import TOPICS, narrowed
+from mcpcore.http.storing import SessionRestored
 from mcpcore.relay.link import (
     Arrival,
     Audience,
@@ -174,17 +175,17 @@ class Subscriptions:
         watcher.left = len(self._relay.targets)
         self._watch_all(watcher)
 
-    def _watch_all(self, watcher: Watcher) -> None:
+    def _watch_all(self, watcher: Watcher, state: ListenState = ListenState.OPENING) -> None:
         for target in self._relay.targets.values():
-            self._relay.when_known(target, partial(self._watch, watcher, target))
+            self._relay.when_known(target, partial(self._watch, watcher, target, state))
 
-    def _watch(self, watcher: Watcher, target: Target) -> None:
+    def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
         """Ask one server for the part of a filter that it can announce."""
         part = self._part(watcher.filter, target)
         if watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
-        elif target.modern or watcher.key is not None:
-            self._open_stream(Stream(watcher, target, part))
+        elif target.modern or watcher.key is not None or part.resource_subscriptions:
+            self._open_stream(Stream(watcher, target, part, state=state))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
     def _part(self, wanted: SubscriptionFilter, target: Target) -> SubscriptionFilter:
@@ -364,13 +365,59 @@ class Subscriptions:
     def session_ready(self, machine: Downstream, event: events.Ready) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
         session, declared = (machine, event.session or ""), event.capabilities
-        where = {"session": event.session} if event.session else {}
         audience = Audience(event.principal, session)
         if isinstance(declared, ClientCapabilities):
             audience = structs.replace(audience, capabilities=declared)
-        watcher = Watcher(machine, where, audience, _LISTS, _LISTS)
+        self._watch_all(self._session_watcher(session, audience))
+
+    def _session_watcher(self, session: Session, audience: Audience) -> Watcher:
+        machine, id = session
+        watcher = Watcher(machine, {"session": id} if id else {}, audience, _LISTS, _LISTS)
         self.sessions[session] = watcher
-        self._watch_all(watcher)
+        return watcher
+
+    def session_restored(self, machine: Downstream, event: SessionRestored) -> None:
+        """Watch for a session that another process has begun, and as its client chose there.
+
+        What it had subscribed to may have changed before.
+        """
+        session, uris = (machine, event.session), list(event.subscriptions)
+        if event.log_level is not None:
+            self._relay.level_changed(session, event.log_level)
+        watcher = self.sessions.get(session)
+        wanted = structs.replace(_LISTS, resource_subscriptions=uris)
+        if watcher is None:
+            audience = Audience(event.principal, session, event.capabilities)
+            watcher = self._session_watcher(session, audience)
+            watcher.filter = wanted
+            self._watch_all(watcher, ListenState.REOPENING if uris else ListenState.OPENING)
+            return
+        watcher.filter = wanted
+        for target in self._relay.targets.values():
+            self._relay.when_known(target, partial(self._watch_anew, watcher, target))
+
+    def _watch_anew(self, watcher: Watcher, target: Target) -> None:
+        """Ask a server for what a session has chosen elsewhere, and is about to choose here."""
+        before = watcher.streams.get(target.name)
+        if before is None:
+            self._watch(watcher, target, ListenState.OPENING)
+            return
+        part = self._part(watcher.filter, target)
+        uris = dict.fromkeys(part.resource_subscriptions)
+        for arrival in before.arrivals:
+            uri = self._inward(target, _subject_of(arrival.event.params).uri) or ""
+            if arrival.event.method == _SUBSCRIBE:
+                uris[uri] = None
+            else:
+                uris.pop(uri, None)
+        if uris.keys() == set(before.filter.resource_subscriptions):
+            return
+        if not (uris or target.modern):
+            self._close(watcher.streams.pop(target.name))
+            return
+        part = structs.replace(part, resource_subscriptions=list(uris))
+        arrivals, before.arrivals = before.arrivals, []
+        self._open_stream(Stream(watcher, target, part, before=before, arrivals=arrivals))
 
     def session_ended(self, session: Session) -> None:
         """Stop watching for a session."""
