@@ -246,8 +246,12 @@ class Relay:
         return [link for link in self._links.get(session, {}).values() if not link.target.modern]
 
     def _close_unused(self, link: UpstreamLink) -> None:
-        """Close a conversation that nothing has needed for long; look again later at any other."""
-        due = (link.used_at if link.idle else self.now) + self.settings.link_idle
+        """Close a conversation that nothing has needed for long; look again later at any other.
+
+        A session needs its own until it ends, as its server may keep state for it.
+        """
+        needed = not link.idle or link.audience.session in self.subscriptions.sessions
+        due = (self.now if needed else link.used_at) + self.settings.link_idle
         if due > self.now:
             self._deadlines.set(link, due)
         else:

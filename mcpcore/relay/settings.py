@@ -43,7 +43,7 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     links: int = 1000
     """Maximum conversations with one server."""
     link_idle: float = 300.0
-    """Time after which an unused conversation, which no session needs, is closed."""
+    """Time after which an unused conversation is closed; one of an open session is kept."""
     listen_delay: float = 1.0
     """Delay before a lost stream of changes is opened again; doubled for each failure."""
 

@@ -21,6 +21,7 @@ from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
+from tests.relay.test_subscriptions import CHANGED, changes, tell
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
@@ -202,6 +203,23 @@ def test_an_unused_conversation_is_closed_and_opened_again() -> None:
     assert backend.wires[1][1].state is SessionState.CLOSING
     assert scene.call("echo") == "a: {}"
     assert len(backend.wires) == 3
+
+
+def test_a_conversation_of_a_session_lasts_as_long_as_it() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    conversation = backend.wires[-1]
+    for _ in range(3):
+        scene.wait(301)
+    tell(backend, CHANGED)
+    scene.move()
+    assert changes(scene) == [(CHANGED, None)]
+    assert scene.call("echo") == "a: {}"
+    assert backend.wires[-1] is conversation
+    scene.front.receive_eof(now=scene.now)
+    scene.move()
+    assert conversation[1].state is SessionState.CLOSING
 
 
 def test_a_conversation_that_has_not_begun_is_not_closed_as_unused() -> None:
