@@ -49,6 +49,7 @@ from mcpcore.relay.link import (
     Audience,
     Delayed,
     Downstream,
+    Held,
     Outcome,
     Parked,
     PassedCall,
@@ -144,6 +145,7 @@ class Relay:
         """Conversations by session, then by server, principal and capabilities."""
         self._calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
+        self.held = Held()
         self._parked: dict[int, Parked] = {}
         self._serial = 0
         self._levels: dict[Session, str] = {}
@@ -164,7 +166,8 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        return self.forwarding.idle and not (self._calls or self._parked or self._asked)
+        needed = self._calls or self.held or self._parked or self._asked
+        return self.forwarding.idle and not needed
 
     def capabilities(self) -> ServerCapabilities:
         """Return what the servers declare together, for the Config of the downstream machine."""
@@ -377,9 +380,13 @@ class Relay:
             error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", {"uri": member})
         self.fail(arrival, error)
 
-    def when_known(self, target: Target, work: Callable[[], None]) -> None:
-        """Do ``work`` once the first conversation with a server has succeeded or failed."""
+    def when_known(
+        self, target: Target, work: Callable[[], None], arrival: Arrival | None = None
+    ) -> None:
+        """Do ``work`` once a server is known or lost, for an ``arrival`` unless it is cancelled."""
         if target.greeting is None:
+            if arrival is not None:
+                work = self.held.hold(arrival, work)
             self.link(target, Audience()).open()
             target.waiting.append(work)
         else:
@@ -387,7 +394,7 @@ class Relay:
 
     def _forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
-        self.when_known(target, partial(self._send, target, arrival, params, members))
+        self.when_known(target, partial(self._send, target, arrival, params, members), arrival)
 
     def _send(
         self,
@@ -489,14 +496,15 @@ class Relay:
         self.fail(arrival, ErrorData.make(code, message))
 
     def _cancelled(self, machine: Downstream, event: events.RequestCancelled) -> None:
-        call = self._calls.pop((machine, event.key), None)
-        if call is None:  # the answer to come is dropped by the engine
+        place = machine, event.key
+        call = self._calls.pop(place, None)
+        if call is not None or self.held.drop(place):
+            self.at(machine).fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        if call is None:  # the answer to come, if any, is dropped by the engine
             self.subscriptions.closed(machine, event.key)
             self.forwarding.cancelled(machine, event)
             return
-        [arrival] = [each for each in call.waiting if each.place == (machine, event.key)]
-        call.waiting.remove(arrival)
-        self.fail(arrival, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        call.waiting = [each for each in call.waiting if each.place != place]
         if not call.waiting:
             self._give_up(call, event.reason)
 

@@ -431,7 +431,8 @@ class Subscriptions:
         for target in self._relay.targets.values():
             uri = self._inward(target, outer)
             if uri is not None:
-                self._relay.when_known(target, partial(self._subscribed, target, arrival, uri))
+                work = partial(self._subscribed, target, arrival, uri)
+                self._relay.when_known(target, work, arrival)
                 return
         self._relay.unknown(arrival)
 

@@ -297,6 +297,35 @@ def test_a_resource_of_a_listed_template() -> None:
         assert scene.result("resources/read", {"uri": uri})["from"] == server
 
 
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize(("naming", "known"), [(Naming.ALWAYS, False), (Naming.NEVER, True)])
+def test_a_request_that_is_cancelled_before_it_is_sent(
+    client: str, naming: Naming, known: bool
+) -> None:
+    """It waits for the era of the server, or for the lists that tell whose it is."""
+    backends = [Backend(name, LEGACY, tools) for name in "ab"]
+    for backend in backends:
+        backend.down = not known
+    scene = Scene(client, *backends, settings=RelaySettings(naming=naming))
+    for backend in backends:
+        backend.down = True
+    name, uri = ("a__echo", "a+file:///a") if naming is Naming.ALWAYS else ("echo", "file:///a")
+    asked = {"tools/call": {"name": name}, "resources/read": {"uri": uri}}
+    if client == LEGACY and naming is Naming.ALWAYS:
+        asked["resources/subscribe"] = {"uri": uri}
+    ids = [scene.ask(method, params) for method, params in asked.items()]
+    for id in ids:
+        scene.client.cancel(id, now=0.0)
+    scene.move()
+    for backend in backends:
+        backend.down = False
+    scene.move()
+    sent = {event.method for each in backends for event in each.requests()}
+    assert not sent & asked.keys()
+    assert scene.relay.idle
+    assert scene.front.in_flight == 0
+
+
 @cells
 def test_a_call_that_takes_too_long_is_cancelled_at_the_server(client: str, server: str) -> None:
     backend = Backend("a", server, tools)
