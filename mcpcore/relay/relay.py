@@ -231,7 +231,8 @@ class Relay:
         elif target.modern and target.shared is not False:
             audience = Audience(principal) if target.personal else _ANYBODY
         else:
-            session = None if target.shared else audience.session
+            shared = target.shared or not self.subscriptions.lasts(audience.session)
+            session = None if shared else audience.session
             audience = Audience(principal, session, audience.capabilities)
         place = target.name, *target.party(audience.principal), _encode(audience.capabilities)
         link = self._links.get(audience.session, {}).get(place)
@@ -891,7 +892,8 @@ class Relay:
 
     def level_changed(self, session: Session, level: str) -> None:
         """Note the log level that a legacy client has set."""
-        self._levels[session] = level
+        if self.subscriptions.lasts(session):
+            self._levels[session] = level
         for link in self.links_of(session):
             self.set_level(link, level, lower=True)
 

@@ -17,6 +17,7 @@ from msgspec import Raw, Struct, structs
 from mcpcore.engine import events
 from mcpcore.engine.events import Key
 from mcpcore.engine.lifecycle import State, Table, step
+from mcpcore.engine.peer import Peer
 from mcpcore.engine.subscriptions import TOPICS, narrowed
 from mcpcore.http.storing import SessionRestored
 from mcpcore.relay.link import (
@@ -369,6 +370,12 @@ class Subscriptions:
         if isinstance(declared, ClientCapabilities):
             audience = structs.replace(audience, capabilities=declared)
         self._watch_all(self._session_watcher(session, audience))
+
+    def lasts(self, session: Session | None) -> bool:
+        """Return True for a session that is not for one request alone."""
+        if session is None or session in self.sessions:
+            return session is not None
+        return isinstance(session[0], Peer) or session[0].settings.sessions
 
     def _session_watcher(self, session: Session, audience: Audience) -> Watcher:
         machine, id = session

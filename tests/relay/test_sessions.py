@@ -17,10 +17,13 @@ from mcpcore.engine.events import (
     SubscriptionAcknowledged,
 )
 from mcpcore.engine.lifecycle import SessionState
+from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
+from tests.http.support import request
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
+from tests.relay.test_forwarding import gateways
 from tests.relay.test_subscriptions import CHANGED, changes, tell
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -203,6 +206,18 @@ def test_an_unused_conversation_is_closed_and_opened_again() -> None:
     assert backend.wires[1][1].state is SessionState.CLOSING
     assert scene.call("echo") == "a: {}"
     assert len(backend.wires) == 3
+
+
+def test_legacy_requests_without_sessions_share_a_conversation_of_their_principal() -> None:
+    [bench] = gateways(1, http=HttpSettings(sessions=False))
+    relay, backend = bench.relay, bench.backend
+    level = request("logging/setLevel", {"level": "debug"})
+    for principal, count in (("ann", 2), ("ann", 2), ("bob", 3)):  # the first told the era
+        for body in (level, request("tools/call", {"name": "echo"})):
+            assert "result" in bench.post(body, principal=principal).json
+        assert len(backend.wires) == count
+    assert not relay._levels
+    assert relay.idle
 
 
 def test_a_conversation_of_a_session_lasts_as_long_as_it() -> None:
