@@ -1,6 +1,6 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec import MsgspecError, Raw, Struct, field, structs
@@ -285,6 +285,22 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             asked_first=CLIENT_ASKABLE,
             header_params=self.target.header_params,
         )
+
+
+def unused_of(
+    links: Iterable[UpstreamLink], target: Target, principal: str | None, most: int
+) -> UpstreamLink | None:
+    """Return the conversation that a principal gives up for one more with a server, if any.
+
+    Raises LocalProtocolError if it uses as many as it may have.
+    """
+    own = [each for each in links if (each.target, each.audience.principal) == (target, principal)]
+    if len(own) < most:
+        return None
+    unused = [each for each in own if each.idle]
+    if not unused:
+        raise LocalProtocolError(f"{target.name}: too many conversations of one principal are open")
+    return min(unused, key=lambda each: each.used_at)
 
 
 class Delayed(Struct, eq=False):

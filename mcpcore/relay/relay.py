@@ -56,6 +56,7 @@ from mcpcore.relay.link import (
     Session,
     Target,
     UpstreamLink,
+    unused_of,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
@@ -239,6 +240,10 @@ class Relay:
         if link is None:
             if target.links >= self.settings.links and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
+            own = [] if audience.session else self._links.get(None, {}).values()
+            unused = unused_of(own, target, audience.principal, self.settings.links_per_principal)
+            if unused is not None:
+                self.close_link(unused)
             link = UpstreamLink(target, audience, place, self.used)
             self._links.setdefault(audience.session, {})[place] = link
             self._deadlines.set(link, self.now + self.settings.link_idle)

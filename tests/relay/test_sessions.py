@@ -192,6 +192,26 @@ def test_no_more_conversations_than_allowed() -> None:
     assert (error.code, error.message) == (-32603, "a: too many conversations are open")
 
 
+def test_a_principal_has_few_conversations_whatever_its_clients_declare() -> None:
+    """The least recently used one makes way; with none to spare the request is refused."""
+    backend = Backend("a", LEGACY, tools)
+    first = Scene(MODERN, backend, settings=RelaySettings(links_per_principal=2))
+    sets: list[dict[str, Any]] = [{}, {"roots": {}}, {"sampling": {}}]
+    clients = [Scene(MODERN, backend, beside=first, capabilities=declared) for declared in sets]
+    other = Scene(MODERN, backend, beside=first, principal="bob", capabilities={"roots": {}})
+    for turn, scene in enumerate([other, *clients, clients[1]]):
+        scene.now = scene.relay.now = float(turn)
+        assert scene.call("echo") == "a: {}"
+    states = [near.state for _, near, _ in backend.wires[1:]]  # the first told the era
+    assert states == [SessionState.OPEN, SessionState.CLOSING, SessionState.OPEN, SessionState.OPEN]
+    for scene in clients[1:]:
+        scene.ask("tools/call", {"name": "wait"})
+    error = clients[0].error("tools/call", {"name": "echo"})
+    assert error.message == "a: too many conversations of one principal are open"
+    assert error.code == 1001
+    assert other.call("echo") == "a: {}"
+
+
 def test_an_unused_conversation_is_closed_and_opened_again() -> None:
     backend = Backend("a", LEGACY, tools)
     scene = Scene(MODERN, backend)
