@@ -22,6 +22,7 @@ from typing import Any
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.events import Event
+from mcpcore.spec.types.capabilities import ClientCapabilities
 
 StreamNumber = int
 """Number of a stream within its session: random, at most 59 bits, so that no two workers
@@ -241,6 +242,27 @@ class NoteLost(Event, frozen=True, kw_only=True):
 
     content: Raw
     reason: str
+
+
+class SessionRestored(Event, frozen=True, kw_only=True):
+    """Session that another process has begun or changed, as it is now.
+
+    Its handshake is complete; no Ready follows.  A change made here is undone if the store fails.
+    """
+
+    session: str
+    principal: str | None
+    capabilities: ClientCapabilities
+    log_level: str | None
+    """Level that the client has set; None if it has set none."""
+    subscriptions: tuple[str, ...]
+    """URIs that the client has subscribed to."""
+
+
+class SessionForgotten(Event, frozen=True, kw_only=True):
+    """Session that this process no longer has; it may go on elsewhere, or be restored here."""
+
+    session: str
 
 
 class StoreFailure(Struct, frozen=True):

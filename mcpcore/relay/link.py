@@ -1,6 +1,6 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec import MsgspecError, Raw, Struct, field, structs
@@ -142,6 +142,32 @@ class Arrival(Struct, frozen=True, eq=False):
         event = self.event
         session = None if event.revision.modern else self.session
         return Audience(event.principal, session, event.client_capabilities)
+
+
+class Held:
+    """Requests of clients that wait to be sent on; those that are cancelled go no further."""
+
+    def __init__(self) -> None:
+        self._places: set[tuple[Downstream, Key]] = set()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def hold(self, arrival: Arrival, work: Callable[[], object]) -> Callable[[], None]:
+        """Return a function that does ``work`` unless the request is cancelled before."""
+        self._places.add(arrival.place)
+
+        def go_on() -> None:
+            if self.drop(arrival.place):
+                work()
+
+        return go_on
+
+    def drop(self, place: tuple[Downstream, Key]) -> bool:
+        """Hold a request no longer; False if it is not held."""
+        held = place in self._places
+        self._places.discard(place)
+        return held
 
 
 class PassedCall(Struct, eq=False, weakref=False):
@@ -296,6 +322,22 @@ class UpstreamLink(Struct, eq=False, weakref=False):
 def _unanswered(request: RequestId) -> RequestEnded:
     """Return the end of a request that says nothing of its server."""
     return RequestEnded(request=request, method="", reason=EndReason.CANCELLED, message="")
+
+
+def unused_of(
+    links: Iterable[UpstreamLink], target: Target, principal: str | None, most: int
+) -> UpstreamLink | None:
+    """Return the conversation that a principal gives up for one more with a server, if any.
+
+    Raises LocalProtocolError if it uses as many as it may have.
+    """
+    own = [each for each in links if (each.target, each.audience.principal) == (target, principal)]
+    if len(own) < most:
+        return None
+    unused = [each for each in own if each.idle]
+    if not unused:
+        raise LocalProtocolError(f"{target.name}: too many conversations of one principal are open")
+    return min(unused, key=lambda each: each.used_at)
 
 
 class Delayed(Struct, eq=False):

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 from mcpcore.engine import events
 from mcpcore.engine.lifecycle import State, Table, step
 from mcpcore.engine.subscriptions import TOPICS, change_of
-from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink
+from mcpcore.relay.link import Audience, Outcome, Target, UpstreamLink, void
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
@@ -227,6 +227,17 @@ class Listens:
                 claim.take(outcome)
             if feed.state is not ListenState.LOST or not feed.wanted:
                 self._update(feed)
+
+    def change(self, stream: "Stream", items: frozenset[Item]) -> None:
+        """Let a stream have these items, and no others but those that it has just asked for.
+
+        Raises LocalProtocolError as :meth:`add` does.
+        """
+        held = frozenset[Item]().union(*stream.feeds.values())
+        claims = (each for feed in stream.feeds for each in feed.claims if each.stream is stream)
+        claimed = frozenset[Item]().union(*(each.items for each in claims))
+        self.remove(stream, held - items - claimed, frozenset())
+        self.add(stream, items - held, void)
 
     def _drop(self, feed: Feed, stream: "Stream", items: Iterable[Item]) -> None:
         held = stream.feeds.get(feed, set())

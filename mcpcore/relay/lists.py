@@ -327,7 +327,7 @@ class Lists:
             return False
         methods = [each for _, kind in IN_PARAMS[arrival.event.method] for each in _LISTED[kind]]
         lists = [(name, each) for name in self._relay.targets for each in methods]
-        self.read(arrival, lists, then)
+        self.read(arrival, lists, self._relay.held.hold(arrival, then))
         return True
 
     def read(

@@ -39,7 +39,7 @@ from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.errors import SealBroken
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
-from mcpcore.http.storing import NoteLost, NoteReceived
+from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
 from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
@@ -49,12 +49,14 @@ from mcpcore.relay.link import (
     Audience,
     Delayed,
     Downstream,
+    Held,
     Outcome,
     Parked,
     PassedCall,
     Session,
     Target,
     UpstreamLink,
+    unused_of,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
@@ -144,6 +146,7 @@ class Relay:
         """Conversations by session, then by server, principal and capabilities."""
         self._calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
+        self.held = Held()
         self._parked: dict[int, Parked] = {}
         self._serial = 0
         self._levels: dict[Session, str] = {}
@@ -164,7 +167,8 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        return self.forwarding.idle and not (self._calls or self._parked or self._asked)
+        needed = self._calls or self.held or self._parked or self._asked
+        return self.forwarding.idle and not needed
 
     def capabilities(self) -> ServerCapabilities:
         """Return what the servers declare together, for the Config of the downstream machine."""
@@ -228,13 +232,18 @@ class Relay:
         elif target.modern and target.shared is not False:
             audience = Audience(principal) if target.personal else _ANYBODY
         else:
-            session = None if target.shared else audience.session
+            shared = target.shared or not self.subscriptions.lasts(audience.session)
+            session = None if shared else audience.session
             audience = Audience(principal, session, audience.capabilities)
         place = target.name, *target.party(audience.principal), _encode(audience.capabilities)
         link = self._links.get(audience.session, {}).get(place)
         if link is None:
             if target.links >= self.settings.links and audience != _ANYBODY:
                 raise LocalProtocolError(f"{target.name}: too many conversations are open")
+            own = [] if audience.session else self._links.get(None, {}).values()
+            unused = unused_of(own, target, audience.principal, self.settings.links_per_principal)
+            if unused is not None:
+                self.close_link(unused)
             link = UpstreamLink(target, audience, place, self.used)
             self._links.setdefault(audience.session, {})[place] = link
             self._deadlines.set(link, self.now + self.settings.link_idle)
@@ -246,8 +255,12 @@ class Relay:
         return [link for link in self._links.get(session, {}).values() if not link.target.modern]
 
     def _close_unused(self, link: UpstreamLink) -> None:
-        """Close a conversation that nothing has needed for long; look again later at any other."""
-        due = (link.used_at if link.idle else self.now) + self.settings.link_idle
+        """Close a conversation that nothing has needed for long; look again later at any other.
+
+        A session needs its own until it ends, as its server may keep state for it.
+        """
+        needed = not link.idle or link.audience.session in self.subscriptions.sessions
+        due = (self.now if needed else link.used_at) + self.settings.link_idle
         if due > self.now:
             self._deadlines.set(link, due)
         else:
@@ -373,9 +386,13 @@ class Relay:
             error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", {"uri": member})
         self.fail(arrival, error)
 
-    def when_known(self, target: Target, work: Callable[[], None]) -> None:
-        """Do ``work`` once the first conversation with a server has succeeded or failed."""
+    def when_known(
+        self, target: Target, work: Callable[[], None], arrival: Arrival | None = None
+    ) -> None:
+        """Do ``work`` once a server is known or lost, for an ``arrival`` unless it is cancelled."""
         if target.greeting is None:
+            if arrival is not None:
+                work = self.held.hold(arrival, work)
             self.link(target, Audience()).open()
             target.waiting.append(work)
         else:
@@ -383,7 +400,7 @@ class Relay:
 
     def _forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
-        self.when_known(target, partial(self._send, target, arrival, params, members))
+        self.when_known(target, partial(self._send, target, arrival, params, members), arrival)
 
     def _send(
         self,
@@ -472,14 +489,15 @@ class Relay:
         self.fail(arrival, ErrorData.make(code, message))
 
     def _cancelled(self, machine: Downstream, event: events.RequestCancelled) -> None:
-        call = self._calls.pop((machine, event.key), None)
-        if call is None:  # the answer to come is dropped by the engine
+        place = machine, event.key
+        call = self._calls.pop(place, None)
+        if call is not None or self.held.drop(place):
+            self.at(machine).fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        if call is None:  # the answer to come, if any, is dropped by the engine
             self.subscriptions.closed(machine, event.key)
             self.forwarding.cancelled(machine, event)
             return
-        [arrival] = [each for each in call.waiting if each.place == (machine, event.key)]
-        call.waiting.remove(arrival)
-        self.fail(arrival, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        call.waiting = [each for each in call.waiting if each.place != place]
         if not call.waiting:
             self._give_up(call, event.reason)
 
@@ -880,11 +898,12 @@ class Relay:
 
     # Log messages and other notifications
 
-    def _level_changed(self, machine: Downstream, event: events.LogLevelChanged) -> None:
-        session = machine, event.session or ""
-        self._levels[session] = event.level
+    def level_changed(self, session: Session, level: str) -> None:
+        """Note the log level that a legacy client has set."""
+        if self.subscriptions.lasts(session):
+            self._levels[session] = level
         for link in self.links_of(session):
-            self.set_level(link, event.level, lower=True)
+            self.set_level(link, level, lower=True)
 
     def set_level(self, link: UpstreamLink, level: str | None, *, lower: bool = False) -> None:
         """Ask a legacy server for log messages, unless it sends them: the engine filters by client.
@@ -956,11 +975,15 @@ _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
     events.ErrorReceived: lambda relay, at, event: relay._replied(at, event.request, event.error),
     events.RequestEnded: lambda relay, at, event: relay._replied(at, event.request, _UNANSWERED),
     events.ProgressReceived: Relay._question_progressed,
-    events.LogLevelChanged: Relay._level_changed,
+    events.LogLevelChanged: lambda relay, at, event: relay.level_changed(
+        (at, event.session or ""), event.level
+    ),
     events.NotificationReceived: Relay._client_told,
     events.Ready: lambda relay, at, event: relay.subscriptions.session_ready(at, event),
     events.ConnectionEnded: Relay._session_ended,
     SessionClosed: Relay._session_ended,
+    SessionForgotten: Relay._session_ended,
+    SessionRestored: lambda relay, at, event: relay.subscriptions.session_restored(at, event),
     NoteReceived: lambda relay, at, event: relay.forwarding.received(at, event),
     NoteLost: lambda relay, at, event: relay.forwarding.lost(at, event),
     events.SubscriptionOpened: lambda relay, at, event: relay.subscriptions.opened(at, event),

@@ -42,8 +42,11 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     or came from there."""
     links: int = 1000
     """Maximum conversations with one server."""
+    links_per_principal: int = 10
+    """Maximum conversations of one principal with one server, apart from those of its sessions; for
+    one more, with other capabilities of its client, the least recently used one is closed."""
     link_idle: float = 300.0
-    """Time after which an unused conversation, which no session needs, is closed."""
+    """Time after which an unused conversation is closed; one of an open session is kept."""
     listen_delay: float = 1.0
     """Delay before a lost stream of changes is opened again; doubled for each failure."""
 

@@ -8,6 +8,7 @@ the subscriptions there.
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from msgspec import Raw, Struct, structs
 from mcpcore.engine import events
 from mcpcore.engine.events import Key
 from mcpcore.engine.lifecycle import step
+from mcpcore.engine.peer import Peer
 from mcpcore.engine.subscriptions import TOPICS, narrowed
+from mcpcore.http.storing import SessionRestored
 from mcpcore.relay.link import (
     Arrival,
     Audience,
@@ -143,19 +146,19 @@ class Subscriptions:
         watcher.left = len(self._relay.targets)
         self._watch_all(watcher)
 
-    def _watch_all(self, watcher: Watcher) -> None:
+    def _watch_all(self, watcher: Watcher, state: ListenState = ListenState.OPENING) -> None:
         for target in self._relay.targets.values():
-            self._relay.when_known(target, partial(self._watch, watcher, target))
+            self._relay.when_known(target, partial(self._watch, watcher, target, state))
 
-    def _watch(self, watcher: Watcher, target: Target) -> None:
+    def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
         """Ask one server for the part of a filter that it can announce."""
         part = self._part(watcher.filter, target)
         if target.greeting is None and watcher.key is None and not watcher.ended:
-            target.waiting.append(partial(self._watch, watcher, target))  # until it is there
+            target.waiting.append(partial(self._watch, watcher, target, state))  # until it is there
         elif watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
-        elif target.modern or watcher.key is not None:
-            self._open_stream(Stream(watcher, target, part))
+        elif target.modern or watcher.key is not None or part.resource_subscriptions:
+            self._open_stream(Stream(watcher, target, part, state=state))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
     def _part(self, wanted: SubscriptionFilter, target: Target) -> SubscriptionFilter:
@@ -337,13 +340,68 @@ class Subscriptions:
     def session_ready(self, machine: Downstream, event: events.Ready) -> None:
         """Begin to watch for a legacy client, which hears of changed lists unasked."""
         session, declared = (machine, event.session or ""), event.capabilities
-        where = {"session": event.session} if event.session else {}
         audience = Audience(event.principal, session)
         if isinstance(declared, ClientCapabilities):
             audience = structs.replace(audience, capabilities=declared)
-        watcher = Watcher(machine, where, audience, _LISTS, _LISTS)
+        self._watch_all(self._session_watcher(session, audience))
+
+    def lasts(self, session: Session | None) -> bool:
+        """Return True for a session that is not for one request alone."""
+        if session is None or session in self.sessions:
+            return session is not None
+        return isinstance(session[0], Peer) or session[0].settings.sessions
+
+    def _session_watcher(self, session: Session, audience: Audience) -> Watcher:
+        machine, id = session
+        watcher = Watcher(machine, {"session": id} if id else {}, audience, _LISTS, _LISTS)
         self.sessions[session] = watcher
-        self._watch_all(watcher)
+        return watcher
+
+    def session_restored(self, machine: Downstream, event: SessionRestored) -> None:
+        """Watch for a session that another process has begun, and as its client chose there.
+
+        What it had subscribed to may have changed before.
+        """
+        session, uris = (machine, event.session), list(event.subscriptions)
+        if event.log_level is not None:
+            self._relay.level_changed(session, event.log_level)
+        watcher = self.sessions.get(session)
+        wanted = structs.replace(_LISTS, resource_subscriptions=uris)
+        if watcher is None:
+            audience = Audience(event.principal, session, event.capabilities)
+            watcher = self._session_watcher(session, audience)
+            watcher.filter = wanted
+            self._watch_all(watcher, ListenState.REOPENING if uris else ListenState.OPENING)
+            return
+        watcher.filter = wanted
+        for target in self._relay.targets.values():
+            self._relay.when_known(target, partial(self._watch_anew, watcher, target))
+
+    def _watch_anew(self, watcher: Watcher, target: Target) -> None:
+        """Ask a server for what a session has chosen elsewhere, and is about to choose here."""
+        stream = watcher.streams.get(target.name)
+        if stream is None:
+            self._watch(watcher, target, ListenState.OPENING)
+            return
+        before, stream.filter = stream.filter, self._part(watcher.filter, target)
+        if target.modern:
+            with suppress(LocalProtocolError):  # the worker where it was chosen hears of it
+                self._listens.change(stream, items_of(stream.filter))
+            return
+        uris, had = set(stream.filter.resource_subscriptions), set(before.resource_subscriptions)
+        if not uris:
+            stream.filter = before
+            self._close(watcher.streams.pop(target.name))
+            return
+        link = stream.link
+        if link is None or stream.state is ListenState.REOPENING:
+            return  # it subscribes once it is there
+        for uri in sorted(uris - had):
+            link.uris.setdefault(uri, set()).add(stream)
+            self._relay.ask(link, _SUBSCRIBE, {"uri": uri}, void)
+        for uri in sorted(had - uris):
+            if self._without(stream, link, uri):
+                self._relay.ask(link, _UNSUBSCRIBE, {"uri": uri}, void)
 
     def session_ended(self, session: Session) -> None:
         """Stop watching for a session."""
@@ -357,7 +415,8 @@ class Subscriptions:
         for target in self._relay.targets.values():
             uri = self._inward(target, outer)
             if uri is not None:
-                self._relay.when_known(target, partial(self._subscribed, target, arrival, uri))
+                work = partial(self._subscribed, target, arrival, uri)
+                self._relay.when_known(target, work, arrival)
                 return
         self._relay.unknown(arrival)
 

@@ -28,9 +28,10 @@ TOLD = """
     InputRequired LogLevelChanged NegotiationFailed NoteLost NoteReceived
     NotificationReceived Post ProgressReceived QueuePut QueueTake Ready Reconnected
     Reconnecting ReconnectingGivenUp RequestCancelled RequestEnded RequestReceived
-    ResourceSubscribed ResultReceived SessionCalls SessionClosed SessionDelete SessionLoad
-    SessionOpened SessionSave SessionTouch Step StreamAppend StreamBegin StreamClaim
-    StreamDrained StreamInterrupted StreamRead StreamRelease StreamReopened
+    ResourceSubscribed ResultReceived SessionCalls SessionClosed SessionDelete SessionForgotten
+    SessionLoad SessionOpened SessionRestored SessionSave SessionTouch Step
+    StreamAppend StreamBegin StreamClaim StreamDrained StreamInterrupted StreamRead
+    StreamRelease StreamReopened
     SubscriptionAcknowledged SubscriptionClosed SubscriptionNotification SubscriptionOpened
     Violation
 """

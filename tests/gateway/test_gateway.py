@@ -203,6 +203,17 @@ async def test_processes_are_limited() -> None:
         assert await process_of(one) == first
 
 
+async def test_a_process_that_hangs_at_its_start_does_not_keep_others_from_starting() -> None:
+    hung = StdioTarget((sys.executable, "-c", "import time; time.sleep(1000)"))
+    made = Gateway(
+        {"hung": hung, "good": command("good", LEGACY)},
+        settings=GatewaySettings(starting=1, start_time=0.1),
+    )
+    async with served(made, http=ANY_PORT) as front, connect(front.url, revision=MODERN) as client:
+        assert text(await client.call_tool("good__echo", {"text": "hi"})) == "good: hi"
+        assert made.upstreams["hung"].failures == 0  # its start goes on
+
+
 async def test_the_end_of_a_process_ends_its_calls_and_the_next_call_starts_another() -> None:
     async with (
         gateway({"only": command("a", MODERN)}, http=ANY_PORT) as front,

@@ -91,6 +91,17 @@ def test_settings_for_a_server_that_is_not_there(tmp_path: Path) -> None:
     assert "shared: there is no server 'b'" in done.stderr
 
 
+@pytest.mark.parametrize("shared", [{}, {"b": True}, {"a": False}])
+def test_workers_do_not_start_a_process_each_for_one_session(
+    tmp_path: Path, shared: dict[str, bool]
+) -> None:
+    servers = {"a": {"command": "true"}, "b": {"url": "http://127.0.0.1:1/mcp"}}
+    file = config(tmp_path, {"shared": shared}, **servers)
+    done = mcpcore_here("gateway", "--config", str(file), "--workers", "2")
+    assert done.returncode == 2
+    assert "a: with --workers a session would have a process of it at each worker" in done.stderr
+
+
 def test_a_name_that_no_server_can_have(tmp_path: Path) -> None:
     file = config(tmp_path, {}, **{"my server": {"url": "http://127.0.0.1:1/mcp"}})
     done = mcpcore_here("gateway", "--config", str(file))

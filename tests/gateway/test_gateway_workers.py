@@ -28,10 +28,14 @@ META = {
 
 
 @contextmanager
-def gateway(*words: str) -> Iterator[str]:
+def gateway(folder: Path, *words: str) -> Iterator[str]:
     """Run a gateway of several processes before a legacy server; its URL."""
-    behind = ("--", sys.executable, PROGRAM, "behind", LEGACY)
-    command = [sys.executable, "-m", "mcpcore_transports.commands.main", "gateway", *words, *behind]
+    behind = {"command": sys.executable, "args": [PROGRAM, "behind", LEGACY]}
+    settings = {"shared": {"behind": True}, "relay": {"naming": "never"}}
+    file = folder / "mcp.json"
+    file.write_text(json.dumps({"gateway": settings, "mcpServers": {"behind": behind}}))
+    words += ("--config", str(file))
+    command = [sys.executable, "-m", "mcpcore_transports.commands.main", "gateway", *words]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -90,7 +94,7 @@ def test_a_retry_finds_its_call_in_another_process(kind: str, tmp_path: Path) ->
     with ExitStack() as stack:
         if kind == "redis":
             words += ["--store", stack.enter_context(redis_server()).url]
-        url = stack.enter_context(gateway(*words))
+        url = stack.enter_context(gateway(tmp_path, *words))
         first = other = Connection(url, key, stack)
         while other.worker == first.worker:  # the system chooses the process
             other = Connection(url, key, stack)

@@ -80,7 +80,7 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
         assert again.status == 202
     settle(one, other)
     assert one.kinds() == ["SessionOpened", "Ready"]
-    assert other.kinds() == []
+    assert other.kinds() == ["SessionRestored"]
 
 
 def test_an_error_is_an_answer_too() -> None:
@@ -147,7 +147,7 @@ def test_answers_that_concern_nobody_go_no_further() -> None:
     # A worker of that name may have been there.
     assert forwarded(other) == ["b"]
     settle(one, other)
-    assert other.kinds() == []
+    assert other.kinds() == ["SessionRestored"]
 
 
 def test_an_answer_of_somebody_else_is_not_taken() -> None:

@@ -22,8 +22,10 @@ from mcpcore.http.storing import (
     NoSession,
     Post,
     SessionDelete,
+    SessionForgotten,
     SessionLoad,
     SessionRecord,
+    SessionRestored,
     SessionSave,
     SessionTouch,
     StoreBinding,
@@ -167,6 +169,8 @@ def test_a_change_is_in_the_store_before_it_is_answered(
     assert replica.describe().subscriptions == after.subscriptions
     assert replica.describe().log_level == after.log_level
     assert len(other.asked(SessionLoad)) == 1
+    told = [each for each in other.events if isinstance(each, SessionRestored)][-1]
+    assert (told.subscriptions, told.log_level) == (after.subscriptions, after.log_level)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +189,8 @@ def test_what_cannot_be_written_down_is_refused_and_not_done_later(
     before = record_of(one, session)
     one.failing("SessionSave")
     assert_busy(one.post(refused, mcp_session_id=session))
+    told = one.take(SessionRestored)  # the application has heard of what was refused
+    assert (told.subscriptions, told.log_level) == (before.subscriptions, before.log_level)
     one.failing()
     # a client whose request was refused may have gone to another worker
     assert other.post(newer, mcp_session_id=session).status == 200
@@ -355,10 +361,17 @@ def test_a_session_is_taken_up_with_all_its_facts() -> None:
     one.post(SET_LEVEL, mcp_session_id=session, principal="me")
     one.post(SUBSCRIBE, mcp_session_id=session, principal="me")
     reply = other.post(CALL, mcp_session_id=session, principal="me")
-    (event,) = other.events
+    restored, event = other.events
     assert isinstance(event, RequestReceived)
     assert event.session == session
     assert event.principal == "me"
+    assert restored == SessionRestored(
+        session=session,
+        principal="me",
+        capabilities=event.client_capabilities,
+        log_level="error",
+        subscriptions=("a://b",),
+    )
     assert event.revision.name == "2025-06-18"
     assert event.client_info is not None
     assert event.client_info.name == "hand"
@@ -454,7 +467,7 @@ def test_a_foreign_session_looks_like_none() -> None:
             assert foreign.body == absent.body
             assert foreign.headers == absent.headers
     assert other.post(CALL, mcp_session_id=session, principal="me").head is None
-    assert other.kinds() == ["RequestReceived"]
+    assert other.kinds() == ["SessionRestored", "RequestReceived"]
 
 
 @pytest.mark.parametrize("options", [{"body": LIST}, {"method": "GET"}, {"method": "DELETE"}])
@@ -465,7 +478,7 @@ def test_a_store_that_cannot_tell(options: dict[str, Any]) -> None:
     assert_busy(other.replies[other.send(mcp_session_id=session, **options)])
     other.failing()
     assert other.replies[other.send(LIST, mcp_session_id=session)].head is None
-    assert other.kinds() == ["RequestReceived"]
+    assert other.kinds() == ["SessionRestored", "RequestReceived"]
 
 
 def test_many_wait_for_one_load_and_go_on_in_order() -> None:
@@ -477,6 +490,7 @@ def test_many_wait_for_one_load_and_go_on_in_order() -> None:
     foreign = other.post(CALL, mcp_session_id=session, principal="you")
     assert other.waiting() == ["SessionLoad"]
     other.step()
+    assert other.take(SessionRestored).session == session
     assert [event.id for event in other.events] == [1, 2, 3, 4, 5]
     assert foreign.status == 404
 
@@ -489,7 +503,7 @@ def test_a_client_that_leaves_while_its_session_is_looked_for() -> None:
     other.cut(other.listen(session))
     other.step()
     # A disconnect is no cancellation.
-    assert other.kinds() == ["RequestReceived"]
+    assert other.kinds() == ["SessionRestored", "RequestReceived"]
     assert other.server.exchanges == 0
     assert other.waiting() == ["Announcements"]
 
@@ -533,6 +547,7 @@ def test_a_view_without_use_is_forgotten_and_the_session_lives() -> None:
     assert one.server.sessions == 0
     assert one.server.deadline() is None
     assert not any(isinstance(event, SessionClosed) for event in one.events)
+    assert one.take(SessionForgotten).session == session
     # What is being worked on keeps a replica.
     assert other.server.sessions == 1
     other.server.respond(key, {"tools": []})

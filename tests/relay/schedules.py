@@ -33,6 +33,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.outbound import may_repeat
+from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.link import PassedCall, Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
@@ -298,6 +299,7 @@ class Fronts:
         self.admit, self.narrow, self.progress = peer.admit, peer.narrow, peer.progress
         self.release = peer.release
         self.sessions: dict[str, Peer] = {}
+        self.settings = HttpSettings()
 
     def _of(self, where: dict[str, Any], parent: Any) -> Peer:
         session = where.pop("session", None)

@@ -58,10 +58,11 @@ class Gateway(StoreBench):
         *,
         key: bytes = b"k" * 32,
         http: HttpSettings | None = None,
+        revision: str = LEGACY,
         **settings: Any,
     ) -> None:
         super().__init__(store, name, http, asked_first=ASKABLE, extension_methods=ANY_EXTENSION)
-        self.backend = Backend("a", LEGACY, handler)
+        self.backend = Backend("a", revision, handler)
         self.relay = Relay(
             [Target("a", self._connect)],
             seal=make_seal(SealSettings(keys=(SealKey(key),))),
@@ -85,7 +86,7 @@ class Gateway(StoreBench):
                 else:
                     self.events.append(event)
                     self.relay.from_client(self.server, event, now=self.now, wall=WALL)
-            for link, near, far in list(self.backend.wires):
+            for link, near, far in [] if self.backend.down else list(self.backend.wires):
                 for one, other in ((near, far), (far, near)):
                     if data := one.lines_to_send():
                         other.receive_data(data, now=self.now)

@@ -17,10 +17,14 @@ from mcpcore.engine.events import (
     SubscriptionAcknowledged,
 )
 from mcpcore.engine.lifecycle import SessionState
+from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
+from tests.http.support import request
 from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
+from tests.relay.test_forwarding import gateways
+from tests.relay.test_subscriptions import CHANGED, changes, tell
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
@@ -188,6 +192,26 @@ def test_no_more_conversations_than_allowed() -> None:
     assert (error.code, error.message) == (-32603, "a: too many conversations are open")
 
 
+def test_a_principal_has_few_conversations_whatever_its_clients_declare() -> None:
+    """The least recently used one makes way; with none to spare the request is refused."""
+    backend = Backend("a", LEGACY, tools)
+    first = Scene(MODERN, backend, settings=RelaySettings(links_per_principal=2))
+    sets: list[dict[str, Any]] = [{}, {"roots": {}}, {"sampling": {}}]
+    clients = [Scene(MODERN, backend, beside=first, capabilities=declared) for declared in sets]
+    other = Scene(MODERN, backend, beside=first, principal="bob", capabilities={"roots": {}})
+    for turn, scene in enumerate([other, *clients, clients[1]]):
+        scene.now = scene.relay.now = float(turn)
+        assert scene.call("echo") == "a: {}"
+    states = [near.state for _, near, _ in backend.wires[1:]]  # the first told the era
+    assert states == [SessionState.OPEN, SessionState.CLOSING, SessionState.OPEN, SessionState.OPEN]
+    for scene in clients[1:]:
+        scene.ask("tools/call", {"name": "wait"})
+    error = clients[0].error("tools/call", {"name": "echo"})
+    assert error.message == "a: too many conversations of one principal are open"
+    assert error.code == 1001
+    assert other.call("echo") == "a: {}"
+
+
 def test_an_unused_conversation_is_closed_and_opened_again() -> None:
     backend = Backend("a", LEGACY, tools)
     scene = Scene(MODERN, backend)
@@ -202,6 +226,35 @@ def test_an_unused_conversation_is_closed_and_opened_again() -> None:
     assert backend.wires[1][1].state is SessionState.CLOSING
     assert scene.call("echo") == "a: {}"
     assert len(backend.wires) == 3
+
+
+def test_legacy_requests_without_sessions_share_a_conversation_of_their_principal() -> None:
+    [bench] = gateways(1, http=HttpSettings(sessions=False))
+    relay, backend = bench.relay, bench.backend
+    level = request("logging/setLevel", {"level": "debug"})
+    for principal, count in (("ann", 2), ("ann", 2), ("bob", 3)):  # the first told the era
+        for body in (level, request("tools/call", {"name": "echo"})):
+            assert "result" in bench.post(body, principal=principal).json
+        assert len(backend.wires) == count
+    assert not relay._levels
+    assert relay.idle
+
+
+def test_a_conversation_of_a_session_lasts_as_long_as_it() -> None:
+    backend = Backend("a", LEGACY, tools)
+    scene = Scene(LEGACY, backend)
+    scene.call("echo")
+    conversation = backend.wires[-1]
+    for _ in range(3):
+        scene.wait(301)
+    tell(backend, CHANGED)
+    scene.move()
+    assert changes(scene) == [(CHANGED, None)]
+    assert scene.call("echo") == "a: {}"
+    assert backend.wires[-1] is conversation
+    scene.front.receive_eof(now=scene.now)
+    scene.move()
+    assert conversation[1].state is SessionState.CLOSING
 
 
 def test_a_conversation_that_has_not_begun_is_not_closed_as_unused() -> None:
@@ -277,6 +330,35 @@ def test_a_resource_of_a_listed_template() -> None:
     scene = Scene(MODERN, *backends, settings=RelaySettings(naming=Naming.NEVER))
     for uri, server in (("x:1", "a"), ("x:long/1", "a"), ("x:long/er/1", "b")):
         assert scene.result("resources/read", {"uri": uri})["from"] == server
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+@pytest.mark.parametrize(("naming", "known"), [(Naming.ALWAYS, False), (Naming.NEVER, True)])
+def test_a_request_that_is_cancelled_before_it_is_sent(
+    client: str, naming: Naming, known: bool
+) -> None:
+    """It waits for the era of the server, or for the lists that tell whose it is."""
+    backends = [Backend(name, LEGACY, tools) for name in "ab"]
+    for backend in backends:
+        backend.down = not known
+    scene = Scene(client, *backends, settings=RelaySettings(naming=naming))
+    for backend in backends:
+        backend.down = True
+    name, uri = ("a__echo", "a+file:///a") if naming is Naming.ALWAYS else ("echo", "file:///a")
+    asked = {"tools/call": {"name": name}, "resources/read": {"uri": uri}}
+    if client == LEGACY and naming is Naming.ALWAYS:
+        asked["resources/subscribe"] = {"uri": uri}
+    ids = [scene.ask(method, params) for method, params in asked.items()]
+    for id in ids:
+        scene.client.cancel(id, now=0.0)
+    scene.move()
+    for backend in backends:
+        backend.down = False
+    scene.move()
+    sent = {event.method for each in backends for event in each.requests()}
+    assert not sent & asked.keys()
+    assert scene.relay.idle
+    assert scene.front.in_flight == 0
 
 
 @cells

@@ -49,6 +49,7 @@ WHY: dict[str, Excuse] = {
             "gateway/gateway.py GatewayRuntime.run": (2, 2),
             "gateway/subjects.py Subjects._later": (1, 1),
             "gateway/upstreams.py Conversation.close": (1, 1),
+            "gateway/upstreams.py Conversation._share_start": (1, 1),
             "gateway/upstreams.py Conversation.run": (2, 2),
             "gateway/upstreams.py ServerBehind._token": (1, 1),
             "gateway/upstreams.py _ServedHere.aclose": (1, 1),

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mcpcore.errors import (
     RequestTimeout,
     ServerUnavailable,
 )
+from mcpcore.http.principals import Refusal
 from mcpcore.policy.breaker import BreakerSettings, Circuit
 from mcpcore.policy.health import Condition, ConditionChanged, HealthSettings, ProbeDue
 from mcpcore.policy.retrying import RetryPlanned, RetrySettings
@@ -53,6 +54,8 @@ from mcpcore_transports.client.servers import (
     connect_all,
 )
 from mcpcore_transports.http.client.authorization import BearerToken
+from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
 from tests.clock import HOUR, Clock, patience, until
 from tests.transports.served import ANY_PORT, served
@@ -370,6 +373,37 @@ async def test_a_failure_for_good_waits_for_a_request() -> None:
                     Availability.IDLE,
                 ]
             assert not told.of(RetryPlanned, "one")
+
+
+async def test_a_server_that_was_down_and_failed_for_good_is_tried_by_a_request() -> None:
+    told, first, spare = Told(), Shop("first"), Shop("spare")
+    refusing = ServeSettings(http_link=HttpServerSettings(authenticate=lambda _: Refusal()))
+
+    @first.tool
+    def die() -> str:
+        raise McpError(INTERNAL_ERROR, "dead")
+
+    with patience():
+        async with AsyncExitStack() as stack:
+            site = await stack.enter_async_context(served(first, ws=ANY_PORT))
+            address = site.url.removeprefix("ws://").removesuffix("/mcp")
+            options = ServerOptions(
+                targets=[site.url],
+                fallback=[spare],
+                health=HealthSettings(down_after=1),
+                settings=QUICK,
+                retry=ONCE,
+            )
+            servers = await stack.enter_async_context(connect_all({"shop": options}, report=told))
+            with pytest.raises(PeerError, match="dead"):
+                await servers.call_tool("die")
+            assert servers.health()["shop"][0].condition is Condition.DOWN
+            site.stop.set()
+            await site.ended.wait()
+            async with served(first, ws=address, settings=refusing):
+                await until(lambda: told.states("shop")[-1] is Availability.IDLE)
+            await stack.enter_async_context(served(first, ws=address))
+            assert said(await servers.call_tool("buy")) == "first"
 
 
 @pytest.mark.parametrize("listed", [False, True])

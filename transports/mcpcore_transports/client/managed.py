@@ -307,6 +307,8 @@ class ManagedConnection:
             if self._is_closed():
                 return
             if attempt is None:
+                self._condition = Condition.UNKNOWN  # nothing but a request finds out
+                self._marked(True)
                 self._step(AvailabilitySignal.REST)
                 return
             self._step(AvailabilitySignal.RETRY)

@@ -40,6 +40,7 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
     options = in_folder(options)
     try:
         servers, settings = _targets(urls, options), gateway_settings(options)
+        _check_workers(servers, settings, options.workers)
     except (BadTarget, BadConfig, UrlRefused) as error:
         raise wrong(str(error)) from error
     return serve_with(maker(servers, settings, options), options, words=words)
@@ -58,6 +59,19 @@ def maker(
     except (BadTarget, UrlRefused, ValueError) as error:
         raise wrong(str(error)) from error
     return make
+
+
+def _check_workers(
+    servers: dict[str, targets.Target], settings: GatewaySettings, workers: int
+) -> None:
+    """Raise BadTarget for a server of which each worker would start a process for one session."""
+    for name, target in servers.items():
+        own = isinstance(target, targets.StdioTarget) and not settings.shared.get(name)
+        if own and workers > 1:
+            raise BadTarget(
+                f"{name}: with --workers a session would have a process of it at each worker "
+                f'that it reaches; leave --workers out, or share it: "shared": {{"{name}": true}}'
+            )
 
 
 def _targets(urls: Sequence[str], options: GatewayOptions) -> dict[str, targets.Target]:

@@ -15,12 +15,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
-from mcpcore.engine.events import Event, RequestReceived, Violation
+from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, Violation
 from mcpcore.errors import BadTarget, McpError
 from mcpcore.http.principals import Authenticate
 from mcpcore.relay.link import UpstreamLink
 from mcpcore.relay.names import NameConflict
 from mcpcore.relay.relay import Relay
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind
@@ -237,6 +238,8 @@ class GatewayRuntime:
         self._machine = machine
         gateway.runtimes[machine] = self
         self._group: TaskGroup
+        self._limited: set[Key] = set()
+        """Requests about which the rate limiter has not decided, unless they were cancelled."""
         self._violations = ClientViolations(settings.suspicion)
         self._throttle = None
         if settings.limiter is not None:
@@ -265,8 +268,12 @@ class GatewayRuntime:
                 self._machine.fail(event.key, error.error)
                 return
             if later is not None:
+                self._limited.add(event.key)
                 self._group.start_soon(self._handle_later, event, later)
                 return
+        if isinstance(event, RequestCancelled) and event.key in self._limited:
+            self._limited.remove(event.key)
+            return
         self._gateway.from_client(self._machine, event)
 
     async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
@@ -276,6 +283,10 @@ class GatewayRuntime:
         except McpError as error:
             self._machine.fail(event.key, error.error)
         else:
-            self._gateway.from_client(self._machine, event)
+            if event.key in self._limited:
+                self._gateway.from_client(self._machine, event)
+            else:
+                self._machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        self._limited.discard(event.key)
         if self.link is not None:
             self.link.flush_soon()

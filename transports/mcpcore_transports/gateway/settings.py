@@ -60,7 +60,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     processes_per_server: int = 50
     """Maximum processes of one such server."""
     starting: int = 4
-    """Maximum processes that are being started at a time; others wait."""
+    """Maximum processes that are started at a time; others wait, a second at most for each."""
     subjects: int = 1000
     """Maximum principals whose tokens are kept to be exchanged for those of servers."""
     first_delay: float = 0.5

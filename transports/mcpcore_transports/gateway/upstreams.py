@@ -32,6 +32,7 @@ from mcpcore_transports.client.client import (
     http_machine,
     stream_link,
 )
+from mcpcore_transports.client.managed import START_SHARE
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
@@ -106,7 +107,7 @@ class ServerBehind:
         self.ready_at = 0.0
         """Time before which no conversation begins."""
         self.negotiation = self.settings.negotiation
-        self._start = start
+        self.start = start
         self._revisions = tuple(revisions)
         self._authorizer = None
         self._tokens: UpstreamTokens | None = None
@@ -222,7 +223,7 @@ class ServerBehind:
             )
         conversation.machine.start(now=clock())
         self.conversations[link] = conversation
-        self._start(conversation.run)
+        self.start(conversation.run)
         return conversation.machine
 
     def change(self) -> None:
@@ -262,8 +263,8 @@ class Conversation:
         """True if it ended by a failure."""
         self._closing = False
         self._begun = False
-        self._starting = False
-        """True while this counts as a process that is being started."""
+        self._started = anyio.Event()
+        """Event that is set once the negotiation has succeeded, or the link has ended."""
         self._scope = anyio.CancelScope()
 
     def flush(self) -> None:
@@ -286,7 +287,7 @@ class Conversation:
             return
         if isinstance(event, Ready):
             self.opened = clock()
-            self._started()
+            self._started.set()
             self.upstream.change()
         elif isinstance(event, (NegotiationFailed, ConnectionEnded)):
             denied = fault is not None and fault.kind is FaultKind.AUTHORIZATION
@@ -312,7 +313,7 @@ class Conversation:
                     return
                 if counts:
                     await upstream.fleet.starting.acquire()
-                    self._starting = True
+                    upstream.start(self._share_start)
                 self._begun = True
                 await self.carrier.run()
         except LinkError as error:
@@ -324,15 +325,16 @@ class Conversation:
             logger.exception("%s: a conversation failed", upstream.name)
         finally:
             upstream.count(-counts)
-            self._started()
+            self._started.set()
             if not self._begun:
                 self._end(closed or "closed by this side")
             upstream.ended(self)
 
-    def _started(self) -> None:
-        if self._starting:
-            self._starting = False
-            self.upstream.fleet.starting.release()
+    async def _share_start(self) -> None:
+        """Give room to the next process once this one is ready, has ended, or takes long."""
+        with anyio.move_on_after(START_SHARE):
+            await self._started.wait()
+        self.upstream.fleet.starting.release()
 
     def _end(self, reason: str) -> None:
         """End a conversation whose link has not run: its requests end with the reason."""

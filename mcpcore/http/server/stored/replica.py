@@ -515,6 +515,7 @@ class SessionReplica(Session):
         if self.base is not None and record.version <= self.base.version:
             return
         state, ours = self.parts.state, self._said | self._written
+        before = self._of_client
         if None not in ours:
             state.log_level = record.log_level
         state.uris = {uri for uri in record.subscriptions if uri not in ours} | (state.uris & ours)
@@ -526,6 +527,27 @@ class SessionReplica(Session):
                 self.use_rights(used)
                 self.home.router.close_narrower(self)
         self.base = record
+        self._tell(before)
+
+    @property
+    def _of_client(self) -> tuple[bool, str | None, tuple[str, ...]]:
+        """Completeness of the handshake, and the log level and subscriptions of the client."""
+        state = self.parts.state
+        opened = state.lifecycle is SessionState.OPEN
+        return opened, state.log_level, tuple(sorted(state.uris))
+
+    def _tell(self, before: object) -> None:
+        """Tell the application of what is set otherwise than the client has set it here."""
+        opened, level, uris = now = self._of_client
+        if opened and now != before:
+            event = storing.SessionRestored(
+                session=self.id,
+                principal=self.peer.principal,
+                capabilities=self.parts.state.client_capabilities,
+                log_level=level,
+                subscriptions=uris,
+            )
+            self.home.router.report(event)
 
     def describe(self) -> SessionRecord:
         """Return the record of the present state."""
@@ -603,10 +625,12 @@ class SessionReplica(Session):
         self._said.clear()
         if base is None:
             return
+        before = self._of_client
         if None in refused:
             state.log_level = base.log_level
         kept = {uri for uri in base.subscriptions if uri in refused}
         state.uris = {uri for uri in state.uris if uri not in refused} | kept
+        self._tell(before)
 
     def _release(self, row: RefusalRow | None = None, message: str = "") -> None:
         held, self._held = self._held, []

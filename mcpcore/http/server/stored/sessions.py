@@ -645,6 +645,7 @@ class StoredSessions:
         session.close(STORE_UNAVAILABLE)
         self._replicas.remove(session)
         session.peer.end(now=now, reason=reason)
+        self.router.report(storing.SessionForgotten(session=session.id))
 
     def close(self) -> None:
         """End the GET streams here; the sessions go on at other workers, or after a restart."""

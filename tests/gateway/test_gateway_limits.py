@@ -1,0 +1,84 @@
+"""Requests of a gateway's clients whose rate limiter takes time, without I/O."""
+
+from collections.abc import Awaitable
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from mcpcore.engine import Config, Peer, Role
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore_transports.gateway.gateway import Gateway
+from mcpcore_transports.server.runtime import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
+from tests.clock import patience
+from tests.engine.bench import rows
+from tests.gateway.backend import backend
+from tests.gateway.test_gateway import ERAS
+
+pytestmark = pytest.mark.anyio
+
+
+class Slow:
+    """Limiter that lets all requests through, once it is released."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.release = anyio.Event()
+
+    def admit(self, *_: object, **__: object) -> Awaitable[float]:
+        async def later() -> float:
+            self.asked += 1
+            await self.release.wait()
+            return 0.0
+
+        return later()
+
+
+@pytest.mark.parametrize("revision", ERAS)
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_a_request_that_is_cancelled_before_the_limiter_has_decided(
+    revision: str, cancels: bool
+) -> None:
+    limiter = Slow()
+    gateway = Gateway({"only": MemoryTarget(backend(), RuntimeSettings())})
+    settings = RuntimeSettings(limiter=limiter, revisions=rows(revision))
+    front = Peer(Role.SERVER, gateway.config(settings))
+    runtime = gateway.runtime(front, settings)
+    info = Implementation(name="client", version="1")
+    client = Peer(
+        Role.CLIENT,
+        Config(info=info, capabilities=ClientCapabilities(), revisions=rows(revision)),
+    )
+
+    def move() -> None:
+        while (up := client.lines_to_send()) or (down := front.lines_to_send()):
+            if up:
+                front.receive_data(up, now=0.0)
+            else:
+                client.receive_data(down, now=0.0)
+            while (event := front.next_event()) is not None:
+                runtime.handle(event)
+            while client.next_event() is not None:
+                pass
+
+    async def talk() -> None:
+        client.start(now=0.0)
+        move()
+        id = client.request("tools/call", {"name": "echo"}, now=0.0)
+        move()
+        with patience():
+            while not limiter.asked:
+                await anyio.lowlevel.checkpoint()
+        if cancels:
+            client.cancel(id, now=0.0)
+            move()
+        limiter.release.set()
+        with patience():
+            while front.in_flight and not gateway.relay.held:
+                await anyio.lowlevel.checkpoint()
+
+    await runtime.run(talk)
+    assert front.in_flight == (not cancels)
+    assert len(gateway.relay.held) == (not cancels)  # the server is never begun
