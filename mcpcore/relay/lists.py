@@ -22,7 +22,6 @@ from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, result_in
 from mcpcore.relay.link import Arrival, Outcome, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
-from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
@@ -355,15 +354,14 @@ class Lists:
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
     """Return what any of the servers declares; one that has not answered may declare anything.
 
-    Tasks are declared for a single server alone: elsewhere nothing tells whose a task is.
+    Tasks of several servers are listed by none: their pages are not merged.
     """
     known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
     declared = [each for each in known if isinstance(each, ServerCapabilities)]
     if len(declared) == 1:
         return declared[0]
     merged: Any = reduce(_both, map(msgspec.to_builtins, declared), {})
-    merged.pop("tasks", None)
-    merged.get("extensions", {}).pop(TASKS_EXTENSION, None)
+    merged.get("tasks", {}).pop("list", None)
     return msgspec.convert(merged, ServerCapabilities)
 
 

@@ -55,17 +55,22 @@ _LONGEST = 64
 _DIGEST = 8
 
 _T, _P, _U = NameKind.TOOL, NameKind.PROMPT, NameKind.URI
+_OF_TOOLS = (
+    (path("content/*/?resource_link/uri"), _U),
+    (path("content/*/?resource/resource/uri"), _U),
+    (path("_meta/ui/resourceUri"), _U),
+)
+_OF_TASKS = tuple((("result", *way), kind) for way, kind in _OF_TOOLS)
 IN_RESULTS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "tools/list": ((path("tools/*/name"), _T), (path("tools/*/_meta/ui/resourceUri"), _U)),
     "prompts/list": ((path("prompts/*/name"), _P),),
     "resources/list": ((path("resources/*/uri"), _U),),
     "resources/templates/list": ((path("resourceTemplates/*/uriTemplate"), _U),),
     "resources/read": ((path("contents/*/uri"), _U),),
-    "tools/call": (
-        (path("content/*/?resource_link/uri"), _U),
-        (path("content/*/?resource/resource/uri"), _U),
-        (path("_meta/ui/resourceUri"), _U),
-    ),
+    "tools/call": _OF_TOOLS,
+    "tasks/result": _OF_TOOLS,
+    "tasks/get": _OF_TASKS,
+    "notifications/tasks": _OF_TASKS,
     "prompts/get": (
         (path("messages/*/content/?resource_link/uri"), _U),
         (path("messages/*/content/?resource/resource/uri"), _U),

@@ -61,6 +61,7 @@ from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
+from mcpcore.relay.tasks import PREFIX, Tasks
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     FORBIDDEN,
@@ -151,6 +152,7 @@ class Relay:
         self._deadlines: Deadlines[Any] = Deadlines()
         """Parked calls, conversations and delayed work."""
         self.lists = Lists(self)
+        self.tasks = Tasks(self)
         self.subscriptions = Subscriptions(self)
         self.forwarding = Forwarding(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
@@ -349,6 +351,11 @@ class Relay:
         if own is not None:
             own(arrival)
             return
+        if method.startswith(PREFIX):
+            target, params = self.tasks.inward_in(arrival)
+            if target is not None:
+                self._forward(target, arrival, params)
+                return
         if self._sole is not None and self.names.plain:
             self._forward(self._sole, arrival, params)
             return
@@ -400,6 +407,7 @@ class Relay:
         body, meta = relayable(params)
         if event.request_state is None and event.input_responses is not None and target.modern:
             members = b'"inputResponses":' + _encode(event.input_responses)
+        meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
             body = Raw(splice(to_json(body), members))
         try:
@@ -562,6 +570,7 @@ class Relay:
                 ttl = self.settings.list_ttl if method in LISTS else 0.0
                 result = result_in(cell, method, outcome, ttl)
                 result = self.names.outward_in(method, target.name, result)
+                result = self.tasks.outward_in(arrival, target.name, result)
                 machine.respond(key, result)
                 return
             if outcome.code == URL_ELICITATION_REQUIRED and cell is Cell.LEGACY_SERVER:
@@ -680,6 +689,7 @@ class Relay:
         if where is not None:
             with suppress(*UNSENDABLE):
                 body, meta = relayable(params)
+                meta = self.tasks.related_outward(asked.link, meta)
                 id = self.at(where[0]).request(
                     method,
                     body,
@@ -854,7 +864,7 @@ class Relay:
         """Answer a question of a legacy server, with what a client may have made unfit for it."""
         try:
             if isinstance(answer, Raw):
-                link.peer.respond(key, answer)
+                link.peer.respond(key, self.tasks.answer_inward(link, answer))
                 return
         except UNSENDABLE as error:
             text = f"the answer of the client cannot be passed on: {error}"
@@ -902,9 +912,9 @@ class Relay:
             self._logged(link, event)
         elif event.method in TOPICS:
             self.subscriptions.told(link, event.method, event.params)
-        elif (where := self._session_of(link)) is not None:
+        elif (where := self._session_of(link)) and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
-            body, meta = relayable(event.params)
+            body, meta = told
             self.at(machine).notify(event.method, body, meta=meta, **more)
         else:
             self.dropped += 1
@@ -933,7 +943,8 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.links_of((machine, event.session or "")):
-            link.peer.notify(event.method, body, meta=meta)
+            related = self.tasks.related_inward(link.audience.principal, link.target.name, meta)
+            link.peer.notify(event.method, body, meta=related)
 
     # Sessions of clients
 

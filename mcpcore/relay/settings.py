@@ -13,6 +13,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Names of what servers offer; None: ALWAYS for several, NEVER for a single one."""
     names: int = 100_000
     """Maximum names of items that are remembered, where names do not tell their server."""
+    tasks: int = 10_000
+    """Maximum ids of tasks that are remembered, for the lists and notices of tasks."""
     call_timeout: float = 3600.0
     """Maximum time for an answer of a server to a call, questions to the client included."""
     list_timeout: float = 10.0

@@ -8,7 +8,9 @@ something else; a conversation with a legacy server, and the subscriptions there
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,6 +32,7 @@ from mcpcore.relay.link import (
 )
 from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
+from mcpcore.relay.rewriting import on_text, path, rewrite
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
@@ -42,6 +45,7 @@ if TYPE_CHECKING:  # a type alone: it owns this part
 _LISTEN = "subscriptions/listen"
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 _UPDATED = "notifications/resources/updated"
+_TASK_ID = path("taskId")
 _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
 _LISTS = SubscriptionFilter(**{topic.field: True for topic in _LIST_CHANGES.values()})  # type: ignore[arg-type]
 
@@ -109,6 +113,8 @@ class Watcher(Struct, eq=False):
     """Changes that the client wants, with the names that it uses."""
     granted: SubscriptionFilter = msgspec.field(default_factory=SubscriptionFilter)
     """Changes that servers announce, by the same names."""
+    tasks: dict[tuple[str, str], str] = {}
+    """Tasks that the client wants to hear of, by server and the id there."""
     left: int = 0
     """Answers of servers that are awaited before a listen stream opens."""
     streams: dict[str, "Stream"] = {}
@@ -169,7 +175,8 @@ class Subscriptions:
         """Open a listen stream of a modern client once every server has answered."""
         wanted = _listen_of(arrival.event.params).notifications
         where = {"parent": arrival.event.key}
-        watcher = Watcher(arrival.machine, where, arrival.audience, wanted)
+        tasks = self._relay.tasks.opened(arrival.event.principal, wanted.task_ids)
+        watcher = Watcher(arrival.machine, where, arrival.audience, wanted, tasks=tasks)
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
         self._watch_all(watcher)
@@ -180,22 +187,27 @@ class Subscriptions:
 
     def _watch(self, watcher: Watcher, target: Target) -> None:
         """Ask one server for the part of a filter that it can announce."""
-        part = self._part(watcher.filter, target)
+        part = self._part(watcher.filter, target, watcher.tasks)
         if watcher.ended or target.greeting is None or part == SubscriptionFilter():
             self._granted(watcher, SubscriptionFilter())
         elif target.modern or watcher.key is not None:
             self._open_stream(Stream(watcher, target, part))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
-    def _part(self, wanted: SubscriptionFilter, target: Target) -> SubscriptionFilter:
+    def _part(
+        self,
+        wanted: SubscriptionFilter,
+        target: Target,
+        tasks: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    ) -> SubscriptionFilter:
         """Return the part of a filter for one server, by its own names."""
         fields: dict[str, Any] = {}
         for topic in TOPICS.values():
             value = getattr(wanted, topic.field)
             if topic.subject == "uri":
                 value = [uri for uri in map(partial(self._inward, target), value) if uri]
-            elif topic.subject is not None and len(self._relay.targets) > 1:
-                continue
+            elif topic.subject == "taskId":
+                value = [id for server, id in tasks if server == target.name]
             if value and target.offers(topic.row.capability):
                 fields[topic.field] = value
         return SubscriptionFilter(**fields)
@@ -207,10 +219,17 @@ class Subscriptions:
         found = names.inward(NameKind.URI, uri) or names.owner_of_uri(uri)
         return found[1] if found is not None and found[0] == target.name else None
 
-    def _outward(self, target: Target, filter: SubscriptionFilter) -> SubscriptionFilter:
+    def _outward(
+        self, watcher: Watcher, target: Target, filter: SubscriptionFilter
+    ) -> SubscriptionFilter:
         uris = filter.resource_subscriptions
         named = [self._relay.names.outward(NameKind.URI, target.name, uri) for uri in uris]
-        return structs.replace(filter, resource_subscriptions=[uri for uri in named if uri])
+        tasks = [watcher.tasks.get((target.name, id)) for id in filter.task_ids]
+        return structs.replace(
+            filter,
+            resource_subscriptions=[uri for uri in named if uri],
+            task_ids=[id for id in tasks if id],
+        )
 
     def _granted(self, watcher: Watcher, part: SubscriptionFilter) -> None:
         """Note what a server announces; open the client's stream after the last answer."""
@@ -487,7 +506,7 @@ class Subscriptions:
         if again:
             self._may_have_changed(stream)
         else:
-            self._granted(stream.watcher, self._outward(stream.target, announced))
+            self._granted(stream.watcher, self._outward(stream.watcher, stream.target, announced))
 
     def _conclude(self, stream: Stream, error: ErrorData | None = None) -> None:
         """Answer the requests that wait for a stream."""
@@ -515,7 +534,9 @@ class Subscriptions:
         stream = link.listens.get(event.request)
         body = self._body(link.target, event.method, event.params)
         if stream is not None and body is not None:
-            self._announce(stream.watcher, event.method, body)
+            watcher, name = stream.watcher, link.target.name
+            body = rewrite(body, _TASK_ID, on_text(lambda id: watcher.tasks.get((name, id))))
+            self._announce(watcher, event.method, body)
 
     def _stream_over(self, stream: Stream, outcome: Outcome | None = None) -> None:
         """Handle the end of a server's stream: it is opened again unless it never was."""
