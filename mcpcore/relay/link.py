@@ -212,6 +212,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Permits of the guard for requests without an outcome, by id."""
     asked: dict[Key, tuple[Downstream, RequestId]] = {}
     """Questions of the server that wait for the client, by key, with the machine and id there."""
+    principals: set[str | None] = set()
+    """Principals whose calls it has had, two at most: from then on it is shared."""
     level: str | None = None
     """Log level that was set, in the legacy era."""
     streams: set[Any] = set()

@@ -441,6 +441,8 @@ class Relay:
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
+        if len(link.principals) < 2:
+            link.principals.add(event.principal)
         self._calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
@@ -934,8 +936,8 @@ class Relay:
             self.dropped += not self.at(machine).log(None, *message, **more)
             return
         calls = [each for each in link.calls.values() if each.waiting] if call is None else [call]
-        one = len({each.arrival.event.principal for each in calls}) == 1
-        heard = [each for call in calls for each in call.waiting] if one else []
+        whose = call is not None or len(link.principals) == 1  # else it may be of a call that ended
+        heard = [each for call in calls for each in call.waiting] if whose else []
         sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
         self.dropped += not any(sent)
 

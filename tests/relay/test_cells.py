@@ -302,6 +302,23 @@ def test_the_error_of_a_call_that_takes_too_long(client: str, server: str) -> No
     assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
 
 
+def test_a_log_message_of_a_call_that_has_ended_crosses_to_nobody() -> None:
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(MODERN, backend)
+    id = scene.ask("tools/call", {"name": "wait"}, log_level="info")
+    peer, key = backend.waiting["call"]
+    scene.front.principal = "bob"
+    scene.ask("tools/call", {"name": "wait"}, log_level="info")
+    scene.front.principal = "ann"
+    backend.down = True  # the server does not know of the cancellation
+    scene.client.cancel(id, now=0.0)
+    scene.move()
+    assert peer.log(key, "info", "secret of ann")
+    backend.down = False
+    scene.move()
+    assert not scene.told(NotificationReceived)
+
+
 def test_log_messages_that_nobody_wants_are_counted() -> None:
     backend = Backend("a", LEGACY, tools)
     scene = Scene(MODERN, backend)
