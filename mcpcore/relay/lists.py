@@ -178,7 +178,8 @@ class Lists:
         elif kept is not None and kept.until > self._relay.now:
             take(kept)
         else:
-            self._relay.when_known(target, partial(self._send, target, wanted, take))
+            send = partial(self._send, target, wanted, take)
+            self._relay.when_known(target, send, self._relay.settings.list_timeout)
 
     def _scope(self, target: Target, wanted: Wanted) -> tuple[Any, ...]:
         audience = wanted.arrival.audience

@@ -380,11 +380,24 @@ class Relay:
             error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", {"uri": member})
         self.fail(arrival, error)
 
-    def when_known(self, target: Target, work: Callable[[], None]) -> None:
-        """Do ``work`` once the first conversation with a server has succeeded or failed."""
+    def when_known(
+        self, target: Target, work: Callable[[], None], within: float | None = None
+    ) -> None:
+        """Do ``work`` once the first conversation with a server has succeeded or failed.
+
+        ``within``: seconds after which it is done all the same.
+        """
+
+        def late() -> None:
+            if work in target.waiting:
+                target.waiting.remove(work)
+                work()
+
         if target.greeting is None:
             self.link(target, Audience()).open()
             target.waiting.append(work)
+            if within is not None:
+                self.later(within, late)
         else:
             work()
 

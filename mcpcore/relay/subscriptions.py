@@ -182,8 +182,9 @@ class Subscriptions:
         self._watch_all(watcher)
 
     def _watch_all(self, watcher: Watcher) -> None:
-        for target in self._relay.targets.values():
-            self._relay.when_known(target, partial(self._watch, watcher, target))
+        within = None if watcher.key is None else self._relay.settings.list_timeout
+        for target in self._relay.targets.values():  # a session has nothing to wait for
+            self._relay.when_known(target, partial(self._watch, watcher, target), within)
 
     def _watch(self, watcher: Watcher, target: Target) -> None:
         """Ask one server for the part of a filter that it can announce."""
@@ -403,7 +404,8 @@ class Subscriptions:
         for target in self._relay.targets.values():
             uri = self._inward(target, outer)
             if uri is not None:
-                self._relay.when_known(target, partial(self._subscribed, target, arrival, uri))
+                subscribe = partial(self._subscribed, target, arrival, uri)
+                self._relay.when_known(target, subscribe, self._relay.settings.list_timeout)
                 return
         self._relay.unknown(arrival)
 
