@@ -106,6 +106,8 @@ class ServerPage(Struct, eq=False, gc=False):
     until: float
     """Time until which it may be used again."""
     cursor: str | None = None
+    asked: str | None = None
+    """Cursor of this page."""
     public: bool = True
     items: bytes | None = None
     """Elements of the list as clients see them, with commas between and without line breaks."""
@@ -138,6 +140,8 @@ class Lists:
         self._relay = relay
         self._kept: dict[tuple[Any, ...], ServerPage] = {}
         self._size = 0
+        self._next: dict[tuple[str, str], str | None] = {}
+        """Cursors of the pages that continue the names known so far, by server and method."""
         self._changes = 0
         """Number of changes of any list."""
 
@@ -224,7 +228,7 @@ class Lists:
         ttl = hints.ttl_ms / 1000 if target.modern else self._relay.settings.list_ttl
         public = target.modern and hints.cache_scope == "public"
         until = self._relay.now + min(ttl, _LONGEST)
-        page = ServerPage(outcome, len(outcome), until, hints.next_cursor, public)
+        page = ServerPage(outcome, len(outcome), until, hints.next_cursor, wanted.cursor, public)
         if changes == self._changes:  # else it may be of before the change
             scope = None if public else self._scope(target, wanted)
             self._keep((*wanted.place, scope), page)
@@ -240,6 +244,11 @@ class Lists:
                 members = _members_of(to_json(self._relay.names.outward_in(method, name, result)))
                 page.items = b",".join(map(bytes, _elements_of(members.get(LISTS[method], b"[]"))))
                 page.result = _EMPTY
+        place = name, method
+        if page.items is not None and self._next.get(place) == page.asked:
+            self._next[place] = page.cursor
+            if page.cursor is None:
+                self._relay.names.read.add(place)
         return page.items
 
     def _keep(self, key: tuple[Any, ...], page: ServerPage) -> None:
@@ -333,23 +342,38 @@ class Lists:
     def read(
         self, arrival: Arrival, lists: list[tuple[str, str]], then: Callable[[], None]
     ) -> None:
-        """Read lists, each of a server by a method, then go on."""
-        left = set(lists)
+        """Read lists, each of a server by a method, then go on.
 
-        def take(wanted: Wanted, pages: int, page: ServerPage | None) -> None:
+        Names are given in the order of ``lists``, whichever arrives first.  Where none is prefixed,
+        a list that is missing hides those after it: they may have its names.
+        """
+        left = set(lists)
+        found: dict[tuple[str, str], list[ServerPage]] = {place: [] for place in lists}
+
+        def take(wanted: Wanted, page: ServerPage | None) -> None:
+            pages = found[wanted.server, wanted.method]
             if page is not None:
-                self._items(wanted.server, wanted.method, page, arrival.event.revision.modern)
-                if page.cursor is not None and pages < _PAGES:
+                pages.append(page)
+                if page.cursor is not None and len(pages) < _PAGES:
                     wanted = structs.replace(wanted, cursor=page.cursor)
-                    self._fetch(wanted, partial(take, wanted, pages + 1))
+                    self._fetch(wanted, partial(take, wanted))
                     return
             left.remove((wanted.server, wanted.method))
             if not left:
-                then()
+                complete()
+
+        def complete() -> None:
+            names, hidden = self._relay.names, set[str]()
+            for (server, method), pages in found.items():
+                for page in pages if method not in hidden else ():
+                    self._items(server, method, page, arrival.event.revision.modern)
+                if names.never and (server, method) not in names.read:
+                    hidden.add(method)
+            then()
 
         for server, method in lists:
             wanted = Wanted(arrival, server, method)
-            self._fetch(wanted, partial(take, wanted, 1))
+            self._fetch(wanted, partial(take, wanted))
 
 
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:

@@ -22,7 +22,7 @@ class Naming(Enum):
     ALWAYS = "always"
     """Prefix each name with that of its server."""
     ON_CONFLICT = "on conflict"
-    """Prefix a name that another server has already."""
+    """Prefix a name that a server before this one has, or may have as its list is not known."""
     NEVER = "never"
     """Prefix no name; what has a name of another server is left out and reported."""
 
@@ -55,6 +55,7 @@ _LONGEST = 64
 _DIGEST = 8
 
 _T, _P, _U = NameKind.TOOL, NameKind.PROMPT, NameKind.URI
+_LISTS = {_T: "tools/list", _P: "prompts/list", _U: "resources/list"}
 _OF_TOOLS = (
     (path("content/*/?resource_link/uri"), _U),
     (path("content/*/?resource/resource/uri"), _U),
@@ -97,7 +98,8 @@ class Names:
     """Table of the names of all servers.
 
     With :attr:`Naming.ALWAYS` it is empty but for names that had to be shortened.  Otherwise a
-    name belongs to the server that had it first, for as long as this table lasts.  It holds at
+    name belongs to the first server that lists it, for as long as this table lasts; while the list
+    of a server before it is not known, :attr:`Naming.ON_CONFLICT` prefixes it.  The table holds at
     most ``limit`` names.  Raises ValueError for names of servers that cannot be used.
     """
 
@@ -123,6 +125,11 @@ class Names:
         """True if no name is ever changed."""
         self.listed = not self.plain and naming is not Naming.ALWAYS
         """True if only the lists of the servers tell whose a name is."""
+        self.never = self.listed and naming is Naming.NEVER
+        """True if no name has a prefix, so that one of two servers lacks it."""
+        self._servers = tuple(servers)
+        self.read: set[tuple[str, str]] = set()
+        """Lists that were read to their end: servers and methods."""
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
         self.conflicts: list[NameConflict] = []
         """Conflicts that have not been reported."""
@@ -136,13 +143,21 @@ class Names:
         if self._naming is Naming.ALWAYS:
             outer = _prefixed(kind, server, name)
             return outer if self._fits(kind, outer) else self._own(kind, server, name, outer)
-        found = self._own(kind, server, name, name)
+        found = None
+        if self._naming is Naming.NEVER or self._is_first(kind, server, name):
+            found = self._own(kind, server, name, name)
         if found is None and self._naming is Naming.ON_CONFLICT:
             found = self._own(kind, server, name, _prefixed(kind, server, name))
         if found is None:
             owner = (self.inward(kind, name) or (None,))[0]
             self.conflicts = [*self.conflicts[-99:], NameConflict(kind, name, server, owner)]
         return found
+
+    def _is_first(self, kind: NameKind, server: str, name: str) -> bool:
+        """Return True if the lists of the servers before this one are known to lack a name."""
+        method = "resources/templates/list" if kind is _U and "{" in name else _LISTS[kind]
+        before = self._servers[: self._servers.index(server)]
+        return self.read.issuperset((each, method) for each in before)
 
     def _fits(self, kind: NameKind, outer: str) -> bool:
         return kind is NameKind.URI or len(outer) <= _LONGEST

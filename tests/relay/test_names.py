@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, json
 
 from mcpcore.engine import Peer
-from mcpcore.engine.events import RequestReceived, ResultReceived
+from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import ErrorData
@@ -145,6 +145,51 @@ def test_a_call_before_any_list(naming: Naming) -> None:
 
     scene = several(MODERN, naming, b=pages)
     assert scene.call("t3") == "found"
+
+
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+@pytest.mark.parametrize("late", ["a", "b"])
+def test_the_order_of_servers_tells_whose_a_name_is_not_that_of_their_lists(
+    naming: Naming, late: str
+) -> None:
+    scene = several(MODERN, naming)
+    slow = scene.backends["ab".index(late)]
+    slow.down = True
+    scene.client.request("tools/call", {"name": "echo", "arguments": {}}, now=0.0)
+    scene.move()
+    slow.down = False
+    scene.move()
+    [result] = scene.told(ResultReceived)
+    assert json.decode(result.result)["content"][0]["text"] == "a: {}"
+
+
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+def test_a_name_does_not_move_while_the_server_before_is_away(naming: Naming) -> None:
+    scene = several(MODERN, naming)
+    scene.backends[0].down = True
+    for name in ("echo", "b__echo"):
+        scene.client.request("tools/call", {"name": name, "arguments": {}}, now=0.0)
+    scene.wait(0.0)
+    scene.wait(10.0)
+    assert len(scene.backends[1].requests("tools/call")) == (naming is Naming.ON_CONFLICT)
+    assert scene.told(ErrorReceived)
+    scene.backends[0].down = False
+    scene.move()
+    assert scene.call("echo") == "a: {}"
+
+
+def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
+    def paged(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method != "tools/list" or b"cursor" in bytes(event.params):
+            tools(backend, peer, event)
+        else:
+            peer.respond(event.key, {"tools": [], "nextCursor": "2"})
+
+    scene = several(MODERN, Naming.ON_CONFLICT, a=paged)
+    page = scene.result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["b__echo"]
+    page = scene.result("tools/list", {"cursor": page["nextCursor"]})
+    assert [tool["name"] for tool in page["tools"]] == ["echo"]
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
