@@ -332,9 +332,10 @@ class Lists:
 
     def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
-        if not self._relay.names.listed:
+        event = arrival.event
+        if not self._relay.names.told_by_lists(event.method, event.params):
             return False
-        methods = [each for _, kind in IN_PARAMS[arrival.event.method] for each in _LISTED[kind]]
+        methods = [each for _, kind in IN_PARAMS[event.method] for each in _LISTED[kind]]
         lists = [(name, each) for name in self._relay.targets for each in methods]
         self.read(arrival, lists, then)
         return True

@@ -53,6 +53,7 @@ _SERVER_NAME = re.compile(r"(?=.{1,32}\Z)[A-Za-z](?:[._]?[A-Za-z0-9-])*")
 _LONGEST = 64
 """Characters of a tool name that every revision and the official suite accept."""
 _DIGEST = 8
+_SHORTENED = re.compile(rf"_[0-9a-f]{{{_DIGEST}}}\Z")
 
 _T, _P, _U = NameKind.TOOL, NameKind.PROMPT, NameKind.URI
 _LISTS = {_T: "tools/list", _P: "prompts/list", _U: "resources/list"}
@@ -142,7 +143,8 @@ class Names:
             return name
         if self._naming is Naming.ALWAYS:
             outer = _prefixed(kind, server, name)
-            return outer if self._fits(kind, outer) else self._own(kind, server, name, outer)
+            plain = self._fits(kind, outer) and not _is_shortened(kind, outer)
+            return outer if plain else self._own(kind, server, name, outer)
         found = None
         if self._naming is Naming.NEVER or self._is_first(kind, server, name):
             found = self._own(kind, server, name, name)
@@ -173,11 +175,16 @@ class Names:
             self._owners[kind, outer] = owner = server, name
         return outer if owner == (server, name) else None
 
-    def inward(self, kind: NameKind, outer: str) -> tuple[str, str] | None:
-        """Return the server and its own name for one that a client uses; None if unknown."""
+    def inward(self, kind: NameKind, outer: str, *, learned: bool = True) -> tuple[str, str] | None:
+        """Return the server and its own name for one that a client uses; None if unknown.
+
+        ``learned``: False if the lists may tell more of it.
+        """
         known = self._owners.get((kind, outer))
         if known is not None or self._naming is Naming.NEVER:
             return known
+        if not learned and _is_shortened(kind, outer):
+            return None
         prefix, name = _split(kind, outer)
         server = self._prefixes.get((kind, prefix))
         return None if server is None else (server, name)
@@ -213,23 +220,41 @@ class Names:
             return data
         return rewrite(data, ("uri",), on_text(lambda uri: self.outward(_U, server, uri) or uri))
 
-    def inward_in(self, method: str, params: Raw) -> tuple[str, Raw] | None:
+    def inward_in(
+        self, method: str, params: Raw, *, learned: bool = True
+    ) -> tuple[str, Raw] | None:
         """Return the server that a request is for, and its params there; None if unknown.
 
-        Raises msgspec.MsgspecError for params without the name that tells.
+        ``learned``: False if the lists may tell more.  Raises msgspec.MsgspecError for params
+        without the name that tells.
         """
-        places = IN_PARAMS.get(method, ())
-        named = ((way, kind, text_at(params, way)) for way, kind in places)
-        way, kind, outer = next((each for each in named if each[2] is not None), ((), _T, None))
+        way, kind, outer = _named(method, params)
         if outer is None:
             return None
-        found = self.inward(kind, outer)
+        found = self.inward(kind, outer, learned=learned)
         if found is None and kind is NameKind.URI and self._naming is not Naming.ALWAYS:
             found = self.owner_of_uri(outer)
         if found is None:
             return None
         server, name = found
         return server, rewrite(params, way, on_text(lambda _: name))
+
+    def told_by_lists(self, method: str, params: Raw) -> bool:
+        """Return True if only the lists of the servers tell whose the name in a request is."""
+        _, kind, outer = _named(method, params)
+        if outer is None or self.plain:
+            return False
+        return self.listed or _is_shortened(kind, outer)
+
+
+def _named(method: str, params: Raw) -> tuple[Path, NameKind, str | None]:
+    """Return the place, the kind and the text of the name that tells the server of a request."""
+    found = ((way, kind, text_at(params, way)) for way, kind in IN_PARAMS.get(method, ()))
+    return next((each for each in found if each[2] is not None), ((), _T, None))
+
+
+def _is_shortened(kind: NameKind, outer: str) -> bool:
+    return kind is not _U and len(outer) == _LONGEST and _SHORTENED.search(outer) is not None
 
 
 def text_at(body: Raw, way: Path) -> str | None:

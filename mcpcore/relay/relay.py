@@ -359,7 +359,7 @@ class Relay:
         if self._sole is not None and self.names.plain:
             self._forward(self._sole, arrival, params)
             return
-        found = self.names.inward_in(method, params)
+        found = self.names.inward_in(method, params, learned=learned)
         if found is not None:
             self._forward(self.targets[found[0]], arrival, found[1])
         elif method not in IN_PARAMS and self._sole is not None:
@@ -820,7 +820,7 @@ class Relay:
         self._parked[parked.id] = call.round = parked
         self._deadlines.set(parked, self.now + self.settings.parked_timeout)
 
-    def _retried(self, arrival: Arrival, state: str) -> None:
+    def _retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
         """Handle the retry of a modern client."""
         event = arrival.event
         binding = request_binding(event.principal, event.method, event.params)
@@ -834,12 +834,14 @@ class Relay:
             if event.input_responses is not None:
                 members += b',"inputResponses":' + _encode(event.input_responses)
             target = self.targets.get(ticket.server or "")
-            found = None if self.names.plain else self.names.inward_in(event.method, event.params)
+            plain, method, params = self.names.plain, event.method, event.params
+            found = None if plain else self.names.inward_in(method, params, learned=learned)
             if target is None:
                 self.refuse(arrival, INVALID_PARAMS, "requestState names an unknown server")
-            else:
-                params = event.params if found is None else found[1]
-                self._forward(target, arrival, params, members)
+                return
+            again = partial(self._retried, arrival, state, learned=True)
+            if found is not None or learned or not self.lists.learn(arrival, again):
+                self._forward(target, arrival, found[1] if found else params, members)
             return
         here = ticket.place == self._here
         parked = self._parked.get(ticket.parked) if here else None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, json
 
 from mcpcore.engine import Peer
-from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
+from mcpcore.engine.events import ErrorReceived, InputRequired, RequestReceived, ResultReceived
 from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import ErrorData
@@ -176,6 +176,54 @@ def test_a_name_does_not_move_while_the_server_before_is_away(naming: Naming) ->
     scene.backends[0].down = False
     scene.move()
     assert scene.call("echo") == "a: {}"
+
+
+@pytest.mark.parametrize("name", ["x" * 62, "x" * 52 + "_0123abcd"])
+def test_a_long_name_is_known_to_a_relay_that_has_not_given_it(name: str) -> None:
+    def named(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tools/list":
+            tool = {"name": name, "inputSchema": {"type": "object"}}
+            peer.respond(event.key, {"tools": [tool]})
+        else:
+            peer.respond(event.key, text(json.decode(event.params)["name"]))
+
+    first = several(MODERN, a=named, b=named)
+    outer = first.result("tools/list")["tools"][1]["name"]
+    assert len(outer) == 64
+    scene = several(MODERN, a=named, b=named)
+    assert [scene.call(outer) for _ in range(2)] == [name, name]
+    assert len(scene.backends[0].requests("tools/list")) == 1
+    assert scene.call(f"{outer[:-1]}X") == f"{outer[3:-1]}X"
+    assert len(scene.backends[0].requests("tools/list")) == 1
+
+
+@pytest.mark.parametrize("naming", [Naming.ALWAYS, Naming.ON_CONFLICT])
+def test_a_retry_at_a_relay_that_has_not_given_the_name(naming: Naming) -> None:
+    name = "x" * 62
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tools/list":
+            tool = {"name": name, "inputSchema": {"type": "object"}}
+            peer.respond(event.key, {"tools": [tool]})
+        elif event.request_state is None:
+            peer.require_input(event.key, {}, "state")
+        else:
+            peer.respond(event.key, text(json.decode(event.params)["name"]))
+
+    def two() -> Scene:
+        backends = [Backend(each, MODERN, asks) for each in "ab"]
+        return Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
+
+    first = two()
+    first.answers = None
+    outer = first.result("tools/list")["tools"][1]["name"]
+    params = {"name": outer, "arguments": {}}
+    first.ask("tools/call", params)
+    [asked] = first.told(InputRequired)
+    scene = two()
+    retried = scene.result("tools/call", {**params, "requestState": asked.state})
+    assert retried["content"][0]["text"] == name
+    assert not scene.backends[0].requests("tools/call")
 
 
 def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
