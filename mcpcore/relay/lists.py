@@ -335,10 +335,16 @@ class Lists:
         event = arrival.event
         if not self._relay.names.told_by_lists(event.method, event.params):
             return False
-        methods = [each for _, kind in IN_PARAMS[event.method] for each in _LISTED[kind]]
+        self.read_kinds(arrival, [kind for _, kind in IN_PARAMS[event.method]], then)
+        return True
+
+    def read_kinds(
+        self, arrival: Arrival, kinds: Iterable[NameKind], then: Callable[[], None]
+    ) -> None:
+        """Read the lists of all servers that have names of some kinds, then go on."""
+        methods = [each for kind in kinds for each in _LISTED[kind]]
         lists = [(name, each) for name in self._relay.targets for each in methods]
         self.read(arrival, lists, then)
-        return True
 
     def read(
         self, arrival: Arrival, lists: list[tuple[str, str]], then: Callable[[], None]

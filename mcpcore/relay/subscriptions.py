@@ -179,7 +179,11 @@ class Subscriptions:
         watcher = Watcher(arrival.machine, where, arrival.audience, wanted, tasks=tasks)
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
-        self._watch_all(watcher)
+        watch = partial(self._watch_all, watcher)
+        if self._relay.names.listed and not all(map(self._owner, wanted.resource_subscriptions)):
+            self._relay.lists.read_kinds(arrival, [NameKind.URI], watch)
+        else:
+            watch()
 
     def _watch_all(self, watcher: Watcher) -> None:
         within = None if watcher.key is None else self._relay.settings.list_timeout
@@ -213,11 +217,14 @@ class Subscriptions:
                 fields[topic.field] = value
         return SubscriptionFilter(**fields)
 
-    def _inward(self, target: Target, uri: str) -> str | None:
+    def _owner(self, uri: str) -> tuple[str, str] | None:
         names = self._relay.names
-        if names.plain:
+        return names.inward(NameKind.URI, uri) or names.owner_of_uri(uri)
+
+    def _inward(self, target: Target, uri: str) -> str | None:
+        if self._relay.names.plain:
             return uri
-        found = names.inward(NameKind.URI, uri) or names.owner_of_uri(uri)
+        found = self._owner(uri)
         return found[1] if found is not None and found[0] == target.name else None
 
     def _outward(
@@ -398,7 +405,7 @@ class Subscriptions:
         if watcher is not None:
             self._leave(watcher)
 
-    def _subscribe(self, arrival: Arrival) -> None:
+    def _subscribe(self, arrival: Arrival, *, learned: bool = False) -> None:
         """Handle ``resources/subscribe`` or its opposite, which the engine answers if admitted."""
         outer = _subject_of(arrival.event.params).uri
         for target in self._relay.targets.values():
@@ -407,7 +414,9 @@ class Subscriptions:
                 subscribe = partial(self._subscribed, target, arrival, uri)
                 self._relay.when_known(target, subscribe, self._relay.settings.list_timeout)
                 return
-        self._relay.unknown(arrival)
+        again = partial(self._subscribe, arrival, learned=True)
+        if learned or not self._relay.lists.learn(arrival, again):
+            self._relay.unknown(arrival)
 
     def _subscribed(self, target: Target, arrival: Arrival, uri: str) -> None:
         relay, method, audience = self._relay, arrival.event.method, arrival.audience
