@@ -65,6 +65,8 @@ class Target(Struct, eq=False):
     """Arguments that headers mirror, by tool, as its lists tell."""
     repeatable: set[str] = set()
     """Tools that may be called a second time, as its lists tell."""
+    wrapped: set[str] = set()
+    """Tools of a modern server whose output is wrapped in an object for legacy clients."""
     greeting: Ready | None = None
     """Outcome of the last negotiation that succeeded; None before."""
     links: int = 0

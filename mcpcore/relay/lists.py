@@ -19,7 +19,7 @@ from msgspec import Raw, Struct, structs
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
-from mcpcore.relay.cells import CELLS, result_in
+from mcpcore.relay.cells import CELLS, is_wrapped, result_in
 from mcpcore.relay.link import Arrival, Outcome, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
@@ -53,13 +53,13 @@ _LISTED = {
     NameKind.PROMPT: ("prompts/list",),
     NameKind.URI: ("resources/list", "resources/templates/list"),
 }
-_NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint")
+_NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
 _PAGES = 100
 """Maximum pages of one server that are read to find a name."""
 _LONGEST = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
-_EMPTY = Raw(b"{}")
+_EMPTY, _NULL = Raw(b"{}"), Raw(b"null")
 
 _ANY = msgspec.convert(
     {
@@ -83,6 +83,7 @@ class _Asked(Struct):
 class _Listed(Struct):
     name: str
     input_schema: dict[str, Any] = msgspec.field(name="inputSchema", default_factory=dict)
+    output_schema: Raw = msgspec.field(name="outputSchema", default=_NULL)
     annotations: ToolAnnotations | None = None
 
 
@@ -239,8 +240,8 @@ class Lists:
         if page.items is None:
             target = self._relay.targets[name]
             with suppress(msgspec.MsgspecError, ValueError):
+                self.note_tools(target, method, page.result)
                 result = result_in(CELLS[modern, target.modern], method, page.result)
-                self.note_tools(target, method, result)
                 members = _members_of(to_json(self._relay.names.outward_in(method, name, result)))
                 page.items = b",".join(map(bytes, _elements_of(members.get(LISTS[method], b"[]"))))
                 page.result = _EMPTY
@@ -305,12 +306,12 @@ class Lists:
         relay.at(arrival.machine).respond(event.key, Raw(body), meta=meta, bare=True)
 
     def note_tools(self, target: Target, method: str, result: Raw) -> None:
-        """Note the arguments that headers mirror, and the tools that may be called twice.
+        """Note the arguments that headers mirror, and what may be called twice or is wrapped.
 
         A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
         msgspec.MsgspecError for what is no list.
         """
-        known = target.repeatable or target.header_params
+        known = target.repeatable or target.header_params or target.wrapped
         if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
             return
         for element in _elements_of(_members_of(result).get("tools", b"[]")):
@@ -324,6 +325,9 @@ class Lists:
                 target.repeatable.add(tool.name)
             else:
                 target.repeatable.discard(tool.name)
+            (target.wrapped.add if is_wrapped(tool.output_schema) else target.wrapped.discard)(
+                tool.name
+            )
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
             if params and outer is not None:
                 target.header_params[tool.name] = self._relay.header_params[outer] = params

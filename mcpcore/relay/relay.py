@@ -58,7 +58,7 @@ from mcpcore.relay.link import (
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
-from mcpcore.relay.names import IN_PARAMS, NameKind, Names
+from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
 from mcpcore.relay.tasks import PREFIX, Tasks
@@ -583,7 +583,9 @@ class Relay:
             if isinstance(outcome, Raw):
                 self.lists.note_tools(target, method, outcome)
                 ttl = self.settings.list_ttl if method in LISTS else 0.0
-                result = result_in(cell, method, outcome, ttl)
+                named = text_at(call.params, ("name",)) if method == "tools/call" else None
+                wrapped = named in target.wrapped
+                result = result_in(cell, method, outcome, ttl, wrapped=wrapped)
                 result = self.names.outward_in(method, target.name, result)
                 result = self.tasks.outward_in(arrival, target.name, result)
                 machine.respond(key, result)
