@@ -101,7 +101,8 @@ class Names:
     With :attr:`Naming.ALWAYS` it is empty but for names that had to be shortened.  Otherwise a
     name belongs to the first server that lists it, for as long as this table lasts; while the list
     of a server before it is not known, :attr:`Naming.ON_CONFLICT` prefixes it.  The table holds at
-    most ``limit`` names.  Raises ValueError for names of servers that cannot be used.
+    most ``limit`` names of lists, and as many others, of which the last used are kept.  Raises
+    ValueError for names of servers that cannot be used.
     """
 
     def __init__(self, servers: Sequence[str], naming: Naming | None, limit: int) -> None:
@@ -132,24 +133,29 @@ class Names:
         self.read: set[tuple[str, str]] = set()
         """Lists that were read to their end: servers and methods."""
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
+        self._linked: dict[tuple[NameKind, str], tuple[str, str]] = {}
+        """Names that were in results and in no list; the last used is the last."""
         self.conflicts: list[NameConflict] = []
         """Conflicts that have not been reported."""
 
     # Single names
 
-    def outward(self, kind: NameKind, server: str, name: str) -> str | None:
-        """Return the name for clients; None if it has to be left out."""
+    def outward(self, kind: NameKind, server: str, name: str, *, listed: bool = True) -> str | None:
+        """Return the name for clients; None if it has to be left out.
+
+        ``listed``: False for one that is in no list: it is forgotten in time, and hides none.
+        """
         if self.plain:
             return name
         if self._naming is Naming.ALWAYS:
             outer = _prefixed(kind, server, name)
             plain = self._fits(kind, outer) and not _is_shortened(kind, outer)
-            return outer if plain else self._own(kind, server, name, outer)
+            return outer if plain else self._own(kind, server, name, outer, listed)
         found = None
         if self._naming is Naming.NEVER or self._is_first(kind, server, name):
-            found = self._own(kind, server, name, name)
+            found = self._own(kind, server, name, name, listed)
         if found is None and self._naming is Naming.ON_CONFLICT:
-            found = self._own(kind, server, name, _prefixed(kind, server, name))
+            found = self._own(kind, server, name, _prefixed(kind, server, name), listed)
         if found is None:
             owner = (self.inward(kind, name) or (None,))[0]
             self.conflicts = [*self.conflicts[-99:], NameConflict(kind, name, server, owner)]
@@ -164,23 +170,40 @@ class Names:
     def _fits(self, kind: NameKind, outer: str) -> bool:
         return kind is NameKind.URI or len(outer) <= _LONGEST
 
-    def _own(self, kind: NameKind, server: str, name: str, outer: str) -> str | None:
+    def _own(self, kind: NameKind, server: str, name: str, outer: str, listed: bool) -> str | None:
         if not self._fits(kind, outer) and outer != name:
             import hashlib  # late: few names are that long
 
             digest = hashlib.sha256(outer.encode()).hexdigest()[:_DIGEST]
             outer = f"{outer[: _LONGEST - _DIGEST - 1]}_{digest}"
-        owner = self._owners.get((kind, outer))
-        if owner is None and len(self._owners) < self._limit:
-            self._owners[kind, outer] = owner = server, name
-        return outer if owner == (server, name) else None
+        place, owned = (kind, outer), (server, name)
+        owner = self._owner(kind, outer)
+        if owner not in (None, owned):
+            return None
+        if not listed and place not in self._owners:
+            self._linked[place] = owned
+            if len(self._linked) > self._limit:
+                del self._linked[next(iter(self._linked))]
+        elif place not in self._owners:
+            if len(self._owners) >= self._limit:
+                return None
+            self._owners[place] = owned
+            self._linked.pop(place, None)
+        return outer
+
+    def _owner(self, kind: NameKind, outer: str) -> tuple[str, str] | None:
+        place = kind, outer
+        linked = self._linked.pop(place, None)
+        if linked is not None:
+            self._linked[place] = linked  # the last used is the last
+        return self._owners.get(place, linked)
 
     def inward(self, kind: NameKind, outer: str, *, learned: bool = True) -> tuple[str, str] | None:
         """Return the server and its own name for one that a client uses; None if unknown.
 
         ``learned``: False if the lists may tell more of it.
         """
-        known = self._owners.get((kind, outer))
+        known = self._owner(kind, outer)
         if known is not None or self._naming is Naming.NEVER:
             return known
         if not learned and _is_shortened(kind, outer):
@@ -208,7 +231,7 @@ class Names:
             listed = method.endswith("/list") and len(way) == 3
 
             def named(name: str, kind: NameKind = kind, listed: bool = listed) -> str | None:
-                found = self.outward(kind, server, name)
+                found = self.outward(kind, server, name, listed=listed)
                 return found if listed or found is not None else name
 
             body = rewrite(body, way, on_text(named))
@@ -218,7 +241,11 @@ class Names:
         """Return the data of an error with the URI for clients, where an error has one."""
         if self.plain or method != "resources/read":
             return data
-        return rewrite(data, ("uri",), on_text(lambda uri: self.outward(_U, server, uri) or uri))
+
+        def named(uri: str) -> str:
+            return self.outward(_U, server, uri, listed=False) or uri
+
+        return rewrite(data, ("uri",), on_text(named))
 
     def inward_in(
         self, method: str, params: Raw, *, learned: bool = True

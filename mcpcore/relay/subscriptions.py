@@ -231,7 +231,9 @@ class Subscriptions:
         self, watcher: Watcher, target: Target, filter: SubscriptionFilter
     ) -> SubscriptionFilter:
         uris = filter.resource_subscriptions
-        named = [self._relay.names.outward(NameKind.URI, target.name, uri) for uri in uris]
+        named = [
+            self._relay.names.outward(NameKind.URI, target.name, uri, listed=False) for uri in uris
+        ]
         tasks = [watcher.tasks.get((target.name, id)) for id in filter.task_ids]
         return structs.replace(
             filter,

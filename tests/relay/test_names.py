@@ -226,6 +226,26 @@ def test_a_retry_at_a_relay_that_has_not_given_the_name(naming: Naming) -> None:
     assert not scene.backends[0].requests("tools/call")
 
 
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+def test_names_in_results_leave_room_for_those_of_lists(naming: Naming) -> None:
+    names = Names(["a", "b"], naming, 3)
+    for number in range(10):
+        assert names.outward(U, "a", f"x:{number}", listed=False) == f"x:{number}"
+        assert names.inward(U, "x:0" if number < 8 else f"x:{number}") is not None
+    assert names.inward(U, "x:9") == names.inward(U, "x:9") == ("a", "x:9")
+    assert names.inward(U, "x:1") is None
+    assert [names.outward(U, "a", f"y:{number}") for number in range(4)][3] is None
+    assert names.inward(U, "y:2") == ("a", "y:2")
+
+
+def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
+    names = Names(["a", "b"], Naming.NEVER, 10)
+    assert names.outward(U, "a", "x:1", listed=False) == "x:1"
+    assert names.outward(U, "b", "x:1") is None
+    assert names.outward(U, "b", "x:1", listed=False) is None
+    assert names.outward(U, "a", "x:1") == "x:1"
+
+
 def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
     def paged(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         if event.method != "tools/list" or b"cursor" in bytes(event.params):
