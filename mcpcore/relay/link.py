@@ -173,6 +173,18 @@ class PassedCall(Struct, eq=False, weakref=False):
         return self.cell is not Cell.LEGACY_SERVER or (row is not None and row.needs_input)
 
 
+class Ticket(Struct, frozen=True, array_like=True):
+    """Content of a sealed ``requestState``: a call that is parked, or a server's own state."""
+
+    parked: int | None
+    server: str | None = None
+    state: str | None = None
+    place: str = ""
+    """Place of the relay that has parked the call."""
+    worker: str = ""
+    """Worker of a store that reaches it; "" if there is none."""
+
+
 class Parked(Struct, eq=False, weakref=False):
     """Questions about a call, for which the retry of a modern client is awaited."""
 

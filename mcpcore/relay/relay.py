@@ -54,6 +54,7 @@ from mcpcore.relay.link import (
     PassedCall,
     Session,
     Target,
+    Ticket,
     UpstreamLink,
     void,
 )
@@ -83,18 +84,6 @@ from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
-
-
-class Ticket(Struct, frozen=True, array_like=True):
-    """Content of a sealed ``requestState``: a call that is parked, or a server's own state."""
-
-    parked: int | None
-    server: str | None = None
-    state: str | None = None
-    place: str = ""
-    """Place of the relay that has parked the call."""
-    worker: str = ""
-    """Worker of a store that reaches it; "" if there is none."""
 
 
 class _Logged(Struct):
