@@ -26,6 +26,7 @@ from mcpcore.relay.link import Arrival, Target, UpstreamLink
 from mcpcore.relay.names import text_at
 from mcpcore.relay.rewriting import on_text, path, rewrite
 from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.methods import METHODS
 from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore.wire.message import to_json
 
@@ -37,6 +38,7 @@ PREFIX = "tasks/"
 _STATUS = "notifications/tasks/status"
 _LIST, _RESULT = "tasks/list", "tasks/result"
 _ID, _OF_NEW, _KIND = path("taskId"), path("task/taskId"), path("resultType")
+_CREATE = frozenset(row.name for row in METHODS if row.task_capability or row.task_extension)
 _CAPABILITIES = ("tasks", f"extensions.{TASKS_EXTENSION}")
 
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -158,12 +160,12 @@ class Tasks:
             return self._listed(principal, result, known)
         if b"askId" not in bytes(result):
             return result
-        if not method.startswith(PREFIX):
+        if method in _CREATE:
             given = partial(self._given, principal, server)
             result = rewrite(result, _OF_NEW, on_text(given))
             if text_at(result, _KIND) == TASK:
                 result = _renamed(result, given)
-        else:
+        elif method.startswith(PREFIX):
             asked = text_at(arrival.event.params, _ID)
             self.opened(principal, [asked] if asked else [])  # it may be forgotten meanwhile
             if method != _RESULT:  # that is one of a tool

@@ -191,6 +191,18 @@ def test_a_server_that_names_another_task_is_not_believed() -> None:
     assert "of bob" not in error.message
 
 
+@eras
+def test_what_other_extensions_call_a_task_stays_as_it_is(era: str) -> None:
+    body = {"task": {"taskId": "1"}, "taskId": "2"}
+
+    def other(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, json.decode(event.params))
+
+    scene = client(era, Backend("a", era, other, tools={}, **SERVER[era]))
+    result = scene.result("acme/dig", body)
+    assert {key: result[key] for key in body} == body
+
+
 # Notices and questions
 
 
