@@ -58,25 +58,39 @@ def _wrap_schema(schema: Raw) -> Raw:
     return schema if is_object_schema(rules) else Raw(to_json(wrap_schema(rules)))
 
 
-def _wrap_content(content: Raw) -> Raw:
-    if bytes(content).startswith((b"{", b"null")):
-        return content
+def _wrap(content: Raw) -> Raw:
     return Raw(b'{"%b":%b}' % (WRAPPED.encode(), bytes(content)))
 
 
-_WRAPS: dict[str, tuple[tuple[str, ...], Change]] = {
-    "tools/list": (_OUTPUT_SCHEMA, _wrap_schema),
-    "tools/call": (_CONTENT, _wrap_content),
+def _wrap_content(content: Raw) -> Raw:
+    return content if bytes(content).startswith((b"{", b"null")) else _wrap(content)
+
+
+_WRAPS: dict[tuple[str, bool], tuple[tuple[str, ...], Change]] = {
+    ("tools/list", False): (_OUTPUT_SCHEMA, _wrap_schema),
+    ("tools/call", False): (_CONTENT, _wrap_content),
+    ("tools/call", True): (_CONTENT, _wrap),
 }
+"""Members that are wrapped in an object, by method, and True if the schema is known to be."""
 
 
-def result_in(cell: Cell, method: str, result: Raw, ttl: float = 0.0) -> Raw:
+def is_wrapped(schema: Raw) -> bool:
+    """Return True if an output schema is wrapped."""
+    with suppress(MsgspecError):
+        return not is_object_schema(_schema_of(schema))
+    return False
+
+
+def result_in(
+    cell: Cell, method: str, result: Raw, ttl: float = 0.0, *, wrapped: bool = False
+) -> Raw:
     """Return the result of a server in the form that the era of the client asks for.
 
-    ``ttl``: seconds for which the client may keep one of a server without caching hints.
+    ``ttl``: seconds for which the client may keep one of a server without caching hints;
+    ``wrapped``: True for the result of a tool whose output schema is wrapped.
     """
-    if cell is Cell.MODERN_SERVER and method in _WRAPS:
-        result = rewrite(result, *_WRAPS[method])
+    if cell is Cell.MODERN_SERVER and (method, wrapped) in _WRAPS:
+        result = rewrite(result, *_WRAPS[method, wrapped])
     if method not in CACHEABLE or cell in (Cell.LEGACY, Cell.MODERN):
         return result
     members = _members_of(result)

@@ -67,6 +67,8 @@ class Target(Struct, eq=False):
     """Arguments that headers mirror, by tool, as its lists tell."""
     repeatable: set[str] = set()
     """Tools that may be called a second time, as its lists tell."""
+    wrapped: set[str] = set()
+    """Tools of a modern server whose output is wrapped in an object for legacy clients."""
     greeting: Ready | None = None
     """Outcome of the last negotiation that succeeded; None before."""
     links: int = 0
@@ -203,6 +205,18 @@ class PassedCall(Struct, eq=False, weakref=False):
         return self.cell is not Cell.LEGACY_SERVER or (row is not None and row.needs_input)
 
 
+class Ticket(Struct, frozen=True, array_like=True):
+    """Content of a sealed ``requestState``: a call that is parked, or a server's own state."""
+
+    parked: int | None
+    server: str | None = None
+    state: str | None = None
+    place: str = ""
+    """Place of the relay that has parked the call."""
+    worker: str = ""
+    """Worker of a store that reaches it; "" if there is none."""
+
+
 class Parked(Struct, eq=False, weakref=False):
     """Questions about a call, for which the retry of a modern client is awaited."""
 
@@ -244,6 +258,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Permits of the guard for requests without an outcome, by id."""
     asked: dict[Key, tuple[Downstream, RequestId]] = {}
     """Questions of the server that wait for the client, by key, with the machine and id there."""
+    principals: set[str | None] = set()
+    """Principals whose calls it has had, two at most: from then on it is shared."""
     level: str | None = None
     """Log level that was set, in the legacy era."""
     streams: set[Any] = set()

@@ -19,10 +19,9 @@ from msgspec import Raw, Struct, structs
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
-from mcpcore.relay.cells import CELLS, result_in
+from mcpcore.relay.cells import CELLS, is_wrapped, result_in
 from mcpcore.relay.link import Arrival, Outcome, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
-from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
@@ -54,13 +53,13 @@ _LISTED = {
     NameKind.PROMPT: ("prompts/list",),
     NameKind.URI: ("resources/list", "resources/templates/list"),
 }
-_NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint")
+_NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
 _PAGES = 100
 """Maximum pages of one server that are read to find a name."""
 _LONGEST = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
-_EMPTY = Raw(b"{}")
+_EMPTY, _NULL = Raw(b"{}"), Raw(b"null")
 
 _ANY = msgspec.convert(
     {
@@ -84,6 +83,7 @@ class _Asked(Struct):
 class _Listed(Struct):
     name: str
     input_schema: dict[str, Any] = msgspec.field(name="inputSchema", default_factory=dict)
+    output_schema: Raw = msgspec.field(name="outputSchema", default=_NULL)
     annotations: ToolAnnotations | None = None
 
 
@@ -107,6 +107,8 @@ class ServerPage(Struct, eq=False, gc=False):
     until: float
     """Time until which it may be used again."""
     cursor: str | None = None
+    asked: str | None = None
+    """Cursor of this page."""
     public: bool = True
     items: bytes | None = None
     """Elements of the list as clients see them, with commas between and without line breaks."""
@@ -139,6 +141,8 @@ class Lists:
         self._relay = relay
         self._kept: dict[tuple[Any, ...], ServerPage] = {}
         self._size = 0
+        self._next: dict[tuple[str, str], str | None] = {}
+        """Cursors of the pages that continue the names known so far, by server and method."""
         self._changes = 0
         """Number of changes of any list."""
 
@@ -179,7 +183,8 @@ class Lists:
         elif kept is not None and kept.until > self._relay.now:
             take(kept)
         else:
-            self._relay.when_known(target, partial(self._send, target, wanted, take))
+            send = partial(self._send, target, wanted, take)
+            self._relay.when_known(target, send, within=self._relay.settings.list_timeout)
 
     def _scope(self, target: Target, wanted: Wanted) -> tuple[Any, ...]:
         audience = wanted.arrival.audience
@@ -224,7 +229,7 @@ class Lists:
         ttl = hints.ttl_ms / 1000 if target.modern else self._relay.settings.list_ttl
         public = target.modern and hints.cache_scope == "public"
         until = self._relay.now + min(ttl, _LONGEST)
-        page = ServerPage(outcome, len(outcome), until, hints.next_cursor, public)
+        page = ServerPage(outcome, len(outcome), until, hints.next_cursor, wanted.cursor, public)
         if changes == self._changes:  # else it may be of before the change
             scope = None if public else self._scope(target, wanted)
             self._keep((*wanted.place, scope), page)
@@ -235,11 +240,16 @@ class Lists:
         if page.items is None:
             target = self._relay.targets[name]
             with suppress(msgspec.MsgspecError, ValueError):
+                self.note_tools(target, method, page.result)
                 result = result_in(CELLS[modern, target.modern], method, page.result)
-                self.note_tools(target, method, result)
                 members = _members_of(to_json(self._relay.names.outward_in(method, name, result)))
                 page.items = b",".join(map(bytes, _elements_of(members.get(LISTS[method], b"[]"))))
                 page.result = _EMPTY
+        place = name, method
+        if page.items is not None and self._next.get(place) == page.asked:
+            self._next[place] = page.cursor
+            if page.cursor is None:
+                self._relay.names.read.add(place)
         return page.items
 
     def _keep(self, key: tuple[Any, ...], page: ServerPage) -> None:
@@ -296,12 +306,12 @@ class Lists:
         relay.at(arrival.machine).respond(event.key, Raw(body), meta=meta, bare=True)
 
     def note_tools(self, target: Target, method: str, result: Raw) -> None:
-        """Note the arguments that headers mirror, and the tools that may be called twice.
+        """Note the arguments that headers mirror, and what may be called twice or is wrapped.
 
         A tool that breaks the rules for these passes all the same: clients leave it out.  Raises
         msgspec.MsgspecError for what is no list.
         """
-        known = target.repeatable or target.header_params
+        known = target.repeatable or target.header_params or target.wrapped
         if method != "tools/list" or not (known or any(each in bytes(result) for each in _NOTED)):
             return
         for element in _elements_of(_members_of(result).get("tools", b"[]")):
@@ -315,6 +325,9 @@ class Lists:
                 target.repeatable.add(tool.name)
             else:
                 target.repeatable.discard(tool.name)
+            (target.wrapped.add if is_wrapped(tool.output_schema) else target.wrapped.discard)(
+                tool.name
+            )
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
             if params and outer is not None:
                 target.header_params[tool.name] = self._relay.header_params[outer] = params
@@ -323,47 +336,68 @@ class Lists:
 
     def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
-        if not self._relay.names.listed:
+        event = arrival.event
+        if not self._relay.names.told_by_lists(event.method, event.params):
             return False
-        methods = [each for _, kind in IN_PARAMS[arrival.event.method] for each in _LISTED[kind]]
+        self.read_kinds(arrival, [kind for _, kind in IN_PARAMS[event.method]], then)
+        return True
+
+    def read_kinds(
+        self, arrival: Arrival, kinds: Iterable[NameKind], then: Callable[[], None]
+    ) -> None:
+        """Read the lists of all servers that have names of some kinds, then go on."""
+        methods = [each for kind in kinds for each in _LISTED[kind]]
         lists = [(name, each) for name in self._relay.targets for each in methods]
         self.read(arrival, lists, self._relay.held.hold(arrival, then))
-        return True
 
     def read(
         self, arrival: Arrival, lists: list[tuple[str, str]], then: Callable[[], None]
     ) -> None:
-        """Read lists, each of a server by a method, then go on."""
-        left = set(lists)
+        """Read lists, each of a server by a method, then go on.
 
-        def take(wanted: Wanted, pages: int, page: ServerPage | None) -> None:
+        Names are given in the order of ``lists``, whichever arrives first.  Where none is prefixed,
+        a list that is missing hides those after it: they may have its names.
+        """
+        left = set(lists)
+        found: dict[tuple[str, str], list[ServerPage]] = {place: [] for place in lists}
+
+        def take(wanted: Wanted, page: ServerPage | None) -> None:
+            pages = found[wanted.server, wanted.method]
             if page is not None:
-                self._items(wanted.server, wanted.method, page, arrival.event.revision.modern)
-                if page.cursor is not None and pages < _PAGES:
+                pages.append(page)
+                if page.cursor is not None and len(pages) < _PAGES:
                     wanted = structs.replace(wanted, cursor=page.cursor)
-                    self._fetch(wanted, partial(take, wanted, pages + 1))
+                    self._fetch(wanted, partial(take, wanted))
                     return
             left.remove((wanted.server, wanted.method))
             if not left:
-                then()
+                complete()
+
+        def complete() -> None:
+            names, hidden = self._relay.names, set[str]()
+            for (server, method), pages in found.items():
+                for page in pages if method not in hidden else ():
+                    self._items(server, method, page, arrival.event.revision.modern)
+                if names.never and (server, method) not in names.read:
+                    hidden.add(method)
+            then()
 
         for server, method in lists:
             wanted = Wanted(arrival, server, method)
-            self._fetch(wanted, partial(take, wanted, 1))
+            self._fetch(wanted, partial(take, wanted))
 
 
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
     """Return what any of the servers declares; one that has not answered may declare anything.
 
-    Tasks are declared for a single server alone: elsewhere nothing tells whose a task is.
+    Tasks of several servers are listed by none: their pages are not merged.
     """
     known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
     declared = [each for each in known if isinstance(each, ServerCapabilities)]
     if len(declared) == 1:
         return declared[0]
     merged: Any = reduce(_both, map(msgspec.to_builtins, declared), {})
-    merged.pop("tasks", None)
-    merged.get("extensions", {}).pop(TASKS_EXTENSION, None)
+    merged.get("tasks", {}).pop("list", None)
     return msgspec.convert(merged, ServerCapabilities)
 
 

@@ -22,7 +22,7 @@ class Naming(Enum):
     ALWAYS = "always"
     """Prefix each name with that of its server."""
     ON_CONFLICT = "on conflict"
-    """Prefix a name that another server has already."""
+    """Prefix a name that a server before this one has, or may have as its list is not known."""
     NEVER = "never"
     """Prefix no name; what has a name of another server is left out and reported."""
 
@@ -53,19 +53,26 @@ _SERVER_NAME = re.compile(r"(?=.{1,32}\Z)[A-Za-z](?:[._]?[A-Za-z0-9-])*")
 _LONGEST = 64
 """Characters of a tool name that every revision and the official suite accept."""
 _DIGEST = 8
+_SHORTENED = re.compile(rf"_[0-9a-f]{{{_DIGEST}}}\Z")
 
 _T, _P, _U = NameKind.TOOL, NameKind.PROMPT, NameKind.URI
+_LISTS = {_T: "tools/list", _P: "prompts/list", _U: "resources/list"}
+_OF_TOOLS = (
+    (path("content/*/?resource_link/uri"), _U),
+    (path("content/*/?resource/resource/uri"), _U),
+    (path("_meta/ui/resourceUri"), _U),
+)
+_OF_TASKS = tuple((("result", *way), kind) for way, kind in _OF_TOOLS)
 IN_RESULTS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "tools/list": ((path("tools/*/name"), _T), (path("tools/*/_meta/ui/resourceUri"), _U)),
     "prompts/list": ((path("prompts/*/name"), _P),),
     "resources/list": ((path("resources/*/uri"), _U),),
     "resources/templates/list": ((path("resourceTemplates/*/uriTemplate"), _U),),
     "resources/read": ((path("contents/*/uri"), _U),),
-    "tools/call": (
-        (path("content/*/?resource_link/uri"), _U),
-        (path("content/*/?resource/resource/uri"), _U),
-        (path("_meta/ui/resourceUri"), _U),
-    ),
+    "tools/call": _OF_TOOLS,
+    "tasks/result": _OF_TOOLS,
+    "tasks/get": _OF_TASKS,
+    "notifications/tasks": _OF_TASKS,
     "prompts/get": (
         (path("messages/*/content/?resource_link/uri"), _U),
         (path("messages/*/content/?resource/resource/uri"), _U),
@@ -92,8 +99,10 @@ class Names:
     """Table of the names of all servers.
 
     With :attr:`Naming.ALWAYS` it is empty but for names that had to be shortened.  Otherwise a
-    name belongs to the server that had it first, for as long as this table lasts.  It holds at
-    most ``limit`` names.  Raises ValueError for names of servers that cannot be used.
+    name belongs to the first server that lists it, for as long as this table lasts; while the list
+    of a server before it is not known, :attr:`Naming.ON_CONFLICT` prefixes it.  The table holds at
+    most ``limit`` names of lists, and as many others, of which the last used are kept.  Raises
+    ValueError for names of servers that cannot be used.
     """
 
     def __init__(self, servers: Sequence[str], naming: Naming | None, limit: int) -> None:
@@ -118,46 +127,87 @@ class Names:
         """True if no name is ever changed."""
         self.listed = not self.plain and naming is not Naming.ALWAYS
         """True if only the lists of the servers tell whose a name is."""
+        self.never = self.listed and naming is Naming.NEVER
+        """True if no name has a prefix, so that one of two servers lacks it."""
+        self._servers = tuple(servers)
+        self.read: set[tuple[str, str]] = set()
+        """Lists that were read to their end: servers and methods."""
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
+        self._linked: dict[tuple[NameKind, str], tuple[str, str]] = {}
+        """Names that were in results and in no list; the last used is the last."""
         self.conflicts: list[NameConflict] = []
         """Conflicts that have not been reported."""
 
     # Single names
 
-    def outward(self, kind: NameKind, server: str, name: str) -> str | None:
-        """Return the name for clients; None if it has to be left out."""
+    def outward(self, kind: NameKind, server: str, name: str, *, listed: bool = True) -> str | None:
+        """Return the name for clients; None if it has to be left out.
+
+        ``listed``: False for one that is in no list: it is forgotten in time, and hides none.
+        """
         if self.plain:
             return name
         if self._naming is Naming.ALWAYS:
             outer = _prefixed(kind, server, name)
-            return outer if self._fits(kind, outer) else self._own(kind, server, name, outer)
-        found = self._own(kind, server, name, name)
+            plain = self._fits(kind, outer) and not _is_shortened(kind, outer)
+            return outer if plain else self._own(kind, server, name, outer, listed)
+        found = None
+        if self._naming is Naming.NEVER or self._is_first(kind, server, name):
+            found = self._own(kind, server, name, name, listed)
         if found is None and self._naming is Naming.ON_CONFLICT:
-            found = self._own(kind, server, name, _prefixed(kind, server, name))
+            found = self._own(kind, server, name, _prefixed(kind, server, name), listed)
         if found is None:
             owner = (self.inward(kind, name) or (None,))[0]
             self.conflicts = [*self.conflicts[-99:], NameConflict(kind, name, server, owner)]
         return found
 
+    def _is_first(self, kind: NameKind, server: str, name: str) -> bool:
+        """Return True if the lists of the servers before this one are known to lack a name."""
+        method = "resources/templates/list" if kind is _U and "{" in name else _LISTS[kind]
+        before = self._servers[: self._servers.index(server)]
+        return self.read.issuperset((each, method) for each in before)
+
     def _fits(self, kind: NameKind, outer: str) -> bool:
         return kind is NameKind.URI or len(outer) <= _LONGEST
 
-    def _own(self, kind: NameKind, server: str, name: str, outer: str) -> str | None:
+    def _own(self, kind: NameKind, server: str, name: str, outer: str, listed: bool) -> str | None:
         if not self._fits(kind, outer) and outer != name:
             import hashlib  # late: few names are that long
 
             digest = hashlib.sha256(outer.encode()).hexdigest()[:_DIGEST]
             outer = f"{outer[: _LONGEST - _DIGEST - 1]}_{digest}"
-        owner = self._owners.get((kind, outer))
-        if owner is None and len(self._owners) < self._limit:
-            self._owners[kind, outer] = owner = server, name
-        return outer if owner == (server, name) else None
+        place, owned = (kind, outer), (server, name)
+        owner = self._owner(kind, outer)
+        if owner not in (None, owned):
+            return None
+        if not listed and place not in self._owners:
+            self._linked[place] = owned
+            if len(self._linked) > self._limit:
+                del self._linked[next(iter(self._linked))]
+        elif place not in self._owners:
+            if len(self._owners) >= self._limit:
+                return None
+            self._owners[place] = owned
+            self._linked.pop(place, None)
+        return outer
 
-    def inward(self, kind: NameKind, outer: str) -> tuple[str, str] | None:
-        """Return the server and its own name for one that a client uses; None if unknown."""
-        known = self._owners.get((kind, outer))
+    def _owner(self, kind: NameKind, outer: str) -> tuple[str, str] | None:
+        place = kind, outer
+        linked = self._linked.pop(place, None)
+        if linked is not None:
+            self._linked[place] = linked  # the last used is the last
+        return self._owners.get(place, linked)
+
+    def inward(self, kind: NameKind, outer: str, *, learned: bool = True) -> tuple[str, str] | None:
+        """Return the server and its own name for one that a client uses; None if unknown.
+
+        ``learned``: False if the lists may tell more of it.
+        """
+        known = self._owner(kind, outer)
         if known is not None or self._naming is Naming.NEVER:
             return known
+        if not learned and _is_shortened(kind, outer):
+            return None
         prefix, name = _split(kind, outer)
         server = self._prefixes.get((kind, prefix))
         return None if server is None else (server, name)
@@ -181,7 +231,7 @@ class Names:
             listed = method.endswith("/list") and len(way) == 3
 
             def named(name: str, kind: NameKind = kind, listed: bool = listed) -> str | None:
-                found = self.outward(kind, server, name)
+                found = self.outward(kind, server, name, listed=listed)
                 return found if listed or found is not None else name
 
             body = rewrite(body, way, on_text(named))
@@ -191,25 +241,47 @@ class Names:
         """Return the data of an error with the URI for clients, where an error has one."""
         if self.plain or method != "resources/read":
             return data
-        return rewrite(data, ("uri",), on_text(lambda uri: self.outward(_U, server, uri) or uri))
 
-    def inward_in(self, method: str, params: Raw) -> tuple[str, Raw] | None:
+        def named(uri: str) -> str:
+            return self.outward(_U, server, uri, listed=False) or uri
+
+        return rewrite(data, ("uri",), on_text(named))
+
+    def inward_in(
+        self, method: str, params: Raw, *, learned: bool = True
+    ) -> tuple[str, Raw] | None:
         """Return the server that a request is for, and its params there; None if unknown.
 
-        Raises msgspec.MsgspecError for params without the name that tells.
+        ``learned``: False if the lists may tell more.  Raises msgspec.MsgspecError for params
+        without the name that tells.
         """
-        places = IN_PARAMS.get(method, ())
-        named = ((way, kind, text_at(params, way)) for way, kind in places)
-        way, kind, outer = next((each for each in named if each[2] is not None), ((), _T, None))
+        way, kind, outer = _named(method, params)
         if outer is None:
             return None
-        found = self.inward(kind, outer)
+        found = self.inward(kind, outer, learned=learned)
         if found is None and kind is NameKind.URI and self._naming is not Naming.ALWAYS:
             found = self.owner_of_uri(outer)
         if found is None:
             return None
         server, name = found
         return server, rewrite(params, way, on_text(lambda _: name))
+
+    def told_by_lists(self, method: str, params: Raw) -> bool:
+        """Return True if only the lists of the servers tell whose the name in a request is."""
+        _, kind, outer = _named(method, params)
+        if outer is None or self.plain:
+            return False
+        return self.listed or _is_shortened(kind, outer)
+
+
+def _named(method: str, params: Raw) -> tuple[Path, NameKind, str | None]:
+    """Return the place, the kind and the text of the name that tells the server of a request."""
+    found = ((way, kind, text_at(params, way)) for way, kind in IN_PARAMS.get(method, ()))
+    return next((each for each in found if each[2] is not None), ((), _T, None))
+
+
+def _is_shortened(kind: NameKind, outer: str) -> bool:
+    return kind is not _U and len(outer) == _LONGEST and _SHORTENED.search(outer) is not None
 
 
 def text_at(body: Raw, way: Path) -> str | None:

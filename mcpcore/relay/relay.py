@@ -55,14 +55,16 @@ from mcpcore.relay.link import (
     PassedCall,
     Session,
     Target,
+    Ticket,
     UpstreamLink,
     unused_of,
     void,
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
-from mcpcore.relay.names import IN_PARAMS, NameKind, Names
+from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
+from mcpcore.relay.tasks import PREFIX, Tasks
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import (
     FORBIDDEN,
@@ -84,18 +86,6 @@ from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
-
-
-class Ticket(Struct, frozen=True, array_like=True):
-    """Content of a sealed ``requestState``: a call that is parked, or a server's own state."""
-
-    parked: int | None
-    server: str | None = None
-    state: str | None = None
-    place: str = ""
-    """Place of the relay that has parked the call."""
-    worker: str = ""
-    """Worker of a store that reaches it; "" if there is none."""
 
 
 class _Logged(Struct):
@@ -154,6 +144,7 @@ class Relay:
         self._deadlines: Deadlines[Any] = Deadlines()
         """Parked calls, conversations and delayed work."""
         self.lists = Lists(self)
+        self.tasks = Tasks(self)
         self.subscriptions = Subscriptions(self)
         self.forwarding = Forwarding(self)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
@@ -362,10 +353,15 @@ class Relay:
         if own is not None:
             own(arrival)
             return
+        if method.startswith(PREFIX):
+            target, params = self.tasks.inward_in(arrival)
+            if target is not None:
+                self._forward(target, arrival, params)
+                return
         if self._sole is not None and self.names.plain:
             self._forward(self._sole, arrival, params)
             return
-        found = self.names.inward_in(method, params)
+        found = self.names.inward_in(method, params, learned=learned)
         if found is not None:
             self._forward(self.targets[found[0]], arrival, found[1])
         elif method not in IN_PARAMS and self._sole is not None:
@@ -387,16 +383,32 @@ class Relay:
         self.fail(arrival, error)
 
     def when_known(
-        self, target: Target, work: Callable[[], None], arrival: Arrival | None = None
+        self,
+        target: Target,
+        work: Callable[[], None],
+        arrival: Arrival | None = None,
+        *,
+        within: float | None = None,
     ) -> None:
-        """Do ``work`` once a server is known or lost, for an ``arrival`` unless it is cancelled."""
-        if target.greeting is None:
-            if arrival is not None:
-                work = self.held.hold(arrival, work)
-            self.link(target, Audience()).open()
-            target.waiting.append(work)
-        else:
+        """Do ``work`` once a server is known or lost, for an ``arrival`` unless it is cancelled.
+
+        ``within``: seconds after which it is done all the same.
+        """
+        if target.greeting is not None:
             work()
+            return
+        if arrival is not None:
+            work = self.held.hold(arrival, work)
+
+        def late() -> None:
+            if work in target.waiting:
+                target.waiting.remove(work)
+                work()
+
+        self.link(target, Audience()).open()
+        target.waiting.append(work)
+        if within is not None:
+            self.later(within, late)
 
     def _forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
@@ -417,6 +429,7 @@ class Relay:
         body, meta = relayable(params)
         if event.request_state is None and event.input_responses is not None and target.modern:
             members = b'"inputResponses":' + _encode(event.input_responses)
+        meta = self.tasks.related_inward(event.principal, target.name, meta)
         if members:
             body = Raw(splice(to_json(body), members))
         try:
@@ -451,6 +464,8 @@ class Relay:
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
+        if len(link.principals) < 2:
+            link.principals.add(event.principal)
         self._calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
@@ -569,8 +584,11 @@ class Relay:
             if isinstance(outcome, Raw):
                 self.lists.note_tools(target, method, outcome)
                 ttl = self.settings.list_ttl if method in LISTS else 0.0
-                result = result_in(cell, method, outcome, ttl)
+                named = text_at(call.params, ("name",)) if method == "tools/call" else None
+                wrapped = named in target.wrapped
+                result = result_in(cell, method, outcome, ttl, wrapped=wrapped)
                 result = self.names.outward_in(method, target.name, result)
+                result = self.tasks.outward_in(arrival, target.name, result)
                 machine.respond(key, result)
                 return
             if outcome.code == URL_ELICITATION_REQUIRED and cell is Cell.LEGACY_SERVER:
@@ -693,6 +711,7 @@ class Relay:
         if where is not None:
             with suppress(*UNSENDABLE):
                 body, meta = relayable(params)
+                meta = self.tasks.related_outward(asked.link, meta)
                 id = self.at(where[0]).request(
                     method,
                     body,
@@ -816,7 +835,7 @@ class Relay:
         self._parked[parked.id] = call.round = parked
         self._deadlines.set(parked, self.now + self.settings.parked_timeout)
 
-    def _retried(self, arrival: Arrival, state: str) -> None:
+    def _retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
         """Handle the retry of a modern client."""
         event = arrival.event
         binding = request_binding(event.principal, event.method, event.params)
@@ -830,12 +849,14 @@ class Relay:
             if event.input_responses is not None:
                 members += b',"inputResponses":' + _encode(event.input_responses)
             target = self.targets.get(ticket.server or "")
-            found = None if self.names.plain else self.names.inward_in(event.method, event.params)
+            plain, method, params = self.names.plain, event.method, event.params
+            found = None if plain else self.names.inward_in(method, params, learned=learned)
             if target is None:
                 self.refuse(arrival, INVALID_PARAMS, "requestState names an unknown server")
-            else:
-                params = event.params if found is None else found[1]
-                self._forward(target, arrival, params, members)
+                return
+            again = partial(self._retried, arrival, state, learned=True)
+            if found is not None or learned or not self.lists.learn(arrival, again):
+                self._forward(target, arrival, found[1] if found else params, members)
             return
         here = ticket.place == self._here
         parked = self._parked.get(ticket.parked) if here else None
@@ -875,7 +896,7 @@ class Relay:
         """Answer a question of a legacy server, with what a client may have made unfit for it."""
         try:
             if isinstance(answer, Raw):
-                link.peer.respond(key, answer)
+                link.peer.respond(key, self.tasks.answer_inward(link, answer))
                 return
         except UNSENDABLE as error:
             text = f"the answer of the client cannot be passed on: {error}"
@@ -924,9 +945,9 @@ class Relay:
             self._logged(link, event)
         elif event.method in TOPICS:
             self.subscriptions.told(link, event.method, event.params)
-        elif (where := self._session_of(link)) is not None:
+        elif (where := self._session_of(link)) and (told := self.tasks.notice_outward(link, event)):
             machine, more = where
-            body, meta = relayable(event.params)
+            body, meta = told
             self.at(machine).notify(event.method, body, meta=meta, **more)
         else:
             self.dropped += 1
@@ -946,8 +967,8 @@ class Relay:
             self.dropped += not self.at(machine).log(None, *message, **more)
             return
         calls = [each for each in link.calls.values() if each.waiting] if call is None else [call]
-        one = len({each.arrival.event.principal for each in calls}) == 1
-        heard = [each for call in calls for each in call.waiting] if one else []
+        whose = call is not None or len(link.principals) == 1  # else it may be of a call that ended
+        heard = [each for call in calls for each in call.waiting] if whose else []
         sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
         self.dropped += not any(sent)
 
@@ -955,7 +976,8 @@ class Relay:
         """Pass on a notification of a legacy client to the servers of its session."""
         body, meta = relayable(event.params)
         for link in self.links_of((machine, event.session or "")):
-            link.peer.notify(event.method, body, meta=meta)
+            related = self.tasks.related_inward(link.audience.principal, link.target.name, meta)
+            link.peer.notify(event.method, body, meta=related)
 
     # Sessions of clients
 

@@ -12,7 +12,10 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     naming: Naming | None = None
     """Names of what servers offer; None: ALWAYS for several, NEVER for a single one."""
     names: int = 100_000
-    """Maximum names of items that are remembered, where names do not tell their server."""
+    """Maximum names of items in lists that are remembered, where names do not tell their server;
+    as many that were in results alone, of which the last used are kept."""
+    tasks: int = 10_000
+    """Maximum ids of tasks that are remembered, for the lists and notices of tasks."""
     call_timeout: float = 3600.0
     """Maximum time for an answer of a server to a call, all attempts and questions included."""
     list_timeout: float = 10.0

@@ -8,8 +8,10 @@ the subscriptions there.
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,6 +45,7 @@ from mcpcore.relay.listens import (
 )
 from mcpcore.relay.lists import CHANGED
 from mcpcore.relay.names import NameKind
+from mcpcore.relay.rewriting import on_text, path, rewrite
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
@@ -55,6 +58,7 @@ if TYPE_CHECKING:  # a type alone: it owns this part
 _LISTEN = "subscriptions/listen"
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 _UPDATED = "notifications/resources/updated"
+_TASK_ID = path("taskId")
 _LIST_CHANGES = {name: TOPICS[name] for name in CHANGED}
 _METHODS = {topic.field: method for method, topic in TOPICS.items()}
 _LISTS = SubscriptionFilter(**{topic.field: True for topic in _LIST_CHANGES.values()})  # type: ignore[arg-type]
@@ -82,6 +86,8 @@ class Watcher(Struct, eq=False):
     """Changes that the client wants, with the names that it uses."""
     granted: SubscriptionFilter = msgspec.field(default_factory=SubscriptionFilter)
     """Changes that servers announce, by the same names."""
+    tasks: dict[tuple[str, str], str] = {}
+    """Tasks that the client wants to hear of, by server and the id there."""
     left: int = 0
     """Answers of servers that are awaited before a listen stream opens."""
     streams: dict[str, "Stream"] = {}
@@ -141,18 +147,25 @@ class Subscriptions:
         """Open a listen stream of a modern client once every server has answered."""
         wanted = _listen_of(arrival.event.params).notifications
         where = {"parent": arrival.event.key}
-        watcher = Watcher(arrival.machine, where, arrival.audience, wanted)
+        tasks = self._relay.tasks.opened(arrival.event.principal, wanted.task_ids)
+        watcher = Watcher(arrival.machine, where, arrival.audience, wanted, tasks=tasks)
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
-        self._watch_all(watcher)
+        watch = partial(self._watch_all, watcher)
+        if self._relay.names.listed and not all(map(self._owner, wanted.resource_subscriptions)):
+            self._relay.lists.read_kinds(arrival, [NameKind.URI], watch)
+        else:
+            watch()
 
     def _watch_all(self, watcher: Watcher, state: ListenState = ListenState.OPENING) -> None:
-        for target in self._relay.targets.values():
-            self._relay.when_known(target, partial(self._watch, watcher, target, state))
+        within = None if watcher.key is None else self._relay.settings.list_timeout
+        for target in self._relay.targets.values():  # a session has nothing to wait for
+            watch = partial(self._watch, watcher, target, state)
+            self._relay.when_known(target, watch, within=within)
 
     def _watch(self, watcher: Watcher, target: Target, state: ListenState) -> None:
         """Ask one server for the part of a filter that it can announce."""
-        part = self._part(watcher.filter, target)
+        part = self._part(watcher.filter, target, watcher.tasks)
         if target.greeting is None and watcher.key is None and not watcher.ended:
             target.waiting.append(partial(self._watch, watcher, target, state))  # until it is there
         elif watcher.ended or target.greeting is None or part == SubscriptionFilter():
@@ -161,30 +174,47 @@ class Subscriptions:
             self._open_stream(Stream(watcher, target, part, state=state))
         # Else it is a session, which hears of lists in its conversation as soon as it has one.
 
-    def _part(self, wanted: SubscriptionFilter, target: Target) -> SubscriptionFilter:
+    def _part(
+        self,
+        wanted: SubscriptionFilter,
+        target: Target,
+        tasks: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    ) -> SubscriptionFilter:
         """Return the part of a filter for one server, by its own names."""
         fields: dict[str, Any] = {}
         for topic in TOPICS.values():
             value = getattr(wanted, topic.field)
             if topic.subject == "uri":
                 value = [uri for uri in map(partial(self._inward, target), value) if uri]
-            elif topic.subject is not None and len(self._relay.targets) > 1:
-                continue
+            elif topic.subject == "taskId":
+                value = [id for server, id in tasks if server == target.name]
             if value and target.offers(topic.row.capability):
                 fields[topic.field] = value
         return SubscriptionFilter(**fields)
 
-    def _inward(self, target: Target, uri: str) -> str | None:
+    def _owner(self, uri: str) -> tuple[str, str] | None:
         names = self._relay.names
-        if names.plain:
+        return names.inward(NameKind.URI, uri) or names.owner_of_uri(uri)
+
+    def _inward(self, target: Target, uri: str) -> str | None:
+        if self._relay.names.plain:
             return uri
-        found = names.inward(NameKind.URI, uri) or names.owner_of_uri(uri)
+        found = self._owner(uri)
         return found[1] if found is not None and found[0] == target.name else None
 
-    def _outward(self, target: Target, filter: SubscriptionFilter) -> SubscriptionFilter:
+    def _outward(
+        self, watcher: Watcher, target: Target, filter: SubscriptionFilter
+    ) -> SubscriptionFilter:
         uris = filter.resource_subscriptions
-        named = [self._relay.names.outward(NameKind.URI, target.name, uri) for uri in uris]
-        return structs.replace(filter, resource_subscriptions=[uri for uri in named if uri])
+        named = [
+            self._relay.names.outward(NameKind.URI, target.name, uri, listed=False) for uri in uris
+        ]
+        tasks = [watcher.tasks.get((target.name, id)) for id in filter.task_ids]
+        return structs.replace(
+            filter,
+            resource_subscriptions=[uri for uri in named if uri],
+            task_ids=[id for id in tasks if id],
+        )
 
     def _granted(self, watcher: Watcher, part: SubscriptionFilter) -> None:
         """Note what a server announces; open the client's stream after the last answer."""
@@ -409,16 +439,19 @@ class Subscriptions:
         if watcher is not None:
             self._leave(watcher)
 
-    def _subscribe(self, arrival: Arrival) -> None:
+    def _subscribe(self, arrival: Arrival, *, learned: bool = False) -> None:
         """Handle ``resources/subscribe`` or its opposite, which the engine answers if admitted."""
         outer = _subject_of(arrival.event.params).uri
         for target in self._relay.targets.values():
             uri = self._inward(target, outer)
             if uri is not None:
                 work = partial(self._subscribed, target, arrival, uri)
-                self._relay.when_known(target, work, arrival)
+                within = self._relay.settings.list_timeout
+                self._relay.when_known(target, work, arrival, within=within)
                 return
-        self._relay.unknown(arrival)
+        again = partial(self._subscribe, arrival, learned=True)
+        if learned or not self._relay.lists.learn(arrival, again):
+            self._relay.unknown(arrival)
 
     def _subscribed(self, target: Target, arrival: Arrival, uri: str) -> None:
         relay, method, audience = self._relay, arrival.event.method, arrival.audience
@@ -543,7 +576,7 @@ class Subscriptions:
             for item in sorted(items_of(stream.filter)):
                 self._item_changed(item, [stream])
         else:
-            self._granted(stream.watcher, self._outward(stream.target, announced))
+            self._granted(stream.watcher, self._outward(stream.watcher, stream.target, announced))
 
     def _answer(self, arrival: Arrival, error: ErrorData | None) -> bool:
         """Answer a request about a subscription; False if it fails or was cancelled meanwhile."""
@@ -571,7 +604,9 @@ class Subscriptions:
         body = self._body(link.target, event.method, event.params)
         if listen is not None and body is not None:
             for stream in self._listens.streams(listen, event.method, event.params):
-                self._announce(stream.watcher, event.method, body)
+                tasks, name = stream.watcher.tasks, link.target.name
+                own = on_text(partial(_id_of, tasks, name))
+                self._announce(stream.watcher, event.method, rewrite(body, _TASK_ID, own))
 
     def _stream_over(self, stream: Stream) -> None:
         """Handle the end of a server's stream: it is opened again unless its client gave it up.
@@ -615,6 +650,11 @@ class Subscriptions:
         if link is not None:
             link.streams.discard(stream)
         return link
+
+
+def _id_of(tasks: Mapping[tuple[str, str], str], server: str, id: str) -> str | None:
+    """Return the id that a client knows of a task of a server."""
+    return tasks.get((server, id))
 
 
 def _union(one: SubscriptionFilter, other: SubscriptionFilter) -> SubscriptionFilter:

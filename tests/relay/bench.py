@@ -128,8 +128,12 @@ class Scene:
         principal: str | None = "ann",
         capabilities: dict[str, Any] | None = None,
         beside: "Scene | None" = None,
+        declared: dict[str, Any] | None = None,
     ) -> None:
-        """``beside``: scene with the relay and its servers; this one has another machine of it."""
+        """``beside``: scene with the relay and its servers; this one has another machine of it.
+
+        ``declared``: what that machine declares besides the usual.
+        """
         self.now, self.limits = 0.0, limits or Limits()
         self.backends = backends
         targets = [
@@ -137,7 +141,7 @@ class Scene:
         ]
         config = Config(
             info=ME,
-            capabilities=msgspec.convert(SERVER_ALL, ServerCapabilities),
+            capabilities=msgspec.convert({**SERVER_ALL, **(declared or {})}, ServerCapabilities),
             asked_first=ASKABLE,
             extension_methods=ANY_EXTENSION,
         )
@@ -145,12 +149,12 @@ class Scene:
         self.front.principal = principal
         seal = make_seal(SealSettings(keys=(SealKey(b"k" * 32),)))
         self.relay: Relay = beside.relay if beside else Relay(targets, seal=seal, settings=settings)
-        declared = CLIENT_ALL if capabilities is None else capabilities
+        capabilities = CLIENT_ALL if capabilities is None else capabilities
         self.client = Peer(
             Role.CLIENT,
             Config(
                 info=Implementation(name="client", version="1"),
-                capabilities=msgspec.convert(declared, ClientCapabilities),
+                capabilities=msgspec.convert(capabilities, ClientCapabilities),
                 revisions=rows(revision),
                 extension_methods=ANY_EXTENSION,
                 asked_first=CLIENT_ASKABLE,

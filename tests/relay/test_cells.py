@@ -206,6 +206,42 @@ def test_a_log_message_that_names_no_request_crosses_to_nobody(other: str, heard
     assert scene.relay.dropped == (0 if heard else 1)
 
 
+ANY_OBJECT = {"anyOf": [{"type": "object"}, {"type": "array"}]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "expected"),
+    [
+        (ANY_OBJECT, {"a": 1}, {"result": {"a": 1}}),
+        ({"type": ["object", "null"]}, None, {"result": None}),
+        ({"type": ["object", "null"]}, {"result": 1}, {"result": {"result": 1}}),
+        ({"type": "object"}, {"a": 1}, {"a": 1}),
+        (None, {"a": 1}, {"a": 1}),
+        (None, [1], {"result": [1]}),
+    ],
+)
+def test_content_is_wrapped_as_the_schema_of_its_tool_is(
+    schema: Any, value: Any, expected: Any
+) -> None:
+    def structured(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        tool = {"name": "x", "inputSchema": {"type": "object"}}
+        if event.method == "tools/list":
+            listed = tool if schema is None else {**tool, "outputSchema": schema}
+            peer.respond(event.key, {"tools": [listed, {**tool, "name": "y"}]})
+        else:
+            peer.respond(event.key, {"content": [], "structuredContent": value})
+
+    for names in ("a", "ab"):
+        scene = Scene(LEGACY, *(Backend(each, MODERN, structured) for each in names))
+        listed = scene.result("tools/list")["tools"][0]
+        called = scene.result("tools/call", {"name": listed["name"]})["structuredContent"]
+        assert called == expected
+        if "outputSchema" in listed:
+            assert listed["outputSchema"]["type"] == "object"
+        other = scene.result("tools/call", {"name": listed["name"][:-1] + "y"})
+        assert other["structuredContent"] == (value if isinstance(value, dict | None) else expected)
+
+
 URL = {"mode": "url", "url": "https://example.com/x", "message": "Sign in"}
 
 
@@ -300,6 +336,23 @@ def test_the_error_of_a_call_that_takes_too_long(client: str, server: str) -> No
     [failed] = scene.told(ErrorReceived)
     assert failed.error.message.startswith("a: ")
     assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
+
+
+def test_a_log_message_of_a_call_that_has_ended_crosses_to_nobody() -> None:
+    backend = Backend("a", MODERN, tools)
+    scene = Scene(MODERN, backend)
+    id = scene.ask("tools/call", {"name": "wait"}, log_level="info")
+    peer, key = backend.waiting["call"]
+    scene.front.principal = "bob"
+    scene.ask("tools/call", {"name": "wait"}, log_level="info")
+    scene.front.principal = "ann"
+    backend.down = True  # the server does not know of the cancellation
+    scene.client.cancel(id, now=0.0)
+    scene.move()
+    assert peer.log(key, "info", "secret of ann")
+    backend.down = False
+    scene.move()
+    assert not scene.told(NotificationReceived)
 
 
 def test_log_messages_that_nobody_wants_are_counted() -> None:

@@ -7,9 +7,11 @@ from msgspec import Raw, json
 
 from mcpcore.engine import Peer
 from mcpcore.engine.events import (
+    ErrorReceived,
     NotificationReceived,
     RequestReceived,
     ResultReceived,
+    SubscriptionAcknowledged,
     SubscriptionNotification,
 )
 from mcpcore.relay.lists import merged_capabilities
@@ -141,6 +143,38 @@ def test_a_page_that_is_none_is_left_out(result: Any) -> None:
     page = scene.result("tools/list")
     assert [tool["name"] for tool in page["tools"]] == ["b__t1"]
     assert page["_meta"] == {"mcpcore/unavailable": ["a"]}
+
+
+@clients
+def test_a_server_that_has_not_told_its_era_is_waited_for_as_long_as_for_a_list(
+    client: str,
+) -> None:
+    late = Backend("b", LEGACY, tools)
+    late.down = True
+    scene = Scene(client, Backend("a", LEGACY, tools), late)
+    page = scene.ask("tools/list")
+    if client == MODERN:
+        scene.client.request(
+            "subscriptions/listen", {"notifications": {"toolsListChanged": True}}, now=0.0
+        )
+    else:
+        scene.client.request("resources/subscribe", {"uri": "b+file:///x"}, now=0.0)
+    scene.move()
+    scene.wait(9.9)
+    assert not scene.told(ResultReceived)
+    scene.wait(0.2)
+    [listed] = scene.told(ResultReceived)
+    assert (listed.request, b"a__echo" in bytes(listed.result)) == (page, True)
+    if client == MODERN:
+        assert scene.told(SubscriptionAcknowledged)
+    else:
+        assert "cannot be reached" in scene.told(ErrorReceived)[0].error.message
+    before = len(scene.events)
+    late.down = False
+    scene.move()
+    assert not late.requests()
+    assert len(scene.events) == before
+    assert scene.result("tools/list")["tools"][1]["name"] == "b__echo"
 
 
 # Servers that are away

@@ -51,7 +51,8 @@ def test_what_belongs_to_a_request(client: str, server: str) -> None:
     level = {} if client == LEGACY else {"log_level": "info"}
     scene.result("tools/call", {"name": "x"}, progress=True, **level)
     assert [event.progress for event in scene.told(ProgressReceived)] == [1, 2.5]
-    assert len(scene.told(NotificationReceived)) == 1
+    # Over one stream nothing tells that the message of a modern server is not about bob's call.
+    assert len(scene.told(NotificationReceived)) == (server == LEGACY)
     backend.handler = tools
     id = scene.ask("tools/call", {"name": "wait"})
     scene.client.cancel(id, now=0.0)

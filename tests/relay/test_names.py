@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, json
 
 from mcpcore.engine import Peer
-from mcpcore.engine.events import RequestReceived, ResultReceived
+from mcpcore.engine.events import ErrorReceived, InputRequired, RequestReceived, ResultReceived
 from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import ErrorData
@@ -145,6 +145,119 @@ def test_a_call_before_any_list(naming: Naming) -> None:
 
     scene = several(MODERN, naming, b=pages)
     assert scene.call("t3") == "found"
+
+
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+@pytest.mark.parametrize("late", ["a", "b"])
+def test_the_order_of_servers_tells_whose_a_name_is_not_that_of_their_lists(
+    naming: Naming, late: str
+) -> None:
+    scene = several(MODERN, naming)
+    slow = scene.backends["ab".index(late)]
+    slow.down = True
+    scene.client.request("tools/call", {"name": "echo", "arguments": {}}, now=0.0)
+    scene.move()
+    slow.down = False
+    scene.move()
+    [result] = scene.told(ResultReceived)
+    assert json.decode(result.result)["content"][0]["text"] == "a: {}"
+
+
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+def test_a_name_does_not_move_while_the_server_before_is_away(naming: Naming) -> None:
+    scene = several(MODERN, naming)
+    scene.backends[0].down = True
+    for name in ("echo", "b__echo"):
+        scene.client.request("tools/call", {"name": name, "arguments": {}}, now=0.0)
+    scene.wait(0.0)
+    scene.wait(10.0)
+    assert len(scene.backends[1].requests("tools/call")) == (naming is Naming.ON_CONFLICT)
+    assert scene.told(ErrorReceived)
+    scene.backends[0].down = False
+    scene.move()
+    assert scene.call("echo") == "a: {}"
+
+
+@pytest.mark.parametrize("name", ["x" * 62, "x" * 52 + "_0123abcd"])
+def test_a_long_name_is_known_to_a_relay_that_has_not_given_it(name: str) -> None:
+    def named(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tools/list":
+            tool = {"name": name, "inputSchema": {"type": "object"}}
+            peer.respond(event.key, {"tools": [tool]})
+        else:
+            peer.respond(event.key, text(json.decode(event.params)["name"]))
+
+    first = several(MODERN, a=named, b=named)
+    outer = first.result("tools/list")["tools"][1]["name"]
+    assert len(outer) == 64
+    scene = several(MODERN, a=named, b=named)
+    assert [scene.call(outer) for _ in range(2)] == [name, name]
+    assert len(scene.backends[0].requests("tools/list")) == 1
+    assert scene.call(f"{outer[:-1]}X") == f"{outer[3:-1]}X"
+    assert len(scene.backends[0].requests("tools/list")) == 1
+
+
+@pytest.mark.parametrize("naming", [Naming.ALWAYS, Naming.ON_CONFLICT])
+def test_a_retry_at_a_relay_that_has_not_given_the_name(naming: Naming) -> None:
+    name = "x" * 62
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tools/list":
+            tool = {"name": name, "inputSchema": {"type": "object"}}
+            peer.respond(event.key, {"tools": [tool]})
+        elif event.request_state is None:
+            peer.require_input(event.key, {}, "state")
+        else:
+            peer.respond(event.key, text(json.decode(event.params)["name"]))
+
+    def two() -> Scene:
+        backends = [Backend(each, MODERN, asks) for each in "ab"]
+        return Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
+
+    first = two()
+    first.answers = None
+    outer = first.result("tools/list")["tools"][1]["name"]
+    params = {"name": outer, "arguments": {}}
+    first.ask("tools/call", params)
+    [asked] = first.told(InputRequired)
+    scene = two()
+    retried = scene.result("tools/call", {**params, "requestState": asked.state})
+    assert retried["content"][0]["text"] == name
+    assert not scene.backends[0].requests("tools/call")
+
+
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+def test_names_in_results_leave_room_for_those_of_lists(naming: Naming) -> None:
+    names = Names(["a", "b"], naming, 3)
+    for number in range(10):
+        assert names.outward(U, "a", f"x:{number}", listed=False) == f"x:{number}"
+        assert names.inward(U, "x:0" if number < 8 else f"x:{number}") is not None
+    assert names.inward(U, "x:9") == names.inward(U, "x:9") == ("a", "x:9")
+    assert names.inward(U, "x:1") is None
+    assert [names.outward(U, "a", f"y:{number}") for number in range(4)][3] is None
+    assert names.inward(U, "y:2") == ("a", "y:2")
+
+
+def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
+    names = Names(["a", "b"], Naming.NEVER, 10)
+    assert names.outward(U, "a", "x:1", listed=False) == "x:1"
+    assert names.outward(U, "b", "x:1") is None
+    assert names.outward(U, "b", "x:1", listed=False) is None
+    assert names.outward(U, "a", "x:1") == "x:1"
+
+
+def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
+    def paged(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method != "tools/list" or b"cursor" in bytes(event.params):
+            tools(backend, peer, event)
+        else:
+            peer.respond(event.key, {"tools": [], "nextCursor": "2"})
+
+    scene = several(MODERN, Naming.ON_CONFLICT, a=paged)
+    page = scene.result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["b__echo"]
+    page = scene.result("tools/list", {"cursor": page["nextCursor"]})
+    assert [tool["name"] for tool in page["tools"]] == ["echo"]
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])

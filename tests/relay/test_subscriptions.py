@@ -16,7 +16,9 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     SubscriptionOpened,
 )
-from mcpcore.spec.errors import ErrorData
+from mcpcore.relay.names import Naming
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import RESOURCE_NOT_FOUND, ErrorData
 from tests.engine.bench import SERVER_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
 
@@ -62,6 +64,23 @@ def test_changes_that_were_asked_for(client: str, server: str) -> None:
     assert changes(scene) == [(UPDATED, "x:1"), (CHANGED, None)]
     for event in scene.told(NotificationReceived):  # no id of a stream is the client's business
         assert "_meta" not in json.decode(event.params)
+
+
+@cells
+@pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
+def test_a_resource_that_only_lists_tell_of(client: str, server: str, naming: Naming) -> None:
+    backends = [Backend(name, server, tools) for name in "ab"]
+    scene = Scene(client, *backends, settings=RelaySettings(naming=naming))
+    watch(scene, "file:///b", lists=False)
+    tell(backends[1], UPDATED, {"uri": "file:///b"})
+    scene.move()
+    assert changes(scene) == [(UPDATED, "file:///b")]
+    if client == MODERN:
+        [event] = scene.told(SubscriptionAcknowledged)
+        assert event.filter.resource_subscriptions == ["file:///b"]
+    else:
+        error = scene.error("resources/subscribe", {"uri": "file:///c"})
+        assert error.code == RESOURCE_NOT_FOUND
 
 
 @cells

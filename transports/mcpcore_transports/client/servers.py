@@ -269,6 +269,8 @@ class Servers:
         for name in self._servers:
             page = listing.page(**{listing.member: found.get(name, [])})
             items += getattr(self._outward(method, name, page), listing.member)
+            if name in found:
+                self._names.read.add((name, method))
         return MergedList(items, failures, stale, self._conflicts())
 
     async def _list(self, server: _Server, method: str) -> list[Any]:

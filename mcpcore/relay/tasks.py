@@ -1,0 +1,237 @@
+"""Tasks of servers, each for the principal that it was given to.
+
+A server knows one principal, the relay, and cannot tell whose a task is.  The id that a client gets
+is therefore sealed, with the server and the id there, for the principal of the client: any relay
+with the same seal opens it, and for another principal it is unknown.  A seal differs each time:
+this relay remembers the ids that it has seen, so that lists, notices and questions name a task as
+its client does.  What it does not remember is left out of them, as it may be of another principal.
+
+Source: the tasks page of 2025-11-25; the specification of ``io.modelcontextprotocol/tasks``.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from mcpcore.engine.bodies import relayable
+from mcpcore.engine.events import NotificationReceived
+from mcpcore.engine.outbound import TASK
+from mcpcore.engine.seal import Binding
+from mcpcore.errors import SealBroken
+from mcpcore.relay.link import Arrival, Target, UpstreamLink
+from mcpcore.relay.names import text_at
+from mcpcore.relay.rewriting import on_text, path, rewrite
+from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.methods import METHODS
+from mcpcore.spec.types.base import META_RELATED_TASK
+from mcpcore.wire.message import to_json
+
+if TYPE_CHECKING:  # a type alone: it owns this part
+    from mcpcore.relay.relay import Relay
+
+PREFIX = "tasks/"
+"""Beginning of the methods that are about tasks."""
+_STATUS = "notifications/tasks/status"
+_LIST, _RESULT = "tasks/list", "tasks/result"
+_ID, _OF_NEW, _KIND = path("taskId"), path("task/taskId"), path("resultType")
+_CREATE = frozenset(row.name for row in METHODS if row.task_capability or row.task_extension)
+_CAPABILITIES = ("tasks", f"extensions.{TASKS_EXTENSION}")
+
+_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
+_elements_of = msgspec.json.Decoder(list[Raw]).decode
+_text_of = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
+_decode_place = msgspec.msgpack.Decoder(tuple[str, str]).decode
+_encode_place = msgspec.msgpack.Encoder().encode
+
+Meta = dict[str, Raw]
+Named = Callable[[str], str | None]
+"""Function from an id to the one for the other side; None for a task that this may not know."""
+
+
+class Tasks:
+    """Part of a relay that names tasks."""
+
+    def __init__(self, relay: "Relay") -> None:
+        self._relay = relay
+        self._ids: dict[tuple[str | None, str, str], str] = {}
+        """Ids for clients, by principal, server and the id there; the last used is the last."""
+
+    # Single ids
+
+    def opened(self, principal: str | None, ids: Iterable[str]) -> dict[tuple[str, str], str]:
+        """Return those ids of a client that its principal was given, by server and the id there."""
+        found = {self._open(principal, outer): outer for outer in ids}
+        return {place: outer for place, outer in found.items() if place is not None}
+
+    def _open(self, principal: str | None, outer: str) -> tuple[str, str] | None:
+        try:
+            place = _decode_place(self._unsealed(principal, PREFIX, outer))
+        except SealBroken:
+            return None
+        self._note(principal, place, outer)
+        return place
+
+    def _given(self, principal: str | None, server: str, id: str) -> str:
+        """Return the id of a new task for its client."""
+        outer = self._known(principal, server, id)
+        if outer is None:
+            outer = self._sealed(principal, PREFIX, _encode_place((server, id)))
+            self._note(principal, (server, id), outer)
+        return outer
+
+    def _known(self, principal: str | None, server: str, id: str) -> str | None:
+        return self._ids.get((principal or None, server, id))
+
+    def _note(self, principal: str | None, place: tuple[str, str], outer: str) -> None:
+        key = principal or None, *place
+        self._ids.pop(key, None)
+        self._ids[key] = outer
+        if len(self._ids) > self._relay.settings.tasks:
+            del self._ids[next(iter(self._ids))]
+
+    # A task has no time at which its id ends: the clock of its seals stands still.
+
+    def _sealed(self, principal: str | None, method: str, payload: bytes) -> str:
+        binding = Binding(principal or None, method, b"")
+        return self._relay.seal.seal(payload, binding, wall=0.0)
+
+    def _unsealed(self, principal: str | None, method: str, text: str) -> bytes:
+        binding = Binding(principal or None, method, b"")
+        return self._relay.seal.open(text, binding, wall=0.0)
+
+    # From clients to servers
+
+    def inward_in(self, arrival: Arrival) -> tuple[Target | None, Raw]:
+        """Return the server that a request about a task is for, None if there is none, and params.
+
+        A server is asked for an id that it has never given if the task is unknown to the client.
+        Raises msgspec.MsgspecError for other params than those of the method.
+        """
+        event, relay = arrival.event, self._relay
+        members = _members_of(event.params)
+        targets = list(relay.targets.values())
+        target = targets[0] if len(targets) == 1 else None
+        if event.method == _LIST and "cursor" in members:
+            try:
+                cursor = self._unsealed(event.principal, _LIST, _text_of(members["cursor"]))
+            except SealBroken:
+                raise msgspec.ValidationError("cursor: not a cursor of this list") from None
+            members["cursor"] = Raw(_encode(cursor.decode()))
+        elif "taskId" in members:
+            server, id = self._open(event.principal, _text_of(members["taskId"])) or ("", "")
+            if server not in relay.targets:
+                id = self._sealed(event.principal, "", b"")
+                if target is None:
+                    target = next((each for each in targets if _has_tasks(each)), None)
+            target = relay.targets.get(server, target)
+            members["taskId"] = Raw(_encode(id))
+        return target, Raw(to_json(members))
+
+    def related_inward(self, principal: str | None, server: str, meta: Meta) -> Meta:
+        """Return the ``_meta`` of a client's message with the server's id of the task in it."""
+
+        def named(outer: str) -> str | None:
+            place = self._open(principal, outer)
+            return None if place is None or place[0] != server else place[1]
+
+        return _related(meta, named)
+
+    def answer_inward(self, link: UpstreamLink, answer: Raw) -> Raw:
+        """Return the answer of a client to a legacy server, with the server's id of a task."""
+        named = partial(self.related_inward, link.audience.principal, link.target.name)
+        return _with_meta(answer, named)
+
+    # From servers to clients
+
+    def outward_in(self, arrival: Arrival, server: str, result: Raw) -> Raw:
+        """Return a result with the ids for the client, and of a list the tasks that it knows.
+
+        Raises ValueError for a result about a task of somebody else, msgspec.MsgspecError for one
+        of another shape.
+        """
+        principal, method = arrival.event.principal, arrival.event.method
+        known = partial(self._known, principal, server)
+        if method == _LIST:
+            return self._listed(principal, result, known)
+        if b"askId" not in bytes(result):
+            return result
+        if method in _CREATE:
+            given = partial(self._given, principal, server)
+            result = rewrite(result, _OF_NEW, on_text(given))
+            if text_at(result, _KIND) == TASK:
+                result = _renamed(result, given)
+        elif method.startswith(PREFIX):
+            asked = text_at(arrival.event.params, _ID)
+            self.opened(principal, [asked] if asked else [])  # it may be forgotten meanwhile
+            if method != _RESULT:  # that is one of a tool
+                result = _renamed(result, known)
+        return _with_meta(result, lambda meta: _related(meta, known))
+
+    def _listed(self, principal: str | None, result: Raw, known: Named) -> Raw:
+        members: dict[str, Any] = _members_of(result)
+        if "tasks" in members:
+            tasks = [(each, text_at(each, _ID)) for each in _elements_of(members["tasks"])]
+            members["tasks"] = [_renamed(each, known) for each, id in tasks if id and known(id)]
+        if "nextCursor" in members:  # it may contain the id of any task
+            cursor = _text_of(members["nextCursor"]).encode()
+            members["nextCursor"] = self._sealed(principal, _LIST, cursor)
+        return Raw(to_json(members))
+
+    def related_outward(self, link: UpstreamLink, meta: Meta) -> Meta:
+        """Return the ``_meta`` of a legacy server's message with the client's id of the task."""
+        return _related(meta, partial(self._known, link.audience.principal, link.target.name))
+
+    def notice_outward(
+        self, link: UpstreamLink, event: NotificationReceived
+    ) -> tuple[Raw, Meta] | None:
+        """Return params and ``_meta`` of a legacy notice; None if it is of an unknown task."""
+        body, meta = relayable(event.params)
+        if event.method == _STATUS:
+            known = partial(self._known, link.audience.principal, link.target.name)
+            try:
+                body = _renamed(body, known)
+            except (ValueError, msgspec.MsgspecError):
+                return None
+        return body, self.related_outward(link, meta)
+
+
+def _has_tasks(target: Target) -> bool:
+    return any(target.offers(each) for each in _CAPABILITIES)
+
+
+def _renamed(body: Raw, named: Named) -> Raw:
+    """Return a task with its other id.  Raises ValueError if there is none."""
+    id = text_at(body, _ID)
+    if id is None:
+        return body
+    other = named(id)
+    if other is None:
+        raise ValueError("it is about a task of somebody else")
+    return Raw(to_json({**_members_of(body), "taskId": other}))
+
+
+def _related(meta: Meta, named: Named) -> Meta:
+    """Return ``_meta`` with the other id of the task that it names, if there is one."""
+    if META_RELATED_TASK not in meta:
+        return meta
+    kept = dict(meta)
+    task = kept.pop(META_RELATED_TASK)
+    with suppress(ValueError, msgspec.MsgspecError):
+        kept[META_RELATED_TASK] = _renamed(task, named)
+    return kept
+
+
+def _with_meta(body: Raw, change: Callable[[Meta], Meta]) -> Raw:
+    """Return a body with the ``_meta`` changed if it names a task."""
+    text = bytes(body)
+    if b"related-task" not in text and b"\\u" not in text:  # an escape could hide it
+        return body
+    members = _members_of(body)
+    if "_meta" not in members:
+        return body
+    return Raw(to_json({**members, "_meta": change(_members_of(members["_meta"]))}))

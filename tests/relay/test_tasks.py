@@ -1,0 +1,284 @@
+"""Tasks through a relay whose servers tell no principals apart: they are unknown to all others."""
+
+from typing import Any
+
+import pytest
+from msgspec import Raw, json
+
+from mcpcore.engine import Peer
+from mcpcore.engine.events import (
+    ErrorReceived,
+    NotificationReceived,
+    RequestReceived,
+    SubscriptionAcknowledged,
+    SubscriptionNotification,
+)
+from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, ErrorData
+from tests.engine.bench import CLIENT_ALL
+from tests.relay.bench import LEGACY, MODERN, Backend, Scene, text, tools
+
+RELATED = "io.modelcontextprotocol/related-task"
+EXTENSION: dict[str, Any] = {"extensions": {TASKS_EXTENSION: {}}}
+SERVER: dict[str, Any] = {
+    LEGACY: {"tasks": {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}},
+    MODERN: EXTENSION,
+}
+CLIENT: dict[str, Any] = {
+    LEGACY: {**CLIENT_ALL, "tasks": {"list": {}, "cancel": {}}},
+    MODERN: {**CLIENT_ALL, **EXTENSION},
+}
+STATE = {"status": "working", "createdAt": "2026-01-01T00:00:00Z"}
+STATE |= {"lastUpdatedAt": "2026-01-01T00:00:00Z"}
+eras = pytest.mark.parametrize("era", [LEGACY, MODERN])
+
+
+class Tasks:
+    """A server whose tasks are of anybody: a call with a name is a task of it."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.peers: dict[str, Peer] = {}
+
+    def __call__(self, backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        params = json.decode(event.params)
+        modern = event.revision.modern
+        ttl = {"ttlMs" if modern else "ttl": None}
+        if event.method == "tools/call":
+            id = f"{backend.name} {len(self.kept)}"
+            self.kept.append(id)
+            self.peers[id] = peer
+            task = {"taskId": id, **STATE, **ttl}
+            peer.respond(event.key, {"resultType": "task", **task} if modern else {"task": task})
+        elif event.method == "tasks/list":
+            after = int(params.get("cursor", "task 0").split()[1])
+            page = [{"taskId": id, **STATE, **ttl} for id in self.kept[after : after + 2]]
+            more = {"nextCursor": f"task {after + 2}"} if len(self.kept) > after + 2 else {}
+            peer.respond(event.key, {"tasks": page, **more})
+        elif not event.method.startswith("tasks/"):
+            tools(backend, peer, event)
+        elif params["taskId"] not in self.kept:
+            peer.fail(event.key, ErrorData(INVALID_PARAMS, "no task of that id"))
+        elif event.method == "tasks/result":
+            related = {RELATED: {"taskId": params["taskId"]}}
+            peer.respond(event.key, {**text(f"secret of {params['taskId']}"), "_meta": related})
+        elif event.method == "tasks/update" or (event.method == "tasks/cancel" and modern):
+            peer.respond(event.key, {})
+        else:
+            peer.respond(event.key, {"taskId": params["taskId"], **STATE, **ttl})
+
+
+def behind(era: str, *names: str) -> list[Backend]:
+    """Servers with such tasks."""
+    made = (Backend(each, era, Tasks(), tools={}, resources={}, **SERVER[era]) for each in names)
+    return list(made)
+
+
+def client(era: str, *backends: Backend, **more: Any) -> Scene:
+    """A client with tasks before a relay."""
+    return Scene(era, *backends, capabilities=CLIENT[era], declared=SERVER[era], **more)
+
+
+def create(scene: Scene, era: str, name: str = "dig") -> str:
+    """Make a task; return its id for the client."""
+    params = {"name": name, "arguments": {}}
+    result = scene.result("tools/call", params | ({} if era == MODERN else {"task": {}}))
+    return str(result["taskId"] if era == MODERN else result["task"]["taskId"])
+
+
+METHODS = [
+    *((LEGACY, f"tasks/{each}") for each in ("get", "result", "cancel", "other")),
+    *((MODERN, f"tasks/{each}") for each in ("get", "update", "cancel", "other")),
+]
+
+
+@pytest.mark.parametrize(("era", "method"), METHODS)
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_a_task_is_known_to_its_principal_alone(era: str, method: str, names: str) -> None:
+    servers = behind(era, *names)
+    ann = client(era, *servers)
+    id = create(ann, era, "dig" if names == "a" else "b__dig")
+    inner = servers[-1].handler.kept[0]  # type: ignore[attr-defined]
+    more: dict[str, Any] = {"inputResponses": {}} if method == "tasks/update" else {}
+    ann.result(method, {"taskId": id, **more})
+    assert [json.decode(each.params)["taskId"] for each in servers[-1].requests(method)] == [inner]
+    for principal in ("bob", None):
+        other = client(era, *servers, beside=ann, principal=principal)
+        for guess in (id, inner, "", f"{id[:-2]}AA"):
+            error = other.error(method, {"taskId": guess, **more})
+            assert (error.code, error.message) == (INVALID_PARAMS, "no task of that id")
+        assert other.error(method, {"taskId": 1}).code == INVALID_PARAMS
+        escaped = Raw(b'{"\\u0074askId":"%b"}' % inner.encode())
+        if era == LEGACY:  # a modern request has other params in its header
+            assert other.error(method, escaped).code == INVALID_PARAMS
+    seen = [json.decode(each.params)["taskId"] for each in servers[0].requests(method)]
+    assert seen.count(inner) == (names == "a")
+
+
+@eras
+def test_another_relay_with_the_same_seal_knows_a_task(era: str) -> None:
+    servers = behind(era, "a")
+    id = create(client(era, *servers), era)
+    again = client(era, *servers)
+    again.wait(100_000.0)  # a task has no time at which its id ends
+    assert again.result("tasks/get", {"taskId": id})["taskId"] == id
+
+
+def test_a_list_of_tasks_has_those_of_the_principal() -> None:
+    servers = behind(LEGACY, "a")
+    ann = client(LEGACY, *servers)
+    bob = client(LEGACY, *servers, beside=ann, principal="bob")
+    ids = [create(each, LEGACY) for each in (ann, bob, bob, ann)]
+
+    def listed(scene: Scene) -> list[str]:
+        found: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = scene.result("tasks/list", cursor)
+            found += [task["taskId"] for task in page["tasks"]]
+            if "nextCursor" not in page:
+                return found
+            cursor = {"cursor": page["nextCursor"]}
+
+    assert listed(ann) == [ids[0], ids[3]]
+    assert listed(bob) == [ids[1], ids[2]]
+    cursor = ann.result("tasks/list")["nextCursor"]
+    for wrong in (cursor, "task 2"):
+        assert bob.error("tasks/list", {"cursor": wrong}).code == INVALID_PARAMS
+    assert "task 2" not in cursor
+
+
+@pytest.mark.parametrize("tasks", [[{"taskId": 1}], [{"taskId": "a 0"}, {"taskId": 1}], 5])
+def test_a_list_of_tasks_that_is_none_is_an_error(tasks: Any) -> None:
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tasks": tasks})
+
+    scene = client(LEGACY, Backend("a", LEGACY, answer, **SERVER[LEGACY]))
+    assert "invalid result" in scene.error("tasks/list").message
+
+
+def test_ids_that_are_remembered_have_a_limit() -> None:
+    ann = client(LEGACY, *behind(LEGACY, "a"), settings=RelaySettings(tasks=1))
+    ids = [create(ann, LEGACY) for _ in range(2)]
+    assert [task["taskId"] for task in ann.result("tasks/list")["tasks"]] == ids[1:]
+    assert ann.result("tasks/get", {"taskId": ids[0]})["taskId"] == ids[0]
+    assert [task["taskId"] for task in ann.result("tasks/list")["tasks"]] == ids[:1]
+
+
+def test_several_servers_have_tasks_but_no_list() -> None:
+    for era in (LEGACY, MODERN):
+        scene = client(era, *behind(era, "a", "b"))
+        declared = json.decode(json.encode(scene.relay.capabilities()))
+        expected = json.decode(json.encode(SERVER[era]))
+        expected.get("tasks", {}).pop("list", None)
+        assert {key: declared[key] for key in expected} == expected
+    scene = client(LEGACY, *behind(LEGACY, "a", "b"))
+    assert scene.error("tasks/list").code == METHOD_NOT_FOUND
+    none = client(LEGACY, *(Backend(each, LEGACY, tools) for each in "ab"))
+    assert none.error("tasks/get", {"taskId": "x"}).code == METHOD_NOT_FOUND
+
+
+def test_a_server_that_names_another_task_is_not_believed() -> None:
+    def other(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tasks/get":
+            peer.respond(event.key, {"taskId": "of bob", **STATE, "ttl": None})
+        else:
+            Tasks()(backend, peer, event)
+
+    scene = client(LEGACY, Backend("a", LEGACY, other, tools={}, **SERVER[LEGACY]))
+    error = scene.error("tasks/get", {"taskId": create(scene, LEGACY)})
+    assert "of bob" not in error.message
+
+
+@eras
+def test_what_other_extensions_call_a_task_stays_as_it_is(era: str) -> None:
+    body = {"task": {"taskId": "1"}, "taskId": "2"}
+
+    def other(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, json.decode(event.params))
+
+    scene = client(era, Backend("a", era, other, tools={}, **SERVER[era]))
+    result = scene.result("acme/dig", body)
+    assert {key: result[key] for key in body} == body
+
+
+# Notices and questions
+
+
+def test_a_legacy_notice_reaches_the_sessions_of_the_principal() -> None:
+    servers = behind(LEGACY, "a")
+    ann = client(LEGACY, *servers)
+    id = create(ann, LEGACY)
+    bob = client(LEGACY, *servers, beside=ann, principal="bob")
+    create(bob, LEGACY)
+    state = {"taskId": "a 0", **STATE, "ttl": None}
+    for peer in servers[0].handler.peers.values():  # type: ignore[attr-defined]
+        peer.notify("notifications/tasks/status", state, meta={RELATED: {"taskId": "a 0"}})
+    ann.move()
+    bob.move()
+    [told] = ann.told(NotificationReceived)
+    found = json.decode(told.params)
+    assert (found["taskId"], found["_meta"][RELATED]) == (id, {"taskId": id})
+    assert not bob.told(NotificationReceived)
+
+
+def test_a_listen_stream_carries_the_tasks_of_its_principal() -> None:
+    servers = behind(MODERN, "a", "b")
+    ann = client(MODERN, *servers)
+    bob = client(MODERN, *servers, beside=ann, principal="bob")
+    ids = [create(ann, MODERN, name) for name in ("a__dig", "b__dig")]
+    for scene in (ann, bob):
+        scene.client.request(
+            "subscriptions/listen", {"notifications": {"taskIds": [*ids, "a 0"]}}, now=0.0
+        )
+        scene.move()
+    [heard] = ann.told(SubscriptionAcknowledged)
+    assert heard.filter.task_ids == ids
+    [heard] = bob.told(SubscriptionAcknowledged)
+    assert heard.filter.task_ids == []
+    for server in servers:
+        server.wires[0][2].notify("notifications/tasks", {"taskId": f"{server.name} 0", **STATE})
+    ann.move()
+    bob.move()
+    told = ann.told(SubscriptionNotification)
+    assert [json.decode(each.params)["taskId"] for each in told] == ids
+    assert not bob.told(SubscriptionNotification)
+
+
+def test_questions_about_a_task_and_their_answers_name_it_on_both_sides() -> None:
+    servers = behind(LEGACY, "a")
+    ann = client(LEGACY, *servers)
+    id = create(ann, LEGACY)
+    heard: list[Raw] = []
+    servers[0].waiting = {}
+    ann.answers = {"action": "decline", "_meta": {RELATED: {"taskId": id}}}
+    peer = servers[0].handler.peers["a 0"]  # type: ignore[attr-defined]
+    asked = {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+    for task in ("a 0", "of bob"):
+        meta = {RELATED: {"taskId": task}}
+        number = peer.request("elicitation/create", asked, now=0.0, meta=meta)
+        servers[0].waiting[number] = heard.append
+        ann.move()
+    first, second = (json.decode(each.params) for each in ann.told(RequestReceived))
+    assert first["_meta"][RELATED] == {"taskId": id}
+    assert RELATED not in second.get("_meta", {})
+    assert [json.decode(each)["_meta"] for each in heard] == [{RELATED: {"taskId": "a 0"}}] * 2
+
+
+@pytest.mark.parametrize("key", [RELATED, RELATED.replace("task", "t\\u0061sk")])
+def test_a_message_of_a_client_is_related_to_no_task_of_others(key: str) -> None:
+    servers = behind(LEGACY, "a")
+    ann = client(LEGACY, *servers)
+    id = create(ann, LEGACY)
+    bob = client(LEGACY, *servers, beside=ann, principal="bob")
+    for guess in ("a 0", id):
+        meta = Raw(b'{"_meta":{"%b":{"taskId":"%b"}}}' % (key.encode(), guess.encode()))
+        bob.ask("resources/list", meta)
+        bob.client.notify("notifications/acme", meta)
+        bob.move()
+    seen = [each.params for each in servers[0].requests("resources/list")]
+    seen += [each.params for each in servers[0].events if isinstance(each, NotificationReceived)]
+    assert len(seen) == 4
+    assert not any(b"related" in bytes(each) for each in seen)
+    assert not bob.told(ErrorReceived)
