@@ -158,6 +158,7 @@ DIAGRAMS = (("Authorization of a client", "One client at one protected server.",
 _MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"
 _INSUFFICIENT = "insufficient_scope"
+_OFFLINE = "offline_access"
 _SCHEMES = ("bearer", "dpop")
 """Schemes of OAuth, in lower case."""
 _REGISTERED = {*_SCHEMES, _USE_NONCE, _INSUFFICIENT, "invalid_request", "invalid_token"}
@@ -611,11 +612,10 @@ class Authorization:
         Its name does not tell the scheme, the key and the ceiling, and somebody else may have
         written it.
         """
-        ceiling = self.settings.ceiling
         return (
             covers(record.resource, self.resource)
             and (record.scheme, record.thumbprint) == (self._scheme, self._thumbprint)
-            and (ceiling is None or ceiling.issuperset(record.scopes or ()))
+            and self.settings.allows(record.scopes)
         )
 
     def _save(self, record: TokenRecord | None) -> Steps[None]:
@@ -651,10 +651,14 @@ class Authorization:
         if lifetime is not None and not 1 <= lifetime < 2**40:
             self.notes.append("the lifetime of the token is not sound and is ignored")
             lifetime = None
-        scopes, asked = parse_scopes(response.scope), like.scopes
-        ceiling = self.settings.ceiling
-        if ceiling is not None and scopes is not None and not scopes <= ceiling:
-            names = printable(format_scopes(scopes - ceiling))
+        said, asked, ceiling = response.scope, like.scopes, self.settings.ceiling
+        scopes = parse_scopes(said)
+        if said and scopes is None:
+            if ceiling is not None:
+                raise DocumentRefused(what, "its scopes cannot be read")
+            self.notes.append("the scopes of the token cannot be read and are ignored")
+        if scopes is not None and ceiling is not None and (over := scopes - ceiling):
+            names = printable(format_scopes(over))
             raise DocumentRefused(what, f"its scopes are more than are allowed: {names}")
         if scopes is not None and asked is not None and not scopes <= frozenset(asked):
             self.notes.append("the token has more scopes than were asked for")
@@ -790,20 +794,23 @@ class Authorization:
         before = self._asked if reason.more else frozenset()
         if record is not None and record.issuer == metadata.issuer:
             before |= frozenset(record.scopes or ())
-        allowed = wanted if settings.ceiling is None else wanted & settings.ceiling
+        ceiling = settings.ceiling
+        allowed = wanted if ceiling is None else wanted & ceiling
         if reason.unnamed and allowed <= before:
             raise AuthorizationError(self._hopeless(reason))
         scopes = wanted | settings.scopes | before
+        if ceiling is not None:
+            if over := challenged - ceiling:
+                text = "the server asks for scopes that are not allowed"
+                raise AuthorizationError(f"{text}: {printable(format_scopes(over))}")
+            # By name: where none is named, the issuer chooses (RFC 6749 section 3.3).
+            scopes = scopes & ceiling or ceiling - {_OFFLINE}
+            if not scopes:
+                raise AuthorizationError("no scope is allowed that a token could be asked for with")
         interactive = isinstance(settings.grant, CodeGrant) and settings.offline and scopes
-        if interactive and "offline_access" in (metadata.scopes_supported or ()):
-            scopes |= {"offline_access"}
-        if settings.ceiling is None:
-            return scopes
-        over = challenged - settings.ceiling
-        if over:
-            names = printable(format_scopes(over))
-            raise AuthorizationError(f"the server asks for scopes that are not allowed: {names}")
-        return scopes & settings.ceiling
+        if interactive and _OFFLINE in (metadata.scopes_supported or ()):
+            scopes |= {_OFFLINE} if ceiling is None else ceiling & {_OFFLINE}
+        return scopes
 
     # Grants
 
@@ -875,7 +882,7 @@ class Authorization:
         }
         if scope is not None:
             params["scope"] = scope
-            if "offline_access" in scope.split():
+            if _OFFLINE in scope.split():
                 params["prompt"] = "consent"  # OpenID Connect Core section 11
         need = OpenUrl(
             url=with_query(endpoint, params),
