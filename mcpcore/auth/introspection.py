@@ -93,6 +93,10 @@ class TokenCache:
         self._known.move_to_end(key)
         return judgement
 
+    def last(self, key: bytes) -> tuple[float, Grant | TokenFault] | None:
+        """Return the last judgement of a token and until when it holds; None: it is forgotten."""
+        return self._known.get(key)
+
     def begin(self, key: bytes, address: str = "") -> bool | None:
         """Begin a question: True if the caller is to ask, False if another does already.
 
