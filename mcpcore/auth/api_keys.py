@@ -86,9 +86,8 @@ class ApiKeys:
         self._keys = by_id
 
     def holds(self, key: ApiKey) -> bool:
-        """Return True if a key is among those that are accepted, whatever else its record says."""
-        found = self._keys.get(key.id)
-        return found is not None and found.digest == key.digest
+        """Return True if a key is among those that are accepted, with all that its record says."""
+        return self._keys.get(key.id) == key
 
     def find(self, text: str, *, wall: float) -> ApiKey | None:
         """Return the record of a key that is accepted now, in the same time for any text."""

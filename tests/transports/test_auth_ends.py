@@ -198,10 +198,10 @@ async def test_the_principals_of_revoked_tokens_and_keys_say_so() -> None:
             return [each.revoked is not None and each.revoked() for each in found]
 
         assert revoked() == [False, False, False]
-        keys.replace([structs.replace(key, scopes=("write",))])
+        keys.replace([structs.replace(key)])
         desk.guard.revoke(tokens[0])
         assert revoked() == [True, False, False]
-        keys.replace([structs.replace(key, digest=digest_of("another"))])
+        keys.replace([structs.replace(key, scopes=("write",))])
         assert revoked() == [True, False, True]
         keys.replace([])
         assert revoked() == [True, False, True]

@@ -281,7 +281,8 @@ class ApiKeyScheme:
     def replace(self, keys: Iterable[ApiKey]) -> None:
         """Accept these keys from now on, and no other.  Raises ValueError if two have one id.
 
-        What others have opened ends: streams at their next heartbeat, connections in 15 seconds.
+        What others have opened, or the same key with another record, ends: streams at their next
+        heartbeat, connections in 15 seconds.
         """
         self._keys.replace(keys)
 
