@@ -17,6 +17,7 @@ pages.
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
@@ -204,6 +205,8 @@ class _Tried(Struct, frozen=True, kw_only=True):
     last: float
     """Time of the last one."""
     flows: int = 0
+    refreshed: bool = False
+    """True if one of them has refreshed the token."""
     got: tuple[frozenset[str], ...] = ()
     """Scopes of the challenges that a new token was got for, once for each token."""
 
@@ -577,8 +580,9 @@ class Authorization:
                 self._adopt(record)
                 self._move(AuthSignal.FRESH)
                 return
-            # A token that was refreshed for this operation, and refused, is not refreshed again.
-            if record.refresh_token is not None and not reason.more and not reason.tried.flows:
+            # A token that was got for this operation, and refused, is not refreshed again.
+            anew = reason.tried.refreshed or reason.tried.got
+            if record.refresh_token is not None and not reason.more and not anew:
                 self._move(AuthSignal.REFRESH)
                 if (yield from self._refreshed(record, record.refresh_token, reason)):
                     return
@@ -695,6 +699,7 @@ class Authorization:
         )
         if not isinstance(response, ErrorResponse):
             yield from self._store(response, record)
+            self._note(reason, refreshed=True)
             return True
         if response.error in _REFRESH_OVER:
             yield from self._save(None)
@@ -778,9 +783,13 @@ class Authorization:
             thumbprint=self._thumbprint,
         )
         yield from self._store(response, like)
+        self._note(reason, got=(*reason.tried.got, reason.scopes))
+
+    def _note(self, reason: _Reason, **known: Any) -> None:
+        """Note what an attempt has brought for its operation, if that is counted still."""
         operation = reason.operation
         if operation is not None and (tried := self._tried.get(operation)) is not None:
-            self._tried[operation] = replace(tried, got=(*tried.got, reason.scopes))
+            self._tried[operation] = replace(tried, **known)
 
     def _scopes(
         self, authority: Discovered, reason: _Reason, record: TokenRecord | None

@@ -1066,6 +1066,19 @@ def test_an_attempt_that_gives_no_new_token_does_not_count_as_one() -> None:
     assert machine.error is None
 
 
+def test_a_refresh_that_has_failed_for_a_time_is_tried_again() -> None:
+    world = World()
+    machine = ready(world)
+    for page in (answer({}, 503), NeedFailed("timeout")):
+        world.pages[f"{ISSUER}/token"] = page
+        world.refuse(machine, operation="a")
+        assert machine.state is AuthState.FAILED
+    del world.pages[f"{ISSUER}/token"]
+    world.refuse(machine, operation="a")
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert (grants(world)[-1], len(world.opened)) == ("refresh_token", 1)
+
+
 def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
     world = World()
     machine = ready(world)
