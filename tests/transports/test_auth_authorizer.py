@@ -132,6 +132,51 @@ async def test_a_refusal_by_the_person_counts_for_all_that_wait() -> None:
             assert (await one.refused(UNAUTHORIZED)).header() == "Bearer access-1"
 
 
+async def test_the_error_of_a_flow_is_of_those_alone_that_were_refused_alike() -> None:
+    async with authority() as stage:
+        settings = AuthorizationSettings(ceiling=frozenset({"read", "write"}))
+        stage.world.resource["scopes_supported"] = ["read"]
+        one, ends = authorizer(stage, settings=settings), dict[str, str]()
+
+        async def work(operation: str, scope: str) -> None:
+            lines = (f'Bearer error="insufficient_scope", scope="{scope}"',)
+            refused = Refused(status=403, lines=lines, generation=1, operation=operation)
+            try:
+                ends[operation] = (await one.refused(refused)).header()
+            except AuthorizationError as error:
+                ends[operation] = str(error)
+
+        with patience():
+            await one.refused(UNAUTHORIZED)
+            async with anyio.create_task_group() as tasks:
+                for operation, scope in (("a", "admin"), ("b", "write")):
+                    tasks.start_soon(work, operation, scope)
+                    await turns(1)
+        over = "the server asks for scopes that are not allowed: admin"
+        assert ends == {"a": over, "b": "Bearer access-2"}
+
+
+async def test_the_first_of_several_errors_is_remembered_for_those_who_wait() -> None:
+    async with authority() as stage:
+        person = Person(stage.world)
+        person.changed = {"error": "server_error", "code": None}
+        one, errors = authorizer(stage, person), list[str]()
+
+        async def work(operation: str, scope: str) -> None:
+            lines = (f'Bearer scope="{scope}"',)
+            refused = Refused(status=401, lines=lines, operation=operation)
+            with pytest.raises(AuthorizationError) as raised:
+                await one.refused(refused)
+            errors.append(str(raised.value))
+
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                for operation, scope in (("1", "a"), ("2", "b"), ("3", "a"), ("2", "c")):
+                    tasks.start_soon(work, operation, scope)
+                    await turns(1)
+        assert (len(stage.world.opened), len(errors)) == (2, 4)
+
+
 async def test_twenty_tasks_make_one_refresh() -> None:
     async with authority() as stage:
         store, tokens = MemoryTokens(), []
