@@ -93,10 +93,10 @@ class ResourceServer:
     ``outlive``: seconds for which streams and connections may outlive their token, at most a day;
     a token is good until ``leeway`` seconds after its ``exp``, as clocks differ.
     ``max_failures``: refused tokens of one address in a minute, after which it gets 429; None: no
-    limit, as behind a proxy, nor one of its introspections.  ``fetch_timeout``: seconds of each
-    request to an issuer.  ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to
-    demand nonces in DPoP proofs; ``secret``: 32 random bytes that they are made of, the same for
-    all workers.
+    limit, as behind a proxy, nor one of its introspections.  Nor is there one where no address is
+    known.  ``fetch_timeout``: seconds of each request to an issuer.  ``ssl_context``, ``proxy``: of
+    these requests.  ``nonces``: True to demand nonces in DPoP proofs; ``secret``: 32 random bytes
+    that they are made of, the same for all workers.
     ``replays``: memory of used DPoP proofs: a window of this process, by default one of its own, or
     a store that workers share and that stays when they are started anew.
 
@@ -186,13 +186,14 @@ class ResourceServer:
         if isinstance(credential, Denied):
             if not authorization_of(request):
                 return self._refuse(request, credential, None)
-            return self._records.flooded(request) or self._refuse(request, credential, "malformed")
-        flooded = self._records.flooded(request)
-        if flooded is not None:
+            if wait := self._records.wait(request):
+                return self._records.flooded(request, wait)
+            return self._refuse(request, credential, "malformed")
+        if wait := self._records.wait(request):
             with self._lock:
                 known = guard.tokens.look(token_key(credential.token), clock())
             if not isinstance(known, Grant):
-                return flooded
+                return self._records.flooded(request, wait)
         found = self._judge(request, credential)
         if isinstance(found, (Grant, Denied)):
             return self._verdict(request, credential, found)
@@ -236,7 +237,8 @@ class ResourceServer:
             if isinstance(found, NeedUse):
                 found = await self._used(found)
             elif isinstance(found, (NeedKeys, NeedIntrospection)):
-                flight = self._fly(found, credential.token, quota_key(address_of(request.peer)))
+                address = request.peer and quota_key(address_of(request.peer))
+                flight = self._fly(found, credential.token, address)
                 if flight is not None:
                     await flight.wait(self._lock)
                     if flight.failed and isinstance(found, NeedIntrospection):
@@ -331,10 +333,10 @@ class ResourceServer:
         issuer = next(each for each in self._guard.rules.issuers if each.issuer == name)
         self._fly(NeedKeys(issuer, None))
 
-    def _fly(self, need: Need, token: str = "", address: str = "") -> "_Flight | None":
+    def _fly(self, need: Need, token: str = "", address: str | None = None) -> "_Flight | None":
         """Begin a request to an issuer, or find it; None if there is none to wait for.
 
-        ``token``, ``address``: of a question, the token and what sent it.
+        ``token``, ``address``: of a question, the token and what sent it, None: nobody knows.
         """
         name = need.issuer.issuer if isinstance(need, NeedKeys) else need.key
         guard = self._guard

@@ -86,13 +86,17 @@ class Records:
         self._audit = audit
         self._failures = failures
 
-    def flooded(self, request: HttpRequest) -> Refusal | None:
-        """Return the refusal of a request whose address has sent too much that was refused."""
-        if self._failures is None:
-            return None
-        wait = self._failures.wait(quota_key(address_of(request.peer)), clock())
-        if not wait:
-            return None
+    def wait(self, request: HttpRequest) -> float:
+        """Return the seconds for which the address of a request has sent too much; 0: it has not.
+
+        Without an address there is no limit: all would share one.
+        """
+        if self._failures is None or request.peer is None:
+            return 0.0
+        return self._failures.wait(quota_key(address_of(request.peer)), clock())
+
+    def flooded(self, request: HttpRequest, wait: float) -> Refusal:
+        """Note that a request was refused as its address has sent too much; return the refusal."""
         text = "too many requests of this address were not authorized"
         status, seconds = TOO_MANY_FAILURES.status, str(math.ceil(wait))
         self._judged(request, False, reason=text, status=status)
@@ -118,7 +122,8 @@ class Records:
         """Note that a request was refused; return its refusal."""
         reason, status = denied.reason, denied.status
         wrong = status in _WRONG if denied.failure is None else denied.failure
-        if wrong and credential is not None and self._failures is not None:
+        known = credential is not None and request.peer is not None
+        if wrong and known and self._failures is not None:
             self._failures.note(quota_key(address_of(request.peer)), clock())
         self._judged(request, False, reason=reason, status=status, credential=credential)
         return Refusal(
@@ -330,8 +335,10 @@ class ApiKeyScheme:
         challenge = format_challenge(
             "Bearer", {"realm": "API keys", "error": error, "error_description": text}
         )
+        if wait := self._records.wait(request):
+            return self._records.flooded(request, wait)
         denied = Denied(status=status, reason=text, challenge=challenge)
-        return self._records.flooded(request) or self._records.refuse(request, denied, "unknown")
+        return self._records.refuse(request, denied, "unknown")
 
 
 def _key_in(authorization: str) -> str | None:
