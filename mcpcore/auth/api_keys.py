@@ -37,6 +37,8 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{64}", self.digest):
             raise ValueError("the digest of an API key is a SHA-256 in hexadecimal")
+        if not self.principal or not self.principal.isprintable():
+            raise ValueError("the principal of an API key has a printable name")
 
 
 def make_key(random: bytes) -> tuple[str, str]:

@@ -98,6 +98,12 @@ def test_a_record_holds_a_digest(digest: str) -> None:
         record(digest=digest)
 
 
+@pytest.mark.parametrize("principal", ["", "a\nb", "a\x00"])
+def test_a_record_names_a_principal(principal: str) -> None:
+    with pytest.raises(ValueError, match="the principal of an API key has a printable name"):
+        record(principal=principal)
+
+
 def test_a_record_is_held_with_all_that_it_says() -> None:
     other = make_key(b"x" * 40)[1]
     keys = ApiKeys([record()])

@@ -891,6 +891,12 @@ def test_keys_and_certificates_need_the_scopes_of_every_request(
         assert verdict.scopes == held
 
 
+@pytest.mark.parametrize("principal", ["", "a\nb"])
+def test_a_certificate_is_of_a_principal_with_a_name(principal: str) -> None:
+    with pytest.raises(ValueError, match="a principal has a printable name"):
+        CertificateRecord(principal=principal)
+
+
 @pytest.mark.parametrize(
     "make", [lambda **x: ApiKeyScheme([], **x), partial(CertificateScheme, {})]
 )

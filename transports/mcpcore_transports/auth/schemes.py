@@ -357,6 +357,7 @@ class CertificateRecord(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         format_scopes(self.scopes)
+        Principal(self.principal)  # raises for a name that none can have
 
 
 class CertificateScheme:
