@@ -45,6 +45,7 @@ from mcpcore_transports.auth.schemes import (
 )
 from mcpcore_transports.auth.signing import subject_of
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.link import clock
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
@@ -889,6 +890,29 @@ def test_keys_and_certificates_need_the_scopes_of_every_request(
     else:
         assert isinstance(verdict, Principal)
         assert verdict.scopes == held
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_what_a_certificate_has_opened_ends_with_it(proxied: bool) -> None:
+    der = der_of("ann")
+    ends = ClientCertificate(subject="", der=der).expires_at
+    assert ends is not None
+    parties = {hashlib.sha256(der).hexdigest(): CertificateRecord(principal="ann")}
+    scheme: Any = CertificateScheme(parties, wall=lambda: ends - 100)
+    lines = [("Client-Cert", cert_line(der))] if proxied else []
+    if proxied:
+        scheme = BehindProxy(scheme, PROXIES)
+    own = None if proxied else ClientCertificate(subject="", der=der)
+    request = http_request("POST", "/mcp", lines, peer="10.0.0.1:1", certificate=own)
+    before, verdict, after = clock(), scheme(request), clock()
+    assert isinstance(verdict, Principal)
+    assert verdict.until is not None
+    assert before + 99.9 <= verdict.until <= after + 100.1
+    unknown = ClientCertificate(subject="CN=ann", der=b"x")
+    named = CertificateScheme({"CN=ann": CertificateRecord(principal="ann")})
+    verdict = named(http_request("POST", "/mcp", [], certificate=unknown))
+    assert isinstance(verdict, Principal)
+    assert verdict.until is None
 
 
 @pytest.mark.parametrize("principal", ["", "a\nb"])

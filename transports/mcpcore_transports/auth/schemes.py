@@ -316,15 +316,12 @@ class ApiKeyScheme:
         scopes = self._judge_scopes(record.scopes)
         if isinstance(scopes, Denied):
             return self._records.refuse(request, scopes, record.id)
-        until = None
-        if record.expires_at is not None:
-            until = clock() + record.expires_at - self._wall()
         principal = Principal(
             record.principal,
             scopes=scopes,
             roles=record.roles,
             claims={"api_key": record.id},
-            until=until,
+            until=_until(record.expires_at, self._wall),
             revoked=lambda: not self._keys.holds(record),
         )
         return self._records.admit(request, principal, record.id)
@@ -339,6 +336,11 @@ class ApiKeyScheme:
             return self._records.flooded(request, wait)
         denied = Denied(status=status, reason=text, challenge=challenge)
         return self._records.refuse(request, denied, "unknown")
+
+
+def _until(expires_at: float | None, wall: Callable[[], float]) -> float | None:
+    """Return the time by the clock of the driver at which a credential expires; None: never."""
+    return None if expires_at is None else clock() + expires_at - wall()
 
 
 def _key_in(authorization: str) -> str | None:
@@ -381,7 +383,9 @@ class CertificateScheme:
         required: Iterable[str] = (),
         scope_tree: Mapping[str, Iterable[str]] | None = None,
         audit: Audit | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        self._wall = wall
         self._parties = {_certificate_name(name): party for name, party in parties.items()}
         if len(self._parties) < len(parties):
             raise ValueError("a certificate is named twice")
@@ -416,7 +420,8 @@ class CertificateScheme:
         scopes = self._judge_scopes(known.scopes)
         if isinstance(scopes, Denied):
             return self._records.refuse(request, scopes, name[:16])
-        principal = Principal(known.principal, scopes=scopes, roles=known.roles)
+        until = _until(certificate.expires_at, self._wall)
+        principal = Principal(known.principal, scopes=scopes, roles=known.roles, until=until)
         return self._records.admit(request, principal, name[:16])
 
 
