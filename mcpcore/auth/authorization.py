@@ -703,7 +703,7 @@ class Authorization:
             return True
         if response.error in _REFRESH_OVER:
             yield from self._save(None)
-            yield from self._forget(response, record.issuer)
+            yield from self._forget(response, record.issuer, record.client)
             self._record = None
             return False
         text = told("the token was not refreshed", response)
@@ -712,10 +712,10 @@ class Authorization:
         self.notes.append(text)
         return False
 
-    def _forget(self, refusal: ErrorResponse, issuer: str) -> Steps[None]:
-        """Remove the registration at an issuer that does not know it any more."""
+    def _forget(self, refusal: ErrorResponse, issuer: str, client: ClientIdentity) -> Steps[None]:
+        """Remove the registration of a client at an issuer that does not know it any more."""
         if refusal.error == "invalid_client" and self.settings.client is None:
-            yield from forget_client(issuer, self.settings.grant.kind)
+            yield from forget_client(issuer, self.settings.grant.kind, client.client_id)
 
     # Authorization
 
@@ -770,7 +770,7 @@ class Authorization:
             audience=metadata.issuer,
         )
         if isinstance(response, ErrorResponse):
-            yield from self._forget(response, metadata.issuer)
+            yield from self._forget(response, metadata.issuer, client)
             raise AuthorizationError(told("the authorization server gave no token", response))
         self._asked |= scopes
         like = TokenRecord(

@@ -1747,6 +1747,28 @@ def test_a_registration_that_is_not_known_any_more_is_forgotten(
     assert len(world.registered) == (2 if client is None else 0)
 
 
+@pytest.mark.parametrize("refresh", [True, False])
+def test_a_registration_that_another_process_has_made_meanwhile_is_kept(refresh: bool) -> None:
+    world = World()
+    machine = ready(world) if refresh else world.client()
+    key = client_key(ISSUER, "authorization_code")
+    newer = []
+
+    def refuse(world: World, need: Fetch, form: dict[str, str]) -> Fetched:
+        del world.pages[f"{ISSUER}/token"]
+        data, version = world.store[key]
+        known = msgspec.json.decode(data, type=ClientRecord)
+        client = replace(known.client, client_id="newer")
+        newer.append((written(replace(known, client=client)), version + 1))
+        world.store[key] = newer[0]
+        return answer({"error": "invalid_client"}, 401)
+
+    world.pages[f"{ISSUER}/token"] = refuse
+    world.refuse(machine)
+    assert world.store[key] == newer[0]
+    assert len(world.registered) == 1
+
+
 # Tokens
 
 
