@@ -351,11 +351,12 @@ class Authorization:
 
     @property
     def settling(self) -> bool:
-        """True while a refresh is on its way, or a token to the store.
+        """True while a token is on its way here, or to the store.
 
-        The refresh token that is stored may be used up: a flow that ends now loses its successor.
+        What it is got by, a code or the stored refresh token, may be used up: a flow that ends now
+        loses what replaces it.
         """
-        return self.state in (AuthState.REFRESHING, AuthState.SAVING)
+        return self.state in (AuthState.REFRESHING, AuthState.REQUESTING_TOKEN, AuthState.SAVING)
 
     def accepted(self, operation: str) -> None:
         """Note that the server has accepted a request."""

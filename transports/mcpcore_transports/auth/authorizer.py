@@ -2,8 +2,8 @@
 
 One flow at a time is carried out; all tasks wait for it and go on with its token; those that were
 refused alike fail with its error.  A flow goes on for as long as a task waits for it: one that
-nobody waits for any more ends, and leaves no lock and no listener.  A refresh that has begun is
-stored first, within ``AuthorizationSettings.fetch_timeout``.
+nobody waits for any more ends, and leaves no lock and no listener.  A token that was asked for, by
+a refresh or for a code, is stored first, within ``AuthorizationSettings.fetch_timeout``.
 """
 
 import logging
