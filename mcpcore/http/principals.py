@@ -268,7 +268,10 @@ def _not_after(der: bytes) -> float | None:
         text = written.decode("ascii")
         if tag == _UTC_TIME:  # with two digits of the year
             text = ("19" if text >= "5" else "20") + text
-        return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        if not re.fullmatch(r"\d{14}Z", text):
+            return None
+        month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
+        return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC).timestamp()
     except (IndexError, ValueError):
         return None
 
