@@ -37,6 +37,8 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{64}", self.digest):
             raise ValueError("the digest of an API key is a SHA-256 in hexadecimal")
+        if not self.principal or not self.principal.isprintable():
+            raise ValueError("the principal of an API key has a printable name")
 
 
 def make_key(random: bytes) -> tuple[str, str]:
@@ -86,9 +88,8 @@ class ApiKeys:
         self._keys = by_id
 
     def holds(self, key: ApiKey) -> bool:
-        """Return True if a key is among those that are accepted, whatever else its record says."""
-        found = self._keys.get(key.id)
-        return found is not None and found.digest == key.digest
+        """Return True if a key is among those that are accepted, with all that its record says."""
+        return self._keys.get(key.id) == key
 
     def find(self, text: str, *, wall: float) -> ApiKey | None:
         """Return the record of a key that is accepted now, in the same time for any text."""

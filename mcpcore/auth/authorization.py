@@ -17,6 +17,7 @@ pages.
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
@@ -158,6 +159,7 @@ DIAGRAMS = (("Authorization of a client", "One client at one protected server.",
 _MAX_TOKEN = 64 * 1024
 _USE_NONCE = "use_dpop_nonce"
 _INSUFFICIENT = "insufficient_scope"
+_OFFLINE = "offline_access"
 _SCHEMES = ("bearer", "dpop")
 """Schemes of OAuth, in lower case."""
 _REGISTERED = {*_SCHEMES, _USE_NONCE, _INSUFFICIENT, "invalid_request", "invalid_token"}
@@ -203,6 +205,8 @@ class _Tried(Struct, frozen=True, kw_only=True):
     last: float
     """Time of the last one."""
     flows: int = 0
+    refreshed: bool = False
+    """True if one of them has refreshed the token."""
     got: tuple[frozenset[str], ...] = ()
     """Scopes of the challenges that a new token was got for, once for each token."""
 
@@ -347,11 +351,12 @@ class Authorization:
 
     @property
     def settling(self) -> bool:
-        """True while a refresh is on its way, or a token to the store.
+        """True while a token is on its way here, or to the store.
 
-        The refresh token that is stored may be used up: a flow that ends now loses its successor.
+        What it is got by, a code or the stored refresh token, may be used up: a flow that ends now
+        loses what replaces it.
         """
-        return self.state in (AuthState.REFRESHING, AuthState.SAVING)
+        return self.state in (AuthState.REFRESHING, AuthState.REQUESTING_TOKEN, AuthState.SAVING)
 
     def accepted(self, operation: str) -> None:
         """Note that the server has accepted a request."""
@@ -576,8 +581,9 @@ class Authorization:
                 self._adopt(record)
                 self._move(AuthSignal.FRESH)
                 return
-            # A token that was refreshed for this operation, and refused, is not refreshed again.
-            if record.refresh_token is not None and not reason.more and not reason.tried.flows:
+            # A token that was got for this operation, and refused, is not refreshed again.
+            anew = reason.tried.refreshed or reason.tried.got
+            if record.refresh_token is not None and not reason.more and not anew:
                 self._move(AuthSignal.REFRESH)
                 if (yield from self._refreshed(record, record.refresh_token, reason)):
                     return
@@ -611,11 +617,10 @@ class Authorization:
         Its name does not tell the scheme, the key and the ceiling, and somebody else may have
         written it.
         """
-        ceiling = self.settings.ceiling
         return (
             covers(record.resource, self.resource)
             and (record.scheme, record.thumbprint) == (self._scheme, self._thumbprint)
-            and (ceiling is None or ceiling.issuperset(record.scopes or ()))
+            and self.settings.allows(record.scopes)
         )
 
     def _save(self, record: TokenRecord | None) -> Steps[None]:
@@ -651,10 +656,14 @@ class Authorization:
         if lifetime is not None and not 1 <= lifetime < 2**40:
             self.notes.append("the lifetime of the token is not sound and is ignored")
             lifetime = None
-        scopes, asked = parse_scopes(response.scope), like.scopes
-        ceiling = self.settings.ceiling
-        if ceiling is not None and scopes is not None and not scopes <= ceiling:
-            names = printable(format_scopes(scopes - ceiling))
+        said, asked, ceiling = response.scope, like.scopes, self.settings.ceiling
+        scopes = parse_scopes(said)
+        if said and scopes is None:
+            if ceiling is not None:
+                raise DocumentRefused(what, "its scopes cannot be read")
+            self.notes.append("the scopes of the token cannot be read and are ignored")
+        if scopes is not None and ceiling is not None and (over := scopes - ceiling):
+            names = printable(format_scopes(over))
             raise DocumentRefused(what, f"its scopes are more than are allowed: {names}")
         if scopes is not None and asked is not None and not scopes <= frozenset(asked):
             self.notes.append("the token has more scopes than were asked for")
@@ -691,10 +700,11 @@ class Authorization:
         )
         if not isinstance(response, ErrorResponse):
             yield from self._store(response, record)
+            self._note(reason, refreshed=True)
             return True
         if response.error in _REFRESH_OVER:
             yield from self._save(None)
-            yield from self._forget(response, record.issuer)
+            yield from self._forget(response, record.issuer, record.client)
             self._record = None
             return False
         text = told("the token was not refreshed", response)
@@ -703,10 +713,10 @@ class Authorization:
         self.notes.append(text)
         return False
 
-    def _forget(self, refusal: ErrorResponse, issuer: str) -> Steps[None]:
-        """Remove the registration at an issuer that does not know it any more."""
+    def _forget(self, refusal: ErrorResponse, issuer: str, client: ClientIdentity) -> Steps[None]:
+        """Remove the registration of a client at an issuer that does not know it any more."""
         if refusal.error == "invalid_client" and self.settings.client is None:
-            yield from forget_client(issuer, self.settings.grant.kind)
+            yield from forget_client(issuer, self.settings.grant.kind, client.client_id)
 
     # Authorization
 
@@ -761,7 +771,7 @@ class Authorization:
             audience=metadata.issuer,
         )
         if isinstance(response, ErrorResponse):
-            yield from self._forget(response, metadata.issuer)
+            yield from self._forget(response, metadata.issuer, client)
             raise AuthorizationError(told("the authorization server gave no token", response))
         self._asked |= scopes
         like = TokenRecord(
@@ -774,9 +784,13 @@ class Authorization:
             thumbprint=self._thumbprint,
         )
         yield from self._store(response, like)
+        self._note(reason, got=(*reason.tried.got, reason.scopes))
+
+    def _note(self, reason: _Reason, **known: Any) -> None:
+        """Note what an attempt has brought for its operation, if that is counted still."""
         operation = reason.operation
         if operation is not None and (tried := self._tried.get(operation)) is not None:
-            self._tried[operation] = replace(tried, got=(*tried.got, reason.scopes))
+            self._tried[operation] = replace(tried, **known)
 
     def _scopes(
         self, authority: Discovered, reason: _Reason, record: TokenRecord | None
@@ -790,20 +804,23 @@ class Authorization:
         before = self._asked if reason.more else frozenset()
         if record is not None and record.issuer == metadata.issuer:
             before |= frozenset(record.scopes or ())
-        allowed = wanted if settings.ceiling is None else wanted & settings.ceiling
+        ceiling = settings.ceiling
+        allowed = wanted if ceiling is None else wanted & ceiling
         if reason.unnamed and allowed <= before:
             raise AuthorizationError(self._hopeless(reason))
         scopes = wanted | settings.scopes | before
+        if ceiling is not None:
+            if over := challenged - ceiling:
+                text = "the server asks for scopes that are not allowed"
+                raise AuthorizationError(f"{text}: {printable(format_scopes(over))}")
+            # By name: where none is named, the issuer chooses (RFC 6749 section 3.3).
+            scopes = scopes & ceiling or ceiling - {_OFFLINE}
+            if not scopes:
+                raise AuthorizationError("no scope is allowed that a token could be asked for with")
         interactive = isinstance(settings.grant, CodeGrant) and settings.offline and scopes
-        if interactive and "offline_access" in (metadata.scopes_supported or ()):
-            scopes |= {"offline_access"}
-        if settings.ceiling is None:
-            return scopes
-        over = challenged - settings.ceiling
-        if over:
-            names = printable(format_scopes(over))
-            raise AuthorizationError(f"the server asks for scopes that are not allowed: {names}")
-        return scopes & settings.ceiling
+        if interactive and _OFFLINE in (metadata.scopes_supported or ()):
+            scopes |= {_OFFLINE} if ceiling is None else ceiling & {_OFFLINE}
+        return scopes
 
     # Grants
 
@@ -875,7 +892,7 @@ class Authorization:
         }
         if scope is not None:
             params["scope"] = scope
-            if "offline_access" in scope.split():
+            if _OFFLINE in scope.split():
                 params["prompt"] = "consent"  # OpenID Connect Core section 11
         need = OpenUrl(
             url=with_query(endpoint, params),

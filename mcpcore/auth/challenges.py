@@ -106,9 +106,9 @@ def format_challenge(scheme: str, params: Mapping[str, str | None]) -> str:
     return f"{scheme} {', '.join(parts)}".rstrip()
 
 
-def parse_scopes(text: str | None) -> frozenset[str] | None:
+def parse_scopes(text: object) -> frozenset[str] | None:
     """Return the scopes of a space-separated list, None if it is absent, empty or malformed."""
-    scopes = frozenset((text or "").split(" ")) - {""}
+    scopes = frozenset(text.split(" ") if isinstance(text, str) else ()) - {""}
     return scopes if scopes and all(map(_SCOPE.fullmatch, scopes)) else None
 
 

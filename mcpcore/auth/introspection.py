@@ -75,8 +75,8 @@ class TokenCache:
     def __init__(self, limits: CacheLimits | None = None) -> None:
         self.limits = limits or CacheLimits()
         self._known: OrderedDict[bytes, tuple[float, Grant | TokenFault]] = OrderedDict()
-        self._waiting: dict[bytes, str] = {}
-        """Addresses that the tokens came from."""
+        self._waiting: dict[bytes, str | None] = {}
+        """Addresses that the tokens came from, None where nobody knows."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -93,14 +93,20 @@ class TokenCache:
         self._known.move_to_end(key)
         return judgement
 
-    def begin(self, key: bytes, address: str = "") -> bool | None:
+    def last(self, key: bytes) -> tuple[float, Grant | TokenFault] | None:
+        """Return the last judgement of a token and until when it holds; None: it is forgotten."""
+        return self._known.get(key)
+
+    def begin(self, key: bytes, address: str | None = None) -> bool | None:
         """Begin a question: True if the caller is to ask, False if another does already.
 
-        None: too many are under way, in all or for this ``address``.
+        None: too many are under way, in all or for this ``address``, which has no share if it is
+        None.
         """
         if key in self._waiting:
             return False
-        waiting, share = self._waiting, self.limits.max_waiting_of_one
+        waiting = self._waiting
+        share = None if address is None else self.limits.max_waiting_of_one
         if len(waiting) >= self.limits.max_waiting:
             return None
         if share is not None and sum(each == address for each in waiting.values()) >= share:

@@ -138,7 +138,8 @@ class TokenResponse(Struct, frozen=True, kw_only=True):
     expires_in: float | None = None
     """Lifetime in seconds; None: not told."""
     refresh_token: str | None = None
-    scope: str | None = None
+    scope: Any = None
+    """Text, or what an issuer says in its place: it tells of scopes all the same."""
     issued_token_type: str | None = None
 
     def __post_init__(self) -> None:

@@ -109,7 +109,10 @@ def read_proof(text: str, rules: ProofRules) -> tuple[Jws, Mapping[str, Any]]:
 
     Raises TokenRefused.
     """
-    proof = read_jws(text, embedded_key=True)
+    try:
+        proof = read_jws(text, embedded_key=True)
+    except TokenRefused:  # its faults are those of tokens
+        raise TokenRefused(TokenFault.PROOF) from None
     jwk = proof.header.get("jwk")
     key = usable_key(jwk)
     if (

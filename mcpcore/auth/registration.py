@@ -66,11 +66,15 @@ def _redirect(settings: AuthorizationSettings, known: ClientRecord | None = None
     return expect((yield Listen(redirect_uri=wanted)), Text).text
 
 
-def forget_client(issuer: str, grant: str) -> Steps[None]:
-    """Remove the registration at an issuer, so that the next sign-in registers anew."""
+def forget_client(issuer: str, grant: str, client_id: str) -> Steps[None]:
+    """Remove a registration at an issuer, so that the next sign-in registers anew.
+
+    Another one, which another process may have made meanwhile, is kept.
+    """
     key = client_key(issuer, grant)
     stored = expect((yield Load(key=key)), Stored)
-    if stored.record is not None:
+    known = read_record(stored.record, ClientRecord)
+    if stored.record is not None and (known is None or known.client.client_id == client_id):
         yield Save(key=key, record=None, version=stored.version)
 
 

@@ -479,7 +479,7 @@ class ResourceGuard:
         issuer = self._issuers.get(jws.issuer or "")
         if issuer is None:
             raise TokenRefused(TokenFault.ISSUER)
-        if issuer.introspection_url is not None and issuer.jwks_url is None:
+        if _is_asked(issuer, token):
             # The answer need not tell the kind of the token, which its issuer knows.
             judge_kind(jws.claims, explicit=judge_type(jws, self.claim_rules[issuer.issuer]))
             return NeedIntrospection(issuer, key)
@@ -549,6 +549,24 @@ class ResourceGuard:
     def revoked(self, key: bytes, *, wall: float) -> bool:
         """Return True if the token of this :func:`revocation_key` was revoked here."""
         return self._revoked.get(key, 0.0) > wall
+
+    def holds(
+        self, grant: Grant, token: str, *, now: float, wall: float
+    ) -> bool | NeedIntrospection:
+        """Return False if what a token has granted was taken back: it was revoked, or grants less.
+
+        Of a token that its issuer is asked about, the last answer counts; the issuer is to be asked
+        again if that is too old, while the token lasts.
+        """
+        if self.revoked(revocation_key(token), wall=wall):
+            return False
+        issuer, key = self._issuers[grant.issuer], token_key(token)
+        if not _is_asked(issuer, token) or grant.expires_at <= wall:
+            return True
+        until, known = self.tokens.last(key) or (now, grant)
+        if not isinstance(known, Grant) or not known.has_rights_of(grant):
+            return False
+        return now < until or NeedIntrospection(issuer, key)
 
     def _bound(
         self,
@@ -648,6 +666,13 @@ def _check_wrong(limit: FailureLimit, party: str, now: float) -> None:
     """Raise _Unavailable if too many signatures of a party were wrong for another look."""
     if limit.wait(party, now):
         raise _Unavailable("too many signatures were wrong", TOO_MANY_FAILURES, wait=1)
+
+
+def _is_asked(issuer: Issuer, token: str) -> bool:
+    """Return True if an issuer is asked about a token of its own: it is opaque, or has no keys."""
+    return issuer.introspection_url is not None and (
+        issuer.jwks_url is None or token.count(".") != 2
+    )
 
 
 _SENDABLE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="

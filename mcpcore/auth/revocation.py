@@ -54,7 +54,7 @@ def _forgotten(endpoints: Endpoints, key: TokenKey) -> Steps[SignedOut]:
     record = read_record(stored.record, TokenRecord)
     if record is None:
         return SignedOut(found=True, reason="the stored token cannot be read")
-    yield from forget_client(record.issuer, key.grant)
+    yield from forget_client(record.issuer, key.grant, record.client.client_id)
     try:
         yield from _revoked(endpoints, record)
     except AuthorizationError as error:

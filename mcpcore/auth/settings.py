@@ -4,7 +4,7 @@ Sources: the authorization pages, "Client Registration" and "Scope Selection Str
 pages on client credentials and enterprise-managed authorization.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -97,7 +97,9 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     scopes: frozenset[str] = frozenset()
     """Scopes to ask for besides those that the server names."""
     ceiling: frozenset[str] | None = None
-    """Scopes that a token may have at most: no others are asked for, or taken; None: any."""
+    """Scopes that a token may have at most: no others are asked for, or taken; None: any.
+    All are asked for where the server names none of them, as an issuer that is asked for none
+    chooses by itself."""
     offline: bool = True
     """Ask for a refresh token where the issuer lists ``offline_access``."""
     dpop: DpopKey | None = None
@@ -136,6 +138,10 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
             url = parse_url(self.metadata_url, what)
             if url.scheme != "https" or url.path in ("", "/"):
                 raise UrlRefused(what, "it is not https with a path")
+
+    def allows(self, scopes: Collection[str] | None) -> bool:
+        """Return True if a token may have these scopes; None: they are not told."""
+        return self.ceiling is None or (scopes is not None and self.ceiling.issuperset(scopes))
 
     @property
     def trusting(self) -> bool:

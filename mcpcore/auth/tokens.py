@@ -195,6 +195,14 @@ class Grant(Struct, frozen=True, kw_only=True, gc=False):
     kid: str | None = None
     """Id of the key that has verified the token, if it is a JWT and the key has one."""
 
+    def has_rights_of(self, other: "Grant") -> bool:
+        """Return True if it is of the same subject, and grants all that another one does."""
+        return (
+            self.subject == other.subject
+            and self.scopes >= other.scopes
+            and self.roles >= other.roles
+        )
+
 
 def judge_type(jws: Jws, rules: ClaimRules) -> bool:
     """Return True if the header declares an access token (``at+jwt``), False if it says nothing.

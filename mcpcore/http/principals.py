@@ -251,6 +251,46 @@ class ClientCertificate(Struct, frozen=True, kw_only=True):
 
         return sha256(self.der).hexdigest()
 
+    @property
+    def expires_at(self) -> float | None:
+        """End of its validity, in seconds since 1970; None if ``der`` does not tell."""
+        return _not_after(self.der)
+
+
+def _not_after(der: bytes) -> float | None:
+    """Return the end of the validity of a certificate (RFC 5280 section 4.1.2.5)."""
+    from datetime import UTC, datetime  # late, as above
+
+    try:
+        fields = _members(_members(_members(der)[0][1])[0][1])
+        versioned = fields[0][0] == _VERSION
+        tag, written = _members(fields[3 + versioned][1])[1]
+        text = written.decode("ascii")
+        if tag == _UTC_TIME:  # with two digits of the year
+            text = ("19" if text >= "5" else "20") + text
+        if not re.fullmatch(r"\d{14}Z", text):
+            return None
+        month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
+        return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC).timestamp()
+    except (IndexError, ValueError):
+        return None
+
+
+_VERSION, _UTC_TIME = 0xA0, 0x17
+
+
+def _members(data: bytes) -> list[tuple[int, bytes]]:
+    """Return values in DER, one after the other, as tags and contents (X.690 section 8.1)."""
+    found, at = [], 0
+    while at < len(data):
+        tag, size, at = data[at], data[at + 1], at + 2
+        if size >= 0x80:
+            begin, at = at, at + size - 0x80
+            size = int.from_bytes(data[begin:at])
+        found.append((tag, data[at : at + size]))
+        at += size
+    return found
+
 
 def write_name(name: Iterable[Iterable[tuple[str, str]]]) -> str:
     """Write a distinguished name, given as the attributes of each of its parts, in order."""

@@ -98,9 +98,22 @@ def test_a_record_holds_a_digest(digest: str) -> None:
         record(digest=digest)
 
 
-def test_a_record_is_held_by_its_id_and_digest() -> None:
+@pytest.mark.parametrize("principal", ["", "a\nb", "a\x00"])
+def test_a_record_names_a_principal(principal: str) -> None:
+    with pytest.raises(ValueError, match="the principal of an API key has a printable name"):
+        record(principal=principal)
+
+
+def test_a_record_is_held_with_all_that_it_says() -> None:
     other = make_key(b"x" * 40)[1]
     keys = ApiKeys([record()])
-    assert keys.holds(record(principal="somebody else"))
+    assert keys.holds(record())
     assert not keys.holds(record(other))
-    assert not keys.holds(record(digest=digest_of(other)))
+    for changed in (
+        {"digest": digest_of(other)},
+        {"principal": "somebody else"},
+        {"scopes": ("more",)},
+        {"roles": ("more",)},
+        {"expires_at": WALL},
+    ):
+        assert not keys.holds(record(**changed)), changed

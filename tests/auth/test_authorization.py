@@ -419,9 +419,15 @@ def test_a_key_has_a_thumbprint() -> None:
         ((), False),
     ],
 )
-def test_a_stored_token_is_used_within_the_ceiling_alone(ceiling: Any, used: bool) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_stored_token_is_used_within_the_ceiling_alone(
+    ceiling: Any, used: bool, told: bool
+) -> None:
     world = World()
     ready(world, scopes=frozenset({"a", "b"}))
+    if not told:  # a token with unknown scopes may have any
+        put(world, scopes=None)
+        used = ceiling is None
     machine = loaded(world, ceiling=None if ceiling is None else frozenset(ceiling))
     assert (machine.token is not None) is used
     if not used:  # nor is it refreshed for a request that is refused
@@ -911,7 +917,6 @@ def test_a_refusal_that_no_token_cures_asks_for_few(
         (["read", "write", "admin"], {"read", "write"}, "read write"),
         (["read"], None, None),
         (["read", "write"], {"read"}, None),
-        (["read", "write"], set(), None),
         (None, None, None),
     ],
 )
@@ -920,7 +925,7 @@ def test_scopes_that_are_wanted_and_not_named_are_those_of_the_metadata_once(
 ) -> None:
     world = World()
     machine = world.client(ceiling=None if ceiling is None else frozenset(ceiling))
-    world.refuse(machine, challenge="Bearer" if ceiling == set() else 'Bearer scope="read"')
+    world.refuse(machine, challenge='Bearer scope="read"')
     if supported is not None:
         world.resource["scopes_supported"] = supported
     for number in range(2):
@@ -1059,6 +1064,19 @@ def test_an_attempt_that_gives_no_new_token_does_not_count_as_one() -> None:
     del world.pages[f"{ISSUER}/token"]
     world.refuse(machine, operation="a")
     assert machine.error is None
+
+
+def test_a_refresh_that_has_failed_for_a_time_is_tried_again() -> None:
+    world = World()
+    machine = ready(world)
+    for page in (answer({}, 503), NeedFailed("timeout")):
+        world.pages[f"{ISSUER}/token"] = page
+        world.refuse(machine, operation="a")
+        assert machine.state is AuthState.FAILED
+    del world.pages[f"{ISSUER}/token"]
+    world.refuse(machine, operation="a")
+    assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
+    assert (grants(world)[-1], len(world.opened)) == ("refresh_token", 1)
 
 
 def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
@@ -1200,7 +1218,9 @@ def test_a_server_in_a_private_network_needs_a_setting() -> None:
         ({"scopes": frozenset({"mine"})}, "Bearer", "mine prm"),
         ({"scopes": frozenset({"mine"})}, 'Bearer scope="a"', "a mine"),
         ({"ceiling": frozenset({"prm"})}, "Bearer", "prm"),
-        ({"ceiling": frozenset()}, "Bearer", None),
+        ({"ceiling": frozenset({"b", "c"})}, "Bearer", "b c"),
+        ({"ceiling": frozenset({"b", "c"}), "scopes": frozenset({"b"})}, "Bearer", "b"),
+        ({"ceiling": frozenset({"b", "offline_access"})}, "Bearer", "b"),
         ({"ceiling": frozenset({"a", "b"})}, 'Bearer scope="a"', "a"),
         ({"ceiling": frozenset({"a", "offline_access"})}, 'Bearer scope="a"', "a offline_access"),
         ({"offline": False}, 'Bearer scope="a"', "a"),
@@ -1247,6 +1267,37 @@ def test_the_ceiling_is_not_passed() -> None:
     world.refuse(machine, challenge='Bearer scope="a admin"')
     assert "scopes that are not allowed: admin" in str(machine.error)
     assert not world.opened
+
+
+@pytest.mark.parametrize("ceiling", [(), ("offline_access",)])
+def test_a_ceiling_without_a_scope_to_ask_for_ends_it(ceiling: tuple[str, ...]) -> None:
+    world = World()
+    world.resource["scopes_supported"] = ["admin"]
+    machine = world.refuse(world.client(ceiling=frozenset(ceiling)), challenge=NAMED)
+    assert str(machine.error) == "no scope is allowed that a token could be asked for with"
+    assert not world.opened
+
+
+@pytest.mark.parametrize("said", ['a admin "x"', ["admin"], {"admin": True}, 7])
+def test_scopes_of_a_token_that_cannot_be_read_are_over_a_ceiling(said: Any) -> None:
+    world = World(token={"scope": said})
+    machine = world.refuse(world.client(ceiling=frozenset({"a"})), challenge=NAMED)
+    assert (machine.token, KEY in world.store) == (None, False)
+    assert str(machine.error).endswith("its scopes cannot be read")
+    machine = ready(world)
+    assert machine.notes == ["the scopes of the token cannot be read and are ignored"]
+
+
+@pytest.mark.parametrize("scopes", [["admin"], ["a", 'admin"'], None])
+@pytest.mark.parametrize("said", [None, ""])
+def test_a_ceiling_holds_where_scopes_are_not_told(scopes: Any, said: str | None) -> None:
+    """An issuer that is asked for no scope by name gives those of its choice."""
+    world = World(token={"scope": said})
+    world.resource["scopes_supported"] = scopes
+    machine = ready(world, "Bearer", ceiling=frozenset({"a"}))
+    assert world.asked()[0]["scope"] == "a"
+    world.refuse(machine)
+    assert (world.forms()[-1]["scope"], stored(world).scopes) == ("a", ("a",))
 
 
 def test_scopes_that_cannot_be_read_are_none() -> None:
@@ -1694,6 +1745,28 @@ def test_a_registration_that_is_not_known_any_more_is_forgotten(
     world.refuse(machine)
     assert machine.state is AuthState.READY
     assert len(world.registered) == (2 if client is None else 0)
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+def test_a_registration_that_another_process_has_made_meanwhile_is_kept(refresh: bool) -> None:
+    world = World()
+    machine = ready(world) if refresh else world.client()
+    key = client_key(ISSUER, "authorization_code")
+    newer = []
+
+    def refuse(world: World, need: Fetch, form: dict[str, str]) -> Fetched:
+        del world.pages[f"{ISSUER}/token"]
+        data, version = world.store[key]
+        known = msgspec.json.decode(data, type=ClientRecord)
+        client = replace(known.client, client_id="newer")
+        newer.append((written(replace(known, client=client)), version + 1))
+        world.store[key] = newer[0]
+        return answer({"error": "invalid_client"}, 401)
+
+    world.pages[f"{ISSUER}/token"] = refuse
+    world.refuse(machine)
+    assert world.store[key] == newer[0]
+    assert len(world.registered) == 1
 
 
 # Tokens

@@ -603,6 +603,10 @@ def _(world: World) -> None:
     machine = ready(world, ceiling=ceiling)
     with pytest.raises(AssertionError, match="not allowed"):
         assert forbid(world, machine, "admin").state is AuthState.READY, machine.error
+    world.token["scope"] = None
+    world.resource["scopes_supported"] = ["admin"]  # then none of them is asked for, and none told
+    ready(world, ceiling=ceiling)
+    assert world.asked()[-1]["scope"] == "read"
     wider = World(token={"scope": "read admin"})
     machine = ready(wider, challenge='Bearer scope="read"')
     assert machine.notes == ["the token has more scopes than were asked for"]

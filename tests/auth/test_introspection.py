@@ -124,7 +124,8 @@ def test_one_question_is_asked_about_a_token() -> None:
 
 
 def test_an_address_has_a_share_of_the_questions() -> None:
-    cache = TokenCache(CacheLimits(max_waiting=3, max_waiting_of_one=2))
+    cache = TokenCache(CacheLimits(max_waiting=7, max_waiting_of_one=2))
+    assert [cache.begin(bytes([n])) for n in range(10, 14)] == [True] * 4  # of no address
     begun = [cache.begin(bytes([n]), "a") for n in range(3)]
     assert begun == [True, True, None]
     assert cache.begin(b"of b", "b") is True

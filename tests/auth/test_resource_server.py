@@ -463,6 +463,65 @@ def test_an_answer_that_cannot_be_read_is_not_kept() -> None:
     assert len(desk.guard.tokens) == 0
 
 
+def test_what_was_granted_holds_for_as_long_as_its_issuer_says() -> None:
+    """Open streams and connections ask at times; the answer may be of a request, too."""
+    desk = Desk(OPAQUE)
+    desk.answers["opaque"] = answer(exp=WALL + 600)
+    grant = desk.bearer("opaque")
+    assert isinstance(grant, Grant)
+
+    def look(now: float, later: float = 0.0) -> bool | NeedIntrospection:
+        assert isinstance(grant, Grant)
+        return desk.guard.holds(grant, "opaque", now=now, wall=WALL + now + later)
+
+    need = NeedIntrospection(OPAQUE, token_key("opaque"))
+    assert [look(59.0), look(60.0), look(61.0)] == [True, need, need]
+    assert isinstance(desk.bearer("opaque", now=61.0), Grant)  # which asks
+    assert [look(100.0), look(121.0)] == [True, need]
+    desk.guard.tokens.end(need.key, None, now=121.0, wall=WALL)  # no answer
+    assert look(121.0) == need
+    del desk.answers["opaque"]
+    assert isinstance(desk.bearer("opaque", now=122.0), Denied)
+    assert [look(122.0), look(126.9), look(200.0)] == [False] * 3  # the last answer, also late
+    assert look(122.0, 600.0) is True  # what may outlive the token does so
+
+
+@pytest.mark.parametrize(
+    ("changed", "held"),
+    [
+        ({}, True),
+        ({"scope": "write read more", "roles": ["admin", "user"]}, True),
+        ({"scope": "read"}, False),
+        ({"roles": ["user"]}, False),
+        ({"sub": "ben"}, False),
+        ({"aud": "https://other.example"}, False),
+        ({"active": False}, False),
+    ],
+)
+def test_a_later_answer_takes_back_what_it_does_not_grant(
+    changed: dict[str, Any], held: bool
+) -> None:
+    desk = Desk(Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/introspect", roles="roles"))
+    granted = {"scope": "read write", "roles": ["admin"]}
+    desk.answers["opaque"] = answer(**granted)
+    grant = desk.bearer("opaque")
+    assert isinstance(grant, Grant)
+    desk.answers["opaque"] = answer(**(granted | changed))
+    desk.bearer("opaque", now=60.0)
+    assert desk.guard.holds(grant, "opaque", now=61.0, wall=WALL + 61) is held
+
+
+def test_a_token_that_nobody_is_asked_about_holds_until_it_is_revoked_here() -> None:
+    both = Issuer(issuer=ISSUER, introspection_url=f"{ISSUER}/i", jwks_url=f"{ISSUER}/jwks")
+    for trusted in (Issuer(issuer=ISSUER), both):
+        desk, token = Desk(trusted), signer().jwt(claims())
+        grant = desk.bearer(token)
+        assert isinstance(grant, Grant)
+        assert desk.guard.holds(grant, token, now=500.0, wall=WALL + 500) is True
+        desk.guard.revoke(token, wall=WALL)
+        assert desk.guard.holds(grant, token, now=500.0, wall=WALL + 500) is False
+
+
 # Principals
 
 

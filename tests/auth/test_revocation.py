@@ -8,7 +8,7 @@ import pytest
 from mcpcore.auth.endpoints import Endpoints
 from mcpcore.auth.grants import ClientIdentity
 from mcpcore.auth.needs import Load, Lock, NeedFailed, Save, Stored, Unlock
-from mcpcore.auth.records import TokenRecord, token_key, written
+from mcpcore.auth.records import ClientRecord, TokenRecord, token_key, written
 from mcpcore.auth.registration import client_key
 from mcpcore.auth.revocation import SignedOut, sign_out
 from mcpcore.auth.settings import AuthorizationSettings
@@ -72,6 +72,16 @@ def test_both_tokens_are_revoked_and_forgotten() -> None:
         {"token": "refresh-1", "token_type_hint": "refresh_token", "client_id": "me"},
         {"token": "access-1", "token_type_hint": "access_token", "client_id": "me"},
     ]
+
+
+@pytest.mark.parametrize(("registered", "kept"), [("me", False), ("newer", True)])
+def test_a_registration_that_the_token_is_not_of_is_kept(registered: str, kept: bool) -> None:
+    world, key = stage(record()), client_key(ISSUER, NAME.grant)
+    client = ClientIdentity(client_id=registered)
+    made = ClientRecord(issuer=ISSUER, token_endpoint=f"{ISSUER}/token", client=client)
+    world.store[key] = (written(made), 1)
+    assert out(world).revoked
+    assert (key in world.store) is kept
 
 
 def test_the_status_alone_says_that_a_token_is_revoked() -> None:

@@ -182,7 +182,9 @@ NO_POINTS: dict[str, str] = {
     ),
     "Suspicion.tell": "called as the log is; it has tests of its own",
     **dict.fromkeys(("MemoryStore.clock", "Server.validator"), _TESTED),
-    **dict.fromkeys(("ApiKeyScheme.wall", "ResourceServer.wall"), _TESTED),
+    **dict.fromkeys(
+        ("ApiKeyScheme.wall", "CertificateScheme.wall", "ResourceServer.wall"), _TESTED
+    ),
     **dict.fromkeys(("break_circuit.report", "retry_requests.report"), _REPORT),
     **dict.fromkeys(
         (

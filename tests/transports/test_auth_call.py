@@ -106,8 +106,9 @@ async def test_a_call_signs_in_and_others_use_the_token(paste: bool, tmp_path: P
 
 async def test_a_call_asks_for_no_more_than_its_ceiling(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
-    async with stage(notes()) as on:
-        assert (await terminal.sign_in(*ADD, on.url, paste=True))[0] == 0
+    async with stage(notes(), scopes=("read",)) as on:
+        words = (*ADD, "--ceiling", "read", on.url)
+        assert (await terminal.sign_in(*words, paste=True))[0] == 0
         on.required = frozenset({"write"})
         for login in ([], ["--login"]):
             code, _, told = await terminal.run(*ADD, *login, "--ceiling", "read", on.url)

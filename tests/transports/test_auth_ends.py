@@ -1,5 +1,6 @@
 """Ends of streams and connections with the authorization of their client, on every binding."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,16 +9,18 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 from msgspec import structs
 
 from mcpcore import ClientSettings, connect
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.proofs import thumbprint
-from mcpcore.auth.resource_server import Dpop
+from mcpcore.auth.resource_server import Dpop, Issuer
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec import closes
+from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import ApiKeyScheme
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import clock as driver_clock
@@ -30,6 +33,7 @@ from tests.auth.desk import proof
 from tests.auth.signing import signer
 from tests.clock import HOUR, Clock, patience, until
 from tests.transports.auth_desk import RESOURCE, modern, notes, open_session, protected
+from tests.transports.auth_site import Asked, reply, site
 from tests.transports.http_fixture import Client, http
 from tests.transports.served import Served, served
 
@@ -194,13 +198,50 @@ async def test_the_principals_of_revoked_tokens_and_keys_say_so() -> None:
             return [each.revoked is not None and each.revoked() for each in found]
 
         assert revoked() == [False, False, False]
-        keys.replace([structs.replace(key, scopes=("write",))])
+        keys.replace([structs.replace(key)])
         desk.guard.revoke(tokens[0])
         assert revoked() == [True, False, False]
-        keys.replace([structs.replace(key, digest=digest_of("another"))])
+        keys.replace([structs.replace(key, scopes=("write",))])
         assert revoked() == [True, False, True]
         keys.replace([])
         assert revoked() == [True, False, True]
+
+
+async def test_a_websocket_ends_when_its_issuer_says_that_the_token_is_revoked(
+    clock: Clock,
+) -> None:
+    async def answer(asked: Asked, stream: ByteStream) -> None:
+        claims = {"aud": RESOURCE, "sub": "ann", "client_id": "me", "exp": 2e9}
+        said = {"active": at.connections < 3, **claims}
+        await stream.send(reply(json.dumps(said).encode()))
+
+    async with site(answer) as at:
+        trust = Issuer(issuer="http://localhost", introspection_url=at.url)
+        guard = ResourceServer(RESOURCE, [trust], fetch_timeout=1000 * HOUR, wall=lambda: 1e9)
+        settings = ServeSettings(
+            http_link=HttpServerSettings(authenticate=guard),
+            websocket=WebSocketSettings(ping_interval=None),
+        )
+        closed = anyio.Event()
+        async with (
+            served(notes(), settings=settings, ws="127.0.0.1:0") as running,
+            anyio.create_task_group() as tasks,
+        ):
+            client = Client(await _connect(running, None))
+            await client.send(http(method="GET", headers={**UPGRADE, "Authorization": "Bearer x"}))
+            with patience():
+                assert (await client.head()).status == 101
+                await clock.skip_until(lambda: at.connections == 2, 16)  # granted once more
+
+            async def end() -> None:
+                close = closes.OUTLIVED.code.to_bytes(2, "big") + closes.OUTLIVED.reason.encode()
+                assert (await client.rest()).endswith(close)
+                closed.set()
+
+            tasks.start_soon(end)
+            await clock.skip_until(closed.is_set, 16)
+            assert at.connections == 3
+            await client.aclose()
 
 
 async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clock: Clock) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 
 import mcpcore_transports.auth.exchange as module
 from mcpcore import Context
@@ -12,8 +13,8 @@ from mcpcore.auth.grants import ACCESS_TOKEN, ClientIdentity
 from mcpcore.auth.upstream import Subject, Upstream
 from mcpcore.errors import AuthorizationError
 from mcpcore_transports.auth.exchange import UpstreamTokens
-from tests.clock import patience
-from tests.transports.auth_site import Authority, authority
+from tests.clock import patience, turns
+from tests.transports.auth_site import Asked, Authority, authority
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +44,31 @@ async def test_twenty_tasks_share_one_request() -> None:
         assert stage.count("/token") == 1
         assert upstream._turns == {}
     assert "secret" not in repr(upstream)
+
+
+async def test_a_task_that_is_cancelled_leaves_the_turn_of_the_others() -> None:
+    reached, go_on = anyio.Event(), anyio.Event()
+
+    async def hang(asked: Asked, stream: ByteStream) -> None:
+        if asked.target == "/token":
+            reached.set()
+            await go_on.wait()
+
+    async with authority(hang) as stage:
+        upstream = tokens(stage)
+        with patience():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(upstream.token)
+                await reached.wait()
+                async with anyio.create_task_group() as waiting:
+                    waiting.start_soon(upstream.token)
+                    await turns()
+                    waiting.cancel_scope.cancel()
+                tasks.start_soon(upstream.token)
+                await turns()
+                go_on.set()
+        assert stage.count("/token") == 1
+        assert upstream._turns == {}
 
 
 async def test_each_person_has_a_token_and_the_oldest_goes() -> None:

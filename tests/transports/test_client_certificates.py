@@ -90,6 +90,8 @@ async def test_the_hook_sees_it_with_every_request_of_a_connection() -> None:
             ("IP Address", "192.0.2.7"),
         }
         assert seen.der == der(cert)
+        facts: Any = ssl._ssl._test_decode_cert(str(cert))  # type: ignore[attr-defined]
+        assert seen.expires_at == ssl.cert_time_to_seconds(facts["notAfter"])
         assert seen.fingerprint == sha256(der(cert)).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """The client over HTTP as its settings have it: headers made anew, deadlines, sessions, sizes."""
 
 import itertools
+import ssl
 import tracemalloc
 from collections.abc import Mapping
 from typing import Any
@@ -176,15 +177,18 @@ async def test_a_function_that_hangs_does_not_outlive_the_deadline() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("made", [True, False])
-async def test_private_results_are_not_shared_where_nobody_knows_who_asks(made: bool) -> None:
+@pytest.mark.parametrize("by", ["fixed headers", "a function", "a certificate"])
+async def test_private_results_are_not_shared_where_nobody_knows_who_asks(by: str) -> None:
     async def tools(side: Side) -> bool:
         result = {"resultType": "complete", "tools": [], "ttlMs": 60_000, "cacheScope": "private"}
         await side.send(side.json(side.answer(result=result)))
         return True
 
-    settings = ClientSettings(cache=ResultCache())
-    headers: Any = (lambda request: {"Authorization": "me"}) if made else {"Authorization": "me"}
+    tls = ssl.create_default_context() if by == "a certificate" else None
+    settings = ClientSettings(cache=ResultCache(), ssl_context=tls)
+    headers: Any = {"Authorization": "me"}
+    if by == "a function":
+        headers = lambda request: {"Authorization": "me"}  # noqa: E731
     async with villain(echo) as server:
         server.scripts["tools/list"] = tools
         for _ in range(2):
@@ -192,7 +196,7 @@ async def test_private_results_are_not_shared_where_nobody_knows_who_asks(made: 
                 server.url, revision=MODERN, headers=headers, settings=settings
             ) as client:
                 await client.list_tools()
-        assert server.seen["tools/list"] == (2 if made else 1)
+        assert server.seen["tools/list"] == (1 if by == "fixed headers" else 2)
 
 
 # Deadlines

@@ -45,6 +45,7 @@ from mcpcore_transports.auth.schemes import (
 )
 from mcpcore_transports.auth.signing import subject_of
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.link import clock
 from mcpcore_transports.serve.asgi import asgi_app
 from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
@@ -419,7 +420,9 @@ async def test_52_a_flood_of_refused_tokens_gets_429() -> None:
         assert late.status == 429
         assert 0 < int(late.headers["retry-after"]) <= 60
         # One that was good before is still let in, and requests without a token learn how.
+        assert [each.status for each in desk.events[-4:]] == [429] * 4
         assert (await client.call(call("who", good))).status == 200
+        assert [each.status for each in desk.events[-2:]] == [429, 200]  # one event a request
         assert (await client.call(call("who"))).status == 401
 
 
@@ -441,7 +444,8 @@ async def test_52_threads_change_the_cache_of_tokens_under_a_lock(
             monkeypatch.setattr(TokenCache, change.__name__, noted(change))
         good = desk.token()
         for token, status in ((good, 200), ("a.b.c", 401), (good, 200), (desk.token("b"), 429)):
-            found = guard(http_request("POST", "/mcp", [("Authorization", f"Bearer {token}")]))
+            lines = [("Authorization", f"Bearer {token}")]
+            found = guard(http_request("POST", "/mcp", lines, peer="192.0.2.1:1"))
             verdict = found if isinstance(found, (Principal, Refusal)) else await found
             assert getattr(verdict, "status", 200) == status
         guard.revoke(good)
@@ -549,8 +553,13 @@ async def test_43_a_flood_of_unknown_tokens_makes_few_questions_at_a_time() -> N
         assert at.connections == 9
 
 
-async def test_43_behind_a_proxy_all_clients_share_the_questions() -> None:
-    """There they have one address, so that it has no share of its own."""
+@pytest.mark.parametrize(
+    ("peer", "rules"), [("192.0.2.1:1", {"max_failures": None}), (None, {})], ids=["one", "none"]
+)
+async def test_43_behind_a_proxy_all_clients_share_the_questions(
+    peer: str | None, rules: dict[str, Any]
+) -> None:
+    """There they have one address, or none, so that it has no share of its own."""
     questions, answered = anyio.Semaphore(0), anyio.Event()
 
     async def hold(asked: Asked, stream: ByteStream) -> None:
@@ -560,12 +569,12 @@ async def test_43_behind_a_proxy_all_clients_share_the_questions() -> None:
 
     async with site(hold) as at:
         trust = Issuer(issuer="http://localhost", introspection_url=at.url)
-        guard = ResourceServer(RESOURCE, [trust], max_failures=None, fetch_timeout=HOUR)
+        guard = ResourceServer(RESOURCE, [trust], fetch_timeout=HOUR, **rules)
         statuses: list[int] = []
 
         async def ask(number: int) -> None:
             lines = [("Authorization", f"Bearer opaque-{number}")]
-            found: Any = guard(http_request("POST", "/mcp", lines, peer="192.0.2.1:1"))
+            found: Any = guard(http_request("POST", "/mcp", lines, peer=peer))
             statuses.append((await found).status)
 
         with patience():
@@ -832,14 +841,20 @@ def test_52_malformed_credentials_count_as_those_that_are_refused(
     ]
     if len(values) > 1:
         schemes.append(ApiKeyScheme([], max_failures=3))
-    for scheme in schemes:
-        statuses = []
+
+    def statuses(scheme: ResourceServer | ApiKeyScheme, peer: str | None) -> list[int]:
+        found = []
         for sent in [*[values] * 5, ()]:
             lines = [("Authorization", value) for value in sent]
-            verdict = scheme(http_request("POST", "/mcp", lines, peer="192.0.2.1:5000"))
+            verdict = scheme(http_request("POST", "/mcp", lines, peer=peer))
             assert isinstance(verdict, Refusal)
-            statuses.append(verdict.status)
-        assert statuses == [status] * 3 + [429] * 2 + [401]
+            found.append(verdict.status)
+        return found
+
+    for scheme in schemes:
+        # Without an address, as behind a proxy on a Unix socket, all would share one limit.
+        assert statuses(scheme, None) == [status] * 5 + [401]
+        assert statuses(scheme, "192.0.2.1:5000") == [status] * 3 + [429] * 2 + [401]
 
 
 @pytest.mark.parametrize(
@@ -875,6 +890,35 @@ def test_keys_and_certificates_need_the_scopes_of_every_request(
     else:
         assert isinstance(verdict, Principal)
         assert verdict.scopes == held
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_what_a_certificate_has_opened_ends_with_it(proxied: bool) -> None:
+    der = der_of("ann")
+    ends = ClientCertificate(subject="", der=der).expires_at
+    assert ends is not None
+    parties = {hashlib.sha256(der).hexdigest(): CertificateRecord(principal="ann")}
+    scheme: Any = CertificateScheme(parties, wall=lambda: ends - 100)
+    lines = [("Client-Cert", cert_line(der))] if proxied else []
+    if proxied:
+        scheme = BehindProxy(scheme, PROXIES)
+    own = None if proxied else ClientCertificate(subject="", der=der)
+    request = http_request("POST", "/mcp", lines, peer="10.0.0.1:1", certificate=own)
+    before, verdict, after = clock(), scheme(request), clock()
+    assert isinstance(verdict, Principal)
+    assert verdict.until is not None
+    assert before + 99.9 <= verdict.until <= after + 100.1
+    unknown = ClientCertificate(subject="CN=ann", der=b"x")
+    named = CertificateScheme({"CN=ann": CertificateRecord(principal="ann")})
+    verdict = named(http_request("POST", "/mcp", [], certificate=unknown))
+    assert isinstance(verdict, Principal)
+    assert verdict.until is None
+
+
+@pytest.mark.parametrize("principal", ["", "a\nb"])
+def test_a_certificate_is_of_a_principal_with_a_name(principal: str) -> None:
+    with pytest.raises(ValueError, match="a principal has a printable name"):
+        CertificateRecord(principal=principal)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,6 @@ _ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
 _URLS = ("https://mcp.example/mcp", "https://mcp.example/", "http://127.0.0.1:8000/mcp")
 _SAME = ("", "?a=b", "#x", "?a#b")
 _RULES = ProofRules()
-_FAULTS = (TokenFault.PROOF, TokenFault.MALFORMED, TokenFault.ALGORITHM, TokenFault.HEADER)
 _CHANGES: dict[str, tuple[Any, ...]] = {
     "jti": ("", 1, None, "x" * 257),
     "htm": ("GET", "post", None),
@@ -167,7 +166,7 @@ def _text(text: str) -> None:
     try:
         proof, key = read_proof(text, _RULES)
     except TokenRefused as refused:
-        assert refused.fault in _FAULTS
+        assert refused.fault is TokenFault.PROOF
         return
     assert key.keys() <= {"kty", "crv", "x", "y", "n", "e"}
     assert proof.algorithm in _ALGORITHMS

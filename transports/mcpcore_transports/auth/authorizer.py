@@ -1,9 +1,9 @@
 """Authorization of one client at one server: all that its pure machine needs, for many requests.
 
-One flow at a time is carried out; all tasks wait for it and go on with its token, or fail with its
-error.  A flow goes on for as long as a task waits for it: one that nobody waits for any more ends,
-and leaves no lock and no listener.  A refresh that has begun is stored first, within
-``AuthorizationSettings.fetch_timeout``.
+One flow at a time is carried out; all tasks wait for it and go on with its token; those that were
+refused alike fail with its error.  A flow goes on for as long as a task waits for it: one that
+nobody waits for any more ends, and leaves no lock and no listener.  A token that was asked for, by
+a refresh or for a code, is stored first, within ``AuthorizationSettings.fetch_timeout``.
 """
 
 import logging
@@ -11,6 +11,7 @@ import math
 import os
 import ssl
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
@@ -40,6 +41,16 @@ from mcpcore_transports.http1.settings import HttpClientLinkSettings
 logger = logging.getLogger("mcpcore.auth")
 
 AroundFlows = Callable[[], AbstractContextManager[object]]
+
+
+_FAILURES = 16
+"""Failed flows that are remembered for those who have waited meanwhile."""
+
+
+def _is_alike(one: Refused, other: Refused) -> bool:
+    """Return True if a flow for one refusal would most likely end as that for another one."""
+    asked = (one.status, one.lines) == (other.status, other.lines)
+    return asked or one.operation == other.operation
 
 
 class AccessToken(Struct, frozen=True):
@@ -143,6 +154,8 @@ class Authorizer:
         self._left: anyio.CancelScope | None = None
         """Scope of a flow whose own task was cancelled."""
         self._ended = 0  # flows that came to an end of their own
+        self._failed: deque[tuple[int, Refused, AuthorizationError]] = deque(maxlen=_FAILURES)
+        """Flows that have failed: their number, reason and error."""
         self._loaded = False
 
     # Tokens
@@ -178,16 +191,16 @@ class Authorizer:
 
         Raises AuthorizationError.
         """
-        before = self._ended
+        before, machine = self._ended, self.machine
         async with self._in_turn():
-            error = self.machine.error
-            same = refused.generation >= self.machine.generation
-            if self._ended > before and error is not None and same:
-                raise error  # nobody is asked again who has just said no
-            if self.machine.start(refused, wall=time.time()):
-                await self._run()
-                if self.machine.error is not None:
-                    raise self.machine.error
+            if refused.generation >= machine.generation:
+                for ended, other, error in self._failed:
+                    if ended > before and _is_alike(refused, other):
+                        raise error  # nobody is asked again who has just said no
+            if machine.start(refused, wall=time.time()):
+                await self._run(refused)
+                if machine.error is not None:
+                    raise machine.error
         found = self._token()
         if found is None:
             raise AuthorizationError("the authorization gave no token")
@@ -261,14 +274,14 @@ class Authorizer:
         else:
             flow.cancel()
 
-    async def _run(self) -> bool:
+    async def _run(self, refused: Refused | None = None) -> bool:
         """Carry out a flow to its end, even if its task is cancelled while others wait for it.
 
-        Return True.
+        ``refused``: its reason.  Return True.
         """
         over, flow = anyio.Event(), anyio.CancelScope(shield=True)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._carry_out, flow, over)
+            tasks.start_soon(self._carry_out, flow, over, refused)
             try:
                 await over.wait()
             except anyio.get_cancelled_exc_class():
@@ -281,7 +294,9 @@ class Authorizer:
                 self._left = None
         return True
 
-    async def _carry_out(self, flow: anyio.CancelScope, over: anyio.Event) -> None:
+    async def _carry_out(
+        self, flow: anyio.CancelScope, over: anyio.Event, refused: Refused | None
+    ) -> None:
         """Carry out a flow; leave no lock and no listener behind."""
         machine = self.machine
         try:
@@ -291,6 +306,8 @@ class Authorizer:
                     self._log()
                     self._end_unwanted()
                 self._ended += 1
+                if refused is not None and machine.error is not None:
+                    self._failed.append((self._ended, refused, machine.error))
         finally:
             machine.cancel("it was cancelled", wall=time.time())
             while machine.need is not None:  # to release the lock

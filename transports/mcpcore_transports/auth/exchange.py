@@ -81,7 +81,7 @@ class UpstreamTokens:
                 async with turn:
                     found = self._find(name) or await self._get(name, subject)
             finally:
-                if not turn.statistics().tasks_waiting:
+                if not (turn.locked() or turn.statistics().tasks_waiting):
                     self._turns.pop(name, None)
         return found.token
 

@@ -23,7 +23,7 @@ import anyio.to_thread
 from msgspec import structs
 
 from mcpcore.auth.grants import base64url
-from mcpcore.auth.introspection import revocation_key, token_key
+from mcpcore.auth.introspection import token_key
 from mcpcore.auth.issuers import ask_about, asking_method, find_keys
 from mcpcore.auth.needs import Fetch, Steps
 from mcpcore.auth.proofs import Nonces, ReplayWindow, Seen
@@ -51,6 +51,7 @@ from mcpcore.errors import (
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
 from mcpcore.spec.refusals import NOT_JUDGED, UNAUTHENTICATED
+from mcpcore.wire.redaction import Secret
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of, has_key
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
@@ -70,6 +71,8 @@ logger = logging.getLogger("mcpcore.auth")
 _ROUNDS = 5
 """Most steps of a judgement: keys, an answer, a race of each, and a proof that is looked up."""
 _MAX_OUTLIVING = 86_400.0
+_OPEN = "open streams and connections"
+"""Their share of the introspections, in place of an address: new requests have the rest."""
 _SEEN = {True: Seen.FRESH, False: Seen.REPLAYED, None: Seen.FULL}
 _UNAVAILABLE = Denied(
     status=NOT_JUDGED.status,
@@ -90,10 +93,10 @@ class ResourceServer:
     ``outlive``: seconds for which streams and connections may outlive their token, at most a day;
     a token is good until ``leeway`` seconds after its ``exp``, as clocks differ.
     ``max_failures``: refused tokens of one address in a minute, after which it gets 429; None: no
-    limit, as behind a proxy, nor one of its introspections.  ``fetch_timeout``: seconds of each
-    request to an issuer.  ``ssl_context``, ``proxy``: of these requests.  ``nonces``: True to
-    demand nonces in DPoP proofs; ``secret``: 32 random bytes that they are made of, the same for
-    all workers.
+    limit, as behind a proxy, nor one of its introspections.  Nor is there one where no address is
+    known.  ``fetch_timeout``: seconds of each request to an issuer.  ``ssl_context``, ``proxy``: of
+    these requests.  ``nonces``: True to demand nonces in DPoP proofs; ``secret``: 32 random bytes
+    that they are made of, the same for all workers.
     ``replays``: memory of used DPoP proofs: a window of this process, by default one of its own, or
     a store that workers share and that stays when they are started anew.
 
@@ -183,13 +186,14 @@ class ResourceServer:
         if isinstance(credential, Denied):
             if not authorization_of(request):
                 return self._refuse(request, credential, None)
-            return self._records.flooded(request) or self._refuse(request, credential, "malformed")
-        flooded = self._records.flooded(request)
-        if flooded is not None:
+            if wait := self._records.wait(request):
+                return self._records.flooded(request, wait)
+            return self._refuse(request, credential, "malformed")
+        if wait := self._records.wait(request):
             with self._lock:
                 known = guard.tokens.look(token_key(credential.token), clock())
             if not isinstance(known, Grant):
-                return flooded
+                return self._records.flooded(request, wait)
         found = self._judge(request, credential)
         if isinstance(found, (Grant, Denied)):
             return self._verdict(request, credential, found)
@@ -233,7 +237,8 @@ class ResourceServer:
             if isinstance(found, NeedUse):
                 found = await self._used(found)
             elif isinstance(found, (NeedKeys, NeedIntrospection)):
-                flight = self._fly(found, credential.token, quota_key(address_of(request.peer)))
+                address = request.peer and quota_key(address_of(request.peer))
+                flight = self._fly(found, credential.token, address)
                 if flight is not None:
                     await flight.wait(self._lock)
                     if flight.failed and isinstance(found, NeedIntrospection):
@@ -272,7 +277,7 @@ class ResourceServer:
             return self._refuse(request, found, name)
         known = self._principals.get(id(found))
         if known is None or known[0] is not found:
-            known = found, self._principal(found, revocation_key(credential.token))
+            known = found, self._principal(found, Secret(credential.token))
             if len(self._principals) >= self._guard.rules.max_tokens:
                 self._principals.clear()
             self._principals[id(found)] = known
@@ -294,7 +299,7 @@ class ResourceServer:
     def _nonce(self) -> tuple[tuple[str, str], ...]:
         return self._guard.nonce_line(self._wall())
 
-    def _principal(self, grant: Grant, key: bytes) -> Principal:
+    def _principal(self, grant: Grant, token: Secret) -> Principal:
         left = grant.expires_at + self._guard.rules.leeway - self._wall()
         return Principal(
             principal_name(grant.issuer, grant.subject),
@@ -302,10 +307,21 @@ class ResourceServer:
             roles=grant.roles,
             claims=grant.claims,
             until=clock() + max(0.0, left) + self._outlive,
-            revoked=lambda: self._guard.revoked(key, wall=self._wall()),
+            revoked=lambda: self._taken_back(grant, token),
             challenge=self._insufficient,
             exchangeable=grant.thumbprint is None and grant.certificate is None,
         )
+
+    def _taken_back(self, grant: Grant, token: Secret) -> bool:
+        """Return True if a token has lost what it granted; ask its issuer again if it is time.
+
+        Nobody waits for the answer: the next look finds it.
+        """
+        with self._lock:
+            held = self._guard.holds(grant, token.reveal(), now=clock(), wall=self._wall())
+        if isinstance(held, NeedIntrospection):
+            self._fly(held, token.reveal(), _OPEN)
+        return held is False
 
     def _insufficient(self, scopes: frozenset[str], role: bool) -> str | None:
         return self._guard.insufficient(Missing(scopes, role)).challenge
@@ -317,10 +333,10 @@ class ResourceServer:
         issuer = next(each for each in self._guard.rules.issuers if each.issuer == name)
         self._fly(NeedKeys(issuer, None))
 
-    def _fly(self, need: Need, token: str = "", address: str = "") -> "_Flight | None":
+    def _fly(self, need: Need, token: str = "", address: str | None = None) -> "_Flight | None":
         """Begin a request to an issuer, or find it; None if there is none to wait for.
 
-        ``token``, ``address``: of a question, the token and what sent it.
+        ``token``, ``address``: of a question, the token and what sent it, None: nobody knows.
         """
         name = need.issuer.issuer if isinstance(need, NeedKeys) else need.key
         guard = self._guard

@@ -86,13 +86,17 @@ class Records:
         self._audit = audit
         self._failures = failures
 
-    def flooded(self, request: HttpRequest) -> Refusal | None:
-        """Return the refusal of a request whose address has sent too much that was refused."""
-        if self._failures is None:
-            return None
-        wait = self._failures.wait(quota_key(address_of(request.peer)), clock())
-        if not wait:
-            return None
+    def wait(self, request: HttpRequest) -> float:
+        """Return the seconds for which the address of a request has sent too much; 0: it has not.
+
+        Without an address there is no limit: all would share one.
+        """
+        if self._failures is None or request.peer is None:
+            return 0.0
+        return self._failures.wait(quota_key(address_of(request.peer)), clock())
+
+    def flooded(self, request: HttpRequest, wait: float) -> Refusal:
+        """Note that a request was refused as its address has sent too much; return the refusal."""
         text = "too many requests of this address were not authorized"
         status, seconds = TOO_MANY_FAILURES.status, str(math.ceil(wait))
         self._judged(request, False, reason=text, status=status)
@@ -118,7 +122,8 @@ class Records:
         """Note that a request was refused; return its refusal."""
         reason, status = denied.reason, denied.status
         wrong = status in _WRONG if denied.failure is None else denied.failure
-        if wrong and credential is not None and self._failures is not None:
+        known = credential is not None and request.peer is not None
+        if wrong and known and self._failures is not None:
             self._failures.note(quota_key(address_of(request.peer)), clock())
         self._judged(request, False, reason=reason, status=status, credential=credential)
         return Refusal(
@@ -281,7 +286,8 @@ class ApiKeyScheme:
     def replace(self, keys: Iterable[ApiKey]) -> None:
         """Accept these keys from now on, and no other.  Raises ValueError if two have one id.
 
-        What others have opened ends: streams at their next heartbeat, connections in 15 seconds.
+        What others have opened, or the same key with another record, ends: streams at their next
+        heartbeat, connections in 15 seconds.
         """
         self._keys.replace(keys)
 
@@ -310,15 +316,12 @@ class ApiKeyScheme:
         scopes = self._judge_scopes(record.scopes)
         if isinstance(scopes, Denied):
             return self._records.refuse(request, scopes, record.id)
-        until = None
-        if record.expires_at is not None:
-            until = clock() + record.expires_at - self._wall()
         principal = Principal(
             record.principal,
             scopes=scopes,
             roles=record.roles,
             claims={"api_key": record.id},
-            until=until,
+            until=_until(record.expires_at, self._wall),
             revoked=lambda: not self._keys.holds(record),
         )
         return self._records.admit(request, principal, record.id)
@@ -329,8 +332,15 @@ class ApiKeyScheme:
         challenge = format_challenge(
             "Bearer", {"realm": "API keys", "error": error, "error_description": text}
         )
+        if wait := self._records.wait(request):
+            return self._records.flooded(request, wait)
         denied = Denied(status=status, reason=text, challenge=challenge)
-        return self._records.flooded(request) or self._records.refuse(request, denied, "unknown")
+        return self._records.refuse(request, denied, "unknown")
+
+
+def _until(expires_at: float | None, wall: Callable[[], float]) -> float | None:
+    """Return the time by the clock of the driver at which a credential expires; None: never."""
+    return None if expires_at is None else clock() + expires_at - wall()
 
 
 def _key_in(authorization: str) -> str | None:
@@ -349,6 +359,7 @@ class CertificateRecord(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         format_scopes(self.scopes)
+        Principal(self.principal)  # raises for a name that none can have
 
 
 class CertificateScheme:
@@ -372,7 +383,9 @@ class CertificateScheme:
         required: Iterable[str] = (),
         scope_tree: Mapping[str, Iterable[str]] | None = None,
         audit: Audit | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        self._wall = wall
         self._parties = {_certificate_name(name): party for name, party in parties.items()}
         if len(self._parties) < len(parties):
             raise ValueError("a certificate is named twice")
@@ -407,7 +420,8 @@ class CertificateScheme:
         scopes = self._judge_scopes(known.scopes)
         if isinstance(scopes, Denied):
             return self._records.refuse(request, scopes, name[:16])
-        principal = Principal(known.principal, scopes=scopes, roles=known.roles)
+        until = _until(certificate.expires_at, self._wall)
+        principal = Principal(known.principal, scopes=scopes, roles=known.roles, until=until)
         return self._records.admit(request, principal, name[:16])
 
 

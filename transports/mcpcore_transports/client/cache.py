@@ -50,7 +50,7 @@ class ResultCache:
 
     It may serve several connections.  ``public`` results are shared by all connections to the same
     server, ``private`` ones only within one authorization context: the same server, reached with
-    the same headers.
+    the same headers, and nothing else that may tell who asks.
 
     It keeps at most ``limit`` results of ``size`` bytes in total; the least used go first.
     ``longest`` is the maximum number of seconds for which a result is fresh, whatever the server

@@ -917,8 +917,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         headers = dict(settings.http.headers) if settings.http is not None else {}
         if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
             headers.update(_fixed_headers(target))
-        own = (self._http_client, self._authorizer)
-        if own != (None, None) or callable(getattr(target, "headers", None)):
+        own = (self._http_client, self._authorizer, settings.ssl_context)  # which may identify it
+        if any(each is not None for each in own) or callable(getattr(target, "headers", None)):
             # The identity towards the server is unknown here, so no private result is shared.
             headers[""] = secrets.token_hex(16)
         kept = cache.connect(target, headers, revision)

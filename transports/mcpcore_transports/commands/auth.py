@@ -112,8 +112,7 @@ class _Anew:
 
 def _fits(kept: TokenRecord, settings: AuthorizationSettings) -> bool:
     """Return True if a token has the scopes that are asked for, and none that are not allowed."""
-    held = frozenset(kept.scopes or ())
-    return settings.scopes <= held and (settings.ceiling is None or held <= settings.ceiling)
+    return settings.scopes.issubset(kept.scopes or ()) and settings.allows(kept.scopes)
 
 
 async def _refuses(url: str, kept: TokenRecord, private: bool, reached: dict[str, Any]) -> bool:
