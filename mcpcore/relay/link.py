@@ -146,7 +146,7 @@ class Arrival(Struct, frozen=True, eq=False):
         return Audience(event.principal, session, event.client_capabilities)
 
 
-class Held:
+class HeldRequests:
     """Requests of clients that wait to be sent on; those that are cancelled go no further."""
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ from mcpcore.relay.link import (
     Audience,
     Delayed,
     Downstream,
-    Held,
+    HeldRequests,
     Outcome,
     Parked,
     PassedCall,
@@ -136,7 +136,7 @@ class Relay:
         """Conversations by session, then by server, principal and capabilities."""
         self._calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
-        self.held = Held()
+        self.held = HeldRequests()
         self._parked: dict[int, Parked] = {}
         self._serial = 0
         self._levels: dict[Session, str] = {}
