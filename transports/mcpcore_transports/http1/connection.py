@@ -155,6 +155,7 @@ class Http1Server:
         "_peer",
         "_probes",
         "_received",
+        "_served",
         "_settings",
         "blocked",
         "buffer",
@@ -195,6 +196,7 @@ class Http1Server:
         self._peer = peer
         self._certificate: ClientCertificate | None = None
         self._last: RequestHead | None = None  # in case that the same comes again
+        self._served = False  # a request before: many connections are idle after a single one
         self._begun = False  # a head, of which the end is missing
         self._body: ChunkedBody | LengthBody | None = None
         self._began = 0.0  # start of the body, and the bytes received of it
@@ -282,7 +284,8 @@ class Http1Server:
             request = named_by_proxies(head.request, self._settings.trusted_proxies)
             if request is not head.request:
                 head = structs.replace(head, request=request)
-            self._last = head if len(request.headers) <= _FEW else None
+            self._last = head if self._served and len(request.headers) <= _FEW else None
+            self._served = True
         elif self.ended and buffer:
             raise BadHead("the connection ended within a head")
         elif self.ended or (draining and not buffer):
