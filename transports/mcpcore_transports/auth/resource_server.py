@@ -72,7 +72,7 @@ _ROUNDS = 5
 """Most steps of a judgement: keys, an answer, a race of each, and a proof that is looked up."""
 _MAX_OUTLIVING = 86_400.0
 _OPEN = "open streams and connections"
-"""Their share of the introspections, in place of an address: new requests have the rest."""
+"""Share of the introspections that they have, as an address has one; new requests have the rest."""
 _SEEN = {True: Seen.FRESH, False: Seen.REPLAYED, None: Seen.FULL}
 _UNAVAILABLE = Denied(
     status=NOT_JUDGED.status,
