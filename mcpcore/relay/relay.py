@@ -584,8 +584,8 @@ class Relay:
             if isinstance(outcome, Raw):
                 self.lists.note_tools(target, method, outcome)
                 ttl = self.settings.list_ttl if method in LISTS else 0.0
-                named = text_at(call.params, ("name",)) if method == "tools/call" else None
-                wrapped = named in target.wrapped
+                wrapped = method == "tools/call" and bool(target.wrapped)
+                wrapped = wrapped and text_at(call.params, ("name",)) in target.wrapped
                 result = result_in(cell, method, outcome, ttl, wrapped=wrapped)
                 result = self.names.outward_in(method, target.name, result)
                 result = self.tasks.outward_in(arrival, target.name, result)

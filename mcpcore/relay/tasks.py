@@ -158,8 +158,8 @@ class Tasks:
         known = partial(self._known, principal, server)
         if method == _LIST:
             return self._listed(principal, result, known)
-        if b"askId" not in bytes(result):
-            return result
+        if not _has_tasks(self._relay.targets[server]) or b"askId" not in bytes(result):
+            return result  # without a look into it, if the server has no tasks
         if method in _CREATE:
             given = partial(self._given, principal, server)
             result = rewrite(result, _OF_NEW, on_text(given))
