@@ -78,7 +78,7 @@ class MutantServers:
             subject = everything(unit.binding, guarded=guarded)
             stage = await subject.make(stack)
             if isinstance(stage, Staging):
-                stage.patience = self.settings.timeout
+                stage.patience = stage.unread = self.settings.timeout
             self.stages[unit.binding, guarded] = stage
 
     async def ours(self, unit: Unit, *, again: bool = False) -> Result:

@@ -113,7 +113,7 @@ async def test_a_server_that_does_not_read_is_broken() -> None:
         await anyio.sleep_forever()
 
     async with tcp(serve) as port, SocketStage(f"tcp://127.0.0.1:{port}") as stage:
-        stage.patience = 0.1
+        stage.unread = 0.1
         wire = await connected(stage)
         await wire.say(b"{}")
 
@@ -325,7 +325,7 @@ async def test_how_a_program_had_to_be_killed_is_remembered_as_long_as_it_is_so(
                 await wire.close()
             return await wire.exited(0)
 
-        stage.patience = 0.1
+        stage.unread = 0.1
         assert await status() == -signal.SIGKILL
         assert stage.ignored == {END_OF_INPUT, TERMINATED}
         # the next ones are not waited for

@@ -15,7 +15,9 @@ from mcpcore_conformance.kit.verdicts import Broken
 from mcpcore_conformance.kit.wire import Kept
 
 PATIENCE = 5.0
-"""Seconds for a connection, a write, and for each step of leaving, if nobody says others."""
+"""Seconds for a connection, and for each step of leaving, if nobody says others."""
+UNREAD = 30.0
+"""Seconds for a write, if nobody says others: only a server that does not read needs them."""
 HURRY = 0.3
 """Seconds for all goodbyes, once the run is interrupted; one that begins later has a tenth."""
 
@@ -32,7 +34,9 @@ class Staging:
         self._hurry = math.inf
         """When goodbyes have to be over, by the clock of the event loop."""
         self.patience = PATIENCE
-        """Seconds for a connection, a write, and for each step of leaving."""
+        """Seconds for a connection, and for each step of leaving."""
+        self.unread = UNREAD
+        """Seconds for a write."""
 
     async def __aenter__(self) -> Self:
         """Get ready to connect."""
@@ -52,13 +56,13 @@ class Staging:
 
     @contextmanager
     def writing(self, data: bytes) -> Iterator[None]:
-        """Give a server ``patience`` seconds to read; Broken if it does not."""
+        """Give a server ``unread`` seconds to read; Broken if it does not."""
         try:
-            with anyio.fail_after(self.patience):
+            with anyio.fail_after(self.unread):
                 yield
         except TimeoutError as error:
             raise Broken(
-                f"the server did not read {len(data)} bytes in {self.patience:g} s"
+                f"the server did not read {len(data)} bytes in {self.unread:g} s"
             ) from error
 
     @contextmanager
