@@ -40,8 +40,8 @@ def pipeline(first: Function, *others: Function) -> Composed:
     The value becomes the first parameter of the next function; its other parameters need defaults.
     An exception of one ends the pipeline.  Raises TypeError for functions that do not fit.
     """
-    head = _Part(first)
-    rest = [_Part(each) for each in others]
+    head = _Member(first)
+    rest = [_Member(each) for each in others]
     for part in rest:
         if not part.names:
             raise TypeError(f"{part.name}: it has no parameter for the value before it")
@@ -66,7 +66,7 @@ def parallel(first: Function, *others: Function) -> Composed:
     error (:class:`~mcpcore.McpError`) ends the call.  Raises TypeError for functions that do not
     fit, and for two of one name.
     """
-    head, *rest = parts = [_Part(each) for each in (first, *others)]
+    head, *rest = parts = [_Member(each) for each in (first, *others)]
     for part in rest:
         part.check(head.names)
     if len({part.name for part in parts}) < len(parts):
@@ -75,7 +75,7 @@ def parallel(first: Function, *others: Function) -> Composed:
     async def run(context: Any, given: Mapping[str, Any]) -> Outcomes:
         outcomes = Outcomes({}, {})
 
-        async def attempt(part: _Part) -> None:
+        async def attempt(part: _Member) -> None:
             try:
                 outcomes.results[part.name] = await part.run(context, given)
             except McpError:
@@ -101,8 +101,8 @@ def branch(choose: Function, cases: Mapping[Any, Function], *, default: Function
     The parameters are those of ``choose``; the other functions take those of these that they name.
     The type of the result is the union of theirs.  Raises TypeError for functions that do not fit.
     """
-    head, other = _Part(choose), _Part(default)
-    parts = {key: _Part(each) for key, each in cases.items()}
+    head, other = _Member(choose), _Member(default)
+    parts = {key: _Member(each) for key, each in cases.items()}
     for part in (*parts.values(), other):
         part.check(head.names)
 
@@ -114,7 +114,7 @@ def branch(choose: Function, cases: Mapping[Any, Function], *, default: Function
     return _composed(run, [head, *ends], Union[types])  # noqa: UP007  # a number of them
 
 
-class _Part:
+class _Member:
     """Function of a composition."""
 
     def __init__(self, function: Function) -> None:
@@ -145,7 +145,7 @@ class _Part:
 
 
 def _composed(
-    run: Callable[[Any, Mapping[str, Any]], Awaitable[Any]], parts: list[_Part], returns: Any
+    run: Callable[[Any, Mapping[str, Any]], Awaitable[Any]], parts: list[_Member], returns: Any
 ) -> Composed:
     """Return ``run`` as a function with the parameters, name and text of the first of ``parts``."""
     head = parts[0]
