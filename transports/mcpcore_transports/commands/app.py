@@ -4,12 +4,14 @@ The code of a command is imported when it runs.  A plug-in is an entry point of 
 ``mcpcore.commands``: a typer application, added as a group, or a function, added as one command.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
 import typer
+from msgspec import structs
 from typer.core import TyperCommand, TyperGroup
 
 from mcpcore_transports.commands.options import (
@@ -28,6 +30,12 @@ from mcpcore_transports.commands.options import (
     gathering,
 )
 from mcpcore_transports.commands.output import guarded
+from mcpcore_transports.commands.settled import (
+    SETTLED,
+    SettledCommand,
+    read_config,
+    shown_options,
+)
 
 PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
@@ -67,8 +75,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     )
     app.callback()(_common)
     serving = gathering(serve, "options", ServeOptions)
-    app.command("serve")(serving)
-    app.command("dev", help=_DEV)(serving)
+    app.command("serve", cls=SettledCommand)(serving)
+    app.command("dev", help=_DEV, cls=SettledCommand)(serving)
     for name, work, usage, declared, text in (
         ("call", "call", "TOOL [KEY=VALUE]...", CallOptions, _CALL),
         ("list", "list_offers", "[KIND]...", QueryOptions, _LIST),
@@ -239,8 +247,29 @@ def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:
 def serve(
     context: typer.Context,
     service: Annotated[
-        str | None, typer.Argument(metavar="MODULE:SERVER", help="Default: the reference server.")
+        str | None,
+        typer.Argument(
+            metavar="MODULE:SERVER",
+            help="Default: the reference server.",
+            envvar="MCPCORE_SERVICE",
+            show_envvar=False,
+        ),
     ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Options and limits in TOML; flags and MCPCORE_<NAME>[_FILE] go before it.",
+            is_eager=True,
+            callback=read_config,
+        ),
+    ] = None,
+    show_config: Annotated[
+        bool,
+        typer.Option(
+            "--show-config", help="Show what is set, and by what, without secrets; serve nothing."
+        ),
+    ] = False,
     *,
     options: ServeOptions,
 ) -> None:
@@ -264,13 +293,19 @@ def serve(
       mcpcore serve weather:server --http 127.0.0.1:8000 --websocket
       mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
+      mcpcore serve --config server.toml --show-config
     """  # noqa: D301
+    if show_config:
+        for name, value, origin in shown_options(context):
+            typer.echo(f"{name} = {value}  # {origin}")
+        return
     from mcpcore_transports.commands.serve import serve as run_serve  # late: each loads its own
 
-    develop = context.info_name == "dev"
-    guarded(
-        options.verbose, lambda: run_serve(service, options, words=sys.argv[1:], develop=develop)
-    )
+    develop, settled = context.info_name == "dev", context.meta[SETTLED]
+    options, words = structs.replace(options, settled=settled), sys.argv[1:]
+    if config is not None:  # further processes may have another folder
+        words = [*words, "--config", os.path.abspath(config)]
+    guarded(options.verbose, lambda: run_serve(service, options, words=words, develop=develop))
 
 
 def gateway(

@@ -17,11 +17,14 @@ from mcpcore_transports.commands.output import wrong
 from mcpcore_transports.http1.settings import DriverName, ParserName
 from mcpcore_transports.serve.serve import LoopName
 
-if TYPE_CHECKING:  # imported where a trace is written: a client waits for the start of a server
+if TYPE_CHECKING:  # imported where it is used: a client waits for the start of a server
+    from mcpcore_transports.commands.settled import Settled
     from mcpcore_transports.tracing.tracing import Trace, TraceSettings
 
 ClientName = Literal["claude", "cursor", "vscode"]
 """Programs that use servers and have a configuration file with these."""
+PREFIX = "MCPCORE_"
+"""Beginning of the variables that options of servers come from."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 Text = str | None
@@ -37,10 +40,13 @@ class Opt:
         self._flags = flags
         self._more = {"help": help, "metavar": metavar, **more}
 
-    def of(self, name: str) -> Any:
-        """Return typer's option for the attribute ``name``."""
-        flags = self._flags or f"--{name.replace('_', '-')}"
-        return typer.Option(*flags.split(), **self._more)
+    def of(self, name: str, prefix: str | None = None) -> Any:
+        """Return typer's option for the attribute ``name``; ``prefix``: that of its variable."""
+        flags, more = self._flags or f"--{name.replace('_', '-')}", self._more
+        if prefix is not None:
+            variables = [f"{prefix}{name.upper()}", *filter(None, [more.get("envvar")])]
+            more = {**more, "envvar": [*dict.fromkeys(variables)], "show_envvar": False}
+        return typer.Option(*flags.split(), **more)
 
 
 Seconds = partial(Opt, metavar="SECONDS", min=0.001)
@@ -145,6 +151,9 @@ class CallOptions(ConnectOptions, frozen=True, kw_only=True):
 
 class ServeOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore serve`` and ``mcpcore dev``."""
+
+    settled: "Settled | None" = None
+    """Settings of the configuration file that are no options."""
 
     stdio: Annotated[bool, Opt("Standard input and output.")] = False
     env_principal: Annotated[
@@ -466,6 +475,7 @@ def size_of(option: str, text: str | None) -> int | None:
 
 def _options_of(declared: type) -> dict[str, inspect.Parameter]:
     """Return the options of a class: its ``Annotated`` attributes; tuples are repeatable."""
+    prefix = PREFIX if declared is ServeOptions else None
     found: dict[str, inspect.Parameter] = {}
     defaults = dict(vars(declared))
     if issubclass(declared, Struct):
@@ -478,7 +488,7 @@ def _options_of(declared: type) -> dict[str, inspect.Parameter]:
             kind, *marks = get_args(annotation)
             if kind in _REPEATABLE:
                 kind, default = list[str] | None, None
-            marks = [mark.of(name) if isinstance(mark, Opt) else mark for mark in marks]
+            marks = [mark.of(name, prefix) if isinstance(mark, Opt) else mark for mark in marks]
             annotated: Any = Annotated
             option = annotated[(kind, *marks)]
             found[name] = inspect.Parameter(

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import Struct, structs
 
 from mcpcore.engine.config import Limits
-from mcpcore.errors import BadTarget, BadTls
+from mcpcore.errors import BadTarget, BadTls, ExtraMissingError
 from mcpcore.http.settings import HttpSettings
+from mcpcore.policy.rates import RateLimiter, RateLimits
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.auth.environment import argv_warning
 from mcpcore_transports.client.request_log import log_incoming
@@ -202,10 +203,13 @@ def _check_fit(options: ServeOptions) -> None:
 
 def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
     """Return the settings that the options ask for.  Raises Failure."""
+    settled = options.settled
     settings = ServeSettings(
         runtime=RuntimeSettings(
             middleware=(log_incoming(),) if options.verbose else (),
             reveal_errors=options.reveal_errors or develop,
+            limiter=_limiter(options),
+            suspicion=None if settled is None else settled.suspicion,
         ),
         http_link=HttpServerSettings(
             notice_time=options.notice,
@@ -233,7 +237,28 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
     serving = [f"--{name}" for name in names if getattr(options, name)]
     if options.workers > 1:
         serving.append("--workers")
-    return limited(settings, options.limit, serving=serving)
+    for limits in (() if settled is None else settled.limits, options.limit):
+        settings = limited(settings, limits, serving=serving)
+    return settings
+
+
+def _limiter(options: ServeOptions) -> "RateLimiter | None":
+    """Return the limiter of the configuration file; its counts are in Redis if that is the store.
+
+    Raises Failure.
+    """
+    wanted = None if options.settled is None else options.settled.rates
+    if wanted is None:
+        return None
+    if options.store is None or not options.store.startswith(("redis:", "rediss:")):
+        return RateLimits(wanted.rates, per_tool=wanted.per_tool, callers=wanted.callers)
+    from mcpcore_transports.stores.redis_rates import RedisRateLimits  # late: few have Redis
+
+    url, _, _ = options.store.partition("?")
+    try:
+        return RedisRateLimits(url, wanted.rates, per_tool=wanted.per_tool, callers=wanted.callers)
+    except (ValueError, ExtraMissingError) as error:
+        raise wrong(f"rates: {error}") from error
 
 
 def _tls(options: ServeOptions) -> ssl.SSLContext | None:

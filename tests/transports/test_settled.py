@@ -1,0 +1,224 @@
+"""Options of servers out of files and variables: their order, their names, and what is refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mcpcore.policy.rates import Activity, Rate
+from mcpcore_transports.commands.options import ServeOptions
+from mcpcore_transports.commands.serve import _limiter, _settings
+from mcpcore_transports.commands.settled import Rates, Settled
+from tests.command import Done, mcpcore_here
+
+WHOLE = """
+service = "module:server"
+http = ["127.0.0.1:1", "127.0.0.1:2"]
+allow-host = "a.example"
+workers = 3
+drain = 2
+log_http = true
+secrets = "vault:read"
+store = { secret = "redis" }
+
+[limits]
+max_body = "1M"
+HttpSettings.max_sessions = 7
+
+[rates]
+tools = { amount = 10, per = 2, burst = 20 }
+callers = 5
+
+[rates.tool]
+search = { amount = 1 }
+
+[suspicion]
+violations = 5
+"""
+VAULT = """
+def read(name):
+    if name == "broken":
+        raise RuntimeError("how it is come by")
+    return {"redis": "redis://127.0.0.1:1"}.get(name)
+"""
+
+
+def shown(folder: Path, *words: str, text: str | None = WHOLE, **changes: str) -> Done:
+    """``--show-config`` in a folder with this configuration file."""
+    (folder / "vault.py").write_text(VAULT)
+    if text is not None:
+        (folder / "server.toml").write_text(text)
+        words = ("--config", "server.toml", *words)
+    return mcpcore_here("serve", "--show-config", *words, cwd=folder, **changes)
+
+
+def values(done: Done) -> dict[str, tuple[str, str]]:
+    """Values and origins, by name, but for defaults."""
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^(\S+) = (.*)  # (.*)$", done.stdout, re.MULTILINE)
+    assert len(found) == len(done.stdout.splitlines())
+    return {name: (value, origin) for name, value, origin in found if origin != "default"}
+
+
+def test_a_file_has_every_kind_of_value(tmp_path: Path) -> None:
+    found = values(shown(tmp_path))
+    assert {origin for _, origin in found.values()} == {"server.toml"}
+    assert {name: value for name, (value, _) in found.items()} == {
+        "service": '"module:server"',
+        "http": '["127.0.0.1:1", "127.0.0.1:2"]',
+        "allow_host": '["a.example"]',
+        "workers": "3",
+        "drain": "2.0",
+        "log_http": "true",
+        "store": "***",
+        "limits.max_body": "1M",
+        "limits.HttpSettings.max_sessions": "7",
+        "rates": "set",
+        "suspicion": "set",
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "value", "origin"),
+    [
+        ((), {}, "3", "server.toml"),
+        ((), {"MCPCORE_WORKERS_FILE": "four"}, "4", "MCPCORE_WORKERS_FILE"),
+        ((), {"MCPCORE_WORKERS": "5"}, "5", "MCPCORE_WORKERS"),
+        (("--workers", "6"), {"MCPCORE_WORKERS": "5"}, "6", "command line"),
+        (("--workers", "6"), {"MCPCORE_WORKERS_FILE": "four"}, "6", "command line"),
+    ],
+)
+def test_the_nearest_origin_counts(
+    tmp_path: Path, flags: tuple[str, ...], variables: dict[str, str], value: str, origin: str
+) -> None:
+    (tmp_path / "four").write_text("4\n")
+    found = values(shown(tmp_path, *flags, **variables))
+    assert found["workers"] == ("***" if origin.endswith("_FILE") else value, origin)
+
+
+def test_variables_need_no_file(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("redis://:password@127.0.0.1\n")
+    variables = {
+        "MCPCORE_SERVICE": "module:server",
+        "MCPCORE_HTTP": "127.0.0.1:1 127.0.0.1:2",
+        "MCPCORE_WEBSOCKET": "1",
+        "MCPCORE_AUTH_SCOPES": "read write",
+        "MCPCORE_AUTH_ISSUER": "https://a.example",
+        "MCPCORE_STORE_FILE": "store",
+    }
+    found = values(shown(tmp_path, text=None, **variables))
+    assert found == {
+        "service": ('"module:server"', "MCPCORE_SERVICE"),
+        "http": ('["127.0.0.1:1", "127.0.0.1:2"]', "MCPCORE_HTTP"),
+        "websocket": ("true", "MCPCORE_WEBSOCKET"),
+        "auth_scope": ('["read", "write"]', "MCPCORE_AUTH_SCOPES"),
+        "auth_issuer": ('["https://a.example"]', "MCPCORE_AUTH_ISSUER"),
+        "store": ("***", "MCPCORE_STORE_FILE"),
+    }
+
+
+@pytest.mark.parametrize("origin", ["flag", "variable", "file"])
+def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
+    url = "rediss://ada:hush-hush@127.0.0.1/0?password=hush-hush"
+    done = {
+        "flag": lambda: shown(tmp_path, "--store", url, text=None),
+        "variable": lambda: shown(tmp_path, text=None, MCPCORE_STORE=url),
+        "file": lambda: shown(tmp_path, text=f'store = "{url}"'),
+    }[origin]()
+    assert values(done)["store"][0] == '"rediss://ada:***@127.0.0.1/0?password=***"'
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a b", "server.toml is no TOML"),
+        ('htp = ["x"]', "server.toml has the unknown member 'htp'; did you mean 'http'?"),
+        ('naming = "always"', "server.toml has the unknown member 'naming'"),
+        ("show_config = true", "unknown member 'show_config'"),
+        ("http = [[1]]", "http: expected text, a number, true or false, or a list of these"),
+        ("workers = [1, 2]", "workers: one value is expected, not a list"),
+        ('workers = "two"', "(it is from server.toml)"),
+        ("limits = 1", "limits: expected a table"),
+        ("[rates]\ntoolz = {}", "rates has the unknown member 'toolz'; did you mean 'tool'?"),
+        ("[rates]\ntool = 3", "rates.tool: expected a table"),
+        ("[rates]\ntools = 3", "rates.tools: expected a table"),
+        ("[rates]\ntools = {amount = 0}", "rates.tools: the amount of a rate must be positive"),
+        ("[rates]\ntools = {amount = true}", "rates.tools: expected numbers"),
+        ("[rates]\ntools = {}", "rates.tools: "),
+        ("[rates]\ncallers = 0", "rates.callers: expected a whole number above 0"),
+        ("[suspicion]\nviolation = 1", "unknown member 'violation'; did you mean 'violations'?"),
+        ("[suspicion]\nviolations = 0", "suspicion: violations, half_life and callers must be"),
+        ('secrets = "vault"', "secrets: expected MODULE:FUNCTION, not 'vault'"),
+        ('secrets = "vault:none"', "secrets: "),
+        ('secrets = "no_such_vault:read"', "secrets: No module named 'no_such_vault'"),
+        ('store = {secret = "redis"}', "store: a secret needs the member secrets"),
+        ('secrets = "vault:read"\nstore = {secret = "x"}', "store: there is no secret 'x'"),
+        ('secrets = "vault:read"\nstore = {hidden = "x"}', "store: expected a value, or { secret"),
+        (
+            'secrets = "vault:read"\nstore = {secret = "broken"}',
+            "store: the secret 'broken': RuntimeError",
+        ),
+    ],
+)
+def test_what_a_file_cannot_say_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    done = shown(tmp_path, text=text)
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in said
+    assert "how it is come by" not in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"MCPCORE_STORE": "x", "MCPCORE_STORE_FILE": "x"}, "MCPCORE_STORE and MCPCORE_STORE_FILE"),
+        ({"MCPCORE_STORE_FILE": "no-file"}, "MCPCORE_STORE_FILE: no-file: No such file"),
+        ({"MCPCORE_STORE_FILE": "large"}, "MCPCORE_STORE_FILE: large has more than 1048576 bytes"),
+        ({"MCPCORE_WORKERS": "x"}, "'--workers'"),
+    ],
+)
+def test_what_a_variable_cannot_say_is_refused(
+    tmp_path: Path, variables: dict[str, str], problem: str
+) -> None:
+    (tmp_path / "large").write_bytes(b"x" * ((1 << 20) + 1))
+    done = shown(tmp_path, text=None, **variables)
+    assert done.returncode == 2
+    assert problem in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_file_is_found_and_read_before_the_command_runs(tmp_path: Path) -> None:
+    (tmp_path / "server.toml").write_text('service = "no_such_module:server"')
+    done = mcpcore_here("serve", "--config", "server.toml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: there is no module 'no_such_module'\n")
+    missing = mcpcore_here("serve", "--config", "no.toml", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "no.toml: No such file or directory" in missing.stderr
+
+
+def test_limits_and_policies_reach_the_settings() -> None:
+    rates = Rates(rates={Activity.TOOLS: Rate(1, 60.0)}, per_tool={"search": Rate(2)}, callers=9)
+    settled = Settled(limits=("max_body=1M", "max_sessions=7"), rates=rates)
+    options = ServeOptions(http=("127.0.0.1:0",), limit=("max_body=2M",), settled=settled)
+    settings = _settings(options, develop=False)
+    assert (settings.http.max_body, settings.http.max_sessions) == (2 << 20, 7)
+    limiter = _limiter(options)
+    assert limiter is not None
+    waits = [
+        limiter.admit(Activity.TOOLS, "ada", now=0.0),
+        limiter.admit(Activity.TOOLS, "ada", now=0.0),
+        limiter.admit(Activity.READS, "ada", now=0.0),
+    ]
+    assert waits == [0.0, 60.0, 0.0]
+
+
+def test_credentials_in_files_reach_the_issuer(tmp_path: Path) -> None:
+    for name in ("id", "secret"):
+        (tmp_path / name).write_text(f"the {name}\n")
+    options = ("--auth-resource", "https://a.example", "--auth-issuer", "https://b.example")
+    variables = {f"MCPCORE_AUTH_CLIENT_{name}_FILE": name.lower() for name in ("ID", "SECRET")}
+    lone = dict([*variables.items()][:1])
+    words = (*options, "--auth-introspection", "https://b.example/ask", "no_such_module:server")
+    assert "no module" in mcpcore_here("serve", *words, cwd=tmp_path, **variables).stderr
+    assert (
+        "MCPCORE_AUTH_CLIENT_SECRET" in mcpcore_here("serve", *words, cwd=tmp_path, **lone).stderr
+    )
