@@ -450,14 +450,8 @@ class Lifespan:
         if inspect.iscoroutinefunction(function):
             text = f"{self.name} is a coroutine function: have it yield, and {decorate}"
             raise TypeError(f"lifespan: {text}")
-        optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        parameters = inspect.signature(function).parameters.values()
-        needed = [e for e in parameters if e.default is e.empty and e.kind not in optional]
-        if len(needed) > 1 or any(each.kind not in _POSITIONAL for each in needed):
-            names = ", ".join(each.name for each in needed)
-            raise TypeError(f"lifespan: {self.name} takes {names}; expected the server or nothing")
         self._function: Callable[..., Any] = function
-        self._takes_server = bool(needed)
+        self._takes_server = _takes_one(f"lifespan: {self.name}", function, "the server")
 
     def open(self, server: "Service") -> AbstractAsyncContextManager[Any]:
         """Make the context manager.  Raises TypeError if it is not an async one."""
@@ -465,3 +459,29 @@ class Lifespan:
         if not isinstance(made, AbstractAsyncContextManager):
             raise TypeError(f"it returned a {type(made).__name__}, no async context manager")
         return made
+
+
+class HealthCheck:
+    """Function that raises, or returns False, while ``server`` cannot do its work.
+
+    It takes the value of the server's lifespan, or nothing.  Raises TypeError for others.
+    """
+
+    def __init__(self, function: Callable[..., Any], server: "Server") -> None:
+        self.function = function
+        self.server = server
+        self.is_async: bool = inspect.iscoroutinefunction(_plain(function))
+        """True if calling the function gives a coroutine; others run in a worker thread."""
+        self.takes_lifespan = _takes_one("a health check", function, "the lifespan's value")
+
+
+def _takes_one(who: str, function: Callable[..., Any], what: str) -> bool:
+    """Return True if a function takes ``what``, False if nothing.  Raises TypeError."""
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    needed = [each for each in parameters if each.default is each.empty]
+    needed = [each for each in needed if each.kind not in optional]
+    if len(needed) > 1 or any(each.kind not in _POSITIONAL for each in needed):
+        names = ", ".join(each.name for each in needed)
+        raise TypeError(f"{who} takes {names}; expected {what} or nothing")
+    return bool(needed)

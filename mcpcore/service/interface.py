@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Raw, Struct
 
-from mcpcore.service.handlers import Lifespan, Prepared
+from mcpcore.service.handlers import HealthCheck, Lifespan, Prepared
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, Skim
 from mcpcore.spec.types.capabilities import ServerCapabilities
@@ -36,6 +36,10 @@ class Service(Protocol):
     @property
     def mounted(self) -> "Sequence[Service]":
         """Services whose handlers it offers as well, each with a lifespan of its own, if any."""
+
+    @property
+    def health_checks(self) -> Mapping[str, HealthCheck]:
+        """Health checks of the application, by name, with those of mounted servers."""
 
     @property
     def header_params(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:

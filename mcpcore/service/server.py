@@ -22,7 +22,15 @@ from mcpcore.service.declarations import (
     check_icons,
     naming,
 )
-from mcpcore.service.handlers import Bound, Lifespan, OpenLifespan, Prepared, demand, permits
+from mcpcore.service.handlers import (
+    Bound,
+    HealthCheck,
+    Lifespan,
+    OpenLifespan,
+    Prepared,
+    demand,
+    permits,
+)
 from mcpcore.service.interface import Watcher
 from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
@@ -163,6 +171,7 @@ class Server:
         """Maximum characters of a URI that is read or subscribed to."""
         self._max_result = max_result
         self._lifespan = None if lifespan is None else Lifespan(lifespan)
+        self._health_checks: dict[str, HealthCheck] = {}
         self._mounts: list[Mount] = []
         """Servers that are mounted here."""
         self._mounted_in: list[Mount] = []
@@ -456,6 +465,30 @@ class Server:
         if self._lifespan is None and any(each.lifespan for each in self.mounted):
             return Lifespan(nullcontext)
         return self._lifespan
+
+    def health_check(self, function: F) -> F:
+        """Declare the decorated function as a check of what the server needs, such as a database.
+
+        It raises, or returns False, while the server cannot do its work, and takes the value of the
+        lifespan, or nothing.  Over HTTP ``/health`` and ``/health/ready`` answer 503 meanwhile,
+        with its name and the message of a :class:`~mcpcore.errors.HandlerError`.  A function that
+        is not ``async`` runs in a worker thread.  Raises ValueError for a name that is taken.
+        """
+        name = _name(function, None)
+        if name in self._health_checks:
+            raise ValueError(f"the health check {name!r} is declared already")
+        self._health_checks[name] = HealthCheck(function, self)
+        return function
+
+    @property
+    def health_checks(self) -> Mapping[str, HealthCheck]:
+        """Health checks by name; those of mounted servers have the server's name before theirs."""
+        found = {
+            f"{server.info.name}: {name}": check
+            for server in self.mounted
+            for name, check in server._health_checks.items()
+        }
+        return {**found, **self._health_checks}
 
     def has_resource(self, uri: str) -> bool:
         """Return True if there is a resource or a template for a URI."""

@@ -93,7 +93,7 @@ SHUTTING_DOWN = _busy(
 )
 NOT_READY = RefusalRow(
     503,
-    "a health check of a server that drains or closes, or cannot reach its store",
+    "a health check of a server that drains or closes, cannot reach its store, or says so itself",
     "RFC 9110 section 15.6.4",
     plain=True,
 )

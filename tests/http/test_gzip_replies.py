@@ -210,11 +210,11 @@ def test_event_streams_never() -> None:
         assert reply.events[-1]["result"]["content"][0]["text"] == LARGE
 
 
-def test_health_is_no_json() -> None:
+def test_health_is_left_as_it_is() -> None:
     bench = Bench(make_server(HttpSettings(gzip_from=1)))
     reply = bench.replies[bench.send(method="GET", path="/health", accept_encoding="gzip")]
     assert "content-encoding" not in reply.headers
-    assert reply.body == b"ok\n"
+    assert reply.body == b'{"status":"ok"}\n'
 
 
 # Heads that were seen before

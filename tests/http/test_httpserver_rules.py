@@ -361,7 +361,8 @@ def test_a_repeated_version_header_is_refused() -> None:
 def test_health(method: str) -> None:
     bench = Bench()
     reply = bench.post(None, method=method, path="/health", host="10.0.0.1")
-    assert (reply.status, reply.body) == (200, b"ok\n")
+    assert (reply.status, reply.body) == (200, b'{"status":"ok"}\n')
+    assert reply.headers["content-type"] == "application/json"
     bench.server.close(now=0)
     assert bench.post(None, method=method, path="/health").status == 503
     switched_off = Bench(make_server(HttpSettings(health_path=None)))

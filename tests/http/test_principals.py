@@ -1,5 +1,6 @@
 """Who sends a request: principals, refusals, and what is bound to them."""
 
+import json
 from typing import Any
 
 import pytest
@@ -172,20 +173,38 @@ def test_health_while_serving_draining_and_closing(method: str) -> None:
     assert asked() == {"/health": 200, "/health/ready": 200, "/health/live": 200}
     bench.server.ready = False
     assert asked() == {"/health": 503, "/health/ready": 503, "/health/live": 200}
-    assert bench.post(None, method="GET", path="/health").body == b"draining\n"
+    assert health(bench) == {"status": "unavailable", "reason": "draining"}
     # Draining is an announcement: everything is still served.
     assert bench.post(initialize()).status == 200
     bench.server.ready = True
     bench.server.close(now=bench.now)
     assert asked() == {"/health": 503, "/health/ready": 503, "/health/live": 200}
-    assert bench.post(None, method="GET", path="/health").body == b"closing\n"
+    assert health(bench) == {"status": "unavailable", "reason": "closing"}
+
+
+def health(bench: Bench) -> Any:
+    return json.loads(bench.post(None, method="GET", path="/health").body)
+
+
+def test_health_of_what_the_application_needs() -> None:
+    bench = Bench()
+    bench.server.failing = {"database": "no connection"}
+    assert bench.post(None, method="GET", path="/health").status == 503
+    assert health(bench) == {
+        "status": "unavailable",
+        "reason": "a check fails",
+        "checks": {"database": "no connection"},
+    }
+    assert bench.post(None, method="GET", path="/health/live").status == 200
+    bench.server.failing = {}
+    assert health(bench) == {"status": "ok"}
 
 
 def test_health_without_a_store() -> None:
     bench = Bench()
     bench.server.reachable = False
-    reply = bench.post(None, method="GET", path="/health")
-    assert (reply.status, reply.body) == (503, b"the store is out of reach\n")
+    assert bench.post(None, method="GET", path="/health").status == 503
+    assert health(bench) == {"status": "unavailable", "reason": "the store is out of reach"}
     assert bench.post(None, method="GET", path="/health/live").status == 200
     bench.server.reachable = True
     assert bench.post(None, method="GET", path="/health").status == 200

@@ -287,7 +287,7 @@ async def test_preflight_health_and_head(site: Site) -> None:
     assert allowed.status == 204
     assert allowed.headers["access-control-allow-origin"] == own
     health = site.path.removesuffix("/mcp") + "/health"
-    assert (await client.call(http(method="GET", target=health))).body == b"ok\n"
+    assert (await client.call(http(method="GET", target=health))).body == b'{"status":"ok"}\n'
     await client.send(http(method="HEAD", target=health))
     response = await client.response(bodiless=True)
     assert (response.status, response.headers["content-length"]) == (200, "3")

@@ -290,9 +290,9 @@ async def test_other_methods_and_paths() -> None:
     async with server() as running:
         client = await running.connect()
         health = await client.call(http(method="GET", target="/health"))
-        assert (health.status, health.body) == (200, b"ok\n")
+        assert (health.status, health.body) == (200, b'{"status":"ok"}\n')
         await client.send(http(method="HEAD", target="/health"))
-        assert (await client.response(bodiless=True)).headers["content-length"] == "3"
+        assert (await client.response(bodiless=True)).headers["content-length"] == "16"
         assert (await client.call(http(method="GET", target="/nowhere"))).status == 404
         assert (await client.call(http(method="PUT"))).status == 405
         assert (await client.call(http(method="OPTIONS"))).status == 204

@@ -4,7 +4,7 @@ Sources: RFC 9110 section 15.5 (statuses); the Fetch standard, "CORS protocol"; 
 pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Compatibility".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from msgspec import Struct
@@ -19,8 +19,9 @@ from mcpcore.http.server.exchange import Exchange, RequestFields, Terms
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec import refusals
 from mcpcore.spec.revisions import Revision
+from mcpcore.wire.message import to_json
 
-_TEXT = ((headers.CONTENT_TYPE, b"text/plain; charset=utf-8"),)
+_JSON = ((headers.CONTENT_TYPE, b"application/json"),)
 _UNCODED = "identity"
 _PLAIN = ((headers.ACCEPT_ENCODING, _UNCODED.encode()),)
 _VARY = (b"vary", b"Origin")
@@ -147,17 +148,21 @@ class Gate:
         head: HttpRequest,
         *,
         closing: bool,
-        unready: bytes = b"",
+        unready: Mapping[str, object],
         refusal: Refusal | None = None,
     ) -> bool:
-        """Check all but the method; return False if the reply is ready."""
+        """Check all but the method; return False if the reply is ready.
+
+        ``unready``: what a health check says if the server is not ready; nothing if it is.
+        """
         base = self._settings.health_path
         checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
         if head.path in checks and head.method in ("GET", "HEAD"):
             if head.path == f"{base}/live" or not unready:
-                exchange.reply(200, b"ok\n", _TEXT)
+                exchange.reply(200, b'{"status":"ok"}\n', _JSON)
             else:
-                exchange.reply(refusals.NOT_READY.status, unready + b"\n", _TEXT)
+                body = to_json({"status": "unavailable", **unready}) + b"\n"
+                exchange.reply(refusals.NOT_READY.status, body, _JSON)
             return False
         document = self._documents.reply(head)
         if document is not None:

@@ -54,6 +54,9 @@ _LISTEN = "subscriptions/listen"
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
 
+_READY: Mapping[str, object] = {}
+
+
 class HttpServer:
     """Server side of one HTTP endpoint.
 
@@ -107,6 +110,8 @@ class HttpServer:
         """Readiness that ``/health/ready`` reports; set it to False before closing."""
         self.reachable = True
         """True while sessions can be kept; if not, ``/health/ready`` reports it."""
+        self.failing: Mapping[str, str] = {}
+        """Health checks of the application that fail, and why: ``/health/ready`` reports them."""
         self.reports = False
         """True to report each exchange that has ended (ExchangeEnded)."""
 
@@ -182,11 +187,14 @@ class HttpServer:
             else:
                 self._dispatch(record, body, now)
 
-    def _unready(self) -> bytes:
+    def _unready(self) -> Mapping[str, object]:
+        """Return what the health check says of a server that is not ready; nothing if it is."""
         if self._router.closing or not self.ready:
-            return b"closing" if self._router.closing else b"draining"
+            return {"reason": "closing" if self._router.closing else "draining"}
         keeps = self._router.legacy and self.settings.sessions
-        return b"the store is out of reach" if keeps and not self.reachable else b""
+        if keeps and not self.reachable:
+            return {"reason": "the store is out of reach"}
+        return {"reason": "a check fails", "checks": self.failing} if self.failing else _READY
 
     def body(
         self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 from mcpcore.errors import InputUnavailable
 from mcpcore.service import Prepared
 from mcpcore.service.declarations import MAX_URI
-from mcpcore.service.handlers import Lifespan
+from mcpcore.service.handlers import HealthCheck, Lifespan
 from mcpcore.service.interface import Watcher
 from mcpcore.service.reading import shorten
 from mcpcore.service.tools import MethodEntry
@@ -111,6 +111,7 @@ class AdaptedServer:
     max_uri = MAX_URI
     guards_reading = False
     mounted = ()
+    health_checks: Mapping[str, HealthCheck] = {}
 
     def __init__(self, found: object, sdk: Sdk) -> None:
         self._found = found  # its handlers may know it by a weak reference

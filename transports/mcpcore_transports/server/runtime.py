@@ -168,6 +168,10 @@ class ServerRuntime:
             )
             self._notifications = NotificationDispatcher(self._server, self, group)
             self._server.watch(self._publish)
+            if not isinstance(self.machine, Peer) and self._server.health_checks:
+                from mcpcore_transports.server.health import watch_health  # late: few have checks
+
+                group.start_soon(watch_health, self, self.machine, self._server.health_checks)
             try:
                 await link_run()
             finally:

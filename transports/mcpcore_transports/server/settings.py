@@ -79,6 +79,10 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Seconds for entering the server's lifespan."""
     lifespan_end: float = 30.0
     """Seconds for leaving the server's lifespan."""
+    health_interval: float = 5.0
+    """Seconds between two runs of the server's health checks, over HTTP."""
+    health_timeout: float = 5.0
+    """Seconds for a health check; one that takes longer has failed."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "input_timeout", "input_rounds")
