@@ -76,9 +76,9 @@ async def test_a_request_that_is_cancelled_before_the_limiter_has_decided(
             move()
         limiter.release.set()
         with patience():
-            while front.in_flight and not gateway.relay.held:
+            while front.in_flight and not gateway.routes[None].relay.held:
                 await anyio.lowlevel.checkpoint()
 
     await runtime.run(talk)
     assert front.in_flight == (not cancels)
-    assert len(gateway.relay.held) == (not cancels)  # the server is never begun
+    assert len(gateway.routes[None].relay.held) == (not cancels)  # the server is never begun
