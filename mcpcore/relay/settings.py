@@ -28,7 +28,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     changes_apart: float = 0.1
     """Minimum time between two notices of a changed list to one client; later ones are one."""
     grace: float = 60.0
-    """Time for which a server that is away still has its last list among those of others."""
+    """Time for which a server that is away still has its last list among those of others, and for
+    which names that are never prefixed wait for a list that is not known."""
     question_timeout: float = 600.0
     """Maximum time for the answer of a client to a question."""
     parked: int = 1000
