@@ -15,6 +15,11 @@ _PATH = r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*"
 """Pattern of a path in a URI (RFC 3986 section 3.3), compiled at first use."""
 
 
+def is_path(text: str) -> bool:
+    """Return True for an absolute path in a URI."""
+    return re.fullmatch(_PATH, text) is not None
+
+
 class SsePaths(Struct, frozen=True, kw_only=True):
     """Paths of HTTP+SSE, the transport of 2024-11-05; ValueError for invalid or equal ones."""
 
@@ -27,9 +32,9 @@ class SsePaths(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         paths = (self.stream, self.messages)
-        if not all(re.fullmatch(_PATH, path) for path in paths) or self.stream == self.messages:
+        if not all(map(is_path, paths)) or self.stream == self.messages:
             raise ValueError(f"HTTP+SSE needs two paths that begin with '/', not {paths}")
-        if self.root and not re.fullmatch(_PATH, self.root):
+        if self.root and not is_path(self.root):
             raise ValueError(f"the root of HTTP+SSE is no path that begins with '/': {self.root!r}")
 
 
@@ -122,10 +127,17 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
                 raise ValueError("without path and sse nothing is served")
         elif self.path in (self.sse.stream, self.sse.messages):
             raise ValueError(f"{self.path!r} cannot be of Streamable HTTP and of HTTP+SSE")
-        taken = {self.path} if self.sse is None else {self.path, self.sse.stream, self.sse.messages}
+        if self.health_path in self.places:
+            raise ValueError(f"{self.health_path!r} cannot be an endpoint and the health check")
         for path in self.documents:
-            if path in taken or not path.startswith("/"):
+            if path in self.places or not path.startswith("/"):
                 raise ValueError(f"{path!r} is no path for a document")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Paths of Streamable HTTP and of HTTP+SSE."""
+        streamable = () if self.path is None else (self.path,)
+        return streamable if self.sse is None else (*streamable, self.sse.stream, self.sse.messages)
 
 
 class SseUse(Enum):

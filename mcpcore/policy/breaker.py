@@ -1,6 +1,7 @@
 """Circuit breaker: no calls to a server, or a tool, that keeps failing; then one, as a probe."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -118,8 +119,8 @@ class Breaker:
         self.name = name
         self.state = Circuit.CLOSED
         self._changes = 0
-        self._failures = 0
-        """Failures in a row."""
+        self._row: Counter[Hashable] = Counter()
+        """Failures in a row by party."""
         self._slices: deque[_Slice] = deque()
         self._open_time = self.settings.open_time
         self._deadline: float | None = None
@@ -149,26 +150,40 @@ class Breaker:
             return None
         return Permit(self._changes)
 
-    def record(self, permit: Permit, *, failed: bool | None, now: float) -> None:
+    def record(
+        self, permit: Permit, *, failed: bool | None, now: float, party: Hashable = None
+    ) -> None:
         """Take the outcome of a call; None: it says nothing of the server, such as a cancellation.
 
-        Outcomes of calls that were admitted before the last change are ignored.
+        Outcomes of calls that were admitted before the last change are ignored.  ``party``: the
+        caller whose call has failed, if that may be its own fault.  Failures of one party alone
+        open nothing and count in no rate; a probe that fails for a party that had failures before
+        gives way to another.
         """
         if permit.change != self._changes:
             return
         if self.state is Circuit.CLOSED:
-            if failed is not None and self._trips(failed, now):
+            if failed is not None and self._trips(failed, now, party):
                 self._open(CircuitSignal.TRIP, self.settings.open_time, now)
-        elif failed is None:
+        elif failed is None or (failed and not self._is_news(party)):
             self._step(CircuitSignal.ABANDON, None)
         elif failed:
             grown = self._open_time * self.settings.growth
             self._open(CircuitSignal.FAIL, min(grown, self.settings.max_open_time), now)
         else:
+            self._row.clear()
             self._step(CircuitSignal.SUCCEED, None)
 
+    def _is_news(self, party: Hashable) -> bool:
+        """Count the failed probe of a party; True if others had failures, and it had none."""
+        self._row[party] += 1
+        return party is None or (self._row[party] == 1 and self._parties() > 1)
+
+    def _parties(self) -> int:
+        return len(self._row.keys() - {None})
+
     def _open(self, signal: CircuitSignal, seconds: float, now: float) -> None:
-        self._open_time, self._failures = seconds, 0
+        self._open_time = seconds
         self._slices.clear()
         self._step(signal, now + seconds)
 
@@ -178,18 +193,24 @@ class Breaker:
         self._deadline = deadline
         self._events.append(CircuitChanged(name=self.name, before=before, after=self.state))
 
-    def _trips(self, failed: bool, now: float) -> bool:
+    def _trips(self, failed: bool, now: float, party: Hashable) -> bool:
         """Count an outcome; return True if there are too many failures."""
-        settings, slices = self.settings, self._slices
+        settings, slices, row = self.settings, self._slices, self._row
+        if failed:
+            row[party] += 1
+            if (row[None] if self._parties() == 1 else row.total()) >= settings.consecutive:
+                return True
+            if party is not None:
+                return False
         while slices and slices[0].began <= now - settings.window:
             slices.popleft()
         if not slices or now >= slices[-1].began + settings.window / _SLICES:
             slices.append(_Slice(now))
         slices[-1].calls += 1
         slices[-1].failures += failed
-        self._failures = self._failures + 1 if failed else 0
-        if not failed or self._failures >= settings.consecutive:
-            return failed
+        if not failed:
+            row.clear()
+            return False
         calls = sum(each.calls for each in slices)
         share = sum(each.failures for each in slices) / calls
         return calls >= settings.min_calls and share >= settings.rate

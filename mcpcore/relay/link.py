@@ -38,8 +38,11 @@ class Guard(Protocol):
     def admit(self, now: float) -> object:
         """Return a permit for one request.  Raises LocalProtocolError if it must not be sent."""
 
-    def settle(self, permit: Any, event: Event, now: float) -> None:
-        """Take the outcome of a request: a result, an error, an end, or that input is required."""
+    def settle(self, permit: Any, event: Event, now: float, caller: Hashable = None) -> None:
+        """Take the outcome of a request: a result, an error, an end, or that input is required.
+
+        ``caller``: the client whose request it was; None: the relay's own.
+        """
 
     def again(self, call: "PassedCall", event: Event, now: float) -> float | None:
         """Return the seconds until a failed call is sent again, None if that is not to be."""
@@ -137,6 +140,11 @@ class Arrival(Struct, frozen=True, eq=False):
     def session(self) -> Session:
         """Session of a legacy client."""
         return self.machine, self.event.session or ""
+
+    @property
+    def caller(self) -> Hashable:
+        """Principal that has made it, else the session or connection."""
+        return self.event.principal or self.session
 
     @property
     def audience(self) -> Audience:
@@ -310,7 +318,9 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         """Tell the guard of an outcome, or that a listen stream has opened."""
         guard = self.target.guard
         if guard is not None and event.request in self.permits:
-            guard.settle(self.permits.pop(event.request), event, now)
+            call = self.calls.get(event.request)
+            caller = None if call is None else call.arrival.caller
+            guard.settle(self.permits.pop(event.request), event, now, caller)
 
     def close(self, now: float) -> None:
         """Close the conversation, which says nothing of the server."""

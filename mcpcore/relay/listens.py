@@ -7,6 +7,7 @@ ends.  What its server refuses, as too much or as unfit, gets a feed of its own.
 Source: the subscriptions page of 2026-07-28.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,8 @@ class Feed(Struct, eq=False):
     """Place among the feeds, by conversation and capabilities."""
     wanted: dict[Item, set["Stream"]] = {}
     """Streams of watchers by what they want."""
+    principals: Counter[str | None] = msgspec.field(default_factory=Counter)
+    """Number of streams by the principal of their watchers."""
     claims: list[Claim] = []
     """Claims that the server has yet to grant."""
     current: FeedRequest | None = None
@@ -199,13 +202,20 @@ class Listens:
 
     def _claim(self, claim: Claim, fresh: Feed) -> None:
         """Add a claim to the first feed that has room for it, or to a fresh one."""
-        stream, feeds = claim.stream, self._feeds.setdefault(fresh.place, [])
+        stream, feeds = claim.stream, self._feeds.get(fresh.place, [])
         had = (each for each, held in stream.feeds.items() if claim.items <= held)
-        feed = next(had, None) or next((each for each in feeds if each.takes(claim)), None)
-        if feed is None:
-            feed = fresh
-            feeds.append(feed)
-        stream.feeds.setdefault(feed, set()).update(claim.items)
+        takes = (each for each in feeds if each.takes(claim))
+        feed = next(had, None) or next(takes, fresh)
+        if feed not in stream.feeds:
+            principal = stream.watcher.audience.principal
+            if not feed.principals[principal] and self._is_full(fresh, principal):
+                claim.take(fresh.target.error("too many listen streams of one principal are open"))
+                return
+            feed.principals[principal] += 1
+            stream.feeds[feed] = set()
+        if feed is fresh:
+            self._feeds[feed.place] = [*feeds, feed]
+        stream.feeds[feed] |= claim.items
         for item in claim.items:
             feed.wanted.setdefault(item, set()).add(stream)
         current = feed.current
@@ -214,6 +224,14 @@ class Listens:
         else:
             feed.claims.append(claim)
             self._update(feed)
+
+    def _is_full(self, fresh: Feed, principal: str | None) -> bool:
+        """Return True if a principal is on as many feeds of a server as it may be."""
+        if fresh.audience.session is not None:
+            return False
+        feeds = (each for feeds in self._feeds.values() for each in feeds)
+        own = [each for each in feeds if each.target is fresh.target and each.principals[principal]]
+        return len(own) >= self._relay.settings.listens_per_principal
 
     def remove(self, stream: "Stream", items: frozenset[Item] | None, outcome: Any) -> None:
         """Take items, None for all, out of a stream; claims for them have an outcome."""
@@ -247,8 +265,8 @@ class Listens:
             if not feed.wanted[item]:
                 del feed.wanted[item]
                 feed.full = False
-        if not held:
-            stream.feeds.pop(feed, None)
+        if not held and stream.feeds.pop(feed, None) is not None:
+            feed.principals[stream.watcher.audience.principal] -= 1
 
     # Requests
 

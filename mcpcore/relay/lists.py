@@ -145,6 +145,8 @@ class Lists:
         """Cursors of the pages that continue the names known so far, by server and method."""
         self._changes = 0
         """Number of changes of any list."""
+        self._hidden_until: dict[tuple[str, str], float] = {}
+        """Times until which a list that was missing may have any name, by server and method."""
 
     def ask(self, arrival: Arrival) -> None:
         """Answer a request for a list, once every server has given its page or is late.
@@ -235,16 +237,43 @@ class Lists:
             self._keep((*wanted.place, scope), page)
         take(page)
 
-    def _items(self, name: str, method: str, page: ServerPage, modern: bool) -> bytes | None:
-        """Return the elements of a page as clients see them, None if it has no list of items."""
+    def _hides(self, target: Target, method: str) -> bool:
+        """Return True while names of the servers after one may be its, as its list is not known."""
+        relay, place = self._relay, (target.name, method)
+        if not relay.names.never or place in relay.names.read:
+            return False
+        if place not in self._hidden_until:
+            since = relay.now if target.away is None else target.away
+            self._hidden_until[place] = until = since + relay.settings.grace
+            changed = partial(relay.subscriptions.lists_changed, *relay.targets.values())
+            relay.later(max(until - relay.now, 0.0), changed)
+        return relay.now < self._hidden_until[place]
+
+    def absent(self, kind: NameKind) -> Target | None:
+        """Return a server that may have any name of a kind, as its list is not known."""
+        places = (
+            (each, method) for each in self._relay.targets.values() for method in _LISTED[kind]
+        )
+        return next((target for target, method in places if self._hides(target, method)), None)
+
+    def _items(
+        self, name: str, method: str, page: ServerPage, modern: bool, *, new: bool = True
+    ) -> bytes | None:
+        """Return the elements of a page as clients see them, None if it has no list of items.
+
+        ``new``: False to leave out what clients have no name for yet.
+        """
         if page.items is None:
             target = self._relay.targets[name]
             with suppress(msgspec.MsgspecError, ValueError):
                 self.note_tools(target, method, page.result)
                 result = result_in(CELLS[modern, target.modern], method, page.result)
-                members = _members_of(to_json(self._relay.names.outward_in(method, name, result)))
-                page.items = b",".join(map(bytes, _elements_of(members.get(LISTS[method], b"[]"))))
-                page.result = _EMPTY
+                result = self._relay.names.outward_in(method, name, result, new=new)
+                elements = _elements_of(_members_of(to_json(result)).get(LISTS[method], b"[]"))
+                items = b",".join(map(bytes, elements))
+                if not new:
+                    return items
+                page.items, page.result = items, _EMPTY
         place = name, method
         if page.items is not None and self._next.get(place) == page.asked:
             self._next[place] = page.cursor
@@ -274,12 +303,15 @@ class Lists:
         """Answer with the pages of all servers, None for each that has none."""
         relay, event, method = self._relay, arrival.event, arrival.event.method
         modern, pages, items = event.revision.modern, dict[str, ServerPage](), list[bytes]()
-        for name in relay.targets:  # in the order in which names are given
+        hidden = False
+        for name, target in relay.targets.items():  # in the order in which names are given
             page = parts.get(name)
-            part = None if page is None else self._items(name, method, page, modern)
+            part = None if page is None else self._items(name, method, page, modern, new=not hidden)
             if page is not None and part is not None:
                 pages[name] = page
                 items.append(part)
+            else:
+                hidden = hidden or self._hides(target, method)
         missing = sorted(parts.keys() - pages.keys())
         cursors = {name: page.cursor for name, page in pages.items() if page.cursor is not None}
         tail = b"]"
@@ -355,8 +387,7 @@ class Lists:
     ) -> None:
         """Read lists, each of a server by a method, then go on.
 
-        Names are given in the order of ``lists``, whichever arrives first.  Where none is prefixed,
-        a list that is missing hides those after it: they may have its names.
+        Names are given in the order of ``lists``, whichever arrives first.
         """
         left = set(lists)
         found: dict[tuple[str, str], list[ServerPage]] = {place: [] for place in lists}
@@ -374,11 +405,11 @@ class Lists:
                 complete()
 
         def complete() -> None:
-            names, hidden = self._relay.names, set[str]()
+            hidden = set[str]()
             for (server, method), pages in found.items():
                 for page in pages if method not in hidden else ():
                     self._items(server, method, page, arrival.event.revision.modern)
-                if names.never and (server, method) not in names.read:
+                if self._hides(self._relay.targets[server], method):
                     hidden.add(method)
             then()
 

@@ -24,7 +24,8 @@ class Naming(Enum):
     ON_CONFLICT = "on conflict"
     """Prefix a name that a server before this one has, or may have as its list is not known."""
     NEVER = "never"
-    """Prefix no name; what has a name of another server is left out and reported."""
+    """Prefix no name; what has a name of another server is left out and reported, and so, for the
+    grace time, is what a server before it may have as its list is not known."""
 
 
 class NameKind(Enum):
@@ -223,14 +224,19 @@ class Names:
 
     # Messages
 
-    def outward_in(self, method: str, server: str, body: Raw) -> Raw:
-        """Return a result, or the params of a notification, with the names for clients."""
+    def outward_in(self, method: str, server: str, body: Raw, *, new: bool = True) -> Raw:
+        """Return a result, or the params of a notification, with the names for clients.
+
+        ``new``: False to leave out of lists what clients have no name for yet.
+        """
         if self.plain:
             return body
         for way, kind in IN_RESULTS.get(method, ()):
             listed = method.endswith("/list") and len(way) == 3
 
             def named(name: str, kind: NameKind = kind, listed: bool = listed) -> str | None:
+                if not new and listed and self.inward(kind, name) != (server, name):
+                    return None
                 found = self.outward(kind, server, name, listed=listed)
                 return found if listed or found is not None else name
 

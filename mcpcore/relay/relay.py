@@ -377,8 +377,11 @@ class Relay:
         event = arrival.event
         way, kind = IN_PARAMS[event.method][0]
         member = msgspec.json.decode(event.params, type=dict[str, Raw]).get(way[0], Raw(b"null"))
-        error = ErrorData(INVALID_PARAMS, f"unknown {kind.value}: {bytes(member).decode()}")
-        if kind is NameKind.URI:
+        text = f"{kind.value}: {bytes(member).decode()}"
+        error, absent = ErrorData(INVALID_PARAMS, f"unknown {text}"), self.lists.absent(kind)
+        if absent is not None:
+            error = absent.error(f"its list is not known, and it may have this {text}")
+        elif kind is NameKind.URI:
             error = ErrorData.make(RESOURCE_NOT_FOUND, "resource not found", {"uri": member})
         self.fail(arrival, error)
 

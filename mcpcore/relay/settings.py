@@ -28,7 +28,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     changes_apart: float = 0.1
     """Minimum time between two notices of a changed list to one client; later ones are one."""
     grace: float = 60.0
-    """Time for which a server that is away still has its last list among those of others."""
+    """Time for which a server that is away still has its last list among those of others, and for
+    which names that are never prefixed wait for a list that is not known."""
     question_timeout: float = 600.0
     """Maximum time for the answer of a client to a question."""
     parked: int = 1000
@@ -48,6 +49,10 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     links_per_principal: int = 10
     """Maximum conversations of one principal with one server, apart from those of its sessions; for
     one more, with other capabilities of its client, the least recently used one is closed."""
+    listens_per_principal: int = 50
+    """Maximum listen streams of the clients of one principal at one modern server, apart from those
+    in conversations of its sessions: there are several for different capabilities of its clients,
+    and for what does not fit on one."""
     link_idle: float = 300.0
     """Time after which an unused conversation is closed; one of an open session is kept."""
     listen_delay: float = 1.0

@@ -354,16 +354,17 @@ class Subscriptions:
         for body in watcher.told.pop(method):
             self._announce(watcher, method, body)
 
-    def _announce_lists(self, watcher: Watcher, part: SubscriptionFilter, target: Target) -> None:
-        """Tell a watcher that the lists of a server, those in ``part``, may have changed."""
+    def _announce_lists(self, watcher: Watcher, part: SubscriptionFilter, *targets: Target) -> None:
+        """Tell a watcher that lists of servers, those in ``part``, may have changed."""
         for method, topic in _LIST_CHANGES.items():
-            if getattr(part, topic.field) and target.offers(topic.row.capability):
+            offered = any(target.offers(topic.row.capability) for target in targets)
+            if offered and getattr(part, topic.field):
                 self._announce(watcher, method, None)
 
-    def lists_changed(self, target: Target) -> None:
-        """Tell all watchers that the lists of a server have changed, as it is gone or back."""
+    def lists_changed(self, *targets: Target) -> None:
+        """Tell all watchers that the lists of servers have changed, as one is gone or back."""
         for watcher in [*self._streams.values(), *self.sessions.values()]:
-            self._announce_lists(watcher, watcher.granted, target)
+            self._announce_lists(watcher, watcher.granted, *targets)
 
     # Sessions of legacy clients
 

@@ -28,12 +28,14 @@ def test_settings_of_a_file(tmp_path: Path) -> None:
         "processes": 20,
         "startTime": 3,
         "shared": {"a": True},
+        "routes": {"/mcp": ["a", "b"], "/billing": ["c"]},
         "relay": {"naming": "on conflict", "listTimeout": 5},
         "retry": {"attempts": 2},
         "breaker": None,
     }
     made = read_settings(config(tmp_path, written))
     assert (made.processes, made.start_time, made.shared) == (20, 3.0, {"a": True})
+    assert made.routes == {"/mcp": ("a", "b"), "/billing": ("c",)}
     assert (made.relay.naming, made.relay.list_timeout) == (Naming.ON_CONFLICT, 5.0)
     assert (made.retry, made.breaker) == (RetrySettings(attempts=2), None)
     assert read_settings(config(tmp_path, {})).breaker == BreakerSettings()
@@ -52,10 +54,17 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
         ([], "gateway: expected an object"),
         ({"proceses": 1}, "gateway: there is no setting 'proceses'"),
         ({"client": {}}, "gateway: there is no setting 'client'"),
-        ({"processes": "many"}, "gateway: Expected `int`, got `str`"),
+        ({"processes": "many"}, "gateway.processes: Expected `int`, got `str`"),
         ({"processes": 0}, "gateway: processes must be"),
         ({"relay": None}, "gateway.relay: expected an object"),
-        ({"relay": {"naming": "sometimes"}}, "gateway.relay: Invalid enum value 'sometimes'"),
+        (
+            {"relay": {"naming": "sometimes"}},
+            "gateway.relay.naming: Invalid enum value 'sometimes'",
+        ),
+        ({"routes": ["a"]}, "gateway.routes: Expected `object`, got `array`"),
+        ({"routes": {"/mcp": "a"}}, "gateway.routes: Expected `array`, got `str`"),
+        ({"routes": {"billing": ["a"]}}, "gateway: routes: 'billing' is no path"),
+        ({"routes": {"/billing": []}}, "gateway: routes: '/billing' has no server"),
     ],
 )
 def test_settings_that_are_refused(tmp_path: Path, written: object, said: str) -> None:
@@ -84,11 +93,16 @@ def test_words_that_are_refused(words: list[str], said: str) -> None:
     assert said in done.stderr
 
 
-def test_settings_for_a_server_that_is_not_there(tmp_path: Path) -> None:
-    file = config(tmp_path, {"shared": {"b": True}}, a={"url": "http://127.0.0.1:1/mcp"})
+@pytest.mark.parametrize(
+    ("member", "value"), [("shared", {"b": True}), ("routes", {"/mcp": ["a", "b"]})]
+)
+def test_settings_for_a_server_that_is_not_there(
+    tmp_path: Path, member: str, value: object
+) -> None:
+    file = config(tmp_path, {member: value}, a={"url": "http://127.0.0.1:1/mcp"})
     done = mcpcore_here("gateway", "--config", str(file))
     assert done.returncode == 2
-    assert "shared: there is no server 'b'" in done.stderr
+    assert f"{member}: there is no server 'b'" in done.stderr
 
 
 @pytest.mark.parametrize("shared", [{}, {"b": True}, {"a": False}])

@@ -42,10 +42,10 @@ async def test_a_request_that_is_cancelled_before_the_limiter_has_decided(
     revision: str, cancels: bool
 ) -> None:
     limiter = Slow()
-    gateway = Gateway({"only": MemoryTarget(backend(), RuntimeSettings())})
+    route = Gateway({"only": MemoryTarget(backend(), RuntimeSettings())}).routes[None]
     settings = RuntimeSettings(limiter=limiter, revisions=rows(revision))
-    front = Peer(Role.SERVER, gateway.config(settings))
-    runtime = gateway.runtime(front, settings)
+    front = Peer(Role.SERVER, route.config(settings))
+    runtime = route.runtime(front, settings)
     info = Implementation(name="client", version="1")
     client = Peer(
         Role.CLIENT,
@@ -76,9 +76,9 @@ async def test_a_request_that_is_cancelled_before_the_limiter_has_decided(
             move()
         limiter.release.set()
         with patience():
-            while front.in_flight and not gateway.relay.held:
+            while front.in_flight and not route.relay.held:
                 await anyio.lowlevel.checkpoint()
 
     await runtime.run(talk)
     assert front.in_flight == (not cancels)
-    assert len(gateway.relay.held) == (not cancels)  # the server is never begun
+    assert len(route.relay.held) == (not cancels)  # the server is never begun

@@ -63,6 +63,33 @@ def test_it_opens_by_failures_in_a_row_and_by_their_share(
     assert (breaker.state is Circuit.OPEN) is opens
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "opens"),
+    [
+        ("a" * 50, False),
+        ("aaaab", True),
+        ("abcde", True),
+        ("aaaa.b", False),  # somebody has got a result
+        ("aaab.", False),
+        ("----a", False),
+        ("----a-", True),
+        ("a." * 30 + "b", False),  # in no rate
+        ("ab." * 30 + "b", False),
+    ],
+)
+def test_failures_that_may_be_those_of_a_party_count_with_those_of_others(
+    outcomes: str, opens: bool
+) -> None:
+    """A dot is a success, a hyphen a failure that is the server's own."""
+    breaker = Breaker(BreakerSettings())
+    for each in outcomes:
+        permit = breaker.admit(now=0.0)
+        assert permit is not None
+        party = each if each.isalpha() else None
+        breaker.record(permit, failed=each != ".", now=0.0, party=party)
+    assert (breaker.state is Circuit.OPEN) is opens
+
+
 def test_the_share_is_that_of_the_window() -> None:
     breaker = Breaker(BreakerSettings(window=30.0, min_calls=4, rate=0.5))
     for now in (0.0, 1.0):

@@ -176,7 +176,7 @@ class Guard:
     def admit(self, now: float) -> None:
         pass
 
-    def settle(self, permit: None, event: Event, now: float) -> None:
+    def settle(self, permit: None, event: Event, now: float, caller: object = None) -> None:
         pass
 
     def again(self, call: PassedCall, event: Event, now: float) -> float | None:

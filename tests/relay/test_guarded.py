@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from mcpcore.engine import Peer
 from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.policy.breaker import BreakerSettings, Circuit
@@ -77,15 +79,66 @@ def test_a_probe_that_cannot_be_sent_leaves_room_for_the_next() -> None:
     assert circuit(made) is Circuit.HALF_OPEN
 
 
-def test_errors_that_one_client_gets_do_not_keep_others_from_a_server() -> None:
+@pytest.mark.parametrize("request_of", ["client", "relay"])
+def test_errors_that_one_client_gets_do_not_keep_others_from_a_server(request_of: str) -> None:
     def broken(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        peer.fail(event.key, ErrorData(INTERNAL_ERROR, "this resource cannot be read"))
+        peer.fail(event.key, ErrorData(INTERNAL_ERROR, "this cannot be read"))
 
-    backend = Backend("a", LEGACY, broken)
-    scene = Scene(MODERN, backend)
+    scene = Scene(MODERN, *(Backend(name, LEGACY, broken) for name in "ab"))
     made = guard(scene, "a", consecutive=2)
     for _ in range(3):
-        assert "cannot be read" in scene.error("resources/read", {"uri": "x:1"}).message
+        if request_of == "client":
+            assert "cannot be read" in scene.error("resources/read", {"uri": "a+x:1"}).message
+        else:  # which merges lists
+            assert "a" in scene.result("tools/list")["_meta"]["mcpcore/unavailable"]
+    assert circuit(made) is Circuit.CLOSED
+
+
+def erring(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    """Answer calls of the tool ``x`` with an error that blames the server."""
+    if b'"x"' not in bytes(event.params):
+        tools(backend, peer, event)
+    else:
+        peer.fail(event.key, ErrorData(INTERNAL_ERROR, "out of order"))
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+@pytest.mark.parametrize("callers", ["principals", "connections"])
+def test_a_server_that_answers_every_caller_with_errors(revision: str, callers: str) -> None:
+    backend = Backend("a", LEGACY, erring)
+    names = ("ann", "bob") if callers == "principals" else (None, None)
+    first = Scene(revision, backend, principal=names[0])
+    other = Scene(revision, backend, beside=first, principal=names[1])
+    made = guard(first, "a", consecutive=4, open_time=10.0)
+    for scene in (first, first, first, first, other):
+        assert circuit(made) is Circuit.CLOSED
+        assert scene.error("tools/call", {"name": "x"}).message == "out of order"
+    assert circuit(made) is Circuit.OPEN
+    assert "a: the server keeps failing" in first.error("tools/call", {"name": "echo"}).message
+    first.now = other.now = 10.0
+    before = len(backend.requests())
+    first.client.request("tools/call", {"name": "wait"}, now=first.now)
+    first.move()
+    assert "circuit breaker" in other.error("tools/call", {"name": "echo"}).message
+    assert len(backend.requests()) == before + 1
+
+
+def test_errors_of_a_probe() -> None:
+    """Whoever had errors before proves nothing by another; anybody's result closes it."""
+    backend = Backend("a", LEGACY, erring)
+    ann = Scene(MODERN, backend)
+    bob, eve = (Scene(MODERN, backend, beside=ann, principal=name) for name in ("bob", "eve"))
+    made = guard(ann, "a", consecutive=2, open_time=10.0, growth=3.0)
+    for scene in (ann, bob):
+        scene.ask("tools/call", {"name": "x"})
+    ann.now = bob.now = eve.now = 10.0
+    for scene, state in ((bob, Circuit.HALF_OPEN), (eve, Circuit.OPEN)):
+        scene.ask("tools/call", {"name": "x"})
+        assert circuit(made) is state
+    ann.now = 39.0
+    assert "circuit breaker" in ann.error("tools/call", {"name": "x"}).message
+    ann.now = 40.0
+    assert ann.call("echo") == "a: {}"
     assert circuit(made) is Circuit.CLOSED
 
 

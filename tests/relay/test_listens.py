@@ -203,6 +203,44 @@ def test_a_stream_without_room_for_a_second_ends_before_it_is_replaced(revision:
     assert heard(ann, bob) == [[(UPDATED, "x:1")], [(UPDATED, "x:2")]]
 
 
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+def test_one_principal_leaves_room_for_others(revision: str) -> None:
+    """Clients with other capabilities, or other subjects than fit on one, have other streams."""
+    backend = limited(1)
+    ann = Scene(MODERN, backend, settings=RelaySettings(listens_per_principal=2))
+    id = watch(ann, "x:1", lists=False)
+    watch(beside(ann), "x:2", lists=False)
+    refused = beside(ann, revision, capabilities=OTHER)
+    if revision == MODERN:
+        watch(refused, "x:3", lists=False)
+        assert granted(refused) == []
+    else:
+        error = refused.error("resources/subscribe", {"uri": "x:3"})
+        assert error.message == "a: too many listen streams of one principal are open"
+    assert streams(backend) == [["x:1"], ["x:2"]]
+    for principal, uri in (("ann", "x:2"), ("bob", "x:3"), ("bob", "x:1")):
+        other = beside(ann, principal=principal)
+        watch(other, uri, lists=False)
+        assert granted(other) == [uri]
+    ann.client.cancel(id, now=0.0)
+    ann.move()
+    later = beside(ann, capabilities=OTHER)
+    watch(later, "x:4", lists=False)
+    assert granted(later) == ["x:4"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_streams_in_the_conversations_of_sessions_are_not_counted(shared: bool) -> None:
+    backend = Backend("a", MODERN, tools)
+    ann = Scene(LEGACY, backend, settings=RelaySettings(listens_per_principal=1))
+    ann.relay.targets["a"].shared = shared
+    sessions = [beside(ann, LEGACY, capabilities={"roots": {}}), beside(ann, LEGACY)]
+    for session in sessions:
+        session.call("echo")
+    tell(backend, CHANGED)
+    assert heard(*sessions) == [[(CHANGED, None)] * (not shared), [(CHANGED, None)]]
+
+
 def test_listen_streams_have_a_limit_and_calls_go_on() -> None:
     backend = Backend("a", MODERN, tools)
     ann = Scene(MODERN, backend)

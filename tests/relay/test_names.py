@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from msgspec import Raw, json
 
 from mcpcore.engine import Peer
-from mcpcore.engine.events import ErrorReceived, InputRequired, RequestReceived, ResultReceived
+from mcpcore.engine.events import (
+    ErrorReceived,
+    InputRequired,
+    NotificationReceived,
+    RequestReceived,
+    ResultReceived,
+)
 from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import ErrorData
@@ -176,6 +182,76 @@ def test_a_name_does_not_move_while_the_server_before_is_away(naming: Naming) ->
     scene.backends[0].down = False
     scene.move()
     assert scene.call("echo") == "a: {}"
+
+
+@pytest.mark.parametrize("how", ["away", "silent", "fails"])
+def test_a_name_waits_for_the_server_before_that_may_have_it(how: str) -> None:
+    """Nobody gets a tool of the second server under a name that may be of the first one."""
+
+    def no_list(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(-32603, "not now"))
+
+    def kept(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method != "tools/list":
+            tools(backend, peer, event)
+            return
+        tool = {"name": "echo", "inputSchema": {"type": "object"}}
+        peer.respond(event.key, {"tools": [tool], "ttlMs": 3_600_000, "cacheScope": "public"})
+
+    first, other = Backend("a", MODERN, no_list), Backend("b", MODERN, kept)
+    first.down = how != "fails"
+    settings = RelaySettings(naming=Naming.NEVER, grace=60.0, list_timeout=1.0, changes_apart=0.0)
+    scene = Scene(LEGACY, first, other, settings=settings)
+    if how == "away":
+        first.wires[0][1].receive_eof(now=0.0, reason="refused")
+        scene.move()
+
+    def names() -> list[str]:
+        before = len(scene.told(ResultReceived))
+        scene.client.request("tools/list", {}, now=scene.now)
+        scene.move()
+        scene.wait(2.0)
+        [page] = scene.told(ResultReceived)[before:]
+        return [tool["name"] for tool in json.decode(page.result)["tools"]]
+
+    for _ in range(3):
+        assert names() == []
+        scene.client.request("tools/call", {"name": "echo", "arguments": {}}, now=scene.now)
+        scene.move()
+        scene.wait(2.0)
+    messages = [each.error.message for each in scene.told(ErrorReceived)]
+    assert [each.partition(":")[0] for each in messages] == ["a"] * 3
+    assert not other.requests("tools/call")
+    before = len(scene.told(NotificationReceived))
+    scene.wait(60.0)
+    told = {each.method for each in scene.told(NotificationReceived)[before:]}
+    assert "notifications/tools/list_changed" in told
+    assert names() == ["echo"]
+    first.down, first.handler = False, tools
+    for _ in range(3):
+        scene.wait(10.0)
+        assert names() == ["echo"]
+        assert scene.call("echo") == "b: {}"  # it has been told of
+
+
+def test_a_name_stays_with_its_server_while_that_is_away() -> None:
+    scene = several(MODERN, Naming.NEVER)
+    assert [tool["name"] for tool in scene.result("tools/list")["tools"]] == ["echo"]
+    first, other = scene.backends
+    first.down = True
+    for _, near, _ in list(first.wires):
+        near.receive_eof(now=scene.now, reason="crashed")
+    for seconds in (0.0, 59.0, 3600.0):
+        scene.wait(seconds)
+        scene.client.request("tools/list", {}, now=scene.now)
+        scene.client.request("tools/call", {"name": "echo", "arguments": {}}, now=scene.now)
+        scene.wait(0.0)
+        for _, near, _ in list(first.wires):
+            near.receive_eof(now=scene.now, reason="crashed")
+        scene.move()
+    errors = [each.error.message for each in scene.told(ErrorReceived)]
+    assert [each.partition(":")[0] for each in errors] == ["a"] * 3
+    assert not other.requests("tools/call")
 
 
 @pytest.mark.parametrize("name", ["x" * 62, "x" * 52 + "_0123abcd"])

@@ -42,11 +42,12 @@ WHY: dict[str, Excuse] = {
     **_all(
         _GATEWAY,
         {
-            "gateway/gateway.py Gateway._find": (2, 2),
-            "gateway/gateway.py Gateway._supervise": (1, 1),
             "gateway/gateway.py Gateway.run": (4, 4),
-            "gateway/gateway.py GatewayRuntime._handle_later": (1, 1),
-            "gateway/gateway.py GatewayRuntime.run": (2, 2),
+            "gateway/route.py GatewayRoute._find": (2, 2),
+            "gateway/route.py GatewayRoute._supervise": (1, 1),
+            "gateway/route.py GatewayRoute.known": (1, 1),
+            "gateway/route.py GatewayRuntime._handle_later": (1, 1),
+            "gateway/route.py GatewayRuntime.run": (2, 2),
             "gateway/subjects.py Subjects._later": (1, 1),
             "gateway/upstreams.py Conversation.close": (1, 1),
             "gateway/upstreams.py Conversation._share_start": (1, 1),

@@ -1,39 +1,19 @@
-"""Gateway: a relay between the bindings of a server and any number of servers behind it.
+"""Gateway: relays between the bindings of a server and any number of servers behind it."""
 
-The relay (:mod:`mcpcore.relay.relay`) decides everything about the protocol.  Here its machines
-are fed and flushed, and its deadline is kept.
-"""
-
-import logging
-import math
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 
-from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
-from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, Violation
-from mcpcore.errors import BadTarget, McpError
+from mcpcore.errors import BadTarget
 from mcpcore.http.principals import Authenticate
-from mcpcore.relay.link import UpstreamLink
-from mcpcore.relay.names import NameConflict
-from mcpcore.relay.relay import Relay
-from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore_transports.gateway.route import GatewayRoute
 from mcpcore_transports.gateway.settings import GatewaySettings
-from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind
-from mcpcore_transports.link import Link, clock
+from mcpcore_transports.gateway.upstreams import Fleet
 from mcpcore_transports.serve.assembling import Application
-from mcpcore_transports.server.failures import Failures
-from mcpcore_transports.server.input_rounds import OwnSeal
-from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
-from mcpcore_transports.server.violations import ClientViolations
+from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import parse_target
-
-logger = logging.getLogger("mcpcore.gateway")
 
 
 class Gateway(Application):
@@ -55,42 +35,27 @@ class Gateway(Application):
         if not targets:
             raise ValueError("a gateway needs a server behind it")
         self.settings = settings = settings or GatewaySettings()
-        if strange := settings.shared.keys() - targets.keys():
-            raise ValueError(f"shared: there is no server {min(strange)!r}")
+        routed = [name for names in settings.routes.values() for name in names]
+        for member, names in {"shared": settings.shared, "routes": routed}.items():
+            if strange := set(names) - targets.keys():
+                raise ValueError(f"{member}: there is no server {min(strange)!r}")
+        tables: Mapping[Any, Sequence[str]] = settings.routes or {None: tuple(targets)}
         self.info = settings.client.info
-        self.seal = OwnSeal()
         self._fleet = fleet = Fleet(settings)
-        self.runtimes: dict[ServerMachine, GatewayRuntime] = {}
-        self.upstreams = {
-            name: ServerBehind(
-                name,
-                parse_target(target),
+        self.routes: dict[str | None, GatewayRoute] = {
+            path: GatewayRoute(
+                {name: parse_target(targets[name]) for name in names},
                 fleet,
-                take=self._from_server,
-                start=self._start,
+                path=path,
                 revisions=revisions,
             )
-            for name, target in targets.items()
+            for path, names in tables.items()
         }
-        self.relay = Relay(
-            [upstream.relayed for upstream in self.upstreams.values()],
-            seal=self.seal,
-            place=secrets.token_hex(8),
-            settings=settings.relay,
-        )
-        self._hidden: set[NameConflict] = set()
-        """Conflicts of names that the log has told of."""
-        self._to_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self._wake = anyio.Event()
-        self._sleep: anyio.CancelScope | None = None
-        self._alarm = math.inf
-        self._ahead = 0.0  # seconds by which the clock of the event loop is ahead of ours
-
-    # Application
 
     def authenticate(self, hook: Authenticate | None) -> Authenticate | None:
         """Keep the tokens of clients if they are exchanged.  Raises BadTarget if there are none."""
-        personal = [each.name for each in self.upstreams.values() if each.relayed.personal]
+        servers = [each for route in self.routes.values() for each in route.upstreams.values()]
+        personal = [each.name for each in servers if each.relayed.personal]
         if not personal:
             return hook
         if hook is None:
@@ -103,190 +68,18 @@ class Gateway(Application):
         self._fleet.subjects = Subjects(hook, self.settings.subjects)
         return self._fleet.subjects
 
-    def config(self, settings: RuntimeSettings) -> Config:
-        """Return the configuration of the clients' machines, once the servers are known."""
-        info, instructions = self.info, None
-        only = next(iter(self.upstreams.values())).relayed.greeting
-        if len(self.upstreams) == 1 and only is not None:
-            info, instructions = only.info or info, only.instructions
-        return Config(
-            info=info,
-            capabilities=self.relay.capabilities(),
-            instructions=instructions,
-            revisions=settings.revisions,
-            limits=settings.limits,
-            header_params=self.relay.header_params,
-            asked_first=ASKABLE,
-            extension_methods=ANY_EXTENSION,
-        )
-
-    def runtime(self, machine: ServerMachine, settings: RuntimeSettings) -> "GatewayRuntime":
-        """Make the app of a machine of clients."""
-        if settings.seal is not None and not isinstance(settings.seal, OwnSeal):
-            self.relay.seal = settings.seal  # shared by all workers
-        return GatewayRuntime(self, machine, settings)
-
     async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
         """Talk to the servers for as long as ``offer`` runs, which begins when they are known."""
+        routes = self.routes.values()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._supervise, group)
-            for upstream in self.upstreams.values():
-                group.start_soon(self._find, upstream)
+            for route in routes:
+                route.begin(group)
             with anyio.move_on_after(self.settings.start_time):
-                for upstream in self.upstreams.values():
-                    while not upstream.known:
-                        await upstream.changed.wait()
+                for route in routes:
+                    await route.known()
             await offer()
             with anyio.move_on_after(self.settings.close_time):
                 async with anyio.create_task_group() as closing:
-                    for upstream in self.upstreams.values():
-                        for conversation in list(upstream.conversations.values()):
-                            closing.start_soon(conversation.close)
+                    for route in routes:
+                        route.close(closing)
             group.cancel_scope.cancel()
-
-    # Machines
-
-    def from_client(self, machine: ServerMachine, event: Event) -> None:
-        """Hand an event of a machine of clients to the relay."""
-        self.relay.from_client(machine, event, now=clock(), wall=time.time())
-        self._flush(machine)
-
-    def _from_server(self, conversation: Conversation, event: Event) -> None:
-        self.relay.from_server(conversation.link, event, now=clock(), wall=time.time())
-        if self.relay.names.conflicts:
-            self._tell_conflicts()
-        if conversation.link.ended:
-            self._start(conversation.close)
-        self._flush(None, conversation.link)
-
-    def _tell_conflicts(self) -> None:
-        names = self.relay.names
-        found, names.conflicts = names.conflicts, []
-        for each in found:
-            if each not in self._hidden:
-                if len(self._hidden) >= self.settings.relay.names:
-                    self._hidden.clear()
-                self._hidden.add(each)
-                logger.warning("%s", each)
-
-    def _flush(
-        self, machine: "ServerMachine | None" = None, link: UpstreamLink | None = None
-    ) -> None:
-        """Flush the machines that the relay has used, but for the one whose event it was."""
-        used, called = self.relay.used, self.relay.called
-        while used or called:
-            while called:
-                front = called.pop()
-                runtime = self.runtimes.get(front)
-                if front is not machine and runtime is not None and runtime.link is not None:
-                    runtime.link.flush_soon()
-            while used:
-                each = used.pop()
-                conversation = self.upstreams[each.target.name].conversations.get(each)
-                if conversation is None:
-                    continue
-                if each.ended:
-                    self._start(conversation.close)
-                elif each is not link:
-                    conversation.flush()
-        deadline = self.relay.deadline()
-        if deadline is not None and deadline < self._alarm:
-            self._alarm = deadline
-            if self._sleep is not None:
-                self._sleep.deadline = self._ahead + deadline
-
-    # Tasks
-
-    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run ``work`` in a task, also from a callback of the event loop, which has none."""
-        self._to_start.append(work)
-        self._wake.set()
-
-    async def _supervise(self, group: TaskGroup) -> None:
-        """Start tasks, and keep the deadline of the relay."""
-        while True:
-            self._ahead = anyio.current_time() - clock()
-            self._alarm = self.relay.deadline() or math.inf
-            with anyio.CancelScope(deadline=self._ahead + self._alarm) as self._sleep:
-                await self._wake.wait()
-            self._wake = anyio.Event()
-            while self._to_start:
-                group.start_soon(self._to_start.pop(0))
-            now = clock()
-            due = self.relay.deadline()
-            if due is not None and due <= now:
-                self.relay.handle_timeout(now)
-                self._flush()
-
-    async def _find(self, upstream: ServerBehind) -> None:
-        """Open the first conversation with a server, again and again until it tells its era."""
-        while upstream.relayed.greeting is None:
-            if not upstream.conversations:
-                await anyio.sleep(max(0.0, upstream.ready_at - clock()))
-                self.relay.open(upstream.relayed, now=clock())
-                self._flush()
-            await upstream.changed.wait()
-
-
-class GatewayRuntime:
-    """App of one machine of a gateway's clients; it limits their rates."""
-
-    def __init__(self, gateway: Gateway, machine: ServerMachine, settings: RuntimeSettings) -> None:
-        self.link: Link | None = None
-        self.settings = settings
-        self._gateway = gateway
-        self._machine = machine
-        gateway.runtimes[machine] = self
-        self._group: TaskGroup
-        self._limited: set[Key] = set()
-        """Requests about which the rate limiter has not decided, unless they were cancelled."""
-        self._violations = ClientViolations(settings.suspicion)
-        self._throttle = None
-        if settings.limiter is not None:
-            from mcpcore_transports.server.rate_limits import Throttle  # late: few limit rates
-
-            self._throttle = Throttle(settings, machine, Failures(settings))
-
-    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
-        """Run the link to its end."""
-        try:
-            async with anyio.create_task_group() as self._group:
-                await link_run()
-                self._group.cancel_scope.cancel()
-        finally:
-            del self._gateway.runtimes[self._machine]
-
-    def handle(self, event: Event) -> None:
-        """Take an event of the machine."""
-        if isinstance(event, Violation):
-            self._violations.hear(event)
-            return
-        if self._throttle is not None and isinstance(event, RequestReceived):
-            try:
-                later = self._throttle.check(event)
-            except McpError as error:
-                self._machine.fail(event.key, error.error)
-                return
-            if later is not None:
-                self._limited.add(event.key)
-                self._group.start_soon(self._handle_later, event, later)
-                return
-        if isinstance(event, RequestCancelled) and event.key in self._limited:
-            self._limited.remove(event.key)
-            return
-        self._gateway.from_client(self._machine, event)
-
-    async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
-        """Take a request when the rate limiter has decided."""
-        try:
-            await later
-        except McpError as error:
-            self._machine.fail(event.key, error.error)
-        else:
-            if event.key in self._limited:
-                self._gateway.from_client(self._machine, event)
-            else:
-                self._machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
-        self._limited.discard(event.key)
-        if self.link is not None:
-            self.link.flush_soon()

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Hashable
 
 from mcpcore.engine import events
 from mcpcore.engine.events import Event
@@ -43,18 +44,22 @@ class ServerGuard:
             )
         return permit
 
-    def settle(self, permit: Permit | None, event: Event, now: float) -> None:
+    def settle(
+        self, permit: Permit | None, event: Event, now: float, caller: Hashable = None
+    ) -> None:
         """Tell the circuit breaker of an outcome; that of a cancelled request says nothing.
 
-        A server that answers with an error works: the error may be that of one client alone.
+        An error that blames the server may be that of one client alone: it counts by ``caller``.
         """
         breaker = self._breaker
         if breaker is None or permit is None:
             return
-        failed: bool | None = False
+        failed: bool | None = _failure(event).blames_server
         if isinstance(event, events.RequestEnded):
-            failed = failure_of_end(event.reason, event.fault).blames_server or None
-        breaker.record(permit, failed=failed, now=now)
+            failed, caller = failed or None, None
+        elif failed and caller is None:
+            failed = None
+        breaker.record(permit, failed=failed, now=now, party=caller)
         while (change := breaker.next_event()) is not None:
             logger.warning("%s: circuit breaker: %s", self.name, change.after.value)
 

@@ -1,9 +1,11 @@
 """Settings of a gateway, and their form in a configuration file.
 
 The member ``gateway`` of an ``mcp.json`` has the numbers of :class:`GatewaySettings` and objects
-for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two turns them off::
+for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two turns them off.  With
+``routes`` there are several endpoints, each before servers of its own::
 
-    {"gateway": {"processes": 20, "relay": {"naming": "on conflict"}, "retry": null},
+    {"gateway": {"processes": 20, "relay": {"naming": "on conflict"}, "retry": null,
+                 "routes": {"/mcp": ["a", "b"], "/billing": ["c"]}},
      "mcpServers": {...}}
 """
 
@@ -16,6 +18,7 @@ import msgspec
 from msgspec import Struct, field
 
 from mcpcore.errors import BadConfig
+from mcpcore.http.settings import is_path
 from mcpcore.policy.breaker import BreakerSettings
 from mcpcore.policy.retrying import RetrySettings
 from mcpcore.relay.settings import RelaySettings
@@ -31,6 +34,12 @@ _INFO = Implementation(name="mcpcore-gateway", version="0.1.0")
 class GatewaySettings(Struct, frozen=True, kw_only=True):
     """Settings of a gateway.  Times are in seconds.  Raises ValueError for one out of range."""
 
+    routes: Mapping[str, tuple[str, ...]] = {}
+    """Servers by the path of the endpoint where they are offered together; empty: all of them, at
+    the path of the binding.
+
+    Nothing that one route has given out is known at another.
+    """
     relay: RelaySettings = field(default_factory=RelaySettings)
     client: ClientSettings = field(
         default_factory=lambda: ClientSettings(
@@ -73,6 +82,11 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_numbers(self, "first_delay", "max_delay", "close_time")
+        for path, names in self.routes.items():
+            if not is_path(path):
+                raise ValueError(f"routes: {path!r} is no path that begins with '/'")
+            if not names:
+                raise ValueError(f"routes: {path!r} has no server")
 
 
 S = TypeVar("S", bound=Struct)
@@ -119,11 +133,13 @@ def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
     unknown = next((name for name in members if name not in types), None)
     if unknown is not None:
         raise BadConfig(f"{where}: there is no setting {unknown!r}")
+    place, values = where, dict[str, Any]()
     try:
-        values = {
-            name: value if isinstance(value, Struct) else msgspec.convert(value, types[name])
-            for name, value in members.items()
-        }
+        for name, value in members.items():
+            place = f"{where}.{name}"
+            known = isinstance(value, Struct)
+            values[name] = value if known else msgspec.convert(value, types[name])
+        place = where
         return kind(**values)
     except (msgspec.ValidationError, ValueError) as error:
-        raise BadConfig(f"{where}: {error}") from None
+        raise BadConfig(f"{place}: {error}") from None

@@ -1,6 +1,7 @@
 """Servers behind a gateway: their conversations, the processes that are started, and their ends."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -59,13 +60,19 @@ Take = Callable[["Conversation", Event], None]
 
 
 class Fleet:
-    """State that all servers share: processes, and the tokens of clients to be exchanged."""
+    """State that all routes share: processes, guards, the tokens of clients to be exchanged."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self.processes = 0
+        self.processes: Counter[str] = Counter()
+        """Number of processes by server."""
         self.starting = anyio.Semaphore(settings.starting)
         self.subjects: Subjects | None = None
+        self._guards: dict[str, ServerGuard] = {}
+
+    def guard(self, name: str) -> ServerGuard:
+        """Return the guard of a server, which is the same in all routes."""
+        return self._guards.setdefault(name, ServerGuard(name, self.settings))
 
 
 class ServerBehind:
@@ -89,15 +96,11 @@ class ServerBehind:
         settings = fleet.settings.client
         process = structs.replace(settings.process or ProcessSettings(), stderr_tail=0)
         self.settings = structs.replace(settings, process=process)  # clients read no server's log
-        guard = ServerGuard(name, fleet.settings)
-        self.relayed = Target(
-            name, self._connect, guard=guard, shared=fleet.settings.shared.get(name)
-        )
+        shared = fleet.settings.shared.get(name)
+        self.relayed = Target(name, self._connect, guard=fleet.guard(name), shared=shared)
         self.take = take
         self.fleet = fleet
         self.conversations: dict[UpstreamLink, Conversation] = {}
-        self.processes = 0
-        """Processes of this server."""
         self.changed = anyio.Event()
         """Event that is set when a conversation has begun or ended."""
         self.failures = 0
@@ -146,17 +149,12 @@ class ServerBehind:
             return f"{self.fault}; the next attempt is in {wait:.1f} s"
         fleet = self.fleet
         for count, most in (
-            (self.processes, fleet.settings.processes_per_server),
-            (fleet.processes, fleet.settings.processes),
+            (fleet.processes[self.name], fleet.settings.processes_per_server),
+            (fleet.processes.total(), fleet.settings.processes),
         ):
             if self.commands and count >= most:
                 return f"busy: {count} processes run already"
         return None
-
-    def count(self, number: int) -> None:
-        """Count processes that begin, or with a negative number end."""
-        self.processes += number
-        self.fleet.processes += number
 
     def _config(self) -> Config:
         settings, greeting = self.settings, self.relayed.greeting
@@ -306,7 +304,7 @@ class Conversation:
         upstream = self.upstream
         closed = upstream.closed
         counts = upstream.commands and closed is None
-        upstream.count(counts)
+        upstream.fleet.processes[upstream.name] += counts
         try:
             with self._scope:
                 if closed is not None:
@@ -324,7 +322,7 @@ class Conversation:
         except Exception:
             logger.exception("%s: a conversation failed", upstream.name)
         finally:
-            upstream.count(-counts)
+            upstream.fleet.processes[upstream.name] -= counts
             self._started.set()
             if not self._begun:
                 self._end(closed or "closed by this side")

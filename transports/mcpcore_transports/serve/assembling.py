@@ -6,7 +6,7 @@ What only HTTP, stores or tasks need is imported at its first use.
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -54,14 +54,24 @@ class Runtime(App, Protocol):
         """Run the link to its end; then end what belongs to it."""
 
 
-class Application(ABC):
-    """Application that is served in place of a Server, with engines of its own configuration."""
-
-    info: Implementation
+class ServedRoute(ABC):
+    """Part of an application that is one endpoint, with engines of its own configuration."""
 
     @abstractmethod
     def config(self, settings: RuntimeSettings) -> Config:
         """Return the engine's configuration of a server."""
+
+    @abstractmethod
+    def runtime(self, machine: ServerMachine, settings: RuntimeSettings) -> Runtime:
+        """Make the app of a machine."""
+
+
+class Application(ABC):
+    """Application that is served in place of a Server."""
+
+    info: Implementation
+    routes: Mapping[str | None, ServedRoute]
+    """Endpoints by path; None: the path of the settings."""
 
     def authenticate(self, hook: Authenticate | None) -> Authenticate | None:
         """Return the authentication of HTTP requests, for that of the settings.
@@ -71,20 +81,23 @@ class Application(ABC):
         return hook
 
     @abstractmethod
-    def runtime(self, machine: ServerMachine, settings: RuntimeSettings) -> Runtime:
-        """Make the app of a machine."""
-
-    @abstractmethod
     async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
         """Begin, run ``offer``, which serves all bindings, and end."""
 
 
 Served = Service | Application
 """Server whose requests its runtime looks up, or an application with machines of its own."""
+Routed = Service | ServedRoute
+"""Server, or part of an application, that is one endpoint."""
+
+
+def routes_of(server: Served) -> Mapping[str | None, Routed]:
+    """Return the endpoints of a server by path; None: the path of the settings."""
+    return server.routes if isinstance(server, Application) else {None: server}
 
 
 async def serve_connection(
-    server: Served,
+    server: Routed,
     make_link: LinkFactory,
     handshake: Handshake,
     *,
@@ -168,16 +181,18 @@ async def join_in_memory(
 
 
 def assemble_http(
-    server: Served,
+    server: Routed,
     make_host: "Callable[[HttpServer, App], H]",
     *,
     settings: "ServeSettings",
     tasks: "TaskHost | None" = None,
     shared: "StoreBinding | None" = None,
+    path: str | None = None,
 ) -> tuple[H, Runtime]:
     """Assemble a server, its runtime and an HTTP host; return host and runtime, yet to be run.
 
-    ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
+    ``settings.http`` is taken as it is.  ``path``: that of one endpoint among several, which share
+    no session in the store.  ``tasks`` holds the tasks, if they outlive the endpoint.
     ``shared`` is the server's part in the store of the settings; without it the store is asked,
     which may block.  Raises StoreUnavailableError if the store cannot be reached.
     """
@@ -185,13 +200,20 @@ def assemble_http(
 
     rules = settings.runtime
     if settings.store is not None:
+        import hmac  # late, with all else: few have a store
+
         from mcpcore_transports.http.server.store_link import binding  # late: few have a store
 
         shared = shared or binding(settings.store)
+        if path is not None:  # ids are authenticated with the secret
+            secret = hmac.digest(shared.secret, f"mcpcore route {path}".encode(), "sha256")
+            shared = structs.replace(shared, secret=secret)
         if rules.seal is None:
-            import hmac  # late, with the seal: few have a store
-
-            from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
+            from mcpcore_transports.server.seal import (  # late, as above
+                SealKey,
+                SealSettings,
+                make_seal,
+            )
 
             # A modern request may be retried at another worker than the one that asked for input.
             key = SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256"))
@@ -211,16 +233,16 @@ def assemble_http(
 
 
 def _runtime(
-    server: Served, machine: ServerMachine, settings: RuntimeSettings, tasks: "TaskHost | None"
+    server: Routed, machine: ServerMachine, settings: RuntimeSettings, tasks: "TaskHost | None"
 ) -> Runtime:
-    if isinstance(server, Application):
+    if isinstance(server, ServedRoute):
         return server.runtime(machine, settings)
     return ServerRuntime(server, machine, settings, tasks=tasks)
 
 
-def server_config(server: Served, settings: RuntimeSettings) -> Config:
+def server_config(server: Routed, settings: RuntimeSettings) -> Config:
     """Return the engine's configuration: the server's name, capabilities, revisions and limits."""
-    if isinstance(server, Application):
+    if isinstance(server, ServedRoute):
         return server.config(settings)
     return Config(
         info=server.info,

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -31,8 +31,10 @@ from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import App, Handshake, Link, LinkFactory
 from mcpcore_transports.serve.assembling import (
     Application,
+    Runtime,
     Served,
     assemble_http,
+    routes_of,
     serve_connection,
     server_config,
 )
@@ -41,6 +43,7 @@ from mcpcore_transports.server.failures import warn_if_revealing
 from mcpcore_transports.stream.settings import StdioSettings, authority, parse_address
 
 if TYPE_CHECKING:  # each is imported with the binding that needs it
+    from mcpcore_transports.http.server.host import HttpHost
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.sockets.server import SocketServer
     from mcpcore_transports.stdio.server import StdioServerLink
@@ -65,6 +68,8 @@ STDIO_URL = "stdio"
 """URL that is announced for standard input and output."""
 
 LoopName = Literal["auto", "asyncio", "uvloop"]
+
+H = TypeVar("H", bound="HttpHost")
 
 _NO_HANDSHAKE = Handshake()
 
@@ -98,19 +103,21 @@ class Bindings:
             http_link = structs.replace(settings.http_link, authenticate=hook)
             settings = structs.replace(settings, http_link=http_link)
         self._server = server
+        self._routes = routes_of(server)
         self._settings = settings
         self._on_listening = on_listening
-        self._config: Config
+        self._configs: dict[str | None, Config] = {}
         self._links: set[Link] = set()
         self._scopes: list[anyio.CancelScope] = []
         self._sockets: list[SocketServer] = []
         self._websockets: list[WebSocketServer] = []
-        self._runtime = sealing(settings.runtime)
+        self._runtimes = dict.fromkeys(self._routes, sealing(settings.runtime))
         self._tasks: TaskHost | None = None
 
     def begin(self, group: TaskGroup) -> None:
         """Let tasks live as long as ``group``, beyond the connections that asked for them."""
-        self._config = server_config(self._server, self._settings.runtime)
+        for path, each in self._routes.items():
+            self._configs[path] = server_config(each, self._settings.runtime)
         if isinstance(self._server, Application):
             return
         if self._server.capabilities().tasks is not None:
@@ -123,40 +130,54 @@ class Bindings:
         self, host: str, port: int, *, streamable: bool = True, sse: bool = False
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
-        from mcpcore_transports.http.server.listening import HttpServerLink  # late: for HTTP alone
+        from mcpcore_transports.http.server.host import HttpHost  # late, as below: for HTTP alone
+        from mcpcore_transports.http.server.listening import HttpServerLink
 
         settings = self._settings
-        rules = _http_rules(settings, host, streamable=streamable, sse=sse)
+        rules = {
+            path: _http_rules(settings, host, path, streamable=streamable, sse=sse)
+            for path in self._routes
+        }
+        places = [place for each in rules.values() for place in each.places]
+        if twice := [place for place in places if places.count(place) > 1]:
+            raise BadTarget(f"{twice[0]!r} would be a path of two routes")
         shared = settings.shared and streamable
         upgrade = self._websocket_server(host).upgrade if shared else None
+        listening = partial(HttpServerLink, ssl_context=settings.ssl_context, upgrade=upgrade)
+        first, *others = rules
+        front, runtime = self._assemble(first, listening, rules[first])
+        front.beside = beside = dict[str, HttpHost]()
+        for path in others:
+            link, around = self._assemble(path, HttpHost, rules[path])
+            beside |= dict.fromkeys(rules[path].places, link)
+            await self.group.start(_run, around, link.run)
+        await self.group.start(_run, runtime, partial(front.serve, host, port))
+        scheme = "https" if settings.ssl_context else "http"
+        for address in front.addresses:
+            origin = f"{scheme}://{authority(*address)}"
+            for rule in rules.values():
+                if rule.path is not None:
+                    self._on_listening(f"{origin}{rule.path}")
+                if rule.sse is not None:
+                    self._on_listening(f"sse+{origin}{rule.sse.stream}")
+            if upgrade is not None:
+                self._announce_websocket(*address)
+
+    def _assemble(
+        self, path: str | None, make: "Callable[..., H]", rules: HttpSettings
+    ) -> "tuple[H, Runtime]":
+        """Assemble the endpoint of a route over HTTP."""
         link, runtime = assemble_http(
-            self._server,
-            partial(
-                HttpServerLink,
-                settings=settings.http_link,
-                ssl_context=settings.ssl_context,
-                upgrade=upgrade,
-            ),
-            settings=structs.replace(settings, http=rules),
+            self._routes[path],
+            partial(make, settings=self._settings.http_link),
+            settings=structs.replace(self._settings, http=rules),
             tasks=self._tasks,
+            path=path,
         )
         self._links.add(link)
         if runtime.settings.seal is not None:
-            self._runtime = runtime.settings  # the seal is the store's, shared by all workers
-
-        async def serve_http(*, task_status: TaskStatus[list[tuple[str, int]]]) -> None:
-            await runtime.run(partial(link.serve, host, port, task_status=task_status))
-
-        await self.group.start(serve_http)
-        scheme = "https" if settings.ssl_context else "http"
-        for address in link.addresses:
-            origin = f"{scheme}://{authority(*address)}"
-            if rules.path is not None:
-                self._on_listening(f"{origin}{rules.path}")
-            if rules.sse is not None:
-                self._on_listening(f"sse+{origin}{rules.sse.stream}")
-            if upgrade is not None:
-                self._announce_websocket(*address)
+            self._runtimes[path] = runtime.settings  # the seal is the store's, of all workers
+        return link, runtime
 
     async def open_websocket(self, host: str, port: int) -> None:
         """Accept WebSocket connections."""
@@ -169,12 +190,17 @@ class Bindings:
 
     def _announce_websocket(self, host: str, port: int) -> None:
         scheme = "wss" if self._settings.ssl_context else "ws"
-        self._on_listening(f"{scheme}://{authority(host, port)}{self._settings.websocket.path}")
+        for path in self._websocket_paths:
+            self._on_listening(f"{scheme}://{authority(host, port)}{path}")
+
+    @property
+    def _websocket_paths(self) -> list[str]:
+        return [path or self._settings.websocket.path for path in self._routes]
 
     def _websocket_server(self, host: str) -> "WebSocketServer":
         from mcpcore_transports.websocket.server import WebSocketServer  # late: for WebSocket alone
 
-        rules = websocket_rules(self._settings, host)
+        rules = websocket_rules(self._settings, host, self._websocket_paths)
         server = WebSocketServer(self._serve_one, rules, self._settings.trace)
         self._websockets.append(server)
         return server
@@ -272,23 +298,37 @@ class Bindings:
     async def _serve_one(
         self, make_link: LinkFactory, handshake: Handshake = _NO_HANDSHAKE
     ) -> None:
+        path = handshake.path if handshake.path in self._routes else next(iter(self._routes))
         await serve_connection(
-            self._server,
+            self._routes[path],
             make_link,
             handshake,
-            config=self._config,
-            settings=self._runtime,
+            config=self._configs[path],
+            settings=self._runtimes[path],
             links=self._links,
             tasks=self._tasks,
             trace=self._settings.trace,
         )
 
 
-def _http_rules(settings: ServeSettings, host: str, *, streamable: bool, sse: bool) -> HttpSettings:
-    """Return the HTTP settings of one address.  Raises BadTarget for an invalid combination."""
+async def _run(
+    runtime: Runtime, run: Callable[..., Awaitable[None]], *, task_status: TaskStatus[Any]
+) -> None:
+    await runtime.run(partial(run, task_status=task_status))
+
+
+def _http_rules(
+    settings: ServeSettings, host: str, path: str | None, *, streamable: bool, sse: bool
+) -> HttpSettings:
+    """Return the HTTP settings of a route at one address.  Raises BadTarget."""
     rules = guard(settings, settings.http, host)
+    sse = sse or rules.sse is not None
     try:
-        if sse and rules.sse is None:
+        if path is not None:
+            base = path.rstrip("/")
+            paths = SsePaths(stream=f"{base}/sse", messages=f"{base}/messages") if sse else None
+            rules = structs.replace(rules, path=path, sse=paths)
+        elif sse and rules.sse is None:
             rules = structs.replace(rules, sse=SsePaths())
         if not streamable:
             rules = structs.replace(rules, path=None)
@@ -351,6 +391,11 @@ async def serve(
         streamable, streams, websockets, sockets = (
             [parse_address(address) for address in _listed(each)] for each in (http, sse, ws, tcp)
         )
+
+        pathless = {"stdio": stdio, "tcp": tcp, "unix": unix, "custom": custom}
+        routes = list(routes_of(server))
+        if len(routes) > 1 and (given := [name for name, each in pathless.items() if each]):
+            raise BadTarget(f"{given[0]} has no path, and so one route: there are {routes}")
 
         async def offer(lifespan: object = None) -> None:
             async with anyio.create_task_group() as watching:

@@ -1,6 +1,6 @@
 """Settings of a server for all its bindings, and those that the bindings share."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct, field, structs
@@ -80,16 +80,20 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
     )
 
 
-def websocket_rules(settings: ServeSettings, host: str | None = None) -> "UpgradeRules":
+def websocket_rules(
+    settings: ServeSettings, host: str | None = None, paths: Collection[str] = ()
+) -> "UpgradeRules":
     """Make the rules for accepting WebSockets: those of HTTP, its authentication included.
 
-    ``host`` is the host that is bound, if known.  Raises BadTarget for an invalid policy.
+    ``host`` is the host that is bound, if known, ``paths`` those of several endpoints.  Raises
+    BadTarget for an invalid policy.
     """
     from mcpcore.http.documents import Documents  # late, as all below: for WebSocket alone
     from mcpcore_transports.websocket.server import UpgradeRules
 
     return UpgradeRules(
         guard(settings, settings.websocket, host),
+        paths=paths,
         authenticate=settings.http_link.authenticate,
         authenticate_time=settings.http_link.authenticate_time,
         revisions=settings.runtime.revisions,

@@ -10,7 +10,7 @@ import logging
 import re
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -171,7 +171,8 @@ class UpgradeRules:
     """Rules for upgrade requests to WebSocket.
 
     ``authenticate`` is the hook of HTTP: it gets the request with the offered token as its
-    ``Authorization``; a request with both is refused.  ``revisions``: those that are spoken.
+    ``Authorization``; a request with both is refused.  ``paths``: those of the endpoints, where
+    they are not that of the settings.  ``revisions``: those that are spoken.
     ``documents``: what everybody may GET on a port of WebSocket alone.  ``trusted_proxies``: those
     that name their clients.  Raises ValueError for hosts and origins that cannot be read.
     """
@@ -180,6 +181,7 @@ class UpgradeRules:
         self,
         settings: WebSocketSettings,
         *,
+        paths: Collection[str] = (),
         authenticate: principals.Authenticate | None = None,
         authenticate_time: float = 10.0,
         revisions: Sequence[Revision] = REVISIONS,
@@ -187,6 +189,7 @@ class UpgradeRules:
         trusted_proxies: tuple[str, ...] = (),
     ) -> None:
         self.settings = settings
+        self._paths = paths or (settings.path,)
         self._proxies = trusted_proxies
         self._documents = documents or Documents()
         self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
@@ -198,7 +201,7 @@ class UpgradeRules:
         """Return True if an upgrade request asks for WebSocket at this endpoint."""
         return (
             request.method == "GET"
-            and request.path == self.settings.path
+            and request.path in self._paths
             and "websocket" in [item.lower() for item in _listed(request, b"upgrade")]
         )
 
@@ -215,9 +218,9 @@ class UpgradeRules:
 
     def check_place(self, request: HttpRequest) -> None:
         """Check the path, Host and Origin, before all else.  Raises UpgradeRefused."""
-        path = self.settings.path
-        if request.path != path:
-            raise refused(UNKNOWN_PATH, f"nothing is served there; the endpoint is {path}")
+        if request.path not in self._paths:
+            endpoint = " or ".join(self._paths)
+            raise refused(UNKNOWN_PATH, f"nothing is served there; the endpoint is {endpoint}")
         host, origin = _one(request, b"host"), _one(request, b"origin", HOST_OR_ORIGIN)
         problem = self._policy.check(host, origin, request.scheme)
         if problem is not None:

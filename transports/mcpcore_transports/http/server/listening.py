@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -58,6 +58,8 @@ class HttpServerLink(HttpHost):
     ) -> None:
         super().__init__(machine, app, settings=settings)
         self.upgrade = upgrade
+        self.beside: Mapping[str, HttpHost] = {}
+        """Hosts of other machines that the connections reach as well, by path."""
         self.addresses: list[Address] = []
         """Host and port of each listener, once :meth:`serve` has started."""
         self.ssl_context = ssl_context

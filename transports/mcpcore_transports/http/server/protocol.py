@@ -29,6 +29,7 @@ from mcpcore_transports.http1.heads import BadHead, RequestHead
 from mcpcore_transports.link import LOST, clock
 
 if TYPE_CHECKING:  # late: an ASGI application has none
+    from mcpcore_transports.http.server.host import HttpHost
     from mcpcore_transports.http.server.listening import HttpServerLink  # has these connections
     from mcpcore_transports.tls import ServerTls
 
@@ -60,6 +61,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         "_exchange",
         "_gone",
         "_held",
+        "_host",
         "_http",
         "_link",
         "_machine",
@@ -82,7 +84,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         """Client whose share of the connections this one counts for."""
         self._refusal: str | None = None  # of a connection in excess of the limit
         self._link = link
-        self._machine = link.machine
+        self._host: HttpHost = link  # of the present exchange, or of the last one
+        self._machine = link.machine  # of that host
         self._http = Http1Server(link.parser, link.settings, peer, clock())
         self._transport: asyncio.Transport | None = None
         self._tls = None
@@ -281,11 +284,15 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if head.upgrade and link.upgrade is not None:
             http.switch()
             return False
-        return self._open(head) if link.settings.authenticate is None else self._ask(head)
+        return self._ask(head)
 
     def _ask(self, head: RequestHead) -> bool:
-        """Authenticate the request if that is needed."""
-        authenticate = self._link.settings.authenticate
+        """Choose the host of the request, and authenticate it if that is needed."""
+        link = self._link
+        if link.beside:
+            self._host = link.beside.get(head.request.path, link)
+            self._machine = self._host.machine
+        authenticate = link.settings.authenticate
         self._principal = None
         if authenticate is not None and self._machine.asks_who(head.request):
             from mcpcore_transports.http.server.identity import ask  # often not needed
@@ -314,43 +321,44 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _open(self, head: RequestHead) -> bool:
         """Feed a request to the machine, with as much of its body as was received."""
-        http, link, machine = self._http, self._link, self._machine
+        http, host, machine = self._http, self._host, self._machine
+        draining = self._link.draining
         self._woken = False
         self._writing = True  # output that is ready at once is taken below
         now = clock()
-        exchange = self._exchange = link.register(self, head.request)
-        body = http.take_whole() if link.trace is None else None
+        exchange = self._exchange = host.register(self, head.request)
+        body = http.take_whole() if host.trace is None else None
         if body is None:
             if machine.open(exchange, head.request, principal=self._principal, now=now):
                 self._held += http.begin_body(now)
                 return self._read_body()
             http.skip_body()
-            link.flush_soon()
+            host.flush_soon()
             return True
         machine.ask(exchange, head.request, body, principal=self._principal, now=now)
-        link.handle_events()
-        if not (http.blocked or link.draining):  # mostly the whole reply is ready at once
+        host.handle_events()
+        if not (http.blocked or draining):  # mostly the whole reply is ready at once
             whole = machine.whole_reply(exchange)
             if whole is not None:
                 return self._send_whole(whole)
-        if machine.pending or http.blocked or http.ended or link.draining:
-            link.flush_soon()
+        if machine.pending or http.blocked or http.ended or draining:
+            host.flush_soon()
             return True
         self._writing = False  # a handler is at work
-        link.keep_time()
+        host.keep_time()
         return False
 
     def _read_body(self, data: bytes | memoryview = b"") -> bool:
         """Feed the body to the machine: the buffered input and ``data`` behind it."""
-        http, exchange, link = self._http, self._exchange, self._link
+        http, exchange, host = self._http, self._exchange, self._host
         assert exchange is not None  # noqa: S101 - made with the head
         now = clock()
         data, ahead, done = http.read_body(data, now)
-        if link.trace is not None:
-            link.trace.request_body(exchange, data, end=done)
+        if host.trace is not None:
+            host.trace.request_body(exchange, data, end=done)
         if data or ahead or done:
             self._machine.body(exchange, data, end=done, announced=ahead, now=now)
-            link.flush_soon()
+            host.flush_soon()
             if self._woken and not done:
                 # Answered before its end, as too large for instance: the rest is not read.
                 http.keep_alive = False
@@ -364,31 +372,32 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _take_reply(self) -> bool:
         """Take output of the machine, unless the client takes none; True if there may be more."""
-        http, link, machine, exchange = self._http, self._link, self._machine, self._exchange
+        http, host, machine, exchange = self._http, self._host, self._machine, self._exchange
+        draining = self._link.draining
         if http.rest:
             return self._send_rest()
         if http.blocked or exchange is None:
             return False
-        if link.draining:
+        if draining:
             http.keep_alive = False
-        if http.may_be_whole and link.trace is None:
+        if http.may_be_whole and host.trace is None:
             whole = machine.whole_reply(exchange)
             if whole is not None:
                 return self._send_whole(whole)
-        items = machine.data_to_send(exchange, link.settings.write_size)
+        items = machine.data_to_send(exchange, host.settings.write_size)
         if items:
-            if link.trace is not None:
-                link.trace.replied(items)
+            if host.trace is not None:
+                host.trace.replied(items)
             self._held += http.send(items, clock())
             if http.state is not _REPLY:
-                link.unregister(exchange)
+                host.unregister(exchange)
                 self._exchange = None
                 self._writing = False
-            if link.draining or machine.pending:
-                link.flush_soon()  # senders that waited for room have some now
+            if draining or machine.pending:
+                host.flush_soon()  # senders that waited for room have some now
                 return http.state is _HEAD
             if machine.timed:
-                link.keep_time()
+                host.keep_time()
         if self._exchange is None:
             return True
         self._writing = False  # that was all there is
@@ -398,18 +407,18 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _send_whole(self, whole: HttpReply) -> bool:
         """Send a complete reply of the machine; return True if another request may follow."""
-        http, link, machine = self._http, self._link, self._machine
-        link.unregister(whole.exchange)
+        http, host, machine = self._http, self._host, self._machine
+        host.unregister(whole.exchange)
         self._exchange = None
         self._held += http.send_whole(whole, clock())
         if machine.pending:
-            link.flush_soon()
+            host.flush_soon()
         elif machine.timed:
-            link.keep_time()
+            host.keep_time()
         if http.rest:
             return self._send_rest()
         self._writing = False
-        return bool(http.buffer or http.ended or link.draining)
+        return bool(http.buffer or http.ended or self._link.draining)
 
     def _send_rest(self) -> bool:
         """Go on with a large reply while the client takes it; then as :meth:`_send_whole`."""
@@ -450,8 +459,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         """
         try:
             if isinstance(error, BadHead):
-                if self._exchange is None and self._link.trace is not None:
-                    self._link.trace.undecodable(bytes(self._http.buffer))
+                if self._exchange is None and self._host.trace is not None:
+                    self._host.trace.undecodable(bytes(self._http.buffer))
                 self._refuse(error)
                 return
         except Exception as another:
@@ -465,7 +474,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         A web page can read the reason if its Origin is known, which it is not if the head is
         refused.
         """
-        head, trace = self._http.head, self._link.trace
+        head, trace = self._http.head, self._host.trace
         self._disconnect()
         if trace is not None:
             trace.refused(refusal.row.status, refusal.message)
@@ -480,7 +489,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _disconnect(self) -> None:
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
-            self._link.disconnect(exchange)
+            self._host.disconnect(exchange)
 
     # Output
 

@@ -1,0 +1,290 @@
+"""Routes of a gateway: each is a relay between the clients of one endpoint and its servers.
+
+The relay (:mod:`mcpcore.relay.relay`) decides everything about the protocol.  Here its machines
+are fed and flushed, and its deadline is kept.
+"""
+
+import logging
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import structs
+
+from mcpcore.engine.config import ANY_EXTENSION, ASKABLE, Config
+from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived, Violation
+from mcpcore.engine.seal import Binding, Seal
+from mcpcore.errors import McpError
+from mcpcore.relay.link import UpstreamLink
+from mcpcore.relay.names import NameConflict
+from mcpcore.relay.relay import Relay
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.spec.revisions import Revision
+from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind
+from mcpcore_transports.link import Link, clock
+from mcpcore_transports.serve.assembling import ServedRoute
+from mcpcore_transports.server.failures import Failures
+from mcpcore_transports.server.input_rounds import OwnSeal
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
+from mcpcore_transports.server.violations import ClientViolations
+from mcpcore_transports.targets import Target
+
+logger = logging.getLogger("mcpcore.gateway")
+
+
+class RouteSeal(Seal):
+    """Seal of one route: the others open nothing that it has sealed."""
+
+    def __init__(self, seal: Seal, path: str | None) -> None:
+        self._seal = seal
+        self._path = path
+
+    def _bound(self, binding: Binding) -> Binding:
+        return structs.replace(binding, method=f"{binding.method} {self._path}")
+
+    def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
+        """Implement :meth:`Seal.seal <mcpcore.engine.seal.Seal.seal>`."""
+        return self._seal.seal(payload, self._bound(binding), wall=wall)
+
+    def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
+        """Implement :meth:`Seal.open <mcpcore.engine.seal.Seal.open>`."""
+        return self._seal.open(text, self._bound(binding), wall=wall)
+
+
+class GatewayRoute(ServedRoute):
+    """Endpoint that offers what several servers offer together.
+
+    Raises UrlRefused, BadTarget; ValueError for a name that cannot be used.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        fleet: Fleet,
+        *,
+        path: str | None = None,
+        revisions: Sequence[Revision],
+    ) -> None:
+        self._fleet = fleet
+        self._path = path
+        self.runtimes: dict[ServerMachine, GatewayRuntime] = {}
+        self.upstreams = {
+            name: ServerBehind(
+                name,
+                target,
+                fleet,
+                take=self._from_server,
+                start=self._start,
+                revisions=revisions,
+            )
+            for name, target in targets.items()
+        }
+        self.relay = Relay(
+            [upstream.relayed for upstream in self.upstreams.values()],
+            seal=OwnSeal(),
+            place=secrets.token_hex(8),
+            settings=fleet.settings.relay,
+        )
+        self._hidden: set[NameConflict] = set()
+        """Conflicts of names that the log has told of."""
+        self._to_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._wake = anyio.Event()
+        self._sleep: anyio.CancelScope | None = None
+        self._alarm = math.inf
+        self._ahead = 0.0  # seconds by which the clock of the event loop is ahead of ours
+
+    # Endpoint
+
+    def config(self, settings: RuntimeSettings) -> Config:
+        """Return the configuration of the clients' machines, once the servers are known."""
+        info, instructions = self._fleet.settings.client.info, None
+        only = next(iter(self.upstreams.values())).relayed.greeting
+        if len(self.upstreams) == 1 and only is not None:
+            info, instructions = only.info or info, only.instructions
+        return Config(
+            info=info,
+            capabilities=self.relay.capabilities(),
+            instructions=instructions,
+            revisions=settings.revisions,
+            limits=settings.limits,
+            header_params=self.relay.header_params,
+            asked_first=ASKABLE,
+            extension_methods=ANY_EXTENSION,
+        )
+
+    def runtime(self, machine: ServerMachine, settings: RuntimeSettings) -> "GatewayRuntime":
+        """Make the app of a machine of clients."""
+        if settings.seal is not None and not isinstance(settings.seal, OwnSeal):
+            self.relay.seal = RouteSeal(settings.seal, self._path)  # shared by all workers
+        return GatewayRuntime(self, machine, settings)
+
+    def begin(self, group: TaskGroup) -> None:
+        """Begin to talk to the servers, in tasks of ``group``."""
+        group.start_soon(self._supervise, group)
+        for upstream in self.upstreams.values():
+            group.start_soon(self._find, upstream)
+
+    async def known(self) -> None:
+        """Wait until each server has told its era, or cannot be reached."""
+        for upstream in self.upstreams.values():
+            while not upstream.known:
+                await upstream.changed.wait()
+
+    def close(self, group: TaskGroup) -> None:
+        """End the conversations with the servers, in tasks of ``group``."""
+        for upstream in self.upstreams.values():
+            for conversation in list(upstream.conversations.values()):
+                group.start_soon(conversation.close)
+
+    # Machines
+
+    def from_client(self, machine: ServerMachine, event: Event) -> None:
+        """Hand an event of a machine of clients to the relay."""
+        self.relay.from_client(machine, event, now=clock(), wall=time.time())
+        self._flush(machine)
+
+    def _from_server(self, conversation: Conversation, event: Event) -> None:
+        self.relay.from_server(conversation.link, event, now=clock(), wall=time.time())
+        if self.relay.names.conflicts:
+            self._tell_conflicts()
+        if conversation.link.ended:
+            self._start(conversation.close)
+        self._flush(None, conversation.link)
+
+    def _tell_conflicts(self) -> None:
+        names = self.relay.names
+        found, names.conflicts = names.conflicts, []
+        for each in found:
+            if each not in self._hidden:
+                if len(self._hidden) >= self._fleet.settings.relay.names:
+                    self._hidden.clear()
+                self._hidden.add(each)
+                logger.warning("%s", each)
+
+    def _flush(
+        self, machine: "ServerMachine | None" = None, link: UpstreamLink | None = None
+    ) -> None:
+        """Flush the machines that the relay has used, but for the one whose event it was."""
+        used, called = self.relay.used, self.relay.called
+        while used or called:
+            while called:
+                front = called.pop()
+                runtime = self.runtimes.get(front)
+                if front is not machine and runtime is not None and runtime.link is not None:
+                    runtime.link.flush_soon()
+            while used:
+                each = used.pop()
+                conversation = self.upstreams[each.target.name].conversations.get(each)
+                if conversation is None:
+                    continue
+                if each.ended:
+                    self._start(conversation.close)
+                elif each is not link:
+                    conversation.flush()
+        deadline = self.relay.deadline()
+        if deadline is not None and deadline < self._alarm:
+            self._alarm = deadline
+            if self._sleep is not None:
+                self._sleep.deadline = self._ahead + deadline
+
+    # Tasks
+
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``work`` in a task, also from a callback of the event loop, which has none."""
+        self._to_start.append(work)
+        self._wake.set()
+
+    async def _supervise(self, group: TaskGroup) -> None:
+        """Start tasks, and keep the deadline of the relay."""
+        while True:
+            self._ahead = anyio.current_time() - clock()
+            self._alarm = self.relay.deadline() or math.inf
+            with anyio.CancelScope(deadline=self._ahead + self._alarm) as self._sleep:
+                await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._to_start:
+                group.start_soon(self._to_start.pop(0))
+            now = clock()
+            due = self.relay.deadline()
+            if due is not None and due <= now:
+                self.relay.handle_timeout(now)
+                self._flush()
+
+    async def _find(self, upstream: ServerBehind) -> None:
+        """Open the first conversation with a server, again and again until it tells its era."""
+        while upstream.relayed.greeting is None:
+            if not upstream.conversations:
+                await anyio.sleep(max(0.0, upstream.ready_at - clock()))
+                self.relay.open(upstream.relayed, now=clock())
+                self._flush()
+            await upstream.changed.wait()
+
+
+class GatewayRuntime:
+    """App of one machine of the clients of a route; it limits their rates."""
+
+    def __init__(
+        self, route: "GatewayRoute", machine: ServerMachine, settings: RuntimeSettings
+    ) -> None:
+        self.link: Link | None = None
+        self.settings = settings
+        self._route = route
+        self._machine = machine
+        route.runtimes[machine] = self
+        self._group: TaskGroup
+        self._limited: set[Key] = set()
+        """Requests about which the rate limiter has not decided, unless they were cancelled."""
+        self._violations = ClientViolations(settings.suspicion)
+        self._throttle = None
+        if settings.limiter is not None:
+            from mcpcore_transports.server.rate_limits import Throttle  # late: few limit rates
+
+            self._throttle = Throttle(settings, machine, Failures(settings))
+
+    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        """Run the link to its end."""
+        try:
+            async with anyio.create_task_group() as self._group:
+                await link_run()
+                self._group.cancel_scope.cancel()
+        finally:
+            del self._route.runtimes[self._machine]
+
+    def handle(self, event: Event) -> None:
+        """Take an event of the machine."""
+        if isinstance(event, Violation):
+            self._violations.hear(event)
+            return
+        if self._throttle is not None and isinstance(event, RequestReceived):
+            try:
+                later = self._throttle.check(event)
+            except McpError as error:
+                self._machine.fail(event.key, error.error)
+                return
+            if later is not None:
+                self._limited.add(event.key)
+                self._group.start_soon(self._handle_later, event, later)
+                return
+        if isinstance(event, RequestCancelled) and event.key in self._limited:
+            self._limited.remove(event.key)
+            return
+        self._route.from_client(self._machine, event)
+
+    async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
+        """Take a request when the rate limiter has decided."""
+        try:
+            await later
+        except McpError as error:
+            self._machine.fail(event.key, error.error)
+        else:
+            if event.key in self._limited:
+                self._route.from_client(self._machine, event)
+            else:
+                self._machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
+        self._limited.discard(event.key)
+        if self.link is not None:
+            self.link.flush_soon()
