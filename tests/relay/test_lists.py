@@ -14,7 +14,7 @@ from mcpcore.engine.events import (
     SubscriptionAcknowledged,
     SubscriptionNotification,
 )
-from mcpcore.relay.lists import merged_capabilities
+from mcpcore.relay.lists import UNAVAILABLE, merged_capabilities
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.revisions import BY_NAME
@@ -125,6 +125,15 @@ def test_a_page_is_public_if_all_its_parts_are() -> None:
     backends = [Backend("a", MODERN, lists(5000, "public")), Backend("b", MODERN, lists(9000))]
     page = Scene(MODERN, *backends).result("tools/list")
     assert (page["ttlMs"], page["cacheScope"]) == (5000, "private")
+
+
+def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
+    backends = [Backend("a", MODERN, lists(5000)), Backend("b", MODERN, lists(0), prompts={})]
+    page = Scene(MODERN, *backends).result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["a__t1"]
+    assert UNAVAILABLE not in page["_meta"]
+    assert page["ttlMs"] == 5000
+    assert not backends[1].requests("tools/list")
 
 
 def test_lists_that_are_kept_have_a_limit() -> None:

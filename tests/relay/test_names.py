@@ -246,6 +246,25 @@ def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
     assert names.outward(U, "a", "x:1") == "x:1"
 
 
+def test_a_name_that_a_list_has_takes_no_room_from_those_in_results() -> None:
+    names = Names(["a", "b"], Naming.NEVER, 2)
+    names.outward(U, "a", "x:1", listed=False)
+    names.outward(U, "a", "x:1")
+    names.outward(U, "a", "y:1", listed=False)
+    names.inward(U, "x:1")
+    names.outward(U, "a", "y:2", listed=False)
+    assert names.inward(U, "y:1") == ("a", "y:1")
+
+
+@pytest.mark.parametrize(("limit", "why"), [(1, "too many names"), (9, "'a' has one of that name")])
+def test_a_conflict_says_why(limit: int, why: str) -> None:
+    names = Names(["a", "b"], Naming.NEVER, limit)
+    names.outward(T, "a", "add")
+    names.outward(T, "b", "sub" if limit == 1 else "add")
+    [conflict] = names.conflicts
+    assert str(conflict) == f"the tool {conflict.name!r} of 'b' is left out: {why}"
+
+
 def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
     def paged(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         if event.method != "tools/list" or b"cursor" in bytes(event.params):

@@ -10,6 +10,7 @@ from mcpcore.engine.events import (
     ErrorReceived,
     NotificationReceived,
     RequestReceived,
+    ResultReceived,
     SubscriptionAcknowledged,
     SubscriptionNotification,
 )
@@ -166,6 +167,45 @@ def test_ids_that_are_remembered_have_a_limit() -> None:
     assert [task["taskId"] for task in ann.result("tasks/list")["tasks"]] == ids[:1]
 
 
+def test_the_ids_that_are_remembered_are_those_that_were_used_last() -> None:
+    ann = client(LEGACY, *behind(LEGACY, "a"), settings=RelaySettings(tasks=2))
+    ids = [create(ann, LEGACY) for _ in range(2)]
+    ann.result("tasks/get", {"taskId": ids[0]})
+    create(ann, LEGACY)
+    assert [task["taskId"] for task in ann.result("tasks/list")["tasks"]] == ids[:1]
+
+
+def test_a_task_that_is_forgotten_while_its_server_is_asked() -> None:
+    tasks = Tasks()
+
+    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tasks/get":
+            backend.waiting["get"] = peer, event
+        else:
+            tasks(backend, peer, event)
+
+    server = Backend("a", LEGACY, slow, tools={}, **SERVER[LEGACY])
+    ann = client(LEGACY, server, settings=RelaySettings(tasks=1))
+    id = create(ann, LEGACY)
+    ann.ask("tasks/get", {"taskId": id})
+    create(ann, LEGACY)
+    tasks(server, *server.waiting["get"])
+    ann.move()
+    [*_, found] = ann.told(ResultReceived)
+    assert json.decode(found.result)["taskId"] == id
+
+
+@eras
+@pytest.mark.parametrize("names", ["b", "bc"])
+def test_a_task_of_a_server_that_is_no_longer_there(era: str, names: str) -> None:
+    id = create(client(era, *behind(era, "a")), era)
+    servers = behind(era, *names)
+    scene = client(era, *servers)
+    for server in servers:
+        server.handler.kept.append("a 0")  # type: ignore[attr-defined]
+    assert scene.error("tasks/get", {"taskId": id}).message == "no task of that id"
+
+
 def test_several_servers_have_tasks_but_no_list() -> None:
     for era in (LEGACY, MODERN):
         scene = client(era, *behind(era, "a", "b"))
@@ -264,6 +304,19 @@ def test_questions_about_a_task_and_their_answers_name_it_on_both_sides() -> Non
     assert first["_meta"][RELATED] == {"taskId": id}
     assert RELATED not in second.get("_meta", {})
     assert [json.decode(each)["_meta"] for each in heard] == [{RELATED: {"taskId": "a 0"}}] * 2
+
+
+@pytest.mark.parametrize("task", [5, {"taskId": 5}, [{}]])
+def test_what_names_no_task_is_left_out_on_both_sides(task: Any) -> None:
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tools": [], "_meta": {RELATED: task, "taskId": "x"}})
+
+    server = Backend("a", LEGACY, answer, tools={}, **SERVER[LEGACY])
+    scene = client(LEGACY, server)
+    result = scene.result("tools/list", {"_meta": {RELATED: task, "acme": 1}})
+    assert result["_meta"] == {"taskId": "x"}
+    [seen] = server.requests("tools/list")
+    assert json.decode(seen.params)["_meta"] == {"acme": 1}
 
 
 @pytest.mark.parametrize("key", [RELATED, RELATED.replace("task", "t\\u0061sk")])
