@@ -232,6 +232,20 @@ def test_all_watchers_of_a_lost_stream_are_on_the_next() -> None:
     assert heard(bob) == [[(UPDATED, "x:2")]]
 
 
+def test_a_stream_that_ends_while_it_is_replaced_may_have_missed_changes() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(MODERN, backend)
+    bob = beside(ann, principal="bob")
+    watch(ann, "x:1", lists=False)
+    backend.down = True
+    watch(bob, "x:2", lists=False)
+    [opened] = [event for event in backend.events if isinstance(event, SubscriptionOpened)]
+    backend.wires[0][2].end_subscription(opened.key)
+    backend.down = False
+    assert heard(ann, bob) == [[(UPDATED, "x:1")], []]
+    assert streams(backend) == [["x:1", "x:2"]]
+
+
 def test_a_lost_stream_has_one_next_attempt_whoever_comes_meanwhile() -> None:
     backend = Backend("a", MODERN, refuses)
     ann = Scene(LEGACY, backend)
