@@ -246,6 +246,30 @@ def test_a_stream_that_ends_while_it_is_replaced_may_have_missed_changes() -> No
     assert streams(backend) == [["x:1", "x:2"]]
 
 
+def test_a_stream_that_was_open_is_opened_again_without_the_delay_of_earlier_losses() -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(LEGACY, backend)
+    for _ in range(3):
+        lose(scene, backend)
+        backend.events.clear()
+        scene.wait(1.1)
+        assert streams(backend) == [[]]
+
+
+def test_a_lost_stream_is_not_opened_earlier_for_those_who_leave() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(LEGACY, backend)
+    bob = beside(ann, LEGACY, principal="bob")
+    watch(bob, "x:2")
+    lose(ann, backend)
+    backend.events.clear()
+    bob.front.receive_eof(now=0.0)
+    bob.move()
+    assert streams(backend) == []
+    ann.wait(1.1)
+    assert streams(backend) == [[]]
+
+
 def test_a_lost_stream_has_one_next_attempt_whoever_comes_meanwhile() -> None:
     backend = Backend("a", MODERN, refuses)
     ann = Scene(LEGACY, backend)
