@@ -157,6 +157,27 @@ def test_a_server_that_refuses_its_list_is_missing_though_it_gave_one_before(
     assert page["_meta"][UNAVAILABLE] == ["a"]
 
 
+def test_a_page_from_which_a_server_is_missing_is_kept_by_nobody() -> None:
+    def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(INTERNAL_ERROR, "no"))
+
+    backends = [Backend("a", MODERN, lists(5000, "public")), Backend("b", MODERN, refuses)]
+    page = Scene(MODERN, *backends).result("tools/list")
+    assert (page["ttlMs"], page["cacheScope"]) == (0, "private")
+
+
+def test_a_tool_that_may_be_repeated_no_longer_is_not() -> None:
+    def once(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        first = len(backend.requests("tools/list")) == 1
+        tool = {"name": "t", "inputSchema": {}, "annotations": {"readOnlyHint": first}}
+        peer.respond(event.key, {"tools": [tool]})
+
+    scene = Scene(LEGACY, Backend("a", LEGACY, once))
+    for known in ({"t"}, set[str]()):
+        scene.result("tools/list")
+        assert scene.relay.targets["a"].repeatable == known
+
+
 def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
     backends = [Backend("a", MODERN, lists(5000)), Backend("b", MODERN, lists(0), prompts={})]
     page = Scene(MODERN, *backends).result("tools/list")
