@@ -1,9 +1,10 @@
 """Play the kit against the reference programs, directly and through ``mcpcore gateway``.
 
 ``python -m conformance.gateway [ROW ...]`` prints each case whose verdict changes, and ends with
-status 1 if any does that ``expected.toml`` does not list.  A row is ``DOWN-UP:CLIENT/SERVER``, two
-transports and two revisions, such as ``http-stdio:2025-11-25/2025-11-25``, or for the client behind
-a gateway ``client:REVISION``; ``--only`` restricts the cases.
+status 1 if any does that ``expected.toml`` does not list, or one that it lists does not.  A row is
+``DOWN-UP:CLIENT/SERVER``, two transports and two revisions, such as
+``http-stdio:2025-11-25/2025-11-25``, or for the client behind a gateway ``client:REVISION``;
+``--only`` restricts the cases.
 """
 
 import argparse
@@ -108,10 +109,10 @@ def play_direct(down: str, client: str, only: Sequence[str], start: Start) -> Ve
 
 
 class Difference(Struct, frozen=True):
-    """Verdicts that change on purpose: patterns of rows and cases, the clause, and the reason."""
+    """Verdicts that change on purpose: a pattern of rows, the cases, the clause, and the reason."""
 
     row: str
-    case: str
+    cases: list[str]
     clause: str
     reason: str
 
@@ -126,23 +127,22 @@ def expected() -> list[Difference]:
 
 
 def compare(row: str, only: Sequence[str], start: Start = plainly) -> int:
-    """Play a row, print its changed verdicts, and return how many are not expected."""
+    """Play a row, print its changed verdicts, and return how many are not as expected."""
     direct, relayed = through(row, only, start)
     listed = [each for each in expected() if fnmatch(row, each.row)]
-    changed = [case for case in direct if direct[case][0] != relayed.get(case, ("none",))[0]]
-    found = {
-        case: [each for each in listed if fnmatch(case.partition(" ")[2], each.case)]
-        for case in changed
-    }
-    wrong = [case for case in changed if not found[case]]
+    changed = {case for case in direct if direct[case][0] != relayed.get(case, ("none",))[0]}
+    reasons = {name: each.reason for each in listed for name in each.cases}
+    found = {case: reasons.get(case.partition(" ")[2]) for case in direct}
+    wrong = [case for case in direct if (case in changed) is (found[case] is None)]
     print(
         f"{row}: {len(direct)} cases, {len(changed)} changed verdicts, {len(wrong)} not expected",
         flush=True,
     )
-    for case in changed:
-        verdict, reason = relayed.get(case, ("none", ""))
-        why = f" (expected: {found[case][0].reason})" if found[case] else ""
-        print(f"  {case}: {direct[case][0]} -> {verdict}: {reason}{why}", flush=True)
+    for case in direct:
+        if case in changed or case in wrong:
+            verdict, reason = relayed.get(case, ("none", ""))
+            why = "" if found[case] is None else f" (expected to change: {found[case]})"
+            print(f"  {case}: {direct[case][0]} -> {verdict}: {reason}{why}", flush=True)
     return len(wrong)
 
 

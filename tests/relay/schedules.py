@@ -2,16 +2,24 @@
 
 On both sides of the relay everything that arrives is late by a random time, and may be lost or
 doubled; a conversation may be cut; a server may crash, stay away and start again; a client may
-come back.  Both principals use the same ids, tokens and URIs.  At the end:
+come back.  Both principals use the same ids, tokens and URIs, and try the states, tasks and cursors
+of each other.  Each server has a circuit breaker.  At the end:
 
 - every request of a client has ended, and exactly once;
-- whatever a client hears is its own: each call, question, list and URI names its principal;
+- whatever a client hears is its own: each call, question, list, URI, task and log message names its
+  principal, and the id of a task or a cursor is known to one principal alone;
+- a server is asked about a task by the principal that began it;
+- log messages are of a level that the client has asked for;
 - the relay has made one request of each call, whatever happened to it, unless it may be repeated;
+- a server gets the requests that its breaker admits, each outcome is told to it once, and what it
+  does not admit ends with an error that names the server;
 - nothing is left open at the relay.
 """
 
 import random
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -29,25 +37,49 @@ from mcpcore.engine.events import (
     RequestEnded,
     RequestReceived,
     ResultReceived,
+    SubscriptionAcknowledged,
     SubscriptionNotification,
 )
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.engine.outbound import may_repeat
 from mcpcore.http.settings import HttpSettings
+from mcpcore.policy.breaker import BreakerSettings, Permit
 from mcpcore.relay.link import PassedCall, Target, UpstreamLink
 from mcpcore.relay.relay import Relay
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.errors import INVALID_PARAMS, ErrorData
+from mcpcore.spec.methods import REPEATABLE
+from mcpcore.spec.types.base import META_RELATED_TASK, Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.lifecycle import SEVERITY
+from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
-from tests.engine.bench import CLIENT_ALL, SERVER_ALL, rows
+from tests.engine.bench import SERVER_ALL, rows
 from tests.relay.bench import LEGACY, ME, MODERN, WALL
+from tests.relay.test_tasks import CLIENT, SERVER, STATE
 
 ENDS = (ResultReceived, ErrorReceived, RequestEnded)
-KINDS = ("quick", "ask", "ask", "report", "slow", "list", "watch", "cancel", "read")
+KINDS = (
+    *("quick", "ask", "ask", "report", "slow", "read", "list", "watch", "cancel", "level"),
+    *("dig", "dig", "dig", "task", "task", "task", "tasks", "steal", "steal"),
+)
+LEVELS = ("debug", "info", "warning", "error")
+TASK_METHODS = {
+    LEGACY: ("tasks/get", "tasks/result", "tasks/cancel"),
+    MODERN: ("tasks/get", "tasks/update", "tasks/cancel"),
+}
+TOLD = {
+    False: {SessionState.OPEN},
+    True: {*SessionState} - {SessionState.CLOSED},
+}
+"""States of a conversation in which a server has notices, by True for a modern one."""
 FRONT = Config(
     info=ME,
-    capabilities=msgspec.convert(SERVER_ALL, ServerCapabilities),
+    capabilities=msgspec.convert(
+        {**SERVER_ALL, **SERVER[LEGACY], **SERVER[MODERN]}, ServerCapabilities
+    ),
     asked_first=ASKABLE,
     extension_methods=ANY_EXTENSION,
 )
@@ -86,26 +118,42 @@ class Wire:
             self.queue += [(due, text)] * copies
 
 
+class Near(Peer):
+    """The relay's end of a conversation with a server, which counts its requests."""
+
+    guard: "Guard"
+
+    def request(self, *arguments: Any, **more: Any) -> Any:
+        self.guard.sent += 1
+        return super().request(*arguments, **more)
+
+
 class Server:
-    """A server whose tool says who called, asks, reports progress, or waits a while."""
+    """A server whose tool says who called, logs, asks, reports progress, begins a task, or waits.
+
+    It has one principal, the relay: its tasks are of anybody who knows their ids.
+    """
 
     def __init__(self, world: "World", name: str, revision: str) -> None:
-        self.world, self.name = world, name
+        self.world, self.name, self.revision = world, name, revision
         self.config = Config(
             info=Implementation(name=name, version="1"),
-            capabilities=msgspec.convert(SERVER_ALL, ServerCapabilities),
+            capabilities=msgspec.convert({**SERVER_ALL, **SERVER[revision]}, ServerCapabilities),
             revisions=rows(revision),
         )
         self.asked: dict[tuple[int, Any], tuple[RequestReceived, str]] = {}
         self.back_at = 0.0
         """Time until which it is away."""
-        self.done: dict[tuple[str, str], set[tuple[int, Any]]] = {}
-        """Requests that asked for a call, by its principal and number."""
+        self.done: dict[tuple[str, str, str], set[tuple[int, Any]]] = {}
+        """Requests that it got, by principal, name and number of what the client asked for."""
+        self.tasks: dict[str, str] = {}
+        """Principals who began its tasks."""
 
     def connect(self, link: UpstreamLink) -> Peer:
         world = self.world
         base = Config(info=ME, capabilities=ClientCapabilities())
-        near, far = Peer(Role.CLIENT, link.config(base)), Peer(Role.SERVER, self.config)
+        near, far = Near(Role.CLIENT, link.config(base)), Peer(Role.SERVER, self.config)
+        near.guard = world.guards[self.name]
         near.start(now=world.now)
         world.links.append((link, near, far, self))
         world.live.append(world.links[-1])
@@ -117,10 +165,8 @@ class Server:
         return near
 
     def take(self, far: Peer, event: Event) -> None:
-        if isinstance(event, RequestReceived) and event.method == "tools/call":
-            self.call(far, event)
-        elif isinstance(event, RequestReceived):
-            far.respond(event.key, self.list(event))
+        if isinstance(event, RequestReceived):
+            self.answer(far, event)
         elif isinstance(event, ResultReceived) and (id(far), event.request) in self.asked:
             request, who = self.asked.pop((id(far), event.request))
             self.finish(far, request, who, event.result)
@@ -129,55 +175,127 @@ class Server:
             if found is not None:
                 far.respond(found[0].key, {"content": [], "who": found[1]})
 
-    def list(self, event: RequestReceived) -> Any:
-        who = msgspec.json.decode(event.params).get("_meta", {}).get("example/who")
+    def answer(self, far: Peer, event: RequestReceived) -> None:
+        params = msgspec.json.decode(event.params)
+        meta = params.get("_meta", {})
+        who = meta.get("example/who")
+        if event.input_responses is None:
+            name = params.get("name", event.method)
+            asked = self.done.setdefault((who, name, meta.get("example/number")), set())
+            asked.add((id(far), event.id))
+        if event.method == "tools/call":
+            self.call(far, event, params)
+        elif event.method == "tasks/list":
+            after = int(params.get("cursor", "task 0").split()[1])
+            page = [self.task(event, id) for id in list(self.tasks)[after : after + 2]]
+            more = {"nextCursor": f"task {after + 2}"} if len(self.tasks) > after + 2 else {}
+            far.respond(event.key, {"tasks": page, **more})
+        elif event.method.startswith("tasks/"):
+            self.about_task(far, event, params["taskId"], who)
+        else:
+            far.respond(event.key, self.list(event, who))
+
+    def list(self, event: RequestReceived, who: str) -> Any:
         hints = {"ttlMs": 3000, "cacheScope": "private"} if event.revision.modern else {}
         schema = {"type": "object"}
         tool = {"name": "t", "description": who, "inputSchema": schema}
         repeatable = {**tool, "name": "r", "annotations": {"readOnlyHint": True}}
         return {"tools": [tool, repeatable], **hints}
 
-    def call(self, far: Peer, event: RequestReceived) -> None:
-        arguments = msgspec.json.decode(event.params)["arguments"]
+    def call(self, far: Peer, event: RequestReceived, params: Any) -> None:
+        arguments, modern = params["arguments"], event.revision.modern
         who, kind = arguments["who"], arguments["kind"]
         question = {"message": who, "requestedSchema": {"type": "object", "properties": {}}}
         if event.input_responses is not None:
             self.finish(far, event, who, event.input_responses["q"])
             return
-        name = msgspec.json.decode(event.params)["name"]
-        self.done.setdefault((who, name + arguments["number"]), set()).add((id(far), event.id))
-        if kind == "ask" and event.revision.modern:
+        for key in (event.key,) if modern else (event.key, None):
+            far.log(key, self.world.chance.choice(LEVELS), who)
+        if kind == "ask" and modern:
             asked = msgspec.json.encode({"method": "elicitation/create", "params": question})
             far.require_input(event.key, {"q": Raw(asked)}, who)
         elif kind == "ask":
-            asked_id = far.request(
-                "elicitation/create", question, now=self.world.now, parent=event.key, timeout=30
-            )
-            self.asked[id(far), asked_id] = event, who
+            self.ask(far, event, who)
         elif kind == "report":
             far.progress(event.key, 1, None, who)
-            far.notify("notifications/resources/updated", {"uri": "x:1"})
+            for uri in ("x:1", "x:ann", "x:bob"):
+                far.notify("notifications/resources/updated", {"uri": uri})
             far.notify("notifications/tools/list_changed")
             self.finish(far, event, who, None)
         elif kind == "slow":
             self.world.later(1.5, lambda: self.finish(far, event, who, None))
-        elif kind == "quick":
+        elif kind == "dig" and (declares_tasks(event) if modern else "task" in params):
+            task = f"task {len(self.tasks)}"
+            self.tasks[task] = who
+            state = self.task(event, task)
+            far.respond(event.key, {"resultType": "task", **state} if modern else {"task": state})
+        elif kind in ("quick", "dig"):
             self.finish(far, event, who, None)
+
+    def ask(self, far: Peer, event: RequestReceived, who: str, **more: Any) -> None:
+        """Ask the client of a legacy conversation."""
+        question = {"message": who, "requestedSchema": {"type": "object", "properties": {}}}
+        now = self.world.now
+        asked = far.request(
+            "elicitation/create", question, now=now, parent=event.key, timeout=30, **more
+        )
+        self.asked[id(far), asked] = event, who
 
     def finish(self, far: Peer, event: RequestReceived, who: str, answer: Raw | None) -> None:
         said = None if answer is None else msgspec.json.decode(answer)["content"]["who"]
         if not far.respond(event.key, {"content": [], "who": who, "said": said}):
             far.release(event.key)
 
+    # Tasks
 
-class Guard:
-    """Policy of the relay: what may be repeated is, twice, if the server fails."""
+    def task(self, event: RequestReceived, id: str) -> dict[str, Any]:
+        ttl = "ttlMs" if event.revision.modern else "ttl"
+        return {"taskId": id, **STATE, "statusMessage": self.tasks[id], ttl: None}
 
-    def admit(self, now: float) -> None:
-        pass
+    def about_task(self, far: Peer, event: RequestReceived, task: str, who: str) -> None:
+        """Answer a request about a task, and tell everybody of its state."""
+        if task not in self.tasks:
+            far.fail(event.key, ErrorData(INVALID_PARAMS, "no task of that id"))
+            return
+        assert self.tasks[task] == who, f"{who} has the id of a task of {self.tasks[task]}"
+        state, related = self.task(event, task), {META_RELATED_TASK: {"taskId": task}}
+        if event.method == "tasks/result" and self.world.chance.random() < 0.5:
+            self.ask(far, event, who, meta=related)
+        elif event.method == "tasks/result":
+            far.respond(event.key, {"content": [], "who": who, "_meta": related})
+        elif event.method == "tasks/get" or not event.revision.modern:
+            far.respond(event.key, state)
+        else:
+            far.respond(event.key, {})
+        notice = "notifications/tasks" if event.revision.modern else "notifications/tasks/status"
+        for _, _, each, server in self.world.live:
+            if server is self and each.state in TOLD[event.revision.modern]:
+                each.notify(notice, state, meta=None if event.revision.modern else related)
 
-    def settle(self, permit: None, event: Event, now: float, caller: object = None) -> None:
-        pass
+
+def declares_tasks(event: RequestReceived) -> bool:
+    return TASKS_EXTENSION in (event.client_capabilities.extensions or {})
+
+
+class Guard(ServerGuard):
+    """Policy of the relay: a breaker, and what may be repeated is, twice, if the server fails."""
+
+    def __init__(self, name: str) -> None:
+        breaker = BreakerSettings(consecutive=2, open_time=3.0)
+        super().__init__(name, GatewaySettings(retry=None, breaker=breaker))
+        self.sent = self.admitted = self.settled = 0
+        """Numbers of requests."""
+
+    def admit(self, now: float) -> Permit | None:
+        permit = super().admit(now)
+        self.admitted += 1
+        return permit
+
+    def settle(
+        self, permit: Permit | None, event: Event, now: float, caller: object = None
+    ) -> None:
+        super().settle(permit, event, now, caller)
+        self.settled += 1
 
     def again(self, call: PassedCall, event: Event, now: float) -> float | None:
         call.attempts = attempts = (call.attempts or 0) + 1
@@ -197,11 +315,16 @@ class User:
     def __init__(self, world: "World", who: str, revision: str) -> None:
         self.world, self.who, self.legacy = world, who, revision == LEGACY
         self.revision = revision
-        self.open: set[Any] = set()
+        self.open: dict[Any, tuple[Any, bool]] = {}
+        """Requests: params, and True if it must fail, as it has something of another principal."""
         self.connections = 0
         self.numbers = 0
         self.streams: list[Any] = []
         """Listen streams, of which most are closed again."""
+        self.uris: set[str] = set()
+        """Resources that it has ever subscribed to."""
+        self.severity = SEVERITY["info" if self.legacy else "emergency"]
+        """Severity from which it has ever asked for log messages."""
         self.outcomes: Counter[str] = Counter()
         self.connect()
 
@@ -210,7 +333,7 @@ class User:
         world = self.world
         client = Config(
             info=Implementation(name=self.who, version="1"),
-            capabilities=msgspec.convert(CLIENT_ALL, ClientCapabilities),
+            capabilities=msgspec.convert(CLIENT[self.revision], ClientCapabilities),
             revisions=rows(self.revision),
         )
         self.peer = Peer(Role.CLIENT, client)
@@ -231,63 +354,175 @@ class User:
             peer.receive_eof(now=self.world.now)
 
     def act(self, chance: random.Random) -> None:
-        """Call a tool, ask for a list, subscribe, cancel."""
+        """Do one of the things that clients do."""
         kind = chance.choice(KINDS)
-        now, peer = self.world.now, self.peer
-        if kind == "cancel" and self.streams:
-            peer.cancel(self.streams.pop(), now=now)
-        elif kind == "cancel" and self.open:
-            peer.cancel(chance.choice(sorted(self.open)), now=now)
-        elif kind == "list":
-            meta = {"example/who": self.who}
-            self.open.add(peer.request("tools/list", {}, now=now, timeout=150, meta=meta))
-        elif kind == "watch" and self.legacy:
-            uri = {"uri": f"{chance.choice('ab')}+x:1"}
-            self.open.add(peer.request("resources/subscribe", uri, now=now, timeout=150))
-        elif kind == "watch":
-            wanted = {"resourceSubscriptions": ["a+x:1", "b+x:1"], "toolsListChanged": True}
-            listen = {"notifications": wanted}
-            self.streams.append(peer.request("subscriptions/listen", listen, now=now, timeout=90))
-        elif kind != "cancel":
-            self.numbers += 1
-            name = "r" if kind == "read" else "t"
-            kind = "quick" if kind == "read" else kind
-            arguments = {"who": self.who, "kind": kind, "number": str(self.numbers)}
-            params = {"name": f"{chance.choice('ab')}__{name}", "arguments": arguments}
-            self.open.add(peer.request("tools/call", params, now=now, progress=True, timeout=150))
+        ACTS.get(kind, partial(User.call, kind=kind))(self, chance)
+
+    def send(self, method: str, params: Any, *, forbidden: bool = False, **more: Any) -> None:
+        self.numbers += 1
+        meta = {"example/who": self.who, "example/number": str(self.numbers)}
+        id = self.peer.request(
+            method, params, now=self.world.now, timeout=150, meta=meta, force=True, **more
+        )
+        self.open[id] = params, forbidden
+
+    def call(self, chance: random.Random, kind: str) -> None:
+        name, servers = "r" if kind == "read" else "t", self.world.servers
+        if kind == "dig":
+            servers = [each for each in servers if each.revision == self.revision] or servers
+        params: dict[str, Any] = {
+            "name": self.world.outer(chance.choice(servers), name),
+            "arguments": {"who": self.who, "kind": kind},
+        }
+        if kind == "dig" and self.legacy:
+            params["task"] = {}
+        level = None if self.legacy else chance.choice((None, *LEVELS))
+        if level is not None:
+            self.severity = min(self.severity, SEVERITY[level])
+        self.send("tools/call", params, progress=True, log_level=level)
+
+    def list_tools(self, chance: random.Random) -> None:
+        self.send("tools/list", {})
+
+    def watch(self, chance: random.Random) -> None:
+        servers = self.world.servers
+        uris = [self.world.outer(each, f"x:{end}") for each in servers for end in ("1", self.who)]
+        if self.legacy:
+            uris = [chance.choice(uris)]
+            self.send("resources/subscribe", {"uri": uris[0]})
+        else:
+            wanted: dict[str, Any] = {"resourceSubscriptions": uris, "toolsListChanged": True}
+            wanted["taskIds"] = [*self.world.tasks, "task 0"]
+            listen, now = {"notifications": wanted}, self.world.now
+            stream = self.peer.request("subscriptions/listen", listen, now=now, timeout=90)
+            self.streams.append(stream)
+        self.uris.update(uris)
+
+    def cancel(self, chance: random.Random) -> None:
+        if self.streams:
+            self.peer.cancel(self.streams.pop(), now=self.world.now)
+        elif self.open:
+            self.peer.cancel(chance.choice(sorted(self.open)), now=self.world.now)
+
+    def set_level(self, chance: random.Random) -> None:
+        if self.legacy:
+            level = chance.choice(LEVELS)
+            self.severity = min(self.severity, SEVERITY[level])
+            self.send("logging/setLevel", {"level": level})
+
+    def visit(self, chance: random.Random) -> None:
+        own = [each for each, who in self.world.tasks.items() if who == self.who]
+        if own:
+            self.about_task(chance.choice(own), chance)
+
+    def about_task(self, task: str, chance: random.Random, *, forbidden: bool = False) -> None:
+        method = chance.choice(TASK_METHODS[self.revision])
+        more: dict[str, Any] = {"inputResponses": {}} if method == "tasks/update" else {}
+        self.send(method, {"taskId": task, **more}, forbidden=forbidden)
+
+    def list_tasks(self, chance: random.Random) -> None:
+        cursor = chance.choice([None, *self.world.cursors])
+        params = {} if cursor is None else {"cursor": cursor}
+        if self.legacy:
+            owner = self.world.cursors.get(cursor or "", self.who)
+            self.send("tasks/list", params, forbidden=owner != self.who)
+
+    def steal(self, chance: random.Random) -> None:
+        """Use the id of a task, or the state of a call, of another principal."""
+        tasks = [each for each, who in self.world.tasks.items() if who != self.who]
+        states = [params for who, params in self.world.states if who != self.who]
+        if states and not self.legacy and chance.random() < 0.5:
+            self.send("tools/call", chance.choice(states), forbidden=True)
+        else:
+            self.about_task(chance.choice([*tasks, "task 0"]), chance, forbidden=True)
 
     def take(self, event: Event, chance: random.Random) -> None:
         answer = {"action": "accept", "content": {"who": self.who}}
         if isinstance(event, RequestReceived):
-            self.check(msgspec.json.decode(event.params)["message"])
+            self.check(msgspec.json.decode(event.params))
             self.peer.respond(event.key, answer)
         elif isinstance(event, InputRequired):
-            self.open.discard(event.request)
+            params, forbidden = self.open.pop(event.request)
+            assert not forbidden
             for question in event.requests.values():
-                self.check(msgspec.json.decode(question)["params"]["message"])
+                self.check(msgspec.json.decode(question)["params"])
             answers = dict.fromkeys(event.requests, answer)
+            again = {"requestState": event.state, "inputResponses": answers}
+            self.world.states.append((self.who, {**params, **again}))
             retry = self.peer.retry(event.request, answers, now=self.world.now, timeout=150)
-            self.open.add(retry)
+            self.open[retry] = params, False
         elif isinstance(event, ENDS) and event.method == "subscriptions/listen":
             self.streams = [stream for stream in self.streams if stream != event.request]
         elif isinstance(event, ENDS):
-            assert event.request in self.open, "a request has ended twice"
-            self.open.discard(event.request)
-            self.outcomes[type(event).__name__] += 1
-            if isinstance(event, ResultReceived) and event.method == "tools/call":
-                result = msgspec.json.decode(event.result)
-                self.check(result["who"])
-                assert result.get("said") in (None, self.who)
-            if isinstance(event, ResultReceived) and event.method == "tools/list":
-                for tool in msgspec.json.decode(event.result)["tools"]:
-                    self.check(tool["description"])
+            self.ended(event)
         elif isinstance(event, ProgressReceived):
-            self.check(event.message)
+            self.check({"who": event.message})
+        elif isinstance(event, SubscriptionAcknowledged):
+            self.check({"tasks": [{"taskId": each} for each in event.filter.task_ids]})
         elif isinstance(event, NotificationReceived | SubscriptionNotification):
-            assert b"x:1" not in bytes(event.params) or b"+x:1" in bytes(event.params)
+            self.check(msgspec.json.decode(event.params))
 
-    def check(self, who: Any) -> None:
-        assert who == self.who, f"{self.who} was told what is {who}'s"
+    def ended(self, event: ResultReceived | ErrorReceived | RequestEnded) -> None:
+        _, forbidden = self.open.pop(event.request)  # raises KeyError if it has ended twice
+        self.outcomes[type(event).__name__] += 1
+        if isinstance(event, ResultReceived):
+            assert not forbidden, f"{self.who} has got what is of another by {event.method}"
+            self.check(msgspec.json.decode(event.result))
+            self.outcomes[event.method] += 1
+        elif isinstance(event, ErrorReceived) and "circuit breaker" in event.error.message:
+            names = [f"{each.name}: the server keeps failing" for each in self.world.servers]
+            assert event.error.message.startswith(tuple(names)), event.error.message
+            self.outcomes["breaker"] += 1
+
+    def check(self, told: Any) -> None:
+        """Check what the client is told, as far as it has members that are known."""
+        for name in CHECKS.keys() & told.keys():
+            CHECKS[name](self, told[name])
+
+    def check_all(self, told: Any) -> None:
+        for each in told:
+            self.check(each)
+
+    def is_mine(self, who: Any) -> None:
+        assert who in (None, self.who), f"{self.who} was told what is {who}'s"
+
+    def has_task(self, task: str) -> None:
+        assert not task.startswith("task"), "the id of a server has come through"
+        self.is_mine(self.world.tasks.setdefault(task, self.who))
+
+    def has_cursor(self, cursor: str) -> None:
+        assert not cursor.startswith("task"), "the cursor of a server has come through"
+        self.is_mine(self.world.cursors.setdefault(cursor, self.who))
+
+    def watches(self, uri: str) -> None:
+        assert uri in self.uris, f"{self.who} has not subscribed to {uri}"
+
+    def hears(self, level: str) -> None:
+        assert SEVERITY[level] >= self.severity, f"{self.who} has not asked for {level}"
+        self.outcomes["log"] += 1
+
+
+ACTS: dict[str, Callable[[User, random.Random], None]] = {
+    "list": User.list_tools,
+    "watch": User.watch,
+    "cancel": User.cancel,
+    "level": User.set_level,
+    "task": User.visit,
+    "tasks": User.list_tasks,
+    "steal": User.steal,
+}
+"""Functions for what clients do but for calls, by kind."""
+CHECKS: dict[str, Callable[[User, Any], None]] = {
+    **dict.fromkeys(("who", "said", "message", "description", "statusMessage"), User.is_mine),
+    "data": User.is_mine,
+    "level": User.hears,
+    "uri": User.watches,
+    "taskId": User.has_task,
+    "nextCursor": User.has_cursor,
+    **dict.fromkeys(("_meta", META_RELATED_TASK, "task"), User.check),
+    **dict.fromkeys(("tools", "tasks"), User.check_all),
+}
+"""Checks of members of what a client is told, by name."""
 
 
 class Fronts:
@@ -341,14 +576,36 @@ class World:
         self.timers: list[tuple[float, Any]] = []
         self.endpoint = Endpoint()
         self.fronts = Fronts(self.endpoint)
+        self.tasks: dict[str, str] = {}
+        """Principals by the ids of tasks that they were told."""
+        self.cursors: dict[str, str] = {}
+        """Principals by the cursors of lists of tasks."""
+        self.states: list[tuple[str, Any]] = []
+        """Retries of parked calls: principal and params."""
         eras = (LEGACY, MODERN)
-        self.servers = [Server(self, name, chance.choice(eras)) for name in "ab"]
-        targets = [Target(server.name, server.connect, Guard()) for server in self.servers]
+        names = chance.choice(("a", "ab", "ab"))
+        self.servers = [Server(self, name, chance.choice(eras)) for name in names]
+        self.guards = {name: Guard(name) for name in names}
+        targets = [
+            Target(
+                each.name,
+                each.connect,
+                self.guards[each.name],
+                shared=chance.choice((None, None, True, False)),
+                personal=chance.choice((False, True)),
+            )
+            for each in self.servers
+        ]
         seal = make_seal(SealSettings(keys=(SealKey(b"k" * 32),)))
         settings = RelaySettings(call_timeout=60.0, question_timeout=20.0, parked_timeout=40.0)
         self.relay = Relay(targets, seal=seal, settings=settings)
         self.users = [User(self, who, chance.choice(eras)) for who in ("ann", "bob")]
         self.relay.start(now=0.0)
+
+    def outer(self, server: Server, name: str) -> str:
+        """Return the name, or the URI, for clients."""
+        mark = "+" if ":" in name else "__"
+        return name if len(self.servers) == 1 else f"{server.name}{mark}{name}"
 
     def later(self, seconds: float, work: Any) -> None:
         self.timers.append((self.now + seconds, work))
@@ -358,10 +615,6 @@ class World:
         moving = True
         while moving:
             moving = False
-            while (event := self.fronts.any.next_event()) is not None:
-                fronts: Any = self.fronts
-                self.relay.from_client(fronts, event, now=self.now, wall=WALL + self.now)
-                moving = True
             for user in self.users:
                 while (event := user.peer.next_event()) is not None:
                     user.take(event, self.chance)
@@ -373,6 +626,10 @@ class World:
                 while (event := near.next_event()) is not None:
                     self.relay.from_server(link, event, now=self.now, wall=WALL + self.now)
                     moving = True
+            while (event := self.fronts.any.next_event()) is not None:  # before the output
+                fronts: Any = self.fronts
+                self.relay.from_client(fronts, event, now=self.now, wall=WALL + self.now)
+                moving = True
             for frame in self.fronts.any.data_to_send():
                 moving = True
                 if frame.data and frame.peer.session is not None:
@@ -420,7 +677,7 @@ class World:
         self.settle()
         user.connect()
 
-    def run(self, steps: int = 12) -> None:
+    def run(self, steps: int = 24) -> None:
         """Run the schedule and check the invariants."""
         self.settle()
         for _ in range(3):
@@ -433,11 +690,11 @@ class World:
                 if self.chance.random() < 0.6:
                     user.act(self.chance)
             fault = self.chance.random()
-            if fault < 0.06:
+            if fault < 0.03:
                 self.cut(self.chance.choice(self.links))
-            elif fault < 0.10:
+            elif fault < 0.05:
                 self.crash()
-            elif fault < 0.14:
+            elif fault < 0.07:
                 self.come_back()
             self.settle()
             self.pass_time(self.chance.choice((0.0, 0.1, 0.5, 2.0)))
@@ -448,9 +705,13 @@ class World:
         assert self.relay.idle, "the relay has something open"
         assert self.fronts.any._endpoint.inbound.keys() <= self.streams()
         for server in self.servers:
-            for (who, number), requests in server.done.items():
-                most = 3 if number.startswith("r") else 1
-                assert len(requests) <= most, f"{number} of {who} was made by {len(requests)}"
+            for (who, name, number), requests in server.done.items():
+                most = 3 if name in {"r", *REPEATABLE} else 1
+                assert len(requests) <= most, f"{name} {number} of {who}: {len(requests)} requests"
+            guard = self.guards[server.name]
+            assert guard.sent == guard.admitted, "a request goes past the breaker"
+            permits = sum(len(link.permits) for link, *_, each in self.links if each is server)
+            assert guard.admitted == guard.settled + permits, "an outcome is not told once"
         for link, *_ in self.links:
             waiting = (link.permits.keys() | link.pending.keys()) - link.listens.keys()
             left = [*link.calls, *link.asked, *waiting]

@@ -270,6 +270,74 @@ def test_all_watchers_of_a_lost_stream_are_on_the_next() -> None:
     assert heard(bob) == [[(UPDATED, "x:2")]]
 
 
+def test_a_stream_that_ends_while_it_is_replaced_may_have_missed_changes() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(MODERN, backend)
+    bob = beside(ann, principal="bob")
+    watch(ann, "x:1", lists=False)
+    backend.down = True
+    watch(bob, "x:2", lists=False)
+    [opened] = [event for event in backend.events if isinstance(event, SubscriptionOpened)]
+    backend.wires[0][2].end_subscription(opened.key)
+    backend.down = False
+    assert heard(ann, bob) == [[(UPDATED, "x:1")], []]
+    assert streams(backend) == [["x:1", "x:2"]]
+
+
+def test_a_stream_that_was_open_is_opened_again_without_the_delay_of_earlier_losses() -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(LEGACY, backend)
+    for _ in range(3):
+        lose(scene, backend)
+        backend.events.clear()
+        scene.wait(1.1)
+        assert streams(backend) == [[]]
+
+
+def test_the_only_stream_that_there_is_room_for_is_not_replaced_by_a_smaller_one() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(MODERN, backend)
+    ann.relay.targets["a"].listens = 1
+    bob = beside(ann, principal="bob")
+    watch(ann, "x:1", lists=False)
+    id = watch(bob, "x:2", lists=False)
+    ann.move()
+    ann.events.clear()
+    bob.client.cancel(id, now=0.0)
+    bob.move()
+    assert streams(backend) == [["x:1", "x:2"]]
+    assert heard(ann) == [[]]
+
+
+def test_attempts_to_open_a_lost_stream_are_made_at_growing_intervals() -> None:
+    backend = Backend("a", MODERN, refuses)
+    scene = Scene(LEGACY, backend)
+    scene.relay.targets["a"].listens = 0
+    lose(scene, backend)
+    backend.events.clear()
+    for _ in range(8):  # attempts after 1, 3 and 7 seconds
+        scene.wait(1.0)
+    scene.relay.targets["a"].listens = 5
+    scene.wait(6.0)
+    assert streams(backend) == []
+    scene.wait(2.0)
+    assert streams(backend) == [[]]
+
+
+def test_a_lost_stream_is_not_opened_earlier_for_those_who_leave() -> None:
+    backend = Backend("a", MODERN, refuses)
+    ann = Scene(LEGACY, backend)
+    bob = beside(ann, LEGACY, principal="bob")
+    watch(bob, "x:2")
+    lose(ann, backend)
+    backend.events.clear()
+    bob.front.receive_eof(now=0.0)
+    bob.move()
+    assert streams(backend) == []
+    ann.wait(1.1)
+    assert streams(backend) == [[]]
+
+
 def test_a_lost_stream_has_one_next_attempt_whoever_comes_meanwhile() -> None:
     backend = Backend("a", MODERN, refuses)
     ann = Scene(LEGACY, backend)

@@ -14,11 +14,13 @@ from mcpcore.engine.events import (
     SubscriptionAcknowledged,
     SubscriptionNotification,
 )
-from mcpcore.relay.lists import merged_capabilities
+from mcpcore.relay.lists import UNAVAILABLE, merged_capabilities
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.capabilities import ServerCapabilities
+from tests.engine.bench import CLIENT_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, tools
 from tests.relay.test_subscriptions import CHANGED, changes, tell, watch
 
@@ -125,6 +127,64 @@ def test_a_page_is_public_if_all_its_parts_are() -> None:
     backends = [Backend("a", MODERN, lists(5000, "public")), Backend("b", MODERN, lists(9000))]
     page = Scene(MODERN, *backends).result("tools/list")
     assert (page["ttlMs"], page["cacheScope"]) == (5000, "private")
+
+
+@pytest.mark.parametrize(("server", "declared"), [(LEGACY, CLIENT_ALL), (MODERN, {})])
+def test_a_list_is_kept_for_one_session_or_the_clients_that_declare_the_same(
+    server: str, declared: dict[str, Any]
+) -> None:
+    backends = [Backend(name, server, lists(5000)) for name in "ab"]
+    ann = Scene(server, *backends, settings=RelaySettings(list_ttl=5.0))
+    again = Scene(server, *backends, beside=ann, capabilities=declared)
+    for scene, page in ((ann, "t1"), (again, "t2"), (ann, "t1"), (again, "t2")):
+        assert names(scene) == [f"a__{page}", f"b__{page}"]
+
+
+@cells
+def test_a_server_that_refuses_its_list_is_missing_though_it_gave_one_before(
+    client: str, server: str
+) -> None:
+    def once(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if len(backend.requests("tools/list")) > 1:
+            peer.fail(event.key, ErrorData(INTERNAL_ERROR, "no"))
+        else:
+            lists()(backend, peer, event)
+
+    scene = Scene(client, Backend("a", server, once), Backend("b", server, lists()))
+    assert names(scene) == ["a__t1", "b__t1"]
+    page = scene.result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["b__t2"]
+    assert page["_meta"][UNAVAILABLE] == ["a"]
+
+
+def test_a_page_from_which_a_server_is_missing_is_kept_by_nobody() -> None:
+    def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(INTERNAL_ERROR, "no"))
+
+    backends = [Backend("a", MODERN, lists(5000, "public")), Backend("b", MODERN, refuses)]
+    page = Scene(MODERN, *backends).result("tools/list")
+    assert (page["ttlMs"], page["cacheScope"]) == (0, "private")
+
+
+def test_a_tool_that_may_be_repeated_no_longer_is_not() -> None:
+    def once(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        first = len(backend.requests("tools/list")) == 1
+        tool = {"name": "t", "inputSchema": {}, "annotations": {"readOnlyHint": first}}
+        peer.respond(event.key, {"tools": [tool]})
+
+    scene = Scene(LEGACY, Backend("a", LEGACY, once))
+    for known in ({"t"}, set[str]()):
+        scene.result("tools/list")
+        assert scene.relay.targets["a"].repeatable == known
+
+
+def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
+    backends = [Backend("a", MODERN, lists(5000)), Backend("b", MODERN, lists(0), prompts={})]
+    page = Scene(MODERN, *backends).result("tools/list")
+    assert [tool["name"] for tool in page["tools"]] == ["a__t1"]
+    assert UNAVAILABLE not in page["_meta"]
+    assert page["ttlMs"] == 5000
+    assert not backends[1].requests("tools/list")
 
 
 def test_lists_that_are_kept_have_a_limit() -> None:

@@ -322,6 +322,45 @@ def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
     assert names.outward(U, "a", "x:1") == "x:1"
 
 
+def test_a_name_that_a_list_has_takes_no_room_from_those_in_results() -> None:
+    names = Names(["a", "b"], Naming.NEVER, 2)
+    names.outward(U, "a", "x:1", listed=False)
+    names.outward(U, "a", "x:1")
+    names.outward(U, "a", "y:1", listed=False)
+    names.inward(U, "x:1")
+    names.outward(U, "a", "y:2", listed=False)
+    assert names.inward(U, "y:1") == ("a", "y:1")
+
+
+@pytest.mark.parametrize(("limit", "why"), [(1, "too many names"), (9, "'a' has one of that name")])
+def test_a_conflict_says_why(limit: int, why: str) -> None:
+    names = Names(["a", "b"], Naming.NEVER, limit)
+    names.outward(T, "a", "add")
+    names.outward(T, "b", "sub" if limit == 1 else "add")
+    [conflict] = names.conflicts
+    assert str(conflict) == f"the tool {conflict.name!r} of 'b' is left out: {why}"
+
+
+def test_a_link_to_what_another_server_has_stays() -> None:
+    names = Names(["a", "b"], Naming.NEVER, 10)
+    assert names.outward(U, "a", "x:1") == "x:1"
+    link = Raw(b'{"content":[{"type":"resource_link","uri":"x:1"}]}')
+    assert names.outward_in("tools/call", "b", link) == link
+
+
+def test_a_link_of_a_tool_in_a_list_takes_no_room_from_what_is_listed() -> None:
+    tool = Raw(b'{"tools":[{"name":"t","_meta":{"ui":{"resourceUri":"ui://x"}}}]}')
+    assert Names(["a", "b"], Naming.NEVER, 1).outward_in("tools/list", "a", tool) == tool
+
+
+def test_a_template_is_prefixed_until_the_templates_of_the_server_before_are_known() -> None:
+    names = Names(["a", "b"], Naming.ON_CONFLICT, 10)
+    names.read.add(("a", "resources/list"))
+    assert [names.outward(U, "b", uri) for uri in ("x:1", "x:{y}")] == ["x:1", "b+x:{y}"]
+    names.read.add(("a", "resources/templates/list"))
+    assert names.outward(U, "b", "z:{y}") == "z:{y}"
+
+
 def test_a_name_on_a_later_page_is_not_given_to_the_next_server() -> None:
     def paged(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         if event.method != "tools/list" or b"cursor" in bytes(event.params):

@@ -148,6 +148,7 @@ def test_a_subscription_under_way_outlasts_one_at_another_worker() -> None:
     other.backend.down = True
     added = other.post(subscription("x:2"), mcp_session_id=session)
     ok(one.post(subscription("x:3"), mcp_session_id=session), one, other)
+    assert not messages(added)
     removed = other.post(subscription("x:1", "unsubscribe"), mcp_session_id=session)
     ok(one.post(subscription("x:4"), mcp_session_id=session), one, other)
     other.backend.down = False

@@ -10,6 +10,7 @@ from mcpcore.engine.events import (
     ErrorReceived,
     NotificationReceived,
     RequestReceived,
+    ResultReceived,
     SubscriptionAcknowledged,
     SubscriptionNotification,
 )
@@ -166,6 +167,45 @@ def test_ids_that_are_remembered_have_a_limit() -> None:
     assert [task["taskId"] for task in ann.result("tasks/list")["tasks"]] == ids[:1]
 
 
+def test_the_ids_that_are_remembered_are_those_that_were_used_last() -> None:
+    ann = client(LEGACY, *behind(LEGACY, "a"), settings=RelaySettings(tasks=2))
+    ids = [create(ann, LEGACY) for _ in range(2)]
+    ann.result("tasks/get", {"taskId": ids[0]})
+    create(ann, LEGACY)
+    assert [task["taskId"] for task in ann.result("tasks/list")["tasks"]] == ids[:1]
+
+
+def test_a_task_that_is_forgotten_while_its_server_is_asked() -> None:
+    tasks = Tasks()
+
+    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "tasks/get":
+            backend.waiting["get"] = peer, event
+        else:
+            tasks(backend, peer, event)
+
+    server = Backend("a", LEGACY, slow, tools={}, **SERVER[LEGACY])
+    ann = client(LEGACY, server, settings=RelaySettings(tasks=1))
+    id = create(ann, LEGACY)
+    ann.ask("tasks/get", {"taskId": id})
+    create(ann, LEGACY)
+    tasks(server, *server.waiting["get"])
+    ann.move()
+    [*_, found] = ann.told(ResultReceived)
+    assert json.decode(found.result)["taskId"] == id
+
+
+@eras
+@pytest.mark.parametrize("names", ["b", "bc"])
+def test_a_task_of_a_server_that_is_no_longer_there(era: str, names: str) -> None:
+    id = create(client(era, *behind(era, "a")), era)
+    servers = behind(era, *names)
+    scene = client(era, *servers)
+    for server in servers:
+        server.handler.kept.append("a 0")  # type: ignore[attr-defined]
+    assert scene.error("tasks/get", {"taskId": id}).message == "no task of that id"
+
+
 def test_several_servers_have_tasks_but_no_list() -> None:
     for era in (LEGACY, MODERN):
         scene = client(era, *behind(era, "a", "b"))
@@ -192,6 +232,20 @@ def test_a_server_that_names_another_task_is_not_believed() -> None:
 
 
 @eras
+def test_a_server_without_tasks_is_not_asked_for_any_and_may_use_their_names(era: str) -> None:
+    body = {"task": {"taskId": "1"}, "taskId": "2", "content": []}
+
+    def other(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        assert event.method == "tools/call"
+        peer.respond(event.key, body)
+
+    scene = client(era, Backend("a", era, other, tools={}), *behind(era, "b"))
+    result = scene.result("tools/call", {"name": "a__x", "arguments": {}})
+    assert {key: result[key] for key in body} == body
+    assert scene.error("tasks/get", {"taskId": "x"}).message == "no task of that id"
+
+
+@eras
 def test_what_other_extensions_call_a_task_stays_as_it_is(era: str) -> None:
     body = {"task": {"taskId": "1"}, "taskId": "2"}
 
@@ -201,6 +255,31 @@ def test_what_other_extensions_call_a_task_stays_as_it_is(era: str) -> None:
     scene = client(era, Backend("a", era, other, tools={}, **SERVER[era]))
     result = scene.result("acme/dig", body)
     assert {key: result[key] for key in body} == body
+
+
+@eras
+def test_a_task_that_is_told_twice_has_one_id_and_a_cursor_of_other_methods_passes(
+    era: str,
+) -> None:
+    [server] = behind(era, "a")
+    scene = client(era, server)
+    id = create(scene, era)
+    server.handler.kept.clear()  # type: ignore[attr-defined]
+    assert create(scene, era) == id
+    scene.result("tasks/other", {"taskId": id, "cursor": "x"})
+    assert json.decode(server.requests("tasks/other")[0].params)["cursor"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("era", "method"), [(LEGACY, "tools/call"), (MODERN, "tools/call"), (LEGACY, "tasks/result")]
+)
+def test_the_result_of_a_tool_is_no_task_for_what_it_names(era: str, method: str) -> None:
+    def other(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"content": [], "taskId": "2"})
+
+    scene = client(era, Backend("a", era, other, tools={}, **SERVER[era]))
+    params = {"taskId": "x"} if method == "tasks/result" else {"name": "x", "arguments": {}}
+    assert scene.result(method, params)["taskId"] == "2"
 
 
 # Notices and questions
@@ -264,6 +343,42 @@ def test_questions_about_a_task_and_their_answers_name_it_on_both_sides() -> Non
     assert first["_meta"][RELATED] == {"taskId": id}
     assert RELATED not in second.get("_meta", {})
     assert [json.decode(each)["_meta"] for each in heard] == [{RELATED: {"taskId": "a 0"}}] * 2
+
+
+def test_a_task_is_named_to_its_own_server_alone() -> None:
+    servers = behind(LEGACY, "a", "b")
+    ann = client(LEGACY, *servers)
+    meta = {RELATED: {"taskId": create(ann, LEGACY, "a__dig")}}
+    for name in "ab":
+        ann.result("tools/call", {"name": f"{name}__x", "arguments": {}, "_meta": meta})
+    seen = [json.decode(each.requests("tools/call")[-1].params) for each in servers]
+    assert [each.get("_meta", {}).get(RELATED) for each in seen] == [{"taskId": "a 0"}, None]
+
+
+@pytest.mark.parametrize("key", [RELATED, RELATED.replace("task", "t\\u0061sk")])
+def test_a_result_names_no_task_of_others(key: str) -> None:
+    server = Backend("a", LEGACY, lambda *_: None, tools={}, **SERVER[LEGACY])
+    scene = client(LEGACY, server)
+    scene.ask("tools/call", {"name": "x", "arguments": {}})
+    link, near, _ = server.wires[-1]
+    text = '{"jsonrpc":"2.0","id":%d,"result":{"content":[],"_meta":{"%s":{"taskId":"of bob"}}}}\n'
+    near.receive_data((text % (*link.calls, key)).encode(), now=0.0)
+    scene.move()
+    [result] = [bytes(each.result) for each in scene.told(ResultReceived)]
+    assert b"of bob" not in result
+
+
+@pytest.mark.parametrize("task", [5, {"taskId": 5}, [{}]])
+def test_what_names_no_task_is_left_out_on_both_sides(task: Any) -> None:
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tools": [], "_meta": {RELATED: task, "taskId": "x"}})
+
+    server = Backend("a", LEGACY, answer, tools={}, **SERVER[LEGACY])
+    scene = client(LEGACY, server)
+    result = scene.result("tools/list", {"_meta": {RELATED: task, "acme": 1}})
+    assert result["_meta"] == {"taskId": "x"}
+    [seen] = server.requests("tools/list")
+    assert json.decode(seen.params)["_meta"] == {"acme": 1}
 
 
 @pytest.mark.parametrize("key", [RELATED, RELATED.replace("task", "t\\u0061sk")])
