@@ -57,7 +57,7 @@ def read_frontmatter(data: bytes) -> dict[str, Any]:
     for number, line in enumerate(lines[:end], 1):
         if (odd := _UNPRINTABLE.search(line)) is not None:
             raise ValueError(f"front matter, line {number}: the character {odd[0]!a}")
-    reader = _Reader(lines[:end])
+    reader = _Yaml(lines[:end])
     try:
         return reader.whole()
     except RecursionError:
@@ -73,7 +73,7 @@ def same_value(one: Any, other: Any) -> bool:
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
-class _Reader:
+class _Yaml:
     """Lines of a front matter, with the number of the next one."""
 
     def __init__(self, lines: list[str]) -> None:
