@@ -158,10 +158,11 @@ class _Yaml:
         if text[0] in "|>":
             return self._block(text, above)
         parts = self._flow(text, above)
-        if text[0] in "[{":
-            return self._collection(" ".join(parts))
-        if text[0] in "\"'":
-            return self._quoted(self._folded(parts))
+        if text[0] in "[{\"'":
+            read = self._collection if text[0] in "[{" else self._quoted
+            if _COMMENT.search(" ".join(parts[:-1])):
+                self._fail("a comment, or its character, inside of a value of several lines")
+            return read(self._folded(parts))
         for number, part in enumerate(parts):
             comment = _COMMENT.search(part)
             if comment is not None:
@@ -204,7 +205,7 @@ class _Yaml:
         """Return the value of a scalar on one line."""
         if text[0] in "\"'":
             return self._quoted(text)
-        if text[0] in _INDICATORS or re.match(r"[-?:](?:[ \t]|$)", text):
+        if text[0] in _INDICATORS or re.match(r"[-?:](?:[ \t\n]|$)", text):
             self._fail(f"a value cannot begin with {text[0]}; put it in quotes")
         if re.search(r":(?:[ \t\n]|$)", text):
             self._fail("a value with a colon and a space has to be in quotes")
@@ -273,13 +274,16 @@ class _Yaml:
         lines: list[str] = []
         indent = 0
         self._at += 1
+        begin = self._at
         while self._at < len(self._lines):
             line = self._lines[self._at]
             found = len(line) - len(line.lstrip(" "))
             if line.strip(" "):
-                indent = indent or found
                 if found <= above:
                     break
+                if not indent and max(map(len, self._lines[begin : self._at]), default=0) > found:
+                    self._fail("a blank line is longer than the indent of the block")
+                indent = indent or found
                 if found < indent:
                     self._line = self._at
                     self._fail("the line is indented less than those of its block")
