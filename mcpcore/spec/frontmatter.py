@@ -21,7 +21,7 @@ _KEY = re.compile(
 )
 _ITEM = re.compile(r"-(?=[ \t]|$)")
 _COMMENT = re.compile(r"(?:^|[ \t])#")
-_DOUBLE = re.compile(r'("(?:[^"\\]|\\.)*+")(?:[ \t]++#.*)?')
+_REST = re.compile(r"[ \t]*+(?:(?<=[ \t])#.*)?")
 _SINGLE = re.compile(r"'((?:[^']|'')*+)'(?:[ \t]++#.*)?")
 _BLOCK = re.compile(r"([|>])([+-]?)[ \t]*(?:(?<=[ \t])#.*)?")
 _INDICATORS = frozenset(",]}#&*!|>%@`\"'")
@@ -227,10 +227,9 @@ class _Yaml:
     def _quoted(self, text: str) -> str:
         if (found := _SINGLE.fullmatch(text)) is not None:
             return found[1].replace("''", "'")
-        found = _DOUBLE.fullmatch(text)
-        if found is None:
+        if text[0] == "'":
             self._fail("the value in quotes does not end, or something follows it")
-        return str(self._json(found[1]))
+        return str(self._json(text))
 
     def _json(self, text: str) -> Any:
         def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -248,10 +247,12 @@ class _Yaml:
             **dict.fromkeys(("parse_int", "parse_float"), self._scalar),
         }
         try:
-            found = json.loads(text, strict=False, **hooks)
+            found, end = json.JSONDecoder(strict=False, **hooks).raw_decode(text)
             json.dumps(found, ensure_ascii=False).encode()  # an escape may be half a character
         except (json.JSONDecodeError, UnicodeEncodeError):
             self._fail("a value in double quotes, or in braces, has to be JSON")
+        if not _REST.fullmatch(text, end):
+            self._fail("something follows the value")
         return found
 
     def _collection(self, text: str) -> Any:
