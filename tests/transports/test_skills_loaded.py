@@ -208,7 +208,7 @@ async def test_what_has_no_digests_is_loaded_only_if_that_is_asked_for() -> None
         "frontmatter": {"name": "refunds", "description": "Pays back"},
         "resources": "dynamic",
     }
-    server.collections["skills"].get = lambda *of: _Said(entry)  # type: ignore[method-assign,assignment]
+    server.collections["skills"].get = lambda *of: _Said(entry)  # type: ignore[method-assign]
     server.add_resource(f"{ROOT}/large", bytes(MAX_BYTES - len(TEXT)))
     server.add_resource(f"{ROOT}/more", b"\0")
     async with connect(server) as client:
