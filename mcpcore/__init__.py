@@ -85,6 +85,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.errors import RequestTimeout as RequestTimeout
     from mcpcore.errors import ResourceNotFound as ResourceNotFound
     from mcpcore.errors import ServerUnavailable as ServerUnavailable
+    from mcpcore.errors import SkillRefused as SkillRefused
     from mcpcore.errors import ToolError as ToolError
     from mcpcore.http.client.call import Recovery as Recovery
     from mcpcore.http.client.call import StreamInterrupted as StreamInterrupted
@@ -173,6 +174,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.servers import Servers as Servers
     from mcpcore_transports.client.servers import ServersSettings as ServersSettings
     from mcpcore_transports.client.servers import connect_all as connect_all
+    from mcpcore_transports.client.skills import LoadedSkill as LoadedSkill
     from mcpcore_transports.client.tasks import TaskOptions as TaskOptions
     from mcpcore_transports.gateway.gateway import Gateway as Gateway
     from mcpcore_transports.gateway.settings import GatewaySettings as GatewaySettings
@@ -215,6 +217,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.server.seal import SealSettings as SealSettings
     from mcpcore_transports.server.seal import make_seal as make_seal
     from mcpcore_transports.server.settings import RuntimeSettings as RuntimeSettings
+    from mcpcore_transports.server.skill_files import read_skills as read_skills
     from mcpcore_transports.stores.base import Store as Store
     from mcpcore_transports.stores.base import StoreSettings as StoreSettings
     from mcpcore_transports.stores.base import open_store as open_store
@@ -258,7 +261,8 @@ _LATER = {
     "mcpcore.errors": (
         "AuthorizationError BadConfig BadPattern BadTarget CallFailed CircuitOpen "
         "ConnectionClosed Forbidden InputUnavailable LifespanError LinkError NegotiationError "
-        "PeerError PromptError RequestTimeout ResourceNotFound ServerUnavailable ToolError"
+        "PeerError PromptError RequestTimeout ResourceNotFound ServerUnavailable SkillRefused "
+        "ToolError"
     ),
     "mcpcore.http.client.call": "Recovery StreamInterrupted StreamReopened",
     "mcpcore.http.client.challenges": "Unauthorized",
@@ -303,6 +307,7 @@ _LATER = {
     "mcpcore_transports.client.servers": (
         "MergedList ServerEvent Servers ServersSettings connect_all"
     ),
+    "mcpcore_transports.client.skills": "LoadedSkill",
     "mcpcore_transports.client.tasks": "TaskOptions",
     "mcpcore_transports.gateway.gateway": "Gateway",
     "mcpcore_transports.gateway.settings": "GatewaySettings",
@@ -324,6 +329,7 @@ _LATER = {
     "mcpcore_transports.server.notifications": "NotificationContext",
     "mcpcore_transports.server.seal": "SealKey SealSettings make_seal",
     "mcpcore_transports.server.settings": "RuntimeSettings",
+    "mcpcore_transports.server.skill_files": "read_skills",
     "mcpcore_transports.stores.base": "Store StoreSettings open_store",
     "mcpcore_transports.stores.redis_rates": "RedisRateLimits",
     "mcpcore_transports.stores.sqlite": "MemoryStore",

@@ -180,6 +180,13 @@ class InvalidResponse(CallFailed):
     """The server's answer violates the protocol or does not have the promised type."""
 
 
+class SkillRefused(InvalidResponse):
+    """A skill breaks a rule, or a file of it is not as its entry says; it must not be used.
+
+    What is cached of skills was dropped: get the entry again, and ask the user again.
+    """
+
+
 class InputFailed(CallFailed):
     """The server asked for input that this client cannot or may not give."""
 

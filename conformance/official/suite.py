@@ -30,10 +30,23 @@ BESIDE: dict[tuple[str, str], tuple[str, ...]] = {
         "auth/2025-03-26-oauth-metadata-backcompat",
         "auth/2025-03-26-oauth-endpoint-fallback",
     ),
+    ("server", "2026-07-28"): (
+        "sep-2640-skills-enumeration",
+        "sep-2640-skills-manifest",
+        "sep-2640-skills-directory",
+    ),
+    ("client", "2026-07-28"): (
+        "sep-2640-client-no-prefetch",
+        "sep-2640-client-verify-digest",
+        "sep-2640-client-verify-size",
+        "sep-2640-client-verify-frontmatter",
+    ),
 }
 """Scenarios that are in no requirement set, by side and revision."""
 REVISIONS = ("2025-03-26", "2025-11-25", "2026-07-28")
 """The revisions that have a requirement set in the suite, or scenarios beside them."""
+WITHOUT_SET = frozenset({"2025-03-26"})
+"""Those of them that have no requirement set."""
 
 SERVER_COMMAND = (
     sys.executable,
@@ -115,8 +128,9 @@ def _suite(*arguments: str, timeout: float = 900.0) -> subprocess.CompletedProce
 
 def requirements(revision: str, side: str) -> dict[str, bool]:
     """Name each scenario of ``side`` in the requirement set of ``revision``: True if scored."""
-    if any(each == revision for _, each in BESIDE):
-        return dict.fromkeys(BESIDE.get((side, revision), ()), False)
+    beside = dict.fromkeys(BESIDE.get((side, revision), ()), False)
+    if revision in WITHOUT_SET:
+        return beside
     listing = _suite("list", "--requirements", revision)
     if listing.returncode != 0:
         raise ToolsMissing(f"the suite knows no requirements for {revision}: {listing.stderr}")
@@ -132,7 +146,7 @@ def requirements(revision: str, side: str) -> dict[str, bool]:
                 found[unscored[1]] = False
         elif section == side and (scored := re.match(r"\s+- (\S+)$", line)):
             found[scored[1]] = True
-    return found
+    return found | beside
 
 
 def _read(name: str, scored: bool, directory: Path, output: str) -> Scenario:
@@ -154,20 +168,27 @@ def run_server(
 ) -> Iterator[Scenario]:
     """Run server scenarios one after the other against one live server program.
 
-    Several are run by one process of the suite, which runs the whole set, as to start it takes
-    longer than a scenario.
+    Several of a requirement set are run by one process of the suite, which runs the whole set, as
+    to start it takes longer than a scenario.
     """
     if not scenarios:
         return
-    chosen = ["--requirements", revision]
-    if len(scenarios) == 1:
-        chosen = ["--scenario", *scenarios, "--spec-version", revision, "--force"]
-    with serving(command) as (url, *_), tempfile.TemporaryDirectory() as folder:
-        done = _suite("server", "--url", url, *chosen, "-o", folder)
-        for name, scored in scenarios.items():
-            # The suite makes a folder for each scenario, whose name ends with the time.
-            [where] = [*Path(folder).glob(f"server-{name}-????-??-??T*"), Path(folder, name)][:1]
-            yield _read(name, scored, where, done.stdout + done.stderr)
+    beside = BESIDE.get(("server", revision), ())
+    whole = [name for name in scenarios if name not in beside]
+    runs = [[name] for name in scenarios if name in beside or len(whole) == 1]
+    if len(whole) > 1:
+        runs.insert(0, whole)
+    with serving(command) as (url, *_):
+        for names in runs:
+            chosen = ["--requirements", revision]
+            if len(names) == 1:
+                chosen = ["--scenario", *names, "--spec-version", revision, "--force"]
+            with tempfile.TemporaryDirectory() as folder:
+                done = _suite("server", "--url", url, *chosen, "-o", folder)
+                for name in names:
+                    # The suite makes a folder for each scenario, whose name ends with the time.
+                    made = [*Path(folder).glob(f"server-{name}-????-??-??T*"), Path(folder, name)]
+                    yield _read(name, scenarios[name], made[0], done.stdout + done.stderr)
 
 
 def run_client(

@@ -22,6 +22,7 @@ from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
 from mcpcore.relay.link import Arrival, Outcome, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
+from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
@@ -421,7 +422,8 @@ class Lists:
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
     """Return what any of the servers declares; one that has not answered may declare anything.
 
-    Tasks of several servers are listed by none: their pages are not merged.
+    Tasks of several servers are listed by none, and their skills are not offered: their pages are
+    not merged.
     """
     known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
     declared = [each for each in known if isinstance(each, ServerCapabilities)]
@@ -429,6 +431,7 @@ def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
         return declared[0]
     merged: Any = reduce(_both, map(msgspec.to_builtins, declared), {})
     merged.get("tasks", {}).pop("list", None)
+    merged.get("extensions", {}).pop(SKILLS_EXTENSION, None)
     return msgspec.convert(merged, ServerCapabilities)
 
 

@@ -113,7 +113,8 @@ class Mount:
         return bool(gone or copies)
 
     def _outer(self, list: str, key: str) -> str:
-        return self._uri(key) if list in ("resources", "templates") else f"{self._prefix}{key}"
+        named = list in ("tools", "prompts")
+        return f"{self._prefix}{key}" if named else self._uri(key)
 
     def _uri(self, uri: str) -> str:
         if not self._space:

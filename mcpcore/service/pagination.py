@@ -164,6 +164,11 @@ class Collection(Generic[T]):
         self._pages = ({}, {})
         self._changed()
 
+    def hints(self, principal: str | None) -> bytes:
+        """Return the members for caching of what is made of single items for a principal."""
+        varies = any(item.visible is not None for item in self)
+        return self._private if varies or principal is not None else self._hints
+
     def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
         known = principal is not None

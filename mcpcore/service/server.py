@@ -36,7 +36,7 @@ from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
 from mcpcore.service.schema import Validator
 from mcpcore.service.tools import MethodEntry, ToolEntry, ToolOptions, error_result
-from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.capabilities import SKILLS_EXTENSION, TASKS_EXTENSION
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, Forbidden, McpError
 from mcpcore.spec.methods import KNOWN_METHODS
@@ -50,22 +50,24 @@ if TYPE_CHECKING:
     from mcpcore.service.mounting import Mount
     from mcpcore.service.prompts import CompletionEntry, PromptEntry
     from mcpcore.service.resources import ResourceEntry, ResourceOptions
+    from mcpcore.service.skills import SkillEntry, SkillOptions
 
 P = TypeVar("P", bound=Struct)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LISTS = {
+_LISTS: dict[str, str | None] = {
     "tools": "notifications/tools/list_changed",
     "resources": "notifications/resources/list_changed",
     "templates": "notifications/resources/list_changed",
     "prompts": "notifications/prompts/list_changed",
+    "skills": None,
 }
-"""Lists by name, each with the notification of its changes."""
+"""Lists by name, each with the notification of its changes, if there is one."""
 
 _FOR_ALL: tuple[str, str, str | None] = ("", "", None)
 """Key of the function that completes arguments without a function of their own."""
 
-_KINDS = ("tools", "resources", "prompts", "completions", "tasks")
+_KINDS = ("tools", "resources", "prompts", "completions", "tasks", "skills")
 
 _decode_name = msgspec.json.Decoder(str).decode
 _NO_ARGUMENTS = Raw(b"{}")
@@ -94,11 +96,11 @@ class Server:
     patterns of types (``Meta(pattern=...)``).
     ``page_size``: items in one page of a list.
     ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
-    for all, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list for a
-    principal, or that is not the same for all, is always private.
+    for all, or by list (``tools``, ``resources``, ``templates``, ``prompts``, ``skills``).  A list
+    for a principal, or that is not the same for all, is always private.
     ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
-    ``offers``: the features out of tools, resources, prompts, completions and tasks to declare as
-    capabilities even while there are none.
+    ``offers``: the features out of tools, resources, prompts, completions, tasks and skills to
+    declare as capabilities even while there are none.
     ``list_changed``, ``subscribe``, ``logging``: True to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
     ``max_uri``: maximum characters of a URI that is read or subscribed to.
@@ -210,13 +212,15 @@ class Server:
             "resource template", "resourceTemplates", "templates"
         )
         self._prompts: Collection[PromptEntry] = collection("prompt", "prompts", "prompts")
+        self._skills: Collection[SkillEntry] = collection("skill", "skills", "skills")
         self.collections: Mapping[str, Collection[Any]] = {
             "tools": self._tools,
             "resources": self._resources,
             "templates": self._templates,
             "prompts": self._prompts,
+            "skills": self._skills,
         }
-        """Declared features by list: ``tools``, ``resources``, ``templates``, ``prompts``."""
+        """Declared features by list, with the names that ``list_ttl_ms`` has for them."""
 
     # Declaring
 
@@ -326,6 +330,32 @@ class Server:
         for mount in tuple(self._mounted_in):
             mount.updated(uri)
 
+    def add_skills(self, files: Mapping[str, bytes], **options: "Unpack[SkillOptions]") -> None:
+        """Declare the skills in ``files``, bytes by path, and each file as a resource.
+
+        A directory with a ``SKILL.md`` is a skill, with all that is below it; ``read_skills`` of
+        the front door reads the files of a directory.  See
+        :class:`~mcpcore.service.skills.SkillOptions`.  Modern clients list and get skills, and
+        read directories; for others the files are resources.
+
+        Raises ValueError naming the file and the field: no skill, a path that leaves its
+        directory, bad or missing front matter, a name other than that of the directory, more than
+        512 files or 16 MiB in one skill, a URI that is taken (unless ``replace``).  Then nothing
+        is declared.
+        """
+        from mcpcore.service.skills import declare  # late: few have skills
+
+        declare(self, files, options)
+
+    def remove_skill(self, uri: str) -> None:
+        """Remove a skill, by the URI of its ``SKILL.md``, with the files that no other skill has.
+
+        Raises KeyError if there is none.
+        """
+        from mcpcore.service.skills import remove  # late: few have skills
+
+        remove(self, uri)
+
     @overload
     def prompt(
         self, function: F, /, *, name: str | None = None, **options: Unpack[FeatureOptions]
@@ -426,7 +456,7 @@ class Server:
     # Mounted servers
 
     def mount(self, other: "Server", prefix: str = "") -> None:
-        """Offer what ``other`` declares, now and later: tools, resources, templates, prompts.
+        """Offer what ``other`` declares, now and later: tools, resources, prompts, skills.
 
         Names begin with ``prefix``, URIs with it and a plus: with ``notes_``, the tool ``add``
         becomes ``notes_add``, and ``file:///a`` becomes ``notes+file:///a`` (``ui://chart``:
@@ -512,7 +542,11 @@ class Server:
 
     def withdraw(self, list: str, key: str) -> None:
         """Remove a feature of ``list`` by its name or URI.  Raises KeyError if there is none."""
-        remove = {"tools": self.remove_tool, "prompts": self.remove_prompt}
+        remove: dict[str, Callable[[str], None]] = {
+            "tools": self.remove_tool,
+            "prompts": self.remove_prompt,
+            "skills": self._skills.remove,
+        }
         remove.get(list, self.remove_resource)(key)
 
     # Beyond the features
@@ -577,7 +611,8 @@ class Server:
         extensions = self._extensions
         if offered("tools", self._tools):
             made.tools = capabilities.ToolsCapability(list_changed=changed)
-        if offered("resources", self._resources, self._templates):
+        skills = offered("skills", self._skills)
+        if skills or offered("resources", self._resources, self._templates):
             made.resources = capabilities.ResourcesCapability(
                 list_changed=changed, subscribe=self._subscribe
             )
@@ -591,6 +626,8 @@ class Server:
             requests = capabilities.TaskRequests(tools=capabilities.ToolTasks(call={}))
             made.tasks = capabilities.TasksCapability(list={}, cancel={}, requests=requests)
             extensions = {TASKS_EXTENSION: {}, **extensions}
+        if skills:
+            extensions = {SKILLS_EXTENSION: {"directoryRead": True}, **extensions}
         made.extensions = extensions or None
         return made
 
@@ -606,10 +643,12 @@ class Server:
     def list_changed(self, list: str) -> None:
         """Notify the watchers that ``visible`` decides differently about some of a list.
 
-        ``list``: ``tools``, ``resources``, ``templates`` or ``prompts``.
+        ``list``: ``tools``, ``resources``, ``templates``, ``prompts`` or ``skills``; for the last
+        one there is no notification.
         """
-        if self._list_changed:
-            self._tell(_LISTS[list], None)
+        method = _LISTS[list]
+        if self._list_changed and method is not None:
+            self._tell(method, None)
         for mount in tuple(self._mounted_in):
             mount.follow(list)
 
@@ -694,6 +733,20 @@ class Server:
         read = Bound(entry, values, revision)
         read.uri = uri
         return read
+
+    def _get_skill(
+        self, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
+        from mcpcore.service.skills import entry_result  # late: few have skills
+
+        return entry_result(self._skills, params, revision, principal)
+
+    def _read_directory(
+        self, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
+        from mcpcore.service.skills import directory_result  # late: few have skills
+
+        return directory_result(self.collections, params, revision, principal)
 
     @property
     def guards_reading(self) -> bool:
@@ -858,4 +911,7 @@ _METHODS: dict[str, _Handler] = {
     "prompts/get": Server._get_prompt,
     "prompts/list": lambda server, *rest: server._page(server._prompts, *rest),
     "completion/complete": Server._complete,
+    "skills/list": lambda server, *rest: server._page(server._skills, *rest),
+    "skills/get": Server._get_skill,
+    "resources/directory/read": Server._read_directory,
 }

@@ -2,8 +2,8 @@
 
 A path is made of wire names: ``tools``, ``resources.subscribe``, ``elicitation.url``,
 ``extensions.io.modelcontextprotocol/tasks`` (after ``extensions`` and ``experimental`` the rest is
-one key, dots included).  Source: the lifecycle page (legacy), the versioning page (modern) and the
-pages of the client features.
+one key, dots included; a second slash comes before a setting of the extension).  Source: the
+lifecycle page (legacy), the versioning page (modern) and the pages of the client features.
 """
 
 from collections.abc import Mapping
@@ -28,11 +28,15 @@ C = TypeVar("C", bound=Capabilities)
 
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 """Identifier of the tasks extension."""
+SKILLS_EXTENSION = "io.modelcontextprotocol/skills"
+"""Identifier of the skills extension."""
+_OF_MODERN = frozenset({TASKS_EXTENSION, SKILLS_EXTENSION})
+"""Extensions that are specified for the modern revisions alone."""
 
 _KEYED = frozenset({"extensions", "experimental"})
 """Capabilities whose members are named outside of the specification."""
 
-_FLAGS = frozenset({"listChanged", "subscribe"})
+_FLAGS = frozenset({"listChanged", "subscribe", "directoryRead"})
 """Members that are true or false; all others are objects."""
 
 _EXPERIMENTAL_TASKS = (BY_NAME["2025-11-25"],)
@@ -48,7 +52,9 @@ _KINDS_OF_INPUT = Span(BY_NAME["2025-11-25"], REVISIONS[-1])
 def _steps(path: str) -> tuple[str, ...]:
     head, dot, rest = path.partition(".")
     if head in _KEYED and dot:
-        return (head, rest)
+        prefix, slash, name = rest.partition("/")
+        key, _, setting = name.partition("/")
+        return (head, prefix + slash + key, *filter(None, (setting,)))
     return tuple(path.split("."))
 
 
@@ -92,15 +98,15 @@ def requirement(path: str) -> dict[str, Any]:
 def in_revision(capabilities: C, revision: Revision) -> C:
     """Return the part of ``capabilities`` that may be declared in ``revision``.
 
-    Tasks are a capability in one revision and an extension in later ones; where elicitation has no
-    modes it means forms.  Other extensions may be declared in every revision, as the capabilities
-    of ``schema.ts`` are "not a closed set" in any.
+    Tasks are a capability in one revision and an extension in later ones, as skills are; where
+    elicitation has no modes it means forms.  Other extensions may be declared in every revision,
+    as the capabilities of ``schema.ts`` are "not a closed set" in any.
     """
     if capabilities.tasks is not None and revision not in _EXPERIMENTAL_TASKS:
         capabilities = structs.replace(capabilities, tasks=None)
     extensions = capabilities.extensions
-    if extensions is not None and TASKS_EXTENSION in extensions and revision not in MODERN:
-        rest = {name: value for name, value in extensions.items() if name != TASKS_EXTENSION}
+    if extensions is not None and _OF_MODERN & extensions.keys() and revision not in MODERN:
+        rest = {name: value for name, value in extensions.items() if name not in _OF_MODERN}
         capabilities = structs.replace(capabilities, extensions=rest or None)
     if isinstance(capabilities, ClientCapabilities):
         capabilities = _input_in_revision(capabilities, revision)

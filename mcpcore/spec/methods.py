@@ -1,10 +1,11 @@
-"""Methods of every revision, and of the tasks extension: one row per request or notification.
+"""Methods of every revision, and of two extensions: one row per request or notification.
 
 If a method has different rules in different revisions, the row holds all of them, and
 :func:`lookup` gives the row as it holds in one revision.  The tasks of 2025-11-25 and those of the
 extension are different protocols that share names: they have a row each.  Where a method is served
 is in CONTRIBUTING.md, "A new method, a new revision".  Source: ``schema.ts`` and the feature pages
-of each revision; the specification of ``io.modelcontextprotocol/tasks``.
+of each revision; the specifications of ``io.modelcontextprotocol/tasks`` and
+``io.modelcontextprotocol/skills``.
 """
 
 from enum import Enum
@@ -13,7 +14,7 @@ from importlib import import_module
 
 from msgspec import Struct, structs
 
-from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.capabilities import SKILLS_EXTENSION, TASKS_EXTENSION
 from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision, Span
 
 
@@ -105,6 +106,7 @@ _SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LEGACY[-1])
 _ONLY_2025_11_25 = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
 _NOTIFICATION = MethodKind.NOTIFICATION
 _TASKS = f"extensions.{TASKS_EXTENSION}"
+_SKILLS = f"extensions.{SKILLS_EXTENSION}"
 
 
 def _page(name: str, result_type: str, capability: str) -> Method:
@@ -163,6 +165,19 @@ def _task(name: str, params_type: str, result_type: str) -> Method:
         peer_capability=_TASKS,
         header="taskId",
         extension=TASKS_EXTENSION,
+    )
+
+
+def _skill(name: str, params_type: str, result_type: str, capability: str = _SKILLS) -> Method:
+    """Make the row of a request of the skills extension."""
+    return Method(
+        name,
+        client=_MODERN,
+        params_type=params_type,
+        result_type=result_type,
+        capability=capability,
+        cacheable=capability == _SKILLS,
+        extension=SKILLS_EXTENSION,
     )
 
 
@@ -319,6 +334,15 @@ METHODS: tuple[Method, ...] = (
         filter="task_ids",
         extension=TASKS_EXTENSION,
     ),
+    # Skills, extension
+    _skill("skills/list", "base.PaginatedParams", "skills.ListSkillsResult"),
+    _skill("skills/get", "skills.GetSkillParams", "skills.GetSkillResult"),
+    _skill(
+        "resources/directory/read",
+        "skills.ReadDirectoryParams",
+        "skills.ReadDirectoryResult",
+        f"{_SKILLS}/directoryRead",
+    ),
 )
 """All rows."""
 
@@ -365,6 +389,7 @@ REPEATABLE = frozenset(
         *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
         *("resources/read", "resources/subscribe", "resources/unsubscribe"),
         *("tasks/get", "tasks/result", "tasks/list"),
+        *("skills/list", "skills/get", "resources/directory/read"),
     }
 )
 """Requests that may reach the other side twice: the second time changes only a connection."""

@@ -31,6 +31,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.serve.endpoint",
             "mcpcore_transports.running.middleware",
             "mcpcore_transports.server.middleware",
+            "mcpcore_transports.server.skill_files",
         ),
     ),
     "client": (
@@ -45,6 +46,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.client.config",
             "mcpcore_transports.client.servers",
             "mcpcore_transports.client.managed",
+            "mcpcore_transports.client.skills",
         ),
     ),
     "policy": (

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import (
+    SKILLS_EXTENSION,
     TASKS_EXTENSION,
     declares,
     in_revision,
@@ -23,6 +24,7 @@ from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabiliti
 from tests.spec.oracle import definitions, needs_schemas, properties
 
 TASKS = f"extensions.{TASKS_EXTENSION}"
+SKILLS = f"extensions.{SKILLS_EXTENSION}"
 
 
 def client(**members: Any) -> types.ClientCapabilities:
@@ -113,7 +115,10 @@ def paths(struct: type[msgspec.Struct], prefix: str = "") -> list[str]:
 
 
 CLIENT_PATHS = [*paths(types.ClientCapabilities), TASKS, "experimental.x.y"]
-SERVER_PATHS = [*paths(types.ServerCapabilities), TASKS, "experimental.x.y"]
+SERVER_PATHS = [
+    *paths(types.ServerCapabilities),
+    *(TASKS, SKILLS, f"{SKILLS}/directoryRead", "experimental.x.y"),
+]
 
 
 @given(st.sampled_from(CLIENT_PATHS))
@@ -210,7 +215,7 @@ EVERYTHING = {
     "resources": {"subscribe": True, "listChanged": True},
     "tools": {"listChanged": True},
     "tasks": {"list": {}},
-    "extensions": {TASKS_EXTENSION: {}, "com.example/x": {}},
+    "extensions": {TASKS_EXTENSION: {}, SKILLS_EXTENSION: {}, "com.example/x": {}},
 }
 
 
@@ -224,6 +229,7 @@ def test_what_is_declared_is_what_the_schema_knows(kind: Any, revision: Revision
     assert msgspec.to_builtins(found).keys() - {"extensions"} == (
         known & declared.keys() - {"extensions"}
     )
-    # No set of capabilities is closed; but tasks were no extension before 2026-07-28.
-    assert "com.example/x" in msgspec.to_builtins(found)["extensions"]
-    assert (TASKS_EXTENSION in msgspec.to_builtins(found)["extensions"]) is revision.modern
+    # No set of capabilities is closed; but two extensions are specified from 2026-07-28 on.
+    kept = msgspec.to_builtins(found)["extensions"].keys()
+    modern = {TASKS_EXTENSION, SKILLS_EXTENSION} if revision.modern else set()
+    assert kept == {"com.example/x", *modern}

@@ -156,7 +156,8 @@ def test_a_row_holds_the_rules_of_its_revision_only(revision: Revision) -> None:
             assert found.header == (HEADERS.get(method) if revision.mirror_headers else None)
             assert found.header_params == (revision.mirror_headers and method == "tools/call")
             assert found.filter == (FILTERS.get(method) if revision.modern else None)
-            assert (found.extension is not None) == (revision.modern and "tasks" in method)
+            ours = method.startswith("skills/") or "tasks" in method or "directory" in method
+            assert (found.extension is not None) == (revision.modern and ours)
             assert found.needs_input <= revision.input_rounds
             assert found.cacheable <= revision.cache_hints
             assert (found.task_extension is not None) == (

@@ -92,6 +92,7 @@ OURS: dict[str, str] = {
     "SamplingCapability": "the inline object in ClientCapabilities",
     "SamplingTasks": "the inline object in ClientCapabilities",
     "Skim": "the engine's look at params",
+    **dict.fromkeys(types._NAMES["skills"].split(), "of the skills extension"),
     "TaskParams": "inline params",
     "TaskRequests": "the inline object in both capabilities",
     "TasksCapability": "the inline object in both capabilities",

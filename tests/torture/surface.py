@@ -154,7 +154,7 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("Client.get_prompt.progress", "Client.request.progress", "OutgoingRequest.progress"),
-            "Client.complete.progress",
+            *("Client.complete.progress", "Client.get_skill.progress"),
             *(f"Context.{name}.progress" for name in ("ask", "elicit", "elicit_url", "list_roots")),
             "Context.sample.progress",
             *("NotificationContext.ask.progress", "connect.headers", "parse_target.headers"),

@@ -142,12 +142,18 @@ async def play_script(line: Line, address: str) -> None:
     context = json.loads(os.environ.get(CONTEXT) or "{}")
     wishes = Wishes(address, context)
     why = line.unsuited(wishes)
-    reasons = filter(None, [why, *map(line.unable, _flat(context.get("steps", [])))])
+    steps = [*_flat(context.get("steps", []))]
+    reasons = filter(None, [why, *map(_about_skills, steps), *map(line.unable, steps)])
     reason = next(reasons, "")
     report: dict[str, Any] = {"unsupported": reason}
     if not reason:
         report = await Script(line, wishes).play()
     await anyio.Path(context["report"]).write_text(json.dumps(report), encoding="utf-8")
+
+
+def _about_skills(step: Step) -> str:
+    skills = step["do"] in ("skill", "directory") or step.get("what") == "skills"
+    return "no line of the SDK has calls for skills" if skills else ""
 
 
 def _flat(steps: list[Step]) -> Iterator[Step]:

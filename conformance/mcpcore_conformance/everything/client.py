@@ -147,6 +147,19 @@ async def echo_schema(client: Client) -> None:
     await client.call_tool("json_schema_echo", {"schema": schema})
 
 
+async def list_skills(client: Client) -> None:
+    """List the skills, and read nothing."""
+    await client.skills()
+
+
+async def load_skills(client: Client) -> None:
+    """Load every skill that is listed, and read its files."""
+    for skill in await client.skills():
+        loaded = await client.load_skill(skill)
+        for path in loaded.files:
+            await loaded.read(path)
+
+
 Scenario = Callable[[Client], Awaitable[None]]
 
 SCENARIOS: dict[str, Scenario] = {
@@ -161,6 +174,8 @@ SCENARIOS: dict[str, Scenario] = {
     "sep-2322-client-request-state": keep_state,
     "json-schema-ref-no-deref": list_tools,
     "json-schema-2020-12-preservation": echo_schema,
+    "sep-2640-client-no-prefetch": list_skills,
+    **{f"sep-2640-client-verify-{what}": load_skills for what in ("digest", "size", "frontmatter")},
 }
 """Scenario to what it takes."""
 

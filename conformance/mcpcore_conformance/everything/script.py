@@ -214,6 +214,10 @@ class Script:
                 return await _list(client, step["what"])
             case "read":
                 return await client.read_resource(step["uri"], timeout=timeout, progress=listener)
+            case "skill":
+                return await _load(client, step)
+            case "directory":
+                return await client.read_directory(step["uri"], timeout=timeout)
             case "prompt":
                 return await client.get_prompt(
                     step["name"], step.get("arguments"), timeout=timeout, progress=listener
@@ -292,7 +296,16 @@ async def _list(client: Client, what: str) -> Any:
             return await client.resource_templates()
         case "prompts":
             return await client.prompts()
+        case "skills":
+            return await client.skills()
     raise LocalProtocolError(f"no list of {what!r} is known")
+
+
+async def _load(client: Client, step: Step) -> dict[str, Any]:
+    """Load a skill and read files of it; all of them were text."""
+    skill = await client.load_skill(step["uri"])
+    files = {path: (await skill.read(path)).decode() for path in step["read"]}
+    return {"files": {"SKILL.md": skill.text, **files}}
 
 
 async def _complete(client: Client, step: Step, timeout: float) -> Any:

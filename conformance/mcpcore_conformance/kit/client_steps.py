@@ -40,6 +40,16 @@ def read(uri: str, **rest: Any) -> Step:
     return {"do": "read", "uri": uri, **rest}
 
 
+def skill(uri: str, *paths: str, **rest: Any) -> Step:
+    """Load a skill, and read files of it."""
+    return {"do": "skill", "uri": uri, "read": [*paths], **rest}
+
+
+def directory(uri: str, **rest: Any) -> Step:
+    """Read a directory."""
+    return {"do": "directory", "uri": uri, **rest}
+
+
 def prompt(name: str, arguments: dict[str, str] | None = None, **rest: Any) -> Step:
     """Get a prompt."""
     return {"do": "prompt", "name": name, "arguments": arguments or {}, **rest}

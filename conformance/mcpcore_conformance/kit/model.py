@@ -19,6 +19,7 @@ EXTENSIONS = "https://github.com/modelcontextprotocol/ext-{0}/blob/main/specific
 AUTHORIZATION = (
     "https://github.com/modelcontextprotocol/ext-auth/blob/main/specification/draft/{}.mdx"
 )
+SKILLS = "https://github.com/modelcontextprotocol/ext-skills/blob/main/specification/stable/{}.mdx"
 OWN, RFC, EXTENSION = "docs/", "rfc", "extensions/"
 """Prefixes of the names of pages that are not the specification's."""
 
@@ -154,7 +155,8 @@ class Case(Struct, frozen=True, kw_only=True):
             return f"{RFC_EDITOR}/{self.page}#{self.section}"
         if self.page.startswith(EXTENSION):
             repository, _, page = self.page.removeprefix(EXTENSION).rpartition("/")
-            made = AUTHORIZATION if repository == "auth" else EXTENSIONS
+            own = {"auth": AUTHORIZATION, "skills": SKILLS}
+            made = own.get(repository or page, EXTENSIONS)
             return f"{made.format(page)}#{self.section}"
         return f"{SPECIFICATION}/{self.clause_in(revision)}"
 

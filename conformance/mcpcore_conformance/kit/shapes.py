@@ -15,6 +15,7 @@ from mcpcore_conformance.kit.shape import (
     Shape,
     anything,
     array,
+    either,
     flag,
     integer,
     mapping,
@@ -30,6 +31,7 @@ from mcpcore_conformance.kit.shape_content import ID, ROLE, TASK, Shared, extens
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 TASKS = "io.modelcontextprotocol/tasks"
+SKILLS = "io.modelcontextprotocol/skills"
 _VALUES = 100
 """Completions in one result, at most."""
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
@@ -160,6 +162,19 @@ class _Tables:
             "completion/complete": self.result({"completion": completion}),
             "subscriptions/listen": record({"resultType": string, "_meta": ended}),
             **self._tasks(),
+            **self._skills(),
+        }
+
+    def _skills(self) -> dict[str, Shape]:
+        file = record({"uri": string, "digest": string, "size": integer(0)})
+        head = record({"name": string, "description": string})
+        files = either(one_of("dynamic"), array(file))
+        skill = record({"uri": string, "frontmatter": head, "resources": files})
+        children = {"resources": array(self.shared.resource)}
+        return {
+            "skills/list": self.page("skills", skill),
+            "skills/get": self.cacheable({"skill": skill}),
+            "resources/directory/read": self.result(children, {"nextCursor": string}),
         }
 
     def _tasks(self) -> dict[str, Shape]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.spec.types.model import Model as Model
     from mcpcore.spec.types.prompts import *  # noqa: F403
     from mcpcore.spec.types.resources import *  # noqa: F403
+    from mcpcore.spec.types.skills import *  # noqa: F403
     from mcpcore.spec.types.tasks import *  # noqa: F403
     from mcpcore.spec.types.tools import *  # noqa: F403
 
@@ -63,6 +64,10 @@ _NAMES = {
         "ListResourcesResult ListResourceTemplatesResult ReadResourceParams"
         " ReadResourceResult Resource ResourceParams ResourceTemplate ResourceUpdatedParams"
         " SubscribeParams UnsubscribeParams"
+    ),
+    "skills": (
+        "GetSkillParams GetSkillResult ListSkillsResult ReadDirectoryParams ReadDirectoryResult"
+        " Skill SkillResource"
     ),
     "tasks": (
         "TERMINAL CreateTaskResult GetTaskPayloadResult ListTasksResult RelatedTaskMetadata"

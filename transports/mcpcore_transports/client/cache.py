@@ -25,7 +25,9 @@ logger = logging.getLogger("mcpcore.client")
 _MADE_STALE_BY: dict[str, tuple[str, ...]] = {
     "notifications/tools/list_changed": ("tools/list",),
     "notifications/prompts/list_changed": ("prompts/list",),
-    "notifications/resources/list_changed": ("resources/list", "resources/templates/list"),
+    "notifications/resources/list_changed": (
+        *("resources/list", "resources/templates/list", "skills/list", "skills/get"),
+    ),
     "notifications/resources/updated": ("resources/read",),
 }
 

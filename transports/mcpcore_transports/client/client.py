@@ -58,8 +58,9 @@ from mcpcore_transports.targets import (
     parse_target,
 )
 
-if TYPE_CHECKING:  # each is imported with the transport that needs it
+if TYPE_CHECKING:  # each is imported with the transport or feature that needs it
     from mcpcore_transports.auth.exchange import UpstreamTokens
+    from mcpcore_transports.client.skills import LoadedSkill
     from mcpcore_transports.http.client.adapter import HttpClientLike
     from mcpcore_transports.http.client.authorization import Auth, RequestAuthorizer
     from mcpcore_transports.http.client.client import HttpClientLink, RequestHeaders
@@ -333,6 +334,48 @@ class Client:
     async def unsubscribe(self, uri: str) -> None:
         """End a subscription of :meth:`subscribe` (legacy)."""
         await self.request("resources/unsubscribe", {"uri": uri})
+
+    async def read_directory(
+        self, uri: str, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> types.ReadDirectoryResult:
+        """Return one page of what a directory of the server holds (modern, skills extension)."""
+        params = {"uri": uri} if cursor is None else {"uri": uri, "cursor": cursor}
+        method = "resources/directory/read"
+        page = await self.request(method, params, types.ReadDirectoryResult, timeout=timeout)
+        _drop_unsafe_icons(page.resources)
+        return page
+
+    # Skills
+
+    async def list_skills(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> types.ListSkillsResult:
+        """Return one page of the skills that the server lists (modern); it may serve others."""
+        return await self._page("skills/list", cursor, types.ListSkillsResult, timeout)
+
+    async def skills(self) -> list[types.Skill]:
+        """Return all skills that the server lists."""
+        return await self._all(self.list_skills, lambda page: page.skills)
+
+    async def get_skill(self, uri: str, **options: Unpack[RequestOptions]) -> types.GetSkillResult:
+        """Return the entry of a skill by the URI of its ``SKILL.md``, listed or not."""
+        return await self.request("skills/get", {"uri": uri}, types.GetSkillResult, **options)
+
+    async def load_skill(self, skill: types.Skill | str, *, dynamic: bool = False) -> "LoadedSkill":
+        """Read the ``SKILL.md`` of a skill, and check it; ``skill`` is its entry, or its URI.
+
+        Other files are read when they are needed, with :meth:`LoadedSkill.read`.  ``dynamic``: True
+        to load also what has no digests.  Raises SkillRefused.
+        """
+        from mcpcore_transports.client.skills import load  # late: few load skills
+
+        return await load(self, skill, dynamic=dynamic)
+
+    def forget_skills(self) -> None:
+        """Drop what is cached of skills and of the contents of resources."""
+        if self._cache is not None:
+            for method in ("skills/list", "skills/get", "resources/read"):
+                self._cache.drop(method)
 
     # Prompts and completion
 

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import BadTarget
 from mcpcore.spec import types
+from mcpcore.spec.capabilities import SKILLS_EXTENSION, declares
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LEGACY
 from mcpcore.wire.redaction import shown_url
@@ -138,10 +140,12 @@ class Listing(Struct, frozen=True):
     member: str
     """Member of the JSON output with the objects."""
     capability: str
+    """Path of the capability that promises the list."""
     fetch: Callable[[Client], Awaitable[list[Any]]]
     columns: tuple[str, ...]
     """Titles of the columns before the description."""
     row: Callable[[Any], tuple[str, ...]]
+    describe: Callable[[Any], str | None] = attrgetter("description")
 
 
 def _tool_row(tool: types.Tool) -> tuple[str, ...]:
@@ -156,6 +160,10 @@ def _tool_row(tool: types.Tool) -> tuple[str, ...]:
 def _prompt_row(prompt: types.Prompt) -> tuple[str, ...]:
     names = [each.name if each.required else f"[{each.name}]" for each in prompt.arguments]
     return prompt.name, " ".join(names)
+
+
+def _count(files: list[types.SkillResource] | str) -> str:
+    return files if isinstance(files, str) else str(len(files))
 
 
 KINDS = {
@@ -175,6 +183,14 @@ KINDS = {
         lambda each: (each.uri_template, each.name, each.mime_type or ""),
     ),
     "prompts": Listing("prompts", "prompts", Client.prompts, ("name", "arguments"), _prompt_row),
+    "skills": Listing(
+        "skills",
+        f"extensions.{SKILLS_EXTENSION}",
+        Client.skills,
+        ("uri", "files"),
+        lambda each: (each.uri, _count(each.resources)),
+        lambda each: str(each.frontmatter.get("description", "")),
+    ),
 }
 
 
@@ -191,7 +207,7 @@ def list_offers(options: QueryOptions) -> int:
         found = {}
         for kind in rest or KINDS:
             listing = KINDS[kind]
-            if rest or getattr(client.capabilities, listing.capability) is not None:
+            if rest or declares(client.capabilities, listing.capability):
                 found[kind] = await listing.fetch(client)
         return found
 
@@ -201,7 +217,7 @@ def list_offers(options: QueryOptions) -> int:
         return output.Exit.OK
     for kind, items in found.items():
         listing = KINDS[kind]
-        rows = [(*listing.row(each), output.first_line(each.description)) for each in items]
+        rows = [(*listing.row(each), output.first_line(listing.describe(each))) for each in items]
         output.print_table(f"{kind} ({len(items)})", (*listing.columns, "description"), rows)
     return output.Exit.OK
 

@@ -1,0 +1,224 @@
+"""Cases of the extension io.modelcontextprotocol/skills for clients: what of it may be used."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mcpcore_conformance.kit.client_serving import Answer
+from mcpcore_conformance.kit.client_steps import SCRIPT, directory, listing, script, skill
+from mcpcore_conformance.kit.client_talk import ClientTalk, Outcome
+from mcpcore_conformance.kit.messages import INVALID_PARAMS, Message
+from mcpcore_conformance.kit.model import EVERY, MODERN, MUST, Binding, ClientPlay, Page
+from mcpcore_conformance.kit.shapes import SKILLS
+from mcpcore_conformance.kit.skills import digest
+from mcpcore_conformance.kit.verdicts import check
+
+page = Page("extensions/skills")
+
+ROOT = "skill://kit"
+URI, GUIDE, OTHER = f"{ROOT}/SKILL.md", f"{ROOT}/references/guide.md", f"{ROOT}/other.md"
+FILES = {
+    URI: "---\nname: kit\ndescription: Says what the kit says\n---\n\nRead references/guide.md.\n",
+    GUIDE: "Say it twice.\n",
+    OTHER: "Nobody lists this.\n",
+}
+DRIVERS = EVERY - {Binding.CORE}
+"""The core alone lists no skills."""
+
+
+class _Skills:
+    """Serves one skill, and notes which files were read."""
+
+    def __init__(self, talk: ClientTalk, **changed: str) -> None:
+        self._talk = talk
+        self.read: list[Any] = []
+        self.asked: list[str] = []
+        self.entry: dict[str, Any] = {
+            "uri": URI,
+            "frontmatter": {"name": "kit", "description": "Says what the kit says"},
+            "resources": [
+                {"uri": uri, "digest": digest(data.encode()), "size": len(data.encode())}
+                for uri, data in FILES.items()
+                if uri != OTHER
+            ],
+        }
+        self.files = dict(FILES)
+        serving = talk.serving
+        serving.capabilities = {"resources": {}, "extensions": {SKILLS: {}}}
+        serving.hold.discard("resources/read")
+        serving.by["skills/list"] = self._noting(lambda message: {"skills": [self.entry]})
+        serving.by["skills/get"] = self._noting(lambda message: {"skill": self.entry})
+        serving.by["resources/read"] = self._contents
+        serving.by["resources/directory/read"] = self._noting(lambda message: {"resources": []})
+
+    def change(self, uri: str, data: str) -> None:
+        """Serve something else, of which the entry knows nothing."""
+        self.files[uri] = data
+
+    def describe(self, uri: str, data: str) -> None:
+        """Serve something else, with its digest and its size in the entry."""
+        self.change(uri, data)
+        for each in self.entry["resources"]:
+            if each["uri"] == uri:
+                each |= {"digest": digest(data.encode()), "size": len(data.encode())}
+
+    async def loaded(self) -> Outcome:
+        """Let the client do its script; skips a client that does not come to the first file."""
+        await self._talk.open()
+        outcome = await self._talk.step()
+        if URI not in self.read:
+            self._talk.skip(f"the client does not load skills: {outcome}")
+        return outcome
+
+    def _noting(self, answer: Callable[[Message], Answer]) -> Callable[[Message], Answer]:
+        def noted(message: Message) -> Answer:
+            self.asked.append(message.method)
+            return answer(message)
+
+        return noted
+
+    def _contents(self, message: Message) -> Answer:
+        uri = message.params.get("uri")
+        self.read.append(uri)
+        if uri not in self.files:
+            return {"error": {"code": INVALID_PARAMS, "message": f"There is no {uri}"}}
+        return {"contents": [{"uri": uri, "mimeType": "text/markdown", "text": self.files[uri]}]}
+
+
+def _case(place: str, expects: str, *paths: str) -> Callable[[ClientPlay], ClientPlay]:
+    """Make a case in which a skill is loaded, and files of it are read."""
+    return page.client(
+        MUST,
+        place,
+        MODERN,
+        scenario="script",
+        context=script(skill(URI, *paths)),
+        bindings=DRIVERS,
+        needs=SCRIPT,
+        expects=expects,
+    )
+
+
+@_case("getting-a-skill/client-loads", "The contents of the files.", "references/guide.md")
+async def loads(talk: ClientTalk) -> None:
+    """A skill that is not listed is loaded by its URI, and its files are read."""
+    outcome = await _Skills(talk).loaded()
+    check(outcome.good, f"it ended with {outcome}")
+    wanted = {"SKILL.md": FILES[URI], "references/guide.md": FILES[GUIDE]}
+    check(outcome.result == {"files": wanted}, f"the files came as {outcome.result!r:.300}")
+
+
+@_case("integrity-and-verification/client-digest", "The skill is not loaded.")
+async def other_bytes(talk: ClientTalk) -> None:
+    """A SKILL.md with another digest than its entry says is not used."""
+    served = _Skills(talk)
+    served.change(URI, FILES[URI].replace("guide", "Guide"))
+    check(not (await served.loaded()).good, "it was loaded")
+
+
+@_case(
+    "integrity-and-verification/client-digest-of-a-file",
+    "The file is not used.",
+    "references/guide.md",
+)
+async def other_file(talk: ClientTalk) -> None:
+    """A supporting file with another digest than its entry says is not used."""
+    served = _Skills(talk)
+    served.change(GUIDE, FILES[GUIDE].replace("twice", "never"))
+    check(not (await served.loaded()).good, "it was used")
+
+
+@_case("integrity-and-verification/client-size", "The skill is not loaded.")
+async def other_size(talk: ClientTalk) -> None:
+    """A SKILL.md with another size than its entry says is not used, whatever its digest."""
+    served = _Skills(talk)
+    served.entry["resources"][0]["size"] += 1
+    check(not (await served.loaded()).good, "it was loaded")
+
+
+@_case("integrity-and-verification/client-frontmatter", "The skill is not loaded.")
+async def other_frontmatter(talk: ClientTalk) -> None:
+    """A SKILL.md whose front matter is not that of its entry is not used."""
+    served = _Skills(talk)
+    served.describe(URI, FILES[URI].replace("Says what the kit says", "Reads your mail"))
+    check(not (await served.loaded()).good, "it was loaded")
+
+
+@_case("integrity-and-verification/client-unlisted-field", "The skill is not loaded.")
+async def unlisted_field(talk: ClientTalk) -> None:
+    """A field of the front matter that the entry does not have is a difference."""
+    served = _Skills(talk)
+    served.describe(URI, FILES[URI].replace("\n---\n\n", "\nallowed-tools: Bash\n---\n\n"))
+    check(not (await served.loaded()).good, "it was loaded")
+
+
+@_case("integrity-and-verification/client-unlisted-file", "The file is not asked for.", "other.md")
+async def unlisted_file(talk: ClientTalk) -> None:
+    """A file that the entry does not list is not read."""
+    served = _Skills(talk)
+    outcome = await served.loaded()
+    check(OTHER not in served.read, "it was asked for")
+    check(not outcome.good, "it was used")
+
+
+@page.client(
+    MUST,
+    "resources/client-no-resources",
+    MODERN,
+    scenario="script",
+    context=script(skill(URI)),
+    bindings=DRIVERS,
+    needs=SCRIPT,
+    expects="The skill is not loaded.",
+)
+async def no_resources(talk: ClientTalk) -> None:
+    """An entry without resources is invalid."""
+    served = _Skills(talk)
+    del served.entry["resources"]
+    await talk.open()
+    outcome = await talk.step()
+    if not served.asked:
+        talk.skip(f"the client does not load skills: {outcome}")
+    check(not outcome.good, "it was loaded")
+
+
+@page.client(
+    MUST,
+    "integrity-and-verification/client-no-prefetch",
+    MODERN,
+    scenario="script",
+    context=script(listing("skills")),
+    bindings=DRIVERS,
+    needs=SCRIPT,
+    expects="No resources/read.",
+)
+async def no_prefetch(talk: ClientTalk) -> None:
+    """Listing skills fetches no files of theirs."""
+    served = _Skills(talk)
+    await talk.open()
+    outcome = await talk.step()
+    if not served.asked:
+        talk.skip(f"the client does not list skills: {outcome}")
+    check(not served.read, f"{served.read[:1]} was read")
+
+
+@page.client(
+    MUST,
+    "capability-negotiation/client-no-directories",
+    MODERN,
+    scenario="script",
+    context=script(listing("skills"), directory(ROOT)),
+    bindings=DRIVERS,
+    needs=SCRIPT,
+    expects="No resources/directory/read.",
+)
+async def no_directories(talk: ClientTalk) -> None:
+    """Directories are not read where the server does not declare directoryRead."""
+    served = _Skills(talk)
+    await talk.open()
+    outcome = await talk.step(1)
+    if "skills/list" not in served.asked:
+        talk.skip(f"the client does not list skills: {outcome}")
+    check("resources/directory/read" not in served.asked, "a directory was read")
+
+
+__all__ = ["page"]

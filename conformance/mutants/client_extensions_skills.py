@@ -1,0 +1,55 @@
+"""Mutants of clients for the extension io.modelcontextprotocol/skills."""
+
+from collections.abc import Callable
+
+from conformance.mutants.client_faults import Value, adds, reports
+from conformance.mutants.model import Table
+from mcpcore_conformance.cases.client_extensions_skills import OTHER, ROOT, URI
+
+table = Table("extensions/skills")
+
+LOADED: Value = {"result": {"files": {"SKILL.md": "whatever came"}}}
+
+
+def _reads(uri: str, method: str = "resources/read") -> Callable[[Value], Value]:
+    return lambda value: {
+        **value,
+        "id": f"more than {value['id']}",
+        "method": method,
+        "params": {**value["params"], "uri": uri},
+    }
+
+
+table.client(
+    "trusts",
+    (
+        "integrity-and-verification/client-digest",
+        "integrity-and-verification/client-digest-of-a-file",
+        "integrity-and-verification/client-size",
+        "integrity-and-verification/client-frontmatter",
+        "integrity-and-verification/client-unlisted-field",
+        "integrity-and-verification/client-unlisted-file",
+        "resources/client-no-resources",
+        "getting-a-skill/client-loads",
+    ),
+    "Uses whatever comes.",
+    reports(0, LOADED),
+)
+table.client(
+    "reads-everything",
+    "integrity-and-verification/client-unlisted-file",
+    "Reads a file that no entry lists, and throws it away.",
+    adds("resources/read", _reads(OTHER)),
+)
+table.client(
+    "prefetches",
+    "integrity-and-verification/client-no-prefetch",
+    "Reads the files of every skill that is listed.",
+    adds("skills/list", _reads(URI)),
+)
+table.client(
+    "reads-directories",
+    "capability-negotiation/client-no-directories",
+    "Reads directories of every server.",
+    adds("skills/list", _reads(ROOT, "resources/directory/read")),
+)
