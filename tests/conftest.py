@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import warm
 from tests.clock import Clock, skipped_time
 from tests.shares import Some
 
@@ -68,6 +69,13 @@ def clock() -> Iterator[Clock]:
     """Let a test skip the time that it would have to wait."""
     with skipped_time() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def warm_programs() -> Iterator[None]:
+    """What is behind ``tests.warm.PYTHON``: one program for each worker."""
+    with warm.warm_programs():
+        yield
 
 
 @pytest.fixture(scope="session")
