@@ -2,8 +2,8 @@
 
 ``warm.py SOCKET MODULE ...`` imports modules; each :mod:`launcher <tests.launcher>` that connects
 becomes the program of its words (``-W ACTION`` if at all, ``-m MODULE``, ``-c CODE`` or ``FILE``,
-and arguments), with its environment, its folder, its module search path and its standard streams.  What a module reads from
-the environment when imported is that of this program.
+and arguments), with its environment, its folder, its module search path and its standard streams.
+What a module reads from the environment when imported is that of this program.
 
 Tests about what programs say start them with ``PYTHON``, beside the fixture ``warm_programs``.
 Tests of a process as such (its start, what it imports, its terminal, its id, its end by a signal

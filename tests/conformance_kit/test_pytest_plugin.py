@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import pytest
 
 from mcpcore_conformance.launch import serving
 from tests.clock import PATIENCE
+from tests.warm import PYTHON
 
-EVERYTHING = f"{sys.executable} -m mcpcore_conformance.everything.server --stdio"
-CLIENT = f"{sys.executable} -m mcpcore_conformance.everything.client"
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
+EVERYTHING = f"{shlex.join(PYTHON)} -m mcpcore_conformance.everything.server --stdio"
+CLIENT = f"{shlex.join(PYTHON)} -m mcpcore_conformance.everything.client"
 IDS = "basic/index/error-responses/request-id"
 
 # answers every request with its id as a string
@@ -47,7 +51,7 @@ LIAR = dedent(
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in a folder of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+        [*PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -195,7 +199,7 @@ def test_mistakes_are_explained(words: list[str], said: str, tmp_path: Path) -> 
 
 def test_a_guarded_server_is_shown_what_lets_one_in_and_nobody_else_is(tmp_path: Path) -> None:
     secret = "open-sesame-4711"
-    guarded = (sys.executable, "-m", "tests.conformance_kit.token_server", secret)
+    guarded = (*PYTHON, "-m", "tests.conformance_kit.token_server", secret)
     with serving(guarded) as (url,):
         words = [
             "--mcp-server",
@@ -220,7 +224,7 @@ def test_a_protected_server_is_started_and_told_of_an_authorization_server(
     tmp_path: Path, free_tcp_port: int
 ) -> None:
     place = f"127.0.0.1:{free_tcp_port}"
-    command = f"{sys.executable} -m mcpcore_conformance.everything.server --http {place}"
+    command = f"{shlex.join(PYTHON)} -m mcpcore_conformance.everything.server --http {place}"
     expired, page = "basic/authorization/token-handling/expired", "rfc9728"
     only = ["--mcp-only", expired, "--mcp-only", page, "--mcp-revision", "2025-11-25", "-rA", "-q"]
     done = run(tmp_path, "--mcp-server", f"http://{place}/mcp", "--mcp-protected", command, *only)
