@@ -13,6 +13,7 @@ that it does not catch) use ``sys.executable``.
 import gc
 import importlib
 import os
+import pkgutil
 import runpy
 import shutil
 import signal
@@ -48,10 +49,14 @@ SERVER = (
     "mcpcore_transports.stdio.server",
 )
 """Modules of our reference server over stdio, likewise."""
+_CASES = "mcpcore_conformance.cases"
+_FOLDER = Path(__file__).parents[1] / "conformance" / _CASES.replace(".", "/")
 PROGRAMS = (
+    "anyio._backends._trio",
+    "hypothesis",
     "mcpcore_bench.commands.app",
     "mcpcore_conformance.commands.app",
-    "mcpcore_conformance.pytest.plugin",
+    "mcpcore_conformance.pytest.subject",
     "mcpcore_conformance.trace.app",
     "mcpcore_transports.commands.app",
     "mcpcore_transports.commands.client",
@@ -64,6 +69,7 @@ PROGRAMS = (
     "pytest",
     "typer._adapters",
     "uvloop",
+    *(f"{_CASES}.{each.name}" for each in pkgutil.iter_modules([str(_FOLDER)])),
 )
 """Modules of the programs that tests start, likewise."""
 _PATH = Path(tempfile.gettempdir(), f"mcp-warm-{os.getpid()}", "zygote")

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 from xml.etree import ElementTree as Xml
@@ -48,10 +49,12 @@ LIAR = dedent(
 )
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *words: str, python: Sequence[str] = PYTHON
+) -> subprocess.CompletedProcess[str]:
     """Run pytest in a folder of its own."""
     return subprocess.run(
-        [*PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+        [*python, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -287,7 +290,7 @@ def test_headers_are_not_in_what_is_shown_of_a_failure(tmp_path: Path) -> None:
 
 def test_without_its_options_it_does_nothing(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text("def test_own(): assert True\n")
-    done = run(tmp_path, "-q")
+    done = run(tmp_path, "-q", python=(sys.executable,))
     assert done.returncode == 0
     assert "1 passed" in done.stdout
     assert "mcp" not in done.stdout
