@@ -24,10 +24,11 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import anyio
 
@@ -117,13 +118,13 @@ def _listening(path: str, modules: Sequence[str], environment: Mapping[str, str]
         assert process.wait() == 0
 
 
-def _heed(link: socket.socket) -> None:
+def _heed(link: socket.socket, leave: Callable[[int], NoReturn]) -> None:
     """Get the signals that the launcher gets; end when it does."""
     main = threading.main_thread().ident
     assert main is not None
     while number := link.recv(1):
         signal.pthread_kill(main, number[0])  # which may wait in a system call
-    os._exit(1)
+    leave(1)
 
 
 def _run(words: list[str]) -> None:
@@ -150,6 +151,14 @@ def _run(words: list[str]) -> None:
 
 def _become(link: socket.socket) -> None:
     """Be the program that a launcher stands for; does not return."""
+    leave = os._exit
+
+    def end(status: int) -> NoReturn:
+        """Leave at once, as the program may, and have the launcher leave with that status."""
+        link.send(bytes([status & 255]))
+        leave(status)
+
+    os._exit = end
     os.setsid()
     status: object = 1
     try:
@@ -169,7 +178,7 @@ def _become(link: socket.socket) -> None:
             os.environ[name] = value
         search = os.environ.get("PYTHONPATH", "")
         sys.path[:0] = [folder, *filter(None, search.split(os.pathsep))]
-        threading.Thread(target=_heed, args=(link,), daemon=True).start()
+        threading.Thread(target=_heed, args=(link, leave), daemon=True).start()
         _run(words)
         status = 0
     except SystemExit as ended:
@@ -181,9 +190,7 @@ def _become(link: socket.socket) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        code = status if isinstance(status, int) else 1
-        link.send(bytes([code & 255]))
-        os._exit(code)
+        end(status if isinstance(status, int) else 1)
 
 
 def main() -> None:
