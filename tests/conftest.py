@@ -1,10 +1,11 @@
 """What every test may use: the event loops under test, and bounds for property-based tests."""
 
+import gc
 import os
 import signal
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", type=int, default=1, metavar="N", help=about)
     about = "of the long cases that repeat a quick one along some axis, run one in so many"
     parser.addoption("--repetitions", type=int, default=1, metavar="N", help=about)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have no search for garbage among the tests, which stay: not now, and not in each of them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
