@@ -83,6 +83,7 @@ PYTHON = launcher(_PATH)
 @contextmanager
 def warm_programs() -> Iterator[None]:
     """Have the program behind ``PYTHON``."""
+    shutil.rmtree(_PATH.parent, ignore_errors=True)  # of a process of this number that was killed
     _PATH.parent.mkdir(mode=0o700)
     try:
         with _listening(str(_PATH), PROGRAMS, {}):
