@@ -10,16 +10,13 @@ import pytest
 import mcpcore_conformance.strategies
 from tests.command import mcpcore_here
 from tests.docs.blocks import ROOT, blocks
-from tests.warm import PYTHON
-
-pytestmark = pytest.mark.usefixtures("warm_programs")
 
 PAGE = ROOT / "docs" / "how-to" / "conformance-library.md"
 
 
 def test_every_option_is_named_and_is_there() -> None:
     done = subprocess.run(
-        [*PYTHON, "-m", "pytest", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True, check=True
     )
     there = set(re.findall(r"--mcp-\w+", done.stdout))
     assert there == set(re.findall(r"--mcp-\w+", PAGE.read_text(encoding="utf-8")))
@@ -29,7 +26,7 @@ def test_every_option_of_the_workflow_is_there() -> None:
     (workflow,) = [block.text for block in blocks(PAGE) if block.kind == "yaml"]
     done = subprocess.run(
         [
-            *PYTHON,
+            sys.executable,
             "-m",
             "mcpcore_transports.commands.main",
             "conformance",
