@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mcpcore_transports.commands.main import main
+from tests.warm import PYTHON
 
 ROOT = Path(__file__).parents[1]
 Done = subprocess.CompletedProcess[str]
@@ -54,9 +55,9 @@ def command_here(
 
 
 def python_here(module: str, *words: str) -> Done:
-    """Run a module of the checkout as a program, in a process of its own."""
+    """Run a module of the checkout as a program, beside the fixture ``warm_programs``."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
-    command = [sys.executable, "-m", module, *words]
+    command = [*PYTHON, "-m", module, *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 

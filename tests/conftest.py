@@ -1,16 +1,18 @@
 """What every test may use: the event loops under test, and bounds for property-based tests."""
 
+import gc
 import os
 import signal
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import warm
 from tests.clock import Clock, skipped_time
 from tests.shares import Some
 
@@ -71,6 +73,13 @@ def clock() -> Iterator[Clock]:
 
 
 @pytest.fixture(scope="session")
+def warm_programs() -> Iterator[None]:
+    """What is behind ``tests.warm.PYTHON``: one program for each worker."""
+    with warm.warm_programs():
+        yield
+
+
+@pytest.fixture(scope="session")
 def some(pytestconfig: pytest.Config) -> Some:
     """What ``--repetitions`` leaves of hundreds of things of one kind."""
     return Some(pytestconfig.getoption("repetitions"))
@@ -82,6 +91,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", type=int, default=1, metavar="N", help=about)
     about = "of the long cases that repeat a quick one along some axis, run one in so many"
     parser.addoption("--repetitions", type=int, default=1, metavar="N", help=about)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have no search for garbage among the tests, which stay: not now, and not in each of them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,7 +26,7 @@ def fork_for_each(path: str, become: Callable[[socket.socket], object]) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
+    signal.signal(signal.SIGCHLD, _reap)
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         selector.register(0, selectors.EVENT_READ)
@@ -41,6 +42,13 @@ def fork_for_each(path: str, become: Callable[[socket.socket], object]) -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 become(link)
             link.close()
+
+
+def _reap(*_: object) -> None:
+    """Wait for the forks that have ended: what they took counts as what this program took."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def take_streams(streams: list[int]) -> None:

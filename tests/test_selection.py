@@ -1,11 +1,14 @@
 """Which cases of the tests a run has."""
 
 import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 ROOT = Path(__file__).parents[1]
 _SOME = ("tests/http/test_origin.py", "tests/transports/test_store_limits.py")
@@ -18,7 +21,8 @@ _LONG = {
 
 def cases(*options: str) -> dict[str, set[str]]:
     """By test, what is collected of it."""
-    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", *_SOME, *options]
+    warm = ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # of what it has imported
+    command = [*PYTHON, "-m", "pytest", *warm, "-q", "--collect-only", *_SOME, *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found: dict[str, set[str]] = defaultdict(set)
     for line in done.stdout.splitlines():

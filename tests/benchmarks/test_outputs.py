@@ -4,7 +4,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -25,13 +24,16 @@ from mcpcore_bench.runner import self_measurements
 from mcpcore_bench.table.table import ROWS
 from mcpcore_transports.commands.output import Exit, Failure
 from tests.benchmarks.runs import measured, run
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 NOWHERE = Path("/proc")
 """A folder in which not even root can make files."""
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "mcpcore_bench", *words)
+    command = (*PYTHON, "-m", "mcpcore_bench", *words)
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -283,7 +285,7 @@ def test_who_costs_less_than_ready_bytes_is_a_failure_of_the_bench(
 def test_an_interrupted_run_says_what_is_saved_and_leaves_nothing_behind(tmp_path: Path) -> None:
     file, folder = tmp_path / "run.json", tmp_path / "temporary"
     folder.mkdir()
-    words = (sys.executable, "-m", "mcpcore_bench", "run", "--only", "client:client")
+    words = (*PYTHON, "-m", "mcpcore_bench", "run", "--only", "client:client")
     with subprocess.Popen(
         (*words, "--json", str(file)),
         stdout=subprocess.PIPE,

@@ -1,6 +1,5 @@
 """Conversations that go from case to case: who opens them, and what is recorded of that."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,10 @@ from mcpcore_conformance.trace import read
 from mcpcore_conformance.trace.check import check
 from mcpcore_conformance.trace.replay import replay
 from mcpcore_transports.targets import parse_target
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
-EVERYTHING = (sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
+EVERYTHING = (*PYTHON, "-m", "mcpcore_conformance.everything.server", "--stdio")
 HANDSHAKES = [each for each in REVISIONS if each.handshake]
 R = BY_NAME["2025-11-25"]
 

@@ -333,5 +333,5 @@ def test_every_single_change_that_the_official_schema_refuses(sample: Sample) ->
     for path in _places(sample.value):
         for wrong in (*WRONG, GONE):
             changed = _changed(sample, path, wrong)
-            if not changed.official():
-                assert changed.problem(), (path, wrong)
+            # the kit first, which takes less time and refuses nearly all
+            assert changed.problem() or changed.official(), (path, wrong)

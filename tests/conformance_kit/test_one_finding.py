@@ -20,6 +20,9 @@ from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import subject_of
 from mcpcore_transports.targets import parse_target
 from tests.command import Done
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 REVISION = BY_NAME["2025-11-25"]
 NOTHING_ELSE = HOMES_OF_CLIENTS["noise"]
@@ -208,7 +211,7 @@ def by_pytest(folder: Path, *words: str) -> Done:
     """Run the client's cases as tests."""
     (folder / "client.py").write_text(CLIENT)
     command = [
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *words),
+        *(*PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-q", *words),
         *("--mcp-client", f"{sys.executable} client.py", "--mcp-transport", "tcp"),
         *("--mcp-revision", REVISION.name, "--mcp-only", "basic/index/*/client-*"),
         *("--mcp-only", "basic/transports/stdio"),

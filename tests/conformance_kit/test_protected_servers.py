@@ -21,8 +21,11 @@ from mcpcore_conformance.kit.tokens import BROAD_SCOPE, SCOPE, TOOL_SCOPE, Token
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.stages import everything
 from tests.command import Done, mcpcore_here
+from tests.warm import PYTHON
 
-EVERYTHING = (sys.executable, "-m", "mcpcore_conformance.everything.server", "--http")
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
+EVERYTHING = (*PYTHON, "-m", "mcpcore_conformance.everything.server", "--http")
 EXPIRED = "basic/authorization/token-handling/expired"
 RESOURCE = "http://127.0.0.1:9/mcp"
 

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 from xml.etree import ElementTree as Xml
@@ -13,9 +15,12 @@ import pytest
 
 from mcpcore_conformance.launch import serving
 from tests.clock import PATIENCE
+from tests.warm import PYTHON
 
-EVERYTHING = f"{sys.executable} -m mcpcore_conformance.everything.server --stdio"
-CLIENT = f"{sys.executable} -m mcpcore_conformance.everything.client"
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
+EVERYTHING = f"{shlex.join(PYTHON)} -m mcpcore_conformance.everything.server --stdio"
+CLIENT = f"{shlex.join(PYTHON)} -m mcpcore_conformance.everything.client"
 IDS = "basic/index/error-responses/request-id"
 
 # answers every request with its id as a string
@@ -44,10 +49,12 @@ LIAR = dedent(
 )
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *words: str, python: Sequence[str] = PYTHON
+) -> subprocess.CompletedProcess[str]:
     """Run pytest in a folder of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+        [*python, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -195,7 +202,7 @@ def test_mistakes_are_explained(words: list[str], said: str, tmp_path: Path) -> 
 
 def test_a_guarded_server_is_shown_what_lets_one_in_and_nobody_else_is(tmp_path: Path) -> None:
     secret = "open-sesame-4711"
-    guarded = (sys.executable, "-m", "tests.conformance_kit.token_server", secret)
+    guarded = (*PYTHON, "-m", "tests.conformance_kit.token_server", secret)
     with serving(guarded) as (url,):
         words = [
             "--mcp-server",
@@ -220,7 +227,7 @@ def test_a_protected_server_is_started_and_told_of_an_authorization_server(
     tmp_path: Path, free_tcp_port: int
 ) -> None:
     place = f"127.0.0.1:{free_tcp_port}"
-    command = f"{sys.executable} -m mcpcore_conformance.everything.server --http {place}"
+    command = f"{shlex.join(PYTHON)} -m mcpcore_conformance.everything.server --http {place}"
     expired, page = "basic/authorization/token-handling/expired", "rfc9728"
     only = ["--mcp-only", expired, "--mcp-only", page, "--mcp-revision", "2025-11-25", "-rA", "-q"]
     done = run(tmp_path, "--mcp-server", f"http://{place}/mcp", "--mcp-protected", command, *only)
@@ -283,7 +290,7 @@ def test_headers_are_not_in_what_is_shown_of_a_failure(tmp_path: Path) -> None:
 
 def test_without_its_options_it_does_nothing(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text("def test_own(): assert True\n")
-    done = run(tmp_path, "-q")
+    done = run(tmp_path, "-q", python=(sys.executable,))
     assert done.returncode == 0
     assert "1 passed" in done.stdout
     assert "mcp" not in done.stdout

@@ -1,6 +1,5 @@
 """Habits of clients that break no clause: our client with one of them is judged as without it."""
 
-import sys
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -14,9 +13,10 @@ from mcpcore_conformance.kit.client_wire import Arrival, Asked, Came
 from mcpcore_conformance.kit.heard import Noise, header
 from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.run.registry import all_cases
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
-OURS = (sys.executable, "-m", "mcpcore_conformance.everything.client")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
+OURS = (*PYTHON, "-m", "mcpcore_conformance.everything.client")
 TIMING = ClientTiming(start=20.0, answer=10.0, exit=20.0, quiet=0.02)
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 CASES = {each.id: each for each in all_cases()}

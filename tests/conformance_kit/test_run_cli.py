@@ -16,12 +16,15 @@ from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_transports.commands.main import main
 from tests.clock import PATIENCE
 from tests.command import Done, mcpcore_here, python_here
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 ROOT = Path(__file__).parents[2]
 MCPCORE = (sys.executable, "-m", "mcpcore_transports.commands.main", "conformance")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
-EVERYTHING = (sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio")
-CLIENT = (sys.executable, "-m", "mcpcore_conformance.everything.client")
+EVERYTHING = (*PYTHON, "-m", "mcpcore_conformance.everything.server", "--stdio")
+CLIENT = (*PYTHON, "-m", "mcpcore_conformance.everything.client")
 LIFECYCLE = ("--only", "basic/lifecycle/version-negotiation", "--revision", "2025-06-18")
 
 BROKEN = """
@@ -251,7 +254,7 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         "from mcpcore_transports.commands.main import main\n"
         "main()\n"
     )
-    base = [sys.executable, str(tmp_path / "weak.py"), "conformance", "server"]
+    base = [*PYTHON, str(tmp_path / "weak.py"), "conformance", "server"]
     heading = "weak, which fails only with --strict"
     for more, status in (((), 0), (("--strict",), 1), (("-v",), 0), (("-v", "--strict"), 1)):
         done = subprocess.run(

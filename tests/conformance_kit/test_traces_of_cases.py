@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,13 @@ from mcpcore_conformance.trace.check import check
 from mcpcore_conformance.trace.replay import replay
 from mcpcore_conformance.trace.show import timeline
 from tests.command import Done, mcpcore_here
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 EVERYTHING = "mcpcore_conformance.everything.server"
 SERVER = f"{EVERYTHING}:server"
-CLIENT = ("--", sys.executable, "-m", "mcpcore_conformance.everything.client")
+CLIENT = ("--", *PYTHON, "-m", "mcpcore_conformance.everything.client")
 R1, R2 = "2025-11-25", "2026-07-28"
 PAGES = ("basic/patterns/progress", "docs/websocket/subprotocols", "server/tools/calling-tools")
 OF_CLIENTS = ("basic/patterns/progress",)
@@ -83,7 +85,7 @@ def test_a_trace_of_a_case_is_played_against_a_live_server(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.iterdir()
-    with serving([sys.executable, "-m", EVERYTHING, "--http", "127.0.0.1:0"]) as (url,):
+    with serving([*PYTHON, "-m", EVERYTHING, "--http", "127.0.0.1:0"]) as (url,):
         again = mcpcore_here("trace", "replay", str(path), "--against", url)
     assert (again.returncode, again.stderr) == (0, ""), again.stdout
 
@@ -93,7 +95,7 @@ TOKEN = "a-token-that-nobody-guesses-17"
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_secrets_are_in_the_traces_only_if_that_is_wanted(kept: bool, tmp_path: Path) -> None:
-    with serving([sys.executable, "-m", "tests.conformance_kit.token_server", TOKEN]) as (url,):
+    with serving([*PYTHON, "-m", "tests.conformance_kit.token_server", TOKEN]) as (url,):
         done = conformance(
             *("server", url, "--header", f"Authorization: Bearer {TOKEN}", "--revision", R1),
             *("--only", "server/tools/calling-tools", "--report", "json"),

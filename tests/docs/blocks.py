@@ -60,12 +60,12 @@ class Program(Struct, frozen=True):
     def __str__(self) -> str:
         return f"{name_of(self.page)}:{self.line}"
 
-    def check(self, folder: Path) -> None:
+    def check(self, folder: Path, python: Sequence[str] = (sys.executable,)) -> None:
         """Run it in ``folder``: it must end well, without a warning, and print what is shown."""
         for name, text in self.files.items():
             (folder / name).write_text(text, encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", self.source],
+            [*python, "-W", "error", "-c", self.source],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,11 +1,13 @@
 """The pages tell the truth: programs print what is shown and are typed, links lead somewhere."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import DOCS, PAGES, ROOT, Program, check_types, dead_links, name_of, programs
+from tests.warm import PYTHON
 
 PROGRAMS = [program for page in PAGES for program in programs(page)]
 FOR_CONTRIBUTORS = (
@@ -22,8 +24,10 @@ FEATURES = sorted({*DOCS.glob("how-to/features/*.md")} - {DOCS / "how-to/feature
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
+@pytest.mark.usefixtures("warm_programs")
 def test_program_runs_and_prints_what_is_shown(program: Program, tmp_path: Path) -> None:
-    program.check(tmp_path)
+    """Those of the README run in a process of their own, from its start."""
+    program.check(tmp_path, (sys.executable,) if program.page.name == "README.md" else PYTHON)
 
 
 @pytest.mark.long

@@ -202,7 +202,7 @@ class Conversation(RuleBasedStateMachine):
 
 # On a busy machine a stateful test takes longer than others may.
 Conversation.TestCase.pytestmark = [pytest.mark.timeout(1800)]  # type: ignore[attr-defined]
-Conversation.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Conversation.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestConversation = Conversation.TestCase
 
 
@@ -278,7 +278,7 @@ def messages() -> st.SearchStrategy[Any]:
 
 
 @given(st.lists(messages(), max_size=12), st.sampled_from([*LEGACY_NAMES, None]))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_no_message_raises_and_every_request_is_answered_or_kept(
     inputs: list[Any], revision: str | None
 ) -> None:
@@ -297,7 +297,7 @@ def test_no_message_raises_and_every_request_is_answered_or_kept(
 
 
 @given(st.lists(messages(), max_size=8), st.data())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_splitting_the_bytes_changes_nothing(inputs: list[Any], data: st.DataObject) -> None:
     stream = b"".join(json.dumps(message).encode() + b"\n" for message in inputs)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=10)))

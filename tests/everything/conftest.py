@@ -1,6 +1,5 @@
 """The reference server on every transport."""
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,12 +7,13 @@ import pytest
 
 from mcpcore_conformance.everything.server import server
 from mcpcore_conformance.launch import serving
+from tests.warm import PYTHON
 
-COMMAND = (sys.executable, "-m", "mcpcore_conformance.everything.server")
+COMMAND = (*PYTHON, "-m", "mcpcore_conformance.everything.server")
 
 
 @pytest.fixture(scope="module")
-def urls() -> Iterator[list[str]]:
+def urls(warm_programs: None) -> Iterator[list[str]]:
     """A process that serves on HTTP and on WebSocket."""
     with serving((*COMMAND, "--http", "127.0.0.1:0", "--ws", "127.0.0.1:0"), addresses=2) as found:
         yield found

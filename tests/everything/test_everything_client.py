@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,11 @@ from mcpcore_conformance.everything.client import SCENARIOS, main, sample_argume
 from mcpcore_conformance.launch import serving
 from tests.clock import patience
 from tests.transports.scripted import DISCOVERY, http_server, modern
+from tests.warm import PYTHON
 
-CLIENT = (sys.executable, "-m", "mcpcore_conformance.everything.client")
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
+CLIENT = (*PYTHON, "-m", "mcpcore_conformance.everything.client")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 
@@ -128,7 +130,7 @@ async def test_schemas_come_back_as_they_are() -> None:
 
 def test_any_server_gets_a_tour() -> None:
     command = (
-        sys.executable,
+        *PYTHON,
         "-m",
         "mcpcore_conformance.everything.server",
         "--http",

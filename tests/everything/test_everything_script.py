@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import pytest
 
 from mcpcore_conformance.launch import serving
 from tests.clock import patience
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
-CLIENT = (sys.executable, "-m", "mcpcore_conformance.everything.client")
-SERVER = (sys.executable, "-m", "mcpcore_conformance.everything.server")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
+CLIENT = (*PYTHON, "-m", "mcpcore_conformance.everything.client")
+SERVER = (*PYTHON, "-m", "mcpcore_conformance.everything.server")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 

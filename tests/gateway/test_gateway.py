@@ -33,17 +33,18 @@ from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_
 from tests.clock import patience
 from tests.gateway.backend import backend
 from tests.transports.served import ANY_PORT, Served, served
+from tests.warm import PYTHON
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 ERAS = (LEGACY, MODERN)
 PROGRAM = str(Path(__file__).with_name("backend.py"))
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 
 def command(name: str, revision: str) -> StdioTarget:
     """The server as a program."""
     root = str(Path(__file__).parents[2])
-    return StdioTarget((sys.executable, PROGRAM, name, revision), env={"PYTHONPATH": root})
+    return StdioTarget((*PYTHON, PROGRAM, name, revision), env={"PYTHONPATH": root})
 
 
 async def answer(params: ElicitParams) -> ElicitResult:

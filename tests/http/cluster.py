@@ -71,7 +71,9 @@ class Worker:
         store.receive(name, 0)
 
     def carry_out(self, count: int, wall: float) -> bool:
-        """Let the store do the oldest ``count`` steps."""
+        """Let the store do the oldest ``count`` steps; False if there are none."""
+        if not self.asked:
+            return False
         batch = [self.asked.popleft() for _ in range(min(count, len(self.asked)))]
         good = [step for step in batch if not self.fails(step)]
         done = batch if self.done_anyway else good
@@ -84,7 +86,7 @@ class Worker:
             outcome = outcomes[step.token] if step in good else StoreFailure("it was told to fail")
             self.log.append((step, outcome))
             self.outcomes.append((step.token, outcome))
-        return bool(batch)
+        return True
 
     def do(self, step: Step, wall: float) -> StepOutcome:
         """Let the store do a step for which the server has not asked."""

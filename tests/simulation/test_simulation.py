@@ -29,7 +29,7 @@ from tests.simulation.schedule import (
 from tests.simulation.shared_store import SharedStore
 from tests.simulation.world import World
 
-QUICK = 80
+QUICK = 40
 """Schedules of each scenario in the quick run."""
 BUDGET = float(os.environ.get("SIMULATION_SECONDS", "90"))
 """Seconds by the clock for the long run."""
@@ -166,7 +166,7 @@ def test_what_was_found_stays_mended(schedule: Schedule) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_seed_is_one_run(scenario: str) -> None:
-    schedules = [draw(seed, scenario) for seed in range(20, 26)]
+    schedules = [draw(seed, scenario) for seed in range(20, 23)]
     first, second = ([play(each) for each in schedules] for _ in range(2))
     assert [each.digest for each in first] == [each.digest for each in second]
     assert len({each.digest for each in first}) == len(schedules)

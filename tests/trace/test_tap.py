@@ -10,6 +10,9 @@ import pytest
 from mcpcore_conformance.trace import read
 from mcpcore_conformance.trace.check import check
 from tests.command import ROOT, mcpcore_here
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -55,7 +58,7 @@ def tapped(folder: Path, wrong: str, *options: str) -> "subprocess.CompletedProc
     script.write_text(SERVER % (wrong or "pass"))
     words = ["tap", "--stdio", *options, "--", sys.executable, str(script)]
     with subprocess.Popen(
-        [sys.executable, "-m", "mcpcore_transports.commands.main", *words],
+        [*PYTHON, "-m", "mcpcore_transports.commands.main", *words],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "TERM": "dumb"},
         stdin=subprocess.PIPE,

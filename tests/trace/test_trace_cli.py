@@ -33,8 +33,11 @@ from tests.trace.said import (
     stream,
     trace,
 )
+from tests.warm import PYTHON
 
-MCPCORE = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+pytestmark = pytest.mark.usefixtures("warm_programs")
+
+MCPCORE = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
 SERVE = [*MCPCORE, "serve", "tests.trace.recorded"]
 
 

@@ -43,8 +43,13 @@ from tests.trace.said import (
     trace,
 )
 from tests.transports.served import served
+from tests.warm import PYTHON
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("anyio_backend", ["asyncio"]),
+    pytest.mark.usefixtures("warm_programs"),
+]
 
 QUICK = Options(timeout=10.0, notice=4.0)
 
@@ -112,7 +117,7 @@ async def test_a_trace_of_http_is_played_over_stdio(revision: str, tmp_path: Pat
     async with served(server) as state:
         recorded = await record(tmp_path / "trace.jsonl", revision, state.url)
     command = [
-        sys.executable,
+        *PYTHON,
         "-m",
         "mcpcore_transports.commands.main",
         "serve",
@@ -382,7 +387,7 @@ async def test_what_belongs_to_no_request_waits_for_the_stream_of_the_client() -
 def test_the_command_says_where_the_server_is_played(tmp_path: Path, anyio_backend: str) -> None:
     file = tmp_path / "trace.jsonl"
     run = partial(subprocess.run, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    mcpcore = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     call = [*mcpcore, "call", "echo", "text=hi"]
     with serving([*mcpcore, "serve", "tests.trace.recorded", "--ws", "127.0.0.1:0"]) as (url,):
         assert run([*call, "--trace", str(file), url]).returncode == 0
@@ -400,7 +405,7 @@ def test_nobody_to_play_with(tmp_path: Path, anyio_backend: str) -> None:
     file.write_bytes(
         encode_line(talk.header) + b"".join(encode_line(each.record) for each in talk.entries)
     )
-    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    mcpcore = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     done = run([*mcpcore, "trace", "replay", "--against", "tcp://127.0.0.1:9", str(file)])
     assert done.returncode == 3
     assert "error: " in done.stderr

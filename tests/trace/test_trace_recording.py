@@ -40,8 +40,9 @@ from tests.trace.recorded import (
     server,
 )
 from tests.transports.served import served
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 ROOT = Path(__file__).parents[2]
 HEADERS = {"Authorization": f"Bearer {SECRET}", "X-Api-Key": SECRET, "Cookie": f"sid={SECRET}"}
@@ -170,7 +171,7 @@ def pair() -> Callable[[], tuple[Peer, Peer]]:
 @pytest.mark.parametrize("scheme", ["http", "ws"])
 async def test_under_asgi(revision: str, scheme: str, tmp_path: Path) -> None:
     theirs, ours = tmp_path / "server.jsonl", tmp_path / "client.jsonl"
-    command = [sys.executable, "-m", "tests.trace.asgi_recorded", str(theirs)]
+    command = [*PYTHON, "-m", "tests.trace.asgi_recorded", str(theirs)]
     with serving(command) as urls:
         url = urls[0].replace("http:", f"{scheme}:", 1)
         target = reached(url)

@@ -32,6 +32,7 @@ from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings
 from mcpcore_transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 from tests.transports.served import ANY_PORT, served
+from tests.warm import PYTHON
 
 TRANSPORTS = ("memory", "stdio", "http", "ws", "unix")
 EVERY_TRANSPORT = (*TRANSPORTS, "memory-wire", "tcp")
@@ -354,7 +355,7 @@ async def offered(
         yield MemoryTarget(SERVERS[name](), settings, wire=transport == "memory-wire")
         return
     if transport == "stdio":
-        yield StdioTarget([sys.executable, __file__, name, *(row.name for row in rows)], env)
+        yield StdioTarget([*PYTHON, __file__, name, *(row.name for row in rows)], env)
         return
     with TemporaryDirectory(prefix="mcp-") as folder:
         address = f"{folder}/socket" if transport == "unix" else ANY_PORT

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,9 @@ import pytest
 from mcpcore_transports.auth.file_store import FileTokens
 from tests.clock import PATIENCE
 from tests.command import ROOT, mcpcore_here
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 SECRET = "the-marked-secret"
 
@@ -65,7 +67,7 @@ class Place:
 @contextmanager
 def issuer(*options: str) -> Iterator[str]:
     """The development authorization server, as a process."""
-    command = [sys.executable, "-m", "mcpcore_conformance.auth", "--yes", *options]
+    command = [*PYTHON, "-m", "mcpcore_conformance.auth", "--yes", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stderr is not None
@@ -118,7 +120,7 @@ def visit(url: str) -> str:
 
 def command(*words: str, group: str = "auth", **more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "mcpcore_transports.commands.main", group, *words],
+        [*PYTHON, "-m", "mcpcore_transports.commands.main", group, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

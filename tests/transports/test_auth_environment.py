@@ -23,6 +23,9 @@ from mcpcore_transports.client.config import load_targets, read_config
 from mcpcore_transports.stream.settings import ProcessSettings
 from mcpcore_transports.targets import StdioTarget
 from tests.command import mcpcore_here
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 SERVER = '''
 from mcpcore import Context, Server
@@ -136,7 +139,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def target(folder: Path, *words: str, **env: str) -> StdioTarget:
-    command = (sys.executable, "-m", "mcpcore_transports.commands.main", "serve", "who:server")
+    command = (*PYTHON, "-m", "mcpcore_transports.commands.main", "serve", "who:server")
     return StdioTarget((*command, "--stdio", *words), env or None, folder)
 
 

@@ -1,6 +1,5 @@
 """DPoP proofs that are sent again: to another worker, or after a restart (attack 47)."""
 
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,10 +20,11 @@ from tests.auth.signing import signer
 from tests.clock import patience
 from tests.transports.auth_desk import RESOURCE, issuer
 from tests.transports.redis_server import redis_server
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
-CHILD = [sys.executable, "-m", "tests.transports.auth_replay_child"]
+CHILD = [*PYTHON, "-m", "tests.transports.auth_replay_child"]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])

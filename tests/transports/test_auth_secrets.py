@@ -32,6 +32,9 @@ from tests.clock import patience
 from tests.transports.auth_site import Asked, Authority, Person, authority
 from tests.transports.test_auth_commands import Place, answered, asked, command, place, state, visit
 from tests.transports.test_auth_stores import ring, store
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 __all__ = ["place", "ring", "state", "store"]  # fixtures
 
@@ -287,7 +290,7 @@ def test_the_log_of_a_sign_in_tells_no_secret(place: Place, state: FileTokens) -
 
 def test_a_child_of_a_client_inherits_no_secret_of_its_parent(monkeypatch: Any) -> None:
     monkeypatch.setenv("A_TOKEN", MARK)
-    main = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    main = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     child = [sys.executable, "-c", "import os, sys; sys.exit(str(dict(os.environ)))"]
     done = subprocess.run([*main, "list", "--", *child], capture_output=True, text=True)
     assert "PATH" in done.stderr

@@ -19,8 +19,9 @@ from mcpcore_transports.auth.file_store import DAMAGED, FileTokens, default_fold
 from mcpcore_transports.auth.keyring_store import KeyringTokens
 from mcpcore_transports.auth.stores import MemoryTokens, TokenStore
 from tests.clock import PATIENCE, patience, turns
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 ROOT = Path(__file__).parent.parent.parent
 ONE, TWO = b'{"token": "one"}', b'{"token": "two"}'
@@ -308,7 +309,7 @@ def test_the_usual_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 def child(*words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.transports.auth_child", *words],
+        [*PYTHON, "-m", "tests.transports.auth_child", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

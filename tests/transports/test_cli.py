@@ -1,4 +1,4 @@
-"""The command, as its users run it: in a process of its own."""
+"""The command, as its users run it."""
 
 import json
 import os
@@ -15,12 +15,15 @@ import pytest
 
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
+from tests.warm import PYTHON
 
 ROOT = Path(__file__).parents[2]
 MCPCORE = (sys.executable, "-m", "mcpcore_transports.commands.main")
-EVERYTHING = ("--", sys.executable, "-m", "mcpcore_conformance.everything.server", "--stdio")
+WARM_MCPCORE = (*PYTHON, "-m", "mcpcore_transports.commands.main")
+EVERYTHING = ("--", *PYTHON, "-m", "mcpcore_conformance.everything.server", "--stdio")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
 Done = subprocess.CompletedProcess[str]
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 PINGLESS = """
 import json, sys
@@ -38,9 +41,12 @@ for line in sys.stdin:
 """A legacy server that does not know ``ping``."""
 
 
-def mcpcore(*words: str, cwd: Path | None = None, **changes: str) -> Done:
+def mcpcore(
+    *words: str, cwd: Path | None = None, program: Sequence[str] = WARM_MCPCORE, **changes: str
+) -> Done:
+    """The command in a process of its own."""
     return subprocess.run(
-        [*MCPCORE, *words],
+        [*program, *words],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -54,9 +60,15 @@ def mcpcore(*words: str, cwd: Path | None = None, **changes: str) -> Done:
 class Serving:
     """`mcpcore serve` as a child process, with what it announced."""
 
-    def __init__(self, words: Sequence[str], count: int, cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        count: int,
+        cwd: Path | None = None,
+        program: Sequence[str] = WARM_MCPCORE,
+    ) -> None:
         self.process = subprocess.Popen(
-            [*MCPCORE, "serve", *words],
+            [*program, "serve", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -96,7 +108,7 @@ def server(request: pytest.FixtureRequest, served: list[str]) -> tuple[str, ...]
 
 @pytest.mark.parametrize("command", ["serve", "dev", "call", "list", "probe", "servers", "install"])
 def test_help_shows_examples(command: str) -> None:
-    done = mcpcore(command, "--help")
+    done = mcpcore_here(command, "--help")
     assert done.returncode == 0
     assert "Examples:\n" in done.stdout
     examples = re.findall(r"^    mcpcore (\w+)", done.stdout, re.MULTILINE)
@@ -132,7 +144,7 @@ def test_the_server_is_named_in_one_way() -> None:
 
 
 def test_version() -> None:
-    done = mcpcore("--version")
+    done = mcpcore("--version", program=MCPCORE)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"mcpcore \d+\.\d+\.\d+\n", done.stdout)
 
@@ -169,7 +181,7 @@ def test_running_requests_have_the_time_that_drain_says(
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "slow"}},
     ]
     done = subprocess.run(
-        [*MCPCORE, "serve", "slow:server", "--stdio", *words],
+        [*WARM_MCPCORE, "serve", "slow:server", "--stdio", *words],
         input="".join(json.dumps(line) + "\n" for line in lines),
         capture_output=True,
         text=True,
@@ -183,7 +195,7 @@ def test_running_requests_have_the_time_that_drain_says(
 
 
 def test_without_words_there_is_help() -> None:
-    done = mcpcore()
+    done = mcpcore(program=MCPCORE)
     assert done.returncode == 2
     for command in ("serve", "call", "list", "probe", "servers"):
         assert re.search(rf"^  {command} ", done.stdout + done.stderr, re.MULTILINE)
@@ -193,7 +205,7 @@ def test_without_words_there_is_help() -> None:
 
 
 def test_call(server: tuple[str, ...]) -> None:
-    done = mcpcore("call", "test_x_mcp_header", "region=us west=1", *server)
+    done = mcpcore_here("call", "test_x_mcp_header", "region=us west=1", *server)
     assert (done.returncode, done.stdout, done.stderr) == (0, "region: us west=1\n", "")
 
 
@@ -201,27 +213,27 @@ def test_call(server: tuple[str, ...]) -> None:
 def test_call_with_answers(served: list[str], revision: str) -> None:
     words = ["call", "test_input_required_result_multiple_inputs", "--revision", revision]
     answers = ["--answer", '{"name":"Ada"}', "--sample", "hi", "--root", "file:///a"]
-    done = mcpcore(*words, *answers, served[0])
+    done = mcpcore_here(*words, *answers, served[0])
     assert (done.returncode, done.stdout) == (0, "accept, hi, 1 roots\n")
     assert done.stderr == "the server asks: What is your name?\n"
 
 
 def test_call_prints_json(served: list[str]) -> None:
-    done = mcpcore("call", "test_structured_output", "city=Paris", "--json", served[0])
+    done = mcpcore_here("call", "test_structured_output", "city=Paris", "--json", served[0])
     result = json.loads(done.stdout)
     assert result["structuredContent"] == {"city": "Paris", "temperature": 21.5}
 
 
 def test_call_shows_progress_and_log_on_standard_error(served: list[str]) -> None:
-    done = mcpcore("call", "test_tool_with_progress", served[0])
+    done = mcpcore_here("call", "test_tool_with_progress", served[0])
     assert done.stdout == "done\n"
     assert "progress: 50 of 100 Completed step 50 of 100" in done.stderr
-    done = mcpcore("call", "-v", "test_tool_with_logging", served[0])
+    done = mcpcore_here("call", "-v", "test_tool_with_logging", served[0])
     assert "info: Tool execution started" in done.stderr
 
 
 def test_call_describes_what_is_no_text(served: list[str]) -> None:
-    done = mcpcore("call", "test_multiple_content_types", served[1])
+    done = mcpcore_here("call", "test_multiple_content_types", served[1])
     assert done.stdout.splitlines() == [
         "Multiple content types test:",
         "[image image/png, about 69 bytes]",
@@ -238,7 +250,7 @@ def test_values_are_read_as_the_schema_wants(tmp_path: Path) -> None:
         "def show(text: str, number: int, flag: bool = False, items: list[int] = []) -> str:\n"
         "    return repr((text, number, flag, items))\n"
     )
-    command = ("--", *MCPCORE, "serve", "mine:server", "--stdio")
+    command = ("--", *WARM_MCPCORE, "serve", "mine:server", "--stdio")
     done = mcpcore(
         "call", "show", "text=7", "number=7", "flag=true", "items=[1,2]", *command, cwd=tmp_path
     )
@@ -262,7 +274,7 @@ def test_values_are_read_as_the_schema_wants(tmp_path: Path) -> None:
 
 
 def test_list(server: tuple[str, ...]) -> None:
-    done = mcpcore("list", *server)
+    done = mcpcore_here("list", *server)
     assert done.returncode == 0
     assert done.stdout.startswith("tools (")
     assert re.search(r"^test_structured_output +city +Returns an object", done.stdout, re.MULTILINE)
@@ -271,7 +283,7 @@ def test_list(server: tuple[str, ...]) -> None:
 
 
 def test_list_one_kind_as_json(served: list[str]) -> None:
-    done = mcpcore("list", "templates", "prompts", "--json", served[0])
+    done = mcpcore_here("list", "templates", "prompts", "--json", served[0])
     found = json.loads(done.stdout)
     assert list(found) == ["resourceTemplates", "prompts"]
     assert found["resourceTemplates"][0]["uriTemplate"] == "test://template/{id}/data"
@@ -286,7 +298,7 @@ def test_tables_on_a_terminal_fit_it() -> None:
 
 
 def test_probe(server: tuple[str, ...]) -> None:
-    done = mcpcore("probe", *server)
+    done = mcpcore_here("probe", *server)
     assert done.returncode == 0
     facts = dict(re.split(r"  +", line, maxsplit=1) for line in done.stdout.splitlines())
     assert facts["era"] == "modern"
@@ -297,11 +309,11 @@ def test_probe(server: tuple[str, ...]) -> None:
 
 
 def test_probe_of_a_legacy_server_finds_its_revisions(served: list[str]) -> None:
-    done = mcpcore("probe", "--json", *legacy_server("2025-06-18"))
+    done = mcpcore_here("probe", "--json", *legacy_server("2025-06-18"))
     found = json.loads(done.stdout)
     assert (found["era"], found["revision"]) == ("legacy", "2025-06-18")
     assert found["revisions"] == ["2025-06-18"]
-    done = mcpcore("probe", "--revision", "2025-03-26", "--json", served[0])
+    done = mcpcore_here("probe", "--revision", "2025-03-26", "--json", served[0])
     assert json.loads(done.stdout)["revisions"] == ["2025-03-26"]
 
 
@@ -316,7 +328,7 @@ def test_probe_of_a_legacy_server_finds_its_revisions(served: list[str]) -> None
     ],
 )
 def test_probe_names_each_capability(capabilities: dict[str, Any], shown: str) -> None:
-    done = mcpcore("probe", *legacy_server("2025-11-25", capabilities))
+    done = mcpcore_here("probe", *legacy_server("2025-11-25", capabilities))
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("capabilities"))
     assert sorted(line.split(None, 1)[1].split(", ")) == sorted(shown.split(", "))
 
@@ -412,34 +424,34 @@ def test_errors_are_one_sentence(words: list[str], status: int, message: str) ->
 
 
 def test_an_unknown_tool(served: list[str]) -> None:
-    done = mcpcore("call", "nope", served[0])
+    done = mcpcore_here("call", "nope", served[0])
     assert done.returncode == 1
     assert "no tool 'nope'" in done.stderr
     assert "test_simple_text" in done.stderr
 
 
 def test_a_tool_that_fails(served: list[str]) -> None:
-    done = mcpcore("call", "test_error_handling", served[0])
+    done = mcpcore_here("call", "test_error_handling", served[0])
     assert done.returncode == 1
     assert done.stdout == "This tool intentionally returns an error for testing\n"
     assert done.stderr == "the tool failed\n"
 
 
 def test_an_error_of_the_server(served: list[str]) -> None:
-    done = mcpcore("call", "test_missing_capability", served[0])
+    done = mcpcore_here("call", "test_missing_capability", served[0])
     assert done.returncode == 1
     assert "tools/call: the client does not support sampling (-32021)" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_header_is_sent(served: list[str]) -> None:
-    done = mcpcore("list", "--header", "Origin: http://evil.example.com", served[0])
+    done = mcpcore_here("list", "--header", "Origin: http://evil.example.com", served[0])
     assert done.returncode == 3
     assert "403" in done.stderr
 
 
 def test_an_address_where_nothing_is(served: list[str]) -> None:
-    done = mcpcore("list", served[0].removesuffix("mcp"))
+    done = mcpcore_here("list", served[0].removesuffix("mcp"))
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.endswith(f"; is it {served[0]}?\n")
     assert "2025-" not in done.stderr, "it is not about revisions"
@@ -447,7 +459,7 @@ def test_an_address_where_nothing_is(served: list[str]) -> None:
 
 def test_an_address_in_use(served: list[str]) -> None:
     address = served[0].removeprefix("http://").partition("/")[0]
-    done = mcpcore("serve", "--http", address)
+    done = mcpcore_here("serve", "--http", address)
     assert done.returncode == 3
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
@@ -464,7 +476,7 @@ def test_a_module_that_ends_the_program(status: int, tmp_path: Path) -> None:
 def test_a_server_without_ping_can_be_probed(tmp_path: Path) -> None:
     program = tmp_path / "pingless.py"
     program.write_text(PINGLESS)
-    done = mcpcore("probe", "--json", "--", sys.executable, str(program))
+    done = mcpcore_here("probe", "--json", "--", sys.executable, str(program))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["revision"] == "2025-11-25"
 
@@ -488,11 +500,11 @@ def test_serve_ends_in_good_order(number: signal.Signals, tmp_path: Path) -> Non
         "from mcpcore.service import Server\nservice = Server('mine', offers=['tools'])\n"
     )
     serving = Serving(
-        ["mine:service", "--http", "127.0.0.1:0", "--ws", "127.0.0.1:0"], 2, cwd=tmp_path
+        ["mine:service", "--http", "127.0.0.1:0", "--ws", "127.0.0.1:0"], 2, tmp_path, MCPCORE
     )
     assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*/mcp", serving.urls[0])
     assert re.fullmatch(r"ws://127\.0\.0\.1:[1-9]\d*/mcp", serving.urls[1])
-    done = mcpcore("probe", "--json", serving.urls[0])
+    done = mcpcore_here("probe", "--json", serving.urls[0])
     assert json.loads(done.stdout)["server"]["name"] == "mine"
     assert serving.end(number) == (0, "", "")
 
@@ -527,7 +539,8 @@ def site(tmp_path: Path, **files: str) -> str:
 
 def test_without_the_extra_it_is_named(tmp_path: Path) -> None:
     missing = "raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')\n"
-    done = mcpcore("list", "http://x/", PYTHONPATH=site(tmp_path, **{"typer.py": missing}))
+    path = site(tmp_path, **{"typer.py": missing})
+    done = mcpcore("list", "http://x/", program=MCPCORE, PYTHONPATH=path)
     assert done.returncode == 1
     assert done.stderr == "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'\n"
 

@@ -32,10 +32,12 @@ from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.command import mcpcore_here
 from tests.more_time import with_more_time
 from tests.transports.serving import gone
+from tests.warm import PYTHON
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="the daemons of the servers"),
+    pytest.mark.usefixtures("warm_programs"),
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ KINDS["exit-late"] = KINDS["refuse"]
 
 
 def target(folder: Path, *fates: str, revision: str = "2025-06-18", **env: str) -> StdioTarget:
-    return StdioTarget([sys.executable, PROBED, str(folder), revision, *fates], env)
+    return StdioTarget([*PYTHON, PROBED, str(folder), revision, *fates], env)
 
 
 def settings(probe: float = 20.0, startup: float = 60.0, **more: Any) -> ClientSettings:
@@ -313,7 +315,7 @@ def test_probe_tells_what_it_speaks_with_one_start_at_a_time(kind: str, tmp_path
 async def test_the_command_leaves_nothing_when_it_is_interrupted(tmp_path: Path) -> None:
     words = command(tmp_path, "call", "echo", fates=("refuse", "mute-stay"))
     process = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-m", "mcpcore_transports.commands.main", *words],
+        [*PYTHON, "-m", "mcpcore_transports.commands.main", *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

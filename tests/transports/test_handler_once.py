@@ -21,7 +21,7 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from tests.transports.offers import EVERY_TRANSPORT, offered
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 NAMES = [row.name for row in REVISIONS]
 WITHOUT_ELICITATION = {"2024-11-05", "2025-03-26"}

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,9 @@ from tests.command import mcpcore_here
 from tests.transports.asgi_fixture import _UVICORN as UVICORN
 from tests.transports.asgi_fixture import KINDS, Kind, free_port, running
 from tests.transports.serving import gone, kill, serving
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.transports.lively:server"
@@ -36,7 +38,7 @@ OF_RUN = {name: words for name, words in PROGRAMS.items() if name.startswith("ru
 @contextmanager
 def started(words: tuple[str, ...], diary: Path, life: str = "") -> Iterator["Started"]:
     with subprocess.Popen(
-        [sys.executable, *words],
+        [*PYTHON, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -62,6 +61,9 @@ from tests.transports.auth_desk import Desk, issuer
 from tests.transports.served import served
 from tests.transports.test_auth_commands import answered, asked, command, state, visit
 from tests.transports.test_auth_commands import issuer as running_issuer
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 __all__ = ["state"]  # a fixture
 
@@ -355,7 +357,7 @@ async def test_it_would_be_seen(
 
 # Commands
 
-MAIN = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+MAIN = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,9 @@ from mcpcore_transports.targets import MemoryTarget, StdioTarget, UnixTarget
 from tests.error_ids import id_of, without_id
 from tests.transports.runtime_bench import LEGACY, MODERN
 from tests.transports.served import ANY_PORT, served
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 eras = pytest.mark.parametrize("revision", [LEGACY, MODERN])
 ROOT = Path(__file__).parents[2]
@@ -254,7 +254,7 @@ async def test_the_command(reveals: bool, tmp_path: Path) -> None:
     words = ("serve", "program:server", "--stdio", *(["--reveal-errors"] if reveals else []))
     lines: list[str] = []
     settings = ClientSettings(process=ProcessSettings(stderr=lines.append))
-    command = (sys.executable, "-m", "mcpcore_transports.commands.main", *words)
+    command = (*PYTHON, "-m", "mcpcore_transports.commands.main", *words)
     target = StdioTarget(command, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
     async with connect(target, settings=settings) as client:
         said = await _tool(client, "fail")

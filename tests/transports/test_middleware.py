@@ -3,7 +3,6 @@
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -44,8 +43,9 @@ from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from tests.transports.served import ANY_PORT, served
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 ROOT = Path(__file__).parents[2]
 current: ContextVar[str] = ContextVar("current", default="nobody")
@@ -1092,7 +1092,7 @@ async def test_the_log_is_silent_below_its_level(caplog: pytest.LogCaptureFixtur
 
 def test_verbose_commands_log_requests(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from tests.transports.offers import echo\nserver = echo()\n")
-    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    mcpcore = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     serving = ["env", f"PYTHONPATH={ROOT}", *mcpcore, "serve", "mine:server", "--stdio"]
 
     def stderr(*options: str, serve: str | None = None) -> str:

@@ -27,8 +27,9 @@ from tests.clock import PATIENCE
 from tests.more_time import with_more_time
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
 from tests.transports.scripted import DISCOVERY, http_server
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 ROOT = Path(__file__).parents[2]
 SIDES = {
@@ -389,7 +390,7 @@ def test_where_servers_are_found() -> None:
 
 def test_the_command_restricts_both_sides(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from tests.transports.offers import echo\nserver = echo()\n")
-    mcpcore = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    mcpcore = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     allowed = ["--revision", "2025-03-26", "--revision", "2025-06-18"]
     serving = [*mcpcore, "serve", "mine:server", "--stdio", *allowed]
 

@@ -26,7 +26,7 @@ from tests.clock import PATIENCE, patience
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import bench
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 LEGACY = [row.name for row in REVISIONS if row.handshake]
 NAMES = [row.name for row in REVISIONS]

@@ -24,7 +24,7 @@ from tests.clock import PATIENCE, patience
 from tests.more_time import with_more_time
 from tests.transports.offers import TRANSPORTS, offered
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 LEGACY = [row.name for row in REVISIONS if row.handshake]
 NAMES = [row.name for row in REVISIONS]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -46,8 +45,9 @@ from tests.transports.auth_desk import (
     protected,
 )
 from tests.transports.http_fixture import Client, Response, http
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 
 def challenge_of(response: Response, scheme: str = "bearer") -> dict[str, str]:
@@ -467,7 +467,7 @@ async def test_the_task_of_a_forbidden_tool_is_forbidden() -> None:
 async def test_standard_input_has_its_party_from_the_environment(scopes: str) -> None:
     body = call("erase").partition(b"\r\n\r\n")[2] + b"\n"
     environment = {**os.environ, "MCPCORE_PRINCIPAL": "ann", "MCPCORE_SCOPES": scopes}
-    command = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    command = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     words = [*command, "serve", "tests.transports.auth_desk:SERVER", "--stdio", "--env-principal"]
     with patience():
         done = await anyio.run_process(words, input=body, env=environment)

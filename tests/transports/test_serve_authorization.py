@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from mcpcore_transports.serve.endpoint import http_request
 from tests.clock import patience
 from tests.transports.auth_desk import METADATA, RESOURCE, call, issuer
 from tests.transports.http_fixture import Client, Response, http
+from tests.warm import PYTHON
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
-COMMAND = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+COMMAND = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
 
 
 async def asked(port: int, data: bytes) -> Response:

@@ -31,7 +31,7 @@ from tests.transports.offers import echo
 from tests.transports.served import ANY_PORT, Endless, served
 from tests.transports.serving import APP, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 Make = Callable[[], ssl.SSLContext]
 ERAS = ("2025-11-25", "2026-07-28")

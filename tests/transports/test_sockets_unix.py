@@ -38,7 +38,7 @@ from tests.transports.malformed import good
 from tests.transports.offers import echo
 from tests.transports.served import served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 
 NOBODY = 65534
 

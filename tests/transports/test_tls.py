@@ -2,7 +2,6 @@
 
 import ssl
 import subprocess
-import sys
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +34,9 @@ from tests.more_time import with_more_time
 from tests.transports.certificates import papers
 from tests.transports.served import served
 from tests.transports.ways import anyio_backend as anyio_backend
+from tests.warm import PYTHON
+
+pytestmark = pytest.mark.usefixtures("warm_programs")
 
 Make = Callable[[], ssl.SSLContext]
 ERAS = ("2025-11-25", "2026-07-28")
@@ -364,7 +366,7 @@ def test_a_folder_of_authorities(tmp_path: Path) -> None:
 
 def test_the_command_line() -> None:
     mine = ("--cacert", str(papers().trusted.file), "--cert", str(papers().client))
-    command = [sys.executable, "-m", "mcpcore_transports.commands.main"]
+    command = [*PYTHON, "-m", "mcpcore_transports.commands.main"]
     with subprocess.Popen(
         [*command, "serve", "tests.transports.test_tls:server", "--http", "127.0.0.1:0",
          "--tls-cert", str(papers().server), "--tls-client-ca", str(papers().trusted.file)],
@@ -404,7 +406,7 @@ def test_the_command_line() -> None:
 )
 def test_wrong_usage(words: list[str], message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "mcpcore_transports.commands.main", *words],
+        [*PYTHON, "-m", "mcpcore_transports.commands.main", *words],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
