@@ -4,10 +4,12 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from mcpcore import (
@@ -19,8 +21,10 @@ from mcpcore import (
     ServeSettings,
     ToolError,
     http_request,
+    serve,
 )
 from tests.clock import PATIENCE
+from tests.command import mcpcore_here
 
 pytestmark = pytest.mark.anyio
 
@@ -163,3 +167,46 @@ def test_what_is_no_check_is_refused() -> None:
 
     with pytest.raises(TypeError, match="one, two; expected the lifespan's value or nothing"):
         server.health_check(other)
+
+
+# The command that asks
+
+
+@pytest.mark.parametrize("failing", [{}, {"database": "no connection"}], ids=["well", "not"])
+async def test_the_command_tells_by_its_status(failing: dict[str, str]) -> None:
+    server = Server("shop", version="1")
+
+    @server.health_check
+    async def database() -> None:
+        if failing:
+            raise ToolError(failing["database"])
+
+    urls = list[str]()
+    async with anyio.create_task_group() as tasks:
+        serving = partial(serve, server, http="127.0.0.1:0", on_listening=urls.append)
+        tasks.start_soon(serving)
+        with anyio.fail_after(PATIENCE):
+            while True:
+                await anyio.sleep(0.001)
+                if not urls:
+                    continue
+                ask = partial(mcpcore_here, "probe", "--health", urls[0])
+                done = await anyio.to_thread.run_sync(ask)
+                if "not checked yet" not in done.stdout:
+                    break
+        tasks.cancel_scope.cancel()
+    assert done.returncode == (1 if failing else 0)
+    assert json.loads(done.stdout).get("checks", {}) == failing
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "said"),
+    [
+        ("http://127.0.0.1:1/mcp", 3, "http://127.0.0.1:1/health: "),
+        ("ws://127.0.0.1:1/mcp", 2, "--health is for servers over http and https"),
+    ],
+)
+def test_the_command_says_that_nobody_answers(target: str, status: int, said: str) -> None:
+    done = mcpcore_here("probe", "--health", target)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr

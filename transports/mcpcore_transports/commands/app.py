@@ -23,6 +23,7 @@ from mcpcore_transports.commands.options import (
     GatewayOptions,
     InstallOptions,
     LoginOptions,
+    ProbeOptions,
     QueryOptions,
     ServeOptions,
     Shown,
@@ -80,7 +81,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     for name, work, usage, declared, text in (
         ("call", "call", "TOOL [KEY=VALUE]...", CallOptions, _CALL),
         ("list", "list_offers", "[KIND]...", QueryOptions, _LIST),
-        ("probe", "probe", "", QueryOptions, _PROBE),
+        ("probe", "probe", "", ProbeOptions, _PROBE),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
     gatewaying = connecting(gateway, declared=GatewayOptions)
@@ -202,6 +203,7 @@ Examples:
   mcpcore probe --login --no-browser https://mcp.example.com/mcp
   mcpcore probe --json -- uvx mcp-server-time
   mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
+  mcpcore probe --health http://127.0.0.1:8000/mcp and nothing else, as a container's health check
   mcpcore probe weather                            weather is the name of a server in mcp.json
 """
 

@@ -22,7 +22,13 @@ from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.config import ConfiguredServer, read_config
 from mcpcore_transports.commands import output
-from mcpcore_transports.commands.options import CallOptions, ConnectOptions, QueryOptions, recording
+from mcpcore_transports.commands.options import (
+    CallOptions,
+    ConnectOptions,
+    ProbeOptions,
+    QueryOptions,
+    recording,
+)
 from mcpcore_transports.commands.target import config_path, connection, converse, split_target
 from mcpcore_transports.targets import Target, describe
 
@@ -264,11 +270,15 @@ def _written(server: ConfiguredServer) -> str:
 _ROUNDS = 10
 
 
-def probe(options: QueryOptions) -> int:
+def probe(options: ProbeOptions) -> int:
     """Probe a server; return the exit status."""
     rest, target = split_target(options.words, options)
     if rest:
         raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
+    if options.health:
+        from mcpcore_transports.commands.health import ask_health  # late: few ask
+
+        return ask_health(target, options)
     began = time.perf_counter()
 
     async def talk(client: Client) -> dict[str, Any]:

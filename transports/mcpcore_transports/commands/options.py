@@ -131,10 +131,18 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
 
 
 class QueryOptions(ConnectOptions, frozen=True, kw_only=True):
-    """Options of ``mcpcore list`` and ``mcpcore probe``."""
+    """Options of ``mcpcore list``."""
 
     words: Annotated[Texts, typer.Argument(hidden=True)] = ()
     as_json: Shown = False
+
+
+class ProbeOptions(QueryOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore probe``."""
+
+    health: Annotated[
+        bool, Opt("http: ask /health alone; the exit status is 1 while the server is not ready.")
+    ] = False
 
 
 class CallOptions(ConnectOptions, frozen=True, kw_only=True):

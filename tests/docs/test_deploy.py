@@ -1,0 +1,70 @@
+"""Files for containers: what they name exists, and each part reads its own."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import mcpcore_here
+
+yaml: Any = pytest.importorskip("yaml")  # it comes with mkdocs
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "docs" / "deploy"
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE: Any = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+WORKERS = ("one", "two")
+
+
+def test_the_image_runs_as_nobody_and_checks_itself() -> None:
+    assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
+    assert "slim" in DOCKERFILE
+    assert "curl" not in DOCKERFILE
+    assert '"mcpcore", "probe", "--health"' in DOCKERFILE
+    variables = re.findall(r"(MCPCORE_\w+)=", DOCKERFILE)
+    shown = mcpcore_here("serve", "--show-config", cwd=None, **dict.fromkeys(variables, "x:1"))
+    assert shown.returncode == 0, shown.stderr
+    assert {line.rpartition("# ")[2] for line in shown.stdout.splitlines()} >= {*variables}
+
+
+def test_the_image_has_all_that_the_wheel_is_made_of() -> None:
+    kept = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    for each in (*packages, "pyproject.toml", "README.md", "LICENSE"):
+        assert any(each == path or each.startswith(f"{path}/") for path in kept), each
+
+
+def test_the_workers_are_read_only_and_read_their_files() -> None:
+    for name in WORKERS:
+        worker = COMPOSE["services"][name]
+        assert worker["read_only"] is True
+        sources = [volume.partition(":")[0] for volume in worker["volumes"]]
+        assert all((DEPLOY / source).is_file() for source in sources)
+    (store,) = COMPOSE["secrets"].values()
+    variables = {"MCPCORE_STORE_FILE": store["file"]}
+    shown = mcpcore_here(
+        "serve", "--config", "server.toml", "--show-config", cwd=DEPLOY, **variables
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "store = ***  # MCPCORE_STORE_FILE" in shown.stdout
+    (DEPLOY / store["file"]).read_text().index("redis://redis:6379")
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_reads_its_file(tmp_path: Path) -> None:
+    site = (DEPLOY / "nginx.conf").read_text()
+    for name in WORKERS:
+        assert f"server {name}:8000;" in site
+        site = site.replace(f"server {name}:", "server 127.0.0.1:")
+    whole = f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {site} }}"
+    (tmp_path / "nginx.conf").write_text(whole)
+    command = ["nginx", "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
