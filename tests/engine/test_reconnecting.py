@@ -295,6 +295,7 @@ def test_the_methods_that_may_be_repeated_are_requests_of_clients_that_change_no
         "initialize",
         "ping",
         "logging/setLevel",
+        "resources/directory/read",
         "resources/subscribe",
         "resources/unsubscribe",
         "tasks/get",

@@ -142,9 +142,9 @@ def test_unknown_method_is_not_found() -> None:
 
 
 def test_methods_of_extensions_reach_the_owner() -> None:
-    peer = modern_server(server_config(extension_methods=frozenset({"skills/list"})))
-    event = received(peer, call(1, "skills/list", modern=True))
-    assert event.method == "skills/list"
+    peer = modern_server(server_config(extension_methods=frozenset({"acme/list"})))
+    event = received(peer, call(1, "acme/list", modern=True))
+    assert event.method == "acme/list"
 
 
 @pytest.mark.requirement("basic/index/notification-no-id")

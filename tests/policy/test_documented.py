@@ -39,11 +39,17 @@ def test_settings_and_events_cannot_be_changed(module: str) -> None:
 
 WORDS = {
     Activity.TOOLS: ("tool calls", ["tools/call"]),
-    Activity.READS: ("reads of resources", ["resources/read"]),
+    Activity.READS: (
+        "reads of resources",
+        ["resources/read", "resources/directory/read", "skills/get"],
+    ),
     Activity.PROMPTS: ("prompts", ["prompts/get"]),
     Activity.LISTS: (
         "requests for lists",
-        ["tools/list", "prompts/list", "resources/list", "resources/templates/list"],
+        [
+            *("tools/list", "prompts/list", "resources/list", "resources/templates/list"),
+            "skills/list",
+        ],
     ),
     Activity.COMPLETION: ("completions", ["completion/complete"]),
     Activity.SUBSCRIPTIONS: (
