@@ -55,7 +55,7 @@ def command_here(
 
 
 def python_here(module: str, *words: str) -> Done:
-    """Run a module of the checkout as a program, beside the fixture ``warm_programs``."""
+    """Run a module of the checkout as a program."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
     command = [*PYTHON, "-m", module, *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -5,7 +5,7 @@ becomes the program of its words (``-W ACTION`` if at all, ``-m MODULE``, ``-c C
 and arguments), with its environment, its folder, its module search path and its standard streams.
 What a module reads from the environment when imported is that of this program.
 
-Tests about what programs say start them with ``PYTHON``, beside the fixture ``warm_programs``.
+Tests about what programs say start them with ``PYTHON``.
 Tests of a process as such (its start, what it imports, its terminal, its id, its end by a signal
 that it does not catch) use ``sys.executable``.
 """

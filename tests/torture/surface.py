@@ -141,6 +141,7 @@ _TESTED = "tests of features; it is called while a server or a store is made, or
 _REPORT = "what it raises is logged: tests/transports/test_client_policies.py"
 _DECLARED = "the functions of a server are those that it declares, which are points"
 _LOGGED = "what it raises is logged: tests/transports/test_servers.py"
+_HANDLER = "it is called in a handler: tests/transports/test_composing.py"
 _PROGRAM = "in a program of its own it is called as with `serve`"
 
 NO_POINTS: dict[str, str] = {
@@ -192,6 +193,13 @@ NO_POINTS: dict[str, str] = {
             *("BehindProxy.audit", "BehindProxy.scheme", "ResourceServer.replays"),
         ),
         _AUTHORIZED,
+    ),
+    **dict.fromkeys(
+        (
+            *("branch.cases", "branch.choose", "branch.default"),
+            *("parallel.first", "parallel.others", "pipeline.first", "pipeline.others"),
+        ),
+        _HANDLER,
     ),
     **dict.fromkeys(("run.custom", "run.on_listening", "run.on_ready", "run.until"), _PROGRAM),
 }

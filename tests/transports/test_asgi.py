@@ -422,7 +422,7 @@ async def test_a_body_of_http_2_needs_no_length() -> None:
 async def test_head_has_no_body() -> None:
     async with mounted() as (_, app):
         call = await Call(app, http(method="HEAD", target="/health")).run()
-        assert (call.status, call.headers[b"content-length"], call.body) == (200, b"3", b"")
+        assert (call.status, call.headers[b"content-length"], call.body) == (200, b"16", b"")
 
 
 async def test_a_short_body_is_read_though_the_head_is_refused() -> None:

@@ -290,7 +290,7 @@ async def test_preflight_health_and_head(site: Site) -> None:
     assert (await client.call(http(method="GET", target=health))).body == b'{"status":"ok"}\n'
     await client.send(http(method="HEAD", target=health))
     response = await client.response(bodiless=True)
-    assert (response.status, response.headers["content-length"]) == (200, "3")
+    assert (response.status, response.headers["content-length"]) == (200, "16")
     assert await told(client, "add", a=1, b=2) == "3"
 
 

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -174,7 +175,7 @@ def _shown(value: Any) -> str:
 def _content(path: str, what: str) -> bytes:
     """Return the content of a file.  Raises typer.BadParameter naming ``what`` wants it."""
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             content = file.read(_LARGEST + 1)
     except OSError as error:
         raise typer.BadParameter(f"{what}: {path}: {error.strerror}") from error
