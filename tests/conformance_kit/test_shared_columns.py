@@ -12,7 +12,7 @@ from mcpcore.spec.methods import KNOWN_METHODS, Method, lookup, lookup_embedded
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
 
 OLDEST, EXPERIMENT, MODERN = (BY_NAME[n] for n in ("2024-11-05", "2025-11-25", "2026-07-28"))
-EXTENSION = "io.modelcontextprotocol/tasks"
+TASKS, SKILLS = "io.modelcontextprotocol/tasks", "io.modelcontextprotocol/skills"
 
 FREE = {
     "initialize",
@@ -60,8 +60,17 @@ EXPERIMENTAL = {
     "notifications/tasks/status": "tasks",
 }
 """Tasks of 2025-11-25."""
-EXTENDED = {"tasks/get", "tasks/update", "tasks/cancel", "notifications/tasks"}
-"""Those of the extension: both sides declare it."""
+SHARED = dict.fromkeys(
+    ("tasks/get", "tasks/update", "tasks/cancel", "notifications/tasks"), f"extensions.{TASKS}"
+)
+"""Tasks of the extension: both sides declare it."""
+EXTENDED = SHARED | {
+    # specification/stable/skills of the extension: Capability Negotiation
+    "skills/list": f"extensions.{SKILLS}",
+    "skills/get": f"extensions.{SKILLS}",
+    "resources/directory/read": f"extensions.{SKILLS}/directoryRead",
+}
+"""Those of extensions; skills are declared by the server alone."""
 AS_TASK = {
     "tools/call": "tasks.requests.tools.call",
     "sampling/createMessage": "tasks.requests.sampling.createMessage",
@@ -87,7 +96,7 @@ def capability(method: str, revision: Revision) -> str | None:
     if revision is EXPERIMENT and method in EXPERIMENTAL:
         return EXPERIMENTAL[method]
     if revision is MODERN and method in EXTENDED:
-        return f"extensions.{EXTENSION}"
+        return EXTENDED[method]
     if method == "completion/complete" and revision is OLDEST:
         return None  # declared since 2025-03-26
     return DECLARED.get(method)
@@ -96,12 +105,13 @@ def capability(method: str, revision: Revision) -> str | None:
 def peer_capability(method: str, revision: Revision) -> str | None:
     if method == "notifications/elicitation/complete":
         return "elicitation.url"
-    return f"extensions.{EXTENSION}" if revision is MODERN and method in EXTENDED else None
+    return SHARED.get(method) if revision is MODERN else None
 
 
 def test_every_method_is_in_one_of_these_tables() -> None:
-    assert FREE | {*DECLARED} | {*EXPERIMENTAL} | EXTENDED == KNOWN_METHODS
-    assert not FREE & ({*DECLARED} | {*EXPERIMENTAL} | EXTENDED)
+    declared = {*DECLARED, *EXPERIMENTAL, *EXTENDED}
+    assert FREE | declared == KNOWN_METHODS
+    assert not FREE & declared
 
 
 @pytest.mark.parametrize(
@@ -113,5 +123,5 @@ def test_what_the_kit_judges_by(revision: Revision, row: Method) -> None:
     assert row.capability == capability(row.name, revision)
     assert row.peer_capability == peer_capability(row.name, revision)
     assert row.needs_input == (modern and row.name in ASKING)
-    assert row.task_extension == (EXTENSION if modern and row.name == "tools/call" else None)
+    assert row.task_extension == (TASKS if modern and row.name == "tools/call" else None)
     assert row.task_capability == (AS_TASK.get(row.name) if revision is EXPERIMENT else None)

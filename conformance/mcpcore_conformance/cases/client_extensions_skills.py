@@ -7,7 +7,7 @@ from mcpcore_conformance.kit.client_serving import Answer
 from mcpcore_conformance.kit.client_steps import SCRIPT, directory, listing, script, skill
 from mcpcore_conformance.kit.client_talk import ClientTalk, Outcome
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, Message
-from mcpcore_conformance.kit.model import EVERY, MODERN, MUST, Binding, ClientPlay, Page
+from mcpcore_conformance.kit.model import MODERN, MUST, ClientPlay, Page
 from mcpcore_conformance.kit.shapes import SKILLS
 from mcpcore_conformance.kit.skills import digest
 from mcpcore_conformance.kit.verdicts import check
@@ -21,8 +21,6 @@ FILES = {
     GUIDE: "Say it twice.\n",
     OTHER: "Nobody lists this.\n",
 }
-DRIVERS = EVERY - {Binding.CORE}
-"""The core alone lists no skills."""
 
 
 class _Skills:
@@ -92,7 +90,6 @@ def _case(place: str, expects: str, *paths: str) -> Callable[[ClientPlay], Clien
         MODERN,
         scenario="script",
         context=script(skill(URI, *paths)),
-        bindings=DRIVERS,
         needs=SCRIPT,
         expects=expects,
     )
@@ -166,7 +163,6 @@ async def unlisted_file(talk: ClientTalk) -> None:
     MODERN,
     scenario="script",
     context=script(skill(URI)),
-    bindings=DRIVERS,
     needs=SCRIPT,
     expects="The skill is not loaded.",
 )
@@ -187,7 +183,6 @@ async def no_resources(talk: ClientTalk) -> None:
     MODERN,
     scenario="script",
     context=script(listing("skills")),
-    bindings=DRIVERS,
     needs=SCRIPT,
     expects="No resources/read.",
 )
@@ -207,7 +202,6 @@ async def no_prefetch(talk: ClientTalk) -> None:
     MODERN,
     scenario="script",
     context=script(listing("skills"), directory(ROOT)),
-    bindings=DRIVERS,
     needs=SCRIPT,
     expects="No resources/directory/read.",
 )
