@@ -148,6 +148,9 @@ class Lists:
         """Number of changes of any list."""
         self._hidden_until: dict[tuple[str, str], float] = {}
         """Times until which a list that was missing may have any name, by server and method."""
+        self._mirrored: dict[tuple[str, str], set[str]] = {}
+        """Names that clients may have for a tool with arguments that headers mirror, by server and
+        tool: it has a prefix only while the lists before it are not known."""
 
     def ask(self, arrival: Arrival) -> None:
         """Answer a request for a list, once every server has given its page or is late.
@@ -170,8 +173,13 @@ class Lists:
 
         def take(name: str, part: ServerPage | None) -> None:
             parts[name] = part
-            if len(parts) == len(servers):
+            if len(parts) < len(servers):
+                return
+            try:
                 self._complete(arrival, parts)
+            except Exception:  # such as one of the application's seal: every request ends
+                self._relay.refuse(arrival, INTERNAL_ERROR, "the lists cannot be merged")
+                raise
 
         for name in servers:
             wanted = Wanted(arrival, name, event.method, cursors.get(name))
@@ -362,10 +370,17 @@ class Lists:
                 tool.name
             )
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
-            if params and outer is not None:
-                target.header_params[tool.name] = self._relay.header_params[outer] = params
-            elif outer is not None and target.header_params.pop(tool.name, {}):
-                del self._relay.header_params[outer]
+            if outer is None:
+                continue
+            place = target.name, tool.name
+            if params:
+                target.header_params[tool.name] = params
+                outers = self._mirrored.setdefault(place, set())
+                outers.add(outer)
+                self._relay.header_params.update(dict.fromkeys(outers, params))
+            elif target.header_params.pop(tool.name, {}):
+                for each in self._mirrored.pop(place):
+                    del self._relay.header_params[each]
 
     def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""

@@ -14,6 +14,7 @@ from mcpcore.engine.events import (
     SubscriptionAcknowledged,
     SubscriptionNotification,
 )
+from mcpcore.engine.seal import Binding, Seal
 from mcpcore.relay.lists import UNAVAILABLE, merged_capabilities
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
@@ -23,6 +24,8 @@ from mcpcore.spec.types.capabilities import ServerCapabilities
 from tests.engine.bench import CLIENT_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, tools
 from tests.relay.test_subscriptions import CHANGED, changes, tell, watch
+
+MIRRORED = {"type": "object", "properties": {"r": {"type": "string", "x-mcp-header": "Region"}}}
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 clients = pytest.mark.parametrize("client", [LEGACY, MODERN])
@@ -176,6 +179,50 @@ def test_a_tool_that_may_be_repeated_no_longer_is_not() -> None:
     for known in ({"t"}, set[str]()):
         scene.result("tools/list")
         assert scene.relay.targets["a"].repeatable == known
+
+
+def test_a_tool_loses_its_mirrored_arguments_by_whichever_name_it_has() -> None:
+    """It has a prefix only while the list of the server before it is not known."""
+    known: dict[str, Any] = {"a": False, "schema": MIRRORED}
+
+    def first(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if known["a"]:
+            peer.respond(event.key, {"tools": []})
+        else:
+            peer.fail(event.key, ErrorData(INTERNAL_ERROR, "busy"))
+
+    def second(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tools": [{"name": "x", "inputSchema": known["schema"]}]})
+
+    backends = [Backend("a", LEGACY, first), Backend("b", LEGACY, second)]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=Naming.ON_CONFLICT))
+    mirrored = scene.relay.header_params
+    for known["a"], known["schema"], listed, mirrors in (
+        (False, MIRRORED, "b__x", {"b__x"}),
+        (True, MIRRORED, "x", {"b__x", "x"}),
+        (True, {"type": "object"}, "x", set()),
+    ):
+        assert (names(scene), set(mirrored)) == ([listed], mirrors)
+
+
+class _Unsealing(Seal):
+    """A seal whose keys are gone."""
+
+    def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
+        raise RuntimeError("no keys")
+
+    def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
+        raise RuntimeError("no keys")
+
+
+def test_a_request_ends_though_the_merging_of_lists_fails() -> None:
+    backends = [Backend(name, LEGACY, lists(nextCursor="2")) for name in "ab"]
+    scene = Scene(MODERN, *backends)
+    scene.relay.seal = _Unsealing()
+    with pytest.raises(RuntimeError):
+        scene.ask("tools/list")
+    scene.move()
+    assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR]
 
 
 def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
