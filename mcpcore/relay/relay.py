@@ -991,6 +991,7 @@ class Relay:
         for link in list(self._links.get(session, {}).values()):
             self.close_link(link)
         self.subscriptions.session_ended(session)
+        self.lists.session_ended(session)
 
 
 _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {

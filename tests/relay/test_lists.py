@@ -236,9 +236,46 @@ def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
 
 def test_lists_that_are_kept_have_a_limit() -> None:
     backends = [Backend("a", MODERN, lists(5000, x=" " * 500)), Backend("b", MODERN, lists(5000))]
-    scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=400))
+    scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=1200))
     names(scene)
     assert names(scene) == ["a__t2", "b__t1"]
+
+
+def test_capabilities_of_clients_are_within_the_limit() -> None:
+    backends = [Backend(name, MODERN, lists()) for name in "ab"]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=20_000))
+    for n in range(10):
+        capabilities = {"experimental": {f"x{n}": {"y": "z" * 10_000}}}
+        names(Scene(MODERN, *backends, beside=scene, capabilities=capabilities))
+    kept = scene.relay.lists._kept
+    assert len(kept) == 20
+    assert sum(len(repr(key)) for key in kept) < 20_000
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_lists_of_a_session_that_has_ended_are_kept_no_longer(shared: bool) -> None:
+    """With a conversation that is shared, an answer may come when the session has ended."""
+
+    def late(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if backend.waiting.pop("leave", False):
+            other.front.receive_eof(now=0.0)
+            other.move()
+        lists()(backend, peer, event)
+
+    backends = [Backend(name, LEGACY, late) for name in "ab"]
+    scene = Scene(LEGACY, *backends)
+    for target in scene.relay.targets.values():
+        target.shared = shared
+    names(scene)
+    other = Scene(LEGACY, *backends, beside=scene)
+    names(other)
+    assert len(scene.relay.lists._kept) == 4
+    backends[1].waiting["leave"] = shared
+    other.ask("tools/list")
+    other.front.receive_eof(now=0.0)
+    other.move()
+    assert len(scene.relay.lists._kept) == 2
+    assert {key[-1][2] for key in scene.relay.lists._kept} == {(scene.front, "")}
 
 
 @pytest.mark.parametrize("result", [{"tools": 5}, {"tools": {}}, {"tools": [], "nextCursor": 5}])
