@@ -7,7 +7,7 @@ import pytest
 from mcpcore.engine import Peer
 from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.policy.breaker import BreakerSettings, Circuit
-from mcpcore.relay.link import Outcome
+from mcpcore.relay.link import Outcome, void
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
@@ -123,22 +123,29 @@ def test_a_server_that_answers_every_caller_with_errors(revision: str, callers: 
     assert len(backend.requests()) == before + 1
 
 
-def test_errors_of_a_probe() -> None:
-    """Whoever had errors before proves nothing by another; anybody's result closes it."""
-    backend = Backend("a", LEGACY, erring)
-    ann = Scene(MODERN, backend)
-    bob, eve = (Scene(MODERN, backend, beside=ann, principal=name) for name in ("bob", "eve"))
+@pytest.mark.parametrize("probe_of", ["ann", "eve", "relay"])
+def test_an_error_of_a_probe_opens_the_breaker_for_longer(probe_of: str) -> None:
+    """Anybody's result closes it."""
+    backends = [Backend("a", LEGACY, erring), Backend("b", LEGACY, tools)]
+    ann = Scene(MODERN, *backends)
+    bob, eve = (Scene(MODERN, *backends, beside=ann, principal=name) for name in ("bob", "eve"))
     made = guard(ann, "a", consecutive=2, open_time=10.0, growth=3.0)
     for scene in (ann, bob):
-        scene.ask("tools/call", {"name": "x"})
+        scene.ask("tools/call", {"name": "a__x"})
     ann.now = bob.now = eve.now = 10.0
-    for scene, state in ((bob, Circuit.HALF_OPEN), (eve, Circuit.OPEN)):
-        scene.ask("tools/call", {"name": "x"})
-        assert circuit(made) is state
+    if probe_of == "relay":  # which reads the lists of all servers
+        target = ann.relay.targets["a"]
+        link = ann.relay.link(target, backends[0].wires[-1][0].audience)
+        ann.relay.now = 10.0
+        ann.relay.ask(link, "tools/call", {"name": "x"}, void)
+        ann.move()
+    else:
+        {"ann": ann, "eve": eve}[probe_of].ask("tools/call", {"name": "a__x"})
+    assert circuit(made) is Circuit.OPEN
     ann.now = 39.0
-    assert "circuit breaker" in ann.error("tools/call", {"name": "x"}).message
+    assert "circuit breaker" in ann.error("tools/call", {"name": "a__echo"}).message
     ann.now = 40.0
-    assert ann.call("echo") == "a: {}"
+    assert ann.call("a__echo") == "a: {}"
     assert circuit(made) is Circuit.CLOSED
 
 
