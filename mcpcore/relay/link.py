@@ -143,8 +143,14 @@ class Arrival(Struct, frozen=True, eq=False):
 
     @property
     def caller(self) -> Hashable:
-        """Principal that has made it, else the session or connection."""
-        return self.event.principal or self.session
+        """Principal that has made it, else the session or connection, else the address.
+
+        None for a modern request over HTTP whose address is not known.
+        """
+        event, machine = self.event, self.machine
+        if event.principal or event.session or isinstance(machine, Peer):
+            return event.principal or self.session
+        return machine.address(event.key)
 
     @property
     def audience(self) -> Audience:

@@ -13,9 +13,10 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from tests.relay.bench import LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.test_http import Web
 
 
-def guard(scene: Scene, name: str, **breaker: Any) -> ServerGuard:
+def guard(scene: Scene | Web, name: str, **breaker: Any) -> ServerGuard:
     """Give a server a guard with a circuit breaker, and no retries."""
     settings = GatewaySettings(retry=None, breaker=BreakerSettings(**breaker))
     made = scene.relay.targets[name].guard = ServerGuard(name, settings)
@@ -121,6 +122,24 @@ def test_a_server_that_answers_every_caller_with_errors(revision: str, callers: 
     first.move()
     assert "circuit breaker" in other.error("tools/call", {"name": "echo"}).message
     assert len(backend.requests()) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("other", "state"),
+    [
+        ("192.0.2.1:2", Circuit.CLOSED),  # another connection
+        ("[::ffff:192.0.2.1]:2", Circuit.CLOSED),
+        ("192.0.2.2:1", Circuit.OPEN),
+    ],
+)
+def test_clients_without_sign_in_or_session_are_told_apart_by_address(
+    other: str, state: Circuit
+) -> None:
+    web = Web(MODERN, MODERN, Backend("a", MODERN, erring))
+    made = guard(web, "a", consecutive=2)
+    for web.front.peer in ("192.0.2.1:1", "192.0.2.1:1", other):
+        assert web.ask("tools/call", {"name": "x"}) is None
+    assert circuit(made) is state
 
 
 @pytest.mark.parametrize("probe_of", ["ann", "eve", "relay"])
