@@ -79,7 +79,8 @@ class Target(Struct, eq=False):
     open_links: int = 0
     """Number of those in which the server has been reached."""
     away: float | None = None
-    """Time at which the last conversation was lost; None if there is one, or none was needed."""
+    """Time at which the last conversation was lost, or no connection could be opened for a request;
+    None if there was an answer since, or none was needed."""
     waiting: list[Callable[[], None]] = []
     """Work that needs to know the era of the server."""
     fault: str = ""
