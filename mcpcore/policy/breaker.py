@@ -157,15 +157,14 @@ class Breaker:
 
         Outcomes of calls that were admitted before the last change are ignored.  ``party``: the
         caller whose call has failed, if that may be its own fault.  Failures of one party alone
-        open nothing and count in no rate; a probe that fails for a party that had failures before
-        gives way to another.
+        open nothing and count in no rate; a probe that fails opens it again, whosever it was.
         """
         if permit.change != self._changes:
             return
         if self.state is Circuit.CLOSED:
             if failed is not None and self._trips(failed, now, party):
                 self._open(CircuitSignal.TRIP, self.settings.open_time, now)
-        elif failed is None or (failed and not self._is_news(party)):
+        elif failed is None:
             self._step(CircuitSignal.ABANDON, None)
         elif failed:
             grown = self._open_time * self.settings.growth
@@ -173,14 +172,6 @@ class Breaker:
         else:
             self._row.clear()
             self._step(CircuitSignal.SUCCEED, None)
-
-    def _is_news(self, party: Hashable) -> bool:
-        """Count the failed probe of a party; True if others had failures, and it had none."""
-        self._row[party] += 1
-        return party is None or (self._row[party] == 1 and self._parties() > 1)
-
-    def _parties(self) -> int:
-        return len(self._row.keys() - {None})
 
     def _open(self, signal: CircuitSignal, seconds: float, now: float) -> None:
         self._open_time = seconds
@@ -198,7 +189,8 @@ class Breaker:
         settings, slices, row = self.settings, self._slices, self._row
         if failed:
             row[party] += 1
-            if (row[None] if self._parties() == 1 else row.total()) >= settings.consecutive:
+            alone = len(row.keys() - {None}) == 1
+            if (row[None] if alone else row.total()) >= settings.consecutive:
                 return True
             if party is not None:
                 return False

@@ -116,6 +116,9 @@ class FarWorker(Struct, frozen=True):
         """Name of this worker, which has the calls."""
         return self.server.worker
 
+    def address(self, key: Key) -> None:
+        """Return None: the address of a client is known to its worker alone."""
+
     def _call(self, call: Any, key: Key, *arguments: Any) -> bool:
         return self.forwarding.call(self, call, key, arguments)
 

@@ -79,7 +79,8 @@ class Target(Struct, eq=False):
     open_links: int = 0
     """Number of those in which the server has been reached."""
     away: float | None = None
-    """Time at which the last conversation was lost; None if there is one, or none was needed."""
+    """Time at which the last conversation was lost, or no connection could be opened for a request;
+    None if there was an answer since, or none was needed."""
     waiting: list[Callable[[], None]] = []
     """Work that needs to know the era of the server."""
     fault: str = ""
@@ -143,8 +144,14 @@ class Arrival(Struct, frozen=True, eq=False):
 
     @property
     def caller(self) -> Hashable:
-        """Principal that has made it, else the session or connection."""
-        return self.event.principal or self.session
+        """Principal that has made it, else the session or connection, else the address.
+
+        None for a modern request over HTTP whose address is not known.
+        """
+        event, machine = self.event, self.machine
+        if event.principal or event.session or isinstance(machine, Peer):
+            return event.principal or self.session
+        return machine.address(event.key)
 
     @property
     def audience(self) -> Audience:

@@ -20,7 +20,7 @@ from mcpcore.engine.bodies import relayable
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
-from mcpcore.relay.link import Arrival, Outcome, Target
+from mcpcore.relay.link import Arrival, Outcome, Session, Target
 from mcpcore.relay.names import IN_PARAMS, NameKind
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
@@ -60,6 +60,8 @@ _PAGES = 100
 """Maximum pages of one server that are read to find a name."""
 _LONGEST = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
+_ENTRY = 500
+"""Bytes that a page takes besides its content and its cursor."""
 _EMPTY, _NULL = Raw(b"{}"), Raw(b"null")
 
 _ANY = msgspec.convert(
@@ -141,6 +143,8 @@ class Lists:
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
         self._kept: dict[tuple[Any, ...], ServerPage] = {}
+        self._of_sessions: dict[Session, set[tuple[Any, ...]]] = {}
+        """Keys of the pages that serve one session."""
         self._size = 0
         self._next: dict[tuple[str, str], str | None] = {}
         """Cursors of the pages that continue the names known so far, by server and method."""
@@ -148,6 +152,9 @@ class Lists:
         """Number of changes of any list."""
         self._hidden_until: dict[tuple[str, str], float] = {}
         """Times until which a list that was missing may have any name, by server and method."""
+        self._mirrored: dict[tuple[str, str], set[str]] = {}
+        """Names that clients may have for a tool with arguments that headers mirror, by server and
+        tool: it has a prefix only while the lists before it are not known."""
 
     def ask(self, arrival: Arrival) -> None:
         """Answer a request for a list, once every server has given its page or is late.
@@ -170,8 +177,13 @@ class Lists:
 
         def take(name: str, part: ServerPage | None) -> None:
             parts[name] = part
-            if len(parts) == len(servers):
+            if len(parts) < len(servers):
+                return
+            try:
                 self._complete(arrival, parts)
+            except Exception:  # such as one of the application's seal: every request ends
+                self._relay.refuse(arrival, INTERNAL_ERROR, "the lists cannot be merged")
+                raise
 
         for name in servers:
             wanted = Wanted(arrival, name, event.method, cursors.get(name))
@@ -192,7 +204,9 @@ class Lists:
     def _scope(self, target: Target, wanted: Wanted) -> tuple[Any, ...]:
         audience = wanted.arrival.audience
         session = None if target.modern else audience.session
-        declared = msgspec.json.encode(audience.capabilities)
+        import hashlib  # late: an import that takes longer than all of this module
+
+        declared = hashlib.sha256(msgspec.json.encode(audience.capabilities)).digest()
         return *target.party(audience.principal), session, declared
 
     def _kept_for(self, target: Target, wanted: Wanted) -> ServerPage | None:
@@ -232,7 +246,8 @@ class Lists:
         ttl = hints.ttl_ms / 1000 if target.modern else self._relay.settings.list_ttl
         public = target.modern and hints.cache_scope == "public"
         until = self._relay.now + min(ttl, _LONGEST)
-        page = ServerPage(outcome, len(outcome), until, hints.next_cursor, wanted.cursor, public)
+        size = _ENTRY + len(outcome) + len(wanted.cursor or "")
+        page = ServerPage(outcome, size, until, hints.next_cursor, wanted.cursor, public)
         if changes == self._changes:  # else it may be of before the change
             scope = None if public else self._scope(target, wanted)
             self._keep((*wanted.place, scope), page)
@@ -284,6 +299,11 @@ class Lists:
 
     def _keep(self, key: tuple[Any, ...], page: ServerPage) -> None:
         self._drop(key)
+        session = _session_in(key)
+        if session is not None:
+            if self._relay.subscriptions.has_ended(session):
+                return
+            self._of_sessions.setdefault(session, set()).add(key)
         self._kept[key] = page
         self._size += page.size
         while self._size > self._relay.settings.list_bytes:
@@ -291,8 +311,20 @@ class Lists:
 
     def _drop(self, key: tuple[Any, ...]) -> None:
         page = self._kept.pop(key, None)
-        if page is not None:
-            self._size -= page.size
+        if page is None:
+            return
+        self._size -= page.size
+        session = _session_in(key)
+        if session is not None:
+            keys = self._of_sessions[session]
+            keys.remove(key)
+            if not keys:
+                del self._of_sessions[session]
+
+    def session_ended(self, session: Session) -> None:
+        """Keep no page for a session any longer."""
+        for key in list(self._of_sessions.get(session, ())):
+            self._drop(key)
 
     def forget(self, target: Target, methods: Collection[str] = LISTS) -> None:
         """Keep no page of a server any longer."""
@@ -362,10 +394,17 @@ class Lists:
                 tool.name
             )
             outer = self._relay.names.outward(NameKind.TOOL, target.name, tool.name)
-            if params and outer is not None:
-                target.header_params[tool.name] = self._relay.header_params[outer] = params
-            elif outer is not None and target.header_params.pop(tool.name, {}):
-                del self._relay.header_params[outer]
+            if outer is None:
+                continue
+            place = target.name, tool.name
+            if params:
+                target.header_params[tool.name] = params
+                outers = self._mirrored.setdefault(place, set())
+                outers.add(outer)
+                self._relay.header_params.update(dict.fromkeys(outers, params))
+            elif target.header_params.pop(tool.name, {}):
+                for each in self._mirrored.pop(place):
+                    del self._relay.header_params[each]
 
     def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
@@ -417,6 +456,12 @@ class Lists:
         for server, method in lists:
             wanted = Wanted(arrival, server, method)
             self._fetch(wanted, partial(take, wanted))
+
+
+def _session_in(key: tuple[Any, ...]) -> Session | None:
+    """Return the session that a page with this key serves, None if others may have it."""
+    scope = key[-1]
+    return None if scope is None else scope[2]
 
 
 def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:

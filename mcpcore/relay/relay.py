@@ -32,7 +32,7 @@ from mcpcore.engine import events
 from mcpcore.engine.bodies import relayable
 from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import EndReason, Event, Key, RequestReceived
+from mcpcore.engine.events import EndReason, Event, FaultKind, Key, RequestReceived
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL, Peer
 from mcpcore.engine.seal import Seal, request_binding
 from mcpcore.engine.subscriptions import TOPICS
@@ -85,6 +85,7 @@ from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
+_UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 
@@ -284,9 +285,7 @@ class Relay:
             level, link.level = link.level, None
             self.set_level(link, level)
         self.subscriptions.greeted(link, again)
-        if target.away is not None:
-            target.away = None
-            self._lists_changed(target)
+        self._came_back(target)
         self._go_ahead(target)
 
     def _go_ahead(self, target: Target) -> None:
@@ -315,14 +314,14 @@ class Relay:
                 request=id, method="", reason=reason, message=told, fault=fault
             )
             self._ended(link, end)
-        if not link.refused:
+        if not link.refused and not link.target.open_links:
             self._went_away(link.target)
         self._go_ahead(link.target)  # each finds out that the server does not answer
         self.subscriptions.lost(link)
 
     def _went_away(self, target: Target) -> None:
-        """Note that a server is away if its last conversation was lost; it may come back."""
-        if target.away is None and not target.open_links:
+        """Note that a server is away; it may come back."""
+        if target.away is None:
             target.away = since = self.now
 
             def gone() -> None:
@@ -330,6 +329,11 @@ class Relay:
                     self._lists_changed(target)
 
             self.later(self.settings.grace, gone)
+
+    def _came_back(self, target: Target) -> None:
+        if target.away is not None:
+            target.away = None
+            self._lists_changed(target)
 
     def _lists_changed(self, target: Target) -> None:
         self.lists.forget(target)
@@ -537,10 +541,19 @@ class Relay:
     # Answers of servers
 
     def _ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
+        # Over HTTP a conversation outlasts its connections.
+        if event.fault is not None and event.fault.kind in _UNREACHED and not link.ended:
+            self._went_away(link.target)
         self._answered(link, event, link.target.error(event.message, reason=event.reason.value))
 
-    def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
+    def _heard(self, link: UpstreamLink, event: Event) -> None:
+        """Tell the guard of an outcome; one that the server has sent shows that it is back."""
         link.settle(event, self.now)
+        if not isinstance(event, events.RequestEnded):
+            self._came_back(link.target)
+
+    def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
+        self._heard(link, event)
         own = link.pending.pop(event.request, None)
         call = link.calls.pop(event.request, None)
         if own is not None:
@@ -629,13 +642,13 @@ class Relay:
                 machine.close_stream(each.event.key, retry=event.delay, now=self.now)
 
     def _acknowledged(self, link: UpstreamLink, event: events.SubscriptionAcknowledged) -> None:
-        link.settle(event, self.now)
+        self._heard(link, event)
         self.subscriptions.acknowledged(link, event)
 
     # Questions of servers
 
     def _input_required(self, link: UpstreamLink, event: events.InputRequired) -> None:
-        link.settle(event, self.now)
+        self._heard(link, event)
         call = link.calls.get(event.request)
         if call is None:
             link.peer.abandon(event.request)
@@ -991,6 +1004,7 @@ class Relay:
         for link in list(self._links.get(session, {}).values()):
             self.close_link(link)
         self.subscriptions.session_ended(session)
+        self.lists.session_ended(session)
 
 
 _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {

@@ -382,6 +382,10 @@ class Subscriptions:
             return session is not None
         return isinstance(session[0], Peer) or session[0].settings.sessions
 
+    def has_ended(self, session: Session) -> bool:
+        """Return True for a session that is over, and was not for one request alone."""
+        return session not in self.sessions and self.lasts(session)
+
     def _session_watcher(self, session: Session, audience: Audience) -> Watcher:
         machine, id = session
         watcher = Watcher(machine, {"session": id} if id else {}, audience, _LISTS, _LISTS)

@@ -323,6 +323,7 @@ class Wire:
         self.client = client
         self.server = server
         self.now = 1000.0
+        self.peer: str | None = None
         self.client_events: list[Any] = []
         self.server_events: list[Any] = []
         self.on_server: Callable[[Any], None] = lambda event: None
@@ -381,7 +382,9 @@ class Wire:
             self.client.response_end(plan.exchange, error=problem, now=self.now)
             return
         path, _, query = plan.target.partition("?")
-        head = HttpRequest(method=plan.method, path=path, query=query, headers=plan.headers)
+        head = HttpRequest(
+            method=plan.method, path=path, query=query, headers=plan.headers, peer=self.peer
+        )
         self._open.add(plan.exchange)
         wanted = self.server.open(plan.exchange, head, now=self.now)
         rest = plan.body if wanted else b""

@@ -140,6 +140,19 @@ def test_each_failed_probe_prolongs_the_time() -> None:
     assert breaker.deadline() == now + 60.0  # after a success it begins anew
 
 
+@pytest.mark.parametrize("parties", ["ab", "abc"])
+def test_a_failed_probe_opens_it_again_whosever_it_was(parties: str) -> None:
+    breaker = Breaker(BreakerSettings(consecutive=2, open_time=10.0, growth=2.0))
+    admitted: list[float] = []
+    for now in map(float, range(80)):
+        for party in parties:
+            permit = breaker.admit(now=now)
+            if permit is not None:
+                breaker.record(permit, failed=True, now=now, party=party)
+                admitted.append(now)
+    assert admitted == [0.0, 0.0, 10.0, 30.0, 70.0]
+
+
 @pytest.mark.parametrize("how", ["cancelled", "forgotten"])
 def test_a_probe_without_an_outcome_gives_way_to_another(how: str) -> None:
     breaker = opened(open_time=10.0, probe_time=5.0)

@@ -7,15 +7,16 @@ import pytest
 from mcpcore.engine import Peer
 from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.policy.breaker import BreakerSettings, Circuit
-from mcpcore.relay.link import Outcome
+from mcpcore.relay.link import Outcome, void
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from tests.relay.bench import LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.test_http import Web
 
 
-def guard(scene: Scene, name: str, **breaker: Any) -> ServerGuard:
+def guard(scene: Scene | Web, name: str, **breaker: Any) -> ServerGuard:
     """Give a server a guard with a circuit breaker, and no retries."""
     settings = GatewaySettings(retry=None, breaker=BreakerSettings(**breaker))
     made = scene.relay.targets[name].guard = ServerGuard(name, settings)
@@ -123,22 +124,47 @@ def test_a_server_that_answers_every_caller_with_errors(revision: str, callers: 
     assert len(backend.requests()) == before + 1
 
 
-def test_errors_of_a_probe() -> None:
-    """Whoever had errors before proves nothing by another; anybody's result closes it."""
-    backend = Backend("a", LEGACY, erring)
-    ann = Scene(MODERN, backend)
-    bob, eve = (Scene(MODERN, backend, beside=ann, principal=name) for name in ("bob", "eve"))
+@pytest.mark.parametrize(
+    ("other", "state"),
+    [
+        ("192.0.2.1:2", Circuit.CLOSED),  # another connection
+        ("[::ffff:192.0.2.1]:2", Circuit.CLOSED),
+        ("192.0.2.2:1", Circuit.OPEN),
+    ],
+)
+def test_clients_without_sign_in_or_session_are_told_apart_by_address(
+    other: str, state: Circuit
+) -> None:
+    web = Web(MODERN, MODERN, Backend("a", MODERN, erring))
+    made = guard(web, "a", consecutive=2)
+    for web.front.peer in ("192.0.2.1:1", "192.0.2.1:1", other):
+        assert web.ask("tools/call", {"name": "x"}) is None
+    assert circuit(made) is state
+
+
+@pytest.mark.parametrize("probe_of", ["ann", "eve", "relay"])
+def test_an_error_of_a_probe_opens_the_breaker_for_longer(probe_of: str) -> None:
+    """Anybody's result closes it."""
+    backends = [Backend("a", LEGACY, erring), Backend("b", LEGACY, tools)]
+    ann = Scene(MODERN, *backends)
+    bob, eve = (Scene(MODERN, *backends, beside=ann, principal=name) for name in ("bob", "eve"))
     made = guard(ann, "a", consecutive=2, open_time=10.0, growth=3.0)
     for scene in (ann, bob):
-        scene.ask("tools/call", {"name": "x"})
+        scene.ask("tools/call", {"name": "a__x"})
     ann.now = bob.now = eve.now = 10.0
-    for scene, state in ((bob, Circuit.HALF_OPEN), (eve, Circuit.OPEN)):
-        scene.ask("tools/call", {"name": "x"})
-        assert circuit(made) is state
+    if probe_of == "relay":  # which reads the lists of all servers
+        target = ann.relay.targets["a"]
+        link = ann.relay.link(target, backends[0].wires[-1][0].audience)
+        ann.relay.now = 10.0
+        ann.relay.ask(link, "tools/call", {"name": "x"}, void)
+        ann.move()
+    else:
+        {"ann": ann, "eve": eve}[probe_of].ask("tools/call", {"name": "a__x"})
+    assert circuit(made) is Circuit.OPEN
     ann.now = 39.0
-    assert "circuit breaker" in ann.error("tools/call", {"name": "x"}).message
+    assert "circuit breaker" in ann.error("tools/call", {"name": "a__echo"}).message
     ann.now = 40.0
-    assert ann.call("echo") == "a: {}"
+    assert ann.call("a__echo") == "a: {}"
     assert circuit(made) is Circuit.CLOSED
 
 

@@ -10,6 +10,8 @@ from mcpcore.engine import ANY_EXTENSION, Config
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     ErrorReceived,
+    Fault,
+    FaultKind,
     InputRequired,
     NotificationReceived,
     ProgressReceived,
@@ -32,6 +34,7 @@ from tests.engine.bench import rows
 from tests.http.support import URL, Wire, make_client, make_server
 from tests.relay.bench import ANSWER, CELLS, LEGACY, ME, MODERN, WALL, Backend, tools
 from tests.relay.test_cells import reports
+from tests.relay.test_subscriptions import CHANGED
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
@@ -47,7 +50,7 @@ class Web:
         self.client = make_client(revisions=rows(client))
         front = make_server(asked_first=ASKABLE, extension_methods=ANY_EXTENSION)
         self.front = Wire(self.client, front)
-        self.backs: list[Wire] = []
+        self.backs: list[Denying] = []
         targets = [Target(backend.name, self.connect)]
         self.relay = Relay(targets, seal=make_seal(), settings=RelaySettings(**settings))
         self.front.on_server = self.from_client
@@ -150,8 +153,13 @@ class Denying(Wire):
     """A server, or what stands before it, that wants other credentials for a call."""
 
     status: int | None = None
+    down = False
 
     def _send(self, plan: HttpSend) -> None:
+        if self.down:
+            refused = Fault(FaultKind.CONNECT)
+            self.client.response_end(plan.exchange, error="refused", fault=refused, now=self.now)
+            return
         if self.status is None or b"tools/call" not in plan.body:
             super()._send(plan)
             return
@@ -180,6 +188,42 @@ def test_a_server_that_refuses_the_credentials_of_the_relay(
     assert all(head.status not in (401, 403) for head in web.front.heads.values())
     lines = [line for head in web.front.heads.values() for line in head.headers]
     assert b"www-authenticate" not in dict(lines)
+
+
+@cells
+def test_a_server_that_cannot_be_connected_to_is_away(client: str, server: str) -> None:
+    """Its conversation goes on; clients hear of its lists when they go and when they are back."""
+    web = Web(
+        client, server, Backend("a", server, tools), naming=Naming.ALWAYS, grace=30.0, list_ttl=1.0
+    )
+    if client == MODERN:
+        web.ask("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+
+    def seen() -> tuple[int, int, bool]:
+        page = web.ask("tools/list")
+        kinds = NotificationReceived | SubscriptionNotification
+        heard = [event for event in web.front.client_events if isinstance(event, kinds)]
+        told = [event for event in heard if event.method == CHANGED]
+        return len(page["tools"]), len(told), "mcpcore/unavailable" in page.get("_meta", {})
+
+    def wait(seconds: float) -> None:
+        web.front.now += seconds
+        web.relay.handle_timeout(web.front.now)
+        web.run()
+
+    assert seen() == (1, 0, False)
+    for wire in web.backs:
+        wire.down = True
+    wait(2.0)
+    assert seen() == (1, 0, False)
+    wait(29.0)
+    assert seen() == (1, 0, False)
+    wait(2.0)
+    assert seen() == (0, 1, True)
+    for wire in web.backs:
+        wire.down = False
+    wait(1.0)
+    assert seen() == (1, 2, False)
 
 
 def test_params_without_the_name_that_a_header_mirrors() -> None:

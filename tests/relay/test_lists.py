@@ -14,6 +14,7 @@ from mcpcore.engine.events import (
     SubscriptionAcknowledged,
     SubscriptionNotification,
 )
+from mcpcore.engine.seal import Binding, Seal
 from mcpcore.relay.lists import UNAVAILABLE, merged_capabilities
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
@@ -23,6 +24,8 @@ from mcpcore.spec.types.capabilities import ServerCapabilities
 from tests.engine.bench import CLIENT_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, tools
 from tests.relay.test_subscriptions import CHANGED, changes, tell, watch
+
+MIRRORED = {"type": "object", "properties": {"r": {"type": "string", "x-mcp-header": "Region"}}}
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 clients = pytest.mark.parametrize("client", [LEGACY, MODERN])
@@ -178,6 +181,50 @@ def test_a_tool_that_may_be_repeated_no_longer_is_not() -> None:
         assert scene.relay.targets["a"].repeatable == known
 
 
+def test_a_tool_loses_its_mirrored_arguments_by_whichever_name_it_has() -> None:
+    """It has a prefix only while the list of the server before it is not known."""
+    known: dict[str, Any] = {"a": False, "schema": MIRRORED}
+
+    def first(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if known["a"]:
+            peer.respond(event.key, {"tools": []})
+        else:
+            peer.fail(event.key, ErrorData(INTERNAL_ERROR, "busy"))
+
+    def second(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"tools": [{"name": "x", "inputSchema": known["schema"]}]})
+
+    backends = [Backend("a", LEGACY, first), Backend("b", LEGACY, second)]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=Naming.ON_CONFLICT))
+    mirrored = scene.relay.header_params
+    for known["a"], known["schema"], listed, mirrors in (
+        (False, MIRRORED, "b__x", {"b__x"}),
+        (True, MIRRORED, "x", {"b__x", "x"}),
+        (True, {"type": "object"}, "x", set()),
+    ):
+        assert (names(scene), set(mirrored)) == ([listed], mirrors)
+
+
+class _Unsealing(Seal):
+    """A seal whose keys are gone."""
+
+    def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
+        raise RuntimeError("no keys")
+
+    def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
+        raise RuntimeError("no keys")
+
+
+def test_a_request_ends_though_the_merging_of_lists_fails() -> None:
+    backends = [Backend(name, LEGACY, lists(nextCursor="2")) for name in "ab"]
+    scene = Scene(MODERN, *backends)
+    scene.relay.seal = _Unsealing()
+    with pytest.raises(RuntimeError):
+        scene.ask("tools/list")
+    scene.move()
+    assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR]
+
+
 def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
     backends = [Backend("a", MODERN, lists(5000)), Backend("b", MODERN, lists(0), prompts={})]
     page = Scene(MODERN, *backends).result("tools/list")
@@ -189,9 +236,46 @@ def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
 
 def test_lists_that_are_kept_have_a_limit() -> None:
     backends = [Backend("a", MODERN, lists(5000, x=" " * 500)), Backend("b", MODERN, lists(5000))]
-    scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=400))
+    scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=1200))
     names(scene)
     assert names(scene) == ["a__t2", "b__t1"]
+
+
+def test_capabilities_of_clients_are_within_the_limit() -> None:
+    backends = [Backend(name, MODERN, lists()) for name in "ab"]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(list_bytes=20_000))
+    for n in range(10):
+        capabilities = {"experimental": {f"x{n}": {"y": "z" * 10_000}}}
+        names(Scene(MODERN, *backends, beside=scene, capabilities=capabilities))
+    kept = scene.relay.lists._kept
+    assert len(kept) == 20
+    assert sum(len(repr(key)) for key in kept) < 20_000
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_lists_of_a_session_that_has_ended_are_kept_no_longer(shared: bool) -> None:
+    """With a conversation that is shared, an answer may come when the session has ended."""
+
+    def late(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if backend.waiting.pop("leave", False):
+            other.front.receive_eof(now=0.0)
+            other.move()
+        lists()(backend, peer, event)
+
+    backends = [Backend(name, LEGACY, late) for name in "ab"]
+    scene = Scene(LEGACY, *backends)
+    for target in scene.relay.targets.values():
+        target.shared = shared
+    names(scene)
+    other = Scene(LEGACY, *backends, beside=scene)
+    names(other)
+    assert len(scene.relay.lists._kept) == 4
+    backends[1].waiting["leave"] = shared
+    other.ask("tools/list")
+    other.front.receive_eof(now=0.0)
+    other.move()
+    assert len(scene.relay.lists._kept) == 2
+    assert {key[-1][2] for key in scene.relay.lists._kept} == {(scene.front, "")}
 
 
 @pytest.mark.parametrize("result", [{"tools": 5}, {"tools": {}}, {"tools": [], "nextCursor": 5}])

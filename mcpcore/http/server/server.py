@@ -28,7 +28,7 @@ from mcpcore.engine.state import Inbound
 from mcpcore.http.headers import HeaderError, HeaderLines
 from mcpcore.http.legacy_sse.server import SseServer
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply, HttpRequest
-from mcpcore.http.principals import Refusal
+from mcpcore.http.principals import Refusal, address_of, quota_key
 from mcpcore.http.server.exchange import (
     Exchange,
     ExchangeState,
@@ -408,6 +408,12 @@ class HttpServer:
     def exchanges(self) -> int:
         """Number of open exchanges."""
         return len(self._exchanges)
+
+    def address(self, key: Key) -> str | None:
+        """Return the address that a request came from, of IPv6 its network; None if it is over."""
+        record = self._endpoint.inbound.get(key)
+        exchange = None if record is None else self._exchanges.get(record.route)
+        return None if exchange is None else quota_key(address_of(exchange.peer))
 
     @property
     def sessions(self) -> int:

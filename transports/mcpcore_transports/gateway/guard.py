@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from mcpcore.engine import events
 from mcpcore.engine.events import Event
 from mcpcore.engine.outbound import may_repeat
-from mcpcore.policy.breaker import Breaker, Permit
+from mcpcore.policy.breaker import Breaker, Circuit, Permit
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
 from mcpcore.relay.link import PassedCall
@@ -49,7 +49,8 @@ class ServerGuard:
     ) -> None:
         """Tell the circuit breaker of an outcome; that of a cancelled request says nothing.
 
-        An error that blames the server may be that of one client alone: it counts by ``caller``.
+        An error that blames the server may be that of one client alone: it counts by ``caller``,
+        and without one as that of a probe only.
         """
         breaker = self._breaker
         if breaker is None or permit is None:
@@ -57,7 +58,7 @@ class ServerGuard:
         failed: bool | None = _failure(event).blames_server
         if isinstance(event, events.RequestEnded):
             failed, caller = failed or None, None
-        elif failed and caller is None:
+        elif failed and caller is None and breaker.state is Circuit.CLOSED:
             failed = None
         breaker.record(permit, failed=failed, now=now, party=caller)
         while (change := breaker.next_event()) is not None:
