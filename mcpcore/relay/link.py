@@ -80,6 +80,8 @@ class Target(Struct, eq=False):
     """Number of those in which the server has been reached."""
     away: float | None = None
     """Time at which the last conversation was lost; None if there is one, or none was needed."""
+    unclear: int = 0
+    """Questions that were refused, as nothing told which of several clients was asked."""
     waiting: list[Callable[[], None]] = []
     """Work that needs to know the era of the server."""
     fault: str = ""
@@ -140,6 +142,12 @@ class Arrival(Struct, frozen=True, eq=False):
     def session(self) -> Session:
         """Session of a legacy client."""
         return self.machine, self.event.session or ""
+
+    @property
+    def client(self) -> Hashable:
+        """Client as far as the transport tells: session or connection, else the request alone."""
+        told = self.event.session or isinstance(self.machine, Peer)
+        return self.session if told else self.place
 
     @property
     def caller(self) -> Hashable:

@@ -85,6 +85,8 @@ from mcpcore.spec.types.lifecycle import SEVERITY
 from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
+UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
+"""Reason for which a question is refused."""
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 
@@ -738,16 +740,25 @@ class Relay:
             asked.link.asked[asked.key] = place
 
     def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
-        """Handle a question of a legacy server, about the oldest call if it names none."""
-        call = None if event.request is None else link.calls.get(event.request)
-        if call is None:
-            fit = (each for each in link.calls.values() if each.can_ask)
-            call = min(fit, key=lambda each: not each.waiting, default=None)
+        """Handle a question of a legacy server.
+
+        One that names no call is about the oldest, if all that are open are of one client.
+        """
+        if event.request is not None:
+            fit = [call] if (call := link.calls.get(event.request)) else []
+        else:
+            fit = [each for each in link.calls.values() if each.can_ask]
+        unclear = len({each.arrival.client for each in fit}) > 1
+        call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
         needed = input_capability(event.method, event.params)
         parks = call is not None and call.cell is Cell.LEGACY_SERVER
         if needed is not None and not declares(link.audience.capabilities, needed):
             text = f"{event.method}: the client did not declare {needed!r}"
             link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
+            return
+        if unclear and event.method != "ping":
+            link.target.unclear += 1
+            link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, f"{event.method}: {UNCLEAR}"))
             return
         embedded = call is not None and lookup_embedded(event.method, call.arrival.event.revision)
         if call is not None and parks and call.can_ask and embedded:
