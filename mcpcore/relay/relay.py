@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -140,6 +140,8 @@ class Relay:
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
         self.held = HeldRequests()
         self._parked: dict[int, Parked] = {}
+        self._outcomes: dict[int, Parked] = {}
+        """Calls once parked whose outcome is kept, the oldest first."""
         self._serial = 0
         self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
@@ -160,7 +162,7 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        needed = self._calls or self.held or self._parked or self._asked
+        needed = self._calls or self.held or self._parked or self._outcomes or self._asked
         return self.forwarding.idle and not needed
 
     def capabilities(self) -> ServerCapabilities:
@@ -578,8 +580,7 @@ class Relay:
             self._calls.pop(arrival.place, None)
             deliver(arrival)
         if call.round is not None:
-            call.round.outcome = deliver
-            self._deadlines.set(call.round, self.now + self.settings.outcome_kept)
+            self._keep(call.round, deliver)
             call.round = None
 
     def _deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
@@ -835,8 +836,9 @@ class Relay:
         if parked is not None and parked.questions:  # its retry is told of this one as well
             parked.questions[name] = event.key, question
             return
-        if len(self._parked) >= self.settings.parked:
-            text = f"busy: {self.settings.parked} calls wait for input"
+        others = [each.call.arrival for each in self._parked.values() if each is not parked]
+        text = self.full(others, call.arrival, "calls wait for input")
+        if text:
             code = busy_code(call.arrival.event.revision)
             call.link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
             self._settle(call, lambda arrival: self.refuse(arrival, code, text))
@@ -848,6 +850,29 @@ class Relay:
         self._settle(call, partial(self._require, call, {name: question}, ticket))
         self._parked[parked.id] = call.round = parked
         self._deadlines.set(parked, self.now + self.settings.parked_timeout)
+
+    def full(self, waiting: Sequence[Arrival], arrival: Arrival, what: str) -> str:
+        """Return why a request may not wait beside others that do, "" if it may."""
+        most, principal = self.settings.parked, arrival.event.principal
+        if len(waiting) >= most:
+            return f"busy: {most} {what}"
+        own = sum(each.event.principal == principal for each in waiting)
+        most = self.settings.parked_per_principal
+        return f"busy: {most} {what}, all of one principal" if own >= most else ""
+
+    def _keep(self, parked: Parked, outcome: Callable[[Arrival], None]) -> None:
+        """Keep an outcome for repeated retries in place of the call; the oldest makes way."""
+        self._drop(parked)
+        principal = parked.call.arrival.event.principal
+        kept = list(self._outcomes.values())
+        own = [each for each in kept if each.call.arrival.event.principal == principal]
+        if len(own) >= self.settings.parked_per_principal:
+            self._drop(own[0])
+        elif len(kept) >= self.settings.parked:
+            self._drop(kept[0])
+        parked.outcome = outcome
+        self._outcomes[parked.id] = parked
+        self._deadlines.set(parked, self.now + self.settings.outcome_kept)
 
     def _retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
         """Handle the retry of a modern client."""
@@ -873,7 +898,8 @@ class Relay:
                 self._forward(target, arrival, found[1] if found else params, members)
             return
         here = ticket.place == self._here
-        parked = self._parked.get(ticket.parked) if here else None
+        id = ticket.parked
+        parked = (self._parked.get(id) or self._outcomes.get(id)) if here else None
         if parked is not None:
             self._go_on(parked, arrival, ticket)
         elif here or not self.forwarding.forward(arrival, ticket.worker):
@@ -928,7 +954,8 @@ class Relay:
         self._give_up(parked.call, _UNANSWERED.message)
 
     def _drop(self, parked: Parked) -> None:
-        self._parked.pop(parked.id, None)
+        for rounds in (self._parked, self._outcomes):
+            rounds.pop(parked.id, None)
         self._deadlines.set(parked, None)
 
     # Log messages and other notifications
