@@ -276,6 +276,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Questions of the server that wait for the client, by key, with the machine and id there."""
     principals: set[str | None] = set()
     """Principals whose calls it has had, two at most: from then on it is shared."""
+    left: dict[Hashable, float] = {}
+    """Last two clients that have given up a call, with the time of that."""
     level: str | None = None
     """Log level that was set, in the legacy era."""
     streams: set[Any] = set()

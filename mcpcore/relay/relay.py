@@ -87,6 +87,8 @@ from mcpcore.wire.message import Body, RequestId, splice, to_json
 _ANYBODY = Audience()
 UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
 """Reason for which a question is refused."""
+_STILL_ASKS = 5.0
+"""Seconds after its cancellation in which a server may still ask about a call."""
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 
@@ -537,10 +539,22 @@ class Relay:
             self._drop(call.round)
         if link.calls.pop(call.request, None) is not None:
             link.peer.cancel(call.request, now=self.now, reason=reason)
+            self._left(call)
+
+    def _left(self, call: PassedCall) -> None:
+        """Note that a call was given up, about which its server may still ask."""
+        left, client = call.link.left, call.arrival.client
+        left.pop(client, None)
+        left[client] = self.now
+        if len(left) > 2:
+            del left[next(iter(left))]
 
     # Answers of servers
 
     def _ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
+        call = link.calls.get(event.request)
+        if call is not None:
+            self._left(call)
         self._answered(link, event, link.target.error(event.message, reason=event.reason.value))
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
@@ -743,13 +757,17 @@ class Relay:
     def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
         """Handle a question of a legacy server.
 
-        One that names no call is about the oldest, if all that are open are of one client.
+        One that names no call is about the oldest, if all are of one client: those that are open,
+        and those that were given up just now.
         """
         if event.request is not None:
             fit = [call] if (call := link.calls.get(event.request)) else []
         else:
             fit = [each for each in link.calls.values() if each.can_ask]
-        unclear = len({each.arrival.client for each in fit}) > 1
+        clients = {each.arrival.client for each in fit}
+        if fit and event.request is None:
+            clients |= {each for each, at in link.left.items() if self.now - at < _STILL_ASKS}
+        unclear = len(clients) > 1
         call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
         needed = input_capability(event.method, event.params)
         parks = call is not None and call.cell is Cell.LEGACY_SERVER

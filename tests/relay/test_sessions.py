@@ -121,6 +121,27 @@ def test_a_question_that_may_be_about_the_calls_of_two_clients_goes_to_neither(
     assert len(other.told(ResultReceived)) == 1
 
 
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+@pytest.mark.parametrize(("who", "seconds", "asked"), [(0, 4, 0), (0, 6, 1), (1, 0, 1)])
+def test_a_question_may_be_about_a_call_that_was_just_given_up(
+    how: str, who: int, seconds: int, asked: int
+) -> None:
+    backend = Backend("a", LEGACY, tools)
+    first = Scene(MODERN, backend, settings=RelaySettings(call_timeout=30.0))
+    clients = first, Scene(MODERN, backend, beside=first)
+    id = clients[who].ask("tools/call", {"name": "wait"})
+    if how == "cancelled":
+        clients[who].client.cancel(id, now=0.0)
+        clients[who].move()
+    else:
+        first.wait(30)
+    first.wait(seconds)
+    clients[1].answers = None
+    clients[1].now = first.now
+    clients[1].ask("tools/call", {"name": "ask"})
+    assert len(clients[1].told(InputRequired)) == asked
+
+
 @pytest.mark.parametrize("principal", [None, "ann"])
 def test_each_modern_request_over_http_may_be_of_another_client(principal: str | None) -> None:
     [bench] = gateways(1)
