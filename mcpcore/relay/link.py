@@ -81,6 +81,8 @@ class Target(Struct, eq=False):
     away: float | None = None
     """Time at which the last conversation was lost, or no connection could be opened for a request;
     None if there was an answer since, or none was needed."""
+    unclear: int = 0
+    """Questions that were refused, as nothing told which of several clients was asked."""
     waiting: list[Callable[[], None]] = []
     """Work that needs to know the era of the server."""
     fault: str = ""
@@ -141,6 +143,12 @@ class Arrival(Struct, frozen=True, eq=False):
     def session(self) -> Session:
         """Session of a legacy client."""
         return self.machine, self.event.session or ""
+
+    @property
+    def client(self) -> Hashable:
+        """Client as far as the transport tells: session or connection, else the request alone."""
+        told = self.event.session or isinstance(self.machine, Peer)
+        return self.session if told else self.place
 
     @property
     def caller(self) -> Hashable:
@@ -275,6 +283,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Questions of the server that wait for the client, by key, with the machine and id there."""
     principals: set[str | None] = set()
     """Principals whose calls it has had, two at most: from then on it is shared."""
+    left: dict[Hashable, float] = {}
+    """Last two clients that have given up a call, with the time of that."""
     level: str | None = None
     """Log level that was set, in the legacy era."""
     streams: set[Any] = set()

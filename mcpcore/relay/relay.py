@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -86,6 +86,10 @@ from mcpcore.wire.message import Body, RequestId, splice, to_json
 
 _ANYBODY = Audience()
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
+UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
+"""Reason for which a question is refused."""
+_STILL_ASKS = 5.0
+"""Seconds after its cancellation in which a server may still ask about a call."""
 _UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 
@@ -139,6 +143,8 @@ class Relay:
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
         self.held = HeldRequests()
         self._parked: dict[int, Parked] = {}
+        self._outcomes: dict[int, Parked] = {}
+        """Calls once parked whose outcome is kept, the oldest first."""
         self._serial = 0
         self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
@@ -159,7 +165,7 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        needed = self._calls or self.held or self._parked or self._asked
+        needed = self._calls or self.held or self._parked or self._outcomes or self._asked
         return self.forwarding.idle and not needed
 
     def capabilities(self) -> ServerCapabilities:
@@ -537,6 +543,15 @@ class Relay:
             self._drop(call.round)
         if link.calls.pop(call.request, None) is not None:
             link.peer.cancel(call.request, now=self.now, reason=reason)
+            self._left(call)
+
+    def _left(self, call: PassedCall) -> None:
+        """Note that a call was given up, about which its server may still ask."""
+        left, client = call.link.left, call.arrival.client
+        left.pop(client, None)
+        left[client] = self.now
+        if len(left) > 2:
+            del left[next(iter(left))]
 
     # Answers of servers
 
@@ -544,6 +559,9 @@ class Relay:
         # Over HTTP a conversation outlasts its connections.
         if event.fault is not None and event.fault.kind in _UNREACHED and not link.ended:
             self._went_away(link.target)
+        call = link.calls.get(event.request)
+        if call is not None:
+            self._left(call)
         self._answered(link, event, link.target.error(event.message, reason=event.reason.value))
 
     def _heard(self, link: UpstreamLink, event: Event) -> None:
@@ -589,8 +607,7 @@ class Relay:
             self._calls.pop(arrival.place, None)
             deliver(arrival)
         if call.round is not None:
-            call.round.outcome = deliver
-            self._deadlines.set(call.round, self.now + self.settings.outcome_kept)
+            self._keep(call.round, deliver)
             call.round = None
 
     def _deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
@@ -751,16 +768,29 @@ class Relay:
             asked.link.asked[asked.key] = place
 
     def _asked_by(self, link: UpstreamLink, event: RequestReceived) -> None:
-        """Handle a question of a legacy server, about the oldest call if it names none."""
-        call = None if event.request is None else link.calls.get(event.request)
-        if call is None:
-            fit = (each for each in link.calls.values() if each.can_ask)
-            call = min(fit, key=lambda each: not each.waiting, default=None)
+        """Handle a question of a legacy server.
+
+        One that names no call is about the oldest, if all are of one client: those that are open,
+        and those that were given up just now.
+        """
+        if event.request is not None:
+            fit = [call] if (call := link.calls.get(event.request)) else []
+        else:
+            fit = [each for each in link.calls.values() if each.can_ask]
+        clients = {each.arrival.client for each in fit}
+        if fit and event.request is None:
+            clients |= {each for each, at in link.left.items() if self.now - at < _STILL_ASKS}
+        unclear = len(clients) > 1
+        call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
         needed = input_capability(event.method, event.params)
         parks = call is not None and call.cell is Cell.LEGACY_SERVER
         if needed is not None and not declares(link.audience.capabilities, needed):
             text = f"{event.method}: the client did not declare {needed!r}"
             link.peer.fail(event.key, ErrorData(INVALID_PARAMS, text))
+            return
+        if unclear and event.method != "ping":
+            link.target.unclear += 1
+            link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, f"{event.method}: {UNCLEAR}"))
             return
         embedded = call is not None and lookup_embedded(event.method, call.arrival.event.revision)
         if call is not None and parks and call.can_ask and embedded:
@@ -837,8 +867,9 @@ class Relay:
         if parked is not None and parked.questions:  # its retry is told of this one as well
             parked.questions[name] = event.key, question
             return
-        if len(self._parked) >= self.settings.parked:
-            text = f"busy: {self.settings.parked} calls wait for input"
+        others = [each.call.arrival for each in self._parked.values() if each is not parked]
+        text = self.full(others, call.arrival, "calls wait for input")
+        if text:
             code = busy_code(call.arrival.event.revision)
             call.link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
             self._settle(call, lambda arrival: self.refuse(arrival, code, text))
@@ -850,6 +881,29 @@ class Relay:
         self._settle(call, partial(self._require, call, {name: question}, ticket))
         self._parked[parked.id] = call.round = parked
         self._deadlines.set(parked, self.now + self.settings.parked_timeout)
+
+    def full(self, waiting: Sequence[Arrival], arrival: Arrival, what: str) -> str:
+        """Return why a request may not wait beside others that do, "" if it may."""
+        most, principal = self.settings.parked, arrival.event.principal
+        if len(waiting) >= most:
+            return f"busy: {most} {what}"
+        own = sum(each.event.principal == principal for each in waiting)
+        most = self.settings.parked_per_principal
+        return f"busy: {most} {what}, all of one principal" if own >= most else ""
+
+    def _keep(self, parked: Parked, outcome: Callable[[Arrival], None]) -> None:
+        """Keep an outcome for repeated retries in place of the call; the oldest makes way."""
+        self._drop(parked)
+        principal = parked.call.arrival.event.principal
+        kept = list(self._outcomes.values())
+        own = [each for each in kept if each.call.arrival.event.principal == principal]
+        if len(own) >= self.settings.parked_per_principal:
+            self._drop(own[0])
+        elif len(kept) >= self.settings.parked:
+            self._drop(kept[0])
+        parked.outcome = outcome
+        self._outcomes[parked.id] = parked
+        self._deadlines.set(parked, self.now + self.settings.outcome_kept)
 
     def _retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
         """Handle the retry of a modern client."""
@@ -875,7 +929,8 @@ class Relay:
                 self._forward(target, arrival, found[1] if found else params, members)
             return
         here = ticket.place == self._here
-        parked = self._parked.get(ticket.parked) if here else None
+        id = ticket.parked
+        parked = (self._parked.get(id) or self._outcomes.get(id)) if here else None
         if parked is not None:
             self._go_on(parked, arrival, ticket)
         elif here or not self.forwarding.forward(arrival, ticket.worker):
@@ -930,7 +985,8 @@ class Relay:
         self._give_up(parked.call, _UNANSWERED.message)
 
     def _drop(self, parked: Parked) -> None:
-        self._parked.pop(parked.id, None)
+        for rounds in (self._parked, self._outcomes):
+            rounds.pop(parked.id, None)
         self._deadlines.set(parked, None)
 
     # Log messages and other notifications

@@ -34,7 +34,9 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Maximum time for the answer of a client to a question."""
     parked: int = 1000
     """Maximum calls that wait for the retry of a modern client; as many retries may wait at other
-    workers of a store."""
+    workers of a store, and as many outcomes are kept for repeated retries."""
+    parked_per_principal: int = 100
+    """Maximum of each of these of one principal."""
     parked_timeout: float = 600.0
     """Maximum time that such a call waits."""
     outcome_kept: float = 60.0

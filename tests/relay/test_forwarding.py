@@ -514,7 +514,9 @@ def test_a_call_whose_client_is_unheard_of_is_cancelled(how: str) -> None:
 
 def test_many_retries_are_heard_of_in_short_notes() -> None:
     http = HttpSettings(max_body=1000)
-    one, other = gateways(handler=slow, http=http, repeats=400, mailbox=1000)
+    one, other = gateways(
+        handler=slow, http=http, repeats=400, mailbox=1000, parked_per_principal=400
+    )
     asked = result(one.ask())
     replies = [other.again(asked) for _ in range(400)]
     settle(one, other)
@@ -533,6 +535,15 @@ def test_no_more_retries_wait_elsewhere_than_are_allowed() -> None:
     assert said(second) == "busy: 1 retries wait at other processes of the gateway"
     settle(one, other)
     assert said(first) is None
+
+
+def test_one_principal_does_not_take_all_places_of_retries_that_wait_elsewhere() -> None:
+    one, other = gateways(handler=slow, parked_per_principal=1)
+    asked = {name: result(one.ask(principal=name)) for name in ("ann", "bob")}
+    replies = [other.again(asked[name], principal=name) for name in ("ann", "ann", "bob")]
+    settle(one, other)
+    busy = "busy: 1 retries wait at other processes of the gateway, all of one principal"
+    assert [said(reply) for reply in replies] == [None, busy, None]
 
 
 def test_what_is_too_long_for_a_note_is_refused_with_the_reason() -> None:

@@ -120,6 +120,39 @@ def test_no_more_calls_wait_than_are_allowed() -> None:
     assert any(isinstance(each, RequestCancelled) for each in backend.events)
 
 
+def test_one_principal_does_not_take_all_places_of_waiting_calls() -> None:
+    scene, backend, _ = parked(parked_per_principal=1)
+    other = Scene(MODERN, backend, beside=scene, principal="bob")
+    error = scene.error("tools/call", {"name": "ask"})
+    assert error.message == "busy: 1 calls wait for input, all of one principal"
+    assert other.call("ask") == "Hello Ada"
+
+
+def test_an_outcome_that_is_kept_takes_no_place_of_a_waiting_call() -> None:
+    scene, backend, event = parked(parked=1)
+    other = Scene(MODERN, backend, beside=scene, principal="bob")
+    assert again(scene, event) == again(scene, event) == "Hello Ada"
+    assert other.call("ask") == "Hello Ada"
+    assert "its call has ended" in again(scene, event)  # as many outcomes are kept, the last ones
+
+
+def test_a_principal_s_outcomes_push_out_its_own() -> None:
+    scene, backend, event = parked(parked_per_principal=1)
+    other = Scene(MODERN, backend, beside=scene, principal="bob")
+    assert again(scene, event) == "Hello Ada"
+    assert other.call("ask", a=1) == "Hello Ada"
+    [kept] = other.told(InputRequired)
+    scene.answers = ANSWER
+    assert scene.call("ask", b=1) == "Hello Ada"
+    assert again(other, kept) == "Hello Ada"
+    assert "its call has ended" in again(scene, event)
+
+
+def test_the_next_question_of_a_call_needs_no_further_place() -> None:
+    scene = Scene(MODERN, Backend("a", LEGACY, many(3)), settings=RelaySettings(parked=1))
+    assert scene.call("ask") == "done"
+
+
 def test_a_call_that_ends_while_it_waits_leaves_its_outcome_to_the_retry() -> None:
     scene, backend, event = parked()
     [request] = backend.requests("tools/call")

@@ -1,13 +1,15 @@
 """Sessions, conversations with servers, and what belongs to no request."""
 
+from functools import partial
 from typing import Any
 
 import pytest
-from msgspec import json
+from msgspec import json, structs
 
 from mcpcore.engine import Limits, Peer
 from mcpcore.engine.events import (
     ErrorReceived,
+    InputRequired,
     LogLevelChanged,
     NotificationReceived,
     ProgressReceived,
@@ -19,11 +21,12 @@ from mcpcore.engine.events import (
 from mcpcore.engine.lifecycle import SessionState
 from mcpcore.http.settings import HttpSettings
 from mcpcore.relay.names import Naming
+from mcpcore.relay.relay import UNCLEAR
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.http.support import request
-from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
-from tests.relay.test_forwarding import gateways
+from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, WALL, Backend, Scene, text, tools
+from tests.relay.test_forwarding import gateways, messages, result
 from tests.relay.test_subscriptions import CHANGED, changes, tell
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -85,6 +88,90 @@ def test_a_question_outside_of_a_request_is_refused_for_modern_clients() -> None
     [error] = [each.error for each in backend.events if isinstance(each, ErrorReceived)]
     assert "no client that can be asked" in error.message
     assert scene.relay.dropped == 1
+
+
+@pytest.mark.parametrize("method", ["elicitation/create", "roots/list", "acme/dig", "ping"])
+@pytest.mark.parametrize("principal", [None, "ann"])
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+def test_a_question_that_may_be_about_the_calls_of_two_clients_goes_to_neither(
+    revision: str, principal: str | None, method: str
+) -> None:
+    """Over one stream nothing tells, and modern clients of a principal share a conversation."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if json.decode(event.params)["name"] == "ask":
+            peer.request(method, QUESTION, now=0.0, parent=event.key, force=True)
+            backend.waiting[backend.name] = partial(peer.respond, event.key, text("done"))
+
+    backend = Backend("a", LEGACY, asks)
+    first = Scene(revision, backend, principal=principal)
+    first.relay.targets["a"].shared = True
+    other = Scene(revision, backend, beside=first, principal=principal)
+    first.ask("tools/call", {"name": "wait"})
+    other.ask("tools/call", {"name": "ask"})
+    first.move()
+    asked = [*first.told(RequestReceived), *first.told(InputRequired)]
+    assert [*asked, *other.told(RequestReceived), *other.told(InputRequired)] == []
+    assert results(backend, "ping") == (method == "ping")
+    errors = [each.error.message for each in backend.events if isinstance(each, ErrorReceived)]
+    assert errors == [f"{method}: {UNCLEAR}"] * (method != "ping")
+    assert first.relay.targets["a"].unclear == len(errors)
+    backend.waiting.pop(backend.name)()
+    other.move()
+    assert len(other.told(ResultReceived)) == 1
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+@pytest.mark.parametrize(("who", "seconds", "asked"), [(0, 4, 0), (0, 6, 1), (1, 0, 1)])
+def test_a_question_may_be_about_a_call_that_was_just_given_up(
+    how: str, who: int, seconds: int, asked: int
+) -> None:
+    backend = Backend("a", LEGACY, tools)
+    first = Scene(MODERN, backend, settings=RelaySettings(call_timeout=30.0))
+    clients = first, Scene(MODERN, backend, beside=first)
+    id = clients[who].ask("tools/call", {"name": "wait"})
+    if how == "cancelled":
+        clients[who].client.cancel(id, now=0.0)
+        clients[who].move()
+    else:
+        first.wait(30)
+    first.wait(seconds)
+    clients[1].answers = None
+    clients[1].now = first.now
+    clients[1].ask("tools/call", {"name": "ask"})
+    assert len(clients[1].told(InputRequired)) == asked
+
+
+@pytest.mark.parametrize("principal", [None, "ann"])
+def test_each_modern_request_over_http_may_be_of_another_client(principal: str | None) -> None:
+    [bench] = gateways(1)
+    assert "inputRequests" in result(bench.ask(principal=principal))  # alone
+    replies = [bench.ask({"name": "wait"}, principal=principal), bench.ask(principal=principal)]
+    assert [messages(reply) for reply in replies] == [[], []]
+    [refusal] = [each for each in bench.backend.events if isinstance(each, ErrorReceived)]
+    assert refusal.error.message == f"elicitation/create: {UNCLEAR}"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_question_on_the_stream_of_a_request_is_about_that_alone(known: bool) -> None:
+    """HTTP tells the request; nobody is asked if that is none of the calls."""
+    backend = Backend("a", LEGACY, tools)
+    scenes = [first := Scene(MODERN, backend), Scene(MODERN, backend, beside=first)]
+    for scene in scenes:
+        scene.answers = None
+        scene.ask("tools/call", {"name": "wait"})
+    link, near, far = backend.wires[-1]
+    far.request("elicitation/create", QUESTION, now=0.0)
+    near.receive_data(far.lines_to_send(), now=0.0)
+    event = near.next_event()
+    assert isinstance(event, RequestReceived)
+    event = structs.replace(event, request=max(link.calls) if known else "ended")
+    first.relay.from_server(link, event, now=0.0, wall=WALL)
+    for scene in scenes:
+        scene.move()
+    assert [len(scene.told(InputRequired)) for scene in scenes] == [0, int(known)]
+    errors = [each.error.message for each in backend.events if isinstance(each, ErrorReceived)]
+    assert len(errors) == (not known)
 
 
 def pings(backend: Backend, peer: Peer, event: RequestReceived) -> None:

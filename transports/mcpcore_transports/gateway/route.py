@@ -21,7 +21,7 @@ from mcpcore.engine.seal import Binding, Seal
 from mcpcore.errors import McpError
 from mcpcore.relay.link import UpstreamLink
 from mcpcore.relay.names import NameConflict
-from mcpcore.relay.relay import Relay
+from mcpcore.relay.relay import UNCLEAR, Relay
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore_transports.gateway.upstreams import Conversation, Fleet, ServerBehind
@@ -148,7 +148,13 @@ class GatewayRoute(ServedRoute):
         self._flush(machine)
 
     def _from_server(self, conversation: Conversation, event: Event) -> None:
+        target = conversation.link.target
+        told = target.unclear
         self.relay.from_server(conversation.link, event, now=clock(), wall=time.time())
+        if target.unclear and not told:
+            logger.warning(
+                "%s: a question is refused, the first of its kind: %s", target.name, UNCLEAR
+            )
         if self.relay.names.conflicts:
             self._tell_conflicts()
         if conversation.link.ended:
