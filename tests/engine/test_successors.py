@@ -667,8 +667,13 @@ class BreakingPair(RuleBasedStateMachine):
     @precondition(lambda self: self.inputs)
     def go_on(self) -> None:
         """Answer an input round: a request of its own, which takes the place of the first."""
-        request = self.inputs.pop()
-        again = self.client.retry(request, {}, now=self.now)
+        request, waiting = self.inputs[-1], len(self.client._state.held)
+        try:
+            again = self.client.retry(request, {}, now=self.now)
+        except LocalProtocolError:
+            assert waiting >= SETTINGS.max_waiting
+            return
+        self.inputs.pop()
         assert again not in self.asked
         self.asked[again] = self.asked[request]
         self.replaced.add(request)
