@@ -52,8 +52,6 @@ if TYPE_CHECKING:  # late: few servers have a store
 _READING, _WAITING = ExchangeState.READING, ExchangeState.WAITING
 _LISTEN = "subscriptions/listen"
 _MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
-
-
 _READY: Mapping[str, object] = {}
 
 

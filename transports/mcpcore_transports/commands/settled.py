@@ -32,6 +32,8 @@ SETTLED = "mcpcore.settled"
 _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
 """Variables that are no options, without their prefix."""
 _TABLES = ("limits", "rates", "suspicion", "secrets")
+_CALLERS = 10_000
+"""Callers that are counted, if ``[rates]`` does not say how many."""
 _LARGEST = 1 << 20
 """Maximum bytes of a file."""
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]*(?=@)|((?:password|passwd|secret|token)=)[^&\s]*")
@@ -42,7 +44,7 @@ class Rates(Struct, kw_only=True):
 
     rates: "dict[Activity, Rate]"
     per_tool: "dict[str, Rate]"
-    callers: int = 10_000
+    callers: int
 
 
 class Settled(Struct, kw_only=True):
@@ -224,7 +226,7 @@ def _rates(table: Any) -> Rates | None:
     activities = {each.name.lower(): each for each in Activity}
     given = dict(_table("rates", table, [*activities, "tool", "callers"]))
     per_tool = _table("rates.tool", given.pop("tool", {}))
-    callers = given.pop("callers", Rates.__struct_defaults__[-1])
+    callers = given.pop("callers", _CALLERS)
     if not isinstance(callers, int) or callers < 1:
         raise ValueError("rates.callers: expected a whole number above 0")
     return Rates(
