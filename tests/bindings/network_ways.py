@@ -60,6 +60,8 @@ async def main(backend: str, loop: str) -> None:
             settings = structs.replace(SETTINGS, http_link=link)
             serving = partial(offer, server, "http", "127.0.0.1:0", stop, settings, called=name)
             await group.start(serving)
+        if backend == "trio":  # hypercorn starts while what it serves is offered
+            await anyio.wait_all_tasks_blocked()
         print("ready", flush=True)
         await anyio.wait_readable(0)  # nobody writes: it is the end
         stop.set()

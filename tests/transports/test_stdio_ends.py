@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from mcpcore_transports.stdio.server import ProgramExit
 from tests.clock import PATIENCE
 from tests.transports.malformed import META, request
 from tests.transports.remains import new_token, wait_gone, wait_held
@@ -140,6 +142,32 @@ def test_a_signal_ends_it_though_its_event_loop_is_held_up(
         served.process.send_signal(number)
         served.process.wait(timeout=PATIENCE)
     assert served.process.returncode == 0
+
+
+def _wakeup() -> int:
+    """Return the descriptor that the interpreter writes to when a signal comes; -1: none."""
+    found = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(found)
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_signal_just_before_the_loop_waits_ends_the_wait(backend: str) -> None:
+    async def hear(signals: AsyncIterator[object] | None) -> None:
+        assert signals is not None
+
+        async def first() -> None:
+            await anext(signals)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            await anyio.wait_all_tasks_blocked()
+            assert _wakeup() != -1
+            signal.raise_signal(signal.SIGTERM)
+
+    with ProgramExit(None, end_children=False).signals(0) as signals:
+        anyio.run(hear, signals, backend=backend)
+    assert _wakeup() == -1
 
 
 @pytest.mark.parametrize("backend", MOSTLY_ONE)

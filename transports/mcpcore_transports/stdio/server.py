@@ -36,6 +36,8 @@ from mcpcore_transports.stream.settings import StdioSettings as StdioSettings
 
 _TICK = 0.05
 """Seconds between two checks for the end of an input that is not read for now."""
+_CAUGHT = b"\0"
+"""Byte for a signal of ours in a pipe that gets the numbers of all signals, too."""
 _PATIENCE = 0.1
 """Seconds between SIGTERM and SIGKILL for programs started by handlers."""
 _JOIN = 0.05
@@ -313,19 +315,25 @@ class ProgramExit:
         def caught(number: int, frame: object) -> None:
             self._begin(drain)
             with suppress(BlockingIOError):
-                os.write(sink, b".")
+                os.write(sink, _CAUGHT)
 
         async def received() -> AsyncIterator[object]:
+            # Else one that comes just before the loop begins to wait is heard when it wakes up.
+            other = signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+            if other != -1:  # Trio has its own
+                signal.set_wakeup_fd(other)
             while True:
                 await anyio.wait_readable(source)
                 with suppress(BlockingIOError):
-                    yield os.read(source, 1)
+                    if os.read(source, 1) == _CAUGHT:
+                        yield _CAUGHT
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = [(number, signal.signal(number, caught)) for number in numbers]
         try:
             yield received()
         finally:
+            signal.set_wakeup_fd(-1)
             for number, handler in before:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             os.close(source)
