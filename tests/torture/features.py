@@ -188,6 +188,20 @@ async def _notes(client: Client) -> str:
     return "noted"
 
 
+async def _composes(client: Client) -> str:
+    return said(await client.call_tool("composed", {"value": 3}))
+
+
+async def _learns(client: Client) -> str:
+    """Load a skill, where there are any: in the modern era."""
+    if client.revision.server_requests:
+        return "Kindly."
+    [skill] = await client.skills()
+    loaded = await client.load_skill(skill.uri)
+    await client.read_directory("skill://refunds")
+    return (await loaded.read("note.md")).decode()
+
+
 async def _watches(client: Client) -> str:
     async with client.listen(tools=True, prompts=True, uris=["text://plain"]) as changes:
         said(await client.call_tool("touch"))
@@ -229,6 +243,8 @@ _RIGHT = {
     "_completes": "Ada Alan one",
     "_extends": "3",
     "_notes": "noted",
+    "_composes": "squared",
+    "_learns": "Kindly.",
     "_watches": "text://plain",
     "_subscribes": "subscribed",
     "_echo_once_more": "again",
@@ -237,7 +253,8 @@ FEATURES = Act(
     meet=_with_a_user,
     calls=(
         *(_lists, _total, _reads, _threaded, _shown, _asks, _asks_singly, _signs_in, _much),
-        *(_gets_a_prompt, _pings, _completes, _extends, _notes, _watches, _subscribes),
+        *(_gets_a_prompt, _pings, _completes, _extends, _notes, _composes, _learns, _watches),
+        _subscribes,
     ),
     last=_echo_once_more,
     right=_RIGHT,

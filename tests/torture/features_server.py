@@ -12,6 +12,7 @@ from msgspec import Struct
 from mcpcore.errors import InputUnavailable
 from mcpcore.policy.rates import RateLimits
 from mcpcore.service import Server
+from mcpcore_transports.server.composing import Outcomes, branch, parallel, pipeline
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicit, ElicitUrl, Input, ListRoots, Sample
 from mcpcore_transports.server.notifications import NotificationContext
@@ -22,6 +23,7 @@ from tests.torture.users import FallibleServer
 NOTE = "notifications/acme/note"
 SUM = "acme/sum"
 SIGN_IN = "sign-in"
+SKILL = b"---\nname: refunds\ndescription: Pays back\n---\nSee note.md.\n"
 
 
 class Total(Struct):
@@ -148,6 +150,24 @@ def make_features(soon: float) -> Server:
         server.remove_resource("moment://")
         return "moved"
 
+    async def twice(value: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return 2 * value
+
+    async def squared(value: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return value**2
+
+    def larger(outcomes: Outcomes) -> str:
+        return max(outcomes.results, key=lambda name: int(outcomes.results[name]))
+
+    parts = pipeline(parallel(twice, squared), larger)
+    server.tool(branch(lambda value: value > 0, {True: parts}, default=twice), name="composed")
+
+    @server.health_check
+    async def well() -> None:
+        await anyio.lowlevel.checkpoint()
+
     @server.resource("text://plain")
     async def plain() -> str:
         await anyio.lowlevel.checkpoint()
@@ -156,6 +176,8 @@ def make_features(soon: float) -> Server:
     @server.resource("items://{name}", thread=True)
     def items(name: str) -> str:
         return f"item {name}"
+
+    server.add_skills({"refunds/SKILL.md": SKILL, "refunds/note.md": b"Kindly."})
 
     @server.prompt
     def greet(name: str) -> str:
