@@ -100,7 +100,7 @@ NO_POINTS: dict[str, str] = {
                 "os.getpid",
             ),
             *("os.register_at_fork", "os.stat_result", "os.strerror", "os.urandom"),
-            *("signal.Signals", "signal.getsignal", "signal.signal"),
+            *("signal.Signals", "signal.getsignal", "signal.set_wakeup_fd", "signal.signal"),
             *("sqlite3.Connection", "sqlite3.Cursor", "sqlite3.complete_statement"),
         ),
         _ASKS,
