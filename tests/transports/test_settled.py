@@ -34,6 +34,9 @@ search = { amount = 1 }
 
 [suspicion]
 violations = 5
+
+[supervision]
+backoff = 0.5
 """
 VAULT = """
 def read(name):
@@ -75,6 +78,7 @@ def test_a_file_has_every_kind_of_value(tmp_path: Path) -> None:
         "limits.HttpSettings.max_sessions": "7",
         "rates": "set",
         "suspicion": "set",
+        "supervision": "set",
     }
 
 
@@ -147,6 +151,8 @@ def test_no_secret_is_shown(tmp_path: Path, origin: str) -> None:
         ("[rates]\ntools = {}", "rates.tools: "),
         ("[rates]\ncallers = 0", "rates.callers: expected a whole number above 0"),
         ("[suspicion]\nviolation = 1", "unknown member 'violation'; did you mean 'violations'?"),
+        ("[supervision]\nbackof = 1", "unknown member 'backof'; did you mean 'backoff'?"),
+        ("[supervision]\nstart = 0", "supervision: start must be above 0"),
         ("[suspicion]\nviolations = 0", "suspicion: violations, half_life and callers must be"),
         ('secrets = "vault"', "secrets: expected MODULE:FUNCTION, not 'vault'"),
         ('secrets = "vault:none"', "secrets: "),

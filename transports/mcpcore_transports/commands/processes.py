@@ -44,6 +44,8 @@ def supervise(words: Sequence[str], options: ServeOptions, settings: ServeSettin
     times = WorkersSettings(
         start=WorkersSettings().start + settings.runtime.lifespan_start, drain=_patience(settings)
     )
+    if options.settled is not None and options.settled.supervision is not None:
+        times = msgspec.structs.replace(times, **options.settled.supervision)
     with ExitStack() as stack:
         addresses = []
         for address in options.http:

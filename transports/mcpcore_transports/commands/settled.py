@@ -2,8 +2,8 @@
 
 A value is that of the command line, else of the variable ``MCPCORE_<NAME>``, else of the file that
 ``MCPCORE_<NAME>_FILE`` names, as containers mount secrets, else of the configuration file.  That is
-TOML: its members have the names of the options, its tables ``limits``, ``rates`` and ``suspicion``
-hold what ``--limit`` takes, and the policies.
+TOML: its members have the names of the options, its tables ``limits``, ``rates``, ``suspicion`` and
+``supervision`` hold what ``--limit`` takes, and the policies.
 """
 
 import importlib
@@ -31,7 +31,7 @@ SETTLED = "mcpcore.settled"
 """Key of the :class:`Settled` in the ``meta`` of a command's context."""
 _CREDENTIALS = ("AUTH_CLIENT_ID", "AUTH_CLIENT_SECRET")
 """Variables that are no options, without their prefix."""
-_TABLES = ("limits", "rates", "suspicion", "secrets")
+_TABLES = ("limits", "rates", "suspicion", "supervision", "secrets")
 _CALLERS = 10_000
 """Callers that are counted, if ``[rates]`` does not say how many."""
 _LARGEST = 1 << 20
@@ -60,6 +60,8 @@ class Settled(Struct, kw_only=True):
     """Limits in the form ``NAME=VALUE``."""
     rates: Rates | None = None
     suspicion: "Suspicion | None" = None
+    supervision: Mapping[str, float] | None = None
+    """Members of :class:`~mcpcore_transports.serve.workers.WorkersSettings`."""
 
 
 class SettledCommand(TyperCommand):
@@ -118,6 +120,7 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
         settled.limits = tuple(_limits(given.pop("limits", {})))
         settled.rates = _rates(given.pop("rates", None))
         settled.suspicion = _suspicion(given.pop("suspicion", None))
+        settled.supervision = _supervision(given.pop("supervision", None))
         defaults: dict[str, Any] = context.default_map  # type: ignore[assignment]
         for name, value in given.items():
             if isinstance(value, dict):
@@ -153,7 +156,7 @@ def shown_options(context: typer.Context) -> Iterator[tuple[str, str, str]]:
     for limit in settled.limits:
         name, _, value = limit.partition("=")
         yield f"limits.{name}", value, settled.path
-    for name in ("rates", "suspicion"):
+    for name in ("rates", "suspicion", "supervision"):
         if getattr(settled, name) is not None:
             yield name, "set", settled.path
 
@@ -249,6 +252,16 @@ def _suspicion(table: Any) -> "Suspicion | None":
 
     names = ("violations", "half_life", "callers")
     return _made("suspicion", Suspicion, _table("suspicion", table, names))
+
+
+def _supervision(table: Any) -> Mapping[str, float] | None:
+    if table is None:
+        return None
+    from mcpcore_transports.serve.workers import WorkersSettings  # late: few have workers
+
+    given = _table("supervision", table, WorkersSettings.__struct_fields__)
+    _made("supervision", WorkersSettings, given)
+    return given
 
 
 def _made(where: str, kind: Callable[..., T], given: Mapping[str, Any]) -> T:

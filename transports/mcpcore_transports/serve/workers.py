@@ -18,6 +18,7 @@ from anyio.abc import Process
 from msgspec import Struct
 
 from mcpcore.errors import WorkersFailed
+from mcpcore.spec.bounds import check_numbers
 from mcpcore_transports.link import cannot_listen, signal_name
 
 logger = logging.getLogger("mcpcore.workers")
@@ -50,6 +51,9 @@ class WorkersSettings(Struct, frozen=True, kw_only=True):
     """Seconds for the first start of all workers."""
     drain: float = 15.0
     """Seconds for workers to end after SIGTERM; then they are killed."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "backoff", "longest_backoff", "steady", "drain")
 
 
 @contextmanager
