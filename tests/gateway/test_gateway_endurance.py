@@ -19,7 +19,7 @@ from mcpcore import PeerError, connect
 from mcpcore.policy.retrying import RetrySettings
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.targets import StdioTarget
-from tests.clock import patience
+from tests.clock import PATIENCE, patience
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, alive, gateway, gone, text
 from tests.transports.served import ANY_PORT
 
@@ -64,7 +64,8 @@ async def test_sessions_over_processes_leave_none(tmp_path: Path) -> None:
                 seen.add(process)
                 most = max(most, len(children() - before))
 
-    async with gateway({"only": quick(LEGACY, tmp_path / "log")}, http=ANY_PORT) as front:
+    behind = {"only": quick(LEGACY, tmp_path / "log")}
+    async with gateway(behind, http=ANY_PORT, seconds=PATIENCE + SESSIONS) as front:
         async with anyio.create_task_group() as group:
             for _ in range(8):
                 group.start_soon(sessions, front.url, SESSIONS // 8)
@@ -120,7 +121,9 @@ async def test_a_server_that_is_killed_all_the_time(revision: str, tmp_path: Pat
                     outcomes["booked"] += 1
 
     async with (
-        gateway({"only": quick(revision, log)}, settings, http=ANY_PORT) as front,
+        gateway(
+            {"only": quick(revision, log)}, settings, http=ANY_PORT, seconds=PATIENCE + SECONDS
+        ) as front,
         anyio.create_task_group() as group,
     ):
         group.start_soon(killer)
