@@ -7,6 +7,7 @@ of the server in the characters that are allowed there: hosts of clients accept 
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
@@ -102,8 +103,9 @@ class Names:
     With :attr:`Naming.ALWAYS` it is empty but for names that had to be shortened.  Otherwise a
     name belongs to the first server that lists it, for as long as this table lasts; while the list
     of a server before it is not known, :attr:`Naming.ON_CONFLICT` prefixes it.  The table holds at
-    most ``limit`` names of lists, and as many others, of which the last used are kept.  Raises
-    ValueError for names of servers that cannot be used.
+    most ``limit`` names of lists, of which each server may have an equal part at least, and as many
+    others, of which the last used are kept.  Raises ValueError for names of servers that cannot be
+    used.
     """
 
     def __init__(self, servers: Sequence[str], naming: Naming | None, limit: int) -> None:
@@ -134,6 +136,8 @@ class Names:
         self.read: set[tuple[str, str]] = set()
         """Lists that were read to their end: servers and methods."""
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
+        self._counts = Counter[str]()
+        """Number of names of each server."""
         self._linked: dict[tuple[NameKind, str], tuple[str, str]] = {}
         """Names that were in results and in no list; the last used is the last."""
         self.conflicts: list[NameConflict] = []
@@ -186,11 +190,18 @@ class Names:
             if len(self._linked) > self._limit:
                 del self._linked[next(iter(self._linked))]
         elif place not in self._owners:
-            if len(self._owners) >= self._limit:
+            if not self._has_room(server):
                 return None
             self._owners[place] = owned
+            self._counts[server] += 1
             self._linked.pop(place, None)
         return outer
+
+    def _has_room(self, server: str) -> bool:
+        """Return True if a server may have one more name, with what others may have kept free."""
+        part, counts = self._limit // len(self._servers), self._counts
+        others = sum(max(counts[each], part) for each in self._servers if each != server)
+        return counts[server] < self._limit - others
 
     def _owner(self, kind: NameKind, outer: str) -> tuple[str, str] | None:
         place = kind, outer

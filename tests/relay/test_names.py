@@ -310,8 +310,8 @@ def test_names_in_results_leave_room_for_those_of_lists(naming: Naming) -> None:
         assert names.inward(U, "x:0" if number < 8 else f"x:{number}") is not None
     assert names.inward(U, "x:9") == names.inward(U, "x:9") == ("a", "x:9")
     assert names.inward(U, "x:1") is None
-    assert [names.outward(U, "a", f"y:{number}") for number in range(4)][3] is None
-    assert names.inward(U, "y:2") == ("a", "y:2")
+    assert [names.outward(U, "a", f"y:{number}") for number in range(3)][2] is None
+    assert names.inward(U, "y:1") == ("a", "y:1")
 
 
 def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
@@ -339,6 +339,22 @@ def test_a_conflict_says_why(limit: int, why: str) -> None:
     names.outward(T, "b", "sub" if limit == 1 else "add")
     [conflict] = names.conflicts
     assert str(conflict) == f"the tool {conflict.name!r} of 'b' is left out: {why}"
+
+
+@pytest.mark.parametrize(
+    ("limit", "first", "second"), [(4, 3, 2), (4, 1, 3), (4, 0, 3), (5, 4, 3), (3, 9, 2)]
+)
+def test_each_server_has_its_part_of_the_table(limit: int, first: int, second: int) -> None:
+    names = Names(["a", "b"], Naming.NEVER, limit)
+    part = limit // 2
+    found = {
+        server: sum(
+            names.outward(T, server, f"{server}{each}") is not None for each in range(count)
+        )
+        for server, count in (("a", first), ("b", second))
+    }
+    assert found["a"] == min(first, limit - part)
+    assert found["b"] == min(second, limit - max(found["a"], part))
 
 
 def test_a_link_to_what_another_server_has_stays() -> None:
