@@ -57,7 +57,9 @@ def maker(
     try:
         make()  # what cannot be used is said before any binding is opened
     except (BadTarget, UrlRefused, ValueError) as error:
-        raise wrong(str(error)) from error
+        file = getattr(options, "config", None)
+        where = "" if file is None else f"{config_path(file)}: "
+        raise wrong(f"{where}{error}") from error
     return make
 
 
