@@ -1,6 +1,8 @@
-"""`mcpcore trace`: show a saved trace, check it, play it again."""
+"""`mcpcore trace`: show a saved trace, check it, make a page of it, play it again."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -103,6 +105,36 @@ def check(
                 typer.echo(shown(file, each))
             typer.echo(total(len(trace.entries), counts))
         return Exit.REFUSED if counts.get("MUST") or (strict and findings) else Exit.OK
+
+    guarded(False, work)
+
+
+@app.command("page")
+def page(
+    file: File,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="PAGE", help="Where to write.")],
+) -> None:
+    """Write one page of HTML: lanes, a slider through time, both machines, findings.
+
+    The page needs no other file and no network. Its lanes are sessions, streams and rounds; at each
+    record it shows the states of the client and of the server, as "mcpcore trace replay" tells
+    them, and what "mcpcore trace check" finds stands where it is. It has the first 5000 records.
+
+    \b
+    Example:
+      mcpcore trace page server.jsonl -o server.html
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+
+    def work() -> int:
+        from mcpcore_conformance.trace.page import page as make_page  # late: it alone needs files
+
+        text = make_page(_read(file), Path(file).name)
+        try:
+            with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+                out.write(text.encode())
+        except OSError as error:
+            raise Failure(f"--output: {output}: {error.strerror}", Exit.USAGE) from error
+        return Exit.OK
 
     guarded(False, work)
 
