@@ -9,13 +9,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcpcore.trace.format import encode_line
 from mcpcore_conformance.trace import page as pages
 from mcpcore_conformance.trace.page import page
 from mcpcore_conformance.trace.reading import TraceFile
 from tests.command import mcpcore_here
 from tests.trace.browser import BROWSER, browsing
-from tests.trace.said import c, done, handshake, modern, post, reply, request, result, s, trace
+from tests.trace.said import (
+    c,
+    done,
+    handshake,
+    modern,
+    post,
+    reply,
+    request,
+    result,
+    s,
+    saved,
+    trace,
+)
 
 EVIL = "</script><img src=x onerror='document.title=1'><!--\u2028${evil}$data&amp;"
 ASKED = {
@@ -132,13 +143,6 @@ def test_a_page_has_the_first_records_and_says_how_many_there_are(
     monkeypatch.setattr(pages, "MOST_RECORDS", 3)
     made = data_of(page(EARLY, "t"))
     assert (len(made["records"]), made["total"]) == (3, 4)
-
-
-def saved(made: TraceFile, folder: Path) -> Path:
-    file = folder / "talk.jsonl"
-    lines = [made.header, *(entry.record for entry in made.entries)]
-    file.write_bytes(b"".join(encode_line(each) for each in lines))
-    return file
 
 
 def test_the_command_writes_the_page_for_its_owner(tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ from mcpcore_conformance.trace.conversations import chosen
 from mcpcore_conformance.trace.reading import TraceFile, read
 from mcpcore_conformance.trace.replay import Step, parts, play_part
 from mcpcore_conformance.trace.show import timeline
-from mcpcore_transports.commands.options import ConnectOptions, connecting
+from mcpcore_transports.commands.options import (
+    ConnectOptions,
+    MockOptions,
+    connecting,
+    gathering,
+)
 from mcpcore_transports.commands.output import Exit, Failure, guarded
 from mcpcore_transports.commands.target import client_settings, split_target
 from mcpcore_transports.stream.settings import parse_address
@@ -137,6 +142,30 @@ def page(
         return Exit.OK
 
     guarded(False, work)
+
+
+def mock(context: typer.Context, file: File, *, options: MockOptions) -> None:
+    """Serve what the server of a trace has answered, to any number of clients.
+
+    A request gets the answer that the trace has for its method and params, without _meta; the
+    second time the second one, and the last for ever. Each connection and session counts for
+    itself. What is hidden in the trace may be anything. A request without an answer gets an error,
+    and is told on standard error. Clients come by every binding of "mcpcore serve", whose options
+    it has, in any revision.
+
+    Exit status: 1 if a request had no answer.
+
+    \b
+    Examples:
+      mcpcore trace mock client.jsonl --http 127.0.0.1:8000
+      mcpcore list tools -- mcpcore trace mock client.jsonl --stdio
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+    from mcpcore_conformance.trace.mock import run  # late: the other commands serve nothing
+
+    guarded(options.verbose, lambda: run(_read(file), options))
+
+
+app.command("mock")(gathering(mock, "options", MockOptions))
 
 
 def replay(
