@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +157,18 @@ async def answering(status: str, *lines: str, metadata: bool = False) -> AsyncIt
 
     async def answer(stream: SocketStream) -> None:
         async with stream:
-            asked, body = await stream.receive(), b""
-            head = [f"HTTP/1.1 {status}", *lines]
-            if metadata and asked.startswith(b"GET "):
-                head = ["HTTP/1.1 200 OK", "content-type: application/json"]
-                found = {"resource": url, "authorization_servers": ["https://id.example"]}
-                body = json.dumps(found).encode()
-            head += [f"content-length: {len(body)}", "", ""]
-            await stream.send("\r\n".join(head).encode() + body)
+            with suppress(anyio.EndOfStream):  # it is looked whether one can connect, too
+                await reply(stream)
+
+    async def reply(stream: SocketStream) -> None:
+        asked, body = await stream.receive(), b""
+        head = [f"HTTP/1.1 {status}", *lines]
+        if metadata and asked.startswith(b"GET "):
+            head = ["HTTP/1.1 200 OK", "content-type: application/json"]
+            found = {"resource": url, "authorization_servers": ["https://id.example"]}
+            body = json.dumps(found).encode()
+        head += [f"content-length: {len(body)}", "", ""]
+        await stream.send("\r\n".join(head).encode() + body)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as group:
