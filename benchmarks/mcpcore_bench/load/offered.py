@@ -45,7 +45,7 @@ class OfferedLoad(Struct, frozen=True, kw_only=True):
 
 
 class OfferedResult(Struct):
-    """What was measured, also while it goes on; times are nanoseconds."""
+    """Measurements, also while they go on; times are nanoseconds."""
 
     times: Histogram = field(default_factory=Histogram)
     """Of all calls, failed ones too; of those that never began or ended, until it was given up."""

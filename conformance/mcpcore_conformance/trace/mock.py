@@ -39,7 +39,7 @@ _INPUT = "input_required"
 
 
 class _Answer(Struct):
-    """What a server has answered, and in which era."""
+    """Answer of a server, and its era."""
 
     said: Said
     modern: bool

@@ -45,7 +45,7 @@ class _Lane(Struct):
 
 
 class _Machine(Struct, omit_defaults=True):
-    """What a machine did at a record, and its state after it."""
+    """Doings of a machine at a record, and its state after it."""
 
     state: str = ""
     events: list[str] = field(default_factory=list)

@@ -63,14 +63,14 @@ _SCRIPTS = (".py", ".js", ".mjs", ".ts", ".rb", ".sh")
 
 
 class StageResult(Struct, omit_defaults=True):
-    """What one stage has found."""
+    """Result of one stage."""
 
     state: str
     """ok, warning, failed, or not checked."""
     detail: str = ""
-    """What it is about; several warnings stand in lines of their own."""
+    """Facts or faults; several stand in lines of their own."""
     fix: str = ""
-    """What to do about it."""
+    """Advice about a fault."""
     stage: str = ""
     seconds: float = 0.0
 
@@ -434,7 +434,7 @@ _STATUSES = {
     407: (FAILED, "give the credentials of the proxy"),
     429: (WARNING, "wait, the server limits how often it is asked"),
 }
-"""What a status says beside its number; a legacy server may answer 400."""
+"""States and advice for some statuses; a legacy server may answer 400."""
 
 Stage = Callable[[Examination], StageResult | Awaitable[StageResult]]
 STAGES: dict[str, Stage] = {

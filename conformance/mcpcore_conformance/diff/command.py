@@ -1,0 +1,73 @@
+"""`mcpcore diff`: the command."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mcpcore.wire.redaction import shown_url
+from mcpcore_conformance.diff.changes import LEVELS, changes
+from mcpcore_conformance.diff.offers import offer_of
+from mcpcore_conformance.diff.rendering import FORMATS
+from mcpcore_transports.commands import output
+from mcpcore_transports.commands.options import ConnectOptions, Opt, Texts, connecting
+
+__all__ = ["command"]
+
+FormatName = Literal["text", "json", "markdown", "sarif"]
+LevelName = Literal["breaking", "risky", "additive"]
+
+
+class DiffOptions(ConnectOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore diff``."""
+
+    words: Annotated[Texts, typer.Argument(hidden=True)] = ()
+    format: Annotated[FormatName, Opt("How it is written.")] = "text"
+    fail_on: Annotated[
+        LevelName, Opt("Exit with 1 for changes of this level, and for graver ones.")
+    ] = "breaking"
+
+
+def run(options: DiffOptions) -> int:
+    """Compare what two words stand for; return the exit status."""
+    words = [*options.words, *([""] if options.command is not None else [])]
+    if len(words) != 2:
+        raise output.wrong("expected two of: a URL, a name, a file, a trace, a command in quotes")
+    before, after = (offer_of(word, options) for word in words)
+    try:
+        found = changes(before, after)
+    except ValueError as error:
+        raise output.wrong(f"{words[0]}, {words[1]}: {error}") from error
+    names = (_name(words[0]), _name(words[1]) or " ".join(options.command or ()))
+    typer.echo(FORMATS[options.format](found, names))
+    grave = LEVELS[: LEVELS.index(options.fail_on) + 1]
+    failed = any(each.level in grave for each in found)
+    return output.Exit.REFUSED if failed else output.Exit.OK
+
+
+def _name(word: str) -> str:
+    return shown_url(word) if "://" in word else word
+
+
+def diff(context: typer.Context, *, options: DiffOptions) -> None:
+    """Compare what two servers offer; say what breaks clients, what is risky, what is new.
+
+    Each of the two is a URL, the NAME that mcp.json has for a server, a command of several words in
+    quotes (the second one also behind --), a file of "mcpcore list --json", or a trace. Of a trace
+    the last lists count. No tool is called. Breaking is what a client may fail at; risky is
+    text that models read, and what may be meant as harmless; additive is what is new.
+
+    Exit status: 0 nothing of that level (--fail-on, default breaking), 1 something is, 2 wrong
+    usage, 3 no connection.
+
+    \b
+    Examples:
+      mcpcore diff before.json http://127.0.0.1:8000/mcp
+      mcpcore diff before.json -- python my_server.py
+      mcpcore diff old.jsonl new.jsonl --fail-on risky
+      mcpcore diff "uvx mcp-server-time==1.0" "uvx mcp-server-time" --format markdown
+      mcpcore diff staging production --format sarif > diff.sarif
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+    output.guarded(options.verbose, lambda: run(options))
+
+
+command: Any = connecting(diff, declared=DiffOptions)
