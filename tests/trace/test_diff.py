@@ -1,4 +1,4 @@
-"""`mcpcore diff`: how changes are judged, where offers come from, and how it is written."""
+"""`mcpcore diff`: where offers come from, how differences are written, and what is a failure."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mcpcore_conformance.diff.changes import Change, changes
-from mcpcore_conformance.diff.offers import of_trace
+from mcpcore.policy.differences import Difference, DifferenceKind
+from mcpcore_conformance.diff.offers import described, of_trace
 from mcpcore_conformance.diff.rendering import FORMATS
 from tests.command import mcpcore_here
 from tests.trace.said import c, done, handshake, modern, request, result, s, saved, trace
@@ -18,126 +18,11 @@ def tool(schema: Any = None, name: str = "t", **more: Any) -> dict[str, Any]:
     return {"name": name, "inputSchema": {"type": "object", **(schema or {})}, **more}
 
 
-def props(**properties: Any) -> dict[str, Any]:
-    required = [name for name, each in properties.items() if each.pop("must", False)]
-    return {"properties": properties, **({"required": required} if required else {})}
-
-
-def out(**properties: Any) -> dict[str, Any]:
-    return tool(outputSchema={"type": "object", **props(**properties)})
-
-
-NUMBER, INTEGER, TEXT = {"type": "number"}, {"type": "integer"}, {"type": "string"}
-SHORT, SAID = {**TEXT, "maxLength": 3}, {"description": "x"}
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "level", "place", "detail"),
-    [
-        (tool(), None, "breaking", "tools/t", "removed"),
-        (None, tool(), "additive", "tools/t", "added"),
-        (tool(), tool(name="u"), "breaking", "tools/t", 'renamed to "u"'),
-        (tool(description="a"), tool(description="b"), "risky", ".description", '"a" became "b"'),
-        (tool(), tool(annotations={"readOnlyHint": True}), "risky", ".annotations", "added: "),
-        # What a client sends
-        (tool(props(a={})), tool(), "breaking", ".inputSchema.a", "removed"),
-        (tool(), tool(props(a={})), "additive", ".inputSchema.a", "added"),
-        (tool(), tool(props(a={"must": 1})), "breaking", ".inputSchema.a", "added, and required"),
-        (tool(props(a={})), tool(props(a={"must": 1})), "breaking", ".a", "is required now"),
-        (tool(props(a={"must": 1})), tool(props(a={})), "additive", ".a", "not required any more"),
-        (tool(props(a=TEXT)), tool(props(a=NUMBER)), "breaking", ".a.type", "became"),
-        (tool(props(a=INTEGER)), tool(props(a=NUMBER)), "additive", ".a.type", "became"),
-        (tool(props(a=NUMBER)), tool(props(a=INTEGER)), "breaking", ".a.type", "became"),
-        (tool(props(a=TEXT)), tool(props(a={})), "additive", ".a.type", "removed"),
-        (
-            tool(props(a={"enum": [1, 2]})),
-            tool(props(a={"enum": [1, 2, 3]})),
-            "additive",
-            ".a.enum",
-            "became",
-        ),
-        (tool(props(a={"enum": [1, 2]})), tool(props(a={"enum": [1]})), "breaking", ".a.enum", ""),
-        (
-            tool(props(a=TEXT)),
-            tool(props(a=SHORT)),
-            "breaking",
-            ".maxLength",
-            "",
-        ),
-        (
-            tool(props(a=SHORT)),
-            tool(props(a=TEXT)),
-            "additive",
-            ".maxLength",
-            "",
-        ),
-        (
-            tool(props(a={})),
-            tool(props(a=SAID)),
-            "risky",
-            ".a.description",
-            "added",
-        ),
-        (
-            tool(props(a={"items": TEXT})),
-            tool(props(a={"items": NUMBER})),
-            "breaking",
-            ".a.items.type",
-            "became",
-        ),
-        # What a client reads
-        (out(a={}), out(), "breaking", ".outputSchema.a", "removed"),
-        (out(), out(a={"must": 1}), "additive", ".outputSchema.a", "added"),
-        (out(a={"must": 1}), out(a={}), "breaking", ".a", "is not required any more"),
-        (out(a=INTEGER), out(a=NUMBER), "breaking", ".a.type", "became"),
-        (out(a=NUMBER), out(a=INTEGER), "additive", ".a.type", "became"),
-        (tool(), out(), "additive", ".outputSchema", "added"),
-        (out(), tool(), "breaking", ".outputSchema", "removed"),
-    ],
-)
-def test_tools(before: Any, after: Any, level: str, place: str, detail: str) -> None:
-    one, other = ([] if each is None else [each] for each in (before, after))
-    (found,) = changes({"tools": one}, {"tools": other})
-    assert (found.level, found.place.endswith(place)) == (level, True)
-    assert detail in found.detail
-
-
-@pytest.mark.parametrize(
-    ("member", "before", "after", "level"),
-    [
-        ("prompts", {"name": "p"}, {"name": "p", "arguments": [{"name": "a"}]}, "additive"),
-        (
-            "prompts",
-            {"name": "p"},
-            {"name": "p", "arguments": [{"name": "a", "required": True}]},
-            "breaking",
-        ),
-        ("prompts", {"name": "p", "arguments": [{"name": "a"}]}, {"name": "p"}, "breaking"),
-        ("resources", {"uri": "a:b", "mimeType": "x/y"}, {"uri": "a:b"}, "breaking"),
-        ("resources", {"uri": "a:b", "size": 1}, {"uri": "a:b", "size": 2}, None),
-        ("resources", {"uri": "a:b", "name": "x"}, {"uri": "a:b", "name": "y"}, "risky"),
-        ("resourceTemplates", {"uriTemplate": "a:{b}"}, {"uriTemplate": "a:{c}"}, "breaking"),
-    ],
-)
-def test_other_lists(member: str, before: Any, after: Any, level: str | None) -> None:
-    found = changes({member: [before]}, {member: [after]})
-    assert [each.level for each in found] == ([] if level is None else [level])
-
-
-def test_the_gravest_stand_first_and_what_is_unknown_is_not_compared() -> None:
-    before: dict[str, Any] = {"tools": [tool(), tool(name="u", title="a")], "instructions": "a"}
-    before["prompts"] = []
-    after = {"tools": [tool(props(a={})), tool(name="u", title="b")], "instructions": "b"}
-    assert [each.level for each in changes(before, after)] == ["risky", "risky", "additive"]
-    assert not changes(before, before)
-    same = {"tools": [tool(name="v"), tool(name="w"), *before["tools"]]}
-    assert [each.detail for each in changes({"tools": before["tools"]}, same)] == ["added"] * 2
-    with pytest.raises(ValueError, match="no list in common"):
-        changes({"tools": []}, {"prompts": []})
+OPTIONAL: dict[str, Any] = {"properties": {"a": {}}}
 
 
 def test_of_a_trace_the_last_lists_count_with_all_their_pages() -> None:
-    one, two, three = ({"name": name} for name in "abc")
+    one, two, three = (tool(name=name) for name in "abc")
     legacy = trace(
         handshake(),
         c(request("tools/list", id=1)),
@@ -145,16 +30,26 @@ def test_of_a_trace_the_last_lists_count_with_all_their_pages() -> None:
         c(request("tools/list", id=2)),
         s(result({"tools": [one], "nextCursor": "n"}, 2)),
         c(request("tools/list", {"cursor": "n"}, 3)),
-        s(result({"tools": [two, "odd"]}, 3)),
+        s(result({"tools": [two]}, 3)),
     )
-    assert of_trace(legacy) == {"tools": [one, two], "instructions": ""}
-    assert of_trace(trace(c(modern("prompts/list")), s(done({"prompts": [one]})))) == {
-        "prompts": [one]
-    }
+    found = of_trace(legacy)
+    assert [each.name for each in found["tools"]] == ["a", "b"]
+    assert found["instructions"] is None
+    alone = of_trace(trace(c(modern("prompts/list")), s(done({"prompts": [{"name": "p"}]}))))
+    assert list(alone) == ["prompts"]
+
+
+def test_what_one_of_them_does_not_say_is_not_compared() -> None:
+    one = of_trace(trace(c(modern("tools/list")), s(done({"tools": [tool()]}))))
+    before, after = described({**one, "instructions": "a", "prompts": []}, one)
+    assert (before.instructions, list(before.tools), before == after) == (None, ["t"], True)
 
 
 EVIL = "`x` | <img src=x> @all\n[a](http://b) \x1b\u202e"
-EVILS = [Change("breaking", f"tools/{EVIL}", EVIL), Change("risky", "b", "c")]
+EVILS = [
+    Difference(DifferenceKind.BREAKING, f"tools/{EVIL}", EVIL),
+    Difference(DifferenceKind.RISKY, "b", "c"),
+]
 
 
 def test_what_servers_say_is_no_markup_and_no_order_to_a_terminal() -> None:
@@ -168,7 +63,7 @@ def test_what_servers_say_is_no_markup_and_no_order_to_a_terminal() -> None:
     assert len(rows) == 1
     assert not any(mark in rows[0] for mark in ("<", "@", "://"))
     assert rows[0].replace("\\|", "").count("|") == 4
-    assert json.loads(written["json"])["changes"][0]["detail"] == EVIL
+    assert json.loads(written["json"])["differences"][0]["text"] == EVIL
 
 
 def test_sarif_has_the_form_of_2_1_0() -> None:
@@ -203,7 +98,7 @@ def test_the_exit_status_says_what_was_found(
 ) -> None:
     for name, value in (
         ("a", {"tools": [tool()]}),
-        ("b", {"tools": [tool(props(a={}))]}),
+        ("b", {"tools": [tool(OPTIONAL)]}),
         ("odd", {"tools": [1]}),
         ("other", {"prompts": []}),
     ):

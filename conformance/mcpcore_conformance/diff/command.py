@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from mcpcore.policy.differences import DifferenceKind, compare_servers
 from mcpcore.wire.redaction import shown_url
-from mcpcore_conformance.diff.changes import LEVELS, changes
-from mcpcore_conformance.diff.offers import offer_of
+from mcpcore_conformance.diff.offers import described, offer_of
 from mcpcore_conformance.diff.rendering import FORMATS
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.options import ConnectOptions, Opt, Texts, connecting
@@ -14,7 +14,11 @@ from mcpcore_transports.commands.options import ConnectOptions, Opt, Texts, conn
 __all__ = ["command"]
 
 FormatName = Literal["text", "json", "markdown", "sarif"]
-LevelName = Literal["breaking", "risky", "additive"]
+KindName = Literal["breaking", "risky", "additive"]
+
+
+_KINDS = [*DifferenceKind]
+"""From the gravest."""
 
 
 class DiffOptions(ConnectOptions, frozen=True, kw_only=True):
@@ -23,7 +27,7 @@ class DiffOptions(ConnectOptions, frozen=True, kw_only=True):
     words: Annotated[Texts, typer.Argument(hidden=True)] = ()
     format: Annotated[FormatName, Opt("How it is written.")] = "text"
     fail_on: Annotated[
-        LevelName, Opt("Exit with 1 for changes of this level, and for graver ones.")
+        KindName, Opt("Exit with 1 for differences of this kind, and for graver ones.")
     ] = "breaking"
 
 
@@ -34,13 +38,14 @@ def run(options: DiffOptions) -> int:
         raise output.wrong("expected two of: a URL, a name, a file, a trace, a command in quotes")
     before, after = (offer_of(word, options) for word in words)
     try:
-        found = changes(before, after)
+        descriptions = described(before, after)
     except ValueError as error:
         raise output.wrong(f"{words[0]}, {words[1]}: {error}") from error
+    found = sorted(compare_servers(*descriptions), key=lambda each: _KINDS.index(each.kind))
     names = (_name(words[0]), _name(words[1]) or " ".join(options.command or ()))
     typer.echo(FORMATS[options.format](found, names))
-    grave = LEVELS[: LEVELS.index(options.fail_on) + 1]
-    failed = any(each.level in grave for each in found)
+    grave = _KINDS[: _KINDS.index(DifferenceKind(options.fail_on)) + 1]
+    failed = any(each.kind in grave for each in found)
     return output.Exit.REFUSED if failed else output.Exit.OK
 
 
@@ -54,9 +59,9 @@ def diff(context: typer.Context, *, options: DiffOptions) -> None:
     Each of the two is a URL, the NAME that mcp.json has for a server, a command of several words in
     quotes (the second one also behind --), a file of "mcpcore list --json", or a trace. Of a trace
     the last lists count. No tool is called. Breaking is what a client may fail at; risky is
-    text that models read, and what may be meant as harmless; additive is what is new.
+    text that models read; additive is what is new.
 
-    Exit status: 0 nothing of that level (--fail-on, default breaking), 1 something is, 2 wrong
+    Exit status: 0 nothing of that kind (--fail-on, default breaking), 1 something is, 2 wrong
     usage, 3 no connection.
 
     \b

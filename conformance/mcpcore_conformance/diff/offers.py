@@ -9,6 +9,8 @@ import msgspec
 from msgspec import structs
 
 from mcpcore.errors import BadTrace
+from mcpcore.policy.differences import ServerDescription, describe_server
+from mcpcore.spec import types
 from mcpcore.spec.capabilities import declares
 from mcpcore.trace.format import TO_SERVER
 from mcpcore_conformance.trace.book import id_key
@@ -20,18 +22,22 @@ from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.output import wrong
 from mcpcore_transports.commands.target import converse, split_target
 
-__all__ = ["METHODS", "Offer", "of_trace", "offer_of"]
+__all__ = ["Offer", "described", "of_trace", "offer_of"]
 
 Offer = dict[str, Any]
-"""Lists by member, as on the wire, and ``instructions``; what is unknown is absent."""
+"""Declarations by list, and ``instructions``; what is unknown is absent."""
 
-METHODS = {
+_TYPES: dict[str, Any] = {
+    "tools": list[types.Tool],
+    "prompts": list[types.Prompt],
+    "resourceTemplates": list[types.ResourceTemplate],
+}
+"""Types of declarations by the member of a result, or of a file, that lists them."""
+_METHODS = {
     "tools/list": "tools",
     "prompts/list": "prompts",
-    "resources/list": "resources",
     "resources/templates/list": "resourceTemplates",
 }
-"""Members of an offer by the methods that list them."""
 _MOST = 64 * 1024 * 1024
 """Maximum bytes of a file."""
 
@@ -50,13 +56,32 @@ def offer_of(word: str, options: ConnectOptions) -> Offer:
     return converse(target, options, _of_server)
 
 
+def described(one: Offer, other: Offer) -> tuple[ServerDescription, ServerDescription]:
+    """Return the descriptions of two offers, as far as both are known.
+
+    Raises ValueError if they have no list in common.
+    """
+    common = one.keys() & other.keys()
+    if not common & _TYPES.keys():
+        raise ValueError("they have no list in common")
+    first, second = (
+        describe_server(
+            instructions=offer["instructions"] if "instructions" in common else None,
+            tools=offer["tools"] if "tools" in common else (),
+            prompts=offer["prompts"] if "prompts" in common else (),
+            resource_templates=offer["resourceTemplates"] if "resourceTemplates" in common else (),
+        )
+        for offer in (one, other)
+    )
+    return first, second
+
+
 async def _of_server(client: Client) -> Offer:
-    offer: Offer = {"instructions": client.instructions or ""}
+    offer: Offer = {"instructions": client.instructions}
     for listing in KINDS.values():
-        if listing.member in METHODS.values():
+        if listing.member in _TYPES:
             declared = declares(client.capabilities, listing.capability)
-            items = await listing.fetch(client) if declared else []
-            offer[listing.member] = msgspec.to_builtins(items)
+            offer[listing.member] = await listing.fetch(client) if declared else []
     return offer
 
 
@@ -69,21 +94,29 @@ def _of_file(name: str) -> Offer:
         if data.lstrip().startswith(b'{"trace":'):
             return of_trace(parse(data.splitlines(keepends=True)))
         found = msgspec.json.decode(data, type=dict[str, Any])
+        offer = {member: found[member] for member in _TYPES if member in found}
+        if not offer:
+            raise wrong(f"{name}: expected one of {', '.join(_TYPES)}, as in list --json")
+        return _typed(offer)
     except OSError as error:
         raise wrong(f"{name}: {error.strerror}") from error
     except (BadTrace, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise wrong(f"{name}: {error}") from error
-    offer = {member: found[member] for member in METHODS.values() if member in found}
-    if not offer:
-        raise wrong(f"{name}: expected one of {', '.join(METHODS.values())}, as in list --json")
-    for member, items in offer.items():
-        if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
-            raise wrong(f"{name}: {member}: expected a list of objects")
-    return offer
+
+
+def _typed(offer: Offer) -> Offer:
+    """Return lists of JSON as declarations.  Raises msgspec.ValidationError."""
+    return {
+        member: msgspec.convert(items, _TYPES[member]) if member in _TYPES else items
+        for member, items in offer.items()
+    }
 
 
 def of_trace(trace: TraceFile) -> Offer:
-    """Return what the server of a trace has listed last, whatever the session."""
+    """Return the last lists of the server of a trace, whatever the session.
+
+    Raises msgspec.ValidationError for declarations that are none.
+    """
     offer: Offer = {}
     asked: dict[tuple[Any, str], Said] = {}
     router = Router(trace.header)
@@ -93,14 +126,14 @@ def of_trace(trace: TraceFile) -> Offer:
             asked[place] = said
         elif said.kind == "result" and (question := asked.pop(place, None)) is not None:
             _take(offer, question, said.result)
-    return offer
+    return _typed(offer)
 
 
 def _take(offer: Offer, question: Said, result: Mapping[str, Any]) -> None:
     if question.method in ("initialize", "server/discover"):
-        offer["instructions"] = str(result.get("instructions") or "")
-    member = METHODS.get(question.method)
+        offer["instructions"] = str(result.get("instructions") or "") or None
+    member = _METHODS.get(question.method)
     items = None if member is None else result.get(member)
     if member is not None and isinstance(items, list):
         before = offer.get(member, []) if question.params.get("cursor") else []
-        offer[member] = [*before, *(each for each in items if isinstance(each, dict))]
+        offer[member] = [*before, *items]

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mcpcore_conformance.diff.changes import LEVELS, Change
+from mcpcore.policy.differences import Difference, DifferenceKind
 
 __all__ = ["FORMATS", "counted"]
 
@@ -21,10 +21,10 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
 
 
-def counted(changes: Sequence[Change]) -> str:
-    """Return how many changes there are of each level."""
-    counts = [(level, sum(each.level == level for each in changes)) for level in LEVELS]
-    return ", ".join(f"{number} {level}" for level, number in counts if number) or "no difference"
+def counted(found: Sequence[Difference]) -> str:
+    """Return how many differences there are of each kind."""
+    counts = [(kind.value, sum(each.kind is kind for each in found)) for kind in DifferenceKind]
+    return ", ".join(f"{number} {kind}" for kind, number in counts if number) or "no difference"
 
 
 def _plain(text: str) -> str:
@@ -32,13 +32,13 @@ def _plain(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def _text(changes: Sequence[Change], names: tuple[str, str]) -> str:
-    lines = [f"{each.level:<9} {_plain(each.place)}: {_plain(each.detail)}" for each in changes]
-    return "\n".join([*lines, counted(changes)])
+def _text(found: Sequence[Difference], names: tuple[str, str]) -> str:
+    lines = [f"{each.kind.value:<9} {_plain(each.place)}: {_plain(each.text)}" for each in found]
+    return "\n".join([*lines, counted(found)])
 
 
-def _json(changes: Sequence[Change], names: tuple[str, str]) -> str:
-    value = {"before": names[0], "after": names[1], "changes": msgspec.to_builtins(changes)}
+def _json(found: Sequence[Difference], names: tuple[str, str]) -> str:
+    value = {"before": names[0], "after": names[1], "differences": msgspec.to_builtins(found)}
     return json.dumps(value, indent=2)
 
 
@@ -48,23 +48,22 @@ def _marked(text: str) -> str:
     return "".join(_ENTITIES.get(char, char) for char in shown).replace("://", ":&#47;/")
 
 
-def _markdown(changes: Sequence[Change], names: tuple[str, str]) -> str:
+def _markdown(found: Sequence[Difference], names: tuple[str, str]) -> str:
     before, after = map(_marked, names)
-    lines = [f"### MCP: {before} → {after}", "", f"{counted(changes)}."]
-    if changes:
+    lines = [f"### MCP: {before} → {after}", "", f"{counted(found)}."]
+    if found:
         lines += ["", "| | where | what |", "|---|---|---|"]
-        lines += [
-            f"| {each.level} | {_marked(each.place)} | {_marked(each.detail)} |" for each in changes
-        ]
+        rows = [(each.kind.value, _marked(each.place), _marked(each.text)) for each in found]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)
 
 
-def _sarif(changes: Sequence[Change], names: tuple[str, str]) -> str:
+def _sarif(found: Sequence[Difference], names: tuple[str, str]) -> str:
     results: list[dict[str, Any]] = [
         {
-            "ruleId": each.level,
-            "level": _SARIF[each.level],
-            "message": {"text": f"{_plain(each.place)}: {_plain(each.detail)}"},
+            "ruleId": each.kind.value,
+            "level": _SARIF[each.kind.value],
+            "message": {"text": f"{_plain(each.place)}: {_plain(each.text)}"},
             "locations": [
                 {
                     "physicalLocation": {"artifactLocation": {"uri": "mcp-server"}},
@@ -72,12 +71,12 @@ def _sarif(changes: Sequence[Change], names: tuple[str, str]) -> str:
                 }
             ],
         }
-        for each in changes
+        for each in found
     ]
     driver = {
         "name": "mcpcore diff",
         "rules": [
-            {"id": level, "shortDescription": {"text": text}} for level, text in _RULES.items()
+            {"id": kind, "shortDescription": {"text": text}} for kind, text in _RULES.items()
         ],
     }
     run = {"tool": {"driver": driver}, "results": results}
@@ -85,10 +84,10 @@ def _sarif(changes: Sequence[Change], names: tuple[str, str]) -> str:
     return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
-FORMATS: dict[str, Callable[[Sequence[Change], tuple[str, str]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Difference], tuple[str, str]], str]] = {
     "text": _text,
     "json": _json,
     "markdown": _markdown,
     "sarif": _sarif,
 }
-"""Functions that write changes between two offers, by the name of the format."""
+"""Functions that write the differences between two offers, by the name of the format."""
