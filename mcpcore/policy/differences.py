@@ -36,7 +36,7 @@ class DifferenceKind(Enum):
 
 
 class Difference(Struct, frozen=True):
-    """One difference; ``place`` is a JSON pointer (RFC 6901) into the description."""
+    """Difference; ``place`` is a JSON pointer (RFC 6901) into the description."""
 
     kind: DifferenceKind
     place: str
