@@ -14,6 +14,7 @@ from mcpcore.errors import McpError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore_conformance.trace.compare import same_but_hidden
 from mcpcore_conformance.trace.mock import Mock
 from mcpcore_conformance.trace.reading import TraceFile
 from mcpcore_transports.client.client import connect
@@ -189,6 +190,27 @@ def test_what_a_client_asks_is_told_without_what_a_terminal_obeys() -> None:
     Talk(Mock(calls(ERAS[0]), told.append), ERAS[0]).call(a="\x9b31m\u202e\x1b")
     assert told[0].isascii()
     assert told[0].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "same"),
+    [
+        ("a<hidden-1>b", "a b", True),
+        ("a<hidden-1>a", "a", False),
+        ("<hidden-1>x<hidden-2>y<.7.>", "1x2y<.7.>", True),
+        ("<hidden-1>x<hidden-2>x<hidden-3>", "x", False),
+        ("<...>", "", True),
+        ("a<hidden-1>", 7, False),
+        ("<hidden-1>", 7, True),
+        ("<hidden-1>a" * 5000 + "b", "a" * 20_000, False),
+        ({"a": ["<hidden-1>", 1]}, {"a": ["x", 1]}, True),
+        ({"a": ["<hidden-1>", 1]}, {"a": ["x", 2]}, False),
+        ({"a": 1}, {"a": 1, "b": 1}, False),
+        ([1], [1, 2], False),
+    ],
+)
+def test_what_is_hidden_may_be_anything(wanted: Any, found: Any, same: bool) -> None:
+    assert same_but_hidden(wanted, found) is same
 
 
 @pytest.mark.anyio

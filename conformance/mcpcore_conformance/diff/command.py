@@ -1,6 +1,6 @@
 """`mcpcore diff`: the command."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -75,4 +75,6 @@ def diff(context: typer.Context, *, options: DiffOptions) -> None:
     output.guarded(options.verbose, lambda: run(options))
 
 
-command: Any = connecting(diff, declared=DiffOptions)
+_TRACING = {"trace", "trace_secrets", "trace_size"}
+"""Options for one conversation, and here are two."""
+command = connecting(diff, {*DiffOptions.__struct_fields__} - _TRACING, DiffOptions)

@@ -6,7 +6,7 @@ The code of a command is imported when it runs.  A plug-in is an entry point of 
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any
@@ -83,9 +83,10 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         ("call", "call", "TOOL [KEY=VALUE]...", CallOptions, _CALL),
         ("list", "list_offers", "[KIND]...", QueryOptions, _LIST),
         ("probe", "probe", "", ProbeOptions, _PROBE),
-        ("doctor", "doctor", "[NAME|URL]...", QueryOptions, _DOCTOR),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
+    examining = _asking("doctor", QueryOptions, set(QueryOptions.__struct_fields__) - _CHANGING)
+    app.command("doctor", help=_DOCTOR, cls=_usage("[NAME|URL]..."))(examining)
     gatewaying = connecting(gateway, declared=GatewayOptions)
     app.command("gateway", cls=_usage("", "MODULE:SERVER | --config FILE"))(gatewaying)
     app.command("servers")(servers)
@@ -259,15 +260,21 @@ _MODULES = {"doctor": "doctor"}
 """Modules of commands for servers of others that do not stand in ``client``."""
 
 
-def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:
-    """Make a command of the function ``name`` for servers of others."""
+_CHANGING = frozenset({"login", "browser", "trace", "trace_secrets", "trace_size"})
+"""Options with which something is kept: ``doctor`` has none of them."""
+
+
+def _asking(
+    name: str, declared: type[ConnectOptions], names: Collection[str] | None = None
+) -> Callable[..., None]:
+    """Make a command of the function ``name`` for servers of others; ``names``: its options."""
 
     def command(context: typer.Context, *, options: ConnectOptions) -> None:
         # Late: each command loads its own.
         where = import_module(f"mcpcore_transports.commands.{_MODULES.get(name, 'client')}")
         guarded(options.verbose, lambda: getattr(where, name)(options))
 
-    return connecting(command, declared=declared)
+    return connecting(command, names, declared)
 
 
 def serve(
