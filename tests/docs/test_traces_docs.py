@@ -37,9 +37,10 @@ def test_command_prints_what_is_shown(
 def test_other_commands_are_commands() -> None:
     words = [line for block in COMMANDS for line in block.text.splitlines()]
     told = [line for line in words if line.startswith("mcpcore ")]
-    assert len(told) == 11
+    assert len(told) == 13
     options = {word for line in told for word in line.split() if word.startswith("--")}
-    assert options - {"--"} <= {"--http", "--trace", "--against", "--side", "--stdio", "--check"}
+    known = {"--http", "--ws", "--trace", "--against", "--side", "--stdio", "--check"}
+    assert options - {"--"} <= known
 
 
 def table(first: str) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """Traces written by hand: what was said, line by line."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -46,6 +47,14 @@ def trace(*parts: Record | Lines, side: Side = "client", binding: str = "stdio")
         msgspec.structs.replace(record, time=number / 10) for number, record in enumerate(records)
     ]
     return parse([encode_line(header), *map(encode_line, timed)])
+
+
+def saved(made: TraceFile, folder: Path) -> Path:
+    """Write a trace to a file."""
+    file = folder / "talk.jsonl"
+    records = (encode_line(entry.record) for entry in made.entries)
+    file.write_bytes(b"".join((encode_line(made.header), *records)))
+    return file
 
 
 def _encoded(message: Any) -> bytes:

@@ -1,6 +1,8 @@
-"""`mcpcore trace`: show a saved trace, check it, play it again."""
+"""`mcpcore trace`: show a saved trace, check it, make a page of it, play it again."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,7 +15,12 @@ from mcpcore_conformance.trace.conversations import chosen
 from mcpcore_conformance.trace.reading import TraceFile, read
 from mcpcore_conformance.trace.replay import Step, parts, play_part
 from mcpcore_conformance.trace.show import timeline
-from mcpcore_transports.commands.options import ConnectOptions, connecting
+from mcpcore_transports.commands.options import (
+    ConnectOptions,
+    MockOptions,
+    connecting,
+    gathering,
+)
 from mcpcore_transports.commands.output import Exit, Failure, guarded
 from mcpcore_transports.commands.target import client_settings, split_target
 from mcpcore_transports.stream.settings import parse_address
@@ -105,6 +112,60 @@ def check(
         return Exit.REFUSED if counts.get("MUST") or (strict and findings) else Exit.OK
 
     guarded(False, work)
+
+
+@app.command("page")
+def page(
+    file: File,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="PAGE", help="Where to write.")],
+) -> None:
+    """Write one page of HTML: lanes, a slider through time, both machines, findings.
+
+    The page needs no other file and no network. Its lanes are sessions, streams and rounds; at each
+    record it shows the states of the client and of the server, as "mcpcore trace replay" tells
+    them, and what "mcpcore trace check" finds stands where it is. It has the first 5000 records.
+
+    \b
+    Example:
+      mcpcore trace page server.jsonl -o server.html
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+
+    def work() -> int:
+        from mcpcore_conformance.trace.page import page as make_page  # late: it alone needs files
+
+        text = make_page(_read(file), Path(file).name)
+        try:
+            with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+                out.write(text.encode())
+        except OSError as error:
+            raise Failure(f"--output: {output}: {error.strerror}", Exit.USAGE) from error
+        return Exit.OK
+
+    guarded(False, work)
+
+
+def mock(context: typer.Context, file: File, *, options: MockOptions) -> None:
+    """Serve what the server of a trace has answered, to any number of clients.
+
+    A request gets the answer that the trace has for its method and params, without _meta; the
+    second time the second one, and the last for ever. Each connection and session counts for
+    itself. What is hidden in the trace may be anything. A request without an answer gets an error,
+    and is told on standard error. Clients come by every binding of "mcpcore serve", whose options
+    it has, in any revision.
+
+    Exit status: 1 if a request had no answer.
+
+    \b
+    Examples:
+      mcpcore trace mock client.jsonl --http 127.0.0.1:8000
+      mcpcore list tools -- mcpcore trace mock client.jsonl --stdio
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+    from mcpcore_conformance.trace.mock import run  # late: the other commands serve nothing
+
+    guarded(options.verbose, lambda: run(_read(file), options))
+
+
+app.command("mock")(gathering(mock, "options", MockOptions))
 
 
 def replay(

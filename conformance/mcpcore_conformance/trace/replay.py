@@ -18,7 +18,7 @@ from mcpcore_conformance.trace.dialogue import Exchange, Router, Said
 from mcpcore_conformance.trace.players import Player, player_for
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 
-__all__ = ["Part", "Step", "parts", "play_part", "replay"]
+__all__ = ["Part", "Step", "describe_record", "parts", "play_part", "replay"]
 
 _UNTOLD = frozenset(("client_info", "client_capabilities", "meta", "capabilities", "info", "skim"))
 _SHOWN = 100
@@ -125,7 +125,7 @@ def _play_part(trace: TraceFile, entries: list[Entry], side: str) -> Iterator[St
     for entry in entries:
         yield from _due(player, entry.record.time)
         said = list(router.follow(entry))
-        step = Step(entry.line, entry.record.time, _words(entry, said))
+        step = Step(entry.line, entry.record.time, describe_record(entry, said))
         try:
             _play(player, entry, said, router.exchange(entry.record))
         except LocalError as error:  # a trace may hold what no driver would do
@@ -178,7 +178,8 @@ def _told(player: Player, step: Step, said: list[Said]) -> Step:
     return step
 
 
-def _words(entry: Entry, said: list[Said]) -> str:
+def describe_record(entry: Entry, said: list[Said]) -> str:
+    """Return a record in a few words, behind an arrow for its direction."""
     record = entry.record
     arrow = {TO_SERVER: "-> ", TO_CLIENT: "<- ", None: ""}[record.direction]
     words = [record.kind, *(each.method for each in said if each.method)]

@@ -8,7 +8,7 @@ from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.trace.book import id_key
 from mcpcore_conformance.trace.reading import Entry, TraceFile
 
-__all__ = ["timeline"]
+__all__ = ["laid_out", "timeline"]
 
 _ARROWS = {TO_SERVER: "->", TO_CLIENT: "<-", None: "  "}
 _BORING = ("jsonrpc", "id", "method")
@@ -45,7 +45,7 @@ def timeline(
             line = f"{line}  {shown}" if room > 8 else line
         yield line
         if text and whole:
-            for part in _laid_out(record).splitlines():
+            for part in laid_out(record).splitlines():
                 yield f"{'':>28}{part}"
     if not trace.complete:
         yield "# the last line is cut off"
@@ -105,7 +105,8 @@ def _text(record: Record) -> str:
     return " ".join((record.text or "").split())
 
 
-def _laid_out(record: Record) -> str:
+def laid_out(record: Record) -> str:
+    """Return all of a record's text; a message as indented JSON."""
     if record.data is not None:
         return repr(bytes(record.data))
     message = _decoded(record) if record.kind in MESSAGES else None

@@ -6,7 +6,8 @@ The code of a command is imported when it runs.  A plug-in is an entry point of 
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
@@ -42,7 +43,7 @@ PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
 _OURS = frozenset(
-    {"serve", "dev", "call", "list", "probe", "servers", "install", "auth", "gateway"}
+    {"serve", "dev", "call", "list", "probe", "doctor", "servers", "install", "auth", "gateway"}
 )
 
 
@@ -84,6 +85,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         ("probe", "probe", "", ProbeOptions, _PROBE),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
+    examining = _asking("doctor", QueryOptions, set(QueryOptions.__struct_fields__) - _CHANGING)
+    app.command("doctor", help=_DOCTOR, cls=_usage("[NAME|URL]..."))(examining)
     gatewaying = connecting(gateway, declared=GatewayOptions)
     app.command("gateway", cls=_usage("", "MODULE:SERVER | --config FILE"))(gatewaying)
     app.command("servers")(servers)
@@ -207,6 +210,24 @@ Examples:
   mcpcore probe weather                            weather is the name of a server in mcp.json
 """
 
+_DOCTOR = """Find out what keeps a server from being used, in stages.
+
+Without a NAME all servers of mcp.json are looked at. The stages are: its entry in the file, the
+variables, the program as it will be started, DNS, TCP, TLS, the status and challenge of HTTP with
+the metadata of authorization, the handshake with the time of a start, the lists, and what is
+doubtful in them (names, schemas, sizes, noise on standard output). Nothing is changed: no tool is
+called, no resource is read, nobody signs in. A stage that was not checked says why.
+
+Exit status: 0 nothing failed, 1 something did, 2 wrong usage.
+
+\b
+Examples:
+  mcpcore doctor                                   all servers of mcp.json
+  mcpcore doctor weather tickets --json
+  mcpcore doctor https://mcp.example.com/mcp
+  mcpcore doctor -- uvx mcp-server-time
+"""
+
 
 def api_key(
     principal: Annotated[str, typer.Argument(metavar="NAME", help="Who comes with the key.")],
@@ -235,15 +256,25 @@ def api_key(
     guarded(False, lambda: make_api_key(principal, tuple(scope or ()), tuple(role or ()), days))
 
 
-def _asking(name: str, declared: type[ConnectOptions]) -> Callable[..., None]:
-    """Make a command of the function ``name`` for servers of others."""
+_MODULES = {"doctor": "doctor"}
+"""Modules of commands for servers of others that do not stand in ``client``."""
+
+
+_CHANGING = frozenset({"login", "browser", "trace", "trace_secrets", "trace_size"})
+"""Options with which something is kept: ``doctor`` has none of them."""
+
+
+def _asking(
+    name: str, declared: type[ConnectOptions], names: Collection[str] | None = None
+) -> Callable[..., None]:
+    """Make a command of the function ``name`` for servers of others; ``names``: its options."""
 
     def command(context: typer.Context, *, options: ConnectOptions) -> None:
-        from mcpcore_transports.commands import client  # late: each command loads its own
+        # Late: each command loads its own.
+        where = import_module(f"mcpcore_transports.commands.{_MODULES.get(name, 'client')}")
+        guarded(options.verbose, lambda: getattr(where, name)(options))
 
-        guarded(options.verbose, lambda: getattr(client, name)(options))
-
-    return connecting(command, declared=declared)
+    return connecting(command, names, declared)
 
 
 def serve(

@@ -322,6 +322,10 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     )
 
 
+class MockOptions(ServeOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore trace mock``: those of ``serve``, without its variables."""
+
+
 NamingName = Literal["always", "conflict", "never"]
 """Ways to name what the servers behind a gateway offer."""
 

@@ -211,14 +211,14 @@ def converse(
     except errors.AuthorizationError as error:
         raise Failure(str(error), Exit.REFUSED) from error
     except (LocalError, OSError) as error:
-        hint = f"; {_SIGN_IN}" if isinstance(target, WEB) and _is_unauthorized(error) else ""
+        hint = f"; {_SIGN_IN}" if isinstance(target, WEB) and is_unauthorized(error) else ""
         raise Failure(f"{error}{hint}") from error
 
 
 _SIGN_IN = "to sign in, give --login, or use `mcpcore auth login`"
 
 
-def _is_unauthorized(error: Exception) -> bool:
+def is_unauthorized(error: Exception) -> bool:
     """Return True for a failure by status 401."""
     fault = error.fault if isinstance(error, errors.LinkError) else None
     status = None if fault is None else fault.status

@@ -421,7 +421,7 @@ def _limited(
         if hard == resource.RLIM_INFINITY or hard > seconds:
             steps.append(f"ulimit -H -t {seconds + 1}")  # SIGXCPU can be ignored, this cannot
     script = " && ".join([*steps, 'exec "$@"'])
-    return ["/bin/sh", "-c", script, "sh", _find(command[0], settings, env), *command[1:]]
+    return ["/bin/sh", "-c", script, "sh", find_program(command[0], settings, env), *command[1:]]
 
 
 def _check(name: str, wanted: float, kind: int) -> None:
@@ -434,7 +434,7 @@ def _check(name: str, wanted: float, kind: int) -> None:
         raise LinkError(f"{name} is {wanted:g}, but the system allows this process {hard:g}")
 
 
-def _find(name: str, settings: ProcessSettings, env: Mapping[str, str]) -> str:
+def find_program(name: str, settings: ProcessSettings, env: Mapping[str, str]) -> str:
     """Return the file of a program; a shell would not report the error well.  Raises LinkError."""
     if "\0" in name:
         raise LinkError(f"cannot start {name}: embedded null byte")

@@ -1,0 +1,1 @@
+"""`mcpcore diff`: two servers, files or traces beside each other."""

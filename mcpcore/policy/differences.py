@@ -1,0 +1,296 @@
+"""Differences between two descriptions of a server: breaking, risky or additive.
+
+A description holds the texts and schemas by which a server presents itself to a model: its
+instructions, tools, prompts and resource templates.  For a caller, an input may widen and an output
+may narrow; the other way breaks it.  A text that changes is risky, as a model obeys it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mcpcore.spec import types
+
+PINNED = (
+    *("name", "title", "description", "inputSchema", "outputSchema", "annotations", "arguments"),
+    *("uriTemplate", "mimeType"),
+)
+"""Members of a declaration that are compared; besides them ``ui`` of its ``_meta``."""
+
+Declaration = Mapping[str, Any]
+"""Declaration of a tool, prompt or template as JSON, with the members of :data:`PINNED`."""
+
+
+class DifferenceKind(Enum):
+    """Effect of a difference on who relies on the description."""
+
+    BREAKING = "breaking"
+    """Calls that were right may fail now, or do more harm than was told."""
+    RISKY = "risky"
+    """Text for a model, or a claim about behaviour, is another one."""
+    ADDITIVE = "additive"
+    """More is offered, and what was right stays right."""
+
+
+class Difference(Struct, frozen=True):
+    """Difference; ``place`` is a JSON pointer (RFC 6901) into the description."""
+
+    kind: DifferenceKind
+    place: str
+    text: str
+    """Change in words: "added", "removed", "renamed from 'a'", or the values before and after."""
+
+
+class ServerDescription(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Description of a server; declarations by name, templates by their URI template."""
+
+    instructions: str | None = None
+    tools: dict[str, dict[str, Any]] = {}
+    prompts: dict[str, dict[str, Any]] = {}
+    resource_templates: dict[str, dict[str, Any]] = {}
+
+
+def describe_server(
+    *,
+    instructions: str | None = None,
+    tools: Iterable[types.Tool] = (),
+    prompts: Iterable[types.Prompt] = (),
+    resource_templates: Iterable[types.ResourceTemplate] = (),
+) -> ServerDescription:
+    """Return the description of a server from what it has listed."""
+    return ServerDescription(
+        instructions=instructions,
+        tools={each.name: pinned(each) for each in tools},
+        prompts={each.name: pinned(each) for each in prompts},
+        resource_templates={each.uri_template: pinned(each) for each in resource_templates},
+    )
+
+
+def pinned(declared: types.Tool | types.Prompt | types.ResourceTemplate) -> dict[str, Any]:
+    """Return the compared members of a declaration, as JSON."""
+    whole = msgspec.to_builtins(declared)
+    kept = {name: whole[name] for name in PINNED if whole.get(name) not in (None, [])}
+    shown = (whole.get("_meta") or {}).get("ui")
+    return kept if shown is None else {**kept, "_meta": {"ui": shown}}
+
+
+def canonical(value: object) -> bytes:
+    """Return the one JSON text of a value: members in order of their names, without spaces."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+_LISTS = {
+    "tools": "tools",
+    "prompts": "prompts",
+    "resource_templates": "resourceTemplates",
+}
+"""Members of a description with declarations, and their names in JSON."""
+
+
+def compare_servers(before: ServerDescription, after: ServerDescription) -> list[Difference]:
+    """Return the differences between two descriptions of a server, in order of their places.
+
+    A new name whose declaration is otherwise that of a removed one is told as renamed.
+
+    >>> old = ServerDescription(tools={"add": {"name": "add", "description": "Adds."}})
+    >>> new = ServerDescription(tools={"add": {"name": "add", "description": "Adds two."}})
+    >>> for each in compare_servers(old, new):
+    ...     print(each.kind.value, each.place, each.text)
+    risky /tools/add/description 'Adds.' became 'Adds two.'
+    """
+    found = [*_plain("/instructions", before.instructions, after.instructions)]
+    for member, name in _LISTS.items():
+        found += _declarations(f"/{name}", getattr(before, member), getattr(after, member))
+    return sorted(found, key=lambda each: each.place)
+
+
+def _declarations(
+    place: str, before: Mapping[str, Declaration], after: Mapping[str, Declaration]
+) -> Iterator[Difference]:
+    gone = {_body(before[name]): name for name in before if name not in after}
+    for name, declaration in after.items():
+        at = f"{place}/{_escaped(name)}"
+        if name in before:
+            yield from compare_declarations(before[name], declaration, at)
+        elif (old := gone.pop(_body(declaration), None)) is not None:
+            yield Difference(DifferenceKind.BREAKING, at, f"renamed from {old!r}")
+        else:
+            yield Difference(DifferenceKind.ADDITIVE, at, "added")
+    for name in gone.values():
+        yield Difference(DifferenceKind.BREAKING, f"{place}/{_escaped(name)}", "removed")
+
+
+def _body(declaration: Declaration) -> bytes:
+    """Return what two declarations have in common of which one is the other renamed."""
+    names = ("name", "uriTemplate")
+    return canonical({key: value for key, value in declaration.items() if key not in names})
+
+
+def compare_declarations(
+    before: Declaration, after: Declaration, place: str = ""
+) -> Iterator[Difference]:
+    """Yield the differences between two declarations of one tool, prompt or template."""
+    for name in ("name", "title", "description", "_meta"):
+        yield from _plain(f"{place}/{name}", before.get(name), after.get(name))
+    yield from _plain(
+        f"{place}/mimeType",
+        before.get("mimeType"),
+        after.get("mimeType"),
+        DifferenceKind.BREAKING,
+    )
+    yield from _annotations(f"{place}/annotations", before, after)
+    for name, widens in (("inputSchema", True), ("outputSchema", False)):
+        old, new = before.get(name), after.get(name)
+        if old is None or new is None:  # a result without promise breaks who relied on one
+            kind = DifferenceKind.ADDITIVE if old is None else DifferenceKind.BREAKING
+            yield from _plain(f"{place}/{name}", old, new, kind)
+        else:
+            yield from compare_schemas(old, new, f"{place}/{name}", widens=widens)
+    old, new = (_as_schema(each.get("arguments", [])) for each in (before, after))
+    yield from compare_schemas(old, new, f"{place}/arguments", widens=True)
+
+
+_HARMFUL = {
+    "readOnlyHint": (False, False),
+    "destructiveHint": (True, True),
+    "idempotentHint": (False, False),
+    "openWorldHint": (True, True),
+}
+"""Hints of tools: the value that warns, and the default (schema page, "ToolAnnotations")."""
+
+
+def _annotations(place: str, before: Declaration, after: Declaration) -> Iterator[Difference]:
+    old, new = before.get("annotations") or {}, after.get("annotations") or {}
+    for name in sorted(old.keys() | new.keys()):
+        harmful, default = _HARMFUL.get(name, (None, None))
+        warns = name in _HARMFUL and new.get(name, default) is harmful
+        kind = DifferenceKind.BREAKING if warns else DifferenceKind.RISKY
+        yield from _plain(
+            f"{place}/{_escaped(name)}", old.get(name, default), new.get(name, default), kind
+        )
+
+
+def _as_schema(arguments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the schema of a prompt's arguments."""
+    given = {each["name"]: each for each in arguments}
+    return {
+        "properties": {
+            name: {key: each[key] for key in ("title", "description") if key in each}
+            for name, each in given.items()
+        },
+        "required": [name for name, each in given.items() if each.get("required")],
+    }
+
+
+# Schemas
+
+_TEXTS = frozenset({"title", "description", "$comment", "examples", "default", "deprecated"})
+_LOWER = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"})
+_UPPER = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
+_MAPS = frozenset({"properties", "$defs", "definitions"})
+_SETS = {"type": True, "enum": True, "required": False}
+"""Keywords with a set of values: True if more of them allow more."""
+
+
+def compare_schemas(
+    before: Mapping[str, Any], after: Mapping[str, Any], place: str, *, widens: bool
+) -> Iterator[Difference]:
+    """Yield the differences between two JSON Schemas.
+
+    ``widens``: True for an input, which may come to allow more; False for an output, which may
+    come to allow less.  A change whose effect is not known counts as breaking.
+    """
+    pending = [(before, after, place)]
+    while pending:
+        old, new, at = pending.pop()
+        for keyword in sorted(old.keys() | new.keys()):
+            one, other, here = old.get(keyword), new.get(keyword), f"{at}/{_escaped(keyword)}"
+            if keyword in _MAPS and all(isinstance(each, dict | None) for each in (one, other)):
+                yield from _members(one or {}, other or {}, here, new, pending)
+            elif keyword == "items" and isinstance(one, dict) and isinstance(other, dict):
+                pending.append((one, other, here))
+            elif not (keyword in _SETS and _as_set(one) == _as_set(other)):
+                yield from _plain(here, one, other, _effect(keyword, one, other, widens))
+
+
+def _members(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    place: str,
+    schema: Mapping[str, Any],
+    pending: list[tuple[Mapping[str, Any], Mapping[str, Any], str]],
+) -> Iterator[Difference]:
+    """Yield members that come and go; note those that stay, to be compared."""
+    for name in sorted(old.keys() | new.keys()):
+        here = f"{place}/{_escaped(name)}"
+        one, other = old.get(name), new.get(name)
+        if name not in new:
+            yield Difference(DifferenceKind.BREAKING, here, "removed")
+        elif name not in old:  # one that is required is told by that keyword as well
+            yield Difference(DifferenceKind.ADDITIVE, here, "added")
+        elif isinstance(one, dict) and isinstance(other, dict):
+            pending.append((one, other, here))
+        else:
+            yield from _plain(here, one, other, DifferenceKind.BREAKING)
+
+
+def _effect(keyword: str, one: Any, other: Any, widens: bool) -> DifferenceKind:
+    """Return the kind of a change of a keyword's value, if it is one."""
+    if keyword in _TEXTS:
+        return DifferenceKind.RISKY
+    wider = _wider(keyword, one, other)
+    return DifferenceKind.ADDITIVE if wider is widens else DifferenceKind.BREAKING
+
+
+def _wider(keyword: str, one: Any, other: Any) -> bool | None:
+    """Return True if a schema allows more than before, False if less, None if that is unclear."""
+    if keyword in _SETS:
+        if keyword != "required" and (one is None or other is None):
+            return other is None
+        old, new = _as_set(one), _as_set(other)
+        if not (old <= new or new <= old):
+            return None
+        return (old <= new) is _SETS[keyword]
+    if keyword in _LOWER | _UPPER:
+        if one is None or other is None:
+            return other is None
+        if all(isinstance(each, int | float) for each in (one, other)):
+            return bool(other < one) is (keyword in _LOWER)
+    return True if other is None and keyword in ("pattern", "format", "const") else None
+
+
+def _as_set(value: Any) -> set[bytes]:
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return {canonical(each) for each in values}
+
+
+# Values
+
+_SHOWN = 200
+"""Maximum characters of a value in a text."""
+
+
+def _plain(
+    place: str, before: Any, after: Any, kind: DifferenceKind = DifferenceKind.RISKY
+) -> Iterator[Difference]:
+    """Yield the difference of two values, None for one that is absent, if there is one."""
+    if before is after or canonical(before) == canonical(after):
+        return
+    if before is None or after is None:
+        text = "added" if before is None else "removed"
+    else:
+        text = f"{_shown(before)} became {_shown(after)}"
+    yield Difference(kind, place, text)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as one line of printable characters."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,142 @@
+"""Differences between descriptions: which kind, at which place, and a rename is none of two."""
+
+import doctest
+from typing import Any
+
+import pytest
+
+from mcpcore.policy import differences
+from mcpcore.policy.differences import ServerDescription, compare_servers, describe_server, pinned
+from mcpcore.spec import types
+
+
+def tool(**members: Any) -> ServerDescription:
+    return ServerDescription(tools={"t": {"name": "t", **members}})
+
+
+def told(before: ServerDescription, after: ServerDescription) -> list[str]:
+    return [
+        f"{each.kind.value} {each.place.removeprefix('/tools/t/')}"
+        for each in compare_servers(before, after)
+    ]
+
+
+S = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "inward", "outward"),
+    [
+        ({"type": "string"}, {"type": ["string", "null"]}, "additive", "breaking"),
+        ({"type": "integer"}, {"type": "string"}, "breaking", "breaking"),
+        ({"type": "integer"}, {}, "additive", "breaking"),
+        ({}, {"enum": ["a"]}, "breaking", "additive"),
+        ({"enum": ["a", "b"]}, {"enum": ["a"]}, "breaking", "additive"),
+        ({"maximum": 5}, {"maximum": 9}, "additive", "breaking"),
+        ({"minLength": 5}, {"minLength": 9}, "breaking", "additive"),
+        ({"minLength": 5}, {"minLength": "x"}, "breaking", "breaking"),
+        ({"pattern": "a"}, {}, "additive", "breaking"),
+        ({}, {"pattern": "a"}, "breaking", "breaking"),
+        ({"allOf": [{}]}, {"allOf": []}, "breaking", "breaking"),
+        ({"description": "a"}, {"description": "b"}, "risky", "risky"),
+        ({"default": 1}, {"default": 2}, "risky", "risky"),
+        ({"required": ["a"]}, {"required": []}, "additive", "breaking"),
+        ({}, {"required": ["a"]}, "breaking", "additive"),
+        ({"required": ["a", "b"]}, {"required": ["b", "c"]}, "breaking", "breaking"),
+    ],
+)
+def test_schemas(before: S, after: S, inward: str, outward: str) -> None:
+    for member, kind in (("inputSchema", inward), ("outputSchema", outward)):
+        one, other = ({"items": {"properties": {"p": each}}} for each in (before, after))
+        (difference,) = told(tool(**{member: one}), tool(**{member: other}))
+        keyword = next(iter(before | after))
+        assert difference == f"{kind} {member}/items/properties/p/{keyword}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"description": "a"}, {"description": "b"}, ["risky description"]),
+        ({"title": "a"}, {}, ["risky title"]),
+        ({}, {"_meta": {"ui": {"resourceUri": "ui://x"}}}, ["risky _meta"]),
+        ({"mimeType": "a/b"}, {"mimeType": "a/c"}, ["breaking mimeType"]),
+        ({"outputSchema": {}}, {}, ["breaking outputSchema"]),
+        ({}, {"outputSchema": {}}, ["additive outputSchema"]),
+        (
+            {"annotations": {"readOnlyHint": True}},
+            {"annotations": {"readOnlyHint": False}},
+            ["breaking annotations/readOnlyHint"],
+        ),
+        (
+            {"annotations": {}},
+            {"annotations": {"destructiveHint": False}},
+            ["risky annotations/destructiveHint"],
+        ),
+        ({}, {"annotations": {"destructiveHint": True}}, []),  # the default
+        ({"inputSchema": {"type": ["a", "b"]}}, {"inputSchema": {"type": ["b", "a"]}}, []),
+        (
+            {"inputSchema": {"properties": {"a": {}}}},
+            {"inputSchema": {"properties": {"a/b": {}}}},
+            ["breaking inputSchema/properties/a", "additive inputSchema/properties/a~1b"],
+        ),
+        (
+            {"inputSchema": {"properties": {"a": True}}},
+            {"inputSchema": {"properties": {"a": False}}},
+            ["breaking inputSchema/properties/a"],
+        ),
+        (
+            {"arguments": [{"name": "a"}]},
+            {"arguments": [{"name": "a", "required": True, "description": "x"}]},
+            ["risky arguments/properties/a/description", "breaking arguments/required"],
+        ),
+    ],
+)
+def test_declarations(before: S, after: S, expected: list[str]) -> None:
+    assert told(tool(**before), tool(**after)) == expected
+
+
+def test_names_that_come_go_and_change() -> None:
+    def described(*names: str, text: str = "x") -> ServerDescription:
+        prompts = {name: {"name": name, "description": name[0]} for name in names}
+        return ServerDescription(instructions=text, prompts=prompts)
+
+    found = compare_servers(described("a1", "b1"), described("a2", "c1", text="y"))
+    assert [(each.kind.value, each.place, each.text) for each in found] == [
+        ("risky", "/instructions", "'x' became 'y'"),
+        ("breaking", "/prompts/a2", "renamed from 'a1'"),
+        ("breaking", "/prompts/b1", "removed"),
+        ("additive", "/prompts/c1", "added"),
+    ]
+    assert compare_servers(described("a1"), described("a1")) == []
+
+
+def test_a_description_holds_what_a_model_reads() -> None:
+    meta = {"ui": {"resourceUri": "ui://x"}, "com.example/count": 1}
+    listed = types.Tool(name="t", input_schema={"type": "object"}, meta=meta)
+    assert pinned(listed) == {
+        "name": "t",
+        "inputSchema": {"type": "object"},
+        "_meta": {"ui": {"resourceUri": "ui://x"}},
+    }
+    template = types.ResourceTemplate(uri_template="a:{b}", name="r")
+    whole = describe_server(tools=[listed], resource_templates=[template])
+    assert list(whole.resource_templates) == ["a:{b}"]
+    assert compare_servers(whole, whole) == []
+
+
+def test_a_text_is_one_short_line() -> None:
+    (found,) = compare_servers(tool(description="a\u202e\n"), tool(description="b" * 999))
+    assert found.text.startswith(r"'a\u202e\n' became 'bbb")
+    assert len(found.text) < 500
+
+
+def test_a_deep_schema_needs_no_deep_stack() -> None:
+    one: S = {"description": "a"}
+    other: S = {"description": "b"}
+    for _ in range(150):
+        one, other = {"items": one}, {"items": other}
+    assert len(told(tool(inputSchema=one), tool(inputSchema=other))) == 1
+
+
+def test_examples() -> None:
+    assert doctest.testmod(differences).failed == 0

@@ -1,0 +1,231 @@
+"""`mcpcore doctor`: what each stage finds, and what is not checked behind a failure."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from mcpcore.service import Server
+from mcpcore_transports.commands.examination import STAGES, Examination, StageResult
+from mcpcore_transports.commands.lint import lint
+from mcpcore_transports.commands.options import ConnectOptions
+from mcpcore_transports.targets import StdioTarget, parse_target
+from tests.command import mcpcore_here
+from tests.transports.served import served
+from tests.warm import PYTHON
+
+OBJECT = {"type": "object", "properties": {"a": {}}, "required": ["a"]}
+
+
+def tool(name: str = "t", **more: Any) -> dict[str, Any]:
+    return {"name": name, "description": "d", "inputSchema": OBJECT, **more}
+
+
+@pytest.mark.parametrize(
+    ("kind", "items", "wanted"),
+    [
+        ("tools", [tool(), tool("a.b-c_D9")], []),
+        (
+            "tools",
+            [tool("a b"), tool("\x1b")],
+            ["the name must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -: 'a b', '\\x1b'"],
+        ),
+        (
+            "tools",
+            [tool("a" * 65)],
+            [f"names of more than 64 characters, which some models refuse: '{'a' * 65}'"],
+        ),
+        ("tools", [tool(), tool()], ["listed more than once: 't'"]),
+        ("tools", [tool(description="")], ["without a description: 't'"]),
+        (
+            "tools",
+            [tool(description="d" * 2049)],
+            ["descriptions of more than 2048 characters: 't'"],
+        ),
+        ("tools", [tool(inputSchema={})], ["inputSchema is not of type object: 't'"]),
+        ("tools", [tool(outputSchema={"type": "array"})], []),
+        ("tools", [tool(outputSchema=True)], ["outputSchema is no object: 't'"]),
+        (
+            "tools",
+            [tool(inputSchema={"type": "object", "required": ["b"]})],
+            ["inputSchema requires what it does not have: 't'"],
+        ),
+        (
+            "tools",
+            [tool(inputSchema={"type": "object", "properties": []})],
+            ["inputSchema has properties or required in a wrong form: 't'"],
+        ),
+        (
+            "tools",
+            [tool(inputSchema={**OBJECT, "$defs": {"x": {"$ref": "https://e/s"}}})],
+            ["inputSchema refers to another document, which clients do not fetch: 't'"],
+        ),
+        (
+            "tools",
+            [tool(_meta={"x": "y" * 70_000})],
+            ["the list has 68 KiB, which a model gets with each request"],
+        ),
+        (
+            "prompts",
+            [{"name": f"p{n}"} for n in range(7)],
+            ["without a description: 'p0', 'p1', 'p2', 'p3', 'p4' and 2 more"],
+        ),
+        ("resources", [{"uri": "a:b"}, {"uri": "a:b"}], ["listed more than once: 'a:b'"]),
+        ("skills", [{}], []),
+    ],
+)
+def test_lint(kind: str, items: Sequence[dict[str, Any]], wanted: list[str]) -> None:
+    assert lint(kind, items) == wanted
+
+
+def stages(findings: Sequence[StageResult]) -> dict[str, str]:
+    return {each.stage: each.state for each in findings}
+
+
+def examined(servers: dict[str, Any], folder: Path, *words: str) -> tuple[int, Any]:
+    file = folder / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": servers}))
+    done = mcpcore_here("doctor", *words, "--json", "--config", str(file), TICKET="7")
+    return done.returncode, json.loads(done.stdout)["servers"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "stage", "state", "told"),
+    [
+        ({"command": "nosuch"}, "command", "failed", "command not found: nosuch (as started, PATH"),
+        ({"command": "sh", "env": {"PATH": "/none"}}, "command", "failed", "PATH is /none)"),
+        ({"command": "sh", "cwd": "/none"}, "command", "failed", "/none does not exist"),
+        ({"command": "nosuch", "arg": []}, "file", "warning", "'arg' is unknown"),
+        ({"url": "http://${NO_SUCH_VARIABLE}/"}, "variables", "failed", "NO_SUCH_VARIABLE"),
+        ({"url": "http://127.0.0.${TICKET}:x/"}, "variables", "failed", "url"),
+        ({"command": "sh", "disabled": True}, "file", "not checked", "disabled"),
+        ({"url": "tcp://nothing.invalid:1"}, "dns", "failed", "nothing.invalid"),
+    ],
+)
+def test_what_is_wrong_before_a_server_is_reached(
+    entry: dict[str, Any], stage: str, state: str, told: str, tmp_path: Path
+) -> None:
+    status, found = examined({"a": entry}, tmp_path)
+    results = {each["stage"]: each for each in found["a"]}
+    assert list(results) == list(STAGES)
+    assert results[stage]["state"] == state
+    assert told in results[stage]["detail"]
+    disabled = entry.get("disabled", False)
+    assert status == (0 if disabled else 1)
+    assert bool(results[stage].get("fix")) is not disabled
+    behind = list(STAGES)[list(STAGES).index(stage) + 1 :]
+    if state == "failed":
+        assert all(results[name]["detail"] == f"{stage} failed" for name in behind)
+
+
+def test_a_program_that_only_we_find_is_given_with_its_path(tmp_path: Path) -> None:
+    entry = {"command": "sh", "env": {"PATH": "/none"}}
+    _, found = examined({"a": entry, "b": {"command": "nosuch"}}, tmp_path, "a")
+    assert list(found) == ["a"]
+    assert found["a"][2]["fix"].startswith("give the whole path, /")
+
+
+@pytest.mark.anyio
+async def test_a_server_over_http_in_good_order_but_for_its_lists() -> None:
+    server = Server("s", version="1")
+    called = []
+    server.add_tool(lambda: called.append(1), "n" * 65, description="d")
+    async with served(server) as here:
+        found = await Examination(ConnectOptions(), target=parse_target(here.url)).run()
+    assert stages(found) == {
+        **dict.fromkeys(("file", "variables", "command", "tls", "calls"), "not checked"),
+        **dict.fromkeys(("dns", "tcp", "http", "era", "handshake", "lists"), "ok"),
+        "lint": "warning",
+    }
+    details = {each.stage: each.detail for each in found}
+    assert details["era"] == "modern: it answers server/discover"
+    assert details["handshake"].startswith("2026-07-28 with s 1, in ")
+    assert details["lists"] == "1 tools"
+    assert "names of more than 64" in details["lint"]
+    assert not called
+
+
+@asynccontextmanager
+async def answering(status: str, *lines: str, metadata: bool = False) -> AsyncIterator[str]:
+    """A server that answers each POST so, and each GET so, too, or with metadata; its URL."""
+    url = ""
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(anyio.EndOfStream):  # it is looked whether one can connect, too
+                await reply(stream)
+
+    async def reply(stream: SocketStream) -> None:
+        asked, body = await stream.receive(), b""
+        head = [f"HTTP/1.1 {status}", *lines]
+        if metadata and asked.startswith(b"GET "):
+            head = ["HTTP/1.1 200 OK", "content-type: application/json"]
+            found = {"resource": url, "authorization_servers": ["https://id.example"]}
+            body = json.dumps(found).encode()
+        head += [f"content-length: {len(body)}", "", ""]
+        await stream.send("\r\n".join(head).encode() + body)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as group:
+        url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+        group.start_soon(listener.serve, answer)
+        yield url
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("status", "lines", "told", "fix"),
+    [
+        ("401 Unauthorized", (), "without a challenge", "WWW-Authenticate"),
+        ("401 Unauthorized", ("www-authenticate: Bearer",), "status is 401", "9728"),
+        ("301 Moved", ("location: http://127.0.0.1/other",), "http://127.0.0.1/other", "that URL"),
+        ("404 Not Found", (), "status 404", "path"),
+        ("500 Oops", (), "status 500", "log"),
+        ("400 Bad Request", (), "status 400", ""),
+    ],
+)
+@pytest.mark.turns("status")
+async def test_what_a_status_says(status: str, lines: tuple[str, ...], told: str, fix: str) -> None:
+    async with answering(status, *lines) as url:
+        examination = Examination(ConnectOptions(), target=parse_target(url))
+        found = await examination.http()
+    assert told in found.detail
+    assert fix in found.fix
+    assert bool(fix) is (found.state != "ok")
+
+
+NOISY = """
+import sys
+print("starting up...", flush=True)
+from mcpcore import Server, run
+run(Server("noisy"))
+"""
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("warm_programs")
+async def test_noise_on_standard_output_is_told(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY)
+    target = StdioTarget((*PYTHON, str(tmp_path / "noisy.py")))
+    found = {each.stage: each for each in await Examination(ConnectOptions(), target=target).run()}
+    assert found["command"].state == "ok"
+    assert found["lint"].state == "warning"
+    assert "starting up" in found["lint"].detail
+    assert found["lint"].fix == "write logs to standard error"
+
+
+@pytest.mark.anyio
+async def test_who_gives_tokens_is_found_by_the_metadata() -> None:
+    challenge = "www-authenticate: Bearer scope=a"
+    async with answering("401 Unauthorized", challenge, metadata=True) as url:
+        found = await Examination(ConnectOptions(), target=parse_target(url)).run()
+    results = {each.stage: each for each in found}
+    assert results["http"].detail.endswith("names authorization servers: https://id.example")
+    assert results["http"].fix == f"mcpcore auth login {url}, unless a token is kept"
+    assert (results["era"].state, results["era"].fix) == ("failed", f"mcpcore auth login {url}")

@@ -1,0 +1,66 @@
+"""Command `mcpcore doctor`: what keeps a server from being used, found in stages."""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import anyio
+import msgspec
+
+from mcpcore_transports import targets
+from mcpcore_transports.client.config import read_config
+from mcpcore_transports.commands import output
+from mcpcore_transports.commands.examination import FAILED, Examination, StageResult
+from mcpcore_transports.commands.options import QueryOptions
+from mcpcore_transports.commands.target import config_path, configured, fitted, split_target
+
+__all__ = ["doctor"]
+
+
+def doctor(options: QueryOptions) -> int:
+    """Examine the servers, one after another; return the exit status.
+
+    Raises BadTarget, BadConfig for servers that cannot be told from the words and the file.
+    """
+    reports: dict[str, list[StageResult]] = {}
+    for name, examination in _examinations(options):
+        reports[name] = anyio.run(examination.run)
+        if not options.as_json:
+            _print(name, reports[name])
+    if options.as_json:
+        output.print_json({"servers": msgspec.to_builtins(reports)})
+    failed = any(each.state == FAILED for found in reports.values() for each in found)
+    return output.Exit.REFUSED if failed else output.Exit.OK
+
+
+def _examinations(options: QueryOptions) -> Iterator[tuple[str, Examination]]:
+    if options.command is not None:
+        rest, target = split_target(options.words, options)
+        if rest:
+            raise output.wrong(f"{rest[0]!r} was not expected: the server is the command behind --")
+        yield targets.describe(target), Examination(options, target=target)
+        return
+    words = options.words or tuple(read_config(config_path(options.config)))
+    for word in words:
+        if "://" in word:
+            target = fitted(targets.parse_target(word), options)
+            yield targets.describe(target), Examination(options, target=target)
+        else:
+            server = read_config(config_path(options.config)).get(word)
+            yield word, Examination(options, configured=server or configured(word, options.config))
+
+
+def _print(name: str, findings: Sequence[StageResult]) -> None:
+    sys.stdout.write(f"{name}\n")
+    for each in findings:
+        first, *more = each.detail.splitlines() or [""]
+        sys.stdout.write(f"  {each.state:<12} {each.stage:<10} {_plain(first)}".rstrip() + "\n")
+        for line in more:
+            sys.stdout.write(f"{'':25} {_plain(line)}\n")
+        if each.fix:
+            sys.stdout.write(f"{'':25} fix: {_plain(each.fix)}\n")
+    sys.stdout.flush()
+
+
+def _plain(text: str) -> str:
+    """Return a text without what a terminal would obey."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
