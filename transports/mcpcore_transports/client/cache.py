@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import msgspec
 from msgspec import Raw, Struct
 
@@ -32,7 +33,11 @@ _MADE_STALE_BY: dict[str, tuple[str, ...]] = {
 }
 
 _PUBLIC = ""
+STALE = "mcpcore/stale"
+"""Member of ``_meta`` of what is not fresh, as the server gives nothing now: its age in seconds."""
 
+Flight = tuple[str, bytes]
+"""Method and params of a request that is under way."""
 _Key = tuple[str, str, str, bytes]
 """Key of a result: server, authorization context (empty: any), method, params."""
 
@@ -42,9 +47,20 @@ class _Hints(Struct, rename="camel"):
     cache_scope: Maybe[str] = None
 
 
-class _Kept(Struct):
+class Kept(Struct, frozen=True):
+    """Result in the cache, with the time at which it becomes stale and the seconds until then."""
+
     stale_at: float
+    ttl: float
     result: Raw
+
+    def stale(self, now: float) -> Raw:
+        """Return the result with its age as a stale one, in seconds, in its ``_meta``."""
+        members = msgspec.json.decode(self.result, type=dict[str, Any])
+        meta = members.get("_meta")
+        age = {STALE: max(0.0, now - self.stale_at)}
+        members["_meta"] = {**meta, **age} if isinstance(meta, dict) else age
+        return Raw(msgspec.json.encode(members))
 
 
 class ResultCache:
@@ -56,20 +72,33 @@ class ResultCache:
 
     It keeps at most ``limit`` results of ``size`` bytes in total; the least used go first.
     ``longest`` is the maximum number of seconds for which a result is fresh, whatever the server
-    says.
+    says.  A result that is asked for in the last part, ``refresh_ahead``, of its time is given at
+    once, and fetched again beside that: 0.2 is the last fifth, 0 never.  ``stale_if_error``: the
+    seconds for which a stale result still takes the place of one that the server fails to give; it
+    has its age in ``_meta``.  What was announced to have changed is never given.
     """
 
     def __init__(
-        self, *, limit: int = 1024, size: int = 64 * 1024 * 1024, longest: float = 24 * 3600.0
+        self,
+        *,
+        limit: int = 1024,
+        size: int = 64 * 1024 * 1024,
+        longest: float = 24 * 3600.0,
+        refresh_ahead: float = 0.0,
+        stale_if_error: float = 0.0,
     ) -> None:
-        if limit < 1 or size < 1 or longest < 0:
+        if limit < 1 or size < 1 or longest < 0 or stale_if_error < 0:
             raise ValueError("a cache needs room for one result at least, and no negative time")
+        if not 0 <= refresh_ahead <= 1:
+            raise ValueError("refresh_ahead is a part of the time, from 0 to 1")
+        self.refresh_ahead = refresh_ahead
+        self.stale_if_error = stale_if_error
         self._limit = limit
         self._size = size
         self._longest = longest
         self._used = 0
         self._connections = 0
-        self._results: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._results: OrderedDict[_Key, Kept] = OrderedDict()
         self._drops = 0
         self._changes: OrderedDict[tuple[str, str], int] = OrderedDict()
         """Number of the last drop by server and method, for at most ``limit`` of them."""
@@ -92,16 +121,18 @@ class ResultCache:
         context = hashlib.sha256(msgspec.json.encode(sent)).hexdigest()
         return ServerCache(self, server, context)
 
-    def find(self, key: _Key, now: float) -> Raw | None:
-        """Return a result that is still fresh, or None."""
+    def find(self, key: _Key, now: float, *, stale: bool = False) -> Kept | None:
+        """Return a result that is still fresh, or also a stale one that may be used; or None."""
         kept = self._results.get(key)
         if kept is None:
             return None
-        if now >= kept.stale_at:
+        if now >= kept.stale_at + self.stale_if_error:
             self._forget(key)
             return None
+        if now >= kept.stale_at and not stale:
+            return None
         self._results.move_to_end(key)
-        return kept.result
+        return kept
 
     def keep(self, key: _Key, result: Raw, ttl_ms: float, now: float) -> None:
         """Keep a result for ``ttl_ms``, which may be any number."""
@@ -110,7 +141,8 @@ class ResultCache:
         copy = Raw(bytes(result))  # a slice would keep the whole receive buffer alive
         if ttl_ms <= 0 or len(copy) > self._size:
             return
-        self._results[key] = _Kept(now + min(ttl_ms, self._longest * 1000) / 1000, copy)
+        ttl = min(ttl_ms, self._longest * 1000) / 1000
+        self._results[key] = Kept(now + ttl, ttl, copy)
         self._used += len(copy)
         while len(self._results) > self._limit or self._used > self._size:
             self._forget(next(iter(self._results)))
@@ -136,15 +168,43 @@ class ServerCache:
         self._cache = cache
         self._server = server
         self._context = context
+        self._flights: dict[Flight, anyio.Event] = {}
+        """Ends of the requests that are under way for results that may be kept."""
+        self._unkept: set[str] = set()
+        """Methods whose last result could not be kept: nobody waits for the request of another."""
 
-    def get(self, method: str, params: Body, *, now: float) -> Raw | None:
+    def get(self, method: str, params: Body, *, now: float, stale: bool = False) -> Kept | None:
         """See :meth:`ResultCache.find`."""
         encoded = _encode(params)
         for context in (self._context, _PUBLIC):
-            found = self._cache.find((self._server, context, method, encoded), now)
+            found = self._cache.find((self._server, context, method, encoded), now, stale=stale)
             if found is not None:
                 return found
         return None
+
+    def flight(self, method: str, params: Body) -> anyio.Event | None:
+        """Return the end of an equal request whose result is likely to be kept; None without."""
+        if not self._flights or method in self._unkept:
+            return None
+        return self._flights.get((method, _encode(params)))
+
+    def begin(self, method: str, params: Body) -> Flight | None:
+        """Let equal requests wait for one that begins; None if there is one for which they do."""
+        place = method, _encode(params)
+        if place in self._flights:
+            return None
+        self._flights[place] = anyio.Event()
+        return place
+
+    def end(self, flight: Flight | None) -> None:
+        """Let go on who waits for a request."""
+        if flight is not None:
+            self._flights.pop(flight).set()
+
+    def ages(self, kept: Kept, now: float) -> bool:
+        """Return True if a fresh result is to be fetched again."""
+        ahead = self._cache.refresh_ahead
+        return ahead > 0 and now >= kept.stale_at - kept.ttl * ahead
 
     def mark(self, method: str) -> int:
         """Return a mark for :meth:`put`, to be taken when the request leaves."""
@@ -158,6 +218,7 @@ class ServerCache:
             hints = msgspec.json.decode(result, type=_Hints)
         except msgspec.ValidationError:
             return
+        (self._unkept.discard if (hints.ttl_ms or 0) > 0 else self._unkept.add)(method)
         context = _PUBLIC if hints.cache_scope == "public" else self._context
         key = self._server, context, method, _encode(params)
         self._cache.keep(key, result, hints.ttl_ms or 0, now)

@@ -30,6 +30,7 @@ from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
 from mcpcore.spec import types
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.wire.message import to_json
+from mcpcore_transports.client.cache import STALE
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.core import RequestOptions
 from mcpcore_transports.client.errors import promised
@@ -49,9 +50,6 @@ logger = logging.getLogger("mcpcore.client")
 T = TypeVar("T")
 R = TypeVar("R", bound=Struct)
 
-STALE = "mcpcore/stale"
-"""Member of ``_meta`` of an item from the last list of a server that gives none now: its age in
-seconds."""
 _READ = "resources/read"
 
 
