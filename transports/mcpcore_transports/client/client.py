@@ -36,7 +36,7 @@ from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions
 from mcpcore_transports.client.errors import RaisedExceptions, promised
 from mcpcore_transports.client.listen import Listening
-from mcpcore_transports.client.middleware import Attached, ClientMiddleware
+from mcpcore_transports.client.middleware import ClientMiddleware
 from mcpcore_transports.client.reconnect import ReconnectingLink, ReconnectingStream
 from mcpcore_transports.client.tasks import CALL, ClientTasks
 from mcpcore_transports.http.client.proxies import proxy_for
@@ -771,8 +771,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             self._eras.learn(self._place, era, now=clock(), sse=sse)
         try:
             for middleware in self._middleware:
-                if isinstance(middleware, Attached):
-                    await middleware.attach(core, ready.instructions)
+                if (attach := getattr(middleware, "attach", None)) is not None:
+                    await attach(core, ready.instructions)
         except BaseException as error:
             with self._recording:
                 await self._close(error)

@@ -6,7 +6,7 @@ cache.
 """
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -17,10 +17,7 @@ from mcpcore.wire.message import Body, RequestId, to_json
 from mcpcore_transports.running.middleware import Around
 from mcpcore_transports.running.pending import ProgressCallback
 
-if TYPE_CHECKING:  # it imports this module
-    from mcpcore_transports.client.core import ClientCore
-
-__all__ = ["Attached", "ClientMiddleware", "Outcome", "OutgoingRequest"]
+__all__ = ["ClientMiddleware", "Outcome", "OutgoingRequest"]
 
 
 class OutgoingRequest(Struct, kw_only=True):
@@ -74,15 +71,8 @@ class Outcome(Struct):
 
 
 ClientMiddleware = Around[OutgoingRequest, Outcome]
-"""Middleware type; errors of the server are raised as PeerError, local ones as CallFailed."""
+"""Middleware type; errors of the server are raised as PeerError, local ones as CallFailed.
 
-
-@runtime_checkable
-class Attached(Protocol):
-    """Middleware that is told of every connection as soon as it is open."""
-
-    async def attach(self, core: "ClientCore", instructions: str | None) -> None:
-        """Take the connection, and the instructions of the server.
-
-        An exception ends the connection, and is that of ``connect()``.
-        """
+An object with a coroutine method ``attach(core, instructions)`` is told of each connection as soon
+as it is open; an exception of it ends the connection, and is that of ``connect()``.
+"""
