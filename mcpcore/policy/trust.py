@@ -23,6 +23,7 @@ from mcpcore.policy.differences import (
 )
 from mcpcore.policy.screening import Alarm, screen, screen_value
 from mcpcore.trace.redaction import Redactor
+from mcpcore.wire.message import Body, to_json
 
 LISTS = {
     "tools/list": ("tools", "name"),
@@ -43,6 +44,12 @@ CALLS = {
     "resources/read": ("resources/list", "uri"),
 }
 """Requests that name one of a list: that list, and the member with the name."""
+CHANGES = {
+    "notifications/tools/list_changed": ("tools/list",),
+    "notifications/prompts/list_changed": ("prompts/list",),
+    "notifications/resources/list_changed": ("resources/list", "resources/templates/list"),
+}
+"""Lists that a notification is about."""
 RESULTS = frozenset({*CALLS, "tasks/result", "tasks/get"})
 """Requests whose results are screened and redacted."""
 UNCHECKED = "its declaration is not checked yet: list it first"
@@ -71,7 +78,7 @@ SCREENED = "<screened>"
 """Text that replaces one that has raised an alarm."""
 
 
-class TrustSettings(Struct, frozen=True, kw_only=True):
+class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the trust in one server.
 
     Globs have ``*`` for any characters, and are for the names of tools and prompts, the URIs of
@@ -171,6 +178,22 @@ class TrustPolicy:
             return f"{name!r} is not allowed here"
         return UNCHECKED if self.pins is not None and listed in PINNED_LISTS else None
 
+    def refusal_of(self, method: str, params: Body) -> str | None:
+        """Return the reason why a request with these params must not be sent, None if it may be.
+
+        Raises msgspec.MsgspecError for params that are no object.
+        """
+        if method not in CALLS:
+            return None
+        if not isinstance(params, dict):
+            params = msgspec.json.decode(to_json(params) or b"{}", type=dict[str, Any])
+        return self.refusal(method, str(params.get(CALLS[method][1], "")))
+
+    def notified(self, notification: str) -> None:
+        """Take note of a notification of the server: a list may have changed."""
+        for method in CHANGES.get(notification, ()):
+            self.changed(method)
+
     def allows(self, name: str) -> bool:
         """Return True if the globs allow a name."""
         settings = self.settings
@@ -190,6 +213,15 @@ class TrustPolicy:
             return result
         page[member] = Raw(msgspec.json.encode(kept))
         return Raw(msgspec.json.encode(page))
+
+    def passed(self, method: str, result: Raw) -> Raw | None:
+        """Return a list or result as it is passed on, None if it is blocked.
+
+        Raises msgspec.MsgspecError for a list that is none.
+        """
+        if method in LISTS:
+            return self.listed(method, result)
+        return self.result(method, result) if method in RESULTS else result
 
     def _declared(self, method: str, key: str, raw: Raw) -> Raw | None:
         """Return a declaration as it is passed on, None if it is blocked."""

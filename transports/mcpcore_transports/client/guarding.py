@@ -29,7 +29,6 @@ from mcpcore.policy.trust import (
     TrustSettings,
 )
 from mcpcore.spec.capabilities import declares
-from mcpcore.wire.message import to_json
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
 from mcpcore_transports.running.middleware import CallNext
 
@@ -41,21 +40,14 @@ logger = logging.getLogger("mcpcore.client")
 AskAboutChange = Callable[[Notice], bool | Awaitable[bool]]
 """Function that decides whether a changed declaration may be used."""
 
-_CHANGES = {
-    "notifications/tools/list_changed": ("tools/list",),
-    "notifications/prompts/list_changed": ("prompts/list",),
-    "notifications/resources/list_changed": ("resources/list", "resources/templates/list"),
-}
-"""Lists that a notification is about."""
-
 
 class _Cursor(Struct, rename="camel"):
     next_cursor: str | None = None
 
 
-def log_notice(notice: Notice) -> None:
-    """Log a notice: a warning, with one line for each difference and alarm."""
-    name = ascii(notice.name)[1:-1][:200]
+def log_notice(notice: Notice, server: str = "") -> None:
+    """Log a notice as warnings, one for each difference and alarm; ``server`` is its name."""
+    name = ascii(f"{server} {notice.name}".strip())[1:-1][:200]
     state = "blocked" if notice.blocked else "passed on"
     for difference in notice.differences:
         where = ascii(difference.place)[1:-1][:200]
@@ -80,7 +72,7 @@ class ServerTrust:
         Raises PeerError and CallFailed for a pinned list that cannot be read.
         """
         self._core = core
-        core.watch(self._notified)
+        core.watch(self.policy.notified)
         self.policy.greeted(instructions)
         for method in LISTS:
             self.policy.changed(method)
@@ -90,10 +82,6 @@ class ServerTrust:
 
     def _is_pinned(self, method: str) -> bool:
         return self.policy.pins is not None and method in PINNED_LISTS
-
-    def _notified(self, notification: str) -> None:
-        for method in _CHANGES.get(notification, ()):
-            self.policy.changed(method)
 
     async def _read(self, core: "ClientCore", method: str) -> None:
         """Read a list to its end through the middleware, past the cache."""
@@ -121,15 +109,10 @@ class ServerTrust:
         return outcome
 
     async def _admit(self, method: str, request: OutgoingRequest) -> None:
-        listed, member = CALLS[method]
-        params = request.params
-        if not isinstance(params, dict):
-            params = msgspec.json.decode(to_json(params) or b"{}")
-        name = str(params.get(member, ""))
-        reason = self.policy.refusal(method, name)
+        reason = self.policy.refusal_of(method, request.params)
         if reason is UNCHECKED and self._core is not None:
-            await self._read(self._core, listed)
-            reason = self.policy.refusal(method, name)
+            await self._read(self._core, CALLS[method][0])
+            reason = self.policy.refusal_of(method, request.params)
         if reason is not None:
             raise errors.RequestRefused(method, reason)
 
