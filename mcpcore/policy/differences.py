@@ -36,7 +36,7 @@ class DifferenceKind(Enum):
 
 
 class Difference(Struct, frozen=True):
-    """One difference; ``place`` is a JSON pointer (RFC 6901) into the description."""
+    """Difference of two descriptions; ``place`` is a JSON pointer (RFC 6901)."""
 
     kind: DifferenceKind
     place: str
