@@ -56,6 +56,10 @@ UNCHECKED = "its declaration is not checked yet: list it first"
 """Refusal of a name that no list has had since the last change."""
 
 
+MAX_NAMES = 10_000
+"""Maximum names of a list whose state is kept; the oldest are forgotten first."""
+
+
 class Reaction(Enum):
     """Reaction to a description that differs from its pin."""
 
@@ -229,7 +233,6 @@ class TrustPolicy:
         name = str(declaration.get(key, ""))
         refused = self._refused.setdefault(method, {})
         if not self.allows(name):
-            refused[name] = f"{name!r} is not allowed here"
             return None
         differences, unpinned = self._differences(method, name, declaration)
         alarms = tuple(screen_value(declaration))
@@ -237,6 +240,10 @@ class TrustPolicy:
         stopped = settings.strict if unpinned else settings.changed is not Reaction.WARN
         changed = bool(differences) and stopped and not self._approval(method, name, raw)
         blocked = changed or (bool(alarms) and settings.descriptions is Treatment.BLOCK)
+        stores: tuple[dict[Any, Any], ...] = refused, self.waiting, self._approved
+        for kept in stores:
+            if len(kept) >= MAX_NAMES:
+                kept.pop(next(iter(kept)))
         reason = "differs from its pin" if changed else "raised an alarm"
         refused[name] = f"{name!r} is blocked: its declaration {reason}" if blocked else None
         if differences or alarms:

@@ -192,3 +192,12 @@ def test_what_raises_nothing_stays_as_it_is() -> None:
 def test_redaction(text: str, expected: str) -> None:
     raw = Raw(msgspec.json.encode({"text": text, "number": 4111111111111111}))
     assert msgspec.json.decode(redact(raw)) == {"text": expected, "number": 4111111111111111}
+
+
+def test_names_without_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpcore.policy.trust.MAX_NAMES", 2)
+    policy, _ = made(changed=Reaction.ASK, strict=True)
+    names(policy, *(tool(f"t{number}", "Another.") for number in range(5)))
+    assert [name for _, name in policy.waiting] == ["t3", "t4"]
+    assert policy.refusal("tools/call", "t2") == UNCHECKED
+    assert policy.refusal("tools/call", "t3") not in (UNCHECKED, None)
