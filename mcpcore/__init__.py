@@ -165,6 +165,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.config import add_server as add_server
     from mcpcore_transports.client.config import load_targets as load_targets
     from mcpcore_transports.client.core import ClientSettings as ClientSettings
+    from mcpcore_transports.client.guarding import guard_answers as guard_answers
     from mcpcore_transports.client.guarding import guard_server as guard_server
     from mcpcore_transports.client.managed import AvailabilityChanged as AvailabilityChanged
     from mcpcore_transports.client.managed import ServerOptions as ServerOptions
@@ -312,7 +313,7 @@ _LATER = {
     "mcpcore_transports.client.core": "ClientSettings",
     "mcpcore_transports.client.managed": "AvailabilityChanged ServerOptions TargetHealth",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
-    "mcpcore_transports.client.guarding": "guard_server",
+    "mcpcore_transports.client.guarding": "guard_answers guard_server",
     "mcpcore_transports.client.pins": "read_description read_pins",
     "mcpcore_transports.client.policies": "break_circuit retry_requests",
     "mcpcore_transports.client.request_log": "log_incoming log_outgoing",

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from mcpcore import Server, connect
-from mcpcore.errors import InvalidResponse, RequestRefused
+from mcpcore.errors import InvalidResponse, PeerError, RequestRefused
 from mcpcore.policy.differences import ServerDescription, describe_server
 from mcpcore.policy.trust import Notice, Reaction, Treatment, TrustSettings
-from mcpcore_transports.client.guarding import guard_server, log_notice
+from mcpcore_transports.client.guarding import guard_answers, guard_server, log_notice
 from mcpcore_transports.client.listen import Change
+from mcpcore_transports.server.settings import RuntimeSettings
+from mcpcore_transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
 
@@ -100,3 +102,25 @@ async def test_a_result_that_raises_an_alarm_is_blocked(caplog: pytest.LogCaptur
     assert "tools/list: 'add' passed on: override" in caplog.text
     assert "tools/call: '' blocked: override" in caplog.text
     log_notice(Notice("tools/list", "a\nb"))
+
+
+@pytest.mark.parametrize(
+    ("description", "settings", "outcome"),
+    [
+        ("Adds.", {"redact": True}, "<hidden-1>"),
+        ("Adds.", {"deny": ("a*",)}, "not allowed"),
+        (ATTACK, {"results": Treatment.BLOCK}, "blocked"),
+        (ATTACK, {"results": Treatment.REDACT}, "<screened>"),
+    ],
+)
+async def test_a_server_guards_its_own_answers(
+    description: str, settings: dict[str, Any], outcome: str
+) -> None:
+    middleware = guard_answers(TrustSettings(**settings))
+    target = MemoryTarget(made(description), RuntimeSettings(middleware=(middleware,)))
+    async with connect(target) as client:
+        try:
+            told = (await client.call_tool("add")).text
+        except PeerError as error:
+            told = str(error)
+        assert outcome in told

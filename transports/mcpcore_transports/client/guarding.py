@@ -1,8 +1,9 @@
-"""Middleware of a client that holds a server to its pins, and screens what it says.
+"""Middleware that holds a server to its pins, and screens what it says: of a client, or its own.
 
 ::
 
     connect(url, middleware=[guard_server(TrustSettings(redact=True), pins=pins)])
+    RuntimeSettings(middleware=(guard_answers(TrustSettings(redact=True)),))
 
 Lists that a client reads are compared and screened on their way; with pins they are read when the
 connection opens as well, and before the next call once they may have changed.
@@ -29,8 +30,11 @@ from mcpcore.policy.trust import (
     TrustSettings,
 )
 from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS
 from mcpcore_transports.client.middleware import Outcome, OutgoingRequest
-from mcpcore_transports.running.middleware import CallNext
+from mcpcore_transports.running.middleware import CallNext, Steps
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
 
 if TYPE_CHECKING:  # the module of clients imports this one's neighbours
     from mcpcore_transports.client.core import ClientCore
@@ -148,3 +152,26 @@ def guard_server(
     ``report`` takes what differs or raises an alarm; it raises nothing.
     """
     return ServerTrust(TrustPolicy(settings, pins, report=report), ask)
+
+
+def guard_answers(
+    settings: TrustSettings, *, report: Callable[[Notice], object] = log_notice
+) -> ServerMiddleware:
+    """Return middleware of a server that screens and redacts what its handlers return.
+
+    What ``settings`` do not allow is refused with an McpError, and so is a blocked result; nothing
+    is compared with pins.
+    """
+    policy = TrustPolicy(settings, report=report)
+
+    def guarded(request: Context) -> Steps[Answer]:
+        refusal = policy.refusal_of(request.method, request.params)
+        if refusal is not None:
+            raise errors.McpError(INVALID_PARAMS, refusal)
+        answer = yield
+        passed = policy.passed(request.method, answer.result)
+        if passed is None:
+            raise errors.McpError(INTERNAL_ERROR, "the result raised an alarm, and is blocked")
+        answer.result = passed
+
+    return guarded
