@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from mcpcore import Server, connect
 from mcpcore.errors import InvalidResponse, PeerError, RequestRefused
@@ -90,6 +91,16 @@ async def test_a_change_during_the_connection_stops_the_next_call() -> None:
         server.tool(lambda: "x", name="add", description="Adds!")
         client._core.assume(Change("notifications/tools/list_changed"))
         with pytest.raises(RequestRefused, match="differs from its pin"):
+            await client.call_tool("add")
+
+
+async def test_the_instructions_are_checked_again_after_a_reconnect() -> None:
+    async with connect(made(), middleware=[guard_server(pins=await approved())]) as client:
+        core = client._core
+        assert core.ready is not None
+        core.ready = structs.replace(core.ready, instructions="Be bad.")
+        core.assume(Change("notifications/tools/list_changed"))  # as a reconnecting client does
+        with pytest.raises(RequestRefused, match="not trusted"):
             await client.call_tool("add")
 
 

@@ -115,6 +115,8 @@ class ServerTrust:
     async def _admit(self, method: str, request: OutgoingRequest) -> None:
         reason = self.policy.refusal_of(method, request.params)
         if reason is UNCHECKED and self._core is not None:
+            if (ready := self._core.ready) is not None:
+                self.policy.greeted(ready.instructions)  # it may be another process by now
             await self._read(self._core, CALLS[method][0])
             reason = self.policy.refusal_of(method, request.params)
         if reason is not None:
