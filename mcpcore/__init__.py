@@ -114,6 +114,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.http.settings import SseUse as SseUse
     from mcpcore.policy.balancing import BalanceSettings as BalanceSettings
     from mcpcore.policy.breaker import BreakerSettings as BreakerSettings
+    from mcpcore.policy.differences import compare_servers as compare_servers
     from mcpcore.policy.health import HealthSettings as HealthSettings
     from mcpcore.policy.rates import Activity as Activity
     from mcpcore.policy.rates import Rate as Rate
@@ -121,6 +122,10 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.policy.retrying import RetrySettings as RetrySettings
     from mcpcore.policy.suspicion import Suspicion as Suspicion
     from mcpcore.policy.suspicion import Suspicious as Suspicious
+    from mcpcore.policy.trust import Notice as Notice
+    from mcpcore.policy.trust import Reaction as Reaction
+    from mcpcore.policy.trust import Treatment as Treatment
+    from mcpcore.policy.trust import TrustSettings as TrustSettings
     from mcpcore.relay.names import Naming as Naming
     from mcpcore.service import Audio as Audio
     from mcpcore.service import Embedded as Embedded
@@ -160,11 +165,15 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.client.config import add_server as add_server
     from mcpcore_transports.client.config import load_targets as load_targets
     from mcpcore_transports.client.core import ClientSettings as ClientSettings
+    from mcpcore_transports.client.guarding import guard_answers as guard_answers
+    from mcpcore_transports.client.guarding import guard_server as guard_server
     from mcpcore_transports.client.managed import AvailabilityChanged as AvailabilityChanged
     from mcpcore_transports.client.managed import ServerOptions as ServerOptions
     from mcpcore_transports.client.managed import TargetHealth as TargetHealth
     from mcpcore_transports.client.middleware import Outcome as Outcome
     from mcpcore_transports.client.middleware import OutgoingRequest as OutgoingRequest
+    from mcpcore_transports.client.pins import read_description as read_description
+    from mcpcore_transports.client.pins import read_pins as read_pins
     from mcpcore_transports.client.policies import break_circuit as break_circuit
     from mcpcore_transports.client.policies import retry_requests as retry_requests
     from mcpcore_transports.client.request_log import log_incoming as log_incoming
@@ -275,10 +284,12 @@ _LATER = {
     "mcpcore.http.settings": "HttpClientSettings HttpSettings SsePaths SseUse",
     "mcpcore.policy.balancing": "BalanceSettings",
     "mcpcore.policy.breaker": "BreakerSettings",
+    "mcpcore.policy.differences": "compare_servers",
     "mcpcore.policy.health": "HealthSettings",
     "mcpcore.policy.rates": "Activity Rate RateLimits",
     "mcpcore.policy.retrying": "RetrySettings",
     "mcpcore.policy.suspicion": "Suspicion Suspicious",
+    "mcpcore.policy.trust": "Notice Reaction Treatment TrustSettings",
     "mcpcore.relay.names": "Naming",
     "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
     "mcpcore.service.tasks": "TaskTable",
@@ -302,6 +313,8 @@ _LATER = {
     "mcpcore_transports.client.core": "ClientSettings",
     "mcpcore_transports.client.managed": "AvailabilityChanged ServerOptions TargetHealth",
     "mcpcore_transports.client.middleware": "Outcome OutgoingRequest",
+    "mcpcore_transports.client.guarding": "guard_answers guard_server",
+    "mcpcore_transports.client.pins": "read_description read_pins",
     "mcpcore_transports.client.policies": "break_circuit retry_requests",
     "mcpcore_transports.client.request_log": "log_incoming log_outgoing",
     "mcpcore_transports.client.servers": (

@@ -36,7 +36,7 @@ class DifferenceKind(Enum):
 
 
 class Difference(Struct, frozen=True):
-    """Difference; ``place`` is a JSON pointer (RFC 6901) into the description."""
+    """Difference of two descriptions; ``place`` is a JSON pointer (RFC 6901)."""
 
     kind: DifferenceKind
     place: str
@@ -71,9 +71,16 @@ def describe_server(
 
 def pinned(declared: types.Tool | types.Prompt | types.ResourceTemplate) -> dict[str, Any]:
     """Return the compared members of a declaration, as JSON."""
-    whole = msgspec.to_builtins(declared)
-    kept = {name: whole[name] for name in PINNED if whole.get(name) not in (None, [])}
-    shown = (whole.get("_meta") or {}).get("ui")
+    return pinned_members(msgspec.to_builtins(declared))
+
+
+def pinned_members(declaration: Declaration) -> dict[str, Any]:
+    """Return the compared members of a declaration of any form."""
+    kept = {
+        name: declaration[name] for name in PINNED if declaration.get(name) not in (None, [], "")
+    }
+    meta = declaration.get("_meta")
+    shown = meta.get("ui") if isinstance(meta, Mapping) else None
     return kept if shown is None else {**kept, "_meta": {"ui": shown}}
 
 
@@ -110,12 +117,12 @@ def compare_servers(before: ServerDescription, after: ServerDescription) -> list
 def _declarations(
     place: str, before: Mapping[str, Declaration], after: Mapping[str, Declaration]
 ) -> Iterator[Difference]:
-    gone = {_body(before[name]): name for name in before if name not in after}
+    gone = {body_of(before[name]): name for name in before if name not in after}
     for name, declaration in after.items():
         at = f"{place}/{_escaped(name)}"
         if name in before:
             yield from compare_declarations(before[name], declaration, at)
-        elif (old := gone.pop(_body(declaration), None)) is not None:
+        elif (old := gone.pop(body_of(declaration), None)) is not None:
             yield Difference(DifferenceKind.BREAKING, at, f"renamed from {old!r}")
         else:
             yield Difference(DifferenceKind.ADDITIVE, at, "added")
@@ -123,7 +130,7 @@ def _declarations(
         yield Difference(DifferenceKind.BREAKING, f"{place}/{_escaped(name)}", "removed")
 
 
-def _body(declaration: Declaration) -> bytes:
+def body_of(declaration: Declaration) -> bytes:
     """Return what two declarations have in common of which one is the other renamed."""
     names = ("name", "uriTemplate")
     return canonical({key: value for key, value in declaration.items() if key not in names})

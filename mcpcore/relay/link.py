@@ -35,7 +35,7 @@ Session: TypeAlias = tuple[Downstream, str]
 class Guard(Protocol):
     """Policies for the requests to one server, run by the application."""
 
-    def admit(self, now: float) -> object:
+    def admit(self, now: float, method: str, params: Body) -> object:
         """Return a permit for one request.  Raises LocalProtocolError if it must not be sent."""
 
     def settle(self, permit: Any, event: Event, now: float, caller: Hashable = None) -> None:
@@ -320,7 +320,7 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     def request(self, method: str, params: Body, *, now: float, **more: Any) -> RequestId:
         """Send a request, if the guard of the server lets it."""
         guard = self.target.guard
-        permit = None if guard is None else guard.admit(now)
+        permit = None if guard is None else guard.admit(now, method, params)
         try:
             id = self.peer.request(method, params, now=now, force=True, **more)
         except UNSENDABLE:

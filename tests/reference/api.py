@@ -50,7 +50,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "policy": (
-        "Retries, circuit breaker, balancing, health, rate limits",
+        "Retries, circuit breaker, balancing, health, rate limits, trust in servers",
         (
             "mcpcore_transports.client.policies",
             "mcpcore.policy.retrying",
@@ -59,6 +59,11 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore.policy.health",
             "mcpcore.policy.rates",
             "mcpcore.policy.failures",
+            "mcpcore.policy.differences",
+            "mcpcore.policy.trust",
+            "mcpcore.policy.screening",
+            "mcpcore_transports.client.guarding",
+            "mcpcore_transports.client.pins",
         ),
     ),
     "operations": (

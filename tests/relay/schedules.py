@@ -53,6 +53,7 @@ from mcpcore.spec.methods import REPEATABLE
 from mcpcore.spec.types.base import META_RELATED_TASK, Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.lifecycle import SEVERITY
+from mcpcore.wire.message import Body
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.server.seal import SealKey, SealSettings, make_seal
@@ -286,8 +287,8 @@ class Guard(ServerGuard):
         self.sent = self.admitted = self.settled = 0
         """Numbers of requests."""
 
-    def admit(self, now: float) -> Permit | None:
-        permit = super().admit(now)
+    def admit(self, now: float, method: str, params: Body) -> Permit | None:
+        permit = super().admit(now, method, params)
         self.admitted += 1
         return permit
 

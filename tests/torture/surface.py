@@ -138,6 +138,7 @@ _SIGNS_IN = "it has tests of its own, in which it fails: tests/transports/test_a
 _CLIENT = "an HTTP client of the user's: it fails by the calls that it makes"
 _AUTHORIZED = "called within `authenticate`, which is a point; what it raises is logged"
 _TESTED = "tests of features; it is called while a server or a store is made, or only reads a clock"
+_GUARDING = "it runs within the request, as middleware does: tests/transports/test_guarding.py"
 _REPORT = "what it raises is logged: tests/transports/test_client_policies.py"
 _DECLARED = "the functions of a server are those that it declares, which are points"
 _LOGGED = "what it raises is logged: tests/transports/test_servers.py"
@@ -187,6 +188,7 @@ NO_POINTS: dict[str, str] = {
         ("ApiKeyScheme.wall", "CertificateScheme.wall", "ResourceServer.wall"), _TESTED
     ),
     **dict.fromkeys(("break_circuit.report", "retry_requests.report"), _REPORT),
+    **dict.fromkeys(("guard_server.ask", "guard_server.report"), _GUARDING),
     **dict.fromkeys(
         (
             *("ApiKeyScheme.audit", "CertificateScheme.audit", "ResourceServer.audit"),

@@ -36,6 +36,7 @@ _OTHER_SDKS = "servers of other SDKs, in environments of theirs: tests/interop/t
 _SEVERAL = "several servers in one program: tests/transports/test_servers.py comes to it"
 _POLICIES = "no story retries or waits for a limiter: tests of policies over sockets do"
 _GATEWAY = "a gateway: tests/gateway comes to it over sockets and processes"
+_GUARDING = "no story guards a server: tests/transports/test_guarding.py and test_pins.py do"
 _MOUNTING = "no story mounts a server: tests/transports/test_mounted_lifespans.py does"
 
 WHY: dict[str, Excuse] = {
@@ -116,6 +117,17 @@ WHY: dict[str, Excuse] = {
             "server/rate_limits.py Throttle._check_later": (1, 1),
             "server/runtime.py ServerRuntime._begin_later": (1, 1),
             "stores/redis_rates.py RedisRateLimits._ask": (1, 1),
+        },
+    ),
+    **_all(
+        _GUARDING,
+        {
+            "client/guarding.py ServerTrust.__call__": (3, 3),
+            "client/guarding.py ServerTrust._admit": (1, 1),
+            "client/guarding.py ServerTrust._listed": (1, 1),
+            "client/guarding.py ServerTrust._read": (1, 1),
+            "client/guarding.py ServerTrust.attach": (1, 1),
+            "client/pins.py read_description": (3, 3),
         },
     ),
     **_all(_MOUNTING, {"server/lifespan.py _Life.run": (4, 1)}),

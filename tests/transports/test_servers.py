@@ -35,6 +35,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.content import ResourceLink
 from mcpcore.spec.types.tools import CallToolResult, ToolAnnotations
 from mcpcore.types import PromptReference, ResourceTemplateReference
+from mcpcore_transports.client.cache import STALE
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.config import load_targets
 from mcpcore_transports.client.core import ClientSettings
@@ -47,7 +48,6 @@ from mcpcore_transports.client.managed import (
     ServerOptions,
 )
 from mcpcore_transports.client.servers import (
-    STALE,
     ServerEvent,
     Servers,
     ServersSettings,

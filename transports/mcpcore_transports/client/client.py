@@ -816,6 +816,14 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if self._place is not None and (sse or probed):
             era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
             self._eras.learn(self._place, era, now=clock(), sse=sse)
+        try:
+            for middleware in self._middleware:
+                if (attach := getattr(middleware, "attach", None)) is not None:
+                    await attach(core, ready.instructions)
+        except BaseException as error:
+            with self._recording:
+                await self._close(error)
+            raise
         return Client(
             core,
             ready,

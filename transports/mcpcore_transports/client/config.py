@@ -668,15 +668,15 @@ def add_server(
         file.parent.mkdir(parents=True, exist_ok=True)
         if os.path.exists(file):
             mode = stat.S_IMODE(file.stat().st_mode)
-            _exchange(file.with_name(file.name + BACKUP), file.read_bytes(), mode=mode)
-        _exchange(file, data, mode=mode)
+            replace_file(file.with_name(file.name + BACKUP), file.read_bytes(), mode=mode)
+        replace_file(file, data, mode=mode)
     except (ValueError, OSError) as error:  # ValueError: infinity, or a lone surrogate
         reason = getattr(error, "strerror", None) or str(error)
         raise BadConfig(f"{path}: cannot be written: {reason.lower()}") from None
     return "added" if known is None else "replaced"
 
 
-def _exchange(file: Path, data: bytes, *, mode: int) -> None:
+def replace_file(file: Path, data: bytes, *, mode: int) -> None:
     """Replace a file atomically: a reader gets the old version or the new one."""
     handle, new = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 0600
     try:

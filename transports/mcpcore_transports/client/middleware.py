@@ -71,4 +71,8 @@ class Outcome(Struct):
 
 
 ClientMiddleware = Around[OutgoingRequest, Outcome]
-"""Middleware type; errors of the server are raised as PeerError, local ones as CallFailed."""
+"""Middleware type; errors of the server are raised as PeerError, local ones as CallFailed.
+
+An object with a coroutine method ``attach(core, instructions)`` is told of each connection as soon
+as it is open; an exception of it ends the connection, and is that of ``connect()``.
+"""

@@ -24,6 +24,8 @@ from mcpcore_transports.commands.options import (
     GatewayOptions,
     InstallOptions,
     LoginOptions,
+    PinsListOptions,
+    PinsOptions,
     ProbeOptions,
     QueryOptions,
     ServeOptions,
@@ -43,7 +45,10 @@ PLUGINS = "mcpcore.commands"
 _WHOLE = 1000
 """Maximum characters of a command's summary: it takes two lines rather than being cut."""
 _OURS = frozenset(
-    {"serve", "dev", "call", "list", "probe", "doctor", "servers", "install", "auth", "gateway"}
+    {
+        *("serve", "dev", "call", "list", "probe", "doctor", "servers", "install"),
+        *("auth", "gateway", "pins"),
+    }
 )
 
 
@@ -85,13 +90,15 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         ("probe", "probe", "", ProbeOptions, _PROBE),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
-    examining = _asking("doctor", QueryOptions, set(QueryOptions.__struct_fields__) - _CHANGING)
+    harmless = set(QueryOptions.__struct_fields__) - _CHANGING
+    examining = _asking("doctor", QueryOptions, "doctor", names=harmless)
     app.command("doctor", help=_DOCTOR, cls=_usage("[NAME|URL]..."))(examining)
     gatewaying = connecting(gateway, declared=GatewayOptions)
     app.command("gateway", cls=_usage("", "MODULE:SERVER | --config FILE"))(gatewaying)
     app.command("servers")(servers)
     app.command("install")(gathering(install, "options", InstallOptions))
     app.add_typer(_auth(), name="auth", cls=Group)
+    app.add_typer(_pins(), name="pins", cls=Group)
     if words and words[0] in _OURS:
         return app
     for entry in entry_points(group=PLUGINS):
@@ -256,23 +263,25 @@ def api_key(
     guarded(False, lambda: make_api_key(principal, tuple(scope or ()), tuple(role or ()), days))
 
 
-_MODULES = {"doctor": "doctor"}
-"""Modules of commands for servers of others that do not stand in ``client``."""
-
-
 _CHANGING = frozenset({"login", "browser", "trace", "trace_secrets", "trace_size"})
 """Options with which something is kept: ``doctor`` has none of them."""
 
 
 def _asking(
-    name: str, declared: type[ConnectOptions], names: Collection[str] | None = None
+    name: str,
+    declared: type[ConnectOptions],
+    module: str = "client",
+    *,
+    names: Collection[str] | None = None,
 ) -> Callable[..., None]:
-    """Make a command of the function ``name`` for servers of others; ``names``: its options."""
+    """Make a command of the function ``name`` of a module, for servers of others.
+
+    ``names``: its options.
+    """
 
     def command(context: typer.Context, *, options: ConnectOptions) -> None:
-        # Late: each command loads its own.
-        where = import_module(f"mcpcore_transports.commands.{_MODULES.get(name, 'client')}")
-        guarded(options.verbose, lambda: getattr(where, name)(options))
+        loaded = import_module(f"mcpcore_transports.commands.{module}")  # late: each loads its own
+        guarded(options.verbose, lambda: getattr(loaded, name)(options))
 
     return connecting(command, names, declared)
 
@@ -430,6 +439,54 @@ def _auth() -> typer.Typer:
         group.command(name)(gathering(work, "options", declared))
     group.command("key")(api_key)
     return group
+
+
+def _pins() -> typer.Typer:
+    """Build the group of the commands about pins."""
+    group = typer.Typer(
+        help="Pin what servers say about themselves, and see what has changed since.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command("list")(gathering(pins_list, "options", PinsListOptions))
+    for name, text in (("diff", _PINS_DIFF), ("approve", _PINS_APPROVE)):
+        asking = _asking(name, PinsOptions, "pins")
+        group.command(name, help=text, cls=_usage(""))(asking)
+    return group
+
+
+def pins_list(context: typer.Context, *, options: PinsListOptions) -> None:
+    """List the servers that have pins, and how many.
+
+    \b
+    Examples:
+      mcpcore pins list
+      mcpcore pins list --pins team-pins.json --json
+    """  # noqa: D301
+    from mcpcore_transports.commands import pins  # late: each command loads its own
+
+    guarded(False, lambda: pins.list_pins(options))
+
+
+_PINS_DIFF = """Show how a server differs from its pins: breaking, risky or additive.
+
+The exit status is 1 if there is a difference, or no pins of the server.
+
+\b
+Examples:
+  mcpcore pins diff weather                        weather is the name of a server in mcp.json
+  mcpcore pins diff --json https://mcp.example.com/mcp
+  mcpcore pins diff --pins team-pins.json -- uvx mcp-server-time
+"""
+_PINS_APPROVE = """Pin what a server says about itself now; show how it differs from before.
+
+Read what is shown first: it is what programs with these pins trust from now on.
+
+\b
+Examples:
+  mcpcore pins approve weather                     weather is the name of a server in mcp.json
+  mcpcore pins approve --pins team-pins.json https://mcp.example.com/mcp
+"""
 
 
 _Url = Annotated[str, typer.Argument(metavar="SERVER", help="A URL of http, ws or sse, or a name.")]

@@ -137,6 +137,23 @@ class QueryOptions(ConnectOptions, frozen=True, kw_only=True):
     as_json: Shown = False
 
 
+PinsOption = Annotated[Text, Opt("The pins file; default: pins.json beside mcp.json.", "FILE")]
+
+
+class PinsListOptions(Struct, frozen=True, kw_only=True):
+    """Options of ``mcpcore pins list``."""
+
+    config: ConfigOption = None
+    pins: PinsOption = None
+    as_json: Shown = False
+
+
+class PinsOptions(QueryOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore pins diff`` and ``approve``."""
+
+    pins: PinsOption = None
+
+
 class ProbeOptions(QueryOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore probe``."""
 

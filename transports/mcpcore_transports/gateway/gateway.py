@@ -36,7 +36,11 @@ class Gateway(Application):
             raise ValueError("a gateway needs a server behind it")
         self.settings = settings = settings or GatewaySettings()
         routed = [name for names in settings.routes.values() for name in names]
-        for member, names in {"shared": settings.shared, "routes": routed}.items():
+        for member, names in {
+            "shared": settings.shared,
+            "routes": routed,
+            "guard": settings.guard,
+        }.items():
             if strange := set(names) - targets.keys():
                 raise ValueError(f"{member}: there is no server {min(strange)!r}")
         tables: Mapping[Any, Sequence[str]] = settings.routes or {None: tuple(targets)}

@@ -1,17 +1,24 @@
-"""Policies for the requests of a gateway to one server: its circuit breaker and its retries."""
+"""Policies of a gateway for one server: its circuit breaker, its retries, and the trust in it."""
 
 import logging
 import secrets
 from collections.abc import Hashable
 
+import msgspec
+from msgspec import structs
+
 from mcpcore.engine import events
 from mcpcore.engine.events import Event
 from mcpcore.engine.outbound import may_repeat
 from mcpcore.policy.breaker import Breaker, Circuit, Permit
+from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
+from mcpcore.policy.trust import Notice, TrustPolicy
 from mcpcore.relay.link import PassedCall
-from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
+from mcpcore.wire.message import Body
+from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
 
 logger = logging.getLogger("mcpcore.gateway")
@@ -22,8 +29,12 @@ _NONE = RequestFailure()
 class ServerGuard:
     """Guard of one server, as the relay asks for it."""
 
-    def __init__(self, name: str, settings: GatewaySettings) -> None:
+    def __init__(
+        self, name: str, settings: GatewaySettings, pins: ServerDescription | None = None
+    ) -> None:
         self.name = name
+        trust = settings.guard.get(name)
+        self._trust = None if trust is None else TrustPolicy(trust, pins, report=self._report)
         self._breaker = None
         self._retrying = None
         if settings.breaker is not None:
@@ -31,8 +42,14 @@ class ServerGuard:
         if settings.retry is not None:
             self._retrying = Retrying(settings.retry, seed=secrets.token_bytes(16))
 
-    def admit(self, now: float) -> Permit | None:
-        """Return the permit of the circuit breaker.  Raises LocalProtocolError while it is open."""
+    def admit(self, now: float, method: str, params: Body) -> Permit | None:
+        """Return the permit of the circuit breaker.
+
+        Raises LocalProtocolError while it is open, and for what the server is not trusted with.
+        """
+        refusal = None if self._trust is None else self._trust.refusal_of(method, params)
+        if refusal is not None:
+            raise LocalProtocolError(refusal)
         breaker = self._breaker
         if breaker is None:
             return None
@@ -43,6 +60,29 @@ class ServerGuard:
                 f"the server keeps failing; it is tried again in {wait:.1f} s (circuit breaker)"
             )
         return permit
+
+    def passed(self, event: Event) -> Event:
+        """Return an event of the server as clients may see it: without what is blocked."""
+        trust = self._trust
+        if trust is None:
+            return event
+        if isinstance(event, events.Ready):
+            trust.greeted(event.instructions)
+        elif isinstance(event, events.NotificationReceived | events.SubscriptionNotification):
+            trust.notified(event.method)
+        elif isinstance(event, events.ResultReceived):
+            try:
+                screened = trust.passed(event.method, event.result)
+            except msgspec.MsgspecError as error:
+                return _blocked(event, f"the result is malformed: {error}")
+            if screened is None:
+                return _blocked(event, "the result raised an alarm, and is blocked")
+            if screened is not event.result:
+                return structs.replace(event, result=screened)
+        return event
+
+    def _report(self, notice: Notice) -> None:
+        log_notice(notice, self.name)
 
     def settle(
         self, permit: Permit | None, event: Event, now: float, caller: Hashable = None
@@ -79,6 +119,10 @@ class ServerGuard:
         while (decision := retrying.next_event()) is not None:
             logger.info("%s: %s: %s", self.name, call.method, decision)
         return delay
+
+
+def _blocked(event: events.ResultReceived, reason: str) -> Event:
+    return events.ErrorReceived(event.request, event.method, ErrorData.make(INTERNAL_ERROR, reason))
 
 
 def _failure(event: Event) -> RequestFailure:

@@ -21,6 +21,7 @@ from mcpcore.errors import BadConfig
 from mcpcore.http.settings import is_path
 from mcpcore.policy.breaker import BreakerSettings
 from mcpcore.policy.retrying import RetrySettings
+from mcpcore.policy.trust import TrustSettings
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.spec.types.base import Implementation
@@ -52,6 +53,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     """Retries of requests that may be carried out twice; None: none is retried."""
     breaker: BreakerSettings | None = field(default_factory=BreakerSettings)
     """Circuit breaker of each server; None: there is none."""
+    guard: Mapping[str, TrustSettings] = {}
+    """Trust in a server, by its name: pins, allowed names, screening, redaction."""
+    pins: str | None = None
+    """File of the pins of servers (``mcpcore pins approve``); None: nothing is compared."""
     start_time: float = 10.0
     """Maximum time for all servers to tell their era before clients are let in.
 

@@ -34,6 +34,7 @@ from mcpcore_transports.client.client import (
     stream_link,
 )
 from mcpcore_transports.client.managed import START_SHARE
+from mcpcore_transports.client.pins import read_pins
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
@@ -60,7 +61,10 @@ Take = Callable[["Conversation", Event], None]
 
 
 class Fleet:
-    """State that all routes share: processes, guards, the tokens of clients to be exchanged."""
+    """State that all routes share: processes, guards, the tokens of clients to be exchanged.
+
+    Raises BadConfig for a file of pins that cannot be used.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
@@ -69,10 +73,13 @@ class Fleet:
         self.starting = anyio.Semaphore(settings.starting)
         self.subjects: Subjects | None = None
         self._guards: dict[str, ServerGuard] = {}
+        self._pins = {} if settings.pins is None else read_pins(settings.pins)
 
     def guard(self, name: str) -> ServerGuard:
         """Return the guard of a server, which is the same in all routes."""
-        return self._guards.setdefault(name, ServerGuard(name, self.settings))
+        if name not in self._guards:
+            self._guards[name] = ServerGuard(name, self.settings, self._pins.get(name))
+        return self._guards[name]
 
 
 class ServerBehind:
@@ -297,7 +304,7 @@ class Conversation:
             if upset and self.upstream.negotiation is Negotiation.AUTO:
                 # Some legacy servers end when they are asked server/discover.
                 self.upstream.negotiation = Negotiation.LEGACY
-        self.upstream.take(self, event)
+        self.upstream.take(self, self.upstream.fleet.guard(self.upstream.name).passed(event))
 
     async def run(self) -> None:
         """Run the link to its end, within the limits for processes if the server is a command."""

@@ -1,0 +1,76 @@
+"""Pins in a file, and the commands that list, compare and approve them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mcpcore.errors import BadConfig
+from mcpcore.policy.differences import ServerDescription
+from mcpcore_transports.client.pins import read_pins, write_pins
+from tests.command import mcpcore_here
+from tests.warm import PYTHON
+
+SERVER = """
+import sys
+from mcpcore import Server, run
+server = Server("s", instructions="Be kind.")
+server.tool(lambda: "x", name="add", description=sys.argv[1])
+run(server)
+"""
+ONE = ServerDescription(tools={"add": {"name": "add"}})
+
+
+def test_a_file_of_pins(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "pins.json"
+    assert read_pins(file) == {}
+    write_pins(file, "one", ONE)
+    write_pins(file, "two", ServerDescription(instructions="x"))
+    assert read_pins(file) == {"one": ONE, "two": ServerDescription(instructions="x")}
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in file.parent.iterdir()] == ["pins.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("{", "cannot be read"), ('{"version": 2}', "version"), ('{"servers": 1}', "cannot be read")],
+)
+def test_a_file_that_cannot_be_used(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "pins.json"
+    file.write_text(text)
+    with pytest.raises(BadConfig, match=says):
+        read_pins(file)
+    with pytest.raises(BadConfig, match=says):
+        write_pins(file, "one", ONE)
+    assert file.read_text() == text
+    done = mcpcore_here("pins", "list", "--pins", str(file))
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    options = {"args": ["server.py", "Adds."], "cwd": str(tmp_path)}
+    config = tmp_path / "mcp.json"
+
+    def pins(*words: str) -> tuple[int, str]:
+        server = {"command": PYTHON[0], **options, "args": [*PYTHON[1:], *options["args"]]}
+        config.write_text(json.dumps({"mcpServers": {"s": server}}))
+        done = mcpcore_here("pins", *words, "--config", str(config), cwd=tmp_path)
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = pins("diff", "s")
+    assert status == 1
+    assert "no pins of 's'" in said
+    status, said = pins("approve", "s")
+    assert status == 0
+    assert "/tools/add" in said
+    options["args"] = ["server.py", "Adds!"]
+    status, said = pins("diff", "s", "--json")
+    assert status == 1
+    (difference,) = json.loads(said)["differences"]
+    assert (difference["kind"], difference["place"]) == ("risky", "/tools/add/description")
+    status, said = pins("list", "--json")
+    assert status == 0
+    counts = {"server": "s", "tools": 1, "prompts": 0, "templates": 0}
+    assert json.loads(said) == {"file": str(tmp_path / "pins.json"), "servers": [counts]}

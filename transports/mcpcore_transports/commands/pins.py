@@ -1,0 +1,92 @@
+"""Commands `mcpcore pins list`, `diff` and `approve`."""
+
+import shlex
+from pathlib import Path
+
+from mcpcore.errors import BadConfig
+from mcpcore.policy.differences import Difference, ServerDescription, compare_servers
+from mcpcore.wire.redaction import shown_url
+from mcpcore_transports.client.config import find_config
+from mcpcore_transports.client.pins import read_description, read_pins, write_pins
+from mcpcore_transports.commands import output
+from mcpcore_transports.commands.options import PinsListOptions, PinsOptions
+from mcpcore_transports.commands.target import converse, split_target
+
+FILE = "pins.json"
+"""Name of the pins file beside the configuration file."""
+
+
+def list_pins(options: PinsListOptions) -> int:
+    """List the servers of a pins file; return the exit status.  Raises Failure."""
+    path = _path(options)
+    rows = [
+        (name, *(len(getattr(each, kind)) for kind in ("tools", "prompts", "resource_templates")))
+        for name, each in _read(path).items()
+    ]
+    columns = ("server", "tools", "prompts", "templates")
+    if options.as_json:
+        servers = [dict(zip(columns, row, strict=True)) for row in rows]
+        output.print_json({"file": str(path), "servers": servers})
+    else:
+        shown = [tuple(map(str, row)) for row in rows]
+        output.print_table(f"pins in {path} ({len(rows)})", columns, shown)
+    return output.Exit.OK
+
+
+def diff(options: PinsOptions) -> int:
+    """Show how a server differs from its pins; return the exit status.  Raises Failure."""
+    name, found = _described(options)
+    pins = _read(_path(options)).get(name)
+    if pins is None:
+        raise output.Failure(
+            f"there are no pins of {name!r}; `mcpcore pins approve` makes them", output.Exit.REFUSED
+        )
+    differences = compare_servers(pins, found)
+    _show(name, differences, options)
+    return output.Exit.REFUSED if differences else output.Exit.OK
+
+
+def approve(options: PinsOptions) -> int:
+    """Pin what a server says now; return the exit status.  Raises Failure."""
+    name, found = _described(options)
+    path = _path(options)
+    before = _read(path).get(name, ServerDescription())
+    try:
+        write_pins(path, name, found)
+    except BadConfig as error:
+        raise output.wrong(str(error)) from error
+    _show(name, compare_servers(before, found), options)
+    return output.Exit.OK
+
+
+def _described(options: PinsOptions) -> tuple[str, ServerDescription]:
+    """Return the name of the server that the words mean, and what it says about itself."""
+    rest, target = split_target(options.words, options)
+    if rest:
+        raise output.wrong(f"{rest[0]!r} was not expected; give one server")
+    command = options.command
+    word = shlex.join(command) if command is not None else options.words[-1]
+    name = shown_url(word) if command is None and "://" in word else word
+    return name, converse(target, options, read_description)
+
+
+def _show(name: str, differences: list[Difference], options: PinsOptions) -> None:
+    if options.as_json:
+        output.print_json({"server": name, "differences": differences})
+        return
+    rows = [(each.kind.value, ascii(each.place)[1:-1], each.text) for each in differences]
+    output.print_table(f"{name} ({len(rows)})", ("kind", "place", "difference"), rows)
+
+
+def _path(options: PinsOptions | PinsListOptions) -> Path:
+    if options.pins is not None:
+        return Path(options.pins)
+    config = Path(options.config) if options.config is not None else find_config()
+    return Path(FILE) if config is None else config.with_name(FILE)
+
+
+def _read(path: Path) -> dict[str, ServerDescription]:
+    try:
+        return read_pins(path)
+    except BadConfig as error:
+        raise output.wrong(str(error)) from error
