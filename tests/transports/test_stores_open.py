@@ -24,6 +24,8 @@ SETTINGS = StoreSettings(events=7)
         ("sqlite:{folder}/a%20b.db?synchronous=full&busy=1&poll=0.1", SqliteStore),
         ("redis://localhost:1/0?prefix=other&timeout=1", RedisStore),
         ("rediss://user:word@localhost:1/3?ssl_cert_reqs=required", RedisStore),
+        ("valkey://localhost:1/0?prefix=other", RedisStore),
+        ("valkeys://user:word@localhost:1/3?ssl_cert_reqs=required", RedisStore),
         ("unix:///tmp/nowhere.sock?db=1&prefix=x", RedisStore),
     ],
 )

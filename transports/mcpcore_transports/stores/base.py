@@ -197,7 +197,14 @@ LOST = msgspec.json.encode(Lost(session=""))
 
 # Opening a store by its URL, as a command line or a settings file gives it
 
-_REDIS = {"redis", "rediss", "unix"}
+_REDIS = {
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+    "valkey": "redis",
+    "valkeys": "rediss",
+}
+"""Scheme of a store's URL to the one that redis-py knows: Valkey speaks the same protocol."""
 _OURS = {"decode_responses", "protocol", "retry", "socket_connect_timeout", "socket_timeout"}
 """Options of redis-py that the store sets itself."""
 
@@ -213,7 +220,7 @@ def open_store(url: str, settings: StoreSettings | None = None) -> Store:
       ``poll=SECONDS`` (0.02).
     - ``redis://[[user]:password@]host[:port][/db]``, ``rediss://`` with TLS, or
       ``unix:///path/to/socket?db=0``, with ``prefix=NAME`` (``mcpcore``), ``timeout=SECONDS`` (5)
-      and the options of ``redis.Redis.from_url``.
+      and the options of ``redis.Redis.from_url``; ``valkey://`` and ``valkeys://`` mean the same.
 
     Raises StoreUrlError for an invalid URL, ExtraMissingError without the extra ``redis``,
     StoreUnavailableError for a file that cannot be opened.  A Redis server is connected to by the
@@ -236,8 +243,8 @@ def _opener(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     if kind in _REDIS:
         return _redis(_StoreUrl(url), settings)
     raise StoreUrlError(
-        f"{_shown(url)!r} names no store: it begins with memory:, sqlite:, redis://, rediss:// or"
-        " unix://"
+        f"{_shown(url)!r} names no store: it begins with memory:, sqlite:, redis://, rediss://,"
+        " valkey://, valkeys:// or unix://"
     )
 
 
@@ -334,7 +341,8 @@ def _redis(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store
     if ours := sorted(_OURS & url.options.keys()):
         raise StoreUrlError(f"{url.shown} has no option {', '.join(ours)}")
     query = urlencode(url.options, quote_via=quote)
-    rest = f"{url.base}?{query}" if query else url.base
+    base = f"{_REDIS[url.base.partition(':')[0].lower()]}:{url.rest}"
+    rest = f"{base}?{query}" if query else base
     try:
         store = RedisStore(rest, settings, prefix=prefix, timeout=timeout)
     except TypeError as error:
