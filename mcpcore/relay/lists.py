@@ -92,8 +92,8 @@ class _Listed(Struct):
 
 class _ListHints(Struct, rename="camel"):
     next_cursor: str | None = None
-    ttl_ms: float = 0
-    cache_scope: str = "private"
+    ttl_ms: float | None = None
+    cache_scope: str | None = None
 
 
 _hints_of = msgspec.json.Decoder(_ListHints).decode
@@ -243,7 +243,7 @@ class Lists:
         if hints is None or not isinstance(outcome, Raw):
             take(None if target.away is None else self._kept_for(target, wanted))
             return
-        ttl = hints.ttl_ms / 1000 if target.modern else self._relay.settings.list_ttl
+        ttl = (hints.ttl_ms or 0.0) / 1000 if target.modern else self._relay.settings.list_ttl
         public = target.modern and hints.cache_scope == "public"
         until = self._relay.now + min(ttl, _LONGEST)
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")

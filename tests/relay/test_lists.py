@@ -62,6 +62,13 @@ def test_a_list_is_kept_for_as_long_as_its_server_allows(client: str) -> None:
 
 
 @clients
+def test_hints_of_a_list_that_are_null_are_absent(client: str) -> None:
+    nulls = lists(**{"ttlMs": None, "cacheScope": None, "nextCursor": None})
+    scene = Scene(client, Backend("a", MODERN, nulls), Backend("b", MODERN, lists()))
+    assert [names(scene), names(scene)] == [["a__t1", "b__t1"], ["a__t2", "b__t2"]]
+
+
+@clients
 @pytest.mark.parametrize(("ttl", "listed"), [(0.0, "t2"), (5.0, "t1")])
 def test_a_list_of_a_legacy_server_is_kept_if_the_settings_say_so(
     client: str, ttl: float, listed: str
