@@ -464,18 +464,19 @@ def _session_in(key: tuple[Any, ...]) -> Session | None:
     return None if scope is None else scope[2]
 
 
-def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
+def merged_capabilities(targets: Iterable[Target], *, plain: bool = True) -> ServerCapabilities:
     """Return what any of the servers declares; one that has not answered may declare anything.
 
-    Tasks of several servers are listed by none, and their skills are not offered: their pages are
-    not merged.
+    Tasks of several servers are listed by none: their pages are not merged.  Skills are offered if
+    names are ``plain``: those in the texts of a skill have no prefix.
     """
     known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
     declared = [each for each in known if isinstance(each, ServerCapabilities)]
-    if len(declared) == 1:
+    if len(declared) == 1 and plain:
         return declared[0]
     merged: Any = reduce(_both, map(msgspec.to_builtins, declared), {})
-    merged.get("tasks", {}).pop("list", None)
+    if len(declared) > 1:
+        merged.get("tasks", {}).pop("list", None)
     merged.get("extensions", {}).pop(SKILLS_EXTENSION, None)
     return msgspec.convert(merged, ServerCapabilities)
 

@@ -129,6 +129,8 @@ class Relay:
         """Arguments that headers mirror, by tool, for the Config of the downstream machine."""
         self.dropped = 0
         """Number of messages of servers that could not be assigned to a client."""
+        self.declared: Callable[[], object] = void
+        """Function that is called when :meth:`capabilities` may be others than before."""
         self.now = self.wall = 0.0
         """Time of the present input, and the same in seconds since the epoch."""
         self.used: set[UpstreamLink] = set()
@@ -170,7 +172,7 @@ class Relay:
 
     def capabilities(self) -> ServerCapabilities:
         """Return what the servers declare together, for the Config of the downstream machine."""
-        return merged_capabilities(self.targets.values())
+        return merged_capabilities(self.targets.values(), plain=self.names.plain)
 
     # Input
 
@@ -286,6 +288,7 @@ class Relay:
         if link.ended:
             return
         target.greeting, link.greeted = event, True
+        self.declared()
         target.open_links += not again
         if again:  # in place of a session that was lost
             level, link.level = link.level, None

@@ -437,3 +437,11 @@ def test_line_breaks_of_a_server_end_no_line_of_the_client() -> None:
     assert line.count(b"\n") == 1
     assert b"\r" not in line
     assert b'"name":"t",' in line
+
+
+def test_skills_are_offered_where_names_have_no_prefix() -> None:
+    skilled = {"extensions": {"io.modelcontextprotocol/skills": {}, "x/y": {}}}
+    for naming, offered in ((Naming.ALWAYS, {"x/y"}), (None, set(skilled["extensions"]))):
+        only = Backend("a", MODERN, tools, **skilled)
+        relay = Scene(MODERN, only, settings=RelaySettings(naming=naming)).relay
+        assert set(relay.capabilities().extensions or ()) == offered
