@@ -118,7 +118,9 @@ def read_settings(path: Path) -> GatewaySettings:
     """
     _, top = parse_file(path)
     where = f"{path}: gateway"
-    given = _members(GatewaySettings, top.get("gateway", {}) if isinstance(top, dict) else {}, where)
+    given = _members(
+        GatewaySettings, top.get("gateway", {}) if isinstance(top, dict) else {}, where
+    )
     made: dict[str, Any] = {}
     for name, value in given.items():
         kind = _PARTS.get(name)
