@@ -225,7 +225,7 @@ class Peer:
         self._state.handover = Handover(self._state, settings)
 
     def declare(self, config: Config) -> None:
-        """Server: tell clients from now on what ``config`` has of names, capabilities, instructions.
+        """Server: tell clients from now on the name, capabilities and instructions in ``config``.
 
         A legacy session that is open keeps what it was told.
         """

@@ -1,6 +1,7 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec import MsgspecError, Raw, Struct, field, structs
@@ -32,17 +33,30 @@ Session: TypeAlias = tuple[Downstream, str]
 """Legacy client: its machine, and the session there, which is empty where there is only one."""
 
 
+class Address(str):
+    """Address of callers who tell nothing else of themselves: there may be several."""
+
+    __slots__ = ()
+
+
 class Guard(Protocol):
     """Policies for the requests to one server, run by the application."""
 
-    def admit(self, now: float) -> object:
-        """Return a permit for one request.  Raises LocalProtocolError if it must not be sent."""
+    def admit(self, now: float, caller: Hashable = None) -> object:
+        """Return a permit for one request of a caller, None for the relay.
+
+        Raises LocalProtocolError if it must not be sent.
+        """
 
     def settle(self, permit: Any, event: Event, now: float, caller: Hashable = None) -> None:
         """Take the outcome of a request: a result, an error, an end, or that input is required.
 
         ``caller``: the client whose request it was; None: the relay's own.
         """
+
+    @property
+    def open(self) -> bool:
+        """True while no requests are to be sent, but for a probe."""
 
     def again(self, call: "PassedCall", event: Event, now: float) -> float | None:
         """Return the seconds until a failed call is sent again, None if that is not to be."""
@@ -159,7 +173,8 @@ class Arrival(Struct, frozen=True, eq=False):
         event, machine = self.event, self.machine
         if event.principal or event.session or isinstance(machine, Peer):
             return event.principal or self.session
-        return machine.address(event.key)
+        address = machine.address(event.key)
+        return None if address is None else Address(address)
 
     @property
     def audience(self) -> Audience:
@@ -281,8 +296,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Permits of the guard for requests without an outcome, by id."""
     asked: dict[Key, tuple[Downstream, RequestId]] = {}
     """Questions of the server that wait for the client, by key, with the machine and id there."""
-    principals: set[str | None] = set()
-    """Principals whose calls it has had, two at most: from then on it is shared."""
+    callers: set[Hashable] = set()
+    """Callers whose calls it has had, two at most: from then on it is shared."""
     left: dict[Hashable, float] = {}
     """Last two clients that have given up a call, with the time of that."""
     level: str | None = None
@@ -317,12 +332,25 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             self.machine = self.target.connect(self)
         return self.machine
 
-    def request(self, method: str, params: Body, *, now: float, **more: Any) -> RequestId:
-        """Send a request, if the guard of the server lets it."""
+    def request(
+        self, method: str, params: Body, *, now: float, caller: Hashable = None, **more: Any
+    ) -> RequestId:
+        """Send a request of a ``caller``, None for the relay, if the guard lets it."""
+        send = partial(self.peer.request, method, params, now=now, force=True, **more)
+        return self._guarded(send, now, caller)
+
+    def retry(
+        self, call: PassedCall, answers: Mapping[str, Raw], *, now: float, timeout: float
+    ) -> RequestId:
+        """Send the answers to the questions about a call, if the guard of the server lets them."""
+        send = partial(self.peer.retry, call.request, answers, now=now, timeout=timeout)
+        return self._guarded(send, now, call.arrival.caller)
+
+    def _guarded(self, send: Callable[[], RequestId], now: float, caller: Hashable) -> RequestId:
         guard = self.target.guard
-        permit = None if guard is None else guard.admit(now)
+        permit = None if guard is None else guard.admit(now, caller)
         try:
-            id = self.peer.request(method, params, now=now, force=True, **more)
+            id = send()
         except UNSENDABLE:
             if guard is not None:
                 guard.settle(permit, _unanswered(0), now)

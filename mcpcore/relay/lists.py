@@ -181,8 +181,8 @@ class Lists:
                 return
             try:
                 self._complete(arrival, parts)
-            except Exception:  # such as one of the application's seal: every request ends
-                self._relay.refuse(arrival, INTERNAL_ERROR, "the lists cannot be merged")
+            except Exception:
+                self._relay.broken(arrival)
                 raise
 
         for name in servers:
@@ -441,8 +441,13 @@ class Lists:
                     self._fetch(wanted, partial(take, wanted))
                     return
             left.remove((wanted.server, wanted.method))
-            if not left:
+            if left:
+                return
+            try:
                 complete()
+            except Exception:
+                self._relay.broken(arrival)
+                raise
 
         def complete() -> None:
             hidden = set[str]()

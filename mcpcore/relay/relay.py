@@ -359,6 +359,16 @@ class Relay:
                 self._route(arrival)
         except msgspec.MsgspecError as error:
             self.refuse(arrival, INVALID_PARAMS, f"invalid params: {error}")
+        except Exception:
+            self.broken(arrival)
+            raise
+
+    def broken(self, arrival: Arrival) -> None:
+        """Answer a request for which something raises, such as the application's seal: it ends."""
+        self.held.drop(arrival.place)
+        self._calls.pop(arrival.place, None)
+        with suppress(LocalProtocolError):  # it may have been answered before
+            self.refuse(arrival, INTERNAL_ERROR, "the request cannot be passed on")
 
     def _route(self, arrival: Arrival, *, learned: bool = False) -> None:
         method, params = arrival.event.method, arrival.event.params
@@ -470,6 +480,7 @@ class Relay:
                 event.method,
                 body,
                 now=self.now,
+                caller=arrival.caller,
                 timeout=max(until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
@@ -480,8 +491,9 @@ class Relay:
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
-        if len(link.principals) < 2:
-            link.principals.add(event.principal)
+        if len(link.callers) < 2:
+            caller = arrival.caller
+            link.callers.add(arrival.place if caller is None else caller)
         self._calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
@@ -559,8 +571,10 @@ class Relay:
     # Answers of servers
 
     def _ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
-        # Over HTTP a conversation outlasts its connections.
-        if event.fault is not None and event.fault.kind in _UNREACHED and not link.ended:
+        # Over HTTP a conversation outlasts its connections; without a fault one was reset.
+        fault = event.fault
+        gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
+        if gone and not link.ended and event.request not in link.listens:
             self._went_away(link.target)
         call = link.calls.get(event.request)
         if call is not None:
@@ -570,7 +584,10 @@ class Relay:
     def _heard(self, link: UpstreamLink, event: Event) -> None:
         """Tell the guard of an outcome; one that the server has sent shows that it is back."""
         link.settle(event, self.now)
-        if not isinstance(event, events.RequestEnded):
+        guard = link.target.guard
+        if guard is not None and guard.open:
+            self._went_away(link.target)
+        elif not isinstance(event, events.RequestEnded):
             self._came_back(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
@@ -608,7 +625,11 @@ class Relay:
                 self._withdraw(place, "the request that it was about is over")
         for arrival in arrivals:
             self._calls.pop(arrival.place, None)
-            deliver(arrival)
+            try:
+                deliver(arrival)
+            except Exception:
+                self.broken(arrival)
+                raise
         if call.round is not None:
             self._keep(call.round, deliver)
             call.round = None
@@ -728,7 +749,7 @@ class Relay:
         link = call.link
         timeout = self.settings.call_timeout
         try:
-            again = link.peer.retry(call.request, answers, now=self.now, timeout=timeout)
+            again = link.retry(call, answers, now=self.now, timeout=timeout)
         except UNSENDABLE as error:
             self._fail_round(call, str(error))
             return
@@ -1042,7 +1063,7 @@ class Relay:
             self.dropped += not self.at(machine).log(None, *message, **more)
             return
         calls = [each for each in link.calls.values() if each.waiting] if call is None else [call]
-        whose = call is not None or len(link.principals) == 1  # else it may be of a call that ended
+        whose = call is not None or len(link.callers) == 1  # else it may be of a call that ended
         heard = [each for call in calls for each in call.waiting] if whose else []
         sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
         self.dropped += not any(sent)

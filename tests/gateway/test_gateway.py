@@ -370,10 +370,12 @@ async def test_clients_are_not_told_where_a_server_is(
     place = "/no/such" if scheme == "unix" else "127.0.0.1:1"
     target = parse_target(f"{scheme}://{place}")
     settings = GatewaySettings(retry=None)
-    async with gateway({"far": target}, settings, http=ANY_PORT) as front:
-        async with connect(front.url) as client:
-            with pytest.raises(PeerError) as refused:
-                await client.call_tool("add")
+    async with (
+        gateway({"far": target}, settings, http=ANY_PORT) as front,
+        connect(front.url) as client,
+    ):
+        with pytest.raises(PeerError) as refused:
+            await client.call_tool("add")
     assert str(refused.value).startswith("far: the server cannot be reached: ")
     assert place not in str(refused.value)
     assert place in caplog.text

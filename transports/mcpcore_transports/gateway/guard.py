@@ -10,7 +10,7 @@ from mcpcore.engine.outbound import may_repeat
 from mcpcore.policy.breaker import Breaker, Circuit, Permit
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
-from mcpcore.relay.link import PassedCall
+from mcpcore.relay.link import Address, PassedCall
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.gateway.settings import GatewaySettings
 
@@ -31,18 +31,23 @@ class ServerGuard:
         if settings.retry is not None:
             self._retrying = Retrying(settings.retry, seed=secrets.token_bytes(16))
 
-    def admit(self, now: float) -> Permit | None:
+    def admit(self, now: float, caller: Hashable = None) -> Permit | None:
         """Return the permit of the circuit breaker.  Raises LocalProtocolError while it is open."""
         breaker = self._breaker
         if breaker is None:
             return None
-        permit = breaker.admit(now=now)
+        permit = breaker.admit(now=now, party=caller)
         if permit is None:
             wait = (breaker.deadline() or now) - now
             raise LocalProtocolError(
                 f"the server keeps failing; it is tried again in {wait:.1f} s (circuit breaker)"
             )
         return permit
+
+    @property
+    def open(self) -> bool:
+        """True while the circuit breaker lets no requests pass, but for a probe."""
+        return self._breaker is not None and self._breaker.state is not Circuit.CLOSED
 
     def settle(
         self, permit: Permit | None, event: Event, now: float, caller: Hashable = None
@@ -60,7 +65,8 @@ class ServerGuard:
             failed, caller = failed or None, None
         elif failed and caller is None and breaker.state is Circuit.CLOSED:
             failed = None
-        breaker.record(permit, failed=failed, now=now, party=caller)
+        several = isinstance(caller, Address)
+        breaker.record(permit, failed=failed, now=now, party=caller, several=several)
         while (change := breaker.next_event()) is not None:
             logger.warning("%s: circuit breaker: %s", self.name, change.after.value)
 
