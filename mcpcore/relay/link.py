@@ -263,6 +263,8 @@ class Parked(Struct, eq=False, weakref=False):
     questions: dict[str, tuple[Key, Raw]]
     """Requests of the server that wait for an answer, by name, and the request objects for the
     client; once there are none, the next outcome of the call is awaited."""
+    caller: Hashable
+    """Caller of the call, for which few may wait."""
     outcome: Callable[[Arrival], None] | None = None
     """Function that answers repeated retries with that outcome; None before."""
     deadline: float | None = None

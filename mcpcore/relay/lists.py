@@ -119,6 +119,8 @@ class ServerPage(Struct, eq=False, gc=False):
 
 _NONE = ServerPage(_EMPTY, 0, math.inf)
 """Page of a server that does not declare the list."""
+Found = dict[tuple[str, str], list[ServerPage]]
+"""Pages by server and method."""
 Take = Callable[[ServerPage | None], None]
 """Function from the page of a server, None if it has none that can be had."""
 
@@ -159,7 +161,8 @@ class Lists:
     def ask(self, arrival: Arrival) -> None:
         """Answer a request for a list, once every server has given its page or is late.
 
-        Raises msgspec.MsgspecError for params without the right types.
+        Where names have no prefix, lists are read to their end before, so that no name depends on
+        the pages that were read.  Raises msgspec.MsgspecError for params without the right types.
         """
         event, cursors = arrival.event, dict[str, str | None]()
         cursor = _cursor_of(event.params).cursor
@@ -172,22 +175,47 @@ class Lists:
             except SealBroken:
                 self._relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
-        servers = list(self._relay.targets if cursor is None else cursors)
-        parts = dict[str, ServerPage | None]()
+        else:
+            cursors = dict.fromkeys(self._relay.targets)
+        found: Found = {}
+
+        def go_on() -> None:
+            pages = found.items() if cursor is None else ()
+            self._merge(arrival, cursors, {name: next(iter(of), None) for (name, _), of in pages})
+
+        names, lists = self._relay.names, [(name, event.method) for name in self._relay.targets]
+        unread = [place for place in lists if names.never and place not in names.read]
+        if unread:
+            self.read(arrival, unread, self._relay.held.hold(arrival, go_on), found)
+        else:
+            go_on()
+
+    def _merge(
+        self,
+        arrival: Arrival,
+        cursors: Mapping[str, str | None],
+        parts: dict[str, ServerPage | None],
+    ) -> None:
+        """Answer with ``parts`` and the pages of the other servers that have cursors."""
+
+        def complete() -> None:
+            if len(parts) == len(cursors):
+                try:
+                    self._complete(arrival, parts)
+                except Exception:
+                    self._relay.broken(arrival)
+                    raise
 
         def take(name: str, part: ServerPage | None) -> None:
             parts[name] = part
-            if len(parts) < len(servers):
-                return
-            try:
-                self._complete(arrival, parts)
-            except Exception:
-                self._relay.broken(arrival)
-                raise
+            complete()
 
-        for name in servers:
-            wanted = Wanted(arrival, name, event.method, cursors.get(name))
-            self._fetch(wanted, partial(take, name))
+        wanted = [name for name in cursors if name not in parts]
+        for name in wanted:
+            page = Wanted(arrival, name, arrival.event.method, cursors[name])
+            self._fetch(page, partial(take, name))
+        if not wanted:
+            complete()
 
     def _fetch(self, wanted: Wanted, take: Take) -> None:
         """Get a page of a server; ``take`` gets None if it cannot be had."""
@@ -423,14 +451,19 @@ class Lists:
         self.read(arrival, lists, self._relay.held.hold(arrival, then))
 
     def read(
-        self, arrival: Arrival, lists: list[tuple[str, str]], then: Callable[[], None]
+        self,
+        arrival: Arrival,
+        lists: Iterable[tuple[str, str]],
+        then: Callable[[], None],
+        found: Found | None = None,
     ) -> None:
-        """Read lists, each of a server by a method, then go on.
+        """Read lists, each of a server by a method, then go on; their pages are in ``found`` then.
 
         Names are given in the order of ``lists``, whichever arrives first.
         """
-        left = set(lists)
-        found: dict[tuple[str, str], list[ServerPage]] = {place: [] for place in lists}
+        found = {} if found is None else found
+        found |= {place: [] for place in lists}
+        left = set(found)
 
         def take(wanted: Wanted, page: ServerPage | None) -> None:
             pages = found[wanted.server, wanted.method]
@@ -454,11 +487,13 @@ class Lists:
             for (server, method), pages in found.items():
                 for page in pages if method not in hidden else ():
                     self._items(server, method, page, arrival.event.revision.modern)
-                if self._hides(self._relay.targets[server], method):
+                if len(pages) == _PAGES:
+                    self._relay.names.read.add((server, method))  # as far as it is read at all
+                elif self._hides(self._relay.targets[server], method):
                     hidden.add(method)
             then()
 
-        for server, method in lists:
+        for server, method in found:
             wanted = Wanted(arrival, server, method)
             self._fetch(wanted, partial(take, wanted))
 

@@ -7,6 +7,7 @@ of the server in the characters that are allowed there: hosts of clients accept 
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
@@ -102,8 +103,8 @@ class Names:
     With :attr:`Naming.ALWAYS` it is empty but for names that had to be shortened.  Otherwise a
     name belongs to the first server that lists it, for as long as this table lasts; while the list
     of a server before it is not known, :attr:`Naming.ON_CONFLICT` prefixes it.  The table holds at
-    most ``limit`` names of lists, and as many others, of which the last used are kept.  Raises
-    ValueError for names of servers that cannot be used.
+    most ``limit`` names of lists, an equal share of each server, and as many others, of which the
+    last used are kept.  Raises ValueError for names of servers that cannot be used.
     """
 
     def __init__(self, servers: Sequence[str], naming: Naming | None, limit: int) -> None:
@@ -123,7 +124,9 @@ class Names:
         if naming is None:
             naming = Naming.ALWAYS if len(servers) > 1 else Naming.NEVER
         self._naming = naming
-        self._limit = limit
+        self._limit, self._share = limit, max(1, limit // max(1, len(servers)))
+        self._counts: Counter[str] = Counter()
+        """Number of names of lists by server."""
         self.plain = len(servers) == 1 and naming is not Naming.ALWAYS
         """True if no name is ever changed."""
         self.listed = not self.plain and naming is not Naming.ALWAYS
@@ -186,8 +189,9 @@ class Names:
             if len(self._linked) > self._limit:
                 del self._linked[next(iter(self._linked))]
         elif place not in self._owners:
-            if len(self._owners) >= self._limit:
+            if self._counts[server] >= self._share:
                 return None
+            self._counts[server] += 1
             self._owners[place] = owned
             self._linked.pop(place, None)
         return outer

@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -235,7 +235,11 @@ class Relay:
             shared = target.shared or not self.subscriptions.lasts(audience.session)
             session = None if shared else audience.session
             audience = Audience(principal, session, audience.capabilities)
-        place = target.name, *target.party(audience.principal), _encode(audience.capabilities)
+        party = target.party(audience.principal)
+        place: tuple[Any, ...] = target.name, *party, _encode(audience.capabilities)
+        alone = target.shared is False and not (target.greeting is None or target.modern)
+        if alone and audience.session is None:  # modern clients share none with an open call
+            place = *place, self._free(place)
         link = self._links.get(audience.session, {}).get(place)
         if link is None:
             if target.links >= self.settings.links and audience != _ANYBODY:
@@ -249,6 +253,17 @@ class Relay:
             self._deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
         return link
+
+    def _free(self, place: tuple[Any, ...]) -> int:
+        """Return the number of a conversation at a place that has no open call, or of a new one."""
+        links, number = self._links.get(None, {}), 0
+        while (link := links.get((*place, number))) is not None and not self._unused(link):
+            number += 1
+        return number
+
+    def _unused(self, link: UpstreamLink) -> bool:
+        still = any(self.now - at < _STILL_ASKS for at in link.left.values())
+        return link.idle and not still
 
     def links_of(self, session: Session) -> list[UpstreamLink]:
         """Return the conversations with legacy servers that belong to a session."""
@@ -891,36 +906,36 @@ class Relay:
         if parked is not None and parked.questions:  # its retry is told of this one as well
             parked.questions[name] = event.key, question
             return
-        others = [each.call.arrival for each in self._parked.values() if each is not parked]
-        text = self.full(others, call.arrival, "calls wait for input")
+        caller = call.arrival.caller
+        others = [each.caller for each in self._parked.values() if each is not parked]
+        text = self.full(others, caller, "calls wait for input")
         if text:
             code = busy_code(call.arrival.event.revision)
             call.link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
             self._settle(call, lambda arrival: self.refuse(arrival, code, text))
             self._give_up(call, text)
             return
-        parked = Parked(self._serial, call, {name: (event.key, question)})
+        parked = Parked(self._serial, call, {name: (event.key, question)}, caller)
         worker = getattr(call.arrival.machine, "worker", "")  # a Peer has none
         ticket = Ticket(parked.id, place=self._here, worker=worker)
         self._settle(call, partial(self._require, call, {name: question}, ticket))
         self._parked[parked.id] = call.round = parked
         self._deadlines.set(parked, self.now + self.settings.parked_timeout)
 
-    def full(self, waiting: Sequence[Arrival], arrival: Arrival, what: str) -> str:
-        """Return why a request may not wait beside others that do, "" if it may."""
-        most, principal = self.settings.parked, arrival.event.principal
+    def full(self, waiting: Sequence[Hashable], caller: Hashable, what: str) -> str:
+        """Return why a request may not wait beside those of other callers, "" if it may."""
+        most = self.settings.parked
         if len(waiting) >= most:
             return f"busy: {most} {what}"
-        own = sum(each.event.principal == principal for each in waiting)
         most = self.settings.parked_per_principal
-        return f"busy: {most} {what}, all of one principal" if own >= most else ""
+        own = waiting.count(caller)
+        return f"busy: {most} {what}, all of one caller" if own >= most else ""
 
     def _keep(self, parked: Parked, outcome: Callable[[Arrival], None]) -> None:
         """Keep an outcome for repeated retries in place of the call; the oldest makes way."""
         self._drop(parked)
-        principal = parked.call.arrival.event.principal
         kept = list(self._outcomes.values())
-        own = [each for each in kept if each.call.arrival.event.principal == principal]
+        own = [each for each in kept if each.caller == parked.caller]
         if len(own) >= self.settings.parked_per_principal:
             self._drop(own[0])
         elif len(kept) >= self.settings.parked:
