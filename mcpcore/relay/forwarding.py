@@ -176,7 +176,7 @@ class Forwarding:
         if isinstance(server, Peer | FarWorker) or not (worker and server.worker):
             return False
         waiting, caller = [sent.arrival.caller for sent in self._sent.values()], arrival.caller
-        text = relay.full(waiting, caller, "retries wait at other processes of the gateway")
+        text = relay.parking.full(waiting, caller, "retries wait at other processes of the gateway")
         if text:
             relay.refuse(arrival, busy_code(event.revision), text)
             return True

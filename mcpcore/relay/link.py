@@ -27,6 +27,8 @@ Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
 UNSENDABLE = (LocalProtocolError, MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
+STILL_ASKS = 5.0
+"""Seconds after its cancellation in which a server may still ask about a call."""
 Outcome = Raw | ErrorData
 """Result or error of a request."""
 Session: TypeAlias = tuple[Downstream, str]
@@ -380,6 +382,10 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         """True if nothing needs the conversation."""
         needed = self.calls or self.pending or self.asked or self.streams
         return not needed and (self.greeted or self.machine is None)
+
+    def free(self, now: float) -> bool:
+        """Return True if nothing needs it, and the server will ask about no former call."""
+        return self.idle and not any(now - at < STILL_ASKS for at in self.left.values())
 
     def config(self, base: Config) -> Config:
         """Return the settings of the client's end: ``base`` with what the audience declared."""
