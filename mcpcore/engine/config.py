@@ -154,6 +154,16 @@ class Config(Struct, frozen=True, kw_only=True):
             scope = self.discover_cache_scope
             raise ValueError(f"discover_cache_scope must be 'public' or 'private', not {scope!r}")
 
+    def declaring(self, other: "Config") -> "Config":
+        """Return these settings with what ``other`` tells clients: names, capabilities, texts."""
+        return msgspec.structs.replace(
+            self,
+            info=other.info,
+            capabilities=other.capabilities,
+            instructions=other.instructions,
+            discover_ttl_ms=other.discover_ttl_ms,
+        )
+
     def declared(self, kind: type[C]) -> C:
         """Return the capabilities as those of one role.
 

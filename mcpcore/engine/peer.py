@@ -224,6 +224,16 @@ class Peer:
 
         self._state.handover = Handover(self._state, settings)
 
+    def declare(self, config: Config) -> None:
+        """Server: tell clients from now on the name, capabilities and instructions in ``config``.
+
+        A legacy session that is open keeps what it was told.
+        """
+        if self._state.revision is None:
+            state = self._state
+            self.config = state.config = self.config.declaring(config)
+            state.profile = self._endpoint.profile(self.role, state.config)
+
     # Input: only queued
 
     def receive_data(self, data: bytes, *, now: float) -> None:

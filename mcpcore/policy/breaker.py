@@ -123,6 +123,12 @@ class Breaker:
         """Failures in a row by party."""
         self._slices: deque[_Slice] = deque()
         self._open_time = self.settings.open_time
+        self._last: Hashable = None
+        """Party whose probe has failed last."""
+        self._last_until = 0.0
+        """Time before which that party makes no other."""
+        self._own_time = 0.0
+        """Time for which it makes none."""
         self._deadline: float | None = None
         self._events: deque[CircuitChanged] = deque(maxlen=EVENTS)
 
@@ -141,34 +147,48 @@ class Breaker:
         probing = self.state is Circuit.PROBING
         self._step(CircuitSignal.ABANDON if probing else CircuitSignal.ELAPSE, None)
 
-    def admit(self, *, now: float) -> Permit | None:
-        """Return a permit for a call, or None if it must not be sent now."""
+    def admit(self, *, now: float, party: Hashable = None) -> Permit | None:
+        """Return a permit for a call of a party, or None if it must not be sent now."""
         self.handle_timeout(now)
         if self.state is Circuit.HALF_OPEN:
+            if party is not None and party == self._last and now < self._last_until:
+                return None  # the probe is for others first
             self._step(CircuitSignal.PROBE, now + self.settings.probe_time)
         elif self.state is not Circuit.CLOSED:
             return None
         return Permit(self._changes)
 
     def record(
-        self, permit: Permit, *, failed: bool | None, now: float, party: Hashable = None
+        self,
+        permit: Permit,
+        *,
+        failed: bool | None,
+        now: float,
+        party: Hashable = None,
+        several: bool = False,
     ) -> None:
         """Take the outcome of a call; None: it says nothing of the server, such as a cancellation.
 
         Outcomes of calls that were admitted before the last change are ignored.  ``party``: the
         caller whose call has failed, if that may be its own fault.  Failures of one party alone
-        open nothing and count in no rate; a probe that fails opens it again, whosever it was.
+        open nothing and count in no rate, but for one that may be ``several`` callers: as many in a
+        row as ``min_calls`` do.  A probe that fails opens it again, whosever it was; the time grows
+        for the party alone unless that of another one, or of nobody, failed as well.
         """
         if permit.change != self._changes:
             return
         if self.state is Circuit.CLOSED:
-            if failed is not None and self._trips(failed, now, party):
+            if failed is not None and self._trips(failed, now, party, several):
+                self._last = None
                 self._open(CircuitSignal.TRIP, self.settings.open_time, now)
         elif failed is None:
             self._step(CircuitSignal.ABANDON, None)
         elif failed:
-            grown = self._open_time * self.settings.growth
-            self._open(CircuitSignal.FAIL, min(grown, self.settings.max_open_time), now)
+            own = party is not None and self._last in (None, party)
+            before = max(self._open_time, self._own_time if own else 0.0)
+            grown = min(before * self.settings.growth, self.settings.max_open_time)
+            self._last, self._own_time, self._last_until = party, grown, now + grown
+            self._open(CircuitSignal.FAIL, self._open_time if own else grown, now)
         else:
             self._row.clear()
             self._step(CircuitSignal.SUCCEED, None)
@@ -184,13 +204,15 @@ class Breaker:
         self._deadline = deadline
         self._events.append(CircuitChanged(name=self.name, before=before, after=self.state))
 
-    def _trips(self, failed: bool, now: float, party: Hashable) -> bool:
+    def _trips(self, failed: bool, now: float, party: Hashable, several: bool) -> bool:
         """Count an outcome; return True if there are too many failures."""
         settings, slices, row = self.settings, self._slices, self._row
         if failed:
             row[party] += 1
             alone = len(row.keys() - {None}) == 1
             if (row[None] if alone else row.total()) >= settings.consecutive:
+                return True
+            if several and row[party] >= settings.min_calls:
                 return True
             if party is not None:
                 return False

@@ -175,8 +175,8 @@ class Forwarding:
         server, event, relay = arrival.machine, arrival.event, self._relay
         if isinstance(server, Peer | FarWorker) or not (worker and server.worker):
             return False
-        waiting = [sent.arrival for sent in self._sent.values()]
-        text = relay.full(waiting, arrival, "retries wait at other processes of the gateway")
+        waiting, caller = [sent.arrival.caller for sent in self._sent.values()], arrival.caller
+        text = relay.parking.full(waiting, caller, "retries wait at other processes of the gateway")
         if text:
             relay.refuse(arrival, busy_code(event.revision), text)
             return True

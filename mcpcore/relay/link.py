@@ -1,6 +1,7 @@
 """Conversations of a relay: the client's side, the servers, one link to a server, one call."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec import MsgspecError, Raw, Struct, field, structs
@@ -26,23 +27,38 @@ Upstream: TypeAlias = "Peer | HttpClient"
 """Client's end of a conversation with a server."""
 UNSENDABLE = (LocalProtocolError, MsgspecError, ValueError, TypeError)
 """Exceptions of calls that the engine refuses, for bodies or methods of the other side."""
+STILL_ASKS = 5.0
+"""Seconds after its cancellation in which a server may still ask about a call."""
 Outcome = Raw | ErrorData
 """Result or error of a request."""
 Session: TypeAlias = tuple[Downstream, str]
 """Legacy client: its machine, and the session there, which is empty where there is only one."""
 
 
+class Address(str):
+    """Address of callers who tell nothing else of themselves: there may be several."""
+
+    __slots__ = ()
+
+
 class Guard(Protocol):
     """Policies for the requests to one server, run by the application."""
 
-    def admit(self, now: float, method: str, params: Body) -> object:
-        """Return a permit for one request.  Raises LocalProtocolError if it must not be sent."""
+    def admit(self, now: float, method: str, params: Body, caller: Hashable = None) -> object:
+        """Return a permit for one request of a caller, None for the relay.
+
+        Raises LocalProtocolError if it must not be sent.
+        """
 
     def settle(self, permit: Any, event: Event, now: float, caller: Hashable = None) -> None:
         """Take the outcome of a request: a result, an error, an end, or that input is required.
 
         ``caller``: the client whose request it was; None: the relay's own.
         """
+
+    @property
+    def open(self) -> bool:
+        """True while no requests are to be sent, but for a probe."""
 
     def again(self, call: "PassedCall", event: Event, now: float) -> float | None:
         """Return the seconds until a failed call is sent again, None if that is not to be."""
@@ -159,7 +175,8 @@ class Arrival(Struct, frozen=True, eq=False):
         event, machine = self.event, self.machine
         if event.principal or event.session or isinstance(machine, Peer):
             return event.principal or self.session
-        return machine.address(event.key)
+        address = machine.address(event.key)
+        return None if address is None else Address(address)
 
     @property
     def audience(self) -> Audience:
@@ -248,6 +265,8 @@ class Parked(Struct, eq=False, weakref=False):
     questions: dict[str, tuple[Key, Raw]]
     """Requests of the server that wait for an answer, by name, and the request objects for the
     client; once there are none, the next outcome of the call is awaited."""
+    caller: Hashable
+    """Caller of the call, for which few may wait."""
     outcome: Callable[[Arrival], None] | None = None
     """Function that answers repeated retries with that outcome; None before."""
     deadline: float | None = None
@@ -281,8 +300,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Permits of the guard for requests without an outcome, by id."""
     asked: dict[Key, tuple[Downstream, RequestId]] = {}
     """Questions of the server that wait for the client, by key, with the machine and id there."""
-    principals: set[str | None] = set()
-    """Principals whose calls it has had, two at most: from then on it is shared."""
+    callers: set[Hashable] = set()
+    """Callers whose calls it has had, two at most: from then on it is shared."""
     left: dict[Hashable, float] = {}
     """Last two clients that have given up a call, with the time of that."""
     level: str | None = None
@@ -317,12 +336,32 @@ class UpstreamLink(Struct, eq=False, weakref=False):
             self.machine = self.target.connect(self)
         return self.machine
 
-    def request(self, method: str, params: Body, *, now: float, **more: Any) -> RequestId:
-        """Send a request, if the guard of the server lets it."""
+    def request(
+        self, method: str, params: Body, *, now: float, caller: Hashable = None, **more: Any
+    ) -> RequestId:
+        """Send a request of a ``caller``, None for the relay, if the guard lets it."""
+        send = partial(self.peer.request, method, params, now=now, force=True, **more)
+        return self._guarded(send, now, method, params, caller)
+
+    def retry(
+        self, call: PassedCall, answers: Mapping[str, Raw], *, now: float, timeout: float
+    ) -> RequestId:
+        """Send the answers to the questions about a call, if the guard of the server lets them."""
+        send = partial(self.peer.retry, call.request, answers, now=now, timeout=timeout)
+        return self._guarded(send, now, call.method, call.params, call.arrival.caller)
+
+    def _guarded(
+        self,
+        send: Callable[[], RequestId],
+        now: float,
+        method: str,
+        params: Body,
+        caller: Hashable,
+    ) -> RequestId:
         guard = self.target.guard
-        permit = None if guard is None else guard.admit(now, method, params)
+        permit = None if guard is None else guard.admit(now, method, params, caller)
         try:
-            id = self.peer.request(method, params, now=now, force=True, **more)
+            id = send()
         except UNSENDABLE:
             if guard is not None:
                 guard.settle(permit, _unanswered(0), now)
@@ -350,6 +389,10 @@ class UpstreamLink(Struct, eq=False, weakref=False):
         """True if nothing needs the conversation."""
         needed = self.calls or self.pending or self.asked or self.streams
         return not needed and (self.greeted or self.machine is None)
+
+    def free(self, now: float) -> bool:
+        """Return True if nothing needs it, and the server will ask about no former call."""
+        return self.idle and not any(now - at < STILL_ASKS for at in self.left.values())
 
     def config(self, base: Config) -> Config:
         """Return the settings of the client's end: ``base`` with what the audience declared."""

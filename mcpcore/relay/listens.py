@@ -8,7 +8,7 @@ Source: the subscriptions page of 2026-07-28.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +139,8 @@ class Feed(Struct, eq=False):
     """Place among the feeds, by conversation and capabilities."""
     wanted: dict[Item, set["Stream"]] = {}
     """Streams of watchers by what they want."""
-    principals: Counter[str | None] = msgspec.field(default_factory=Counter)
-    """Number of streams by the principal of their watchers."""
+    callers: Counter[Hashable] = msgspec.field(default_factory=Counter)
+    """Number of streams by the caller of their watchers."""
     claims: list[Claim] = []
     """Claims that the server has yet to grant."""
     current: FeedRequest | None = None
@@ -207,11 +207,12 @@ class Listens:
         takes = (each for each in feeds if each.takes(claim))
         feed = next(had, None) or next(takes, fresh)
         if feed not in stream.feeds:
-            principal = stream.watcher.audience.principal
-            if not feed.principals[principal] and self._is_full(fresh, principal):
-                claim.take(fresh.target.error("too many listen streams of one principal are open"))
+            caller = stream.watcher.caller
+            if not feed.callers[caller] and self._is_full(fresh, caller):
+                text = "too many listen streams of one caller are open"
+                claim.take(fresh.target.error(text))
                 return
-            feed.principals[principal] += 1
+            feed.callers[caller] += 1
             stream.feeds[feed] = set()
         if feed is fresh:
             self._feeds[feed.place] = [*feeds, feed]
@@ -225,12 +226,12 @@ class Listens:
             feed.claims.append(claim)
             self._update(feed)
 
-    def _is_full(self, fresh: Feed, principal: str | None) -> bool:
-        """Return True if a principal is on as many feeds of a server as it may be."""
+    def _is_full(self, fresh: Feed, caller: Hashable) -> bool:
+        """Return True if a caller is on as many feeds of a server as it may be."""
         if fresh.audience.session is not None:
             return False
         feeds = (each for feeds in self._feeds.values() for each in feeds)
-        own = [each for each in feeds if each.target is fresh.target and each.principals[principal]]
+        own = [each for each in feeds if each.target is fresh.target and each.callers[caller]]
         return len(own) >= self._relay.settings.listens_per_principal
 
     def remove(self, stream: "Stream", items: frozenset[Item] | None, outcome: Any) -> None:
@@ -266,7 +267,7 @@ class Listens:
                 del feed.wanted[item]
                 feed.full = False
         if not held and stream.feeds.pop(feed, None) is not None:
-            feed.principals[stream.watcher.audience.principal] -= 1
+            feed.callers[stream.watcher.caller] -= 1
 
     # Requests
 

@@ -119,6 +119,8 @@ class ServerPage(Struct, eq=False, gc=False):
 
 _NONE = ServerPage(_EMPTY, 0, math.inf)
 """Page of a server that does not declare the list."""
+Found = dict[tuple[str, str], list[ServerPage]]
+"""Pages by server and method."""
 Take = Callable[[ServerPage | None], None]
 """Function from the page of a server, None if it has none that can be had."""
 
@@ -159,7 +161,8 @@ class Lists:
     def ask(self, arrival: Arrival) -> None:
         """Answer a request for a list, once every server has given its page or is late.
 
-        Raises msgspec.MsgspecError for params without the right types.
+        Where names have no prefix, lists are read to their end before, so that no name depends on
+        the pages that were read.  Raises msgspec.MsgspecError for params without the right types.
         """
         event, cursors = arrival.event, dict[str, str | None]()
         cursor = _cursor_of(event.params).cursor
@@ -172,22 +175,47 @@ class Lists:
             except SealBroken:
                 self._relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
-        servers = list(self._relay.targets if cursor is None else cursors)
-        parts = dict[str, ServerPage | None]()
+        else:
+            cursors = dict.fromkeys(self._relay.targets)
+        found: Found = {}
+
+        def go_on() -> None:
+            pages = found.items() if cursor is None else ()
+            self._merge(arrival, cursors, {name: next(iter(of), None) for (name, _), of in pages})
+
+        names, lists = self._relay.names, [(name, event.method) for name in self._relay.targets]
+        unread = [place for place in lists if names.never and place not in names.read]
+        if unread:
+            self.read(arrival, unread, self._relay.held.hold(arrival, go_on), found)
+        else:
+            go_on()
+
+    def _merge(
+        self,
+        arrival: Arrival,
+        cursors: Mapping[str, str | None],
+        parts: dict[str, ServerPage | None],
+    ) -> None:
+        """Answer with ``parts`` and the pages of the other servers that have cursors."""
+
+        def complete() -> None:
+            if len(parts) == len(cursors):
+                try:
+                    self._complete(arrival, parts)
+                except Exception:
+                    self._relay.broken(arrival)
+                    raise
 
         def take(name: str, part: ServerPage | None) -> None:
             parts[name] = part
-            if len(parts) < len(servers):
-                return
-            try:
-                self._complete(arrival, parts)
-            except Exception:  # such as one of the application's seal: every request ends
-                self._relay.refuse(arrival, INTERNAL_ERROR, "the lists cannot be merged")
-                raise
+            complete()
 
-        for name in servers:
-            wanted = Wanted(arrival, name, event.method, cursors.get(name))
-            self._fetch(wanted, partial(take, name))
+        wanted = [name for name in cursors if name not in parts]
+        for name in wanted:
+            page = Wanted(arrival, name, arrival.event.method, cursors[name])
+            self._fetch(page, partial(take, name))
+        if not wanted:
+            complete()
 
     def _fetch(self, wanted: Wanted, take: Take) -> None:
         """Get a page of a server; ``take`` gets None if it cannot be had."""
@@ -243,7 +271,7 @@ class Lists:
         if hints is None or not isinstance(outcome, Raw):
             take(None if target.away is None else self._kept_for(target, wanted))
             return
-        ttl = (hints.ttl_ms or 0) / 1000 if target.modern else self._relay.settings.list_ttl
+        ttl = (hints.ttl_ms or 0.0) / 1000 if target.modern else self._relay.settings.list_ttl
         public = target.modern and hints.cache_scope == "public"
         until = self._relay.now + min(ttl, _LONGEST)
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")
@@ -423,14 +451,19 @@ class Lists:
         self.read(arrival, lists, self._relay.held.hold(arrival, then))
 
     def read(
-        self, arrival: Arrival, lists: list[tuple[str, str]], then: Callable[[], None]
+        self,
+        arrival: Arrival,
+        lists: Iterable[tuple[str, str]],
+        then: Callable[[], None],
+        found: Found | None = None,
     ) -> None:
-        """Read lists, each of a server by a method, then go on.
+        """Read lists, each of a server by a method, then go on; their pages are in ``found`` then.
 
         Names are given in the order of ``lists``, whichever arrives first.
         """
-        left = set(lists)
-        found: dict[tuple[str, str], list[ServerPage]] = {place: [] for place in lists}
+        found = {} if found is None else found
+        found |= {place: [] for place in lists}
+        left = set(found)
 
         def take(wanted: Wanted, page: ServerPage | None) -> None:
             pages = found[wanted.server, wanted.method]
@@ -441,19 +474,26 @@ class Lists:
                     self._fetch(wanted, partial(take, wanted))
                     return
             left.remove((wanted.server, wanted.method))
-            if not left:
+            if left:
+                return
+            try:
                 complete()
+            except Exception:
+                self._relay.broken(arrival)
+                raise
 
         def complete() -> None:
             hidden = set[str]()
             for (server, method), pages in found.items():
                 for page in pages if method not in hidden else ():
                     self._items(server, method, page, arrival.event.revision.modern)
-                if self._hides(self._relay.targets[server], method):
+                if len(pages) == _PAGES:
+                    self._relay.names.read.add((server, method))  # as far as it is read at all
+                elif self._hides(self._relay.targets[server], method):
                     hidden.add(method)
             then()
 
-        for server, method in lists:
+        for server, method in found:
             wanted = Wanted(arrival, server, method)
             self._fetch(wanted, partial(take, wanted))
 
@@ -464,18 +504,19 @@ def _session_in(key: tuple[Any, ...]) -> Session | None:
     return None if scope is None else scope[2]
 
 
-def merged_capabilities(targets: Iterable[Target]) -> ServerCapabilities:
+def merged_capabilities(targets: Iterable[Target], *, plain: bool = True) -> ServerCapabilities:
     """Return what any of the servers declares; one that has not answered may declare anything.
 
-    Tasks of several servers are listed by none, and their skills are not offered: their pages are
-    not merged.
+    Tasks of several servers are listed by none: their pages are not merged.  Skills are offered if
+    names are ``plain``: those in the texts of a skill have no prefix.
     """
     known = (_ANY if each.greeting is None else each.greeting.capabilities for each in targets)
     declared = [each for each in known if isinstance(each, ServerCapabilities)]
-    if len(declared) == 1:
+    if len(declared) == 1 and plain:
         return declared[0]
     merged: Any = reduce(_both, map(msgspec.to_builtins, declared), {})
-    merged.get("tasks", {}).pop("list", None)
+    if len(declared) > 1:
+        merged.get("tasks", {}).pop("list", None)
     merged.get("extensions", {}).pop(SKILLS_EXTENSION, None)
     return msgspec.convert(merged, ServerCapabilities)
 

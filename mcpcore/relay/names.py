@@ -103,9 +103,8 @@ class Names:
     With :attr:`Naming.ALWAYS` it is empty but for names that had to be shortened.  Otherwise a
     name belongs to the first server that lists it, for as long as this table lasts; while the list
     of a server before it is not known, :attr:`Naming.ON_CONFLICT` prefixes it.  The table holds at
-    most ``limit`` names of lists, of which each server may have an equal part at least, and as many
-    others, of which the last used are kept.  Raises ValueError for names of servers that cannot be
-    used.
+    most ``limit`` names of lists, an equal share of each server, and as many others, of which the
+    last used are kept.  Raises ValueError for names of servers that cannot be used.
     """
 
     def __init__(self, servers: Sequence[str], naming: Naming | None, limit: int) -> None:
@@ -125,7 +124,9 @@ class Names:
         if naming is None:
             naming = Naming.ALWAYS if len(servers) > 1 else Naming.NEVER
         self._naming = naming
-        self._limit = limit
+        self._limit, self._share = limit, max(1, limit // max(1, len(servers)))
+        self._counts: Counter[str] = Counter()
+        """Number of names of lists by server."""
         self.plain = len(servers) == 1 and naming is not Naming.ALWAYS
         """True if no name is ever changed."""
         self.listed = not self.plain and naming is not Naming.ALWAYS
@@ -136,8 +137,6 @@ class Names:
         self.read: set[tuple[str, str]] = set()
         """Lists that were read to their end: servers and methods."""
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
-        self._counts = Counter[str]()
-        """Number of names of each server."""
         self._linked: dict[tuple[NameKind, str], tuple[str, str]] = {}
         """Names that were in results and in no list; the last used is the last."""
         self.conflicts: list[NameConflict] = []
@@ -190,18 +189,12 @@ class Names:
             if len(self._linked) > self._limit:
                 del self._linked[next(iter(self._linked))]
         elif place not in self._owners:
-            if not self._has_room(server):
+            if self._counts[server] >= self._share:
                 return None
-            self._owners[place] = owned
             self._counts[server] += 1
+            self._owners[place] = owned
             self._linked.pop(place, None)
         return outer
-
-    def _has_room(self, server: str) -> bool:
-        """Return True if a server may have one more name, with what others may have kept free."""
-        part, counts = self._limit // len(self._servers), self._counts
-        others = sum(max(counts[each], part) for each in self._servers if each != server)
-        return counts[server] < self._limit - others
 
     def _owner(self, kind: NameKind, outer: str) -> tuple[str, str] | None:
         place = kind, outer

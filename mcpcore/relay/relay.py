@@ -20,7 +20,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -34,15 +34,15 @@ from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason, Event, FaultKind, Key, RequestReceived
 from mcpcore.engine.peer import DEFAULT_LOG_LEVEL, Peer
-from mcpcore.engine.seal import Seal, request_binding
+from mcpcore.engine.seal import Seal
 from mcpcore.engine.subscriptions import TOPICS
-from mcpcore.errors import SealBroken
 from mcpcore.http.client.call import Recovery, StreamInterrupted
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.http.storing import NoteLost, NoteReceived, SessionForgotten, SessionRestored
 from mcpcore.relay.cells import CELLS, Cell, error_in, result_in, url_questions, with_elicitation_id
 from mcpcore.relay.forwarding import Forwarding
 from mcpcore.relay.link import (
+    STILL_ASKS,
     UNSENDABLE,
     Arrival,
     Asked,
@@ -62,6 +62,7 @@ from mcpcore.relay.link import (
 )
 from mcpcore.relay.lists import LISTS, Lists, merged_capabilities
 from mcpcore.relay.names import IN_PARAMS, NameKind, Names, text_at
+from mcpcore.relay.parking import UNANSWERED, Parking
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.relay.subscriptions import Subscriptions
 from mcpcore.relay.tasks import PREFIX, Tasks
@@ -88,9 +89,6 @@ _ANYBODY = Audience()
 _UNREACHED = frozenset({FaultKind.CONNECT, FaultKind.CONNECT_TIMEOUT})
 UNCLEAR = "calls of several clients are open, and nothing tells which of them the question is about"
 """Reason for which a question is refused."""
-_STILL_ASKS = 5.0
-"""Seconds after its cancellation in which a server may still ask about a call."""
-_UNANSWERED = ErrorData(INTERNAL_ERROR, "the client did not answer")
 
 
 class _Logged(Struct):
@@ -99,8 +97,6 @@ class _Logged(Struct):
     logger: str | None = None
 
 
-_decode_ticket = msgspec.msgpack.Decoder(Ticket).decode
-_encode_ticket = msgspec.msgpack.Encoder().encode
 _decode_question = msgspec.json.Decoder(EmbeddedRequest).decode
 _decode_logged = msgspec.json.Decoder(_Logged).decode
 _encode = msgspec.json.Encoder().encode
@@ -129,6 +125,8 @@ class Relay:
         """Arguments that headers mirror, by tool, for the Config of the downstream machine."""
         self.dropped = 0
         """Number of messages of servers that could not be assigned to a client."""
+        self.declared: Callable[[], object] = void
+        """Function that is called when :meth:`capabilities` may be others than before."""
         self.now = self.wall = 0.0
         """Time of the present input, and the same in seconds since the epoch."""
         self.used: set[UpstreamLink] = set()
@@ -136,24 +134,21 @@ class Relay:
         self.called: set[Downstream] = set()
         """Machines of clients that were called since the driver took them: it flushes these."""
         self.seal = seal
-        self._here = place
         self._links: dict[Session | None, dict[tuple[Any, ...], UpstreamLink]] = {}
         """Conversations by session, then by server, principal and capabilities."""
-        self._calls: dict[tuple[Downstream, Key], PassedCall] = {}
+        self.calls: dict[tuple[Downstream, Key], PassedCall] = {}
         self._asked: dict[tuple[Downstream, RequestId], Asked] = {}
         self.held = HeldRequests()
-        self._parked: dict[int, Parked] = {}
-        self._outcomes: dict[int, Parked] = {}
-        """Calls once parked whose outcome is kept, the oldest first."""
         self._serial = 0
         self._levels: dict[Session, str] = {}
         """Log levels that legacy clients have set, by session."""
-        self._deadlines: Deadlines[Any] = Deadlines()
+        self.deadlines: Deadlines[Any] = Deadlines()
         """Parked calls, conversations and delayed work."""
         self.lists = Lists(self)
         self.tasks = Tasks(self)
         self.subscriptions = Subscriptions(self)
         self.forwarding = Forwarding(self)
+        self.parking = Parking(self, place)
         self._sole = next(iter(self.targets.values())) if len(self.targets) == 1 else None
         self._handlers = self.subscriptions.handlers
         if not (self._sole and self.names.plain):
@@ -165,12 +160,12 @@ class Relay:
     @property
     def idle(self) -> bool:
         """True if no request of a client is open and no call is parked."""
-        needed = self._calls or self.held or self._parked or self._outcomes or self._asked
-        return self.forwarding.idle and not needed
+        needed = self.calls or self.held or self._asked
+        return self.forwarding.idle and self.parking.idle and not needed
 
     def capabilities(self) -> ServerCapabilities:
         """Return what the servers declare together, for the Config of the downstream machine."""
-        return merged_capabilities(self.targets.values())
+        return merged_capabilities(self.targets.values(), plain=self.names.plain)
 
     # Input
 
@@ -186,7 +181,7 @@ class Relay:
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:
         """Do ``work`` after a time."""
-        self._deadlines.set(Delayed(work), self.now + seconds)
+        self.deadlines.set(Delayed(work), self.now + seconds)
 
     def from_client(self, machine: Downstream, event: Event, *, now: float, wall: float) -> None:
         """Handle an event of a machine of clients. ``wall``: seconds since the epoch."""
@@ -204,14 +199,14 @@ class Relay:
 
     def deadline(self) -> float | None:
         """Return the time of the next :meth:`handle_timeout`, None if never."""
-        return self._deadlines.next()
+        return self.deadlines.next()
 
     def handle_timeout(self, now: float) -> None:
         """End what is due: parked calls, kept outcomes, idle conversations, delays."""
         self.now = now
-        for item in self._deadlines.due(now):
+        for item in self.deadlines.due(now):
             if isinstance(item, Parked):
-                self._expire(item)
+                self.parking.expire(item)
             elif isinstance(item, UpstreamLink):
                 self._close_unused(item)
             else:
@@ -233,7 +228,11 @@ class Relay:
             shared = target.shared or not self.subscriptions.lasts(audience.session)
             session = None if shared else audience.session
             audience = Audience(principal, session, audience.capabilities)
-        place = target.name, *target.party(audience.principal), _encode(audience.capabilities)
+        party = target.party(audience.principal)
+        place: tuple[Any, ...] = target.name, *party, _encode(audience.capabilities)
+        alone = target.shared is False and not (target.greeting is None or target.modern)
+        if alone and audience.session is None:  # modern clients share none with an open call
+            place = *place, self._free(place)
         link = self._links.get(audience.session, {}).get(place)
         if link is None:
             if target.links >= self.settings.links and audience != _ANYBODY:
@@ -244,9 +243,16 @@ class Relay:
                 self.close_link(unused)
             link = UpstreamLink(target, audience, place, self.used)
             self._links.setdefault(audience.session, {})[place] = link
-            self._deadlines.set(link, self.now + self.settings.link_idle)
+            self.deadlines.set(link, self.now + self.settings.link_idle)
             target.links += 1
         return link
+
+    def _free(self, place: tuple[Any, ...]) -> int:
+        """Return the number of a conversation at a place that has no open call, or of a new one."""
+        links, number = self._links.get(None, {}), 0
+        while (link := links.get((*place, number))) is not None and not link.free(self.now):
+            number += 1
+        return number
 
     def links_of(self, session: Session) -> list[UpstreamLink]:
         """Return the conversations with legacy servers that belong to a session."""
@@ -260,7 +266,7 @@ class Relay:
         needed = not link.idle or link.audience.session in self.subscriptions.sessions
         due = (self.now if needed else link.used_at) + self.settings.link_idle
         if due > self.now:
-            self._deadlines.set(link, due)
+            self.deadlines.set(link, due)
         else:
             self.close_link(link)
 
@@ -275,7 +281,7 @@ class Relay:
         target.links -= 1
         target.open_links -= link.greeted
         link.ended = True
-        self._deadlines.set(link, None)
+        self.deadlines.set(link, None)
         of_session = self._links[link.audience.session]
         del of_session[link.place]
         if not of_session:
@@ -286,6 +292,7 @@ class Relay:
         if link.ended:
             return
         target.greeting, link.greeted = event, True
+        self.declared()
         target.open_links += not again
         if again:  # in place of a session that was lost
             level, link.level = link.level, None
@@ -351,11 +358,21 @@ class Relay:
         arrival = Arrival(machine, event)
         try:
             if event.request_state is not None:
-                self._retried(arrival, event.request_state)
+                self.parking.retried(arrival, event.request_state)
             else:
                 self._route(arrival)
         except msgspec.MsgspecError as error:
             self.refuse(arrival, INVALID_PARAMS, f"invalid params: {error}")
+        except Exception:
+            self.broken(arrival)
+            raise
+
+    def broken(self, arrival: Arrival) -> None:
+        """Answer a request for which something raises, such as the application's seal: it ends."""
+        self.held.drop(arrival.place)
+        self.calls.pop(arrival.place, None)
+        with suppress(LocalProtocolError):  # it may have been answered before
+            self.refuse(arrival, INTERNAL_ERROR, "the request cannot be passed on")
 
     def _route(self, arrival: Arrival, *, learned: bool = False) -> None:
         method, params = arrival.event.method, arrival.event.params
@@ -366,16 +383,16 @@ class Relay:
         if method.startswith(PREFIX):
             target, params = self.tasks.inward_in(arrival)
             if target is not None:
-                self._forward(target, arrival, params)
+                self.forward(target, arrival, params)
                 return
         if self._sole is not None and self.names.plain:
-            self._forward(self._sole, arrival, params)
+            self.forward(self._sole, arrival, params)
             return
         found = self.names.inward_in(method, params, learned=learned)
         if found is not None:
-            self._forward(self.targets[found[0]], arrival, found[1])
+            self.forward(self.targets[found[0]], arrival, found[1])
         elif method not in IN_PARAMS and self._sole is not None:
-            self._forward(self._sole, arrival, params)
+            self.forward(self._sole, arrival, params)
         elif method not in IN_PARAMS:
             text = f"method not found: {method} names none of the servers"
             self.refuse(arrival, METHOD_NOT_FOUND, text)
@@ -423,7 +440,7 @@ class Relay:
         if within is not None:
             self.later(within, late)
 
-    def _forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
+    def forward(self, target: Target, arrival: Arrival, params: Raw, members: bytes = b"") -> None:
         """Send a request on; ``members`` are answers and state for a modern server."""
         self.when_known(target, partial(self._send, target, arrival, params, members), arrival)
 
@@ -467,6 +484,7 @@ class Relay:
                 event.method,
                 body,
                 now=self.now,
+                caller=arrival.caller,
                 timeout=max(until - self.now, 0.0),
                 progress=event.meta.progress_token is not None,
                 meta=meta,
@@ -477,12 +495,13 @@ class Relay:
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
-        if len(link.principals) < 2:
-            link.principals.add(event.principal)
-        self._calls[arrival.place] = call
+        if len(link.callers) < 2:
+            caller = arrival.caller
+            link.callers.add(arrival.place if caller is None else caller)
+        self.calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
-        if self._calls.pop(call.arrival.place, None) is not None:  # it was not cancelled meanwhile
+        if self.calls.pop(call.arrival.place, None) is not None:  # it was not cancelled meanwhile
             self._send(call.link.target, call.arrival, call.params, b"", call)
 
     def ask(
@@ -518,7 +537,7 @@ class Relay:
 
     def _cancelled(self, machine: Downstream, event: events.RequestCancelled) -> None:
         place = machine, event.key
-        call = self._calls.pop(place, None)
+        call = self.calls.pop(place, None)
         if call is not None or self.held.drop(place):
             self.at(machine).fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         if call is None:  # the answer to come, if any, is dropped by the engine
@@ -527,9 +546,9 @@ class Relay:
             return
         call.waiting = [each for each in call.waiting if each.place != place]
         if not call.waiting:
-            self._give_up(call, event.reason)
+            self.give_up(call, event.reason)
 
-    def _give_up(self, call: PassedCall, reason: str | None) -> None:
+    def give_up(self, call: PassedCall, reason: str | None) -> None:
         """Cancel a call at its server, with what the client was asked about it."""
         link = call.link
         for place in list(call.asked):
@@ -540,7 +559,7 @@ class Relay:
                 text = "the request that it was about is no longer wanted"
                 link.peer.fail(question.key, ErrorData(INTERNAL_ERROR, text))
         if call.round is not None:
-            self._drop(call.round)
+            self.parking.drop(call.round)
         if link.calls.pop(call.request, None) is not None:
             link.peer.cancel(call.request, now=self.now, reason=reason)
             self._left(call)
@@ -556,8 +575,10 @@ class Relay:
     # Answers of servers
 
     def _ended(self, link: UpstreamLink, event: events.RequestEnded) -> None:
-        # Over HTTP a conversation outlasts its connections.
-        if event.fault is not None and event.fault.kind in _UNREACHED and not link.ended:
+        # Over HTTP a conversation outlasts its connections; without a fault one was reset.
+        fault = event.fault
+        gone = event.reason is EndReason.CLOSED if fault is None else fault.kind in _UNREACHED
+        if gone and not link.ended and event.request not in link.listens:
             self._went_away(link.target)
         call = link.calls.get(event.request)
         if call is not None:
@@ -567,7 +588,10 @@ class Relay:
     def _heard(self, link: UpstreamLink, event: Event) -> None:
         """Tell the guard of an outcome; one that the server has sent shows that it is back."""
         link.settle(event, self.now)
-        if not isinstance(event, events.RequestEnded):
+        guard = link.target.guard
+        if guard is not None and guard.open:
+            self._went_away(link.target)
+        elif not isinstance(event, events.RequestEnded):
             self._came_back(link.target)
 
     def _answered(self, link: UpstreamLink, event: Any, outcome: Outcome) -> None:
@@ -577,7 +601,7 @@ class Relay:
         if own is not None:
             own(outcome)
         elif call is not None and not self._sent_again(call, event, outcome):
-            self._settle(call, partial(self._deliver, call, outcome))
+            self.settle(call, partial(self._deliver, call, outcome))
         link.used_at = self.now
 
     def _sent_again(self, call: PassedCall, event: Event, outcome: Outcome) -> bool:
@@ -597,17 +621,21 @@ class Relay:
             return True
         return False
 
-    def _settle(self, call: PassedCall, deliver: Callable[[Arrival], None]) -> None:
+    def settle(self, call: PassedCall, deliver: Callable[[Arrival], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
         arrivals, call.waiting = call.waiting, []
         if call.cell is Cell.MODERN_SERVER:  # a legacy one still waits for its questions
             for place in list(call.asked):
                 self._withdraw(place, "the request that it was about is over")
         for arrival in arrivals:
-            self._calls.pop(arrival.place, None)
-            deliver(arrival)
+            self.calls.pop(arrival.place, None)
+            try:
+                deliver(arrival)
+            except Exception:
+                self.broken(arrival)
+                raise
         if call.round is not None:
-            self._keep(call.round, deliver)
+            self.parking.keep(call.round, deliver)
             call.round = None
 
     def _deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
@@ -673,24 +701,11 @@ class Relay:
             del link.calls[event.request]
             link.peer.abandon(event.request)
             ticket = None if event.state is None else Ticket(None, link.target.name, event.state)
-            self._settle(call, partial(self._require, call, event.requests, ticket))
+            self.settle(call, partial(self.parking.require, call, event.requests, ticket))
         elif event.requests:
             self._ask_round(call, event.requests)
         else:
             self._retry(call, {})
-
-    def _require(
-        self, call: PassedCall, requests: Mapping[str, Raw], ticket: Ticket | None, arrival: Arrival
-    ) -> None:
-        """Answer a modern client with questions; its retry has the sealed ``ticket``."""
-        event, state = call.arrival.event, None
-        try:
-            if ticket is not None:
-                binding = request_binding(event.principal, event.method, event.params)
-                state = self.seal.seal(_encode_ticket(ticket), binding, wall=self.wall)
-            self.at(arrival.machine).require_input(arrival.event.key, requests, state)
-        except UNSENDABLE as error:
-            self.fail(arrival, call.link.target.error(str(error)))
 
     def _ask_round(self, call: PassedCall, requests: Mapping[str, Raw]) -> None:
         """Ask a legacy client what a modern server wants to know."""
@@ -718,14 +733,14 @@ class Relay:
         """End a call whose questions have no answer."""
         call.link.calls.pop(call.request, None)
         call.link.peer.abandon(call.request)
-        self._settle(call, partial(self._deliver, call, call.link.target.error(message)))
-        self._give_up(call, message)
+        self.settle(call, partial(self._deliver, call, call.link.target.error(message)))
+        self.give_up(call, message)
 
     def _retry(self, call: PassedCall, answers: Mapping[str, Raw]) -> None:
         link = call.link
         timeout = self.settings.call_timeout
         try:
-            again = link.peer.retry(call.request, answers, now=self.now, timeout=timeout)
+            again = link.retry(call, answers, now=self.now, timeout=timeout)
         except UNSENDABLE as error:
             self._fail_round(call, str(error))
             return
@@ -779,7 +794,7 @@ class Relay:
             fit = [each for each in link.calls.values() if each.can_ask]
         clients = {each.arrival.client for each in fit}
         if fit and event.request is None:
-            clients |= {each for each, at in link.left.items() if self.now - at < _STILL_ASKS}
+            clients |= {each for each, at in link.left.items() if self.now - at < STILL_ASKS}
         unclear = len(clients) > 1
         call = None if unclear else min(fit, key=lambda each: not each.waiting, default=None)
         needed = input_capability(event.method, event.params)
@@ -794,9 +809,9 @@ class Relay:
             return
         embedded = call is not None and lookup_embedded(event.method, call.arrival.event.revision)
         if call is not None and parks and call.can_ask and embedded:
-            self._park(call, event)
+            self.parking.park(call, event)
             return
-        take: Callable[[Outcome], None] = partial(self._reply, link, event.key)
+        take: Callable[[Outcome], None] = partial(self.reply, link, event.key)
         if event.method == "ping":
             if parks or call is None or not call.waiting:  # no client waits for a message
                 link.peer.admit(event.key)
@@ -838,7 +853,7 @@ class Relay:
             for name in [name for name, (key, _) in questions if key == event.key]:
                 del parked.questions[name]
                 if not parked.questions:  # the retry waits for what comes next
-                    self._deadlines.set(parked, None)
+                    self.deadlines.set(parked, None)
         link.peer.release(event.key)
 
     def _replied(self, machine: Downstream, request: RequestId, answer: Outcome) -> None:
@@ -855,115 +870,7 @@ class Relay:
             peer = asked.link.peer
             peer.progress(asked.key, event.progress, event.total, event.message)
 
-    # Parked calls
-
-    def _park(self, call: PassedCall, event: RequestReceived) -> None:
-        """Answer a modern client with a question of a legacy server; the call waits here."""
-        self._serial += 1
-        call.fresh = False  # nobody is asked twice
-        name = str(self._serial)
-        question = Raw(_encode({"method": event.method, "params": relayable(event.params)[0]}))
-        parked = call.round
-        if parked is not None and parked.questions:  # its retry is told of this one as well
-            parked.questions[name] = event.key, question
-            return
-        others = [each.call.arrival for each in self._parked.values() if each is not parked]
-        text = self.full(others, call.arrival, "calls wait for input")
-        if text:
-            code = busy_code(call.arrival.event.revision)
-            call.link.peer.fail(event.key, ErrorData(INTERNAL_ERROR, text))
-            self._settle(call, lambda arrival: self.refuse(arrival, code, text))
-            self._give_up(call, text)
-            return
-        parked = Parked(self._serial, call, {name: (event.key, question)})
-        worker = getattr(call.arrival.machine, "worker", "")  # a Peer has none
-        ticket = Ticket(parked.id, place=self._here, worker=worker)
-        self._settle(call, partial(self._require, call, {name: question}, ticket))
-        self._parked[parked.id] = call.round = parked
-        self._deadlines.set(parked, self.now + self.settings.parked_timeout)
-
-    def full(self, waiting: Sequence[Arrival], arrival: Arrival, what: str) -> str:
-        """Return why a request may not wait beside others that do, "" if it may."""
-        most, principal = self.settings.parked, arrival.event.principal
-        if len(waiting) >= most:
-            return f"busy: {most} {what}"
-        own = sum(each.event.principal == principal for each in waiting)
-        most = self.settings.parked_per_principal
-        return f"busy: {most} {what}, all of one principal" if own >= most else ""
-
-    def _keep(self, parked: Parked, outcome: Callable[[Arrival], None]) -> None:
-        """Keep an outcome for repeated retries in place of the call; the oldest makes way."""
-        self._drop(parked)
-        principal = parked.call.arrival.event.principal
-        kept = list(self._outcomes.values())
-        own = [each for each in kept if each.call.arrival.event.principal == principal]
-        if len(own) >= self.settings.parked_per_principal:
-            self._drop(own[0])
-        elif len(kept) >= self.settings.parked:
-            self._drop(kept[0])
-        parked.outcome = outcome
-        self._outcomes[parked.id] = parked
-        self._deadlines.set(parked, self.now + self.settings.outcome_kept)
-
-    def _retried(self, arrival: Arrival, state: str, *, learned: bool = False) -> None:
-        """Handle the retry of a modern client."""
-        event = arrival.event
-        binding = request_binding(event.principal, event.method, event.params)
-        try:
-            ticket = _decode_ticket(self.seal.open(state, binding, wall=self.wall))
-        except SealBroken as broken:
-            self.refuse(arrival, INVALID_PARAMS, str(broken))
-            return
-        if ticket.parked is None:
-            members = b'"requestState":' + _encode(ticket.state)
-            if event.input_responses is not None:
-                members += b',"inputResponses":' + _encode(event.input_responses)
-            target = self.targets.get(ticket.server or "")
-            plain, method, params = self.names.plain, event.method, event.params
-            found = None if plain else self.names.inward_in(method, params, learned=learned)
-            if target is None:
-                self.refuse(arrival, INVALID_PARAMS, "requestState names an unknown server")
-                return
-            again = partial(self._retried, arrival, state, learned=True)
-            if found is not None or learned or not self.lists.learn(arrival, again):
-                self._forward(target, arrival, found[1] if found else params, members)
-            return
-        here = ticket.place == self._here
-        id = ticket.parked
-        parked = (self._parked.get(id) or self._outcomes.get(id)) if here else None
-        if parked is not None:
-            self._go_on(parked, arrival, ticket)
-        elif here or not self.forwarding.forward(arrival, ticket.worker):
-            why = "has ended" if here else "waits in another process of the gateway, or has ended"
-            text = f"requestState: its call {why}; send the request again without it"
-            self.refuse(arrival, INVALID_PARAMS, text)
-
-    def _go_on(self, parked: Parked, arrival: Arrival, ticket: Ticket) -> None:
-        """Give the answers of a retry to the server; a repeated retry waits with the first one."""
-        call, answers = parked.call, arrival.event.input_responses or {}
-        if parked.outcome is not None:
-            parked.outcome(arrival)
-        elif not parked.questions:
-            if len(call.waiting) > self.settings.repeats:
-                text = "busy: the request was repeated too often"
-                self.refuse(arrival, busy_code(arrival.event.revision), text)
-                return
-            call.waiting.append(arrival)
-            self._calls[arrival.place] = call
-        else:
-            asked = parked.questions
-            parked.questions = {name: asked[name] for name in asked if name not in answers}
-            if parked.questions:
-                left = {name: question for name, (_, question) in parked.questions.items()}
-                self._require(call, left, ticket, arrival)
-            else:
-                self._deadlines.set(parked, None)
-                call.arrival, call.waiting = arrival, [arrival]
-                self._calls[arrival.place] = call
-            for name in [name for name in asked if name in answers]:
-                self._reply(call.link, asked[name][0], answers[name])
-
-    def _reply(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
+    def reply(self, link: UpstreamLink, key: Key, answer: Outcome) -> None:
         """Answer a question of a legacy server, with what a client may have made unfit for it."""
         try:
             if isinstance(answer, Raw):
@@ -973,21 +880,6 @@ class Relay:
             text = f"the answer of the client cannot be passed on: {error}"
             answer = ErrorData(INTERNAL_ERROR, text)
         link.peer.fail(key, answer)
-
-    def _expire(self, parked: Parked) -> None:
-        """End a parked call without a retry, or forget an outcome."""
-        self._drop(parked)
-        if parked.outcome is not None:
-            return
-        parked.call.round = None
-        for key, _ in parked.questions.values():
-            parked.call.link.peer.fail(key, _UNANSWERED)
-        self._give_up(parked.call, _UNANSWERED.message)
-
-    def _drop(self, parked: Parked) -> None:
-        for rounds in (self._parked, self._outcomes):
-            rounds.pop(parked.id, None)
-        self._deadlines.set(parked, None)
 
     # Log messages and other notifications
 
@@ -1039,7 +931,7 @@ class Relay:
             self.dropped += not self.at(machine).log(None, *message, **more)
             return
         calls = [each for each in link.calls.values() if each.waiting] if call is None else [call]
-        whose = call is not None or len(link.principals) == 1  # else it may be of a call that ended
+        whose = call is not None or len(link.callers) == 1  # else it may be of a call that ended
         heard = [each for call in calls for each in call.waiting] if whose else []
         sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
         self.dropped += not any(sent)
@@ -1068,7 +960,7 @@ _FROM_CLIENT: dict[type[Event], Callable[[Relay, Downstream, Any], None]] = {
     events.RequestCancelled: Relay._cancelled,
     events.ResultReceived: lambda relay, at, event: relay._replied(at, event.request, event.result),
     events.ErrorReceived: lambda relay, at, event: relay._replied(at, event.request, event.error),
-    events.RequestEnded: lambda relay, at, event: relay._replied(at, event.request, _UNANSWERED),
+    events.RequestEnded: lambda relay, at, event: relay._replied(at, event.request, UNANSWERED),
     events.ProgressReceived: Relay._question_progressed,
     events.LogLevelChanged: lambda relay, at, event: relay.level_changed(
         (at, event.session or ""), event.level

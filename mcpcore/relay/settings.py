@@ -12,8 +12,9 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     naming: Naming | None = None
     """Names of what servers offer; None: ALWAYS for several, NEVER for a single one."""
     names: int = 100_000
-    """Maximum names of items in lists that are remembered, where names do not tell their server;
-    as many that were in results alone, of which the last used are kept."""
+    """Maximum names of items in lists that are remembered, where names do not tell their server, an
+    equal share of each server; as many that were in results alone, of which the last used are
+    kept."""
     tasks: int = 10_000
     """Maximum ids of tasks that are remembered, for the lists and notices of tasks."""
     call_timeout: float = 3600.0
@@ -36,7 +37,7 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Maximum calls that wait for the retry of a modern client; as many retries may wait at other
     workers of a store, and as many outcomes are kept for repeated retries."""
     parked_per_principal: int = 100
-    """Maximum of each of these of one principal."""
+    """Maximum of each of these of one principal, or else session, connection or address."""
     parked_timeout: float = 600.0
     """Maximum time that such a call waits."""
     outcome_kept: float = 60.0
@@ -52,7 +53,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Maximum conversations of one principal with one server, apart from those of its sessions; for
     one more, with other capabilities of its client, the least recently used one is closed."""
     listens_per_principal: int = 50
-    """Maximum listen streams of the clients of one principal at one modern server, apart from those
+    """Maximum listen streams of the clients of one principal, or else session, connection or
+    address, at one modern server, apart from those
     in conversations of its sessions: there are several for different capabilities of its clients,
     and for what does not fit on one."""
     link_idle: float = 300.0

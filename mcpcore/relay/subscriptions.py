@@ -8,7 +8,7 @@ the subscriptions there.
 Source: the subscriptions page of 2026-07-28; the resources page of 2025-11-25.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -82,6 +82,7 @@ class Watcher(Struct, eq=False):
     where: dict[str, Any]
     """Argument that names to the machine the listen stream, or the session."""
     audience: Audience
+    caller: Hashable
     filter: SubscriptionFilter
     """Changes that the client wants, with the names that it uses."""
     granted: SubscriptionFilter = msgspec.field(default_factory=SubscriptionFilter)
@@ -148,7 +149,8 @@ class Subscriptions:
         wanted = _listen_of(arrival.event.params).notifications
         where = {"parent": arrival.event.key}
         tasks = self._relay.tasks.opened(arrival.event.principal, wanted.task_ids)
-        watcher = Watcher(arrival.machine, where, arrival.audience, wanted, tasks=tasks)
+        audience, caller = arrival.audience, arrival.caller
+        watcher = Watcher(arrival.machine, where, audience, caller, wanted, tasks=tasks)
         self._streams[arrival.place] = watcher
         watcher.left = len(self._relay.targets)
         watch = partial(self._watch_all, watcher)
@@ -388,7 +390,8 @@ class Subscriptions:
 
     def _session_watcher(self, session: Session, audience: Audience) -> Watcher:
         machine, id = session
-        watcher = Watcher(machine, {"session": id} if id else {}, audience, _LISTS, _LISTS)
+        caller, where = audience.principal or session, {"session": id} if id else {}
+        watcher = Watcher(machine, where, audience, caller, _LISTS, _LISTS)
         self.sessions[session] = watcher
         return watcher
 

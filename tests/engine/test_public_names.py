@@ -13,6 +13,7 @@ NAMES = [
     "config",
     "data_to_send",
     "deadline",
+    "declare",
     "end",
     "end_subscription",
     "fail",

@@ -47,6 +47,11 @@ def command(name: str, revision: str) -> StdioTarget:
     return StdioTarget((*PYTHON, PROGRAM, name, revision), env={"PYTHONPATH": root})
 
 
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
 async def answer(params: ElicitParams) -> ElicitResult:
     """Answer the question of the server."""
     return ElicitResult(action="accept", content={"name": "Ada"})
@@ -355,6 +360,50 @@ async def test_a_server_of_this_process_whose_lifespan_fails_cannot_be_reached()
     ):
         with pytest.raises(PeerError, match=r"only: .*the lifespan of the server has failed"):
             await client.call_tool("echo", {"text": "hi"})
+
+
+@pytest.mark.parametrize("scheme", ["http", "sse+http", "ws", "tcp", "unix"])
+async def test_clients_are_not_told_where_a_server_is(
+    scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mcpcore.gateway")
+    place = "/no/such" if scheme == "unix" else "127.0.0.1:1"
+    target = parse_target(f"{scheme}://{place}")
+    settings = GatewaySettings(retry=None)
+    async with (
+        gateway({"far": target}, settings, http=ANY_PORT) as front,
+        connect(front.url) as client,
+    ):
+        with pytest.raises(PeerError) as refused:
+            await client.call_tool("add")
+    assert str(refused.value).startswith("far: the server cannot be reached: ")
+    assert place not in str(refused.value)
+    assert place in caplog.text
+
+
+@pytest.mark.parametrize("client", ERAS)
+async def test_clients_learn_what_a_server_declares_that_comes_late(client: str) -> None:
+    here = anyio.Event()
+
+    @asynccontextmanager
+    async def wait(_: Server) -> AsyncIterator[None]:
+        await here.wait()
+        yield
+
+    late = Server("late", instructions="Add.", lifespan=wait)
+    late.tool(add)
+    settings = GatewaySettings(start_time=0.01)
+    async with gateway(
+        {"late": MemoryTarget(late)}, settings, http=ANY_PORT, tcp=ANY_PORT
+    ) as front:
+        for url in front.urls:
+            async with connect(url, revision=client) as first:
+                assert first.instructions == ("Add." if here.is_set() else None)
+                here.set()
+                await first.call_tool("add", {"a": 1, "b": 2})
+            async with connect(url, revision=client) as second:
+                assert (second.instructions, second.server_info) == ("Add.", late.info)
+                assert second.capabilities.prompts is None
 
 
 @pytest.mark.parametrize("client", ERAS)

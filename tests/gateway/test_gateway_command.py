@@ -54,6 +54,12 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
         ([], "gateway: expected an object"),
         ({"proceses": 1}, "gateway: there is no setting 'proceses'"),
         ({"client": {}}, "gateway: there is no setting 'client'"),
+        (
+            {"relay": {"list_timeout": 5}},
+            "gateway.relay: there is no setting 'list_timeout'; did you mean 'listTimeout'?",
+        ),
+        ({"relay": {"listTimeout": "5"}}, "gateway.relay.listTimeout: Expected `float`, got `str`"),
+        ({"relay": {"listTimeout": -1}}, "gateway.relay: listTimeout must be above 0"),
         ({"processes": "many"}, "gateway.processes: Expected `int`, got `str`"),
         ({"processes": 0}, "gateway: processes must be"),
         ({"relay": None}, "gateway.relay: expected an object"),
@@ -65,6 +71,8 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
         ({"routes": {"/mcp": "a"}}, "gateway.routes: Expected `array`, got `str`"),
         ({"routes": {"billing": ["a"]}}, "gateway: routes: 'billing' is no path"),
         ({"routes": {"/billing": []}}, "gateway: routes: '/billing' has no server"),
+        ({"routes": {"/x": ["a", "a"]}}, "gateway: routes: '/x' names the server 'a' twice"),
+        ({"routes": {"/x": ["a"], "/x/": ["b"]}}, "gateway: routes: '/x/' and '/x' are too alike"),
     ],
 )
 def test_settings_that_are_refused(tmp_path: Path, written: object, said: str) -> None:
@@ -102,7 +110,7 @@ def test_settings_for_a_server_that_is_not_there(
     file = config(tmp_path, {member: value}, a={"url": "http://127.0.0.1:1/mcp"})
     done = mcpcore_here("gateway", "--config", str(file))
     assert done.returncode == 2
-    assert f"{member}: there is no server 'b'" in done.stderr
+    assert f"{file}: gateway.{member}: there is no server 'b'" in done.stderr
 
 
 @pytest.mark.parametrize("shared", [{}, {"b": True}, {"a": False}])

@@ -140,17 +140,51 @@ def test_each_failed_probe_prolongs_the_time() -> None:
     assert breaker.deadline() == now + 60.0  # after a success it begins anew
 
 
-@pytest.mark.parametrize("parties", ["ab", "abc"])
-def test_a_failed_probe_opens_it_again_whosever_it_was(parties: str) -> None:
+@pytest.mark.parametrize(
+    ("parties", "times"),
+    [
+        ("ab", [10.0, 20.0, 40.0, 80.0]),  # a, then b: it is the server's fault
+        ("abc", [10.0, 20.0, 40.0, 80.0]),
+        ("a", [10.0, 30.0, 70.0, 150.0]),  # nobody else is there
+    ],
+)
+def test_a_failed_probe_opens_it_again_whosever_it_was(parties: str, times: list[float]) -> None:
     breaker = Breaker(BreakerSettings(consecutive=2, open_time=10.0, growth=2.0))
     admitted: list[float] = []
-    for now in map(float, range(80)):
+    breaker.record(Permit(0), failed=True, now=0.0, party="b")
+    breaker.record(Permit(0), failed=True, now=0.0, party="a")
+    for now in map(float, range(160)):
         for party in parties:
-            permit = breaker.admit(now=now)
+            permit = breaker.admit(now=now, party=party)
             if permit is not None:
                 breaker.record(permit, failed=True, now=now, party=party)
                 admitted.append(now)
-    assert admitted == [0.0, 0.0, 10.0, 30.0, 70.0]
+    assert admitted[:4] == times
+
+
+def test_a_party_whose_probes_fail_keeps_no_other_from_the_server() -> None:
+    """It asks again and again, and gets the first probe whenever there is one for it."""
+    breaker = opened(open_time=10.0, growth=2.0)
+    waits: list[float] = []
+    for _ in range(20):
+        now = breaker.deadline()
+        assert now is not None
+        permit = breaker.admit(now=now, party="eve")
+        if permit is None:
+            break
+        breaker.record(permit, failed=True, now=now, party="eve")
+        waits.append(now)
+    assert waits == [10.0]
+    assert breaker.admit(now=20.0, party="ann") is not None
+
+
+@pytest.mark.parametrize(("several", "opens"), [(False, False), (True, True)])
+def test_failures_of_one_party_count_if_it_may_be_several(several: bool, opens: bool) -> None:
+    breaker = Breaker(BreakerSettings(consecutive=2, min_calls=4))
+    for failed in (True, True, True, False, True, True, True, True):
+        assert breaker.state is Circuit.CLOSED
+        breaker.record(Permit(0), failed=failed, now=0.0, party="x", several=several)
+    assert (state(breaker) is Circuit.OPEN) is opens
 
 
 @pytest.mark.parametrize("how", ["cancelled", "forgotten"])

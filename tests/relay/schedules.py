@@ -18,7 +18,7 @@ of each other.  Each server has a circuit breaker.  At the end:
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -127,6 +127,10 @@ class Near(Peer):
     def request(self, *arguments: Any, **more: Any) -> Any:
         self.guard.sent += 1
         return super().request(*arguments, **more)
+
+    def retry(self, *arguments: Any, **more: Any) -> Any:
+        self.guard.sent += 1
+        return super().retry(*arguments, **more)
 
 
 class Server:
@@ -287,8 +291,10 @@ class Guard(ServerGuard):
         self.sent = self.admitted = self.settled = 0
         """Numbers of requests."""
 
-    def admit(self, now: float, method: str, params: Body) -> Permit | None:
-        permit = super().admit(now, method, params)
+    def admit(
+        self, now: float, method: str, params: Body, caller: Hashable = None
+    ) -> Permit | None:
+        permit = super().admit(now, method, params, caller)
         self.admitted += 1
         return permit
 

@@ -367,7 +367,9 @@ def test_log_messages_that_nobody_wants_are_counted() -> None:
 class Closed:
     """Guard that lets no request through."""
 
-    def admit(self, now: float, method: str, params: object) -> object:
+    open = True
+
+    def admit(self, now: float, method: str, params: object, caller: object = None) -> object:
         raise LocalProtocolError("closed")
 
     def settle(self, permit: object, event: object, now: float, caller: object = None) -> None: ...

@@ -542,7 +542,7 @@ def test_one_principal_does_not_take_all_places_of_retries_that_wait_elsewhere()
     asked = {name: result(one.ask(principal=name)) for name in ("ann", "bob")}
     replies = [other.again(asked[name], principal=name) for name in ("ann", "ann", "bob")]
     settle(one, other)
-    busy = "busy: 1 retries wait at other processes of the gateway, all of one principal"
+    busy = "busy: 1 retries wait at other processes of the gateway, all of one caller"
     assert [said(reply) for reply in replies] == [None, busy, None]
 
 

@@ -6,14 +6,15 @@ import pytest
 
 from mcpcore.engine import Peer
 from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
-from mcpcore.policy.breaker import BreakerSettings, Circuit
+from mcpcore.policy.breaker import BreakerSettings, Circuit, Permit
 from mcpcore.relay.link import Outcome, void
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
-from tests.relay.bench import LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.bench import ANSWER, LEGACY, MODERN, Backend, Scene, tools
 from tests.relay.test_http import Web
+from tests.relay.test_subscriptions import changes, watch
 
 
 def guard(scene: Scene | Web, name: str, **breaker: Any) -> ServerGuard:
@@ -161,11 +162,46 @@ def test_an_error_of_a_probe_opens_the_breaker_for_longer(probe_of: str) -> None
     else:
         {"ann": ann, "eve": eve}[probe_of].ask("tools/call", {"name": "a__x"})
     assert circuit(made) is Circuit.OPEN
-    ann.now = 39.0
-    assert "circuit breaker" in ann.error("tools/call", {"name": "a__echo"}).message
-    ann.now = 40.0
-    assert ann.call("a__echo") == "a: {}"
+    ann.now = bob.now = 39.0
+    if probe_of == "eve":  # who waits longer alone
+        assert bob.call("a__echo") == "a: {}"
+    else:
+        assert "circuit breaker" in ann.error("tools/call", {"name": "a__echo"}).message
+        ann.now = 40.0
+        assert ann.call("a__echo") == "a: {}"
     assert circuit(made) is Circuit.CLOSED
+
+
+def test_the_retry_of_an_input_round_passes_the_breaker() -> None:
+    scene = Scene(LEGACY, Backend("a", MODERN, tools))
+    made = guard(scene, "a", consecutive=1)
+    scene.answers = None
+    scene.ask("tools/call", {"name": "ask"})
+    [question] = scene.told(RequestReceived)
+    assert made._breaker is not None
+    made._breaker.record(Permit(0), failed=True, now=0.0)
+    scene.client.respond(question.key, ANSWER)
+    scene.move()
+    [refused] = scene.told(ErrorReceived)
+    assert "circuit breaker" in refused.error.message
+
+
+def test_clients_hear_of_a_server_whose_breaker_has_closed() -> None:
+    backends = [Backend(name, MODERN, erring) for name in "ab"]
+    scene = Scene(MODERN, *backends)
+    made = guard(scene, "a", consecutive=2, open_time=10.0)
+    other = Scene(MODERN, *backends, beside=scene, principal="bob")
+    watch(scene)
+    tools_before = scene.result("tools/list")["tools"]
+    for each in (scene, other):
+        each.error("tools/call", {"name": "a__x"})
+    assert circuit(made) is Circuit.OPEN
+    assert scene.result("tools/list")["tools"] == tools_before  # for the grace time
+    scene.wait(10.0)
+    told = len(changes(scene))
+    assert scene.call("a__echo") == "a: {}"
+    scene.wait(1.0)
+    assert len(changes(scene)) > told
 
 
 def test_all_attempts_of_a_call_have_its_time_together() -> None:

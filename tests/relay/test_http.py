@@ -154,11 +154,11 @@ class Denying(Wire):
 
     status: int | None = None
     down = False
+    fault: Fault | None = Fault(FaultKind.CONNECT)
 
     def _send(self, plan: HttpSend) -> None:
         if self.down:
-            refused = Fault(FaultKind.CONNECT)
-            self.client.response_end(plan.exchange, error="refused", fault=refused, now=self.now)
+            self.client.response_end(plan.exchange, error="gone", fault=self.fault, now=self.now)
             return
         if self.status is None or b"tools/call" not in plan.body:
             super()._send(plan)
@@ -191,7 +191,10 @@ def test_a_server_that_refuses_the_credentials_of_the_relay(
 
 
 @cells
-def test_a_server_that_cannot_be_connected_to_is_away(client: str, server: str) -> None:
+@pytest.mark.parametrize("fault", [Fault(FaultKind.CONNECT), None])
+def test_a_server_that_cannot_be_connected_to_is_away(
+    client: str, server: str, fault: Fault | None
+) -> None:
     """Its conversation goes on; clients hear of its lists when they go and when they are back."""
     web = Web(
         client, server, Backend("a", server, tools), naming=Naming.ALWAYS, grace=30.0, list_ttl=1.0
@@ -213,7 +216,7 @@ def test_a_server_that_cannot_be_connected_to_is_away(client: str, server: str) 
 
     assert seen() == (1, 0, False)
     for wire in web.backs:
-        wire.down = True
+        wire.down, wire.fault = True, fault
     wait(2.0)
     assert seen() == (1, 0, False)
     wait(29.0)

@@ -216,7 +216,7 @@ def test_one_principal_leaves_room_for_others(revision: str) -> None:
         assert granted(refused) == []
     else:
         error = refused.error("resources/subscribe", {"uri": "x:3"})
-        assert error.message == "a: too many listen streams of one principal are open"
+        assert error.message == "a: too many listen streams of one caller are open"
     assert streams(backend) == [["x:1"], ["x:2"]]
     for principal, uri in (("ann", "x:2"), ("bob", "x:3"), ("bob", "x:1")):
         other = beside(ann, principal=principal)
@@ -427,3 +427,13 @@ def test_a_server_that_comes_back_in_the_legacy_era(client: str) -> None:
         tell(backend, UPDATED, {"uri": uri})
     expected = ["x:1"] if client == LEGACY else ["x:1", "x:2"]
     assert heard(scene) == [[(UPDATED, uri) for uri in expected]]
+
+
+def test_connections_without_a_principal_are_on_listen_streams_of_their_own() -> None:
+    backend = limited(1)
+    settings = RelaySettings(listens_per_principal=1)
+    first = Scene(MODERN, backend, settings=settings, principal=None)
+    other = Scene(MODERN, backend, beside=first, principal=None)
+    for scene, uri in ((first, "x:1"), (other, "x:2")):
+        watch(scene, uri, lists=False)
+        assert granted(scene) == [uri]

@@ -31,7 +31,7 @@ cells = pytest.mark.parametrize(("client", "server"), CELLS)
 clients = pytest.mark.parametrize("client", [LEGACY, MODERN])
 
 
-def lists(ttl: int = 0, scope: str = "private", **more: Any) -> Any:
+def lists(ttl: int | None = 0, scope: str | None = "private", **more: Any) -> Any:
     """A server whose list tells how often it was asked."""
 
     def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
@@ -62,10 +62,10 @@ def test_a_list_is_kept_for_as_long_as_its_server_allows(client: str) -> None:
 
 
 @clients
-def test_hints_that_are_null_hide_no_list(client: str) -> None:
-    hints = {"ttlMs": None, "cacheScope": None}
-    scene = Scene(client, *(Backend(name, MODERN, lists(**hints)) for name in "ab"))  # type: ignore[arg-type]
-    assert names(scene) == ["a__t1", "b__t1"]
+def test_hints_of_a_list_that_are_null_are_absent(client: str) -> None:
+    nulls = lists(None, None, nextCursor=None)
+    scene = Scene(client, Backend("a", MODERN, nulls), Backend("b", MODERN, lists()))
+    assert [names(scene), names(scene)] == [["a__t1", "b__t1"], ["a__t2", "b__t2"]]
 
 
 @clients
@@ -222,14 +222,18 @@ class _Unsealing(Seal):
         raise RuntimeError("no keys")
 
 
-def test_a_request_ends_though_the_merging_of_lists_fails() -> None:
-    backends = [Backend(name, LEGACY, lists(nextCursor="2")) for name in "ab"]
+@pytest.mark.parametrize(
+    ("method", "params"), [("tools/list", None), ("tools/call", {"name": "a__ask"})]
+)
+def test_a_request_ends_though_what_is_done_for_it_raises(method: str, params: Any) -> None:
+    backends = [Backend(name, MODERN, lists(nextCursor="2")) for name in "ab"]
     scene = Scene(MODERN, *backends)
     scene.relay.seal = _Unsealing()
     with pytest.raises(RuntimeError):
-        scene.ask("tools/list")
+        scene.ask(method, params)
     scene.move()
     assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR]
+    assert scene.relay.idle
 
 
 def test_a_server_that_has_no_such_list_is_missing_nowhere() -> None:
@@ -437,3 +441,11 @@ def test_line_breaks_of_a_server_end_no_line_of_the_client() -> None:
     assert line.count(b"\n") == 1
     assert b"\r" not in line
     assert b'"name":"t",' in line
+
+
+def test_skills_are_offered_where_names_have_no_prefix() -> None:
+    skilled: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/skills": {}, "x/y": {}}}
+    for naming, offered in ((Naming.ALWAYS, {"x/y"}), (None, set(skilled["extensions"]))):
+        only = Backend("a", MODERN, tools, **skilled)
+        relay = Scene(MODERN, only, settings=RelaySettings(naming=naming)).relay
+        assert set(relay.capabilities().extensions or ()) == offered

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mcpcore.engine import Peer
 from mcpcore.engine.events import (
     NotificationReceived,
     ProgressReceived,
@@ -134,3 +135,19 @@ def test_a_machine_that_has_ended_is_told_nothing_more(client: str, server: str)
     assert scene.relay.called == set()
     assert scene.front.lines_to_send() == b""
     assert quiet.call("echo") == "a: {}"
+
+
+@pytest.mark.parametrize(("callers", "heard"), [(1, [1, 0]), (2, [0, 0])])
+def test_connections_without_a_principal_do_not_hear_each_others_logs(
+    callers: int, heard: list[int]
+) -> None:
+    ends: list[Peer] = []
+    backend = Backend("a", LEGACY, lambda _, peer, event: ends.append(peer))
+    first = Scene(MODERN, backend, principal=None)
+    other = Scene(MODERN, backend, beside=first, principal=None)
+    for scene in (first, other)[:callers]:
+        scene.ask("tools/call", {"name": "x"}, log_level="debug")
+    ends[0].log(None, "error", "of a call")
+    for scene in (first, other):
+        scene.move()
+    assert [len(scene.told(NotificationReceived)) for scene in (first, other)] == heard

@@ -304,14 +304,14 @@ def test_a_retry_at_a_relay_that_has_not_given_the_name(naming: Naming) -> None:
 
 @pytest.mark.parametrize("naming", [Naming.ON_CONFLICT, Naming.NEVER])
 def test_names_in_results_leave_room_for_those_of_lists(naming: Naming) -> None:
-    names = Names(["a", "b"], naming, 3)
-    for number in range(10):
+    names = Names(["a", "b"], naming, 6)
+    for number in range(13):
         assert names.outward(U, "a", f"x:{number}", listed=False) == f"x:{number}"
         assert names.inward(U, "x:0" if number < 8 else f"x:{number}") is not None
-    assert names.inward(U, "x:9") == names.inward(U, "x:9") == ("a", "x:9")
+    assert names.inward(U, "x:12") == names.inward(U, "x:12") == ("a", "x:12")
     assert names.inward(U, "x:1") is None
-    assert [names.outward(U, "a", f"y:{number}") for number in range(3)][2] is None
-    assert names.inward(U, "y:1") == ("a", "y:1")
+    assert [names.outward(U, "a", f"y:{number}") for number in range(4)][3] is None
+    assert names.inward(U, "y:2") == ("a", "y:2")
 
 
 def test_a_name_in_a_result_is_not_given_to_another_server() -> None:
@@ -332,29 +332,54 @@ def test_a_name_that_a_list_has_takes_no_room_from_those_in_results() -> None:
     assert names.inward(U, "y:1") == ("a", "y:1")
 
 
-@pytest.mark.parametrize(("limit", "why"), [(1, "too many names"), (9, "'a' has one of that name")])
+@pytest.mark.parametrize(("limit", "why"), [(4, "too many names"), (9, "'a' has one of that name")])
 def test_a_conflict_says_why(limit: int, why: str) -> None:
+    """A server that lists too much takes no room from the others."""
     names = Names(["a", "b"], Naming.NEVER, limit)
-    names.outward(T, "a", "add")
-    names.outward(T, "b", "sub" if limit == 1 else "add")
+    for name in ("add", "sub", "mul"):
+        names.outward(T, "a", name)
+    names.outward(T, "b", "div")
+    if limit == 9:
+        names.outward(T, "b", "add")
     [conflict] = names.conflicts
-    assert str(conflict) == f"the tool {conflict.name!r} of 'b' is left out: {why}"
+    where = "b" if limit == 9 else "a"
+    assert str(conflict) == f"the tool {conflict.name!r} of {where!r} is left out: {why}"
+    assert names.inward(T, "div") == ("b", "div")
 
 
-@pytest.mark.parametrize(
-    ("limit", "first", "second"), [(4, 3, 2), (4, 1, 3), (4, 0, 3), (5, 4, 3), (3, 9, 2)]
-)
-def test_each_server_has_its_part_of_the_table(limit: int, first: int, second: int) -> None:
-    names = Names(["a", "b"], Naming.NEVER, limit)
-    part = limit // 2
-    found = {
-        server: sum(
-            names.outward(T, server, f"{server}{each}") is not None for each in range(count)
-        )
-        for server, count in (("a", first), ("b", second))
-    }
-    assert found["a"] == min(first, limit - part)
-    assert found["b"] == min(second, limit - max(found["a"], part))
+@pytest.mark.parametrize("first", ["tools/list", "tools/call"])
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_whose_a_name_is_does_not_depend_on_the_pages_that_were_read(
+    client: str, first: str
+) -> None:
+    def paged(*pages: str) -> Any:
+        def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+            if event.method != "tools/list":
+                tools(backend, peer, event)
+                return
+            page = int(json.decode(event.params).get("cursor", "0"))
+            listed = [{"name": each, "inputSchema": {}} for each in pages[page].split()]
+            more = {"nextCursor": str(page + 1)} if page + 1 < len(pages) else {}
+            peer.respond(event.key, {"tools": listed, **more})
+
+        return answer
+
+    backends = [Backend("a", MODERN, paged("one", "two", "x")), Backend("b", MODERN, paged("x y"))]
+    scene = Scene(client, *backends, settings=RelaySettings(naming=Naming.NEVER))
+    if first == "tools/call":
+        assert scene.call("x") == "a: {}"
+    listed, cursor = list[str](), dict[str, str]()
+    while True:
+        page = scene.result("tools/list", cursor)
+        listed += [tool["name"] for tool in page["tools"]]
+        if "nextCursor" not in page:
+            break
+        cursor = {"cursor": page["nextCursor"]}
+    assert listed == ["one", "y", "two", "x"]
+    assert [scene.call(name) for name in ("x", "y")] == ["a: {}", "b: {}"]
+    before = len(backends[0].requests("tools/list"))
+    scene.result("tools/list")
+    assert len(backends[0].requests("tools/list")) == before + 1
 
 
 def test_a_link_to_what_another_server_has_stays() -> None:

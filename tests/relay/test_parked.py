@@ -124,7 +124,7 @@ def test_one_principal_does_not_take_all_places_of_waiting_calls() -> None:
     scene, backend, _ = parked(parked_per_principal=1)
     other = Scene(MODERN, backend, beside=scene, principal="bob")
     error = scene.error("tools/call", {"name": "ask"})
-    assert error.message == "busy: 1 calls wait for input, all of one principal"
+    assert error.message == "busy: 1 calls wait for input, all of one caller"
     assert other.call("ask") == "Hello Ada"
 
 
@@ -339,3 +339,44 @@ def test_a_question_that_the_server_takes_back() -> None:
     assert again(scene, event) == "without it"
     scene.wait(61)
     assert scene.relay.idle
+
+
+def test_connections_without_a_principal_have_an_allowance_each() -> None:
+    backend = Backend("a", LEGACY, tools)
+    first = Scene(MODERN, backend, settings=RelaySettings(parked_per_principal=1), principal=None)
+    other = Scene(MODERN, backend, beside=first, principal=None)
+    first.relay.targets["a"].shared = False  # nothing else tells whose a question is
+    for scene in (first, other, first):
+        scene.answers = None
+        scene.ask("tools/call", {"name": "ask"})
+    assert [len(scene.told(InputRequired)) for scene in (first, other)] == [1, 1]
+    [refused] = first.told(ErrorReceived)
+    assert refused.error.message == "busy: 1 calls wait for input, all of one caller"
+
+
+def test_open_calls_of_modern_clients_share_no_conversation_if_that_is_set() -> None:
+    """A question that names no call is about the only one of its conversation."""
+
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if b"ask" not in bytes(event.params):
+            tools(backend, peer, event)
+            return
+        id = peer.request("elicitation/create", QUESTION, now=0.0)
+
+        def greet(answer: Any) -> None:
+            peer.respond(event.key, text("Hello Ada"))
+
+        backend.waiting[id] = greet
+
+    backend = Backend("a", LEGACY, asks)
+    first = Scene(MODERN, backend, settings=RelaySettings(links_per_principal=3))
+    other = Scene(MODERN, backend, beside=first)
+    first.relay.targets["a"].shared = False
+    first.ask("tools/call", {"name": "wait"})
+    assert other.call("ask") == "Hello Ada"
+    before = len(backend.wires)
+    assert other.call("echo") == "a: {}"
+    assert len(backend.wires) == before  # one that is free serves again
+    for _ in range(2):
+        other.ask("tools/call", {"name": "wait"})
+    assert "too many conversations" in other.error("tools/call", {"name": "echo"}).message

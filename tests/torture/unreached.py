@@ -36,6 +36,7 @@ _OTHER_SDKS = "servers of other SDKs, in environments of theirs: tests/interop/t
 _SEVERAL = "several servers in one program: tests/transports/test_servers.py comes to it"
 _POLICIES = "no story retries or waits for a limiter: tests of policies over sockets do"
 _GATEWAY = "a gateway: tests/gateway comes to it over sockets and processes"
+_CACHING = "no story has a cache that fetches ahead: tests/transports/test_client_cache.py does"
 _GUARDING = "no story guards a server: tests/transports/test_guarding.py and test_pins.py do"
 _MOUNTING = "no story mounts a server: tests/transports/test_mounted_lifespans.py does"
 
@@ -122,6 +123,7 @@ WHY: dict[str, Excuse] = {
     **_all(
         _GUARDING,
         {
+            "client/client.py connect.__aenter__": (3, 2),
             "client/guarding.py ServerTrust.__call__": (3, 3),
             "client/guarding.py ServerTrust._admit": (1, 1),
             "client/guarding.py ServerTrust._listed": (1, 1),
@@ -130,6 +132,7 @@ WHY: dict[str, Excuse] = {
             "client/pins.py read_description": (3, 3),
         },
     ),
+    **_all(_CACHING, {"client/client.py Client._refresh": (1, 1)}),
     **_all(_MOUNTING, {"server/lifespan.py _Life.run": (4, 1)}),
     **_all(
         _AUTHORIZED,
@@ -237,6 +240,14 @@ WHY: dict[str, Excuse] = {
             "commands/auth.py _refuses": (1, 1),
             "commands/auth.py _logout": (2, 2),
             "commands/client.py call.talk": (3, 3),
+            "commands/examination.py Examination._challenged": (1, 1),
+            "commands/examination.py Examination._list": (1, 1),
+            "commands/examination.py Examination.dns": (1, 1),
+            "commands/examination.py Examination.era": (3, 3),
+            "commands/examination.py Examination.http": (2, 2),
+            "commands/examination.py Examination.run": (1, 1),
+            "commands/examination.py Examination.tcp": (2, 2),
+            "commands/examination.py Examination.tls": (2, 2),
             "commands/processes.py _Developing._end": (3, 3),
             "commands/processes.py _Developing._start": (1, 1),
             "commands/processes.py _Developing._watch": (2, 2),

@@ -49,11 +49,17 @@ class SseServer:
     def __init__(self, router: Router, gate: Gate) -> None:
         self._router = router
         self._gate = gate
-        if router.settings.sse is not None:
-            if not router.legacy:
-                raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
-            # One conversation: nothing would identify the sender of a modern request on it.
-            self._config = structs.replace(router.session_config, revisions=router.legacy)
+        if router.settings.sse is not None and not router.legacy:
+            raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
+        self.configure()
+
+    def configure(self) -> None:
+        """Take over the settings of sessions.
+
+        One conversation: nothing would identify the sender of a modern request on it.
+        """
+        router = self._router
+        self._config = structs.replace(router.session_config, revisions=router.legacy)
 
     # The event stream
 

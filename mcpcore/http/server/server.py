@@ -113,6 +113,15 @@ class HttpServer:
         self.reports = False
         """True to report each exchange that has ended (ExchangeEnded)."""
 
+    def declare(self, config: Config) -> None:
+        """Tell clients from now on what ``config`` has of names, capabilities and instructions.
+
+        Legacy sessions that are open keep what they were told.
+        """
+        self._modern.declare(config)
+        self._router.session_config = self._router.session_config.declaring(config)
+        self._sse.configure()
+
     # Input
 
     def open(

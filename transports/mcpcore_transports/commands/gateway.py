@@ -40,6 +40,7 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
     options = in_folder(options)
     try:
         servers, settings = _targets(urls, options), gateway_settings(options)
+        _check_servers(servers, settings, options)
         _check_workers(servers, settings, options.workers)
     except (BadTarget, BadConfig, UrlRefused) as error:
         raise wrong(str(error)) from error
@@ -59,6 +60,16 @@ def maker(
     except (BadTarget, UrlRefused, ValueError) as error:
         raise wrong(str(error)) from error
     return make
+
+
+def _check_servers(
+    servers: dict[str, targets.Target], settings: GatewaySettings, options: GatewayOptions
+) -> None:
+    """Raise BadConfig for a setting of a file about a server that the file lacks."""
+    try:
+        settings.check_servers(servers)
+    except ValueError as error:
+        raise BadConfig(f"{config_path(options.config)}: gateway.{error}") from None
 
 
 def _check_workers(

@@ -35,14 +35,7 @@ class Gateway(Application):
         if not targets:
             raise ValueError("a gateway needs a server behind it")
         self.settings = settings = settings or GatewaySettings()
-        routed = [name for names in settings.routes.values() for name in names]
-        for member, names in {
-            "shared": settings.shared,
-            "routes": routed,
-            "guard": settings.guard,
-        }.items():
-            if strange := set(names) - targets.keys():
-                raise ValueError(f"{member}: there is no server {min(strange)!r}")
+        settings.check_servers(targets)
         tables: Mapping[Any, Sequence[str]] = settings.routes or {None: tuple(targets)}
         self.info = settings.client.info
         self._fleet = fleet = Fleet(settings)

@@ -15,7 +15,7 @@ from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.failures import RequestFailure, failure_of_end, failure_of_error
 from mcpcore.policy.retrying import Retrying
 from mcpcore.policy.trust import Notice, TrustPolicy
-from mcpcore.relay.link import PassedCall
+from mcpcore.relay.link import Address, PassedCall
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.guarding import log_notice
@@ -42,7 +42,9 @@ class ServerGuard:
         if settings.retry is not None:
             self._retrying = Retrying(settings.retry, seed=secrets.token_bytes(16))
 
-    def admit(self, now: float, method: str, params: Body) -> Permit | None:
+    def admit(
+        self, now: float, method: str, params: Body, caller: Hashable = None
+    ) -> Permit | None:
         """Return the permit of the circuit breaker.
 
         Raises LocalProtocolError while it is open, and for what the server is not trusted with.
@@ -53,7 +55,7 @@ class ServerGuard:
         breaker = self._breaker
         if breaker is None:
             return None
-        permit = breaker.admit(now=now)
+        permit = breaker.admit(now=now, party=caller)
         if permit is None:
             wait = (breaker.deadline() or now) - now
             raise LocalProtocolError(
@@ -84,6 +86,11 @@ class ServerGuard:
     def _report(self, notice: Notice) -> None:
         log_notice(notice, self.name)
 
+    @property
+    def open(self) -> bool:
+        """True while the circuit breaker lets no requests pass, but for a probe."""
+        return self._breaker is not None and self._breaker.state is not Circuit.CLOSED
+
     def settle(
         self, permit: Permit | None, event: Event, now: float, caller: Hashable = None
     ) -> None:
@@ -100,7 +107,8 @@ class ServerGuard:
             failed, caller = failed or None, None
         elif failed and caller is None and breaker.state is Circuit.CLOSED:
             failed = None
-        breaker.record(permit, failed=failed, now=now, party=caller)
+        several = isinstance(caller, Address)
+        breaker.record(permit, failed=failed, now=now, party=caller, several=several)
         while (change := breaker.next_event()) is not None:
             logger.warning("%s: circuit breaker: %s", self.name, change.after.value)
 

@@ -35,6 +35,9 @@ from mcpcore_transports.targets import Target
 
 logger = logging.getLogger("mcpcore.gateway")
 
+_DISCOVER_TTL = 3_600_000
+"""Milliseconds for which clients may keep what all servers declare, once they are known."""
+
 
 class RouteSeal(Seal):
     """Seal of one route: the others open nothing that it has sealed."""
@@ -89,6 +92,9 @@ class GatewayRoute(ServedRoute):
             place=secrets.token_hex(8),
             settings=fleet.settings.relay,
         )
+        self.relay.declared = self._declare
+        self._told: object = None
+        """Content of the last declaration to the machines of clients."""
         self._hidden: set[NameConflict] = set()
         """Conflicts of names that the log has told of."""
         self._to_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -100,15 +106,17 @@ class GatewayRoute(ServedRoute):
     # Endpoint
 
     def config(self, settings: RuntimeSettings) -> Config:
-        """Return the configuration of the clients' machines, once the servers are known."""
+        """Return the configuration of the clients' machines, as far as the servers are known."""
         info, instructions = self._fleet.settings.client.info, None
         only = next(iter(self.upstreams.values())).relayed.greeting
         if len(self.upstreams) == 1 and only is not None:
             info, instructions = only.info or info, only.instructions
+        known = all(each.relayed.greeting for each in self.upstreams.values())
         return Config(
             info=info,
             capabilities=self.relay.capabilities(),
             instructions=instructions,
+            discover_ttl_ms=_DISCOVER_TTL if known else 0,
             revisions=settings.revisions,
             limits=settings.limits,
             header_params=self.relay.header_params,
@@ -120,7 +128,17 @@ class GatewayRoute(ServedRoute):
         """Make the app of a machine of clients."""
         if settings.seal is not None and not isinstance(settings.seal, OwnSeal):
             self.relay.seal = RouteSeal(settings.seal, self._path)  # shared by all workers
+        machine.declare(self.config(settings))  # it may have been made long before
         return GatewayRuntime(self, machine, settings)
+
+    def _declare(self) -> None:
+        """Tell the machines of clients what the servers declare now."""
+        greetings = [each.relayed.greeting for each in self.upstreams.values()]
+        told = [each and (each.info, each.capabilities, each.instructions) for each in greetings]
+        if told != self._told:
+            self._told = told
+            for machine, runtime in self.runtimes.items():
+                machine.declare(self.config(runtime.settings))
 
     def begin(self, group: TaskGroup) -> None:
         """Begin to talk to the servers, in tasks of ``group``."""

@@ -10,7 +10,8 @@ for ``relay``, ``retry`` and ``breaker``, in camel case; null for the last two t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,6 +86,14 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     close_time: float = 5.0
     """Maximum time for the end of the conversations with servers, after the last client's."""
 
+    def check_servers(self, known: Collection[str]) -> None:
+        """Raise ValueError if a server is named that is not ``known``."""
+        routed = [name for names in self.routes.values() for name in names]
+        members = {"shared": self.shared, "routes": routed, "guard": self.guard}
+        for member, names in members.items():
+            if strange := set(names) - set(known):
+                raise ValueError(f"{member}: there is no server {min(strange)!r}")
+
     def __post_init__(self) -> None:
         check_numbers(self, "first_delay", "max_delay", "close_time")
         for path, names in self.routes.items():
@@ -92,6 +101,10 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"routes: {path!r} is no path that begins with '/'")
             if not names:
                 raise ValueError(f"routes: {path!r} has no server")
+            if twice := [each for each in names if names.count(each) > 1]:
+                raise ValueError(f"routes: {path!r} names the server {twice[0]!r} twice")
+            if path != "/" and path.endswith("/") and path[:-1] in self.routes:
+                raise ValueError(f"routes: {path!r} and {path[:-1]!r} are too alike")
 
 
 S = TypeVar("S", bound=Struct)
@@ -111,40 +124,54 @@ def read_settings(path: Path) -> GatewaySettings:
     """
     _, top = parse_file(path)
     where = f"{path}: gateway"
-    given = _members(top.get("gateway", {}) if isinstance(top, dict) else {}, where)
+    given = _members(
+        GatewaySettings, top.get("gateway", {}) if isinstance(top, dict) else {}, where
+    )
     made: dict[str, Any] = {}
     for name, value in given.items():
         kind = _PARTS.get(name)
         if kind is None:
             made[name] = value
         elif value is not None or name not in _MAY_BE_NULL:
-            made[name] = _made(kind, _members(value, f"{where}.{name}"), f"{where}.{name}")
+            made[name] = _made(kind, _members(kind, value, f"{where}.{name}"), f"{where}.{name}")
         else:
             made[name] = None
     return _made(GatewaySettings, made, where)
 
 
-def _members(value: Any, where: str) -> dict[str, Any]:
-    """Return the members of an object, with their names in snake case.  Raises BadConfig."""
+def _camel(name: str) -> str:
+    return re.sub("_([a-z])", lambda each: each[1].upper(), name)
+
+
+def _members(kind: type[Struct], value: Any, where: str) -> dict[str, Any]:
+    """Return the members of an object by the names of settings of a kind.
+
+    Raises BadConfig for one that is unknown.
+    """
     if not isinstance(value, dict):
         raise BadConfig(f"{where}: expected an object")
-    return {re.sub("[A-Z]", lambda each: f"_{each[0].lower()}", key): v for key, v in value.items()}
+    names = {_camel(name): name for name in kind.__struct_fields__}
+    names.pop("client", None)  # its settings are of no file
+    for key in value:
+        if key not in names:
+            near = get_close_matches(_camel(key), names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadConfig(f"{where}: there is no setting {key!r}{hint}")
+    return {names[key]: each for key, each in value.items()}
 
 
 def _made(kind: type[S], members: dict[str, Any], where: str) -> S:
-    """Make settings.  Raises BadConfig for a member that is unknown or has a wrong value."""
+    """Make settings.  Raises BadConfig for a member that has a wrong value."""
     types = {each.name: each.type for each in msgspec.structs.fields(kind)}
-    types.pop("client", None)  # its settings are of no file
-    unknown = next((name for name in members if name not in types), None)
-    if unknown is not None:
-        raise BadConfig(f"{where}: there is no setting {unknown!r}")
     place, values = where, dict[str, Any]()
     try:
         for name, value in members.items():
-            place = f"{where}.{name}"
+            place = f"{where}.{_camel(name)}"
             known = isinstance(value, Struct)
             values[name] = value if known else msgspec.convert(value, types[name])
         place = where
         return kind(**values)
     except (msgspec.ValidationError, ValueError) as error:
-        raise BadConfig(f"{place}: {error}") from None
+        name, space, rest = str(error).partition(" ")
+        text = f"{_camel(name)}{space}{rest}" if name in types else str(error)
+        raise BadConfig(f"{place}: {text}") from None

@@ -1,6 +1,7 @@
 """Servers behind a gateway: their conversations, the processes that are started, and their ends."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -55,6 +56,12 @@ logger = logging.getLogger("mcpcore.gateway")
 _WEB = (targets.HttpTarget, targets.SseTarget, targets.WebSocketTarget)
 
 _NO_AUTHORIZATION = "the gateway has no other credentials for it"
+
+_TEXTS = {RequestEnded: "message", NegotiationFailed: "message", ConnectionEnded: "reason"}
+"""Members with the text of an end, by the type of its event."""
+_PLACE = r"(?:[a-z+]+://[^\s,;]*[^\s,;:]|\[[\da-fA-F:.%]+\]:\d+|[\w.-]+:\d+)"
+_ADDRESS = re.compile(f"{_PLACE}: |: {_PLACE}$|{_PLACE}")
+"""URLs, and hosts with a port."""
 
 Take = Callable[["Conversation", Event], None]
 """Function that takes the events of a conversation."""
@@ -268,6 +275,8 @@ class Conversation:
         """True if it ended by a failure."""
         self._closing = False
         self._begun = False
+        self._unopened = ""
+        """Reason for which the link does not run."""
         self._started = anyio.Event()
         """Event that is set once the negotiation has succeeded, or the link has ended."""
         self._scope = anyio.CancelScope()
@@ -282,6 +291,8 @@ class Conversation:
 
     def handle(self, event: Event) -> None:
         """Take an event of the machine."""
+        if told := _TEXTS.get(type(event)):
+            event = structs.replace(event, **{told: self._shown(getattr(event, told))})
         fault = getattr(event, "fault", None) or getattr(self.carrier, "fault", None)
         if isinstance(event, RequestEnded) and fault is not None:
             event = structs.replace(event, fault=fault)
@@ -305,6 +316,13 @@ class Conversation:
                 # Some legacy servers end when they are asked server/discover.
                 self.upstream.negotiation = Negotiation.LEGACY
         self.upstream.take(self, self.upstream.fleet.guard(self.upstream.name).passed(event))
+
+    def _shown(self, text: str) -> str:
+        """Return a text for clients, which are not told where the server is."""
+        shown = _ADDRESS.sub(lambda found: "" if ": " in found[0] else "its address", text)
+        if shown != text:
+            logger.info("%s: %s", self.upstream.name, text)
+        return self._unopened or shown
 
     async def run(self) -> None:
         """Run the link to its end, within the limits for processes if the server is a command."""
@@ -343,7 +361,7 @@ class Conversation:
 
     def _end(self, reason: str) -> None:
         """End a conversation whose link has not run: its requests end with the reason."""
-        machine = self.machine
+        machine, self._unopened = self.machine, reason
         if isinstance(machine, Peer):
             machine.receive_eof(now=clock(), reason=reason)
         else:
