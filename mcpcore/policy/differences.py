@@ -7,6 +7,7 @@ may narrow; the other way breaks it.  A text that changes is risky, as a model o
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -117,16 +118,19 @@ def compare_servers(before: ServerDescription, after: ServerDescription) -> list
 def _declarations(
     place: str, before: Mapping[str, Declaration], after: Mapping[str, Declaration]
 ) -> Iterator[Difference]:
-    gone = {body_of(before[name]): name for name in before if name not in after}
+    gone: dict[bytes, list[str]] = {}
+    for name in before.keys() - after.keys():
+        gone.setdefault(body_of(before[name]), []).append(name)
     for name, declaration in after.items():
         at = f"{place}/{_escaped(name)}"
         if name in before:
             yield from compare_declarations(before[name], declaration, at)
-        elif (old := gone.pop(body_of(declaration), None)) is not None:
-            yield Difference(DifferenceKind.BREAKING, at, f"renamed from {old!r}")
+        elif old := gone.get(body_of(declaration)):
+            old.sort(reverse=True)
+            yield Difference(DifferenceKind.BREAKING, at, f"renamed from {old.pop()!r}")
         else:
             yield Difference(DifferenceKind.ADDITIVE, at, "added")
-    for name in gone.values():
+    for name in chain.from_iterable(gone.values()):
         yield Difference(DifferenceKind.BREAKING, f"{place}/{_escaped(name)}", "removed")
 
 

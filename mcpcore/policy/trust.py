@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -24,6 +24,9 @@ from mcpcore.policy.differences import (
 from mcpcore.policy.screening import Alarm, screen, screen_value
 from mcpcore.trace.redaction import Redactor
 from mcpcore.wire.message import Body, to_json
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 LISTS = {
     "tools/list": ("tools", "name"),
@@ -57,7 +60,8 @@ UNCHECKED = "its declaration is not checked yet: list it first"
 
 
 MAX_NAMES = 10_000
-"""Maximum names of a list whose state is kept; the oldest are forgotten first."""
+"""Maximum names of a list whose state is kept; of those that may be used the oldest are forgotten
+first, and more that may not stop every call."""
 
 
 class Reaction(Enum):
@@ -135,9 +139,13 @@ class TrustPolicy:
         self.report = report
         self.waiting: dict[tuple[str, str], Notice] = {}
         """Changes about which the application is asked, by method and name."""
+        self._asked: dict[tuple[str, str], bytes] = {}
+        """Declarations of these changes."""
         self._approved: dict[tuple[str, str], bytes] = {}
-        self._refused: dict[str, dict[str, str | None]] = {}
-        """Reason why a name is refused, None if it is not, by the method of its list."""
+        self._seen: dict[str, dict[str, None]] = {}
+        """Names that may be used, by the method of their list."""
+        self._refused: dict[str, dict[str, str]] = {}
+        """Reasons why others may not."""
         self._stopped: str | None = None
 
     def greeted(self, instructions: str | None) -> None:
@@ -160,12 +168,14 @@ class TrustPolicy:
     def changed(self, method: str) -> None:
         """Forget what is known of a list: it has changed, or the server may be another one."""
         self._refused.pop(method, None)
+        self._seen.pop(method, None)
 
     def decide(self, method: str, name: str, approved: bool) -> None:
         """Take the decision about a change that was asked about; the list is to be read again."""
         self.waiting.pop((method, name), None)
-        if not approved:
-            self._approved.pop((method, name), None)
+        declaration = self._asked.pop((method, name), None)
+        if approved and declaration is not None:
+            _put(self._approved, (method, name), declaration)
 
     def refusal(self, method: str, name: str) -> str | None:
         """Return the reason why a request must not be sent, None if it may be.
@@ -175,9 +185,10 @@ class TrustPolicy:
         if self._stopped is not None:
             return self._stopped
         listed = CALLS[method][0]
-        known = self._refused.get(listed)
-        if known is not None and name in known:
-            return known[name]
+        if name in self._seen.get(listed, ()):
+            return None
+        if (reason := self._refused.get(listed, {}).get(name)) is not None:
+            return reason
         if not self.allows(name):
             return f"{name!r} is not allowed here"
         return UNCHECKED if self.pins is not None and listed in PINNED_LISTS else None
@@ -231,7 +242,6 @@ class TrustPolicy:
         """Return a declaration as it is passed on, None if it is blocked."""
         declaration = msgspec.json.decode(raw, type=dict[str, Any])
         name = str(declaration.get(key, ""))
-        refused = self._refused.setdefault(method, {})
         if not self.allows(name):
             return None
         differences, unpinned = self._differences(method, name, declaration)
@@ -240,27 +250,39 @@ class TrustPolicy:
         stopped = settings.strict if unpinned else settings.changed is not Reaction.WARN
         changed = bool(differences) and stopped and not self._approval(method, name, raw)
         blocked = changed or (bool(alarms) and settings.descriptions is Treatment.BLOCK)
-        stores: tuple[dict[Any, Any], ...] = refused, self.waiting, self._approved
-        for kept in stores:
-            if len(kept) >= MAX_NAMES:
-                kept.pop(next(iter(kept)))
-        reason = "differs from its pin" if changed else "raised an alarm"
-        refused[name] = f"{name!r} is blocked: its declaration {reason}" if blocked else None
+        self._note(
+            method,
+            name,
+            ("differs from its pin" if changed else "raised an alarm") if blocked else None,
+        )
         if differences or alarms:
             notice = Notice(method, name, differences, alarms, blocked)
             self.report(notice)
             if changed and settings.changed is Reaction.ASK:
-                self.waiting[method, name] = notice
-                self._approved[method, name] = bytes(raw)
+                _put(self.waiting, (method, name), notice)
+                _put(self._asked, (method, name), bytes(raw))
         if blocked:
             return None
         if alarms and settings.descriptions is Treatment.REDACT:
             return Raw(msgspec.json.encode(_mapped(declaration, _screened, (key,))))
         return raw
 
+    def _note(self, method: str, name: str, reason: str | None) -> None:
+        """Note whether a name may be used, and why not.  None that may not is ever forgotten."""
+        seen = self._seen.setdefault(method, {})
+        refused = self._refused.setdefault(method, {})
+        if reason is None:
+            refused.pop(name, None)
+            _put(seen, name, None)
+            return
+        seen.pop(name, None)
+        if len(refused) >= MAX_NAMES and name not in refused:
+            self._stopped = "too many declarations of the server are not trusted"
+            return
+        refused[name] = f"{name!r} is blocked: its declaration {reason}"
+
     def _approval(self, method: str, name: str, raw: Raw) -> bool:
-        approved = self._approved.get((method, name))
-        return (method, name) not in self.waiting and approved == bytes(raw)
+        return self._approved.get((method, name)) == bytes(raw)
 
     def _differences(
         self, method: str, name: str, declaration: Mapping[str, Any]
@@ -290,6 +312,13 @@ class TrustPolicy:
         if alarms and settings.results is Treatment.REDACT:
             result = Raw(msgspec.json.encode(_mapped(value, _screened, ("uri", "data"))))
         return redact(result) if settings.redact else result
+
+
+def _put(table: dict[K, V], key: K, value: V) -> None:
+    """Put something into a table, which forgets its oldest entry if it is full."""
+    if key not in table and len(table) >= MAX_NAMES:
+        del table[next(iter(table))]
+    table[key] = value
 
 
 def _is(one: object, other: object) -> bool:

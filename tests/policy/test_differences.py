@@ -108,6 +108,12 @@ def test_names_that_come_go_and_change() -> None:
         ("additive", "/prompts/c1", "added"),
     ]
     assert compare_servers(described("a1"), described("a1")) == []
+    twins = compare_servers(described("a1", "a2", "a3"), described("a4"))
+    assert [(each.place, each.text) for each in twins] == [
+        ("/prompts/a2", "removed"),
+        ("/prompts/a3", "removed"),
+        ("/prompts/a4", "renamed from 'a1'"),
+    ]
 
 
 def test_a_description_holds_what_a_model_reads() -> None:

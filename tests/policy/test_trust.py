@@ -196,8 +196,43 @@ def test_redaction(text: str, expected: str) -> None:
 
 def test_names_without_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcpcore.policy.trust.MAX_NAMES", 2)
-    policy, _ = made(changed=Reaction.ASK, strict=True)
+    policy, _ = made()
     names(policy, *(tool(f"t{number}", "Another.") for number in range(5)))
-    assert [name for _, name in policy.waiting] == ["t3", "t4"]
     assert policy.refusal("tools/call", "t2") == UNCHECKED
-    assert policy.refusal("tools/call", "t3") not in (UNCHECKED, None)
+    assert policy.refusal("tools/call", "t3") is None
+
+
+@pytest.mark.parametrize("settings", [{"changed": Reaction.ASK, "strict": True}, {"strict": True}])
+def test_what_is_refused_is_not_forgotten(settings: S, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpcore.policy.trust.MAX_NAMES", 2)
+    policy, _ = made(**settings)
+    for count, others in ((2, None), (3, "too many declarations of the server are not trusted")):
+        names(policy, *(tool(f"t{number}", "Another.") for number in range(count)), tool())
+        assert "differs" in str(policy.refusal("tools/call", "t0")) or others
+        assert policy.refusal("tools/call", "add") == others
+    assert len(policy.waiting) == (2 if "changed" in settings else 0)
+    policy.greeted("Be kind.")
+    assert policy.refusal("tools/call", "add") is None
+
+
+def test_an_alarm_is_not_forgotten_for_harmless_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpcore.policy.trust.MAX_NAMES", 2)
+    policy, _ = made(None, descriptions=Treatment.BLOCK)
+    names(policy, tool("bad", ATTACK), *(tool(f"t{number}") for number in range(9)))
+    assert "alarm" in str(policy.refusal("tools/call", "bad"))
+
+
+def test_a_change_that_nobody_decided_about_is_never_approved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcpcore.policy.trust.MAX_NAMES", 1)
+    policy, _ = made(changed=Reaction.ASK)
+    changed = tool(description="Adds!")
+    assert names(policy, changed) == []
+    policy.pins = ServerDescription(tools={**PINS.tools, "sub": tool("sub")})
+    assert names(policy, tool("sub", "Subtracts?")) == []
+    assert [name for _, name in policy.waiting] == ["sub"]
+    policy.decide("tools/list", "add", approved=True)
+    assert names(policy, changed) == []
+    policy.decide("tools/list", "add", approved=True)
+    assert names(policy, changed) == ["add"]
