@@ -97,7 +97,7 @@ DRIVER_FLOORS = (
     {"stdio"},
     {"serve"},
     {"client"},
-    {"gateway"},
+    {"gateway", "telemetry"},
     {"commands"},
 )
 """Rooms of the drivers, from the lowest floor to the highest: each imports from lower floors only,

@@ -1,0 +1,329 @@
+"""Spans and durations of requests, as the semantic conventions for MCP have them."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+pytest.importorskip("opentelemetry.sdk", reason="the SDK of OpenTelemetry is not installed")
+
+import anyio.lowlevel
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+
+from mcpcore import (
+    Callbacks,
+    CallFailed,
+    Client,
+    Context,
+    Gateway,
+    McpError,
+    RuntimeSettings,
+    Server,
+    ServeSettings,
+    ToolError,
+    connect,
+)
+from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.telemetry import (
+    BUCKETS,
+    network_attributes,
+    observe_answers,
+    observe_requests,
+)
+from tests.clock import turns
+from tests.transports.served import served
+from tests.warm import PYTHON
+
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+PROGRAM = str(Path(__file__).with_name("telemetry_program.py"))
+FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+pytestmark = pytest.mark.anyio
+eras = pytest.mark.parametrize("era", [LEGACY, MODERN])
+
+
+class Observatory:
+    """Middleware of both sides, and what they have seen."""
+
+    def __init__(self, **options: Any) -> None:
+        self._spans, self._metrics = InMemorySpanExporter(), InMemoryMetricReader()
+        tracers = TracerProvider()
+        tracers.add_span_processor(SimpleSpanProcessor(self._spans))
+        self.tracer = tracers.get_tracer("tests")
+        options = {"tracers": tracers, "meters": MeterProvider([self._metrics]), **options}
+        self.client = observe_requests(to=options.pop("to", None), **options)
+        self.server = observe_answers(**options)
+
+    @asynccontextmanager
+    async def talk(self, server: Server, era: str = MODERN, **more: Any) -> AsyncIterator[Client]:
+        target = MemoryTarget(server, RuntimeSettings(middleware=(self.server,)))
+        async with connect(target, revision=era, middleware=[self.client], **more) as client:
+            yield client
+
+    def spans(self) -> dict[SpanKind, ReadableSpan]:
+        """Return the last span of each kind."""
+        return {each.kind: each for each in self._spans.get_finished_spans()}
+
+    def both(self) -> tuple[ReadableSpan, ReadableSpan]:
+        """Return the last span of the client, and of the server."""
+        found = self.spans()
+        return found[SpanKind.CLIENT], found[SpanKind.SERVER]
+
+    def durations(self) -> dict[str, list[Any]]:
+        """Return the points of each histogram."""
+        data: Any = self._metrics.get_metrics_data()
+        found = [
+            each for it in data.resource_metrics for s in it.scope_metrics for each in s.metrics
+        ]
+        assert {each.unit for each in found} == {"s"}
+        return {each.name: list(each.data.data_points) for each in found}
+
+
+def shop() -> Server:
+    server = Server("shop", version="1")
+
+    @server.tool
+    def pay(amount: int) -> str:
+        if amount < 0:
+            raise ToolError("nothing to pay")
+        if amount == 0:
+            raise McpError(1234, "closed")
+        return f"{trace.get_current_span().get_span_context().span_id:x}"
+
+    @server.tool
+    async def later() -> str:
+        await anyio.lowlevel.checkpoint()
+        return f"{trace.get_current_span().get_span_context().span_id:x}"
+
+    @server.tool(thread=True)
+    def beside() -> str:
+        return f"{trace.get_current_span().get_span_context().span_id:x}"
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        answer = await context.elicit("Your name?", FORM)
+        return str(answer.content)
+
+    @server.tool
+    async def forever() -> None:
+        await anyio.sleep_forever()
+
+    @server.prompt
+    def greet() -> str:
+        return "Hello"
+
+    @server.resource("shop://open")
+    def hours() -> str:
+        return "always"
+
+    return server
+
+
+CALL = {"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool"}
+PAY = {**CALL, "gen_ai.tool.name": "pay"}
+TABLE: dict[str, tuple[Any, str, dict[str, str]]] = {
+    "a list": (lambda client: client.list_tools(), "tools/list", {"mcp.method.name": "tools/list"}),
+    "a tool": (lambda client: client.call_tool("pay", {"amount": 1}), "tools/call pay", PAY),
+    "a tool that fails": (
+        lambda client: client.call_tool("pay", {"amount": -1}),
+        "tools/call pay",
+        {**PAY, "error.type": "tool_error"},
+    ),
+    "a protocol error": (
+        lambda client: client.call_tool("pay", {"amount": 0}),
+        "tools/call pay",
+        {**PAY, "error.type": "1234", "rpc.response.status_code": "1234"},
+    ),
+    "an unknown tool": (
+        lambda client: client.call_tool("steal"),
+        "tools/call steal",
+        {
+            **CALL,
+            "gen_ai.tool.name": "steal",
+            "error.type": "-32602",
+            "rpc.response.status_code": "-32602",
+        },
+    ),
+    "a prompt": (
+        lambda client: client.get_prompt("greet"),
+        "prompts/get greet",
+        {"mcp.method.name": "prompts/get", "gen_ai.prompt.name": "greet"},
+    ),
+    "a resource": (
+        lambda client: client.read_resource("shop://open"),
+        "resources/read",
+        {"mcp.method.name": "resources/read", "mcp.resource.uri": "shop://open"},
+    ),
+}
+UNBOUNDED = {"jsonrpc.request.id", "mcp.resource.uri", "mcp.session.id"}
+
+
+@eras
+@pytest.mark.parametrize("what", TABLE)
+async def test_attributes(what: str, era: str) -> None:
+    request, name, expected = TABLE[what]
+    observatory = Observatory()
+    async with observatory.talk(shop(), era) as client:
+        with suppress(McpError):
+            await request(client)
+    client_span, server_span = observatory.both()
+    assert (client_span.name, server_span.name) == (name, name)
+    expected = {**expected, "mcp.protocol.version": era}
+    for span in (client_span, server_span):
+        found = dict(span.attributes or {})
+        id = found.pop("jsonrpc.request.id", None)
+        assert id is not None or "rpc.response.status_code" in found
+        assert found == expected
+        assert (span.status.status_code.name == "ERROR") is ("error.type" in expected)
+    assert server_span.parent is not None
+    assert server_span.parent.span_id == client_span.context.span_id
+    assert server_span.context.trace_id == client_span.context.trace_id
+    durations = observatory.durations()
+    assert durations.keys() == {f"mcp.{side}.operation.duration" for side in ("client", "server")}
+    bounded = {name: value for name, value in expected.items() if name not in UNBOUNDED}
+    if what == "an unknown tool":
+        del bounded["gen_ai.tool.name"]
+    for points in durations.values():
+        [point] = [each for each in points if each.attributes["mcp.method.name"] in name]
+        assert dict(point.attributes) == bounded
+        assert tuple(point.explicit_bounds) == BUCKETS
+
+
+@eras
+@pytest.mark.parametrize("tool", ["pay", "later", "beside"])
+async def test_handlers_run_inside_of_the_span(tool: str, era: str) -> None:
+    observatory = Observatory()
+    async with observatory.talk(shop(), era) as client:
+        result = await client.call_tool(tool, {"amount": 1} if tool == "pay" else {})
+        assert not trace.get_current_span().get_span_context().is_valid
+    _, span = observatory.both()
+    assert result.content[0].text == f"{span.context.span_id:x}"  # type: ignore[union-attr]
+
+
+async def test_what_is_current_around_a_request_is_linked_if_it_has_a_parent() -> None:
+    observatory = Observatory()
+    with observatory.tracer.start_as_current_span("around") as around:
+        async with observatory.talk(shop()) as client:
+            await client.list_tools()
+    client_span, server_span = observatory.both()
+    assert client_span.parent is not None
+    assert client_span.parent.span_id == around.get_span_context().span_id
+    assert [each.context.span_id for each in server_span.links] == [
+        around.get_span_context().span_id
+    ]
+
+
+@eras
+async def test_input_rounds_are_one_span_of_the_client(era: str) -> None:
+    observatory = Observatory()
+    callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
+    async with observatory.talk(shop(), era, callbacks=callbacks) as client:
+        await client.call_tool("ask")
+    spans = observatory._spans.get_finished_spans()
+    sides = [each.kind for each in spans if each.name == "tools/call ask"]
+    assert sides.count(SpanKind.CLIENT) == 1
+    assert sides.count(SpanKind.SERVER) == (2 if era == MODERN else 1)
+    assert not any("error.type" in (each.attributes or {}) for each in spans)
+    events = [event.name for each in spans for event in each.events]
+    assert events == (["input_required"] if era == MODERN else [])
+
+
+async def test_a_request_that_is_given_up_is_an_error() -> None:
+    observatory = Observatory()
+    async with observatory.talk(shop()) as client:
+        with anyio.move_on_after(0.01):
+            await client.call_tool("forever")
+        await turns()
+        with pytest.raises(CallFailed):
+            await client.call_tool("forever", timeout=0.01)
+    spans = observatory._spans.get_finished_spans()
+    found = [str((each.attributes or {})["error.type"]) for each in spans if "forever" in each.name]
+    assert sorted(found) == ["RequestTimeout", "cancelled", "cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("contents", [False, True])
+async def test_arguments_and_results_are_there_only_if_asked_for(contents: bool) -> None:
+    observatory = Observatory(contents=contents)
+    async with observatory.talk(shop()) as client:
+        await client.call_tool("pay", {"amount": 17})
+    for span in observatory.both():
+        found = dict(span.attributes or {})
+        assert (found.get("gen_ai.tool.call.arguments") == '{"amount":17}') is contents
+        assert ("content" in str(found.get("gen_ai.tool.call.result"))) is contents
+    points = [point for each in observatory.durations().values() for point in each]
+    assert not any("17" in str(dict(point.attributes)) for point in points)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (["program"], {"network.transport": "pipe"}),
+        ("unix:///tmp/x", {"network.transport": "unix", "server.address": "/tmp/x"}),
+        ("tcp://h:8", {"network.transport": "tcp", "server.address": "h", "server.port": 8}),
+        (
+            "ws://h/mcp",
+            {
+                **{"network.transport": "tcp", "network.protocol.name": "websocket"},
+                **{"server.address": "h", "server.port": 80},
+            },
+        ),
+        (
+            "https://h/mcp",
+            {
+                **{"network.transport": "tcp", "network.protocol.name": "http"},
+                **{"server.address": "h", "server.port": 443},
+            },
+        ),
+    ],
+)
+async def test_the_way_to_a_server(target: object, expected: dict[str, Any]) -> None:
+    assert network_attributes(target) == expected
+    observatory = Observatory(to=target)
+    async with observatory.talk(shop()) as client:
+        await client.list_tools()
+    span = observatory.spans()[SpanKind.CLIENT]
+    assert expected.items() <= dict(span.attributes or {}).items()
+
+
+@eras
+async def test_one_trace_over_http_with_the_session_in_spans_alone(era: str) -> None:
+    observatory = Observatory()
+    settings = ServeSettings(runtime=RuntimeSettings(middleware=(observatory.server,)))
+    async with (
+        served(shop(), settings=settings) as front,
+        connect(front.url, revision=era, middleware=[observatory.client]) as client,
+    ):
+        await client.call_tool("later")
+    client_span, server_span = observatory.both()
+    assert server_span.context.trace_id == client_span.context.trace_id
+    assert ("mcp.session.id" in (server_span.attributes or {})) is (era == LEGACY)
+    points = [point for each in observatory.durations().values() for point in each]
+    assert not any("mcp.session.id" in point.attributes for point in points)
+
+
+@eras
+async def test_one_trace_through_a_gateway_to_a_process(era: str) -> None:
+    observatory = Observatory()
+    behind = {"only": [*PYTHON, PROGRAM]}
+    async with (
+        served(Gateway(behind)) as front,
+        connect(front.url, revision=era, middleware=[observatory.client]) as client,
+    ):
+        result = await client.call_tool("where")
+    span = observatory.spans()[SpanKind.CLIENT]
+    assert result.content[0].text == f"{span.context.trace_id:032x}"  # type: ignore[union-attr]
+
+
+async def test_without_the_api_the_extra_is_named() -> None:
+    code = "import sys; sys.modules['opentelemetry'] = None; import mcpcore_transports.telemetry"
+    done = await anyio.run_process([sys.executable, "-c", code], check=False)
+    assert b"needs the extra `otel`: pip install 'mcpcore[otel]'" in done.stderr

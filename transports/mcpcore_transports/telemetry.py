@@ -1,0 +1,309 @@
+"""Spans and durations of requests for OpenTelemetry (extra ``otel``): middleware of both sides.
+
+::
+
+    connect(url, middleware=[observe_requests(to=url)])
+    RuntimeSettings(middleware=(observe_answers(),))
+
+Names, attributes and buckets are those of the semantic conventions for the Model Context Protocol;
+what they go to is for the application to set up, with the SDK of OpenTelemetry.  The context of a
+client's span travels in the ``_meta`` of its request, and the server's span is its child, also
+through a gateway.
+
+Source: OpenTelemetry, semantic conventions for generative AI, "Model Context Protocol"; SEP-414.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Raw, Struct
+
+from mcpcore.errors import CallFailed, ExtraMissingError, InputNeeded
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
+from mcpcore.wire.message import Body, to_json
+from mcpcore_transports import targets
+from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
+from mcpcore_transports.link import clock
+from mcpcore_transports.running.middleware import Steps
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.middleware import Answer, ServerMiddleware
+
+try:
+    from opentelemetry import metrics, propagate, trace
+    from opentelemetry.context import Context as TraceContext
+    from opentelemetry.context import attach, detach
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
+except ImportError:
+    raise ExtraMissingError(
+        "telemetry needs the extra `otel`: pip install 'mcpcore[otel]'"
+    ) from None
+
+if TYPE_CHECKING:  # the module of clients imports this one's neighbours
+    from mcpcore_transports.client.core import ClientCore
+
+__all__ = ["BUCKETS", "TOOL_ERROR", "network_attributes", "observe_answers", "observe_requests"]
+
+_NAME = "mcpcore"
+BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+"""Bounds of the buckets of the histograms, in seconds."""
+TOOL_ERROR = "tool_error"
+"""``error.type`` of a result with ``isError``."""
+_CANCELLED = "cancelled"
+_TARGETS = {
+    "tools/call": ("name", "gen_ai.tool.name"),
+    "prompts/get": ("name", "gen_ai.prompt.name"),
+    "resources/read": ("uri", "mcp.resource.uri"),
+    "resources/subscribe": ("uri", "mcp.resource.uri"),
+    "resources/unsubscribe": ("uri", "mcp.resource.uri"),
+}
+"""Members of params with what a request is about, and the attributes that have it."""
+_SPANS_ALONE = frozenset(
+    {
+        *("mcp.resource.uri", "mcp.session.id", "jsonrpc.request.id"),
+        *("gen_ai.tool.call.arguments", "gen_ai.tool.call.result"),
+    }
+)
+"""Attributes without a bound on their values."""
+_CALL = "tools/call"
+
+
+class _ParamsOfTarget(Struct):
+    name: Any = None
+    uri: Any = None
+    arguments: Raw = Raw(b"{}")
+
+
+_decode = msgspec.json.Decoder(_ParamsOfTarget).decode
+
+
+def network_attributes(target: object) -> dict[str, str | int]:
+    """Return the attributes of the way to a server: its transport, address and port.
+
+    ``target``: a URL, a command or a target, as ``connect()`` takes them.
+    """
+    parsed = targets.parse_target(target)
+    if isinstance(parsed, targets.StdioTarget):
+        return {"network.transport": "pipe"}
+    url = getattr(parsed, "url", None)
+    if url is None:
+        return {}
+    parts = urlsplit(url)
+    if isinstance(parsed, targets.UnixTarget):
+        return {"network.transport": "unix", "server.address": parts.path}
+    found: dict[str, str | int] = {"network.transport": "tcp"}
+    protocol = "websocket" if isinstance(parsed, targets.WebSocketTarget) else "http"
+    if not isinstance(parsed, targets.TcpTarget):
+        found["network.protocol.name"] = protocol
+    if parts.hostname:
+        found["server.address"] = parts.hostname
+        default = 443 if parts.scheme in ("https", "wss") else 80
+        found["server.port"] = parts.port or default
+    return found
+
+
+class _ObservedRequest:
+    """Span and duration of one request."""
+
+    def __init__(self, method: str, params: Body, attributes: dict[str, Any]) -> None:
+        self.method = method
+        self.attributes = attributes
+        self.failure = ""
+        """Message of the error."""
+        attributes["mcp.method.name"] = method
+        self.name = method
+        self.params = _ParamsOfTarget()
+        if method in _TARGETS:
+            try:
+                self.params = _decode(to_json(params))
+            except msgspec.MsgspecError:
+                return  # it is refused
+            member, attribute = _TARGETS[method]
+            value = getattr(self.params, member)
+            if isinstance(value, str):
+                attributes[attribute] = value
+                if member == "name":
+                    self.name = f"{method} {value}"
+        if method == _CALL:
+            attributes["gen_ai.operation.name"] = "execute_tool"
+
+    def failed(self, kind: str, message: str = "") -> None:
+        """Note an error."""
+        self.attributes["error.type"] = kind
+        self.failure = message
+
+    def refused(self, code: int, message: str) -> None:
+        """Note an error of JSON-RPC."""
+        self.attributes["rpc.response.status_code"] = str(code)
+        self.failed(str(code), message)
+
+
+class _Instruments:
+    """Instruments of one side."""
+
+    def __init__(
+        self,
+        side: str,
+        kind: SpanKind,
+        fixed: Mapping[str, Any],
+        tracers: TracerProvider | None,
+        meters: MeterProvider | None,
+        *,
+        contents: bool,
+    ) -> None:
+        self.fixed = fixed
+        self.contents = contents
+        self._kind = kind
+        self._tracer = trace.get_tracer(_NAME, tracer_provider=tracers)
+        self._duration = metrics.get_meter(_NAME, meter_provider=meters).create_histogram(
+            f"mcp.{side}.operation.duration",
+            unit="s",
+            description="Duration of an MCP request.",
+            explicit_bucket_boundaries_advisory=BUCKETS,
+        )
+
+    @contextmanager
+    def observed(
+        self, operation: _ObservedRequest, parent: TraceContext | None, links: list[Link]
+    ) -> Iterator[trace.Span]:
+        """Have the span of an operation, which is told of what it notes when it ends."""
+        span = self._tracer.start_span(operation.name, parent, self._kind, links=links)
+        began = clock()
+        try:
+            yield span
+        finally:
+            attributes = operation.attributes
+            if span.is_recording():
+                span.set_attributes(attributes)
+                if "error.type" in attributes:
+                    span.set_status(Status(StatusCode.ERROR, operation.failure or None))
+            span.end()
+            bounded = {name: it for name, it in attributes.items() if name not in _SPANS_ALONE}
+            if attributes.get("rpc.response.status_code") == str(INVALID_PARAMS):
+                for _, name in _TARGETS.values():  # it may be any text, of no tool
+                    bounded.pop(name, None)
+            self._duration.record(clock() - began, bounded)
+
+
+class _ObservedClient:
+    """Middleware of :func:`observe_requests`."""
+
+    def __init__(self, observer: _Instruments) -> None:
+        self._observer = observer
+        self._core: ClientCore | None = None
+
+    async def attach(self, core: "ClientCore", instructions: str | None) -> None:
+        """Learn of the connection, which tells the revision."""
+        self._core = core
+
+    def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
+        """Observe a request with all its input rounds."""
+        observer, core = self._observer, self._core
+        operation = _ObservedRequest(request.method, request.params, dict(observer.fixed))
+        if core is not None and core.ready is not None:
+            operation.attributes["mcp.protocol.version"] = core.ready.revision.name
+        with observer.observed(operation, None, []) as span:
+            propagate.inject(request.meta, trace.set_span_in_context(span))
+            try:
+                outcome = yield
+            except McpError as error:
+                operation.refused(error.code, error.error.message)
+                raise
+            except CallFailed as error:
+                operation.failed(type(error).__name__, str(error))
+                raise
+            except BaseException:
+                operation.failed(_CANCELLED)
+                raise
+            if outcome.request is not None:
+                operation.attributes["jsonrpc.request.id"] = str(outcome.request)
+            if request.method == _CALL:
+                if outcome.failed:
+                    operation.failed(TOOL_ERROR)
+                _add_contents(observer, operation, outcome.result)
+
+
+def _add_contents(observer: _Instruments, operation: _ObservedRequest, result: Raw) -> None:
+    """Add arguments and result of a tool, as JSON, if that is asked for."""
+    if observer.contents:
+        arguments = bytes(operation.params.arguments).decode()
+        operation.attributes["gen_ai.tool.call.arguments"] = arguments
+        operation.attributes["gen_ai.tool.call.result"] = bytes(result).decode()
+
+
+def observe_requests(
+    *,
+    to: object = None,
+    contents: bool = False,
+    tracers: TracerProvider | None = None,
+    meters: MeterProvider | None = None,
+) -> ClientMiddleware:
+    """Return middleware for the spans of a client, and ``mcp.client.operation.duration``.
+
+    ``to``: where the server is, for :func:`network_attributes`; ``contents``: True to have the
+    arguments and results of tools in spans, as JSON.  ``tracers``, ``meters``: providers, in place
+    of those of the process.  A request with its input rounds is one span; answers from the cache
+    have none.
+    """
+    fixed = {} if to is None else network_attributes(to)
+    return _ObservedClient(
+        _Instruments("client", SpanKind.CLIENT, fixed, tracers, meters, contents=contents)
+    )
+
+
+def observe_answers(
+    *,
+    attributes: Mapping[str, str | int] | None = None,
+    contents: bool = False,
+    tracers: TracerProvider | None = None,
+    meters: MeterProvider | None = None,
+) -> ServerMiddleware:
+    """Return middleware for the spans of a server, and ``mcp.server.operation.duration``.
+
+    The parent of a span is what came with the request, and what is current around it (a span of
+    HTTP) is linked; without the first, it is the parent.  Handlers run inside of the span.
+    ``attributes``: those of the transport, such as ``network.transport``, for all spans; the rest
+    as in :func:`observe_requests`.  With 2026-07-28 each round of a request is a request.
+    """
+    observer = _Instruments(
+        "server", SpanKind.SERVER, attributes or {}, tracers, meters, contents=contents
+    )
+
+    def observed(request: Context) -> Steps[Answer]:
+        operation = _ObservedRequest(request.method, request.params, dict(observer.fixed))
+        operation.attributes["jsonrpc.request.id"] = str(request.request_id)
+        operation.attributes["mcp.protocol.version"] = request.revision.name
+        if request.session is not None:
+            operation.attributes["mcp.session.id"] = request.session
+        parent, links = None, list[Link]()
+        if carrier := request.meta.trace:
+            parent = propagate.extract(carrier, TraceContext())
+            ambient = trace.get_current_span().get_span_context()
+            links = [Link(ambient)] if ambient.is_valid else []
+        with observer.observed(operation, parent, links) as span:
+            token = attach(trace.set_span_in_context(span, parent))
+            try:
+                answer = yield
+            except McpError as error:
+                operation.refused(error.code, error.error.message)
+                raise
+            except InputNeeded:
+                span.add_event("input_required")
+                raise
+            except Exception:
+                operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
+                raise
+            except BaseException:
+                operation.failed(_CANCELLED)
+                raise
+            finally:
+                detach(token)
+            if answer.failed:
+                operation.failed(TOOL_ERROR)
+            if request.method == _CALL:
+                _add_contents(observer, operation, answer.result)
+
+    return observed
