@@ -51,14 +51,21 @@ async def read(client: Client, **options: Any) -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("options", "reads"),
-    [({}, 1), ({"timeout": 10 * HOUR}, 3), ({"meta": {"com.example/a": 1}}, 3)],
+    ("one_flight", "options", "reads"),
+    [
+        (True, {}, 1),
+        (True, {"timeout": 10 * HOUR}, 3),
+        (True, {"meta": {"com.example/a": 1}}, 3),
+        (False, {}, 3),
+    ],
 )
-async def test_equal_requests_are_one(options: dict[str, Any], reads: int) -> None:
-    """... but for those that have options of their own."""
+async def test_equal_requests_are_one(
+    one_flight: bool, options: dict[str, Any], reads: int
+) -> None:
+    """... if that is wanted, but for those that have options of their own."""
     library = Library()
     library.open = anyio.Event()
-    async with library.visitor() as (client, group):
+    async with library.visitor(one_flight=one_flight) as (client, group):
         found = list[str]()
 
         async def one() -> None:
@@ -75,7 +82,7 @@ async def test_equal_requests_are_one(options: dict[str, Any], reads: int) -> No
 
 async def test_nobody_waits_a_second_time_for_what_is_not_kept() -> None:
     library = Library(ttl=0)
-    async with library.visitor() as (client, group):
+    async with library.visitor(one_flight=True) as (client, group):
         for begun, done in ((1, 3), (6, 6)):
             library.open = anyio.Event()
             for _ in range(3):
@@ -90,7 +97,7 @@ async def test_nobody_waits_a_second_time_for_what_is_not_kept() -> None:
 async def test_one_that_is_cancelled_leaves_the_others_their_request() -> None:
     library = Library()
     library.open = anyio.Event()
-    async with library.visitor() as (client, group):
+    async with library.visitor(one_flight=True) as (client, group):
         scope = anyio.CancelScope()
 
         async def cancelled() -> None:

@@ -23,7 +23,7 @@ from mcpcore_conformance.kit.client_launch import SCRIPT
 from mcpcore_conformance.kit.hosts.core import Door
 from mcpcore_conformance.subjects.core_conversation import Conversation
 from mcpcore_conformance.subjects.strands import Strands
-from mcpcore_transports.client.cache import Flight, Kept, ResultCache, ServerCache, ToolBook
+from mcpcore_transports.client.cache import Kept, ResultCache, ServerCache, ToolBook
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.core import ClientSettings
@@ -211,10 +211,6 @@ class _Cache(ServerCache):
     def get(self, method: str, params: Body, *, now: float, stale: bool = False) -> Kept | None:
         """See :class:`~mcpcore_transports.client.cache.ServerCache`."""
         return super().get(method, params, now=self._strands.now, stale=stale)
-
-    def begin(self, method: str, params: Body) -> Flight | None:
-        """Let nobody wait: that takes an event loop."""
-        return None
 
     def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
         """See :class:`~mcpcore_transports.client.cache.ServerCache`."""

@@ -73,7 +73,8 @@ class ResultCache:
     It keeps at most ``limit`` results of ``size`` bytes in total; the least used go first.
     ``longest`` is the maximum number of seconds for which a result is fresh, whatever the server
     says.  A result that is asked for in the last part, ``refresh_ahead``, of its time is given at
-    once, and fetched again beside that: 0.2 is the last fifth, 0 never.  ``stale_if_error``: the
+    once, and fetched again beside that: 0.2 is the last fifth, 0 never.  ``one_flight``: True if
+    equal requests at a time wait for the first one.  ``stale_if_error``: the
     seconds for which a stale result still takes the place of one that the server fails to give; it
     has its age in ``_meta``.  What was announced to have changed is never given.
     """
@@ -84,6 +85,7 @@ class ResultCache:
         limit: int = 1024,
         size: int = 64 * 1024 * 1024,
         longest: float = 24 * 3600.0,
+        one_flight: bool = False,
         refresh_ahead: float = 0.0,
         stale_if_error: float = 0.0,
     ) -> None:
@@ -91,6 +93,7 @@ class ResultCache:
             raise ValueError("a cache needs room for one result at least, and no negative time")
         if not 0 <= refresh_ahead <= 1:
             raise ValueError("refresh_ahead is a part of the time, from 0 to 1")
+        self.one_flight = one_flight
         self.refresh_ahead = refresh_ahead
         self.stale_if_error = stale_if_error
         self._limit = limit
@@ -184,12 +187,14 @@ class ServerCache:
 
     def flight(self, method: str, params: Body) -> anyio.Event | None:
         """Return the end of an equal request whose result is likely to be kept; None without."""
-        if not self._flights or method in self._unkept:
+        if not self._cache.one_flight or method in self._unkept:
             return None
         return self._flights.get((method, _encode(params)))
 
     def begin(self, method: str, params: Body) -> Flight | None:
-        """Let equal requests wait for one that begins; None if there is one for which they do."""
+        """Note that a request begins; None if an equal one has, or nobody wants to know."""
+        if not (self._cache.one_flight or self._cache.refresh_ahead):
+            return None
         place = method, _encode(params)
         if place in self._flights:
             return None

@@ -170,7 +170,7 @@ class Client:
         """Send any request; return its result as ``expected``, raw by default.
 
         A result that the server allowed to be cached is returned while it is fresh, except for a
-        request with ``meta`` of its own; equal requests wait for the first one, and share it.
+        request with ``meta`` of its own.
         """
         if self._core.closed is not None:
             raise errors.ConnectionClosed(method, self._core.closed)
