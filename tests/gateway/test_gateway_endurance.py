@@ -191,5 +191,5 @@ async def test_the_end_of_a_gateway_leaves_no_process(tmp_path: Path) -> None:
         front.stop.set()
         with patience():
             await front.ended.wait()
-        assert not alive(process)
+        await gone(process)
     assert children() <= before
