@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.errors import CallFailed, ExtraMissingError, InputNeeded
-from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
+from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.wire.message import Body, to_json
 from mcpcore_transports import targets
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
@@ -169,8 +169,9 @@ class _Instruments:
     def observed(
         self, operation: _ObservedRequest, parent: TraceContext | None, links: list[Link]
     ) -> Iterator[trace.Span]:
-        """Have the span of an operation, which is told of what it notes when it ends."""
-        span = self._tracer.start_span(operation.name, parent, self._kind, links=links)
+        """Open the span of a request, which gets what the request notes when it ends."""
+        given = dict(operation.attributes)  # for samplers
+        span = self._tracer.start_span(operation.name, parent, self._kind, given, links)
         began = clock()
         try:
             yield span
@@ -182,7 +183,7 @@ class _Instruments:
                     span.set_status(Status(StatusCode.ERROR, operation.failure or None))
             span.end()
             bounded = {name: it for name, it in attributes.items() if name not in _SPANS_ALONE}
-            if attributes.get("rpc.response.status_code") == str(INVALID_PARAMS):
+            if attributes.get("error.type", TOOL_ERROR) != TOOL_ERROR:
                 for _, name in _TARGETS.values():  # it may be any text, of no tool
                     bounded.pop(name, None)
             self._duration.record(clock() - began, bounded)
@@ -280,7 +281,7 @@ def observe_answers(
             operation.attributes["mcp.session.id"] = request.session
         parent, links = None, list[Link]()
         if carrier := request.meta.trace:
-            parent = propagate.extract(carrier, TraceContext())
+            parent = propagate.extract(carrier)
             ambient = trace.get_current_span().get_span_context()
             links = [Link(ambient)] if ambient.is_valid else []
         with observer.observed(operation, parent, links) as span:

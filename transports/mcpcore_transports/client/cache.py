@@ -3,23 +3,30 @@
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.config import HeaderParams, Negotiation
+from mcpcore.engine.config import DEFAULT_TIMEOUT, HeaderParams, Negotiation
 from mcpcore.engine.outbound import is_repeatable
-from mcpcore.errors import BadPattern, InvalidResponse
+from mcpcore.errors import BadPattern, CallFailed, InvalidResponse, PeerError
+from mcpcore.spec.errors import INVALID_PARAMS
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.model import Maybe
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from mcpcore.wire.message import Body
 from mcpcore_transports import targets
+from mcpcore_transports.client.middleware import Outcome
+from mcpcore_transports.link import clock
+
+if TYPE_CHECKING:  # the module of connections imports this one
+    from mcpcore_transports.client.core import ClientCore, RequestOptions
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -176,6 +183,71 @@ class ServerCache:
         self._unkept: set[str] = set()
         """Methods whose last result could not be kept: nobody waits for the request of another."""
 
+    async def result(
+        self,
+        method: str,
+        params: Body,
+        send: Callable[[], Awaitable[Outcome]],
+        options: "RequestOptions",
+        core: "ClientCore",
+    ) -> Raw:
+        """Return a result that is kept, or fetch it with ``send``; ``options`` are its own.
+
+        What is fetched ahead is so in a task of ``core``.  Raises PeerError and CallFailed.
+        """
+        own = bool(options.get("meta"))
+        if not own:
+            kept = self.get(method, params, now=clock())
+            under_way = self.flight(method, params) if kept is None and _plain(options) else None
+            if under_way is not None:
+                await under_way.wait()
+                kept = self.get(method, params, now=clock())
+            if kept is not None:
+                if self.ages(kept, clock()) and (flight := self.begin(method, params)):
+                    core.group.start_soon(self._refresh, method, params, send, flight)
+                return kept.result
+        try:
+            return await self._fetch(method, params, send, self.begin(method, params))
+        except (PeerError, CallFailed) as error:
+            from mcpcore_transports.client.policies import blames_server  # late: few have any
+
+            kept = self.get(method, params, now=clock(), stale=True)
+            if kept is None or own or not blames_server(error):
+                raise
+            return kept.stale(clock())
+
+    async def _fetch(
+        self,
+        method: str,
+        params: Body,
+        send: Callable[[], Awaitable[Outcome]],
+        flight: Flight | None,
+    ) -> Raw:
+        """Send a request whose result is kept if the server allows it, and end its ``flight``."""
+        mark = self.mark(method)
+        try:
+            outcome = await send()
+            if not outcome.with_input:
+                self.put(method, params, outcome.result, mark, now=clock())
+        except PeerError as error:
+            if error.code == INVALID_PARAMS:
+                self.drop(method)  # a refused cursor makes all pages doubtful
+            raise
+        finally:
+            self.end(flight)
+        return outcome.result
+
+    async def _refresh(
+        self,
+        method: str,
+        params: Body,
+        send: Callable[[], Awaitable[Outcome]],
+        flight: Flight,
+    ) -> None:
+        """Fetch a result again that is about to become stale; until then it is what it was."""
+        with suppress(PeerError, CallFailed):
+            await self._fetch(method, params, send, flight)
+
     def get(self, method: str, params: Body, *, now: float, stale: bool = False) -> Kept | None:
         """See :meth:`ResultCache.find`."""
         encoded = _encode(params)
@@ -236,6 +308,11 @@ class ServerCache:
     def drop(self, method: str) -> None:
         """Drop all results of ``method``, for instance when one of its cursors was refused."""
         self._cache.drop(self._server, method)
+
+
+def _plain(options: "RequestOptions") -> bool:
+    """Return True if there are no options but the default timeout."""
+    return all(name == "timeout" and it is DEFAULT_TIMEOUT for name, it in options.items())
 
 
 def _encode(params: Body) -> bytes:

@@ -10,7 +10,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, cast, overload
@@ -31,14 +31,7 @@ from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup, probe_method
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, parse_revisions
 from mcpcore.wire.message import Body
-from mcpcore_transports.client.cache import (
-    ERAS,
-    Flight,
-    ResultCache,
-    ServerCache,
-    ToolBook,
-    place_of,
-)
+from mcpcore_transports.client.cache import ERAS, ResultCache, ServerCache, ToolBook, place_of
 from mcpcore_transports.client.callbacks import Callbacks, Roots, checked_roots
 from mcpcore_transports.client.core import ClientCore, ClientSettings, RequestOptions
 from mcpcore_transports.client.errors import RaisedExceptions, promised
@@ -179,56 +172,11 @@ class Client:
         if cache is None:
             outcome = await self._core.request(method, params, **options)
             return promised(outcome.result, expected, method)
-        if not options.get("meta"):
-            kept = cache.get(method, params, now=clock())
-            under_way = cache.flight(method, params) if kept is None and _plain(options) else None
-            if under_way is not None:
-                await under_way.wait()
-                kept = cache.get(method, params, now=clock())
-            if kept is not None:
-                if unknown := options.keys() - RequestOptions.__annotations__.keys():
-                    raise TypeError(f"request() has no option {min(unknown)!r}")
-                if cache.ages(kept, clock()) and (flight := cache.begin(method, params)):
-                    self._core.group.start_soon(self._refresh, method, params, cache, flight)
-                return promised(kept.result, expected, method)
-        try:
-            flight = cache.begin(method, params)
-            result = await self._fetch(method, params, cache, flight, options)
-        except (errors.PeerError, errors.CallFailed) as error:
-            from mcpcore_transports.client.policies import blames_server  # late: few have any
-
-            kept = cache.get(method, params, now=clock(), stale=True)
-            if kept is None or options.get("meta") or not blames_server(error):
-                raise
-            result = kept.stale(clock())
+        if unknown := options.keys() - RequestOptions.__annotations__.keys():
+            raise TypeError(f"request() has no option {min(unknown)!r}")
+        send = partial(self._core.request, method, params, **options)
+        result = await cache.result(method, params, send, options, self._core)
         return promised(result, expected, method)
-
-    async def _fetch(
-        self,
-        method: str,
-        params: Body,
-        cache: ServerCache,
-        flight: Flight | None,
-        options: RequestOptions,
-    ) -> Raw:
-        """Send a request whose result is kept if the server allows it, and end its ``flight``."""
-        mark = cache.mark(method)
-        try:
-            outcome = await self._core.request(method, params, **options)
-            if not outcome.with_input:
-                cache.put(method, params, outcome.result, mark, now=clock())
-        except errors.PeerError as error:
-            if error.code == INVALID_PARAMS:
-                cache.drop(method)  # a refused cursor makes all pages doubtful
-            raise
-        finally:
-            cache.end(flight)
-        return outcome.result
-
-    async def _refresh(self, method: str, params: Body, cache: ServerCache, flight: Flight) -> None:
-        """Fetch a result again that is about to become stale; until then it is what it was."""
-        with suppress(errors.PeerError, errors.CallFailed):
-            await self._fetch(method, params, cache, flight, {})
 
     async def _page(
         self, method: str, cursor: str | None, expected: type[T], timeout: float | None
@@ -513,11 +461,6 @@ class Client:
     def notify(self, method: str, params: Body = None) -> bool:
         """Send a notification; return False if the revision or our capabilities do not have it."""
         return self._core.notify(method, params)
-
-
-def _plain(options: RequestOptions) -> bool:
-    """Return True if there are no options but the default timeout."""
-    return all(name == "timeout" and it is DEFAULT_TIMEOUT for name, it in options.items())
 
 
 def _drop_unsafe_icons(items: Iterable[Any]) -> None:
