@@ -300,8 +300,8 @@ class UpstreamLink(Struct, eq=False, weakref=False):
     """Permits of the guard for requests without an outcome, by id."""
     asked: dict[Key, tuple[Downstream, RequestId]] = {}
     """Questions of the server that wait for the client, by key, with the machine and id there."""
-    callers: set[Hashable] = set()
-    """Callers whose calls it has had, two at most: from then on it is shared."""
+    principals: set[str | None] = set()
+    """Principals whose calls it has had, two at most: from then on it is shared."""
     left: dict[Hashable, float] = {}
     """Last two clients that have given up a call, with the time of that."""
     level: str | None = None

@@ -495,9 +495,8 @@ class Relay:
             self.fail(arrival, target.error(str(error)))
             return
         link.calls[call.request] = call
-        if len(link.callers) < 2:
-            caller = arrival.caller
-            link.callers.add(arrival.place if caller is None else caller)
+        if len(link.principals) < 2:
+            link.principals.add(event.principal)
         self.calls[arrival.place] = call
 
     def _send_again(self, call: PassedCall) -> None:
@@ -931,7 +930,9 @@ class Relay:
             self.dropped += not self.at(machine).log(None, *message, **more)
             return
         calls = [each for each in link.calls.values() if each.waiting] if call is None else [call]
-        whose = call is not None or len(link.callers) == 1  # else it may be of a call that ended
+        arrivals = (each.arrival for each in calls)
+        callers = {each.place if each.caller is None else each.caller for each in arrivals}
+        whose = call is not None or len(link.principals) == 1 == len(callers)  # else of whom is it?
         heard = [each for call in calls for each in call.waiting] if whose else []
         sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
         self.dropped += not any(sent)

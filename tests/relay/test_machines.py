@@ -151,3 +151,22 @@ def test_connections_without_a_principal_do_not_hear_each_others_logs(
     for scene in (first, other):
         scene.move()
     assert [len(scene.told(NotificationReceived)) for scene in (first, other)] == heard
+
+
+def test_a_connection_hears_its_logs_after_calls_of_others_without_a_principal() -> None:
+    ends: list[Peer] = []
+
+    def act(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        ends.append(peer)
+        if len(ends) == 1:
+            tools(backend, peer, event)
+
+    backend = Backend("a", LEGACY, act)
+    first = Scene(MODERN, backend, principal=None)
+    other = Scene(MODERN, backend, beside=first, principal=None)
+    first.call("echo")
+    other.ask("tools/call", {"name": "x"}, log_level="debug")
+    ends[1].log(None, "error", "of a call")
+    for scene in (first, other):
+        scene.move()
+    assert [len(scene.told(NotificationReceived)) for scene in (first, other)] == [0, 1]
