@@ -5,7 +5,9 @@ does.  ``LIFE_BROKEN``: a file; while it is there, no start succeeds.
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -53,6 +55,8 @@ async def open_database() -> AsyncIterator[str]:
     if LIFE == "ends never":
         await anyio.sleep_forever()
     note("ended")
+    if LIFE == "interrupted at its end":
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
 server = Server("lively", version="1", lifespan=open_database)

@@ -134,8 +134,15 @@ def test_a_signal_ends_it_in_good_order(
     with started(words, diary) as process:
         until(diary, "started")
         process.send_signal(number)
+        process.wait(PATIENCE)  # its input is open until then
         assert ended(process)[0] == 0
     assert entries(diary) == ["start", "started", "end", "ended"]
+
+
+@pytest.mark.parametrize("words", OF_RUN.values(), ids=OF_RUN)
+def test_a_signal_while_it_ends_changes_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
+    with started(words, tmp_path / "diary", "interrupted at its end") as process:
+        assert ended(process) == (0, "", "")
 
 
 @pytest.mark.turns("words")
@@ -145,6 +152,7 @@ def test_a_signal_gives_up_its_start(words: tuple[str, ...], tmp_path: Path) -> 
     with started(words, diary, "starts slowly") as process:
         until(diary, "start")
         process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
         assert ended(process) == (0, "", "")
     assert entries(diary) == ["start"]
 

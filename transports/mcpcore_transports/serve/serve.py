@@ -501,7 +501,7 @@ def run(
 
         exiting.more_time = seconds_left
     serving = partial(serving, on_stdio_begin=exiting.watch, on_stdio_end=exiting.over)
-    with exiting, exiting.signals(at_end.connection.drain) as signals:
+    with exiting.signals(at_end.connection.drain) as signals, exiting:
         anyio.run(_until_signalled, serving, until, signals, backend=backend)
 
 
