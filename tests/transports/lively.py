@@ -56,7 +56,7 @@ async def open_database() -> AsyncIterator[str]:
         await anyio.sleep_forever()
     note("ended")
     if LIFE == "interrupted at its end":
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
 server = Server("lively", version="1", lifespan=open_database)
