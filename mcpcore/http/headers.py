@@ -39,6 +39,23 @@ MCP_PARAM_PREFIX = b"mcp-param-"
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 
+SECURITY = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""Header lines of every response: a browser that opens one shows plain data, which loads nothing,
+is in no frame, and is never taken for another type (WHATWG Fetch, "X-Content-Type-Options")."""
+_OURS = frozenset(
+    {
+        *(CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING),
+        *(ALLOW, RETRY_AFTER, WWW_AUTHENTICATE),
+        *(b"connection", b"date", b"keep-alive", b"trailer", b"upgrade", b"vary"),
+    }
+)
+"""Response fields that a server of MCP sets itself, beside those that begin with ``mcp-`` and
+``access-control-``."""
+
 _OWS = b" \t"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MEDIA_TYPE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*")
@@ -245,6 +262,23 @@ def is_token(name: bytes) -> bool:
 def is_field_text(value: bytes) -> bool:
     """Return True if ``value`` can be a field value: visible ASCII, space and tab only."""
     return _FIELD_TEXT.fullmatch(value) is not None
+
+
+def response_lines(headers: Iterable[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the header lines of every response: SECURITY, and what an application has set.
+
+    One that it has set replaces that of its name; an empty value drops it.  Raises ValueError for
+    what cannot be sent, and for fields that are not the application's to set.
+    """
+    lines = dict(SECURITY)
+    for name, value in headers:
+        key, text = name.lower().encode(), value.encode()
+        if not (is_token(key) and is_field_text(text)) or text != text.strip(_OWS):
+            raise ValueError(f"the response header {name!r} cannot be sent")
+        if key in _OURS or key.startswith((b"mcp-", b"access-control-")):
+            raise ValueError(f"the response header {name!r} is not yours to set")
+        lines[key] = text
+    return tuple((key, text) for key, text in lines.items() if text)
 
 
 def is_session_id(value: str) -> bool:

@@ -6,6 +6,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from mcpcore.http.headers import response_lines
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.wire.redaction import HIDDEN, Discreet
 
@@ -48,6 +49,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     health_path: str | None = "/health"
     """Path of the health check: ``/health`` and ``/health/ready`` give 503 while draining, closing
     or without the store; ``/health/live`` always 200.  None switches all off."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further header lines of every response, for instance ``("Strict-Transport-Security", ...)``.
+    One replaces the line of its name in :data:`~mcpcore.http.headers.SECURITY`; an empty value
+    drops it."""
     documents: Mapping[str, bytes] = {}
     """JSON documents by path, which everybody may GET without authentication and from any web page,
     such as protected resource metadata (RFC 9728)."""
@@ -110,6 +115,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """With a store: seconds before a failed step that must not be lost is tried again."""
 
     def __post_init__(self) -> None:
+        response_lines(self.headers)
         check_numbers(
             self,
             "json_delay",

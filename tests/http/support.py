@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from mcpcore.engine.config import Config, Limits, Negotiation
 from mcpcore.engine.events import Event
+from mcpcore.http import headers
 from mcpcore.http.client.call import StreamInterrupted
 from mcpcore.http.client.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
@@ -137,6 +138,10 @@ class Reply(Struct):
         """What the stream holds besides events."""
         blocks = self.body.split(b"\n\n")
         return b"".join(block + b"\n\n" for block in blocks if block.startswith(b":"))
+
+
+SECURITY = {name.decode(): value.decode() for name, value in headers.SECURITY}
+"""Header lines of every reply."""
 
 
 class Bench:

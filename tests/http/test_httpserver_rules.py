@@ -23,6 +23,7 @@ from tests.http.support import (
     LEGACY,
     META,
     MODERN,
+    SECURITY,
     Bench,
     initialize,
     make_server,
@@ -199,7 +200,57 @@ def test_preflight_for_an_allowed_origin() -> None:
 def test_options_without_an_origin_tells_the_methods() -> None:
     reply = Bench().post(None, method="OPTIONS", access_control_request_method="POST")
     assert reply.status == 204
-    assert reply.headers == {"allow": "POST, GET, DELETE, OPTIONS"}
+    assert reply.headers["allow"] == "POST, GET, DELETE, OPTIONS"
+    assert not any(name.startswith("access-control") for name in reply.headers)
+
+
+HSTS = ("Strict-Transport-Security", "max-age=31536000")
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        ((), SECURITY),
+        ((HSTS,), {**SECURITY, HSTS[0].lower(): HSTS[1]}),
+        ((("Referrer-Policy", "same-origin"),), {**SECURITY, "referrer-policy": "same-origin"}),
+        (tuple((name.title(), "") for name in SECURITY), {}),
+    ],
+)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"path": "/health", "method": "GET"},
+        {"path": "/key", "method": "GET"},
+        {"path": "/nothing", "method": "GET"},
+        {"method": "OPTIONS"},
+        {"method": "PUT"},
+        {"method": "GET", "host": "evil.example"},
+        {"accept": "image/png"},
+        {"mcp_protocol_version": "tomorrow"},
+        {},
+    ],
+    ids=str,
+)
+def test_every_reply_has_the_security_headers(
+    asked: dict[str, Any], given: tuple[tuple[str, str], ...], lines: dict[str, str]
+) -> None:
+    bench = Bench(make_server(HttpSettings(headers=given, documents={"/key": b"{}"})))
+    reply = bench.post(None if "method" in asked else initialize(), **asked)
+    ours = {*SECURITY, HSTS[0].lower()}
+    assert {name: value for name, value in reply.headers.items() if name in ours} == lines
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "a") for name in ("Content-Type", "date", "Vary", "MCP-Session-Id", "a b", "")),
+        ("Access-Control-Allow-Origin", "*"),
+        *(("X-A", value) for value in ("a\r\nb: c", "\0", "\N{BULLET}", " a")),
+    ],
+)
+def test_response_headers_that_cannot_be_set(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match="the response header"):
+        HttpSettings(headers=((name, value),))
 
 
 def test_documents_are_there_for_any_host() -> None:
@@ -770,7 +821,8 @@ def test_a_modern_notification_is_accepted() -> None:
     bench = Bench()
     reply = bench.post(note("notifications/custom"), mcp_protocol_version=MODERN)
     assert (reply.status, reply.body) == (202, b"")
-    assert reply.headers == {"content-length": "0"}, "no content has no type"
+    assert reply.headers["content-length"] == "0"
+    assert "content-type" not in reply.headers, "no content has no type"
     assert bench.take(NotificationReceived).method == "notifications/custom"
 
 

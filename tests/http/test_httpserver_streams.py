@@ -22,7 +22,7 @@ from mcpcore.http.messages import HttpChunk
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
-from tests.http.support import LEGACY, META, Bench, make_server, note, request
+from tests.http.support import LEGACY, META, SECURITY, Bench, make_server, note, request
 
 PROGRESS = {"_meta": {**META, "progressToken": "p"}}
 LISTEN = {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["file:///a"]}}
@@ -60,11 +60,12 @@ def test_anything_else_first_makes_an_event_stream() -> None:
     key = bench.take(RequestReceived).key
     assert bench.server.progress(key, 1, 2, "half")
     bench.pump()
-    assert reply.headers == {
+    of_streams = {
         "content-type": "text/event-stream",
         "cache-control": "no-store",
         "x-accel-buffering": "no",
     }
+    assert reply.headers == {**SECURITY, **of_streams}
     assert reply.end is None
     bench.server.respond(key, {"tools": []})
     bench.pump()

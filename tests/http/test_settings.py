@@ -60,6 +60,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "path": "/mcp",
             "sse": None,
             "health_path": "/health",
+            "headers": (),
             "allowed_hosts": None,
             "allowed_origins": None,
             "max_body": 4 * MIB,

@@ -319,11 +319,9 @@ class Exchange(Struct, eq=False, weakref=False):
         close: bool = False,
     ) -> None:
         """Build the whole response; a body is JSON unless ``more`` names another type."""
-        lines = _JSON_LINES
-        if more or self.extra or not body:
-            lines = (*more, *self.extra)
-            if body and not any(name == headers.CONTENT_TYPE for name, _ in more):
-                lines += _JSON_LINES
+        lines = (*more, *self.extra)
+        if body and not any(name == headers.CONTENT_TYPE for name, _ in more):
+            lines += _JSON_LINES
         self._whole = HttpReply(self.route, status, lines, body)
         self.size = len(body)
         self.finish(close=close)

@@ -89,6 +89,7 @@ class Gate:
             self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
         self._terms: dict[tuple[str, Values | None], tuple[Terms, Lines]] = {}
         """Terms and reply headers of admitted requests, by scheme and by the fields that decide."""
+        self._lines = headers.response_lines(settings.headers)
         self._documents = Documents(settings.documents, settings.documents_age)
 
     def asks_who(self, head: HttpRequest) -> bool:
@@ -155,6 +156,7 @@ class Gate:
 
         ``unready``: what a health check says if the server is not ready; nothing if it is.
         """
+        exchange.extra = self._lines
         base = self._settings.health_path
         checks = () if base is None else (base, f"{base}/live", f"{base}/ready")
         if head.path in checks and head.method in ("GET", "HEAD"):
@@ -175,7 +177,7 @@ class Gate:
         if problem is not None:
             exchange.refuse(refusals.HOST_OR_ORIGIN, problem)
             return False
-        exchange.extra += _readable_by(origin)
+        exchange.extra = self._readable_by(origin)
         methods = self._methods.get(head.path)
         if (head.method, head.path) == ("OPTIONS", "*"):  # RFC 9110 section 9.3.7
             exchange.reply(204, b"", (_allowed(self._methods[self._settings.path]),))
@@ -202,9 +204,15 @@ class Gate:
         return False
 
     def readable(self, head: HttpRequest) -> Lines:
-        """Return the header lines that let a page of an allowed origin read any reply."""
+        """Return the header lines of any reply, which let a page of an allowed origin read it."""
         origin, problem = self._origin(Fields(head.headers), head.scheme)
-        return () if problem is not None else _readable_by(origin)
+        return self._readable_by(None if problem is not None else origin)
+
+    def _readable_by(self, origin: str | None) -> Lines:
+        if origin is None:
+            return self._lines
+        allowed = b"access-control-allow-origin", origin.encode("ascii")
+        return (*self._lines, allowed, _EXPOSED, _VARY)
 
     def _origin(self, fields: Fields, scheme: str) -> tuple[str | None, str | None]:
         """Return the Origin of a request, and the reason to refuse it or its Host, if any."""
@@ -306,12 +314,6 @@ class Gate:
                 PREFLIGHT_AGE,
             ]
         exchange.reply(204, b"", tuple(lines))
-
-
-def _readable_by(origin: str | None) -> Lines:
-    if origin is None:
-        return ()
-    return ((b"access-control-allow-origin", origin.encode("ascii")), _EXPOSED, _VARY)
 
 
 def _allowed(methods: tuple[str, ...]) -> tuple[bytes, bytes]:

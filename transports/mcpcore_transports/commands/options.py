@@ -199,6 +199,10 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
         Texts,
         Opt("Proxy that names its clients in X-Forwarded-For; repeatable.", "ADDRESS[/LENGTH]"),
     ] = ()
+    response_header: Annotated[
+        Texts,
+        Opt("Header of every HTTP response; 'NAME:' drops a security header.", "NAME:VALUE"),
+    ] = ()
     tls_cert: Annotated[Text, Opt("Serve https, wss and tls with it (PEM).", "FILE")] = None
     tls_key: Annotated[Text, Opt("Its key, if it is in another file.", "FILE")] = None
     tls_client_ca: Annotated[Text, Opt("Clients need a certificate of these (PEM).", "FILE")] = None

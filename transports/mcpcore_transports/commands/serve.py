@@ -188,6 +188,7 @@ def _check_fit(options: ServeOptions) -> None:
         ("allow_host", web, "--http, --ws and --sse"),
         ("allow_origin", web, "--http, --ws and --sse"),
         ("trusted_proxy", web, "--http, --ws and --sse"),
+        ("response_header", http, "--http and --sse"),
         ("tls_cert", web or options.tcp, "--http, --ws, --sse and --tcp"),
         ("insecure_tcp", options.tcp, "--tcp"),
         ("notice", http, "--http and --sse"),
@@ -229,6 +230,14 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         settings = replaced(settings, "http_link", trusted_proxies=options.trusted_proxy)
     except ValueError as error:
         raise wrong(f"--trusted-proxy: {error}") from error
+    if options.response_header:
+        from mcpcore_transports.targets import headers_of  # late: few set headers
+
+        try:
+            given = headers_of(options.response_header)
+            settings = replaced(settings, "http", headers=tuple(given.items()))
+        except ValueError as error:
+            raise wrong(f"--response-header: {error}") from error
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
         for place in CONNECTIONS:
