@@ -319,6 +319,10 @@ class BadConfig(BadTarget):
     """A configuration file that cannot be used; the message gives the place and the reason."""
 
 
+class RegistryError(LocalError):
+    """A registry of servers cannot be used, or what it lists; the message names what and why."""
+
+
 class BadTls(LocalError, ValueError):
     """Error for a certificate or key that cannot be used; the message names it and the reason."""
 

@@ -6,7 +6,6 @@ from enum import Enum
 
 from msgspec import Struct
 
-from mcpcore.http.headers import response_lines
 from mcpcore.spec.bounds import check_numbers
 from mcpcore.wire.redaction import HIDDEN, Discreet
 
@@ -115,7 +114,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """With a store: seconds before a failed step that must not be lost is tried again."""
 
     def __post_init__(self) -> None:
-        response_lines(self.headers)
+        if self.headers:
+            from mcpcore.http.headers import response_lines  # late: stdio has none
+
+            response_lines(self.headers)
         check_numbers(
             self,
             "json_delay",

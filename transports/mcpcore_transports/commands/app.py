@@ -28,6 +28,11 @@ from mcpcore_transports.commands.options import (
     PinsOptions,
     ProbeOptions,
     QueryOptions,
+    RegistryAddOptions,
+    RegistryOptions,
+    RegistrySearchOptions,
+    RegistryServerOptions,
+    RegistryVetOptions,
     ServeOptions,
     Shown,
     connecting,
@@ -47,7 +52,7 @@ _WHOLE = 1000
 _OURS = frozenset(
     {
         *("serve", "dev", "call", "list", "probe", "doctor", "servers", "install"),
-        *("auth", "gateway", "pins"),
+        *("auth", "gateway", "pins", "registry"),
     }
 )
 
@@ -99,6 +104,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     app.command("install")(gathering(install, "options", InstallOptions))
     app.add_typer(_auth(), name="auth", cls=Group)
     app.add_typer(_pins(), name="pins", cls=Group)
+    app.add_typer(_registry(), name="registry", cls=Group)
     if words and words[0] in _OURS:
         return app
     for entry in entry_points(group=PLUGINS):
@@ -486,6 +492,87 @@ Read what is shown first: it is what programs with these pins trust from now on.
 Examples:
   mcpcore pins approve weather                     weather is the name of a server in mcp.json
   mcpcore pins approve --pins team-pins.json https://mcp.example.com/mcp
+"""
+
+
+def _registry() -> typer.Typer:
+    """Build the group of the commands about a registry of servers."""
+    group = typer.Typer(
+        help="Search a registry for servers, look at one, vet it, add it to mcp.json.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command("search")(gathering(registry_search, "options", RegistrySearchOptions))
+    for work, text, declared in (
+        ("show", _REGISTRY_SHOW, RegistryServerOptions),
+        ("vet", _REGISTRY_VET, RegistryVetOptions),
+        ("add", _REGISTRY_ADD, RegistryAddOptions),
+    ):
+        group.command(work, help=text)(gathering(_registry_command(work), "options", declared))
+    return group
+
+
+def registry_search(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A part of the name.")],
+    *,
+    options: RegistrySearchOptions,
+) -> None:
+    """List the servers of a registry whose name contains a text, at their newest version.
+
+    \b
+    Examples:
+      mcpcore registry search weather
+      mcpcore registry search weather --limit 5 --json
+      mcpcore registry search weather --registry https://registry.example.com
+    """  # noqa: D301
+    from mcpcore_transports.commands import registry  # late: each command loads its own
+
+    guarded(False, lambda: registry.search(text, options))
+
+
+def _registry_command(work: str) -> Callable[..., None]:
+    """Return the command for one server of a registry."""
+
+    def command(
+        context: typer.Context,
+        name: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="Its whole name.")],
+        *,
+        options: RegistryOptions,
+    ) -> None:
+        from mcpcore_transports.commands import registry  # late: each command loads its own
+
+        guarded(False, lambda: getattr(registry, work)(name, options))
+
+    return command
+
+
+_REGISTRY_SHOW = """Show what a registry has about a server: version, source, remotes, packages.
+
+\b
+Examples:
+  mcpcore registry show io.github.example/weather
+  mcpcore registry show io.github.example/weather --version 1.2.0 --json
+"""
+_REGISTRY_VET = """Tell what speaks against a server; the exit status is 1 if anything does.
+
+Looked at are its status, its version, its place, the words of its command, and its texts. What it
+says about itself when it runs is looked at only with --connect, which starts what is a package.
+
+\b
+Examples:
+  mcpcore registry vet io.github.example/weather
+  mcpcore registry vet io.github.example/weather --package pypi --connect
+"""
+_REGISTRY_ADD = """Write the entry of a server, with its exact version, into a configuration file.
+
+Without --config it is the file that `mcpcore servers` lists, or a new mcp.json. Nothing is started.
+Values that only you know become ${VARIABLES}, which are listed.
+
+\b
+Examples:
+  mcpcore registry add io.github.example/weather
+  mcpcore registry add io.github.example/weather --package npm --name forecast --config mcp.json
 """
 
 

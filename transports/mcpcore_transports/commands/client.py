@@ -262,9 +262,7 @@ def _type(server: ConfiguredServer) -> str:
 def _written(server: ConfiguredServer) -> str:
     # As it is written: variables are not replaced, as there may be secrets in them.
     url = server.url and shown_url(server.url)
-    text = url or shlex.join([server.command or "", *server.args])
-    # A terminal would obey some characters.
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return output.printable(url or shlex.join([server.command or "", *server.args]))
 
 
 _ROUNDS = 10

@@ -53,14 +53,10 @@ def _print(name: str, findings: Sequence[StageResult]) -> None:
     sys.stdout.write(f"{name}\n")
     for each in findings:
         first, *more = each.detail.splitlines() or [""]
-        sys.stdout.write(f"  {each.state:<12} {each.stage:<10} {_plain(first)}".rstrip() + "\n")
+        line = f"  {each.state:<12} {each.stage:<10} {output.printable(first)}"
+        sys.stdout.write(line.rstrip() + "\n")
         for line in more:
-            sys.stdout.write(f"{'':25} {_plain(line)}\n")
+            sys.stdout.write(f"{'':25} {output.printable(line)}\n")
         if each.fix:
-            sys.stdout.write(f"{'':25} fix: {_plain(each.fix)}\n")
+            sys.stdout.write(f"{'':25} fix: {output.printable(each.fix)}\n")
     sys.stdout.flush()
-
-
-def _plain(text: str) -> str:
-    """Return a text without what a terminal would obey."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

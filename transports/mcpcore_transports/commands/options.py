@@ -154,6 +154,52 @@ class PinsOptions(QueryOptions, frozen=True, kw_only=True):
     pins: PinsOption = None
 
 
+PackageName = Literal["npm", "pypi", "oci", "nuget"]
+PackageOption = Annotated[
+    PackageName | None, Opt("Its package of this kind; default: where it runs already, if it does.")
+]
+
+
+class RegistryOptions(Struct, frozen=True, kw_only=True):
+    """Options of every ``mcpcore registry``."""
+
+    registry: Annotated[Text, Opt("Another registry than the official one; https.", "URL")] = None
+    timeout: Annotated[Time, Seconds("For each answer of it; default 30.")] = None
+    as_json: Shown = False
+
+
+class RegistrySearchOptions(RegistryOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore registry search``."""
+
+    limit: Annotated[int, Opt("At most so many.", "N", min=1)] = 30
+
+
+class RegistryServerOptions(RegistryOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore registry show``, and of those that go further."""
+
+    version: Annotated[str, Opt("Which version of it.", "VERSION")] = "latest"
+
+
+class RegistryVetOptions(RegistryServerOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore registry vet``."""
+
+    package: PackageOption = None
+    connect: Annotated[
+        bool, Opt("Connect to it, or start it, and screen what it says about itself.")
+    ] = False
+
+
+class RegistryAddOptions(RegistryServerOptions, frozen=True, kw_only=True):
+    """Options of ``mcpcore registry add``."""
+
+    package: PackageOption = None
+    known_as: Annotated[
+        Text, Opt("Its name there; default: the last part of its own.", "NAME", flags="--name")
+    ] = None
+    config: ConfigOption = None
+    force: Annotated[bool, Opt("Replace another server of that name.")] = False
+
+
 class ProbeOptions(QueryOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore probe``."""
 

@@ -69,6 +69,11 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def printable(text: str) -> str:
+    """Return a text without the characters that a terminal would obey."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def print_error(message: str) -> None:
     """Print an error message on standard error."""
     errors.print(f"[bold red]error:[/] {escape(message)}")
