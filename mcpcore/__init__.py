@@ -136,6 +136,7 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore.service import assistant as assistant
     from mcpcore.service import mirrored as mirrored
     from mcpcore.service import user as user
+    from mcpcore.service.apps import ToolApp as ToolApp
     from mcpcore.service.tasks import TaskTable as TaskTable
     from mcpcore.wire.sse import SseDecoder as SseDecoder
     from mcpcore_transports.adapters import adapt as adapt
@@ -295,6 +296,7 @@ _LATER = {
     "mcpcore.policy.trust": "Notice Reaction Treatment TrustSettings",
     "mcpcore.relay.names": "Naming",
     "mcpcore.service": "Audio Embedded Image Server Service Validator assistant mirrored user",
+    "mcpcore.service.apps": "ToolApp",
     "mcpcore.service.tasks": "TaskTable",
     "mcpcore.wire.sse": "SseDecoder",
     "mcpcore_transports.adapters": "adapt",

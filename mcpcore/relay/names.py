@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder, Encoder
 
 from mcpcore.relay.rewriting import Path, on_text, path, rewrite
+from mcpcore.spec.types.base import META_APP
 
 
 class Naming(Enum):
@@ -63,10 +64,15 @@ _OF_TOOLS = (
     (path("content/*/?resource_link/uri"), _U),
     (path("content/*/?resource/resource/uri"), _U),
     (path("_meta/ui/resourceUri"), _U),
+    (("_meta", META_APP), _U),
 )
 _OF_TASKS = tuple((("result", *way), kind) for way, kind in _OF_TOOLS)
 IN_RESULTS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
-    "tools/list": ((path("tools/*/name"), _T), (path("tools/*/_meta/ui/resourceUri"), _U)),
+    "tools/list": (
+        (path("tools/*/name"), _T),
+        (path("tools/*/_meta/ui/resourceUri"), _U),
+        (("tools", "*", "_meta", META_APP), _U),
+    ),
     "prompts/list": ((path("prompts/*/name"), _P),),
     "resources/list": ((path("resources/*/uri"), _U),),
     "resources/templates/list": ((path("resourceTemplates/*/uriTemplate"), _U),),

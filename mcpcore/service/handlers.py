@@ -39,6 +39,7 @@ from mcpcore.spec.types.base import Result
 
 if TYPE_CHECKING:  # the first is for few, the second comes with pydantic, the others import this
     from mcpcore.auth.scopes import Missing, Requirement
+    from mcpcore.service.apps import ToolApp
     from mcpcore.service.interface import Service
     from mcpcore.service.mounting import Mount
     from mcpcore.service.pydantic_types import PydanticType
@@ -350,6 +351,8 @@ class Declaration:
     """Item of a list, if it is one, with the members of all revisions."""
     number = 0
     """Position in the order of the list."""
+    app: "ToolApp | None" = None
+    """App of a tool, if it has one."""
     mounts: "tuple[Mount, ...]" = ()
     """Mounts that it has come through, the innermost first."""
     origin: "tuple[Server, str] | None" = None
@@ -364,11 +367,11 @@ class Declaration:
         self.handler = handler
         self.visible = visible
         self.requirement = requirement
-        self.encoded: dict[Revision, bytes] = {}
+        self.encoded: dict[tuple[Revision, bool], bytes] = {}
         """Listed forms, kept where each principal has its own pages."""
 
-    def encode(self, revision: Revision) -> bytes:
-        """Return the declaration in its listed form."""
+    def encode(self, revision: Revision, apps: bool = True) -> bytes:
+        """Return the declaration in its listed form, for clients that show apps or for others."""
         return _encode(known_members(self.declared, revision))
 
     def renamed(self, key: str, uri: Callable[[str], str]) -> Self:
@@ -377,8 +380,8 @@ class Declaration:
         made.encoded = {}
         return made
 
-    def listed(self, revision: Revision) -> bool:
-        """Return True if it can be used in a revision; it is not listed in others."""
+    def listed(self, revision: Revision, apps: bool = True) -> bool:
+        """Return True if it can be used in a revision, by a client that shows apps or another."""
         return True
 
     def finish(self, value: Any, request: Prepared) -> Raw:

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from mcpcore.service.handlers import HealthCheck, Lifespan, Prepared
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, Skim
-from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 
 if TYPE_CHECKING:  # it comes with the first tool
     from mcpcore.service.tools import MethodEntry
@@ -76,6 +76,7 @@ class Service(Protocol):
         revision: Revision,
         principal: str | None = None,
         skim: Skim | None = None,
+        client: ClientCapabilities | None = None,
     ) -> Prepared:
         """Look up the target of a request.  Raises McpError, and Forbidden for want of scopes."""
 

@@ -70,7 +70,7 @@ def _sees(principal: str | None, item: Declaration) -> bool:
     return item.visible is None or item.visible(principal)
 
 
-_Pages = dict[tuple[Revision, str | None], Raw]
+_Pages = dict[tuple[Revision, str | None, bool], Raw]
 
 
 class Collection(Generic[T]):
@@ -80,7 +80,7 @@ class Collection(Generic[T]):
     ``member``: the member of the result that holds the items.
     ``scope``: the name of the server, for the cursors.
     ``hints``: the members for caching, without braces, in revisions that have them; ``private``:
-    the same for a principal, and if an item is not visible to all.
+    the same for a principal, and if an item is not visible to all, or has an app.
     ``changed``: function called after each change.
 
     Pages are encoded once per revision and kept until the collection changes; if not all principals
@@ -110,6 +110,8 @@ class Collection(Generic[T]):
         self._changed = changed
         self.guarded = False
         """True once an item has required scopes or roles, or is not visible to all."""
+        self.shows_apps = False
+        """True once an item has an app: it is not the same for all clients."""
         self._items: dict[str, T] = {}
         self._numbers = count(1)
         self._pages: tuple[_Pages, _Pages] = ({}, {})
@@ -142,6 +144,7 @@ class Collection(Generic[T]):
     def add(self, key: str, item: T, *, replace: bool = False) -> None:
         """Append an item, or ``replace`` one.  Raises ValueError if the key is taken."""
         self.guarded = self.guarded or item.requirement is not None or item.visible is not None
+        self.shows_apps = self.shows_apps or item.app is not None
         known = self._items.get(key)
         if known is None:
             item.number = next(self._numbers)
@@ -169,11 +172,21 @@ class Collection(Generic[T]):
         varies = any(item.visible is not None for item in self)
         return self._private if varies or principal is not None else self._hints
 
-    def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
-        """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
+    def page(
+        self,
+        cursor: str | None,
+        revision: Revision,
+        principal: str | None = None,
+        *,
+        apps: bool = True,
+    ) -> Raw:
+        """Return the result object of one page.  Raises McpError (-32602) for a bad cursor.
+
+        ``apps``: True if the client shows apps.
+        """
         known = principal is not None
         pages = self._pages[known]  # before the items are read
-        kept = pages.get((revision, cursor))
+        kept = pages.get((revision, cursor, apps))
         if kept is not None:
             return kept
         after = 0 if cursor is None else self._cursors.read(cursor)
@@ -183,23 +196,23 @@ class Collection(Generic[T]):
         rest = (
             item
             for item in items
-            if item.number > after and item.listed(revision) and _sees(principal, item)
+            if item.number > after and item.listed(revision, apps) and _sees(principal, item)
         )
         chosen = list(islice(rest, self._page_size))
         if varies:
             for item in chosen:
-                if revision not in item.encoded:
-                    item.encoded[revision] = item.encode(revision)
-            parts = [item.encoded[revision] for item in chosen]
+                if (revision, apps) not in item.encoded:
+                    item.encoded[revision, apps] = item.encode(revision, apps)
+            parts = [item.encoded[revision, apps] for item in chosen]
         else:
-            parts = [item.encode(revision) for item in chosen]
+            parts = [item.encode(revision, apps) for item in chosen]
         body = self._head + b",".join(parts) + b"]"
         if next(rest, None) is not None:
             body += f',"nextCursor":"{self._cursors.make(chosen[-1].number)}"'.encode()
         if revision.cache_hints:
-            body += b"," + (self._private if varies or known else self._hints)
+            body += b"," + (self._private if varies or known or self.shows_apps else self._hints)
         page = Raw(to_json(b"{" + body + b"}"))
         # Our own cursors are fewer than this; forged ones must not make the cache grow.
-        if not varies and len(pages) < (len(items) + 1) * len(REVISIONS):
-            pages[revision, cursor] = page
+        if not varies and len(pages) < (len(items) + 1) * len(REVISIONS) * (1 + self.shows_apps):
+            pages[revision, cursor, apps] = page
         return page

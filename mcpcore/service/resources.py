@@ -23,6 +23,7 @@ from mcpcore.service.handlers import Declaration, Prepared
 from mcpcore.service.reading import StringHandler
 from mcpcore.service.schema import Validator
 from mcpcore.service.uri_templates import UriTemplate
+from mcpcore.spec.capabilities import APP_TYPE
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
@@ -91,6 +92,9 @@ class ResourceEntry(Declaration):
         self.ttl_ms: int = options.get("ttl_ms", ttl_ms)
         self.cache_scope: declarations.CacheScope = options.get("cache_scope", cache_scope)
         declarations.cache_hints(self.ttl_ms, self.cache_scope)
+        ui = options.get("meta", {}).get("ui")
+        shown = self.mime_type == APP_TYPE and ui is not None
+        self._meta: dict[str, Any] | None = {"ui": ui} if shown else None
         fixed = uri.partition("{")[0]
         if not re.match(_SCHEME, fixed) or re.search(_UNFIT, fixed):
             raise ValueError(f"{fixed!r} is no absolute URI")
@@ -132,6 +136,11 @@ class ResourceEntry(Declaration):
             result = request.own(value)
         else:
             result = ReadResourceResult(contents=self._contents(value, request.uri))
+            if self._meta is not None:  # hosts look for the rules of an app in its contents
+                result.contents = [
+                    replace(each, meta={**self._meta, **(each.meta or {})})
+                    for each in result.contents
+                ]
         if not request.revision.cache_hints:
             result.ttl_ms = result.cache_scope = None
         else:

@@ -36,17 +36,25 @@ from mcpcore.service.pagination import Collection
 from mcpcore.service.reading import read, shorten
 from mcpcore.service.schema import Validator
 from mcpcore.service.tools import MethodEntry, ToolEntry, ToolOptions, error_result
-from mcpcore.spec.capabilities import SKILLS_EXTENSION, TASKS_EXTENSION
+from mcpcore.spec.capabilities import (
+    APP_TYPE,
+    APPS_EXTENSION,
+    SKILLS_EXTENSION,
+    TASKS_EXTENSION,
+    shows_apps,
+)
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, Forbidden, McpError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import LATEST, Revision
 from mcpcore.spec.types import capabilities
 from mcpcore.spec.types.base import Icon, Implementation, Skim
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.model import Maybe
 
 # Optional features are imported with their first declaration, as that takes time.
 if TYPE_CHECKING:
+    from mcpcore.service.apps import AppOptions
     from mcpcore.service.mounting import Mount
     from mcpcore.service.prompts import CompletionEntry, PromptEntry
     from mcpcore.service.resources import ResourceEntry, ResourceOptions
@@ -316,6 +324,27 @@ class Server:
             )
         kind = self._resources if entry.template is None else self._templates
         kind.add(uri, entry, replace=options.get("replace", False))
+
+    def add_app(
+        self,
+        uri: str,
+        html: Callable[..., Any] | str | bytes,
+        **options: "Unpack[AppOptions]",
+    ) -> None:
+        """Declare the document of an app as a resource; tools name it by ``app=uri``.
+
+        ``uri``: ``ui://`` and a name; ``html``: the document, or a function that returns it, which
+        begins with ``<!doctype html>``.  See :class:`~mcpcore.service.apps.AppOptions`.
+
+        Raises ValueError or TypeError, beyond what :meth:`add_resource` raises, for another scheme
+        or media type, a document without its doctype, and for what no host would take: a domain
+        that is no origin, a permission that does not exist.
+        """
+        from mcpcore.service.apps import resource_options  # late: few servers have apps
+
+        with naming(f"app {uri!r}"):
+            made = resource_options(uri, html, options)
+        self.add_resource(uri, html, **made)
 
     def remove_resource(self, uri: str) -> None:
         """Remove a resource or a template, with its completions; KeyError if there is none."""
@@ -628,6 +657,8 @@ class Server:
             extensions = {TASKS_EXTENSION: {}, **extensions}
         if skills:
             extensions = {SKILLS_EXTENSION: {"directoryRead": True}, **extensions}
+        if self._tools.shows_apps or any(each.mime_type == APP_TYPE for each in self._resources):
+            extensions = {APPS_EXTENSION: {"mimeTypes": [APP_TYPE]}, **extensions}
         made.extensions = extensions or None
         return made
 
@@ -665,16 +696,20 @@ class Server:
         revision: Revision,
         principal: str | None = None,
         skim: Skim | None = None,
+        client: ClientCapabilities | None = None,
     ) -> Prepared:
         """Look up and check the target of a request; ``params`` is its params object.
 
         ``principal``: the authenticated principal, if any.  ``skim``: the members of ``params``
-        that the engine has read already.  Raises Forbidden for want of scopes or a role, and
+        that the engine has read already.  ``client``: capabilities of the client; None: it may
+        have any.  Raises Forbidden for want of scopes or a role, and
         McpError: unknown method, unknown tool, prompt or
         resource, bad params, bad cursor, and bad arguments in revisions in which these are an error
         of the protocol.
         """
         if method != "tools/call":
+            if method == "tools/list" and client is not None and self._tools.shows_apps:
+                return self._page(self._tools, params, revision, principal, apps=shows_apps(client))
             if (handler := _METHODS.get(method)) is not None:
                 return handler(self, params, revision, principal)
             extension = self._extension_methods.get(method)
@@ -713,10 +748,17 @@ class Server:
         return prepared
 
     def _page(
-        self, list: Collection[Any], params: Raw | bytes, revision: Revision, principal: str | None
+        self,
+        list: Collection[Any],
+        params: Raw | bytes,
+        revision: Revision,
+        principal: str | None,
+        *,
+        apps: bool = True,
     ) -> Prepared:
         cursor = _read(params, _ListParams).cursor
-        return Prepared(revision, result=list.page(cursor, revision, principal), bare=True)
+        page = list.page(cursor, revision, principal, apps=apps)
+        return Prepared(revision, result=page, bare=True)
 
     def _read_resource(
         self, params: Raw | bytes, revision: Revision, principal: str | None

@@ -8,7 +8,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -34,11 +34,14 @@ from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Result
+from mcpcore.spec.types.base import META_APP, Result
 from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
 from mcpcore.wire.jsontext import encodable, sayable
 from mcpcore.wire.message import to_json
+
+if TYPE_CHECKING:  # few tools have apps
+    from mcpcore.service.apps import ToolApp
 
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 _sorted = msgspec.json.Encoder(order="deterministic").encode
@@ -49,6 +52,9 @@ _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str,
 class ToolOptions(declarations.FeatureOptions, total=False):
     """Options of a tool."""
 
+    app: "ToolApp | str"
+    """Document that shows results, by its URI, ``ui://...``; clients that show none get a tool
+    like any other."""
     annotations: ToolAnnotations | Mapping[str, Any]
     """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
     input_schema: Mapping[str, Any]
@@ -130,25 +136,40 @@ class ToolEntry(Declaration):
             annotations=declarations.typed(options.get("annotations"), ToolAnnotations),
             **declarations.common_members(options, doc.description),
         )
+        if (app := options.get("app")) is not None:
+            from mcpcore.service.apps import ToolApp  # late: few tools have apps
+
+            self.app = ToolApp(app) if isinstance(app, str) else app
+            self.tool.meta = {**(self.tool.meta or {}), **self.app.meta()}
 
     def renamed(self, key: str, uri: Callable[[str], str]) -> Self:
         """Return a copy with another name, and with the URI of its user interface changed."""
         check_name(key)
-        made, meta = super().renamed(key, uri), self.tool.meta
-        ui = (meta or {}).get("ui")  # extension io.modelcontextprotocol/ui
+        made, meta = super().renamed(key, uri), dict(self.tool.meta or {})
+        ui = meta.get("ui")  # extension io.modelcontextprotocol/ui
         if isinstance(ui, Mapping) and isinstance(ui.get("resourceUri"), str):
-            meta = {**(meta or {}), "ui": {**ui, "resourceUri": uri(ui["resourceUri"])}}
-        made.tool = msgspec.structs.replace(self.tool, name=key, meta=meta)
+            meta["ui"] = {**ui, "resourceUri": uri(ui["resourceUri"])}
+        if isinstance(meta.get(META_APP), str):
+            meta[META_APP] = uri(meta[META_APP])
+        made.tool = msgspec.structs.replace(self.tool, name=key, meta=meta or None)
         return made
 
-    def listed(self, revision: Revision) -> bool:
+    def listed(self, revision: Revision, apps: bool = True) -> bool:
         """Return True if it can be called in a revision; a tool with required tasks needs tasks."""
         required = self.task is not None and self.task.required
-        return not required or task_form(revision) is not None
+        if self.app is not None and self.app.only:
+            apps = apps and "meta" not in unknown_members(Tool, revision)
+        else:
+            apps = True
+        return apps and (not required or task_form(revision) is not None)
 
-    def encode(self, revision: Revision) -> bytes:
-        """Return the declaration as it is listed in a revision."""
+    def encode(self, revision: Revision, apps: bool = True) -> bytes:
+        """Return the declaration as it is listed in a revision, with its app or without."""
         tool = self.tool
+        if not apps and self.app is not None:
+            own = self.app.meta()
+            meta = {name: value for name, value in (tool.meta or {}).items() if name not in own}
+            tool = msgspec.structs.replace(tool, meta=meta or None)
         if tool.title is not None and "title" in unknown_members(Tool, revision):
             tool = _titled_by_annotation(tool)
         tool = known_members(tool, revision)

@@ -30,6 +30,10 @@ TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 """Identifier of the tasks extension."""
 SKILLS_EXTENSION = "io.modelcontextprotocol/skills"
 """Identifier of the skills extension."""
+APPS_EXTENSION = "io.modelcontextprotocol/ui"
+"""Identifier of the extension for apps."""
+APP_TYPE = "text/html;profile=mcp-app"
+"""Media type of the document of an app."""
 _OF_MODERN = frozenset({TASKS_EXTENSION, SKILLS_EXTENSION})
 """Extensions that are specified for the modern revisions alone."""
 
@@ -84,6 +88,12 @@ def declares(capabilities: Capabilities, path: str) -> bool:
     # Elicitation without a mode means forms.
     implied = path == "elicitation.form" and _walk(capabilities, "elicitation")
     return implied and not _walk(capabilities, "elicitation.url")
+
+
+def shows_apps(capabilities: ClientCapabilities) -> bool:
+    """Return True if a client has declared that it shows the documents of apps."""
+    types = (capabilities.extensions or {}).get(APPS_EXTENSION, {}).get("mimeTypes")
+    return isinstance(types, list) and APP_TYPE in types
 
 
 def requirement(path: str) -> dict[str, Any]:

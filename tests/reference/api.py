@@ -21,7 +21,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore.http.storing",
         ),
     ),
-    "service": ("What a server offers, declared", ("mcpcore.service",)),
+    "service": ("What a server offers, declared", ("mcpcore.service", "mcpcore.service.apps")),
     "server": (
         "Serving and handling",
         (

@@ -389,6 +389,12 @@ def test_a_link_to_what_another_server_has_stays() -> None:
     assert names.outward_in("tools/call", "b", link) == link
 
 
+def test_both_forms_of_an_app_in_a_list_are_renamed() -> None:
+    tool = b'{"tools":[{"name":"t","_meta":{"ui":{"resourceUri":"ui://x"},"ui/resourceUri":"ui://x"}}]}'
+    found = Names(["a", "b"], Naming.ALWAYS, 10).outward_in("tools/list", "a", Raw(tool))
+    assert bytes(found) == tool.replace(b"ui://x", b"ui://a+x").replace(b'"t"', b'"a__t"')
+
+
 def test_a_link_of_a_tool_in_a_list_takes_no_room_from_what_is_listed() -> None:
     tool = Raw(b'{"tools":[{"name":"t","_meta":{"ui":{"resourceUri":"ui://x"}}}]}')
     assert Names(["a", "b"], Naming.NEVER, 1).outward_in("tools/list", "a", tool) == tool
@@ -478,7 +484,7 @@ def test_names_in_results_and_in_errors() -> None:
             {"type": "text", "text": "x:1"},
         ]
         if event.method == "tools/call":
-            shown = {"ui": {"resourceUri": "ui://x"}}
+            shown = {"ui": {"resourceUri": "ui://x"}, "ui/resourceUri": "ui://x"}
             body = {"content": content, "structuredContent": {"uri": "x:1"}}
             peer.respond(event.key, body, meta=shown)
         elif event.method == "prompts/get":
@@ -496,6 +502,7 @@ def test_names_in_results_and_in_errors() -> None:
     assert embedded["resource"]["text"] == other["uri"] == plain["text"] == "x:1"
     assert result["structuredContent"] == {"uri": "x:1"}
     assert result["_meta"]["ui"] == {"resourceUri": "ui://a+x"}
+    assert result["_meta"]["ui/resourceUri"] == "ui://a+x"
     messages = scene.result("prompts/get", {"name": "a__x"})["messages"]
     assert [each["content"].get("uri") for each in messages] == ["a+x:1", None, "x:1", None]
     read = scene.result("resources/read", {"uri": "a+x:1"})

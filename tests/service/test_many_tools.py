@@ -73,7 +73,7 @@ def test_each_item_is_encoded_once_for_a_revision() -> None:
             super().__init__(Handler(lambda: name))
             self.name = name
 
-        def encode(self, revision: Revision) -> bytes:
+        def encode(self, revision: Revision, apps: bool = True) -> bytes:
             encoded[self.name, revision.name] += 1
             return json.encode(self.name)
 

@@ -28,7 +28,7 @@ class Thing(Declaration):
         self.name = name
         self.looked_at = looked_at
 
-    def encode(self, revision: Revision) -> bytes:
+    def encode(self, revision: Revision, apps: bool = True) -> bytes:
         self.looked_at(self.name)
         return msgspec.json.encode(self.name)
 

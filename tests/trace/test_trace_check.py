@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from mcpcore.spec.capabilities import APP_TYPE
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.requirements import REQUIREMENTS
@@ -124,6 +125,20 @@ def about(id: Any, method: str, **params: Any) -> Record:
 
 def needs(id: Any = 1, **value: Any) -> dict[str, Any]:
     return done({"resultType": "input_required", **value}, id)
+
+
+def shown(meta: Any = None) -> list[Record]:
+    """A list with one tool, which has an app; lines 5 and 6."""
+    tool = {**TOOL, "_meta": {"ui": {"resourceUri": "ui://x"}} if meta is None else meta}
+    return [c(request("tools/list")), s(result({"tools": [tool]}))]
+
+
+def app_read() -> Record:
+    return c(request("resources/read", {"uri": "ui://x"}, 2))
+
+
+def document(mime_type: str = APP_TYPE, text: str = "<!doctype html>") -> dict[str, Any]:
+    return result({"contents": [{"uri": "ui://x", "mimeType": mime_type, "text": text}]}, 2)
 
 
 ELICIT = {"e": {"method": "elicitation/create", "params": {"message": "m", "requestedSchema": {}}}}
@@ -752,6 +767,21 @@ BROKEN: list[tuple[str, int, str, TraceFile]] = [
             binding="sse",
         ),
     ),
+    # Apps
+    ("app-tool", 6, "server", trace(handshake(), shown({"ui": {"visibility": "app"}}))),
+    ("app-exists", 8, "server", trace(handshake(), shown(), app_read(), s(error(-32002, 2)))),
+    (
+        "app-document",
+        8,
+        "server",
+        trace(handshake(), shown(), app_read(), s(document("text/html"))),
+    ),
+    (
+        "app-document",
+        8,
+        "server",
+        trace(handshake(), shown(), app_read(), s(document(text="<p>"))),
+    ),
     (
         "websocket-text",
         5,
@@ -815,6 +845,7 @@ def test_a_finding_names_the_clause_of_the_revision() -> None:
 
 
 GOOD = {
+    "an app": trace(handshake(), shown(), app_read(), s(document())),
     "handshake": trace(handshake(), c(request("ping")), s(result())),
     "probe and fall back": trace(
         c(modern("server/discover")),

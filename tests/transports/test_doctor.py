@@ -11,8 +11,9 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.service import Server
+from mcpcore.service.apps import ToolApp
 from mcpcore_transports.commands.examination import STAGES, Examination, StageResult
-from mcpcore_transports.commands.lint import lint
+from mcpcore_transports.commands.lint import lint, missing_apps
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.command import mcpcore_here
@@ -76,11 +77,27 @@ def tool(name: str = "t", **more: Any) -> dict[str, Any]:
             ["without a description: 'p0', 'p1', 'p2', 'p3', 'p4' and 2 more"],
         ),
         ("resources", [{"uri": "a:b"}, {"uri": "a:b"}], ["listed more than once: 'a:b'"]),
+        (
+            "tools",
+            [tool(_meta={"ui": {"resourceUri": "https://x"}}), tool("u", _meta={"ui": {}})],
+            ["ui.resourceUri: expected a URI that begins with ui://, got 'https://x': 't'"],
+        ),
+        (
+            "resources",
+            [{"uri": "ui://a", "name": "a", "mimeType": "text/html"}, {"uri": "x:a", "name": "b"}],
+            ["mimeType: expected 'text/html;profile=mcp-app', got 'text/html': 'a'"],
+        ),
         ("skills", [{}], []),
     ],
 )
 def test_lint(kind: str, items: Sequence[dict[str, Any]], wanted: list[str]) -> None:
     assert lint(kind, items) == wanted
+
+
+def test_apps_are_looked_for_among_the_resources() -> None:
+    tools = [tool("a", _meta={"ui": {"resourceUri": f"ui://{name}"}}) for name in "xy"]
+    said = ["with an app that is not among the resources: 'a'"]
+    assert [*missing_apps([*tools, tool("b")], [{"uri": "ui://x"}])] == said
 
 
 def stages(findings: Sequence[StageResult]) -> dict[str, str]:
@@ -135,6 +152,8 @@ async def test_a_server_over_http_in_good_order_but_for_its_lists() -> None:
     server = Server("s", version="1")
     called = []
     server.add_tool(lambda: called.append(1), "n" * 65, description="d")
+    app = ToolApp("ui://nowhere", visibility=["app"])
+    server.add_tool(lambda: called.append(1), "shown", description="d", app=app)
     async with served(server) as here:
         found = await Examination(ConnectOptions(), target=parse_target(here.url)).run()
     assert stages(found) == {
@@ -145,8 +164,9 @@ async def test_a_server_over_http_in_good_order_but_for_its_lists() -> None:
     details = {each.stage: each.detail for each in found}
     assert details["era"] == "modern: it answers server/discover"
     assert details["handshake"].startswith("2026-07-28 with s 1, in ")
-    assert details["lists"] == "1 tools"
+    assert details["lists"] == "2 tools"
     assert "names of more than 64" in details["lint"]
+    assert "an app that is not among the resources: 'shown'" in details["lint"]
     assert not called
 
 

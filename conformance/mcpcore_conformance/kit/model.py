@@ -20,6 +20,7 @@ AUTHORIZATION = (
     "https://github.com/modelcontextprotocol/ext-auth/blob/main/specification/draft/{}.mdx"
 )
 SKILLS = "https://github.com/modelcontextprotocol/ext-skills/blob/main/specification/stable/{}.mdx"
+APPS = "https://github.com/modelcontextprotocol/ext-apps/blob/main/specification/2026-01-26/{}.mdx"
 OWN, RFC, EXTENSION = "docs/", "rfc", "extensions/"
 """Prefixes of the names of pages that are not the specification's."""
 
@@ -155,7 +156,7 @@ class Case(Struct, frozen=True, kw_only=True):
             return f"{RFC_EDITOR}/{self.page}#{self.section}"
         if self.page.startswith(EXTENSION):
             repository, _, page = self.page.removeprefix(EXTENSION).rpartition("/")
-            own = {"auth": AUTHORIZATION, "skills": SKILLS}
+            own = {"auth": AUTHORIZATION, "skills": SKILLS, "apps": APPS}
             made = own.get(repository or page, EXTENSIONS)
             return f"{made.format(page)}#{self.section}"
         return f"{SPECIFICATION}/{self.clause_in(revision)}"

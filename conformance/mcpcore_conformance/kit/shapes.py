@@ -32,6 +32,7 @@ SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 TASKS = "io.modelcontextprotocol/tasks"
 SKILLS = "io.modelcontextprotocol/skills"
+APPS = "io.modelcontextprotocol/ui"
 _VALUES = 100
 """Completions in one result, at most."""
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")

@@ -141,7 +141,11 @@ class CoreApp:
     def _begin(self, event: RequestReceived) -> None:
         try:
             prepared = self._server.prepare(
-                event.method, event.params, event.revision, event.principal
+                event.method,
+                event.params,
+                event.revision,
+                event.principal,
+                client=event.client_capabilities,
             )
         except McpError as error:
             self.peer.fail(event.key, error.error)

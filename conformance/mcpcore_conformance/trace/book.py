@@ -86,6 +86,8 @@ class Conversation(Struct):
     """Requests that were told to come again, by the state they were told."""
     tools: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     """Mirrored arguments by tool."""
+    apps: set[str] = field(default_factory=set)
+    """URIs of the apps of tools."""
     event_ids: dict[str, int] = field(default_factory=dict)
     """The line of each event id."""
     session: str = ""

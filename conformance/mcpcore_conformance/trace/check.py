@@ -10,7 +10,13 @@ from mcpcore.spec.methods import Method, lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
 from mcpcore.trace.format import MESSAGES, TO_SERVER, Header
 from mcpcore_conformance.run.transcript import INCOMPLETE
-from mcpcore_conformance.trace import check_http, check_lifecycle, check_messages, check_modern
+from mcpcore_conformance.trace import (
+    check_apps,
+    check_http,
+    check_lifecycle,
+    check_messages,
+    check_modern,
+)
 from mcpcore_conformance.trace import check_requests as requests
 from mcpcore_conformance.trace.book import (
     Asked,
@@ -178,6 +184,7 @@ class Checker:
         if asked is None or asked.said.message is None or said.message is None:
             return
         check_modern.listen_ended(book, said, asked)
+        check_apps.check_apps(book, talk, said, asked)
         if said.kind != "result":
             return
         if asked.said.method == _INITIALIZE and sender == "server":

@@ -56,6 +56,7 @@ def _rule(name: str, text: str, *requirements: str, clause: str = "") -> Rule:
 _INDEX, _LIFE, _HTTP = "basic/index", "basic/lifecycle", "basic/transports/streamable-http"
 _OLD, _STDIO = "basic/transports", "basic/transports/stdio"
 _CANCEL, _PROGRESS = "basic/patterns/cancellation", "basic/patterns/progress"
+_APPS = "extensions/apps"
 _SUBSCRIPTIONS, _MRTR = "basic/patterns/subscriptions", "basic/patterns/mrtr"
 
 _TABLE = (
@@ -204,6 +205,12 @@ _TABLE = (
     _rule("event-ids", "event ids are unique in a session", f"{_OLD}/event-ids-unique"),
     _rule("primed", "a stream opens with an empty event", f"{_OLD}/prime"),
     _rule("sse-endpoint", "HTTP+SSE names its endpoint first", f"{_OLD}/sse-endpoint-event"),
+    # Apps
+    _rule(
+        "app-tool", "a tool's app is named as hosts read it", clause=f"{_APPS}#resource-discovery"
+    ),
+    _rule("app-exists", "the app of a tool can be read", clause=f"{_APPS}#behavior"),
+    _rule("app-document", "it is HTML with rules", clause=f"{_APPS}#content-requirements"),
     # WebSocket
     _rule("websocket-text", "messages are text frames", clause="docs/how-to/websocket.md"),
 )

@@ -23,7 +23,7 @@ _NAMES = {
     "base": (
         "META_CLIENT_CAPABILITIES META_CLIENT_INFO META_LOG_LEVEL META_PREFIX"
         " META_PROGRESS_TOKEN META_PROTOCOL_VERSION META_RELATED_TASK META_SERVER_INFO"
-        " META_SUBSCRIPTION_ID Annotations CacheablePage CacheableResult CancelledParams"
+        " META_SUBSCRIPTION_ID META_APP Annotations CacheablePage CacheableResult CancelledParams"
         " Cursor EmbeddedRequest EmptyResult Icon Implementation InputRequiredResult"
         " InputResponseParams LoggingLevel Meta NotificationMeta NotificationParams"
         " NotificationSkim PaginatedParams PaginatedResult ProgressParams ProgressToken"

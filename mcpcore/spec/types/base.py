@@ -24,6 +24,8 @@ META_SUBSCRIPTION_ID = META_PREFIX + "subscriptionId"
 META_SERVER_INFO = META_PREFIX + "serverInfo"
 META_RELATED_TASK = META_PREFIX + "related-task"
 META_PROGRESS_TOKEN = "progressToken"  # noqa: S105 - the name of a member, not a secret
+META_APP = "ui/resourceUri"
+"""Deprecated key of the URI of a tool's app (SEP-1865), which some hosts read alone."""
 
 TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 """Keys of W3C Trace Context and Baggage in ``_meta`` (2026-07-28, basic protocol page)."""

@@ -25,7 +25,7 @@ from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, Skim
-from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 from mcpcore.wire.message import to_json
 from mcpcore_transports.running.pending import ProgressCallback
@@ -181,6 +181,7 @@ class AdaptedServer:
         revision: Revision,
         principal: str | None = None,
         skim: Skim | None = None,
+        client: ClientCapabilities | None = None,
     ) -> Prepared:
         """Return the call of the object's handler.  Raises McpError (-32601) if it has none."""
         if not self._sdk.handles(method):

@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import BadProxy, BadTarget, LinkError
 from mcpcore.http.origin import DEFAULT_PORTS
-from mcpcore.spec.capabilities import declares
+from mcpcore.spec.capabilities import APP_TYPE, APPS_EXTENSION, declares
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.base import (
@@ -31,10 +31,11 @@ from mcpcore.spec.types.base import (
 from mcpcore.trace.format import TO_CLIENT, Record, decode_line
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports import targets
+from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client
 from mcpcore_transports.client.config import ConfiguredServer
 from mcpcore_transports.commands.client import KINDS
-from mcpcore_transports.commands.lint import lint
+from mcpcore_transports.commands.lint import lint, missing_apps
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.commands.target import (
     WEB,
@@ -334,7 +335,9 @@ class Examination:
         recorder = Trace(self._hear)
         options = structs.replace(self._options, recorder=recorder)
         try:
-            made = await connection(self._target, options, revisions=options.revisions)
+            made = await connection(
+                self._target, options, revisions=options.revisions, callbacks=_SHOWING_APPS
+            )
             async with made as client:
                 self._took = clock() - began
                 await self._list(client)
@@ -363,6 +366,7 @@ class Examination:
 
     async def _list(self, client: Client) -> None:
         """List all that is declared."""
+        listed: dict[str, list[Any]] = {}
         for kind, listing in KINDS.items():
             if not declares(client.capabilities, listing.capability):
                 continue
@@ -373,7 +377,10 @@ class Examination:
                 return
             self._listed[kind] = len(items)
             plain: list[Any] = msgspec.to_builtins(items)
+            listed[kind] = plain
             self._doubts += [f"{kind}: {said}" for said in lint(kind, plain)]
+        missing = missing_apps(listed.get("tools", ()), listed.get("resources", ()))
+        self._doubts += [f"tools: {said}" for said in missing]
 
     def lists(self) -> StageResult:
         """Say what was listed."""
@@ -413,6 +420,8 @@ class Examination:
             self._noise.append(ascii((item.text or "")[:80]))
 
 
+_SHOWING_APPS = Callbacks(extensions={APPS_EXTENSION: {"mimeTypes": [APP_TYPE]}})
+"""Callbacks of a client to which servers tell of apps."""
 _META = {
     META_PROTOCOL_VERSION: LATEST.name,
     META_CLIENT_CAPABILITIES: {},

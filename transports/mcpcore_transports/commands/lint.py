@@ -5,14 +5,16 @@ Source of its bounds: those that programs and models have which use servers.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from mcpcore.service.tools import check_name
+from mcpcore.spec.apps import app_of, document_problems, tool_problems
 
-__all__ = ["lint"]
+__all__ = ["lint", "missing_apps"]
 
 _PORTABLE = 64
 """Characters of a name that all model APIs take."""
@@ -47,15 +49,25 @@ def _named(items: Sequence[Item], wrong: Callable[[Item], bool], said: str) -> I
         yield f"{said}: {shown}{f' and {more} more' if more > 0 else ''}"
 
 
-def _names(items: Sequence[Item]) -> Iterator[str]:
+def _grouped(items: Sequence[Item], problems: Callable[[Item], Iterable[str]]) -> Iterator[str]:
+    """Say each problem once, of all items that have it."""
     wrong: dict[str, list[Item]] = {}
     for item in items:
-        try:
-            check_name(_name(item))
-        except ValueError as error:
-            wrong.setdefault(str(error), []).append(item)
+        for said in problems(item):
+            wrong.setdefault(said, []).append(item)
     for said, found in wrong.items():
         yield from _named(found, lambda _: True, said)
+
+
+def _of_name(item: Item) -> Iterator[str]:
+    try:
+        check_name(_name(item))
+    except ValueError as error:
+        yield str(error)
+
+
+def _names(items: Sequence[Item]) -> Iterator[str]:
+    yield from _grouped(items, _of_name)
     said = f"names of more than {_PORTABLE} characters, which some models refuse"
     yield from _named(items, lambda item: _PORTABLE < len(_name(item)) <= 128, said)
 
@@ -78,13 +90,13 @@ def _texts(items: Sequence[Item]) -> Iterator[str]:
 
 def _schemas(items: Sequence[Item]) -> Iterator[str]:
     for member in ("inputSchema", "outputSchema"):
-        wrong: dict[str, list[Item]] = {}
-        for item in items:
-            if member in item:
-                for said in _of_schema(item[member], strict=member == "inputSchema"):
-                    wrong.setdefault(said, []).append(item)
-        for said, found in wrong.items():
-            yield from _named(found, lambda _: True, f"{member} {said}")
+        having = [item for item in items if member in item]
+        yield from _grouped(having, partial(_of_member, member))
+
+
+def _of_member(member: str, item: Item) -> Iterator[str]:
+    for said in _of_schema(item[member], strict=member == "inputSchema"):
+        yield f"{member} {said}"
 
 
 def _of_schema(schema: Any, *, strict: bool) -> Iterator[str]:
@@ -109,9 +121,28 @@ def _weight(items: Sequence[Item]) -> Iterator[str]:
         yield f"the list has {size // 1024} KiB, which a model gets with each request"
 
 
+def _apps(items: Sequence[Item]) -> Iterator[str]:
+    yield from _grouped(items, lambda item: tool_problems(item.get("_meta")))
+
+
+def _documents(items: Sequence[Item]) -> Iterator[str]:
+    apps = [item for item in items if str(item.get("uri")).startswith("ui://")]
+    yield from _grouped(
+        apps,
+        lambda item: document_problems(item["uri"], item.get("mimeType"), item.get("_meta")),
+    )
+
+
+def missing_apps(tools: Sequence[Item], resources: Sequence[Item]) -> Iterator[str]:
+    """Say which tools have an app that is not listed, though it may be there."""
+    listed = {item.get("uri") for item in resources}
+    said = "with an app that is not among the resources"
+    yield from _named(tools, lambda item: app_of(item.get("_meta")) not in (None, *listed), said)
+
+
 _RULES: dict[str, Sequence[Rule]] = {
-    "tools": (_names, _twice("name"), _texts, _schemas, _weight),
+    "tools": (_names, _twice("name"), _texts, _schemas, _apps, _weight),
     "prompts": (_names, _twice("name"), _texts),
-    "resources": (_twice("uri"),),
+    "resources": (_twice("uri"), _documents),
     "templates": (_twice("uriTemplate"),),
 }

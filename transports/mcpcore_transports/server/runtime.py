@@ -234,7 +234,12 @@ class ServerRuntime:
             if prepared is None:
                 state = None if event.request_state is None else self._rounds.open(event)
                 prepared = self._server.prepare(
-                    event.method, event.params, event.revision, event.principal, event.skim
+                    event.method,
+                    event.params,
+                    event.revision,
+                    event.principal,
+                    event.skim,
+                    event.client_capabilities,
                 )
             if guard is not None:
                 prepared = guard(event.revision, prepared)

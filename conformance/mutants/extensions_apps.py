@@ -1,0 +1,154 @@
+"""Mutants of the extension io.modelcontextprotocol/ui."""
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import misread, results_of
+from conformance.mutants.model import Table
+from mcpcore_conformance.cases.extensions_apps import FLAT, SINCE_META, TYPE
+from mcpcore_conformance.kit.shapes import APPS
+
+CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+table = Table("extensions/apps")
+
+
+def _tools(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    """Edit the ``_meta`` of each tool that has an app."""
+
+    def change(tool: Value) -> Value:
+        meta = tool.get("_meta", {})
+        return {**tool, "_meta": edit(meta)} if "ui" in meta else tool
+
+    return results_of(
+        "tools/list", lambda result: {**result, "tools": [*map(change, result["tools"])]}
+    )
+
+
+def _ui(**members: Any) -> Callable[[], Fault]:
+    return _tools(lambda meta: {**meta, "ui": {**meta["ui"], **members}})
+
+
+def _documents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    """Edit the contents of each document."""
+
+    def change(each: Value) -> Value:
+        return edit(each) if each.get("mimeType") == TYPE else each
+
+    return results_of(
+        "resources/read", lambda result: {**result, "contents": [*map(change, result["contents"])]}
+    )
+
+
+def _rules(**members: Any) -> Callable[[], Fault]:
+    return _documents(
+        lambda each: {**each, "_meta": {"ui": {**each.get("_meta", {}).get("ui", {}), **members}}}
+    )
+
+
+def _declares(value: Any, payload: bytes) -> Any:
+    """Let the server read that the client shows apps, whatever it declares."""
+    params = value.get("params") if isinstance(value, dict) else None
+    if not isinstance(params, dict):
+        return payload
+    holder, name = params.get("_meta", {}), CAPABILITIES
+    if value.get("method") == "initialize":
+        holder, name = params, "capabilities"
+    if name not in holder:
+        return payload
+    holder[name]["extensions"] = {APPS: {"mimeTypes": [TYPE]}}
+    return value
+
+
+def _add(kills: str | tuple[str, ...], rows: dict[str, tuple[str, Callable[[], Fault]]]) -> None:
+    for slug, (summary, fault) in rows.items():
+        table.add(slug, kills, summary, fault, revisions=SINCE_META)
+
+
+_add(
+    "resource-discovery/metadata",
+    {
+        "web-page": ("Has web pages as apps.", _ui(resourceUri="https://example.com")),
+        "visible-to-users": ("Has another visibility.", _ui(visibility=["user"])),
+        "visibility-text": ("Has one word as visibility.", _ui(visibility="app")),
+        "flat-alone": (
+            "Has the deprecated key alone.",
+            _tools(lambda meta: {FLAT: meta[FLAT]}),
+        ),
+        "two-apps": (
+            "Has another app under the deprecated key.",
+            _tools(lambda meta: {**meta, FLAT: "ui://everything/other"}),
+        ),
+    },
+)
+_add(
+    "content-requirements/document",
+    {
+        "plain-html": (
+            "Reads documents of another type.",
+            _documents(lambda each: {**each, "mimeType": "text/html"}),
+        ),
+        "fragment": (
+            "Has a piece of HTML as document.",
+            _documents(lambda each: {**each, "text": "<p>It is noon.</p>"}),
+        ),
+    },
+)
+_add(
+    "ui-resource-format/rules",
+    {
+        "any-domain": ("Asks for all domains.", _rules(csp={"connectDomains": ["*"]})),
+        "paths": (
+            "Asks for a path, not an origin.",
+            _rules(csp={"resourceDomains": ["https://cdn.example.com/a"]}),
+        ),
+        "one-domain": (
+            "Has a domain where a list is.",
+            _rules(csp={"frameDomains": "https://example.com"}),
+        ),
+        "policy-text": ("Has a policy as text.", _rules(csp="default-src 'none'")),
+        "permission-list": ("Lists permissions.", _rules(permissions=["camera"])),
+        "permission-true": ("Has true as permission.", _rules(permissions={"camera": True})),
+        "border-text": ("Has a text as border.", _rules(prefersBorder="yes")),
+    },
+)
+_add(
+    ("content-requirements/document", "ui-resource-format/rules"),
+    {
+        "app-missing": (
+            "Has no document for its tools.",
+            _tools(lambda _: {"ui": {"resourceUri": "ui://everything/nowhere"}}),
+        ),
+    },
+)
+_add(
+    "server-behavior/by-capability",
+    {"any-client": ("Tells every client of its apps.", misread(_declares))},
+)
+_add(
+    "server-behavior/meaningful-content",
+    {
+        "for-apps-alone": (
+            "Has results for apps alone.",
+            results_of("tools/call", lambda result: {**result, "content": []}),
+        ),
+    },
+)
+_add(
+    "ui-resource-format/listed",
+    {
+        "listed-as-html": (
+            "Lists documents as another type.",
+            results_of(
+                "resources/list",
+                lambda result: {
+                    **result,
+                    "resources": [
+                        {**each, "mimeType": "text/html"} if each["uri"].startswith("ui:") else each
+                        for each in result["resources"]
+                    ],
+                },
+            ),
+        ),
+    },
+)
