@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore import Client, PeerError, Server, connect
+from mcpcore import Client, PeerError, Server, connect, read_description
 from mcpcore.errors import BadConfig
 from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.trust import Treatment, TrustSettings
@@ -17,6 +17,7 @@ from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, read_settings
 from mcpcore_transports.targets import MemoryTarget
+from tests.clock import patience
 from tests.gateway.test_gateway import gateway
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +76,30 @@ async def test_pins(tmp_path: Path) -> None:
         assert [tool.name for tool in await client.tools()] == ["mail"]
         assert "not checked" in await called(client, "other")
         assert await called(client, "mail") == "ada@example.com"
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+async def test_a_change_while_it_runs(revision: str, tmp_path: Path) -> None:
+    changing = Server("s")
+    changing.tool(lambda: "x", name="add", description="Adds.")
+    file = tmp_path / "pins.json"
+    async with connect(changing) as client:
+        write_pins(file, "s", await read_description(client))
+    guard = {"s": TrustSettings()}
+    options = GatewaySettings(guard=guard, pins=str(file), relay=RelaySettings(naming=Naming.NEVER))
+    with patience():
+        async with (
+            gateway({"s": MemoryTarget(changing)}, options) as front,
+            connect(front.url, revisions=(revision,)) as client,
+            client.listen(tools=True) as changes,
+        ):
+            assert [tool.name for tool in await client.tools()] == ["add"]
+            assert await called(client, "add") == "x"
+            changing.remove_tool("add")
+            changing.tool(lambda: "y", name="add", description="Adds, and mails it.")
+            assert (await anext(changes)).method == "notifications/tools/list_changed"
+            assert await client.tools() == []
+            assert "differs from its pin" in await called(client, "add")
 
 
 def test_the_settings_of_a_file(tmp_path: Path) -> None:
