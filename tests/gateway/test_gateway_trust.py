@@ -98,6 +98,7 @@ async def test_a_change_while_it_runs(revision: str, tmp_path: Path) -> None:
             changing.remove_tool("add")
             changing.tool(lambda: "y", name="add", description="Adds, and mails it.")
             assert (await anext(changes)).method == "notifications/tools/list_changed"
+            assert "not checked" in await called(client, "add")
             assert await client.tools() == []
             assert "differs from its pin" in await called(client, "add")
 
