@@ -37,7 +37,7 @@ async def _opened(talk: ServerTalk) -> tuple[Link, list[dict[str, Any]]]:
     )
     tools = await entries(link, "tools/list", "tools")
     found = [tool for tool in tools if {"ui", FLAT} & members(tool.get("_meta")).keys()]
-    return link, found or talk.skip("no listed tool has an app")
+    return link, found or talk.skip("no tool in the list has an app")
 
 
 def _uris(tools: list[dict[str, Any]]) -> list[str]:
