@@ -657,7 +657,8 @@ class Server:
             extensions = {TASKS_EXTENSION: {}, **extensions}
         if skills:
             extensions = {SKILLS_EXTENSION: {"directoryRead": True}, **extensions}
-        if self._tools.shows_apps or any(each.mime_type == APP_TYPE for each in self._resources):
+        documents = (*self._resources, *self._templates)
+        if self._tools.shows_apps or any(each.mime_type == APP_TYPE for each in documents):
             extensions = {APPS_EXTENSION: {"mimeTypes": [APP_TYPE]}, **extensions}
         made.extensions = extensions or None
         return made

@@ -558,10 +558,12 @@ async def test_the_revisions_are_those_of_the_options() -> None:
 async def test_the_last_list_of_a_server_that_is_away_is_used_if_asked_for(
     stale: float, clock: Clock
 ) -> None:
-    async with served(Shop()) as site:
+    shop = Shop()
+    shop.add_skills({"refunds/SKILL.md": SKILL.encode()})
+    async with served(shop) as site:
         options = ServerOptions(targets=[site.url], stale=stale, retry=ONCE, settings=UNCACHED)
         async with connect_all({"shop": options, "dead": DEAD}) as servers:
-            fresh = await servers.tools()
+            fresh, skills = await servers.tools(), (await servers.skills()).items
             assert not fresh.stale
             site.stop.set()
             await site.ended.wait()
@@ -571,6 +573,7 @@ async def test_the_last_list_of_a_server_that_is_away_is_used_if_asked_for(
             assert [tool.name for tool in found.items] == (
                 [tool.name for tool in fresh.items] if stale else []
             )
+            assert (await servers.skills()).items == (skills if stale else [])
             for tool in found.items:
                 assert tool.meta is not None
                 assert 0 <= tool.meta[STALE] <= stale

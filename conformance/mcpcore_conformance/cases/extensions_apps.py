@@ -22,7 +22,7 @@ FLAT = "ui/resourceUri"
 MOST = 5
 """Documents that are read at most."""
 _ORIGIN = re.compile(r"(https?|wss?)://[^\s/?#;,'@]+")
-_DOCTYPE = re.compile(r"\ufeff?(\s|<!--.*?-->)*<!doctype\s+html\b", re.DOTALL | re.IGNORECASE)
+_DOCTYPE = re.compile(r"\ufeff?(?>\s|<!--.*?-->)*+<!doctype\s+html\b", re.DOTALL | re.IGNORECASE)
 _DOMAINS = ("connectDomains", "resourceDomains", "frameDomains", "baseUriDomains")
 _TYPES = {"csp": dict, "permissions": dict, "domain": str, "prefersBorder": bool}
 
