@@ -266,8 +266,8 @@ async def test_every_kind_of_thing_goes_to_its_server(naming: Naming) -> None:
 SKILL = "---\nname: refunds\ndescription: Pays back\n---\n"
 
 
-def skilled(name: str) -> Server:
-    server = Server(name)
+def skilled(name: str, *, list_changed: bool = True) -> Server:
+    server = Server(name, list_changed=list_changed)
     server.add_skills({"refunds/SKILL.md": SKILL.encode(), "refunds/a.md": name.encode()})
     return server
 
@@ -296,13 +296,15 @@ async def test_skills_of_all_servers_are_loaded_by_the_names_that_are_listed(
 
 
 async def test_a_skill_that_has_changed_is_refused_and_the_caches_forget_it() -> None:
-    one = skilled("one")
+    one = skilled("one", list_changed=False)
     with patience():
         async with connect_all({"one": one, "two": skilled("two")}) as servers:
             (skill, _) = (await servers.skills()).items
+            assert (await servers.get_skill(skill.uri)).skill == skill
             changed = {"refunds/SKILL.md": SKILL.encode(), "refunds/a.md": b"new"}
             one.add_skills(changed, replace=True)
-            loaded = await servers.load_skill(skill)
+            loaded = await servers.load_skill(skill.uri)
+            assert loaded.entry == skill  # as it was kept
             with pytest.raises(SkillRefused, match="does not have the digest"):
                 await loaded.read("a.md")
             loaded = await servers.load_skill(skill.uri)
