@@ -74,6 +74,8 @@ IN_RESULTS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
         (("tools", "*", "_meta", META_APP), _U),
     ),
     "prompts/list": ((path("prompts/*/name"), _P),),
+    "skills/list": ((path("skills/*/uri"), _U), (path("skills/*/resources/*/uri"), _U)),
+    "skills/get": ((path("skill/uri"), _U), (path("skill/resources/*/uri"), _U)),
     "resources/list": ((path("resources/*/uri"), _U),),
     "resources/templates/list": ((path("resourceTemplates/*/uriTemplate"), _U),),
     "resources/read": ((path("contents/*/uri"), _U),),

@@ -19,6 +19,7 @@ _members_of = Decoder(dict[str, Raw]).decode
 _elements_of = Decoder(list[Raw]).decode
 _text_of = Decoder(str).decode
 _encode = Encoder().encode
+_BRACKET = ord("[")
 
 
 def path(text: str) -> Path:
@@ -42,6 +43,8 @@ def _rewrite(text: Raw, way: Path, change: Change) -> Raw | None:
         return change(text)
     step, rest = way[0], way[1:]
     if step == "*":
+        if memoryview(text)[0] != _BRACKET:
+            return text  # a word in the place of a list, as with the files of a dynamic skill
         elements = _elements_of(text)
         changed = [_rewrite(element, rest, change) for element in elements]
         if all(new is old for new, old in zip(changed, elements, strict=True)):

@@ -63,14 +63,14 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound=Struct)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LISTS: dict[str, str | None] = {
+_LISTS: dict[str, str] = {
     "tools": "notifications/tools/list_changed",
     "resources": "notifications/resources/list_changed",
     "templates": "notifications/resources/list_changed",
     "prompts": "notifications/prompts/list_changed",
-    "skills": None,
+    "skills": "notifications/resources/list_changed",
 }
-"""Lists by name, each with the notification of its changes, if there is one."""
+"""Lists by name, each with the notification of its changes; skills are known by their files."""
 
 _FOR_ALL: tuple[str, str, str | None] = ("", "", None)
 """Key of the function that completes arguments without a function of their own."""
@@ -657,7 +657,8 @@ class Server:
             extensions = {TASKS_EXTENSION: {}, **extensions}
         if skills:
             extensions = {SKILLS_EXTENSION: {"directoryRead": True}, **extensions}
-        if self._tools.shows_apps or any(each.mime_type == APP_TYPE for each in self._resources):
+        documents = (*self._resources, *self._templates)
+        if self._tools.shows_apps or any(each.mime_type == APP_TYPE for each in documents):
             extensions = {APPS_EXTENSION: {"mimeTypes": [APP_TYPE]}, **extensions}
         made.extensions = extensions or None
         return made
@@ -675,11 +676,10 @@ class Server:
         """Notify the watchers that ``visible`` decides differently about some of a list.
 
         ``list``: ``tools``, ``resources``, ``templates``, ``prompts`` or ``skills``; for the last
-        one there is no notification.
+        one, which has no notification of its own, it is that of the resources.
         """
-        method = _LISTS[list]
-        if self._list_changed and method is not None:
-            self._tell(method, None)
+        if self._list_changed:
+            self._tell(_LISTS[list], None)
         for mount in tuple(self._mounted_in):
             mount.follow(list)
 

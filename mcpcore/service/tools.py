@@ -157,11 +157,9 @@ class ToolEntry(Declaration):
     def listed(self, revision: Revision, apps: bool = True) -> bool:
         """Return True if it can be called in a revision; a tool with required tasks needs tasks."""
         required = self.task is not None and self.task.required
-        if self.app is not None and self.app.only:
-            apps = apps and "meta" not in unknown_members(Tool, revision)
-        else:
-            apps = True
-        return apps and (not required or task_form(revision) is not None)
+        if self.app is not None and self.app.only and not (apps and _has_meta(revision)):
+            return False
+        return not required or task_form(revision) is not None
 
     def encode(self, revision: Revision, apps: bool = True) -> bytes:
         """Return the declaration as it is listed in a revision, with its app or without."""
@@ -223,6 +221,10 @@ class ToolEntry(Declaration):
             range(len(text)), most, key=lambda kept: len(error_result(f"{text[:kept]}{note}"))
         )
         return error_result(f"{text[: max(0, fits - 1)]}{note}")
+
+
+def _has_meta(revision: Revision) -> bool:
+    return "meta" not in unknown_members(Tool, revision)
 
 
 def _titled_by_annotation(tool: Tool) -> Tool:

@@ -18,7 +18,9 @@ _DOMAINS = frozenset({"connectDomains", "resourceDomains", "frameDomains", "base
 _URI = re.compile(r"ui://[^\x00-\x20\x7f]+")
 _HOST = r"(?:(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
 _ORIGIN = re.compile(rf"(?:https?|wss?)://{_HOST}(?::[0-9]{{1,5}})?")
-_DOCUMENT = re.compile(r"\ufeff?(?:\s|<!--.*?-->)*<!doctype\s+html[\s>]", re.DOTALL | re.IGNORECASE)
+_DOCUMENT = re.compile(
+    r"\ufeff?(?>\s|<!--.*?-->)*+<!doctype\s+html[\s>]", re.DOTALL | re.IGNORECASE
+)
 
 
 def app_of(meta: Any) -> str | None:

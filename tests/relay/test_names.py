@@ -395,6 +395,15 @@ def test_both_forms_of_an_app_in_a_list_are_renamed() -> None:
     assert bytes(found) == tool.replace(b"ui://x", b"ui://a+x").replace(b'"t"', b'"a__t"')
 
 
+def test_skills_are_renamed_with_their_files_and_words_in_their_place_stay() -> None:
+    files = [{"uri": "skill://a/SKILL.md"}, {"uri": "skill://a/b"}]
+    entries = [{"uri": "skill://d/SKILL.md", "resources": "dynamic"}]
+    entries.append({"uri": "skill://a/SKILL.md", "resources": files})  # type: ignore[dict-item]
+    body = Raw(json.encode({"skills": entries}))
+    found = Names(["a", "b"], Naming.ALWAYS, 10).outward_in("skills/list", "a", body)
+    assert bytes(found) == bytes(body).replace(b"skill://", b"a+skill://")
+
+
 def test_a_link_of_a_tool_in_a_list_takes_no_room_from_what_is_listed() -> None:
     tool = Raw(b'{"tools":[{"name":"t","_meta":{"ui":{"resourceUri":"ui://x"}}}]}')
     assert Names(["a", "b"], Naming.NEVER, 1).outward_in("tools/list", "a", tool) == tool

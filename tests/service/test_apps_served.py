@@ -133,10 +133,11 @@ def test_bad_apps_of_tools_are_refused(app: Any) -> None:
 
 
 def test_a_server_with_apps_declares_the_extension() -> None:
-    by_tool, by_document = Server("s"), Server("s")
+    by_tool, by_document, by_family = Server("s"), Server("s"), Server("s")
     by_tool.add_tool(lambda: "x", "weather", app=URI)
     by_document.add_app(URI, HTML)
-    for made in (by_tool, by_document):
+    by_family.add_app(f"{URI}/{{city}}", lambda city: f"{HTML}{city}")
+    for made in (by_tool, by_document, by_family):
         extensions = made.capabilities().extensions
         assert extensions == {APPS_EXTENSION: {"mimeTypes": [APP_TYPE]}}
     assert Server("s", offers=["tools", "resources"]).capabilities().extensions is None

@@ -183,6 +183,17 @@ def test_a_removed_skill_leaves_the_files_of_others() -> None:
         made.remove_skill("skill://other/SKILL.md")
 
 
+def test_each_change_of_skills_is_told_as_one_of_resources_when_it_is_done() -> None:
+    made, seen = server(), []
+    made.watch(lambda method, params: seen.append((method, listed(made))))
+    changed = "notifications/resources/list_changed"
+    made.remove_skill(f"{FORMAL}/SKILL.md")  # its file stays, as one of the other skill
+    left = [f"{REFUNDS}/SKILL.md", "skill://git/SKILL.md"]
+    assert seen == [(changed, left)]
+    made.add_skills({"new/SKILL.md": skill("new")})
+    assert seen[-1] == (changed, [*left, "skill://new/SKILL.md"])
+
+
 def test_skills_that_some_do_not_see_do_not_exist_for_them() -> None:
     made = server(visible=lambda principal: principal == "ada")
     assert listed(made) == []

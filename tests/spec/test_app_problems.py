@@ -107,6 +107,8 @@ def test_uri_and_media_type_of_documents(uri: Any, media_type: Any, problem: str
         ("\ufeff\n <!-- a --> <!DOCTYPE HTML\n>", True),
         ("<!doctype html SYSTEM 'about:legacy-compat'>", True),
         ("<html></html>", False),
+        ("<!-- --> " * 10_000, False),
+        ("<!--" * 10_000, False),
         ("<!doctype htmlx>", False),
         ("", False),
     ],

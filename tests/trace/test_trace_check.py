@@ -768,6 +768,12 @@ BROKEN: list[tuple[str, int, str, TraceFile]] = [
         ),
     ),
     # Apps
+    (
+        "params-shape",
+        7,
+        "client",
+        trace(handshake(), shown(), c(request("resources/read", {"uri": []}, 2)), s(error(id=2))),
+    ),
     ("app-tool", 6, "server", trace(handshake(), shown({"ui": {"visibility": "app"}}))),
     ("app-exists", 8, "server", trace(handshake(), shown(), app_read(), s(error(-32002, 2)))),
     (

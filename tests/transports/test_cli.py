@@ -278,7 +278,7 @@ def test_list(server: tuple[str, ...]) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("tools (")
     assert re.search(r"^test_structured_output +city +Returns an object", done.stdout, re.MULTILINE)
-    for title in ("resources (7)", "templates (1)", "prompts (5)", "skills (2)"):
+    for title in ("resources (8)", "templates (1)", "prompts (5)", "skills (2)"):
         assert f"\n{title}\n" in done.stdout
 
 

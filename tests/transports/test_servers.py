@@ -24,6 +24,7 @@ from mcpcore.errors import (
     RequestRefused,
     RequestTimeout,
     ServerUnavailable,
+    SkillRefused,
 )
 from mcpcore.http.principals import Refusal
 from mcpcore.policy.breaker import BreakerSettings, Circuit
@@ -260,6 +261,54 @@ async def test_every_kind_of_thing_goes_to_its_server(naming: Naming) -> None:
             got = await all_.get_prompt(prompt.name, {"whom": "Ada"})
             assert prompt.name == f"{prefix}greet"
             assert getattr(got.messages[0].content, "text", None) == "one greets Ada"
+
+
+SKILL = "---\nname: refunds\ndescription: Pays back\n---\n"
+
+
+def skilled(name: str, *, list_changed: bool = True) -> Server:
+    server = Server(name, list_changed=list_changed)
+    server.add_skills({"refunds/SKILL.md": SKILL.encode(), "refunds/a.md": name.encode()})
+    return server
+
+
+@pytest.mark.parametrize("naming", Naming)
+async def test_skills_of_all_servers_are_loaded_by_the_names_that_are_listed(
+    naming: Naming,
+) -> None:
+    mark = {Naming.ALWAYS: ("one+", "two+"), Naming.ON_CONFLICT: ("", "two+"), Naming.NEVER: ("",)}
+    settings = ServersSettings(naming=naming)
+    given = {"one": skilled("one"), "none": Shop(), "two": skilled("two")}
+    with patience():
+        async with connect_all(given, settings=settings) as servers:
+            await servers.resources()
+            found = await servers.skills()
+            uris = [f"{each}skill://refunds/SKILL.md" for each in mark[naming]]
+            assert [each.uri for each in found.items] == uris
+            assert not found.failures
+            assert len(found.conflicts) == (naming is Naming.NEVER)
+            for skill, name in zip(found.items, ("one", "two"), strict=False):
+                for given_as in (skill, skill.uri):
+                    loaded = await servers.load_skill(given_as)
+                    assert (loaded.text, await loaded.read("a.md")) == (SKILL, name.encode())
+            with pytest.raises(PeerError, match="No skill is served"):
+                await servers.get_skill(f"{mark[naming][0]}skill://refunds/a.md")
+
+
+async def test_a_skill_that_has_changed_is_refused_and_the_caches_forget_it() -> None:
+    one = skilled("one", list_changed=False)
+    with patience():
+        async with connect_all({"one": one, "two": skilled("two")}) as servers:
+            (skill, _) = (await servers.skills()).items
+            assert (await servers.get_skill(skill.uri)).skill == skill
+            changed = {"refunds/SKILL.md": SKILL.encode(), "refunds/a.md": b"new"}
+            one.add_skills(changed, replace=True)
+            loaded = await servers.load_skill(skill.uri)
+            assert loaded.entry == skill  # as it was kept
+            with pytest.raises(SkillRefused, match="does not have the digest"):
+                await loaded.read("a.md")
+            loaded = await servers.load_skill(skill.uri)
+            assert await loaded.read("a.md") == b"new"
 
 
 async def test_completions_and_errors_have_the_names_of_the_program() -> None:
@@ -511,10 +560,12 @@ async def test_the_revisions_are_those_of_the_options() -> None:
 async def test_the_last_list_of_a_server_that_is_away_is_used_if_asked_for(
     stale: float, clock: Clock
 ) -> None:
-    async with served(Shop()) as site:
+    shop = Shop()
+    shop.add_skills({"refunds/SKILL.md": SKILL.encode()})
+    async with served(shop) as site:
         options = ServerOptions(targets=[site.url], stale=stale, retry=ONCE, settings=UNCACHED)
         async with connect_all({"shop": options, "dead": DEAD}) as servers:
-            fresh = await servers.tools()
+            fresh, skills = await servers.tools(), (await servers.skills()).items
             assert not fresh.stale
             site.stop.set()
             await site.ended.wait()
@@ -524,6 +575,7 @@ async def test_the_last_list_of_a_server_that_is_away_is_used_if_asked_for(
             assert [tool.name for tool in found.items] == (
                 [tool.name for tool in fresh.items] if stale else []
             )
+            assert (await servers.skills()).items == (skills if stale else [])
             for tool in found.items:
                 assert tool.meta is not None
                 assert 0 <= tool.meta[STALE] <= stale

@@ -22,7 +22,7 @@ FLAT = "ui/resourceUri"
 MOST = 5
 """Documents that are read at most."""
 _ORIGIN = re.compile(r"(https?|wss?)://[^\s/?#;,'@]+")
-_DOCTYPE = re.compile(r"\ufeff?(\s|<!--.*?-->)*<!doctype\s+html\b", re.DOTALL | re.IGNORECASE)
+_DOCTYPE = re.compile(r"\ufeff?(?>\s|<!--.*?-->)*+<!doctype\s+html\b", re.DOTALL | re.IGNORECASE)
 _DOMAINS = ("connectDomains", "resourceDomains", "frameDomains", "baseUriDomains")
 _TYPES = {"csp": dict, "permissions": dict, "domain": str, "prefersBorder": bool}
 
@@ -37,7 +37,7 @@ async def _opened(talk: ServerTalk) -> tuple[Link, list[dict[str, Any]]]:
     )
     tools = await entries(link, "tools/list", "tools")
     found = [tool for tool in tools if {"ui", FLAT} & members(tool.get("_meta")).keys()]
-    return link, found or talk.skip("no listed tool has an app")
+    return link, found or talk.skip("no tool in the list has an app")
 
 
 def _uris(tools: list[dict[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from mcpcore_conformance.trace.dialogue import Said
 
 def check_apps(book: Book, talk: Conversation, said: Said, asked: Asked) -> None:
     """Look at an answer to tools/list or resources/read, as far as it is about apps."""
-    uri = asked.said.params.get("uri")
+    uri = str(asked.said.params.get("uri"))
     if said.record.redactions:
         return
     if said.kind == "error":

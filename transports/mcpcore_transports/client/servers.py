@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 import anyio
 from anyio.abc import TaskGroup
@@ -29,6 +29,8 @@ from mcpcore.policy.retrying import RetriedCall, Retrying
 from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
 from mcpcore.spec import types
 from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.methods import METHODS
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.cache import STALE
 from mcpcore_transports.client.client import Client
@@ -44,6 +46,9 @@ from mcpcore_transports.client.policies import blames_server, request_failure
 from mcpcore_transports.client.tasks import CALL
 from mcpcore_transports.link import clock
 from mcpcore_transports.targets import Target, named, parse_target
+
+if TYPE_CHECKING:  # few load skills
+    from mcpcore_transports.client.skills import LoadedSkill
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -135,11 +140,13 @@ _LISTINGS: Mapping[str, _Listing] = {
     "resources/templates/list": _Listing(
         Client.resource_templates, types.ListResourceTemplatesResult, "resource_templates"
     ),
+    "skills/list": _Listing(Client.skills, types.ListSkillsResult, "skills"),
 }
+_CAPABILITIES = {row.name: row.capability for row in METHODS if row.name in _LISTINGS}
 _LISTS_OF: Mapping[NameKind, tuple[str, ...]] = {
     NameKind.TOOL: ("tools/list",),
     NameKind.PROMPT: ("prompts/list",),
-    NameKind.URI: ("resources/list", "resources/templates/list"),
+    NameKind.URI: ("resources/list", "resources/templates/list", "skills/list"),
 }
 
 
@@ -241,6 +248,10 @@ class Servers:
         """Return the resource templates of all servers."""
         return await self._merged("resources/templates/list")
 
+    async def skills(self) -> MergedList[types.Skill]:
+        """Return the skills of all servers; their URIs, with those of their files, say whose."""
+        return await self._merged("skills/list")
+
     async def _merged(self, method: str) -> MergedList[Any]:
         found: dict[str, list[Any]] = {}
         failures: dict[str, Exception] = {}
@@ -276,8 +287,8 @@ class Servers:
         listing = _LISTINGS[method]
 
         async def fetch(client: Client, _: float | None) -> list[Any]:
-            declared = getattr(client.capabilities, method.partition("/")[0])
-            return [] if declared is None else await listing.fetch(client)
+            declared = declares(client.capabilities, _CAPABILITIES[method] or "")
+            return await listing.fetch(client) if declared else []
 
         items = await self._routed(server, method, fetch, repeatable=True, patient=False)
         if method == "tools/list":
@@ -336,6 +347,30 @@ class Servers:
             outer = self._names.outward_in_error(_READ, server.name, data)
             raise errors.PeerError(_READ, structs.replace(error.error, data=outer)) from error
         return self._outward(_READ, server.name, result)
+
+    async def get_skill(self, uri: str, **options: Unpack[RequestOptions]) -> types.GetSkillResult:
+        """Return the entry of a skill, listed or not, by the URI of its ``SKILL.md``."""
+        method = "skills/get"
+        server, own = await self._owner(NameKind.URI, uri, method)
+
+        async def send(client: Client, left: float | None) -> types.GetSkillResult:
+            return await client.get_skill(own, **_within(options, left))
+
+        result = await self._routed(server, method, send, repeatable=True, options=options)
+        return self._outward(method, server.name, result)
+
+    async def load_skill(self, skill: types.Skill | str, *, dynamic: bool = False) -> "LoadedSkill":
+        """Read the ``SKILL.md`` of a skill, and check it, as :meth:`~mcpcore.Client.load_skill`."""
+        from mcpcore_transports.client.skills import load  # late: few load skills
+
+        return await load(self, skill, dynamic=dynamic)
+
+    def forget_skills(self) -> None:
+        """Drop what the open conversations have cached of skills and of contents."""
+        for server in self._servers.values():
+            for connection in server.connections.values():
+                if connection.client is not None:
+                    connection.client.forget_skills()
 
     async def get_prompt(
         self,
@@ -576,5 +611,7 @@ def _timed_out(method: str, server: _Server, error: Exception) -> Exception:
 
 
 def _marked(item: Any, age: float) -> Any:
-    """Return an item with its age in ``_meta``."""
+    """Return an item with its age in ``_meta``, if it has one; skills have none."""
+    if not hasattr(item, "meta"):
+        return item
     return structs.replace(item, meta={**(item.meta or {}), STALE: age})

@@ -15,8 +15,9 @@ from mcpcore.errors import SkillRefused
 from mcpcore.spec import skills, types
 from mcpcore.spec.skills import DYNAMIC, SKILL_FILE
 
-if TYPE_CHECKING:  # it imports this
+if TYPE_CHECKING:  # they import this
     from mcpcore_transports.client.client import Client
+    from mcpcore_transports.client.servers import Servers
 
 _READ = "resources/read"
 
@@ -24,11 +25,12 @@ _READ = "resources/read"
 class LoadedSkill:
     """Skill whose ``SKILL.md`` was read and verified, made by :meth:`Client.load_skill`.
 
-    It reads files by its entry, as long as it is kept, whatever the server lists by then.
+    :meth:`Servers.load_skill` makes it, too.  It reads files by its entry, as long as it is kept,
+    whatever the server lists by then.
     """
 
     def __init__(
-        self, client: "Client", entry: types.Skill, files: dict[str, types.SkillResource]
+        self, client: "Client | Servers", entry: types.Skill, files: dict[str, types.SkillResource]
     ) -> None:
         self._client = client
         self._files = files
@@ -70,7 +72,9 @@ class LoadedSkill:
         return data
 
 
-async def load(client: "Client", skill: types.Skill | str, *, dynamic: bool) -> LoadedSkill:
+async def load(
+    client: "Client | Servers", skill: types.Skill | str, *, dynamic: bool
+) -> LoadedSkill:
     """Implement :meth:`Client.load_skill`."""
     entry = (await client.get_skill(skill)).skill if isinstance(skill, str) else skill
     with _refusing(client, "skills/get"):
@@ -93,7 +97,7 @@ def _content(uri: str, result: types.ReadResourceResult) -> bytes:
 
 
 @contextmanager
-def _refusing(client: "Client", method: str) -> Iterator[None]:
+def _refusing(client: "Client | Servers", method: str) -> Iterator[None]:
     """Turn a failed check into the exception for it; what is cached may be the reason."""
     try:
         yield
