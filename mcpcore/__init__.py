@@ -210,6 +210,8 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.serve.serve import ServeSettings as ServeSettings
     from mcpcore_transports.serve.serve import run as run
     from mcpcore_transports.serve.serve import serve as serve
+    from mcpcore_transports.serve.wsgi import WsgiApp as WsgiApp
+    from mcpcore_transports.serve.wsgi import wsgi_app as wsgi_app
     from mcpcore_transports.server.composing import Outcomes as Outcomes
     from mcpcore_transports.server.composing import branch as branch
     from mcpcore_transports.server.composing import parallel as parallel
@@ -340,6 +342,7 @@ _LATER = {
     "mcpcore_transports.serve.asgi": "AsgiApp asgi_app",
     "mcpcore_transports.serve.endpoint": "HttpEndpoint http_request",
     "mcpcore_transports.serve.serve": "Accept ServeSettings run serve",
+    "mcpcore_transports.serve.wsgi": "WsgiApp wsgi_app",
     "mcpcore_transports.server.composing": "Outcomes branch parallel pipeline",
     "mcpcore_transports.server.context": "Context",
     "mcpcore_transports.server.elicitation": "Elicit ElicitUrl Elicited Input ListRoots Sample",

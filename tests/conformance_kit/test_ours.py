@@ -1,6 +1,7 @@
 """Every case passes on our server and our client."""
 
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
@@ -74,6 +75,17 @@ def test_our_server_over_the_other_bindings(binding: Binding) -> None:
 def test_our_server_by_a_kit_on_trio(binding: Binding, revisions: Sequence[Revision]) -> None:
     report = anyio.run(server_report, binding, revisions, backend="trio")
     check(report, Side.SERVER, binding, revisions)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("framework", ["wsgi", "aiohttp"])
+def test_our_server_behind_a_framework(framework: str) -> None:
+    words = ("env", f"{PAGE_SIZE}={SMALL_PAGES}", sys.executable, "-m")
+    play = functools.partial(server_report, framework=framework)
+    program = f"tests.transports.{framework}_everything"
+    report = anyio.run(play, Binding.HTTP, PAIR, (*words, program))
+    check(report, Side.SERVER, Binding.HTTP, PAIR)
 
 
 @pytest.fixture(scope="module")

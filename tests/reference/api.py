@@ -28,6 +28,7 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
             "mcpcore_transports.serve.serve",
             "mcpcore_transports.server.context",
             "mcpcore_transports.serve.asgi",
+            "mcpcore_transports.serve.wsgi",
             "mcpcore_transports.serve.endpoint",
             "mcpcore_transports.running.middleware",
             "mcpcore_transports.server.middleware",

@@ -161,14 +161,14 @@ NO_POINTS: dict[str, str] = {
             "Context.sample.progress",
             *("NotificationContext.ask.progress", "connect.headers", "parse_target.headers"),
             *("HttpEndpoint.serve_connection.make_link", "ServerOptions.middleware"),
-            "ServerOptions.auth",
+            *("ServerOptions.auth", "wsgi_app.principal"),
         ),
         _SAME,
     ),
     **dict.fromkeys(
         (
             *("HttpEndpoint.server", "MemoryTarget.server", "asgi_app.server"),
-            *("run.server", "serve.server"),
+            *("run.server", "serve.server", "wsgi_app.server"),
         ),
         _DECLARED,
     ),

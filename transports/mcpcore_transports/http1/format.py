@@ -45,7 +45,8 @@ def date_header() -> bytes:
 
 
 @cache
-def _status_line(status: int) -> bytes:
+def status_line(status: int) -> bytes:
+    """Format the first line of a response."""
     from http import HTTPStatus  # imported late: a hundred phrases, of which few are used
 
     try:
@@ -61,7 +62,7 @@ _MANY = 256
 
 
 def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    head = b"".join([_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers)])
+    head = b"".join([status_line(status), *(b"%b: %b\r\n" % pair for pair in headers)])
     if not any(is_secret_header(name) for name, _ in headers):
         if len(_HEADS) >= _MANY:
             _HEADS.clear()

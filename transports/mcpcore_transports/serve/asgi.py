@@ -22,24 +22,22 @@ import anyio
 from mcpcore.engine.peer import Peer
 from mcpcore.errors import ExtraMissingError, LifespanError, StoreUnavailableError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.principals import OUTLIVED, ClientCertificate, Principal, Refusal, Verdict
+from mcpcore.http.principals import OUTLIVED, ClientCertificate, Principal, Refusal
 from mcpcore.http.proxies import named_by_proxies
-from mcpcore.http.server.gate import Gate
 from mcpcore.service import Service
 from mcpcore.spec import closes
 from mcpcore.spec.closes import CloseRow
 from mcpcore.spec.refusals import OVERLOADED, UNKNOWN_PATH
 from mcpcore_transports.http.server.host import peer_name
-from mcpcore_transports.http.server.identity import broken, taken_over
+from mcpcore_transports.http.server.identity import middleware_verdict
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.functions import failure_of
 from mcpcore_transports.serve.endpoint import (
     Action,
     HttpCall,
     HttpEndpoint,
     head_refusal,
-    refused,
+    prepared,
     unready,
     with_length,
 )
@@ -104,7 +102,6 @@ class AsgiApp:
     def __init__(self, endpoint: HttpEndpoint, principal: PrincipalOf | None = None) -> None:
         self.endpoint = endpoint
         self._link = endpoint.settings.http_link
-        self._gate = Gate(endpoint.settings.http, ())
         self._principal = principal
         self._rules = websocket_rules(endpoint.settings) if endpoint.settings.shared else None
         """Rules for WebSocket, if it is served."""
@@ -140,13 +137,10 @@ class AsgiApp:
         reply = _Reply(send, names_connection=_is_http_1(scope))
         link = self._link
         request = _request(scope)
-        try:
-            await self.endpoint.prepare()
-        except (StoreUnavailableError, ExtraMissingError, LifespanError) as error:
-            extra = self._gate.readable(request)
-            await reply.send(refused(request, OVERLOADED, unready(error), extra))
+        if refusal := await prepared(self.endpoint, request):
+            await reply.send(refusal)
             return
-        principal = self._authenticated(scope)
+        principal = middleware_verdict(self._principal, scope)
         if principal is None:
             principal = await self.endpoint.identify(request)
         with self.endpoint.handle(request, principal=principal) as call:
@@ -240,7 +234,7 @@ class AsgiApp:
         try:
             if self._rules is None:
                 raise upgrade_refused(UNKNOWN_PATH, "WebSocket is not served here")
-            principal = self._authenticated(scope)
+            principal = middleware_verdict(self._principal, scope)
             if isinstance(principal, Refusal):
                 raise UpgradeRefused(principal)
             self._warn()
@@ -293,15 +287,6 @@ class AsgiApp:
 
         if not await endpoint.serve_connection(make_link, handshake):
             await send(_close(closes.GOING_AWAY))
-
-    def _authenticated(self, scope: Scope) -> Verdict | None:
-        """Return the user that middleware has authenticated; a fault becomes a refusal."""
-        if self._principal is None:
-            return None
-        try:
-            return taken_over(self._principal(scope))
-        except BaseException as error:
-            return broken(failure_of(error))
 
 
 class _Reply:

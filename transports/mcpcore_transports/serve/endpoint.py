@@ -31,6 +31,7 @@ from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Header
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import ClientCertificate, Principal, Refusal, address_of, quota_key
 from mcpcore.http.proxies import named_by_proxies
+from mcpcore.http.server.gate import Gate
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Service
 from mcpcore.spec.refusals import (
@@ -273,6 +274,16 @@ class HttpEndpoint:
             running.host.abandon()
             running.begun.set()
             running.ended.set()
+
+
+async def prepared(endpoint: HttpEndpoint, request: HttpRequest) -> list[Action]:
+    """Prepare an endpoint for a request; return the refusal of the request if that fails."""
+    try:
+        await endpoint.prepare()
+    except (StoreUnavailableError, ExtraMissingError, LifespanError) as error:
+        extra = Gate(endpoint.settings.http, ()).readable(request)
+        return refused(request, OVERLOADED, unready(error), extra)
+    return []
 
 
 def unready(error: StoreUnavailableError | ExtraMissingError | LifespanError) -> str:

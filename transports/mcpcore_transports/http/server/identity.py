@@ -61,6 +61,19 @@ async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
     return _checked(verdict)
 
 
+def middleware_verdict(principal: Callable[[T], str | None] | None, given: T) -> Verdict | None:
+    """Return the user that middleware has authenticated, or None; a fault becomes a refusal.
+
+    ``principal`` finds the user in ``given``, what the framework knows of a request.
+    """
+    if principal is None:
+        return None
+    try:
+        return taken_over(principal(given))
+    except BaseException as error:
+        return broken(failure_of(error))
+
+
 def taken_over(who: object) -> Verdict | None:
     """Return the principal that the framework authenticated; None without one: ask the hook.
 
