@@ -26,6 +26,7 @@ class Throttle:
     ) -> None:
         self._limiter: Any = settings.limiter
         self._admits = settings.limiter_failure == "admit"
+        self._observer = settings.observer
         self._failures = failures
         self._machine = machine
         self._name = connection_name()
@@ -53,7 +54,10 @@ class Throttle:
     ) -> None:
         wait = self._seconds(activity, answer)
         if wait > 0.0:
-            raise busy(activity, wait, request.revision)
+            error = busy(activity, wait, request.revision)
+            if self._observer is not None:
+                self._observer.refused("rates", error.code)
+            raise error
 
     def drops_progress(self, request: RequestReceived, *, in_task: bool) -> bool:
         """Return True if a progress notification is wanted but exceeds its rate."""

@@ -35,7 +35,7 @@ try:
     from opentelemetry import metrics, propagate, trace
     from opentelemetry.context import Context as TraceContext
     from opentelemetry.context import attach, detach
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
 except ImportError:
     raise ExtraMissingError(
@@ -45,9 +45,20 @@ except ImportError:
 if TYPE_CHECKING:  # the module of clients imports this one's neighbours
     from mcpcore_transports.client.core import ClientCore
 
-__all__ = ["BUCKETS", "TOOL_ERROR", "network_attributes", "observe_answers", "observe_requests"]
+__all__ = [
+    *("BUCKETS", "DURATIONS", "SCOPE", "TOOL_ERROR"),
+    *("histogram_of", "network_attributes", "observe_answers", "observe_requests"),
+]
 
-_NAME = "mcpcore"
+SCOPE = "mcpcore"
+"""Name of the instrumentation scope of all spans and metrics."""
+DURATIONS = {
+    "mcp.client.operation.duration": "Duration of a request as its sender sees it.",
+    "mcp.server.operation.duration": "Duration of a request as its receiver sees it.",
+    "mcp.client.session.duration": "Duration of a session as the client sees it.",
+    "mcp.server.session.duration": "Duration of a session as the server sees it.",
+}
+"""Descriptions of the histograms, by name."""
 BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 """Bounds of the buckets of the histograms, in seconds."""
 TOOL_ERROR = "tool_error"
@@ -141,6 +152,13 @@ class _ObservedRequest:
         self.failed(str(code), message)
 
 
+def histogram_of(name: str, meters: MeterProvider | None) -> Histogram:
+    """Make a histogram of durations in seconds, of :data:`DURATIONS`."""
+    return metrics.get_meter(SCOPE, meter_provider=meters).create_histogram(
+        name, "s", DURATIONS[name], explicit_bucket_boundaries_advisory=BUCKETS
+    )
+
+
 class _Instruments:
     """Instruments of one side."""
 
@@ -157,13 +175,8 @@ class _Instruments:
         self.fixed = fixed
         self.contents = contents
         self._kind = kind
-        self._tracer = trace.get_tracer(_NAME, tracer_provider=tracers)
-        self._duration = metrics.get_meter(_NAME, meter_provider=meters).create_histogram(
-            f"mcp.{side}.operation.duration",
-            unit="s",
-            description="Duration of an MCP request.",
-            explicit_bucket_boundaries_advisory=BUCKETS,
-        )
+        self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
+        self._duration = histogram_of(f"mcp.{side}.operation.duration", meters)
 
     @contextmanager
     def observed(
@@ -190,22 +203,29 @@ class _Instruments:
 
 
 class _ObservedClient:
-    """Middleware of :func:`observe_requests`."""
+    """Middleware of :func:`observe_requests`, of any number of connections."""
 
-    def __init__(self, observer: _Instruments) -> None:
+    def __init__(self, observer: _Instruments, sessions: Histogram) -> None:
         self._observer = observer
-        self._core: ClientCore | None = None
+        self._sessions = sessions
+        self._began: dict[ClientCore, float] = {}
 
     async def attach(self, core: "ClientCore", instructions: str | None) -> None:
-        """Learn of the connection, which tells the revision."""
-        self._core = core
+        """Note the begin of a connection."""
+        self._began[core] = clock()
+
+    def detach(self, core: "ClientCore") -> None:
+        """Record the duration of a connection."""
+        began = self._began.pop(core, None)
+        if began is not None:
+            attributes = {**self._observer.fixed, "mcp.protocol.version": core.revision.name}
+            self._sessions.record(clock() - began, attributes)
 
     def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
         """Observe a request with all its input rounds."""
-        observer, core = self._observer, self._core
+        observer = self._observer
         operation = _ObservedRequest(request.method, request.params, dict(observer.fixed))
-        if core is not None and core.ready is not None:
-            operation.attributes["mcp.protocol.version"] = core.ready.revision.name
+        operation.attributes["mcp.protocol.version"] = request.revision
         with observer.observed(operation, None, []) as span:
             propagate.inject(request.meta, trace.set_span_in_context(span))
             try:
@@ -242,7 +262,7 @@ def observe_requests(
     tracers: TracerProvider | None = None,
     meters: MeterProvider | None = None,
 ) -> ClientMiddleware:
-    """Return middleware for the spans of a client, and ``mcp.client.operation.duration``.
+    """Return middleware for the spans of a client, and the durations of requests and sessions.
 
     ``to``: where the server is, for :func:`network_attributes`; ``contents``: True to have the
     arguments and results of tools in spans, as JSON.  ``tracers``, ``meters``: providers, in place
@@ -251,7 +271,8 @@ def observe_requests(
     """
     fixed = {} if to is None else network_attributes(to)
     return _ObservedClient(
-        _Instruments("client", SpanKind.CLIENT, fixed, tracers, meters, contents=contents)
+        _Instruments("client", SpanKind.CLIENT, fixed, tracers, meters, contents=contents),
+        histogram_of("mcp.client.session.duration", meters),
     )
 
 
