@@ -163,6 +163,9 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
 
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of every request, for instance ``("Authorization", "Bearer ...")``."""
+    trace_headers: bool = False
+    """True to send the trace context in a request's ``_meta`` as headers, too (W3C Trace Context),
+    for proxies that know nothing of MCP."""
     legacy_sse: SseUse = SseUse.FALL_BACK
     """Use of HTTP+SSE."""
     endpoint_timeout: float = 10.0

@@ -20,6 +20,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.running.audit import log_decision
 
 logger = logging.getLogger("mcpcore.gateway")
 
@@ -52,6 +53,7 @@ class ServerGuard:
         """
         refusal = None if self._trust is None else self._trust.refusal_of(method, params)
         if refusal is not None:
+            log_decision(f"server {self.name}", method, refusal)
             raise LocalProtocolError(refusal)
         breaker = self.breaker
         if breaker is None:
