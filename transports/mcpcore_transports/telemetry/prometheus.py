@@ -92,10 +92,10 @@ class _PageCounter(Counter):
         self.series = _Series(name, unit, description, "counter")
 
     def add(self, amount: float, attributes: Any = None, context: Any = None) -> None:
-        def change(values: list[float]) -> None:
+        def add(values: list[float]) -> None:
             values[0] += amount
 
-        self.series.change(attributes, change, 1)
+        self.series.change(attributes, add, 1)
 
 
 class _Buckets(_Series):
@@ -122,11 +122,11 @@ class _PageHistogram(Histogram):
     def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
         bounds = self.series.bounds
 
-        def change(values: list[float]) -> None:
+        def add(values: list[float]) -> None:
             values[bisect_left(bounds, amount)] += 1
             values[-1] += amount
 
-        self.series.change(attributes, change, len(bounds) + 2)
+        self.series.change(attributes, add, len(bounds) + 2)
 
 
 class _PageGauge(ObservableGauge):

@@ -183,8 +183,9 @@ class _Instruments:
         self, operation: _ObservedRequest, parent: TraceContext | None, links: list[Link]
     ) -> Iterator[trace.Span]:
         """Open the span of a request, which gets what the request notes when it ends."""
-        given = dict(operation.attributes)  # for samplers
-        span = self._tracer.start_span(operation.name, parent, self._kind, given, links)
+        span = self._tracer.start_span(  # the attributes are there for samplers
+            operation.name, parent, self._kind, operation.attributes, links
+        )
         began = clock()
         try:
             yield span
@@ -195,11 +196,13 @@ class _Instruments:
                 if "error.type" in attributes:
                     span.set_status(Status(StatusCode.ERROR, operation.failure or None))
             span.end()
-            bounded = {name: it for name, it in attributes.items() if name not in _SPANS_ALONE}
+            elapsed = clock() - began
+            for name in _SPANS_ALONE:
+                attributes.pop(name, None)
             if attributes.get("error.type", TOOL_ERROR) != TOOL_ERROR:
                 for _, name in _TARGETS.values():  # it may be any text, of no tool
-                    bounded.pop(name, None)
-            self._duration.record(clock() - began, bounded)
+                    attributes.pop(name, None)
+            self._duration.record(elapsed, attributes)
 
 
 class _ObservedClient:
@@ -306,7 +309,9 @@ def observe_answers(
             ambient = trace.get_current_span().get_span_context()
             links = [Link(ambient)] if ambient.is_valid else []
         with observer.observed(operation, parent, links) as span:
-            token = attach(trace.set_span_in_context(span, parent))
+            token = None
+            if span.get_span_context().is_valid:  # else there is nothing to be inside of
+                token = attach(trace.set_span_in_context(span, parent))
             try:
                 answer = yield
             except McpError as error:
@@ -322,7 +327,8 @@ def observe_answers(
                 operation.failed(_CANCELLED)
                 raise
             finally:
-                detach(token)
+                if token is not None:
+                    detach(token)
             if answer.failed:
                 operation.failed(TOOL_ERROR)
             if request.method == _CALL:
