@@ -10,12 +10,11 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
 
-import yaml
-
 from mcpcore_transports.telemetry.prometheus import PrometheusMeters
 from mcpcore_transports.telemetry.requests import DURATIONS, observe_answers, observe_requests
 from mcpcore_transports.telemetry.sessions import GAUGES, REFUSALS, observe_sessions
 
+yaml: Any = pytest.importorskip("yaml")
 FOLDER = Path(__file__).parents[2] / "docs/observability"
 RULES = yaml.safe_load((FOLDER / "rules.yml").read_text(encoding="utf-8"))
 BOARD = json.loads((FOLDER / "grafana.json").read_text(encoding="utf-8"))

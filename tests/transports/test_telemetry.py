@@ -40,6 +40,7 @@ from mcpcore_transports.telemetry.requests import (
     observe_answers,
     observe_requests,
 )
+from mcpcore_transports.telemetry.sessions import observe_sessions
 from tests.clock import turns
 from tests.transports.served import served
 from tests.warm import PYTHON
@@ -311,6 +312,33 @@ async def test_one_trace_over_http_with_the_session_in_spans_alone(era: str) -> 
     assert ("mcp.session.id" in (server_span.attributes or {})) is (era == LEGACY)
     points = [point for each in observatory.durations().values() for point in each]
     assert not any("mcp.session.id" in point.attributes for point in points)
+
+
+@eras
+@pytest.mark.parametrize(("amount", "error"), [(1, None), (-1, "tool_error"), (0, "1234")])
+async def test_the_span_of_a_gateway_is_between_client_and_server(
+    amount: int, error: str | None, era: str
+) -> None:
+    observatory, between, meters = Observatory(), InMemorySpanExporter(), InMemoryMetricReader()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(between))
+    observer = observe_sessions(tracers=tracers, meters=MeterProvider([meters]))
+    front = ServeSettings(runtime=RuntimeSettings(observer=observer))
+    target = MemoryTarget(shop(), RuntimeSettings(middleware=(observatory.server,)))
+    async with (
+        served(Gateway({"only": target}), settings=front) as gateway,
+        connect(gateway.url, revision=era, middleware=[observatory.client]) as client,
+    ):
+        with suppress(McpError):
+            await client.call_tool("pay", {"amount": amount})
+    [middle] = [each for each in between.get_finished_spans() if each.name == "tools/call pay"]
+    client_span, server_span = observatory.both()
+    assert middle.parent is not None
+    assert server_span.parent is not None
+    assert middle.parent.span_id == client_span.context.span_id
+    assert server_span.parent.span_id == middle.context.span_id
+    assert middle.context.trace_id == client_span.context.trace_id
+    assert (middle.attributes or {}).get("error.type") == error
 
 
 @eras

@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.serve.settings import ServeSettings
     from mcpcore_transports.stream.connection import StreamConnection
+    from mcpcore_transports.telemetry.relaying import RelayedRequests
     from mcpcore_transports.tracing.tracing import Trace
 
 H = TypeVar("H", bound="HttpHost")
@@ -60,6 +61,9 @@ class Observer(Protocol):
 
     def observed(self, runtime: Runtime, machine: ServerMachine) -> Runtime:
         """Return a runtime that stands between the machine and its own, and passes all on."""
+
+    def relayed(self, machine: ServerMachine) -> "RelayedRequests":
+        """Return what observes the requests at a machine of a gateway."""
 
     def refused(self, by: str, code: int) -> None:
         """Count a refusal by a part of the server, with an error code of JSON-RPC or a status."""

@@ -32,15 +32,13 @@ def observed_settings(
 
         meters = shown = PrometheusMeters()
         http = structs.replace(http, pages={**http.pages, page: shown.page})
+    tracers = None if spans else NoOpTracerProvider()
     answers = observe_answers(
-        attributes=attributes,
-        contents=contents,
-        tracers=None if spans else NoOpTracerProvider(),
-        meters=meters,
+        attributes=attributes, contents=contents, tracers=tracers, meters=meters
     )
     runtime = structs.replace(
         settings.runtime,
         middleware=(answers, *settings.runtime.middleware),
-        observer=observe_sessions(attributes=attributes, meters=meters),
+        observer=observe_sessions(attributes=attributes, tracers=tracers, meters=meters),
     )
     return structs.replace(settings, runtime=runtime, http=http)

@@ -47,7 +47,14 @@ if TYPE_CHECKING:  # the module of clients imports this one's neighbours
 
 __all__ = [
     *("BUCKETS", "DURATIONS", "SCOPE", "TOOL_ERROR"),
-    *("histogram_of", "network_attributes", "observe_answers", "observe_requests"),
+    *(
+        "ObservedRequest",
+        "RequestInstruments",
+        "histogram_of",
+        "network_attributes",
+        "observe_answers",
+        "observe_requests",
+    ),
 ]
 
 SCOPE = "mcpcore"
@@ -79,7 +86,8 @@ _SPANS_ALONE = frozenset(
     }
 )
 """Attributes without a bound on their values."""
-_CALL = "tools/call"
+CALL = "tools/call"
+"""Method whose spans name a tool."""
 
 
 class _ParamsOfTarget(Struct):
@@ -116,7 +124,7 @@ def network_attributes(target: object) -> dict[str, str | int]:
     return found
 
 
-class _ObservedRequest:
+class ObservedRequest:
     """Span and duration of one request."""
 
     def __init__(self, method: str, params: Body, attributes: dict[str, Any]) -> None:
@@ -138,13 +146,17 @@ class _ObservedRequest:
                 attributes[attribute] = value
                 if member == "name":
                     self.name = f"{method} {value}"
-        if method == _CALL:
+        if method == CALL:
             attributes["gen_ai.operation.name"] = "execute_tool"
 
     def failed(self, kind: str, message: str = "") -> None:
         """Note an error."""
         self.attributes["error.type"] = kind
         self.failure = message
+
+    def cancelled(self) -> None:
+        """Note that it was given up."""
+        self.failed(_CANCELLED)
 
     def refused(self, code: int, message: str) -> None:
         """Note an error of JSON-RPC."""
@@ -159,8 +171,8 @@ def histogram_of(name: str, meters: MeterProvider | None) -> Histogram:
     )
 
 
-class _Instruments:
-    """Instruments of one side."""
+class RequestInstruments:
+    """Instruments for the requests of one side."""
 
     def __init__(
         self,
@@ -180,7 +192,7 @@ class _Instruments:
 
     @contextmanager
     def observed(
-        self, operation: _ObservedRequest, parent: TraceContext | None, links: list[Link]
+        self, operation: ObservedRequest, parent: TraceContext | None, links: list[Link]
     ) -> Iterator[trace.Span]:
         """Open the span of a request, which gets what the request notes when it ends."""
         span = self._tracer.start_span(  # the attributes are there for samplers
@@ -208,7 +220,7 @@ class _Instruments:
 class _ObservedClient:
     """Middleware of :func:`observe_requests`, of any number of connections."""
 
-    def __init__(self, observer: _Instruments, sessions: Histogram) -> None:
+    def __init__(self, observer: RequestInstruments, sessions: Histogram) -> None:
         self._observer = observer
         self._sessions = sessions
         self._began: dict[ClientCore, float] = {}
@@ -227,7 +239,7 @@ class _ObservedClient:
     def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
         """Observe a request with all its input rounds."""
         observer = self._observer
-        operation = _ObservedRequest(request.method, request.params, dict(observer.fixed))
+        operation = ObservedRequest(request.method, request.params, dict(observer.fixed))
         operation.attributes["mcp.protocol.version"] = request.revision
         with observer.observed(operation, None, []) as span:
             propagate.inject(request.meta, trace.set_span_in_context(span))
@@ -240,17 +252,17 @@ class _ObservedClient:
                 operation.failed(type(error).__name__, str(error))
                 raise
             except BaseException:
-                operation.failed(_CANCELLED)
+                operation.cancelled()
                 raise
             if outcome.request is not None:
                 operation.attributes["jsonrpc.request.id"] = str(outcome.request)
-            if request.method == _CALL:
+            if request.method == CALL:
                 if outcome.failed:
                     operation.failed(TOOL_ERROR)
                 _add_contents(observer, operation, outcome.result)
 
 
-def _add_contents(observer: _Instruments, operation: _ObservedRequest, result: Raw) -> None:
+def _add_contents(observer: RequestInstruments, operation: ObservedRequest, result: Raw) -> None:
     """Add arguments and result of a tool, as JSON, if that is asked for."""
     if observer.contents:
         arguments = bytes(operation.params.arguments).decode()
@@ -274,7 +286,7 @@ def observe_requests(
     """
     fixed = {} if to is None else network_attributes(to)
     return _ObservedClient(
-        _Instruments("client", SpanKind.CLIENT, fixed, tracers, meters, contents=contents),
+        RequestInstruments("client", SpanKind.CLIENT, fixed, tracers, meters, contents=contents),
         histogram_of("mcp.client.session.duration", meters),
     )
 
@@ -293,12 +305,12 @@ def observe_answers(
     ``attributes``: those of the transport, such as ``network.transport``, for all spans; the rest
     as in :func:`observe_requests`.  With 2026-07-28 each round of a request is a request.
     """
-    observer = _Instruments(
+    observer = RequestInstruments(
         "server", SpanKind.SERVER, attributes or {}, tracers, meters, contents=contents
     )
 
     def observed(request: Context) -> Steps[Answer]:
-        operation = _ObservedRequest(request.method, request.params, dict(observer.fixed))
+        operation = ObservedRequest(request.method, request.params, dict(observer.fixed))
         operation.attributes["jsonrpc.request.id"] = str(request.request_id)
         operation.attributes["mcp.protocol.version"] = request.revision.name
         if request.session is not None:
@@ -324,14 +336,14 @@ def observe_answers(
                 operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
                 raise
             except BaseException:
-                operation.failed(_CANCELLED)
+                operation.cancelled()
                 raise
             finally:
                 if token is not None:
                     detach(token)
             if answer.failed:
                 operation.failed(TOOL_ERROR)
-            if request.method == _CALL:
+            if request.method == CALL:
                 _add_contents(observer, operation, answer.result)
 
     return observed

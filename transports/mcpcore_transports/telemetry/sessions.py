@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
+from opentelemetry.trace import SpanKind, TracerProvider
 
 from mcpcore.engine.events import (
     Event,
@@ -28,7 +29,8 @@ from mcpcore.policy.breaker import Breaker, Circuit
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import Observer, Runtime
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
-from mcpcore_transports.telemetry.requests import SCOPE, histogram_of
+from mcpcore_transports.telemetry.relaying import RelayedRequests
+from mcpcore_transports.telemetry.requests import SCOPE, RequestInstruments, histogram_of
 
 __all__ = ["GAUGES", "REFUSALS", "observe_sessions"]
 
@@ -46,21 +48,30 @@ _ERRORS = 400
 def observe_sessions(
     *,
     attributes: Mapping[str, str | int] | None = None,
+    tracers: TracerProvider | None = None,
     meters: MeterProvider | None = None,
 ) -> Observer:
     """Return an observer of sessions for the settings of a server or gateway.
 
     ``attributes``: those of the transport, such as ``network.transport``, for the durations of
-    sessions; ``meters``: provider, in place of that of the process.
+    sessions; ``tracers``, ``meters``: providers, in place of those of the process.  A gateway has
+    spans and durations of its requests by it, as it has no middleware.
     """
-    return _SessionObserver(attributes or {}, meters)
+    return _SessionObserver(attributes or {}, tracers, meters)
 
 
 class _SessionObserver:
     """Observer of :func:`observe_sessions`."""
 
-    def __init__(self, attributes: Mapping[str, str | int], meters: MeterProvider | None) -> None:
+    def __init__(
+        self,
+        attributes: Mapping[str, str | int],
+        tracers: TracerProvider | None,
+        meters: MeterProvider | None,
+    ) -> None:
         self.attributes = attributes
+        self._providers = tracers, meters
+        self._relaying: RequestInstruments | None = None
         self.durations = histogram_of(_SESSION, meters)
         self.runtimes: set[_ObservedRuntime] = set()
         """Runtimes that run now."""
@@ -75,6 +86,15 @@ class _SessionObserver:
     def observed(self, runtime: Runtime, machine: ServerMachine) -> Runtime:
         """Implement :meth:`Observer.observed`."""
         return _ObservedRuntime(self, runtime, machine)
+
+    def relayed(self, machine: ServerMachine) -> RelayedRequests:
+        """Implement :meth:`Observer.relayed`."""
+        if self._relaying is None:
+            tracers, meters = self._providers
+            self._relaying = RequestInstruments(
+                "server", SpanKind.SERVER, self.attributes, tracers, meters, contents=False
+            )
+        return RelayedRequests(self._relaying, machine)
 
     def watch(self, breakers: Callable[[], Iterable[Breaker]]) -> None:
         """Implement :meth:`Observer.watch`."""
