@@ -250,9 +250,11 @@ if TYPE_CHECKING:  # each is imported when it is first asked for
     from mcpcore_transports.targets import UnixTarget as UnixTarget
     from mcpcore_transports.targets import WebSocketTarget as WebSocketTarget
     from mcpcore_transports.targets import parse_target as parse_target
-    from mcpcore_transports.telemetry import network_attributes as network_attributes
-    from mcpcore_transports.telemetry import observe_answers as observe_answers
-    from mcpcore_transports.telemetry import observe_requests as observe_requests
+    from mcpcore_transports.telemetry.prometheus import PrometheusMeters as PrometheusMeters
+    from mcpcore_transports.telemetry.requests import network_attributes as network_attributes
+    from mcpcore_transports.telemetry.requests import observe_answers as observe_answers
+    from mcpcore_transports.telemetry.requests import observe_requests as observe_requests
+    from mcpcore_transports.telemetry.sessions import observe_sessions as observe_sessions
     from mcpcore_transports.tls import client_tls as client_tls
     from mcpcore_transports.tls import server_tls as server_tls
     from mcpcore_transports.websocket.settings import DeflateSettings as DeflateSettings
@@ -362,7 +364,9 @@ _LATER = {
         "CustomTarget HttpTarget MemoryTarget SseTarget StdioTarget TcpTarget UnixTarget "
         "WebSocketTarget parse_target"
     ),
-    "mcpcore_transports.telemetry": "network_attributes observe_answers observe_requests",
+    "mcpcore_transports.telemetry.prometheus": "PrometheusMeters",
+    "mcpcore_transports.telemetry.requests": "network_attributes observe_answers observe_requests",
+    "mcpcore_transports.telemetry.sessions": "observe_sessions",
     "mcpcore_transports.tls": "client_tls server_tls",
     "mcpcore_transports.websocket.settings": "DeflateSettings WebSocketSettings",
 }

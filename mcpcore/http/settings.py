@@ -1,7 +1,7 @@
 """Settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from msgspec import Struct
@@ -57,6 +57,9 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     such as protected resource metadata (RFC 9728)."""
     documents_age: int = 3600
     """Seconds for which they may be cached."""
+    pages: Mapping[str, Callable[[], tuple[str, bytes]]] = {}
+    """Pages by path that are made anew for each GET, such as metrics: functions that return the
+    content type and the body.  Everybody may read them, but for web pages of other origins."""
     allowed_hosts: tuple[str, ...] | None = None
     """Accepted Host headers (:class:`~mcpcore.http.origin.OriginPolicy`); None: loopback names."""
     allowed_origins: tuple[str, ...] | None = None
@@ -137,7 +140,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.path!r} cannot be of Streamable HTTP and of HTTP+SSE")
         if self.health_path in self.places:
             raise ValueError(f"{self.health_path!r} cannot be an endpoint and the health check")
-        for path in self.documents:
+        for path in (*self.documents, *self.pages):
             if path in self.places or not path.startswith("/"):
                 raise ValueError(f"{path!r} is no path for a document")
 
@@ -162,6 +165,9 @@ class HttpClientSettings(Discreet, frozen=True, kw_only=True):
 
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of every request, for instance ``("Authorization", "Bearer ...")``."""
+    trace_headers: bool = False
+    """True to send the trace context in a request's ``_meta`` as headers, too (W3C Trace Context),
+    for proxies that know nothing of MCP."""
     legacy_sse: SseUse = SseUse.FALL_BACK
     """Use of HTTP+SSE."""
     endpoint_timeout: float = 10.0

@@ -131,6 +131,8 @@ class Relay:
         """Time of the present input, and the same in seconds since the epoch."""
         self.used: set[UpstreamLink] = set()
         """Conversations that were used since the driver took them: it flushes or closes these."""
+        self.stand_ins: dict[Downstream, Downstream] = {}
+        """Objects that take the answers for machines of clients, and hand them on."""
         self.called: set[Downstream] = set()
         """Machines of clients that were called since the driver took them: it flushes these."""
         self.seal = seal
@@ -524,7 +526,7 @@ class Relay:
     def at(self, machine: Downstream) -> Downstream:
         """Return a machine of clients, for what has to be flushed."""
         self.called.add(machine)
-        return machine
+        return self.stand_ins.get(machine, machine)
 
     def fail(self, arrival: Arrival, error: ErrorData) -> None:
         """Answer a request with an error."""

@@ -71,6 +71,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
             "max_sessions": 10_000,
             "documents": {},
             "documents_age": 3600,
+            "pages": {},
             "sessions_per_client": 1_000,
             "session_unused": 60.0,
             "session_idle": 1800.0,
@@ -97,6 +98,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
         HttpClientSettings(),
         {
             "headers": (),
+            "trace_headers": False,
             "legacy_sse": SseUse.FALL_BACK,
             "endpoint_timeout": 10.0,
             "get_stream": True,

@@ -25,8 +25,8 @@ def guard(scene: Scene | Web, name: str, **breaker: Any) -> ServerGuard:
 
 
 def circuit(made: ServerGuard) -> Circuit:
-    assert made._breaker is not None
-    return made._breaker.state
+    assert made.breaker is not None
+    return made.breaker.state
 
 
 def crash(scene: Scene, backend: Backend) -> None:
@@ -178,8 +178,8 @@ def test_the_retry_of_an_input_round_passes_the_breaker() -> None:
     scene.answers = None
     scene.ask("tools/call", {"name": "ask"})
     [question] = scene.told(RequestReceived)
-    assert made._breaker is not None
-    made._breaker.record(Permit(0), failed=True, now=0.0)
+    assert made.breaker is not None
+    made.breaker.record(Permit(0), failed=True, now=0.0)
     scene.client.respond(question.key, ANSWER)
     scene.move()
     [refused] = scene.told(ErrorReceived)

@@ -17,6 +17,7 @@ from tests.torture.tables import NUMBERED, REMEMBERED, counts, package, tables
 _FEW = 16
 """Members of a table of one object, where requests that go on and sessions are all there is."""
 _SETTLED = {
+    "Gate._lines": "a setting",
     "Gate._methods": "a setting",
     "Gate._versions": "a setting",
     "NoteQueue._heard": "announcements that were heard of, 1,024 at most",

@@ -3,7 +3,7 @@
 from opentelemetry import trace
 
 from mcpcore import RuntimeSettings, Server, ServeSettings, run
-from mcpcore_transports.telemetry import observe_answers
+from mcpcore_transports.telemetry.requests import observe_answers
 
 server = Server("observed", version="1")
 

@@ -34,12 +34,13 @@ from mcpcore import (
     connect,
 )
 from mcpcore_transports.targets import MemoryTarget
-from mcpcore_transports.telemetry import (
+from mcpcore_transports.telemetry.requests import (
     BUCKETS,
     network_attributes,
     observe_answers,
     observe_requests,
 )
+from mcpcore_transports.telemetry.sessions import observe_sessions
 from tests.clock import turns
 from tests.transports.served import served
 from tests.warm import PYTHON
@@ -189,6 +190,7 @@ async def test_attributes(what: str, era: str) -> None:
     assert server_span.parent.span_id == client_span.context.span_id
     assert server_span.context.trace_id == client_span.context.trace_id
     durations = observatory.durations()
+    assert durations.pop("mcp.client.session.duration")
     assert durations.keys() == {f"mcp.{side}.operation.duration" for side in ("client", "server")}
     bounded = {name: value for name, value in expected.items() if name not in UNBOUNDED}
     if "rpc.response.status_code" in bounded:
@@ -313,6 +315,33 @@ async def test_one_trace_over_http_with_the_session_in_spans_alone(era: str) -> 
 
 
 @eras
+@pytest.mark.parametrize(("amount", "error"), [(1, None), (-1, "tool_error"), (0, "1234")])
+async def test_the_span_of_a_gateway_is_between_client_and_server(
+    amount: int, error: str | None, era: str
+) -> None:
+    observatory, between, meters = Observatory(), InMemorySpanExporter(), InMemoryMetricReader()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(between))
+    observer = observe_sessions(tracers=tracers, meters=MeterProvider([meters]))
+    front = ServeSettings(runtime=RuntimeSettings(observer=observer))
+    target = MemoryTarget(shop(), RuntimeSettings(middleware=(observatory.server,)))
+    async with (
+        served(Gateway({"only": target}), settings=front) as gateway,
+        connect(gateway.url, revision=era, middleware=[observatory.client]) as client,
+    ):
+        with suppress(McpError):
+            await client.call_tool("pay", {"amount": amount})
+    [middle] = [each for each in between.get_finished_spans() if each.name == "tools/call pay"]
+    client_span, server_span = observatory.both()
+    assert middle.parent is not None
+    assert server_span.parent is not None
+    assert middle.parent.span_id == client_span.context.span_id
+    assert server_span.parent.span_id == middle.context.span_id
+    assert middle.context.trace_id == client_span.context.trace_id
+    assert (middle.attributes or {}).get("error.type") == error
+
+
+@eras
 async def test_one_trace_through_a_gateway_to_a_process(era: str) -> None:
     observatory = Observatory()
     behind = {"only": [*PYTHON, PROGRAM]}
@@ -326,6 +355,6 @@ async def test_one_trace_through_a_gateway_to_a_process(era: str) -> None:
 
 
 async def test_without_the_api_the_extra_is_named() -> None:
-    code = "import sys; sys.modules['opentelemetry'] = None; import mcpcore_transports.telemetry"
+    code = "import sys; sys.modules['opentelemetry'] = None; from mcpcore import observe_answers"
     done = await anyio.run_process([sys.executable, "-c", code], check=False)
     assert b"needs the extra `otel`: pip install 'mcpcore[otel]'" in done.stderr

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+import msgspec
 from msgspec import Struct, field
 
 from mcpcore.engine.events import Event, Fault, FaultKind, Route
@@ -31,6 +32,7 @@ from mcpcore.http.origin import DEFAULT_PORTS
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import RequestMeta
 from mcpcore.wire.message import RequestId
 from mcpcore.wire.redaction import shown_url
 from mcpcore.wire.sse import SseDecoder
@@ -353,6 +355,30 @@ def post_lines(frame: Transmit, size: int) -> HeaderList:
             if value is not None:
                 lines.append((line, headers.encode_value(value).encode("ascii")))
     return lines
+
+
+class _TracedParams(Struct):
+    meta: RequestMeta = field(default_factory=RequestMeta, name="_meta")
+
+
+class _TracedRequest(Struct):
+    params: _TracedParams = field(default_factory=_TracedParams)
+
+
+_decode_traced = msgspec.json.Decoder(_TracedRequest).decode
+
+
+def trace_lines(body: bytes) -> HeaderList:
+    """Return the trace context in the ``_meta`` of a request as header lines.
+
+    Source: W3C Trace Context and Baggage, whose headers have the names of the members.
+    """
+    try:
+        found = _decode_traced(body).params.meta.trace
+    except msgspec.MsgspecError:
+        return []
+    lines = [(name.encode("ascii"), value.encode("utf-8")) for name, value in found.items()]
+    return [line for line in lines if line[1].isascii() and headers.is_field_text(line[1])]
 
 
 def own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:

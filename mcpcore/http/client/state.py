@@ -33,6 +33,7 @@ from mcpcore.http.client.call import (
     Recovery,
     StreamInterrupted,
     post_lines,
+    trace_lines,
 )
 from mcpcore.http.headers import ACCEPT, EVENT_STREAM, LAST_EVENT_ID
 from mcpcore.http.messages import HttpAbort, HttpSend
@@ -390,12 +391,13 @@ class ClientState:
         elif revision is not None and revision.mirror_headers:
             version = revision
         body = b"".join(frame.data)
+        traced = self.settings.trace_headers and frame.kind is _REQUEST
         self.send(
             call,
             self.planner.request(
                 call.route,
                 "POST",
-                post_lines(frame, len(body)),
+                [*post_lines(frame, len(body)), *(trace_lines(body) if traced else ())],
                 session=self.session if call.in_session else None,
                 version=version,
                 target=None if self.sse is None else self.sse.target,

@@ -166,6 +166,11 @@ class Gate:
                 body = to_json({"status": "unavailable", **unready}) + b"\n"
                 exchange.reply(refusals.NOT_READY.status, body, _JSON)
             return False
+        page = self._settings.pages.get(head.path)
+        if page is not None and head.method in ("GET", "HEAD"):
+            kind, content = page()
+            exchange.reply(200, content, ((headers.CONTENT_TYPE, kind.encode("ascii")),))
+            return False
         document = self._documents.reply(head)
         if document is not None:
             if document.status == refusals.METHOD_NOT_ALLOWED.status:

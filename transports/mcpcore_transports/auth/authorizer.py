@@ -37,6 +37,7 @@ from mcpcore_transports.http.client.authorization import (
 )
 from mcpcore_transports.http.client.proxies import ENVIRONMENT, Proxy
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
+from mcpcore_transports.running.audit import log_decision
 
 logger = logging.getLogger("mcpcore.auth")
 
@@ -298,7 +299,7 @@ class Authorizer:
         self, flow: anyio.CancelScope, over: anyio.Event, refused: Refused | None
     ) -> None:
         """Carry out a flow; leave no lock and no listener behind."""
-        machine = self.machine
+        machine, generation = self.machine, self.machine.generation
         try:
             with flow, self._around_flows():
                 while (need := machine.need) is not None:
@@ -306,6 +307,9 @@ class Authorizer:
                     self._log()
                     self._end_unwanted()
                 self._ended += 1
+                if machine.error is not None or machine.generation != generation:
+                    what, why = f"sign-in at {shown_url(machine.resource)}", machine.error or ""
+                    log_decision("this client", what, str(why), admitted=not why)
                 if refused is not None and machine.error is not None:
                     self._failed.append((self._ended, refused, machine.error))
         finally:

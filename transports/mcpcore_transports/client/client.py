@@ -782,7 +782,12 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         traceback: TracebackType | None,
     ) -> bool | None:
         with self._recording:
-            swallowed = await self._close(exc)
+            try:
+                swallowed = await self._close(exc)
+            finally:
+                for middleware in self._middleware:
+                    if (detach := getattr(middleware, "detach", None)) is not None:
+                        detach(self._core)
         if exc is None and self._raised is not None:
             self._raised.raise_rest()
         return swallowed

@@ -312,6 +312,7 @@ class ClientCore:
             timeout = self.settings.limits.request_timeout
         outgoing = OutgoingRequest(
             method=method,
+            revision=self.revision.name,
             params=params,
             meta={**self.settings.meta, **(meta or {})},
             timeout=timeout,
@@ -468,7 +469,11 @@ class ClientCore:
         """Open a listen stream, without a deadline; its events go to ``listening``."""
         params = types.SubscriptionsListenParams(notifications=wanted)
         outgoing = OutgoingRequest(
-            method=LISTEN, params=params, meta={**self.settings.meta}, timeout=None
+            method=LISTEN,
+            revision=self.revision.name,
+            params=params,
+            meta={**self.settings.meta},
+            timeout=None,
         )
 
         async def send() -> Outcome:

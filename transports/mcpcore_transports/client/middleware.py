@@ -28,6 +28,8 @@ class OutgoingRequest(Struct, kw_only=True):
     """
 
     method: str
+    revision: str
+    """Name of the revision that is spoken."""
     params: Body = None
     """Params as the caller gave them, without ``_meta``."""
     meta: dict[str, Any]
@@ -74,5 +76,6 @@ ClientMiddleware = Around[OutgoingRequest, Outcome]
 """Middleware type; errors of the server are raised as PeerError, local ones as CallFailed.
 
 An object with a coroutine method ``attach(core, instructions)`` is told of each connection as soon
-as it is open; an exception of it ends the connection, and is that of ``connect()``.
+as it is open; an exception of it ends the connection, and is that of ``connect()``.  One with a
+method ``detach(core)`` is told of the end of each.
 """

@@ -140,7 +140,7 @@ def _schemes(options: "ServeOptions") -> "list[Scheme]":
 
 
 def _audit(options: "ServeOptions") -> "Audit | None":
-    return log_judgement if options.log_http else None
+    return log_judgement if options.log_http or options.log_audit else None
 
 
 def make_api_key(

@@ -6,6 +6,7 @@ from functools import partial
 from msgspec import structs
 
 from mcpcore.errors import BadConfig, BadTarget, UrlRefused
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.relay.names import Naming
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore_transports import targets
@@ -125,6 +126,9 @@ def gateway_settings(options: GatewayOptions) -> GatewaySettings:
         settings = structs.replace(settings, relay=relay)
     if options.max_processes is not None:
         settings = structs.replace(settings, processes=options.max_processes)
+    if options.trace_headers:
+        http = structs.replace(settings.client.http or HttpClientSettings(), trace_headers=True)
+        settings = structs.replace(settings, client=structs.replace(settings.client, http=http))
     if options.start_time is not None:
         settings = structs.replace(settings, start_time=options.start_time)
     return settings

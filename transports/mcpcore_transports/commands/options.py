@@ -220,6 +220,14 @@ class CallOptions(ConnectOptions, frozen=True, kw_only=True):
     as_json: Shown = False
 
 
+LogFormat = Literal["text", "json"]
+"""Forms of the lines that a server logs."""
+_AUDIT, _FORMAT = f"{PREFIX}LOG_AUDIT", f"{PREFIX}LOG_FORMAT"
+_PAGE, _SPANS = f"{PREFIX}METRICS_PATH", f"{PREFIX}TELEMETRY"
+_CONTENTS, _HEADERS = f"{PREFIX}TELEMETRY_CONTENTS", f"{PREFIX}TRACE_HEADERS"
+# Named here, as the gateway has these options with their variables, too.
+
+
 class ServeOptions(Struct, frozen=True, kw_only=True):
     """Options of ``mcpcore serve`` and ``mcpcore dev``."""
 
@@ -367,6 +375,25 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
         bool,
         Opt("Log each HTTP exchange and session, and who is authorized, to standard error."),
     ] = False
+    log_audit: Annotated[
+        bool, Opt("Log what is refused to whom and why, and who is authorized.", envvar=_AUDIT)
+    ] = False
+    log_format: Annotated[
+        LogFormat,
+        Opt("json: one object a line, with the request it belongs to.", envvar=_FORMAT),
+    ] = "text"
+    metrics_path: Annotated[
+        Text,
+        Opt("Of HTTP: show metrics to Prometheus there, such as /metrics.", "PATH", envvar=_PAGE),
+    ] = None
+    telemetry: Annotated[
+        bool,
+        Opt("Spans and metrics for the SDK of OpenTelemetry that the process has.", envvar=_SPANS),
+    ] = False
+    telemetry_contents: Annotated[
+        bool,
+        Opt("Arguments and results of tools in spans: they may hold secrets.", envvar=_CONTENTS),
+    ] = False
     reveal_errors: Annotated[
         bool, Opt("Show clients what handlers raise, secrets included: for developing alone.")
     ] = False
@@ -426,6 +453,10 @@ class GatewayOptions(BeforeServerOptions, frozen=True, kw_only=True):
         int | None,
         Opt("Most processes of servers that are started as commands; default 100.", "N", min=1),
     ] = None
+    trace_headers: Annotated[
+        bool,
+        Opt("URL: send the trace context of requests in HTTP headers, too.", envvar=_HEADERS),
+    ] = False
     start_time: Annotated[
         float | None,
         Seconds("Time for servers to start before clients are let in; default 10."),

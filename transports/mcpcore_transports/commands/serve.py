@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
@@ -30,8 +30,9 @@ from mcpcore_transports.commands.authorization import (
 from mcpcore_transports.commands.loading import load
 from mcpcore_transports.commands.options import ServeOptions, check_revisions, recording
 from mcpcore_transports.commands.output import Exit, Failure, print_warning, say, wrong
-from mcpcore_transports.http.server.log import AUTH_LOGGER, LOGGER
+from mcpcore_transports.http.server.log import LOGGER
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.running.audit import AUDIT_LOGGER
 from mcpcore_transports.serve.assembling import Served
 from mcpcore_transports.serve.serve import ServeSettings, run
 from mcpcore_transports.serve.workers import LIFELINE, Lifeline, worker_lifeline
@@ -44,6 +45,7 @@ from mcpcore_transports.tls import server_tls
 from mcpcore_transports.websocket.settings import WebSocketSettings
 
 if TYPE_CHECKING:  # imported where a trace is written: a client waits for the start of a server
+    from mcpcore_transports.server.middleware import ServerMiddleware
     from mcpcore_transports.tracing.tracing import Trace
 
 REFERENCE = "mcpcore_conformance.everything.server:server"
@@ -117,8 +119,7 @@ def serve_with(
         forget_credentials()  # workers and a process that is started anew have read them
         with telling:
             server = make()
-        if options.log_http:
-            _show_http_log()
+        _show_logs(options)
         _run(server, options, settings, lifeline)
     except BadTarget as error:
         raise wrong(str(error)) from error
@@ -194,6 +195,7 @@ def _check_fit(options: ServeOptions) -> None:
         ("notice", http, "--http and --sse"),
         ("store", options.http, "--http"),
         ("log_http", http, "--http and --sse"),
+        ("metrics_path", http, "--http and --sse"),
         ("http_driver", http, "--http and --sse"),
         ("http_parser", http, "--http and --sse"),
         *((name, web, "--http, --ws and --sse") for name in (*AUTH_OPTIONS, "auth_max_failures")),
@@ -207,7 +209,7 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
     settled = options.settled
     settings = ServeSettings(
         runtime=RuntimeSettings(
-            middleware=(log_incoming(),) if options.verbose else (),
+            middleware=tuple(_middleware(options)),
             reveal_errors=options.reveal_errors or develop,
             limiter=_limiter(options),
             suspicion=None if settled is None else settled.suspicion,
@@ -248,7 +250,17 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
         serving.append("--workers")
     for limits in (() if settled is None else settled.limits, options.limit):
         settings = limited(settings, limits, serving=serving)
-    return settings
+    return _observing(settings, options)
+
+
+def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
+    """Yield the middleware of logs."""
+    if options.log_format == "json":
+        from mcpcore_transports.telemetry.logs import label_logs  # late: few log so
+
+        yield label_logs()
+    if options.verbose:
+        yield log_incoming()
 
 
 def _limiter(options: ServeOptions) -> "RateLimiter | None":
@@ -307,14 +319,52 @@ def _quoted(value: object) -> str:
     return text if plain and text else ascii(text)
 
 
-def _show_http_log() -> None:
-    """Write the HTTP log to standard error, and nowhere else."""
+def _show_logs(options: ServeOptions) -> None:
+    """Write the logs that are asked for to standard error, and nowhere else."""
     handler = logging.StreamHandler()
     handler.setFormatter(_HttpLogLines("%(asctime)s %(message)s"))
-    for logger in map(logging.getLogger, (LOGGER, AUTH_LOGGER)):
+    if options.log_format == "json":
+        from mcpcore_transports.telemetry.logs import JsonLines  # late: few log so
+
+        for each in (handler, *logging.getLogger().handlers):
+            each.setFormatter(JsonLines())
+    shown = {LOGGER: options.log_http, AUDIT_LOGGER: options.log_http or options.log_audit}
+    for logger in [logging.getLogger(name) for name, wanted in shown.items() if wanted]:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         logger.propagate = False
+
+
+def _observing(settings: ServeSettings, options: ServeOptions) -> ServeSettings:
+    """Return settings with the telemetry that is asked for.  Raises Failure."""
+    page = options.metrics_path
+    if options.telemetry_contents and not options.telemetry:
+        raise wrong("--telemetry-contents needs --telemetry")
+    if page is not None and options.workers > 1:
+        raise wrong("--metrics-path needs one process: each of --workers would show its own part")
+    if page is None and not options.telemetry:
+        return settings
+    web = options.http or options.sse
+    attributes = {}
+    if not (options.ws or options.websocket or options.tcp or options.unix):
+        if not options.stdio:
+            attributes = {"network.transport": "tcp", "network.protocol.name": "http"}
+        elif not web:
+            attributes = {"network.transport": "pipe"}
+    try:
+        from mcpcore_transports.telemetry.observing import observed_settings  # late: few observe
+
+        return observed_settings(
+            settings,
+            attributes,
+            page=page,
+            spans=options.telemetry,
+            contents=options.telemetry_contents,
+        )
+    except (ExtraMissingError, ModuleNotFoundError) as error:
+        raise wrong(f"telemetry: {error}") from error
+    except ValueError as error:
+        raise wrong(f"--metrics-path: {error}") from error
 
 
 S = TypeVar("S", bound=Struct)

@@ -68,6 +68,8 @@ class Gateway(Application):
     async def run(self, offer: Callable[[], Awaitable[None]], settings: RuntimeSettings) -> None:
         """Talk to the servers for as long as ``offer`` runs, which begins when they are known."""
         routes = self.routes.values()
+        if settings.observer is not None:
+            settings.observer.watch(self._fleet.breakers)
         async with anyio.create_task_group() as group:
             for route in routes:
                 route.begin(group)

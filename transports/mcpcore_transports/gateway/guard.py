@@ -20,6 +20,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from mcpcore.wire.message import Body
 from mcpcore_transports.client.guarding import log_notice
 from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.running.audit import log_decision
 
 logger = logging.getLogger("mcpcore.gateway")
 
@@ -35,10 +36,11 @@ class ServerGuard:
         self.name = name
         trust = settings.guard.get(name)
         self._trust = None if trust is None else TrustPolicy(trust, pins, report=self._report)
-        self._breaker = None
+        self.breaker: Breaker | None = None
+        """Circuit breaker of the server, if there is to be one."""
         self._retrying = None
         if settings.breaker is not None:
-            self._breaker = Breaker(settings.breaker, name=name)
+            self.breaker = Breaker(settings.breaker, name=name)
         if settings.retry is not None:
             self._retrying = Retrying(settings.retry, seed=secrets.token_bytes(16))
 
@@ -51,8 +53,9 @@ class ServerGuard:
         """
         refusal = None if self._trust is None else self._trust.refusal_of(method, params)
         if refusal is not None:
+            log_decision(f"server {self.name}", method, refusal)
             raise LocalProtocolError(refusal)
-        breaker = self._breaker
+        breaker = self.breaker
         if breaker is None:
             return None
         permit = breaker.admit(now=now, party=caller)
@@ -89,7 +92,7 @@ class ServerGuard:
     @property
     def open(self) -> bool:
         """True while the circuit breaker lets no requests pass, but for a probe."""
-        return self._breaker is not None and self._breaker.state is not Circuit.CLOSED
+        return self.breaker is not None and self.breaker.state is not Circuit.CLOSED
 
     def settle(
         self, permit: Permit | None, event: Event, now: float, caller: Hashable = None
@@ -99,7 +102,7 @@ class ServerGuard:
         An error that blames the server may be that of one client alone: it counts by ``caller``,
         and without one as that of a probe only.
         """
-        breaker = self._breaker
+        breaker = self.breaker
         if breaker is None or permit is None:
             return
         failed: bool | None = _failure(event).blames_server

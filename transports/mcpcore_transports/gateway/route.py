@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -32,6 +32,9 @@ from mcpcore_transports.server.input_rounds import OwnSeal
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
 from mcpcore_transports.server.violations import ClientViolations
 from mcpcore_transports.targets import Target
+
+if TYPE_CHECKING:  # late: few observe
+    from mcpcore_transports.telemetry.relaying import RelayedRequests
 
 logger = logging.getLogger("mcpcore.gateway")
 
@@ -259,6 +262,10 @@ class GatewayRuntime:
         self._route = route
         self._machine = machine
         route.runtimes[machine] = self
+        self._observed: RelayedRequests | None = None
+        if settings.observer is not None:
+            self._observed = settings.observer.relayed(machine)
+            route.relay.stand_ins[machine] = cast(Any, self._observed)
         self._group: TaskGroup
         self._limited: set[Key] = set()
         """Requests about which the rate limiter has not decided, unless they were cancelled."""
@@ -277,6 +284,9 @@ class GatewayRuntime:
                 self._group.cancel_scope.cancel()
         finally:
             del self._route.runtimes[self._machine]
+            if self._observed is not None:
+                del self._route.relay.stand_ins[self._machine]
+                self._observed.close()
 
     def handle(self, event: Event) -> None:
         """Take an event of the machine."""
@@ -296,6 +306,15 @@ class GatewayRuntime:
         if isinstance(event, RequestCancelled) and event.key in self._limited:
             self._limited.remove(event.key)
             return
+        self._pass(event)
+
+    def _pass(self, event: Event) -> None:
+        """Hand an event to the relay; one that begins or cancels a request is observed."""
+        if self._observed is not None:
+            if isinstance(event, RequestReceived):
+                event = self._observed.begin(event)
+            elif isinstance(event, RequestCancelled):
+                self._observed.end(event.key, cancelled=True)
         self._route.from_client(self._machine, event)
 
     async def _handle_later(self, event: RequestReceived, later: Awaitable[None]) -> None:
@@ -306,7 +325,7 @@ class GatewayRuntime:
             self._machine.fail(event.key, error.error)
         else:
             if event.key in self._limited:
-                self._route.from_client(self._machine, event)
+                self._pass(event)
             else:
                 self._machine.fail(event.key, ErrorData(INTERNAL_ERROR, "cancelled"))  # dropped
         self._limited.discard(event.key)

@@ -23,6 +23,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnection import grown
 from mcpcore.errors import AuthorizationError, LifespanError, LinkError
 from mcpcore.http.client.challenges import Unauthorized
+from mcpcore.policy.breaker import Breaker
 from mcpcore.relay.link import Target, UpstreamLink
 from mcpcore.relay.link import Upstream as Machine
 from mcpcore.spec.revisions import REVISIONS, Revision
@@ -87,6 +88,10 @@ class Fleet:
         if name not in self._guards:
             self._guards[name] = ServerGuard(name, self.settings, self._pins.get(name))
         return self._guards[name]
+
+    def breakers(self) -> list[Breaker]:
+        """Return the circuit breakers of all servers that have one."""
+        return [it.breaker for it in self._guards.values() if it.breaker is not None]
 
 
 class ServerBehind:

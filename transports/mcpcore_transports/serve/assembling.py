@@ -6,7 +6,7 @@ What only HTTP, stores or tasks need is imported at its first use.
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -31,11 +31,13 @@ from mcpcore_transports.server.runtime import (
 if TYPE_CHECKING:  # not needed by every server, and slow to import
     from mcpcore.http.server.server import HttpServer
     from mcpcore.http.storing import StoreBinding
+    from mcpcore.policy.breaker import Breaker
     from mcpcore_transports.client.errors import RaisedExceptions
     from mcpcore_transports.http.server.host import HttpHost
     from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.serve.settings import ServeSettings
     from mcpcore_transports.stream.connection import StreamConnection
+    from mcpcore_transports.telemetry.relaying import RelayedRequests
     from mcpcore_transports.tracing.tracing import Trace
 
 H = TypeVar("H", bound="HttpHost")
@@ -52,6 +54,22 @@ class Runtime(App, Protocol):
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end; then end what belongs to it."""
+
+
+class Observer(Protocol):
+    """Observer of all machines of a server."""
+
+    def observed(self, runtime: Runtime, machine: ServerMachine) -> Runtime:
+        """Return a runtime that stands between the machine and its own, and passes all on."""
+
+    def relayed(self, machine: ServerMachine) -> "RelayedRequests":
+        """Return what observes the requests at a machine of a gateway."""
+
+    def refused(self, by: str, code: int) -> None:
+        """Count a refusal by a part of the server, with an error code of JSON-RPC or a status."""
+
+    def watch(self, breakers: Callable[[], Iterable["Breaker"]]) -> None:
+        """Observe the circuit breakers that a function returns."""
 
 
 class ServedRoute(ABC):
@@ -170,11 +188,12 @@ async def join_in_memory(
     peer = Peer(Role.SERVER, server_config(server, settings))
     runtime = ServerRuntime(server, peer, settings)
     runtime.failures.raised = raised
-    ours, theirs = memory_links((client, app), (peer, runtime), wire=wire)
-    runtime.link = theirs
+    around = _observed(runtime, peer)
+    ours, theirs = memory_links((client, app), (peer, around), wire=wire)
+    around.link = theirs
 
     async def serve(*, task_status: TaskStatus[None]) -> None:
-        await runtime.run(partial(theirs.run, task_status=task_status))
+        await around.run(partial(theirs.run, task_status=task_status))
 
     await group.start(serve)
     return ours
@@ -236,8 +255,13 @@ def _runtime(
     server: Routed, machine: ServerMachine, settings: RuntimeSettings, tasks: "TaskHost | None"
 ) -> Runtime:
     if isinstance(server, ServedRoute):
-        return server.runtime(machine, settings)
-    return ServerRuntime(server, machine, settings, tasks=tasks)
+        return _observed(server.runtime(machine, settings), machine)
+    return _observed(ServerRuntime(server, machine, settings, tasks=tasks), machine)
+
+
+def _observed(runtime: Runtime, machine: ServerMachine) -> Runtime:
+    observer = runtime.settings.observer
+    return runtime if observer is None else observer.observed(runtime, machine)
 
 
 def server_config(server: Routed, settings: RuntimeSettings) -> Config:

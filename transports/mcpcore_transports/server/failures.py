@@ -40,10 +40,15 @@ def subject(params: Raw | bytes) -> str | None:
     return next((each for each in found if isinstance(each, str)), None)
 
 
+def operation(method: str, params: Raw | bytes) -> str:
+    """Return the method and the subject of a request, for logs."""
+    name = subject(params)
+    return method if name is None else f"{method} {name!r}"
+
+
 def about(method: str, params: Raw | bytes) -> str:
     """Return a name for the handler of a request, for messages."""
-    name = subject(params)
-    return f"the handler of {method}" if name is None else f"the handler of {method} {name!r}"
+    return f"the handler of {operation(method, params)}"
 
 
 def warn_if_revealing(settings: RuntimeSettings) -> None:
@@ -66,7 +71,8 @@ class Failures:
         if not is_masked(error):
             return shown(error)
         made = self._new_id()
-        logger.error("%s failed (error id %s)", what, made, exc_info=error)
+        extra = {"mcp_error_id": made}
+        logger.error("%s failed (error id %s)", what, made, exc_info=error, extra=extra)
         if self.raised is not None:
             self.raised.keep(made, error)
         return shown(error, made, reveal=self._reveal)

@@ -10,7 +10,8 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.spec.errors import ERRORS, FORBIDDEN, Forbidden
-from mcpcore_transports.server.failures import subject
+from mcpcore_transports.running.audit import log_decision
+from mcpcore_transports.server.failures import operation, subject
 
 if TYPE_CHECKING:  # types alone: loaded with HTTP
     from mcpcore.http.server.server import HttpServer
@@ -27,6 +28,9 @@ def forbid(
     principal = event.principal if isinstance(event.principal, Principal) else None
     if principal is not None and principal.refused is not None:
         principal.refused(event.method, subject(event.params), error.error.message)
+    else:
+        who, what = str(event.principal), operation(event.method, event.params)
+        log_decision(who, what, error.error.message)
     if isinstance(replies, Peer):
         replies.fail(event.key, error.error)
     else:

@@ -11,8 +11,9 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.policy.rates import Activity, activity_of, busy
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore_transports.link import clock
+from mcpcore_transports.running.audit import log_decision
 from mcpcore_transports.running.functions import failure_of
-from mcpcore_transports.server.failures import Failures
+from mcpcore_transports.server.failures import Failures, operation
 from mcpcore_transports.server.runtime import ServerMachine
 from mcpcore_transports.server.settings import RuntimeSettings
 from mcpcore_transports.server.violations import caller_of, connection_name
@@ -26,6 +27,7 @@ class Throttle:
     ) -> None:
         self._limiter: Any = settings.limiter
         self._admits = settings.limiter_failure == "admit"
+        self._observer = settings.observer
         self._failures = failures
         self._machine = machine
         self._name = connection_name()
@@ -53,7 +55,12 @@ class Throttle:
     ) -> None:
         wait = self._seconds(activity, answer)
         if wait > 0.0:
-            raise busy(activity, wait, request.revision)
+            error = busy(activity, wait, request.revision)
+            who, what = caller_of(request, self._name), operation(request.method, request.params)
+            log_decision(who, what, error.error.message)
+            if self._observer is not None:
+                self._observer.refused("rates", error.code)
+            raise error
 
     def drops_progress(self, request: RequestReceived, *, in_task: bool) -> bool:
         """Return True if a progress notification is wanted but exceeds its rate."""

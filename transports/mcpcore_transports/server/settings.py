@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from mcpcore.engine.seal import Seal
     from mcpcore.policy.rates import RateLimiter
     from mcpcore.policy.suspicion import Suspicion
+    from mcpcore_transports.serve.assembling import Observer
     from mcpcore_transports.server.middleware import ServerMiddleware
 else:  # for signatures
-    RateLimiter = Seal = ServerMiddleware = Suspicion = Any
+    Observer = RateLimiter = Seal = ServerMiddleware = Suspicion = Any
 
 
 def error_id() -> str:
@@ -60,6 +61,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """
     middleware: "tuple[ServerMiddleware, ...]" = ()
     """Middleware around every request but those that the engine answers alone, outermost first."""
+    observer: "Observer | None" = None
+    """Observer of connections and sessions, for their metrics."""
     limiter: "RateLimiter | None" = None
     """Limiter of the rates of requests, log messages and progress notifications."""
     limiter_failure: Literal["refuse", "admit"] = "refuse"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore_transports.link import clock
+from mcpcore_transports.running.audit import log_decision
 
 if TYPE_CHECKING:  # late: few count them
     from mcpcore.policy.suspicion import Suspicion
@@ -42,5 +43,6 @@ class ClientViolations:
         found = suspicion.note(caller, event.message, now=clock())
         if found is not None:
             logger.warning("%s breaks many rules, the last one: %s", found.caller, found.reason)
+            log_decision(found.caller, "many broken rules", found.reason)
             if suspicion.tell is not None:
                 suspicion.tell(found)

@@ -6,8 +6,8 @@ of a record is for people, attributes with the prefix ``mcp_`` are for programs:
 ``principal`` and ``reason`` of a session that was opened or closed.  As the id of a session grants
 its use, records have its :func:`session_label`.  Bodies, headers and queries are not logged.
 
-Judgements are those of :func:`log_judgement`, an ``audit=`` of schemes of authentication; the
-logger is ``mcpcore.auth``, and the attributes are those of
+Judgements are those of :func:`log_judgement`, an ``audit=`` of schemes of authentication; they go
+to the audit log (:mod:`mcpcore_transports.running.audit`), with the attributes of
 :class:`~mcpcore_transports.auth.schemes.AuthEvent`.
 """
 
@@ -20,14 +20,13 @@ from mcpcore.engine.events import Event
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore_transports.link import App, clock
+from mcpcore_transports.running.audit import AUDIT_LOGGER, printable
 
 if TYPE_CHECKING:  # late: few authorize
     from mcpcore_transports.auth.schemes import AuthEvent
 
 LOGGER = "mcpcore.http"
 """Name of the logger."""
-AUTH_LOGGER = "mcpcore.auth"
-"""Name of the logger of judgements."""
 
 logger = logging.getLogger(LOGGER)
 
@@ -70,8 +69,8 @@ def _log_exchange(event: ExchangeEnded) -> None:
     logger.info(
         "%s %s%s %s%s in %.1f ms",
         event.method,
-        _printable(event.path),
-        "" if event.rpc_method is None else f" {_printable(event.rpc_method)}",
+        printable(event.path),
+        "" if event.rpc_method is None else f" {printable(event.rpc_method)}",
         event.status or "no answer",
         "" if event.complete else ", cut off",
         facts["duration"] * 1000,
@@ -81,10 +80,10 @@ def _log_exchange(event: ExchangeEnded) -> None:
 
 def log_judgement(event: "AuthEvent") -> None:
     """Log the judgement of a request, or of an operation that it asked for."""
-    logging.getLogger(AUTH_LOGGER).info(
+    logging.getLogger(AUDIT_LOGGER).info(
         "%s %s %s",
         event.method,
-        _printable(event.path),
+        printable(event.path),
         "authorized" if event.admitted else f"not authorized: {event.reason}",
         extra={f"mcp_{name}": value for name, value in structs.asdict(event).items()},
     )
@@ -92,8 +91,3 @@ def log_judgement(event: "AuthEvent") -> None:
 
 def _plain(principal: str | None) -> str | None:
     return None if principal is None else str(principal)
-
-
-def _printable(text: str) -> str:
-    """Return text of a client as one line of bounded length."""
-    return "".join(c if c.isprintable() else "?" for c in text[:200])

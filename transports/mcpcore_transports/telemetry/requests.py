@@ -35,7 +35,7 @@ try:
     from opentelemetry import metrics, propagate, trace
     from opentelemetry.context import Context as TraceContext
     from opentelemetry.context import attach, detach
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
 except ImportError:
     raise ExtraMissingError(
@@ -45,9 +45,27 @@ except ImportError:
 if TYPE_CHECKING:  # the module of clients imports this one's neighbours
     from mcpcore_transports.client.core import ClientCore
 
-__all__ = ["BUCKETS", "TOOL_ERROR", "network_attributes", "observe_answers", "observe_requests"]
+__all__ = [
+    *("BUCKETS", "DURATIONS", "SCOPE", "TOOL_ERROR"),
+    *(
+        "ObservedRequest",
+        "RequestInstruments",
+        "histogram_of",
+        "network_attributes",
+        "observe_answers",
+        "observe_requests",
+    ),
+]
 
-_NAME = "mcpcore"
+SCOPE = "mcpcore"
+"""Name of the instrumentation scope of all spans and metrics."""
+DURATIONS = {
+    "mcp.client.operation.duration": "Duration of a request as its sender sees it.",
+    "mcp.server.operation.duration": "Duration of a request as its receiver sees it.",
+    "mcp.client.session.duration": "Duration of a session as the client sees it.",
+    "mcp.server.session.duration": "Duration of a session as the server sees it.",
+}
+"""Descriptions of the histograms, by name."""
 BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 """Bounds of the buckets of the histograms, in seconds."""
 TOOL_ERROR = "tool_error"
@@ -68,7 +86,8 @@ _SPANS_ALONE = frozenset(
     }
 )
 """Attributes without a bound on their values."""
-_CALL = "tools/call"
+CALL = "tools/call"
+"""Method whose spans name a tool."""
 
 
 class _ParamsOfTarget(Struct):
@@ -105,7 +124,7 @@ def network_attributes(target: object) -> dict[str, str | int]:
     return found
 
 
-class _ObservedRequest:
+class ObservedRequest:
     """Span and duration of one request."""
 
     def __init__(self, method: str, params: Body, attributes: dict[str, Any]) -> None:
@@ -127,7 +146,7 @@ class _ObservedRequest:
                 attributes[attribute] = value
                 if member == "name":
                     self.name = f"{method} {value}"
-        if method == _CALL:
+        if method == CALL:
             attributes["gen_ai.operation.name"] = "execute_tool"
 
     def failed(self, kind: str, message: str = "") -> None:
@@ -135,14 +154,25 @@ class _ObservedRequest:
         self.attributes["error.type"] = kind
         self.failure = message
 
+    def cancelled(self) -> None:
+        """Note that it was given up."""
+        self.failed(_CANCELLED)
+
     def refused(self, code: int, message: str) -> None:
         """Note an error of JSON-RPC."""
         self.attributes["rpc.response.status_code"] = str(code)
         self.failed(str(code), message)
 
 
-class _Instruments:
-    """Instruments of one side."""
+def histogram_of(name: str, meters: MeterProvider | None) -> Histogram:
+    """Make a histogram of durations in seconds, of :data:`DURATIONS`."""
+    return metrics.get_meter(SCOPE, meter_provider=meters).create_histogram(
+        name, "s", DURATIONS[name], explicit_bucket_boundaries_advisory=BUCKETS
+    )
+
+
+class RequestInstruments:
+    """Instruments for the requests of one side."""
 
     def __init__(
         self,
@@ -157,21 +187,17 @@ class _Instruments:
         self.fixed = fixed
         self.contents = contents
         self._kind = kind
-        self._tracer = trace.get_tracer(_NAME, tracer_provider=tracers)
-        self._duration = metrics.get_meter(_NAME, meter_provider=meters).create_histogram(
-            f"mcp.{side}.operation.duration",
-            unit="s",
-            description="Duration of an MCP request.",
-            explicit_bucket_boundaries_advisory=BUCKETS,
-        )
+        self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
+        self._duration = histogram_of(f"mcp.{side}.operation.duration", meters)
 
     @contextmanager
     def observed(
-        self, operation: _ObservedRequest, parent: TraceContext | None, links: list[Link]
+        self, operation: ObservedRequest, parent: TraceContext | None, links: list[Link]
     ) -> Iterator[trace.Span]:
         """Open the span of a request, which gets what the request notes when it ends."""
-        given = dict(operation.attributes)  # for samplers
-        span = self._tracer.start_span(operation.name, parent, self._kind, given, links)
+        span = self._tracer.start_span(  # the attributes are there for samplers
+            operation.name, parent, self._kind, operation.attributes, links
+        )
         began = clock()
         try:
             yield span
@@ -182,30 +208,39 @@ class _Instruments:
                 if "error.type" in attributes:
                     span.set_status(Status(StatusCode.ERROR, operation.failure or None))
             span.end()
-            bounded = {name: it for name, it in attributes.items() if name not in _SPANS_ALONE}
+            elapsed = clock() - began
+            for name in _SPANS_ALONE:
+                attributes.pop(name, None)
             if attributes.get("error.type", TOOL_ERROR) != TOOL_ERROR:
                 for _, name in _TARGETS.values():  # it may be any text, of no tool
-                    bounded.pop(name, None)
-            self._duration.record(clock() - began, bounded)
+                    attributes.pop(name, None)
+            self._duration.record(elapsed, attributes)
 
 
 class _ObservedClient:
-    """Middleware of :func:`observe_requests`."""
+    """Middleware of :func:`observe_requests`, of any number of connections."""
 
-    def __init__(self, observer: _Instruments) -> None:
+    def __init__(self, observer: RequestInstruments, sessions: Histogram) -> None:
         self._observer = observer
-        self._core: ClientCore | None = None
+        self._sessions = sessions
+        self._began: dict[ClientCore, float] = {}
 
     async def attach(self, core: "ClientCore", instructions: str | None) -> None:
-        """Learn of the connection, which tells the revision."""
-        self._core = core
+        """Note the begin of a connection."""
+        self._began[core] = clock()
+
+    def detach(self, core: "ClientCore") -> None:
+        """Record the duration of a connection."""
+        began = self._began.pop(core, None)
+        if began is not None:
+            attributes = {**self._observer.fixed, "mcp.protocol.version": core.revision.name}
+            self._sessions.record(clock() - began, attributes)
 
     def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
         """Observe a request with all its input rounds."""
-        observer, core = self._observer, self._core
-        operation = _ObservedRequest(request.method, request.params, dict(observer.fixed))
-        if core is not None and core.ready is not None:
-            operation.attributes["mcp.protocol.version"] = core.ready.revision.name
+        observer = self._observer
+        operation = ObservedRequest(request.method, request.params, dict(observer.fixed))
+        operation.attributes["mcp.protocol.version"] = request.revision
         with observer.observed(operation, None, []) as span:
             propagate.inject(request.meta, trace.set_span_in_context(span))
             try:
@@ -217,17 +252,17 @@ class _ObservedClient:
                 operation.failed(type(error).__name__, str(error))
                 raise
             except BaseException:
-                operation.failed(_CANCELLED)
+                operation.cancelled()
                 raise
             if outcome.request is not None:
                 operation.attributes["jsonrpc.request.id"] = str(outcome.request)
-            if request.method == _CALL:
+            if request.method == CALL:
                 if outcome.failed:
                     operation.failed(TOOL_ERROR)
                 _add_contents(observer, operation, outcome.result)
 
 
-def _add_contents(observer: _Instruments, operation: _ObservedRequest, result: Raw) -> None:
+def _add_contents(observer: RequestInstruments, operation: ObservedRequest, result: Raw) -> None:
     """Add arguments and result of a tool, as JSON, if that is asked for."""
     if observer.contents:
         arguments = bytes(operation.params.arguments).decode()
@@ -242,7 +277,7 @@ def observe_requests(
     tracers: TracerProvider | None = None,
     meters: MeterProvider | None = None,
 ) -> ClientMiddleware:
-    """Return middleware for the spans of a client, and ``mcp.client.operation.duration``.
+    """Return middleware for the spans of a client, and the durations of requests and sessions.
 
     ``to``: where the server is, for :func:`network_attributes`; ``contents``: True to have the
     arguments and results of tools in spans, as JSON.  ``tracers``, ``meters``: providers, in place
@@ -251,7 +286,8 @@ def observe_requests(
     """
     fixed = {} if to is None else network_attributes(to)
     return _ObservedClient(
-        _Instruments("client", SpanKind.CLIENT, fixed, tracers, meters, contents=contents)
+        RequestInstruments("client", SpanKind.CLIENT, fixed, tracers, meters, contents=contents),
+        histogram_of("mcp.client.session.duration", meters),
     )
 
 
@@ -269,12 +305,12 @@ def observe_answers(
     ``attributes``: those of the transport, such as ``network.transport``, for all spans; the rest
     as in :func:`observe_requests`.  With 2026-07-28 each round of a request is a request.
     """
-    observer = _Instruments(
+    observer = RequestInstruments(
         "server", SpanKind.SERVER, attributes or {}, tracers, meters, contents=contents
     )
 
     def observed(request: Context) -> Steps[Answer]:
-        operation = _ObservedRequest(request.method, request.params, dict(observer.fixed))
+        operation = ObservedRequest(request.method, request.params, dict(observer.fixed))
         operation.attributes["jsonrpc.request.id"] = str(request.request_id)
         operation.attributes["mcp.protocol.version"] = request.revision.name
         if request.session is not None:
@@ -285,7 +321,9 @@ def observe_answers(
             ambient = trace.get_current_span().get_span_context()
             links = [Link(ambient)] if ambient.is_valid else []
         with observer.observed(operation, parent, links) as span:
-            token = attach(trace.set_span_in_context(span, parent))
+            token = None
+            if span.get_span_context().is_valid:  # else there is nothing to be inside of
+                token = attach(trace.set_span_in_context(span, parent))
             try:
                 answer = yield
             except McpError as error:
@@ -298,13 +336,14 @@ def observe_answers(
                 operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
                 raise
             except BaseException:
-                operation.failed(_CANCELLED)
+                operation.cancelled()
                 raise
             finally:
-                detach(token)
+                if token is not None:
+                    detach(token)
             if answer.failed:
                 operation.failed(TOOL_ERROR)
-            if request.method == _CALL:
+            if request.method == CALL:
                 _add_contents(observer, operation, answer.result)
 
     return observed

@@ -1,0 +1,98 @@
+"""The rule file and the dashboard: what they name exists, and their expressions are well formed."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
+
+from mcpcore_transports.telemetry.prometheus import PrometheusMeters
+from mcpcore_transports.telemetry.requests import DURATIONS, observe_answers, observe_requests
+from mcpcore_transports.telemetry.sessions import GAUGES, REFUSALS, observe_sessions
+
+yaml: Any = pytest.importorskip("yaml")
+FOLDER = Path(__file__).parents[2] / "docs/observability"
+RULES = yaml.safe_load((FOLDER / "rules.yml").read_text(encoding="utf-8"))
+BOARD = json.loads((FOLDER / "grafana.json").read_text(encoding="utf-8"))
+PAGE = (FOLDER.parent / "how-to/observability.md").read_text(encoding="utf-8")
+WORDS = {
+    *("by", "and", "sum", "rate", "deriv", "histogram_quantile", "label_values"),
+    *("job", "le", "mcp_method_name", "gen_ai_tool_name", "error_type", "mcp_refusal_by"),
+    *("mcp_circuit_name", "mcp_circuit_state", "mcp_check_name"),
+}
+"""Functions, operators and labels of the expressions."""
+PART = re.compile(
+    r"""\s+|"[^"]*"|\[(?:\d+[smhd]|\$__rate_interval)\]|[a-zA-Z_:][\w:]*|\d+(?:\.\d+)?"""
+    r"""|=~|!=|==|[=<>/(){},]"""
+)
+
+
+def recorded() -> set[str]:
+    return {
+        rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
+    }
+
+
+def expressions() -> Iterator[str]:
+    for group in RULES["groups"]:
+        for rule in group["rules"]:
+            yield rule["expr"]
+    for panel in BOARD["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"]
+    for variable in BOARD["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["query"]
+
+
+def families() -> set[str]:
+    """Names of all metrics that are on a page, by the names of their samples."""
+    meters = PrometheusMeters()
+    observe_answers(meters=meters)
+    observe_requests(meters=meters)
+    observe_sessions(meters=meters)
+    found: set[str] = set()
+    suffixes = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("_total",), "gauge": ("",)}
+    for family in meters.get_meter("any").collect():
+        found |= {family.name + suffix for suffix in suffixes[family.type]}
+    return found
+
+
+@pytest.mark.parametrize("expression", list(expressions()))
+def test_an_expression_names_what_exists_and_is_whole(expression: str) -> None:
+    at, known, open_ = 0, families() | recorded() | WORDS, list[str]()
+    while at < len(expression):
+        part = PART.match(expression, at)
+        assert part, f"{expression[at:]!r} is not understood"
+        at, word = part.end(), part[0]
+        if re.match(r"[a-zA-Z_]", word):
+            assert word in known, word
+        if word in "({":
+            open_.append(word)
+        elif word in ")}":
+            assert open_, expression
+            assert open_.pop() + word in ("()", "{}"), expression
+    assert not open_
+
+
+def test_rules_have_what_prometheus_wants() -> None:
+    for rule in (rule for group in RULES["groups"] for rule in group["rules"]):
+        allowed: Any = {"record", "expr"}
+        if "alert" in rule:
+            allowed = {"alert", "expr", "for", "labels", "annotations"}
+        assert rule.keys() == allowed, rule
+
+
+def test_panels_have_places_of_their_own() -> None:
+    panels = BOARD["panels"]
+    assert len({each["id"] for each in panels}) == len(panels)
+    assert len({(each["gridPos"]["x"], each["gridPos"]["y"]) for each in panels}) == len(panels)
+
+
+@pytest.mark.parametrize("name", [*DURATIONS, *GAUGES, REFUSALS])
+def test_every_metric_is_on_the_page(name: str) -> None:
+    assert f"| `{name}` |" in PAGE

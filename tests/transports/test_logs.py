@@ -1,0 +1,109 @@
+"""Logs as JSON with the request they belong to, and the audit log of refusals and sign-ins."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from mcpcore import (
+    Activity,
+    McpError,
+    Rate,
+    RateLimits,
+    RuntimeSettings,
+    Server,
+    connect,
+)
+from mcpcore_transports.auth.schemes import AuthEvent
+from mcpcore_transports.http.server.log import log_judgement
+from mcpcore_transports.running.audit import AUDIT_LOGGER, log_decision
+from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.telemetry.logs import JsonLines, label_logs
+
+pytestmark = pytest.mark.anyio
+logger = logging.getLogger("shop")
+
+
+def shop() -> Server:
+    server = Server("shop", version="1")
+
+    @server.tool
+    def pay(amount: int) -> str:
+        logger.info("paid %d", amount)
+        if amount == 0:
+            raise KeyError("a secret")
+        return "ok"
+
+    @server.tool
+    async def later(amount: int) -> str:
+        logger.info("paid %d", amount)
+        return "ok"
+
+    return server
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [json.loads(each) for each in caplog.text.splitlines()]
+
+
+@pytest.fixture
+def shown(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.handler.setFormatter(JsonLines())
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+@pytest.mark.parametrize("tool", ["pay", "later"])
+async def test_records_of_handlers_name_their_request(
+    tool: str, shown: pytest.LogCaptureFixture
+) -> None:
+    settings = RuntimeSettings(middleware=(label_logs(),))
+    async with connect(MemoryTarget(shop(), settings)) as client:
+        await client.call_tool(tool, {"amount": 1}, meta={"traceparent": "of the client"})
+        logger.info("outside")
+    inside, outside = [each for each in lines(shown) if each["logger"] == "shop"]
+    assert inside["message"] == "paid 1"
+    assert inside["method"] == "tools/call"
+    assert inside["traceparent"] == "of the client"
+    assert inside["request_id"]
+    assert inside["time"].endswith("Z")
+    assert inside["level"] == "info"
+    assert outside.keys() == {"time", "level", "logger", "message"}
+
+
+async def test_a_masked_exception_has_the_id_that_the_client_was_told(
+    shown: pytest.LogCaptureFixture,
+) -> None:
+    settings = RuntimeSettings(middleware=(label_logs(),), error_ids=lambda: "id-7")
+    async with connect(MemoryTarget(shop(), settings)) as client:
+        result = await client.call_tool("pay", {"amount": 0})
+    assert "id-7" in result.text
+    [failed] = [each for each in lines(shown) if each["level"] == "error"]
+    assert failed["error_id"] == "id-7"
+    assert failed["method"] == "tools/call"
+    assert "KeyError" in failed["exception"]
+
+
+async def test_a_refusal_by_rates_says_who_what_and_why(shown: pytest.LogCaptureFixture) -> None:
+    limiter = RateLimits({Activity.TOOLS: Rate(1, per=3600.0)}, callers=10)
+    async with connect(MemoryTarget(shop(), RuntimeSettings(limiter=limiter))) as client:
+        await client.call_tool("pay", {"amount": 1})
+        with pytest.raises(McpError):
+            await client.call_tool("pay", {"amount": 1})
+    [refused] = [each for each in lines(shown) if each["logger"] == AUDIT_LOGGER]
+    assert refused["who"].startswith("connection ")
+    assert refused["what"] == "tools/call 'pay'"
+    assert refused["why"]
+    assert refused["admitted"] is False
+
+
+def test_judgements_and_decisions_are_lines_of_one_log(shown: pytest.LogCaptureFixture) -> None:
+    event = AuthEvent(admitted=False, scheme="oauth", reason="expired", method="POST", path="/mcp")
+    log_judgement(event)
+    log_decision("a\nb" + "x" * 300, "sign-in", admitted=True)
+    judged, decided = lines(shown)
+    assert judged["logger"] == decided["logger"] == AUDIT_LOGGER
+    assert (judged["reason"], judged["admitted"]) == ("expired", False)
+    assert decided["who"].startswith("a?bx")
+    assert len(decided["who"]) == 200

@@ -1,0 +1,184 @@
+"""Metrics of sessions, streams, requests, refusals and policies, and their page for Prometheus."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from mcpcore import (
+    Activity,
+    BreakerSettings,
+    Context,
+    Gateway,
+    HttpSettings,
+    McpError,
+    Rate,
+    RateLimits,
+    RuntimeSettings,
+    Server,
+    ServeSettings,
+    connect,
+)
+from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.telemetry.prometheus import PrometheusMeters
+from mcpcore_transports.telemetry.requests import observe_answers, observe_requests
+from mcpcore_transports.telemetry.sessions import observe_sessions
+from tests.clock import turns
+from tests.transports.served import served
+
+pytestmark = pytest.mark.anyio
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+eras = pytest.mark.parametrize("era", [LEGACY, MODERN])
+
+
+class Board:
+    """Page of metrics of a server and its clients."""
+
+    def __init__(self, **more: Any) -> None:
+        self.meters = PrometheusMeters()
+        self.runtime = RuntimeSettings(
+            middleware=(observe_answers(meters=self.meters),),
+            observer=observe_sessions(meters=self.meters),
+            **more,
+        )
+        self.client = observe_requests(meters=self.meters)
+
+    def read(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of a name that have these labels."""
+        kind, text = self.meters.page()
+        assert kind.startswith("text/plain")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text.decode())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+def shop() -> Server:
+    server = Server("shop", version="1")
+
+    @server.tool
+    def pay(amount: int) -> str:
+        return str(amount)
+
+    @server.tool
+    async def wait(context: Context) -> str:
+        context.progress(1)
+        await anyio.sleep_forever()
+        return ""
+
+    return server
+
+
+@eras
+async def test_a_session_of_a_connection_from_begin_to_end(era: str) -> None:
+    board = Board()
+    target = MemoryTarget(shop(), board.runtime)
+    for _ in range(2):
+        async with connect(target, revision=era, middleware=[board.client]) as client:
+            await client.call_tool("pay", {"amount": 3})
+            assert board.read("mcp_server_active_sessions") == 1
+    assert board.read("mcp_server_active_sessions") == 0
+    named = {"gen_ai_tool_name": "pay", "mcp_protocol_version": era}
+    for side in ("client", "server"):
+        assert board.read(f"mcp_{side}_session_duration_seconds_count") == 2
+        assert board.read(f"mcp_{side}_operation_duration_seconds_count", **named) == 2
+        assert board.read(f"mcp_{side}_operation_duration_seconds_bucket", le="+Inf", **named) == 2
+    found = board.read("mcp_client_session_duration_seconds_count", mcp_protocol_version=era)
+    assert found == 2
+
+
+async def test_requests_and_streams_while_they_are_open() -> None:
+    board = Board()
+    async with (
+        connect(MemoryTarget(shop(), board.runtime)) as client,
+        anyio.create_task_group() as g,
+    ):
+        begun = anyio.Event()
+        g.start_soon(lambda: client.call_tool("wait", progress=lambda *_: begun.set()))
+        await begun.wait()
+        assert board.read("mcp_server_active_requests") == 1
+        async with client.listen(tools=True):
+            assert board.read("mcp_server_active_streams") == 1
+            assert board.read("mcp_server_active_requests") == 1
+        g.cancel_scope.cancel()
+    await turns()
+    assert board.read("mcp_server_active_streams") == 0
+
+
+async def test_refusals_by_rates_and_the_protocol() -> None:
+    board = Board(limiter=RateLimits({Activity.TOOLS: Rate(1, per=3600.0)}, callers=10))
+    async with connect(MemoryTarget(shop(), board.runtime)) as client:
+        await client.call_tool("pay", {"amount": 3})
+        with pytest.raises(McpError):
+            await client.call_tool("pay", {"amount": 3})
+        with pytest.raises(McpError):
+            await client.request("no/such", {})
+    assert board.read("mcp_server_refusals_total", mcp_refusal_by="rates") == 1
+    assert board.read("mcp_server_refusals_total", mcp_refusal_by="protocol") == 1
+
+
+async def test_the_page_and_sessions_over_http() -> None:
+    board = Board()
+    pages = HttpSettings(pages={"/metrics": board.meters.page})
+    settings = ServeSettings(runtime=board.runtime, http=pages)
+    async with served(shop(), settings=settings) as front:
+        async with connect(front.url, revision=LEGACY) as client:
+            await client.call_tool("pay", {"amount": 3})
+            assert board.read("mcp_server_active_sessions") == 1
+            base = front.url.removesuffix("/mcp")
+            assert b"mcp_server_active_sessions 1.0" in await page_of(f"{base}/metrics")
+        assert b"nothing is served" in await page_of(f"{base}/other")
+    assert board.read("mcp_server_active_sessions") == 0
+    assert board.read("mcp_server_session_duration_seconds_count") == 1
+    refused = {"mcp_refusal_by": "http", "error_type": "404"}
+    assert board.read("mcp_server_refusals_total", **refused) == 1
+
+
+async def page_of(url: str) -> bytes:
+    """Return the whole response to a GET."""
+    place, _, path = url.removeprefix("http://").partition("/")
+    host, _, port = place.partition(":")
+    async with await anyio.connect_tcp(host, int(port)) as stream:
+        await stream.send(
+            f"GET /{path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode()
+        )
+        return b"".join([part async for part in stream])
+
+
+async def test_circuit_breakers_of_a_gateway() -> None:
+    board = Board()
+    gateway = Gateway({"shop": shop()}, settings=GatewaySettings(breaker=BreakerSettings()))
+    async with served(gateway, settings=ServeSettings(runtime=board.runtime)):
+        states = {"mcp_circuit_name": "shop", "mcp_circuit_state": "closed"}
+        assert board.read("mcp_policy_circuit", **states) == 1
+        assert board.read("mcp_policy_circuit", mcp_circuit_name="shop") == 1
+
+
+def test_label_sets_are_bounded_and_spread_over_buckets() -> None:
+    meters = PrometheusMeters()
+    meter = meters.get_meter("any")
+    counter = meter.create_counter("many")
+    assert counter is meter.create_counter("many")
+    for number in range(2005):
+        counter.add(1, {"n": number})
+    page = meters.page()[1].decode()
+    assert 'many_total{otel_metric_overflow="true"} 5.0' in page
+    histogram = meter.create_histogram("h", "s", explicit_bucket_boundaries_advisory=(1, 2))
+    for value in (0.5, 1, 1.5, 9):
+        histogram.record(value)
+    page = meters.page()[1].decode()
+    rows = [line for line in page.splitlines() if line.startswith("h_seconds_")]
+    assert rows == [
+        'h_seconds_bucket{le="1.0"} 2.0',
+        'h_seconds_bucket{le="2.0"} 3.0',
+        'h_seconds_bucket{le="+Inf"} 4.0',
+        "h_seconds_count 4.0",
+        "h_seconds_sum 12.0",
+    ]

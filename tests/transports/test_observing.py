@@ -1,0 +1,116 @@
+"""Options of `mcpcore serve` and `mcpcore gateway` for telemetry and logs."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
+
+from msgspec import structs
+
+from mcpcore import Server, connect
+from mcpcore_transports.commands.gateway import gateway_settings
+from mcpcore_transports.commands.options import GatewayOptions, ServeOptions
+from mcpcore_transports.commands.output import Failure
+from mcpcore_transports.commands.serve import _settings, _show_logs
+from mcpcore_transports.running.audit import AUDIT_LOGGER
+from mcpcore_transports.targets import MemoryTarget
+from mcpcore_transports.telemetry.logs import JsonLines
+from tests.command import mcpcore_here
+
+WEB = ServeOptions(http=("127.0.0.1:0",))
+
+
+def settings_of(**given: Any) -> Any:
+    return _settings(structs.replace(WEB, **given), develop=False)
+
+
+def test_nothing_is_observed_unless_asked_for() -> None:
+    settings = settings_of()
+    assert (settings.runtime.middleware, settings.runtime.observer) == ((), None)
+    assert settings.http.pages == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "middleware", "pages"),
+    [
+        ({"telemetry": True}, 1, []),
+        ({"metrics_path": "/metrics"}, 1, ["/metrics"]),
+        ({"telemetry": True, "metrics_path": "/m", "verbose": True}, 2, ["/m"]),
+        ({"log_format": "json"}, 1, []),
+    ],
+)
+def test_what_is_asked_for(given: dict[str, Any], middleware: int, pages: list[str]) -> None:
+    settings = settings_of(**given)
+    assert len(settings.runtime.middleware) == middleware
+    assert list(settings.http.pages) == pages
+    assert (settings.runtime.observer is None) is ("log_format" in given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"telemetry_contents": True}, "--telemetry-contents needs --telemetry"),
+        ({"metrics_path": "/m", "workers": 2}, "--metrics-path needs one process"),
+        ({"metrics_path": "/mcp"}, "--metrics-path: '/mcp' is no path"),
+        ({"metrics_path": "m"}, "--metrics-path: 'm' is no path"),
+    ],
+)
+def test_what_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(Failure, match=message):
+        settings_of(**given)
+
+
+@pytest.mark.anyio
+async def test_a_call_is_on_the_page() -> None:
+    server = Server("shop", version="1")
+
+    @server.tool
+    def pay() -> str:
+        return "ok"
+
+    settings = settings_of(metrics_path="/metrics")
+    async with connect(MemoryTarget(server, settings.runtime)) as client:
+        await client.call_tool("pay")
+    _, page = settings.http.pages["/metrics"]()
+    assert b'gen_ai_tool_name="pay"' in page
+    assert b'network_protocol_name="http"' in page
+
+
+@pytest.fixture
+def loggers() -> Iterator[list[logging.Logger]]:
+    found = [logging.getLogger(name) for name in (AUDIT_LOGGER, "mcpcore.http")]
+    before = [(each.level, each.propagate, [*each.handlers]) for each in found]
+    root = [(each, each.formatter) for each in logging.getLogger().handlers]
+    yield found
+    for each, (level, propagate, handlers) in zip(found, before, strict=True):
+        each.level, each.propagate, each.handlers = level, propagate, handlers
+        each.setLevel(level)
+    for handler, formatter in root:
+        handler.setFormatter(formatter)
+
+
+def test_logs_that_are_shown(loggers: list[logging.Logger]) -> None:
+    _show_logs(structs.replace(WEB, log_audit=True, log_format="json"))
+    audit, http = loggers
+    [handler] = audit.handlers
+    assert isinstance(handler.formatter, JsonLines)
+    assert not audit.propagate
+    assert http.propagate
+
+
+def test_every_option_has_its_variable() -> None:
+    names = ("METRICS_PATH", "TELEMETRY", "TELEMETRY_CONTENTS", "LOG_FORMAT", "LOG_AUDIT")
+    values = dict(zip(names, ("/m", "1", "1", "json", "1"), strict=True))
+    changes: Any = {f"MCPCORE_{name}": value for name, value in values.items()}
+    done = mcpcore_here("serve", "--show-config", **changes)
+    for name in names:
+        assert f"  # MCPCORE_{name}\n" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_gateway_sends_trace_context_in_headers_if_asked(wanted: bool) -> None:
+    http = gateway_settings(GatewayOptions(trace_headers=wanted)).client.http
+    assert (http is not None and http.trace_headers) is wanted

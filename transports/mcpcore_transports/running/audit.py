@@ -1,0 +1,29 @@
+"""Audit log: refusals and sign-ins, as records of the logger ``mcpcore.audit``.
+
+Each record says who (``mcp_who``), what (``mcp_what``), why (``mcp_why``) and whether it was let
+through (``mcp_admitted``); tokens and arguments are in none.
+"""
+
+import logging
+
+AUDIT_LOGGER = "mcpcore.audit"
+"""Name of the logger."""
+_LONGEST = 200
+"""Maximum characters of a text of the other side."""
+
+logger = logging.getLogger(AUDIT_LOGGER)
+
+
+def log_decision(who: str, what: str, why: str = "", *, admitted: bool = False) -> None:
+    """Log a decision about what somebody wanted; ``why``: the reason, if it has one."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    who, what = printable(who), printable(what)
+    extra = {"mcp_who": who, "mcp_what": what, "mcp_why": why, "mcp_admitted": admitted}
+    verdict = "admitted" if admitted else "refused"
+    logger.info("%s: %s %s%s", who, what, verdict, f": {why}" if why else "", extra=extra)
+
+
+def printable(text: str) -> str:
+    """Return text of a client as one line of bounded length."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST])

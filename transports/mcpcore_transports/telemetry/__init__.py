@@ -1,0 +1,1 @@
+"""Telemetry of servers and clients: spans, metrics and logs."""

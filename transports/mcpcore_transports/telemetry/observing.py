@@ -1,0 +1,44 @@
+"""Settings of a server with telemetry, as the commands have them."""
+
+from collections.abc import Mapping
+
+from msgspec import structs
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import NoOpTracerProvider
+
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.telemetry.requests import observe_answers
+from mcpcore_transports.telemetry.sessions import observe_sessions
+
+
+def observed_settings(
+    settings: ServeSettings,
+    attributes: Mapping[str, str | int],
+    *,
+    page: str | None = None,
+    spans: bool = False,
+    contents: bool = False,
+) -> ServeSettings:
+    """Return settings of a server that is observed, from before its other middleware.
+
+    ``attributes``: those of the transport; ``page``: path of the metrics for Prometheus, in place
+    of those for the SDK of the process; ``spans``: True to have spans; ``contents``: as in
+    :func:`observe_answers`.  Raises ExtraMissingError; ValueError for a path that is taken.
+    """
+    meters: MeterProvider | None = None
+    http = settings.http
+    if page is not None:
+        from mcpcore_transports.telemetry.prometheus import PrometheusMeters  # needs its extra
+
+        meters = shown = PrometheusMeters()
+        http = structs.replace(http, pages={**http.pages, page: shown.page})
+    tracers = None if spans else NoOpTracerProvider()
+    answers = observe_answers(
+        attributes=attributes, contents=contents, tracers=tracers, meters=meters
+    )
+    runtime = structs.replace(
+        settings.runtime,
+        middleware=(answers, *settings.runtime.middleware),
+        observer=observe_sessions(attributes=attributes, tracers=tracers, meters=meters),
+    )
+    return structs.replace(settings, runtime=runtime, http=http)

@@ -1,0 +1,263 @@
+"""Metrics of a server's sessions, streams, requests in progress, refusals and policies (``otel``).
+
+::
+
+    RuntimeSettings(middleware=(observe_answers(),), observer=observe_sessions())
+
+A session is a connection of a stream, or a legacy session over HTTP; modern HTTP has none.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
+from opentelemetry.trace import SpanKind, TracerProvider
+
+from mcpcore.engine.events import (
+    Event,
+    Key,
+    Ready,
+    SubscriptionClosed,
+    SubscriptionOpened,
+    Violation,
+)
+from mcpcore.engine.peer import Peer
+from mcpcore.http.server.exchange import ExchangeEnded
+from mcpcore.http.server.sessions import SessionClosed, SessionOpened
+from mcpcore.policy.breaker import Breaker, Circuit
+from mcpcore_transports.link import Link, clock
+from mcpcore_transports.serve.assembling import Observer, Runtime
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerMachine
+from mcpcore_transports.telemetry.relaying import RelayedRequests
+from mcpcore_transports.telemetry.requests import SCOPE, RequestInstruments, histogram_of
+
+__all__ = ["GAUGES", "REFUSALS", "observe_sessions"]
+
+REFUSALS = "mcp.server.refusals"
+"""Name of the counter of refusals.
+
+Its attributes are ``mcp.refusal.by``, ``protocol``, ``http`` or ``rates``, and ``error.type``, the
+code of JSON-RPC or the status; a request that is refused over HTTP may count in two of them.
+"""
+_SESSION = "mcp.server.session.duration"
+_ERRORS = 400
+"""Status from which on an HTTP response is a refusal."""
+
+
+def observe_sessions(
+    *,
+    attributes: Mapping[str, str | int] | None = None,
+    tracers: TracerProvider | None = None,
+    meters: MeterProvider | None = None,
+) -> Observer:
+    """Return an observer of sessions for the settings of a server or gateway.
+
+    ``attributes``: those of the transport, such as ``network.transport``, for the durations of
+    sessions; ``tracers``, ``meters``: providers, in place of those of the process.  A gateway has
+    spans and durations of its requests by it, as it has no middleware.
+    """
+    return _SessionObserver(attributes or {}, tracers, meters)
+
+
+class _SessionObserver:
+    """Observer of :func:`observe_sessions`."""
+
+    def __init__(
+        self,
+        attributes: Mapping[str, str | int],
+        tracers: TracerProvider | None,
+        meters: MeterProvider | None,
+    ) -> None:
+        self.attributes = attributes
+        self._providers = tracers, meters
+        self._relaying: RequestInstruments | None = None
+        self.durations = histogram_of(_SESSION, meters)
+        self.runtimes: set[_ObservedRuntime] = set()
+        """Runtimes that run now."""
+        self._watched: list[Callable[[], Iterable[Breaker]]] = []
+        meter = get_meter(SCOPE, meter_provider=meters)
+        self._refusals = meter.create_counter(
+            REFUSALS, "{request}", "Requests that were refused before a handler ran."
+        )
+        for name, (unit, description, count) in GAUGES.items():
+            meter.create_observable_gauge(name, [_reading(self, count)], unit, description)
+
+    def observed(self, runtime: Runtime, machine: ServerMachine) -> Runtime:
+        """Implement :meth:`Observer.observed`."""
+        return _ObservedRuntime(self, runtime, machine)
+
+    def relayed(self, machine: ServerMachine) -> RelayedRequests:
+        """Implement :meth:`Observer.relayed`."""
+        if self._relaying is None:
+            tracers, meters = self._providers
+            self._relaying = RequestInstruments(
+                "server", SpanKind.SERVER, self.attributes, tracers, meters, contents=False
+            )
+        return RelayedRequests(self._relaying, machine)
+
+    def watch(self, breakers: Callable[[], Iterable[Breaker]]) -> None:
+        """Implement :meth:`Observer.watch`."""
+        self._watched.append(breakers)
+
+    def refused(self, by: str, code: int) -> None:
+        """Implement :meth:`Observer.refused`."""
+        self._refusals.add(1, {"mcp.refusal.by": by, "error.type": str(code)})
+
+    def circuits(self) -> Iterator[Breaker]:
+        """Yield the circuit breakers that are watched."""
+        for breakers in self._watched:
+            yield from breakers()
+
+    def over(self, began: float, **more: str) -> None:
+        """Record the duration of a session that is over."""
+        self.durations.record(clock() - began, {**self.attributes, **more})
+
+
+class _ObservedRuntime:
+    """Runtime between a machine and its own one."""
+
+    def __init__(self, observer: _SessionObserver, inner: Runtime, machine: ServerMachine) -> None:
+        self.settings: RuntimeSettings = inner.settings
+        self.machine = machine
+        self.streams: set[Key] = set()
+        """Open listen streams."""
+        self._observer = observer
+        self._inner = inner
+        self._handle = inner.handle
+        self._began: dict[str, float] = {}
+        self._version: dict[str, str] = {}
+        self._table: dict[type[Event], Callable[[Any], None]] = {
+            Ready: self._ready,
+            Violation: self._broken,
+            ExchangeEnded: self._answered,
+            SessionOpened: self._opened,
+            SessionClosed: self._closed,
+            SubscriptionOpened: lambda event: self.streams.add(event.key),
+            SubscriptionClosed: lambda event: self.streams.discard(event.key),
+        }
+        if not isinstance(machine, Peer):
+            machine.reports = True
+
+    @property
+    def link(self) -> Link | None:
+        """Link of the runtime that is observed."""
+        return self._inner.link
+
+    @link.setter
+    def link(self, link: Link | None) -> None:
+        self._inner.link = link
+
+    @property
+    def sessions(self) -> int:
+        """Number of open sessions."""
+        return 1 if isinstance(self.machine, Peer) else self.machine.sessions
+
+    @property
+    def requests(self) -> int:
+        """Number of requests in progress, listen streams excluded."""
+        machine = self.machine
+        found = machine.in_flight if isinstance(machine, Peer) else machine.calls
+        return max(0, found - len(self.streams))
+
+    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        """Run the inner runtime; a connection is a session."""
+        observer, began = self._observer, clock()
+        observer.runtimes.add(self)
+        failure: dict[str, str] = {}
+        try:
+            await self._inner.run(link_run)
+        except Exception as error:
+            failure = {"error.type": type(error).__name__}
+            raise
+        finally:
+            observer.runtimes.discard(self)
+            if isinstance(self.machine, Peer):
+                observer.over(began, **self._version, **failure)
+
+    def handle(self, event: Event) -> None:
+        """Note an event, and pass it on."""
+        note = self._table.get(type(event))
+        if note is not None:
+            note(event)
+        self._handle(event)
+
+    def _ready(self, event: Ready) -> None:
+        if isinstance(self.machine, Peer):
+            self._version = {"mcp.protocol.version": event.revision.name}
+
+    def _opened(self, event: SessionOpened) -> None:
+        self._began[event.session] = clock()
+
+    def _closed(self, event: SessionClosed) -> None:
+        began = self._began.pop(event.session, None)
+        if began is not None:
+            self._observer.over(began)
+
+    def _broken(self, event: Violation) -> None:
+        if event.refused:
+            self._observer.refused("protocol", event.code)
+
+    def _answered(self, event: ExchangeEnded) -> None:
+        if event.status is not None and event.status >= _ERRORS:
+            self._observer.refused("http", event.status)
+
+
+Counts = Iterable[tuple[int, dict[str, str]]]
+"""Values of a gauge with their attributes."""
+
+
+def _sum_of(name: str) -> Callable[[_SessionObserver], Counts]:
+    """Return a function that adds up an attribute of all runtimes."""
+
+    def count(observer: _SessionObserver) -> Counts:
+        values = (getattr(each, name) for each in tuple(observer.runtimes))
+        return [(sum(map(_size, values)), {})]
+
+    return count
+
+
+def _size(value: Any) -> int:
+    return value if isinstance(value, int) else len(value)
+
+
+def _failing(observer: _SessionObserver) -> Counts:
+    """Count the health checks that fail, by name."""
+    machines = [each.machine for each in tuple(observer.runtimes)]
+    names = Counter(
+        name for each in machines if not isinstance(each, Peer) for name in each.failing
+    )
+    return [(1, {"mcp.check.name": name}) for name in names]
+
+
+def _circuits(observer: _SessionObserver) -> Counts:
+    """Tell of each circuit breaker and state whether it is in it."""
+    found = [(each.name, each.state) for each in observer.circuits()]
+    return [
+        (int(state is now), {"mcp.circuit.name": name, "mcp.circuit.state": state.value})
+        for name, now in found
+        for state in Circuit
+    ]
+
+
+GAUGES: dict[str, tuple[str, str, Callable[[_SessionObserver], Counts]]] = {
+    "mcp.server.active_sessions": ("{session}", "Open sessions.", _sum_of("sessions")),
+    "mcp.server.active_streams": ("{stream}", "Open listen streams.", _sum_of("streams")),
+    "mcp.server.active_requests": (
+        "{request}",
+        "Requests that are not answered yet: the depth of the queue.",
+        _sum_of("requests"),
+    ),
+    "mcp.server.failing_checks": ("{check}", "Health checks that fail.", _failing),
+    "mcp.policy.circuit": ("1", "1 for the state that a circuit breaker is in.", _circuits),
+}
+"""Units, descriptions and functions of the gauges, by name."""
+
+
+def _reading(
+    observer: _SessionObserver, count: Callable[[_SessionObserver], Counts]
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def read(options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(value, cast(Any, attributes)) for value, attributes in count(observer)]
+
+    return read
