@@ -231,7 +231,7 @@ class Announcements(Step, frozen=True, kw_only=True):
 
 
 class TaskSave(Step, frozen=True, kw_only=True):
-    """Write a task; ``new``: one that this worker has begun.  Must be durable before it is answered.
+    """Write a task; ``new``: one that this worker begins.  It must be durable before the answer.
 
     Outcome: True if that was done, None if there is no room for it.  False if it has ended, which
     is final, or is not there any more.  ``session`` is "", as in all steps about tasks.

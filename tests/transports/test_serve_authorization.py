@@ -259,7 +259,10 @@ ONE = ["--auth-resource", RESOURCE, "--auth-issuer", "https://id.example"]
         (["--tcp", "127.0.0.1:0", "--trusted-proxy", "10.0.0.2"], "is for --http, --ws and --sse"),
         (["--trusted-proxy", "proxy.example"], "--trusted-proxy: 'proxy.example'"),
         (["--tcp", "127.0.0.1:0", "--response-header", "A: b"], "is for --http and --sse"),
-        (["--response-header", "Date: now"], "--response-header: the response header 'Date' is not"),
+        (
+            ["--response-header", "Date: now"],
+            "--response-header: the response header 'Date' is not",
+        ),
         (["--response-header", "no header"], "--response-header: what was given is no header"),
     ],
 )

@@ -30,6 +30,7 @@ from mcpcore.http.storing import (
     TaskSave,
     TaskTold,
 )
+from mcpcore.service import Prepared
 from mcpcore.service.handlers import demand, permits
 from mcpcore.service.pagination import Cursors
 from mcpcore.service.reading import typed
@@ -305,6 +306,13 @@ class StoredDesk(ServerTasks):
     def _of_session(self, session: str | None) -> str:
         # Sessions have the same name at all workers.
         return f"session {session}"
+
+    def prepare(self, event: RequestReceived) -> Prepared | None:
+        """Prepare a request about tasks; return None for other requests."""
+        prepared = super().prepare(event)
+        if prepared is not None:
+            prepared.is_async = True
+        return prepared
 
     def reply(self, event: RequestReceived) -> Awaitable[TaskAnswer]:
         """Return the answer to a request about tasks, to be awaited."""
