@@ -182,7 +182,7 @@ async def test_tasks_of_all_workers_are_listed_page_by_page() -> None:
             each.open_legacy()
             pages, cursor = [], None
             while True:
-                params = {} if cursor is None else {"cursor": cursor}
+                params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
                 result = (await each.call("tasks/list", params, revision=LEGACY))["result"]
                 pages.append([task["taskId"] for task in result["tasks"]])
                 if (cursor := result.get("nextCursor")) is None:
@@ -299,14 +299,14 @@ async def test_a_store_out_of_reach_is_one_clear_error_and_ends_are_written_late
         task = await made.first.begin("work")
         commit = made.store.commit
         failing = [StoreFailure("no route")]
-        made.store.commit = lambda worker, steps, wall: failing * len(steps)  # type: ignore
+        monkeypatch.setattr(made.store, "commit", lambda worker, steps, wall: failing * len(steps))
         assert (await made.second.get(task))["message"].startswith("the store of the tasks")
         refused = await made.second.modern("tools/call", name="work")
         assert refused["error"]["message"].startswith("busy")
         made.shops[0].go.set()
         await made.shops[0].stopped.wait()
         await anyio.wait_all_tasks_blocked()
-        made.store.commit = commit  # type: ignore[method-assign]
+        monkeypatch.setattr(made.store, "commit", commit)
         await made.second.until(task, "completed")
 
 
@@ -318,7 +318,7 @@ def test_what_is_packed_is_unpacked() -> None:
     more: tuple[dict[str, Any], ...] = (
         {"questions": {"key": Raw(b'{"method":"m"}')}, "status": "input_required"},
         {"result": Raw(b'{"content":[]}'), "meta": {"a": 1}, "status": "completed"},
-        {"error": ErrorData(-1, "x", {"part": 7}), "status": "failed"},
+        {"error": ErrorData(-1, "x", Raw(b'{"part":7}')), "status": "failed"},
     )
     for each in more:
         wanted = structs.replace(record, number=7, **each)
