@@ -420,10 +420,10 @@ class RedisStore:
                 about = step.id, step.owner or "", int(step.ended), step.expires, int(step.new)
                 return self._of_workers("save_task", worker, *about, wall, step.task)
             case storing.TaskLoad():
-                return self._of_workers("load_task", step.id, self._now(), wall)
+                return self._of_workers("load_task", step.id, wall)
             case storing.TaskList():
                 where = step.owner, step.after, step.limit
-                return self._of_workers("list_tasks", *where, self._now(), wall)
+                return self._of_workers("list_tasks", *where, wall)
         operation = _OPERATIONS[type(step)]
         values = operation.values(step)
         return self._of_session(step.session, operation.name, worker, wall, *values)

@@ -194,8 +194,8 @@ _DROP_PROOFS = "DELETE FROM proofs WHERE until < ?"
 _DROP_TASKS = "DELETE FROM tasks WHERE expires <= ?"
 
 _TASK = (
-    "SELECT key, worker, NOT EXISTS (SELECT 1 FROM workers WHERE name = worker AND NOT buried"
-    " AND expires > ?), task FROM tasks"
+    "SELECT key, worker, NOT EXISTS (SELECT 1 FROM workers WHERE name = worker AND NOT buried),"
+    " task FROM tasks"
 )
 
 _BUSY = (
@@ -772,17 +772,17 @@ class SqliteStore:
         return True
 
     def _load_task(self, worker: str, step: storing.TaskLoad, wall: float) -> StoredTask | None:
-        found = self._tasks("id = ? AND tasks.expires > ?", step.id, wall)
+        found = self._tasks("id = ? AND expires > ?", step.id, wall)
         return found[0] if found else None
 
     def _list_tasks(
         self, worker: str, step: storing.TaskList, wall: float
     ) -> tuple[StoredTask, ...]:
-        where = "owner = ? AND key > ? AND tasks.expires > ? ORDER BY key LIMIT ?"
+        where = "owner = ? AND key > ? AND expires > ? ORDER BY key LIMIT ?"
         return self._tasks(where, step.owner, step.after, wall, step.limit)
 
     def _tasks(self, where: str, *values: object) -> tuple[StoredTask, ...]:
-        rows = self._run(f"{_TASK} WHERE {where}", self._clock(), *values)
+        rows = self._run(f"{_TASK} WHERE {where}", *values)
         return tuple(
             StoredTask(number=number, worker=worker, gone=bool(gone), task=task)
             for number, worker, gone, task in rows

@@ -162,13 +162,12 @@ local function remove_tasks(wall)
   end
 end
 
-local function stored_task(id, now) -- nil if it is not there
+local function stored_task(id) -- nil if it is not there
   local number, worker, text = unpack(redis.call('HMGET', task(id), 'number', 'worker', 'task'))
   if not number then
     return nil
   end
-  local lease = redis.call('ZSCORE', workers, worker)
-  return {tonumber(number), worker, lease and tonumber(lease) > now and 0 or 1, text}
+  return {tonumber(number), worker, redis.call('ZSCORE', workers, worker) and 0 or 1, text}
 end
 
 local ops = {}
@@ -204,17 +203,17 @@ function ops.save_task()
   return 1
 end
 
-function ops.load_task() -- id, time, wall clock
-  remove_tasks(tonumber(ARGV[4]))
-  return stored_task(ARGV[2], clock(ARGV[3])) or false
+function ops.load_task() -- id, wall clock
+  remove_tasks(tonumber(ARGV[3]))
+  return stored_task(ARGV[2]) or false
 end
 
-function ops.list_tasks() -- owner, after this number, how many, time, wall clock
-  remove_tasks(tonumber(ARGV[6]))
-  local found, now = {}, clock(ARGV[5])
+function ops.list_tasks() -- owner, after this number, how many, wall clock
+  remove_tasks(tonumber(ARGV[5]))
+  local found = {}
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks_of(ARGV[2]), '(' .. ARGV[3], '+inf',
     'LIMIT', 0, ARGV[4])) do
-    found[#found + 1] = stored_task(id, now)
+    found[#found + 1] = stored_task(id)
   end
   return found
 end
