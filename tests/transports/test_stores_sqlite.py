@@ -19,8 +19,8 @@ from mcpcore.http.storing import (
     StoreFailure,
     StreamAppend,
     StreamBegin,
-    TaskSave,
     StreamRead,
+    TaskSave,
 )
 from mcpcore_transports.stores.sqlite import SqliteStore, Synchronous
 from tests.transports.store_stage import record
