@@ -230,6 +230,51 @@ class Announcements(Step, frozen=True, kw_only=True):
     since: float
 
 
+class TaskSave(Step, frozen=True, kw_only=True):
+    """Write a task; ``new``: one that this worker begins.  It must be durable before the answer.
+
+    Outcome: True if that was done, None if there is no room for it.  False if it has ended, which
+    is final, or is not there any more.  ``session`` is "", as in all steps about tasks.
+    """
+
+    id: str
+    owner: str | None
+    task: bytes
+    ended: bool
+    expires: float
+    """Time of the wall clock at which it is removed."""
+    new: bool = False
+
+
+class TaskLoad(Step, frozen=True, kw_only=True):
+    """Load a task.  Outcome: a StoredTask, or None."""
+
+    id: str
+
+
+class TaskList(Step, frozen=True, kw_only=True):
+    """List at most ``limit`` tasks of an owner with numbers above ``after``, in their order.
+
+    Outcome: a tuple of StoredTask.
+    """
+
+    owner: str
+    after: int
+    limit: int
+
+
+class StoredTask(Struct, frozen=True, kw_only=True):
+    """Task in a store."""
+
+    number: int
+    """Position in the order of creation."""
+    worker: str
+    """Name of the worker that has begun it and runs it."""
+    gone: bool
+    """True if nothing was heard of that worker for the time of its lease."""
+    task: bytes
+
+
 class NoteReceived(Event, frozen=True, kw_only=True):
     """Note of the application at another worker, sent with ``post_note``."""
 
@@ -340,6 +385,16 @@ class HangUp(Note, frozen=True, kw_only=True, omit_defaults=True, tag="hang up")
 
 class Lost(Note, frozen=True, kw_only=True, tag="lost"):
     """Made by the store: it may have lost sessions; ``session`` is ""."""
+
+
+class TaskTold(Note, frozen=True, kw_only=True, omit_defaults=True, tag="task"):
+    """A task of the worker has answers of its client, or, without any, was ended by another worker.
+
+    ``session`` is "".
+    """
+
+    task: str
+    answers: dict[str, Raw] = {}
 
 
 AnyNote = Wake | Moved | Forwarded | Said | Ended | Changed | Announced | HangUp | Lost

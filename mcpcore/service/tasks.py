@@ -189,6 +189,10 @@ class TaskTable:
             raise errors.McpError(errors.INVALID_PARAMS, "task.ttl: must not be negative")
         return min(max(asked, settings.min_ttl), settings.max_ttl)
 
+    def get(self, id: str) -> TaskRecord | None:
+        """Return a task, whoever asks; None if there is none."""
+        return self._tasks.get(id)
+
     def find(self, id: str, owner: str | None, *, wall: float) -> TaskRecord:
         """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
         record = self._tasks.get(id)
@@ -329,6 +333,13 @@ class TaskTable:
             return False
         record.error = error
         return self._end(record, TaskSignal.FAIL, error.message, wall)
+
+    def lose_result(self, record: TaskRecord, error: errors.ErrorData) -> None:
+        """Put an error in place of the result of a completed task."""
+        if record.result is not None and record.id in self._tasks:
+            self.stored -= len(bytes(record.result))
+        record.result, record.meta, record.is_error = None, None, False
+        record.status, record.error, record.message = "failed", error, error.message
 
     def cancel(self, record: TaskRecord, message: str, *, wall: float) -> bool:
         """End a task without a result; return False if it has ended before."""

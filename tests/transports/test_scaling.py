@@ -16,15 +16,18 @@ from msgspec import Struct
 
 from mcpcore.errors import CallFailed, PeerError
 from mcpcore.spec.types.client_features import ElicitParams
+from mcpcore.spec.types.tasks import Task
 from mcpcore_transports.client.callbacks import Callbacks
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.core import ClientSettings
+from mcpcore_transports.client.tasks import TaskOptions
 from mcpcore_transports.http1.settings import HttpClientLinkSettings
+from mcpcore_transports.server.tasks.stored import WORKER_GONE
 from tests.clock import PATIENCE, patience
 from tests.docs.blocks import blocks
 from tests.transports.balancer import balanced
 from tests.transports.redis_server import redis_server
-from tests.transports.serving import ROOT, Serving, gone, kill, serving
+from tests.transports.serving import APP, ROOT, Serving, gone, kill, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
@@ -41,14 +44,14 @@ def anyio_backend() -> str:
 
 
 @asynccontextmanager
-async def servers(store: str, count: int = 2) -> AsyncIterator[list[Serving]]:
+async def servers(store: str, count: int = 2, app: str = APP) -> AsyncIterator[list[Serving]]:
     """Run servers with a store in common."""
     if count == 0:
         yield []
         return
     async with (
-        serving("--http", "127.0.0.1:0", "--store", store) as first,
-        servers(store, count - 1) as others,
+        serving("--http", "127.0.0.1:0", "--store", store, app=app) as first,
+        servers(store, count - 1, app) as others,
     ):
         yield [first, *others]
 
@@ -308,3 +311,28 @@ async def test_what_one_server_announces_is_heard_at_the_other(revision: str, st
         with patience():
             change = await anext(aiter(changes))
     assert change.method == "notifications/tools/list_changed"
+
+
+async def test_tasks_are_served_by_all_and_fail_with_the_process_that_runs_them(
+    store: str,
+) -> None:
+    settings = ClientSettings(tasks=TaskOptions())
+    url = f"{store}{'&' if '?' in store else '?'}lease=1&renew=0.2"
+    async with (
+        servers(url, app="tests.transports.task_app:server") as both,
+        connect(both[0].url, revision="2026-07-28", settings=settings) as one,
+        connect(both[1].url, revision="2026-07-28", settings=settings) as two,
+    ):
+        short, other, endless = [
+            await one.tasks.start("wait", {"seconds": seconds}) for seconds in (0.3, 3600, 3600)
+        ]
+        assert isinstance(short, Task)
+        assert isinstance(other, Task)
+        assert isinstance(endless, Task)
+        assert (await two.tasks.wait(short)).text == "waited"
+        await two.tasks.cancel(other.task_id)
+        assert (await one.tasks.get(other.task_id)).status == "cancelled"
+        assert (await two.tasks.get(endless.task_id)).status == "working"
+        kill(both[0].process.pid)
+        with patience(), pytest.raises(PeerError, match=WORKER_GONE):
+            await two.tasks.wait(endless)

@@ -27,15 +27,20 @@ from mcpcore.http.storing import (
     SessionSave,
     SessionTouch,
     Step,
+    StoredTask,
     StoreFailure,
     StreamAppend,
     StreamBegin,
     StreamClaim,
     StreamRead,
     StreamRelease,
+    TaskList,
+    TaskLoad,
+    TaskSave,
     Wake,
 )
 from mcpcore_transports.stores.base import StoreSettings
+from mcpcore_transports.stores.sqlite import SqliteStore
 from tests.clock import PATIENCE
 from tests.transports.store_stage import KINDS, WORKERS, Stage, Theatre, decoded, record, theatre
 
@@ -57,6 +62,9 @@ SETTINGS = StoreSettings(
     announcements=3,
     proofs=3,
     proofs_per_principal=2,
+    tasks=3,
+    tasks_per_owner=2,
+    task_bytes=100,
 )
 GONE = NoSession()
 
@@ -998,7 +1006,11 @@ HISTORIES: dict[str, list[Moment]] = {
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_history(name: str, stage: Stage) -> None:
-    for number, moment in enumerate(HISTORIES[name]):
+    play(stage, HISTORIES[name])
+
+
+def play(stage: Stage, history: list[Any]) -> None:
+    for number, moment in enumerate(history):
         where = f"moment {number}: {moment}"
         match moment:
             case Do():
@@ -1217,6 +1229,102 @@ def test_of_many_at_once_one_uses_a_proof(stage: Stage) -> None:
 
     with ThreadPoolExecutor(len(stores)) as threads:
         assert sorted(threads.map(use, stores), key=str) == [False] * (len(stores) - 1) + [True]
+
+
+# Tasks
+
+
+def task(id: str, text: bytes = b"t", owner: str | None = "ann", **more: Any) -> TaskSave:
+    members = {"ended": False, "expires": 1100.0, "new": False, **more}
+    return TaskSave(token=1, session="", id=id, owner=owner, task=text, **members)
+
+
+def look(id: str) -> TaskLoad:
+    return TaskLoad(token=1, session="", id=id)
+
+
+def kept(number: int, text: bytes = b"t", worker: str = "a", *, gone: bool = False) -> StoredTask:
+    return StoredTask(number=number, worker=worker, gone=gone, task=text)
+
+
+def listed(after: int = 0, limit: int = 9, owner: str = "ann") -> TaskList:
+    return TaskList(token=1, session="", owner=owner, after=after, limit=limit)
+
+
+TASKS: dict[str, list[Any]] = {
+    "a change is seen by all, the first end is final": [
+        Do("b", look("x"), None),
+        Do("b", task("x"), False),
+        Do("a", task("x", new=True), True),
+        Do("a", task("x", new=True), False),
+        Do("b", look("x"), kept(1)),
+        Do("b", task("x", b"\x00\xff"), True),
+        Do("a", look("x"), kept(1, b"\x00\xff")),
+        Do("b", task("x", b"over", ended=True), True),
+        Do("a", task("x", b"done", ended=True), False),
+        Do("a", look("x"), kept(1, b"over")),
+    ],
+    "tasks are removed when their time has come": [
+        Do("a", task("x", new=True, expires=1050.0), True),
+        Do("a", task("y", new=True, expires=float("inf")), True),
+        Do("a", task("z", new=True), None),
+        Do("b", task("x", ended=True, expires=1060.0), True),
+        Later(59.0),
+        Do("b", look("x"), kept(1)),
+        Later(1.5),
+        Do("b", look("x"), None),
+        Do("b", task("x"), False),
+        Do("b", listed(), (kept(2),)),
+        Do("a", task("z", new=True), True),
+    ],
+    "there is room for so many, of all and of one": [
+        Do("a", task("x", new=True), True),
+        Do("b", task("y", new=True), True),
+        Do("b", task("z", new=True), None),
+        Do("b", task("z", new=True, owner=None), True),
+        Do("b", task("u", new=True, owner="bob"), None),
+        Do("b", look("u"), None),
+    ],
+    "those of an owner are listed in their order": [
+        Do("a", task("x", new=True), True),
+        Do("b", task("z", new=True, owner=None), True),
+        Do("b", task("y", b"u", new=True), True),
+        Do("b", listed(), (kept(1), kept(3, b"u", "b"))),
+        Do("a", listed(limit=1), (kept(1),)),
+        Do("a", listed(after=1), (kept(3, b"u", "b"),)),
+        Do("a", listed(owner="bob"), ()),
+    ],
+    "a worker of which nothing is heard is gone, until it is back": [
+        Do("a", task("x", new=True), True),
+        Silence(11.0, but="b"),
+        Do("b", look("x"), kept(1, gone=True)),
+        Do("b", listed(), (kept(1, gone=True),)),
+        Do("a", look("x"), kept(1)),
+        Leaves("a"),
+        Do("b", look("x"), kept(1, gone=True)),
+        Do("b", task("x", b"lost", ended=True), True),
+        Do("a", task("x", b"done", ended=True), False),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks(stage: Stage, name: str) -> None:
+    play(stage, TASKS[name])
+
+
+def test_the_bytes_of_tasks_are_bounded(stage: Stage) -> None:
+    if isinstance(stage.owners["a"], SqliteStore):  # in Redis its maxmemory bounds them
+        long = 60 * b"x"
+        steps = [
+            task("x", long, new=True),
+            task("y", long, new=True),
+            task("y", 40 * b"y", new=True),
+            task("x", long + b"x"),
+            task("x", b"", ended=True),
+            task("y", 100 * b"y"),
+        ]
+        assert stage.commit("a", *steps) == [True, None, True, None, True, True]
 
 
 def test_a_closed_store_says_so(stage: Stage) -> None:

@@ -27,12 +27,16 @@ from mcpcore.http.storing import (
     SessionSave,
     SessionTouch,
     Step,
+    StoredTask,
     StoreFailure,
     StreamAppend,
     StreamBegin,
     StreamClaim,
     StreamRead,
     StreamRelease,
+    TaskList,
+    TaskLoad,
+    TaskSave,
     Wake,
 )
 from mcpcore_transports.stores.base import StoreSettings
@@ -54,6 +58,8 @@ SETTINGS = StoreSettings(
     renew=0,
     mailbox=1000,
     announcements=3,
+    tasks=3,
+    tasks_per_owner=2,
 )
 EXAMPLES = {"memory": 100, "sqlite": 60, "redis": 60}
 
@@ -67,6 +73,9 @@ class Model:
         self.made: dict[str, str] = {}
         """Sessions for which there is to be room yet, and whose they are."""
         self.sessions: dict[str, dict[str, Any]] = {}
+        self.tasks: dict[str, dict[str, Any]] = {}
+        self.numbers = 0
+        """Number of the last task."""
         self.mail: dict[str, list[Any]] = {}
         self.announced: list[tuple[str, float, bytes]] = []
         """Topic, time and note of what was said to everybody, oldest first."""
@@ -85,6 +94,7 @@ class Model:
 
     def look(self, wall: float) -> None:
         """Give up what is too old."""
+        self.tasks = {id: task for id, task in self.tasks.items() if wall < task["expires"]}
         for name, session in [*self.sessions.items()]:
             created = session["record"].created
             used = session["used"]
@@ -242,6 +252,15 @@ class Model:
                 if step.to is not None or name != worker:
                     self.tell(name, step.note)
             return None
+        match step:
+            case TaskSave():
+                return self.save_task(worker, step)
+            case TaskLoad():
+                return self.shown(step.id) if step.id in self.tasks else None
+            case TaskList():
+                own = [id for id, each in self.tasks.items() if each["owner"] == step.owner]
+                after = [each for each in map(self.shown, own) if each.number > step.after]
+                return tuple(after[: step.limit])
         if isinstance(step, SessionSave):
             return self.save(session, step, wall)
         if isinstance(step, Announce):
@@ -335,6 +354,28 @@ class Model:
             or wall >= self.announced[0][1] + SETTINGS.idle
         ):
             self.announced.pop(0)
+
+    def shown(self, id: str) -> StoredTask:
+        task = self.tasks[id]
+        gone = task["worker"] not in self.expires
+        return StoredTask(
+            number=task["number"], worker=task["worker"], gone=gone, task=task["text"]
+        )
+
+    def save_task(self, worker: str, step: TaskSave) -> bool | None:
+        known = self.tasks.get(step.id)
+        if step.new == (known is not None) or (known is not None and known["ended"]):
+            return False
+        if known is None:
+            own = [each for each in self.tasks.values() if each["owner"] == step.owner]
+            full = step.owner is not None and len(own) >= SETTINGS.tasks_per_owner
+            if full or len(self.tasks) >= SETTINGS.tasks:
+                return None
+            self.numbers += 1
+            known = {"number": self.numbers, "owner": step.owner, "worker": worker}
+            self.tasks[step.id] = known
+        known.update(ended=step.ended, expires=step.expires, text=step.task)
+        return True
 
     def save(self, session: dict[str, Any] | None, step: SessionSave, wall: float) -> Any:
         if session is not None:
@@ -554,6 +595,28 @@ posts = st.builds(
     to=st.sampled_from([None, *WORKERS]),
     note=st.binary(min_size=1, max_size=3),
 )
+task_names = st.sampled_from("tuvw")
+saved_tasks = st.builds(
+    TaskSave,
+    token=st.just(1),
+    session=st.just(""),
+    id=task_names,
+    owner=st.sampled_from(["ann", "ann", "bob", None]),
+    task=texts,
+    ended=st.sampled_from([False, False, True]),
+    expires=st.sampled_from([1.0, 10.0, 100.0, float("inf")]),
+    new=st.booleans(),
+)
+loaded_tasks = st.builds(TaskLoad, token=st.just(1), session=st.just(""), id=task_names)
+listed_tasks = st.builds(
+    TaskList,
+    token=st.just(1),
+    session=st.just(""),
+    owner=st.just("ann"),
+    after=st.integers(0, 3),
+    limit=st.integers(1, 3),
+)
+tasks = saved_tasks | loaded_tasks | listed_tasks
 everything = saves | loads | begins | appends | reads | puts | takes | claims | releases | posts
 everything |= running | announcing | announced
 workers = st.sampled_from(WORKERS)
@@ -646,6 +709,10 @@ class Beside(RuleBasedStateMachine):
     def count(self, worker: str, steps: list[Step]) -> None:
         self.commit(worker, steps)
 
+    @rule(worker=workers, steps=st.lists(tasks, min_size=1, max_size=3))
+    def task(self, worker: str, steps: list[Step]) -> None:
+        self.commit(worker, steps)
+
     @rule(worker=workers, step=puts)
     def put(self, worker: str, step: Step) -> None:
         self.commit(worker, [step])
@@ -691,6 +758,8 @@ class Beside(RuleBasedStateMachine):
 
     def dated(self, step: Step, place: int) -> Step:
         """A record as it would be saved: when a session was made, and by whom, does not change."""
+        if isinstance(step, TaskSave):
+            return structs.replace(step, expires=self.stage.wall + step.expires)
         if not isinstance(step, SessionSave):
             return step
         known = self.model.sessions.get(step.session)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +20,7 @@ from mcpcore.http.storing import (
     StreamAppend,
     StreamBegin,
     StreamRead,
+    TaskSave,
 )
 from mcpcore_transports.stores.sqlite import SqliteStore, Synchronous
 from tests.transports.store_stage import record
@@ -100,7 +101,7 @@ def a_folder(path: Path) -> None:
     ("make", "message"),
     [
         (of_another_program, "another program"),
-        (of_a_newer_version, "version 99; this program knows version 7"),
+        (of_a_newer_version, "version 99; this program knows version 8"),
         (no_database, "not a database"),
         (a_folder, "unable to open"),
     ],
@@ -155,12 +156,22 @@ def test_a_step_that_cannot_be_written_harms_no_other(store: SqliteStore) -> Non
 def test_what_is_over_leaves_the_file(store: SqliteStore) -> None:
     store.commit("a", [append(b"x" * 1000) for _ in range(100)], 1000)
     store.use_once(b"1", party="ann", until=1600, wall=1000)
+    about: dict[str, Any] = {
+        "owner": "ann",
+        "task": b"x" * 1000,
+        "ended": True,
+        "expires": 2000.0,
+        "new": True,
+    }
+    assert store.commit("a", [TaskSave(token=1, session="", id="x", **about)], 1000) == [True]
     store.commit("a", [], 1000 + 86400)
-    tables = ("sessions", "streams", "events", "queue", "once", "readers", "proofs", "parties")
+    sessions = ("sessions", "streams", "events", "queue", "once", "readers")
+    tables = (*sessions, "proofs", "parties", "tasks")
     for table in tables:
         (count,) = store._db.execute(f"SELECT count(*) FROM {table}").fetchone()
         assert count == 0, table
     assert dict(store._db.execute("SELECT name, value FROM facts WHERE name <> 'secret'")) == {
         "bytes": 0,
         "proofs": 0,
+        "task bytes": 0,
     }

@@ -56,6 +56,9 @@ class Timer:
 class TaskHost:
     """All tasks of one side, with their workers; ``wall``: clock in seconds since the epoch."""
 
+    shared = False
+    """True if the tasks are in a store, and requests about them are answered from there."""
+
     def __init__(
         self, settings: TaskSettings | None = None, *, wall: Callable[[], float] = time.time
     ) -> None:
@@ -95,6 +98,13 @@ class TaskHost:
         record = self.table.create(owner, wall=self.wall(), ttl=ttl, poll=poll)
         self._arm()
         return record
+
+    def keep(self, record: TaskRecord, hand_over: Callable[[bool], bool]) -> bool:
+        """Give a new task to its client by ``hand_over``; return False if the request is over.
+
+        ``hand_over`` is told whether the task could be kept; it returns False if nothing was sent.
+        """
+        return hand_over(True)
 
     def find(self, id: str, owner: str | None) -> TaskRecord:
         """Return a task; see :meth:`TaskTable.find <mcpcore.service.tasks.TaskTable.find>`."""

@@ -251,6 +251,24 @@ def assemble_http(
     return host, runtime
 
 
+def make_task_host(settings: "ServeSettings") -> "TaskHost":
+    """Return the holder of the tasks of a server, in the store of the settings if they have one."""
+    from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
+
+    store = settings.store
+    if store is None:
+        return TaskHost(settings.runtime.tasks)
+    from mcpcore_transports.http.server.store_link import StoreLink, worker_name  # late, as above
+    from mcpcore_transports.server.tasks.stored import StoredTaskHost
+
+    name = worker_name()
+
+    def make_link(host: StoredTaskHost) -> StoreLink:
+        return StoreLink(store, name, host, host, lambda: None, settings=settings.store_link)
+
+    return StoredTaskHost(name, make_link, settings.runtime.tasks)
+
+
 def _runtime(
     server: Routed, machine: ServerMachine, settings: RuntimeSettings, tasks: "TaskHost | None"
 ) -> Runtime:

@@ -51,12 +51,17 @@ from mcpcore_transports.http1.heads import named_revision, split_target
 from mcpcore_transports.http1.settings import HeadLimits
 from mcpcore_transports.link import Handshake, Link, LinkFactory, clock
 from mcpcore_transports.running.functions import current_loop, is_over, start_background
-from mcpcore_transports.running.tasks import TaskHost
-from mcpcore_transports.serve.assembling import Runtime, assemble_http, serve_connection
+from mcpcore_transports.serve.assembling import (
+    Runtime,
+    assemble_http,
+    make_task_host,
+    serve_connection,
+)
 from mcpcore_transports.serve.settings import ServeSettings, guard, sealing
 from mcpcore_transports.server.failures import warn_if_revealing
 
-if TYPE_CHECKING:  # late: few record a trace
+if TYPE_CHECKING:  # late: few offer tasks, or record a trace
+    from mcpcore_transports.running.tasks import TaskHost
     from mcpcore_transports.tracing.tracing import Trace
 
 logger = logging.getLogger("mcpcore.http")
@@ -246,7 +251,7 @@ class HttpEndpoint:
         make_host = partial(HttpHost, settings=settings.http_link)
         tasks: TaskHost | None = None
         if self.server.capabilities().tasks is not None:
-            tasks = TaskHost(settings.runtime.tasks)
+            tasks = make_task_host(settings)
         host, runtime = assemble_http(
             self.server, make_host, settings=settings, shared=shared, tasks=tasks
         )
@@ -297,7 +302,7 @@ def unready(error: StoreUnavailableError | ExtraMissingError | LifespanError) ->
 class _Running:
     """State of an endpoint in one event loop."""
 
-    def __init__(self, host: HttpHost, runtime: Runtime, tasks: TaskHost | None) -> None:
+    def __init__(self, host: HttpHost, runtime: Runtime, tasks: "TaskHost | None") -> None:
         self.host = host
         self.runtime = runtime
         self.tasks = tasks

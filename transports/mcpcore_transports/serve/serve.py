@@ -34,6 +34,7 @@ from mcpcore_transports.serve.assembling import (
     Runtime,
     Served,
     assemble_http,
+    make_task_host,
     routes_of,
     serve_connection,
     server_config,
@@ -121,9 +122,7 @@ class Bindings:
         if isinstance(self._server, Application):
             return
         if self._server.capabilities().tasks is not None:
-            from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
-
-            self._tasks = TaskHost(self._settings.runtime.tasks)
+            self._tasks = make_task_host(self._settings)
             self._tasks.begin(group)
 
     async def open_http(

@@ -137,7 +137,13 @@ class ServerRuntime:
             from mcpcore_transports.running.tasks import TaskHost  # late: few offer tasks
             from mcpcore_transports.server.tasks import tasks as server_tasks
 
-            self._tasks = server_tasks.ServerTasks(self, tasks or TaskHost(self.settings.tasks))
+            host = tasks or TaskHost(self.settings.tasks)
+            desk = server_tasks.ServerTasks
+            if host.shared:
+                from mcpcore_transports.server.tasks.stored import StoredDesk  # late: few do
+
+                desk = StoredDesk
+            self._tasks = desk(self, host)
             self._table[events.SubscriptionOpened] = self._tasks.opened
             self._table[events.SubscriptionClosed] = self._tasks.closed
 

@@ -25,12 +25,23 @@ from mcpcore.http.storing import (
     Moved,
     SessionRecord,
     Step,
+    StoredTask,
     StoreFailure,
     Wake,
 )
 from mcpcore.spec.bounds import check_numbers
 
-StepOutcome = SessionRecord | LogPage | StoreFailure | tuple[bytes, ...] | bool | int | None
+StepOutcome = (
+    SessionRecord
+    | LogPage
+    | StoreFailure
+    | StoredTask
+    | tuple[bytes, ...]
+    | tuple[StoredTask, ...]
+    | bool
+    | int
+    | None
+)
 """Outcome of a step; the class of the step defines which of these it has."""
 
 SECRET_SIZE = 32
@@ -80,6 +91,12 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """Maximum DPoP proofs whose use is remembered; further ones are refused until some end."""
     proofs_per_principal: int = 25_000
     """Maximum of them that one principal has shown, with however many keys."""
+    tasks: int = 10_000
+    """Maximum tasks at one time, ended ones that are kept included; further ones are refused."""
+    tasks_per_owner: int = 1000
+    """Maximum tasks of one principal or session."""
+    task_bytes: int = 256 * 1024 * 1024
+    """Maximum bytes of all tasks with their results (memory and SQLite)."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "once", "renew", "announcements")

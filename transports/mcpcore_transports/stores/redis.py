@@ -31,7 +31,7 @@ from redis.retry import Retry
 
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http import storing
-from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoreFailure
+from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoredTask, StoreFailure
 from mcpcore_transports.stores.base import (
     LOST,
     SECRET_SIZE,
@@ -225,7 +225,18 @@ def _outcome(step: Step, reply: Reply) -> StepOutcome:
         return None
     if isinstance(step, storing.Announcements):
         return tuple(reply)
+    if isinstance(step, storing.TaskSave):
+        return None if reply is None else bool(reply)
+    if isinstance(step, storing.TaskLoad):
+        return None if reply is None else _task(reply)
+    if isinstance(step, storing.TaskList):
+        return tuple(_task(each) for each in reply)
     return _OPERATIONS[type(step)].outcome(reply[0])
+
+
+def _task(reply: Reply) -> StoredTask:
+    number, worker, gone, task = reply
+    return StoredTask(number=number, worker=worker.decode(), gone=bool(gone), task=task)
 
 
 def _notes(session: str, reply: Reply) -> Iterator[str | bytes]:
@@ -405,6 +416,14 @@ class RedisStore:
                 return self._of_workers("announce", worker, step.note, step.topic, wall)
             case storing.Announcements():
                 return self._of_workers("announcements", step.since, wall)
+            case storing.TaskSave():
+                about = step.id, step.owner or "", int(step.ended), step.expires, int(step.new)
+                return self._of_workers("save_task", worker, *about, wall, step.task)
+            case storing.TaskLoad():
+                return self._of_workers("load_task", step.id, wall)
+            case storing.TaskList():
+                where = step.owner, step.after, step.limit
+                return self._of_workers("list_tasks", *where, wall)
         operation = _OPERATIONS[type(step)]
         values = operation.values(step)
         return self._of_session(step.session, operation.name, worker, wall, *values)

@@ -26,12 +26,12 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import StoreUnavailableError
 from mcpcore.http import storing
-from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoreFailure
+from mcpcore.http.storing import LogPage, NoSession, SessionRecord, Step, StoredTask, StoreFailure
 from mcpcore_transports.stores import base
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
-VERSION = 7
+VERSION = 8
 """Version of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
 """Value of ``PRAGMA application_id``, so that the file of another program is never touched."""
@@ -47,6 +47,7 @@ _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 INSERT INTO facts VALUES ('bytes', 0);
 INSERT INTO facts VALUES ('proofs', 0);
+INSERT INTO facts VALUES ('task bytes', 0);
 
 CREATE TABLE proofs (
     digest BLOB PRIMARY KEY, party TEXT NOT NULL, until REAL NOT NULL
@@ -113,6 +114,18 @@ CREATE TABLE workers (
     name TEXT PRIMARY KEY, expires REAL, place TEXT, process INTEGER, buried INTEGER DEFAULT 0
 ) WITHOUT ROWID;
 
+CREATE TABLE tasks (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT,
+    worker TEXT NOT NULL,
+    ended INTEGER NOT NULL,
+    expires REAL NOT NULL,
+    task BLOB NOT NULL
+);
+CREATE INDEX tasks_by_owner ON tasks (owner);
+CREATE INDEX tasks_by_end ON tasks (expires);
+
 CREATE TABLE notes (key INTEGER PRIMARY KEY, worker TEXT, posted INTEGER, note BLOB);
 CREATE INDEX notes_by_worker ON notes (worker);
 
@@ -124,6 +137,15 @@ CREATE TRIGGER proof_dropped AFTER DELETE ON proofs BEGIN
     UPDATE facts SET value = value - 1 WHERE name = 'proofs';
     UPDATE parties SET proofs = proofs - 1 WHERE name = old.party;
     DELETE FROM parties WHERE name = old.party AND proofs = 0;
+END;
+CREATE TRIGGER task_made AFTER INSERT ON tasks BEGIN
+    UPDATE facts SET value = value + length(new.task) WHERE name = 'task bytes';
+END;
+CREATE TRIGGER task_changed AFTER UPDATE ON tasks BEGIN
+    UPDATE facts SET value = value + length(new.task) - length(old.task) WHERE name = 'task bytes';
+END;
+CREATE TRIGGER task_dropped AFTER DELETE ON tasks BEGIN
+    UPDATE facts SET value = value - length(old.task) WHERE name = 'task bytes';
 END;
 CREATE TRIGGER event_kept AFTER INSERT ON events BEGIN
     UPDATE sessions SET kept = kept + 1, size = size + length(new.data) WHERE key = new.session;
@@ -168,6 +190,13 @@ _DROP_OUTLIVED = (
 )
 
 _DROP_PROOFS = "DELETE FROM proofs WHERE until < ?"
+
+_DROP_TASKS = "DELETE FROM tasks WHERE expires <= ?"
+
+_TASK = (
+    "SELECT key, worker, NOT EXISTS (SELECT 1 FROM workers WHERE name = worker AND NOT buried),"
+    " task FROM tasks"
+)
 
 _BUSY = (
     f"SELECT 1 FROM streams WHERE session = ? AND NOT {_IDLE}"  # noqa: S608
@@ -654,7 +683,7 @@ class SqliteStore:
         self._run("DELETE FROM sessions WHERE key = ?", session)
 
     def _sweep(self, wall: float) -> None:
-        """Remove all sessions, events, streams and uses of proofs that are too old."""
+        """Remove all sessions, events, streams, uses of proofs and tasks that are too old."""
         settings = self.settings
         for key, created, used in self._run("SELECT key, created, used FROM sessions").fetchall():
             if wall >= base.ends(created, used, settings):
@@ -666,6 +695,7 @@ class SqliteStore:
             self._expire(session, wall)
         self._run(_DROP_OUTLIVED, settings.age, wall)
         self._run(_DROP_PROOFS, wall)
+        self._run(_DROP_TASKS, wall)
 
     def _expire(self, session: int, wall: float) -> None:
         """Drop the oldest events of a session, up to the first that is not too old."""
@@ -713,6 +743,50 @@ class SqliteStore:
         dropped = self._run(drop_outlived, self.settings.age, wall, session).rowcount
         if not dropped and not self._run(drop_oldest, session).rowcount:
             raise _StepFailed("the session has too many streams")
+
+    # Tasks
+
+    def _save_task(self, worker: str, step: storing.TaskSave, wall: float) -> bool | None:
+        self._run(_DROP_TASKS, wall)
+        found = self._row("SELECT ended, length(task) FROM tasks WHERE id = ?", step.id)
+        if step.new != (found is None) or (found is not None and found[0]):
+            return False
+        settings = self.settings
+        size = self._value("SELECT value FROM facts WHERE name = 'task bytes'") + len(step.task)
+        if size - (0 if found is None else found[1]) > settings.task_bytes:
+            return None
+        if found is not None:
+            self._run(
+                "UPDATE tasks SET ended = ?, expires = ?, task = ? WHERE id = ?",
+                *(step.ended, step.expires, step.task, step.id),
+            )
+            return True
+        everyones = self._value("SELECT count(*) FROM tasks")
+        own = self._value("SELECT count(*) FROM tasks WHERE owner = ?", step.owner)
+        if everyones >= settings.tasks or own >= settings.tasks_per_owner:
+            return None
+        self._run(
+            "INSERT INTO tasks (id, owner, worker, ended, expires, task) VALUES (?, ?, ?, ?, ?, ?)",
+            *(step.id, step.owner, worker, step.ended, step.expires, step.task),
+        )
+        return True
+
+    def _load_task(self, worker: str, step: storing.TaskLoad, wall: float) -> StoredTask | None:
+        found = self._tasks("id = ? AND expires > ?", step.id, wall)
+        return found[0] if found else None
+
+    def _list_tasks(
+        self, worker: str, step: storing.TaskList, wall: float
+    ) -> tuple[StoredTask, ...]:
+        where = "owner = ? AND key > ? AND expires > ? ORDER BY key LIMIT ?"
+        return self._tasks(where, step.owner, step.after, wall, step.limit)
+
+    def _tasks(self, where: str, *values: object) -> tuple[StoredTask, ...]:
+        rows = self._run(f"{_TASK} WHERE {where}", *values)
+        return tuple(
+            StoredTask(number=number, worker=worker, gone=bool(gone), task=task)
+            for number, worker, gone, task in rows
+        )
 
     # Workers, and the notes that they leave each other.
     #
@@ -901,6 +975,9 @@ class SqliteStore:
         storing.Post: _post,
         storing.Announce: _announce,
         storing.Announcements: _announcements,
+        storing.TaskSave: _save_task,
+        storing.TaskLoad: _load_task,
+        storing.TaskList: _list_tasks,
     }
 
 

@@ -2,7 +2,8 @@
 -- these keys begin with; all of them are in one slot.  ARGV: the operation and what it needs.
 --
 -- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
--- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS, PROOFS_PER_PRINCIPAL.
+-- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS, PROOFS_PER_PRINCIPAL,
+-- TASKS, TASKS_PER_OWNER.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
@@ -13,6 +14,8 @@ local all = base .. 'all' -- stream: notes to everybody
 local news = base .. 'news' -- hash: topic -> announcement, packed
 local topics = base .. 'topics' -- sorted set: the same topics, by their order
 local proofs = base .. 'proofs' -- sorted set: digests of DPoP proofs that were used, by their ends
+local tasks = base .. 'tasks' -- sorted set: ids of tasks, by when they are removed
+local numbers = base .. 'numbers' -- the number of the last task
 local secret = base .. 'secret'
 local generation = base .. 'generation' -- made when there was nothing
 local FAR = 1e12
@@ -135,7 +138,85 @@ local function make_room(set, limit, kept, victims)
   return true
 end
 
+-- Tasks
+
+local function task(id) -- hash: number, owner, worker, ended, task
+  return base .. 'task:' .. id
+end
+
+local function tasks_of(owner) -- sorted set: ids of the tasks of one owner, by their numbers
+  return base .. 'tasks:' .. owner
+end
+
+local function live_on(key, milliseconds)
+  if redis.call('PTTL', key) < milliseconds then
+    redis.call('PEXPIRE', key, milliseconds)
+  end
+end
+
+local function remove_tasks(wall)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks, '-inf', wall)) do
+    redis.call('ZREM', tasks_of(redis.call('HGET', task(id), 'owner') or ''), id)
+    redis.call('UNLINK', task(id))
+    redis.call('ZREM', tasks, id)
+  end
+end
+
+local function stored_task(id) -- nil if it is not there
+  local number, worker, text = unpack(redis.call('HMGET', task(id), 'number', 'worker', 'task'))
+  if not number then
+    return nil
+  end
+  return {tonumber(number), worker, redis.call('ZSCORE', workers, worker) and 0 or 1, text}
+end
+
 local ops = {}
+
+-- Worker, id, owner, 1 if it has ended, when it is removed, 1 if it is new, wall clock, task;
+-- 1: written, 0: it has ended or is not there, nil: no room.
+function ops.save_task()
+  local worker, id, owner, ended = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+  local expires, new, wall = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+  remove_tasks(wall)
+  local known = redis.call('HGET', task(id), 'ended')
+  if new ~= not known or known == '1' then
+    return 0
+  end
+  if new then
+    if redis.call('ZCARD', tasks) >= TASKS
+      or owner ~= '' and redis.call('ZCARD', tasks_of(owner)) >= TASKS_PER_OWNER then
+      return false
+    end
+    local number = redis.call('INCR', numbers)
+    redis.call('HSET', task(id), 'number', number, 'owner', owner, 'worker', worker)
+    if owner ~= '' then
+      redis.call('ZADD', tasks_of(owner), number, id)
+    end
+  end
+  redis.call('HSET', task(id), 'ended', ended, 'task', ARGV[9])
+  redis.call('ZADD', tasks, ARGV[6], id)
+  local left = expires == math.huge and LONG or math.ceil(math.max(expires - wall, 0) * 1000) + SLACK
+  live_on(task(id), left)
+  for _, key in ipairs({tasks, numbers, tasks_of(owner)}) do
+    live_on(key, math.max(left, LONG))
+  end
+  return 1
+end
+
+function ops.load_task() -- id, wall clock
+  remove_tasks(tonumber(ARGV[3]))
+  return stored_task(ARGV[2]) or false
+end
+
+function ops.list_tasks() -- owner, after this number, how many, wall clock
+  remove_tasks(tonumber(ARGV[5]))
+  local found = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks_of(ARGV[2]), '(' .. ARGV[3], '+inf',
+    'LIMIT', 0, ARGV[4])) do
+    found[#found + 1] = stored_task(id)
+  end
+  return found
+end
 
 function ops.secret() -- a new one, or the one that was known
   redis.call('SET', secret, ARGV[2], 'NX', 'PX', LONG)

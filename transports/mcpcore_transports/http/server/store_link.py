@@ -8,13 +8,13 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
 
 from mcpcore.engine.events import Event
 from mcpcore.errors import StoreUnavailableError
-from mcpcore.http.server.server import HttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore_transports.http1.settings import StoreLinkSettings
@@ -45,14 +45,27 @@ def binding(store: Store) -> StoreBinding:
     )
 
 
+class StoringMachine(Protocol):
+    """Machine whose steps a link carries out: an HTTP server, or the tasks of a server."""
+
+    reachable: bool
+    """False while the store cannot be reached."""
+
+    def stored(self, token: int, outcome: StepOutcome, *, now: float) -> None:
+        """Take the outcome of a step."""
+
+    def note(self, data: bytes, *, now: float) -> None:
+        """Take a note of another worker, or of the store.  Raises LocalProtocolError."""
+
+
 class StoreLink(App):
-    """App in front of the application of an HTTP server: takes the steps out of its events."""
+    """App in front of the application of a machine: takes the steps out of its events."""
 
     def __init__(
         self,
         store: Store,
         worker: str,
-        machine: HttpServer,
+        machine: StoringMachine,
         app: App,
         flush: Callable[[], None],
         *,

@@ -59,7 +59,11 @@ class TaskDesk:
         """
         if event.principal is not None or event.revision.modern:
             return self.principal(event.principal)
-        return self._name if event.session is None else f"{self._name}, session {event.session}"
+        return self._name if event.session is None else self._of_session(event.session)
+
+    def _of_session(self, session: str | None) -> str:
+        """Return the owner for a session without a principal."""
+        return f"{self._name}, session {session}"
 
     def principal(self, principal: str | None) -> str | None:
         """Return the owner for a principal."""
@@ -170,7 +174,7 @@ class TaskDesk:
 
     def waiting_for(self, record: TaskRecord) -> list[Key]:
         """Return the requests that wait here for the result of a task, oldest first."""
-        return [key for key, waiting in self._waiting.items() if waiting is record]
+        return [key for key, waiting in self._waiting.items() if waiting.id == record.id]
 
 
 class TaskAnswer(NamedTuple):

@@ -7,8 +7,9 @@ the handler keeps running after the end of the request and even of the connectio
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -137,21 +138,14 @@ class TaskCall:
         if self._over or self._unwanted or (self.scope is not None and self.scope.cancel_called):
             return False
         desk, event = self._desk, self.event
-        host, machine = desk.host, desk.runtime.machine
+        host = desk.host
         try:
             record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
         except TableFull as full:
             raise errors.McpError(errors.busy_code(event.revision), str(full)) from None
         record.requirement = self._requirement
-        if self._form is TaskForm.EXTENSION:
-            view: Body = describe(record, TaskForm.EXTENSION)
-            sent = machine.respond(event.key, view, result_type="task")
-        else:
-            view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
-            sent = machine.respond(event.key, view, meta=related(record.id))
-            if sent:
-                desk.follow(record, event.session)
-        if not sent:
+        assert self._form is not None  # noqa: S101 - else it could not become a task
+        if not host.keep(record, partial(self._hand_over, record, describe(record, self._form))):
             host.table.remove(record)
             self._unwanted = True
             return False
@@ -159,6 +153,21 @@ class TaskCall:
         host.employ(record, self)
         desk.flush()
         return True
+
+    def _hand_over(self, record: TaskRecord, view: Task, kept: bool) -> bool:
+        """Answer the request with the task, or an error if it is not kept; False: it is over."""
+        desk, event = self._desk, self.event
+        machine = desk.runtime.machine
+        if not kept:
+            full = errors.ErrorData(errors.busy_code(event.revision), "busy: no room for the task")
+            machine.fail(event.key, full)
+            return False
+        if self._form is TaskForm.EXTENSION:
+            return machine.respond(event.key, view, result_type="task")
+        sent = machine.respond(event.key, {"task": view}, meta=related(record.id))
+        if sent:
+            desk.follow(record, event.session)
+        return sent
 
     def begin_if_possible(self) -> bool:
         """Become a task; return False if the request is over or there is no room for it."""
@@ -378,6 +387,11 @@ class ServerTasks(TaskDesk):
         """Prepare a request about tasks; return None for other requests."""
         return _TaskRequest(self, event) if event.method in METHODS else None
 
+    def reply(self, event: RequestReceived) -> TaskAnswer | Awaitable[TaskAnswer]:
+        """Return the answer to a request about tasks, which may have to be awaited."""
+        answer = self.answer(event)
+        return self.outcome(event.key, answer) if isinstance(answer, TaskRecord) else answer
+
     async def outcome(self, key: Key, record: TaskRecord) -> TaskAnswer:
         """Wait on behalf of a request for the end of a task; return its outcome."""
         while not record.ended:
@@ -578,7 +592,7 @@ class ServerTasks(TaskDesk):
 
     def session_closed(self, event: "SessionClosed") -> None:
         """Handle the end of a session: drop the tasks that only this session could ask for."""
-        self.host.drop(f"{self._name}, session {event.session}")
+        self.host.drop(self._of_session(event.session))
 
     def changed(self, record: TaskRecord) -> None:
         """Handle the change of a task: notify listen streams as well."""
@@ -597,10 +611,7 @@ class _TaskRequest(Prepared):
         self._event = event
 
     def call(self, context: Any) -> Any:
-        answer = self._desk.answer(self._event)
-        if isinstance(answer, TaskRecord):
-            return self._desk.outcome(self._event.key, answer)
-        return answer
+        return self._desk.reply(self._event)
 
     def finish(self, value: Any) -> Raw:
         answer: TaskAnswer = value

@@ -1,0 +1,329 @@
+"""Tasks in a store: what begins at one worker is seen, answered and ended at another."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import pytest
+from msgspec import Raw, Struct, structs
+
+from mcpcore.auth.scopes import Requirement
+from mcpcore.http.storing import StoredTask, StoreFailure
+from mcpcore.service import Server
+from mcpcore.service.tasks import TaskRecord, TaskSettings
+from mcpcore.spec.errors import ErrorData
+from mcpcore_transports.serve.assembling import make_task_host
+from mcpcore_transports.serve.settings import ServeSettings
+from mcpcore_transports.server.context import Context
+from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
+from mcpcore_transports.server.tasks import stored
+from mcpcore_transports.server.tasks.stored import WORKER_GONE, pack, unpack
+from mcpcore_transports.stores.base import Store, StoreSettings
+from mcpcore_transports.stores.sqlite import MemoryStore
+from tests.clock import patience
+from tests.transports.runtime_bench import LEGACY, Bench
+
+pytestmark = pytest.mark.anyio
+
+FOLLOWS: dict[str, Any] = {
+    "extensions": {"io.modelcontextprotocol/tasks": {}},
+    "elicitation": {},
+}
+
+
+class Name(Struct):
+    name: str
+
+
+class Workshop(Server):
+    """Tools that wait until a test lets them ``go``."""
+
+    def __init__(self) -> None:
+        super().__init__("workshop")
+        self.go = anyio.Event()
+        self.stopped = anyio.Event()
+        self.add_tool(self._work, "work", task="optional", task_poll=0.01)
+        self.add_tool(self._ask, "ask", task="optional", task_poll=0.01)
+        self.add_tool(lambda: "x" * 2000, "long", task="optional", task_poll=0.01)
+
+    async def _work(self) -> str:
+        try:
+            await self.go.wait()
+        finally:
+            self.stopped.set()
+        return "done"
+
+    async def _ask(self, context: Context) -> str:
+        answer = await context.elicit("Your name?", Name)
+        return str(answer.content)
+
+
+class Member(Bench):
+    """One worker of a store, on the bench."""
+
+    principal: str | None = None
+    scope: anyio.CancelScope
+
+    def post(self, *args: Any, **more: Any) -> int:
+        self.peer.principal = self.principal
+        return super().post(*args, **more)
+
+    async def modern(self, method: str, **params: Any) -> dict[str, Any]:
+        return await self.call(method, params, capabilities=FOLLOWS)
+
+    async def begin(self, tool: str) -> str:
+        reply = await self.modern("tools/call", name=tool)
+        task: str = reply["result"]["taskId"]
+        return task
+
+    async def get(self, task: str) -> dict[str, Any]:
+        reply = await self.modern("tasks/get", taskId=task)
+        found: dict[str, Any] = reply.get("result") or reply["error"]
+        return found
+
+    async def until(self, task: str, *status: str) -> dict[str, Any]:
+        while (found := await self.get(task)).get("status") not in status:
+            await anyio.lowlevel.checkpoint()
+        return found
+
+
+@asynccontextmanager
+async def worker(store: Store, server: Server, tasks: TaskSettings) -> AsyncIterator[Member]:
+    settings = RuntimeSettings(tasks=tasks)
+    made, done = Member(server, settings), anyio.Event()
+    host = make_task_host(ServeSettings(runtime=settings, store=store))
+    async with anyio.create_task_group() as group:
+        made.scope = group.cancel_scope
+        host.begin(group)
+        made.runtime = ServerRuntime(server, made.peer, settings, tasks=host)
+        made.runtime.link = made
+        group.start_soon(made.runtime.run, done.wait)
+        await anyio.wait_all_tasks_blocked()
+        yield made
+        group.cancel_scope.cancel()
+
+
+class Site:
+    """Two workers of one store, whose leases run on a clock of the test."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.now = 0.0
+        self.store = MemoryStore(settings, clock=lambda: self.now)
+        self.shops = Workshop(), Workshop()
+        self.first: Member
+        self.second: Member
+
+
+@asynccontextmanager
+async def site(
+    principal: str | None = "ada",
+    rules: TaskSettings | None = None,
+    **settings: Any,
+) -> AsyncIterator[Site]:
+    made = Site(StoreSettings(**settings))
+    with patience():
+        async with AsyncExitStack() as stack:
+            for name, shop in zip(("first", "second"), made.shops, strict=True):
+                one = await stack.enter_async_context(
+                    worker(made.store, shop, rules or TaskSettings())
+                )
+                one.principal = principal
+                setattr(made, name, one)
+            yield made
+    made.store.close()
+
+
+async def test_a_task_of_one_worker_is_got_and_its_result_awaited_at_another() -> None:
+    async with site() as made:
+        task = await made.first.begin("work")
+        assert (await made.second.get(task))["status"] == "working"
+        made.second.open_legacy()
+        waiting = made.second.post("tasks/result", {"taskId": task}, revision=LEGACY)
+        made.shops[0].go.set()
+        assert (await made.second.reply(waiting))["result"]["content"][0]["text"] == "done"
+        ended = await made.second.get(task)
+        assert (ended["status"], ended["result"]["content"][0]["text"]) == ("completed", "done")
+
+
+@pytest.mark.parametrize("at", ["first", "second"])
+async def test_a_task_is_cancelled_at_any_worker_and_its_handler_stops(at: str) -> None:
+    async with site() as made:
+        task = await made.first.begin("work")
+        elsewhere: Member = getattr(made, at)
+        assert "result" in await elsewhere.modern("tasks/cancel", taskId=task)
+        await made.shops[0].stopped.wait()
+        for each in (made.first, made.second):
+            assert (await each.get(task))["status"] == "cancelled"
+        # cancelling once more is an error in the legacy form alone
+        assert "result" in await elsewhere.modern("tasks/cancel", taskId=task)
+        elsewhere.open_legacy()
+        again = await elsewhere.call("tasks/cancel", {"taskId": task}, revision=LEGACY)
+        assert again["error"]["message"] == "the task is cancelled already"
+
+
+async def test_the_first_end_that_is_written_is_final() -> None:
+    async with site() as made:
+        task = await made.first.begin("work")
+        cancelling = made.second.post("tasks/cancel", {"taskId": task}, capabilities=FOLLOWS)
+        made.shops[0].go.set()  # both ends are on their way
+        await made.second.reply(cancelling)
+        seen = {(await each.get(task))["status"] for each in (made.first, made.second)}
+        assert len(seen) == 1
+        assert seen <= {"completed", "cancelled"}
+
+
+async def test_tasks_of_all_workers_are_listed_page_by_page() -> None:
+    async with site(rules=TaskSettings(page_size=2)) as made:
+        begun = [await each.begin("work") for each in (made.first, made.second, made.first)]
+        for each in (made.first, made.second):
+            each.open_legacy()
+            pages, cursor = [], None
+            while True:
+                params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
+                result = (await each.call("tasks/list", params, revision=LEGACY))["result"]
+                pages.append([task["taskId"] for task in result["tasks"]])
+                if (cursor := result.get("nextCursor")) is None:
+                    break
+            assert pages == [begun[:2], begun[2:]]
+
+
+async def test_answers_that_arrive_at_another_worker_find_their_handler() -> None:
+    async with site() as made:
+        task = await made.first.begin("ask")
+        asked = await made.second.until(task, "input_required")
+        answers = {
+            key: {"action": "accept", "content": {"name": "Ada"}} for key in asked["inputRequests"]
+        }
+        unknown = {"nothing": {"action": "accept"}}
+        for responses in (unknown, answers):
+            reply = await made.second.modern("tasks/update", taskId=task, inputResponses=responses)
+            assert "result" in reply
+        ended = await made.second.until(task, "completed", "failed")
+        assert "Ada" in ended["result"]["content"][0]["text"]
+
+
+async def test_the_tasks_of_a_worker_that_has_died_have_failed_after_its_lease() -> None:
+    async with site(lease=10, renew=3) as made:
+        tasks = [await made.first.begin("work") for _ in range(2)]
+        made.store.leave = lambda worker: None  # type: ignore[method-assign]
+        made.first.scope.cancel()  # without a word
+        await made.shops[0].stopped.wait()
+        assert (await made.second.get(tasks[0]))["status"] == "working"
+        made.second.open_legacy()
+        waiting = made.second.post("tasks/result", {"taskId": tasks[0]}, revision=LEGACY)
+        made.now += 5
+        await made.second.get(tasks[1])  # the second worker shows that it is there
+        made.now += 6
+        assert (await made.second.reply(waiting))["error"]["message"] == WORKER_GONE
+        found = (await made.second.call("tasks/list", {}, revision=LEGACY))["result"]["tasks"]
+        assert [each["status"] for each in found] == ["failed", "failed"]
+        ended = await made.second.get(tasks[1])
+        assert (ended["status"], ended["error"]["message"]) == ("failed", WORKER_GONE)
+
+
+async def test_a_worker_that_leaves_takes_its_tasks_with_it_at_once() -> None:
+    async with site() as made:
+        task = await made.first.begin("work")
+        made.first.scope.cancel()
+        assert (await made.second.until(task, "failed"))["error"]["message"] == WORKER_GONE
+
+
+async def test_a_task_of_another_principal_does_not_exist() -> None:
+    async with site() as made:
+        task = await made.first.begin("work")
+        made.second.principal = "grace"
+        assert (await made.second.get(task))["code"] == -32602
+        made.second.open_legacy()
+        listed = await made.second.call("tasks/list", {}, revision=LEGACY)
+        assert listed["result"]["tasks"] == []
+        wrong = await made.second.modern("tasks/get")
+        assert wrong["error"]["code"] == -32602
+
+
+async def test_without_a_principal_the_id_is_good_at_every_worker() -> None:
+    async with site(principal=None) as made:
+        task = await made.first.begin("work")
+        assert (await made.second.get(task))["status"] == "working"
+
+
+@pytest.mark.parametrize("limits", [{"tasks": 1}, {"tasks_per_owner": 1}])
+async def test_more_tasks_than_the_store_has_room_for_are_refused_as_busy(
+    limits: dict[str, Any],
+) -> None:
+    async with site(**limits) as made:
+        await made.first.begin("work")
+        refused = await made.second.modern("tools/call", name="work")
+        assert refused["error"]["message"] == "busy: no room for the task"
+        desk = made.second.runtime._tasks
+        assert desk is not None
+        assert len(desk.host.table) == 0
+        while desk.host._working:  # the handler is stopped
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_result_for_which_the_store_has_no_room_becomes_an_error() -> None:
+    async with site(task_bytes=1500) as made:
+        ended = await made.second.until(await made.first.begin("long"), "failed", "completed")
+        assert ended["error"]["message"] == "there is no room for the result of the task"
+
+
+async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stored, "_LOOK", 0.01)
+    async with site() as made:
+        task = await made.first.begin("work")
+        params = {"notifications": {"taskIds": [task, "unknown"]}}
+        heard = (made.first, made.second)
+        for each in heard:
+            each.post("subscriptions/listen", params, capabilities=FOLLOWS)
+            streams = each.runtime._tasks
+            assert streams is not None
+            while [task] not in streams._streams.values():
+                await anyio.lowlevel.checkpoint()
+        made.shops[0].go.set()
+        for each in heard:
+            while not (news := [m for m in each.sent if m.get("method") == "notifications/tasks"]):
+                await anyio.lowlevel.checkpoint()
+            assert [each["params"]["status"] for each in news] == ["completed"]
+
+
+async def test_a_store_out_of_reach_is_one_clear_error_and_ends_are_written_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stored, "_RETRY", 0.01)
+    async with site() as made:
+        task = await made.first.begin("work")
+        commit = made.store.commit
+        failing = [StoreFailure("no route")]
+        monkeypatch.setattr(made.store, "commit", lambda worker, steps, wall: failing * len(steps))
+        assert (await made.second.get(task))["message"].startswith("the store of the tasks")
+        refused = await made.second.modern("tools/call", name="work")
+        assert refused["error"]["message"].startswith("busy")
+        made.shops[0].go.set()
+        await made.shops[0].stopped.wait()
+        await anyio.wait_all_tasks_blocked()
+        monkeypatch.setattr(made.store, "commit", commit)
+        await made.second.until(task, "completed")
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    record = TaskRecord(
+        "id", 0, "ann", created=1.0, updated=2.0, ttl=None, poll_interval=500, message="so far"
+    )
+    record.requirement = Requirement(frozenset({"read"}), frozenset({"admin"}))
+    more: tuple[dict[str, Any], ...] = (
+        {"questions": {"key": Raw(b'{"method":"m"}')}, "status": "input_required"},
+        {"result": Raw(b'{"content":[]}'), "meta": {"a": 1}, "status": "completed"},
+        {"error": ErrorData(-1, "x", Raw(b'{"part":7}')), "status": "failed"},
+    )
+    for each in more:
+        wanted = structs.replace(record, number=7, **each)
+        found = unpack(StoredTask(number=7, worker="w", gone=True, task=pack(wanted)))
+        assert (found.worker, found.gone) == ("w", True)
+        for name in TaskRecord.__struct_fields__:
+            shown = [msgspec.json.encode(getattr(record, name)) for record in (found, wanted)]
+            assert shown[0] == shown[1], name

@@ -1,0 +1,435 @@
+"""Tasks in a store: any worker tells of them and ends them, and one that dies leaves none open.
+
+The handler of a task runs where its call arrived.  There the table holds the task, and each change
+is written to the store before anybody hears of it.  Requests about tasks are answered from the
+store.  The first end that is written there is final, whichever worker writes it; the worker that
+runs the handler then stops it.  An open task of a worker whose lease has ended is failed by whoever
+looks at it next.
+"""
+
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from msgspec import Raw, Struct, structs
+
+from mcpcore.auth.scopes import Requirement
+from mcpcore.engine.events import Event, Key, RequestReceived, SubscriptionOpened
+from mcpcore.errors import Malformed
+from mcpcore.http.storing import (
+    Post,
+    Step,
+    StoredTask,
+    StoreFailure,
+    TaskList,
+    TaskLoad,
+    TaskSave,
+    TaskTold,
+)
+from mcpcore.service import Prepared
+from mcpcore.service.handlers import demand, permits
+from mcpcore.service.pagination import Cursors
+from mcpcore.service.reading import typed
+from mcpcore.service.task_settings import TaskForm, TaskSettings
+from mcpcore.service.tasks import TaskRecord, describe, detail
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, McpError
+from mcpcore.spec.types.base import PaginatedParams
+from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
+from mcpcore_transports.running.tasks import CANCELLED, TaskHost
+from mcpcore_transports.server.tasks.requests import TaskAnswer, outcome_of
+from mcpcore_transports.server.tasks.tasks import ServerTasks
+
+if TYPE_CHECKING:  # the link stands on a higher floor
+    from mcpcore_transports.http.server.store_link import StoreLink
+    from mcpcore_transports.stores.base import StepOutcome
+
+WORKER_GONE = "the worker that ran the task is gone"
+"""Message of the error of a task whose worker has died."""
+_NO_ROOM = "there is no room for the result of the task"
+_UNREACHABLE = "the store of the tasks cannot be reached"
+_ELSEWHERE = "The task was ended by another worker."
+_RETRY = 1.0
+"""Seconds after which a change that could not be written is written again."""
+_LOOK = 1.0
+"""Seconds between two looks at the tasks of other workers of which a listen stream has news."""
+
+
+class KeptTask(TaskRecord):
+    """Task as it stands in the store."""
+
+    requirement: Requirement | None = None
+    worker: str = ""
+    """Name of the worker that runs it."""
+    gone: bool = False
+    """True if that worker is gone."""
+
+
+class _Packed(Struct):
+    """Text of a task in the store; the result stands apart, as None is no JSON text."""
+
+    task: KeptTask
+    result: Raw = Raw(b"")
+
+
+_unpack = msgspec.json.Decoder(_Packed).decode
+_note = msgspec.json.Decoder(TaskTold).decode
+
+
+def pack(record: TaskRecord) -> bytes:
+    """Return the text that a store keeps of a task."""
+    packed: dict[str, object] = {"task": structs.replace(record, result=None, used=set())}
+    if record.result is not None:
+        packed["result"] = record.result
+    return msgspec.json.encode(packed)
+
+
+def unpack(stored: StoredTask) -> KeptTask:
+    """Return the task that :func:`pack` has written."""
+    packed = _unpack(stored.task)
+    record = packed.task
+    record.number, record.worker, record.gone = stored.number, stored.worker, stored.gone
+    record.result = packed.result if bytes(packed.result) else None
+    return record
+
+
+class StoredTaskHost(TaskHost):
+    """All tasks of one worker, which the others of its store see and may end.
+
+    ``worker``: its name in the store.  ``make_link`` makes the link to the store, whose machine and
+    application the host is.
+    """
+
+    shared = True
+    reachable = True
+
+    def __init__(
+        self,
+        worker: str,
+        make_link: "Callable[[StoredTaskHost], StoreLink]",
+        settings: TaskSettings | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(settings, wall=wall)
+        self.name = worker
+        self._link = make_link(self)
+        self._tokens = itertools.count(1)
+        self._outcomes: dict[int, Callable[[StepOutcome], object]] = {}
+
+    def begin(self, group: TaskGroup) -> TaskGroup:
+        """Work in ``group``, and reach the store from there, unless work has begun already."""
+        if self._group is None:
+            group.start_soon(self._serve_link)
+        return super().begin(group)
+
+    async def _serve_link(self) -> None:
+        try:
+            await self._link.run()
+        finally:
+            await self._link.leave()
+
+    def new_name(self) -> str:
+        """Return a name for a connection, unique among those of all workers."""
+        return f"{self.name} {super().new_name()}"
+
+    # Interface for the link
+
+    def handle(self, event: Event) -> None:
+        """Take an event that is no step; there are none."""
+
+    def stored(self, token: int, outcome: "StepOutcome", *, now: float) -> None:
+        """Take the outcome of a step."""
+        self._outcomes.pop(token)(outcome)
+
+    def note(self, data: bytes, *, now: float) -> None:
+        """Take a note; those about sessions, which all workers get, are not for tasks."""
+        try:
+            told = _note(data)
+        except msgspec.MsgspecError:
+            return
+        if (record := self.table.get(told.task)) is None:
+            return
+        if told.answers:
+            self.answer(record, told.answers)
+        else:
+            self._superseded(record)
+
+    def _carry_out(
+        self, make: Callable[..., Step], then: "Callable[[StepOutcome], object]", **members: Any
+    ) -> None:
+        token = next(self._tokens)
+        self._outcomes[token] = then
+        self._link.handle(make(token=token, session="", **members))
+
+    async def _ask(self, make: Callable[..., Step], **members: Any) -> "StepOutcome":
+        """Carry out a step; return its outcome.  Raises McpError if the store fails."""
+        done = anyio.Event()
+        outcomes: list[StepOutcome] = []
+
+        def take(outcome: "StepOutcome") -> None:
+            outcomes.append(outcome)
+            done.set()
+
+        self._carry_out(make, take, **members)
+        await done.wait()
+        if isinstance(outcomes[0], StoreFailure):
+            raise McpError(INTERNAL_ERROR, _UNREACHABLE)
+        return outcomes[0]
+
+    # Tasks of this worker
+
+    def keep(self, record: TaskRecord, hand_over: Callable[[bool], bool]) -> bool:
+        """Write a new task, then give it to its client; the handler runs meanwhile."""
+
+        def take(outcome: "StepOutcome") -> None:
+            if not hand_over(outcome is True):
+                self.cancel(record)
+                self.table.remove(record)
+            for desk in self.desks:
+                desk.flush()
+
+        self._carry_out(TaskSave, take, new=True, **self._members(record))
+        return True
+
+    def _changed(self, record: TaskRecord) -> None:
+        """Write a change; observers hear of it when that is done."""
+        shown = structs.replace(record, questions=dict(record.questions))
+        tell = super()._changed
+
+        def take(outcome: "StepOutcome") -> None:
+            if outcome is True:
+                tell(shown)
+            elif self.table.get(record.id) is not record:
+                return
+            elif outcome is False:
+                self._superseded(record)
+            elif outcome is None and record.result is not None:
+                self.table.lose_result(record, ErrorData(INTERNAL_ERROR, _NO_ROOM))
+                self._changed(record)
+            else:
+                self.later(_RETRY, lambda: self._changed(record))
+
+        self._carry_out(TaskSave, take, **self._members(shown))
+
+    def _members(self, record: TaskRecord) -> dict[str, Any]:
+        # An open task is kept beyond its ttl: then it fails.
+        expires = record.expires + (0 if record.ended else self.table.settings.keep / 1000)
+        about = {"id": record.id, "owner": record.owner, "ended": record.ended}
+        return {**about, "task": pack(record), "expires": expires}
+
+    def _superseded(self, record: TaskRecord) -> None:
+        """Stop the handler of a task that another worker has ended."""
+        self.table.cancel(record, _ELSEWHERE, wall=self.wall())
+        self.table.remove(record)
+        if (worker := self._workers.pop(record.id, None)) is not None:
+            worker.stop()
+
+    # Tasks of all workers
+
+    async def look_up(self, id: str) -> KeptTask | None:
+        """Return a task, failed if its worker is gone; None if there is none.  Raises McpError."""
+        while True:
+            stored = await self._ask(TaskLoad, id=id)
+            if not isinstance(stored, StoredTask):
+                return None
+            record = unpack(stored)
+            if record.ended or not record.gone:
+                return record
+            error = ErrorData(INTERNAL_ERROR, WORKER_GONE)
+            self.table.fail(record, error, wall=self.wall())
+            if await self._ask(TaskSave, **self._members(record)):
+                return record
+
+    async def find_stored(self, id: str, owner: str | None) -> KeptTask:
+        """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
+        record = await self.look_up(id)
+        if record is None or record.owner != owner:
+            raise McpError(INVALID_PARAMS, "there is no such task (any more)")
+        return record
+
+    async def page_stored(
+        self, owner: str, cursor: str | None
+    ) -> tuple[list[KeptTask], str | None]:
+        """Return tasks of ``owner`` in the order of creation, and the cursor of the next page.
+
+        Raises McpError.
+        """
+        cursors, size = Cursors(f"tasks\n{owner}"), self.table.settings.page_size
+        after = 0 if cursor is None else cursors.read(cursor)
+        found = await self._ask(TaskList, owner=owner, after=after, limit=size + 1)
+        chosen = [unpack(each) for each in cast("tuple[StoredTask, ...]", found)]
+        following = cursors.make(chosen[size - 1].number) if len(chosen) > size else None
+        records = []
+        for each in chosen[:size]:
+            lost = each.gone and not each.ended
+            record = await self.look_up(each.id) if lost else each
+            if record is not None:
+                records.append(record)
+        return records, following
+
+    async def cancel_stored(self, record: KeptTask) -> bool:
+        """Cancel a task and stop its handler; return False if it has ended.  Raises McpError."""
+        if not self.table.cancel(record, CANCELLED, wall=self.wall()):
+            return False
+        if not await self._ask(TaskSave, **self._members(record)):
+            return False
+        local = self.table.get(record.id)
+        if local is not None:
+            self._superseded(local)
+            super()._changed(record)
+        else:
+            await self._tell(record, TaskTold(session="", task=record.id))
+        return True
+
+    async def answer_stored(self, record: KeptTask, answers: Mapping[str, Raw]) -> None:
+        """Pass answers to the worker that runs a task.  Raises McpError."""
+        local = self.table.get(record.id)
+        taken = {key: answer for key, answer in answers.items() if key in record.questions}
+        if local is not None:
+            self.answer(local, answers)
+        elif taken:
+            await self._tell(record, TaskTold(session="", task=record.id, answers=taken))
+
+    async def _tell(self, record: KeptTask, note: TaskTold) -> None:
+        await self._ask(Post, to=record.worker, note=msgspec.json.encode(note))
+
+
+class StoredDesk(ServerTasks):
+    """Tasks of a server whose tasks are in a store, seen from one machine."""
+
+    host: StoredTaskHost
+
+    def _of_session(self, session: str | None) -> str:
+        # Sessions have the same name at all workers.
+        return f"session {session}"
+
+    def prepare(self, event: RequestReceived) -> Prepared | None:
+        """Prepare a request about tasks; return None for other requests."""
+        prepared = super().prepare(event)
+        if prepared is not None:
+            prepared.is_async = True
+        return prepared
+
+    def reply(self, event: RequestReceived) -> Awaitable[TaskAnswer]:
+        """Return the answer to a request about tasks, to be awaited."""
+        return self._reply(event)
+
+    async def _reply(self, event: RequestReceived) -> TaskAnswer:
+        try:
+            return await _ANSWERS[event.method](self, event)
+        except Malformed as error:
+            raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
+
+    async def _stored(self, id: str, event: RequestReceived) -> KeptTask:
+        record = await self.host.find_stored(id, self.owner(event))
+        demand(record.requirement, event.principal)
+        return record
+
+    async def _named(self, event: RequestReceived) -> KeptTask:
+        return await self._stored(typed(event.params, TaskParams).task_id, event)
+
+    async def _get_stored(self, event: RequestReceived) -> TaskAnswer:
+        record = await self._named(event)
+        modern = event.revision.modern
+        return TaskAnswer(detail(record) if modern else describe(record, TaskForm.EXPERIMENTAL))
+
+    async def _update_stored(self, event: RequestReceived) -> TaskAnswer:
+        params = typed(event.params, UpdateTaskParams)
+        record = await self._stored(params.task_id, event)
+        await self.host.answer_stored(record, params.input_responses)
+        return TaskAnswer(None)
+
+    async def _cancel_stored(self, event: RequestReceived) -> TaskAnswer:
+        record = await self._named(event)
+        cancelled = await self.host.cancel_stored(record)
+        if event.revision.modern:
+            return TaskAnswer(None)
+        if not cancelled:
+            status = describe(await self._named(event), TaskForm.EXPERIMENTAL).status
+            raise McpError(INVALID_PARAMS, f"the task is {status} already")
+        return TaskAnswer(describe(record, TaskForm.EXPERIMENTAL))
+
+    async def _result_stored(self, event: RequestReceived) -> TaskAnswer:
+        record, key = await self._named(event), event.key
+        try:
+            while not record.ended:
+                done = self._ends[key] = anyio.Event()
+                if key not in self._waiting:
+                    self._waiting[key] = record
+                    self.awaited(record)
+                with anyio.move_on_after(record.poll_interval / 1000):
+                    await done.wait()
+                record = await self.host.find_stored(record.id, record.owner)
+        finally:
+            self._waiting.pop(key, None)
+            self._ends.pop(key, None)
+        return outcome_of(record)
+
+    async def _list_stored(self, event: RequestReceived) -> TaskAnswer:
+        cursor, owner = typed(event.params, PaginatedParams).cursor, self.owner(event)
+        if owner is None:
+            return TaskAnswer(ListTasksResult(tasks=[]))
+        records, following = await self.host.page_stored(owner, cursor)
+        shown = [each for each in records if permits(each.requirement, event.principal)]
+        result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in shown])
+        if following is not None:
+            result.next_cursor = following
+        return TaskAnswer(result)
+
+    # News of changes
+
+    def opened(self, event: SubscriptionOpened) -> None:
+        """Handle an opened listen stream: look up which tasks its client may see."""
+        if event.filter.task_ids:
+            self._streams[event.key] = []
+            self._group.start_soon(self._listen, event, event.filter.task_ids)
+
+    async def _listen(self, event: SubscriptionOpened, wanted: list[str]) -> None:
+        """Tell a listen stream of its tasks that run elsewhere, as long as it is open."""
+        key, owner = event.key, self.principal(event.principal)
+        seen: dict[str, tuple[str, float, str | None]] = {}
+        while key in self._streams:
+            for id in wanted:
+                local = self.host.table.get(id)
+                if id in seen and local is not None:
+                    continue
+                try:
+                    record = await self.host.find_stored(id, owner)
+                    demand(record.requirement, event.principal)
+                except McpError:
+                    continue
+                state = record.status, record.updated, record.message
+                if key in self._streams and seen.get(id, state) != state:
+                    self._publish(key, record)
+                if id not in seen and key in self._streams:
+                    self._streams[key].append(id)
+                seen[id] = state
+            await anyio.sleep(_LOOK)
+
+    def closed(self, event: Any) -> None:
+        """Handle the end of a listen stream."""
+        self._streams.pop(event.key, None)
+
+    def changed(self, record: TaskRecord) -> None:
+        """Handle the change of a task of this worker: notify listen streams as well."""
+        for key, ids in self._streams.items():
+            if record.id in ids:
+                self._publish(key, record)
+        super().changed(record)
+
+    def _publish(self, key: Key, record: TaskRecord) -> None:
+        self.runtime.machine.notify("notifications/tasks", detail(record), parent=key)
+        self.flush()
+
+
+_ANSWERS: Mapping[str, Callable[[StoredDesk, RequestReceived], Awaitable[TaskAnswer]]] = {
+    "tasks/get": StoredDesk._get_stored,
+    "tasks/update": StoredDesk._update_stored,
+    "tasks/cancel": StoredDesk._cancel_stored,
+    "tasks/result": StoredDesk._result_stored,
+    "tasks/list": StoredDesk._list_stored,
+}
