@@ -22,6 +22,9 @@ def told(before: ServerDescription, after: ServerDescription) -> list[str]:
 
 
 S = dict[str, Any]
+TEXTS = ("title", "description", "$comment", "examples", "default", "deprecated")
+LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 
 
 @pytest.mark.parametrize(
@@ -32,14 +35,15 @@ S = dict[str, Any]
         ({"type": "integer"}, {}, "additive", "breaking"),
         ({}, {"enum": ["a"]}, "breaking", "additive"),
         ({"enum": ["a", "b"]}, {"enum": ["a"]}, "breaking", "additive"),
-        ({"maximum": 5}, {"maximum": 9}, "additive", "breaking"),
-        ({"minLength": 5}, {"minLength": 9}, "breaking", "additive"),
+        *(({each: 5}, {each: 9}, "additive", "breaking") for each in UPPER),
+        *(({each: 5}, {each: 9}, "breaking", "additive") for each in LOWER),
+        ({"maximum": 9}, {"maximum": 5}, "breaking", "additive"),
+        ({"minLength": 9}, {"minLength": 5}, "additive", "breaking"),
         ({"minLength": 5}, {"minLength": "x"}, "breaking", "breaking"),
-        ({"pattern": "a"}, {}, "additive", "breaking"),
+        *(({each: "a"}, {}, "additive", "breaking") for each in ("pattern", "format", "const")),
         ({}, {"pattern": "a"}, "breaking", "breaking"),
         ({"allOf": [{}]}, {"allOf": []}, "breaking", "breaking"),
-        ({"description": "a"}, {"description": "b"}, "risky", "risky"),
-        ({"default": 1}, {"default": 2}, "risky", "risky"),
+        *(({each: "a"}, {each: "b"}, "risky", "risky") for each in TEXTS),
         ({"required": ["a"]}, {"required": []}, "additive", "breaking"),
         ({}, {"required": ["a"]}, "breaking", "additive"),
         ({"required": ["a", "b"]}, {"required": ["b", "c"]}, "breaking", "breaking"),
@@ -76,8 +80,8 @@ def test_schemas(before: S, after: S, inward: str, outward: str) -> None:
         ({"inputSchema": {"type": ["a", "b"]}}, {"inputSchema": {"type": ["b", "a"]}}, []),
         (
             {"inputSchema": {"properties": {"a": {}}}},
-            {"inputSchema": {"properties": {"a/b": {}}}},
-            ["breaking inputSchema/properties/a", "additive inputSchema/properties/a~1b"],
+            {"inputSchema": {"properties": {"a/~b": {}}}},
+            ["breaking inputSchema/properties/a", "additive inputSchema/properties/a~1~0b"],
         ),
         (
             {"inputSchema": {"properties": {"a": True}}},
@@ -124,10 +128,21 @@ def test_a_description_holds_what_a_model_reads() -> None:
         "inputSchema": {"type": "object"},
         "_meta": {"ui": {"resourceUri": "ui://x"}},
     }
-    template = types.ResourceTemplate(uri_template="a:{b}", name="r")
-    whole = describe_server(tools=[listed], resource_templates=[template])
-    assert list(whole.resource_templates) == ["a:{b}"]
+    template = types.ResourceTemplate(uri_template="a:{b}", name="r", mime_type="a/b")
+    prompt = types.Prompt(name="p")
+    whole = describe_server(
+        instructions="x", tools=[listed], prompts=[prompt], resource_templates=[template]
+    )
+    assert (whole.instructions, list(whole.tools), list(whole.prompts)) == ("x", ["t"], ["p"])
+    assert whole.resource_templates == {
+        "a:{b}": {"uriTemplate": "a:{b}", "name": "r", "mimeType": "a/b"}
+    }
     assert compare_servers(whole, whole) == []
+    moved = describe_server(
+        resource_templates=[types.ResourceTemplate(uri_template="c:{b}", name="s", mime_type="a/b")]
+    )
+    (renamed,) = compare_servers(describe_server(resource_templates=[template]), moved)
+    assert renamed.text == "renamed from 'a:{b}'"
 
 
 def test_a_text_is_one_short_line() -> None:

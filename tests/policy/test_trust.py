@@ -69,6 +69,42 @@ def test_pins(settings: S, listed: S, kept: bool, told: str | None) -> None:
         [told] if told else []
     )
     assert all(notice.blocked is not kept for notice in notices)
+    places = [each.place for notice in notices for each in notice.differences]
+    assert places == [] or places == ["" if listed["name"] == "sum" else "/description"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "key", "pinned", "call"),
+    [
+        ("tools", "tools", "name", "tools", "tools/call"),
+        ("prompts", "prompts", "name", "prompts", "prompts/get"),
+        ("resources", "resources", "uri", None, "resources/read"),
+        ("resources/templates", "resourceTemplates", "uriTemplate", "resource_templates", None),
+    ],
+)
+def test_each_list(kind: str, member: str, key: str, pinned: str | None, call: str | None) -> None:
+    declarations: S = {pinned: {"n": {key: "n"}}} if pinned else {}
+    policy, notices = made(ServerDescription(**declarations))
+    raw = Raw(msgspec.json.encode({member: [{key: "n", "description": "x"}]}))
+    kept = policy.passed(f"{kind}/list", raw)
+    assert kept is not None
+    assert len(msgspec.json.decode(kept)[member]) == (pinned is None)
+    assert [(each.method, each.name) for each in notices] == [(f"{kind}/list", "n")] * bool(pinned)
+    if call is not None:
+        for params in ({key: "n"}, Raw(msgspec.json.encode({key: "n"}))):
+            assert ("differs" in str(policy.refusal_of(call, params))) is (pinned is not None)
+        policy.notified(f"notifications/{kind}/list_changed")
+        assert policy.refusal_of(call, {key: "n"}) == (UNCHECKED if pinned else None)
+
+
+def test_a_call_without_a_name_has_an_empty_one() -> None:
+    policy, _ = made(None, deny=("*",))
+    assert policy.refusal_of("tools/call", {}) == "'' is not allowed here"
+    assert policy.refusal_of("ping", {}) is None
+
+
+def test_values_of_settings_are_their_names_in_lower_case() -> None:
+    assert all(each.value == each.name.lower() for each in (*Reaction, *Treatment))
 
 
 def test_a_call_waits_for_a_list_and_again_after_a_change() -> None:
@@ -107,7 +143,9 @@ def test_instructions(instructions: str | None, changed: Reaction, refused: bool
     policy.greeted(instructions)
     names(policy, tool())
     assert (policy.refusal("tools/call", "add") is not None) is refused
-    assert len(notices) == (instructions != "Be kind.")
+    assert [(each.method, each.name) for each in notices] == (
+        [] if instructions == "Be kind." else [("initialize", "")]
+    )
 
 
 @pytest.mark.parametrize(
