@@ -20,7 +20,7 @@ from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.runtime import RuntimeSettings, ServerRuntime
 from mcpcore_transports.server.tasks import stored
-from mcpcore_transports.server.tasks.stored import WORKER_GONE, pack, unpack
+from mcpcore_transports.server.tasks.stored import WORKER_GONE, StoredTaskHost, pack, unpack
 from mcpcore_transports.stores.base import Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.clock import patience
@@ -65,7 +65,17 @@ class Member(Bench):
     """One worker of a store, on the bench."""
 
     principal: str | None = None
+    name: str
     scope: anyio.CancelScope
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.gone = anyio.Event()
+
+    async def leave(self) -> None:
+        """End as a worker does that shuts down."""
+        self.scope.cancel()
+        await self.gone.wait()
 
     def post(self, *args: Any, **more: Any) -> int:
         self.peer.principal = self.principal
@@ -93,17 +103,28 @@ class Member(Bench):
 @asynccontextmanager
 async def worker(store: Store, server: Server, tasks: TaskSettings) -> AsyncIterator[Member]:
     settings = RuntimeSettings(tasks=tasks)
-    made, done = Member(server, settings), anyio.Event()
+    made, begun = Member(server, settings), anyio.Event()
     host = make_task_host(ServeSettings(runtime=settings, store=store))
-    async with anyio.create_task_group() as group:
-        made.scope = group.cancel_scope
-        host.begin(group)
-        made.runtime = ServerRuntime(server, made.peer, settings, tasks=host)
-        made.runtime.link = made
-        group.start_soon(made.runtime.run, done.wait)
+    assert isinstance(host, StoredTaskHost)
+
+    async def live() -> None:
+        """Be a worker until its scope is cancelled, which is its end and not that of the test."""
+        async with anyio.create_task_group() as group:
+            made.scope = group.cancel_scope
+            host.begin(group)
+            made.name = host.name
+            made.runtime = ServerRuntime(server, made.peer, settings, tasks=host)
+            made.runtime.link = made
+            group.start_soon(made.runtime.run, anyio.sleep_forever)
+            begun.set()
+        made.gone.set()
+
+    async with anyio.create_task_group() as outer:
+        outer.start_soon(live)
+        await begun.wait()
         await anyio.wait_all_tasks_blocked()
         yield made
-        group.cancel_scope.cancel()
+        made.scope.cancel()
 
 
 class Site:
@@ -209,8 +230,8 @@ async def test_the_tasks_of_a_worker_that_has_died_have_failed_after_its_lease()
     async with site(lease=10, renew=3) as made:
         tasks = [await made.first.begin("work") for _ in range(2)]
         made.store.leave = lambda worker: None  # type: ignore[method-assign]
-        made.first.scope.cancel()  # without a word
-        await made.shops[0].stopped.wait()
+        await made.first.leave()  # without a word
+        del made.store._renewed[made.first.name]  # a thread that waits for notes ends as well
         assert (await made.second.get(tasks[0]))["status"] == "working"
         made.second.open_legacy()
         waiting = made.second.post("tasks/result", {"taskId": tasks[0]}, revision=LEGACY)
@@ -227,7 +248,7 @@ async def test_the_tasks_of_a_worker_that_has_died_have_failed_after_its_lease()
 async def test_a_worker_that_leaves_takes_its_tasks_with_it_at_once() -> None:
     async with site() as made:
         task = await made.first.begin("work")
-        made.first.scope.cancel()
+        await made.first.leave()
         assert (await made.second.until(task, "failed"))["error"]["message"] == WORKER_GONE
 
 
@@ -268,6 +289,17 @@ async def test_a_result_for_which_the_store_has_no_room_becomes_an_error() -> No
     async with site(task_bytes=1500) as made:
         ended = await made.second.until(await made.first.begin("long"), "failed", "completed")
         assert ended["error"]["message"] == "there is no room for the result of the task"
+
+
+async def test_in_a_full_store_tasks_end_all_the_same() -> None:
+    async with site() as made:
+        tasks = [await made.first.begin("work") for _ in range(2)]
+        full = structs.replace(made.store.settings, task_bytes=1)
+        made.store.settings = full
+        assert "result" in await made.second.modern("tasks/cancel", taskId=tasks[0])
+        assert (await made.second.get(tasks[0]))["status"] == "cancelled"
+        await made.first.leave()
+        assert (await made.second.until(tasks[1], "failed"))["error"]["message"] == WORKER_GONE
 
 
 async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once(

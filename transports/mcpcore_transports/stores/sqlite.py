@@ -37,6 +37,8 @@ _APPLICATION = 0x6D637063
 """Value of ``PRAGMA application_id``, so that the file of another program is never touched."""
 _JOURNAL_BYTES = 64 * 1024 * 1024
 """Bytes to which the write-ahead log is cut down after a checkpoint."""
+_TASK_END = 1024
+"""Bytes by which a task may grow at its end beyond ``task_bytes``: else it could not be ended."""
 _SHORT_POLL = 0.001
 """Seconds between the first polls for notes; the pause doubles up to ``poll``."""
 
@@ -752,8 +754,9 @@ class SqliteStore:
         if step.new != (found is None) or (found is not None and found[0]):
             return False
         settings = self.settings
-        size = self._value("SELECT value FROM facts WHERE name = 'task bytes'") + len(step.task)
-        if size - (0 if found is None else found[1]) > settings.task_bytes:
+        grown = len(step.task) - (0 if found is None else found[1])
+        size = self._value("SELECT value FROM facts WHERE name = 'task bytes'") + grown
+        if size > settings.task_bytes and not (step.ended and grown <= _TASK_END):
             return None
         if found is not None:
             self._run(

@@ -134,7 +134,12 @@ class StoreLink(App):
 
     def _receive(self, timeout: float) -> list[bytes]:
         """Receive notes, in a thread; nothing when closing, to avoid registering again."""
-        return [] if self._closing else self._store.receive(self._worker, timeout)
+        if self._closing:
+            return []
+        notes = self._store.receive(self._worker, timeout)
+        if self._closing:  # perhaps only since then, and it has registered after it left
+            self._store.leave(self._worker)
+        return notes
 
     async def _listen(self) -> None:
         limiter = anyio.CapacityLimiter(1)

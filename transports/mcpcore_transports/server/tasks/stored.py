@@ -241,8 +241,8 @@ class StoredTaskHost(TaskHost):
                 return record
             error = ErrorData(INTERNAL_ERROR, WORKER_GONE)
             self.table.fail(record, error, wall=self.wall())
-            if await self._ask(TaskSave, **self._members(record)):
-                return record
+            if await self._ask(TaskSave, **self._members(record)) is not False:
+                return record  # without room for it whoever looks next finds the same
 
     async def find_stored(self, id: str, owner: str | None) -> KeptTask:
         """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
