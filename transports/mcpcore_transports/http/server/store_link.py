@@ -6,6 +6,7 @@ at a time: a slow store gets larger batches.  Another waits for notes of other w
 
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -79,7 +80,7 @@ class StoreLink(App):
         self._flush = flush
         self._waiting: list[Step] = []
         self._more = anyio.Event()
-        self._closing = False
+        self._closing = threading.Event()
 
     def handle(self, event: Event) -> None:
         """Take one event of the machine."""
@@ -100,7 +101,7 @@ class StoreLink(App):
 
     async def leave(self) -> None:
         """Tell the store that this worker leaves; its unfinished work belongs to no worker then."""
-        self._closing = True
+        self._closing.set()
         with anyio.move_on_after(self.settings.farewell, shield=True):
             try:
                 await anyio.to_thread.run_sync(
@@ -134,17 +135,17 @@ class StoreLink(App):
 
     def _receive(self, timeout: float) -> list[bytes]:
         """Receive notes, in a thread; nothing when closing, to avoid registering again."""
-        if self._closing:
+        if self._closing.is_set():
             return []
         notes = self._store.receive(self._worker, timeout)
-        if self._closing:  # perhaps only since then, and it has registered after it left
+        if self._closing.is_set():  # perhaps only since then, and it has registered after it left
             self._store.leave(self._worker)
         return notes
 
     async def _listen(self) -> None:
         limiter = anyio.CapacityLimiter(1)
         down = False
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 notes = await anyio.to_thread.run_sync(
                     self._receive,
