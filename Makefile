@@ -13,6 +13,8 @@ TYPESCRIPT_VERSION := 1.32.2
 TYPESCRIPT2_VERSION := 2.4.0
 TYPESCRIPT2_NODE_VERSION := 2.1.2
 SUITE_VERSION := 0.2.0-alpha.12
+PYODIDE_VERSION := 314.0.7
+PYODIDE_PLATFORM := --python-version 314 --implementation cp --platform pyemscripten_2026_0_wasm32
 
 PY := .venv/bin/python
 READY := .venv/.installed
@@ -24,6 +26,7 @@ ADAPTED_READY := .venv-sdk/.installed-mcpcore .venv-sdk1/.installed-mcpcore .ven
 SPEED_READY := .venv-sdk/.installed-speed-$(SDK_VERSION)
 TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VERSION)-$(TYPESCRIPT2_VERSION)-$(TYPESCRIPT2_NODE_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
+PYODIDE_READY := .tools/.installed-pyodide-$(PYODIDE_VERSION)
 
 # Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
 # take their time have a process for each file, in the order of tests/conftest.py: with most tests first the
@@ -138,7 +141,7 @@ fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by covera
 mutation: $(READY) ## Change the core in 400 places, one at a time, and see which test notices; MUTATION="--seed 8"
 	@nice -n 10 $(PY) -m tests.mutation $(MUTATION)
 
-ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy, chromium (apt, npm)
+ci-tools: $(TOOLS_READY) $(PYODIDE_READY) servers ## Node, the official suite and Pyodide into .tools; redis-server, nginx, haproxy, chromium (apt, npm)
 
 clean: ## Remove what building and testing leave behind
 	rm -rf build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -220,4 +223,11 @@ $(TOOLS_READY):
 	mkdir -p .tools
 	npm install --prefix .tools --no-audit --no-fund --loglevel=error \
 	  node@$(NODE_VERSION) @modelcontextprotocol/conformance@$(SUITE_VERSION)
+	@touch $@
+
+# Where it cannot be installed, its tests are skipped.
+$(PYODIDE_READY): $(READY) $(TOOLS_READY)
+	@npm install --prefix .tools --no-audit --no-fund --loglevel=error pyodide@$(PYODIDE_VERSION) && \
+	$(PY) -m pip download -q --no-deps --only-binary :all: $(PYODIDE_PLATFORM) -d .tools/wheels msgspec || \
+	  echo "Pyodide does not install here" >&2
 	@touch $@

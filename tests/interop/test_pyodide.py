@@ -1,0 +1,81 @@
+"""The engine in Pyodide, under Node: the programs of the pages."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from conformance.official.suite import NODE
+from mcpcore import connect
+from mcpcore_transports.targets import StdioTarget
+from tests.clock import PATIENCE, patience
+from tests.docs.blocks import blocks, programs
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs/how-to"
+TOOLS = ROOT / ".tools"
+WHEELS = sorted((TOOLS / "wheels").glob("msgspec-*wasm32.whl"))
+PYODIDE = TOOLS / "node_modules/pyodide"
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (WHEELS and PYODIDE.exists()), reason="Pyodide is not installed: make ci-tools"
+    ),
+]
+RUNNER = """
+import { readFileSync, readdirSync } from "node:fs";
+import { loadPyodide } from "pyodide";
+
+const file = (name) => new Uint8Array(readFileSync(name));
+const python = await loadPyodide();
+for (const name of readdirSync("wheels")) python.unpackArchive(file(`wheels/${name}`), "wheel");
+python.FS.writeFile("eras.py", file("eras.py"));
+python.setStdout({ batched: console.log });
+python.runPython("import sys; sys.path.insert(0, '.')");
+python.runPython(readFileSync("program.py", "utf8"));
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the page has it: the wheels, and Pyodide."""
+    folder = tmp_path_factory.mktemp("pyodide")
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    shutil.copy(WHEELS[0], wheels)
+    words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, ROOT]
+    subprocess.run(words, check=True, cwd=folder)
+    (folder / "node_modules").symlink_to(TOOLS / "node_modules")
+    for block in blocks(PAGES / "pyodide.md"):
+        first = block.text.partition("\n")[0]
+        if block.kind in ("python", "js"):
+            (folder / first.split()[1]).write_text(block.text)
+    return folder
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+def test_a_server_in_pyodide(revision: str, house: Path) -> None:
+    async def talk() -> None:
+        target = StdioTarget((str(NODE), "server.mjs"), cwd=str(house))
+        with patience():
+            async with connect(target, revisions=(revision,)) as client:
+                assert [tool.name for tool in await client.tools()] == ["upper"]
+                assert (await client.call_tool("upper", {"text": "hello"})).text == "HELLO"
+
+    anyio.run(talk)
+
+
+def test_a_relay_in_pyodide(house: Path) -> None:
+    program = next(each for each in programs(PAGES / "embedding.md") if "eras.py" in each.files)
+    (house / "eras.py").write_text(program.files["eras.py"])
+    (house / "program.py").write_text(program.source)
+    (house / "relay.mjs").write_text(RUNNER)
+    words = [NODE, "relay.mjs"]
+    done = subprocess.run(
+        words, cwd=house, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, program.output), done.stderr[-2000:]
