@@ -47,7 +47,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheels = folder / "wheels"
     wheels.mkdir()
     shutil.copy(WHEELS[0], wheels)
-    words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, ROOT]
+    words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), str(ROOT)]
     subprocess.run(words, check=True, cwd=folder)
     (folder / "node_modules").symlink_to(TOOLS / "node_modules")
     for block in blocks(PAGES / "pyodide.md"):
@@ -74,7 +74,7 @@ def test_a_relay_in_pyodide(house: Path) -> None:
     (house / "eras.py").write_text(program.files["eras.py"])
     (house / "program.py").write_text(program.source)
     (house / "relay.mjs").write_text(RUNNER)
-    words = [NODE, "relay.mjs"]
+    words = [str(NODE), "relay.mjs"]
     done = subprocess.run(
         words, cwd=house, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
