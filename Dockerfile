@@ -4,7 +4,7 @@
 FROM python:3.13-slim AS build
 COPY . /src
 RUN python -m venv /opt/mcpcore \
-    && /opt/mcpcore/bin/pip install --no-cache-dir "/src[cli,speed,auth,redis]"
+    && /opt/mcpcore/bin/pip install --no-cache-dir "/src[cli,speed,auth,redis,metrics]"
 
 FROM python:3.13-slim
 COPY --from=build /opt/mcpcore /opt/mcpcore

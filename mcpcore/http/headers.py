@@ -51,6 +51,7 @@ _OURS = frozenset(
         *(CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING),
         *(ALLOW, RETRY_AFTER, WWW_AUTHENTICATE),
         *(b"connection", b"date", b"keep-alive", b"trailer", b"upgrade", b"vary"),
+        *(HOST, b"proxy-connection", b"te"),
     }
 )
 """Response fields that a server of MCP sets itself, beside those that begin with ``mcp-`` and

@@ -72,7 +72,8 @@ def resource_options(uri: str, html: Any, options: AppOptions) -> ResourceOption
         "prefersBorder": rest.pop("prefers_border", None),
     }
     ui = {name: value for name, value in given.items() if value is not None}
-    rest["meta"] = {**rest.get("meta", {}), **({"ui": ui} if ui else {})}
+    meta = rest.get("meta", {})
+    rest["meta"] = {**meta, **({"ui": {**meta.get("ui", {}), **ui}} if ui else {})}
     made: ResourceOptions = rest
     media_type = made.setdefault("mime_type", APP_TYPE)
     _refuse(apps.document_problems(uri, media_type, made["meta"]))

@@ -9,7 +9,7 @@ import pytest
 
 from mcpcore_transports.commands.output import Exit, Failure
 from mcpcore_transports.commands.serve import LIMITS, SIZES, limited
-from mcpcore_transports.http.server.log import session_label
+from mcpcore_transports.running.audit import session_label
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.stores.base import StoreSettings
 from tests.docs.blocks import ROOT

@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from mcpcore.http.principals import Principal
-from mcpcore_transports.http.server.log import LOGGER, session_label
+from mcpcore_transports.http.server.log import LOGGER
 from mcpcore_transports.http1.settings import HttpServerSettings
+from mcpcore_transports.running.audit import session_label
 from tests.clock import patience
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend

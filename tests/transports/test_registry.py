@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("warm_programs")
 COMMAND = (*PYTHON, "-m", "mcpcore_transports.commands.main", "registry")
 STDIO = {"type": "stdio"}
 REMOTE = {"type": "streamable-http", "url": "https://mcp.example.com/mcp"}
+VARIABLE = "MCP_COM_EXAMPLE___WEATHER_"
 FLAG = {"type": "named", "value": "a"}
 SOURCE = {"url": "https://github.com/example/weather", "source": "github"}
 
@@ -107,10 +108,12 @@ def test_values_are_filled_in_and_what_is_missing_is_named() -> None:
     )
     assert made.members["args"] == [
         *("run", "-i", "--rm", "-v", "{from}:/data", "-e", "API_KEY", "-e", "MODE"),
-        *("weather:1.2.0", "${CITY}", "--units", "metric", "1-${B}-{c}"),
+        *("weather:1.2.0", "${MCP_COM_EXAMPLE___WEATHER_CITY}", "--units", "metric"),
+        "1-${MCP_COM_EXAMPLE___WEATHER_B}-{c}",
     ]
-    assert made.members["env"] == {"API_KEY": "${API_KEY}", "MODE": "fast"}
-    assert made.needs == {"API_KEY": "(secret)", "CITY": "", "B": "B."}
+    key = f"{VARIABLE}API_KEY"
+    assert made.members["env"] == {"API_KEY": f"${{{key}}}", "MODE": "fast"}
+    assert made.needs == {key: "(secret)", f"{VARIABLE}CITY": "", f"{VARIABLE}B": "B."}
 
 
 def test_a_remote_comes_before_packages() -> None:
@@ -127,9 +130,9 @@ def test_a_remote_comes_before_packages() -> None:
     assert made.members == {
         "type": "http",
         "url": "https://a.example.com/mcp",
-        "headers": {"Authorization": "Bearer ${TOKEN}"},
+        "headers": {"Authorization": f"Bearer ${{{VARIABLE}TOKEN}}"},
     }
-    assert made.needs == {"TOKEN": "Yours. (secret)"}
+    assert made.needs == {f"{VARIABLE}TOKEN": "Yours. (secret)"}
     assert make_entry(many, "pypi").members["command"] == "uvx"
     assert entry(remotes=[{**REMOTE, "type": "sse"}])["type"] == "sse"
 
@@ -143,7 +146,15 @@ def test_a_remote_comes_before_packages() -> None:
             ({"packages": [package(version=each)]}, "no exact version")
             for each in ("", "latest", "^1.2.3", "1.x", "1.*", ">=1", "1 2", "1.2.0;x")
         ),
+        *(
+            ({"packages": [package("npm", version=each)]}, "no exact version")
+            for each in ("1", "1.2", "next")
+        ),
+        ({"packages": [package(version="1" + "-a" * 100 + "!")]}, "no exact version"),
+        ({"packages": [package(version="1" * 300)]}, "no exact version"),
         ({"packages": [package("oci", identifier="w:latest")]}, "no exact version"),
+        ({"packages": [package("oci", identifier="w:main")]}, "no exact version"),
+        ({"remotes": [{**REMOTE, "url": "https://example.com:x@evil.example/"}]}, "is no URL of"),
         ({"packages": [package("oci", version="")]}, "no exact version"),
         *(
             ({"packages": [package(identifier=each)]}, "is no identifier of pypi")
@@ -232,6 +243,22 @@ OFFICIAL = "io.modelcontextprotocol.registry/official"
             {"remotes": [], "packages": [package(registryBaseUrl="https://pypi.evil.example")]},
             {},
             ["registryBaseUrl: https://pypi.evil.example is not https://pypi.org, which uvx asks"],
+        ),
+        *(
+            (
+                {
+                    "remotes": [],
+                    "packages": [package(environmentVariables=[{"name": each, "default": "a"}])],
+                },
+                {},
+                [f"environmentVariables: {each} changes what uvx does"],
+            )
+            for each in ("UV_INDEX_URL", "npm_config_registry", "LD_PRELOAD", "PATH")
+        ),
+        (
+            {"remotes": [], "packages": [package("oci", identifier="evil.example/w:1.0")]},
+            {},
+            ["packages: the image comes from evil.example"],
         ),
         (
             {

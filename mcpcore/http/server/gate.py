@@ -208,8 +208,10 @@ class Gate:
             return not closing
         return False
 
-    def readable(self, head: HttpRequest) -> Lines:
+    def readable(self, head: HttpRequest | None) -> Lines:
         """Return the header lines of any reply, which let a page of an allowed origin read it."""
+        if head is None:
+            return self._lines
         origin, problem = self._origin(Fields(head.headers), head.scheme)
         return self._readable_by(None if problem is not None else origin)
 

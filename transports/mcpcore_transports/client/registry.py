@@ -9,7 +9,7 @@ Source: the MCP registry API, version 0.1, and its ``server.json`` of 2025-12-11
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from msgspec import Struct, field
@@ -28,8 +28,14 @@ _REGISTRY = "the URL of the registry"
 _PAGE, _PAGES = 100, 50
 _REPLY = 8 * 2**20
 _NAME = r"[A-Za-z0-9.-]+/[A-Za-z0-9._-]+"
-_EXACT = r"v?\d+(\.\d+)*([-+][0-9A-Za-z.+-]+|(a|b|rc|\.post|\.dev)\d+)*"
-"""Pattern of a version that is no range and no tag such as ``latest``."""
+_EXACT = r"v?\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?([-+][0-9A-Za-z.+-]+)?"
+"""Pattern of a version that is no range and no tag such as ``latest``, for linear time."""
+_SEMVER = r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?"
+"""Pattern of an exact version of npm, to which ``1`` and ``1.2`` are ranges."""
+_LONGEST = 255
+"""Characters of a version."""
+_TELLING = r"(?i)(UV|PIP|NPM_CONFIG|NODE|PYTHON|LD|DYLD|DOCKER|DOTNET|NUGET)_?.*|PATH|HOME"
+"""Pattern of variables that change what a command fetches or runs."""
 _BRACES = re.compile(r"\{([A-Za-z_]\w*)\}")
 T = TypeVar("T")
 
@@ -123,6 +129,8 @@ class _Runtime(Struct, frozen=True):
     """Separator of identifier and version."""
     home: str
     """Base URL of the usual registry."""
+    version: str = _EXACT
+    """Pattern of its exact versions."""
 
 
 _RUNTIMES: Mapping[str, _Runtime] = {
@@ -131,6 +139,7 @@ _RUNTIMES: Mapping[str, _Runtime] = {
         r"(@[a-z0-9~][\w.~-]*/)?[A-Za-z0-9~][\w.~-]*",
         "@",
         "https://registry.npmjs.org",
+        _SEMVER,
     ),
     "pypi": _Runtime(("uvx",), r"[A-Za-z0-9][\w.-]*", "@", "https://pypi.org"),
     "oci": _Runtime(
@@ -212,12 +221,29 @@ class RegistryEntry(Struct, frozen=True):
     needs: dict[str, str]
 
 
+class _Needs(dict[str, str]):
+    """Variables that an entry refers to, with what they are.
+
+    A name begins with that of the server: else an entry could take any variable of the user's.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__()
+        self._prefix = f"MCP_{server}".replace("-", "__").replace("/", "___").replace(".", "_")
+
+    def add(self, name: str, wanted: RegistryInput) -> str:
+        """Return the reference to the variable for an input."""
+        variable = f"{self._prefix}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}".upper()
+        self[variable] = f"{wanted.description}{' (secret)' if wanted.is_secret else ''}".strip()
+        return f"${{{variable}}}"
+
+
 def make_entry(server: RegistryServer, package: str | None = None) -> RegistryEntry:
     """Return the entry of a server: its first remote, or its ``package`` of that kind.
 
     Values that a person has to give become ``${VARIABLES}``.  Raises RegistryError.
     """
-    needs: dict[str, str] = {}
+    needs = _Needs(server.name)
     if package is None and server.remotes:
         return RegistryEntry(_remote(server.remotes[0], needs), needs)
     usable = [each for each in server.packages if package in (None, each.registry_type)]
@@ -229,11 +255,11 @@ def make_entry(server: RegistryServer, package: str | None = None) -> RegistryEn
     return RegistryEntry(_command(chosen, needs), needs)
 
 
-def _remote(remote: RegistryTransport, needs: dict[str, str]) -> dict[str, Any]:
+def _remote(remote: RegistryTransport, needs: _Needs) -> dict[str, Any]:
     if remote.type not in ("streamable-http", "sse"):
         raise RegistryError(f"remotes: the transport {remote.type!r} is unknown")
     url = _filled(remote.url, remote.variables, needs)
-    if not url.startswith(("https://", "http://")):
+    if not url.startswith(("https://", "http://")) or "@" in urlsplit(url).netloc:
         raise RegistryError(f"remotes: {url!r} is no URL of http")
     kind = "sse" if remote.type == "sse" else "http"
     entry: dict[str, Any] = {"type": kind, "url": url}
@@ -245,7 +271,7 @@ def _remote(remote: RegistryTransport, needs: dict[str, str]) -> dict[str, Any]:
     return {**entry, "headers": headers} if headers else entry
 
 
-def _command(package: RegistryPackage, needs: dict[str, str]) -> dict[str, Any]:
+def _command(package: RegistryPackage, needs: _Needs) -> dict[str, Any]:
     """Return the entry that starts a package at its exact version."""
     kind = package.registry_type
     runtime = _RUNTIMES.get(kind)
@@ -272,33 +298,31 @@ def _command(package: RegistryPackage, needs: dict[str, str]) -> dict[str, Any]:
 def _exact(package: RegistryPackage, runtime: _Runtime) -> str:
     """Return identifier and version as one word.  Raises RegistryError for an inexact version."""
     identifier, version = package.identifier, package.version
-    if package.registry_type == "oci" and ("@" in identifier or ":" in identifier.split("/")[-1]):
-        if identifier.endswith(":latest"):
-            raise RegistryError(f"packages: the tag of {identifier!r} is no exact version")
+    if package.registry_type == "oci" and "@" in identifier:
         return identifier
-    if re.fullmatch(_EXACT, version) is None:
-        raise RegistryError(f"packages: {identifier!r} has no exact version: {version!r}")
+    if package.registry_type == "oci" and ":" in identifier.split("/")[-1]:
+        identifier, _, version = identifier.rpartition(":")
+    if len(version) > _LONGEST or re.fullmatch(runtime.version, version, re.ASCII) is None:
+        raise RegistryError(f"packages: {identifier!r} has no exact version: {version!r:.80}")
     return f"{identifier}{runtime.between}{version}"
 
 
-def _words(arguments: Iterable[RegistryInput], needs: dict[str, str]) -> Iterator[str]:
+def _words(arguments: Iterable[RegistryInput], needs: _Needs) -> Iterator[str]:
     for each, text in _texts(arguments, needs):
         yield from (_plain(each.name), text) if each.type == "named" else (text,)
 
 
-def _texts(
-    inputs: Iterable[RegistryInput], needs: dict[str, str]
-) -> Iterator[tuple[RegistryInput, str]]:
+def _texts(inputs: Iterable[RegistryInput], needs: _Needs) -> Iterator[tuple[RegistryInput, str]]:
     """Yield the inputs that are set or needed, with the text for each."""
     for each in inputs:
         text = each.value if each.value is not None else each.default
         if text is not None:
             yield each, _filled(text, each.variables, needs)
         elif each.is_required or each.type == "positional":
-            yield each, _needed(each.name or each.value_hint, each, needs)
+            yield each, needs.add(each.name or each.value_hint, each)
 
 
-def _filled(text: str, variables: Mapping[str, RegistryInput], needs: dict[str, str]) -> str:
+def _filled(text: str, variables: Mapping[str, RegistryInput], needs: _Needs) -> str:
     """Return a text whose ``{names}`` are replaced by their values, or by ``${NAMES}``."""
 
     def value(match: re.Match[str]) -> str:
@@ -306,7 +330,7 @@ def _filled(text: str, variables: Mapping[str, RegistryInput], needs: dict[str, 
         if known is None:
             return match[0]
         text = known.value if known.value is not None else known.default
-        return _needed(match[1], known, needs) if text is None else _plain(text)
+        return needs.add(match[1], known) if text is None else _plain(text)
 
     return _BRACES.sub(value, _plain(text))
 
@@ -318,14 +342,6 @@ def _plain(text: str) -> str:
     return text
 
 
-def _needed(name: str, wanted: RegistryInput, needs: dict[str, str]) -> str:
-    variable = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").upper()
-    if not re.match(r"[A-Z_]", variable):
-        variable = f"VALUE_{variable}".rstrip("_")
-    needs[variable] = f"{wanted.description}{' (secret)' if wanted.is_secret else ''}".strip()
-    return f"${{{variable}}}"
-
-
 def doubts(record: RegistryRecord, package: str | None = None) -> list[str]:
     """Return what speaks against adding a server, in a sentence each."""
     return [*_doubts_of_record(record), *_doubts_of_entry(record.server, package)]
@@ -335,8 +351,8 @@ def _doubts_of_record(record: RegistryRecord) -> Iterator[str]:
     server = record.server
     if record.status and record.status != "active":
         yield f"status: {record.status}"
-    if re.fullmatch(_EXACT, server.version) is None:
-        yield f"version: {server.version!r} is not exact"
+    if len(server.version) > _LONGEST or re.fullmatch(_EXACT, server.version) is None:
+        yield f"version: {server.version!r:.80} is not exact"
     if not server.repository.get("url"):
         yield "repository: there is no source code to look at"
     for place, text in (("title", server.title), ("description", server.description)):
@@ -360,14 +376,19 @@ def _doubts_of_entry(server: RegistryServer, package: str | None) -> Iterator[st
         base = each.registry_base_url.rstrip("/")
         if base not in ("", runtime.home):
             yield f"registryBaseUrl: {base} is not {runtime.home}, which {runtime.words[0]} asks"
+        elsewhere = each.identifier.partition("/")[0]
+        if each.registry_type == "oci" and re.search(r"[.:]", elsewhere) and "/" in each.identifier:
+            yield f"packages: the image comes from {elsewhere}"
+        for variable in each.environment_variables:
+            if re.fullmatch(_TELLING, variable.name):
+                yield f"environmentVariables: {variable.name} changes what {runtime.words[0]} does"
         if each.runtime_arguments:
             words = _joined(each.runtime_arguments)
             yield f"runtimeArguments: they decide what {runtime.words[0]} does: {words}"
 
 
 def _doubts_of_url(url: str, name: str) -> Iterator[str]:
-    scheme, _, rest = url.partition("://")
-    host = re.split(r"[/?#:]", rest, maxsplit=1)[0].lower()
+    scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
     if scheme != "https":
         yield f"remotes: {scheme} is not encrypted"
     domain = ".".join(reversed(name.partition("/")[0].lower().split(".")))

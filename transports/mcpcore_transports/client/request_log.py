@@ -21,8 +21,8 @@ from mcpcore.errors import InputNeeded
 from mcpcore.spec.errors import McpError
 from mcpcore.wire.message import to_json
 from mcpcore_transports.client.middleware import ClientMiddleware, Outcome, OutgoingRequest
-from mcpcore_transports.http.server.log import session_label
 from mcpcore_transports.link import clock
+from mcpcore_transports.running.audit import session_label
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.failures import subject

@@ -271,11 +271,14 @@ def _limiter(options: ServeOptions) -> "RateLimiter | None":
     wanted = None if options.settled is None else options.settled.rates
     if wanted is None:
         return None
-    if options.store is None or not options.store.startswith(("redis:", "rediss:")):
+    from mcpcore_transports.stores.base import REDIS_SCHEMES  # late: few have a store
+
+    scheme, _, place = (options.store or "").partition("?")[0].partition("://")
+    if scheme not in REDIS_SCHEMES:
         return RateLimits(wanted.rates, per_tool=wanted.per_tool, callers=wanted.callers)
     from mcpcore_transports.stores.redis_rates import RedisRateLimits  # late: few have Redis
 
-    url, _, _ = options.store.partition("?")
+    url = f"{REDIS_SCHEMES[scheme]}://{place}"
     try:
         return RedisRateLimits(url, wanted.rates, per_tool=wanted.per_tool, callers=wanted.callers)
     except (ValueError, ExtraMissingError) as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcpcore.engine.events import RequestReceived, Violation
 from mcpcore_transports.link import clock
-from mcpcore_transports.running.audit import log_decision
+from mcpcore_transports.running.audit import log_decision, session_label
 
 if TYPE_CHECKING:  # late: few count them
     from mcpcore.policy.suspicion import Suspicion
@@ -20,10 +20,13 @@ def connection_name() -> str:
 
 
 def caller_of(event: RequestReceived | Violation, connection: str) -> str:
-    """Return the caller: the authenticated principal, else the session, else the connection."""
+    """Return the caller: the authenticated principal, else the session, else the connection.
+
+    The session is there by its label, as callers are told of in logs.
+    """
     if event.principal is not None:
         return f"principal {event.principal}"
-    return connection if event.session is None else f"session {event.session}"
+    return connection if event.session is None else f"session {session_label(event.session)}"
 
 
 class ClientViolations:

@@ -214,7 +214,7 @@ LOST = msgspec.json.encode(Lost(session=""))
 
 # Opening a store by its URL, as a command line or a settings file gives it
 
-_REDIS = {
+REDIS_SCHEMES = {
     "redis": "redis",
     "rediss": "rediss",
     "unix": "unix",
@@ -257,7 +257,7 @@ def _opener(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     kind = url.partition(":")[0].lower()
     if kind == "memory" or kind == "sqlite":
         return _sqlite(_StoreUrl(url), settings, kind)
-    if kind in _REDIS:
+    if kind in REDIS_SCHEMES:
         return _redis(_StoreUrl(url), settings)
     raise StoreUrlError(
         f"{_shown(url)!r} names no store: it begins with memory:, sqlite:, redis://, rediss://,"
@@ -273,7 +273,7 @@ class _StoreUrl:
         # not urlsplit, which drops the slashes of an empty host: unix:///path needs them
         self.base, _, query = url.partition("?")
         kind, _, self.rest = self.base.partition(":")
-        if kind.lower() in _REDIS:
+        if kind.lower() in REDIS_SCHEMES:
             query = query.partition("#")[0]
         self.options: dict[str, str] = {}
         for name, value in parse_qsl(query, keep_blank_values=True):
@@ -358,7 +358,7 @@ def _redis(url: _StoreUrl, settings: StoreSettings | None) -> Callable[[], Store
     if ours := sorted(_OURS & url.options.keys()):
         raise StoreUrlError(f"{url.shown} has no option {', '.join(ours)}")
     query = urlencode(url.options, quote_via=quote)
-    base = f"{_REDIS[url.base.partition(':')[0].lower()]}:{url.rest}"
+    base = f"{REDIS_SCHEMES[url.base.partition(':')[0].lower()]}:{url.rest}"
     rest = f"{base}?{query}" if query else base
     try:
         store = RedisStore(rest, settings, prefix=prefix, timeout=timeout)

@@ -17,8 +17,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from mcpcore_transports.http.server.log import session_label
-from mcpcore_transports.running.audit import printable
+from mcpcore_transports.running.audit import printable, session_label
 from mcpcore_transports.running.middleware import Steps
 from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.middleware import Answer, ServerMiddleware
@@ -90,5 +89,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            found["stack"] = self.formatStack(record.stack_info)
         known = {name: value for name, value in found.items() if value is not None}
-        return json.dumps(known, ensure_ascii=False, default=str)
+        return json.dumps(known, default=str)

@@ -4,7 +4,8 @@
 
     RuntimeSettings(middleware=(observe_answers(),), observer=observe_sessions())
 
-A session is a connection of a stream, or a legacy session over HTTP; modern HTTP has none.
+A session is a connection of a stream, or a legacy session over HTTP; modern HTTP has none.  With a
+store they are those that this worker holds; one that ends at another worker has no duration.
 """
 
 from collections import Counter
@@ -25,6 +26,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.peer import Peer
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
+from mcpcore.http.storing import SessionForgotten
 from mcpcore.policy.breaker import Breaker, Circuit
 from mcpcore_transports.link import Link, clock
 from mcpcore_transports.serve.assembling import Observer, Runtime
@@ -133,6 +135,7 @@ class _ObservedRuntime:
             ExchangeEnded: self._answered,
             SessionOpened: self._opened,
             SessionClosed: self._closed,
+            SessionForgotten: self._forgotten,
             SubscriptionOpened: lambda event: self.streams.add(event.key),
             SubscriptionClosed: lambda event: self.streams.discard(event.key),
         }
@@ -193,6 +196,9 @@ class _ObservedRuntime:
         began = self._began.pop(event.session, None)
         if began is not None:
             self._observer.over(began)
+
+    def _forgotten(self, event: SessionForgotten) -> None:
+        self._began.pop(event.session, None)  # it goes on elsewhere
 
     def _broken(self, event: Violation) -> None:
         if event.refused:

@@ -20,7 +20,7 @@ from mcpcore.engine.events import Event
 from mcpcore.http.server.exchange import ExchangeEnded
 from mcpcore.http.server.sessions import SessionClosed, SessionOpened
 from mcpcore_transports.link import App, clock
-from mcpcore_transports.running.audit import AUDIT_LOGGER, printable
+from mcpcore_transports.running.audit import AUDIT_LOGGER, printable, session_label
 
 if TYPE_CHECKING:  # late: few authorize
     from mcpcore_transports.auth.schemes import AuthEvent
@@ -29,13 +29,6 @@ LOGGER = "mcpcore.http"
 """Name of the logger."""
 
 logger = logging.getLogger(LOGGER)
-
-
-def session_label(id: str) -> str:
-    """Return the label of a session in logs: constant for a session, and useless to an attacker."""
-    from hashlib import sha256  # imported late: every host imports this module
-
-    return sha256(id.encode()).hexdigest()[:12]
 
 
 class HttpLog:

@@ -478,7 +478,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._disconnect()
         if trace is not None:
             trace.refused(refusal.row.status, refusal.message)
-        extra = () if head is None else self._machine.readable(head.request)
+        extra = self._machine.readable(None if head is None else head.request)
         self._held += self._http.refuse(refusal, extra, clock())
 
     def _end_exchanges(self) -> None:

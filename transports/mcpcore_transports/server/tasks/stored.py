@@ -392,15 +392,17 @@ class StoredDesk(ServerTasks):
         """Tell a listen stream of its tasks that run elsewhere, as long as it is open."""
         key, owner = event.key, self.principal(event.principal)
         seen: dict[str, tuple[str, float, str | None]] = {}
-        while key in self._streams:
-            for id in wanted:
+        while key in self._streams and wanted:
+            for id in tuple(wanted):
                 local = self.host.table.get(id)
                 if id in seen and local is not None:
                     continue
                 try:
                     record = await self.host.find_stored(id, owner)
                     demand(record.requirement, event.principal)
-                except McpError:
+                except McpError as error:
+                    if error.code == INVALID_PARAMS:  # there is none, now and later
+                        wanted = [each for each in wanted if each != id]
                     continue
                 state = record.status, record.updated, record.message
                 if key in self._streams and seen.get(id, state) != state:
