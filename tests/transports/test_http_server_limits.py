@@ -28,6 +28,7 @@ async def refused(client: Client, status: int, code: int | None = None) -> str:
     assert response.headers["connection"] == "close"
     error = response.json["error"]
     assert error["code"] == (code or CODES.get(status, -32600))
+    assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers.get("retry-after") == ("1" if status == 503 else None)
     assert response.json.get("id") is None
     assert await client.closed()

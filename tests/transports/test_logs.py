@@ -15,9 +15,11 @@ from mcpcore import (
     Server,
     connect,
 )
+from mcpcore.engine.events import Violation
 from mcpcore_transports.auth.schemes import AuthEvent
 from mcpcore_transports.http.server.log import log_judgement
-from mcpcore_transports.running.audit import AUDIT_LOGGER, log_decision
+from mcpcore_transports.running.audit import AUDIT_LOGGER, log_decision, session_label
+from mcpcore_transports.server.violations import caller_of
 from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.telemetry.logs import JsonLines, label_logs
 
@@ -107,3 +109,16 @@ def test_judgements_and_decisions_are_lines_of_one_log(shown: pytest.LogCaptureF
     assert (judged["reason"], judged["admitted"]) == ("expired", False)
     assert decided["who"].startswith("a?bx")
     assert len(decided["who"]) == 200
+
+
+def test_whatever_a_record_holds_it_is_one_line_of_json(shown: pytest.LogCaptureFixture) -> None:
+    logger.info("a lone \ud800, and\na second line", stack_info=True)
+    [found] = lines(shown)
+    assert found["message"] == "a lone \ud800, and\na second line"
+    assert "test_logs.py" in found["stack"]
+
+
+def test_a_caller_without_a_principal_is_told_by_a_label() -> None:
+    event = Violation(code=0, message="", route=0, session="the id")
+    assert caller_of(event, "connection 1") == f"session {session_label('the id')}"
+    assert "the id" not in caller_of(event, "connection 1")

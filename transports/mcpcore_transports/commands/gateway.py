@@ -39,6 +39,8 @@ def gateway(urls: Sequence[str], options: GatewayOptions, *, words: Sequence[str
     ``words``: the command line, for further processes.
     """
     options = in_folder(options)
+    if options.telemetry_contents:
+        raise wrong("--telemetry-contents: the spans of a gateway have no arguments and results")
     try:
         servers, settings = _targets(urls, options), gateway_settings(options)
         _check_servers(servers, settings, options)
