@@ -39,6 +39,10 @@ _GATEWAY = "a gateway: tests/gateway comes to it over sockets and processes"
 _CACHING = "no story has a cache that fetches ahead: tests/transports/test_client_cache.py does"
 _GUARDING = "no story guards a server: tests/transports/test_guarding.py and test_pins.py do"
 _MOUNTING = "no story mounts a server: tests/transports/test_mounted_lifespans.py does"
+_REGISTRIES = "a registry of servers: tests/transports/test_registry.py comes to it"
+_STORED_TASKS = "no story has tasks in a store: tests/transports/test_tasks_stored.py does"
+_OBSERVING = "no story is observed: tests/transports/test_metrics.py and test_telemetry.py are"
+_WSGI = "another framework: tests/transports/test_wsgi.py comes to it"
 
 WHY: dict[str, Excuse] = {
     **_all(
@@ -318,6 +322,49 @@ WHY: dict[str, Excuse] = {
             "running/pending.py Handlers.idle": (1, 1),
             "server/runtime.py ServerRuntime.idle": (1, 1),
             "serve/workers.py Lifeline.supervisor_gone": (1, 1),
+        },
+    ),
+    **_all(
+        _REGISTRIES,
+        {
+            "client/registry.py Registry._get": (1, 1),
+            "client/registry.py Registry.search": (1, 1),
+            "client/registry.py Registry.version": (1, 1),
+            "commands/registry.py _asked": (1, 1),
+        },
+    ),
+    **_all(
+        _STORED_TASKS,
+        {
+            "server/tasks/stored.py StoredDesk._cancel_stored": (3, 3),
+            "server/tasks/stored.py StoredDesk._get_stored": (1, 1),
+            "server/tasks/stored.py StoredDesk._list_stored": (1, 1),
+            "server/tasks/stored.py StoredDesk._listen": (2, 2),
+            "server/tasks/stored.py StoredDesk._named": (1, 1),
+            "server/tasks/stored.py StoredDesk._reply": (1, 1),
+            "server/tasks/stored.py StoredDesk._result_stored": (3, 3),
+            "server/tasks/stored.py StoredDesk._stored": (1, 1),
+            "server/tasks/stored.py StoredDesk._update_stored": (2, 2),
+            "server/tasks/stored.py StoredTaskHost._ask": (1, 1),
+            "server/tasks/stored.py StoredTaskHost._serve_link": (2, 2),
+            "server/tasks/stored.py StoredTaskHost._tell": (1, 1),
+            "server/tasks/stored.py StoredTaskHost.answer_stored": (1, 1),
+            "server/tasks/stored.py StoredTaskHost.cancel_stored": (2, 2),
+            "server/tasks/stored.py StoredTaskHost.find_stored": (1, 1),
+            "server/tasks/stored.py StoredTaskHost.look_up": (2, 2),
+            "server/tasks/stored.py StoredTaskHost.page_stored": (2, 2),
+        },
+    ),
+    **_all(
+        _OBSERVING,
+        {
+            "telemetry/sessions.py _ObservedRuntime.run": (1, 1),
+        },
+    ),
+    **_all(
+        _WSGI,
+        {
+            "serve/wsgi.py WsgiApp._open": (2, 2),
         },
     ),
 }
