@@ -193,7 +193,8 @@ async def _composes(client: Client) -> str:
 
 
 async def _learns(client: Client) -> str:
-    """Load a skill, where there are any: in the modern era."""
+    """Load a skill, where there are any (in the modern era), and the document of an app."""
+    await client.read_resource("ui://page")
     if client.revision.server_requests:
         return "Kindly."
     [skill] = await client.skills()

@@ -177,6 +177,11 @@ def make_features(soon: float) -> Server:
     def items(name: str) -> str:
         return f"item {name}"
 
+    async def page() -> str:
+        await anyio.lowlevel.checkpoint()
+        return "<!doctype html>"
+
+    server.add_app("ui://page", page)
     server.add_skills({"refunds/SKILL.md": SKILL, "refunds/note.md": b"Kindly."})
 
     @server.prompt
