@@ -262,7 +262,7 @@ def _type(server: ConfiguredServer) -> str:
 def _written(server: ConfiguredServer) -> str:
     # As it is written: variables are not replaced, as there may be secrets in them.
     url = server.url and shown_url(server.url)
-    return output.printable(url or shlex.join([server.command or "", *server.args]))
+    return output.escaped(url or shlex.join([server.command or "", *server.args]))
 
 
 _ROUNDS = 10

@@ -53,10 +53,10 @@ def _print(name: str, findings: Sequence[StageResult]) -> None:
     sys.stdout.write(f"{name}\n")
     for each in findings:
         first, *more = each.detail.splitlines() or [""]
-        line = f"  {each.state:<12} {each.stage:<10} {output.printable(first)}"
+        line = f"  {each.state:<12} {each.stage:<10} {output.escaped(first)}"
         sys.stdout.write(line.rstrip() + "\n")
         for line in more:
-            sys.stdout.write(f"{'':25} {output.printable(line)}\n")
+            sys.stdout.write(f"{'':25} {output.escaped(line)}\n")
         if each.fix:
-            sys.stdout.write(f"{'':25} fix: {output.printable(each.fix)}\n")
+            sys.stdout.write(f"{'':25} fix: {output.escaped(each.fix)}\n")
     sys.stdout.flush()

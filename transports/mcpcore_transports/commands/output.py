@@ -69,7 +69,7 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a text without the characters that a terminal would obey."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 

@@ -33,12 +33,12 @@ from mcpcore_transports.commands.options import (
 from mcpcore_transports.commands.output import (
     Exit,
     Failure,
+    escaped,
     first_line,
     print_facts,
     print_json,
     print_table,
     print_warning,
-    printable,
     say,
     wrong,
 )
@@ -56,7 +56,7 @@ def search(text: str, options: RegistrySearchOptions) -> int:
         print_json([each.server for each in found])
         return Exit.OK
     rows = [(each.server.name, each.server.version, each.server.description) for each in found]
-    shown = [tuple(printable(first_line(word)) for word in row) for row in rows]
+    shown = [tuple(escaped(first_line(word)) for word in row) for row in rows]
     print_table(f"servers with {text!r} ({len(rows)})", ("name", "version", "description"), shown)
     return Exit.OK
 
@@ -81,7 +81,7 @@ def show(name: str, options: RegistryServerOptions) -> int:
             f"{each.registry_type} {each.identifier} {each.version}" for each in server.packages
         ),
     }
-    print_facts((name, printable(text)) for name, text in facts.items() if text)
+    print_facts((name, escaped(text)) for name, text in facts.items() if text)
     return Exit.OK
 
 
@@ -95,7 +95,7 @@ def vet(name: str, options: RegistryVetOptions) -> int:
         print_json({"name": name, "version": record.server.version, "doubts": found})
     else:
         title = f"doubts about {name} {record.server.version} ({len(found)})"
-        print_table(printable(title), ("doubt",), [(printable(each),) for each in found])
+        print_table(escaped(title), ("doubt",), [(escaped(each),) for each in found])
         if not options.connect:
             say("not looked at: what the server says about itself; --connect does (and runs it)")
     return Exit.REFUSED if found else Exit.OK
@@ -116,14 +116,14 @@ def add(name: str, options: RegistryAddOptions) -> int:
     except BadConfig as error:
         raise wrong(f"{error}; nothing is changed: --force replaces a server") from error
     for each in doubts(record, options.package):
-        print_warning(printable(each))
+        print_warning(escaped(each))
     if options.as_json:
         print_json({"file": str(path), "name": key, "entry": made.members, "needs": made.needs})
         return Exit.OK
     done = f"{changed} in {path}" if changed else f"in {path} already"
-    say(printable(f"{key} ({name} {record.server.version}) is {done}"))
+    say(escaped(f"{key} ({name} {record.server.version}) is {done}"))
     for variable, meaning in made.needs.items():
-        say(printable(f"  set {variable}{f': {meaning}' if meaning else ''}"))
+        say(escaped(f"  set {variable}{f': {meaning}' if meaning else ''}"))
     if made.needs:
         say("  a secret can be in the keyring: ${keyring:SERVICE/NAME} in the file reads it")
     say(f"`mcpcore pins approve {key}` keeps what it says about itself")
