@@ -176,6 +176,22 @@ def test_a_remote_comes_before_packages() -> None:
             "control characters",
         ),
         (
+            {
+                "packages": [
+                    package(
+                        packageArguments=[
+                            {
+                                "type": "positional",
+                                "value": "{d}{HOME}",
+                                "variables": {"d": {"value": "$"}},
+                            }
+                        ]
+                    )
+                ]
+            },
+            "a reference to your variables",
+        ),
+        (
             {"packages": [package(environmentVariables=[{"name": "A=B", "value": "c"}])]},
             "is no name of a variable",
         ),

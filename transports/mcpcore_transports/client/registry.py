@@ -337,7 +337,7 @@ def _filled(text: str, variables: Mapping[str, RegistryInput], needs: _Needs) ->
 
 def _plain(text: str) -> str:
     """Return a text of the registry.  Raises RegistryError if it could take a variable of ours."""
-    if "${" in text or not text.isprintable():
+    if "$" in text or not text.isprintable():  # two texts could make a reference together
         raise RegistryError(f"{text!r} holds control characters, or a reference to your variables")
     return text
 
