@@ -55,26 +55,26 @@ def metric_name(name: str, unit: str) -> str:
 class _Series:
     """Values of an instrument by attributes."""
 
-    def __init__(self, name: str, unit: str, description: str, kind: str) -> None:
+    def __init__(self, name: str, unit: str, description: str, kind: str, size: int = 1) -> None:
         self.name, self._description, self._kind = metric_name(name, unit), description, kind
-        self._lock = Lock()
-        self._found: dict[Labels, Any] = {}
+        self.lock = Lock()
+        self._size = size
+        self._found: dict[Labels, list[float]] = {}
 
-    def change(self, attributes: Mapping[str, Any] | None, add: Any, size: int) -> None:
-        """Let ``add`` change the list of ``size`` values for some attributes."""
+    def values_of(self, attributes: Mapping[str, Any] | None) -> list[float]:
+        """Return the values for some attributes, to be changed under the lock."""
         key: Labels = frozenset(attributes.items()) if attributes else frozenset()
-        with self._lock:
-            values = self._found.get(key)
-            if values is None:
-                if len(self._found) >= _MOST:
-                    key = _OVERFLOW
-                values = self._found.setdefault(key, [0] * size)
-            add(values)
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= _MOST:
+                key = _OVERFLOW
+            found = self._found.setdefault(key, [0.0] * self._size)
+        return found
 
     def metric(self) -> Metric:
         """Return the metric with all samples."""
         found = Metric(self.name, self._description, self._kind)
-        with self._lock:
+        with self.lock:
             known = [(key, list(values)) for key, values in self._found.items()]
         for key, values in known:
             labels = {name.replace(".", "_"): str(value) for name, value in sorted(key)}
@@ -92,17 +92,15 @@ class _PageCounter(Counter):
         self.series = _Series(name, unit, description, "counter")
 
     def add(self, amount: float, attributes: Any = None, context: Any = None) -> None:
-        def add(values: list[float]) -> None:
-            values[0] += amount
-
-        self.series.change(attributes, add, 1)
+        with self.series.lock:
+            self.series.values_of(attributes)[0] += amount
 
 
 class _Buckets(_Series):
     """Values of a histogram: a count for each bucket, and the sum."""
 
     def __init__(self, name: str, unit: str, description: str, bounds: Sequence[float]) -> None:
-        super().__init__(name, unit, description, "histogram")
+        super().__init__(name, unit, description, "histogram", len(bounds) + 2)
         self.bounds = bounds
 
     def samples(self, values: list[float]) -> Iterator[tuple[str, dict[str, str], float]]:
@@ -120,13 +118,11 @@ class _PageHistogram(Histogram):
         self.series = _Buckets(name, unit, description, bounds)
 
     def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
-        bounds = self.series.bounds
-
-        def add(values: list[float]) -> None:
-            values[bisect_left(bounds, amount)] += 1
+        series = self.series
+        with series.lock:
+            values = series.values_of(attributes)
+            values[bisect_left(series.bounds, amount)] += 1
             values[-1] += amount
-
-        self.series.change(attributes, add, len(bounds) + 2)
 
 
 class _PageGauge(ObservableGauge):

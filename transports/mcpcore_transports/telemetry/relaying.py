@@ -1,12 +1,10 @@
 """Spans and durations of the requests that a gateway relays."""
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
 from msgspec import Raw, structs
 from opentelemetry import propagate, trace
-from opentelemetry.trace import Link, Span
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.spec.errors import ErrorData
@@ -32,25 +30,25 @@ class RelayedRequests:
     def __init__(self, instruments: RequestInstruments, machine: ServerMachine) -> None:
         self._instruments = instruments
         self._machine = machine
-        self._open: dict[Key, tuple[ObservedRequest, AbstractContextManager[Span]]] = {}
+        self._open: dict[Key, ObservedRequest] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._machine, name)
 
     def begin(self, event: RequestReceived) -> RequestReceived:
         """Begin a span; return the request with its context in ``_meta``."""
-        attributes = {**self._instruments.fixed, "jsonrpc.request.id": str(event.id)}
-        attributes["mcp.protocol.version"] = event.revision.name
-        operation = ObservedRequest(event.method, event.params, attributes)
+        details = {"jsonrpc.request.id": str(event.id)}
         if event.session is not None:
-            attributes["mcp.session.id"] = event.session
+            details["mcp.session.id"] = event.session
         carrier = event.meta.trace
         parent = propagate.extract(carrier) if carrier else None
-        scope = self._instruments.observed(operation, parent, list[Link]())
-        span = scope.__enter__()
-        self._open[event.key] = operation, scope
+        operation = ObservedRequest(
+            *(self._instruments, event.method, event.params, event.revision.name),
+            *(details, parent),
+        )
+        self._open[event.key] = operation
         passed: dict[str, str] = {}
-        propagate.inject(passed, trace.set_span_in_context(span, parent))
+        propagate.inject(passed, trace.set_span_in_context(operation.span, parent))
         if not passed:
             return event
         members = _decode_members(event.params)
@@ -61,14 +59,14 @@ class RelayedRequests:
 
     def end(self, key: Key, error: ErrorData | None = None, *, cancelled: bool = False) -> None:
         """End the span of a request, if it is open."""
-        operation, scope = self._open.pop(key, (None, None))
-        if operation is None or scope is None:
+        operation = self._open.pop(key, None)
+        if operation is None:
             return
         if error is not None:
             operation.refused(error.code, error.message)
         elif cancelled:
             operation.cancelled()
-        scope.__exit__(None, None, None)
+        operation.end()
 
     def close(self) -> None:
         """End all spans, as the machine has ended."""
@@ -79,7 +77,7 @@ class RelayedRequests:
 
     def respond(self, key: Key, result: Raw, **more: Any) -> Any:
         """Answer with a result."""
-        operation, _ = self._open.get(key, (None, None))
+        operation = self._open.get(key)
         if operation is not None and operation.method == CALL and Outcome(Raw(result)).failed:
             operation.failed(TOOL_ERROR)
         self.end(key)

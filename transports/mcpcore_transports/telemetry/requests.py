@@ -13,8 +13,8 @@ through a gateway.
 Source: OpenTelemetry, semantic conventions for generative AI, "Model Context Protocol"; SEP-414.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -36,7 +36,14 @@ try:
     from opentelemetry.context import Context as TraceContext
     from opentelemetry.context import attach, detach
     from opentelemetry.metrics import Histogram, MeterProvider
-    from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
+    from opentelemetry.trace import (
+        Link,
+        NoOpTracer,
+        SpanKind,
+        Status,
+        StatusCode,
+        TracerProvider,
+    )
 except ImportError:
     raise ExtraMissingError(
         "telemetry needs the extra `otel`: pip install 'mcpcore[otel]'"
@@ -71,21 +78,16 @@ BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 TOOL_ERROR = "tool_error"
 """``error.type`` of a result with ``isError``."""
 _CANCELLED = "cancelled"
+_TOOL, _PROMPT, _ERROR = "gen_ai.tool.name", "gen_ai.prompt.name", "error.type"
+_STATUS = "rpc.response.status_code"
 _TARGETS = {
-    "tools/call": ("name", "gen_ai.tool.name"),
-    "prompts/get": ("name", "gen_ai.prompt.name"),
+    "tools/call": ("name", _TOOL),
+    "prompts/get": ("name", _PROMPT),
     "resources/read": ("uri", "mcp.resource.uri"),
     "resources/subscribe": ("uri", "mcp.resource.uri"),
     "resources/unsubscribe": ("uri", "mcp.resource.uri"),
 }
 """Members of params with what a request is about, and the attributes that have it."""
-_SPANS_ALONE = frozenset(
-    {
-        *("mcp.resource.uri", "mcp.session.id", "jsonrpc.request.id"),
-        *("gen_ai.tool.call.arguments", "gen_ai.tool.call.result"),
-    }
-)
-"""Attributes without a bound on their values."""
 CALL = "tools/call"
 """Method whose spans name a tool."""
 
@@ -96,6 +98,7 @@ class _ParamsOfTarget(Struct):
     arguments: Raw = Raw(b"{}")
 
 
+_NO_PARAMS = _ParamsOfTarget()
 _decode = msgspec.json.Decoder(_ParamsOfTarget).decode
 
 
@@ -124,46 +127,6 @@ def network_attributes(target: object) -> dict[str, str | int]:
     return found
 
 
-class ObservedRequest:
-    """Span and duration of one request."""
-
-    def __init__(self, method: str, params: Body, attributes: dict[str, Any]) -> None:
-        self.method = method
-        self.attributes = attributes
-        self.failure = ""
-        """Message of the error."""
-        attributes["mcp.method.name"] = method
-        self.name = method
-        self.params = _ParamsOfTarget()
-        if method in _TARGETS:
-            try:
-                self.params = _decode(to_json(params))
-            except msgspec.MsgspecError:
-                return  # it is refused
-            member, attribute = _TARGETS[method]
-            value = getattr(self.params, member)
-            if isinstance(value, str):
-                attributes[attribute] = value
-                if member == "name":
-                    self.name = f"{method} {value}"
-        if method == CALL:
-            attributes["gen_ai.operation.name"] = "execute_tool"
-
-    def failed(self, kind: str, message: str = "") -> None:
-        """Note an error."""
-        self.attributes["error.type"] = kind
-        self.failure = message
-
-    def cancelled(self) -> None:
-        """Note that it was given up."""
-        self.failed(_CANCELLED)
-
-    def refused(self, code: int, message: str) -> None:
-        """Note an error of JSON-RPC."""
-        self.attributes["rpc.response.status_code"] = str(code)
-        self.failed(str(code), message)
-
-
 def histogram_of(name: str, meters: MeterProvider | None) -> Histogram:
     """Make a histogram of durations in seconds, of :data:`DURATIONS`."""
     return metrics.get_meter(SCOPE, meter_provider=meters).create_histogram(
@@ -188,33 +151,93 @@ class RequestInstruments:
         self.contents = contents
         self._kind = kind
         self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracers)
-        self._duration = histogram_of(f"mcp.{side}.operation.duration", meters)
+        self._traces = not isinstance(self._tracer, NoOpTracer)
+        self.duration = histogram_of(f"mcp.{side}.operation.duration", meters)
 
-    @contextmanager
-    def observed(
-        self, operation: ObservedRequest, parent: TraceContext | None, links: list[Link]
-    ) -> Iterator[trace.Span]:
-        """Open the span of a request, which gets what the request notes when it ends."""
-        span = self._tracer.start_span(  # the attributes are there for samplers
-            operation.name, parent, self._kind, operation.attributes, links
-        )
-        began = clock()
-        try:
-            yield span
-        finally:
-            attributes = operation.attributes
-            if span.is_recording():
-                span.set_attributes(attributes)
-                if "error.type" in attributes:
-                    span.set_status(Status(StatusCode.ERROR, operation.failure or None))
-            span.end()
-            elapsed = clock() - began
-            for name in _SPANS_ALONE:
-                attributes.pop(name, None)
-            if attributes.get("error.type", TOOL_ERROR) != TOOL_ERROR:
-                for _, name in _TARGETS.values():  # it may be any text, of no tool
-                    attributes.pop(name, None)
-            self._duration.record(elapsed, attributes)
+    def start_span(
+        self,
+        name: str,
+        labels: Mapping[str, Any],
+        details: Mapping[str, Any],
+        parent: TraceContext | None,
+        links: Sequence[Link],
+    ) -> trace.Span:
+        """Start a span; samplers see its attributes."""
+        attributes = {**labels, **details} if self._traces else None
+        return self._tracer.start_span(name, parent, self._kind, attributes, links)
+
+
+class ObservedRequest:
+    """Span and duration of one request, from its begin to :meth:`end`.
+
+    ``details``: attributes of the span alone, as there is no bound on their values.
+    """
+
+    def __init__(
+        self,
+        instruments: RequestInstruments,
+        method: str,
+        params: Body,
+        revision: str,
+        details: dict[str, Any],
+        parent: TraceContext | None = None,
+        links: Sequence[Link] = (),
+    ) -> None:
+        self.method = method
+        self.params = _NO_PARAMS
+        self.labels = labels = {
+            **instruments.fixed,
+            "mcp.method.name": method,
+            "mcp.protocol.version": revision,
+        }
+        """Attributes of the duration; the span has them too."""
+        self.later: dict[str, Any] = {}
+        """Attributes that the span gets when it ends."""
+        self._failure = ""
+        name = method
+        if method == CALL:
+            labels["gen_ai.operation.name"] = "execute_tool"
+        if method in _TARGETS:
+            member, attribute = _TARGETS[method]
+            with suppress(msgspec.MsgspecError):  # then it is refused
+                self.params = _decode(to_json(params))
+            value = getattr(self.params, member)
+            if isinstance(value, str) and member == "name":
+                labels[attribute], name = value, f"{method} {value}"
+            elif isinstance(value, str):
+                details[attribute] = value
+        self._duration = instruments.duration
+        self.span = instruments.start_span(name, labels, details, parent, links)
+        self._began = clock()
+
+    def failed(self, kind: str, message: str = "") -> None:
+        """Note an error."""
+        self.labels[_ERROR] = self.later[_ERROR] = kind
+        self._failure = message
+
+    def cancelled(self) -> None:
+        """Note that it was given up."""
+        self.failed(_CANCELLED)
+
+    def refused(self, code: int, message: str) -> None:
+        """Note an error of JSON-RPC."""
+        status = str(code)
+        self.labels[_STATUS] = self.later[_STATUS] = status
+        self.failed(status, message)
+
+    def end(self) -> None:
+        """End the span, and record the duration."""
+        elapsed = clock() - self._began
+        labels = self.labels
+        if self.span.is_recording():
+            self.span.set_attributes(self.later)
+            if _ERROR in labels:
+                self.span.set_status(Status(StatusCode.ERROR, self._failure or None))
+            self.span.end()
+        if labels.get(_ERROR, TOOL_ERROR) != TOOL_ERROR:  # it may be any text, of no tool
+            labels.pop(_TOOL, None)
+            labels.pop(_PROMPT, None)
+        self._duration.record(elapsed, labels)
 
 
 class _ObservedClient:
@@ -239,35 +262,35 @@ class _ObservedClient:
     def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
         """Observe a request with all its input rounds."""
         observer = self._observer
-        operation = ObservedRequest(request.method, request.params, dict(observer.fixed))
-        operation.attributes["mcp.protocol.version"] = request.revision
-        with observer.observed(operation, None, []) as span:
-            propagate.inject(request.meta, trace.set_span_in_context(span))
-            try:
-                outcome = yield
-            except McpError as error:
-                operation.refused(error.code, error.error.message)
-                raise
-            except CallFailed as error:
-                operation.failed(type(error).__name__, str(error))
-                raise
-            except BaseException:
-                operation.cancelled()
-                raise
+        operation = ObservedRequest(observer, request.method, request.params, request.revision, {})
+        propagate.inject(request.meta, trace.set_span_in_context(operation.span))
+        try:
+            outcome = yield
             if outcome.request is not None:
-                operation.attributes["jsonrpc.request.id"] = str(outcome.request)
+                operation.later["jsonrpc.request.id"] = str(outcome.request)
             if request.method == CALL:
                 if outcome.failed:
                     operation.failed(TOOL_ERROR)
-                _add_contents(observer, operation, outcome.result)
+                if observer.contents:
+                    _add_contents(operation, outcome.result)
+        except McpError as error:
+            operation.refused(error.code, error.error.message)
+            raise
+        except CallFailed as error:
+            operation.failed(type(error).__name__, str(error))
+            raise
+        except BaseException:
+            operation.cancelled()
+            raise
+        finally:
+            operation.end()
 
 
-def _add_contents(observer: RequestInstruments, operation: ObservedRequest, result: Raw) -> None:
-    """Add arguments and result of a tool, as JSON, if that is asked for."""
-    if observer.contents:
-        arguments = bytes(operation.params.arguments).decode()
-        operation.attributes["gen_ai.tool.call.arguments"] = arguments
-        operation.attributes["gen_ai.tool.call.result"] = bytes(result).decode()
+def _add_contents(operation: ObservedRequest, result: Raw) -> None:
+    """Add arguments and result of a tool, as JSON."""
+    arguments = bytes(operation.params.arguments).decode()
+    operation.later["gen_ai.tool.call.arguments"] = arguments
+    operation.later["gen_ai.tool.call.result"] = bytes(result).decode()
 
 
 def observe_requests(
@@ -310,40 +333,42 @@ def observe_answers(
     )
 
     def observed(request: Context) -> Steps[Answer]:
-        operation = ObservedRequest(request.method, request.params, dict(observer.fixed))
-        operation.attributes["jsonrpc.request.id"] = str(request.request_id)
-        operation.attributes["mcp.protocol.version"] = request.revision.name
+        details = {"jsonrpc.request.id": str(request.request_id)}
         if request.session is not None:
-            operation.attributes["mcp.session.id"] = request.session
+            details["mcp.session.id"] = request.session
         parent, links = None, list[Link]()
         if carrier := request.meta.trace:
             parent = propagate.extract(carrier)
             ambient = trace.get_current_span().get_span_context()
             links = [Link(ambient)] if ambient.is_valid else []
-        with observer.observed(operation, parent, links) as span:
-            token = None
-            if span.get_span_context().is_valid:  # else there is nothing to be inside of
-                token = attach(trace.set_span_in_context(span, parent))
-            try:
-                answer = yield
-            except McpError as error:
-                operation.refused(error.code, error.error.message)
-                raise
-            except InputNeeded:
-                span.add_event("input_required")
-                raise
-            except Exception:
-                operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
-                raise
-            except BaseException:
-                operation.cancelled()
-                raise
-            finally:
-                if token is not None:
-                    detach(token)
+        operation = ObservedRequest(
+            *(observer, request.method, request.params, request.revision.name),
+            *(details, parent, links),
+        )
+        span, token = operation.span, None
+        if span is not trace.INVALID_SPAN:  # else there is nothing to be inside of
+            token = attach(trace.set_span_in_context(span, parent))
+        try:
+            answer = yield
             if answer.failed:
                 operation.failed(TOOL_ERROR)
-            if request.method == CALL:
-                _add_contents(observer, operation, answer.result)
+            if observer.contents and request.method == CALL:
+                _add_contents(operation, answer.result)
+        except McpError as error:
+            operation.refused(error.code, error.error.message)
+            raise
+        except InputNeeded:
+            span.add_event("input_required")
+            raise
+        except Exception:
+            operation.refused(INTERNAL_ERROR, "")  # as the client is told; the log has the rest
+            raise
+        except BaseException:
+            operation.cancelled()
+            raise
+        finally:
+            if token is not None:
+                detach(token)
+            operation.end()
 
     return observed
