@@ -104,8 +104,7 @@ class RequestMeta(Model, kw_only=True):
     @property
     def trace(self) -> dict[str, str]:
         """Trace context that came with the request, as members for another ``_meta``."""
-        found = {key: getattr(self, key) for key in TRACE_KEYS}
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key in TRACE_KEYS if (value := getattr(self, key)) is not None}
 
 
 class NotificationMeta(Model, kw_only=True):

@@ -78,6 +78,7 @@ BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 TOOL_ERROR = "tool_error"
 """``error.type`` of a result with ``isError``."""
 _CANCELLED = "cancelled"
+_NO_LINKS: tuple[Link, ...] = ()
 _TOOL, _PROMPT, _ERROR = "gen_ai.tool.name", "gen_ai.prompt.name", "error.type"
 _STATUS = "rpc.response.status_code"
 _TARGETS = {
@@ -336,11 +337,11 @@ def observe_answers(
         details = {"jsonrpc.request.id": str(request.request_id)}
         if request.session is not None:
             details["mcp.session.id"] = request.session
-        parent, links = None, list[Link]()
+        parent, links = None, _NO_LINKS
         if carrier := request.meta.trace:
             parent = propagate.extract(carrier)
             ambient = trace.get_current_span().get_span_context()
-            links = [Link(ambient)] if ambient.is_valid else []
+            links = (Link(ambient),) if ambient.is_valid else ()
         operation = ObservedRequest(
             *(observer, request.method, request.params, request.revision.name),
             *(details, parent, links),
