@@ -21,7 +21,7 @@ from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
 from mcpcore.relay.link import Arrival, Outcome, Session, Target
-from mcpcore.relay.names import IN_PARAMS, NameKind
+from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
@@ -56,8 +56,6 @@ _LISTED = {
 }
 _NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
-_PAGES = 100
-"""Maximum pages of one server that are read to find a name."""
 _LONGEST = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
 _ENTRY = 500
@@ -463,13 +461,13 @@ class Lists:
         """
         found = {} if found is None else found
         found |= {place: [] for place in lists}
-        left = set(found)
+        left, most = set(found), self._relay.settings.pages
 
         def take(wanted: Wanted, page: ServerPage | None) -> None:
             pages = found[wanted.server, wanted.method]
             if page is not None:
                 pages.append(page)
-                if page.cursor is not None and len(pages) < _PAGES:
+                if page.cursor is not None and len(pages) < most:
                     wanted = structs.replace(wanted, cursor=page.cursor)
                     self._fetch(wanted, partial(take, wanted))
                     return
@@ -487,8 +485,9 @@ class Lists:
             for (server, method), pages in found.items():
                 for page in pages if method not in hidden else ():
                     self._items(server, method, page, arrival.event.revision.modern)
-                if len(pages) == _PAGES:
+                if len(pages) == most and pages[-1].cursor is not None:
                     self._relay.names.read.add((server, method))  # as far as it is read at all
+                    self._relay.names.report(ListCut(server, method, most))
                 elif self._hides(self._relay.targets[server], method):
                     hidden.add(method)
             then()

@@ -52,6 +52,20 @@ class NameConflict(Struct, frozen=True):
         return f"the {self.kind.value} {self.name!r} of {self.server!r} is left out: {why}"
 
 
+class ListCut(Struct, frozen=True):
+    """List of a server that has more pages than are read to find names."""
+
+    server: str
+    method: str
+    pages: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method} of {self.server!r} is read for {self.pages} pages and has more: "
+            "names on the others are not known"
+        )
+
+
 _SERVER_NAME = re.compile(r"(?=.{1,32}\Z)[A-Za-z](?:[._]?[A-Za-z0-9-])*")
 _LONGEST = 64
 """Characters of a tool name that every revision and the official suite accept."""
@@ -147,8 +161,8 @@ class Names:
         self._owners: dict[tuple[NameKind, str], tuple[str, str]] = {}
         self._linked: dict[tuple[NameKind, str], tuple[str, str]] = {}
         """Names that were in results and in no list; the last used is the last."""
-        self.conflicts: list[NameConflict] = []
-        """Conflicts that have not been reported."""
+        self.conflicts: list[NameConflict | ListCut] = []
+        """Conflicts, and lists that are not known whole, that have not been reported."""
 
     # Single names
 
@@ -170,8 +184,12 @@ class Names:
             found = self._own(kind, server, name, _prefixed(kind, server, name), listed)
         if found is None:
             owner = (self.inward(kind, name) or (None,))[0]
-            self.conflicts = [*self.conflicts[-99:], NameConflict(kind, name, server, owner)]
+            self.report(NameConflict(kind, name, server, owner))
         return found
+
+    def report(self, flaw: NameConflict | ListCut) -> None:
+        """Add to :attr:`conflicts`, of which the last 100 are kept."""
+        self.conflicts = [*self.conflicts[-99:], flaw]
 
     def _is_first(self, kind: NameKind, server: str, name: str) -> bool:
         """Return True if the lists of the servers before this one are known to lack a name."""

@@ -15,6 +15,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     """Maximum names of items in lists that are remembered, where names do not tell their server, an
     equal share of each server; as many that were in results alone, of which the last used are
     kept."""
+    pages: int = 100
+    """Maximum pages of a server's list that are read to find names."""
     tasks: int = 10_000
     """Maximum ids of tasks that are remembered, for the lists and notices of tasks."""
     call_timeout: float = 3600.0

@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.relay.names import NameConflict, NameKind, Names, Naming
+from mcpcore.relay.names import ListCut, NameConflict, NameKind, Names, Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import ErrorData
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
@@ -342,9 +342,34 @@ def test_a_conflict_says_why(limit: int, why: str) -> None:
     if limit == 9:
         names.outward(T, "b", "add")
     [conflict] = names.conflicts
+    assert isinstance(conflict, NameConflict)
     where = "b" if limit == 9 else "a"
     assert str(conflict) == f"the tool {conflict.name!r} of {where!r} is left out: {why}"
     assert names.inward(T, "div") == ("b", "div")
+
+
+def paged(*pages: str) -> Any:
+    def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method != "tools/list":
+            tools(backend, peer, event)
+            return
+        page = int(json.decode(event.params).get("cursor", "0"))
+        listed = [{"name": each, "inputSchema": {}} for each in pages[page].split()]
+        more = {"nextCursor": str(page + 1)} if page + 1 < len(pages) else {}
+        peer.respond(event.key, {"tools": listed, **more})
+
+    return answer
+
+
+@pytest.mark.parametrize(("pages", "cut"), [(1, True), (2, False)])
+def test_a_list_with_more_pages_than_are_read_is_told_of(pages: int, cut: bool) -> None:
+    backends = [Backend("a", MODERN, paged("one", "x")), Backend("b", MODERN, paged("x"))]
+    settings = RelaySettings(naming=Naming.NEVER, pages=pages)
+    scene = Scene(MODERN, *backends, settings=settings)
+    assert scene.call("x") == ("b: {}" if cut else "a: {}")
+    told = [str(each) for each in scene.relay.names.conflicts if isinstance(each, ListCut)]
+    text = "tools/list of 'a' is read for 1 pages and has more: names on the others are not known"
+    assert told == [text] * cut
 
 
 @pytest.mark.parametrize("first", ["tools/list", "tools/call"])
@@ -352,18 +377,6 @@ def test_a_conflict_says_why(limit: int, why: str) -> None:
 def test_whose_a_name_is_does_not_depend_on_the_pages_that_were_read(
     client: str, first: str
 ) -> None:
-    def paged(*pages: str) -> Any:
-        def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-            if event.method != "tools/list":
-                tools(backend, peer, event)
-                return
-            page = int(json.decode(event.params).get("cursor", "0"))
-            listed = [{"name": each, "inputSchema": {}} for each in pages[page].split()]
-            more = {"nextCursor": str(page + 1)} if page + 1 < len(pages) else {}
-            peer.respond(event.key, {"tools": listed, **more})
-
-        return answer
-
     backends = [Backend("a", MODERN, paged("one", "two", "x")), Backend("b", MODERN, paged("x y"))]
     scene = Scene(client, *backends, settings=RelaySettings(naming=Naming.NEVER))
     if first == "tools/call":

@@ -300,7 +300,8 @@ class Servers:
 
     def _conflicts(self) -> list[NameConflict]:
         """Return, and log, the conflicts of names that were found since the last list."""
-        found, self._names.conflicts = self._names.conflicts, []
+        found = [each for each in self._names.conflicts if isinstance(each, NameConflict)]
+        self._names.conflicts = []
         for each in found:
             logger.warning("%s", each)
         return found

@@ -20,7 +20,7 @@ from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived,
 from mcpcore.engine.seal import Binding, Seal
 from mcpcore.errors import McpError
 from mcpcore.relay.link import UpstreamLink
-from mcpcore.relay.names import NameConflict
+from mcpcore.relay.names import ListCut, NameConflict
 from mcpcore.relay.relay import UNCLEAR, Relay
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import Revision
@@ -98,7 +98,7 @@ class GatewayRoute(ServedRoute):
         self.relay.declared = self._declare
         self._told: object = None
         """Content of the last declaration to the machines of clients."""
-        self._hidden: set[NameConflict] = set()
+        self._hidden: set[NameConflict | ListCut] = set()
         """Conflicts of names that the log has told of."""
         self._to_start: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._wake = anyio.Event()
