@@ -95,7 +95,8 @@ ROWS = (
         variants=at(
             partial(_calls, ask=Ask("wait", 50), connections=1000, wall=True, warm=0.5),
             *_DIRECT,
-            *_HOPS,
+            "hop",
+            "hop-speed",
             since=NEW,
         ),
         bounds=(Bound("hop", "ours-asyncio", 1.25), Bound("hop-speed", "ours-speed", 1.25)),
