@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = sys.executable
 SDK = str(ROOT / ".venv-sdk" / "bin" / "python")
 FASTMCP = str(ROOT / ".venv-fastmcp" / "bin" / "python")
+PROXIES = str(ROOT / ".venv-real1" / "bin" / "python")
 NODE_MODULES = ROOT / ".tools" / "node_modules"
 SDK_SCRIPT = str(ROOT / "benchmarks" / "peers" / "sdk_server.py")
 SDK_CLIENT = str(ROOT / "benchmarks" / "peers" / "sdk_client.py")
@@ -49,18 +50,18 @@ def missing_here(*packages: str) -> str | None:
 
 
 @cache
-def missing_in(python: str, *packages: str) -> str | None:
+def missing_in(python: str, *packages: str, how: str = HOW) -> str | None:
     """Which of these packages another environment does not have."""
     place = Path(python)
     if not place.exists():
-        return f"{place.parent.parent.name} is not there ({HOW})"
+        return f"{place.parent.parent.name} is not there ({how})"
     ask = "import sys, importlib.util as u; print(*(n for n in sys.argv[1:] if not u.find_spec(n)))"
     done = subprocess.run(
         [python, "-c", ask, *packages], capture_output=True, text=True, check=False
     )
     lacking = done.stdout.split()
     if lacking:
-        return f"{place.parent.parent.name} lacks {', '.join(lacking)} ({HOW})"
+        return f"{place.parent.parent.name} lacks {', '.join(lacking)} ({how})"
     return None if done.returncode == 0 else f"{place.parent.parent.name} does not work"
 
 
@@ -116,6 +117,7 @@ _SPEED = partial(missing_here, "httptools", "uvloop")
 _CERTIFICATES = partial(missing_here, "trustme")
 _SPEED_TLS = partial(missing_here, "httptools", "uvloop", "trustme")
 _ISSUER = ("--issuer", "{issuer}")
+_UPSTREAM = ("--upstream", "{upstream}")
 _KEYS = partial(missing_here, "cryptography")
 _SPEED_KEYS = partial(missing_here, "httptools", "uvloop", "cryptography")
 _UVICORN = partial(missing_here, "uvicorn")
@@ -244,6 +246,18 @@ SUBJECTS: dict[str, Subject] = {
         "--io",
         "websockets",
         needs=partial(missing_here, "websockets", "trustme"),
+    ),
+    # gateways and proxies
+    "hop": _module("hop", "our gateway, asyncio", "--driver", "asyncio", *_UPSTREAM),
+    "hop-speed": _module(
+        "hop", "our gateway, speed extra", "--driver", "speed", *_UPSTREAM, needs=_SPEED
+    ),
+    "hop-stdio": _module("hop", "our gateway", "--driver", "asyncio", "--upstream", "stdio"),
+    "fastmcp-hop": _fastmcp("fastmcp's proxy", *_UPSTREAM),
+    "mcp-proxy": Subject(
+        "mcp-proxy",
+        (PROXIES, str(ROOT / "benchmarks" / "peers" / "mcp_proxy_server.py"), OURS),
+        partial(missing_in, PROXIES, "mcp_proxy", how="make real-programs"),
     ),
     # stdio
     "ours-stdio": _module("ours", "ours", "--binding", "stdio"),

@@ -3,7 +3,8 @@
 ``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer) or ``fastmcp``; ``--replies
 json|sse``; ``--events yes`` keeps events, so that streams can be picked up; ``--binding sse`` is
 HTTP+SSE of 2024-11-05; ``--loop asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
-``--issuer URL``: protected, for the tokens of this issuer.
+``--issuer URL``: protected, for the tokens of this issuer.  ``--upstream URL``: fastmcp's proxy of
+the server that is there.
 """
 
 import json
@@ -212,8 +213,12 @@ async def serve(app, loop, parser, path="/mcp", cert=""):
 
 def main():
     """Serve as the command line says."""
-    chosen = arguments("kind", "replies", "loop", "parser", "events", "issuer")
-    if chosen.kind == "fastmcp":
+    chosen = arguments("kind", "replies", "loop", "parser", "events", "issuer", "upstream")
+    if chosen.upstream:
+        from fastmcp.server import create_proxy
+
+        server = create_proxy(chosen.upstream)
+    elif chosen.kind == "fastmcp":
         from fastmcp import Context, FastMCP
 
         auth = fast_verifier(chosen.issuer) if chosen.issuer else None

@@ -104,6 +104,13 @@ ROUNDS = {
     "import": ("core",),
     "start": ("ours-stdio", "raw-stdio-ready", "typescript-stdio", "typescript2-stdio"),
     "stores": ("memory-1",),
+    "hop": None,
+    "hop-legacy": ("hop", "fastmcp-hop"),
+    "hop-stdio": None,
+    "hop-sessions": ("100",),
+    "hop-servers": ("2",),
+    "hop-list": None,
+    "hop-session": None,
 }
 """Each program once at least, and each kind of job."""
 CASES = [

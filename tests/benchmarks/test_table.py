@@ -54,6 +54,13 @@ GOALS = {
     "tools-anyio": {1.1: 1},
     "tools-speed": {1.1: 1},
     "long-lines": {6.0: 1},
+    **{name: {4.0: 2, 1 / 100: 1} for name in ("hop", "hop-1", "hop-legacy")},
+    "hop-stdio": {2.5: 1, 1 / 6: 1},
+    "hop-waiting": {1.25: 2},
+    "hop-sessions": {1.1: 2},
+    "hop-servers": {1.1: 1},
+    "hop-list": {2.0: 1},
+    "hop-session": {2.0: 1},
 }
 """How often each factor bounds a row."""
 

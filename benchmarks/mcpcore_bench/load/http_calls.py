@@ -134,7 +134,7 @@ def measure(job: HttpCalls) -> Sample:
     """Run the job."""
     with (
         issued(job.bearer) as known,
-        placed(job.server, known.issuer) as command,
+        placed(job.server, known.issuer, job.behind) as command,
         listening(command) as (process, url),
     ):
         place = Place.of(url)

@@ -66,6 +66,8 @@ class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):
     """The value is the time of the clock that a call takes, all of them together, not CPU."""
     bearer: Bearer = ""
     """``{issuer}`` in the command of the server is the URL of their issuer."""
+    behind: Command | None = None
+    """A server behind the measured one, which has its URL where its command says ``{upstream}``."""
 
 
 class LineCalls(Job, frozen=True, kw_only=True, tag="lines"):
@@ -140,6 +142,8 @@ class Memory(Job, frozen=True, kw_only=True, tag="memory"):
     replies: Replies = "json"
     """What the Accept header of those allows; ours makes a call that lasts a stream if it may."""
     count: int = 1000
+    behind: Command | None = None
+    """As of HttpCalls."""
 
 
 class Peak(Job, frozen=True, kw_only=True, tag="peak"):

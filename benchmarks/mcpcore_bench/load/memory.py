@@ -178,7 +178,10 @@ def holding(job: Memory, url: str) -> Holder | Guests | Waiters:
 
 def measure(job: Memory) -> Sample:
     """Run the job."""
-    with placed(job.server) as command, listening(command) as (process, url):
+    with (
+        placed(job.server, behind=job.behind) as command,
+        listening(command) as (process, url),
+    ):
         holder = holding(job, url)
         try:
             for _ in range(_BEFORE if job.what != "idle" else 1):

@@ -7,7 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import reduce
 from queue import Empty, Queue
 
 from msgspec import structs
@@ -57,20 +58,26 @@ def reset_peak(process: int) -> None:
 
 
 @contextmanager
-def placed(command: Command, issuer: str = "") -> Iterator[Command]:
+def placed(command: Command, issuer: str = "", behind: Command | None = None) -> Iterator[Command]:
     """The same command with ``{path}``, of a Unix socket, ``{cert}`` and ``{issuer}`` filled in.
 
-    The second is a file with a certificate for this machine, just made, and its key.
+    The second is a file with a certificate for this machine, just made, and its key.  With
+    ``behind`` that server is started, and ``{upstream}`` is its URL.
     """
-    with tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder,
+        nullcontext((0, "")) if behind is None else listening(behind) as (_, upstream),
+    ):
         path, cert = (os.path.join(folder, name) for name in ("bench.sock", "cert.pem"))
         if "{cert}" in command.words:
             _certify(cert)
-        words = tuple(
-            word.replace("{path}", path).replace("{cert}", cert).replace("{issuer}", issuer)
-            for word in command.words
-        )
-        yield structs.replace(command, words=words)
+        holes = {"{path}": path, "{cert}": cert, "{issuer}": issuer, "{upstream}": upstream}
+        words = (reduce(_filled, holes.items(), word) for word in command.words)
+        yield structs.replace(command, words=tuple(words))
+
+
+def _filled(word: str, hole: tuple[str, str]) -> str:
+    return word.replace(*hole)
 
 
 def _certify(file: str) -> None:

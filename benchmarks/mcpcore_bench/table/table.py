@@ -6,6 +6,7 @@ from mcpcore_bench.table import (
     bindings,
     crowds,
     heads,
+    hops,
     http,
     others,
     protected,
@@ -25,5 +26,6 @@ ROWS: dict[str, Row] = {
         *protected.ROWS,
         *bindings.ROWS,
         *others.ROWS,
+        *hops.ROWS,
     )
 }
