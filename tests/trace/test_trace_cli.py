@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -262,6 +263,54 @@ def test_check_as_json(here: Run, bad: str) -> None:
             }
         ],
     }
+
+
+def growing(file: Path, monkeypatch: pytest.MonkeyPatch, *pieces: bytes | None) -> None:
+    """Let a file grow by a piece whenever more is waited for, None to empty it; then Ctrl-C."""
+    left = iter(pieces)
+    file.touch()
+
+    def later(seconds: float) -> None:
+        try:
+            piece = next(left)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+        with file.open("wb" if piece is None else "ab") as out:
+            out.write(piece or b"")
+
+    monkeypatch.setattr(time, "sleep", later)
+
+
+@pytest.mark.parametrize("at", [5, 400, -40])
+def test_a_file_is_checked_as_it_grows(
+    here: Run, bad: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, file = Path(bad).read_bytes(), tmp_path / "grows.jsonl"
+    growing(file, monkeypatch, whole[:at], whole[at:])
+    done = here("trace", "check", "--follow", str(file))
+    once = here("trace", "check", bad)
+    assert done.stdout == once.stdout.replace(bad, str(file))
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_each_finding_is_told_when_its_line_is_whole(
+    here: Run, bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "grows.jsonl"
+    growing(file, monkeypatch, Path(bad).read_bytes(), b'{"t')
+    done = here("trace", "check", "--follow", "--json", str(file))
+    [line] = done.stdout.splitlines()
+    assert (json.loads(line)["line"], done.returncode) == (4, 1)
+
+
+def test_a_file_that_is_written_anew_is_not_followed(
+    here: Run, good: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "anew.jsonl"
+    growing(file, monkeypatch, Path(good).read_bytes(), None)
+    done = here("trace", "check", "--follow", str(file))
+    assert done.returncode == 2
+    assert f"{file}: it got shorter: it was written anew" in done.stderr
 
 
 def test_what_should_be_counts_if_that_is_wanted(here: Run, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """`mcpcore trace`: show a saved trace, check it, make a page of it, play it again."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,10 @@ import msgspec
 import typer
 
 from mcpcore.errors import BadTrace
+from mcpcore_conformance.trace.check import Finding, LineChecker, shown, summary, total
 from mcpcore_conformance.trace.check import check as run_check
-from mcpcore_conformance.trace.check import shown, summary, total
 from mcpcore_conformance.trace.conversations import chosen
-from mcpcore_conformance.trace.reading import TraceFile, read
+from mcpcore_conformance.trace.reading import TraceFile, follow, read
 from mcpcore_conformance.trace.replay import Step, parts, play_part
 from mcpcore_conformance.trace.show import timeline
 from mcpcore_transports.commands.options import (
@@ -87,19 +88,26 @@ def check(
     strict: Annotated[
         bool, typer.Option("--strict", help="What breaks a SHOULD fails, too.")
     ] = False,
+    followed: Annotated[
+        bool, typer.Option("--follow", help="Go on as the file grows, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Run the message-level rules over a trace; name clause and line of what breaks one.
 
     Exit status: 0 nothing was found, 1 something was (a SHOULD alone counts with --strict only),
-    2 the file is no trace.
+    2 the file is no trace. With --follow each finding is told at once (with --json as one line),
+    and the status is that of what was found until Ctrl-C.
 
     \b
     Examples:
       mcpcore trace check server.jsonl
       mcpcore trace check --json --strict server.jsonl
+      mcpcore trace check --follow server.jsonl
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
     def work() -> int:
+        if followed:
+            return _check_growing(file, as_json, strict)
         trace = _read(file)
         findings = run_check(trace)
         counts = summary(findings)
@@ -109,9 +117,33 @@ def check(
             for each in findings:
                 typer.echo(shown(file, each))
             typer.echo(total(len(trace.entries), counts))
-        return Exit.REFUSED if counts.get("MUST") or (strict and findings) else Exit.OK
+        return _judged(counts, strict)
 
     guarded(False, work)
+
+
+def _judged(counts: Mapping[str, int], strict: bool) -> int:
+    """Return the exit status for what was found."""
+    return Exit.REFUSED if counts.get("MUST") or (strict and counts) else Exit.OK
+
+
+def _check_growing(file: str, as_json: bool, strict: bool) -> int:
+    """Check a file as it grows, until Ctrl-C; return the exit status.  Raises Failure."""
+
+    def tell(finding: Finding) -> None:
+        typer.echo(msgspec.json.encode(finding) if as_json else shown(file, finding))
+
+    checker = LineChecker(tell)
+    try:
+        with _readable(file):
+            for line in follow(file):
+                checker.take(line)
+    except KeyboardInterrupt:
+        pass
+    counts = summary(checker.findings)
+    if not as_json:
+        typer.echo(total(checker.records, counts))
+    return _judged(counts, strict)
 
 
 @app.command("page")
@@ -334,8 +366,15 @@ def _given(words: Iterable[str]) -> dict[str, str]:
 
 
 def _read(file: str) -> TraceFile:
-    try:
+    with _readable(file):
         return read(file)
+
+
+@contextmanager
+def _readable(file: str) -> Iterator[None]:
+    """Turn what is wrong with a file into a Failure."""
+    try:
+        yield
     except OSError as error:
         raise Failure(f"{file}: {error.strerror}", Exit.USAGE) from error
     except BadTrace as error:

@@ -1,7 +1,8 @@
 """Reading a trace: its header, and its records with the lines on which they stand."""
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,10 @@ from msgspec import Struct
 from mcpcore.errors import BadTrace
 from mcpcore.trace.format import FORMAT, Header, Record, decode_line
 
-__all__ = ["BadTrace", "Entry", "TraceFile", "parse", "read"]
+__all__ = ["BadTrace", "Entry", "LineParser", "TraceFile", "follow", "parse", "read"]
+
+_LONGEST = 1 << 28
+"""Maximum bytes of a line of a file that is followed."""
 
 
 class Entry(NamedTuple):
@@ -36,25 +40,63 @@ def read(path: "str | os.PathLike[str]") -> TraceFile:
 
 def parse(lines: Iterable[bytes]) -> TraceFile:
     """Read the lines of a trace.  Raises BadTrace, which names the line."""
-    header: Header | None = None
-    entries: list[Entry] = []
-    for number, line in enumerate(lines, 1):
+    parser, entries = LineParser(), list[Entry]()
+    for line in lines:
+        try:
+            entry = parser.take(line)
+        except BadTrace:
+            if parser.header is not None and not line.endswith(b"\n"):
+                return TraceFile(parser.header, entries, complete=False)
+            raise
+        if entry is not None:
+            entries.append(entry)
+    if parser.header is None:
+        raise BadTrace("line 1: a trace begins with its header, and this file is empty")
+    return TraceFile(parser.header, entries)
+
+
+class LineParser:
+    """Parser of the lines of a trace, one after another."""
+
+    def __init__(self) -> None:
+        self.header: Header | None = None
+        self._number = 0
+
+    def take(self, line: bytes) -> Entry | None:
+        """Return the record of a line, None if it has none.  Raises BadTrace."""
+        self._number += 1
         if not line.strip():
-            continue
+            return None
         try:
             item = decode_line(line)
         except BadTrace as error:
-            if header is not None and not line.endswith(b"\n"):
-                return TraceFile(header, entries, complete=False)
-            raise BadTrace(f"line {number}: {error}") from None
-        if isinstance(item, Header):
-            if header is not None:
-                raise BadTrace(f"line {number}: a second header")
-            header = item
-        elif header is None:
-            raise BadTrace(f"line {number}: a trace begins with its header, trace: {FORMAT}")
-        else:
-            entries.append(Entry(number, item))
-    if header is None:
-        raise BadTrace("line 1: a trace begins with its header, and this file is empty")
-    return TraceFile(header, entries)
+            raise BadTrace(f"line {self._number}: {error}") from None
+        if isinstance(item, Record):
+            if self.header is None:
+                text = f"line {self._number}: a trace begins with its header, trace: {FORMAT}"
+                raise BadTrace(text)
+            return Entry(self._number, item)
+        if self.header is not None:
+            raise BadTrace(f"line {self._number}: a second header")
+        self.header = item
+        return None
+
+
+def follow(path: "str | os.PathLike[str]", *, pause: float = 0.2) -> Iterator[bytes]:
+    """Yield the lines of a file for ever, each when it is whole; look for more each ``pause``.
+
+    Raises BadTrace for a file that gets shorter, and OSError.
+    """
+    held = b""
+    with open(path, "rb") as file:
+        while True:
+            held += file.readline(_LONGEST)
+            if held.endswith(b"\n"):
+                yield held
+                held = b""
+            elif len(held) >= _LONGEST:
+                raise BadTrace(f"a line has more than {_LONGEST >> 20} MiB")
+            elif os.fstat(file.fileno()).st_size < file.tell():
+                raise BadTrace("it got shorter: it was written anew")
+            else:
+                time.sleep(pause)

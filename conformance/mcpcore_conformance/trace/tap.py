@@ -9,9 +9,7 @@ from typing import IO, Annotated, Any
 import typer
 from msgspec import structs
 
-from mcpcore.trace.format import Header, decode_line
-from mcpcore_conformance.trace.check import Checker, shown, summary, total
-from mcpcore_conformance.trace.reading import Entry
+from mcpcore_conformance.trace.check import LineChecker, shown, summary, total
 from mcpcore_transports.commands.gateway import maker, only_target
 from mcpcore_transports.commands.options import (
     BeforeServerOptions,
@@ -44,31 +42,20 @@ class Recording:
     def __init__(self, path: Path, file: IO[bytes], *, checks: bool) -> None:
         self._name = str(path)
         self._file = file
-        self._checks = checks
-        self._checker: Checker | None = None
-        self._lines = 0
-        self._told = 0
+        self._checker = LineChecker(lambda each: say(shown(self._name, each))) if checks else None
 
     def __call__(self, line: bytes) -> None:
         """Write a line; say what it breaks."""
         self._file.write(line)
-        self._lines += 1
-        if not self._checks:
-            return
-        item = decode_line(line)
-        if isinstance(item, Header):
-            self._checker = Checker(item)
-        elif self._checker is not None:
-            self._checker.look_at(Entry(self._lines, item))
-            for finding in self._checker.findings[self._told :]:
-                say(shown(self._name, finding))
-            self._told = len(self._checker.findings)
+        if self._checker is not None:
+            self._checker.take(line)
 
     def finish(self) -> dict[str, int]:
         """Say what was found in all; return the numbers by strength."""
-        counts = {} if self._checker is None else summary(self._checker.findings)
-        if self._checks:
-            say(f"{self._name}: {total(max(0, self._lines - 1), counts)}")
+        if self._checker is None:
+            return {}
+        counts = summary(self._checker.findings)
+        say(f"{self._name}: {total(self._checker.records, counts)}")
         return counts
 
 
