@@ -1,8 +1,9 @@
 """Differences between two descriptions of a server: breaking, risky or additive.
 
 A description holds the texts and schemas by which a server presents itself to a model: its
-instructions, tools, prompts and resource templates.  For a caller, an input may widen and an output
-may narrow; the other way breaks it.  A text that changes is risky, as a model obeys it.
+instructions, tools, prompts, resource templates and resources.  For a caller, an input may widen
+and an output may narrow; the other way breaks it.  A text that changes is risky, as a model obeys
+it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,12 +47,16 @@ class Difference(Struct, frozen=True):
 
 
 class ServerDescription(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Description of a server; declarations by name, templates by their URI template."""
+    """Description of a server; declarations by name, templates and resources by their URI.
+
+    Resources come and go, and are not pinned.
+    """
 
     instructions: str | None = None
     tools: dict[str, dict[str, Any]] = {}
     prompts: dict[str, dict[str, Any]] = {}
     resource_templates: dict[str, dict[str, Any]] = {}
+    resources: dict[str, dict[str, Any]] = {}
 
 
 def describe_server(
@@ -60,6 +65,7 @@ def describe_server(
     tools: Iterable[types.Tool] = (),
     prompts: Iterable[types.Prompt] = (),
     resource_templates: Iterable[types.ResourceTemplate] = (),
+    resources: Iterable[types.Resource] = (),
 ) -> ServerDescription:
     """Return the description of a server from what it has listed."""
     return ServerDescription(
@@ -67,10 +73,19 @@ def describe_server(
         tools={each.name: pinned(each) for each in tools},
         prompts={each.name: pinned(each) for each in prompts},
         resource_templates={each.uri_template: pinned(each) for each in resource_templates},
+        resources={each.uri: _without_times(pinned(each)) for each in resources},
     )
 
 
-def pinned(declared: types.Tool | types.Prompt | types.ResourceTemplate) -> dict[str, Any]:
+def _without_times(declaration: dict[str, Any]) -> dict[str, Any]:
+    """Return a resource without annotations: they tell when it was modified."""
+    declaration.pop("annotations", None)
+    return declaration
+
+
+def pinned(
+    declared: types.Tool | types.Prompt | types.ResourceTemplate | types.Resource,
+) -> dict[str, Any]:
     """Return the compared members of a declaration, as JSON."""
     return pinned_members(msgspec.to_builtins(declared))
 
@@ -94,6 +109,7 @@ _LISTS = {
     "tools": "tools",
     "prompts": "prompts",
     "resource_templates": "resourceTemplates",
+    "resources": "resources",
 }
 """Members of a description with declarations, and their names in JSON."""
 

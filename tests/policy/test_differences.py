@@ -145,6 +145,22 @@ def test_a_description_holds_what_a_model_reads() -> None:
     assert renamed.text == "renamed from 'a:{b}'"
 
 
+def test_resources_are_compared_but_for_what_changes_with_their_content() -> None:
+    def listed(uri: str = "a:b", **members: Any) -> ServerDescription:
+        return describe_server(resources=[types.Resource(uri=uri, name="r", **members)])
+
+    def told_of(*two: ServerDescription) -> list[tuple[str, str]]:
+        return [(each.kind.value, each.text) for each in compare_servers(*two)]
+
+    modified = types.Annotations(last_modified="2026-01-01T00:00:00Z")
+    assert told_of(listed(), listed(size=5, annotations=modified)) == []
+    assert told_of(listed(), listed("a:c")) == [("breaking", "renamed from 'a:b'")]
+    assert told_of(listed(), ServerDescription()) == [("breaking", "removed")]
+    assert told_of(ServerDescription(), listed()) == [("additive", "added")]
+    assert told_of(listed(), listed(mime_type="a/b")) == [("breaking", "added")]
+    assert told_of(listed(), listed(title="T")) == [("risky", "added")]
+
+
 def test_a_text_is_one_short_line() -> None:
     (found,) = compare_servers(tool(description="a\u202e\n"), tool(description="b" * 999))
     assert found.text.startswith(r"'a\u202e\n' became 'bbb")

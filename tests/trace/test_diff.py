@@ -85,6 +85,7 @@ def test_sarif_has_the_form_of_2_1_0() -> None:
         (("a.json", "b.json", "--fail-on", "additive"), 1),
         (("b.json", "a.json"), 1),
         (("talk.jsonl", "b.json", "--format", "json"), 0),
+        (("files.jsonl", "files.json"), 1),
         (("a.json",), 2),
         (("a.json", "a.json", "a.json"), 2),
         (("a.json", "odd.json"), 2),
@@ -101,9 +102,14 @@ def test_the_exit_status_says_what_was_found(
         ("b", {"tools": [tool(OPTIONAL)]}),
         ("odd", {"tools": [1]}),
         ("other", {"prompts": []}),
+        ("files", {"resources": [{"uri": "a:c", "name": "c"}]}),
     ):
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     (tmp_path / "broken.jsonl").write_text('{"trace":1}\n')
+    files = {"resources": [{"uri": "a:b", "name": "b"}]}
+    saved(trace(c(modern("resources/list")), s(done(files))), tmp_path).rename(
+        tmp_path / "files.jsonl"
+    )
     saved(trace(c(modern("tools/list")), s(done({"tools": [tool()]}))), tmp_path)
     assert mcpcore_here("diff", *words, cwd=tmp_path).returncode == status
 

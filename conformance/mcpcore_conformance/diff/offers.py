@@ -31,12 +31,14 @@ _TYPES: dict[str, Any] = {
     "tools": list[types.Tool],
     "prompts": list[types.Prompt],
     "resourceTemplates": list[types.ResourceTemplate],
+    "resources": list[types.Resource],
 }
 """Types of declarations by the member of a result, or of a file, that lists them."""
 _METHODS = {
     "tools/list": "tools",
     "prompts/list": "prompts",
     "resources/templates/list": "resourceTemplates",
+    "resources/list": "resources",
 }
 _MOST = 64 * 1024 * 1024
 """Maximum bytes of a file."""
@@ -70,6 +72,7 @@ def described(one: Offer, other: Offer) -> tuple[ServerDescription, ServerDescri
             tools=offer["tools"] if "tools" in common else (),
             prompts=offer["prompts"] if "prompts" in common else (),
             resource_templates=offer["resourceTemplates"] if "resourceTemplates" in common else (),
+            resources=offer["resources"] if "resources" in common else (),
         )
         for offer in (one, other)
     )
