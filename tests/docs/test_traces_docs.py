@@ -37,9 +37,9 @@ def test_command_prints_what_is_shown(
 def test_other_commands_are_commands() -> None:
     words = [line for block in COMMANDS for line in block.text.splitlines()]
     told = [line for line in words if line.startswith("mcpcore ")]
-    assert len(told) == 13
+    assert len(told) == 14
     options = {word for line in told for word in line.split() if word.startswith("--")}
-    known = {"--http", "--ws", "--trace", "--against", "--side", "--stdio", "--check"}
+    known = {"--http", "--ws", "--trace", "--against", "--side", "--stdio", "--check", "--follow"}
     assert options - {"--"} <= known
 
 
