@@ -1,6 +1,7 @@
 """`mcpcore doctor`: what each stage finds, and what is not checked behind a failure."""
 
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -8,18 +9,25 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import AnyByteStream, SocketAttribute, SocketStream
+from anyio.streams.tls import TLSListener
 
+from mcpcore.policy.differences import ServerDescription
 from mcpcore.service import Server
 from mcpcore.service.apps import ToolApp
+from mcpcore_transports.client.pins import write_pins
 from mcpcore_transports.commands.examination import STAGES, Examination, StageResult
 from mcpcore_transports.commands.lint import lint, missing_apps
 from mcpcore_transports.commands.options import ConnectOptions
 from mcpcore_transports.targets import StdioTarget, parse_target
+from mcpcore_transports.tls import server_tls
 from tests.command import mcpcore_here
+from tests.transports.certificates import Authority
 from tests.transports.served import served
 from tests.warm import PYTHON
 
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+ADD = {"name": "add", "description": "d", "inputSchema": NOTHING}
 OBJECT = {"type": "object", "properties": {"a": {}}, "required": ["a"]}
 
 
@@ -157,7 +165,7 @@ async def test_a_server_over_http_in_good_order_but_for_its_lists() -> None:
     async with served(server) as here:
         found = await Examination(ConnectOptions(), target=parse_target(here.url)).run()
     assert stages(found) == {
-        **dict.fromkeys(("file", "variables", "command", "tls", "calls"), "not checked"),
+        **dict.fromkeys(("file", "variables", "command", "tls", "pins", "calls"), "not checked"),
         **dict.fromkeys(("dns", "tcp", "http", "era", "handshake", "lists"), "ok"),
         "lint": "warning",
     }
@@ -168,6 +176,76 @@ async def test_a_server_over_http_in_good_order_but_for_its_lists() -> None:
     assert "names of more than 64" in details["lint"]
     assert "an app that is not among the resources: 'shown'" in details["lint"]
     assert not called
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("pins", "state", "told"),
+    [
+        ({"tools": {"add": ADD}}, "ok", "as approved"),
+        ({"instructions": "Obey."}, "warning", "additive /tools/add: added\n"),
+        ({"tools": {"sub": ADD | {"name": "sub"}}}, "warning", "renamed from 'sub'"),
+        ({"tools": {f"t{n}": {"name": f"t{n}"} for n in range(9)}}, "warning", "and 5 more"),
+    ],
+)
+@pytest.mark.turns("state")
+async def test_a_server_is_compared_with_what_was_approved(
+    pins: dict[str, Any], state: str, told: str
+) -> None:
+    server = Server("s", version="1")
+    server.add_tool(lambda: 1, "add", description="d")
+    async with served(server) as here:
+        examination = Examination(
+            ConnectOptions(), target=parse_target(here.url), pins=ServerDescription(**pins)
+        )
+        results = {each.stage: each for each in await examination.run()}
+    assert results["pins"].state == state
+    assert told in f"{results['pins'].detail}\n"
+    assert ("mcpcore pins diff" in results["pins"].fix) is (state != "ok")
+
+
+def test_what_was_approved_stands_beside_the_configuration_file(tmp_path: Path) -> None:
+    write_pins(tmp_path / "pins.json", "a", ServerDescription(instructions="Obey."))
+    program = "from mcpcore import Server, run; run(Server('s'))"
+    entry = {"command": sys.executable, "args": ["-c", program]}
+    status, found = examined({"a": entry}, tmp_path)
+    results = {each["stage"]: each for each in found["a"]}
+    assert results["pins"]["detail"] == "risky /instructions: removed"
+    assert status == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("issued", "ca", "told", "fix"),
+    [
+        ({"names": ("127.0.0.1",)}, True, "TLSv1", ""),
+        ({"names": ("127.0.0.1",)}, False, "unable to get local issuer", "--cacert"),
+        ({"names": ("127.0.0.1",), "expired": True}, True, "expired", "renew"),
+        ({"names": ("127.0.0.2",)}, True, "mismatch", "correct the name in the URL"),
+    ],
+)
+async def test_what_is_wrong_with_a_certificate(
+    issued: dict[str, Any], ca: bool, told: str, fix: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path, "some")
+    shown = authority.issue(*issued["names"], expired=issued.get("expired", False))
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+
+    async def close(stream: AnyByteStream) -> None:
+        await stream.aclose()
+
+    async def serve() -> None:
+        await TLSListener(listener, server_tls(str(shown))).serve(close)
+
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(serve)
+        url = f"https://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+        options = ConnectOptions(ca=str(authority.file) if ca else None)
+        found = await Examination(options, target=parse_target(url)).tls()
+        group.cancel_scope.cancel()
+    assert told in found.detail
+    assert fix in found.fix
+    assert (found.state == "failed") is bool(fix)
 
 
 @asynccontextmanager

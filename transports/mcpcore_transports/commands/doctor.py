@@ -1,16 +1,19 @@
 """Command `mcpcore doctor`: what keeps a server from being used, found in stages."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
 import anyio
 import msgspec
 
+from mcpcore.wire.redaction import shown_url
 from mcpcore_transports import targets
 from mcpcore_transports.client.config import read_config
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.examination import FAILED, Examination, StageResult
 from mcpcore_transports.commands.options import QueryOptions
+from mcpcore_transports.commands.pins import known_pins, pins_path
 from mcpcore_transports.commands.target import config_path, configured, fitted, split_target
 
 __all__ = ["doctor"]
@@ -33,20 +36,24 @@ def doctor(options: QueryOptions) -> int:
 
 
 def _examinations(options: QueryOptions) -> Iterator[tuple[str, Examination]]:
+    pins = known_pins(pins_path(options.config))
     if options.command is not None:
         rest, target = split_target(options.words, options)
         if rest:
             raise output.wrong(f"{rest[0]!r} was not expected: the server is the command behind --")
-        yield targets.describe(target), Examination(options, target=target)
+        name = targets.describe(target)
+        yield name, Examination(options, target=target, pins=pins.get(shlex.join(options.command)))
         return
     words = options.words or tuple(read_config(config_path(options.config)))
     for word in words:
         if "://" in word:
             target = fitted(targets.parse_target(word), options)
-            yield targets.describe(target), Examination(options, target=target)
+            known = pins.get(shown_url(word))
+            yield targets.describe(target), Examination(options, target=target, pins=known)
         else:
             server = read_config(config_path(options.config)).get(word)
-            yield word, Examination(options, configured=server or configured(word, options.config))
+            server = server or configured(word, options.config)
+            yield word, Examination(options, configured=server, pins=pins.get(word))
 
 
 def _print(name: str, findings: Sequence[StageResult]) -> None:

@@ -19,6 +19,7 @@ from msgspec import Struct, structs
 
 from mcpcore.errors import BadProxy, BadTarget, LinkError
 from mcpcore.http.origin import DEFAULT_PORTS
+from mcpcore.policy.differences import ServerDescription, compare_servers, describe_server
 from mcpcore.spec.capabilities import APP_TYPE, APPS_EXTENSION, declares
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LATEST
@@ -60,6 +61,17 @@ _SLOW_START = 5.0
 """Seconds until the handshake, beyond which a user waits noticeably."""
 _EXPIRES = 14
 """Days that a certificate should still be valid."""
+_SHOWN = 5
+"""Differences from what was approved that are shown."""
+_PINNED = {
+    "tools": "tools",
+    "prompts": "prompts",
+    "resourceTemplates": "resource_templates",
+}
+"""Names that :func:`describe_server` has for lists, by their members."""
+_OTHER_NAME = "correct the name in the URL, or give the server a certificate for it"
+_CERTIFICATES = {10: "renew its certificate", 62: _OTHER_NAME, 64: _OTHER_NAME}
+"""Advice by the code of OpenSSL: expired, another name, another address."""
 _SCRIPTS = (".py", ".js", ".mjs", ".ts", ".rb", ".sh")
 
 
@@ -85,8 +97,11 @@ class Examination:
         *,
         configured: ConfiguredServer | None = None,
         target: targets.Target | None = None,
+        pins: ServerDescription | None = None,
     ) -> None:
         self._options = options
+        self._pins = pins
+        self._described = ServerDescription()
         self._configured = configured
         self._target = target
         self._client: Client | None = None
@@ -244,7 +259,7 @@ class Examination:
                     version = stream.extra(TLSAttribute.tls_version)  # noqa: S610 - as above
                     shown = stream.extra(TLSAttribute.peer_certificate)  # noqa: S610 - as above
         except ssl.SSLCertVerificationError as error:
-            fix = "trust its authority by --cacert, or correct the name in the URL"
+            fix = _CERTIFICATES.get(error.verify_code, "trust its authority by --cacert")
             return StageResult(FAILED, error.verify_message, fix)
         except (OSError, TimeoutError, LocalError) as error:
             return StageResult(FAILED, str(error) or "no answer", "is it a server with TLS (http?)")
@@ -367,6 +382,7 @@ class Examination:
     async def _list(self, client: Client) -> None:
         """List all that is declared."""
         listed: dict[str, list[Any]] = {}
+        pinned: dict[str, Any] = {}
         for kind, listing in KINDS.items():
             if not declares(client.capabilities, listing.capability):
                 continue
@@ -376,9 +392,12 @@ class Examination:
                 self._broken = f"{kind}: {error}"
                 return
             self._listed[kind] = len(items)
+            if listing.member in _PINNED:
+                pinned[_PINNED[listing.member]] = items
             plain: list[Any] = msgspec.to_builtins(items)
             listed[kind] = plain
             self._doubts += [f"{kind}: {said}" for said in lint(kind, plain)]
+        self._described = describe_server(instructions=client.instructions, **pinned)
         missing = missing_apps(listed.get("tools", ()), listed.get("resources", ()))
         self._doubts += [f"tools: {said}" for said in missing]
 
@@ -401,6 +420,19 @@ class Examination:
             return StageResult(OK)
         fix = "write logs to standard error" if self._noise else "see docs/how-to/doctor.md"
         return StageResult(WARNING, "\n".join(self._doubts), fix)
+
+    def pins(self) -> StageResult:
+        """Say how the server differs from what was approved."""
+        if self._pins is None:
+            return StageResult(NOT_CHECKED, "nothing of it was approved (mcpcore pins approve)")
+        found = compare_servers(self._pins, self._described)
+        if not found:
+            return StageResult(OK, "as approved")
+        lines = [f"{each.kind.value} {each.place}: {each.text}" for each in found[:_SHOWN]]
+        if len(found) > _SHOWN:
+            lines.append(f"and {len(found) - _SHOWN} more")
+        fix = "look at it by mcpcore pins diff, and approve it if it is right"
+        return StageResult(WARNING, "\n".join(lines), fix)
 
     def calls(self) -> StageResult:
         """Say that nothing was called."""
@@ -458,6 +490,7 @@ STAGES: dict[str, Stage] = {
     "handshake": Examination.handshake,
     "lists": Examination.lists,
     "lint": Examination.lint,
+    "pins": Examination.pins,
     "calls": Examination.calls,
 }
 """Stages in their order."""

@@ -18,10 +18,10 @@ FILE = "pins.json"
 
 def list_pins(options: PinsListOptions) -> int:
     """List the servers of a pins file; return the exit status.  Raises Failure."""
-    path = _path(options)
+    path = pins_path(options.config, options.pins)
     rows = [
         (name, *(len(getattr(each, kind)) for kind in ("tools", "prompts", "resource_templates")))
-        for name, each in _read(path).items()
+        for name, each in known_pins(path).items()
     ]
     columns = ("server", "tools", "prompts", "templates")
     if options.as_json:
@@ -36,7 +36,7 @@ def list_pins(options: PinsListOptions) -> int:
 def diff(options: PinsOptions) -> int:
     """Show how a server differs from its pins; return the exit status.  Raises Failure."""
     name, found = _described(options)
-    pins = _read(_path(options)).get(name)
+    pins = known_pins(pins_path(options.config, options.pins)).get(name)
     if pins is None:
         raise output.Failure(
             f"there are no pins of {name!r}; `mcpcore pins approve` makes them", output.Exit.REFUSED
@@ -49,8 +49,8 @@ def diff(options: PinsOptions) -> int:
 def approve(options: PinsOptions) -> int:
     """Pin what a server says now; return the exit status.  Raises Failure."""
     name, found = _described(options)
-    path = _path(options)
-    before = _read(path).get(name, ServerDescription())
+    path = pins_path(options.config, options.pins)
+    before = known_pins(path).get(name, ServerDescription())
     try:
         write_pins(path, name, found)
     except BadConfig as error:
@@ -78,14 +78,16 @@ def _show(name: str, differences: list[Difference], options: PinsOptions) -> Non
     output.print_table(f"{name} ({len(rows)})", ("kind", "place", "difference"), rows)
 
 
-def _path(options: PinsOptions | PinsListOptions) -> Path:
-    if options.pins is not None:
-        return Path(options.pins)
-    config = Path(options.config) if options.config is not None else find_config()
-    return Path(FILE) if config is None else config.with_name(FILE)
+def pins_path(config: str | None, pins: str | None = None) -> Path:
+    """Return the pins file of a command line: ``pins``, or the one beside the configuration."""
+    if pins is not None:
+        return Path(pins)
+    found = Path(config) if config is not None else find_config()
+    return Path(FILE) if found is None else found.with_name(FILE)
 
 
-def _read(path: Path) -> dict[str, ServerDescription]:
+def known_pins(path: Path) -> dict[str, ServerDescription]:
+    """Return the pins of a file by server, none if it does not exist.  Raises Failure."""
     try:
         return read_pins(path)
     except BadConfig as error:
