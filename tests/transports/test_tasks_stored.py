@@ -34,6 +34,10 @@ FOLLOWS: dict[str, Any] = {
 }
 
 
+FAR = TaskSettings(look_interval=3_600_000)
+"""Rules by which nobody looks into the store again without news."""
+
+
 class Name(Struct):
     name: str
 
@@ -93,6 +97,13 @@ class Member(Bench):
         reply = await self.modern("tasks/get", taskId=task)
         found: dict[str, Any] = reply.get("result") or reply["error"]
         return found
+
+    async def waits(self) -> None:
+        """Return once a request waits here for the result of a task."""
+        desk = self.runtime._tasks
+        assert desk is not None
+        while not desk._waiting:
+            await anyio.lowlevel.checkpoint()
 
     async def until(self, task: str, *status: str) -> dict[str, Any]:
         while (found := await self.get(task)).get("status") not in status:
@@ -158,11 +169,12 @@ async def site(
 
 
 async def test_a_task_of_one_worker_is_got_and_its_result_awaited_at_another() -> None:
-    async with site() as made:
+    async with site(rules=FAR) as made:
         task = await made.first.begin("work")
         assert (await made.second.get(task))["status"] == "working"
         made.second.open_legacy()
         waiting = made.second.post("tasks/result", {"taskId": task}, revision=LEGACY)
+        await made.second.waits()
         made.shops[0].go.set()
         assert (await made.second.reply(waiting))["result"]["content"][0]["text"] == "done"
         ended = await made.second.get(task)
@@ -227,7 +239,7 @@ async def test_answers_that_arrive_at_another_worker_find_their_handler() -> Non
 
 
 async def test_the_tasks_of_a_worker_that_has_died_have_failed_after_its_lease() -> None:
-    async with site(lease=10, renew=3) as made:
+    async with site(rules=TaskSettings(look_interval=10), lease=10, renew=3) as made:
         tasks = [await made.first.begin("work") for _ in range(2)]
         made.store.leave = lambda worker: None  # type: ignore[method-assign]
         await made.first.leave()  # without a word
@@ -302,11 +314,8 @@ async def test_in_a_full_store_tasks_end_all_the_same() -> None:
         assert (await made.second.until(tasks[1], "failed"))["error"]["message"] == WORKER_GONE
 
 
-async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(stored, "_LOOK", 0.01)
-    async with site() as made:
+async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once() -> None:
+    async with site(rules=FAR) as made:
         task = await made.first.begin("work")
         params = {"notifications": {"taskIds": [task, "unknown"]}}
         heard = (made.first, made.second)
@@ -317,7 +326,7 @@ async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once(
             while [task] not in streams._streams.values():
                 await anyio.lowlevel.checkpoint()
         made.shops[0].go.set()
-        for each in heard:
+        for each in heard:  # which hear of it without a look
             while not (news := [m for m in each.sent if m.get("method") == "notifications/tasks"]):
                 await anyio.lowlevel.checkpoint()
             assert [each["params"]["status"] for each in news] == ["completed"]
