@@ -44,7 +44,7 @@ from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskPara
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
 from mcpcore_transports.server.runtime import ServerRuntime
 from mcpcore_transports.server.tasks.requests import TaskAnswer, outcome_of
-from mcpcore_transports.server.tasks.tasks import ServerTasks
+from mcpcore_transports.server.tasks.tasks import Question, ServerTasks, TaskCall, task_terms
 
 if TYPE_CHECKING:  # the link stands on a higher floor
     from mcpcore_transports.http.server.store_link import StoreLink
@@ -76,7 +76,15 @@ class _Packed(Struct):
     result: Raw = Raw(b"")
 
 
+class _StoredQuestion(Struct):
+    """Question of a task, as a request without an id."""
+
+    method: str
+    params: Raw
+
+
 _unpack = msgspec.json.Decoder(_Packed).decode
+_question = msgspec.json.Decoder(_StoredQuestion).decode
 _note = msgspec.json.Decoder(TaskTold | TaskChanged).decode
 
 
@@ -117,6 +125,57 @@ class TaskNews:
         return taken
 
 
+class RemoteCall:
+    """Call of a task that another worker runs, whose questions are put to clients that wait here.
+
+    ``event``: the request for the result of the task.
+    """
+
+    def __init__(self, host: "StoredTaskHost", event: RequestReceived) -> None:
+        self.event = event
+        self.record: TaskRecord | None = None
+        self._host = host
+        self._worker = ""
+        self._questions: dict[str, Question] = {}
+
+    def update(self, record: KeptTask) -> None:
+        """Take over the questions of the task; recall those that are closed."""
+        self.record, self._worker = record, record.worker
+        for key in record.questions.keys() - self._questions.keys():
+            asked = _question(record.questions[key])
+            as_task = task_terms(asked.params) is not None
+            params = bytes(asked.params)
+            self._questions[key] = Question(key, asked.method, params, None, as_task)
+        for key in self._questions.keys() - record.questions.keys():
+            self._questions.pop(key).recall()
+
+    def close(self) -> None:
+        """Recall all questions, as nobody waits here any more."""
+        for question in self._questions.values():
+            question.recall()
+
+    def unsent(self) -> list[Question]:
+        """Return the questions that have not been sent to any client of this worker yet."""
+        return [
+            each
+            for each in self._questions.values()
+            if each.request is None and each.following is None and not each.settled.is_set()
+        ]
+
+    def deliver(self, key: str, answer: Raw) -> None:
+        """Pass the answer to a question on to the worker of the task."""
+        self._pass_on(self._questions[key], answers={key: answer})
+
+    def refuse(self, question: Question, problem: str) -> None:
+        """Tell the worker of the task that a question gets no answer."""
+        self._pass_on(question, problems={question.key: problem})
+
+    def _pass_on(self, question: Question, **told: Any) -> None:
+        question.settled.set()
+        assert self.record is not None  # noqa: S101 - it has questions
+        self._host.pass_on(self._worker, TaskTold(session="", task=self.record.id, **told))
+
+
 class StoredTaskHost(TaskHost):
     """All tasks of one worker, which the others of its store see and may end.
 
@@ -141,7 +200,9 @@ class StoredTaskHost(TaskHost):
         self._tokens = itertools.count(1)
         self._outcomes: dict[int, Callable[[StepOutcome], object]] = {}
         self._news: dict[str, set[TaskNews]] = {}
-        """Those who wait for news of a task, by its id."""
+        """Waits for news of a task, by its id."""
+        self.remotes: dict[str, RemoteCall] = {}
+        """Tasks of other workers for whose end clients wait here, by id."""
 
     def begin(self, group: TaskGroup) -> TaskGroup:
         """Work in ``group``, and reach the store from there, unless work has begun already."""
@@ -178,6 +239,10 @@ class StoredTaskHost(TaskHost):
             self._tell_waiting(told.task)
         elif (record := self.table.get(told.task)) is None:
             return
+        elif told.problems:
+            if isinstance(call := self.worker(record), TaskCall):
+                for key, problem in told.problems.items():
+                    call.give_up(key, problem)
         elif told.answers:
             self.answer(record, told.answers)
         else:
@@ -269,6 +334,8 @@ class StoredTaskHost(TaskHost):
                 self._news[id].discard(news)
                 if not self._news[id]:
                     del self._news[id]
+                    if (remote := self.remotes.pop(id, None)) is not None:
+                        remote.close()
 
     def _tell_waiting(self, id: str) -> None:
         for news in self._news.get(id, ()):
@@ -343,6 +410,23 @@ class StoredTaskHost(TaskHost):
         elif taken:
             await self._tell(record, TaskTold(session="", task=record.id, answers=taken))
 
+    def answer(self, record: TaskRecord, answers: Mapping[str, Raw]) -> None:
+        """Pass answers to the handler of a task, wherever that runs."""
+        if (remote := self.remotes.get(record.id)) is None:
+            super().answer(record, answers)
+        else:
+            for key, answer in answers.items():
+                remote.deliver(key, answer)
+
+    def pass_on(self, worker: str, note: TaskTold) -> None:
+        """Send a note to another worker, again and again until the store has it."""
+
+        def take(outcome: "StepOutcome") -> None:
+            if isinstance(outcome, StoreFailure):
+                self.later(_RETRY, lambda: self.pass_on(worker, note))
+
+        self._carry_out(Post, take, to=worker, note=msgspec.json.encode(note))
+
     async def _tell(self, record: KeptTask, note: TaskTold) -> None:
         await self._ask(Post, to=record.worker, note=msgspec.json.encode(note))
 
@@ -414,9 +498,10 @@ class StoredDesk(ServerTasks):
         with self.host.hear([id], news):
             try:
                 while not (record := await self._stored(id, event, follow=True)).ended:
-                    if key not in self._waiting:
-                        self._waiting[key] = record
-                        self.awaited(record)
+                    if self.host.table.get(id) is None:
+                        self.host.remotes.setdefault(id, RemoteCall(self.host, event))
+                    self._waiting[key] = record
+                    self.awaited(record)
                     await news.take(self._look)
             finally:
                 self._waiting.pop(key, None)
@@ -432,6 +517,14 @@ class StoredDesk(ServerTasks):
         if following is not None:
             result.next_cursor = following
         return TaskAnswer(result)
+
+    def awaited(self, record: TaskRecord) -> None:
+        """Offer questions on the stream of a request that waits for the result."""
+        if (remote := self.host.remotes.get(record.id)) is None:
+            super().awaited(record)
+        elif isinstance(record, KeptTask):
+            remote.update(record)
+            self.offer(remote)
 
     # News of changes
 
