@@ -282,11 +282,14 @@ async def test_a_question_is_put_to_who_waits_for_the_result_at_another_worker(n
         assert made.second.host.remotes == {}
 
 
-async def test_of_two_workers_that_put_a_question_one_is_answered_and_the_other_takes_it_back() -> (
-    None
-):
+@pytest.mark.parametrize("answered", ["first", "second"])
+async def test_a_question_that_two_workers_put_is_taken_back_where_it_is_not_answered(
+    answered: str,
+) -> None:
     async with site(rules=FAR) as made:
         everywhere = (made.first, made.second)
+        if answered == "second":
+            everywhere = (made.second, made.first)
         for each in everywhere:
             each.open_legacy({"elicitation": {}})
         task = await made.first.begin_legacy("ask")
@@ -294,10 +297,11 @@ async def test_of_two_workers_that_put_a_question_one_is_answered_and_the_other_
             each.post("tasks/result", {"taskId": task}, revision=LEGACY) for each in everywhere
         ]
         asked = [await each.asked() for each in everywhere]
-        made.first.send({"jsonrpc": "2.0", "id": asked[0]["id"], **ANSWERS["an answer"][0]})
+        answer = ANSWERS["an answer"][0]
+        everywhere[0].send({"jsonrpc": "2.0", "id": asked[0]["id"], **answer})
         for each, id in zip(everywhere, waiting, strict=True):
             assert "Ada" in (await each.reply(id))["result"]["content"][0]["text"]
-        back = [each for each in made.second.sent if each.get("method") == CANCELLED]
+        back = [each for each in everywhere[1].sent if each.get("method") == CANCELLED]
         assert [each["params"]["requestId"] for each in back] == [asked[1]["id"]]
 
 
