@@ -247,9 +247,13 @@ class TaskSave(Step, frozen=True, kw_only=True):
 
 
 class TaskLoad(Step, frozen=True, kw_only=True):
-    """Load a task.  Outcome: a StoredTask, or None."""
+    """Load a task.  Outcome: a StoredTask, or None.
+
+    ``follow``: this worker gets a ``task changed`` note when the task is written next.
+    """
 
     id: str
+    follow: bool = False
 
 
 class TaskList(Step, frozen=True, kw_only=True):
@@ -388,13 +392,20 @@ class Lost(Note, frozen=True, kw_only=True, tag="lost"):
 
 
 class TaskTold(Note, frozen=True, kw_only=True, omit_defaults=True, tag="task"):
-    """A task of the worker has answers of its client, or, without any, was ended by another worker.
+    """A task of the worker has answers of its client, or problems in place of answers, by key.
 
-    ``session`` is "".
+    Without any, it was ended by another worker.  ``session`` is "".
     """
 
     task: str
     answers: dict[str, Raw] = {}
+    problems: dict[str, str] = {}
+
+
+class TaskChanged(Note, frozen=True, kw_only=True, tag="task changed"):
+    """Made by the store: a task that the worker follows was written; ``session`` is ""."""
+
+    task: str
 
 
 AnyNote = Wake | Moved | Forwarded | Said | Ended | Changed | Announced | HangUp | Lost

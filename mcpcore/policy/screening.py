@@ -1,7 +1,8 @@
 """Screening of texts of a server for instructions that aim at the model that reads them.
 
-A text is decoded within bounds (entities, percent and backslash escapes, base64, tag characters,
-letters that look like others, letters with spaces between), and its words are held against rules.
+A text is decoded within bounds (entities, percent and backslash escapes, base64, hexadecimal
+digits, terminal escapes, tag characters, letters that look like others, letters with spaces
+between), and its words are held against rules.
 Time is linear in the text.  It is a tripwire, not a wall: who rewords an attack passes.
 """
 
@@ -65,6 +66,23 @@ RULES = (
         " ignoring overrides supersede supersedes replaces skip",
         _EARLIER + " your all any",
         _ORDERS,
+    ),
+    _rule(
+        "override",
+        9,
+        "ignoriere ignorieren ignoriert vergiss vergesst missachte oublie oubliez ignorez ignora"
+        " ignore ignorar olvida olvide olvidar esqueca esquecam dimentica dimenticate",
+        "alle bisherigen vorherigen fruheren obigen toutes precedentes du anteriores previas todas"
+        " as tutte precedenti",
+        "anweisungen regeln vorgaben instructions consignes regles instrucciones reglas instrucoes"
+        " regras istruzioni regole",
+    ),
+    _rule(
+        "secrecy",
+        7,
+        "sag sage verrate erwahne dis dites digas diga conte dire",
+        "nichts nicht rien pas no nao nada non niente",
+        "nutzer benutzer anwender l'utilisateur utilisateur usuario utente all'utente",
     ),
     _rule("secrecy", 7, _NOT, _TELLING, _PEOPLE),
     _rule(
@@ -137,6 +155,19 @@ MARKS = {
         *("<|system|>", "<secret>", "<<sys>>", "### system", "###system", "<instructions>"),
         *("<admin>", "[/inst]", "<|endoftext|>", "system prompt:", "end of tool description"),
     ),
+    "override": (
+        *(
+            "忽略之前",
+            "忽略以上",
+            "忽略所有",
+            "忽略先前",
+            "无视之前",
+            "指示をすべて無視",
+            "指示を無視",
+        ),
+        *("предыдущие инструкции", "предыдущие указания", "предыдущих инструкций"),
+    ),
+    "secrecy": ("不要告诉用户", "ユーザーに伝えないで", "не говори пользователю"),
     "files": (
         *("~/.ssh", ".ssh/id_", ".aws/credentials", "/etc/passwd", "/etc/shadow", ".cursor/mcp"),
         *(".kube/config", "login.keychain", "/.netrc", ".config/gcloud"),
@@ -196,9 +227,11 @@ def screen_value(value: Any) -> Iterator[Alarm]:
 
 def _met(text: str) -> Iterable[Alarm]:
     found = [
-        Alarm(name, next(mark for mark in marks if mark in text))
-        for name, marks in MARKS.items()
-        if any(mark in text for mark in marks)
+        Alarm(name, mark)
+        for sign, marks in _MARKED.items()
+        if sign in text
+        for mark, name in marks
+        if mark in text
     ]
     if "![" in text and (image := _IMAGE.search(text)):
         found.append(Alarm("image", image[0]))
@@ -233,6 +266,8 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e0fff]+"
 )
 _OVERRIDES = re.compile("[\u202d\u202e]")
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z^_])")
+"""Pattern of what terminals take for orders, as ECMA-48 has it: it is not shown."""
 _RUN = 12
 """Invisible characters in a row that hide something; some languages and emoji have a few."""
 _ALIKE = str.maketrans(
@@ -248,7 +283,6 @@ _DEPTH = 3
 """Maximum times that a text is decoded, one encoding inside of another."""
 _SPACED = re.compile(r"(?<![^\W_])(?:[^\W_][ .*_-]){4,}[^\W_](?![^\W_])")
 _BETWEEN = re.compile(r"[ .*_-]")
-_BLANKS = re.compile(r"\s+")
 
 
 def _hidden(text: str) -> str:
@@ -271,7 +305,8 @@ def _layers(text: str) -> Iterator[str]:
     runs = 0
     while pending:
         each, depth = pending.pop()
-        plain = each if each.isascii() else _visible(each)
+        plain = _TERMINAL.sub("", each) if "\x1b" in each else each
+        plain = plain if plain.isascii() else _visible(plain)
         yield _folded(plain)
         if depth == _DEPTH:
             continue
@@ -279,7 +314,7 @@ def _layers(text: str) -> Iterator[str]:
         if decoded != plain:
             pending.append((decoded, depth + 1))
         for found in _BASE64.finditer(plain):
-            if runs < _RUNS and (inner := _from_base64(found[0])):
+            if runs < _RUNS and (inner := _from_base64(found[0]) or _from_hex(found[0])):
                 runs += 1
                 pending.append((inner, depth + 1))
 
@@ -296,8 +331,7 @@ def _folded(text: str) -> str:
     if not lower.isascii():
         split = unicodedata.normalize("NFD", lower.translate(_ALIKE).replace("\u2019", "'"))
         lower = "".join(each for each in split if not unicodedata.combining(each))
-    lower = _SPACED.sub(lambda found: _BETWEEN.sub("", found[0]), lower)
-    return _BLANKS.sub(" ", lower)
+    return " ".join(_SPACED.sub(lambda found: _BETWEEN.sub("", found[0]), lower).split())
 
 
 def _decoded(text: str) -> str:
@@ -319,3 +353,23 @@ def _from_base64(text: str) -> str:
     except (binascii.Error, UnicodeDecodeError):
         return ""
     return found if " " in found else ""
+
+
+def _from_hex(text: str) -> str:
+    """Return the text that hexadecimal digits hold, "" if they hold none."""
+    try:
+        found = bytes.fromhex(text).decode()
+    except ValueError:
+        return ""
+    return found if " " in found else ""
+
+
+_MARKED: dict[str, list[tuple[str, str]]] = {}
+"""Marks as they stand in a folded text, with the rules that they meet, by a sign of each.
+
+Few texts have many of the signs, and a sign is found sooner than a text.
+"""
+for _name, _marks in MARKS.items():
+    for _mark in map(_folded, _marks):
+        _sign = next((each for each in _mark if not each.isalnum() and each != " "), _mark[0])
+        _MARKED.setdefault(_sign, []).append((_mark, _name))

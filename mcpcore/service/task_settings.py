@@ -36,6 +36,8 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
     """Minimum time that a task is kept after its end, whatever its ttl was."""
     poll_interval: int = 500
     """Time between two polls that clients are asked to leave."""
+    look_interval: int = 1_000
+    """Time without news after which a worker looks into the store for a task of another one."""
     page_size: int = 100
 
     def __post_init__(self) -> None:

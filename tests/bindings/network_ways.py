@@ -18,11 +18,13 @@ from msgspec import structs
 
 from tests.bindings.asgi_servers import offer_asgi
 from tests.bindings.network import SETTINGS, offer
-from tests.bindings.places import ASGI, HTTP_WAYS
+from tests.bindings.places import ASGI, HTTP_WAYS, WSGI
 from tests.bindings.workbench import make_workbench
+from tests.bindings.wsgi_server import offer_wsgi
 
 _IDLE = 300.0
 """Seconds that a connection may be idle: longer than any test takes."""
+_APPLICATIONS = {ASGI: offer_asgi, WSGI: offer_wsgi}
 
 
 def options_of(loop: str) -> dict[str, Any]:
@@ -48,8 +50,10 @@ async def main(backend: str, loop: str) -> None:
         for name, way in HTTP_WAYS.items():
             if backend not in way.backends or way.uvloop != (loop == "uvloop"):
                 continue
-            if name == ASGI:
-                await group.start(offer_asgi, server, name, stop, SETTINGS, _IDLE)
+            if name in _APPLICATIONS:
+                # WSGI has an event loop of its own, where the lifespan of a server begins anew
+                served = make_workbench() if name == WSGI else server
+                await group.start(_APPLICATIONS[name], served, name, stop, SETTINGS, _IDLE)
                 continue
             link = structs.replace(
                 SETTINGS.http_link,

@@ -7,6 +7,7 @@ memory is made for each test.
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -80,11 +81,13 @@ class HttpWay(Struct, frozen=True):
     backends: tuple[str, ...] = ("asyncio", "trio")
     uvloop: bool = False
     """On that loop of asyncio, of which there is a process of its own."""
+    skips: Mapping[str, str] = {}
+    """Behaviour to the reason why it is not tried."""
 
 
 WITHOUT_UVLOOP = "" if find_spec("uvloop") else "uvloop (extra speed) is not installed"
 """Why nothing is tried on it, if nothing is."""
-ASGI = "asgi"
+ASGI, WSGI = "asgi", "wsgi"
 HTTP_WAYS = {
     "http-h11": HttpWay("asyncio", "h11", parsed=True, backends=("asyncio",)),
     "http-h11-plain": HttpWay("asyncio", "h11", backends=("asyncio",)),
@@ -93,10 +96,15 @@ HTTP_WAYS = {
     "http-anyio-httptools": HttpWay("anyio", "httptools", parsed=True),
     "http-uvloop": HttpWay("asyncio", "httptools", backends=("asyncio",), uvloop=True),
     ASGI: HttpWay(),
+    WSGI: HttpWay(
+        backends=("asyncio",),
+        skips={"a_thousand_in_flight": "Werkzeug's server has a thread for each, for a minute"},
+    ),
 }
 """They are tried in the long run.  ``http`` itself is on asyncio the driver of asyncio with the
 parser that is installed, on trio that on streams of anyio with h11; with uvloop it is the whole of
-the extra ``speed``; ASGI is under uvicorn on the one and under hypercorn on the other."""
+the extra ``speed``; ASGI is under uvicorn on the one and under hypercorn on the other, WSGI
+under Werkzeug's server, in whose thread it has a loop of asyncio of its own."""
 
 
 class House:

@@ -53,7 +53,8 @@ def _ways() -> Iterator[Any]:
     rows = [row for row in BEHAVIOURS.values() if row.run.__module__ not in _WITHOUT]
     for row, (way, served) in product(rows, HTTP_WAYS.items()):
         absent = WITHOUT_UVLOOP if served.uvloop else ""
-        marks = [pytest.mark.skip(reason=absent)] if absent else []
+        reason = absent or served.skips.get(row.name)
+        marks = [pytest.mark.skip(reason=reason)] if reason else []
         options = options_of("uvloop") if served.uvloop and not absent else {}
         for era, backend in product(row.eras, served.backends):
             if row.reason_to_skip(http, era) is None:

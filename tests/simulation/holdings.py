@@ -48,6 +48,10 @@ _KEPT = {
     "Session.backlog": "what waits for a stream",
     "SessionLog.entries": "events",
     "Transmit.data": "what waits for a stream",
+    **dict.fromkeys(
+        ("TrustPolicy.waiting", "TrustPolicy._asked", "TrustPolicy._approved"),
+        "changes of a server that a person is asked about, 10,000 at most",
+    ),
 }
 """... and that are longer for as long as a session is: these have limits of their own."""
 _NUMBERS = NUMBERED | {

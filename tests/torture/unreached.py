@@ -342,7 +342,7 @@ WHY: dict[str, Excuse] = {
             "server/tasks/stored.py StoredDesk._listen": (2, 2),
             "server/tasks/stored.py StoredDesk._named": (1, 1),
             "server/tasks/stored.py StoredDesk._reply": (1, 1),
-            "server/tasks/stored.py StoredDesk._result_stored": (3, 3),
+            "server/tasks/stored.py StoredDesk._result_stored": (2, 2),
             "server/tasks/stored.py StoredDesk._stored": (1, 1),
             "server/tasks/stored.py StoredDesk._update_stored": (2, 2),
             "server/tasks/stored.py StoredTaskHost._ask": (1, 1),
@@ -353,6 +353,7 @@ WHY: dict[str, Excuse] = {
             "server/tasks/stored.py StoredTaskHost.find_stored": (1, 1),
             "server/tasks/stored.py StoredTaskHost.look_up": (2, 2),
             "server/tasks/stored.py StoredTaskHost.page_stored": (2, 2),
+            "server/tasks/stored.py TaskNews.take": (1, 1),
         },
     ),
     **_all(

@@ -11,6 +11,7 @@ from mcpcore.http.storing import (
     AnyNote,
     SessionRecord,
     Step,
+    TaskChanged,
 )
 from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
@@ -114,6 +115,6 @@ def record(
     )
 
 
-def decoded(note: bytes) -> AnyNote:
-    made: AnyNote = msgspec.json.decode(note, type=AnyNote)
+def decoded(note: bytes) -> AnyNote | TaskChanged:
+    made: AnyNote | TaskChanged = msgspec.json.decode(note, type=AnyNote | TaskChanged)
     return made

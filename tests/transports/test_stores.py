@@ -34,13 +34,13 @@ from mcpcore.http.storing import (
     StreamClaim,
     StreamRead,
     StreamRelease,
+    TaskChanged,
     TaskList,
     TaskLoad,
     TaskSave,
     Wake,
 )
 from mcpcore_transports.stores.base import StoreSettings
-from mcpcore_transports.stores.sqlite import SqliteStore
 from tests.clock import PATIENCE
 from tests.transports.store_stage import KINDS, WORKERS, Stage, Theatre, decoded, record, theatre
 
@@ -1239,8 +1239,8 @@ def task(id: str, text: bytes = b"t", owner: str | None = "ann", **more: Any) ->
     return TaskSave(token=1, session="", id=id, owner=owner, task=text, **members)
 
 
-def look(id: str) -> TaskLoad:
-    return TaskLoad(token=1, session="", id=id)
+def look(id: str, **more: Any) -> TaskLoad:
+    return TaskLoad(token=1, session="", id=id, **more)
 
 
 def kept(number: int, text: bytes = b"t", worker: str = "a", *, gone: bool = False) -> StoredTask:
@@ -1294,6 +1294,26 @@ TASKS: dict[str, list[Any]] = {
         Do("a", listed(after=1), (kept(3, b"u", "b"),)),
         Do("a", listed(owner="bob"), ()),
     ],
+    "those who follow a task are told of its next change, once": [
+        Do("a", task("x", new=True), True),
+        Do("b", look("x"), kept(1)),
+        Do("c", look("x", follow=True), kept(1)),
+        Do("c", look("x", follow=True), kept(1)),
+        Do("c", look("y", follow=True), None),
+        Do("a", task("x", 101 * b"x"), None),
+        *(Notes(name) for name in WORKERS),
+        Do("a", task("x"), True),
+        Notes("a"),
+        Notes("b"),
+        Notes("c", (TaskChanged(session="", task="x"),)),
+        Do("a", task("x"), True),
+        Notes("c"),
+        Do("a", look("x", follow=True), kept(1)),
+        Do("c", look("x", follow=True), kept(1)),
+        Do("c", task("x", ended=True), True),
+        Notes("a", (TaskChanged(session="", task="x"),)),
+        Notes("c", (TaskChanged(session="", task="x"),)),
+    ],
     "a worker of which nothing is heard is gone, until it is back": [
         Do("a", task("x", new=True), True),
         Silence(11.0, but="b"),
@@ -1314,17 +1334,22 @@ def test_tasks(stage: Stage, name: str) -> None:
 
 
 def test_the_bytes_of_tasks_are_bounded(stage: Stage) -> None:
-    if isinstance(stage.owners["a"], SqliteStore):  # in Redis its maxmemory bounds them
-        long = 60 * b"x"
-        steps = [
-            task("x", long, new=True),
-            task("y", long, new=True),
-            task("y", 40 * b"y", new=True),
-            task("x", long + b"x"),
-            task("x", b"", ended=True),
-            task("y", 100 * b"y"),
-        ]
-        assert stage.commit("a", *steps) == [True, None, True, None, True, True]
+    long = 60 * b"x"
+    steps = [
+        task("x", long, new=True),
+        task("y", long, new=True),
+        task("y", 40 * b"y", new=True),
+        task("x", long + b"x"),
+        task("x", b"", ended=True),
+        task("y", 100 * b"y"),
+        task("y", 1124 * b"y", ended=True),
+    ]
+    assert stage.commit("a", *steps) == [True, None, True, None, True, True, True]
+    assert stage.commit("a", task("z", new=True)) == [None]
+    stage.wall += 101.0  # those go, and their bytes with them
+    more: dict[str, Any] = {"new": True, "expires": 1300.0}
+    steps = [task("z", 100 * b"z", **more), task("u", **more)]
+    assert stage.commit("a", *steps) == [True, None]
 
 
 def test_a_closed_store_says_so(stage: Stage) -> None:

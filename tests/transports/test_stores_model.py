@@ -34,12 +34,13 @@ from mcpcore.http.storing import (
     StreamClaim,
     StreamRead,
     StreamRelease,
+    TaskChanged,
     TaskList,
     TaskLoad,
     TaskSave,
     Wake,
 )
-from mcpcore_transports.stores.base import StoreSettings
+from mcpcore_transports.stores.base import TASK_END, StoreSettings
 from tests.transports.store_stage import KINDS, WORKERS, Theatre, decoded, record, theatre
 
 SETTINGS = StoreSettings(
@@ -60,6 +61,7 @@ SETTINGS = StoreSettings(
     announcements=3,
     tasks=3,
     tasks_per_owner=2,
+    task_bytes=100,
 )
 EXAMPLES = {"memory": 100, "sqlite": 60, "redis": 60}
 
@@ -256,7 +258,11 @@ class Model:
             case TaskSave():
                 return self.save_task(worker, step)
             case TaskLoad():
-                return self.shown(step.id) if step.id in self.tasks else None
+                if step.id not in self.tasks:
+                    return None
+                if step.follow:
+                    self.tasks[step.id]["followers"].add(worker)
+                return self.shown(step.id)
             case TaskList():
                 own = [id for id, each in self.tasks.items() if each["owner"] == step.owner]
                 after = [each for each in map(self.shown, own) if each.number > step.after]
@@ -366,6 +372,11 @@ class Model:
         known = self.tasks.get(step.id)
         if step.new == (known is not None) or (known is not None and known["ended"]):
             return False
+        others = [each["text"] for id, each in self.tasks.items() if id != step.id]
+        size = sum(map(len, others)) + len(step.task)
+        grown = len(step.task) - len(known["text"] if known else b"")
+        if size > SETTINGS.task_bytes and not (step.ended and grown <= TASK_END):
+            return None
         if known is None:
             own = [each for each in self.tasks.values() if each["owner"] == step.owner]
             full = step.owner is not None and len(own) >= SETTINGS.tasks_per_owner
@@ -373,7 +384,11 @@ class Model:
                 return None
             self.numbers += 1
             known = {"number": self.numbers, "owner": step.owner, "worker": worker}
+            known["followers"] = set()
             self.tasks[step.id] = known
+        for follower in known["followers"]:
+            self.tell(follower, TaskChanged(session="", task=step.id))
+        known["followers"].clear()
         known.update(ended=step.ended, expires=step.expires, text=step.task)
         return True
 
@@ -607,7 +622,9 @@ saved_tasks = st.builds(
     expires=st.sampled_from([1.0, 10.0, 100.0, float("inf")]),
     new=st.booleans(),
 )
-loaded_tasks = st.builds(TaskLoad, token=st.just(1), session=st.just(""), id=task_names)
+loaded_tasks = st.builds(
+    TaskLoad, token=st.just(1), session=st.just(""), id=task_names, follow=st.booleans()
+)
 listed_tasks = st.builds(
     TaskList,
     token=st.just(1),

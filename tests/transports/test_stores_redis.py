@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 import redis
+from msgspec import structs
 
 from mcpcore.http.storing import (
     Announce,
@@ -25,6 +26,7 @@ from mcpcore.http.storing import (
     StreamBegin,
     StreamClaim,
     StreamRead,
+    TaskSave,
 )
 from mcpcore_transports.stores.base import LOST, StepOutcome, StoreSettings
 from mcpcore_transports.stores.redis import RedisStore
@@ -286,3 +288,16 @@ def test_each_worker_is_told_that_everything_is_lost(
             assert store.receive(worker, 0) == []
         now = 6.0
         assert one.receive("a", 0) == []
+
+
+def test_a_task_that_redis_has_dropped_by_itself_takes_no_room_of_its_owner(
+    client: redis.Redis, store: RedisStore
+) -> None:
+    made = TaskSave(
+        token=1, session="", id="x", owner="ann", task=b"t", ended=False, expires=1.0, new=True
+    )
+    assert store.commit("a", [made], 0.0) == [True]
+    client.unlink("p:{workers}:task:x")  # which its time to live does when nobody asks for long
+    assert store.commit("a", [structs.replace(made, id="y", expires=9.0)], 2.0) == [True]
+    assert client.zcard("p:{workers}:tasks:ann") == 1
+    assert client.hgetall("p:{workers}:sizes") == {b"": b"1", b"y": b"1:ann"}

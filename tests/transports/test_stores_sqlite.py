@@ -101,7 +101,7 @@ def a_folder(path: Path) -> None:
     ("make", "message"),
     [
         (of_another_program, "another program"),
-        (of_a_newer_version, "version 99; this program knows version 8"),
+        (of_a_newer_version, "version 99; this program knows version 9"),
         (no_database, "not a database"),
         (a_folder, "unable to open"),
     ],

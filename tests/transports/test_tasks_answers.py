@@ -38,7 +38,7 @@ from mcpcore_transports.server.context import Context
 from mcpcore_transports.server.elicitation import Elicit, Sample
 from mcpcore_transports.server.notifications import NotificationContext
 from mcpcore_transports.server.runtime import RuntimeSettings
-from mcpcore_transports.server.tasks.tasks import _pause, _terms
+from mcpcore_transports.server.tasks.tasks import _pause, task_terms
 from tests.clock import patience
 from tests.more_time import with_more_time
 from tests.transports.runtime_bench import LEGACY, Bench, bench
@@ -350,7 +350,7 @@ def test_answers_are_tied_to_the_task_of_their_question(params: bytes, tied: byt
 
 
 def test_no_spelling_of_a_name_hides_a_member() -> None:
-    terms = _terms(Raw(b'{"\\u0074ask":{"ttl":5}}'))
+    terms = task_terms(Raw(b'{"\\u0074ask":{"ttl":5}}'))
     assert terms is not None
     assert terms.ttl == 5
     assert meta_of(Raw(b'{"\\u005fmeta":{"traceparent":"a"}}')).traceparent == "a"

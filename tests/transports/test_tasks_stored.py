@@ -15,6 +15,7 @@ from mcpcore.http.storing import StoredTask, StoreFailure
 from mcpcore.service import Server
 from mcpcore.service.tasks import TaskRecord, TaskSettings
 from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.types.base import META_RELATED_TASK
 from mcpcore_transports.serve.assembling import make_task_host
 from mcpcore_transports.serve.settings import ServeSettings
 from mcpcore_transports.server.context import Context
@@ -32,6 +33,11 @@ FOLLOWS: dict[str, Any] = {
     "extensions": {"io.modelcontextprotocol/tasks": {}},
     "elicitation": {},
 }
+
+
+ELICIT, CANCELLED = "elicitation/create", "notifications/cancelled"
+FAR = TaskSettings(look_interval=3_600_000)
+"""Rules by which nobody looks into the store again without news."""
 
 
 class Name(Struct):
@@ -65,7 +71,7 @@ class Member(Bench):
     """One worker of a store, on the bench."""
 
     principal: str | None = None
-    name: str
+    host: StoredTaskHost
     scope: anyio.CancelScope
 
     def __init__(self, *args: Any) -> None:
@@ -94,6 +100,26 @@ class Member(Bench):
         found: dict[str, Any] = reply.get("result") or reply["error"]
         return found
 
+    async def begin_legacy(self, tool: str) -> str:
+        params = {"name": tool, "task": {}}
+        reply = await self.call("tools/call", params, revision=LEGACY)
+        task: str = reply["result"]["task"]["taskId"]
+        return task
+
+    async def asked(self) -> dict[str, Any]:
+        """Return the question that the client is asked, once there is one."""
+        while not (found := [each for each in self.sent if each.get("method") == ELICIT]):
+            await anyio.lowlevel.checkpoint()
+        (question,) = found
+        return question
+
+    async def waits(self) -> None:
+        """Return once a request waits here for the result of a task."""
+        desk = self.runtime._tasks
+        assert desk is not None
+        while not desk._waiting:
+            await anyio.lowlevel.checkpoint()
+
     async def until(self, task: str, *status: str) -> dict[str, Any]:
         while (found := await self.get(task)).get("status") not in status:
             await anyio.lowlevel.checkpoint()
@@ -112,7 +138,7 @@ async def worker(store: Store, server: Server, tasks: TaskSettings) -> AsyncIter
         async with anyio.create_task_group() as group:
             made.scope = group.cancel_scope
             host.begin(group)
-            made.name = host.name
+            made.host = host
             made.runtime = ServerRuntime(server, made.peer, settings, tasks=host)
             made.runtime.link = made
             group.start_soon(made.runtime.run, anyio.sleep_forever)
@@ -142,14 +168,19 @@ class Site:
 async def site(
     principal: str | None = "ada",
     rules: TaskSettings | None = None,
+    prefix: str = "",
     **settings: Any,
 ) -> AsyncIterator[Site]:
     made = Site(StoreSettings(**settings))
     with patience():
         async with AsyncExitStack() as stack:
             for name, shop in zip(("first", "second"), made.shops, strict=True):
+                server: Server = shop
+                if prefix:
+                    server = Server("street")
+                    server.mount(shop, prefix)
                 one = await stack.enter_async_context(
-                    worker(made.store, shop, rules or TaskSettings())
+                    worker(made.store, server, rules or TaskSettings())
                 )
                 one.principal = principal
                 setattr(made, name, one)
@@ -158,11 +189,12 @@ async def site(
 
 
 async def test_a_task_of_one_worker_is_got_and_its_result_awaited_at_another() -> None:
-    async with site() as made:
+    async with site(rules=FAR) as made:
         task = await made.first.begin("work")
         assert (await made.second.get(task))["status"] == "working"
         made.second.open_legacy()
         waiting = made.second.post("tasks/result", {"taskId": task}, revision=LEGACY)
+        await made.second.waits()
         made.shops[0].go.set()
         assert (await made.second.reply(waiting))["result"]["content"][0]["text"] == "done"
         ended = await made.second.get(task)
@@ -211,9 +243,10 @@ async def test_tasks_of_all_workers_are_listed_page_by_page() -> None:
             assert pages == [begun[:2], begun[2:]]
 
 
-async def test_answers_that_arrive_at_another_worker_find_their_handler() -> None:
-    async with site() as made:
-        task = await made.first.begin("ask")
+@pytest.mark.parametrize("mounted", ["", "shop_"])
+async def test_answers_that_arrive_at_another_worker_find_their_handler(mounted: str) -> None:
+    async with site(prefix=mounted) as made:
+        task = await made.first.begin(f"{mounted}ask")
         asked = await made.second.until(task, "input_required")
         answers = {
             key: {"action": "accept", "content": {"name": "Ada"}} for key in asked["inputRequests"]
@@ -226,12 +259,73 @@ async def test_answers_that_arrive_at_another_worker_find_their_handler() -> Non
         assert "Ada" in ended["result"]["content"][0]["text"]
 
 
+ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
+    "an answer": ({"result": {"action": "accept", "content": {"name": "Ada"}}}, "name='Ada'"),
+    "an error": ({"error": {"code": -32603, "message": "no screen"}}, "no screen"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_a_question_is_put_to_who_waits_for_the_result_at_another_worker(name: str) -> None:
+    answer, shown = ANSWERS[name]
+    async with site(rules=FAR) as made:
+        for each in (made.first, made.second):
+            each.open_legacy({"elicitation": {}})
+        task = await made.first.begin_legacy("ask")
+        waiting = made.second.post("tasks/result", {"taskId": task}, revision=LEGACY)
+        question = await made.second.asked()
+        assert question["params"]["_meta"][META_RELATED_TASK] == {"taskId": task}
+        made.second.send({"jsonrpc": "2.0", "id": question["id"], **answer})
+        result = (await made.second.reply(waiting))["result"]
+        assert shown in result["content"][0]["text"]
+        assert [each for each in made.second.sent if each.get("method") == ELICIT] == [question]
+        assert made.second.host.remotes == {}
+
+
+@pytest.mark.parametrize("answered", ["first", "second"])
+async def test_a_question_that_two_workers_put_is_taken_back_where_it_is_not_answered(
+    answered: str,
+) -> None:
+    async with site(rules=FAR) as made:
+        everywhere = (made.first, made.second)
+        if answered == "second":
+            everywhere = (made.second, made.first)
+        for each in everywhere:
+            each.open_legacy({"elicitation": {}})
+        task = await made.first.begin_legacy("ask")
+        waiting = [
+            each.post("tasks/result", {"taskId": task}, revision=LEGACY) for each in everywhere
+        ]
+        asked = [await each.asked() for each in everywhere]
+        answer = ANSWERS["an answer"][0]
+        everywhere[0].send({"jsonrpc": "2.0", "id": asked[0]["id"], **answer})
+        for each, id in zip(everywhere, waiting, strict=True):
+            assert "Ada" in (await each.reply(id))["result"]["content"][0]["text"]
+        back = [each for each in everywhere[1].sent if each.get("method") == CANCELLED]
+        assert [each["params"]["requestId"] for each in back] == [asked[1]["id"]]
+
+
+async def test_a_request_for_the_result_that_is_cancelled_takes_its_question_back() -> None:
+    async with site(rules=FAR) as made:
+        for each in (made.first, made.second):
+            each.open_legacy({"elicitation": {}})
+        task = await made.first.begin_legacy("ask")
+        waiting = made.second.post("tasks/result", {"taskId": task}, revision=LEGACY)
+        question = await made.second.asked()
+        made.second.send({"jsonrpc": "2.0", "method": CANCELLED, "params": {"requestId": waiting}})
+        while not (back := [m for m in made.second.sent if m.get("method") == CANCELLED]):
+            await anyio.lowlevel.checkpoint()
+        assert back[0]["params"]["requestId"] == question["id"]
+        while made.second.host.remotes:
+            await anyio.lowlevel.checkpoint()
+
+
 async def test_the_tasks_of_a_worker_that_has_died_have_failed_after_its_lease() -> None:
-    async with site(lease=10, renew=3) as made:
+    async with site(rules=TaskSettings(look_interval=10), lease=10, renew=3) as made:
         tasks = [await made.first.begin("work") for _ in range(2)]
         made.store.leave = lambda worker: None  # type: ignore[method-assign]
         await made.first.leave()  # without a word
-        del made.store._renewed[made.first.name]  # a thread that waits for notes ends as well
+        del made.store._renewed[made.first.host.name]  # a thread that waits for notes ends as well
         assert (await made.second.get(tasks[0]))["status"] == "working"
         made.second.open_legacy()
         waiting = made.second.post("tasks/result", {"taskId": tasks[0]}, revision=LEGACY)
@@ -302,11 +396,8 @@ async def test_in_a_full_store_tasks_end_all_the_same() -> None:
         assert (await made.second.until(tasks[1], "failed"))["error"]["message"] == WORKER_GONE
 
 
-async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(stored, "_LOOK", 0.01)
-    async with site() as made:
+async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once() -> None:
+    async with site(rules=FAR) as made:
         task = await made.first.begin("work")
         params = {"notifications": {"taskIds": [task, "unknown"]}}
         heard = (made.first, made.second)
@@ -317,7 +408,7 @@ async def test_news_of_a_task_reach_a_listen_stream_at_another_worker_once(
             while [task] not in streams._streams.values():
                 await anyio.lowlevel.checkpoint()
         made.shops[0].go.set()
-        for each in heard:
+        for each in heard:  # which hear of it without a look
             while not (news := [m for m in each.sent if m.get("method") == "notifications/tasks"]):
                 await anyio.lowlevel.checkpoint()
             assert [each["params"]["status"] for each in news] == ["completed"]

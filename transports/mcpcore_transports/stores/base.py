@@ -27,6 +27,7 @@ from mcpcore.http.storing import (
     Step,
     StoredTask,
     StoreFailure,
+    TaskChanged,
     Wake,
 )
 from mcpcore.spec.bounds import check_numbers
@@ -96,7 +97,7 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     tasks_per_owner: int = 1000
     """Maximum tasks of one principal or session."""
     task_bytes: int = 256 * 1024 * 1024
-    """Maximum bytes of all tasks with their results (memory and SQLite)."""
+    """Maximum bytes of all tasks with their results; more are refused, but tasks end."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "once", "renew", "announcements")
@@ -122,6 +123,9 @@ SPARED = 32
 
 RETURN = 6
 """Leases without a sign of life after which a worker is forgotten with its mailbox."""
+
+TASK_END = 1024
+"""Bytes by which a task may grow at its end beyond ``task_bytes``: else it could not be ended."""
 
 SWEEPS = 15.0
 """Seconds between two sweeps over all sessions."""
@@ -199,6 +203,11 @@ def wake(session: str, stream: int) -> bytes:
 def moved(session: str, stream: int) -> bytes:
     """Return the note that a stream has its connection at another worker."""
     return msgspec.json.encode(Moved(session=session, stream=stream))
+
+
+def task_changed(id: str) -> bytes:
+    """Return the note that a task has changed."""
+    return msgspec.json.encode(TaskChanged(session="", task=id))
 
 
 def made_room(session: str) -> bytes:

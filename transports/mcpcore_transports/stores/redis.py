@@ -36,12 +36,14 @@ from mcpcore_transports.stores.base import (
     LOST,
     SECRET_SIZE,
     SPARED,
+    TASK_END,
     Grade,
     StepOutcome,
     StoreSettings,
     is_request,
     made_room,
     moved,
+    task_changed,
     wake,
 )
 
@@ -92,7 +94,7 @@ class RedisLink:
         pool = self._db.connection_pool
         pool.connection_class(**pool.connection_kwargs)
         self._closed = False
-        numbers = {**structs.asdict(settings), "slack": SLACK}
+        numbers = {**structs.asdict(settings), "slack": SLACK, "task_end": TASK_END}
         head = "".join(f"local {name.upper()} = {value!r}\n" for name, value in numbers.items())
         self._scripts = {
             name: head + files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
@@ -418,9 +420,10 @@ class RedisStore:
                 return self._of_workers("announcements", step.since, wall)
             case storing.TaskSave():
                 about = step.id, step.owner or "", int(step.ended), step.expires, int(step.new)
-                return self._of_workers("save_task", worker, *about, wall, step.task)
+                note = task_changed(step.id)
+                return self._of_workers("save_task", worker, *about, wall, step.task, note)
             case storing.TaskLoad():
-                return self._of_workers("load_task", step.id, wall)
+                return self._of_workers("load_task", step.id, wall, worker if step.follow else "")
             case storing.TaskList():
                 where = step.owner, step.after, step.limit
                 return self._of_workers("list_tasks", *where, wall)

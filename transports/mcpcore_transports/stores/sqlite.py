@@ -31,14 +31,12 @@ from mcpcore_transports.stores import base
 
 Synchronous = Literal["NORMAL", "FULL", "EXTRA"]
 
-VERSION = 8
+VERSION = 9
 """Version of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
 """Value of ``PRAGMA application_id``, so that the file of another program is never touched."""
 _JOURNAL_BYTES = 64 * 1024 * 1024
 """Bytes to which the write-ahead log is cut down after a checkpoint."""
-_TASK_END = 1024
-"""Bytes by which a task may grow at its end beyond ``task_bytes``: else it could not be ended."""
 _SHORT_POLL = 0.001
 """Seconds between the first polls for notes; the pause doubles up to ``poll``."""
 
@@ -127,6 +125,7 @@ CREATE TABLE tasks (
 );
 CREATE INDEX tasks_by_owner ON tasks (owner);
 CREATE INDEX tasks_by_end ON tasks (expires);
+CREATE TABLE followers (task INTEGER, worker TEXT, PRIMARY KEY (task, worker)) WITHOUT ROWID;
 
 CREATE TABLE notes (key INTEGER PRIMARY KEY, worker TEXT, posted INTEGER, note BLOB);
 CREATE INDEX notes_by_worker ON notes (worker);
@@ -148,6 +147,7 @@ CREATE TRIGGER task_changed AFTER UPDATE ON tasks BEGIN
 END;
 CREATE TRIGGER task_dropped AFTER DELETE ON tasks BEGIN
     UPDATE facts SET value = value - length(old.task) WHERE name = 'task bytes';
+    DELETE FROM followers WHERE task = old.key;
 END;
 CREATE TRIGGER event_kept AFTER INSERT ON events BEGIN
     UPDATE sessions SET kept = kept + 1, size = size + length(new.data) WHERE key = new.session;
@@ -750,19 +750,23 @@ class SqliteStore:
 
     def _save_task(self, worker: str, step: storing.TaskSave, wall: float) -> bool | None:
         self._run(_DROP_TASKS, wall)
-        found = self._row("SELECT ended, length(task) FROM tasks WHERE id = ?", step.id)
+        found = self._row("SELECT ended, length(task), key FROM tasks WHERE id = ?", step.id)
         if step.new != (found is None) or (found is not None and found[0]):
             return False
         settings = self.settings
         grown = len(step.task) - (0 if found is None else found[1])
         size = self._value("SELECT value FROM facts WHERE name = 'task bytes'") + grown
-        if size > settings.task_bytes and not (step.ended and grown <= _TASK_END):
+        if size > settings.task_bytes and not (step.ended and grown <= base.TASK_END):
             return None
         if found is not None:
             self._run(
                 "UPDATE tasks SET ended = ?, expires = ?, task = ? WHERE id = ?",
                 *(step.ended, step.expires, step.task, step.id),
             )
+            for (follower,) in self._run(
+                "DELETE FROM followers WHERE task = ? RETURNING worker", found[2]
+            ).fetchall():
+                self._tell(follower, base.task_changed(step.id))
             return True
         everyones = self._value("SELECT count(*) FROM tasks")
         own = self._value("SELECT count(*) FROM tasks WHERE owner = ?", step.owner)
@@ -776,6 +780,8 @@ class SqliteStore:
 
     def _load_task(self, worker: str, step: storing.TaskLoad, wall: float) -> StoredTask | None:
         found = self._tasks("id = ? AND expires > ?", step.id, wall)
+        if found and step.follow:
+            self._run("INSERT OR IGNORE INTO followers VALUES (?, ?)", found[0].number, worker)
         return found[0] if found else None
 
     def _list_tasks(

@@ -3,7 +3,7 @@
 --
 -- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
 -- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS, PROOFS_PER_PRINCIPAL,
--- TASKS, TASKS_PER_OWNER.
+-- TASKS, TASKS_PER_OWNER, TASK_BYTES, TASK_END.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
@@ -15,6 +15,7 @@ local news = base .. 'news' -- hash: topic -> announcement, packed
 local topics = base .. 'topics' -- sorted set: the same topics, by their order
 local proofs = base .. 'proofs' -- sorted set: digests of DPoP proofs that were used, by their ends
 local tasks = base .. 'tasks' -- sorted set: ids of tasks, by when they are removed
+local sizes = base .. 'sizes' -- hash: the same ids -> bytes:owner, and '' -> bytes of all tasks
 local numbers = base .. 'numbers' -- the number of the last task
 local secret = base .. 'secret'
 local generation = base .. 'generation' -- made when there was nothing
@@ -140,8 +141,12 @@ end
 
 -- Tasks
 
-local function task(id) -- hash: number, owner, worker, ended, task
+local function task(id) -- hash: number, worker, ended, task
   return base .. 'task:' .. id
+end
+
+local function followers(id) -- set: names of the workers to be told of the next change of a task
+  return base .. 'followers:' .. id
 end
 
 local function tasks_of(owner) -- sorted set: ids of the tasks of one owner, by their numbers
@@ -154,10 +159,18 @@ local function live_on(key, milliseconds)
   end
 end
 
+local function size_of(id)
+  local size, owner = string.match(redis.call('HGET', sizes, id) or '', '^(%d+):(.*)$')
+  return tonumber(size or 0), owner or ''
+end
+
 local function remove_tasks(wall)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks, '-inf', wall)) do
-    redis.call('ZREM', tasks_of(redis.call('HGET', task(id), 'owner') or ''), id)
-    redis.call('UNLINK', task(id))
+    local size, owner = size_of(id)
+    redis.call('HINCRBY', sizes, '', 0 - size)
+    redis.call('HDEL', sizes, id)
+    redis.call('ZREM', tasks_of(owner), id)
+    redis.call('UNLINK', task(id), followers(id))
     redis.call('ZREM', tasks, id)
   end
 end
@@ -172,15 +185,20 @@ end
 
 local ops = {}
 
--- Worker, id, owner, 1 if it has ended, when it is removed, 1 if it is new, wall clock, task;
--- 1: written, 0: it has ended or is not there, nil: no room.
+-- Worker, id, owner, 1 if it has ended, when it is removed, 1 if it is new, wall clock, task,
+-- note for followers; 1: written, 0: it has ended or is not there, nil: no room.
 function ops.save_task()
   local worker, id, owner, ended = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-  local expires, new, wall = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+  local expires, new, wall, text = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8]), ARGV[9]
   remove_tasks(wall)
-  local known = redis.call('HGET', task(id), 'ended')
-  if new ~= not known or known == '1' then
+  local before = redis.call('HGET', task(id), 'ended')
+  if new ~= not before or before == '1' then
     return 0
+  end
+  local grown = #text - size_of(id)
+  if (redis.call('HGET', sizes, '') or 0) + grown > TASK_BYTES
+    and not (ended == '1' and grown <= TASK_END) then
+    return false
   end
   if new then
     if redis.call('ZCARD', tasks) >= TASKS
@@ -188,24 +206,37 @@ function ops.save_task()
       return false
     end
     local number = redis.call('INCR', numbers)
-    redis.call('HSET', task(id), 'number', number, 'owner', owner, 'worker', worker)
+    redis.call('HSET', task(id), 'number', number, 'worker', worker)
     if owner ~= '' then
       redis.call('ZADD', tasks_of(owner), number, id)
     end
   end
-  redis.call('HSET', task(id), 'ended', ended, 'task', ARGV[9])
+  redis.call('HSET', task(id), 'ended', ended, 'task', text)
+  redis.call('HSET', sizes, id, #text .. ':' .. owner)
+  redis.call('HINCRBY', sizes, '', grown)
   redis.call('ZADD', tasks, ARGV[6], id)
   local left = expires == math.huge and LONG or math.ceil(math.max(expires - wall, 0) * 1000) + SLACK
   live_on(task(id), left)
-  for _, key in ipairs({tasks, numbers, tasks_of(owner)}) do
+  for _, key in ipairs({tasks, sizes, numbers, tasks_of(owner)}) do
     live_on(key, math.max(left, LONG))
   end
+  for _, follower in ipairs(redis.call('SMEMBERS', followers(id))) do
+    if known(follower) then
+      deliver(follower, ARGV[10])
+    end
+  end
+  redis.call('UNLINK', followers(id))
   return 1
 end
 
-function ops.load_task() -- id, wall clock
+function ops.load_task() -- id, wall clock, the worker that follows it or ''
   remove_tasks(tonumber(ARGV[3]))
-  return stored_task(ARGV[2]) or false
+  local found = stored_task(ARGV[2])
+  if found and ARGV[4] ~= '' then
+    redis.call('SADD', followers(ARGV[2]), ARGV[4])
+    redis.call('PEXPIRE', followers(ARGV[2]), redis.call('PTTL', task(ARGV[2])))
+  end
+  return found or false
 end
 
 function ops.list_tasks() -- owner, after this number, how many, wall clock

@@ -9,7 +9,8 @@ looks at it next.
 
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -25,6 +26,7 @@ from mcpcore.http.storing import (
     Step,
     StoredTask,
     StoreFailure,
+    TaskChanged,
     TaskList,
     TaskLoad,
     TaskSave,
@@ -40,8 +42,9 @@ from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, McpEr
 from mcpcore.spec.types.base import PaginatedParams
 from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskParams
 from mcpcore_transports.running.tasks import CANCELLED, TaskHost
+from mcpcore_transports.server.runtime import ServerRuntime
 from mcpcore_transports.server.tasks.requests import TaskAnswer, outcome_of
-from mcpcore_transports.server.tasks.tasks import ServerTasks
+from mcpcore_transports.server.tasks.tasks import Question, ServerTasks, TaskCall, task_terms
 
 if TYPE_CHECKING:  # the link stands on a higher floor
     from mcpcore_transports.http.server.store_link import StoreLink
@@ -54,8 +57,6 @@ _UNREACHABLE = "the store of the tasks cannot be reached"
 _ELSEWHERE = "The task was ended by another worker."
 _RETRY = 1.0
 """Seconds after which a change that could not be written is written again."""
-_LOOK = 1.0
-"""Seconds between two looks at the tasks of other workers of which a listen stream has news."""
 
 
 class KeptTask(TaskRecord):
@@ -75,8 +76,16 @@ class _Packed(Struct):
     result: Raw = Raw(b"")
 
 
+class _StoredQuestion(Struct):
+    """Question of a task, as a request without an id."""
+
+    method: str
+    params: Raw
+
+
 _unpack = msgspec.json.Decoder(_Packed).decode
-_note = msgspec.json.Decoder(TaskTold).decode
+_question = msgspec.json.Decoder(_StoredQuestion).decode
+_note = msgspec.json.Decoder(TaskTold | TaskChanged).decode
 
 
 def pack(record: TaskRecord) -> bytes:
@@ -94,6 +103,77 @@ def unpack(stored: StoredTask) -> KeptTask:
     record.number, record.worker, record.gone = stored.number, stored.worker, stored.gone
     record.result = packed.result if bytes(packed.result) else None
     return record
+
+
+class TaskNews:
+    """Ids of tasks that have changed since the last wait for news of them."""
+
+    def __init__(self) -> None:
+        self._changed: set[str] = set()
+        self._event = anyio.Event()
+
+    def tell(self, id: str) -> None:
+        """Add a task that has changed; end the wait."""
+        self._changed.add(id)
+        self._event.set()
+
+    async def take(self, seconds: float) -> set[str]:
+        """Wait for news, at most so many seconds; return the ids of the tasks that they are of."""
+        with anyio.move_on_after(seconds):
+            await self._event.wait()
+        taken, self._changed, self._event = self._changed, set(), anyio.Event()
+        return taken
+
+
+class RemoteCall:
+    """Call of a task that another worker runs, whose questions are put to clients that wait here.
+
+    ``event``: the request for the result of the task.
+    """
+
+    def __init__(self, host: "StoredTaskHost", event: RequestReceived) -> None:
+        self.event = event
+        self.record: TaskRecord | None = None
+        self._host = host
+        self._worker = ""
+        self._questions: dict[str, Question] = {}
+
+    def update(self, record: KeptTask) -> None:
+        """Take over the questions of the task; recall those that are closed."""
+        self.record, self._worker = record, record.worker
+        for key in record.questions.keys() - self._questions.keys():
+            asked = _question(record.questions[key])
+            as_task = task_terms(asked.params) is not None
+            params = bytes(asked.params)
+            self._questions[key] = Question(key, asked.method, params, None, as_task)
+        for key in self._questions.keys() - record.questions.keys():
+            self._questions.pop(key).recall()
+
+    def close(self) -> None:
+        """Recall all questions, as nobody waits here any more."""
+        for question in self._questions.values():
+            question.recall()
+
+    def unsent(self) -> list[Question]:
+        """Return the questions that have not been sent to any client of this worker yet."""
+        return [
+            each
+            for each in self._questions.values()
+            if each.request is None and each.following is None and not each.settled.is_set()
+        ]
+
+    def deliver(self, key: str, answer: Raw) -> None:
+        """Pass the answer to a question on to the worker of the task."""
+        self._pass_on(self._questions[key], answers={key: answer})
+
+    def refuse(self, question: Question, problem: str) -> None:
+        """Tell the worker of the task that a question gets no answer."""
+        self._pass_on(question, problems={question.key: problem})
+
+    def _pass_on(self, question: Question, **told: Any) -> None:
+        question.settled.set()
+        assert self.record is not None  # noqa: S101 - it has questions
+        self._host.pass_on(self._worker, TaskTold(session="", task=self.record.id, **told))
 
 
 class StoredTaskHost(TaskHost):
@@ -119,6 +199,10 @@ class StoredTaskHost(TaskHost):
         self._link = make_link(self)
         self._tokens = itertools.count(1)
         self._outcomes: dict[int, Callable[[StepOutcome], object]] = {}
+        self._news: dict[str, set[TaskNews]] = {}
+        """Waits for news of a task, by its id."""
+        self.remotes: dict[str, RemoteCall] = {}
+        """Tasks of other workers for whose end clients wait here, by id."""
 
     def begin(self, group: TaskGroup) -> TaskGroup:
         """Work in ``group``, and reach the store from there, unless work has begun already."""
@@ -151,9 +235,15 @@ class StoredTaskHost(TaskHost):
             told = _note(data)
         except msgspec.MsgspecError:
             return
-        if (record := self.table.get(told.task)) is None:
+        if isinstance(told, TaskChanged):
+            self._tell_waiting(told.task)
+        elif (record := self.table.get(told.task)) is None:
             return
-        if told.answers:
+        elif told.problems:
+            if isinstance(call := self.worker(record), TaskCall):
+                for key, problem in told.problems.items():
+                    call.give_up(key, problem)
+        elif told.answers:
             self.answer(record, told.answers)
         else:
             self._superseded(record)
@@ -203,6 +293,7 @@ class StoredTaskHost(TaskHost):
         def take(outcome: "StepOutcome") -> None:
             if outcome is True:
                 tell(shown)
+                self._tell_waiting(shown.id)
             elif self.table.get(record.id) is not record:
                 return
             elif outcome is False:
@@ -230,10 +321,34 @@ class StoredTaskHost(TaskHost):
 
     # Tasks of all workers
 
-    async def look_up(self, id: str) -> KeptTask | None:
-        """Return a task, failed if its worker is gone; None if there is none.  Raises McpError."""
+    @contextmanager
+    def hear(self, ids: Iterable[str], news: TaskNews) -> Iterator[None]:
+        """Collect the news of tasks that are looked up with ``follow``, or run here."""
+        heard = frozenset(ids)
+        for id in heard:
+            self._news.setdefault(id, set()).add(news)
+        try:
+            yield
+        finally:
+            for id in heard:
+                self._news[id].discard(news)
+                if not self._news[id]:
+                    del self._news[id]
+                    if (remote := self.remotes.pop(id, None)) is not None:
+                        remote.close()
+
+    def _tell_waiting(self, id: str) -> None:
+        for news in self._news.get(id, ()):
+            news.tell(id)
+
+    async def look_up(self, id: str, *, follow: bool = False) -> KeptTask | None:
+        """Return a task, failed if its worker is gone; None if there is none.  Raises McpError.
+
+        ``follow``: whoever hears of it is told of its next change, wherever it runs.
+        """
         while True:
-            stored = await self._ask(TaskLoad, id=id)
+            elsewhere = follow and self.table.get(id) is None
+            stored = await self._ask(TaskLoad, id=id, follow=elsewhere)
             if not isinstance(stored, StoredTask):
                 return None
             record = unpack(stored)
@@ -244,9 +359,9 @@ class StoredTaskHost(TaskHost):
             if await self._ask(TaskSave, **self._members(record)) is not False:
                 return record  # without room for it whoever looks next finds the same
 
-    async def find_stored(self, id: str, owner: str | None) -> KeptTask:
+    async def find_stored(self, id: str, owner: str | None, *, follow: bool = False) -> KeptTask:
         """Return a task of ``owner``.  Raises McpError (-32602) if there is none (any more)."""
-        record = await self.look_up(id)
+        record = await self.look_up(id, follow=follow)
         if record is None or record.owner != owner:
             raise McpError(INVALID_PARAMS, "there is no such task (any more)")
         return record
@@ -281,6 +396,7 @@ class StoredTaskHost(TaskHost):
         if local is not None:
             self._superseded(local)
             super()._changed(record)
+            self._tell_waiting(record.id)
         else:
             await self._tell(record, TaskTold(session="", task=record.id))
         return True
@@ -294,6 +410,23 @@ class StoredTaskHost(TaskHost):
         elif taken:
             await self._tell(record, TaskTold(session="", task=record.id, answers=taken))
 
+    def answer(self, record: TaskRecord, answers: Mapping[str, Raw]) -> None:
+        """Pass answers to the handler of a task, wherever that runs."""
+        if (remote := self.remotes.get(record.id)) is None:
+            super().answer(record, answers)
+        else:
+            for key, answer in answers.items():
+                remote.deliver(key, answer)
+
+    def pass_on(self, worker: str, note: TaskTold) -> None:
+        """Send a note to another worker, again and again until the store has it."""
+
+        def take(outcome: "StepOutcome") -> None:
+            if isinstance(outcome, StoreFailure):
+                self.later(_RETRY, lambda: self.pass_on(worker, note))
+
+        self._carry_out(Post, take, to=worker, note=msgspec.json.encode(note))
+
     async def _tell(self, record: KeptTask, note: TaskTold) -> None:
         await self._ask(Post, to=record.worker, note=msgspec.json.encode(note))
 
@@ -302,6 +435,13 @@ class StoredDesk(ServerTasks):
     """Tasks of a server whose tasks are in a store, seen from one machine."""
 
     host: StoredTaskHost
+
+    def __init__(self, runtime: ServerRuntime, host: TaskHost) -> None:
+        super().__init__(runtime, host)
+        self._look = host.table.settings.look_interval / 1000
+        """Seconds without news after which a task is looked for in the store."""
+        self._listening: dict[Key, TaskNews] = {}
+        """News that listen streams wait for."""
 
     def _of_session(self, session: str | None) -> str:
         # Sessions have the same name at all workers.
@@ -324,8 +464,8 @@ class StoredDesk(ServerTasks):
         except Malformed as error:
             raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
 
-    async def _stored(self, id: str, event: RequestReceived) -> KeptTask:
-        record = await self.host.find_stored(id, self.owner(event))
+    async def _stored(self, id: str, event: RequestReceived, *, follow: bool = False) -> KeptTask:
+        record = await self.host.find_stored(id, self.owner(event), follow=follow)
         demand(record.requirement, event.principal)
         return record
 
@@ -354,19 +494,17 @@ class StoredDesk(ServerTasks):
         return TaskAnswer(describe(record, TaskForm.EXPERIMENTAL))
 
     async def _result_stored(self, event: RequestReceived) -> TaskAnswer:
-        record, key = await self._named(event), event.key
-        try:
-            while not record.ended:
-                done = self._ends[key] = anyio.Event()
-                if key not in self._waiting:
+        id, key, news = typed(event.params, TaskParams).task_id, event.key, TaskNews()
+        with self.host.hear([id], news):
+            try:
+                while not (record := await self._stored(id, event, follow=True)).ended:
+                    if self.host.table.get(id) is None:
+                        self.host.remotes.setdefault(id, RemoteCall(self.host, event))
                     self._waiting[key] = record
                     self.awaited(record)
-                with anyio.move_on_after(record.poll_interval / 1000):
-                    await done.wait()
-                record = await self.host.find_stored(record.id, record.owner)
-        finally:
-            self._waiting.pop(key, None)
-            self._ends.pop(key, None)
+                    await news.take(self._look)
+            finally:
+                self._waiting.pop(key, None)
         return outcome_of(record)
 
     async def _list_stored(self, event: RequestReceived) -> TaskAnswer:
@@ -380,41 +518,53 @@ class StoredDesk(ServerTasks):
             result.next_cursor = following
         return TaskAnswer(result)
 
+    def awaited(self, record: TaskRecord) -> None:
+        """Offer questions on the stream of a request that waits for the result."""
+        if (remote := self.host.remotes.get(record.id)) is None:
+            super().awaited(record)
+        elif isinstance(record, KeptTask):
+            remote.update(record)
+            self.offer(remote)
+
     # News of changes
 
     def opened(self, event: SubscriptionOpened) -> None:
         """Handle an opened listen stream: look up which tasks its client may see."""
         if event.filter.task_ids:
             self._streams[event.key] = []
-            self._group.start_soon(self._listen, event, event.filter.task_ids)
+            news = self._listening[event.key] = TaskNews()
+            self._group.start_soon(self._listen, event, event.filter.task_ids, news)
 
-    async def _listen(self, event: SubscriptionOpened, wanted: list[str]) -> None:
+    async def _listen(self, event: SubscriptionOpened, wanted: list[str], news: TaskNews) -> None:
         """Tell a listen stream of its tasks that run elsewhere, as long as it is open."""
         key, owner = event.key, self.principal(event.principal)
         seen: dict[str, tuple[str, float, str | None]] = {}
-        while key in self._streams and wanted:
-            for id in tuple(wanted):
-                local = self.host.table.get(id)
-                if id in seen and local is not None:
-                    continue
-                try:
-                    record = await self.host.find_stored(id, owner)
-                    demand(record.requirement, event.principal)
-                except McpError as error:
-                    if error.code == INVALID_PARAMS:  # there is none, now and later
-                        wanted = [each for each in wanted if each != id]
-                    continue
-                state = record.status, record.updated, record.message
-                if key in self._streams and seen.get(id, state) != state:
-                    self._publish(key, record)
-                if id not in seen and key in self._streams:
-                    self._streams[key].append(id)
-                seen[id] = state
-            await anyio.sleep(_LOOK)
+        with self.host.hear(wanted, news):
+            changed: Iterable[str] = wanted
+            while key in self._streams and wanted:
+                for id in changed:
+                    if id in seen and self.host.table.get(id) is not None:
+                        continue
+                    try:
+                        record = await self.host.find_stored(id, owner, follow=True)
+                        demand(record.requirement, event.principal)
+                    except McpError as error:
+                        if error.code == INVALID_PARAMS:  # there is none, now and later
+                            wanted = [each for each in wanted if each != id]
+                        continue
+                    state = record.status, record.updated, record.message
+                    if key in self._streams and seen.get(id, state) != state:
+                        self._publish(key, record)
+                    if id not in seen and key in self._streams:
+                        self._streams[key].append(id)
+                    seen[id] = state
+                changed = await news.take(self._look) or wanted
 
     def closed(self, event: Any) -> None:
         """Handle the end of a listen stream."""
         self._streams.pop(event.key, None)
+        if (news := self._listening.pop(event.key, None)) is not None:
+            news.tell("")
 
     def changed(self, record: TaskRecord) -> None:
         """Handle the change of a task of this worker: notify listen streams as well."""

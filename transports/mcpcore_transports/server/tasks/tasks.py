@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -76,8 +76,8 @@ class Question(Struct, eq=False):
     params: bytes
     progress: ProgressCallback | None
     """Callback for the progress that a legacy client reports."""
-    terms: dict[str, int] | None
-    """Task parameter that asks the client to run the question as a task of its own."""
+    as_task: bool = False
+    """True if the client is asked to run it as a task of its own."""
     following: anyio.CancelScope | None = None
     """Scope of the wait for the client's task, while the client runs the question as one."""
     desk: "ServerTasks | None" = None
@@ -96,6 +96,25 @@ class Question(Struct, eq=False):
         if self.answer is None:
             raise InputUnavailable(self.problem)
         return self.answer
+
+    def recall(self) -> None:
+        """Cancel the request or the wait by which it is put to a client."""
+        if self.desk is not None:
+            self.desk.recall(self)
+
+
+class Questioner(Protocol):
+    """Task with questions, here or at another worker, seen from where its client waits."""
+
+    event: RequestReceived
+    """Request of the client that is asked."""
+    record: TaskRecord | None
+
+    def unsent(self) -> list[Question]:
+        """Return the questions that have not been sent to any client yet."""
+
+    def refuse(self, question: Question, problem: str) -> None:
+        """Withdraw a question and fail its wait with ``problem``."""
 
 
 class TaskCall:
@@ -232,8 +251,15 @@ class TaskCall:
     def deliver(self, key: str, answer: Raw) -> None:
         """Take the client's answer to a question."""
         if (question := self._questions.pop(key, None)) is not None:
+            question.recall()
             question.answer = answer
             question.settled.set()
+
+    def give_up(self, key: str, problem: str) -> None:
+        """Fail the wait for the answer to a question that was put at another worker."""
+        if (question := self._questions.get(key)) is not None:
+            question.recall()
+            self.refuse(question, problem)
 
     # Actions of the handler
 
@@ -318,8 +344,7 @@ class TaskCall:
         finally:
             for put in open.values():
                 if put.key in self._questions:
-                    if put.desk is not None:
-                        put.desk.recall(put)
+                    put.recall()
                     self._withdraw(put)
 
     def unsent(self) -> list[Question]:
@@ -349,13 +374,16 @@ class TaskCall:
     ) -> Question:
         assert self.record is not None  # noqa: S101 - only tasks ask here
         params = to_json(params_of(question, self.event.revision, problem, self.event.meta.trace))
+        as_task = self._form is TaskForm.EXPERIMENTAL and question.task is not None
+        if as_task and (as_task := runs_tasks(question.method, self.event)):
+            params = splice(params, b'"task":' + to_json(question.task))
         try:
             key = self._desk.host.ask(self.record, name, question.method, params)
         except TooManyQuestions as error:
             raise InputUnavailable(str(error)) from None
         if key is None:
             raise InputUnavailable("the task has ended")
-        put = self._questions[key] = Question(key, question.method, params, progress, question.task)
+        put = self._questions[key] = Question(key, question.method, params, progress, as_task)
         self._desk.offer_everywhere(self)
         return put
 
@@ -372,7 +400,7 @@ class ServerTasks(TaskDesk):
         self.runtime = runtime
         self._group: TaskGroup
         self._handlers: Handlers
-        self._asked: dict[RequestId, tuple[TaskCall, Question]] = {}
+        self._asked: dict[RequestId, tuple[Questioner, Question]] = {}
         """Questions that were sent to a legacy client, with their calls, by request id."""
         self._streams: dict[Key, list[str]] = {}
         """Ids of the tasks that each listen stream carries news of."""
@@ -417,7 +445,7 @@ class ServerTasks(TaskDesk):
         Raises McpError for a tool that runs only as a task, or cannot run as one.
         """
         support, form = prepared.task, task_form(event.revision, event.method)
-        if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
+        if form is TaskForm.EXPERIMENTAL and (terms := task_terms(event.params)) is not None:
             if support is None:
                 raise errors.McpError(errors.METHOD_NOT_FOUND, "this tool cannot be run as a task")
             ttl = support.ttl if terms.ttl is None else self.host.table.granted(terms.ttl)
@@ -483,25 +511,22 @@ class ServerTasks(TaskDesk):
         if isinstance(call, TaskCall):
             self.offer(call)
 
-    def offer_everywhere(self, call: TaskCall, *, but: "ServerTasks | None" = None) -> None:
+    def offer_everywhere(self, call: Questioner, *, but: "ServerTasks | None" = None) -> None:
         """Send the unsent questions of a call on every connection where its client waits."""
         for desk in self.host.desks:
             if isinstance(desk, ServerTasks) and desk is not but:
                 desk.offer(call)
 
-    def offer(self, call: TaskCall) -> None:
+    def offer(self, call: Questioner) -> None:
         """Send the unsent questions of a call, if its client waits here for the result."""
         record = call.record
         if record is None or not (waiting := self.waiting_for(record)):
             return
         for question in call.unsent():
-            params = question.params
-            if question.terms is not None and runs_tasks(question.method, call.event):
-                params = splice(params, b'"task":' + to_json(question.terms))
             try:
                 request = self.runtime.machine.request(
                     question.method,
-                    Raw(params),
+                    Raw(question.params),
                     now=clock(),
                     timeout=self.runtime.settings.input_timeout,
                     parent=waiting[-1],
@@ -525,14 +550,14 @@ class ServerTasks(TaskDesk):
         call, question = found
         self.runtime.progress.forget(outcome.request)
         question.request = question.outlet = None
-        if isinstance(outcome, ResultReceived) and question.terms is not None:
+        if isinstance(outcome, ResultReceived) and question.as_task:
             question.following = anyio.CancelScope()
             self._group.start_soon(self._follow, call, question, outcome)
         else:
             self._settled(call, question, outcome)
         return True
 
-    async def _follow(self, call: TaskCall, question: Question, answered: ResultReceived) -> None:
+    async def _follow(self, call: Questioner, question: Question, answered: ResultReceived) -> None:
         """Wait for the outcome of a question that the client may have made a task of."""
         assert question.following is not None  # noqa: S101 - made together
         outcome: Settled | None = None
@@ -543,7 +568,7 @@ class ServerTasks(TaskDesk):
             self._settled(call, question, outcome)
             self.flush()
 
-    def _settled(self, call: TaskCall, question: Question, outcome: Settled) -> None:
+    def _settled(self, call: Questioner, question: Question, outcome: Settled) -> None:
         if isinstance(outcome, ResultReceived) and call.record is not None:
             self.host.answer(call.record, {question.key: outcome.result})
         elif isinstance(outcome, RequestEnded) and outcome.reason is EndReason.CLOSED:
@@ -619,7 +644,7 @@ class _TaskRequest(Prepared):
         return Raw(to_json(answer.body))
 
 
-def _terms(params: Raw) -> TaskMetadata | None:
+def task_terms(params: Raw) -> TaskMetadata | None:
     """Return the task parameter of a call, or None if it has none.  Raises McpError."""
     text = bytes(params)
     if not (b'"task"' in text or b"\\u" in text):  # escapes could hide the name
