@@ -204,6 +204,10 @@ def test_a_task_of_a_server_that_is_no_longer_there(era: str, names: str) -> Non
     for server in servers:
         server.handler.kept.append("a 0")  # type: ignore[attr-defined]
     assert scene.error("tasks/get", {"taskId": id}).message == "no task of that id"
+    [asked] = servers[0].requests("tasks/get")
+    asked_for = json.decode(asked.params)["taskId"]
+    assert isinstance(asked_for, str)  # an id that no task has
+    assert asked_for not in ("a 0", id)
 
 
 def test_several_servers_have_tasks_but_no_list() -> None:
