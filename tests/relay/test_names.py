@@ -395,6 +395,30 @@ def test_whose_a_name_is_does_not_depend_on_the_pages_that_were_read(
     assert len(backends[0].requests("tools/list")) == before + 1
 
 
+@pytest.mark.parametrize("first", ["tools/list", "tools/call"])
+@pytest.mark.parametrize("had", ["a", "b"])
+def test_a_name_that_a_server_adds_later_stays_with_the_first_that_had_it(
+    had: str, first: str
+) -> None:
+    offered = {"a": "one", "b": "two"}
+
+    def adds(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        paged(offered[backend.name])(backend, peer, event)
+
+    backends = [Backend(name, MODERN, adds) for name in offered]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=Naming.NEVER))
+    scene.result(first, {"name": "one"} if first == "tools/call" else {})
+    for name in (had, "ab".replace(had, "")):  # the other one has it later
+        offered[name] += " new"
+        if first == "tools/list":
+            scene.result("tools/list")
+        assert scene.call("new") == f"{had}: {{}}"
+    scene.result("tools/list")
+    [other] = {"a", "b"} - {had}
+    assert set(scene.relay.names.conflicts) == {NameConflict(T, "new", other, had)}
+    assert scene.call("new") == f"{had}: {{}}"
+
+
 def test_a_link_to_what_another_server_has_stays() -> None:
     names = Names(["a", "b"], Naming.NEVER, 10)
     assert names.outward(U, "a", "x:1") == "x:1"
