@@ -637,3 +637,32 @@ def test_bodies_leave_byte_for_byte(
         }
         assert seen.endswith(body[1:])  # what the engine owns stands first
     assert bytes(scene.error("acme/fail", Raw(params)).data or b"null") == data
+
+
+@pytest.mark.parametrize(("length", "shortened"), [(64, False), (65, True)])
+def test_a_prefixed_name_is_shortened_beyond_64_characters(length: int, shortened: bool) -> None:
+    name = "x" * (length - len("a__"))
+    outer = Names(["a", "b"], Naming.ALWAYS, 10).outward(T, "a", name)
+    assert outer is not None
+    assert (outer != f"a__{name}", len(outer)) == (shortened, 64)
+
+
+@pytest.mark.parametrize(
+    ("templates", "owner"),
+    [(["x:{i}", "x:{j}"], "a"), (["x:{i}", "x:y{j}"], "b"), (["x:y{i}", "x:{j}"], "a")],
+)
+def test_of_templates_the_longest_beginning_counts_then_the_first(
+    templates: list[str], owner: str
+) -> None:
+    names = Names(["a", "b"], Naming.NEVER, 10)
+    for server, template in zip("ab", templates, strict=True):
+        names.outward(U, server, template)
+    assert names.owner_of_uri("x:yz") == (owner, "x:yz")
+
+
+def test_the_last_hundred_conflicts_wait_to_be_reported() -> None:
+    names = Names(["a", "b"], Naming.NEVER, 10)
+    found = [NameConflict(T, str(number), "b", "a") for number in range(101)]
+    for each in found:
+        names.report(each)
+    assert names.conflicts == found[1:]
