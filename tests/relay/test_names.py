@@ -17,6 +17,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.relay.names import ListCut, NameConflict, NameKind, Names, Naming
+from mcpcore.relay.rewriting import on_text, rewrite
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import ErrorData
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
@@ -666,3 +667,9 @@ def test_the_last_hundred_conflicts_wait_to_be_reported() -> None:
     for each in found:
         names.report(each)
     assert names.conflicts == found[1:]
+
+
+@pytest.mark.parametrize("named", [lambda _: None, lambda text: text])
+def test_a_member_with_no_other_name_stays_byte_for_byte(named: Any) -> None:
+    body = Raw(rb'{ "uri": "\u0078:1" }')
+    assert rewrite(body, ("uri",), on_text(named)) is body
