@@ -936,8 +936,15 @@ class Relay:
         callers = {each.place if each.caller is None else each.caller for each in arrivals}
         whose = call is not None or len(link.principals) == 1 == len(callers)  # else of whom is it?
         heard = [each for call in calls for each in call.waiting] if whose else []
+        if len({each.client for each in heard}) > 1:  # it is only for those that asked for any
+            heard = [each for each in heard if self._wants_logs(each)]
         sent = [self.at(each.machine).log(each.event.key, *message) for each in heard]
         self.dropped += not any(sent)
+
+    def _wants_logs(self, arrival: Arrival) -> bool:
+        """Return True if a client has set a log level: for the request, or for its session."""
+        of_request = arrival.event.revision.per_request_log_level
+        return of_request or arrival.session in self._levels
 
     def _client_told(self, machine: Downstream, event: events.NotificationReceived) -> None:
         """Pass on a notification of a legacy client to the servers of its session."""

@@ -449,3 +449,14 @@ def test_skills_are_offered_where_names_have_no_prefix() -> None:
         only = Backend("a", MODERN, tools, **skilled)
         relay = Scene(MODERN, only, settings=RelaySettings(naming=naming)).relay
         assert set(relay.capabilities().extensions or ()) == offered
+
+
+def test_a_result_without_tools_is_an_empty_list() -> None:
+    def none(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.respond(event.key, {"note": "of outputSchema"})
+
+    page = Scene(MODERN, Backend("a", MODERN, none), Backend("b", MODERN, none)).result(
+        "tools/list"
+    )
+    assert page["tools"] == []
+    assert UNAVAILABLE not in page["_meta"]

@@ -170,3 +170,34 @@ def test_a_connection_hears_its_logs_after_calls_of_others_without_a_principal()
     for scene in (first, other):
         scene.move()
     assert [len(scene.told(NotificationReceived)) for scene in (first, other)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("levels", "heard"),
+    [
+        ((None,), [1]),
+        (("debug",), [1]),
+        (("critical",), [0]),
+        (("debug", None), [1, 0]),
+        ((None, None), [0, 0]),
+        (("debug", "critical"), [1, 0]),
+        (("critical", "debug"), [0, 1]),
+    ],
+)
+def test_sessions_that_share_a_conversation_have_levels_of_their_own(
+    levels: tuple[str | None, ...], heard: list[int]
+) -> None:
+    """Nothing tells whose the message is: those hear it that have asked for any."""
+    backend = Backend("a", LEGACY, tools)
+    first = Scene(LEGACY, backend)
+    first.relay.targets["a"].shared = True
+    scenes = [first, *(Scene(LEGACY, backend, beside=first) for _ in levels[1:])]
+    for scene, level in zip(scenes, levels, strict=True):
+        if level is not None:
+            scene.result("logging/setLevel", {"level": level})
+        scene.ask("tools/call", {"name": "wait"})
+    peer, _ = backend.waiting["call"]
+    peer.log(None, "error", "of a call")
+    for scene in scenes:
+        scene.move()
+    assert [len(scene.told(NotificationReceived)) for scene in scenes] == heard

@@ -17,6 +17,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.relay.names import ListCut, NameConflict, NameKind, Names, Naming
+from mcpcore.relay.rewriting import on_text, rewrite
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import ErrorData
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
@@ -395,6 +396,30 @@ def test_whose_a_name_is_does_not_depend_on_the_pages_that_were_read(
     assert len(backends[0].requests("tools/list")) == before + 1
 
 
+@pytest.mark.parametrize("first", ["tools/list", "tools/call"])
+@pytest.mark.parametrize("had", ["a", "b"])
+def test_a_name_that_a_server_adds_later_stays_with_the_first_that_had_it(
+    had: str, first: str
+) -> None:
+    offered = {"a": "one", "b": "two"}
+
+    def adds(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        paged(offered[backend.name])(backend, peer, event)
+
+    backends = [Backend(name, MODERN, adds) for name in offered]
+    scene = Scene(MODERN, *backends, settings=RelaySettings(naming=Naming.NEVER))
+    scene.result(first, {"name": "one"} if first == "tools/call" else {})
+    for name in (had, "ab".replace(had, "")):  # the other one has it later
+        offered[name] += " new"
+        if first == "tools/list":
+            scene.result("tools/list")
+        assert scene.call("new") == f"{had}: {{}}"
+    scene.result("tools/list")
+    [other] = {"a", "b"} - {had}
+    assert set(scene.relay.names.conflicts) == {NameConflict(T, "new", other, had)}
+    assert scene.call("new") == f"{had}: {{}}"
+
+
 def test_a_link_to_what_another_server_has_stays() -> None:
     names = Names(["a", "b"], Naming.NEVER, 10)
     assert names.outward(U, "a", "x:1") == "x:1"
@@ -613,3 +638,38 @@ def test_bodies_leave_byte_for_byte(
         }
         assert seen.endswith(body[1:])  # what the engine owns stands first
     assert bytes(scene.error("acme/fail", Raw(params)).data or b"null") == data
+
+
+@pytest.mark.parametrize(("length", "shortened"), [(64, False), (65, True)])
+def test_a_prefixed_name_is_shortened_beyond_64_characters(length: int, shortened: bool) -> None:
+    name = "x" * (length - len("a__"))
+    outer = Names(["a", "b"], Naming.ALWAYS, 10).outward(T, "a", name)
+    assert outer is not None
+    assert (outer != f"a__{name}", len(outer)) == (shortened, 64)
+
+
+@pytest.mark.parametrize(
+    ("templates", "owner"),
+    [(["x:{i}", "x:{j}"], "a"), (["x:{i}", "x:y{j}"], "b"), (["x:y{i}", "x:{j}"], "a")],
+)
+def test_of_templates_the_longest_beginning_counts_then_the_first(
+    templates: list[str], owner: str
+) -> None:
+    names = Names(["a", "b"], Naming.NEVER, 10)
+    for server, template in zip("ab", templates, strict=True):
+        names.outward(U, server, template)
+    assert names.owner_of_uri("x:yz") == (owner, "x:yz")
+
+
+def test_the_last_hundred_conflicts_wait_to_be_reported() -> None:
+    names = Names(["a", "b"], Naming.NEVER, 10)
+    found = [NameConflict(T, str(number), "b", "a") for number in range(101)]
+    for each in found:
+        names.report(each)
+    assert names.conflicts == found[1:]
+
+
+@pytest.mark.parametrize("named", [lambda _: None, lambda text: text])
+def test_a_member_with_no_other_name_stays_byte_for_byte(named: Any) -> None:
+    body = Raw(rb'{ "uri": "\u0078:1" }')
+    assert rewrite(body, ("uri",), on_text(named)) is body

@@ -79,8 +79,8 @@ def test_a_resource_that_only_lists_tell_of(client: str, server: str, naming: Na
         [event] = scene.told(SubscriptionAcknowledged)
         assert event.filter.resource_subscriptions == ["file:///b"]
     else:
-        error = scene.error("resources/subscribe", {"uri": "file:///c"})
-        assert error.code == RESOURCE_NOT_FOUND
+        for method in ("resources/subscribe", "resources/unsubscribe"):
+            assert scene.error(method, {"uri": "file:///c"}).code == RESOURCE_NOT_FOUND
 
 
 @cells
