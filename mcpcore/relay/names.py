@@ -109,6 +109,7 @@ IN_PARAMS: Mapping[str, tuple[tuple[Path, NameKind], ...]] = {
     "prompts/get": ((path("name"), _P),),
     "resources/read": ((path("uri"), _U),),
     "resources/subscribe": ((path("uri"), _U),),
+    "resources/unsubscribe": ((path("uri"), _U),),
     "completion/complete": ((path("ref/name"), _P), (path("ref/uri"), _U)),
 }
 """Places of names in params of a client; the first one there tells the server."""
