@@ -65,7 +65,8 @@ class ToolOptions(declarations.FeatureOptions, total=False):
     """True: derive an output schema even for a string; False: derive none."""
     max_result: int | None
     """Maximum bytes of an encoded result; a call that returns more has failed.  None: no limit.
-    Default: the server's."""
+    Default: the server's.  Hosts are told by ``anthropic/maxResultSizeChars`` in ``_meta``, unless
+    the tool has that."""
     task: TaskMode
     """Use of tasks: ``optional``, ``required``, or (default) ``forbidden``."""
     task_after: float | None
@@ -75,6 +76,10 @@ class ToolOptions(declarations.FeatureOptions, total=False):
     """Seconds for which its tasks are kept from their creation; None: no limit."""
     task_poll: float
     """Seconds between two polls that clients are asked to leave."""
+
+
+META_MAX_RESULT = "anthropic/maxResultSizeChars"
+"""Key of a tool's ``_meta`` that hosts read: maximum characters of a result."""
 
 
 def check_name(name: str) -> None:
@@ -136,6 +141,8 @@ class ToolEntry(Declaration):
             annotations=declarations.typed(options.get("annotations"), ToolAnnotations),
             **declarations.common_members(options, doc.description),
         )
+        if options.get("max_result") is not None:
+            self.tool.meta = {META_MAX_RESULT: self.max_result, **(self.tool.meta or {})}
         if (app := options.get("app")) is not None:
             from mcpcore.service.apps import ToolApp  # late: few tools have apps
 

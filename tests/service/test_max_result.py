@@ -13,7 +13,7 @@ from mcpcore.service import Image, Server
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
-from tests.service.calling import CONTEXT, Context, run
+from tests.service.calling import CONTEXT, Context, ask, run
 
 
 class Point(Struct):
@@ -161,3 +161,18 @@ def test_a_limit_is_a_number_of_bytes(limit: Any) -> None:
         Server("s", max_result=limit)
     with pytest.raises(ValueError, match=f"tool 'tool': {words}"):
         prepared(plain, LATEST, max_result=limit)
+
+
+def test_hosts_are_told_of_a_limit_that_a_tool_has_itself() -> None:
+    server, key = Server("s", version="1", max_result=9), "anthropic/maxResultSizeChars"
+    server.add_tool(plain, "own", max_result=500)
+    server.add_tool(plain, "written", max_result=500, meta={key: 7, "a": 1})
+    server.add_tool(plain, "none", max_result=None)
+    server.add_tool(plain, "of_all")
+    told = {each["name"]: each.get("_meta") for each in ask(server, "tools/list")["tools"]}
+    assert told == {
+        "own": {key: 500},
+        "written": {key: 7, "a": 1},
+        "none": None,
+        "of_all": None,
+    }
