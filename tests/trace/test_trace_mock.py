@@ -27,6 +27,7 @@ from tests.trace.said import (
     error,
     handshake,
     modern,
+    notice,
     request,
     result,
     s,
@@ -65,10 +66,12 @@ class Talk:
         config = Config(info=me, capabilities=ClientCapabilities(), revisions=(BY_NAME[era],))
         self._client = Peer(Role.CLIENT, config)
         self._client.start(now=0.0)
+        self.heard: list[events.Event] = []
+        """Notifications about requests."""
 
-    def ask(self, method: str, params: Any) -> events.Event:
+    def ask(self, method: str, params: Any, *, progress: bool = False) -> events.Event:
         """Ask; return how it ends."""
-        self._client.request(method, params, now=0.0, force=True)
+        self._client.request(method, params, now=0.0, force=True, progress=progress)
         for _ in range(5):
             self._server.receive_data(self._client.lines_to_send(), now=0.0)
             while event := self._server.next_event():
@@ -79,6 +82,8 @@ class Talk:
                     return event
                 if isinstance(event, events.InputRequired):
                     return event
+                if isinstance(event, events.ProgressReceived | events.NotificationReceived):
+                    self.heard.append(event)
         raise AssertionError("no answer")
 
     def call(self, **arguments: Any) -> str:
@@ -110,6 +115,55 @@ def test_repeats_are_answered_in_order_for_each_client_and_misses_are_told(
     assert told == [f'MISSED: {missing}; asked was "tools/call" ' + told[0].partition('" ')[2]]
     assert '"a": 3' in told[0]
     assert mock.missed == 1
+
+
+def news(method: str, **params: Any) -> Any:
+    return s(notice(f"notifications/{method}", params))
+
+
+@pytest.mark.parametrize("spoken", ERAS)
+@pytest.mark.parametrize("asks", [True, False])
+def test_progress_and_log_messages_come_again_before_the_answer(spoken: str, asks: bool) -> None:
+    params = {"name": "t", "arguments": {}, "_meta": {"progressToken": 70}}
+    other = {"name": "t", "arguments": {"b": 1}, "_meta": {"progressToken": 71}}
+    made = trace(
+        handshake(server={"tools": {}, "logging": {}}),
+        c(request("tools/call", params, 1)),
+        news("message", level="warning", data="alone", logger="l"),
+        c(request("tools/call", other, 2)),
+        news("progress", progressToken=70, progress=1, total=2, message="half"),
+        news("progress", progressToken=71, progress=9),
+        news("progress", progressToken=72, progress=9),
+        news("message", level="error", data="of one of two"),
+        news("tools/list_changed"),
+        s(result(text("one"), 1)),
+        s(result(text("two"), 2)),
+    )
+    talk = Talk(Mock(made, print), spoken)
+    talk.ask("tools/call", {"name": "t", "arguments": {}}, progress=asks)
+    told = [each for each in talk.heard if isinstance(each, events.ProgressReceived)]
+    found = [(each.progress, each.total, each.message) for each in told]
+    assert found == [(1, 2, "half")] * asks
+    logged = [each for each in talk.heard if isinstance(each, events.NotificationReceived)]
+    modern = spoken == ERAS[1]  # where each request asks for log messages
+    assert [msgspec.json.decode(each.params)["data"] for each in logged] == ["alone"] * (not modern)
+
+
+@pytest.mark.parametrize("odd", [{"progress": "x"}, {"level": "loud", "data": 1}, {}])
+def test_news_of_the_trace_that_are_none_are_told(odd: dict[str, Any]) -> None:
+    told: list[str] = []
+    params = {"name": "t", "arguments": {}, "_meta": {"progressToken": 70}}
+    method = "message" if "level" in odd else "progress"
+    made = trace(
+        handshake(server={"tools": {}, "logging": {}}),
+        c(request("tools/call", params, 1)),
+        news(method, progressToken=70, **odd),
+        s(result(text("one"), 1)),
+    )
+    assert (
+        "the answer of the trace cannot be given" in Talk(Mock(made, told.append), ERAS[0]).call()
+    )
+    assert len(told) == 1
 
 
 LISTED = {"tools": [TOOL]}

@@ -17,7 +17,7 @@ from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.http.server.sessions import SessionClosed
 from mcpcore.relay.cells import CELLS, error_in, result_in
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, ErrorData, LocalError
-from mcpcore.spec.types.base import META_SERVER_INFO, Implementation
+from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, LoggingLevel
 from mcpcore.trace.format import TO_SERVER
 from mcpcore_conformance.trace.book import id_key, named_revision
 from mcpcore_conformance.trace.compare import same_but_hidden
@@ -36,6 +36,7 @@ __all__ = ["Mock", "run"]
 _SHOWN = 300
 """Characters of the params of a request that is missed."""
 _INPUT = "input_required"
+_PROGRESS, _LOG = "notifications/progress", "notifications/message"
 
 
 class _Answer(Struct):
@@ -43,6 +44,20 @@ class _Answer(Struct):
 
     said: Said
     modern: bool
+    before: list[Said]
+    """Progress and log messages about the request, which came before it."""
+
+
+class _Progress(Struct):
+    progress: float
+    total: float | None = None
+    message: str | None = None
+
+
+class _Logged(Struct):
+    level: LoggingLevel
+    data: Any = None
+    logger: str | None = None
 
 
 class _Question(Struct):
@@ -57,13 +72,14 @@ class Book(Struct):
 
     questions: dict[str, dict[bytes, _Question]] = field(default_factory=dict)
 
-    def add(self, asked: Said, answer: Said) -> None:
-        """Keep an answer."""
+    def add(self, asked: Said, answer: Said, before: list[Said]) -> None:
+        """Keep an answer, with what came before it."""
         params = _essence(asked.params)
         key = msgspec.json.encode(params, order="sorted")
         same = self.questions.setdefault(asked.method, {}).setdefault(key, _Question(params))
         revision = named_revision(asked)
-        same.answers.append(_Answer(answer, revision is not None and revision.modern))
+        modern = revision is not None and revision.modern
+        same.answers.append(_Answer(answer, modern, before))
 
     def find(self, method: str, params: dict[str, Any]) -> _Question | None:
         """Return the question of a request; what is hidden in the trace may be anything."""
@@ -78,6 +94,16 @@ class Book(Struct):
 def _essence(params: dict[str, Any]) -> dict[str, Any]:
     """Return params without ``_meta``, and without members that are there and say nothing."""
     return {name: it for name, it in params.items() if name != "_meta" and it not in (None, {})}
+
+
+def _is_about(said: Said, asked: Said) -> bool:
+    """Return True if a notification of the server may be about an open request."""
+    if said.key != asked.key:
+        return False
+    if said.method == _PROGRESS:
+        token = asked.meta.get("progressToken")
+        return token is not None and token == said.params.get("progressToken")
+    return said.method == _LOG and (said.exchange is None or said.exchange is asked.exchange)
 
 
 class Mock(Application, ServedRoute):
@@ -95,17 +121,21 @@ class Mock(Application, ServedRoute):
         self._instructions: str | None = None
         self._config = config_for(trace, trace.entries, "server")
         router = Router(trace.header)
-        waiting: dict[tuple[Any, str], Said] = {}
+        waiting: dict[tuple[Any, str], tuple[Said, list[Said]]] = {}
         for said in (each for entry in trace.entries for each in router.follow(entry)):
+            if said.kind == "notification" and said.direction != TO_SERVER:
+                about = [news for asked, news in waiting.values() if _is_about(said, asked)]
+                if len(about) == 1:
+                    about[0].append(said)
             if said.id is None:
                 continue
             place = (said.key, id_key(said.id))
             if said.kind == "request" and said.direction == TO_SERVER:
-                waiting[place] = said
+                waiting[place] = said, []
             elif said.kind in ("result", "error") and said.direction != TO_SERVER:
-                asked = waiting.pop(place, None)
+                asked, news = waiting.pop(place, (None, []))
                 if asked is not None and asked.message and said.message:
-                    self.book.add(asked, said)
+                    self.book.add(asked, said, news)
                     self._learn(said)
 
     def _learn(self, said: Said) -> None:
@@ -181,7 +211,19 @@ class MockRuntime:
         turn = turns.get(id(question), 0)
         turns[id(question)] = turn + 1
         answer = question.answers[min(turn, len(question.answers) - 1)]
+        for each in answer.before:
+            self._tell(event, each)
         self._give(event, answer.said, CELLS[event.revision.modern, answer.modern])
+
+    def _tell(self, event: RequestReceived, said: Said) -> None:
+        """Send progress or a log message, if the client asks for it."""
+        params = said.params
+        if said.method == _PROGRESS:
+            news = msgspec.convert(params, _Progress)
+            self._machine.progress(event.key, news.progress, news.total, news.message)
+        else:
+            logged = msgspec.convert(params, _Logged)
+            self._machine.log(event.key, logged.level, logged.data, logged.logger)
 
     def _give(self, event: RequestReceived, said: Said, cell: Any) -> None:
         key, result = event.key, said.result
