@@ -73,7 +73,7 @@ RULES = (
         "ignoriere ignorieren ignoriert vergiss vergesst missachte oublie oubliez ignorez ignora"
         " ignore ignorar olvida olvide olvidar esqueca esquecam dimentica dimenticate",
         "alle bisherigen vorherigen fruheren obigen toutes precedentes du anteriores previas todas"
-        " as tutte precedenti",
+        " tutte precedenti",
         "anweisungen regeln vorgaben instructions consignes regles instrucciones reglas instrucoes"
         " regras istruzioni regole",
     ),
@@ -305,8 +305,10 @@ def _layers(text: str) -> Iterator[str]:
     runs = 0
     while pending:
         each, depth = pending.pop()
-        plain = _TERMINAL.sub("", each) if "\x1b" in each else each
-        plain = plain if plain.isascii() else _visible(plain)
+        if "\x1b" in each:  # a terminal hides more of it than a model, which reads all
+            pending.append((each.replace("\x1b", " "), depth))
+            each = _TERMINAL.sub("", each).replace("\x1b", "")
+        plain = each if each.isascii() else _visible(each)
         yield _folded(plain)
         if depth == _DEPTH:
             continue
@@ -358,7 +360,7 @@ def _from_base64(text: str) -> str:
 def _from_hex(text: str) -> str:
     """Return the text that hexadecimal digits hold, "" if they hold none."""
     try:
-        found = bytes.fromhex(text).decode()
+        found = bytes.fromhex(text.removeprefix("0x")).decode()
     except ValueError:
         return ""
     return found if " " in found else ""

@@ -210,6 +210,10 @@ def _tags(text: str) -> str:
 DISGUISES: dict[str, Callable[[str], str]] = {
     "base64": lambda text: "Adds. Data: " + base64.b64encode(text.encode()).decode(),
     "hex": lambda text: f"Adds. Data: {text.encode().hex()}",
+    "hex with 0x": lambda text: f"Adds. Data: 0x{text.encode().hex()}",
+    "terminal title": lambda text: f"Adds.\x1b]0; {text}\x07",
+    "terminal colours": lambda text: "".join(f"\x1b[3{n % 8}m{c}" for n, c in enumerate(text)),
+    "bare escapes": lambda text: f"\x1b{text}",
     "percent": lambda text: quote(text, safe=""),
     "entities": lambda text: "".join(f"&#{ord(each)};" for each in text),
     "escapes": lambda text: "".join(f"\\x{ord(each):02x}" for each in text),

@@ -1,6 +1,7 @@
 """`mcpcore trace` and --trace, as a user types them."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -311,6 +312,29 @@ def test_a_file_that_is_written_anew_is_not_followed(
     done = here("trace", "check", "--follow", str(file))
     assert done.returncode == 2
     assert f"{file}: it got shorter: it was written anew" in done.stderr
+
+
+def test_a_file_in_the_place_of_another_is_not_followed(
+    here: Run, good: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_bytes(Path(good).read_bytes())
+    other = tmp_path / "new.jsonl"
+    other.write_bytes(Path(good).read_bytes())
+    monkeypatch.setattr(time, "sleep", lambda seconds: other.replace(file))
+    done = here("trace", "check", "--follow", str(file))
+    assert (done.returncode, "another file has taken its place" in done.stderr) == (2, True)
+
+
+def test_a_pipe_is_followed_to_its_end(here: Run, bad: str) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, Path(bad).read_bytes())
+    os.close(writing)
+    try:
+        done = here("trace", "check", "--follow", f"/dev/fd/{reading}")
+    finally:
+        os.close(reading)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "3 records, 1 MUST")
 
 
 def test_what_should_be_counts_if_that_is_wanted(here: Run, tmp_path: Path) -> None:

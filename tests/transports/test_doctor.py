@@ -212,6 +212,11 @@ def test_what_was_approved_stands_beside_the_configuration_file(tmp_path: Path) 
     results = {each["stage"]: each for each in found["a"]}
     assert results["pins"]["detail"] == "risky /instructions: removed"
     assert status == 0
+    (tmp_path / "pins.json").write_text("{")
+    status, found = examined({"a": entry}, tmp_path)
+    results = {each["stage"]: each for each in found["a"]}
+    assert (results["pins"]["state"], status) == ("warning", 0)
+    assert "pins.json: cannot be read as pins" in results["pins"]["detail"]
 
 
 @pytest.mark.anyio

@@ -129,15 +129,10 @@ def _judged(counts: Mapping[str, int], strict: bool) -> int:
 
 def _check_growing(file: str, as_json: bool, strict: bool) -> int:
     """Check a file as it grows, until Ctrl-C; return the exit status.  Raises Failure."""
-
-    def tell(finding: Finding) -> None:
-        typer.echo(msgspec.json.encode(finding) if as_json else shown(file, finding))
-
-    checker = LineChecker(tell)
+    checker = LineChecker()
     try:
-        with _readable(file):
-            for line in follow(file):
-                checker.take(line)
+        for found in _found_growing(file, checker):
+            typer.echo(msgspec.json.encode(found) if as_json else shown(file, found))
     except KeyboardInterrupt:
         pass
     counts = summary(checker.findings)
@@ -363,6 +358,13 @@ def _given(words: Iterable[str]) -> dict[str, str]:
             raise Failure(f"--set: {word!r} is not N=VALUE, as 3=secret", Exit.USAGE)
         given[f"<hidden-{number}>"] = value
     return given
+
+
+def _found_growing(file: str, checker: LineChecker) -> Iterator[Finding]:
+    """Yield what is found in a file as it grows.  Raises Failure."""
+    with _readable(file):
+        for line in follow(file):
+            yield from checker.take(line)
 
 
 def _read(file: str) -> TraceFile:

@@ -4,7 +4,7 @@ Nothing is found where the trace does not say enough: what was cut may have been
 race only the side that recorded can tell who was late.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from mcpcore.spec.methods import Method, lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
@@ -236,29 +236,27 @@ def _row_of_initialize() -> Method | None:
 
 
 class LineChecker:
-    """Run over the lines of a trace as they come; ``tell`` gets each finding at once."""
+    """Run over the lines of a trace as they come."""
 
-    def __init__(self, tell: Callable[[Finding], object]) -> None:
+    def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.records = 0
-        self._tell = tell
         self._parser = LineParser()
         self._checker: Checker | None = None
         self._told = 0
 
-    def take(self, line: bytes) -> None:
-        """Run the rules over the next line.  Raises BadTrace."""
+    def take(self, line: bytes) -> list[Finding]:
+        """Run the rules over the next line; return what is found now.  Raises BadTrace."""
         entry = self._parser.take(line)
         if self._checker is None and self._parser.header is not None:
             self._checker = Checker(self._parser.header)
             self.findings = self._checker.findings
-        if self._checker is None or entry is None:
-            return
-        self.records += 1
-        self._checker.look_at(entry)
-        for finding in self.findings[self._told :]:
-            self._tell(finding)
-        self._told = len(self.findings)
+        if self._checker is not None and entry is not None:
+            self.records += 1
+            self._checker.look_at(entry)
+        new = self.findings[self._told :]
+        self._told += len(new)
+        return new
 
 
 def shown(file: str, finding: Finding) -> str:

@@ -1,6 +1,7 @@
 """Reading a trace: its header, and its records with the lines on which they stand."""
 
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -85,18 +86,31 @@ class LineParser:
 def follow(path: "str | os.PathLike[str]", *, pause: float = 0.2) -> Iterator[bytes]:
     """Yield the lines of a file for ever, each when it is whole; look for more each ``pause``.
 
-    Raises BadTrace for a file that gets shorter, and OSError.
+    A pipe has an end.  Raises BadTrace for a file that gets shorter or is replaced, and OSError.
     """
-    held = b""
+    held, size = b"", 0
     with open(path, "rb") as file:
+        opened = os.fstat(file.fileno())
+        grows = stat.S_ISREG(opened.st_mode)
         while True:
-            held += file.readline(_LONGEST)
+            piece = file.readline(_LONGEST)
+            held, size = held + piece, size + len(piece)
             if held.endswith(b"\n"):
                 yield held
                 held = b""
             elif len(held) >= _LONGEST:
                 raise BadTrace(f"a line has more than {_LONGEST >> 20} MiB")
-            elif os.fstat(file.fileno()).st_size < file.tell():
-                raise BadTrace("it got shorter: it was written anew")
-            else:
+            elif not grows and not piece:
+                return
+            elif grows:
+                _check_same(path, opened, size)
                 time.sleep(pause)
+
+
+def _check_same(path: "str | os.PathLike[str]", opened: os.stat_result, size: int) -> None:
+    """Raise BadTrace if a file is another one now, or shorter than what was read of it."""
+    now = os.stat(path)
+    if not os.path.samestat(now, opened):
+        raise BadTrace("another file has taken its place")
+    if now.st_size < size:
+        raise BadTrace("it got shorter: it was written anew")

@@ -42,13 +42,13 @@ class Recording:
     def __init__(self, path: Path, file: IO[bytes], *, checks: bool) -> None:
         self._name = str(path)
         self._file = file
-        self._checker = LineChecker(lambda each: say(shown(self._name, each))) if checks else None
+        self._checker = LineChecker() if checks else None
 
     def __call__(self, line: bytes) -> None:
         """Write a line; say what it breaks."""
         self._file.write(line)
-        if self._checker is not None:
-            self._checker.take(line)
+        for finding in () if self._checker is None else self._checker.take(line):
+            say(shown(self._name, finding))
 
     def finish(self) -> dict[str, int]:
         """Say what was found in all; return the numbers by strength."""

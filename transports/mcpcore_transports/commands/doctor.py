@@ -2,18 +2,21 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import anyio
 import msgspec
 
+from mcpcore.errors import BadConfig
+from mcpcore.policy.differences import ServerDescription
 from mcpcore.wire.redaction import shown_url
 from mcpcore_transports import targets
 from mcpcore_transports.client.config import read_config
+from mcpcore_transports.client.pins import read_pins
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.examination import FAILED, Examination, StageResult
 from mcpcore_transports.commands.options import QueryOptions
-from mcpcore_transports.commands.pins import known_pins, pins_path
+from mcpcore_transports.commands.pins import pins_path
 from mcpcore_transports.commands.target import config_path, configured, fitted, split_target
 
 __all__ = ["doctor"]
@@ -36,24 +39,33 @@ def doctor(options: QueryOptions) -> int:
 
 
 def _examinations(options: QueryOptions) -> Iterator[tuple[str, Examination]]:
-    pins = known_pins(pins_path(options.config))
+    pins = _pins(options)
     if options.command is not None:
         rest, target = split_target(options.words, options)
         if rest:
             raise output.wrong(f"{rest[0]!r} was not expected: the server is the command behind --")
         name = targets.describe(target)
-        yield name, Examination(options, target=target, pins=pins.get(shlex.join(options.command)))
+        yield name, Examination(options, target=target, pins=pins(shlex.join(options.command)))
         return
     words = options.words or tuple(read_config(config_path(options.config)))
     for word in words:
         if "://" in word:
             target = fitted(targets.parse_target(word), options)
-            known = pins.get(shown_url(word))
+            known = pins(shown_url(word))
             yield targets.describe(target), Examination(options, target=target, pins=known)
         else:
             server = read_config(config_path(options.config)).get(word)
             server = server or configured(word, options.config)
-            yield word, Examination(options, configured=server, pins=pins.get(word))
+            yield word, Examination(options, configured=server, pins=pins(word))
+
+
+def _pins(options: QueryOptions) -> Callable[[str], ServerDescription | BadConfig | None]:
+    """Return the function from a server's name to what was approved of it."""
+    try:
+        return read_pins(pins_path(options.config)).get
+    except BadConfig as error:
+        flaw = error  # the name of an exception ends with its clause
+        return lambda name: flaw
 
 
 def _print(name: str, findings: Sequence[StageResult]) -> None:

@@ -17,7 +17,7 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute
 from msgspec import Struct, structs
 
-from mcpcore.errors import BadProxy, BadTarget, LinkError
+from mcpcore.errors import BadConfig, BadProxy, BadTarget, LinkError
 from mcpcore.http.origin import DEFAULT_PORTS
 from mcpcore.policy.differences import ServerDescription, compare_servers, describe_server
 from mcpcore.spec.capabilities import APP_TYPE, APPS_EXTENSION, declares
@@ -97,8 +97,9 @@ class Examination:
         *,
         configured: ConfiguredServer | None = None,
         target: targets.Target | None = None,
-        pins: ServerDescription | None = None,
+        pins: ServerDescription | BadConfig | None = None,
     ) -> None:
+        """``pins``: what was approved of the server, or why that cannot be read."""
         self._options = options
         self._pins = pins
         self._described = ServerDescription()
@@ -425,6 +426,8 @@ class Examination:
         """Say how the server differs from what was approved."""
         if self._pins is None:
             return StageResult(NOT_CHECKED, "nothing of it was approved (mcpcore pins approve)")
+        if isinstance(self._pins, BadConfig):
+            return StageResult(WARNING, str(self._pins), "mend that file")
         found = compare_servers(self._pins, self._described)
         if not found:
             return StageResult(OK, "as approved")

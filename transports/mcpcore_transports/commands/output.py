@@ -50,9 +50,10 @@ def guarded(verbose: bool, work: Callable[[], int]) -> Never:
         level=logging.DEBUG if verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",
     )
-    credentials = logging.getLogger("mcpcore.auth")
-    if not credentials.isEnabledFor(logging.WARNING):  # to whom they go is always told
-        credentials.setLevel(logging.WARNING)
+    for name in ("mcpcore.auth", "mcpcore.gateway"):
+        told = logging.getLogger(name)  # to whom credentials go, and what clients do not get
+        if not told.isEnabledFor(logging.WARNING):
+            told.setLevel(logging.WARNING)
     try:
         status = work()
     except (Failure, BadTarget) as error:
@@ -69,9 +70,11 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def escaped(text: str) -> str:
-    """Return a text without the characters that a terminal would obey."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def escaped(text: str, *, lines: bool = False) -> str:
+    """Return a text without the characters that a terminal would obey; ``lines``: but for LF."""
+    kept = "\n" if lines else ""
+    shown = (char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
+    return "".join(shown)
 
 
 def print_error(message: str) -> None:
@@ -97,7 +100,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for index, column in enumerate(columns):
         table.add_column(column, header_style="dim", overflow="fold", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(escaped(cell, lines=True)) for cell in row))
     if table.row_count:
         _print_aligned(table)
     else:
@@ -110,7 +113,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, escape(value))
+        table.add_row(name, escape(escaped(value, lines=True)))
     _print_aligned(table)
 
 

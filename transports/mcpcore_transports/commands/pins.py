@@ -21,7 +21,7 @@ def list_pins(options: PinsListOptions) -> int:
     path = pins_path(options.config, options.pins)
     rows = [
         (name, *(len(getattr(each, kind)) for kind in ("tools", "prompts", "resource_templates")))
-        for name, each in known_pins(path).items()
+        for name, each in _known(path).items()
     ]
     columns = ("server", "tools", "prompts", "templates")
     if options.as_json:
@@ -36,7 +36,7 @@ def list_pins(options: PinsListOptions) -> int:
 def diff(options: PinsOptions) -> int:
     """Show how a server differs from its pins; return the exit status.  Raises Failure."""
     name, found = _described(options)
-    pins = known_pins(pins_path(options.config, options.pins)).get(name)
+    pins = _known(pins_path(options.config, options.pins)).get(name)
     if pins is None:
         raise output.Failure(
             f"there are no pins of {name!r}; `mcpcore pins approve` makes them", output.Exit.REFUSED
@@ -50,7 +50,7 @@ def approve(options: PinsOptions) -> int:
     """Pin what a server says now; return the exit status.  Raises Failure."""
     name, found = _described(options)
     path = pins_path(options.config, options.pins)
-    before = known_pins(path).get(name, ServerDescription())
+    before = _known(path).get(name, ServerDescription())
     try:
         write_pins(path, name, found)
     except BadConfig as error:
@@ -86,8 +86,7 @@ def pins_path(config: str | None, pins: str | None = None) -> Path:
     return Path(FILE) if found is None else found.with_name(FILE)
 
 
-def known_pins(path: Path) -> dict[str, ServerDescription]:
-    """Return the pins of a file by server, none if it does not exist.  Raises Failure."""
+def _known(path: Path) -> dict[str, ServerDescription]:
     try:
         return read_pins(path)
     except BadConfig as error:

@@ -164,7 +164,8 @@ class RemoteCall:
 
     def deliver(self, key: str, answer: Raw) -> None:
         """Pass the answer to a question on to the worker of the task."""
-        self._pass_on(self._questions[key], answers={key: answer})
+        if (question := self._questions.get(key)) is not None:  # else it is closed meanwhile
+            self._pass_on(question, answers={key: answer})
 
     def refuse(self, question: Question, problem: str) -> None:
         """Tell the worker of the task that a question gets no answer."""
@@ -199,6 +200,8 @@ class StoredTaskHost(TaskHost):
         self._link = make_link(self)
         self._tokens = itertools.count(1)
         self._outcomes: dict[int, Callable[[StepOutcome], object]] = {}
+        self._unwritten: set[str] = set()
+        """Ids of tasks whose last change is to be written again."""
         self._news: dict[str, set[TaskNews]] = {}
         """Waits for news of a task, by its id."""
         self.remotes: dict[str, RemoteCall] = {}
@@ -301,10 +304,15 @@ class StoredTaskHost(TaskHost):
             elif outcome is None and record.result is not None:
                 self.table.lose_result(record, ErrorData(INTERNAL_ERROR, _NO_ROOM))
                 self._changed(record)
-            else:
-                self.later(_RETRY, lambda: self._changed(record))
+            elif record.id not in self._unwritten:
+                self._unwritten.add(record.id)
+                self.later(_RETRY, lambda: self._write_again(record))
 
         self._carry_out(TaskSave, take, **self._members(shown))
+
+    def _write_again(self, record: TaskRecord) -> None:
+        self._unwritten.discard(record.id)
+        self._changed(record)
 
     def _members(self, record: TaskRecord) -> dict[str, Any]:
         # An open task is kept beyond its ttl: then it fails.
