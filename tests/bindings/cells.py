@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.bindings.places import BINDINGS, ERAS, HTTP_WAYS, WITHOUT_UVLOOP, revision
+from tests.bindings.places import (
+    BINDINGS,
+    ERAS,
+    HTTP_WAYS,
+    WITHOUT_UVLOOP,
+    WSGI,
+    revision,
+)
 
 BACKENDS = ("asyncio", "trio")
 
@@ -16,7 +23,8 @@ def cells(
 ) -> pytest.MarkDecorator:
     """Bindings, eras and event loops, each with ``more``; one of ``quick`` is quick.
 
-    Where HTTP is among them, so is each other way in which it is served: in the long run.
+    Where HTTP is among them, so is each other way in which it is served: in the long run; but for
+    WSGI, whose server reads the bytes.
     """
     return pytest.mark.parametrize(
         ("binding", "era", "anyio_backend", *(f"arg{number}" for number in range(len(more)))),
@@ -45,6 +53,8 @@ def _rows(only: Callable[[str], bool]) -> Iterator[tuple[str, str, list[pytest.M
     if not only("http"):
         return
     for name, way in HTTP_WAYS.items():
+        if name == WSGI:
+            continue
         marks = [pytest.mark.long, pytest.mark.repeats]
         if way.uvloop and WITHOUT_UVLOOP:
             marks.append(pytest.mark.skip(reason=WITHOUT_UVLOOP))
