@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 
 from mcpcore import (
@@ -135,6 +136,26 @@ async def test_it_is_a_function_for_programs_too() -> None:
 async def test_a_failure_is_that_of_the_tool(function: Callable[..., Any], text: str) -> None:
     with pytest.raises(ToolError, match=f"^{text}$"):
         await outcome(function, text="a")
+
+
+async def test_outcomes_are_in_the_order_of_the_functions() -> None:
+    second = anyio.Event()
+
+    async def early(text: str) -> str:
+        await second.wait()
+        return text
+
+    async def late(text: str) -> str:
+        second.set()
+        return text
+
+    async def first_broken(text: str) -> str:
+        await second.wait()
+        raise ToolError("first")
+
+    made = await parallel(early, first_broken, late, broken)(text="a")
+    assert list(made.results) == ["early", "late"]
+    assert list(made.errors) == ["first_broken", "broken"]
 
 
 async def test_a_protocol_error_ends_what_runs_beside_it() -> None:

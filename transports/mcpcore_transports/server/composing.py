@@ -69,28 +69,34 @@ def parallel(first: Function, *others: Function) -> Composed:
     head, *rest = parts = [_Member(each) for each in (first, *others)]
     for part in rest:
         part.check(head.names)
-    if len({part.name for part in parts}) < len(parts):
+    names = [part.name for part in parts]
+    if len(set(names)) < len(names):
         raise TypeError("two functions have one name, which results are told apart by")
 
     async def run(context: Any, given: Mapping[str, Any]) -> Outcomes:
-        outcomes = Outcomes({}, {})
+        results: dict[str, Any] = {}
+        errors: dict[str, str] = {}
 
         async def attempt(part: _Member) -> None:
             try:
-                outcomes.results[part.name] = await part.run(context, given)
+                results[part.name] = await part.run(context, given)
             except McpError:
                 raise
             except Exception as error:
                 if is_masked(error):
                     logger.error("%s failed beside others", part.name, exc_info=error)
-                outcomes.errors[part.name] = shown(error)
+                errors[part.name] = shown(error)
 
         async with anyio.create_task_group() as tasks:
             for part in parts:
                 tasks.start_soon(attempt, part)
-        if not outcomes.results:
-            raise ToolError("; ".join(f"{name}: {each}" for name, each in outcomes.errors.items()))
-        return outcomes
+        # In the order of the functions: which of them ends first is chance.
+        if not results:
+            raise ToolError("; ".join(f"{name}: {errors[name]}" for name in names))
+        return Outcomes(
+            {name: results[name] for name in names if name in results},
+            {name: errors[name] for name in names if name in errors},
+        )
 
     return _composed(run, parts, Outcomes)
 
