@@ -1,5 +1,7 @@
 """Every rule of the linter is broken once, and found with its clause, line and side."""
 
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from mcpcore.spec.revisions import REVISIONS
 from mcpcore.trace.format import TO_CLIENT, TO_SERVER, Record
 from mcpcore_conformance.requirements import REQUIREMENTS
 from mcpcore_conformance.run.transcript import INCOMPLETE
-from mcpcore_conformance.trace.check import check
+from mcpcore_conformance.trace.book import Asked, Conversation
+from mcpcore_conformance.trace.check import Checker, check
 from mcpcore_conformance.trace.reading import TraceFile
 from mcpcore_conformance.trace.rules import RULES
 from tests.trace.said import (
@@ -1135,3 +1138,62 @@ def test_the_accept_header_may_be_said_in_many_ways(side: Any) -> None:
     good = trace(called(accept="*/*"), side=side, binding="http")
     assert check(good) == []
     assert check(trace(called(accept=BOTH.upper()), side=side, binding="http")) == []
+
+
+def _many_calls() -> Iterator[Record]:
+    """A conversation on one pipe whose ids are told apart by one who remembers 20 requests."""
+    for id in range(1, 200):
+        yield ask(f"p{id}", id)
+        yield progress(1, f"p{id}")
+        if id % 3:
+            yield s(result(CONTENT, id))
+        else:
+            yield c(notice(CANCELLED, {"requestId": id}))
+
+
+def _many_exchanges() -> Iterator[Record]:
+    """Requests without sessions, as their server has recorded them."""
+    for number in range(1, 200):
+        yield from post(modern("tools/call", CALL), number, **MIRRORED)
+        yield from stream(event(done(CONTENT)), stream=number)
+
+
+@pytest.mark.parametrize(
+    ("said", "side", "binding"),
+    [
+        ((*handshake(), *_many_calls()), "client", "stdio"),
+        (tuple(_many_exchanges()), "server", "http"),
+    ],
+    ids=["pipe", "http"],
+)
+def test_a_check_that_never_ends_keeps_what_was_settled_last(
+    said: tuple[Record, ...], side: Any, binding: str
+) -> None:
+    made = trace(*said, side=side, binding=binding)
+    checker = Checker(made.header, kept=20)
+    before = _kept()
+    for entry in made.entries:
+        checker.look_at(entry)
+    assert checker.findings == []
+    assert 20 <= sum(_kept()) - sum(before) <= 42, _kept()
+
+
+def _kept() -> tuple[int, int]:
+    """How many requests, and how many conversations or exchanges, are in memory."""
+    gc.collect()
+    kinds = [type(each) for each in gc.get_objects()]
+    return kinds.count(Asked), kinds.count(Conversation)
+
+
+def test_of_what_was_forgotten_it_is_not_known_what_follows() -> None:
+    task = result({"task": {"taskId": "1", "status": "working", "createdAt": "x", "ttl": None}}, 1)
+    said = (
+        *handshake(),
+        ask(),
+        s(task),
+        *(each for id in (2, 3) for each in (ask(id, id), s(result(CONTENT, id)))),
+    )
+    checker = Checker(trace().header, kept=1)
+    for entry in trace(*said, progress(1)).entries:
+        checker.look_at(entry)
+    assert [each.rule for each in checker.findings if each.rule != "result-shape"] == []

@@ -135,10 +135,9 @@ def _check_growing(file: str, as_json: bool, strict: bool) -> int:
             typer.echo(msgspec.json.encode(found) if as_json else shown(file, found))
     except KeyboardInterrupt:
         pass
-    counts = summary(checker.findings)
     if not as_json:
-        typer.echo(total(checker.records, counts))
-    return _judged(counts, strict)
+        typer.echo(total(checker.records, checker.counts))
+    return _judged(checker.counts, strict)
 
 
 @app.command("page")

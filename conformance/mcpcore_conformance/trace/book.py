@@ -1,7 +1,8 @@
 """What a check remembers of a trace: conversations, their requests, and what was found."""
 
+from collections import deque
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -14,7 +15,27 @@ from mcpcore.trace.format import TO_SERVER, Direction
 from mcpcore_conformance.trace.dialogue import Exchange, Said
 from mcpcore_conformance.trace.rules import RULES
 
-__all__ = ["Asked", "Book", "Conversation", "Finding", "sender_of"]
+__all__ = ["KEPT", "Asked", "Book", "Conversation", "Finding", "sender_of"]
+
+KEPT = 10_000
+"""Settled requests that a check remembers, of all conversations together."""
+_KEPT_CHARACTERS = 1 << 26
+"""Those of their messages."""
+_NAMES = 100_000
+"""Ids of requests and of events that it remembers of a conversation, and its conversations."""
+
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(dict[K, V]):
+    """Dictionary that forgets its oldest entry beyond 100,000, so that a check may run for ever."""
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        if len(self) > _NAMES:
+            del self[next(iter(self))]
 
 
 class Finding(Struct, frozen=True, rename="camel"):
@@ -54,6 +75,8 @@ class Asked(Struct):
     """HTTP has refused it for want of authorization: it may be sent again as it was."""
     keeps_token: bool = False
     """It has become a task, which goes on reporting."""
+    state: str = ""
+    """The ``requestState`` with which it was told to come again."""
 
 
 class Conversation(Struct):
@@ -75,7 +98,7 @@ class Conversation(Struct):
     """Those of them that have no answer yet."""
     tokens: dict[tuple[str, str], Asked] = field(default_factory=dict)
     """By sender and progress token: the last of each."""
-    used: set[tuple[str, str]] = field(default_factory=set)
+    used: Recent[tuple[str, str], None] = field(default_factory=Recent)
     client: ClientCapabilities | None = None
     server: ServerCapabilities | None = None
     unreadable: dict[str, int] = field(default_factory=dict)
@@ -88,12 +111,12 @@ class Conversation(Struct):
     """Mirrored arguments by tool."""
     apps: set[str] = field(default_factory=set)
     """URIs of the apps of tools."""
-    event_ids: dict[str, int] = field(default_factory=dict)
+    event_ids: Recent[str, int] = field(default_factory=Recent)
     """The line of each event id."""
     session: str = ""
     """The session id, as the trace has it."""
-    mismatches: dict[tuple[Hashable, int], bool] = field(default_factory=dict)
-    """By exchange: whether its headers contradict its body."""
+    mismatches: Recent[tuple[Hashable, int], None] = field(default_factory=Recent)
+    """Exchanges whose headers contradict the body."""
     piped: bool = False
     """It goes over HTTP+SSE."""
     lost: int = 0
@@ -110,32 +133,39 @@ class Conversation(Struct):
             asked.beside = self.open[key].beside + 1
         self.requests[key] = self.open[key] = asked
 
-    def refuse(self, said: Said) -> None:
-        """A request of the client is refused for want of authorization."""
-        key = ("client", id_key(said.id))
-        asked = self.requests.get(key)
-        if asked is not None and asked.said is said:
-            asked.refused = True
-            self.open.pop(key, None)
-
-    def answer(self, asked: Asked, line: int) -> None:
-        """It is answered in a line."""
-        asked.answered = line
+    def close(self, asked: Asked) -> None:
+        """Nothing is to be answered any more."""
         key = (asked.sender, id_key(asked.said.id))
         if self.open.get(key) is asked:
             del self.open[key]
+
+    def forget(self, asked: Asked) -> None:
+        """Drop a settled request; if more may come for it, what is unknown may have been said."""
+        self.close(asked)
+        key = (asked.sender, id_key(asked.said.id))
+        if self.requests.get(key) is asked:
+            del self.requests[key]
+        token = (asked.sender, id_key(asked.token))
+        if self.tokens.get(token) is asked:
+            del self.tokens[token]
+        if self.states.get(asked.state) is asked:
+            del self.states[asked.state]
+        self.blind |= asked.keeps_token or bool(asked.state)
 
 
 class Book:
     """The state of one check."""
 
-    def __init__(self, side: str) -> None:
+    def __init__(self, side: str, kept: int = KEPT) -> None:
         self.side = side
         """Who recorded."""
+        self._kept = kept
         self.unserved = 0
         """The line of the first 404 to a GET that lost a session; 0 once a GET has got a stream."""
         self.findings: list[Finding] = []
-        self._conversations: dict[Hashable, Conversation] = {}
+        self._conversations: Recent[Hashable, Conversation] = Recent()
+        self._settled: deque[tuple[Conversation, Asked]] = deque()
+        self._characters = 0
         self._blind = False
 
     def go_blind(self) -> None:
@@ -157,6 +187,41 @@ class Book:
             )
         found.loose = exchange is not None and exchange.alone and not found.session
         return found
+
+    def answer(self, talk: Conversation, asked: Asked, line: int) -> None:
+        """A request is answered in a line."""
+        asked.answered = line
+        talk.close(asked)
+        self._settle(talk, asked)
+
+    def cancel(self, talk: Conversation, asked: Asked, line: int) -> None:
+        """A request is cancelled in a line; it may be answered nevertheless."""
+        asked.cancelled = line
+        self._settle(talk, asked)
+
+    def refuse(self, talk: Conversation, said: Said) -> None:
+        """A request of the client is refused for want of authorization."""
+        asked = talk.requests.get(("client", id_key(said.id)))
+        if asked is not None and asked.said is said:
+            asked.refused = True
+            talk.close(asked)
+            self._settle(talk, asked)
+
+    def _settle(self, talk: Conversation, asked: Asked) -> None:
+        self._settled.append((talk, asked))
+        self._characters += len(asked.said.record.text or "")
+        while len(self._settled) > self._kept or self._characters > _KEPT_CHARACTERS:
+            earlier, oldest = self._settled.popleft()
+            self._characters -= len(oldest.said.record.text or "")
+            earlier.forget(oldest)
+
+    def end(self, exchange: Exchange) -> None:
+        """An exchange has ended: a conversation that was nothing else has, too."""
+        exchange.asked.clear()
+        exchange.told.clear()
+        talk = self._conversations.get(exchange.key)
+        if talk is not None and talk.loose:
+            del self._conversations[exchange.key]
 
     def find(
         self,

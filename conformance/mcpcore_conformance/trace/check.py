@@ -19,6 +19,7 @@ from mcpcore_conformance.trace import (
 )
 from mcpcore_conformance.trace import check_requests as requests
 from mcpcore_conformance.trace.book import (
+    KEPT,
     Asked,
     Book,
     Conversation,
@@ -47,9 +48,9 @@ def check(trace: TraceFile) -> list[Finding]:
 class Checker:
     """One run over one trace, which may still be written."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, kept: int = KEPT) -> None:
         self._router = Router(header)
-        self._book = Book(header.side)
+        self._book = Book(header.side, kept)
         self.findings = self._book.findings
         """What was found so far, in no order."""
 
@@ -92,6 +93,8 @@ class Checker:
             check_http.check_response(book, talk, exchange, exchange.response, revision)
         elif record.kind == "http-end":
             check_http.check_end(book, talk, exchange, entry)
+            self._router.end(record)
+            book.end(exchange)
 
     def _talk(self, exchange: Exchange) -> Conversation:
         return self._book.open(exchange.key, exchange)
@@ -236,26 +239,31 @@ def _row_of_initialize() -> Method | None:
 
 
 class LineChecker:
-    """Run over the lines of a trace as they come."""
+    """Run over the lines of a trace as they come, for as long as they do.
 
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
+    ``kept``: settled requests that it remembers, of all conversations together.
+    """
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self.counts: dict[str, int] = {}
+        """What was found so far, by strength."""
         self.records = 0
+        self._kept = kept
         self._parser = LineParser()
         self._checker: Checker | None = None
-        self._told = 0
 
     def take(self, line: bytes) -> list[Finding]:
         """Run the rules over the next line; return what is found now.  Raises BadTrace."""
         entry = self._parser.take(line)
         if self._checker is None and self._parser.header is not None:
-            self._checker = Checker(self._parser.header)
-            self.findings = self._checker.findings
-        if self._checker is not None and entry is not None:
-            self.records += 1
-            self._checker.look_at(entry)
-        new = self.findings[self._told :]
-        self._told += len(new)
+            self._checker = Checker(self._parser.header, self._kept)
+        if self._checker is None or entry is None:
+            return []
+        self.records += 1
+        self._checker.look_at(entry)
+        new, self._checker.findings[:] = list(self._checker.findings), []
+        for strength, count in summary(new).items():
+            self.counts[strength] = self.counts.get(strength, 0) + count
         return new
 
 

@@ -98,8 +98,8 @@ def _check_mirror(
         wrong += _check_params(book, talk, said, head, revision)
     for text in wrong:
         book.find("metadata-headers", head.line, "client", text, revision)
-    if said.exchange is not None:
-        talk.mismatches[said.exchange.key, head.line] = bool(wrong)
+    if said.exchange is not None and wrong:
+        talk.mismatches[said.exchange.key, head.line] = None
 
 
 def _check_params(
@@ -179,7 +179,7 @@ def check_response(
         return
     if head.status in (401, 403) and head.get("www-authenticate") is not None:
         for each in exchange.asked:
-            talk.refuse(each)
+            book.refuse(talk, each)
     asks = any(each.kind == "request" for each in exchange.asked)
     if asks and head.status == 200 and media not in (_JSON, _EVENTS):
         text = f"a request is answered with {media or 'no type'}"
@@ -233,7 +233,7 @@ def check_told(book: Book, talk: Conversation, said: Said, revision: Revision | 
         if response.status != status and response.media() != _EVENTS:
             text = f"{code} with status {response.status}"
             book.find(rule, said.line, "server", text, revision)
-    if said.kind == "result" and talk.mismatches.get((exchange.key, request.line)):
+    if said.kind == "result" and (exchange.key, request.line) in talk.mismatches:
         text = f"the headers of line {request.line} contradict the body, and it is served"
         book.find("headers-match", said.line, "server", text, revision)
 
@@ -260,13 +260,11 @@ def check_event(book: Book, talk: Conversation, exchange: Exchange, entry: Entry
     if not identity or (record.kind == "sse-event" and record.text):
         return
     resumed = request is not None and request.get("last-event-id") is not None
-    if resumed or record.kind == "sse-event":
-        talk.event_ids.setdefault(identity, line)  # told again, or no more than a place
-    elif identity in talk.event_ids:
+    if identity not in talk.event_ids:
+        talk.event_ids[identity] = line
+    elif not resumed and record.kind != "sse-event":  # not told again, and more than a place
         text = f"{identity!r} was the id of the event of line {talk.event_ids[identity]}"
         book.find("event-ids", line, "server", text, revision)
-    else:
-        talk.event_ids[identity] = line
 
 
 def check_end(book: Book, talk: Conversation, exchange: Exchange, entry: Entry) -> None:

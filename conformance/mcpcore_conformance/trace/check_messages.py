@@ -105,7 +105,7 @@ def check_new_id(book: Book, talk: Conversation, asked: Asked) -> None:
     elif key in talk.used and not modern:
         text = f"id {said.id!r} was used before"
         book.find("request-id-used", said.line, asked.sender, text, asked.revision)
-    talk.used.add(key)
+    talk.used[key] = None
 
 
 def check_answer(book: Book, talk: Conversation, said: Said) -> Asked | None:
@@ -149,7 +149,7 @@ def check_answer(book: Book, talk: Conversation, said: Said) -> Asked | None:
         listen = asked.said.method == "subscriptions/listen"
         if not listen:
             book.find("cancelled-answered", said.line, sender, late, asked.revision)
-    talk.answer(asked, said.line)
+    book.answer(talk, asked, said.line)
     return asked
 
 

@@ -73,7 +73,7 @@ def check_result(book: Book, talk: Conversation, said: Said, asked: Asked) -> No
         _check_input(book, said, asked, revision)
         state = result.get("requestState")
         if isinstance(state, str):
-            talk.states[state] = asked
+            talk.states[state], asked.state = asked, state
     elif asked.row is not None and asked.row.cacheable and kind in (None, "complete"):
         missing = [name for name in ("ttlMs", "cacheScope") if name not in result]
         if missing:

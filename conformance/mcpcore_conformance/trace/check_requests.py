@@ -133,7 +133,7 @@ def check_cancelled(book: Book, talk: Conversation, said: Said, revision: Revisi
         text = f"the request of line {asked.said.line} was answered in line {asked.answered}"
         book.find("cancel-own", said.line, sender, text, revision)
     if not modern_server:
-        asked.cancelled = said.line
+        book.cancel(talk, asked, said.line)
 
 
 def _after_cancel(book: Book, said: Said, asked: Asked) -> None:

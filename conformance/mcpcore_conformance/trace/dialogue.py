@@ -134,6 +134,10 @@ class Router:
         """The exchange that a record belongs to, None outside of HTTP."""
         return self._exchanges.get((record.connection, record.stream)) if record.stream else None
 
+    def end(self, record: Record) -> None:
+        """Drop the exchange that a record belongs to."""
+        self._exchanges.pop((record.connection, record.stream), None)
+
     def follow(self, entry: Entry) -> Iterator[Said]:
         """Take one record; what was said in it."""
         line, record = entry

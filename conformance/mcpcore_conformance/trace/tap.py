@@ -9,7 +9,7 @@ from typing import IO, Annotated, Any
 import typer
 from msgspec import structs
 
-from mcpcore_conformance.trace.check import LineChecker, shown, summary, total
+from mcpcore_conformance.trace.check import LineChecker, shown, total
 from mcpcore_transports.commands.gateway import maker, only_target
 from mcpcore_transports.commands.options import (
     BeforeServerOptions,
@@ -54,9 +54,8 @@ class Recording:
         """Say what was found in all; return the numbers by strength."""
         if self._checker is None:
             return {}
-        counts = summary(self._checker.findings)
-        say(f"{self._name}: {total(self._checker.records, counts)}")
-        return counts
+        say(f"{self._name}: {total(self._checker.records, self._checker.counts)}")
+        return self._checker.counts
 
 
 def run(urls: Sequence[str], options: TapOptions) -> int:
