@@ -1,7 +1,10 @@
 """Options of `mcpcore serve` and `mcpcore gateway` for telemetry and logs."""
 
 import logging
+import socket
 from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -23,8 +26,8 @@ from tests.command import mcpcore_here
 WEB = ServeOptions(http=("127.0.0.1:0",))
 
 
-def settings_of(**given: Any) -> Any:
-    return _settings(structs.replace(WEB, **given), develop=False)
+def settings_of(place: Path | None = None, **given: Any) -> Any:
+    return _settings(structs.replace(WEB, **given), develop=False, place=place)
 
 
 def test_nothing_is_observed_unless_asked_for() -> None:
@@ -53,7 +56,6 @@ def test_what_is_asked_for(given: dict[str, Any], middleware: int, pages: list[s
     ("given", "message"),
     [
         ({"telemetry_contents": True}, "--telemetry-contents needs --telemetry"),
-        ({"metrics_path": "/m", "workers": 2}, "--metrics-path needs one process"),
         ({"metrics_path": "/mcp"}, "--metrics-path: '/mcp' is no path"),
         ({"metrics_path": "m"}, "--metrics-path: 'm' is no path"),
     ],
@@ -77,6 +79,45 @@ async def test_a_call_is_on_the_page() -> None:
     _, page = settings.http.pages["/metrics"]()
     assert b'gen_ai_tool_name="pay"' in page
     assert b'network_protocol_name="http"' in page
+
+
+def test_workers_show_the_metrics_of_all(tmp_path: Path) -> None:
+    shown = [
+        settings_of(metrics_path="/m", workers=2, place=tmp_path / name).http.pages["/m"]
+        for name in "12"
+    ]
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(tmp_path / "3"))  # its worker was killed
+    for page in [each()[1].decode() for each in shown]:
+        assert page.count("# TYPE mcp_server_active_sessions gauge") == 1
+        samples = [line for line in page.splitlines() if "mcp_server_active_sessions{" in line]
+        assert samples == [f'mcp_server_active_sessions{{worker="{each}"}} 0.0' for each in "12"]
+    again = settings_of(metrics_path="/m", workers=2, place=tmp_path / "2").http.pages["/m"]
+    assert again()[1].decode().count("mcp_server_active_sessions{") == 2
+
+
+@pytest.mark.parametrize("said", [b"", b"x", b"\x91\x01"], ids=["nothing", "noise", "no family"])
+def test_a_worker_that_says_something_else_is_left_out(tmp_path: Path, said: bytes) -> None:
+    def answer() -> None:
+        for _ in "ab":
+            caller, _ = other.accept()
+            with caller:
+                caller.sendall(said)
+
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "2"))
+        other.listen()
+        thread = Thread(target=answer)
+        thread.start()
+        page = settings_of(metrics_path="/m", workers=2, place=tmp_path / "1").http.pages["/m"]
+        for _ in "ab":
+            assert page()[1].decode().count("mcp_server_active_sessions{") == 1
+        thread.join()
+
+
+def test_a_place_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="--metrics-path: AF_UNIX path too long"):
+        settings_of(metrics_path="/m", workers=2, place=tmp_path / ("x" * 200))
 
 
 @pytest.fixture

@@ -51,11 +51,15 @@ def supervise(words: Sequence[str], options: ServeOptions, settings: ServeSettin
         for address in options.http:
             host, port = parse_address(address)
             addresses.append(authority(host, stack.enter_context(reserved(host, port))))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcpcore-")))
+        workers = folder / "workers"
+        workers.mkdir()
         if store is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mcpcore-"))
-            store = f"sqlite:{Path(folder) / 'store.db'}"
+            store = f"sqlite:{folder / 'store.db'}"
         command = _command(words, {"--http": addresses, "--workers": (), "--store": (store,)})
-        supervisor = Supervisor(command, options.workers, settings=times, report=say)
+        supervisor = Supervisor(
+            command, options.workers, settings=times, report=say, folder=workers
+        )
         try:
             anyio.run(_until_signalled, partial(supervisor.run, ready=_announce))
         except WorkersFailed as error:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from inspect import get_annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct, structs
@@ -93,7 +94,8 @@ def serve_with(
     ):
         options = structs.replace(options, http=(DEFAULT_ADDRESS,))
     _check_fit(options)
-    settings = structs.replace(_settings(options, develop=develop), trace=trace)
+    place = None if lifeline is None else lifeline.place
+    settings = structs.replace(_settings(options, develop=develop, place=place), trace=trace)
     if options.reveal_errors and lifeline is None:
         print_warning(REVEALING)  # the log shows errors alone
     for warning in (argv_warning(sys.argv) if options.stdio else None, metadata_warning(options)):
@@ -204,8 +206,8 @@ def _check_fit(options: ServeOptions) -> None:
             raise wrong(f"--{name.replace('_', '-')} is for {what}, and nothing is served there")
 
 
-def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
-    """Return the settings that the options ask for.  Raises Failure."""
+def _settings(options: ServeOptions, *, develop: bool, place: Path | None = None) -> ServeSettings:
+    """Return the settings that the options ask for; ``place``: of a worker.  Raises Failure."""
     settled = options.settled
     settings = ServeSettings(
         runtime=RuntimeSettings(
@@ -242,15 +244,15 @@ def _settings(options: ServeOptions, *, develop: bool) -> ServeSettings:
             raise wrong(f"--response-header: {error}") from error
     if options.drain is not None:
         settings = replaced(settings, "http_link", drain_time=options.drain)
-        for place in CONNECTIONS:
-            settings = replaced(settings, place, drain=options.drain)
+        for part in CONNECTIONS:
+            settings = replaced(settings, part, drain=options.drain)
     names = ("stdio", "http", "ws", "websocket", "sse", "tcp", "unix", "store")
     serving = [f"--{name}" for name in names if getattr(options, name)]
     if options.workers > 1:
         serving.append("--workers")
     for limits in (() if settled is None else settled.limits, options.limit):
         settings = limited(settings, limits, serving=serving)
-    return _observing(settings, options)
+    return _observing(settings, options, place)
 
 
 def _middleware(options: ServeOptions) -> "Iterator[ServerMiddleware]":
@@ -338,13 +340,11 @@ def _show_logs(options: ServeOptions) -> None:
         logger.propagate = False
 
 
-def _observing(settings: ServeSettings, options: ServeOptions) -> ServeSettings:
+def _observing(settings: ServeSettings, options: ServeOptions, place: Path | None) -> ServeSettings:
     """Return settings with the telemetry that is asked for.  Raises Failure."""
     page = options.metrics_path
     if options.telemetry_contents and not options.telemetry:
         raise wrong("--telemetry-contents needs --telemetry")
-    if page is not None and options.workers > 1:
-        raise wrong("--metrics-path needs one process: each of --workers would show its own part")
     if page is None and not options.telemetry:
         return settings
     web = options.http or options.sse
@@ -363,10 +363,11 @@ def _observing(settings: ServeSettings, options: ServeOptions) -> ServeSettings:
             page=page,
             spans=options.telemetry,
             contents=options.telemetry_contents,
+            place=place,
         )
     except (ExtraMissingError, ModuleNotFoundError) as error:
         raise wrong(f"telemetry: {error}") from error
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise wrong(f"--metrics-path: {error}") from error
 
 

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -25,6 +26,8 @@ logger = logging.getLogger("mcpcore.workers")
 
 LIFELINE = "MCPCORE_WORKER"
 """Environment variable with the descriptor of a worker's end of the socket pair."""
+PLACE = "MCPCORE_WORKER_PLACE"
+"""Environment variable with the path of the socket on which the other workers find a worker."""
 
 _END = b"\n\n"
 _FAILED = b"!"
@@ -97,7 +100,8 @@ class Supervisor:
     """Supervisor that keeps ``count`` processes of one command running; see :meth:`run`.
 
     ``report`` is called with messages about the workers.  Each worker gets :data:`LIFELINE` and has
-    to use :func:`worker_lifeline`.  :meth:`run` lasts until it is cancelled.
+    to use :func:`worker_lifeline`; ``folder`` is where they find each other, by their numbers.
+    :meth:`run` lasts until it is cancelled.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Supervisor:
         *,
         settings: WorkersSettings | None = None,
         report: Callable[[str], object] = logger.warning,
+        folder: Path | None = None,
     ) -> None:
         if count < 1:
             raise ValueError(f"there must be at least one worker, not {count}")
@@ -116,6 +121,7 @@ class Supervisor:
         self.pids: dict[int, int] = {}
         """Process ids of the running workers by their number, from 1."""
         self._report = report
+        self._folder = folder
         self._command = list(command)
         self._count = count
         self._ready = 0
@@ -153,7 +159,7 @@ class Supervisor:
             began = anyio.current_time()
             steady, words = False, ""
             try:
-                process, ours = await self._start()
+                process, ours = await self._start(number)
             except (OSError, RuntimeError) as error:
                 # Descriptors, memory or processes may be available later.  A RuntimeError means
                 # that there cannot be another thread, which an event loop starts for a process.
@@ -177,9 +183,10 @@ class Supervisor:
             await anyio.sleep(pause)
             again = True
 
-    async def _start(self) -> tuple[Process, socket.socket]:
+    async def _start(self, number: int) -> tuple[Process, socket.socket]:
         """Start a worker; return it and our end of the socket pair."""
         ours, theirs = socket.socketpair()
+        place = {} if self._folder is None else {PLACE: str(self._folder / str(number))}
         with theirs, ExitStack() as failing:
             failing.callback(ours.close)
             # asyncio forgets a process whose start is cancelled.
@@ -189,7 +196,7 @@ class Supervisor:
                     stdin=None,
                     stdout=None,
                     stderr=None,
-                    env={**os.environ, LIFELINE: str(theirs.fileno())},
+                    env={**os.environ, LIFELINE: str(theirs.fileno()), **place},
                     pass_fds=[theirs.fileno()],
                     # The supervisor passes on a terminal's Ctrl-C, once.
                     start_new_session=True,
@@ -256,11 +263,12 @@ class Supervisor:
 
 
 class Lifeline:
-    """Worker's end of the socket pair."""
+    """Worker's end of the socket pair; ``place``: where the other workers find it, if they do."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, place: Path | None = None) -> None:
         end.setblocking(False)
         self._end = end
+        self.place = place
 
     def ready(self, urls: Sequence[str]) -> None:
         """Tell the supervisor that this worker listens."""
@@ -279,9 +287,9 @@ class Lifeline:
 
 def worker_lifeline() -> Lifeline | None:
     """Return the lifeline of this process if it is a worker; its children do not inherit it."""
-    number = os.environ.pop(LIFELINE, None)
+    number, place = os.environ.pop(LIFELINE, None), os.environ.pop(PLACE, None)
     if number is None:
         return None
     end = socket.socket(fileno=int(number))
     end.set_inheritable(False)
-    return Lifeline(end)
+    return Lifeline(end, None if place is None else Path(place))

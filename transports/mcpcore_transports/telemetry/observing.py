@@ -1,6 +1,7 @@
 """Settings of a server with telemetry, as the commands have them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from msgspec import structs
 from opentelemetry.metrics import MeterProvider
@@ -18,12 +19,14 @@ def observed_settings(
     page: str | None = None,
     spans: bool = False,
     contents: bool = False,
+    place: Path | None = None,
 ) -> ServeSettings:
     """Return settings of a server that is observed, from before its other middleware.
 
     ``attributes``: those of the transport; ``page``: path of the metrics for Prometheus, in place
     of those for the SDK of the process; ``spans``: True to have spans; ``contents``: as in
-    :func:`observe_answers`.  Raises ExtraMissingError; ValueError for a path that is taken.
+    :func:`observe_answers`; ``place``: that of a worker, as of :class:`Lifeline`, whose page has
+    the metrics of all.  Raises ExtraMissingError; ValueError for a path that is taken; OSError.
     """
     meters: MeterProvider | None = None
     http = settings.http
@@ -32,6 +35,11 @@ def observed_settings(
 
         meters = shown = PrometheusMeters()
         http = structs.replace(http, pages={**http.pages, page: shown.page})
+        if place is not None:
+            from mcpcore_transports.telemetry.workers import WorkerPages  # needs the extra, too
+
+            shared = WorkerPages(shown.registry, place)
+            http = structs.replace(http, pages={**http.pages, page: shared.page})
     tracers = None if spans else NoOpTracerProvider()
     answers = observe_answers(
         attributes=attributes, contents=contents, tracers=tracers, meters=meters

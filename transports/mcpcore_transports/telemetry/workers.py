@@ -1,0 +1,103 @@
+"""Page of metrics of all workers of one supervisor, whichever of them is asked for it."""
+
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+__all__ = ["WorkerPages"]
+
+_PATIENCE = 0.5
+"""Seconds for another worker to answer; its metrics are missing on the page otherwise."""
+_MOST = 1 << 24
+"""Maximum bytes of another worker's metrics."""
+
+Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
+"""A metric of a worker: name, description, kind, samples."""
+
+
+class WorkerPages(Collector):
+    """Metrics of the workers: each gives the others its own on a Unix socket.
+
+    ``place`` is that of this worker's socket; its name is the value of the label ``worker`` and the
+    files beside it are the sockets of the others.  Its thread ends with the process.  A thread, as
+    two event loops that wait for each other's metrics would wait for ever.  Raises OSError.
+    """
+
+    def __init__(self, registry: CollectorRegistry, place: Path) -> None:
+        self._registry, self._place = registry, place
+        self._shown = CollectorRegistry()
+        self._shown.register(self)
+        place.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(str(place))
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
+        Thread(target=self._serve, args=(listener,), name="mcpcore-metrics", daemon=True).start()
+
+    def page(self) -> tuple[str, bytes]:
+        """Return the content type and the text of the page, for ``HttpSettings.pages``."""
+        return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._shown)
+
+    def describe(self) -> Iterable[Metric]:
+        """Implement :class:`Collector`: nothing is known before it is asked for."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Implement :class:`Collector`."""
+        found: dict[str, Metric] = {}
+        for place in sorted(self._place.parent.iterdir()):
+            for name, description, kind, samples in self._families(place):
+                metric = found.setdefault(name, Metric(name, description, kind))
+                for sample, labels, value in samples:
+                    metric.add_sample(sample, {**labels, "worker": place.name}, value)
+        return found.values()
+
+    def _families(self, place: Path) -> list[Family]:
+        if place == self._place:
+            return self._own()
+        try:
+            return msgspec.msgpack.decode(_read(place), type=list[Family])
+        except (OSError, msgspec.MsgspecError):
+            return []  # it has ended, or starts
+
+    def _own(self) -> list[Family]:
+        return [
+            (
+                each.name,
+                each.documentation,
+                each.type,
+                [(sample.name, sample.labels, sample.value) for sample in each.samples],
+            )
+            for each in self._registry.collect()
+        ]
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            caller, _ = listener.accept()
+            with caller, suppress(OSError):
+                caller.settimeout(_PATIENCE)
+                caller.sendall(msgspec.msgpack.encode(self._own()))
+
+
+def _read(place: Path) -> bytes:
+    """Return what another worker says of itself.  Raises OSError."""
+    said = bytearray()
+    with socket.socket(socket.AF_UNIX) as end:
+        end.settimeout(_PATIENCE)
+        end.connect(str(place))
+        while part := end.recv(1 << 16):
+            said += part
+            if len(said) > _MOST:
+                raise OSError("too much")
+    return bytes(said)
