@@ -204,7 +204,9 @@ async def test_a_server_is_compared_with_what_was_approved(
     assert ("mcpcore pins diff" in results["pins"].fix) is (state != "ok")
 
 
-def test_what_was_approved_stands_beside_the_configuration_file(tmp_path: Path) -> None:
+def test_what_was_approved_stands_beside_the_configuration_or_elsewhere(
+    tmp_path: Path,
+) -> None:
     write_pins(tmp_path / "pins.json", "a", ServerDescription(instructions="Obey."))
     program = "from mcpcore import Server, run; run(Server('s'))"
     entry = {"command": sys.executable, "args": ["-c", program]}
@@ -212,6 +214,10 @@ def test_what_was_approved_stands_beside_the_configuration_file(tmp_path: Path) 
     results = {each["stage"]: each for each in found["a"]}
     assert results["pins"]["detail"] == "risky /instructions: removed"
     assert status == 0
+    write_pins(tmp_path / "others", "a", ServerDescription())
+    status, found = examined({"a": entry}, tmp_path, "--pins", str(tmp_path / "others"))
+    results = {each["stage"]: each for each in found["a"]}
+    assert results["pins"]["state"] == "ok"
     (tmp_path / "pins.json").write_text("{")
     status, found = examined({"a": entry}, tmp_path)
     results = {each["stage"]: each for each in found["a"]}

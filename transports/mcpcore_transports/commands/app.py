@@ -95,8 +95,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         ("probe", "probe", "", ProbeOptions, _PROBE),
     ):
         app.command(name, help=text, cls=_usage(usage))(_asking(work, declared))
-    harmless = set(QueryOptions.__struct_fields__) - _CHANGING
-    examining = _asking("doctor", QueryOptions, "doctor", names=harmless)
+    harmless = set(PinsOptions.__struct_fields__) - _CHANGING
+    examining = _asking("doctor", PinsOptions, "doctor", names=harmless)
     app.command("doctor", help=_DOCTOR, cls=_usage("[NAME|URL]..."))(examining)
     gatewaying = connecting(gateway, declared=GatewayOptions)
     app.command("gateway", cls=_usage("", "MODULE:SERVER | --config FILE"))(gatewaying)

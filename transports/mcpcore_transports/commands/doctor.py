@@ -15,14 +15,14 @@ from mcpcore_transports.client.config import read_config
 from mcpcore_transports.client.pins import read_pins
 from mcpcore_transports.commands import output
 from mcpcore_transports.commands.examination import FAILED, Examination, StageResult
-from mcpcore_transports.commands.options import QueryOptions
+from mcpcore_transports.commands.options import PinsOptions
 from mcpcore_transports.commands.pins import pins_path
 from mcpcore_transports.commands.target import config_path, configured, fitted, split_target
 
 __all__ = ["doctor"]
 
 
-def doctor(options: QueryOptions) -> int:
+def doctor(options: PinsOptions) -> int:
     """Examine the servers, one after another; return the exit status.
 
     Raises BadTarget, BadConfig for servers that cannot be told from the words and the file.
@@ -38,7 +38,7 @@ def doctor(options: QueryOptions) -> int:
     return output.Exit.REFUSED if failed else output.Exit.OK
 
 
-def _examinations(options: QueryOptions) -> Iterator[tuple[str, Examination]]:
+def _examinations(options: PinsOptions) -> Iterator[tuple[str, Examination]]:
     pins = _pins(options)
     if options.command is not None:
         rest, target = split_target(options.words, options)
@@ -59,10 +59,10 @@ def _examinations(options: QueryOptions) -> Iterator[tuple[str, Examination]]:
             yield word, Examination(options, configured=server, pins=pins(word))
 
 
-def _pins(options: QueryOptions) -> Callable[[str], ServerDescription | BadConfig | None]:
+def _pins(options: PinsOptions) -> Callable[[str], ServerDescription | BadConfig | None]:
     """Return the function from a server's name to what was approved of it."""
     try:
-        return read_pins(pins_path(options.config)).get
+        return read_pins(pins_path(options.config, options.pins)).get
     except BadConfig as error:
         flaw = error  # the name of an exception ends with its clause
         return lambda name: flaw

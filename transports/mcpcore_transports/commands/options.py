@@ -149,7 +149,7 @@ class PinsListOptions(Struct, frozen=True, kw_only=True):
 
 
 class PinsOptions(QueryOptions, frozen=True, kw_only=True):
-    """Options of ``mcpcore pins diff`` and ``approve``."""
+    """Options of ``mcpcore pins diff``, ``approve`` and ``mcpcore doctor``."""
 
     pins: PinsOption = None
 
