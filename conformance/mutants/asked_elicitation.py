@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import drop, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, asks, declines
 from conformance.mutants.lists import also, told
@@ -53,67 +54,47 @@ def _field(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 for slug, edit in (
     ("no-schema", lambda params: {"message": params["message"]}),
-    ("unknown-mode", lambda params: {**params, "mode": "voice"}),
-    ("schema-of-array", lambda params: {**params, "requestedSchema": {"type": "array"}}),
+    ("unknown-mode", put(mode="voice")),
+    ("schema-of-array", put(requestedSchema={"type": "array"})),
     (
         "unknown-format",
-        lambda params: {
-            **params,
-            "requestedSchema": {
+        put(
+            requestedSchema={
                 "type": "object",
                 "properties": {"name": {"type": "string", "format": "phone"}},
-            },
-        },
+            }
+        ),
     ),
 ):
-    table.add(
-        slug, "form-mode-elicitation-requests/shape", "Asks in a form that nobody has.", _asks(edit)
+    table.server(slug, "form-mode-elicitation-requests/shape").does(
+        "Asks in a form that nobody has.", _asks(edit)
     )
-table.add(
-    "no-message",
-    "elicitation-requests/message",
-    "Does not say why it asks.",
-    _asks(lambda params: {**params, "message": ""}),
+table.server("no-message", "elicitation-requests/message").does(
+    "Does not say why it asks.", _asks(put(message=""))
 )
-table.add(
-    "form-in-form",
-    "requested-schema/primitive-fields",
+table.server("form-in-form", "requested-schema/primitive-fields").does(
     "Asks for an object within a form.",
     _field(lambda rules: {"type": "object", "properties": {"name": rules}}),
 )
-table.add(
-    "array-of-objects",
-    "requested-schema/primitive-fields",
+table.server("array-of-objects", "requested-schema/primitive-fields").does(
     "Asks for an array of objects.",
     _field(lambda rules: {"type": "array", "items": {"type": "object"}}),
 )
-table.add(
-    "choice-with-titles-early",
-    "requested-schema/new-kinds",
+table.server("choice-with-titles-early", "requested-schema/new-kinds").does(
     "Gives choices titles in a revision that has none.",
     _field(lambda rules: {"type": "string", "oneOf": [{"const": "x", "title": "X"}]}),
 )
-table.add(
-    "default-early",
-    "requested-schema/new-kinds",
+table.server("default-early", "requested-schema/new-kinds").does(
     "Gives texts defaults in a revision that has none.",
     _field(lambda rules: {"type": "string", "default": "x"}),
 )
-table.add(
-    "default-of-other-type",
-    "requested-schema/defaults",
-    "Gives a text the default 1.",
-    _field(lambda rules: {**rules, "default": 1}),
+table.server("default-of-other-type", "requested-schema/defaults").does(
+    "Gives a text the default 1.", _field(put(default=1))
 )
-table.add(
-    "no-defaults",
-    "requested-schema/defaults",
-    "Gives no defaults.",
-    _fields(lambda fields: {name: {"type": "string"} for name in fields}),
+table.server("no-defaults", "requested-schema/defaults").does(
+    "Gives no defaults.", _fields(lambda fields: {name: {"type": "string"} for name in fields})
 )
-table.add(
-    "choices-twice",
-    "requested-schema/choices",
+table.server("choices-twice", "requested-schema/choices").does(
     "Gives the choices of a field twice, with titles and without.",
     _fields(
         lambda fields: {
@@ -121,84 +102,51 @@ table.add(
         }
     ),
 )
-table.add(
-    "names-and-choices",
-    "requested-schema/choices",
+table.server("names-and-choices", "requested-schema/choices").does(
     "Has more names than choices.",
-    _fields(
-        lambda fields: {
-            **fields,
-            "more": {"type": "string", "enum": ["x"], "enumNames": ["X", "Y"]},
-        }
-    ),
+    _fields(put(more={"type": "string", "enum": ["x"], "enumNames": ["X", "Y"]})),
 )
-table.add(
-    "asks-anyway",
-    ("capabilities/declared-only", "capabilities/no-forms"),
-    "Asks every client.",
-    asks_anyway(METHOD, ASKED),
+table.server("asks-anyway", "capabilities/declared-only", "capabilities/no-forms").does(
+    "Asks every client.", asks_anyway(METHOD, ASKED)
 )
-table.add(
-    "visits-anyway",
-    "capabilities/no-urls",
-    "Sends every client to a URL.",
-    asks_anyway(METHOD, VISIT),
+table.server("visits-anyway", "capabilities/no-urls").does(
+    "Sends every client to a URL.", asks_anyway(METHOD, VISIT)
 )
-table.add(
-    "requires-anyway",
-    "capabilities/no-urls",
+table.server("requires-anyway", "capabilities/no-urls").does(
     "Requires a visit of every client.",
     answers_to(
         "tools/call",
         lambda value: messages.error(value["id"], -32042, "sign in", {"elicitations": [VISIT]}),
     ),
 )
-table.add(
-    "empty-is-nothing",
-    "capabilities/empty-is-form",
-    "Takes an empty capability for none.",
-    declines(asks("tools/call"), -32021),
+table.server("empty-is-nothing", "capabilities/empty-is-form").does(
+    "Takes an empty capability for none.", declines(asks("tools/call"), -32021)
 )
-table.add(
-    "visit-without-mode",
-    "url-mode-elicitation-requests/shape",
+table.server("visit-without-mode", "url-mode-elicitation-requests/shape").does(
     "Does not say that it is a URL.",
-    _asks(lambda params: {key: each for key, each in params.items() if key != "mode"}),
+    _asks(drop("mode")),
 )
-table.add(
-    "visit-without-id",
-    "url-mode-elicitation-requests/shape",
+table.server("visit-without-id", "url-mode-elicitation-requests/shape", revisions=LEGACY).does(
     "Gives no elicitationId.",
-    _asks(lambda params: {key: each for key, each in params.items() if key != "elicitationId"}),
-    revisions=LEGACY,
+    _asks(drop("elicitationId")),
 )
-table.add(
-    "path-for-url",
-    "url-mode-elicitation-requests/valid-url",
-    "Gives a path.",
-    _asks(lambda params: {**params, "url": "/sign-in"}),
+table.server("path-for-url", "url-mode-elicitation-requests/valid-url").does(
+    "Gives a path.", _asks(put(url="/sign-in"))
 )
-table.add(
-    "plain-http",
-    "safe-url-handling/https",
+table.server("plain-http", "safe-url-handling/https").does(
     "Gives a URL without TLS.",
-    _asks(lambda params: {**params, "url": "http://example.com/sign-in"}),
+    _asks(put(url="http://example.com/sign-in")),
 )
-table.add(
-    "other-visit",
-    "completion-notifications-for-url-mode-elicitation/id",
+table.server("other-visit", "completion-notifications-for-url-mode-elicitation/id").does(
     "Says that another visit has ended.",
     told(COMPLETE, lambda params: {"elicitationId": "another"}),
 )
-table.add(
-    "nameless-visit",
-    "completion-notifications-for-url-mode-elicitation/id",
-    "Does not say which visit has ended.",
-    told(COMPLETE, lambda params: {}),
+table.server("nameless-visit", "completion-notifications-for-url-mode-elicitation/id").does(
+    "Does not say which visit has ended.", told(COMPLETE, lambda params: {})
 )
-table.add(
-    "tells-all",
-    "completion-notifications-for-url-mode-elicitation/to-the-initiator",
+table.server(
+    "tells-all", "completion-notifications-for-url-mode-elicitation/to-the-initiator"
+).does(
     "Tells every client that a visit has ended.",
     also("ping", messages.notification(COMPLETE, {"elicitationId": "another"})),
 )
@@ -218,39 +166,21 @@ for slug, found in (
     ("form-required", [{**ASKED, "mode": "form", "elicitationId": "1"}]),
     ("required-without-id", [VISIT]),
 ):
-    table.add(
-        slug,
-        "url-elicitation-required-error/list",
-        "Requires something else than visits with an elicitationId.",
-        _required(found),
+    table.server(slug, "url-elicitation-required-error/list").does(
+        "Requires something else than visits with an elicitationId.", _required(found)
     )
-table.add(
-    "waits-for-ever",
-    ("error-handling/decline", "error-handling/cancel"),
-    "Does not go on when the user does not accept.",
-    silent_after_answers(METHOD),
+table.server("waits-for-ever", "error-handling/decline", "error-handling/cancel").does(
+    "Does not go on when the user does not accept.", silent_after_answers(METHOD)
 )
-table.add(
-    "struck-by-decline",
-    "error-handling/decline",
-    "Falls silent when the user declines.",
-    struck_by(lambda answer: "decline" in repr(answer)),
+table.server("struck-by-decline", "error-handling/decline").does(
+    "Falls silent when the user declines.", struck_by(lambda answer: "decline" in repr(answer))
 )
-table.add(
-    "struck-by-cancel",
-    "error-handling/cancel",
-    "Falls silent when the user cancels.",
-    struck_by(lambda answer: "cancel" in repr(answer)),
+table.server("struck-by-cancel", "error-handling/cancel").does(
+    "Falls silent when the user cancels.", struck_by(lambda answer: "cancel" in repr(answer))
 )
-table.add(
-    "struck-by-error",
-    "error-handling/client-error",
-    "Falls silent when the client fails.",
-    struck_by(lambda answer: "error" in answer),
+table.server("struck-by-error", "error-handling/client-error").does(
+    "Falls silent when the client fails.", struck_by(lambda answer: "error" in answer)
 )
-table.add(
-    "takes-any-answer",
-    ("response-actions/unknown-action", "form-mode-security/server-validates"),
-    "Takes whatever the client answers.",
-    takes_any_answer(METHOD),
-)
+table.server(
+    "takes-any-answer", "response-actions/unknown-action", "form-mode-security/server-validates"
+).does("Takes whatever the client answers.", takes_any_answer(METHOD))

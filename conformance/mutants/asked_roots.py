@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from conformance.mutants.edits import put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.model import Table
 from conformance.mutants.questions import asks_anyway, questions, refuses_answers, struck_by
@@ -13,8 +14,9 @@ table = Table("client/roots")
 METHOD = "roots/list"
 
 
+@table.server("remembers-roots", "implementation-guidelines/changes-handled")
 class _Remembering(Fault):
-    """Knows roots from the first time."""
+    """Does not hear that roots have changed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,51 +29,25 @@ class _Remembering(Fault):
         return (messages.result(value["id"], self._known),)
 
 
-table.add(
-    "wanted-roots",
-    "listing-roots/shape",
-    "Says which roots it wants.",
-    questions(METHOD, lambda params: {**params, "uri": "file:///"}),
+table.server("wanted-roots", "listing-roots/shape").does(
+    "Says which roots it wants.", questions(METHOD, put(uri="file:///"))
 )
-table.add(
-    "meta-in-words",
-    "listing-roots/shape",
-    "Has a text for _meta.",
-    questions(METHOD, lambda params: {"_meta": "please"}),
+table.server("meta-in-words", "listing-roots/shape").does(
+    "Has a text for _meta.", questions(METHOD, lambda params: {"_meta": "please"})
 )
-table.add(
-    "asks-anyway",
-    "implementation-guidelines/declared-only",
-    "Asks every client.",
-    asks_anyway(METHOD, {}),
+table.server("asks-anyway", "implementation-guidelines/declared-only").does(
+    "Asks every client.", asks_anyway(METHOD, {})
 )
-table.add(
-    "refuses-roots",
-    "listing-roots/answer-used",
-    "Does not take what the client answers.",
-    refuses_answers(METHOD, -32602),
+table.server("refuses-roots", "listing-roots/answer-used").does(
+    "Does not take what the client answers.", refuses_answers(METHOD, -32602)
 )
-table.add(
-    "struck-by-no-roots",
-    "listing-roots/answer-used",
+table.server("struck-by-no-roots", "listing-roots/answer-used").does(
     "Falls silent if there are no roots.",
     struck_by(lambda answer: answer.get("result") == {"roots": []}),
 )
-table.add(
-    "struck-by-error",
-    "error-handling/client-error",
-    "Falls silent when the client fails.",
-    struck_by(lambda answer: "error" in answer),
+table.server("struck-by-error", "error-handling/client-error").does(
+    "Falls silent when the client fails.", struck_by(lambda answer: "error" in answer)
 )
-table.add(
-    "struck-by-roots",
-    "security-considerations/malformed-roots",
-    "Falls silent at a root whose URI is a number.",
-    struck_by(lambda answer: "17" in repr(answer)),
-)
-table.add(
-    "remembers-roots",
-    "implementation-guidelines/changes-handled",
-    "Does not hear that roots have changed.",
-    _Remembering,
+table.server("struck-by-roots", "security-considerations/malformed-roots").does(
+    "Falls silent at a root whose URI is a number.", struck_by(lambda answer: "17" in repr(answer))
 )

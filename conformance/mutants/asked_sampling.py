@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from conformance.mutants.edits import put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.model import Table, until
 from conformance.mutants.questions import (
@@ -26,8 +27,12 @@ def _asks(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return questions(METHOD, edit)
 
 
+@transports.server(
+    "requests-elsewhere",
+    "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
+)
 class _Elsewhere(Fault):
-    """Sends its requests for roots on another exchange."""
+    """Sends requests for roots on another stream."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         for each in super().heard(heard):
@@ -38,97 +43,57 @@ class _Elsewhere(Fault):
 
 for slug, edit in (
     ("no-max-tokens", lambda params: {"messages": params["messages"]}),
-    ("prompt-for-messages", lambda params: {**params, "messages": "Say something."}),
-    ("system-message", lambda params: {**params, "messages": [{**MESSAGE, "role": "system"}]}),
-    ("great-share", lambda params: {**params, "modelPreferences": {"costPriority": 10}}),
+    ("prompt-for-messages", put(messages="Say something.")),
+    ("system-message", put(messages=[{**MESSAGE, "role": "system"}])),
+    ("great-share", put(modelPreferences={"costPriority": 10})),
 ):
-    table.add(slug, "creating-messages/shape", "Asks in a form that nobody knows.", _asks(edit))
-table.add(
-    "several-blocks-early",
-    "creating-messages/shape",
+    table.server(slug, "creating-messages/shape").does(
+        "Asks in a form that nobody knows.", _asks(edit)
+    )
+table.server("several-blocks-early", "creating-messages/shape", revisions=until("2025-06-18")).does(
     "Asks with several blocks in a message in a revision that has one.",
-    _asks(lambda params: {**params, "messages": [{**MESSAGE, "content": [MESSAGE["content"]]}]}),
-    revisions=until("2025-06-18"),
+    _asks(put(messages=[{**MESSAGE, "content": [MESSAGE["content"]]}])),
 )
-table.add(
-    "nothing-to-say",
-    "messages/content",
-    "Asks without messages.",
-    _asks(lambda params: {**params, "messages": []}),
+table.server("nothing-to-say", "messages/content").does(
+    "Asks without messages.", _asks(put(messages=[]))
 )
-table.add(
-    "no-room",
-    "messages/content",
-    "Leaves no token for an answer.",
-    _asks(lambda params: {**params, "maxTokens": 0}),
+table.server("no-room", "messages/content").does(
+    "Leaves no token for an answer.", _asks(put(maxTokens=0))
 )
-table.add(
-    "asks-anyway",
-    "capabilities/declared-only",
-    "Asks every client.",
-    asks_anyway(METHOD, ASKED),
+table.server("asks-anyway", "capabilities/declared-only").does(
+    "Asks every client.", asks_anyway(METHOD, ASKED)
 )
-table.add(
-    "tools-anyway",
-    "tools-in-sampling/declared-only",
-    "Offers tools to every client.",
-    asks_anyway(METHOD, {**ASKED, "toolChoice": {"mode": "auto"}}),
+table.server("tools-anyway", "tools-in-sampling/declared-only").does(
+    "Offers tools to every client.", asks_anyway(METHOD, {**ASKED, "toolChoice": {"mode": "auto"}})
 )
-table.add(
-    "tools-without-schema",
-    "tools-in-sampling/shape",
-    "Offers a tool without a schema.",
-    _asks(lambda params: {**params, "tools": [{"name": "add"}]}),
+table.server("tools-without-schema", "tools-in-sampling/shape").does(
+    "Offers a tool without a schema.", _asks(put(tools=[{"name": "add"}]))
 )
-table.add(
-    "choice-of-nobody",
-    "tools-in-sampling/shape",
+table.server("choice-of-nobody", "tools-in-sampling/shape").does(
     "Demands a choice that does not exist.",
-    _asks(lambda params: {**params, "toolChoice": {"mode": "always"}}),
+    _asks(put(toolChoice={"mode": "always"})),
 )
-table.add(
-    "all-servers",
-    "capabilities/context",
+table.server("all-servers", "capabilities/context").does(
     "Wants the context of all servers.",
-    _asks(lambda params: {**params, "includeContext": "allServers"}),
+    _asks(put(includeContext="allServers")),
 )
-table.add(
-    "deaf-to-answers",
-    "creating-messages/answer-used",
-    "Refuses what the model says.",
-    refuses_answers(METHOD, -32603),
+table.server("deaf-to-answers", "creating-messages/answer-used").does(
+    "Refuses what the model says.", refuses_answers(METHOD, -32603)
 )
 
 
-table.add(
-    "refusal-ignored",
-    "error-handling/refusal",
-    "Says that all went well when the user has refused.",
-    takes_any_answer(METHOD),
+table.server("refusal-ignored", "error-handling/refusal").does(
+    "Says that all went well when the user has refused.", takes_any_answer(METHOD)
 )
-table.add(
-    "struck-by-refusal",
-    "error-handling/refusal",
-    "Falls silent when the user refuses.",
-    struck_by(lambda answer: "error" in answer),
+table.server("struck-by-refusal", "error-handling/refusal").does(
+    "Falls silent when the user refuses.", struck_by(lambda answer: "error" in answer)
 )
-table.add(
-    "takes-any-answer",
-    "security-considerations/malformed-answer",
-    "Takes whatever the client answers.",
-    takes_any_answer(METHOD),
+table.server("takes-any-answer", "security-considerations/malformed-answer").does(
+    "Takes whatever the client answers.", takes_any_answer(METHOD)
 )
-table.add(
-    "struck-by-answer",
-    "security-considerations/malformed-answer",
+table.server("struck-by-answer", "security-considerations/malformed-answer").does(
     "Falls silent at an answer without the members that it needs.",
     struck_by(lambda answer: answer.get("result") == {}),
-)
-transports.add(
-    "requests-elsewhere",
-    "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
-    "Sends requests for roots on another stream.",
-    _Elsewhere,
 )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import put
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.http_faults import (
     header_of,
@@ -46,8 +47,9 @@ def metadata(edit: Callable[[Value], Any]) -> Callable[[], Fault]:
     return lambda: _Metadata(edit)
 
 
+@table.server("metadata-nowhere", "protected-resource-metadata-discovery-requirements/found")
 class _NoMetadata(Fault):
-    """Has no metadata anywhere, and says nothing of it."""
+    """Does not say where its metadata is, and has none at home."""
 
     def head(self, head: Head) -> Head:
         if head.exchange not in self.exchanges:
@@ -56,78 +58,45 @@ class _NoMetadata(Fault):
         return head
 
 
-table.add(
-    "no-challenge",
-    "token-handling/challenge",
-    "Refuses without a challenge.",
-    header_of(requests, CHALLENGE, None),
+table.server("no-challenge", "token-handling/challenge").does(
+    "Refuses without a challenge.", header_of(requests, CHALLENGE, None)
 )
-table.add(
-    "basic-challenge",
-    "token-handling/challenge",
-    "Wants a password.",
-    header_of(requests, CHALLENGE, 'Basic realm="kit"'),
+table.server("basic-challenge", "token-handling/challenge").does(
+    "Wants a password.", header_of(requests, CHALLENGE, 'Basic realm="kit"')
 )
-table.add(
-    "open-to-notifications",
-    "token-requirements/every-request",
-    "Takes notifications of everybody.",
-    refuses(notifications, 202),
+table.server("open-to-notifications", "token-requirements/every-request").does(
+    "Takes notifications of everybody.", refuses(notifications, 202)
 )
-table.add(
-    "open-to-delete",
-    "token-requirements/every-request",
-    "Ends the sessions of everybody.",
-    refuses(lambda asked: asked.method == "DELETE", 200),
+table.server("open-to-delete", "token-requirements/every-request").does(
+    "Ends the sessions of everybody.", refuses(lambda asked: asked.method == "DELETE", 200)
 )
-table.add(
-    "open-to-listeners",
-    "token-requirements/every-request",
+table.server(
+    "open-to-listeners", "token-requirements/every-request", revisions=until("2025-06-18")
+).does(
     "Opens streams for everybody.",
     refuses(
         lambda asked: asked.method == "GET", 200, headers=[("content-type", "text/event-stream")]
     ),
-    revisions=until("2025-06-18"),
 )
-table.add(
-    "any-token",
-    ("token-handling/invalid-token", "token-handling/invalid-token-error"),
-    "Takes every token.",
-    status_of(_bearer, 200),
+table.server(
+    "any-token", "token-handling/invalid-token", "token-handling/invalid-token-error"
+).does("Takes every token.", status_of(_bearer, 200))
+table.server("forbidden", "token-handling/invalid-token").does(
+    "Answers for a token that it does not know with 403.", status_of(_bearer, 403)
 )
-table.add(
-    "forbidden",
-    "token-handling/invalid-token",
-    "Answers for a token that it does not know with 403.",
-    status_of(_bearer, 403),
+table.server("silent-about-token", "token-handling/invalid-token-error").does(
+    "Does not say that the token is invalid.", header_of(_bearer, CHALLENGE, "Bearer")
 )
-table.add(
-    "silent-about-token",
-    "token-handling/invalid-token-error",
-    "Does not say that the token is invalid.",
-    header_of(_bearer, CHALLENGE, "Bearer"),
+table.server("any-credentials", "error-handling/malformed-credentials").does(
+    "Takes whatever credentials there are.", status_of(with_header("authorization"), 200)
 )
-table.add(
-    "any-credentials",
-    "error-handling/malformed-credentials",
-    "Takes whatever credentials there are.",
-    status_of(with_header("authorization"), 200),
+table.server("token-in-query", "token-requirements/not-in-the-query").does(
+    "Takes a token of the query.", status_of(_named, 200)
 )
-table.add(
-    "token-in-query",
-    "token-requirements/not-in-the-query",
-    "Takes a token of the query.",
-    status_of(_named, 200),
+table.server("no-token-good", "token-requirements/in-the-header").does(
+    "Refuses its own tokens.", refuses(_bearer, 401, headers=[(CHALLENGE, "Bearer")])
 )
-table.add(
-    "no-token-good",
-    "token-requirements/in-the-header",
-    "Refuses its own tokens.",
-    refuses(_bearer, 401, headers=[(CHALLENGE, "Bearer")]),
-)
-table.add(
-    "scheme-in-one-case",
-    "token-requirements/in-the-header",
+table.server("scheme-in-one-case", "token-requirements/in-the-header").does(
     "Wants the scheme with a capital letter.",
     refuses(
         with_header("authorization", lambda value: (value or "").startswith("bearer ")),
@@ -135,51 +104,30 @@ table.add(
         headers=[(CHALLENGE, "Bearer")],
     ),
 )
-table.add(
-    "metadata-nowhere",
-    "protected-resource-metadata-discovery-requirements/found",
-    "Does not say where its metadata is, and has none at home.",
-    _NoMetadata,
-)
-table.add(
-    "metadata-elsewhere",
-    "protected-resource-metadata-discovery-requirements/found",
+
+table.server("metadata-elsewhere", "protected-resource-metadata-discovery-requirements/found").does(
     "Points to where there is no metadata.",
     header_of(requests, CHALLENGE, 'Bearer resource_metadata="http://127.0.0.1:9/none"'),
 )
-table.add(
-    "metadata-in-array",
-    "protected-resource-metadata-discovery-requirements/found",
-    "Gives metadata in an array.",
-    metadata(lambda value: b"[]"),
+table.server("metadata-in-array", "protected-resource-metadata-discovery-requirements/found").does(
+    "Gives metadata in an array.", metadata(lambda value: b"[]")
 )
-table.add(
-    "nobody-to-ask",
-    "authorization-server-location/authorization-servers",
-    "Names no authorization server.",
-    metadata(lambda value: {**value, "authorization_servers": []}),
+table.server("nobody-to-ask", "authorization-server-location/authorization-servers").does(
+    "Names no authorization server.", metadata(put(authorization_servers=[]))
 )
-table.add(
-    "path-to-ask",
-    "authorization-server-location/authorization-servers",
+table.server("path-to-ask", "authorization-server-location/authorization-servers").does(
     "Names an authorization server that is no URL.",
-    metadata(lambda value: {**value, "authorization_servers": ["auth"]}),
+    metadata(put(authorization_servers=["auth"])),
 )
-table.add(
-    "other-resource",
-    "authorization-server-location/resource",
+table.server("other-resource", "authorization-server-location/resource").does(
     "Gives the metadata of another resource.",
-    metadata(lambda value: {**value, "resource": "https://other.example.com/mcp"}),
+    metadata(put(resource="https://other.example.com/mcp")),
 )
-table.add(
-    "shorter-resource",
-    "authorization-server-location/resource",
+table.server("shorter-resource", "authorization-server-location/resource").does(
     "Gives the metadata of a resource whose path begins like its own.",
     metadata(lambda value: {**value, "resource": value["resource"][:-1]}),
 )
-table.add(
-    "shorter-port",
-    "authorization-server-location/resource",
+table.server("shorter-port", "authorization-server-location/resource").does(
     "Gives the metadata of an origin whose port begins like its own.",
     metadata(lambda value: {**value, "resource": value["resource"].rpartition("/")[0][:-1]}),
 )

@@ -31,7 +31,7 @@ class _LetsIn(Fault):
 
 
 def _lets_in(slug: str, clause: str, summary: str, test: Callable[[Options], bool]) -> None:
-    table.add(slug, clause, summary, lambda: _LetsIn(test))
+    table.server(slug, clause).does(summary, lambda: _LetsIn(test))
 
 
 def _claims(options: Options) -> dict[str, Any] | None:
@@ -48,17 +48,11 @@ def _forbidden(refused: Refused) -> Refused:
     return Refused(refused.reason, status=403, headers=refused.headers)
 
 
-table.add(
-    "opening-wants-a-password",
-    "token-handling/opening-challenged",
-    "Challenges openings without a token by another scheme.",
-    answers(_basic),
+table.server("opening-wants-a-password", "token-handling/opening-challenged").does(
+    "Challenges openings without a token by another scheme.", answers(_basic)
 )
-table.add(
-    "opening-forbidden",
-    "token-handling/opening-challenged",
-    "Refuses openings without a token with 403.",
-    answers(_forbidden),
+table.server("opening-forbidden", "token-handling/opening-challenged").does(
+    "Refuses openings without a token with 403.", answers(_forbidden)
 )
 _lets_in(
     "opens-to-everybody",

@@ -13,7 +13,7 @@ _OPENINGS = ("initialize", "server/discover")
 
 
 def _takes(slug: str, section: str, summary: str, test: Test) -> None:
-    table.add(slug, f"token-handling/{section}", summary, status_of(bearing(test), 200))
+    table.server(slug, f"token-handling/{section}").does(summary, status_of(bearing(test), 200))
 
 
 _takes(
@@ -64,9 +64,7 @@ _takes(
     "Takes claims that were changed after they were signed.",
     lambda _, claims: claims.get("sub") == "somebody-else",
 )
-table.add(
-    "no-signature",
-    "token-handling/signature",
+table.server("no-signature", "token-handling/signature").does(
     "Takes tokens whose signature is missing.",
     status_of(lambda asked: token_of(asked).endswith("."), 200),
 )
@@ -88,15 +86,11 @@ _takes(
     "Verifies tokens by the key that they bring.",
     lambda header, _: "jwk" in header,
 )
-table.add(
-    "fails-at-odd-tokens",
-    "token-handling/malformed",
+table.server("fails-at-odd-tokens", "token-handling/malformed").does(
     "Has an error of its own at a token of five parts.",
     status_of(lambda asked: token_of(asked).count(".") == 4, 500),
 )
-table.add(
-    "token-without-algorithm",
-    "token-handling/malformed",
+table.server("token-without-algorithm", "token-handling/malformed").does(
     "Takes tokens that do not say how they are signed.",
     status_of(bearing(lambda header, _: "alg" not in header), 200),
 )
@@ -108,16 +102,12 @@ def _later(asked: Asked) -> bool:
     return later and "authorization" not in asked.headers
 
 
-table.add(
-    "asks-once",
-    "token-requirements/each-by-itself",
-    "Wants a token of the first request alone.",
-    status_of(_later, 200),
+table.server("asks-once", "token-requirements/each-by-itself").does(
+    "Wants a token of the first request alone.", status_of(_later, 200)
 )
-table.add(
-    "session-is-a-token",
-    "token-requirements/each-by-itself",
+table.server(
+    "session-is-a-token", "token-requirements/each-by-itself", revisions=until("2025-11-25")
+).does(
     "Lets whoever knows a session end it.",
     refuses(lambda asked: deletes(asked) and "accept" in asked.headers, 200),
-    revisions=until("2025-11-25"),
 )

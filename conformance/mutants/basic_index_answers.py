@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.mutants.edits import put
 from conformance.mutants.faults import (
     Value,
     answers_to,
@@ -40,21 +41,13 @@ def _without(value: Value, name: str) -> Value:
     return {key: each for key, each in value.items() if key != name}
 
 
-table.add(
-    "anonymous-errors",
-    "error-responses/request-id",
-    "Sends errors without the id of the request.",
-    answers_to("", _anonymous),
+table.server("anonymous-errors", "error-responses/request-id").does(
+    "Sends errors without the id of the request.", answers_to("", _anonymous)
 )
-table.add(
-    "code-zero",
-    "error-responses/meaningful",
-    "Has the code 0 for arguments that it does not take.",
-    code(-32602, 0),
+table.server("code-zero", "error-responses/meaningful").does(
+    "Has the code 0 for arguments that it does not take.", code(-32602, 0)
 )
-table.add(
-    "no-code",
-    "error-responses/code-and-message",
+table.server("no-code", "error-responses/code-and-message").does(
     "Sends a name where the code of an error should be.",
     answers_to(
         "",
@@ -65,115 +58,72 @@ table.add(
         ),
     ),
 )
-table.add(
-    "no-words",
-    "error-responses/meaningful",
-    "Sends errors with an empty message.",
-    answers_to("", _silent),
+table.server("no-words", "error-responses/meaningful").does(
+    "Sends errors with an empty message.", answers_to("", _silent)
 )
-table.add(
-    "all-internal",
-    "error-codes/invalid-params",
-    "Calls wrong params an internal error.",
-    code(-32602, -32603),
+table.server("all-internal", "error-codes/invalid-params").does(
+    "Calls wrong params an internal error.", code(-32602, -32603)
 )
-table.add(
-    "takes-a-reserved-code",
-    "error-codes/reserved-codes",
-    "Has chosen a code of its own where the specification will.",
-    code(-32602, -32050),
+table.server("takes-a-reserved-code", "error-codes/reserved-codes").does(
+    "Has chosen a code of its own where the specification will.", code(-32602, -32050)
 )
-table.add(
-    "retired-code",
-    "error-codes/reserved-codes",
-    "Still says -32002 of a resource that is not there.",
-    code(-32602, -32002, "resources/read"),
+table.server("retired-code", "error-codes/reserved-codes").does(
+    "Still says -32002 of a resource that is not there.", code(-32602, -32002, "resources/read")
 )
-table.add(
-    "legacy-code",
-    "error-codes/legacy-codes",
-    "Has -32000 for whatever goes wrong.",
-    code(-32602, -32000),
+table.server("legacy-code", "error-codes/legacy-codes").does(
+    "Has -32000 for whatever goes wrong.", code(-32602, -32000)
 )
-table.add(
-    "code-in-the-range",
-    "error-codes/own-codes",
-    "Has chosen a code within the range that JSON-RPC reserves.",
-    code(-32602, -32500),
+table.server("code-in-the-range", "error-codes/own-codes").does(
+    "Has chosen a code within the range that JSON-RPC reserves.", code(-32602, -32500)
 )
-table.add(
-    "answers-unknown-notifications",
-    "notifications/unknown",
+table.server("answers-unknown-notifications", "notifications/unknown").does(
     "Answers a notification that it does not know with an error.",
     instead(_notification, lambda _value: error(None, -32601, "Method not found")),
 )
-table.add(
-    "answers-malformed-notifications",
-    "notifications/malformed",
+table.server("answers-malformed-notifications", "notifications/malformed").does(
     "Answers a notification whose params are wrong with an error.",
     instead(
         lambda value: _notification(value) and not isinstance(value.get("params"), dict),
         lambda _value: error(None, -32602, "Invalid params"),
     ),
 )
-table.add(
-    "answers-without-id",
-    "notifications/request-without-id",
+table.server("answers-without-id", "notifications/request-without-id").does(
     "Answers requests that have no id, with the id null.",
     instead(_notification, lambda _value: result(None, {})),
 )
-table.add(
-    "drops-notifications-with-id",
-    "notifications/with-id",
+table.server("drops-notifications-with-id", "notifications/with-id", binding=Binding.HTTP).does(
     "Takes whatever is called a notification for one, and says nothing.",
     ignores(lambda value: isinstance(value, dict) and str(value.get("method")).startswith("notif")),
-    binding=Binding.HTTP,
 )
-table.add(
-    "argues",
-    "responses/unknown-id",
-    "Answers answers that it did not ask for.",
-    declines(_answer),
+table.server("argues", "responses/unknown-id").does(
+    "Answers answers that it did not ask for.", declines(_answer)
 )
-table.add(
-    "falls-over-answers",
-    "responses/malformed",
+table.server("falls-over-answers", "responses/malformed").does(
     "Ends when an answer has no result that it can read.",
     dies_of(lambda value, _payload: _answer(value) and value.get("result") == 17),
 )
-table.add(
-    "no-result-type",
-    "resulttype/named",
+table.server("no-result-type", "resulttype/named").does(
     "Sends results as they were before they had a type.",
     results_of("tools/list", lambda found: _without(found, "resultType")),
 )
-table.add(
-    "own-result-type",
-    "resulttype/named",
+table.server("own-result-type", "resulttype/named").does(
     "Has a type of results that nobody declared.",
-    results_of("tools/call", lambda found: {**found, "resultType": "done"}),
+    results_of("tools/call", put(resultType="done")),
 )
-table.add(
-    "nameless",
-    "meta/server-info",
+table.server("nameless", "meta/server-info").does(
     "Says who it is in the result of server/discover only.",
     results_of("tools/list", lambda found: _without(found, "_meta")),
 )
-table.add(
-    "icons-of-scripts",
-    "icons/sources",
+table.server("icons-of-scripts", "icons/sources").does(
     "Has an icon that is a script.",
     listed(
         "tools/list",
         "tools",
-        first_entry(lambda tool: {**tool, "icons": [{"src": "javascript:alert(1)"}]}),
+        first_entry(put(icons=[{"src": "javascript:alert(1)"}])),
     ),
 )
-table.add(
-    "answers-answers",
-    "responses/not-for-clients",
-    "Thanks for every answer.",
-    instead(_answer, lambda value: result(value.get("id"), {})),
+table.server("answers-answers", "responses/not-for-clients").does(
+    "Thanks for every answer.", instead(_answer, lambda value: result(value.get("id"), {}))
 )
 
 __all__ = ["table"]

@@ -32,8 +32,9 @@ def _all_answered(batch: Any) -> bytes:
     return encode(answers)
 
 
+@table.server("one-by-one", "batching/one-array")
 class _OneByOne(Fault):
-    """Answers each request of a batch with a message of its own."""
+    """Answers the requests of a batch one by one."""
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not isinstance(value, list):
@@ -43,82 +44,43 @@ class _OneByOne(Fault):
         return None
 
 
-table.add(
-    "ignores-batches",
-    ("batching/requests", "batching/invalid-elements"),
-    "Says nothing to batches.",
-    ignores(_batch),
-    binding=Binding.HTTP,
+table.server(
+    "ignores-batches", "batching/requests", "batching/invalid-elements", binding=Binding.HTTP
+).does("Says nothing to batches.", ignores(_batch))
+table.server("no-batches-yet", "batching/requests", binding=Binding.HTTP).does(
+    "Refuses batches.", declines(_batch)
 )
-table.add(
-    "no-batches-yet",
-    "batching/requests",
-    "Refuses batches.",
-    declines(_batch),
-    binding=Binding.HTTP,
+table.server("two-at-least", "batching/one-request").does(
+    "Refuses a batch of one.", declines(lambda value: _batch(value) and len(value) == 1)
 )
-table.add(
-    "two-at-least",
-    "batching/one-request",
-    "Refuses a batch of one.",
-    declines(lambda value: _batch(value) and len(value) == 1),
+table.server("answers-all", "batching/with-notifications").does(
+    "Answers the notifications of a batch as well.", instead(_batch, _all_answered)
 )
-table.add(
-    "answers-all",
-    "batching/with-notifications",
-    "Answers the notifications of a batch as well.",
-    instead(_batch, _all_answered),
-)
-table.add(
-    "empty-array",
-    ("batching/notifications-only", "batching/answers-only", "batching/empty"),
+table.server(
+    "empty-array", "batching/notifications-only", "batching/answers-only", "batching/empty"
+).does(
     "Answers a batch of which nothing is to be answered with an empty one.",
     instead(_batch, lambda _value: b"[]"),
 )
-table.add(
-    "all-or-nothing",
-    ("batching/errors", "batching/partly-invalid"),
-    "Refuses a batch if one of its elements is bad.",
-    declines(_batch),
-    binding=Binding.HTTP,
-)
-table.add(
-    "flattens",
-    "batching/nested",
+table.server(
+    "all-or-nothing", "batching/errors", "batching/partly-invalid", binding=Binding.HTTP
+).does("Refuses a batch if one of its elements is bad.", declines(_batch))
+table.server("flattens", "batching/nested").does(
     "Takes a batch inside a batch for a part of it.",
     _read(lambda batch: batch[0] if batch and isinstance(batch[0], list) else batch),
 )
-table.add(
-    "by-id",
-    "batching/duplicate-ids",
-    "Keeps the requests of a batch by their ids.",
-    _read(_by_id),
-    binding=Binding.HTTP,
+table.server("by-id", "batching/duplicate-ids", binding=Binding.HTTP).does(
+    "Keeps the requests of a batch by their ids.", _read(_by_id)
 )
-table.add(
-    "twenty-at-most",
-    "batching/many",
-    "Reads the first twenty elements of a batch.",
-    _read(lambda batch: batch[:20]),
-    binding=Binding.HTTP,
+table.server("twenty-at-most", "batching/many", binding=Binding.HTTP).does(
+    "Reads the first twenty elements of a batch.", _read(lambda batch: batch[:20])
 )
-table.add(
-    "one-by-one",
-    "batching/one-array",
-    "Answers the requests of a batch one by one.",
-    _OneByOne,
+
+table.server("still-batches", "messages/no-batches").does(
+    "Carries out batches where there are none.", instead(_batch, _all_answered)
 )
-table.add(
-    "still-batches",
-    "messages/no-batches",
-    "Carries out batches where there are none.",
-    instead(_batch, _all_answered),
-)
-table.add(
-    "first-of-a-batch",
-    "messages/no-batches",
-    "Carries out the first request of a batch.",
-    _read(lambda batch: batch[0] if batch else batch),
+table.server("first-of-a-batch", "messages/no-batches").does(
+    "Carries out the first request of a batch.", _read(lambda batch: batch[0] if batch else batch)
 )
 
 __all__ = ["table"]

@@ -8,9 +8,7 @@ table = Table("basic/index")
 DEEP = 100_000
 """Brackets that the mutants bear."""
 
-table.add(
-    "recursive",
-    "messages/bottomless",
+table.server("recursive", "messages/bottomless").does(
     "Ends when brackets in each other are deeper than its stack.",
     dies_of(lambda _value, payload: max(payload.count(b"["), payload.count(b"{")) > DEEP),
 )

@@ -53,8 +53,9 @@ def _filled(**members: Any) -> Callable[[], Fault]:
     return misread(read)
 
 
+@table.server("remembers-capabilities", "statelessness/capabilities")
 class _Remembers(Fault):
-    """Adds the capabilities of earlier requests to those of each request."""
+    """Knows the capabilities of earlier requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,8 +72,9 @@ class _Remembers(Fault):
         return read().said(value, payload)
 
 
+@table.server("meta-guessed", "meta/missing", "meta/version-missing")
 class _Guesses(Fault):
-    """Takes a conversation for a legacy one, which it has not, if it names no version at first."""
+    """Has no older revision, but takes a first request without a version for one of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +91,7 @@ class _Guesses(Fault):
         return None
 
 
+@table.server("meta-code", "meta/missing", "meta/version-missing", "meta/capabilities-missing")
 class _Miscalls(Fault):
     """Has no older revision, and calls a request without the fields it needs an invalid one."""
 
@@ -104,8 +107,11 @@ class _Miscalls(Fault):
         return ({**value, "error": {**value["error"], "code": -32600}},)
 
 
+@table.server(
+    "meta-remembered", "meta/missing", "meta/version-missing", "meta/capabilities-missing"
+)
 class _Trusts(Fault):
-    """Fills in what a request does not say in ``_meta`` from the one before it."""
+    """Fills in what a request does not say in _meta from the one before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,8 +146,9 @@ class _Locked(Fault):
         return None
 
 
+@table.server("discover-first", "statelessness/nothing-before")
 class _DiscoverFirst(Fault):
-    """Serves nothing until server/discover was asked."""
+    """Wants to be discovered before it serves anything."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,8 +162,9 @@ class _DiscoverFirst(Fault):
         return None
 
 
+@table.server("favours", "meta/client-info-decides-nothing")
 class _Favours(Fault):
-    """Shows its tools to a client of a certain name only."""
+    """Gives a client of another name another list."""
 
     def message(self, value: Value) -> tuple[Value]:
         asked = self.asked.get((type(value.get("id")), value.get("id")), {})
@@ -172,95 +180,48 @@ def _without_data(value: Value) -> Value:
     return {**value, "error": {key: each for key, each in value["error"].items() if key != "data"}}
 
 
-table.add(
+table.server(
     "meta-optional",
-    ("meta/missing", "meta/version-missing", "meta/capabilities-missing", "meta/field-types"),
+    "meta/missing",
+    "meta/version-missing",
+    "meta/capabilities-missing",
+    "meta/field-types",
+).does(
     "Fills in what a request does not say in _meta.",
     _filled(protocolVersion=VERSION, clientCapabilities={}),
 )
-table.add(
-    "meta-guessed",
-    ("meta/missing", "meta/version-missing"),
-    "Has no older revision, but takes a first request without a version for one of them.",
-    _Guesses,
-)
-table.add(
-    "meta-remembered",
-    ("meta/missing", "meta/version-missing", "meta/capabilities-missing"),
-    "Fills in what a request does not say in _meta from the one before it.",
-    _Trusts,
-)
-table.add(
-    "meta-code",
-    ("meta/missing", "meta/version-missing", "meta/capabilities-missing"),
-    "Has no older revision, and calls a request without the fields it needs an invalid one.",
-    _Miscalls,
-)
-table.add(
-    "wants-client-info",
-    "meta/client-info-optional",
+
+
+table.server("wants-client-info", "meta/client-info-optional").does(
     "Refuses requests that do not say who the client is.",
     declines(lambda value: _request(value) and META_CLIENT_INFO not in _meta(value), -32602),
 )
-table.add(
-    "favours",
-    "meta/client-info-decides-nothing",
-    "Gives a client of another name another list.",
-    _Favours,
-)
-table.add(
-    "wants-known-keys",
-    "meta/other-keys",
+
+table.server("wants-known-keys", "meta/other-keys").does(
     "Refuses keys in _meta that it does not know.",
     declines(lambda value: "org.example/note" in _meta(value), -32602),
 )
-table.add(
-    "capability-without-data",
-    "meta/undeclared-capability",
-    "Does not say which capability is missing.",
-    answers_to("tools/call", _without_data),
+table.server("capability-without-data", "meta/undeclared-capability").does(
+    "Does not say which capability is missing.", answers_to("tools/call", _without_data)
 )
-table.add(
-    "capability-code",
-    ("meta/undeclared-capability", "statelessness/capabilities"),
-    "Calls a missing capability an invalid request.",
-    code(-32021, -32600),
+table.server("capability-code", "meta/undeclared-capability", "statelessness/capabilities").does(
+    "Calls a missing capability an invalid request.", code(-32021, -32600)
 )
-table.add(
-    "never-capable",
-    "meta/declared-capability",
+table.server("never-capable", "meta/declared-capability").does(
     "Does not look at the capabilities that a request declares.",
     declines(asks("tools/call"), -32021),
 )
-table.add(
-    "remembers-capabilities",
-    "statelessness/capabilities",
-    "Knows the capabilities of earlier requests.",
-    _Remembers,
-)
-table.add(
-    "remembers-versions",
-    "statelessness/versions",
+
+table.server("remembers-versions", "statelessness/versions").does(
     "Expects the version of the first request ever after.",
     lambda: _Locked(META_PROTOCOL_VERSION, UNSUPPORTED_VERSION),
 )
-table.add(
-    "discover-first",
-    "statelessness/nothing-before",
-    "Wants to be discovered before it serves anything.",
-    _DiscoverFirst,
+
+table.server("another-each-time", "statelessness/any-connection").does(
+    "Offers each connection something else.", less_by_connection("tools/list", "tools")
 )
-table.add(
-    "another-each-time",
-    "statelessness/any-connection",
-    "Offers each connection something else.",
-    less_by_connection("tools/list", "tools"),
-)
-table.add(
-    "one-client",
-    "statelessness/several-conversations",
-    "Serves one client on a connection.",
-    lambda: _Locked(META_CLIENT_INFO, -32600),
+table.server("one-client", "statelessness/several-conversations").does(
+    "Serves one client on a connection.", lambda: _Locked(META_CLIENT_INFO, -32600)
 )
 
 __all__ = ["table"]

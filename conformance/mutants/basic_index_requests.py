@@ -50,8 +50,14 @@ def _rounded(value: Value) -> Value:
     return {**value, "id": int(float(id))} if isinstance(id, int) else value
 
 
+@table.server(
+    "once-per-id",
+    "requests/duplicate-in-flight",
+    "requests/duplicate-of-slow",
+    binding=Binding.HTTP,
+)
 class _OncePerId(Fault):
-    """Takes the second request with an id for the first one, come again."""
+    """Drops a request whose id it has seen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,76 +101,42 @@ def _in_small_letters(value: Any, payload: bytes) -> Any:
     return payload
 
 
-table.add(
-    "zero-is-no-id",
-    "result-responses/integer-ids",
-    "Takes the id 0 for none.",
-    declines(_id(lambda id: id == 0 and isinstance(id, int))),
+table.server("zero-is-no-id", "result-responses/integer-ids").does(
+    "Takes the id 0 for none.", declines(_id(lambda id: id == 0 and isinstance(id, int)))
 )
-table.add(
-    "negative-ids",
-    "result-responses/integer-ids",
-    "Answers with the absolute value of the id.",
-    answers_to("", _positive),
+table.server("negative-ids", "result-responses/integer-ids").does(
+    "Answers with the absolute value of the id.", answers_to("", _positive)
 )
-table.add(
-    "empty-id",
-    "result-responses/string-ids",
-    "Takes an empty string for no id.",
-    declines(_id(lambda id: id == "")),
+table.server("empty-id", "result-responses/string-ids").does(
+    "Takes an empty string for no id.", declines(_id(lambda id: id == ""))
 )
-table.add(
-    "ids-become-numbers",
-    "result-responses/string-ids",
+table.server("ids-become-numbers", "result-responses/string-ids").does(
     "Answers a string of digits with a number.",
     answers_to("", lambda value: {**value, "id": 17} if value.get("id") == "17" else value),
 )
-table.add(
+table.server(
     "rounds-ids",
-    ("result-responses/large-integer-ids", "result-responses/huge-integer-ids"),
-    "Reads ids as numbers of double precision.",
-    answers_to("", _rounded),
+    "result-responses/large-integer-ids",
+    "result-responses/huge-integer-ids",
     binding=Binding.HTTP,
+).does("Reads ids as numbers of double precision.", answers_to("", _rounded))
+table.server("one-kind-of-id", "result-responses/number-and-string").does(
+    'Keeps ids as strings, and takes 7 and "7" for the same.', declines(_id(lambda id: id == "7"))
 )
-table.add(
-    "one-kind-of-id",
-    "result-responses/number-and-string",
-    'Keeps ids as strings, and takes 7 and "7" for the same.',
-    declines(_id(lambda id: id == "7")),
+table.server("loses-some", "result-responses/many-in-flight").does(
+    "Loses every tenth request.", ignores(_id(lambda id: isinstance(id, int) and id % 10 == 0))
 )
-table.add(
-    "loses-some",
-    "result-responses/many-in-flight",
-    "Loses every tenth request.",
-    ignores(_id(lambda id: isinstance(id, int) and id % 10 == 0)),
+table.server("null-is-a-notification", "requests/id-null").does(
+    "Takes a request with the id null for a notification.", ignores(_id(lambda id: id is None))
 )
-table.add(
-    "null-is-a-notification",
-    "requests/id-null",
-    "Takes a request with the id null for a notification.",
-    ignores(_id(lambda id: id is None)),
+table.server("true-is-one", "requests/id-type").does("Takes true for the id 1.", misread(_first_id))
+table.server("drops-odd-ids", "requests/id-type").does(
+    "Says nothing to requests whose id has a wrong type.", ignores(_id(lambda id: not is_id(id)))
 )
-table.add(
-    "true-is-one",
-    "requests/id-type",
-    "Takes true for the id 1.",
-    misread(_first_id),
+table.server("any-version", "requests/version-member").does(
+    "Does not look at jsonrpc.", misread(_with_version)
 )
-table.add(
-    "drops-odd-ids",
-    "requests/id-type",
-    "Says nothing to requests whose id has a wrong type.",
-    ignores(_id(lambda id: not is_id(id))),
-)
-table.add(
-    "any-version",
-    "requests/version-member",
-    "Does not look at jsonrpc.",
-    misread(_with_version),
-)
-table.add(
-    "drops-odd-methods",
-    "requests/method-type",
+table.server("drops-odd-methods", "requests/method-type").does(
     "Says nothing to requests without a proper method.",
     ignores(
         lambda value: (
@@ -172,53 +144,30 @@ table.add(
         )
     ),
 )
-table.add(
-    "drops-lists",
-    "requests/params-type",
-    "Takes params that are a list for none.",
-    misread(_with_params({})),
-    revisions=LEGACY,
+table.server("drops-lists", "requests/params-type", revisions=LEGACY).does(
+    "Takes params that are a list for none.", misread(_with_params({}))
 )
-table.add(
-    "lists-for-metadata",
-    "requests/params-type",
+table.server("lists-for-metadata", "requests/params-type", revisions=MODERN).does(
     "Takes params that are a list for those of its last client.",
     misread(_with_params({"_meta": METADATA})),
-    revisions=MODERN,
 )
-table.add(
-    "wants-params",
-    "requests/without-params",
+table.server("wants-params", "requests/without-params").does(
     "Does not take a list request without params of its own.",
     declines(
         lambda value: asks("tools/list")(value) and {*value.get("params", {})} <= {"_meta"},
         -32602,
     ),
 )
-table.add(
-    "wants-known-members",
-    "requests/unknown-members",
+table.server("wants-known-members", "requests/unknown-members").does(
     "Refuses requests with a member that it does not know.",
     declines(lambda value: isinstance(value, dict) and "trace" in value),
 )
-table.add(
-    "unknown-method-code",
-    "error-responses/unknown-method",
-    "Answers an unknown method with -32602.",
-    code(-32601, -32602),
+table.server("unknown-method-code", "error-responses/unknown-method").does(
+    "Answers an unknown method with -32602.", code(-32601, -32602)
 )
-table.add(
-    "any-letters",
-    "error-responses/method-case",
-    "Does not tell large letters from small ones in methods.",
-    misread(_in_small_letters),
+table.server("any-letters", "error-responses/method-case").does(
+    "Does not tell large letters from small ones in methods.", misread(_in_small_letters)
 )
-table.add(
-    "once-per-id",
-    ("requests/duplicate-in-flight", "requests/duplicate-of-slow"),
-    "Drops a request whose id it has seen.",
-    _OncePerId,
-    binding=Binding.HTTP,
-)
+
 
 __all__ = ["table"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import drop
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -29,8 +30,9 @@ def _rather_before(result: Value) -> Value:
     return {**result, "protocolVersion": LEGACY[place - 1].name}
 
 
+@table.server("oldest-offered", "version-negotiation/newest-offered")
 class _OldestOffered(Fault):
-    """Offers the oldest version instead of one that it does not speak."""
+    """Offers the oldest version to whom it does not understand."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "initialize" or "result" not in value:
@@ -41,6 +43,13 @@ class _OldestOffered(Fault):
         return ({**value, "result": {**value["result"], "protocolVersion": OLDEST}},)
 
 
+@table.server(
+    "any-version",
+    "version-negotiation/unknown-version",
+    "version-negotiation/future-version",
+    "version-negotiation/odd-versions",
+    "version-negotiation/modern-version",
+)
 class _Echoes(Fault):
     """Agrees to whatever version it is asked for."""
 
@@ -71,7 +80,10 @@ class _Opening(Fault):
         return payload
 
 
+@table.server("serves-early", "initialization/before-all")
 class _ServesEarly(_Opening):
+    """Serves whoever asks."""
+
     def early(self, value: Value, payload: bytes) -> bytes | None:
         if value.get("method") != "tools/list":
             return payload
@@ -79,6 +91,7 @@ class _ServesEarly(_Opening):
         return None
 
 
+@table.server("opened-by-word", "initialization/initialized-first")
 class _OpenedByWord(_Opening):
     """Takes notifications/initialized for the whole handshake."""
 
@@ -92,8 +105,9 @@ class _OpenedByWord(_Opening):
         return super().said(value, payload)
 
 
+@table.server("ends-early", "initialization/after-refusal")
 class _Spoilt(_Opening):
-    """What comes too early ends the connection."""
+    """Ends when something comes before initialize."""
 
     def early(self, value: Value, payload: bytes) -> bytes | None:
         if self.asked_for:
@@ -114,8 +128,9 @@ class _NoEarlyPing(_Opening):
         return None
 
 
+@table.server("impatient", "initialization/server-waits")
 class _Impatient(Fault):
-    """Asks for the roots as soon as it has answered initialize."""
+    """Asks for the roots before the client is ready."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         opening = self.method_of(value) == "initialize" and "result" in value
@@ -139,8 +154,9 @@ class _Once(Fault):
         return None
 
 
+@table.server("begins-anew", "initialization/twice-harmless")
 class _ForgetsAfterSecond(Fault):
-    """Begins anew at a second initialize, and wants to be initialized again."""
+    """Forgets the conversation at a second initialize."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,26 +204,14 @@ def _opens_in_batches(value: Any) -> bytes:
     return encode(answers)
 
 
-table.add(
-    "other-version",
-    "version-negotiation/version-echoed",
+table.server("other-version", "version-negotiation/version-echoed").does(
     "Answers every version that it speaks with another one.",
     results_of("initialize", _rather_before),
 )
-table.add(
-    "any-version",
-    (
-        "version-negotiation/unknown-version",
-        "version-negotiation/future-version",
-        "version-negotiation/odd-versions",
-        "version-negotiation/modern-version",
-    ),
-    "Agrees to whatever version it is asked for.",
-    _Echoes,
-)
-table.add(
-    "version-code",
-    ("version-negotiation/unknown-version", "version-negotiation/future-version"),
+
+table.server(
+    "version-code", "version-negotiation/unknown-version", "version-negotiation/future-version"
+).does(
     "Calls a version that it does not speak an internal error.",
     declines(
         lambda value: (
@@ -217,106 +221,53 @@ table.add(
         -32603,
     ),
 )
-table.add(
-    "oldest-offered",
-    "version-negotiation/newest-offered",
-    "Offers the oldest version to whom it does not understand.",
-    _OldestOffered,
-)
-table.add(
-    "nameless",
-    "initialization/answered",
+
+table.server("nameless", "initialization/answered").does(
     "Does not say who it is.",
     results_of(
         "initialize",
-        lambda found: {name: value for name, value in found.items() if name != "serverInfo"},
+        drop("serverInfo"),
     ),
 )
-table.add(
-    "wants-capabilities",
-    "initialization/minimal",
+table.server("wants-capabilities", "initialization/minimal").does(
     "Refuses clients that can do nothing.",
     declines(
         lambda value: asks("initialize")(value) and not value["params"]["capabilities"], -32602
     ),
 )
-table.add(
-    "wants-known-members",
-    "initialization/more-than-known",
-    "Refuses what it does not know.",
-    _without("more"),
+table.server("wants-known-members", "initialization/more-than-known").does(
+    "Refuses what it does not know.", _without("more")
 )
-table.add(
-    "takes-no-version",
-    "initialization/without-version",
-    "Takes an initialize without a version for one of the oldest.",
-    misread(_fills),
+table.server("takes-no-version", "initialization/without-version").does(
+    "Takes an initialize without a version for one of the oldest.", misread(_fills)
 )
-table.add(
-    "one-attempt",
-    "initialization/without-version",
+table.server("one-attempt", "initialization/without-version").does(
     "Ends when an initialize is not as it should be.",
     dies_of(lambda value, _payload: asks("initialize")(value) and not value.get("params")),
 )
-table.add(
-    "fills-in",
-    "initialization/incomplete",
-    "Fills in what an initialize does not say.",
-    misread(_fills),
+table.server("fills-in", "initialization/incomplete").does(
+    "Fills in what an initialize does not say.", misread(_fills)
 )
-table.add(
-    "serves-early",
-    "initialization/before-all",
-    "Serves whoever asks.",
-    _ServesEarly,
+
+
+table.server("no-ping-first", "initialization/ping-first").does(
+    "Answers no ping before initialize.", lambda: _NoEarlyPing(between=False)
 )
-table.add(
-    "opened-by-word",
-    "initialization/initialized-first",
-    "Takes notifications/initialized for the whole handshake.",
-    _OpenedByWord,
+table.server("no-ping-between", "initialization/ping-between").does(
+    "Answers no ping before notifications/initialized.", lambda: _NoEarlyPing(between=True)
 )
-table.add(
-    "ends-early",
-    "initialization/after-refusal",
-    "Ends when something comes before initialize.",
-    _Spoilt,
-)
-table.add(
-    "no-ping-first",
-    "initialization/ping-first",
-    "Answers no ping before initialize.",
-    lambda: _NoEarlyPing(between=False),
-)
-table.add(
-    "no-ping-between",
-    "initialization/ping-between",
-    "Answers no ping before notifications/initialized.",
-    lambda: _NoEarlyPing(between=True),
-)
-table.add(
-    "impatient",
-    "initialization/server-waits",
-    "Asks for the roots before the client is ready.",
-    _Impatient,
-)
-table.add(
-    "welcomes",
-    "initialization/initialized-unanswered",
+
+table.server("welcomes", "initialization/initialized-unanswered").does(
     "Answers notifications/initialized.",
     instead(asks(INITIALIZED), lambda _value: result("welcome", {})),
 )
-table.add(
-    "welcomes-again",
-    "initialization/initialized-again",
+table.server("welcomes-again", "initialization/initialized-again").does(
     "Complains about a second notifications/initialized.",
     lambda: _Once(
         INITIALIZED, lambda fault, _value: fault.answer(error(None, -32600, "already there"))
     ),
 )
-table.add(
-    "opens-twice",
-    "initialization/twice",
+table.server("opens-twice", "initialization/twice").does(
     "Answers a second initialize as it did the first.",
     lambda: _Once(
         "initialize",
@@ -332,15 +283,8 @@ table.add(
         ),
     ),
 )
-table.add(
-    "begins-anew",
-    "initialization/twice-harmless",
-    "Forgets the conversation at a second initialize.",
-    _ForgetsAfterSecond,
-)
-table.add(
-    "opens-in-batches",
-    "initialization/not-batched",
+
+table.server("opens-in-batches", "initialization/not-batched").does(
     "Answers an initialize in a batch.",
     instead(lambda value: isinstance(value, list), _opens_in_batches),
 )

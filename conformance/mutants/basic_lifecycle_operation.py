@@ -50,8 +50,9 @@ class _OneVersion(Fault):
         return payload
 
 
+@table.server("one-conversation", "shutdown/others-stay", "shutdown/dropped")
 class _FirstOnly(Fault):
-    """Serves one conversation, and ends with any other."""
+    """Ends with its first conversation."""
 
     numbers = count()
 
@@ -66,7 +67,16 @@ class _FirstOnly(Fault):
         return payload
 
 
+@table.server(
+    "stays",
+    "stdio/end-of-input",
+    "stdio/end-before-initialize",
+    "stdio/terminated",
+    binding=Binding.STDIO,
+)
 class _Deaf(Fault):
+    """Ends neither with its input nor on SIGTERM."""
+
     def finished(self) -> bool:
         return False
 
@@ -74,70 +84,37 @@ class _Deaf(Fault):
         return False
 
 
-table.add(
-    "promises",
-    "capability-negotiation/declared",
+table.server("promises", "capability-negotiation/declared").does(
     "Declares logging and does not know logging/setLevel.",
     declines(asks("logging/setLevel"), -32601),
 )
-table.add(
-    "keeps-quiet",
-    "capability-negotiation/undeclared",
-    "Has prompts and does not declare them.",
-    silent_capability("prompts"),
+table.server("keeps-quiet", "capability-negotiation/undeclared").does(
+    "Has prompts and does not declare them.", silent_capability("prompts")
 )
-table.add(
-    "samples-anyway",
-    "capability-negotiation/no-sampling",
+table.server("samples-anyway", "capability-negotiation/no-sampling").does(
     "Asks for sampling whether the client can do it or not.",
     _asks_anyway("sampling/createMessage", {"messages": [], "maxTokens": 1}),
 )
-table.add(
-    "roots-anyway",
-    "capability-negotiation/no-roots",
-    "Asks for roots whether the client can do it or not.",
-    _asks_anyway("roots/list", {}),
+table.server("roots-anyway", "capability-negotiation/no-roots").does(
+    "Asks for roots whether the client can do it or not.", _asks_anyway("roots/list", {})
 )
-table.add(
-    "elicits-anyway",
-    "capability-negotiation/no-elicitation",
+table.server("elicits-anyway", "capability-negotiation/no-elicitation").does(
     "Asks the user whether the client can do it or not.",
     _asks_anyway("elicitation/create", {"message": "x", "requestedSchema": {}}),
 )
-table.add(
-    "serves-later-methods",
-    "operation/later-methods",
+table.server("serves-later-methods", "operation/later-methods").does(
     "Serves server/discover whatever version was agreed on.",
     instead(asks("server/discover"), lambda value: result(value["id"], {})),
 )
-table.add(
-    "one-version",
-    "operation/two-versions",
-    "Keeps the version of the last client for all of them.",
-    _OneVersion,
+table.server("one-version", "operation/two-versions").does(
+    "Keeps the version of the last client for all of them.", _OneVersion
 )
-table.add(
-    "one-conversation",
-    ("shutdown/others-stay", "shutdown/dropped"),
-    "Ends with its first conversation.",
-    _FirstOnly,
+
+
+table.server("waits-for-ever", "timeouts/unanswered-question").does(
+    "Never gives up a question.", answers_to("tools/call", lambda _value: None)
 )
-table.add(
-    "stays",
-    ("stdio/end-of-input", "stdio/end-before-initialize", "stdio/terminated"),
-    "Ends neither with its input nor on SIGTERM.",
-    _Deaf,
-    binding=Binding.STDIO,
-)
-table.add(
-    "waits-for-ever",
-    "timeouts/unanswered-question",
-    "Never gives up a question.",
-    answers_to("tools/call", lambda _value: None),
-)
-table.add(
-    "gives-up-silently",
-    "timeouts/unanswered-question",
+table.server("gives-up-silently", "timeouts/unanswered-question").does(
     "Does not tell the client that it has given up a question.",
     own_messages("notifications/cancelled", lambda _value: None),
 )

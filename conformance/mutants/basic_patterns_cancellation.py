@@ -40,6 +40,7 @@ class _Confirms(Fault):
         return payload
 
 
+@table.server("second-cancellation", "timing-considerations/twice")
 class _ConfirmsTwice(_Confirms):
     """Answers a call at its second cancellation."""
 
@@ -53,8 +54,9 @@ class _ConfirmsTwice(_Confirms):
         super().__init__(again)
 
 
+@table.server("cancels-all", "behavior-requirements/others-unaffected")
 class _CancelsAll(Fault):
-    """A cancellation cancels everything that is under way on the connection."""
+    """Cancels everything at the first cancellation."""
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks(CANCELLED)(value):
@@ -64,8 +66,9 @@ class _CancelsAll(Fault):
         return payload
 
 
+@table.server("forgiving", "behavior-requirements/id-type")
 class _Forgiving(Fault):
-    """Takes 17 and "17" for the same id in a cancellation."""
+    """Takes 17 and "17" for the same id."""
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         id = _named(value)
@@ -75,8 +78,9 @@ class _Forgiving(Fault):
         return payload
 
 
+@table.server("one-table", "behavior-requirements/own-requests")
 class _OneTable(Fault):
-    """Keeps the requests of all clients in one table, by their ids."""
+    """Keeps the requests of all clients in one table."""
 
     there: ClassVar[dict[Any, "_OneTable"]] = {}
 
@@ -97,6 +101,7 @@ class _OneTable(Fault):
         return (error(value["id"], -32800, "Request cancelled"),)
 
 
+@table.server("remembers", "error-handling/before-its-request")
 class _Remembers(Fault):
     """Keeps cancellations for requests that may come."""
 
@@ -113,6 +118,7 @@ class _Remembers(Fault):
         return payload
 
 
+@table.server("counts-cancelled", "behavior-requirements/frees-resources")
 class _Limited(Fault):
     """Counts cancelled calls as if they still ran."""
 
@@ -128,8 +134,9 @@ class _Limited(Fault):
         return None
 
 
+@table.server("cancels-itself", "behavior-requirements/only-listen")
 class _CancelsItself(Fault):
-    """Tells the client that it has given up what failed."""
+    """Sends notifications/cancelled for a request that failed."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "error" not in value:
@@ -145,107 +152,47 @@ def _without_cancellations(value: Any, payload: bytes) -> Any:
     return payload
 
 
-table.add(
-    "confirms",
-    ("behavior-requirements/no-response", "cancellation-flow/reason-optional"),
-    "Answers cancelled calls with an error.",
-    _Confirms,
-)
-table.add(
-    "wants-a-reason",
-    "cancellation-flow/reason-optional",
+table.server(
+    "confirms", "behavior-requirements/no-response", "cancellation-flow/reason-optional"
+).does("Answers cancelled calls with an error.", _Confirms)
+table.server("wants-a-reason", "cancellation-flow/reason-optional").does(
     "Answers a call that was cancelled without a reason.",
     lambda: _Confirms(lambda value: "reason" not in value["params"]),
 )
-table.add(
-    "works-on",
-    "behavior-requirements/stops-work",
-    "Works on when a call is cancelled.",
-    misread(_without_cancellations),
+table.server("works-on", "behavior-requirements/stops-work").does(
+    "Works on when a call is cancelled.", misread(_without_cancellations)
 )
-table.add(
-    "counts-cancelled",
-    "behavior-requirements/frees-resources",
-    "Counts cancelled calls as if they still ran.",
-    _Limited,
-)
-table.add(
-    "cancels-all",
-    "behavior-requirements/others-unaffected",
-    "Cancels everything at the first cancellation.",
-    _CancelsAll,
-)
-table.add(
-    "forgiving",
-    "behavior-requirements/id-type",
-    'Takes 17 and "17" for the same id.',
-    _Forgiving,
-)
-table.add(
-    "one-table",
-    "behavior-requirements/own-requests",
-    "Keeps the requests of all clients in one table.",
-    _OneTable,
-)
-table.add(
+
+
+table.server(
     "complains",
-    (
-        "error-handling/unknown-request",
-        "error-handling/completed-request",
-        "error-handling/malformed",
-    ),
+    "error-handling/unknown-request",
+    "error-handling/completed-request",
+    "error-handling/malformed",
+).does(
     "Answers a cancellation of what it does not know with an error.",
     instead(asks(CANCELLED), lambda _value: error(None, -32602, "no such request")),
 )
-table.add(
-    "falls-over-cancellations",
-    "error-handling/malformed",
+table.server("falls-over-cancellations", "error-handling/malformed").does(
     "Ends when a cancellation names nothing.",
     dies_of(lambda value, _payload: asks(CANCELLED)(value) and _named(value) is None),
 )
-table.add(
-    "remembers",
-    "error-handling/before-its-request",
-    "Keeps cancellations for requests that may come.",
-    _Remembers,
+
+table.server("answers-both", "timing-considerations/races").does(
+    "Answers a request and its cancellation.", _Confirms
 )
-table.add(
-    "answers-both",
-    "timing-considerations/races",
-    "Answers a request and its cancellation.",
-    _Confirms,
+
+table.server("sends-on", "transport-specific-cancellation/nothing-after").does(
+    "Goes on sending for what was cancelled.", misread(_without_cancellations)
 )
-table.add(
-    "second-cancellation",
-    "timing-considerations/twice",
-    "Answers a call at its second cancellation.",
-    _ConfirmsTwice,
+
+table.server("ends-in-silence", "behavior-requirements/ends-listen", binding=Binding.STDIO).does(
+    "Ends subscriptions without a word.", own_messages(CANCELLED, lambda _value: None)
 )
-table.add(
-    "sends-on",
-    "transport-specific-cancellation/nothing-after",
-    "Goes on sending for what was cancelled.",
-    misread(_without_cancellations),
-)
-table.add(
-    "cancels-itself",
-    "behavior-requirements/only-listen",
-    "Sends notifications/cancelled for a request that failed.",
-    _CancelsItself,
-)
-table.add(
-    "ends-in-silence",
-    "behavior-requirements/ends-listen",
-    "Ends subscriptions without a word.",
-    own_messages(CANCELLED, lambda _value: None),
-    binding=Binding.STDIO,
-)
-table.add(
+table.server(
     "no-cancellations-here",
     "transport-specific-cancellation/notification-over-http",
-    "Fails at a cancellation that is not due over HTTP.",
-    status_of(notifications, 500),
     binding=Binding.HTTP,
-)
+).does("Fails at a cancellation that is not due over HTTP.", status_of(notifications, 500))
 
 __all__ = ["table"]

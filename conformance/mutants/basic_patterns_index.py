@@ -9,32 +9,21 @@ from mcpcore_conformance.kit.messages import request
 table = Table("basic/patterns/index")
 
 
+@table.server("asks", "request-and-response/no-server-requests")
 class _Asks(Fault):
-    """Asks the client while a call runs, as servers once did."""
+    """Sends requests while a call runs."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         called = self.method_of(value) == "tools/call" and "method" not in value
         return (request("kit-asks", "roots/list"), value) if called else (value,)
 
 
+@table.server("answers-twice", "request-and-response/answered-once")
 class _AnswersTwice(Fault):
     """Answers twice what fails."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         return (value, value) if "error" in value else (value,)
 
-
-table.add(
-    "asks",
-    "request-and-response/no-server-requests",
-    "Sends requests while a call runs.",
-    _Asks,
-)
-table.add(
-    "answers-twice",
-    "request-and-response/answered-once",
-    "Answers twice what fails.",
-    _AnswersTwice,
-)
 
 __all__ = ["table"]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import Change, over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import instead, results_of, takes
 from conformance.mutants.http_faults import OnePrincipal
@@ -34,8 +35,8 @@ def asking(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return results_of("tools/call", change)
 
 
-def _requests(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return asking(lambda result: {**result, "inputRequests": edit(result["inputRequests"])})
+def _requests(edit: Change) -> Callable[[], Fault]:
+    return asking(over("inputRequests", edit))
 
 
 def retried(
@@ -52,8 +53,9 @@ def retried(
     return instead(asked, lambda value: messages.result(value["id"], result))
 
 
+@table.server("key-twice", "server-requirements-basic-workflow/unique-keys")
 class _Doubled(Fault):
-    """Writes the first key of the requests twice."""
+    """Writes a key twice."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         requests = value.get("result", {}).get("inputRequests")
@@ -64,8 +66,9 @@ class _Doubled(Fault):
         return (text.replace(b'"inputRequests":{', b'"inputRequests":{' + key + b":{},", 1),)
 
 
+@table.server("asks-on-the-wire", "multi-round-trip-requests/no-requests-on-the-wire")
 class _OnTheWire(Fault):
-    """Asks by a request of its own."""
+    """Sends a request of its own."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "inputRequests" not in value.get("result", {}):
@@ -76,8 +79,14 @@ class _OnTheWire(Fault):
         return None if isinstance(value, dict) and value.get("id") == "wire" else payload
 
 
+@table.server(
+    "repairs-state",
+    "server-requirements-basic-workflow/state-tampered",
+    "server-requirements-basic-workflow/state-of-nobody",
+    "server-requirements-basic-workflow/state-of-other-type",
+)
 class _Repairing(Fault):
-    """Puts the state that it gave last in the place of whatever comes back."""
+    """Does not look at what comes back for a state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,8 +103,9 @@ class _Repairing(Fault):
         return encode({**value, "params": {**params, "requestState": self._state}})
 
 
+@table.server("mixed-answers", "client-requirements-basic-workflow/calls-apart")
 class _Mixing(Fault):
-    """Gives everybody the answers of the first."""
+    """Takes the first answers for those of everybody."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,6 +133,7 @@ class _Ignoring(Fault):
         return encode({**value, "params": params})
 
 
+@table.server("counts-on-retry", "server-requirements-basic-workflow/not-counted-on")
 class _Once(Fault):
     """Refuses a request that it has asked about before."""
 
@@ -138,104 +149,61 @@ class _Once(Fault):
         return (value,)
 
 
-table.add(
-    "state-of-number",
-    "inputrequiredresult/shape",
-    "Gives a state that is a number.",
-    asking(lambda result: {**result, "requestState": 1}),
+table.server("state-of-number", "inputrequiredresult/shape").does(
+    "Gives a state that is a number.", asking(put(requestState=1))
 )
-table.add(
-    "requests-in-array",
-    "inputrequiredresult/shape",
+table.server("requests-in-array", "inputrequiredresult/shape").does(
     "Asks in an array.",
-    _requests(lambda found: [*found.values()]),  # type: ignore[arg-type, return-value]
+    _requests(lambda found: [*found.values()]),
 )
-table.add(
-    "request-without-params",
-    "inputrequiredresult/shape",
+table.server("request-without-params", "inputrequiredresult/shape").does(
     "Asks without saying what.",
     _requests(lambda found: {key: {"method": "elicitation/create"} for key in found}),
 )
-table.add(
-    "nothing-asked",
-    "server-requirements-basic-workflow/one-of-both",
+table.server("nothing-asked", "server-requirements-basic-workflow/one-of-both").does(
     "Requires input and does not say which.",
     asking(lambda result: {"resultType": "input_required"}),
 )
-table.add(
-    "asks-for-completion",
-    "server-requirements-basic-workflow/kinds-of-requests",
+table.server("asks-for-completion", "server-requirements-basic-workflow/kinds-of-requests").does(
     "Asks the client to complete something.",
-    _requests(lambda found: {**found, "more": {"method": "completion/complete", "params": {}}}),
+    _requests(put(more={"method": "completion/complete", "params": {}})),
 )
-table.add(
-    "key-twice",
-    "server-requirements-basic-workflow/unique-keys",
-    "Writes a key twice.",
-    _Doubled,
-)
-table.add(
-    "asks-on-the-wire",
-    "multi-round-trip-requests/no-requests-on-the-wire",
-    "Sends a request of its own.",
-    _OnTheWire,
-)
-table.add(
-    "list-asks",
-    "supported-requests/no-others",
+
+
+table.server("list-asks", "supported-requests/no-others").does(
     "Asks before it lists tools.",
     changing("tools/list", lambda value: messages.result(value["id"], ASKING)),
 )
-table.add(
-    "discovery-asks",
-    "supported-requests/no-others",
+table.server("discovery-asks", "supported-requests/no-others").does(
     "Asks before it says what it is.",
     changing("server/discover", lambda value: messages.result(value["id"], ASKING)),
 )
-table.add(
-    "prompt-never-given",
-    "supported-requests/prompts",
-    "Asks again and again.",
-    takes("prompts/get", ASKING),
+table.server("prompt-never-given", "supported-requests/prompts").does(
+    "Asks again and again.", takes("prompts/get", ASKING)
 )
-table.add(
-    "prompt-never-asks",
-    "supported-requests/prompts",
+table.server("prompt-never-asks", "supported-requests/prompts").does(
     "Refuses a prompt that needs input.",
     changing("prompts/get", lambda value: messages.error(value["id"], -32603, "no input")),
 )
-table.add(
-    "never-enough",
-    ("basic-workflow/completed", "basic-workflow/several-rounds"),
-    "Does not see that there are answers.",
-    lambda: _Ignoring("inputResponses"),
+table.server("never-enough", "basic-workflow/completed", "basic-workflow/several-rounds").does(
+    "Does not see that there are answers.", lambda: _Ignoring("inputResponses")
 )
-table.add(
-    "one-round-only",
-    "basic-workflow/several-rounds",
-    "Carries out every retry.",
-    retried(lambda params: True),
+table.server("one-round-only", "basic-workflow/several-rounds").does(
+    "Carries out every retry.", retried(lambda params: True)
 )
-table.add(
-    "bound-to-connection",
-    "basic-workflow/independent-requests",
-    "Takes no retry on another connection.",
-    lambda: _Bound(),
+table.server("bound-to-connection", "basic-workflow/independent-requests").does(
+    "Takes no retry on another connection.", lambda: _Bound()
 )
-table.add(
-    "mixed-answers",
-    "client-requirements-basic-workflow/calls-apart",
-    "Takes the first answers for those of everybody.",
-    _Mixing,
-)
+
 for capability, method in (
     ("elicitation", "elicitation/create"),
     ("sampling", "sampling/createMessage"),
     ("roots", "roots/list"),
 ):
-    table.add(
+    table.server(
         f"asks-for-undeclared-{capability}",
         f"server-requirements-basic-workflow/undeclared-{capability}",
+    ).does(
         "Asks whoever calls, whatever was declared.",
         takes(
             "tools/call",
@@ -245,118 +213,73 @@ for capability, method in (
             },
         ),
     )
-table.add(
+table.server(
     "takes-what-comes",
-    (
-        "error-handling/missing-answer",
-        "error-handling/malformed-answers",
-        "error-handling/malformed-answer",
-        "server-requirements-basic-workflow/state-of-nobody",
-        "server-requirements-basic-workflow/state-of-other-type",
-    ),
-    "Carries out every retry, whatever it brings.",
-    retried(lambda params: True),
-)
-table.add(
-    "error-for-missing",
     "error-handling/missing-answer",
+    "error-handling/malformed-answers",
+    "error-handling/malformed-answer",
+    "server-requirements-basic-workflow/state-of-nobody",
+    "server-requirements-basic-workflow/state-of-other-type",
+).does("Carries out every retry, whatever it brings.", retried(lambda params: True))
+table.server("error-for-missing", "error-handling/missing-answer").does(
     "Answers with an error if an answer is missing.",
     lambda: _Strict(lambda answers: "mcpcore_conformance" in answers or not answers),
 )
-table.add(
-    "asks-for-something-else",
-    "error-handling/missing-answer",
+table.server("asks-for-something-else", "error-handling/missing-answer").does(
     "Asks for something else if an answer is missing.",
     retried(lambda params: not params["inputResponses"], ASKING),
 )
-table.add(
-    "error-for-further",
-    "error-handling/further-answers",
+table.server("error-for-further", "error-handling/further-answers").does(
     "Answers with an error if there is one answer more.",
     lambda: _Strict(lambda answers: "mcpcore_conformance" in answers),
 )
-table.add(
-    "asks-again-for-nonsense",
-    "error-handling/malformed-answers",
+table.server("asks-again-for-nonsense", "error-handling/malformed-answers").does(
     "Asks again if the answers are no object.",
     retried(lambda params: not isinstance(params["inputResponses"], dict), ASKING),
 )
-table.add(
-    "number-for-name",
-    "error-handling/malformed-answer",
-    "Takes a number for a name.",
-    retried(lambda params: "17" in repr(params["inputResponses"])),
+table.server("number-for-name", "error-handling/malformed-answer").does(
+    "Takes a number for a name.", retried(lambda params: "17" in repr(params["inputResponses"]))
 )
-table.add(
-    "repairs-state",
-    (
-        "server-requirements-basic-workflow/state-tampered",
-        "server-requirements-basic-workflow/state-of-nobody",
-        "server-requirements-basic-workflow/state-of-other-type",
-    ),
-    "Does not look at what comes back for a state.",
-    _Repairing,
-)
-table.add(
-    "ignores-end-of-state",
-    "server-requirements-basic-workflow/state-tampered",
+
+table.server("ignores-end-of-state", "server-requirements-basic-workflow/state-tampered").does(
     "Does not look at what stands behind a state.",
     retried(lambda params: str(params["requestState"]).endswith("-TAMPERED")),
 )
-table.add(
-    "state-never-good",
-    "server-requirements-basic-workflow/state-tampered",
-    "Refuses its own state.",
-    lambda: _Strict(lambda answers: True),
+table.server("state-never-good", "server-requirements-basic-workflow/state-tampered").does(
+    "Refuses its own state.", lambda: _Strict(lambda answers: True)
 )
-table.add(
-    "asks-again-for-tampered",
-    "server-requirements-basic-workflow/state-tampered",
+table.server("asks-again-for-tampered", "server-requirements-basic-workflow/state-tampered").does(
     "Asks again if the state was tampered with.",
     lambda: _Ignoring("requestState", "inputResponses"),
 )
-table.add(
-    "state-for-all-principals",
-    "server-requirements-basic-workflow/state-of-other-principal",
-    "Takes a state from whoever has it.",
-    OnePrincipal,
-)
-table.add(
-    "state-instead-of-answers",
-    "server-requirements-basic-workflow/state-of-other-round",
+table.server(
+    "state-for-all-principals", "server-requirements-basic-workflow/state-of-other-principal"
+).does("Takes a state from whoever has it.", OnePrincipal)
+table.server(
+    "state-instead-of-answers", "server-requirements-basic-workflow/state-of-other-round"
+).does(
     "Carries out a retry that has a state and no answers.",
     retried(lambda params: not params["inputResponses"]),
 )
-table.add(
-    "state-for-all-tools",
-    "server-requirements-basic-workflow/state-of-other-tool",
+table.server("state-for-all-tools", "server-requirements-basic-workflow/state-of-other-tool").does(
     "Takes a state of one tool for another.",
     retried(lambda params: "tampered" in str(params["name"])),
 )
-table.add(
-    "state-for-all-methods",
-    "server-requirements-basic-workflow/state-of-other-method",
+table.server(
+    "state-for-all-methods", "server-requirements-basic-workflow/state-of-other-method"
+).does(
     "Takes the state of a call for a prompt.",
     retried(lambda params: True, {"messages": [], "resultType": "complete"}, "prompts/get"),
 )
-table.add(
-    "state-for-all-arguments",
-    "server-requirements-basic-workflow/state-of-other-arguments",
+table.server(
+    "state-for-all-arguments", "server-requirements-basic-workflow/state-of-other-arguments"
+).does(
     "Takes a state for a call with other arguments.",
     retried(lambda params: params["arguments"].get("message") == "other"),
 )
-table.add(
-    "state-good-for-nothing",
-    "server-requirements-basic-workflow/state-of-other-arguments",
-    "Refuses every state.",
-    lambda: _Strict(lambda answers: True),
-)
-table.add(
-    "counts-on-retry",
-    "server-requirements-basic-workflow/not-counted-on",
-    "Refuses a request that it has asked about before.",
-    _Once,
-)
+table.server(
+    "state-good-for-nothing", "server-requirements-basic-workflow/state-of-other-arguments"
+).does("Refuses every state.", lambda: _Strict(lambda answers: True))
 
 
 class _Bound(Fault):

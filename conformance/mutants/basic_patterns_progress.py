@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import drop, over, put
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -24,7 +25,7 @@ table = Table("basic/patterns/progress")
 
 def _params(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the params of reports."""
-    return own_messages(PROGRESS, lambda value: {**value, "params": edit(value["params"])})
+    return own_messages(PROGRESS, over("params", edit))
 
 
 def _token(value: Any) -> Any:
@@ -33,8 +34,9 @@ def _token(value: Any) -> Any:
     return meta.get("progressToken") if isinstance(meta, dict) else None
 
 
+@table.server("unasked", "behavior-requirements/not-asked-for")
 class _Unasked(Fault):
-    """Reports progress to everybody, with the id of the request for a token."""
+    """Reports progress to everybody."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tools/call" or "result" not in value:
@@ -43,8 +45,9 @@ class _Unasked(Fault):
         return (notification(PROGRESS, params), value)
 
 
+@table.server("late", "implementation-notes/ends-with-response")
 class _Late(Fault):
-    """Reports what is left of the progress behind the answer."""
+    """Reports the last progress behind the answer."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tools/call" or "result" not in value:
@@ -54,8 +57,9 @@ class _Late(Fault):
         return (value, notification(PROGRESS, params))
 
 
+@table.server("first-stream", "behavior-requirements/own-stream", binding=Binding.HTTP)
 class _Swapped(Fault):
-    """Sends progress on whatever stream is open first."""
+    """Sends all progress on the stream that was open first."""
 
     first = 0
 
@@ -66,8 +70,11 @@ class _Swapped(Fault):
         return (heard,)
 
 
+@table.server(
+    "tokens-as-strings", "progress-flow/integer-token", "behavior-requirements/own-tokens"
+)
 class _OneToken(Fault):
-    """Keeps the tokens of a connection as strings, one beside the other."""
+    """Keeps tokens as strings."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != PROGRESS:
@@ -76,6 +83,7 @@ class _OneToken(Fault):
         return ({**value, "params": {**value["params"], "progressToken": token}},)
 
 
+@table.server("tokens-once", "implementation-notes/token-again")
 class _TokensOnce(Fault):
     """Takes no token for a second time."""
 
@@ -100,9 +108,7 @@ def _deaf(value: Any, payload: bytes) -> Any:
     return payload
 
 
-table.add(
-    "tokens-as-numbers",
-    "progress-flow/string-token",
+table.server("tokens-as-numbers", "progress-flow/string-token").does(
     "Takes a token that looks like a number for one.",
     _params(
         lambda params: (
@@ -110,82 +116,35 @@ table.add(
         )
     ),
 )
-table.add(
-    "tokens-as-strings",
-    ("progress-flow/integer-token", "behavior-requirements/own-tokens"),
-    "Keeps tokens as strings.",
-    _OneToken,
-)
-table.add(
-    "zero-is-no-token",
-    "progress-flow/integer-token",
+
+table.server("zero-is-no-token", "progress-flow/integer-token").does(
     "Takes the token 0 for none.",
     own_messages(PROGRESS, lambda value: value if value["params"]["progressToken"] else None),
 )
-table.add(
-    "stands-still",
-    "progress-flow/increases",
-    "Reports the same progress again and again.",
-    _params(lambda params: {**params, "progress": 50}),
+table.server("stands-still", "progress-flow/increases").does(
+    "Reports the same progress again and again.", _params(put(progress=50))
 )
-table.add(
-    "in-words",
-    "progress-flow/shape",
-    "Reports progress in words.",
-    _params(lambda params: {**params, "total": "hundred"}),
+table.server("in-words", "progress-flow/shape").does(
+    "Reports progress in words.", _params(put(total="hundred"))
 )
-table.add(
-    "without-value",
-    "progress-flow/shape",
+table.server("without-value", "progress-flow/shape").does(
     "Leaves out how far it is.",
-    _params(lambda params: {name: each for name, each in params.items() if name != "progress"}),
+    _params(drop("progress")),
 )
-table.add(
-    "falls-over-tokens",
-    "progress-flow/malformed-token",
+table.server("falls-over-tokens", "progress-flow/malformed-token").does(
     "Says that it is broken when a token is of a wrong type.",
     declines(lambda value: isinstance(_token(value), float | dict | list), -32603),
 )
-table.add(
-    "wants-no-token",
-    "progress-flow/any-request",
-    "Takes tokens with calls only.",
-    declines(lambda value: _token(value) is not None, -32602),
+table.server("wants-no-token", "progress-flow/any-request").does(
+    "Takes tokens with calls only.", declines(lambda value: _token(value) is not None, -32602)
 )
-table.add(
-    "unasked",
-    "behavior-requirements/not-asked-for",
-    "Reports progress to everybody.",
-    _Unasked,
+
+
+table.server("reports-on", "implementation-notes/ends-with-cancellation").does(
+    "Goes on reporting when the request was cancelled.", misread(_deaf)
 )
-table.add(
-    "first-stream",
-    "behavior-requirements/own-stream",
-    "Sends all progress on the stream that was open first.",
-    _Swapped,
-    binding=Binding.HTTP,
-)
-table.add(
-    "late",
-    "implementation-notes/ends-with-response",
-    "Reports the last progress behind the answer.",
-    _Late,
-)
-table.add(
-    "reports-on",
-    "implementation-notes/ends-with-cancellation",
-    "Goes on reporting when the request was cancelled.",
-    misread(_deaf),
-)
-table.add(
-    "tokens-once",
-    "implementation-notes/token-again",
-    "Takes no token for a second time.",
-    _TokensOnce,
-)
-table.add(
-    "complains",
-    "behavior-requirements/unknown-token",
+
+table.server("complains", "behavior-requirements/unknown-token").does(
     "Answers progress that it does not wait for with an error.",
     instead(asks(PROGRESS), lambda _value: error(None, -32602, "no such token")),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import asks, declines, results_of, takes
 from conformance.mutants.lists import also, quiet_about, told
@@ -29,9 +30,7 @@ def _named(method: str, edit: Callable[[Any], Any]) -> Callable[[], Fault]:
 
 
 def _honoured(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return told(
-        ACKNOWLEDGED, lambda params: {**params, "notifications": edit(params["notifications"])}
-    )
+    return told(ACKNOWLEDGED, over("notifications", edit))
 
 
 class _Around(Fault):
@@ -49,8 +48,9 @@ class _Around(Fault):
         return (extra, value) if self._before else (value, extra)
 
 
+@table.server("deaf", "cancellation/by-the-client")
 class _Deaf(Fault):
-    """Does not hear that a subscription is cancelled."""
+    """Goes on after a subscription was cancelled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,39 +64,23 @@ class _Deaf(Fault):
         return (value,)
 
 
-table.add(
-    "no-filter",
-    ("acknowledgment/shape", "acknowledgment/subset"),
-    "Does not say what it honours.",
-    told(ACKNOWLEDGED, lambda params: {"_meta": params["_meta"]}),
+table.server("no-filter", "acknowledgment/shape", "acknowledgment/subset").does(
+    "Does not say what it honours.", told(ACKNOWLEDGED, lambda params: {"_meta": params["_meta"]})
 )
-table.add(
-    "filter-in-words",
-    "acknowledgment/shape",
-    "Honours changes of tools in words.",
-    _honoured(lambda found: {"toolsListChanged": "yes"}),
+table.server("filter-in-words", "acknowledgment/shape").does(
+    "Honours changes of tools in words.", _honoured(lambda found: {"toolsListChanged": "yes"})
 )
-table.add(
-    "answered-at-once",
-    ("acknowledgment/shape", "opening-a-stream/malformed-filter"),
+table.server("answered-at-once", "acknowledgment/shape", "opening-a-stream/malformed-filter").does(
     "Answers the request instead of acknowledging it.",
     takes("subscriptions/listen", {"resultType": "complete"}),
 )
-table.add(
-    "never-acknowledged",
-    "acknowledgment/shape",
-    "Says nothing.",
-    quiet_about(ACKNOWLEDGED),
+table.server("never-acknowledged", "acknowledgment/shape").does(
+    "Says nothing.", quiet_about(ACKNOWLEDGED)
 )
-table.add(
-    "acknowledged-late",
-    "acknowledgment/first",
-    "Sends a notification before the acknowledgement.",
-    lambda: _Around(TOOLS, before=True),
+table.server("acknowledged-late", "acknowledgment/first").does(
+    "Sends a notification before the acknowledgement.", lambda: _Around(TOOLS, before=True)
 )
-table.add(
-    "acknowledged-twice",
-    "acknowledgment/first",
+table.server("acknowledged-twice", "acknowledgment/first").does(
     "Acknowledges every subscription twice.",
     lambda: _Around(ACKNOWLEDGED, params={"notifications": {}}),
 )
@@ -105,99 +89,57 @@ for slug, edit in (
     ("id-as-number", lambda id: int(id) if str(id).isdigit() else id),
     ("id-that-is-false", lambda id: id or None),
 ):
-    table.add(
-        slug,
-        "receiving-notifications/id-of-the-request",
-        "Changes the id of a subscription.",
-        _named(ACKNOWLEDGED, edit),
+    table.server(slug, "receiving-notifications/id-of-the-request").does(
+        "Changes the id of a subscription.", _named(ACKNOWLEDGED, edit)
     )
-table.add(
-    "nameless-changes",
-    "receiving-notifications/id-on-every-notification",
-    "Sends a change of prompts without the subscription.",
-    told(PROMPTS, lambda params: {}),
+table.server("nameless-changes", "receiving-notifications/id-on-every-notification").does(
+    "Sends a change of prompts without the subscription.", told(PROMPTS, lambda params: {})
 )
-table.add(
-    "nameless-updates",
-    "receiving-notifications/id-on-every-notification",
+table.server("nameless-updates", "receiving-notifications/id-on-every-notification").does(
     "Sends an update without the subscription.",
     told(UPDATED, lambda params: {"uri": params["uri"]}),
 )
-table.add(
-    "honours-all",
-    "acknowledgment/subset",
-    "Honours more than was asked for.",
-    _honoured(lambda found: {**found, "toolsListChanged": True}),
+table.server("honours-all", "acknowledgment/subset").does(
+    "Honours more than was asked for.", _honoured(put(toolsListChanged=True))
 )
-table.add(
-    "honours-other-uris",
-    "acknowledgment/subset",
+table.server("honours-other-uris", "acknowledgment/subset").does(
     "Honours another resource than was asked for.",
     _honoured(lambda found: {"resourceSubscriptions": ["test://other"]} if found else found),
 )
-table.add(
-    "honours-nothing",
-    "acknowledgment/declared-honoured",
-    "Honours nothing.",
-    _honoured(lambda found: {}),
+table.server("honours-nothing", "acknowledgment/declared-honoured").does(
+    "Honours nothing.", _honoured(lambda found: {})
 )
-table.add(
-    "promises-only",
-    "acknowledgment/declared-honoured",
+table.server("promises-only", "acknowledgment/declared-honoured").does(
     "Declares announcements of changes, and does not know subscriptions/listen.",
     declines(asks("subscriptions/listen"), -32601),
 )
-table.add(
-    "honours-unknown",
-    "acknowledgment/unknown-omitted",
+table.server("honours-unknown", "acknowledgment/unknown-omitted").does(
     "Honours whatever it is asked for.",
-    _honoured(lambda found: {**found, "mcpcoreConformanceChanged": True}),
+    _honoured(put(mcpcoreConformanceChanged=True)),
 )
-table.add(
-    "tells-all",
-    "opening-a-stream/requested-only",
-    "Sends changes of tools to everybody who has subscribed to anything.",
-    lambda: _Around(TOOLS),
+table.server("tells-all", "opening-a-stream/requested-only").does(
+    "Sends changes of tools to everybody who has subscribed to anything.", lambda: _Around(TOOLS)
 )
-table.add(
-    "tells-everybody",
-    "opening-a-stream/nothing-unasked",
+table.server("tells-everybody", "opening-a-stream/nothing-unasked").does(
     "Sends changes of tools to everybody, as older revisions do.",
     also("tools/call", messages.notification(TOOLS)),
 )
-table.add(
-    "tells-of-all-resources",
-    "notification-filter/per-uri",
+table.server("tells-of-all-resources", "notification-filter/per-uri").does(
     "Sends updates of all resources.",
     lambda: _Around(UPDATED, params={"uri": "test://watched-resource"}),
 )
-table.add(
-    "one-id-for-all",
-    "multiple-concurrent-subscriptions/told-apart",
-    "Sends everything under the first id.",
-    _named(PROMPTS, lambda id: id - 1),
+table.server("one-id-for-all", "multiple-concurrent-subscriptions/told-apart").does(
+    "Sends everything under the first id.", _named(PROMPTS, lambda id: id - 1)
 )
-table.add(
-    "ends-at-once",
-    "opening-a-stream/stays-open",
-    "Answers the request right after the acknowledgement.",
-    lambda: _Ending(),
+table.server("ends-at-once", "opening-a-stream/stays-open").does(
+    "Answers the request right after the acknowledgement.", lambda: _Ending()
 )
-table.add(
-    "deaf",
-    "cancellation/by-the-client",
-    "Goes on after a subscription was cancelled.",
-    _Deaf,
-)
-table.add(
-    "sudden-end",
-    "graceful-closure/answered",
+
+table.server("sudden-end", "graceful-closure/answered").does(
     "Ends without an answer.",
     results_of("subscriptions/listen", lambda result: {"resultType": "complete"}),
 )
-table.add(
-    "other-end",
-    "graceful-closure/answered",
+table.server("other-end", "graceful-closure/answered").does(
     "Ends another subscription.",
     results_of(
         "subscriptions/listen",

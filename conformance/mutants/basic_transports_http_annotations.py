@@ -25,21 +25,14 @@ def mirrors(**properties: Any) -> Value:
     return {"type": "object", "properties": properties}
 
 
-table.add(
-    "mirror-with-colon",
-    "schema-extension/name-is-a-token",
+table.server("mirror-with-colon", "schema-extension/name-is-a-token").does(
     "Names a mirror with characters that no header has.",
     declared(mirrors(a={"type": "string", "x-mcp-header": "Re:gion\r\nX"})),
 )
-table.add(
-    "mirror-without-name",
-    "schema-extension/name-is-a-token",
-    "Names a mirror with nothing.",
-    declared(mirrors(a={"type": "string", "x-mcp-header": ""})),
+table.server("mirror-without-name", "schema-extension/name-is-a-token").does(
+    "Names a mirror with nothing.", declared(mirrors(a={"type": "string", "x-mcp-header": ""}))
 )
-table.add(
-    "mirrors-alike",
-    "schema-extension/names-unique",
+table.server("mirrors-alike", "schema-extension/names-unique").does(
     "Has two mirrors that differ in case alone.",
     declared(
         mirrors(
@@ -48,21 +41,14 @@ table.add(
         )
     ),
 )
-table.add(
-    "number-mirrored",
-    "schema-extension/primitive-types",
-    "Mirrors a number.",
-    declared(mirrors(a={"type": "number", "x-mcp-header": "Region"})),
+table.server("number-mirrored", "schema-extension/primitive-types").does(
+    "Mirrors a number.", declared(mirrors(a={"type": "number", "x-mcp-header": "Region"}))
 )
-table.add(
-    "items-mirrored",
-    "schema-extension/statically-reachable",
+table.server("items-mirrored", "schema-extension/statically-reachable").does(
     "Mirrors the items of an array.",
     declared(mirrors(a={"type": "array", "items": {"type": "string", "x-mcp-header": "Region"}})),
 )
-table.add(
-    "mirrored-behind-choice",
-    "schema-extension/statically-reachable",
+table.server("mirrored-behind-choice", "schema-extension/statically-reachable").does(
     "Mirrors a property behind anyOf.",
     declared({"anyOf": [mirrors(a={"type": "string", "x-mcp-header": "Region"})]}),
 )

@@ -29,13 +29,17 @@ table = Table("basic/transports/streamable-http")
 SESSION = "mcp-session-id"
 
 
+@table.server("runs-on", "cancellation/closing-cancels")
 class _Oblivious(Fault):
+    """Runs on when its client closes the stream."""
+
     def cutting(self, exchange: int) -> bool:
         return False
 
 
+@table.server("cancels-by-id", "cancellation/closing-spares-others")
 class _CancelsById(Fault):
-    """Forgets all calls with the id of one that was cancelled."""
+    """Cancels every request that has the id of the one whose stream was closed."""
 
     gone: ClassVar[set[Any]] = set()
 
@@ -55,63 +59,33 @@ class _CancelsById(Fault):
         return () if is_response(value) and value.get("id") in self.gone else (heard,)
 
 
-table.add(
-    "stream-to-get",
-    "earlier-streamable-http-revisions/get",
+table.server("stream-to-get", "earlier-streamable-http-revisions/get").does(
     "Goes on opening streams on GET.",
     refuses(gets, 200, headers=[("content-type", "text/event-stream")]),
 )
-table.add(
-    "deletes",
-    "earlier-streamable-http-revisions/delete",
-    "Goes on ending sessions.",
-    refuses(deletes, 204),
+table.server("deletes", "earlier-streamable-http-revisions/delete").does(
+    "Goes on ending sessions.", refuses(deletes, 204)
 )
-table.add(
-    "session-needed",
-    "earlier-streamable-http-revisions/session-ignored",
-    "Looks for the session that a client names.",
-    refuses(with_header(SESSION), 404),
+table.server("session-needed", "earlier-streamable-http-revisions/session-ignored").does(
+    "Looks for the session that a client names.", refuses(with_header(SESSION), 404)
 )
-table.add(
-    "session-made",
-    "earlier-streamable-http-revisions/no-session",
+table.server("session-made", "earlier-streamable-http-revisions/no-session").does(
     "Goes on making session ids.",
     header_of(everything, SESSION, "0123456789abcdef0123456789abcdef"),
 )
-table.add(
-    "event-id-refused",
-    "earlier-streamable-http-revisions/event-id-ignored",
-    "Refuses Last-Event-ID.",
-    refuses(with_header("last-event-id"), 400),
+table.server("event-id-refused", "earlier-streamable-http-revisions/event-id-ignored").does(
+    "Refuses Last-Event-ID.", refuses(with_header("last-event-id"), 400)
 )
-table.add(
-    "runs-on",
-    "cancellation/closing-cancels",
-    "Runs on when its client closes the stream.",
-    _Oblivious,
+
+
+table.server("progress-by-token", "receiving-messages/equal-ids").does(
+    "Sends progress to everybody who uses its token.", progress_by_token()
 )
-table.add(
-    "cancels-by-id",
-    "cancellation/closing-spares-others",
-    "Cancels every request that has the id of the one whose stream was closed.",
-    _CancelsById,
-)
-table.add(
-    "progress-by-token",
-    "receiving-messages/equal-ids",
-    "Sends progress to everybody who uses its token.",
-    progress_by_token(),
-)
-table.add(
-    "progress-on-listen",
-    "receiving-messages/no-progress-on-listen",
+table.server("progress-on-listen", "receiving-messages/no-progress-on-listen").does(
     "Sends progress over streams of subscriptions/listen, too.",
     misdirects(of("notifications/progress"), calls("subscriptions/listen"), as_well=True),
 )
-table.add(
-    "changes-on-calls",
-    "receiving-messages/no-changes-on-calls",
+table.server("changes-on-calls", "receiving-messages/no-changes-on-calls").does(
     "Sends changes over streams of calls, too.",
     misdirects(of("notifications/tools/list_changed"), calls("tools/call"), as_well=True),
 )

@@ -46,14 +46,18 @@ class _AnyVersion(Fault):
         return payload
 
 
+@table.server("any-version", "protocol-version-header/unsupported")
 class _AnyVersionAtAll(_AnyVersion):
-    """Looks at no version, neither that of the body nor that of the header."""
+    """Serves versions that nobody knows."""
 
     def headers(self, headers: dict[str, str | None]) -> dict[str, str | None]:
         return {name: value for name, value in headers.items() if name != VERSION}
 
 
+@table.server("mismatch-without-id", "server-validation/error-names-request")
 class _Forgets(Fault):
+    """Leaves the id out of the error of a header check."""
+
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("error", {}).get("code") == HEADER_MISMATCH:
             value = {key: each for key, each in value.items() if key != "id"}
@@ -65,86 +69,48 @@ def _in_capitals(asked: Asked) -> bool:
     return value is not None and value == value.upper()
 
 
-table.add(
-    "no-version-needed",
-    "protocol-version-header/missing",
-    "Takes requests without a version header for modern ones.",
-    overlooked(VERSION),
+table.server("no-version-needed", "protocol-version-header/missing").does(
+    "Takes requests without a version header for modern ones.", overlooked(VERSION)
 )
-table.add(
-    "version-header-overlooked",
-    "protocol-version-header/other-than-body",
-    "Believes the version of the body.",
-    overlooked(VERSION),
+table.server("version-header-overlooked", "protocol-version-header/other-than-body").does(
+    "Believes the version of the body.", overlooked(VERSION)
 )
-table.add(
-    "version-of-body-overlooked",
-    "protocol-version-header/body-other-than-header",
-    "Believes the version of the header.",
-    _AnyVersion,
+table.server("version-of-body-overlooked", "protocol-version-header/body-other-than-header").does(
+    "Believes the version of the header.", _AnyVersion
 )
-table.add(
-    "any-version",
-    "protocol-version-header/unsupported",
-    "Serves versions that nobody knows.",
-    _AnyVersionAtAll,
+
+table.server("unknown-method-200", "protocol-version-header/unknown-method").does(
+    "Answers an unknown method with status 200.", status_of(calls("kit/unknown"), 200)
 )
-table.add(
-    "unknown-method-200",
-    "protocol-version-header/unknown-method",
-    "Answers an unknown method with status 200.",
-    status_of(calls("kit/unknown"), 200),
-)
-table.add(
-    "answers-ping",
-    "protocol-version-header/removed-method",
+table.server("answers-ping", "protocol-version-header/removed-method").does(
     "Goes on answering ping.",
     refuses(calls("ping"), 200, messages.result(None, {"resultType": "complete"})),
 )
-table.add(
-    "method-first",
-    "protocol-version-header/version-before-method",
+table.server("method-first", "protocol-version-header/version-before-method").does(
     "Looks for the method before it looks at the version.",
     refuses(calls("kit/unknown"), 404, messages.error(None, -32601, "no such method")),
 )
-table.add(
-    "no-method-needed",
-    "standard-request-headers/method-missing",
-    "Does without Mcp-Method.",
-    overlooked(METHOD),
+table.server("no-method-needed", "standard-request-headers/method-missing").does(
+    "Does without Mcp-Method.", overlooked(METHOD)
 )
-table.add(
-    "method-overlooked",
-    "server-validation/method-other-than-body",
-    "Does not look at Mcp-Method.",
-    overlooked(METHOD),
+table.server("method-overlooked", "server-validation/method-other-than-body").does(
+    "Does not look at Mcp-Method.", overlooked(METHOD)
 )
-table.add(
-    "any-case",
-    "case-sensitivity/values",
-    "Compares methods without regard to case.",
-    overlooked(METHOD, _in_capitals),
+table.server("any-case", "case-sensitivity/values").does(
+    "Compares methods without regard to case.", overlooked(METHOD, _in_capitals)
 )
 for kind, method in (
     ("tool", "tools/call"),
     ("resource", "resources/read"),
     ("prompt", "prompts/get"),
 ):
-    table.add(
-        f"no-name-needed-{kind}",
-        f"standard-request-headers/name-missing-{kind}",
-        f"Does without Mcp-Name in {method}.",
-        overlooked(NAME, calls(method)),
+    table.server(f"no-name-needed-{kind}", f"standard-request-headers/name-missing-{kind}").does(
+        f"Does without Mcp-Name in {method}.", overlooked(NAME, calls(method))
     )
-    table.add(
-        f"name-overlooked-{kind}",
-        f"server-validation/name-other-than-body-{kind}",
-        f"Does not look at Mcp-Name in {method}.",
-        overlooked(NAME, calls(method)),
+    table.server(f"name-overlooked-{kind}", f"server-validation/name-other-than-body-{kind}").does(
+        f"Does not look at Mcp-Name in {method}.", overlooked(NAME, calls(method))
     )
-table.add(
-    "one-header-of-two",
-    "server-validation/header-twice",
+table.server("one-header-of-two", "server-validation/header-twice").does(
     "Looks at one of two lines of a header.",
     pours_otherwise(
         lambda data: data.replace(b"Mcp-Name: kit-other\r\n", b"").replace(
@@ -152,19 +118,13 @@ table.add(
         )
     ),
 )
-table.add(
-    "mismatch-without-id",
-    "server-validation/error-names-request",
-    "Leaves the id out of the error of a header check.",
-    _Forgets,
-)
-table.add(
+
+table.server(
     "mismatch-as-invalid-request",
-    (
-        "server-validation/method-other-than-body",
-        "standard-request-headers/method-missing",
-        "protocol-version-header/other-than-body",
-    ),
+    "server-validation/method-other-than-body",
+    "standard-request-headers/method-missing",
+    "protocol-version-header/other-than-body",
+).does(
     "Uses the code of an invalid request where headers do not match.",
     answers_to(
         "",
@@ -175,20 +135,16 @@ table.add(
         ),
     ),
 )
-table.add(
+table.server(
     "mismatch-200",
-    (
-        "server-validation/name-other-than-body-tool",
-        "server-validation/method-other-than-body",
-    ),
+    "server-validation/name-other-than-body-tool",
+    "server-validation/method-other-than-body",
+).does(
     "Refuses with status 200 where headers do not match.",
     status_of(lambda asked: bool(asked.headers), 200),
 )
-table.add(
-    "fails-on-notifications",
-    "sending-messages/notification-needs-no-mirrors",
-    "Fails on a notification without mirrors.",
-    refuses(notifications, 500),
+table.server("fails-on-notifications", "sending-messages/notification-needs-no-mirrors").does(
+    "Fails on a notification without mirrors.", refuses(notifications, 500)
 )
 
 __all__ = ["MISMATCH", "NAME", "overlooked", "table"]

@@ -39,13 +39,17 @@ def _from_browsers(concerns: Concerns) -> Concerns:
     return lambda asked: concerns(asked) and "origin" in asked.headers
 
 
+@table.server("listens-everywhere", "security-endpoint/loopback-only")
 class _Everywhere(Fault):
+    """Listens at every address of the machine."""
+
     def reached(self, reached: bool) -> bool:
         return True
 
 
+@table.server("origin-needed", "security-endpoint/no-origin")
 class _WantsOrigin(Fault):
-    """Lets nobody in who sends no Origin."""
+    """Wants an Origin from everybody."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,111 +66,59 @@ class _WantsOrigin(Fault):
         return None
 
 
-table.add(
-    "any-origin",
-    "security-endpoint/foreign-origin",
-    "Does not look at Origin.",
-    overlooks(everything, "origin"),
+table.server("any-origin", "security-endpoint/foreign-origin").does(
+    "Does not look at Origin.", overlooks(everything, "origin")
 )
-table.add(
+table.server(
     "foreign-400",
-    ("security-endpoint/foreign-origin", "security-endpoint/foreign-origin-notification"),
-    "Refuses foreign origins with status 400.",
-    refuses(with_header("origin"), 400),
+    "security-endpoint/foreign-origin",
+    "security-endpoint/foreign-origin-notification",
+).does("Refuses foreign origins with status 400.", refuses(with_header("origin"), 400))
+table.server("origin-by-part", "security-endpoint/look-alike-origin").does(
+    "Looks for its name anywhere in Origin.", believes("127.0.0.1.evil", "localhost.evil")
 )
-table.add(
-    "origin-by-part",
-    "security-endpoint/look-alike-origin",
-    "Looks for its name anywhere in Origin.",
-    believes("127.0.0.1.evil", "localhost.evil"),
+table.server("origin-by-beginning", "security-endpoint/origin-with-user").does(
+    "Looks for its name at the beginning of Origin.", believes("@")
 )
-table.add(
-    "origin-by-beginning",
-    "security-endpoint/origin-with-user",
-    "Looks for its name at the beginning of Origin.",
-    believes("@"),
+table.server("addresses-trusted", "security-endpoint/foreign-address").does(
+    "Believes every origin that is an IPv6 address.", believes("//[")
 )
-table.add(
-    "addresses-trusted",
-    "security-endpoint/foreign-address",
-    "Believes every origin that is an IPv6 address.",
-    believes("//["),
+table.server("null-trusted", "security-endpoint/opaque-origin").does(
+    "Takes null for no origin.", believes("null")
 )
-table.add(
-    "null-trusted",
-    "security-endpoint/opaque-origin",
-    "Takes null for no origin.",
-    believes("null"),
-)
-table.add(
-    "malformed-trusted",
-    "security-endpoint/malformed-origin",
+table.server("malformed-trusted", "security-endpoint/malformed-origin").does(
     "Takes an Origin that it cannot read for none.",
     overlooks(with_header("origin", lambda value: value in ("://", "http://")), "origin"),
 )
-table.add(
-    "any-port",
-    "security-endpoint/other-port",
+table.server("any-port", "security-endpoint/other-port").does(
     "Does not look at the port of Origin.",
     overlooks(with_header("origin", lambda value: (value or "").endswith(":1")), "origin"),
 )
-table.add(
-    "one-origin-of-two",
-    "security-endpoint/two-origins",
+table.server("one-origin-of-two", "security-endpoint/two-origins").does(
     "Passes over the foreign one of two origins.",
     pours_otherwise(lambda data: re.sub(rb"Origin: http://evil[^\r]*\r\n", b"", data)),
 )
-table.add(
-    "any-origin-of-get",
-    "security-endpoint/foreign-origin-get",
+table.server("any-origin-of-get", "security-endpoint/foreign-origin-get").does(
     "Does not look at the Origin of GET.",
     refuses(_from_browsers(gets), 200, headers=[("content-type", "text/event-stream")]),
 )
-table.add(
-    "any-origin-of-delete",
-    "security-endpoint/foreign-origin-delete",
-    "Does not look at the Origin of DELETE.",
-    refuses(_from_browsers(deletes), 204),
+table.server("any-origin-of-delete", "security-endpoint/foreign-origin-delete").does(
+    "Does not look at the Origin of DELETE.", refuses(_from_browsers(deletes), 204)
 )
-table.add(
-    "any-origin-of-notifications",
-    "security-endpoint/foreign-origin-notification",
-    "Does not look at the Origin of notifications.",
-    overlooks(notifications, "origin"),
+table.server("any-origin-of-notifications", "security-endpoint/foreign-origin-notification").does(
+    "Does not look at the Origin of notifications.", overlooks(notifications, "origin")
 )
-table.add(
-    "origin-needed",
-    "security-endpoint/no-origin",
-    "Wants an Origin from everybody.",
-    _WantsOrigin,
+
+table.server("own-origin-refused", "security-endpoint/own-origin").does(
+    "Refuses every Origin.", refuses(with_header("origin"), 403)
 )
-table.add(
-    "own-origin-refused",
-    "security-endpoint/own-origin",
-    "Refuses every Origin.",
-    refuses(with_header("origin"), 403),
+table.server("any-host", "security-endpoint/foreign-host").does(
+    "Answers to every name.", pours_statuses(200)
 )
-table.add(
-    "any-host",
-    "security-endpoint/foreign-host",
-    "Answers to every name.",
-    pours_statuses(200),
+table.server("all-may-read", "security-endpoint/nothing-allowed").does(
+    "Lets every page read its answers.", header_of(everything, ALLOW, "*")
 )
-table.add(
-    "all-may-read",
-    "security-endpoint/nothing-allowed",
-    "Lets every page read its answers.",
-    header_of(everything, ALLOW, "*"),
-)
-table.add(
-    "all-may-call",
-    "security-endpoint/preflight",
+table.server("all-may-call", "security-endpoint/preflight").does(
     "Tells every page that it may call.",
     header_of(lambda asked: asked.method == "OPTIONS", ALLOW, "http://evil.example"),
-)
-table.add(
-    "listens-everywhere",
-    "security-endpoint/loopback-only",
-    "Listens at every address of the machine.",
-    _Everywhere,
 )

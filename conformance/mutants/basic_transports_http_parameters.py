@@ -60,87 +60,54 @@ def _null_given(asked: Asked) -> bool:
     return call and asked.value["params"].get("arguments") == {"note": None}
 
 
-table.add(
-    "mirrors-refused",
-    "server-behavior-for-custom-headers/served",
-    "Knows no mirrors of arguments.",
-    refuses(lambda asked: REGION in asked.headers, 400, MISMATCH),
+table.server("mirrors-refused", "server-behavior-for-custom-headers/served").does(
+    "Knows no mirrors of arguments.", refuses(lambda asked: REGION in asked.headers, 400, MISMATCH)
 )
-table.add(
-    "mirror-not-needed",
-    "server-behavior-for-custom-headers/missing",
+table.server("mirror-not-needed", "server-behavior-for-custom-headers/missing").does(
     "Does without the mirror of an argument.",
     trusting(REGION, lambda found, argument: found is None),
 )
-table.add(
-    "mirror-overlooked",
-    "server-behavior-for-custom-headers/other-than-body",
-    "Does not compare mirrors.",
-    trusting(REGION, lambda found, argument: True),
+table.server("mirror-overlooked", "server-behavior-for-custom-headers/other-than-body").does(
+    "Does not compare mirrors.", trusting(REGION, lambda found, argument: True)
 )
-table.add(
-    "mirror-in-any-case",
-    "server-behavior-for-custom-headers/other-than-body",
+table.server("mirror-in-any-case", "server-behavior-for-custom-headers/other-than-body").does(
     "Compares mirrors without regard to case.",
     trusting(REGION, lambda found, argument: (found or "").lower() == argument),
 )
-table.add(
-    "mirror-not-decoded",
-    "server-behavior-for-custom-headers/decoded",
+table.server("mirror-not-decoded", "server-behavior-for-custom-headers/decoded").does(
     "Compares the sentinel form of a mirror as it is.",
     refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
 )
-table.add(
-    "look-alikes-refused",
-    "value-encoding/sentinel-look-alike",
+table.server("look-alikes-refused", "value-encoding/sentinel-look-alike").does(
     "Takes everything that begins like a sentinel for one.",
     refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
 )
-table.add(
-    "mirror-guessed",
-    "value-encoding/parameter-broken",
+table.server("mirror-guessed", "value-encoding/parameter-broken").does(
     "Makes something of Base64 without its padding.",
     trusting(REGION, lambda found, argument: found == "=?base64?SGVsbG8?="),
 )
-table.add(
-    "mirror-of-any-characters",
-    "server-behavior-for-custom-headers/invalid-characters",
-    "Takes bytes outside ASCII in mirrors.",
-    pours_statuses(200),
-)
-table.add(
-    "unknown-mirror-refused",
-    "server-behavior-for-custom-headers/unknown-ignored",
+table.server(
+    "mirror-of-any-characters", "server-behavior-for-custom-headers/invalid-characters"
+).does("Takes bytes outside ASCII in mirrors.", pours_statuses(200))
+table.server("unknown-mirror-refused", "server-behavior-for-custom-headers/unknown-ignored").does(
     "Refuses mirrors that nobody asked for.",
     refuses(lambda asked: "mcp-param-kit-unknown" in asked.headers, 400, MISMATCH),
 )
-table.add(
-    "nested-overlooked",
-    "server-behavior-for-custom-headers/nested",
-    "Compares the mirrors of the first level only.",
-    trusting(ZONE, lambda found, argument: True),
+table.server("nested-overlooked", "server-behavior-for-custom-headers/nested").does(
+    "Compares the mirrors of the first level only.", trusting(ZONE, lambda found, argument: True)
 )
-table.add(
-    "boolean-in-any-notation",
-    "value-encoding/booleans",
-    "Takes 1 for true.",
-    trusting(DRY, lambda found, argument: found == "1"),
+table.server("boolean-in-any-notation", "value-encoding/booleans").does(
+    "Takes 1 for true.", trusting(DRY, lambda found, argument: found == "1")
 )
-table.add(
-    "integer-in-any-notation",
-    "value-encoding/integers",
+table.server("integer-in-any-notation", "value-encoding/integers").does(
     "Understands hexadecimal integers.",
     trusting(SHARD, lambda found, argument: (found or "").startswith("0x")),
 )
-table.add(
-    "integer-as-float",
-    "value-encoding/integers",
+table.server("integer-as-float", "value-encoding/integers").does(
     "Compares integers as floating point numbers of half the precision.",
     trusting(SHARD, lambda found, argument: argument == 2**53 - 1),
 )
-table.add(
-    "integer-of-any-size",
-    "schema-extension/integers-within-range",
+table.server("integer-of-any-size", "schema-extension/integers-within-range").does(
     "Takes integers of any size.",
     refuses(
         lambda asked: len(asked.headers.get(SHARD) or "") > 15,
@@ -148,27 +115,16 @@ table.add(
         messages.result(None, {"resultType": "complete", "content": []}),
     ),
 )
-table.add(
-    "integers-as-text",
-    "server-validation/integers-numerically",
-    "Compares integers as text.",
-    refuses(_has(SHARD, "."), 400, MISMATCH),
+table.server("integers-as-text", "server-validation/integers-numerically").does(
+    "Compares integers as text.", refuses(_has(SHARD, "."), 400, MISMATCH)
 )
-table.add(
-    "absent-expected",
-    "server-behavior-for-custom-headers/absent-not-expected",
-    "Wants the headers of arguments that are not given.",
-    refuses(_nothing_given, 400, MISMATCH),
+table.server("absent-expected", "server-behavior-for-custom-headers/absent-not-expected").does(
+    "Wants the headers of arguments that are not given.", refuses(_nothing_given, 400, MISMATCH)
 )
-table.add(
-    "null-expected",
-    "server-behavior-for-custom-headers/null-not-expected",
-    "Wants the header of an argument that is null.",
-    refuses(_null_given, 400, MISMATCH),
+table.server("null-expected", "server-behavior-for-custom-headers/null-not-expected").does(
+    "Wants the header of an argument that is null.", refuses(_null_given, 400, MISMATCH)
 )
-table.add(
-    "claims-overlooked",
-    "server-validation/header-without-argument",
+table.server("claims-overlooked", "server-validation/header-without-argument").does(
     "Passes over the mirror of an argument that is not given.",
     trusting(NOTE, lambda found, argument: argument is None),
 )

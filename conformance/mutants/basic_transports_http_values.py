@@ -18,27 +18,16 @@ def _is(*found: str) -> Callable[[str | None], bool]:
     return lambda value: value is not None and any(each in value for each in found)
 
 
-table.add(
-    "sentinel-not-decoded",
-    "value-encoding/name-decoded",
+table.server("sentinel-not-decoded", "value-encoding/name-decoded").does(
     "Compares the sentinel form as it is.",
     refuses(with_header(NAME, _is("=?base64?")), 400, MISMATCH),
 )
-table.add(
-    "sentinel-in-capitals",
-    "value-encoding/sentinel-small-letters",
-    "Knows the sentinel in any case.",
-    overlooked(NAME, _encoded_in_capitals),
+table.server("sentinel-in-capitals", "value-encoding/sentinel-small-letters").does(
+    "Knows the sentinel in any case.", overlooked(NAME, _encoded_in_capitals)
 )
-table.add(
-    "sentinel-guessed",
-    "value-encoding/sentinel-broken",
-    "Makes something of Base64 that is none.",
-    overlooked(NAME, with_header(NAME, _is("!"))),
+table.server("sentinel-guessed", "value-encoding/sentinel-broken").does(
+    "Makes something of Base64 that is none.", overlooked(NAME, with_header(NAME, _is("!")))
 )
-table.add(
-    "any-characters",
-    "server-validation/invalid-characters",
-    "Takes bytes outside ASCII in names.",
-    pours_statuses(200),
+table.server("any-characters", "server-validation/invalid-characters").does(
+    "Takes bytes outside ASCII in names.", pours_statuses(200)
 )

@@ -13,8 +13,9 @@ from mcpcore_conformance.kit.heard import Head, Heard, Text, header
 table = Table("basic/transports")
 
 
+@table.server("leaks-progress", "session-management/streams-apart")
 class _Leaks(Fault):
-    """Sends progress over the GET streams of other sessions, too."""
+    """Sends the progress of one session to another one."""
 
     kept: ClassVar[list[tuple[Fault, Text]]] = []
 
@@ -65,27 +66,13 @@ def _cancels(asked: Asked) -> bool:
     return notifications(asked) and asked.value["method"] == "notifications/cancelled"
 
 
-table.add(
-    "progress-of-other-sessions",
-    "session-management/equal-ids",
-    "Sends the progress of one session to another one that uses its token.",
-    progress_by_token(),
+table.server("progress-of-other-sessions", "session-management/equal-ids").does(
+    "Sends the progress of one session to another one that uses its token.", progress_by_token()
 )
-table.add(
-    "leaks-progress",
-    "session-management/streams-apart",
-    "Sends the progress of one session to another one.",
-    _Leaks,
+
+table.server("cancels-for-others", "session-management/cancel-own-only").does(
+    "Lets any session cancel.", crosses(_cancels)
 )
-table.add(
-    "cancels-for-others",
-    "session-management/cancel-own-only",
-    "Lets any session cancel.",
-    crosses(_cancels),
-)
-table.add(
-    "answers-for-others",
-    "session-management/answer-own-only",
-    "Lets any session answer.",
-    crosses(responses),
+table.server("answers-for-others", "session-management/answer-own-only").does(
+    "Lets any session answer.", crosses(responses)
 )

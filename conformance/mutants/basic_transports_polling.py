@@ -11,47 +11,35 @@ from mcpcore_conformance.kit.heard import Event, Heard
 table = Table("basic/transports")
 
 
+@table.server("unprimed", "sending-messages-to-the-server/priming")
 class _Unprimed(Fault):
+    """Opens its streams with the first message."""
+
     def heard(self, heard: Heard) -> Iterable[Heard]:
         empty = isinstance(heard, Event) and not heard.comment and not heard.data
         return () if empty else (heard,)
 
 
+@table.server("primed-with-data", "sending-messages-to-the-server/priming")
 class _PrimedWithData(Fault):
+    """Puts data into the first event of a stream."""
+
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Event) and not heard.comment:
             heard.name, heard.data = "prime", b"{}"
         return (heard,)
 
 
+@table.server("no-retry", "sending-messages-to-the-server/retry-before-closing")
 class _SaysNoTime(Fault):
+    """Closes connections without saying when to come back."""
+
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Event):
             heard.retry = None
         return (heard,)
 
 
-table.add(
-    "unprimed",
-    "sending-messages-to-the-server/priming",
-    "Opens its streams with the first message.",
-    _Unprimed,
-)
-table.add(
-    "primed-with-data",
-    "sending-messages-to-the-server/priming",
-    "Puts data into the first event of a stream.",
-    _PrimedWithData,
-)
-table.add(
-    "no-retry",
-    "sending-messages-to-the-server/retry-before-closing",
-    "Closes connections without saying when to come back.",
-    _SaysNoTime,
-)
-table.add(
-    "does-not-take-back",
-    "sending-messages-to-the-server/polling",
-    "Does not know streams whose connection it has closed.",
-    refuses(resumes, 404),
+table.server("does-not-take-back", "sending-messages-to-the-server/polling").does(
+    "Does not know streams whose connection it has closed.", refuses(resumes, 404)
 )

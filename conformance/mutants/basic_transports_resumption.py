@@ -24,8 +24,9 @@ def resumes(asked: Asked) -> bool:
     return gets(asked) and asked.headers.get(LAST) is not None
 
 
+@table.server("events-counted-by-stream", "resumability-and-redelivery/ids-unique")
 class _Counts(Fault):
-    """Numbers the events of each stream by themselves."""
+    """Numbers the events of each stream from 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,6 +59,7 @@ class _Resumes(Fault):
         return asked
 
 
+@table.server("fails-on-unknown-ids", "resumability-and-redelivery/made-up-ids")
 class _Fails(_Resumes):
     """Fails on event ids that it has not given."""
 
@@ -71,8 +73,9 @@ class _Fails(_Resumes):
         return asked
 
 
+@table.server("once-only", "resumability-and-redelivery/after-the-end")
 class _Forgets(Fault):
-    """Brings a response to who picks its stream up, once."""
+    """Forgets a response once it was replayed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,8 +91,9 @@ class _Forgets(Fault):
         return () if brought else (heard,)
 
 
+@table.server("stays-open", "resumability-and-redelivery/after-the-end")
 class _StaysOpen(Fault):
-    """Goes on with a stream that was picked up, though its response has come."""
+    """Does not end a stream that was picked up."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if not isinstance(heard, Done):
@@ -98,8 +102,9 @@ class _StaysOpen(Fault):
         return () if asked is not None and resumes(asked) else (heard,)
 
 
+@table.server("of-all-sessions", "resumability-and-redelivery/no-other-session")
 class _AnySession(Fault):
-    """Looks for event ids in the newest session, whoever asks."""
+    """Replays to one session what belongs to another one."""
 
     newest: ClassVar[list[str]] = []
 
@@ -136,75 +141,34 @@ def _loses_progress(text: Text) -> Iterable[Heard]:
     return () if _progress(message(text)) else (text,)
 
 
-table.add(
-    "events-counted-by-stream",
-    "resumability-and-redelivery/ids-unique",
-    "Numbers the events of each stream from 1.",
-    _Counts,
-)
-table.add(
-    "newest-stream",
-    "resumability-and-redelivery/ids-name-their-stream",
+table.server("newest-stream", "resumability-and-redelivery/ids-name-their-stream").does(
     "Picks up the stream that spoke last, whatever the id.",
     lambda: _Resumes(lambda wanted, ids: ids[-1]),
 )
-table.add(
+table.server(
     "not-resumed",
-    ("resumability-and-redelivery/replayed", "resumability-and-redelivery/get-stream-resumed"),
-    "Gives ids, and resumes nothing.",
-    refuses(resumes, 405),
+    "resumability-and-redelivery/replayed",
+    "resumability-and-redelivery/get-stream-resumed",
+).does("Gives ids, and resumes nothing.", refuses(resumes, 405))
+table.server("from-the-beginning", "resumability-and-redelivery/exactly-what-followed").does(
+    "Replays a stream from its first event.", lambda: _Resumes(lambda wanted, ids: ids[0])
 )
-table.add(
-    "from-the-beginning",
-    "resumability-and-redelivery/exactly-what-followed",
-    "Replays a stream from its first event.",
-    lambda: _Resumes(lambda wanted, ids: ids[0]),
+table.server("responses-only", "resumability-and-redelivery/exactly-what-followed").does(
+    "Replays the response alone.", responses_to(resumes, text=_loses_progress)
 )
-table.add(
-    "responses-only",
-    "resumability-and-redelivery/exactly-what-followed",
-    "Replays the response alone.",
-    responses_to(resumes, text=_loses_progress),
+
+
+table.server(
+    "cancelled-by-disconnect", "sending-messages-to-the-server/disconnect-is-no-cancellation"
+).does(
+    "Ends calls in failure when their connection is lost.", responses_to(resumes, text=_cancelled)
 )
-table.add(
-    "once-only",
-    "resumability-and-redelivery/after-the-end",
-    "Forgets a response once it was replayed.",
-    _Forgets,
+table.server("of-all-streams", "resumability-and-redelivery/no-other-stream").does(
+    "Replays what belongs to other streams, too.", responses_to(resumes, text=_of_another)
 )
-table.add(
-    "stays-open",
-    "resumability-and-redelivery/after-the-end",
-    "Does not end a stream that was picked up.",
-    _StaysOpen,
-)
-table.add(
-    "cancelled-by-disconnect",
-    "sending-messages-to-the-server/disconnect-is-no-cancellation",
-    "Ends calls in failure when their connection is lost.",
-    responses_to(resumes, text=_cancelled),
-)
-table.add(
-    "of-all-streams",
-    "resumability-and-redelivery/no-other-stream",
-    "Replays what belongs to other streams, too.",
-    responses_to(resumes, text=_of_another),
-)
-table.add(
-    "of-all-sessions",
-    "resumability-and-redelivery/no-other-session",
-    "Replays to one session what belongs to another one.",
-    _AnySession,
-)
-table.add(
-    "fails-on-unknown-ids",
-    "resumability-and-redelivery/made-up-ids",
-    "Fails on event ids that it has not given.",
-    _Fails,
-)
-table.add(
-    "unknown-from-the-beginning",
-    "resumability-and-redelivery/made-up-ids",
+
+
+table.server("unknown-from-the-beginning", "resumability-and-redelivery/made-up-ids").does(
     "Takes an event id that it does not know for the first.",
     lambda: _Resumes(lambda wanted, ids: wanted if wanted in ids else ids[0]),
 )

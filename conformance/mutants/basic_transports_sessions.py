@@ -50,7 +50,10 @@ def trusting(concerns: Concerns) -> Callable[[], Fault]:
     return lambda: _Trusting(concerns)
 
 
+@table.server("ids-in-a-row", "session-management/unpredictable")
 class _Numbered(Fault):
+    """Numbers its sessions."""
+
     def head(self, head: Head) -> Head:
         if header(head.headers, SESSION) is not None:
             kept = [each for each in head.headers if each[0] != SESSION]
@@ -105,123 +108,70 @@ def _both(one: Concerns, other: Concerns) -> Concerns:
     return lambda asked: one(asked) and other(asked)
 
 
-table.add(
-    "blank-in-id",
-    "session-management/visible-ascii",
+table.server("blank-in-id", "session-management/visible-ascii").does(
     "Has blanks in its session ids.",
     header_of(_initialize, SESSION, "session 12345678901234567890"),
 )
-table.add(
-    "id-outside-ascii",
-    "session-management/visible-ascii",
+table.server("id-outside-ascii", "session-management/visible-ascii").does(
     "Has letters outside ASCII in its session ids.",
     header_of(_initialize, SESSION, "s\u00e9ance-12345678901234567890"),
 )
-table.add(
-    "ids-in-a-row",
-    "session-management/unpredictable",
-    "Numbers its sessions.",
-    _Numbered,
-)
-table.add(
-    "one-id",
-    "session-management/unpredictable",
+
+table.server("one-id", "session-management/unpredictable").does(
     "Gives every client the same id.",
     header_of(_initialize, SESSION, "0123456789abcdef0123456789abcdef"),
 )
-table.add(
-    "fixation",
-    "session-management/not-chosen-by-client",
-    "Takes the session id that a client brings.",
-    _Adopts,
+table.server("fixation", "session-management/not-chosen-by-client").does(
+    "Takes the session id that a client brings.", _Adopts
 )
-table.add(
-    "takeover",
-    "session-management/initialize-spares-others",
-    "Lets initialize take over the session that it names.",
-    _Adopts,
+table.server("takeover", "session-management/initialize-spares-others").does(
+    "Lets initialize take over the session that it names.", _Adopts
 )
-table.add(
-    "one-id-of-two",
-    "session-management/two-ids",
+table.server("one-id-of-two", "session-management/two-ids").does(
     "Takes one of two session ids.",
     pours_otherwise(lambda data: re.sub(rb"Mcp-Session-Id: [^\r]*\r\n", b"", data)),
 )
-table.add(
-    "post-without-id",
-    "session-management/missing-post",
-    "Serves requests without session id.",
-    trusting(_both(_missing, requests)),
+table.server("post-without-id", "session-management/missing-post").does(
+    "Serves requests without session id.", trusting(_both(_missing, requests))
 )
-table.add(
-    "notification-without-id",
-    "session-management/missing-notification",
-    "Takes notifications without session id.",
-    trusting(_both(_missing, notifications)),
+table.server("notification-without-id", "session-management/missing-notification").does(
+    "Takes notifications without session id.", trusting(_both(_missing, notifications))
 )
-table.add(
-    "get-without-id",
-    "session-management/missing-get",
-    "Opens streams without session id.",
-    trusting(_both(_missing, gets)),
+table.server("get-without-id", "session-management/missing-get").does(
+    "Opens streams without session id.", trusting(_both(_missing, gets))
 )
-table.add(
-    "delete-without-id",
-    "session-management/missing-delete",
-    "Ends somebody's session on a DELETE without id.",
-    trusting(_both(_missing, deletes)),
+table.server("delete-without-id", "session-management/missing-delete").does(
+    "Ends somebody's session on a DELETE without id.", trusting(_both(_missing, deletes))
 )
-table.add(
-    "post-of-any-id",
-    "session-management/unknown-post",
-    "Serves requests with any session id.",
-    trusting(_both(_given, requests)),
+table.server("post-of-any-id", "session-management/unknown-post").does(
+    "Serves requests with any session id.", trusting(_both(_given, requests))
 )
-table.add(
-    "unknown-400",
-    ("session-management/unknown-post", "session-management/unknown-get"),
+table.server(
+    "unknown-400", "session-management/unknown-post", "session-management/unknown-get"
+).does(
     "Answers the id of no session with 400.",
     refuses(lambda asked: _given(asked) and asked.method in ("GET", "POST"), 400),
 )
-table.add(
-    "get-of-any-id",
-    "session-management/unknown-get",
-    "Opens streams for any session id.",
-    trusting(gets),
+table.server("get-of-any-id", "session-management/unknown-get").does(
+    "Opens streams for any session id.", trusting(gets)
 )
-table.add(
-    "delete-of-any-id",
-    "session-management/unknown-delete",
-    "Says that it has ended sessions that never were.",
-    refuses(deletes, 204),
+table.server("delete-of-any-id", "session-management/unknown-delete").does(
+    "Says that it has ended sessions that never were.", refuses(deletes, 204)
 )
-table.add(
-    "delete-fails",
-    "session-management/delete-ends",
-    "Fails to end sessions.",
-    refuses(deletes, 500),
+table.server("delete-fails", "session-management/delete-ends").does(
+    "Fails to end sessions.", refuses(deletes, 500)
 )
-table.add(
+table.server(
     "never-ends",
-    (
-        "session-management/ended-post",
-        "session-management/ended-notification",
-        "session-management/ended-get",
-        "session-management/ended-delete",
-        "session-management/end-closes-streams",
-    ),
-    "Says that it ends sessions, and does not.",
-    refuses(deletes, 204),
+    "session-management/ended-post",
+    "session-management/ended-notification",
+    "session-management/ended-get",
+    "session-management/ended-delete",
+    "session-management/end-closes-streams",
+).does("Says that it ends sessions, and does not.", refuses(deletes, 204))
+table.server("ends-all", "session-management/end-spares-others").does(
+    "Ends all sessions when one of them is ended.", _EndsAll
 )
-table.add(
-    "ends-all",
-    "session-management/end-spares-others",
-    "Ends all sessions when one of them is ended.",
-    _EndsAll,
-)
-table.add(
-    "session-name-literally",
-    "session-management/header-name",
-    "Knows the session header in one notation only.",
-    refuses(with_header("MCP-SESSION-ID"), 400),
+table.server("session-name-literally", "session-management/header-name").does(
+    "Knows the session header in one notation only.", refuses(with_header("MCP-SESSION-ID"), 400)
 )

@@ -43,42 +43,60 @@ class _Endpoint(Fault):
         return asked.method == "POST" and asked.target not in (None, self.endpoint)
 
 
+@table.server("greets-first", "http-with-sse/endpoint-first")
 class _Greets(_Endpoint):
+    """Says something else before the endpoint."""
+
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Event) and heard.name == "endpoint":
             return (Event(heard.exchange, name="hello", data=b"{}"), heard)
         return (heard,)
 
 
+@table.server("points-elsewhere", "http-with-sse/endpoint-of-same-origin")
 class _PointsElsewhere(_Endpoint):
+    """Has messages posted to another origin."""
+
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Event) and heard.name == "endpoint":
             heard.data = b"http://evil.example/messages"
         return (heard,)
 
 
+@table.server("numbers", "http-with-sse/endpoints-differ")
 class _Numbers(_Endpoint):
+    """Numbers its clients."""
+
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Event) and heard.name == "endpoint":
             heard.data = b"/messages?session_id=%d" % next(_numbers)
         return (heard,)
 
 
+@table.server("answers-in-body", "http-with-sse/answers-on-the-stream")
 class _AnswersInBody(Fault):
+    """Answers in the body of the POST."""
+
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Text) and is_response(message(heard)) and self.exchanges:
             heard.exchange = max(self.exchanges)
         return (heard,)
 
 
+@table.server("any-place", "http-with-sse/posted-elsewhere")
 class _AnyPlace(_Endpoint):
+    """Takes messages wherever they are posted."""
+
     def fetching(self, asked: Asked) -> Asked | None:
         if self.misplaced(asked):
             asked.target = self.endpoint
         return asked
 
 
+@table.server("any-session", "http-with-sse/unknown-session")
 class _AnySession(_Endpoint):
+    """Takes messages for sessions that never were."""
+
     def fetching(self, asked: Asked) -> Asked | None:
         if not self.misplaced(asked):
             return asked
@@ -86,8 +104,9 @@ class _AnySession(_Endpoint):
         return None
 
 
+@table.server("broadcasts", "http-with-sse/streams-apart")
 class _Broadcasts(Fault):
-    """Sends answers over the streams of all clients."""
+    """Sends answers to all clients."""
 
     said_to: ClassVar[list[tuple[Fault, Text]]] = []
 
@@ -104,82 +123,28 @@ def _no_message(asked: Asked) -> bool:
     return asked.method == "POST" and not isinstance(asked.value, dict)
 
 
-table.add(
-    "greets-first",
-    "http-with-sse/endpoint-first",
-    "Says something else before the endpoint.",
-    _Greets,
+table.server("stream-as-text", "http-with-sse/event-stream").does(
+    "Calls its event stream plain text.", header_of(gets, "content-type", "text/plain")
 )
-table.add(
-    "points-elsewhere",
-    "http-with-sse/endpoint-of-same-origin",
-    "Has messages posted to another origin.",
-    _PointsElsewhere,
+table.server("post-500", "http-with-sse/post-accepted").does(
+    "Answers POSTs that it takes with 500.", status_of(calls("ping"), 500)
 )
-table.add(
-    "stream-as-text",
-    "http-with-sse/event-stream",
-    "Calls its event stream plain text.",
-    header_of(gets, "content-type", "text/plain"),
-)
-table.add(
-    "post-500",
-    "http-with-sse/post-accepted",
-    "Answers POSTs that it takes with 500.",
-    status_of(calls("ping"), 500),
-)
-table.add(
-    "answers-in-body",
-    "http-with-sse/answers-on-the-stream",
-    "Answers in the body of the POST.",
-    _AnswersInBody,
-)
-table.add(
-    "any-place",
-    "http-with-sse/posted-elsewhere",
-    "Takes messages wherever they are posted.",
-    _AnyPlace,
-)
-table.add(
-    "any-session",
-    "http-with-sse/unknown-session",
-    "Takes messages for sessions that never were.",
-    _AnySession,
-)
-table.add("numbers", "http-with-sse/endpoints-differ", "Numbers its clients.", _Numbers)
-table.add(
-    "broadcasts",
-    "http-with-sse/streams-apart",
-    "Sends answers to all clients.",
-    _Broadcasts,
-)
-table.add(
-    "takes-from-the-gone",
-    "http-with-sse/end-of-the-stream",
+
+
+table.server("takes-from-the-gone", "http-with-sse/end-of-the-stream").does(
     "Takes messages of clients that have left.",
     refuses(lambda asked: requests(asked) and asked.value["id"] == "kit-late", 202),
 )
-table.add(
-    "takes-malformed",
-    "http-with-sse/malformed",
-    "Says that it has taken what is no message.",
-    refuses(_no_message, 202),
+table.server("takes-malformed", "http-with-sse/malformed").does(
+    "Says that it has taken what is no message.", refuses(_no_message, 202)
 )
-table.add(
-    "stream-at-endpoint",
-    "http-with-sse/get-at-the-endpoint",
+table.server("stream-at-endpoint", "http-with-sse/get-at-the-endpoint").does(
     "Opens event streams where messages are posted.",
     refuses(lambda asked: gets(asked) and asked.target is not None, 200, headers=EVENTS),
 )
-table.add(
-    "any-origin-of-streams",
-    "security-warning/foreign-origin-stream",
-    "Does not look at the Origin of GET.",
-    opens("headers"),
+table.server("any-origin-of-streams", "security-warning/foreign-origin-stream").does(
+    "Does not look at the Origin of GET.", opens("headers")
 )
-table.add(
-    "any-origin-of-posts",
-    "security-warning/foreign-origin-post",
-    "Does not look at the Origin of POST.",
-    overlooks(requests, "origin"),
+table.server("any-origin-of-posts", "security-warning/foreign-origin-post").does(
+    "Does not look at the Origin of POST.", overlooks(requests, "origin")
 )

@@ -31,8 +31,9 @@ def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
     return lambda: _Reads(edit)
 
 
+@table.server("indented", "stdio/no-embedded-newlines")
 class _Indents(Fault):
-    """Sends messages over several lines."""
+    """Sends its messages indented, over several lines."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if not isinstance(heard, Text):
@@ -75,8 +76,9 @@ class Drops(Fault):
         return (heard,) if self._room > 0 else ()
 
 
+@table.server("deaf-behind-long-line", "stdio/too-large-message")
 class _ReadsOn(Fault):
-    """Goes deaf behind a line that is too long."""
+    """Reads nothing behind a line that is too long."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,93 +101,49 @@ def _line_of(data: bytes) -> bytes:
     return data if data.endswith(b"\n") else data + b"\n"
 
 
-table.add(
-    "indented",
-    "stdio/no-embedded-newlines",
-    "Sends its messages indented, over several lines.",
-    _Indents,
+table.server("splits-at-separators", "stdio/separators-within-strings").does(
+    "Ends lines where Unicode has line separators.", reads(_split_everywhere)
 )
-table.add(
-    "splits-at-separators",
-    "stdio/separators-within-strings",
-    "Ends lines where Unicode has line separators.",
-    reads(_split_everywhere),
-)
-table.add(
-    "carriage-return-kept",
-    "stdio/carriage-returns",
+table.server("carriage-return-kept", "stdio/carriage-returns").does(
     "Takes the CR before LF for a part of the message.",
     reads(lambda data: data.replace(b"\r\n", b"x\n")),
 )
-table.add(
-    "blank-line-refused",
-    "stdio/blank-lines",
-    "Answers blank lines with an error.",
-    reads(lambda data: data.replace(b"\n\n", b"\nx\n")),
+table.server("blank-line-refused", "stdio/blank-lines").does(
+    "Answers blank lines with an error.", reads(lambda data: data.replace(b"\n\n", b"\nx\n"))
 )
-table.add(
-    "blanks-refused",
-    "stdio/blanks-around",
+table.server("blanks-refused", "stdio/blanks-around").does(
     "Wants a message to begin with a brace.",
     reads(lambda data: b"x" + data if data.startswith(b" ") else data),
 )
-table.add(
-    "read-is-a-line",
-    "stdio/byte-by-byte",
-    "Takes everything that it reads at once for a message.",
-    reads(_line_of),
+table.server("read-is-a-line", "stdio/byte-by-byte").does(
+    "Takes everything that it reads at once for a message.", reads(_line_of)
 )
-table.add(
-    "decodes-what-it-reads",
-    "stdio/split-within-characters",
-    "Decodes what it reads before it has a whole line.",
-    reads(_as_latin),
+table.server("decodes-what-it-reads", "stdio/split-within-characters").does(
+    "Decodes what it reads before it has a whole line.", reads(_as_latin)
 )
-table.add(
-    "one-line-per-read",
-    "stdio/several-at-once",
+table.server("one-line-per-read", "stdio/several-at-once").does(
     "Takes the first line of what it reads at once.",
     reads(lambda data: data.partition(b"\n")[0] + b"\n"),
 )
-table.add(
-    "hundred-lines",
-    "stdio/many-at-once",
+table.server("hundred-lines", "stdio/many-at-once").does(
     "Loses what comes while it writes.",
     reads(lambda data: b"".join(data.splitlines(keepends=True)[:100])),
 )
-table.add(
-    "drops-answers",
-    "stdio/slow-reader",
-    "Drops what it cannot write at once.",
-    Drops,
+table.server("drops-answers", "stdio/slow-reader").does(
+    "Drops what it cannot write at once.", Drops
 )
-table.add(
-    "reader-limit",
-    "stdio/large-message",
+table.server("reader-limit", "stdio/large-message").does(
     "Cannot read lines of more than 64 KiB.",
     reads(lambda data: None if len(data) > READER_LIMIT else data),
 )
-table.add(
-    "deaf-behind-long-line",
-    "stdio/too-large-message",
-    "Reads nothing behind a line that is too long.",
-    _ReadsOn,
+
+table.server("logs-to-stdout", "stdio/nothing-but-messages").does(
+    "Logs calls to its standard output.", lambda: _Logs("tools/call")
 )
-table.add(
-    "logs-to-stdout",
-    "stdio/nothing-but-messages",
-    "Logs calls to its standard output.",
-    lambda: _Logs("tools/call"),
+table.server("prints-to-stdout", "stdio/noise-kept-away").does(
+    "Lets handlers print between its messages.", lambda: _Logs("tools/call")
 )
-table.add(
-    "prints-to-stdout",
-    "stdio/noise-kept-away",
-    "Lets handlers print between its messages.",
-    lambda: _Logs("tools/call"),
-)
-table.add(
-    "stderr-in-latin",
-    "stdio/stderr-is-text",
+table.server("stderr-in-latin", "stdio/stderr-is-text").does(
     "Writes Latin-1 to standard error.",
     command=("-m", "conformance.mutants.programs.stdio_server", "--latin"),
 )

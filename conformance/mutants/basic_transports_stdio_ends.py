@@ -15,11 +15,15 @@ table = Table("basic/transports/stdio")
 PROGRAM = ("-m", "conformance.mutants.programs.stdio_server")
 
 
+@table.server("waits-for-input", "shutdown/end-of-input-at-once", "shutdown/end-within-a-line")
 class _NoEnd(Fault):
+    """Does not notice that its input has ended."""
+
     def finished(self) -> bool:
         return False
 
 
+@table.server("drops-at-the-end", "shutdown/answers-before-the-end")
 class _Drops(Fault):
     """Forgets what it was asked when the input ends."""
 
@@ -35,14 +39,20 @@ class _Drops(Fault):
         return () if self._over else (value,)
 
 
+@table.server("writes-requests", "receiving-messages/no-requests")
 class _Asks(Fault):
+    """Writes a request before its result."""
+
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) == "tools/call" and "result" in value:
             return (messages.request("mutant", "sampling/createMessage", {}), value)
         return (value,)
 
 
+@table.server("answers-cancelled", "cancellation/silent-afterwards")
 class _AnswersCancelled(Fault):
+    """Answers requests that were cancelled."""
+
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if isinstance(value, dict) and value.get("method") == "notifications/cancelled":
             result = {"resultType": "complete", "content": [], "isError": True}
@@ -50,8 +60,9 @@ class _AnswersCancelled(Fault):
         return payload
 
 
+@table.server("remembers-capabilities", "unexpected-termination/nothing-is-kept")
 class _Remembers(Fault):
-    """Takes what one request has declared for what the connection has declared."""
+    """Takes what one request has declared for what all have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,72 +77,28 @@ class _Remembers(Fault):
         return encode(value)
 
 
-table.add(
-    "hangs",
-    "shutdown/end-of-input",
-    "Goes on when there is nothing to read any more.",
-    command=(*PROGRAM, "--hangs"),
+table.server("hangs", "shutdown/end-of-input").does(
+    "Goes on when there is nothing to read any more.", command=(*PROGRAM, "--hangs")
 )
-table.add(
-    "waits-for-input",
-    ("shutdown/end-of-input-at-once", "shutdown/end-within-a-line"),
-    "Does not notice that its input has ended.",
-    _NoEnd,
+
+table.server("waits-for-calls", "shutdown/end-of-input-with-calls").does(
+    "Waits for calls before it ends.", command=(*PROGRAM, "--hangs-in-calls")
 )
-table.add(
-    "waits-for-calls",
-    "shutdown/end-of-input-with-calls",
-    "Waits for calls before it ends.",
-    command=(*PROGRAM, "--hangs-in-calls"),
+
+table.server("ends-with-3", "shutdown/exit-status").does(
+    "Ends with exit status 3.", command=(*PROGRAM, "--status", "3")
 )
-table.add(
-    "drops-at-the-end",
-    "shutdown/answers-before-the-end",
-    "Forgets what it was asked when the input ends.",
-    _Drops,
+table.server("leaves-children", "shutdown/nothing-left-behind").does(
+    "Leaves a program behind.", command=(*PROGRAM, "--leaves-children")
 )
-table.add(
-    "ends-with-3",
-    "shutdown/exit-status",
-    "Ends with exit status 3.",
-    command=(*PROGRAM, "--status", "3"),
+table.server("deaf-to-signals", "shutdown/terminated", "shutdown/terminated-with-calls").does(
+    "Ignores SIGTERM.", command=(*PROGRAM, "--deaf-to-signals")
 )
-table.add(
-    "leaves-children",
-    "shutdown/nothing-left-behind",
-    "Leaves a program behind.",
-    command=(*PROGRAM, "--leaves-children"),
-)
-table.add(
-    "deaf-to-signals",
-    ("shutdown/terminated", "shutdown/terminated-with-calls"),
-    "Ignores SIGTERM.",
-    command=(*PROGRAM, "--deaf-to-signals"),
-)
-table.add(
-    "writes-requests",
-    "receiving-messages/no-requests",
-    "Writes a request before its result.",
-    _Asks,
-)
-table.add(
-    "answers-responses",
-    "sending-messages/response-does-no-harm",
+
+table.server("answers-responses", "sending-messages/response-does-no-harm").does(
     "Answers responses.",
     instead(
         lambda value: isinstance(value, dict) and "result" in value,
         lambda value: messages.result(value["id"], {"resultType": "complete"}),
     ),
-)
-table.add(
-    "answers-cancelled",
-    "cancellation/silent-afterwards",
-    "Answers requests that were cancelled.",
-    _AnswersCancelled,
-)
-table.add(
-    "remembers-capabilities",
-    "unexpected-termination/nothing-is-kept",
-    "Takes what one request has declared for what all have.",
-    _Remembers,
 )

@@ -28,12 +28,18 @@ from mcpcore_conformance.kit.heard import Done, Event, Gone, Heard, Noise
 table = Table("basic/transports/streamable-http")
 
 
+@table.server("answers-twice", "sending-messages/one-answer-per-request")
 class _AnswersTwice(Fault):
+    """Sends each result twice."""
+
     def message(self, value: Value) -> Iterable[Value | bytes]:
         return (value, value) if "result" in value else (value,)
 
 
+@table.server("asks-on-stream", "receiving-messages/no-requests")
 class _AsksFirst(Fault):
+    """Sends a request before its result."""
+
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "result" in value and self.method_of(value) == "tools/call":
             return (messages.request("mutant", "roots/list"), value)
@@ -56,123 +62,66 @@ def _first_call(value: Value) -> Value:
     return {**value, "params": params}
 
 
-table.add(
-    "answers-as-html",
-    "sending-messages/answered-as-json-or-events",
-    "Calls its answers HTML.",
-    header_of(requests, "content-type", "text/html"),
+table.server("answers-as-html", "sending-messages/answered-as-json-or-events").does(
+    "Calls its answers HTML.", header_of(requests, "content-type", "text/html")
 )
-table.add(
-    "answers-twice",
-    "sending-messages/one-answer-per-request",
-    "Sends each result twice.",
-    _AnswersTwice,
+
+table.server("notification-200", "sending-messages/notification-accepted").does(
+    "Answers notifications with status 200.", status_of(notifications, 200)
 )
-table.add(
-    "notification-200",
-    "sending-messages/notification-accepted",
-    "Answers notifications with status 200.",
-    status_of(notifications, 200),
+table.server("202-with-body", "sending-messages/accepted-without-body").does(
+    "Says something in the body of a 202.", body_of(notifications, b"null")
 )
-table.add(
-    "202-with-body",
-    "sending-messages/accepted-without-body",
-    "Says something in the body of a 202.",
-    body_of(notifications, b"null"),
+table.server("refuses-with-200", "sending-messages/refused-with-error-status").does(
+    "Refuses with status 200 and an error.", status(400, 200)
 )
-table.add(
-    "refuses-with-200",
-    "sending-messages/refused-with-error-status",
-    "Refuses with status 200 and an error.",
-    status(400, 200),
+table.server("takes-responses", "sending-messages/response-refused").does(
+    "Takes responses of modern clients.", refuses(responses, 202)
 )
-table.add(
-    "takes-responses",
-    "sending-messages/response-refused",
-    "Takes responses of modern clients.",
-    refuses(responses, 202),
-)
-table.add(
-    "accept-literally",
-    "sending-messages/accept-in-any-notation",
+table.server("accept-literally", "sending-messages/accept-in-any-notation").does(
     "Compares Accept letter by letter.",
     refuses(with_header("accept", lambda value: value != ACCEPT), 406),
 )
-table.add(
-    "accept-no-wildcard",
-    "sending-messages/accept-anything",
+table.server("accept-no-wildcard", "sending-messages/accept-anything").does(
     "Knows no wildcards in Accept.",
     refuses(with_header("accept", lambda value: value == "*/*"), 406),
 )
-table.add(
-    "accept-overlooked",
-    "sending-messages/accept-nothing-fitting",
-    "Does not look at Accept.",
-    overlooks(everything, "accept", instead=ACCEPT),
+table.server("accept-overlooked", "sending-messages/accept-nothing-fitting").does(
+    "Does not look at Accept.", overlooks(everything, "accept", instead=ACCEPT)
 )
-table.add(
-    "accept-missing-500",
-    "sending-messages/accept-missing",
+table.server("accept-missing-500", "sending-messages/accept-missing").does(
     "Fails where there is no Accept.",
     refuses(with_header("accept", lambda value: value is None), 500),
 )
-table.add(
-    "content-type-literally",
-    "sending-messages/content-type-parameters",
-    "Compares Content-Type letter by letter.",
-    refuses(with_header("content-type"), 415),
+table.server("content-type-literally", "sending-messages/content-type-parameters").does(
+    "Compares Content-Type letter by letter.", refuses(with_header("content-type"), 415)
 )
-table.add(
-    "content-type-overlooked",
-    "sending-messages/content-type-other",
+table.server("content-type-overlooked", "sending-messages/content-type-other").does(
     "Takes any Content-Type for JSON.",
     overlooks(everything, "content-type", instead="application/json"),
 )
-table.add(
-    "any-method",
-    "sending-messages/other-methods",
+table.server("any-method", "sending-messages/other-methods").does(
     "Takes every method for POST.",
     rewrites(lambda asked: asked.method in ("PUT", "PATCH"), _as_post),
 )
-table.add(
-    "stream-cut",
-    "receiving-messages/response-ends-stream",
-    "Cuts the connection behind the response.",
-    responses_to(calls("tools/call"), other=_cut),
+table.server("stream-cut", "receiving-messages/response-ends-stream").does(
+    "Cuts the connection behind the response.", responses_to(calls("tools/call"), other=_cut)
 )
-table.add(
-    "progress-of-another",
-    "receiving-messages/only-related-notifications",
+table.server("progress-of-another", "receiving-messages/only-related-notifications").does(
     "Sends the progress of the first call on every stream.",
     own_messages("notifications/progress", _first_call),
 )
-table.add(
-    "buffered",
-    "receiving-messages/no-buffering",
-    "Lets proxies gather its event streams.",
-    header_of(everything, "x-accel-buffering", None),
+table.server("buffered", "receiving-messages/no-buffering").does(
+    "Lets proxies gather its event streams.", header_of(everything, "x-accel-buffering", None)
 )
-table.add(
-    "asks-on-stream",
-    "receiving-messages/no-requests",
-    "Sends a request before its result.",
-    _AsksFirst,
-)
-table.add(
-    "names-small-only",
-    "case-sensitivity/header-names",
+
+table.server("names-small-only", "case-sensitivity/header-names").does(
     "Knows its headers in small letters only.",
     refuses(lambda asked: any(name != name.lower() for name in asked.headers), 400),
 )
-table.add(
-    "blanks-kept",
-    "case-sensitivity/blanks-around-values",
-    "Takes blanks for a part of header values.",
-    pours_statuses(400),
+table.server("blanks-kept", "case-sensitivity/blanks-around-values").does(
+    "Takes blanks for a part of header values.", pours_statuses(400)
 )
-table.add(
-    "fails-on-odd-headers",
-    "sending-messages/no-server-error",
-    "Fails when Authorization cannot be read.",
-    refuses(with_header("authorization"), 500),
+table.server("fails-on-odd-headers", "sending-messages/no-server-error").does(
+    "Fails when Authorization cannot be read.", refuses(with_header("authorization"), 500)
 )

@@ -68,8 +68,9 @@ def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Callable
     return lambda: _Misdirects(test, where, as_well=as_well)
 
 
+@table.server("responses-mixed", "sending-messages-to-the-server/each-on-its-own")
 class _Mixes(Fault):
-    """Sends all responses over the stream of the first request."""
+    """Sends all responses over the stream of the first call."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         first = min(
@@ -80,8 +81,9 @@ class _Mixes(Fault):
         return (heard,)
 
 
+@table.server("one-at-a-time", "multiple-connections/beside-a-call")
 class _OneAtATime(Fault):
-    """Answers nothing while a call runs."""
+    """Answers nothing else while a call runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,11 +105,10 @@ class _OneAtATime(Fault):
         return (heard, *held)
 
 
-class Twice(Fault):
+class _Twice(Fault):
     """Sends progress twice."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
-        """See :class:`~conformance.mutants.fault.Fault`."""
         found = message(heard)
         twice = found.get("method") == "notifications/progress" and self._concerns(found["params"])
         return (heard, copy(heard)) if twice else (heard,)
@@ -116,7 +117,7 @@ class Twice(Fault):
         return True
 
 
-class _ByToken(Twice):
+class _ByToken(_Twice):
     def __init__(self, users: Counter[str]) -> None:
         super().__init__()
         self._users = users
@@ -136,85 +137,48 @@ def progress_by_token() -> Callable[[], Fault]:
     return lambda: _ByToken(users)
 
 
-table.add(
-    "get-404",
-    "listening-for-messages-from-the-server/stream-or-405",
-    "Answers GET with 404.",
-    status_of(gets, 404),
+table.server("get-404", "listening-for-messages-from-the-server/stream-or-405").does(
+    "Answers GET with 404.", status_of(gets, 404)
 )
-table.add(
-    "get-as-json",
-    "listening-for-messages-from-the-server/stream-or-405",
-    "Calls its event stream JSON.",
-    header_of(gets, "content-type", "application/json"),
+table.server("get-as-json", "listening-for-messages-from-the-server/stream-or-405").does(
+    "Calls its event stream JSON.", header_of(gets, "content-type", "application/json")
 )
-table.add(
-    "get-accept-overlooked",
-    "listening-for-messages-from-the-server/accept",
-    "Does not look at Accept of GET.",
-    overlooks(gets, "accept", instead=EVENTS),
+table.server("get-accept-overlooked", "listening-for-messages-from-the-server/accept").does(
+    "Does not look at Accept of GET.", overlooks(gets, "accept", instead=EVENTS)
 )
-table.add(
-    "responses-on-get",
-    "listening-for-messages-from-the-server/no-responses",
-    "Sends responses over the GET stream as well.",
-    misdirects(is_response, as_well=True),
+table.server("responses-on-get", "listening-for-messages-from-the-server/no-responses").does(
+    "Sends responses over the GET stream as well.", misdirects(is_response, as_well=True)
 )
-table.add(
-    "progress-on-get",
-    "listening-for-messages-from-the-server/unrelated-only",
+table.server("progress-on-get", "listening-for-messages-from-the-server/unrelated-only").does(
     "Sends the progress of calls over the GET stream.",
     misdirects(of("notifications/progress"), as_well=False),
 )
-table.add(
-    "questions-on-get",
-    "listening-for-messages-from-the-server/questions-on-their-stream",
+table.server(
+    "questions-on-get", "listening-for-messages-from-the-server/questions-on-their-stream"
+).does(
     "Asks over the GET stream what a call wants to know.",
     misdirects(of("sampling/createMessage"), as_well=False),
 )
-table.add(
-    "answer-200",
-    "sending-messages-to-the-server/answer-accepted",
-    "Answers answers with status 200.",
-    status_of(responses, 200),
+table.server("answer-200", "sending-messages-to-the-server/answer-accepted").does(
+    "Answers answers with status 200.", status_of(responses, 200)
 )
-table.add(
-    "unknown-answer-500",
-    "sending-messages-to-the-server/unknown-answer",
-    "Fails on answers to nothing.",
-    refuses(responses, 500),
+table.server("unknown-answer-500", "sending-messages-to-the-server/unknown-answer").does(
+    "Fails on answers to nothing.", refuses(responses, 500)
 )
-table.add(
-    "stream-without-response",
-    "sending-messages-to-the-server/stream-kept-open",
+table.server("stream-without-response", "sending-messages-to-the-server/stream-kept-open").does(
     "Ends the stream of a call before its response, and has it for nobody who comes back.",
     responses_to(
         lambda asked: calls("tools/call")(asked) or gets(asked),
         text=lambda text: () if is_response(message(text)) else (text,),
     ),
 )
-table.add(
-    "responses-mixed",
-    "sending-messages-to-the-server/each-on-its-own",
-    "Sends all responses over the stream of the first call.",
-    _Mixes,
-)
-table.add(
-    "one-at-a-time",
-    "multiple-connections/beside-a-call",
-    "Answers nothing else while a call runs.",
-    _OneAtATime,
-)
-table.add(
-    "broadcast",
-    "multiple-connections/no-broadcast",
+
+
+table.server("broadcast", "multiple-connections/no-broadcast").does(
     "Sends notifications over every GET stream.",
     misdirects(of("notifications/tools/list_changed"), as_well=True),
 )
-table.add(
-    "progress-twice",
-    "multiple-connections/progress-once",
-    "Sends progress twice.",
-    Twice,
+table.server("progress-twice", "multiple-connections/progress-once").does(
+    "Sends progress twice.", _Twice
 )
 __all__ = ["is_response", "message", "misdirects", "of", "progress_by_token", "table"]

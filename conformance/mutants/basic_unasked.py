@@ -23,6 +23,7 @@ TOOLS = "notifications/tools/list_changed"
 TOKENS = "behavior-requirements/active-tokens-only"
 
 
+@index.server("answers-again", "result-responses/answered-once")
 class _AnswersAgain(Fault):
     """Answers a list once more when the next request comes."""
 
@@ -31,19 +32,18 @@ class _AnswersAgain(Fault):
         self._last: Value | None = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        """See Fault."""
         if self._last is not None:
             self.answer(self._last)
             self._last = None
         return payload
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         if self.method_of(value) == "tools/list" and "result" in value:
             self._last = value
         return (value,)
 
 
+@index.server("same-id", "requests/server-id-fresh")
 class _SameId(Fault):
     """Gives all its own requests one id."""
 
@@ -52,24 +52,22 @@ class _SameId(Fault):
         self._real: Any = None
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         if "method" in value and "id" in value:
             self._real = value["id"]
             return ({**value, "id": "same"},)
         return (value,)
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        """See Fault."""
         if isinstance(value, dict) and value.get("id") == "same" and "method" not in value:
             return encode({**value, "id": self._real})
         return payload
 
 
+@lifecycle.server("announces-anyway", *EITHER)
 class _Undeclared(Fault):
-    """Declares no changes of tools, and announces them."""
+    """Announces changes of tools, and has not declared that it does."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         method, found = self.method_of(value), value.get("result")
         if "method" in value or not isinstance(found, dict):
             return (value,)
@@ -81,11 +79,11 @@ class _Undeclared(Fault):
         return (value,)
 
 
+@logging.server("logs-a-list", "capabilities/declared", revisions=LEGACY)
 class _LogsUndeclared(Fault):
-    """Does not declare that it logs, and logs when tools are listed."""
+    """Does not declare that it logs, and logs whoever lists something."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         method, found = self.method_of(value), value.get("result")
         if "method" in value or not isinstance(found, dict):
             return (value,)
@@ -97,11 +95,11 @@ class _LogsUndeclared(Fault):
         return (value,)
 
 
+@progress.server("progress-afterwards", TOKENS)
 class _ReportsAfterwards(Fault):
     """Reports progress when the answer was sent."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         asked = self.asked.get((type(value.get("id")), value.get("id")))
         meta = (asked or {}).get("params", {}).get("_meta", {})
         if "method" in value or "progressToken" not in meta:
@@ -110,11 +108,11 @@ class _ReportsAfterwards(Fault):
         return value, notification("notifications/progress", params)
 
 
+@progress.server("counts-down", "progress-flow/only-grows")
 class _CountsDown(Fault):
     """Reports what is left to do."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         asked = self.asked.get((type(value.get("id")), value.get("id")))
         meta = (asked or {}).get("params", {}).get("_meta", {})
         if "method" in value or "progressToken" not in meta:
@@ -134,7 +132,6 @@ class _Tells(Fault):
         self._meta, self._method, self._before = meta, method, before
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        """See Fault."""
         if value.get("method") != "notifications/subscriptions/acknowledged":
             return (value,)
         meta = self._meta(value["params"]["_meta"])
@@ -142,142 +139,74 @@ class _Tells(Fault):
         return (change, value) if self._before else (value, change)
 
 
-index.add(
-    "answers-again",
-    "result-responses/answered-once",
-    "Answers a list once more when the next request comes.",
-    _AnswersAgain,
-)
-index.add(
-    "answers-nobody",
-    "result-responses/of-a-request",
+index.server("answers-nobody", "result-responses/of-a-request").does(
     "Sends a result that nobody has asked for.",
     also("tools/list", result("nobody", {"resultType": "complete"}), after=True),
 )
-index.add(
-    "nameless-error",
-    "result-responses/of-a-request",
+index.server("nameless-error", "result-responses/of-a-request").does(
     "Sends an error without an id beside a good answer.",
     also("tools/list", error(None, -32603, "oh")),
 )
-index.add(
-    "logs-verbosely",
-    "notifications/params",
+index.server("logs-verbosely", "notifications/params").does(
     "Logs with a level that there is not.",
     also("tools/list", notification("notifications/message", {"level": "verbose", "data": "a"})),
 )
-index.add(
-    "pings-by-one-id",
-    "requests/server-ids-differ",
-    "Pings with one id again and again.",
-    also("ping", request("same", "ping"), after=True),
+index.server("pings-by-one-id", "requests/server-ids-differ").does(
+    "Pings with one id again and again.", also("ping", request("same", "ping"), after=True)
 )
-index.add(
-    "same-id",
-    "requests/server-id-fresh",
-    "Gives all its own requests one id.",
-    _SameId,
-)
-lifecycle.add(
-    "announces-anyway",
-    EITHER,
-    "Announces changes of tools, and has not declared that it does.",
-    _Undeclared,
-)
-lifecycle.add(
-    "speaks-as-a-client",
-    EITHER,
+
+
+lifecycle.server("speaks-as-a-client", *EITHER).does(
     "Says that it is initialized, as clients do.",
     also("tools/list", notification("notifications/initialized")),
 )
-lifecycle.add(
-    "speaks-of-later",
-    EITHER,
+lifecycle.server("speaks-of-later", *EITHER).does(
     "Acknowledges a subscription, which is of a later revision.",
     also("tools/list", notification("notifications/subscriptions/acknowledged", {})),
 )
-lifecycle.add(
-    "asks-everybody",
-    "capability-negotiation/asks-what-is-declared",
-    "Asks for roots whoever is there.",
-    also("tools/list", request("kit-asks", "roots/list")),
+lifecycle.server("asks-everybody", "capability-negotiation/asks-what-is-declared").does(
+    "Asks for roots whoever is there.", also("tools/list", request("kit-asks", "roots/list"))
 )
-progress.add(
-    "progress-of-nobody",
-    TOKENS,
+progress.server("progress-of-nobody", TOKENS).does(
     "Reports progress with a token that nobody has given.",
     also(
         "tools/list",
         notification("notifications/progress", {"progressToken": "nobody", "progress": 1}),
     ),
 )
-progress.add(
-    "progress-afterwards",
-    TOKENS,
-    "Reports progress when the answer was sent.",
-    _ReportsAfterwards,
-)
-progress.add(
-    "counts-down",
-    "progress-flow/only-grows",
-    "Reports what is left to do.",
-    _CountsDown,
-)
-cancellation.add(
-    "cancels-nothing",
-    "behavior-requirements/server-own-requests-only",
+
+
+cancellation.server("cancels-nothing", "behavior-requirements/server-own-requests-only").does(
     "Cancels a request that it has not made.",
     also("tools/list", notification("notifications/cancelled", {"requestId": "nobody"})),
 )
-subscriptions.add(
-    "tells-without-a-stream",
-    "opening-a-stream/nothing-without-it",
+subscriptions.server("tells-without-a-stream", "opening-a-stream/nothing-without-it").does(
     "Tells of changes whoever is there.",
     also("tools/list", notification("notifications/tools/list_changed")),
 )
-subscriptions.add(
-    "tells-at-once",
-    "acknowledgment/before-changes",
+subscriptions.server("tells-at-once", "acknowledgment/before-changes").does(
     "Tells of a change before it acknowledges the subscription.",
     lambda: _Tells(lambda meta: meta, before=True),
 )
-subscriptions.add(
-    "tells-namelessly",
-    "receiving-notifications/named-by-all",
-    "Tells of changes as older revisions do.",
-    lambda: _Tells(lambda meta: {}),
+subscriptions.server("tells-namelessly", "receiving-notifications/named-by-all").does(
+    "Tells of changes as older revisions do.", lambda: _Tells(lambda meta: {})
 )
-subscriptions.add(
-    "wraps-the-id",
-    "receiving-notifications/named-by-all",
+subscriptions.server("wraps-the-id", "receiving-notifications/named-by-all").does(
     "Names subscriptions by an object.",
     lambda: _Tells(lambda meta: {SUBSCRIPTION: {"id": meta[SUBSCRIPTION]}}),
 )
-subscriptions.add(
-    "tells-of-prompts",
-    "opening-a-stream/of-the-kind",
+subscriptions.server("tells-of-prompts", "opening-a-stream/of-the-kind").does(
     "Tells of changes of prompts whoever has subscribed to anything.",
     lambda: _Tells(lambda meta: meta, "notifications/prompts/list_changed"),
 )
-resources.add(
-    "updates-everybody",
-    "subscriptions/nothing-without-one",
+resources.server("updates-everybody", "subscriptions/nothing-without-one").does(
     "Tells of updates whoever is there.",
     also("tools/list", notification("notifications/resources/updated", {"uri": "test://other"})),
 )
-logging.add(
-    "logs-a-list",
-    "capabilities/declared",
-    "Does not declare that it logs, and logs whoever lists something.",
-    _LogsUndeclared,
-    revisions=LEGACY,
-)
-logging.add(
-    "logs-unasked",
-    "per-request-log-level/only-where-asked-for",
+
+logging.server("logs-unasked", "per-request-log-level/only-where-asked-for", revisions=MODERN).does(
     "Logs whoever lists something.",
     also("tools/list", notification("notifications/message", {"level": "info", "data": "a list"})),
-    revisions=MODERN,
 )
 
 __all__ = [

@@ -11,6 +11,7 @@ from mcpcore_conformance.kit.messages import error
 table = Table("basic/utilities/cancellation")
 
 
+@table.server("obedient", "behavior-requirements/initialize-answered")
 class _Obedient(Fault):
     """Cancels an initialize as well."""
 
@@ -30,8 +31,9 @@ class _Obedient(Fault):
         return () if cancelled else (value,)
 
 
+@table.server("late-answer", "behavior-requirements/while-asking")
 class _LateAnswer(Fault):
-    """Answers a cancelled call when its client has answered after all."""
+    """Answers a cancelled call once it hears from its client."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,18 +46,5 @@ class _LateAnswer(Fault):
             self.answer(error(self._cancelled, -32800, "Request cancelled"))
         return payload
 
-
-table.add(
-    "obedient",
-    "behavior-requirements/initialize-answered",
-    "Cancels an initialize as well.",
-    _Obedient,
-)
-table.add(
-    "late-answer",
-    "behavior-requirements/while-asking",
-    "Answers a cancelled call once it hears from its client.",
-    _LateAnswer,
-)
 
 __all__ = ["table"]

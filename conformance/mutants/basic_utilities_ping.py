@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import put
 from conformance.mutants.faults import Fault, Value, asks, declines, own_messages, results_of
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import error
@@ -26,8 +27,9 @@ class _Busy(Fault):
         return None
 
 
+@table.server("few-pings", "behavior-requirements/many")
 class _Limited(Fault):
-    """Answers twenty pings."""
+    """Answers no more than twenty pings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +43,9 @@ class _Limited(Fault):
         return None
 
 
+@table.server("pings-in-vain", "overview/server-pings")
 class _PingsInVain(Fault):
-    """Says that the client is not there although it was."""
+    """Wants more than an empty result."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tools/call" or "result" not in value:
@@ -50,41 +53,21 @@ class _PingsInVain(Fault):
         return ({**value, "result": {**value["result"], "isError": True}},)
 
 
-table.add(
-    "pongs",
-    "behavior-requirements/empty",
-    "Answers with a word.",
-    results_of("ping", lambda found: {**found, "message": "pong"}),
+table.server("pongs", "behavior-requirements/empty").does(
+    "Answers with a word.", results_of("ping", put(message="pong"))
 )
-table.add(
-    "wants-no-params",
-    "message-format/with-params",
+table.server("wants-no-params", "message-format/with-params").does(
     "Takes no ping with params.",
     declines(lambda value: asks("ping")(value) and "params" in value, -32602),
 )
-table.add(
-    "one-at-a-time",
-    ("behavior-requirements/while-busy", "behavior-requirements/while-asking"),
-    "Answers no ping while a call runs.",
-    lambda: _Busy(asks("tools/call")),
-)
-table.add(
-    "few-pings",
-    "behavior-requirements/many",
-    "Answers no more than twenty pings.",
-    _Limited,
-)
-table.add(
-    "pings-in-vain",
-    "overview/server-pings",
-    "Wants more than an empty result.",
-    _PingsInVain,
-)
-table.add(
-    "pings-with-params",
-    "overview/server-pings",
+table.server(
+    "one-at-a-time", "behavior-requirements/while-busy", "behavior-requirements/while-asking"
+).does("Answers no ping while a call runs.", lambda: _Busy(asks("tools/call")))
+
+
+table.server("pings-with-params", "overview/server-pings").does(
     "Sends params with its pings.",
-    own_messages("ping", lambda value: {**value, "params": {"sequence": 1}}),
+    own_messages("ping", put(params={"sequence": 1})),
 )
 
 __all__ = ["table"]

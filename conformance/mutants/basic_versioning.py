@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import over, put
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -43,7 +44,7 @@ def _data(edit: Callable[[Any], Any]) -> Callable[[], Fault]:
 def _capabilities(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return results_of(
         "server/discover",
-        lambda found: {**found, "capabilities": edit(found["capabilities"])},
+        over("capabilities", edit),
     )
 
 
@@ -63,8 +64,9 @@ class _OneEra(Fault):
         return None
 
 
+@table.server("era-of-connection", f"{COMPATIBILITY}/both-eras-on-one-connection")
 class _EraOfConnection(Fault):
-    """Once initialized, takes every request for a legacy one."""
+    """Takes every request on an initialized connection for a legacy one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,8 +80,9 @@ class _EraOfConnection(Fault):
         return None
 
 
+@table.server("locked-by-probe", f"{COMPATIBILITY}/refused-probe")
 class _LockedByProbe(Fault):
-    """A modern request, even one that it refuses, makes it a modern server for good."""
+    """Has no initialize any more after a modern request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,8 +96,9 @@ class _LockedByProbe(Fault):
         return None
 
 
+@table.server("lists-more", f"{NEGOTIATION}/list-is-true")
 class _ListsMore(Fault):
-    """Lists a version that it does not speak."""
+    """Lists versions in which it does not agree."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) == "initialize" and "result" in value:
@@ -102,110 +106,65 @@ class _ListsMore(Fault):
         return (value,)
 
 
-table.add(
-    "any-version",
-    (f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/requested"),
+table.server("any-version", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/requested").does(
     "Serves requests of whatever version.",
     instead(
         lambda value: asks("tools/list")(value) and bool(_meta(value)),
         lambda value: result(value["id"], {"tools": [], "resultType": "complete"}),
     ),
 )
-table.add(
-    "version-code",
-    (f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"),
-    "Calls a version that it does not speak a wrong parameter.",
-    code(UNSUPPORTED_VERSION, -32602),
+table.server(
+    "version-code", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"
+).does(
+    "Calls a version that it does not speak a wrong parameter.", code(UNSUPPORTED_VERSION, -32602)
 )
-table.add(
-    "names-no-versions",
-    (f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"),
-    "Does not say which versions it speaks.",
-    _data(lambda data: {"requested": data["requested"]}),
+table.server(
+    "names-no-versions", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/discover-unsupported"
+).does(
+    "Does not say which versions it speaks.", _data(lambda data: {"requested": data["requested"]})
 )
-table.add(
-    "repeats-nothing",
-    f"{NEGOTIATION}/requested",
+table.server("repeats-nothing", f"{NEGOTIATION}/requested").does(
     "Repeats its own version instead of the one that was asked for.",
-    _data(lambda data: {**data, "requested": MODERN}),
+    _data(put(requested=MODERN)),
 )
-table.add(
-    "shorter-list",
-    f"{NEGOTIATION}/same-list",
+table.server("shorter-list", f"{NEGOTIATION}/same-list").does(
     "Names fewer versions in the error than in server/discover.",
-    _data(lambda data: {**data, "supported": [MODERN]}),
+    _data(put(supported=[MODERN])),
 )
-table.add(
-    "lists-more",
-    f"{NEGOTIATION}/list-is-true",
-    "Lists versions in which it does not agree.",
-    _ListsMore,
-)
-table.add(
-    "nameless-extension",
-    "extension-negotiation/names",
+
+table.server("nameless-extension", "extension-negotiation/names").does(
     "Has an extension without a prefix.",
-    _capabilities(lambda found: {**found, "extensions": {"tasks": {}}}),
+    _capabilities(put(extensions={"tasks": {}})),
 )
-table.add(
-    "extension-without-settings",
-    "extension-negotiation/names",
+table.server("extension-without-settings", "extension-negotiation/names").does(
     "Says true where the settings of an extension should be.",
-    _capabilities(lambda found: {**found, "extensions": {"org.example/x": True}}),
+    _capabilities(put(extensions={"org.example/x": True})),
 )
-table.add(
-    "wants-known-extensions",
-    "extension-negotiation/unknown",
+table.server("wants-known-extensions", "extension-negotiation/unknown").does(
     "Refuses clients with an extension that it does not know.",
     declines(lambda value: "extensions" in _meta(value).get(META_CLIENT_CAPABILITIES, {}), -32602),
 )
-table.add(
-    "extends-unasked",
-    "extension-negotiation/not-declared",
+table.server("extends-unasked", "extension-negotiation/not-declared").does(
     "Answers every call with a task.",
     results_of("tools/call", lambda _found: {"resultType": "task", "taskId": "1"}),
 )
-table.add(
-    "still-pings",
-    f"{COMPATIBILITY}/removed-methods",
-    "Answers ping in every era.",
-    instead(asks("ping"), lambda value: result(value["id"], {})),
+table.server("still-pings", f"{COMPATIBILITY}/removed-methods").does(
+    "Answers ping in every era.", instead(asks("ping"), lambda value: result(value["id"], {}))
 )
-table.add(
-    "removed-code",
-    f"{COMPATIBILITY}/removed-methods",
-    "Calls methods that it has no more an invalid request.",
-    code(-32601, -32600),
+table.server("removed-code", f"{COMPATIBILITY}/removed-methods").does(
+    "Calls methods that it has no more an invalid request.", code(-32601, -32600)
 )
-table.add(
-    "says-no",
-    f"{COMPATIBILITY}/initialize-answered",
+table.server("says-no", f"{COMPATIBILITY}/initialize-answered").does(
     "Does not tell legacy clients what it speaks.",
     instead(asks("initialize"), lambda value: error(value["id"], -32601, "Method not found")),
 )
-table.add(
-    "agrees-to-the-impossible",
-    f"{COMPATIBILITY}/initialize-answered",
+table.server("agrees-to-the-impossible", f"{COMPATIBILITY}/initialize-answered").does(
     "Agrees to a version without initialize in an initialize.",
-    results_of("initialize", lambda found: {**found, "protocolVersion": MODERN}),
+    results_of("initialize", put(protocolVersion=MODERN)),
 )
-table.add(
-    "one-era",
-    f"{COMPATIBILITY}/both-eras",
-    "Serves clients of one era, that of the first one.",
-    _OneEra,
+table.server("one-era", f"{COMPATIBILITY}/both-eras").does(
+    "Serves clients of one era, that of the first one.", _OneEra
 )
-table.add(
-    "era-of-connection",
-    f"{COMPATIBILITY}/both-eras-on-one-connection",
-    "Takes every request on an initialized connection for a legacy one.",
-    _EraOfConnection,
-)
-table.add(
-    "locked-by-probe",
-    f"{COMPATIBILITY}/refused-probe",
-    "Has no initialize any more after a modern request.",
-    _LockedByProbe,
-)
+
 
 __all__ = ["table"]

@@ -11,19 +11,16 @@ FALLBACKS = "fallbacks-for-servers-without-metadata-discovery"
 
 table.client(
     "below-the-endpoint",
-    ("authorization-base-url/client-metadata-at-root", f"{FALLBACKS}/client-metadata-first"),
+    "authorization-base-url/client-metadata-at-root",
+    f"{FALLBACKS}/client-metadata-first",
+).does(
     "Looks for metadata below the path of the endpoint.",
     looks_at(OAUTH_PLACE, f"{OAUTH_PLACE}/mcp"),
 )
-table.client(
-    "other-default",
-    f"{FALLBACKS}/client-default-paths",
-    "Takes another path for the default token endpoint.",
-    looks_at("/token", "/oauth/token"),
+table.client("other-default", f"{FALLBACKS}/client-default-paths").does(
+    "Takes another path for the default token endpoint.", looks_at("/token", "/oauth/token")
 )
-table.client(
-    "no-version",
-    "server-metadata-discovery-headers/client-version-header",
+table.client("no-version", "server-metadata-discovery-headers/client-version-header").does(
     "Does not name the protocol version when it asks for metadata.",
     without_header("mcp-protocol-version", "GET"),
 )

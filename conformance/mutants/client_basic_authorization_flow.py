@@ -15,6 +15,7 @@ from conformance.mutants.client_sign_in_faults import (
     returns,
     without,
 )
+from conformance.mutants.edits import put
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.heard import header as header_of
@@ -29,7 +30,8 @@ HANDLING = "token-handling"
 REFRESH = "refresh-tokens"
 
 
-class Forgets(ClientFault):
+@table.client("forgets-once", f"{TOKENS}/client-signed-in-every-request")
+class _Forgets(ClientFault):
     """Leaves its token out of one request."""
 
     def __init__(self) -> None:
@@ -37,7 +39,6 @@ class Forgets(ClientFault):
         self._count = 0
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         if header_of(asked.headers, "authorization") is not None and asked.target == "/mcp":
             self._count += 1
             if self._count == 2:
@@ -45,18 +46,18 @@ class Forgets(ClientFault):
         return (asked,)
 
 
-class InTheQuery(ClientFault):
+@table.client("in-the-query", f"{TOKENS}/client-signed-in-not-in-query")
+class _InTheQuery(ClientFault):
     """Puts its token into the query as well."""
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         token = (header_of(asked.headers, "authorization") or "").removeprefix("Bearer ")
         if token and asked.target == "/mcp":
             asked.target += f"?access_token={token}"
         return (asked,)
 
 
-class ShowsToken(ClientFault):
+class _ShowsToken(ClientFault):
     """Shows what it was given in a header of every request to anybody."""
 
     def __init__(self, member: str) -> None:
@@ -65,20 +66,19 @@ class ShowsToken(ClientFault):
         self._token = ""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and self._member in value:
             self._token = value[self._member]
         return payload
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         if self._token:
             asked.headers = [*asked.headers, ("x-token", self._token)]
         return (asked,)
 
 
-class Assumes(ClientFault):
-    """Sends a refresh token that it was never given."""
+@table.client("assumes", f"{REFRESH}/client-none-assumed")
+class _Assumes(ClientFault):
+    """Takes a refresh token for granted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,6 @@ class Assumes(ClientFault):
         self._count = 0
 
     def other(self, arrival: Any) -> Iterable[Any]:
-        """See ClientFault."""
         if b"grant_type=" in getattr(arrival, "data", b""):
             self._count += 1
             if self._count > 1:
@@ -94,11 +93,11 @@ class Assumes(ClientFault):
         return (arrival,)
 
 
-class SignsInAgain(ClientFault):
-    """Asks for authorization four more times when it has a token."""
+@table.client("asks-for-ever", "error-handling/client-gives-up")
+class _SignsInAgain(ClientFault):
+    """Signs in again and again."""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and "access_token" in value:
             for place in ("/sign-in", "/as/sign-in"):
                 for _ in range(4):
@@ -110,116 +109,61 @@ def _another(params: Params, request: Params, issuer: str) -> Params:
     return {**params, "iss": "https://attacker.example"}
 
 
-table.client(
-    "no-issuer-right",
-    f"{RESPONSE}/client-right-issuer",
-    "Takes every issuer for a wrong one.",
-    returns(_another),
+table.client("no-issuer-right", f"{RESPONSE}/client-right-issuer").does(
+    "Takes every issuer for a wrong one.", returns(_another)
 )
 table.client(
     "any-issuer",
-    (
-        f"{RESPONSE}/client-wrong-issuer",
-        f"{RESPONSE}/client-missing-issuer",
-        f"{RESPONSE}/client-issuer-as-text",
-        f"{RESPONSE}/client-errors-too",
-    ),
+    f"{RESPONSE}/client-wrong-issuer",
+    f"{RESPONSE}/client-missing-issuer",
+    f"{RESPONSE}/client-issuer-as-text",
+    f"{RESPONSE}/client-errors-too",
+).does(
     "Does not look at the issuer of a response.",
     returns(lambda params, request, issuer: {**params, "iss": issuer}),
 )
-table.client(
-    "no-resource-asked",
-    f"{RESOURCE}/client-both-requests",
-    "Leaves the resource out of the authorization request.",
-    asks(without("resource")),
+table.client("no-resource-asked", f"{RESOURCE}/client-both-requests").does(
+    "Leaves the resource out of the authorization request.", asks(without("resource"))
 )
-table.client(
-    "no-resource-redeemed",
-    f"{RESOURCE}/client-both-requests",
-    "Leaves the resource out of the token request.",
-    redeems(without("resource")),
+table.client("no-resource-redeemed", f"{RESOURCE}/client-both-requests").does(
+    "Leaves the resource out of the token request.", redeems(without("resource"))
 )
-table.client(
-    "resource-of-another",
-    f"{RESOURCE}/client-names-server",
-    "Names another resource.",
-    redeems(having("resource", "https://other.example/mcp")),
+table.client("resource-of-another", f"{RESOURCE}/client-names-server").does(
+    "Names another resource.", redeems(having("resource", "https://other.example/mcp"))
 )
-table.client(
-    "fragment",
-    f"{CANONICAL}/client-canonical",
+table.client("fragment", f"{CANONICAL}/client-canonical").does(
     "Names a resource with a fragment.",
     asks(lambda params: {**params, "resource": params["resource"] + "#tools"}),
 )
-table.client(
-    "without-scheme",
-    f"{CANONICAL}/client-canonical",
+table.client("without-scheme", f"{CANONICAL}/client-canonical").does(
     "Names a resource without its scheme.",
     asks(lambda params: {**params, "resource": params["resource"].partition("//")[2]}),
 )
-table.client(
-    "slash",
-    f"{CANONICAL}/client-specific",
+table.client("slash", f"{CANONICAL}/client-specific").does(
     "Puts a slash after the resource.",
     asks(lambda params: {**params, "resource": params["resource"] + "/"}),
 )
-table.client(
-    "forgets-once",
-    f"{TOKENS}/client-signed-in-every-request",
-    "Leaves its token out of one request.",
-    Forgets,
+
+
+table.client("old-token", f"{HANDLING}/client-own-tokens").does(
+    "Sends its first token for ever.", keeps_first("authorization")
 )
-table.client(
-    "in-the-query",
-    f"{TOKENS}/client-signed-in-not-in-query",
-    "Puts its token into the query as well.",
-    InTheQuery,
+table.client("follows-with-token", f"{HANDLING}/client-server-alone").does(
+    "Follows a redirect with its token.", FollowsRedirects
 )
-table.client(
-    "old-token",
-    f"{HANDLING}/client-own-tokens",
-    "Sends its first token for ever.",
-    keeps_first("authorization"),
+table.client("shows-token", f"{HANDLING}/client-server-alone").does(
+    "Shows its token to everybody.", lambda: _ShowsToken("access_token")
 )
-table.client(
-    "follows-with-token",
-    f"{HANDLING}/client-server-alone",
-    "Follows a redirect with its token.",
-    FollowsRedirects,
+
+
+table.client("shows-refresh-token", f"{REFRESH}/client-confidential").does(
+    "Shows its refresh token to everybody.", lambda: _ShowsToken("refresh_token")
 )
-table.client(
-    "shows-token",
-    f"{HANDLING}/client-server-alone",
-    "Shows its token to everybody.",
-    lambda: ShowsToken("access_token"),
-)
-table.client(
-    "asks-for-ever",
-    "error-handling/client-gives-up",
-    "Signs in again and again.",
-    SignsInAgain,
-)
-table.client(
-    "assumes",
-    f"{REFRESH}/client-none-assumed",
-    "Takes a refresh token for granted.",
-    Assumes,
-)
-table.client(
-    "shows-refresh-token",
-    f"{REFRESH}/client-confidential",
-    "Shows its refresh token to everybody.",
-    lambda: ShowsToken("refresh_token"),
-)
-table.client(
-    "refreshes-for-any",
-    f"{RESOURCE}/client-refresh",
+table.client("refreshes-for-any", f"{RESOURCE}/client-refresh").does(
     "Leaves the resource out when it refreshes its token.",
     redeems(without("resource"), "refresh_token"),
 )
-table.client(
-    "code-alone",
-    f"{REFRESH}/client-grant-type",
+table.client("code-alone", f"{REFRESH}/client-grant-type").does(
     "Registers for codes alone, and refreshes.",
-    registers(lambda value: {**value, "grant_types": ["authorization_code"]}),
+    registers(put(grant_types=["authorization_code"])),
 )

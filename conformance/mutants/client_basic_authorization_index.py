@@ -10,19 +10,18 @@ from mcpcore_conformance.kit.model import LEGACY
 table = Table("basic/authorization/index")
 
 
-class Follows(ClientFault):
-    """Follows a redirect with all that it has."""
+@table.client("follows", "token-handling/client-not-elsewhere", revisions=LEGACY)
+class _Follows(ClientFault):
+    """Takes its token wherever it is sent."""
 
     def __init__(self) -> None:
         super().__init__()
         self._redirected = False
 
     def replied(self, status: int) -> None:
-        """See ClientFault."""
         self._redirected = self._redirected or status in (307, 308)
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         if self._redirected:
             asked.headers = [
                 (name, value.replace("127.0.0.1", "localhost")) for name, value in asked.headers
@@ -31,34 +30,16 @@ class Follows(ClientFault):
 
 
 table.client(
-    "token-in-posts-only",
-    "token-requirements/client-every-request",
-    "Sends its token with messages only.",
-    without_header("authorization", "DELETE"),
-    revisions=LEGACY,
+    "token-in-posts-only", "token-requirements/client-every-request", revisions=LEGACY
+).does("Sends its token with messages only.", without_header("authorization", "DELETE"))
+table.client("other-token", "token-requirements/client-every-request").does(
+    "Sends something else.", header("authorization", lambda value: "Basic a2l0")
 )
-table.client(
-    "other-token",
-    "token-requirements/client-every-request",
-    "Sends something else.",
-    header("authorization", lambda value: "Basic a2l0"),
-)
-table.client(
-    "follows",
-    "token-handling/client-not-elsewhere",
-    "Takes its token wherever it is sent.",
-    Follows,
-    revisions=LEGACY,
-)
-table.client(
-    "carries-along",
-    "token-handling/client-not-elsewhere",
+
+table.client("carries-along", "token-handling/client-not-elsewhere").does(
     "Takes its token to another origin, too.",
     also_asks("GET", "/mcp", host="localhost", authorization="Bearer kit"),
 )
-table.client(
-    "turns-into-get",
-    "token-handling/client-post-stays-post",
-    "Asks for the other address by GET.",
-    also_asks("GET", "/elsewhere"),
+table.client("turns-into-get", "token-handling/client-post-stays-post").does(
+    "Asks for the other address by GET.", also_asks("GET", "/elsewhere")
 )

@@ -20,35 +20,19 @@ def _forgets(params: Params) -> Params:
 
 table.client(
     "greedy",
-    (
-        f"{SELECTION}/client-challenged-scopes",
-        f"{SELECTION}/client-no-scopes",
-        "refresh-tokens/client-offline-where-listed",
-    ),
-    "Asks for more scopes than anybody has named.",
-    asks(_greedy),
-)
+    f"{SELECTION}/client-challenged-scopes",
+    f"{SELECTION}/client-no-scopes",
+    "refresh-tokens/client-offline-where-listed",
+).does("Asks for more scopes than anybody has named.", asks(_greedy))
 table.client(
-    "listed-alone",
-    (f"{SELECTION}/client-challenge-decides", f"{STEP_UP}/client-asks-for-more"),
-    "Asks for the same scopes always.",
-    asks(having("scope", "kit:read")),
+    "listed-alone", f"{SELECTION}/client-challenge-decides", f"{STEP_UP}/client-asks-for-more"
+).does("Asks for the same scopes always.", asks(having("scope", "kit:read")))
+table.client("no-scope", f"{SELECTION}/client-supported-scopes").does(
+    "Asks for no scopes.", asks(without("scope"))
 )
-table.client(
-    "no-scope",
-    f"{SELECTION}/client-supported-scopes",
-    "Asks for no scopes.",
-    asks(without("scope")),
+table.client("forgets", f"{STEP_UP}/client-keeps-scopes").does(
+    "Asks for the scopes of the 403 alone.", asks(_forgets)
 )
-table.client(
-    "forgets",
-    f"{STEP_UP}/client-keeps-scopes",
-    "Asks for the scopes of the 403 alone.",
-    asks(_forgets),
-)
-table.client(
-    "insists",
-    f"{STEP_UP}/client-bounded",
-    "Makes a call that is forbidden again and again.",
-    Insists,
+table.client("insists", f"{STEP_UP}/client-bounded").does(
+    "Makes a call that is forbidden again and again.", Insists
 )

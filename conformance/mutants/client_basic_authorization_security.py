@@ -22,15 +22,15 @@ CODE = "authorization-code-protection"
 REDIRECTION = "open-redirection"
 
 
-class NoState(ClientFault):
-    """Sends no state, and so wants none back."""
+@table.client("no-state", f"{REDIRECTION}/client-state")
+class _NoState(ClientFault):
+    """Sends no state."""
 
     def __init__(self) -> None:
         super().__init__()
         self._state = ""
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         head, mark, rest = asked.target.partition("&state=")
         if mark:
             self._state, _, more = rest.partition("&")
@@ -38,67 +38,44 @@ class NoState(ClientFault):
         return (asked,)
 
     def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
-        """See ClientFault."""
         if status != 302:
             return headers
         return [(name, f"{value}&state={self._state}") for name, value in headers]
 
 
-table.client(
-    "no-challenge",
-    f"{CODE}/client-pkce",
-    "Sends no challenge.",
-    asks(without("code_challenge")),
+table.client("no-challenge", f"{CODE}/client-pkce").does(
+    "Sends no challenge.", asks(without("code_challenge"))
 )
-table.client(
-    "other-verifier",
-    f"{CODE}/client-pkce",
-    "Sends a verifier that does not fit.",
-    redeems(having("code_verifier", "x" * 43)),
+table.client("other-verifier", f"{CODE}/client-pkce").does(
+    "Sends a verifier that does not fit.", redeems(having("code_verifier", "x" * 43))
 )
-table.client(
-    "plain",
-    f"{CODE}/client-s256",
-    "Uses the plain method.",
-    asks(having("code_challenge_method", "plain")),
+table.client("plain", f"{CODE}/client-s256").does(
+    "Uses the plain method.", asks(having("code_challenge_method", "plain"))
 )
 table.client(
     "pkce-assumed",
-    (
-        f"{CODE}/client-no-plain",
-        f"{CODE}/client-pkce-absent",
-        f"{CODE}/client-pkce-absent-openid",
-    ),
+    f"{CODE}/client-no-plain",
+    f"{CODE}/client-pkce-absent",
+    f"{CODE}/client-pkce-absent-openid",
+).does(
     "Does not look whether PKCE is supported.",
     reads_in_its_place("authorization_endpoint", code_challenge_methods_supported=["S256"]),
 )
-table.client(
-    "follows-with-code",
-    f"{CODE}/client-code-stays",
-    "Follows a redirect of the token endpoint with the code.",
-    FollowsRedirects,
+table.client("follows-with-code", f"{CODE}/client-code-stays").does(
+    "Follows a redirect of the token endpoint with the code.", FollowsRedirects
 )
-table.client(
-    "redirect-in-the-clear",
-    "communication-security/client-redirect-uri",
+table.client("redirect-in-the-clear", "communication-security/client-redirect-uri").does(
     "Wants the browser back by http.",
     asks(having("redirect_uri", "http://client.example/callback")),
 )
-table.client(
-    "other-redirect",
-    f"{REDIRECTION}/client-registered-redirect",
+table.client("other-redirect", f"{REDIRECTION}/client-registered-redirect").does(
     "Uses a redirect URI that it has not registered.",
     asks(lambda params: {**params, "redirect_uri": params["redirect_uri"] + "/other"}),
 )
+
 table.client(
-    "no-state",
-    f"{REDIRECTION}/client-state",
-    "Sends no state.",
-    NoState,
-)
-table.client(
-    "any-state",
-    (f"{REDIRECTION}/client-wrong-state", f"{REDIRECTION}/client-missing-state"),
+    "any-state", f"{REDIRECTION}/client-wrong-state", f"{REDIRECTION}/client-missing-state"
+).does(
     "Does not look at the state of a response.",
     returns(lambda params, request, issuer: {**params, "state": request["state"]}),
 )

@@ -9,35 +9,21 @@ from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, result
 table = Table("basic/patterns/index")
 
 
-class Answers(ClientFault):
-    """Answers requests of the server, as clients of older revisions do."""
+@table.client("answers-ping", "request-and-response/client-no-responses")
+class _Answers(ClientFault):
+    """Answers a ping of the server."""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and value.get("method") == "ping":
             self.invent(result(value["id"], {}))
         return payload
 
 
-class Refuses(ClientFault):
-    """Refuses requests of the server by an error."""
+@table.client("refuses-roots", "request-and-response/client-no-responses")
+class _Refuses(ClientFault):
+    """Refuses a request of the server by an error."""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and value.get("method") == "roots/list":
             self.invent(error(value["id"], METHOD_NOT_FOUND, "no"))
         return payload
-
-
-table.client(
-    "answers-ping",
-    "request-and-response/client-no-responses",
-    "Answers a ping of the server.",
-    Answers,
-)
-table.client(
-    "refuses-roots",
-    "request-and-response/client-no-responses",
-    "Refuses a request of the server by an error.",
-    Refuses,
-)

@@ -10,6 +10,7 @@ from conformance.mutants.client_faults import (
     params_of,
     precedes,
 )
+from conformance.mutants.edits import put
 from conformance.mutants.model import Table
 
 table = Table("basic/patterns/mrtr")
@@ -34,15 +35,15 @@ def _read_and_written(params: Value) -> Value:
     return {"requestState": json.dumps(params.get("requestState"))}
 
 
-class SameId(ClientFault):
-    """Uses the id of the first call again."""
+@table.client("same-id", f"{WORKFLOW}/client-new-id")
+class _SameId(ClientFault):
+    """Asks again with the same id."""
 
     def __init__(self) -> None:
         super().__init__()
         self._first: Any = None
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         if value.get("method") == "tools/call" and "inputResponses" in value["params"]:
             return ({**value, "id": self._first},)
         if value.get("method") == "tools/call":
@@ -50,15 +51,15 @@ class SameId(ClientFault):
         return (value,)
 
 
-class Mixes(ClientFault):
-    """Has one state for everything: the newest."""
+@table.client("one-state", f"{WORKFLOW}/client-one-retry-only", f"{WORKFLOW}/client-parallel")
+class _Mixes(ClientFault):
+    """Has one state for all requests."""
 
     def __init__(self) -> None:
         super().__init__()
         self._state: Any = None
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         params = value.get("params", {})
         if "requestState" in params:
             self._state = self._state or params["requestState"]
@@ -73,11 +74,11 @@ def asks(value: Value) -> bool:
     return bool(value.get("result", {}).get("resultType") == "input_required")
 
 
-class Tireless(ClientFault):
-    """Never has enough of being asked."""
+@table.client("tireless", f"{WORKFLOW}/client-bounded")
+class _Tireless(ClientFault):
+    """Would ask for ever."""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and asks(value):
             params = {"name": "echo", "requestState": "again"}
             again = {"jsonrpc": "2.0", "id": f"{value['id']}+", "method": "tools/call"}
@@ -85,73 +86,45 @@ class Tireless(ClientFault):
         return payload
 
 
-class Obliging(ClientFault):
-    """Answers every input request, declared or not."""
+@table.client("answers-undeclared", "server-requirements-basic-workflow/client-refuses-undeclared")
+class _Obliging(ClientFault):
+    """Answers what it did not declare."""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and asks(value):
             params = {"name": "echo", "inputResponses": {"r": {"roots": []}}}
             self.invent({"jsonrpc": "2.0", "id": "again", "method": "tools/call", "params": params})
         return payload
 
 
-table.client("trims-state", f"{WORKFLOW}/client-echoes-state", "Trims the state.", _again(_trimmed))
-table.client(
-    "writes-state-anew",
-    (f"{WORKFLOW}/client-echoes-state", f"{WORKFLOW}/client-state-only"),
-    "Takes the state for JSON.",
-    _again(_read_and_written),
+table.client("trims-state", f"{WORKFLOW}/client-echoes-state").does(
+    "Trims the state.", _again(_trimmed)
 )
-table.client("same-id", f"{WORKFLOW}/client-new-id", "Asks again with the same id.", SameId)
 table.client(
-    "invents-state",
-    f"{WORKFLOW}/client-no-state",
+    "writes-state-anew", f"{WORKFLOW}/client-echoes-state", f"{WORKFLOW}/client-state-only"
+).does("Takes the state for JSON.", _again(_read_and_written))
+
+table.client("invents-state", f"{WORKFLOW}/client-no-state").does(
     "Sends a state where there was none.",
     _again(lambda params: {"requestState": params.get("requestState", "")}),
 )
-table.client(
-    "other-arguments",
-    f"{WORKFLOW}/client-same-request",
-    "Leaves the arguments out the second time.",
-    _again(lambda params: {"arguments": {"kit": True}}),
+table.client("other-arguments", f"{WORKFLOW}/client-same-request").does(
+    "Leaves the arguments out the second time.", _again(lambda params: {"arguments": {"kit": True}})
 )
+
 table.client(
-    "one-state",
-    (f"{WORKFLOW}/client-one-retry-only", f"{WORKFLOW}/client-parallel"),
-    "Has one state for all requests.",
-    Mixes,
-)
-table.client(
-    "forgets-answers",
-    (f"{WORKFLOW}/client-fulfils", "supported-requests/client-all-three"),
-    "Asks again without the answers.",
-    _again(lambda params: {"inputResponses": {}}),
-)
-table.client(
-    "bare-answers",
-    f"{WORKFLOW}/client-fulfils",
+    "forgets-answers", f"{WORKFLOW}/client-fulfils", "supported-requests/client-all-three"
+).does("Asks again without the answers.", _again(lambda params: {"inputResponses": {}}))
+table.client("bare-answers", f"{WORKFLOW}/client-fulfils").does(
     "Answers with nothing in it.",
     _again(lambda params: {"inputResponses": {key: {} for key in params["inputResponses"]}}),
 )
-table.client(
-    "tireless",
-    f"{WORKFLOW}/client-bounded",
-    "Would ask for ever.",
-    Tireless,
-)
-table.client(
-    "answers-undeclared",
-    "server-requirements-basic-workflow/client-refuses-undeclared",
-    "Answers what it did not declare.",
-    Obliging,
-)
-table.client(
-    "asks-again-anywhere",
-    "supported-requests/client-refuses-elsewhere",
+
+
+table.client("asks-again-anywhere", "supported-requests/client-refuses-elsewhere").does(
     "Makes every request again with answers.",
     precedes(
         "prompts/list",
-        lambda value: {**value, "id": "again", "params": {"inputResponses": {"r": {"roots": []}}}},
+        put(id="again", params={"inputResponses": {"r": {"roots": []}}}),
     ),
 )

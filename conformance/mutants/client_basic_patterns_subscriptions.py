@@ -19,27 +19,28 @@ TOOLS = {"method": "notifications/tools/list_changed", "uri": None}
 PROMPTS = {"method": "notifications/prompts/list_changed", "uri": None}
 
 
-class KeepsStreams(ClientFault):
-    """The kit does not hear that the client closes a stream, nor that it cancels anything."""
+@table.client("keeps-listening", "cancellation/client-cancels")
+class _KeepsStreams(ClientFault):
+    """Does not end its subscriptions."""
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         return () if value.get("method") == "notifications/cancelled" else (value,)
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         return () if isinstance(arrival, Done) else (arrival,)
 
 
-class ListensOnce(ClientFault):
-    """Subscribes once in its life."""
+@table.client(
+    "listens-once", "graceful-closure/client-listens-again", "graceful-closure/client-reopens"
+)
+class _ListensOnce(ClientFault):
+    """Does not subscribe again."""
 
     def __init__(self) -> None:
         super().__init__()
         self._listened = False
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         if value.get("method") != LISTEN:
             return (value,)
         again, self._listened = self._listened, True
@@ -56,42 +57,20 @@ def _all(params: Value) -> Value:
     return {**params, "notifications": {**params["notifications"], **wanted}}
 
 
-table.client(
-    "wants-all", "notification-filter/client-asks", "Asks for all.", params_of(LISTEN, _all)
+table.client("wants-all", "notification-filter/client-asks").does(
+    "Asks for all.", params_of(LISTEN, _all)
 )
-table.client(
-    "believes",
-    "acknowledgment/client-checks",
-    "Takes it that everything is honoured.",
-    reports(0, _heard(TOOLS)),
+table.client("believes", "acknowledgment/client-checks").does(
+    "Takes it that everything is honoured.", reports(0, _heard(TOOLS))
 )
-table.client(
-    "one-stream",
-    "receiving-notifications/client-tells-apart",
+table.client("one-stream", "receiving-notifications/client-tells-apart").does(
     "Tells every stream of everything.",
     reports(0, {"result": {}, "steps": [_heard(TOOLS), _heard(TOOLS, PROMPTS, TOOLS)]}),
 )
-table.client(
-    "any-subscription",
-    "receiving-notifications/client-unknown-subscription",
-    "Takes what belongs to no subscription for its own.",
-    reports(0, _heard(PROMPTS)),
+table.client("any-subscription", "receiving-notifications/client-unknown-subscription").does(
+    "Takes what belongs to no subscription for its own.", reports(0, _heard(PROMPTS))
 )
-table.client(
-    "keeps-listening",
-    "cancellation/client-cancels",
-    "Does not end its subscriptions.",
-    KeepsStreams,
-)
-table.client(
-    "misses-the-end",
-    "graceful-closure/client-hears-the-end",
-    "Does not notice that the server has ended the stream.",
-    reports(0, _heard(TOOLS)),
-)
-table.client(
-    "listens-once",
-    ("graceful-closure/client-listens-again", "graceful-closure/client-reopens"),
-    "Does not subscribe again.",
-    ListensOnce,
+
+table.client("misses-the-end", "graceful-closure/client-hears-the-end").does(
+    "Does not notice that the server has ended the stream.", reports(0, _heard(TOOLS))
 )

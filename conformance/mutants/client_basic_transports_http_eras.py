@@ -10,15 +10,15 @@ from mcpcore_conformance.kit.messages import request
 table = Table("basic/transports/streamable-http")
 
 
-class NeverInitializes(ClientFault):
+@table.client("stays-at-it", "backward-compatibility/client-falls-back")
+class _NeverInitializes(ClientFault):
     """Does not go back to the older era."""
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         return () if value.get("method") == "initialize" else (value,)
 
 
-class PostsHere(ClientFault):
+class _PostsHere(ClientFault):
     """Posts to the address that it was given, whatever the endpoint event says."""
 
     def __init__(self, target: str) -> None:
@@ -26,7 +26,6 @@ class PostsHere(ClientFault):
         self._target = target
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         if asked.method == "POST":
             asked.target = self._target
         return (asked,)
@@ -37,26 +36,18 @@ def _initialize(value: Value) -> Value:
 
 
 table.client(
-    "stays-at-it",
-    "backward-compatibility/client-falls-back",
-    "Does not go back to the older era.",
-    NeverInitializes,
-)
-table.client(
     "falls-back-anyway",
-    (
-        "backward-compatibility/client-stays-modern",
-        "backward-compatibility/client-other-statuses",
-    ),
+    "backward-compatibility/client-stays-modern",
+    "backward-compatibility/client-other-statuses",
+).does(
     "Initializes whatever the answer to its first request was.",
     adds("server/discover", _initialize),
 )
 table.client(
     "posts-here",
-    (
-        "httpsse-transport-2024-11-05/client-falls-back",
-        "httpsse-transport-2024-11-05/client-falls-back-from-modern",
-    ),
+    "httpsse-transport-2024-11-05/client-falls-back",
+    "httpsse-transport-2024-11-05/client-falls-back-from-modern",
+).does(
     "Posts to the address that it was given, whatever the endpoint event says.",
-    lambda: PostsHere("/mcp"),
+    lambda: _PostsHere("/mcp"),
 )

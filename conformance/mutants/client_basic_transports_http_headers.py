@@ -29,19 +29,20 @@ def _upper(value: str) -> str:
     return value.replace("=?base64?", "=?BASE64?")
 
 
-class Forgets(ClientFault):
-    """Makes a call that was refused for its headers again, and does not look at the tools."""
+@table.client("does-not-look", "client-behavior/client-refreshes")
+class _Forgets(ClientFault):
+    """Does not look at the tools before it makes the call again."""
 
     def said(self, value: Value) -> tuple[Value, ...]:
-        """See ClientFault."""
         listed = value.get("method") == "tools/list"
         if listed and any(each.get("method") == "tools/call" for each in self.requests.values()):
             return ({**value, "method": "prompts/list"},)
         return (value,)
 
 
-class Stubborn(ClientFault):
-    """Makes a call that was refused again and again."""
+@table.client("stubborn", "client-behavior/client-refreshes-once")
+class _Stubborn(ClientFault):
+    """Makes a call that is refused again and again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,110 +50,74 @@ class Stubborn(ClientFault):
         self._times = 0
 
     def said(self, value: Value) -> tuple[Value, ...]:
-        """See ClientFault."""
         if value.get("method") == "tools/call":
             self._call = value
         return (value,)
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and "error" in value and self._times < 8:
             self._times += 1
             self.invent({**self._call, "id": f"again-{self._times}"})
         return payload
 
 
-class Loud(ClientFault):
+@table.client("loud-sentinel", "value-encoding/client-name", "value-encoding/client-base64")
+class _Loud(ClientFault):
     """Writes the sentinel in capitals."""
 
     def asked(self, asked: Any) -> Any:
-        """See ClientFault."""
         asked.headers = [(name, _upper(value)) for name, value in asked.headers]
         return (asked,)
 
 
-class Unmirrored(ClientFault):
-    """Mirrors nothing."""
+@table.client(
+    "no-mirror",
+    MIRRORS,
+    "value-encoding/client-base64",
+    "schema-extension/client-nested",
+    "client-behavior/client-refreshes",
+)
+class _Unmirrored(ClientFault):
+    """Mirrors no parameters."""
 
     def asked(self, asked: Any) -> Any:
-        """See ClientFault."""
         asked.headers = [each for each in asked.headers if not each[0].startswith("mcp-param-")]
         return (asked,)
 
 
-table.client(
-    "older-version",
-    "protocol-version-header/client",
+table.client("older-version", "protocol-version-header/client").does(
     "Names another version in the header than in the body.",
     header("mcp-protocol-version", lambda value: "2025-11-25"),
 )
 table.client(
     "no-method",
-    ("standard-request-headers/client-method", "standard-request-headers/client-all-methods"),
-    "Does not name the method.",
-    without_header("mcp-method"),
-)
+    "standard-request-headers/client-method",
+    "standard-request-headers/client-all-methods",
+).does("Does not name the method.", without_header("mcp-method"))
 table.client(
     "no-name",
-    (
-        "standard-request-headers/client-name",
-        "standard-request-headers/client-all-methods",
-        "value-encoding/client-name",
-    ),
-    "Does not name the tool.",
-    without_header("mcp-name"),
-)
-table.client(
-    "raw-name",
+    "standard-request-headers/client-name",
+    "standard-request-headers/client-all-methods",
     "value-encoding/client-name",
-    "Does not encode names.",
-    header("mcp-name", _raw),
-)
-table.client(
-    "loud-sentinel",
-    ("value-encoding/client-name", "value-encoding/client-base64"),
-    "Writes the sentinel in capitals.",
-    Loud,
+).does("Does not name the tool.", without_header("mcp-name"))
+table.client("raw-name", "value-encoding/client-name").does(
+    "Does not encode names.", header("mcp-name", _raw)
 )
 
 
-table.client(
-    "no-mirror",
-    (
-        MIRRORS,
-        "value-encoding/client-base64",
-        "schema-extension/client-nested",
-        "client-behavior/client-refreshes",
-    ),
-    "Mirrors no parameters.",
-    Unmirrored,
+table.client("mirrors-all", MIRRORS).does(
+    "Mirrors every parameter.", with_header("mcp-param-query", "q", "POST")
 )
-
-
-table.client(
-    "mirrors-all", MIRRORS, "Mirrors every parameter.", with_header("mcp-param-query", "q", "POST")
+table.client("raw-values", "value-encoding/client-base64").does(
+    "Does not encode values.", header("mcp-param-text", _raw)
 )
-table.client(
-    "raw-values",
-    "value-encoding/client-base64",
-    "Does not encode values.",
-    header("mcp-param-text", _raw),
+table.client("injected", "value-encoding/client-no-injection").does(
+    "Writes line breaks of values into the head.", with_header("x-injected", "yes")
 )
-table.client(
-    "injected",
-    "value-encoding/client-no-injection",
-    "Writes line breaks of values into the head.",
-    with_header("x-injected", "yes"),
+table.client("writes-null", "server-behavior-for-custom-headers/client-omits").does(
+    "Mirrors what is not there.", with_header("mcp-param-a", "null", "POST")
 )
-table.client(
-    "writes-null",
-    "server-behavior-for-custom-headers/client-omits",
-    "Mirrors what is not there.",
-    with_header("mcp-param-a", "null", "POST"),
-)
-table.client(
-    "calls-all",
-    "schema-extension/client-leaves-out",
+table.client("calls-all", "schema-extension/client-leaves-out").does(
     "Offers tools whose annotations are broken.",
     adds(
         "tools/call",
@@ -162,16 +127,4 @@ table.client(
             "params": {**value["params"], "name": "bad_number", "arguments": {}},
         },
     ),
-)
-table.client(
-    "does-not-look",
-    "client-behavior/client-refreshes",
-    "Does not look at the tools before it makes the call again.",
-    Forgets,
-)
-table.client(
-    "stubborn",
-    "client-behavior/client-refreshes-once",
-    "Makes a call that is refused again and again.",
-    Stubborn,
 )

@@ -9,11 +9,11 @@ from mcpcore_conformance.kit.messages import encode
 table = Table("basic/transports/index")
 
 
-class Replaces(ClientFault):
-    """Puts a question mark for what is no UTF-8."""
+@table.client("replaces", "messages/client-refuses-bad-utf-8")
+class _Replaces(ClientFault):
+    """Reads what is no UTF-8 as if it were something."""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         return payload if value is not None else payload.decode("utf-8", "replace").encode()
 
 
@@ -21,12 +21,6 @@ def _latin(value: Value) -> bytes:
     return encode(value).decode().encode("latin-1", "replace")
 
 
-table.client(
-    "latin-1", "messages/client-writes-utf-8", "Writes Latin-1.", says("tools/call", _latin)
-)
-table.client(
-    "replaces",
-    "messages/client-refuses-bad-utf-8",
-    "Reads what is no UTF-8 as if it were something.",
-    Replaces,
+table.client("latin-1", "messages/client-writes-utf-8").does(
+    "Writes Latin-1.", says("tools/call", _latin)
 )

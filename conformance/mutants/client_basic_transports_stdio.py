@@ -20,7 +20,7 @@ table = Table("basic/transports/stdio")
 FRAMING = "basic-transports-stdio"
 
 
-class SendsSignals(ClientFault):
+class _SendsSignals(ClientFault):
     """Ends a server by a signal."""
 
     def __init__(self, names: list[str]) -> None:
@@ -28,32 +28,34 @@ class SendsSignals(ClientFault):
         self._names = names
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         if isinstance(arrival, Signal) and arrival.name == "EOF":
             return [Signal(name) for name in self._names]
         return (arrival,)
 
 
-class Begins(ClientFault):
-    """Lists tools before it has asked who the server is."""
+@table.client("does-not-probe", "backward-compatibility/client-probes")
+class _Begins(ClientFault):
+    """Begins with another request."""
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         if value.get("method") != "server/discover":
             return (value,)
         return request("early", "tools/list", value["params"]), value
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         early = isinstance(value, dict) and value.get("id") == "early"
         return None if early else payload
 
 
-class StaysAtIt(ClientFault):
-    """Does not go on when the server refuses its probe, or does not answer it."""
+@table.client(
+    "one-code",
+    "backward-compatibility/client-falls-back",
+    "backward-compatibility/client-falls-back-on-silence",
+)
+class _StaysAtIt(ClientFault):
+    """Does not go back to the older era."""
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         return () if value.get("method") == "initialize" else (value,)
 
 
@@ -68,108 +70,53 @@ def has(part: bytes) -> Any:
     return lambda value, payload: part in payload
 
 
-table.client(
-    "joins-lines",
-    f"{FRAMING}/client-one-line",
-    "Takes breaks out of text.",
-    params_of("tools/call", _without_breaks),
+table.client("joins-lines", f"{FRAMING}/client-one-line").does(
+    "Takes breaks out of text.", params_of("tools/call", _without_breaks)
 )
-table.client(
-    "greets",
-    f"{FRAMING}/client-nothing-else",
+table.client("greets", f"{FRAMING}/client-nothing-else").does(
     "Writes a mark of the byte order first.",
     says("", lambda value: b"\xef\xbb\xbf" + encode(value)),
 )
-table.client(
-    "batches",
-    f"{FRAMING}/client-individual-messages",
-    "Writes a call within an array.",
-    says("tools/call", lambda value: encode([value])),
+table.client("batches", f"{FRAMING}/client-individual-messages").does(
+    "Writes a call within an array.", says("tools/call", lambda value: encode([value]))
 )
-table.client(
-    "no-crlf",
-    f"{FRAMING}/client-takes-crlf",
-    "Fails when a line ends with CR LF.",
-    gives_up(has(b"\r\n")),
+table.client("no-crlf", f"{FRAMING}/client-takes-crlf").does(
+    "Fails when a line ends with CR LF.", gives_up(has(b"\r\n"))
 )
-table.client(
-    "no-pieces",
-    f"{FRAMING}/client-takes-pieces",
-    "Takes each read for a message.",
-    gives_up(lambda value, payload: payload == b"{"),
+table.client("no-pieces", f"{FRAMING}/client-takes-pieces").does(
+    "Takes each read for a message.", gives_up(lambda value, payload: payload == b"{")
 )
-table.client(
-    "short-lines",
-    f"{FRAMING}/client-takes-long-lines",
-    "Cuts lines at 64 KiB.",
-    gives_up(lambda value, payload: len(payload) > 65536),
+table.client("short-lines", f"{FRAMING}/client-takes-long-lines").does(
+    "Cuts lines at 64 KiB.", gives_up(lambda value, payload: len(payload) > 65536)
 )
-table.client(
-    "no-noise",
-    f"{FRAMING}/client-skips-noise",
-    "Fails at what is no message.",
-    gives_up(has(b"42%")),
+table.client("no-noise", f"{FRAMING}/client-skips-noise").does(
+    "Fails at what is no message.", gives_up(has(b"42%"))
 )
-table.client(
-    "stderr-is-error",
-    f"{FRAMING}/client-stderr",
-    "Takes what is on standard error for a failure.",
-    gives_up(has(b"ERROR: ")),
+table.client("stderr-is-error", f"{FRAMING}/client-stderr").does(
+    "Takes what is on standard error for a failure.", gives_up(has(b"ERROR: "))
 )
-table.client(
-    "one-thing-at-a-time",
-    f"{FRAMING}/client-deaf-server",
+table.client("one-thing-at-a-time", f"{FRAMING}/client-deaf-server").does(
     "Reads nothing while the server does not.",
     reports(1, {"failure": "timeout", "message": "no answer"}),
 )
-table.client(
-    "terminates",
-    "shutdown/client-closes-input",
-    "Sends SIGTERM at once.",
-    lambda: SendsSignals(["SIGTERM"]),
+table.client("terminates", "shutdown/client-closes-input").does(
+    "Sends SIGTERM at once.", lambda: _SendsSignals(["SIGTERM"])
 )
-table.client(
-    "terminates-as-well",
-    "shutdown/client-closes-input",
-    "Does not wait for the server's end.",
-    lambda: SendsSignals(["EOF", "SIGTERM"]),
+table.client("terminates-as-well", "shutdown/client-closes-input").does(
+    "Does not wait for the server's end.", lambda: _SendsSignals(["EOF", "SIGTERM"])
 )
-table.client(
-    "kills",
-    "shutdown/client-uses-force",
-    "Kills the server without closing its input.",
-    lambda: SendsSignals([]),
+table.client("kills", "shutdown/client-uses-force").does(
+    "Kills the server without closing its input.", lambda: _SendsSignals([])
 )
-table.client(
-    "waits",
-    "unexpected-termination/client-notices",
-    "Waits for a server that is dead.",
-    reports(0, {"failure": "timeout"}),
+table.client("waits", "unexpected-termination/client-notices").does(
+    "Waits for a server that is dead.", reports(0, {"failure": "timeout"})
 )
-table.client(
-    "gives-up",
-    "unexpected-termination/client-restarts",
-    "Does not start a server again.",
-    reports(1, {"failure": "closed"}),
+table.client("gives-up", "unexpected-termination/client-restarts").does(
+    "Does not start a server again.", reports(1, {"failure": "closed"})
 )
-table.client(
-    "does-not-probe",
-    "backward-compatibility/client-probes",
-    "Begins with another request.",
-    Begins,
-)
-table.client(
-    "one-code",
-    (
-        "backward-compatibility/client-falls-back",
-        "backward-compatibility/client-falls-back-on-silence",
-    ),
-    "Does not go back to the older era.",
-    StaysAtIt,
-)
-table.client(
-    "falls-back-anyway",
-    "backward-compatibility/client-stays-modern",
+
+
+table.client("falls-back-anyway", "backward-compatibility/client-stays-modern").does(
     "Initializes whatever the probe gave.",
     adds("server/discover", lambda value: request("again", "initialize", {})),
 )

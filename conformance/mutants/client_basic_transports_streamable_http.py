@@ -27,36 +27,23 @@ def answered(step: int, **outcome: Any) -> Any:
     return reports(step, outcome)
 
 
-table.client(
-    "json-only",
-    f"{SENDING}/client-accept",
-    "Accepts JSON only.",
-    header("accept", lambda value: "application/json"),
+table.client("json-only", f"{SENDING}/client-accept").does(
+    "Accepts JSON only.", header("accept", lambda value: "application/json")
 )
-table.client(
-    "untyped",
-    f"{SENDING}/client-content-type",
-    "Does not say what its bodies are.",
-    without_header("content-type"),
+table.client("untyped", f"{SENDING}/client-content-type").does(
+    "Does not say what its bodies are.", without_header("content-type")
 )
-table.client(
-    "puts", f"{SENDING}/client-post", "Sends other requests as well.", also_asks("PUT", "/mcp")
+table.client("puts", f"{SENDING}/client-post").does(
+    "Sends other requests as well.", also_asks("PUT", "/mcp")
 )
-table.client(
-    "arrays",
-    f"{SENDING}/client-single-message",
-    "Sends every message in an array.",
-    says("tools/call", lambda value: encode([value])),
+table.client("arrays", f"{SENDING}/client-single-message").does(
+    "Sends every message in an array.", says("tools/call", lambda value: encode([value]))
 )
-table.client(
-    "no-json",
-    f"{SENDING}/client-takes-json",
+table.client("no-json", f"{SENDING}/client-takes-json").does(
     "Fails when the answer to a call is JSON.",
     gives_up(lambda value, payload: isinstance(value, dict) and "content" in _result(value)),
 )
-table.client(
-    "no-stream",
-    f"{SENDING}/client-takes-stream",
+table.client("no-stream", f"{SENDING}/client-takes-stream").does(
     "Fails when the answer to a call is a stream.",
     gives_up(lambda value, payload: isinstance(value, dict) and "content" in _result(value)),
 )
@@ -66,29 +53,18 @@ def _result(value: Any) -> Any:
     return value.get("result", {})
 
 
-table.client(
-    "one-framing",
-    f"{SENDING}/client-takes-any-framing",
-    "Takes no chunks.",
-    gives_up(has(b"chunked")),
+table.client("one-framing", f"{SENDING}/client-takes-any-framing").does(
+    "Takes no chunks.", gives_up(has(b"chunked"))
 )
-table.client(
-    "waits-for-more",
-    f"{RECEIVING}/client-stream-without-answer",
-    "Waits although the stream has ended.",
-    answered(0, failure="timeout"),
+table.client("waits-for-more", f"{RECEIVING}/client-stream-without-answer").does(
+    "Waits although the stream has ended.", answered(0, failure="timeout")
 )
-table.client(
-    "hides-errors",
-    f"{RECEIVING}/client-error-status",
+table.client("hides-errors", f"{RECEIVING}/client-error-status").does(
     "Tells of the status and not of the error.",
     answered(0, error={"code": 400, "message": "Bad Request"}),
 )
-table.client(
-    "hangs",
-    f"{RECEIVING}/client-empty-status",
-    "Waits for an answer after a status that says no.",
-    answered(1, failure="timeout"),
+table.client("hangs", f"{RECEIVING}/client-empty-status").does(
+    "Waits for an answer after a status that says no.", answered(1, failure="timeout")
 )
 
 for slug, part, what in (
@@ -100,39 +76,22 @@ for slug, part, what in (
     ("lines", b"\ndata: ", "data of several lines"),
     ("joined", b"\n\ndata: ", "several events at once"),
 ):
-    table.client(
-        f"no-{slug}",
-        f"{RECEIVING}/client-sse-{slug}",
-        f"Does not take {what}.",
-        gives_up(has(part)),
+    table.client(f"no-{slug}", f"{RECEIVING}/client-sse-{slug}").does(
+        f"Does not take {what}.", gives_up(has(part))
     )
-table.client(
-    "patient",
-    f"{RECEIVING}/client-keep-alive",
+table.client("patient", f"{RECEIVING}/client-keep-alive").does(
     "Takes comments for a sign that the answer is coming, and waits on.",
     answered(1, result={"content": [{"type": "text", "text": "8"}]}),
 )
-table.client(
-    "no-keep-alive",
-    f"{RECEIVING}/client-keep-alive",
-    "Takes a comment for the end of its stream.",
-    answered(0, failure="closed"),
+table.client("no-keep-alive", f"{RECEIVING}/client-keep-alive").does(
+    "Takes a comment for the end of its stream.", answered(0, failure="closed")
 )
-table.client(
-    "no-pieces",
-    f"{RECEIVING}/client-sse-pieces",
-    "Takes each read for a whole event.",
-    gives_up(lambda value, payload: payload == b"\n"),
+table.client("no-pieces", f"{RECEIVING}/client-sse-pieces").does(
+    "Takes each read for a whole event.", gives_up(lambda value, payload: payload == b"\n")
 )
-table.client(
-    "no-long",
-    f"{RECEIVING}/client-sse-long",
-    "Cuts events at 64 KiB.",
-    gives_up(lambda value, payload: len(payload) > 65536),
+table.client("no-long", f"{RECEIVING}/client-sse-long").does(
+    "Cuts events at 64 KiB.", gives_up(lambda value, payload: len(payload) > 65536)
 )
-table.client(
-    "no-garbage",
-    f"{RECEIVING}/client-sse-garbage",
-    "Fails for good at an event that is no JSON.",
-    gives_up(has(b"{oops")),
+table.client("no-garbage", f"{RECEIVING}/client-sse-garbage").does(
+    "Fails for good at an event that is no JSON.", gives_up(has(b"{oops"))
 )

@@ -15,45 +15,32 @@ EITHER = (
     "operation/client-uses-what-was-negotiated-early",
 )
 
-index.client(
-    "answers-again",
-    "result-responses/client-answers-once",
-    "Answers every ping twice.",
-    adds_to_answers("ping", lambda value: value),
+index.client("answers-again", "result-responses/client-answers-once").does(
+    "Answers every ping twice.", adds_to_answers("ping", lambda value: value)
 )
-index.client(
-    "answers-nobody",
-    "result-responses/client-answers-requests",
+index.client("answers-nobody", "result-responses/client-answers-requests").does(
     "Sends a result that nobody has asked for.",
     adds("notifications/initialized", lambda value: result(777, {})),
 )
-index.client(
-    "other-type",
-    "result-responses/client-answers-requests",
+index.client("other-type", "result-responses/client-answers-requests").does(
     "Answers with ids that nobody has given, beside the right ones.",
     adds_to_answers("ping", lambda value: result(17, {})),
 )
-lifecycle.client(
-    "uses-anyway",
-    EITHER,
+lifecycle.client("uses-anyway", *EITHER).does(
     "Lists prompts although the server declared none.",
     adds(
         "notifications/initialized",
         lambda value: {"jsonrpc": "2.0", "id": "more", "method": "prompts/list"},
     ),
 )
-lifecycle.client(
-    "speaks-as-a-server",
-    EITHER,
+lifecycle.client("speaks-as-a-server", *EITHER).does(
     "Logs to the server.",
     adds(
         "notifications/initialized",
         lambda value: notification("notifications/message", {"level": "info", "data": "here"}),
     ),
 )
-progress.client(
-    "progress-of-nobody",
-    "behavior-requirements/client-active-tokens-only",
+progress.client("progress-of-nobody", "behavior-requirements/client-active-tokens-only").does(
     "Reports progress with a token that nobody has given.",
     adds(
         "notifications/initialized",
@@ -62,18 +49,14 @@ progress.client(
         ),
     ),
 )
-cancellation.client(
-    "cancels-nothing",
-    "behavior-requirements/client-cancels-what-it-asked",
+cancellation.client("cancels-nothing", "behavior-requirements/client-cancels-what-it-asked").does(
     "Cancels a request that it has not made.",
     adds(
         "notifications/initialized",
         lambda value: notification("notifications/cancelled", {"requestId": "nobody"}),
     ),
 )
-utilities.client(
-    "cancels-the-first",
-    "behavior-requirements/client-leaves-initialize",
+utilities.client("cancels-the-first", "behavior-requirements/client-leaves-initialize").does(
     "Cancels initialize when it was answered.",
     adds(
         "initialize",

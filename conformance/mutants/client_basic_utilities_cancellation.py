@@ -6,9 +6,7 @@ from mcpcore_conformance.kit.messages import notification
 
 table = Table("basic/utilities/cancellation")
 
-table.client(
-    "cancels-initialize",
-    "behavior-requirements/client-initialize",
+table.client("cancels-initialize", "behavior-requirements/client-initialize").does(
     "Cancels its initialize.",
     adds(
         "initialize",

@@ -10,15 +10,11 @@ AGAIN = "backward-compatibility-with-initialization-based-versions/client-probes
 OPENED_AGAIN = 2
 """The step that connects for the second time."""
 
-table.client(
-    "sticks-to-it",
-    AGAIN,
+table.client("sticks-to-it", AGAIN).does(
     "Gives up when what it remembers of a server is refused.",
     reports(OPENED_AGAIN, {"error": {"code": UNSUPPORTED_VERSION, "message": "refused"}}),
 )
-table.client(
-    "old-header",
-    AGAIN,
+table.client("old-header", AGAIN).does(
     "Names the version that it remembers in what it sends by the newer era.",
     header(
         "mcp-protocol-version",

@@ -14,82 +14,62 @@ from mcpcore_conformance.kit.heard import Gone, Noise, Text
 table = Table("docs/websocket")
 
 
-class Binary(ClientFault):
-    """Sends its messages in binary frames as well."""
+@table.client("binary", "websocket/client-text-frames")
+class _Binary(ClientFault):
+    """Sends binary frames."""
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         if isinstance(arrival, Gone):
             return (Noise("a binary frame", b"{}"), arrival)
         return (arrival,)
 
 
-class NoPongs(ClientFault):
+@table.client("no-pongs", "websocket/client-answers-pings")
+class _NoPongs(ClientFault):
     """Does not answer pings."""
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         return () if isinstance(arrival, Noise) and arrival.detail == "pong" else (arrival,)
 
 
-class ClosesOtherwise(ClientFault):
-    """Closes with another code."""
+@table.client(
+    "closes-otherwise",
+    "how-it-ends/client-done",
+    "how-it-ends/client-binary",
+    "how-it-ends/client-bad-text",
+    "how-it-ends/client-bad-frame",
+)
+class _ClosesOtherwise(ClientFault):
+    """Closes with 1011, whatever the reason is."""
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         return (Gone("closed with 1011", code=1011),) if isinstance(arrival, Gone) else (arrival,)
 
 
-class Greets(ClientFault):
-    """Says something as soon as it is connected, whatever was selected."""
+@table.client("any-subprotocol", "subprotocols/client-refuses-foreign")
+class _Greets(ClientFault):
+    """Goes on whatever was selected."""
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         if isinstance(arrival, Gone):
             return (Text(b'{"jsonrpc":"2.0","id":1,"method":"ping"}'), arrival)
         return (arrival,)
 
 
-table.client(
-    "offers-nothing",
-    "subprotocols/client-offers",
-    "Offers no subprotocol.",
-    without_header("sec-websocket-protocol"),
+table.client("offers-nothing", "subprotocols/client-offers").does(
+    "Offers no subprotocol.", without_header("sec-websocket-protocol")
 )
-table.client(
-    "needs-subprotocol",
-    "subprotocols/client-tolerates-none",
+table.client("needs-subprotocol", "subprotocols/client-tolerates-none").does(
     "Fails if no subprotocol is selected.",
     gives_up(lambda value, payload: isinstance(value, dict) and "result" in value),
 )
-table.client(
-    "any-subprotocol",
-    "subprotocols/client-refuses-foreign",
-    "Goes on whatever was selected.",
-    Greets,
+
+
+table.client("whole-messages", "websocket/client-joins-fragments").does(
+    "Takes no fragments.", gives_up(lambda value, payload: payload == b"between")
 )
-table.client("binary", "websocket/client-text-frames", "Sends binary frames.", Binary)
-table.client(
-    "whole-messages",
-    "websocket/client-joins-fragments",
-    "Takes no fragments.",
-    gives_up(lambda value, payload: payload == b"between"),
-)
-table.client("no-pongs", "websocket/client-answers-pings", "Does not answer pings.", NoPongs)
-table.client(
-    "closes-otherwise",
-    (
-        "how-it-ends/client-done",
-        "how-it-ends/client-binary",
-        "how-it-ends/client-bad-text",
-        "how-it-ends/client-bad-frame",
-    ),
-    "Closes with 1011, whatever the reason is.",
-    ClosesOtherwise,
-)
-table.client(
-    "small-messages",
-    "what-is-bounded/client-large",
-    "Takes nothing over 64 KiB.",
-    gives_up(lambda value, payload: len(payload) > 65536),
+
+
+table.client("small-messages", "what-is-bounded/client-large").does(
+    "Takes nothing over 64 KiB.", gives_up(lambda value, payload: len(payload) > 65536)
 )

@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 from conformance.mutants.client_faults import ClientFault, Value, adds, params_of, reports
+from conformance.mutants.edits import put
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.kit.messages import request
@@ -12,11 +13,11 @@ logging = Table("server/utilities/logging")
 completion = Table("server/utilities/completion")
 
 
-class TextsOnly(ClientFault):
-    """Tells its owner of messages whose data is text."""
+@logging.client("texts-only", "log-message-notifications/client-hears")
+class _TextsOnly(ClientFault):
+    """Tells of messages whose data is text."""
 
     def report(self, report: Value) -> Value:
-        """See ClientFault."""
         heard = report.get("notifications", [])
         kept = [each for each in heard if isinstance(each["params"].get("data"), str)]
         return {**report, "notifications": kept}
@@ -34,58 +35,33 @@ def _without_context(params: Value) -> Value:
     return {name: each for name, each in params.items() if name != "context"}
 
 
-resources.client(
-    "one-code",
-    "error-handling/client-not-found",
+resources.client("one-code", "error-handling/client-not-found").does(
     "Knows one code only, and takes the other for a failure of its own.",
     reports(1, {"failure": "invalid"}),
 )
-resources.client(
-    "quotes",
-    "reading-resources/client-exact-uri",
-    "Quotes URIs.",
-    params_of("resources/read", _quoted),
+resources.client("quotes", "reading-resources/client-exact-uri").does(
+    "Quotes URIs.", params_of("resources/read", _quoted)
 )
-resources.client(
-    "never-unsubscribes",
-    "subscriptions/client-hears",
+resources.client("never-unsubscribes", "subscriptions/client-hears").does(
     "Subscribes again where it should not any more.",
-    adds("resources/subscribe", lambda value: {**value, "id": "again"}),
+    adds("resources/subscribe", put(id="again")),
 )
-logging.client(
-    "other-level",
-    "setting-log-level/client-sets",
-    "Sets another level.",
-    params_of("logging/setLevel", lambda params: {"level": "debug"}),
+logging.client("other-level", "setting-log-level/client-sets").does(
+    "Sets another level.", params_of("logging/setLevel", lambda params: {"level": "debug"})
 )
-logging.client(
-    "always-logs",
-    "per-request-log-level/client-asks",
-    "Asks for all messages all the time.",
-    params_of("tools/call", _always_logs),
+logging.client("always-logs", "per-request-log-level/client-asks").does(
+    "Asks for all messages all the time.", params_of("tools/call", _always_logs)
 )
-logging.client(
-    "sets-level",
-    "per-request-log-level/client-asks",
+logging.client("sets-level", "per-request-log-level/client-asks").does(
     "Sets the level by a request that there is no more.",
     adds("tools/call", lambda value: request("level", "logging/setLevel", {"level": "debug"})),
 )
 
-logging.client(
-    "texts-only",
-    "log-message-notifications/client-hears",
-    "Tells of messages whose data is text.",
-    TextsOnly,
+
+completion.client("wants-total", "implementation-considerations/client-partial").does(
+    "Wants to know the total.", reports(0, {"failure": "invalid"})
 )
-completion.client(
-    "wants-total",
-    "implementation-considerations/client-partial",
-    "Wants to know the total.",
-    reports(0, {"failure": "invalid"}),
-)
-completion.client(
-    "no-context",
-    "requesting-completions/client-context",
+completion.client("no-context", "requesting-completions/client-context").does(
     "Keeps to itself what it knows of other arguments.",
     params_of("completion/complete", _without_context),
 )

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 from conformance.mutants.client_faults import ClientFault, Value, adds, reports
+from conformance.mutants.edits import put
 from conformance.mutants.model import Table
 
 table = Table("server/utilities/caching")
 
 
-class AsksOnce(ClientFault):
+class _AsksOnce(ClientFault):
     """The kit hears of each method once: what comes later was answered out of a cache."""
 
     def __init__(self, method: str) -> None:
@@ -17,7 +18,6 @@ class AsksOnce(ClientFault):
         self._asked = False
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
-        """See ClientFault."""
         if value.get("method") != self._method:
             return (value,)
         again, self._asked = self._asked, True
@@ -28,45 +28,28 @@ def _contents(text: str) -> Value:
     return {"result": {"contents": [{"uri": "test://kit/a", "text": text}]}}
 
 
-table.client(
-    "key-without-params",
-    "cache-key/client-other-params",
+table.client("key-without-params", "cache-key/client-other-params").does(
     "Serves what it has of a method, whatever the parameters are.",
-    lambda: AsksOnce("resources/read"),
+    lambda: _AsksOnce("resources/read"),
 )
-table.client(
-    "caches-input",
-    "cache-key/client-not-after-input",
-    "Keeps results that took input.",
-    reports(1, _contents("one")),
+table.client("caches-input", "cache-key/client-not-after-input").does(
+    "Keeps results that took input.", reports(1, _contents("one"))
 )
-table.client(
-    "shares-private",
-    "cache-scope-field/client-private",
-    "Serves a private list to everybody.",
-    lambda: AsksOnce("tools/list"),
+table.client("shares-private", "cache-scope-field/client-private").does(
+    "Serves a private list to everybody.", lambda: _AsksOnce("tools/list")
 )
 table.client(
     "caches-all",
-    (
-        "time-to-live-ttl-field/client-zero",
-        "time-to-live-ttl-field/client-negative",
-        "time-to-live-ttl-field/client-absent",
-        "freshness-calculation/client-stale",
-        "interaction-with-notifications/client-forgets",
-    ),
-    "Keeps everything for ever.",
-    lambda: AsksOnce("tools/list"),
-)
+    "time-to-live-ttl-field/client-zero",
+    "time-to-live-ttl-field/client-negative",
+    "time-to-live-ttl-field/client-absent",
+    "freshness-calculation/client-stale",
+    "interaction-with-notifications/client-forgets",
+).does("Keeps everything for ever.", lambda: _AsksOnce("tools/list"))
 table.client(
-    "polls",
-    ("freshness-calculation/client-no-polling", "time-to-live-ttl-field/client-positive"),
-    "Asks for lists that nobody wanted.",
-    adds("tools/list", lambda value: {**value, "id": "poll"}),
-)
-table.client(
-    "one-page",
-    "cache-key/client-cursors",
+    "polls", "freshness-calculation/client-no-polling", "time-to-live-ttl-field/client-positive"
+).does("Asks for lists that nobody wanted.", adds("tools/list", put(id="poll")))
+table.client("one-page", "cache-key/client-cursors").does(
     "Takes the first page for all pages.",
     reports(2, {"result": [{"name": "add_numbers"}, {"name": "add_numbers"}]}),
 )

@@ -19,15 +19,15 @@ def _first_page_only(value: Value) -> Value:
     return {**value, "result": found}
 
 
-class Loops(ClientFault):
-    """Asks for the same page for ever."""
+@table.client("loops", f"{GUIDELINES}/client-loop")
+class _Loops(ClientFault):
+    """Follows cursors for ever."""
 
     def __init__(self) -> None:
         super().__init__()
         self._times = 0
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         if isinstance(value, dict) and "nextCursor" in value.get("result", {}):
             self._times += 1
             if self._times < 2500:
@@ -35,45 +35,30 @@ class Loops(ClientFault):
         return payload
 
 
-class OneMore(ClientFault):
-    """Asks for a page that nobody has spoken of."""
+@table.client("one-more", f"{GUIDELINES}/client-end")
+class _OneMore(ClientFault):
+    """Asks for a page more than there is."""
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
-        """See ClientFault."""
         more = isinstance(value, dict) and value.get("id") == "more"
         if not more and isinstance(value, dict) and "tools" in value.get("result", {}):
             self.invent(request("more", "tools/list", {"cursor": "more"}))
         return payload
 
 
-table.client(
-    "trims",
-    f"{GUIDELINES}/client-opaque",
-    "Trims cursors.",
-    params_of("tools/list", _trimmed),
+table.client("trims", f"{GUIDELINES}/client-opaque").does(
+    "Trims cursors.", params_of("tools/list", _trimmed)
 )
-table.client(
-    "first-page",
-    "pagination-model/client-page-size",
+table.client("first-page", "pagination-model/client-page-size").does(
     "Reads one page.",
     repaired(lambda value: "nextCursor" in value.get("result", {}), _first_page_only),
 )
-table.client(
-    "empty-is-the-end",
-    f"{GUIDELINES}/client-empty-cursor",
+table.client("empty-is-the-end", f"{GUIDELINES}/client-empty-cursor").does(
     "Takes an empty cursor for the end.",
     repaired(lambda value: value.get("result", {}).get("nextCursor") == "", _first_page_only),
 )
-table.client(
-    "one-more",
-    f"{GUIDELINES}/client-end",
-    "Asks for a page more than there is.",
-    OneMore,
-)
-table.client("loops", f"{GUIDELINES}/client-loop", "Follows cursors for ever.", Loops)
-table.client(
-    "overlooks",
-    "error-handling/client-refused-cursor",
-    "Takes a page that is refused for the end.",
-    reports(0, {"result": [{"name": "one"}]}),
+
+
+table.client("overlooks", "error-handling/client-refused-cursor").does(
+    "Takes a page that is refused for the end.", reports(0, {"result": [{"name": "one"}]})
 )

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from conformance.mutants.client_fault import ClientFault, Value
 from conformance.mutants.client_faults import heads, repaired
+from conformance.mutants.edits import drop, put
 from mcpcore_conformance.kit.client_wire import Arrival, Asked
 from mcpcore_conformance.kit.heard import Headers, Text, header
 from mcpcore_conformance.kit.messages import encode
@@ -60,12 +61,12 @@ def redeems(edit: Callable[[Params], Params], grant: str = "") -> Make:
 
 def without(name: str) -> Callable[[Params], Params]:
     """Leave out a parameter."""
-    return lambda params: {each: value for each, value in params.items() if each != name}
+    return drop(name)
 
 
 def having(name: str, value: str) -> Callable[[Params], Params]:
     """Put in a parameter."""
-    return lambda params: {**params, name: value}
+    return put(**{name: value})
 
 
 class _Registers(ClientFault):
@@ -101,7 +102,7 @@ def overlooks(member: str, edit: Callable[[Value], Value]) -> Make:
 
 def reads_in_its_place(member: str, **changes: Any) -> Make:
     """Read other members in a document that has a member."""
-    return overlooks(member, lambda value: {**value, **changes})
+    return overlooks(member, put(**changes))
 
 
 class _Returns(ClientFault):
@@ -143,7 +144,7 @@ def returns(edit: Callable[[Params, Params, str], Params]) -> Make:
     return lambda: _Returns(edit)
 
 
-class KeepsFirst(ClientFault):
+class _KeepsFirst(ClientFault):
     """Uses what it has got first wherever a later one belongs."""
 
     def __init__(self, *names: str) -> None:
@@ -159,7 +160,6 @@ class KeepsFirst(ClientFault):
         return params
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
-        """See ClientFault."""
         if _is_sign_in(asked):
             path, _, query = asked.target.partition("?")
             asked.target = f"{path}?{urlencode(self._kept(_params(query)))}"
@@ -170,7 +170,6 @@ class KeepsFirst(ClientFault):
         return (asked,)
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        """See ClientFault."""
         if isinstance(arrival, Text) and b"grant_type=" in arrival.data:
             form = self._kept(_params(arrival.data.decode()))
             return (Text(urlencode(form).encode(), arrival.exchange),)
@@ -179,7 +178,7 @@ class KeepsFirst(ClientFault):
 
 def keeps_first(*names: str) -> Make:
     """Use the first value of parameters of requests, or of headers to the server, for ever."""
-    return lambda: KeepsFirst(*names)
+    return lambda: _KeepsFirst(*names)
 
 
 class _Recalls(ClientFault):
@@ -285,10 +284,10 @@ def asks_anyway(concerns: Callable[[Value], bool], target: str) -> Make:
 __all__ = [
     "FollowsRedirects",
     "Insists",
-    "KeepsFirst",
     "Make",
     "Params",
     "Repeats",
+    "_KeepsFirst",
     "asks",
     "asks_anyway",
     "having",

@@ -29,14 +29,16 @@ def _cors(refused: Refused) -> Refused:
     return Refused(refused.reason, status=refused.status, headers=headers)
 
 
+@table.server("answers-lost", "how-it-ends/behind-the-answers")
 class _Silent(Fault):
-    """Loses what it was asked before the connection ends."""
+    """Forgets what it was asked when the connection has to end."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         before = isinstance(heard, Text) and b"kit-before" in heard.data
         return () if before else (heard,)
 
 
+@table.server("lines-are-messages", "websocket/one-message-per-frame")
 class _Splits(Fault):
     """Takes every line of a frame for a message."""
 
@@ -44,6 +46,7 @@ class _Splits(Fault):
         return payload.partition(b"\n")[0] if value is None else payload
 
 
+@table.server("one-session", "websocket/sessions-apart")
 class _Shares(Fault):
     """Takes the handshake of one connection for that of all."""
 
@@ -71,8 +74,9 @@ def _lines(frame: Frame) -> bytes:
     return encoded(TEXT, frame.payload.partition(b"\n")[0])
 
 
+@table.server("version-overlooked", "subprotocols/version-decides")
 class _Forgets(Fault):
-    """Agrees to what initialize asks for, whatever revision was offered."""
+    """Forgets the revision that was offered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,110 +101,56 @@ def _no_versions(options: dict[str, Any]) -> bool:
     return offers is not None and all(each.startswith("mcp.version.") for each in offers)
 
 
-table.add("any-path", "who-is-let-in/other-path", "Opens at every path.", opens("path"))
-table.add(
-    "any-origin",
-    "who-is-let-in/foreign-origin-forbidden",
-    "Does not look at Origin.",
-    opens("headers"),
+table.server("any-path", "who-is-let-in/other-path").does("Opens at every path.", opens("path"))
+table.server("any-origin", "who-is-let-in/foreign-origin-forbidden").does(
+    "Does not look at Origin.", opens("headers")
 )
-table.add(
-    "origin-400",
-    "who-is-let-in/foreign-origin-forbidden",
-    "Refuses foreign origins with 400.",
-    _with_status(400),
+table.server("origin-400", "who-is-let-in/foreign-origin-forbidden").does(
+    "Refuses foreign origins with 400.", _with_status(400)
 )
-table.add("any-host", "who-is-let-in/foreign-host", "Answers to every name.", opens("edit"))
-table.add(
-    "all-may-read",
-    "who-is-let-in/nothing-told",
-    "Lets every page read its refusals.",
-    answers(_cors),
+table.server("any-host", "who-is-let-in/foreign-host").does("Answers to every name.", opens("edit"))
+table.server("all-may-read", "who-is-let-in/nothing-told").does(
+    "Lets every page read its refusals.", answers(_cors)
 )
-table.add("chooses-nothing", "subprotocols/mcp", "Chooses nothing.", shows("subprotocol", None))
-table.add(
-    "offer-needed",
-    "subprotocols/none",
-    "Lets nobody in who offers nothing.",
-    refuses(lambda options: options.get("offers") == []),
+table.server("chooses-nothing", "subprotocols/mcp").does(
+    "Chooses nothing.", shows("subprotocol", None)
 )
-table.add("any-offer", "subprotocols/unknown-only", "Takes every offer.", opens("offers"))
-table.add(
-    "versions-not-known",
-    "subprotocols/version",
-    "Knows no offers of revisions.",
-    refuses(_no_versions),
+table.server("offer-needed", "subprotocols/none").does(
+    "Lets nobody in who offers nothing.", refuses(lambda options: options.get("offers") == [])
 )
-table.add(
-    "any-version",
-    "subprotocols/version-unknown",
-    "Takes every offer of a revision.",
-    opens("offers"),
+table.server("any-offer", "subprotocols/unknown-only").does("Takes every offer.", opens("offers"))
+table.server("versions-not-known", "subprotocols/version").does(
+    "Knows no offers of revisions.", refuses(_no_versions)
 )
-table.add(
-    "version-overlooked",
-    "subprotocols/version-decides",
-    "Forgets the revision that was offered.",
-    _Forgets,
+table.server("any-version", "subprotocols/version-unknown").does(
+    "Takes every offer of a revision.", opens("offers")
 )
-table.add(
-    "chooses-token",
-    "subprotocols/token-not-echoed",
-    "Chooses the token.",
-    shows("subprotocol", SECRET),
+
+table.server("chooses-token", "subprotocols/token-not-echoed").does(
+    "Chooses the token.", shows("subprotocol", SECRET)
 )
-table.add(
-    "tells-token",
-    "subprotocols/token-not-echoed",
-    "Tells in a header what it was offered.",
-    shows("accepted", [("x-offers", SECRET)]),
+table.server("tells-token", "subprotocols/token-not-echoed").does(
+    "Tells in a header what it was offered.", shows("accepted", [("x-offers", SECRET)])
 )
-table.add(
-    "binary-taken",
-    "how-it-ends/binary",
+table.server("binary-taken", "how-it-ends/binary").does(
     "Takes binary frames for text.",
     frames(lambda frame: encoded(TEXT, frame.payload) if frame.opcode == BINARY else b""),
 )
-table.add(
-    "answers-lost",
-    "how-it-ends/behind-the-answers",
-    "Forgets what it was asked when the connection has to end.",
-    _Silent,
+
+table.server("waits-for-payload", "how-it-ends/too-large").does(
+    "Waits for a frame of any size.", _Waits
 )
-table.add("waits-for-payload", "how-it-ends/too-large", "Waits for a frame of any size.", _Waits)
-table.add(
-    "waits-for-frames",
-    "how-it-ends/heads-at-once",
-    "Waits for a frame before it looks at its head.",
-    _Waits,
+table.server("waits-for-frames", "how-it-ends/heads-at-once").does(
+    "Waits for a frame before it looks at its head.", _Waits
 )
-table.add(
-    "waits-for-text",
-    "how-it-ends/text-at-the-first-byte",
+table.server("waits-for-text", "how-it-ends/text-at-the-first-byte").does(
     "Looks at text when the message has ended.",
     overlooks(lambda frame: frame.opcode == TEXT and not frame.fin),
 )
-table.add(
-    "drops-answers",
-    "what-is-bounded/slow-reader",
-    "Drops what it cannot send at once.",
-    Drops,
+table.server("drops-answers", "what-is-bounded/slow-reader").does(
+    "Drops what it cannot send at once.", Drops
 )
-table.add(
-    "lines-are-messages",
-    "websocket/one-message-per-frame",
-    "Takes every line of a frame for a message.",
-    _Splits,
-)
-table.add(
-    "newlines-end-messages",
-    "websocket/newlines-mean-nothing",
-    "Ends messages at newlines.",
-    frames(_lines),
-)
-table.add(
-    "one-session",
-    "websocket/sessions-apart",
-    "Takes the handshake of one connection for that of all.",
-    _Shares,
+
+table.server("newlines-end-messages", "websocket/newlines-mean-nothing").does(
+    "Ends messages at newlines.", frames(_lines)
 )

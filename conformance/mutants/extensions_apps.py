@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import misread, results_of
 from conformance.mutants.model import Table
@@ -61,8 +62,9 @@ def _declares(value: Any, payload: bytes) -> Any:
 
 
 def _add(kills: str | tuple[str, ...], rows: dict[str, tuple[str, Callable[[], Fault]]]) -> None:
+    names = (kills,) if isinstance(kills, str) else kills
     for slug, (summary, fault) in rows.items():
-        table.add(slug, kills, summary, fault, revisions=SINCE_META)
+        table.server(slug, *names, revisions=SINCE_META).does(summary, fault)
 
 
 _add(
@@ -77,7 +79,7 @@ _add(
         ),
         "two-apps": (
             "Has another app under the deprecated key.",
-            _tools(lambda meta: {**meta, FLAT: "ui://everything/other"}),
+            _tools(put(**{FLAT: "ui://everything/other"})),
         ),
     },
 )
@@ -86,11 +88,11 @@ _add(
     {
         "plain-html": (
             "Reads documents of another type.",
-            _documents(lambda each: {**each, "mimeType": "text/html"}),
+            _documents(put(mimeType="text/html")),
         ),
         "fragment": (
             "Has a piece of HTML as document.",
-            _documents(lambda each: {**each, "text": "<p>It is noon.</p>"}),
+            _documents(put(text="<p>It is noon.</p>")),
         ),
     },
 )
@@ -130,7 +132,7 @@ _add(
     {
         "for-apps-alone": (
             "Has results for apps alone.",
-            results_of("tools/call", lambda result: {**result, "content": []}),
+            results_of("tools/call", put(content=[])),
         ),
     },
 )

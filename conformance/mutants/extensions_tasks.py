@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
+from conformance.mutants.edits import drop, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, instead, results_of, takes
 from conformance.mutants.http_faults import OnePrincipal
@@ -40,7 +41,7 @@ def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 def _without(name: str) -> Callable[[Value], Value]:
-    return lambda value: {key: each for key, each in value.items() if key != name}
+    return drop(name)
 
 
 def _error(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -52,7 +53,7 @@ def _error(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 def _numbered() -> Callable[[], Fault]:
     numbers = count(1)
-    return _created(lambda task: {**task, "taskId": str(next(numbers))})
+    return _created(put(taskId=str(next(numbers))))
 
 
 def _status(before: str, after: str) -> Callable[[], Fault]:
@@ -62,8 +63,9 @@ def _status(before: str, after: str) -> Callable[[], Fault]:
     return _got(change)
 
 
+@table.server("not-yet", "task-creation/resolves-at-once")
 class _Forgetful(Fault):
-    """Does not find a task where it was made a moment ago."""
+    """Does not find a new task."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,6 +79,7 @@ class _Forgetful(Fault):
         return (value,)
 
 
+@table.server("revives", "task-polling/every-look")
 class _Reviving(Fault):
     """Works again on what was completed."""
 
@@ -93,8 +96,9 @@ class _Reviving(Fault):
         return (value,)
 
 
+@table.server("task-for-all", "capability-negotiation/undeclared")
 class _Eager(Fault):
-    """Makes a task of every call, whoever asks."""
+    """Makes tasks for every client."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tools/call" or "result" not in value:
@@ -102,8 +106,9 @@ class _Eager(Fault):
         return (messages.result(value["id"], {**TASK, "resultType": "task"}),)
 
 
+@table.server("any-key", "task-update-requests/unknown-keys")
 class _Renaming(Fault):
-    """Takes answers by the names of its own: an unknown one answers the first request."""
+    """Takes an unknown key for a known one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,15 +123,17 @@ class _Renaming(Fault):
         return payload.replace(b'"mcpcore_conformance":', f'"{self._key}":'.encode())
 
 
+@table.server("lost-answers", "task-update-requests/answered")
 class _Lossy(Fault):
-    """Loses answers."""
+    """Loses what it is told."""
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         return payload.replace(b'"confirm":true', b'"confirm":false')
 
 
+@table.server("asks-again", "task-update-requests/partial")
 class _Repeating(Fault):
-    """Shows all requests again, those that were answered as well."""
+    """Shows requests that were answered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,109 +151,65 @@ def _acknowledges(value: Value) -> Value:
     return messages.notification("notifications/subscriptions/acknowledged", meta)
 
 
-table.add("no-ttl", "task-creation/shape", "Says nothing of the ttl.", _created(_without("ttlMs")))
-table.add(
-    "task-in-task",
-    "task-creation/shape",
+table.server("no-ttl", "task-creation/shape").does(
+    "Says nothing of the ttl.", _created(_without("ttlMs"))
+)
+table.server("task-in-task", "task-creation/shape").does(
     "Puts the task into a member, as 2025-11-25 does.",
     _created(lambda task: {"task": task, "resultType": "task"}),
 )
-table.add(
-    "state-in-task",
-    "task-creation/shape",
-    "Gives a task a state.",
-    _created(lambda task: {**task, "requestState": "sealed"}),
+table.server("state-in-task", "task-creation/shape").does(
+    "Gives a task a state.", _created(put(requestState="sealed"))
 )
-table.add("not-yet", "task-creation/resolves-at-once", "Does not find a new task.", _Forgetful)
-table.add(
-    "task-for-all",
-    "capability-negotiation/undeclared",
-    "Makes tasks for every client.",
-    _Eager,
+
+
+table.server("runs-anyway", "capability-negotiation/task-needed").does(
+    "Runs a call plainly that needs a task.", takes("tools/call", DONE)
 )
-table.add(
-    "runs-anyway",
-    "capability-negotiation/task-needed",
-    "Runs a call plainly that needs a task.",
-    takes("tools/call", DONE),
-)
-table.add(
+table.server(
     "nameless-need",
-    (
-        "capability-negotiation/task-needed",
-        "protocol-errors/undeclared-get",
-        "protocol-errors/undeclared-listen",
-    ),
-    "Does not say which capability is missing.",
-    _error("", _without("data")),
-)
-for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("cancel", COMPLETE)):
-    table.add(
-        f"{method}-for-all",
-        f"protocol-errors/undeclared-{method}",
-        f"Answers tasks/{method} of every client.",
-        takes(f"tasks/{method}", result),
-    )
-table.add(
-    "listen-for-all",
+    "capability-negotiation/task-needed",
+    "protocol-errors/undeclared-get",
     "protocol-errors/undeclared-listen",
+).does("Does not say which capability is missing.", _error("", _without("data")))
+for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("cancel", COMPLETE)):
+    table.server(f"{method}-for-all", f"protocol-errors/undeclared-{method}").does(
+        f"Answers tasks/{method} of every client.", takes(f"tasks/{method}", result)
+    )
+table.server("listen-for-all", "protocol-errors/undeclared-listen").does(
     "Takes subscriptions to tasks of every client.",
     instead(
         lambda value: isinstance(value, dict) and value.get("method") == "subscriptions/listen",
         _acknowledges,
     ),
 )
-table.add(
-    "knows-everything",
-    "protocol-errors/unknown-get",
-    "Has a task for every id.",
-    takes("tasks/get", {**TASK, **COMPLETE}),
+table.server("knows-everything", "protocol-errors/unknown-get").does(
+    "Has a task for every id.", takes("tasks/get", {**TASK, **COMPLETE})
 )
-table.add(
-    "other-code",
-    ("protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"),
+table.server(
+    "other-code", "protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"
+).does(
     "Has a code of its own for what it does not find.",
-    _error("", lambda error: {**error, "code": -32002}),
+    _error("", put(code=-32002)),
 )
-table.add(
-    "result-elsewhere",
-    "task-polling/completed",
-    "Leaves the result out.",
-    _got(_without("result")),
+table.server("result-elsewhere", "task-polling/completed").does(
+    "Leaves the result out.", _got(_without("result"))
 )
-table.add(
-    "still-a-task",
-    "task-polling/completed",
-    "Says of every look that it is a new task.",
-    _got(lambda task: {**task, "resultType": "task"}),
+table.server("still-a-task", "task-polling/completed").does(
+    "Says of every look that it is a new task.", _got(put(resultType="task"))
 )
-table.add(
-    "status-of-its-own",
-    "task-polling/every-look",
-    "Has a word of its own for what is completed.",
-    _status("completed", "done"),
+table.server("status-of-its-own", "task-polling/every-look").does(
+    "Has a word of its own for what is completed.", _status("completed", "done")
 )
-table.add(
-    "revives",
-    "task-polling/every-look",
-    "Works again on what was completed.",
-    _Reviving,
-)
-table.add(
-    "made-again",
-    "task-polling/every-look",
+
+table.server("made-again", "task-polling/every-look").does(
     "Says of every look that the task was made just then.",
-    _got(lambda task: {**task, "createdAt": "2026-07-28T10:30:00Z"}),
+    _got(put(createdAt="2026-07-28T10:30:00Z")),
 )
-table.add(
-    "no-error",
-    "task-execution-errors/failed",
-    "Does not say what went wrong.",
-    _got(_without("error")),
+table.server("no-error", "task-execution-errors/failed").does(
+    "Does not say what went wrong.", _got(_without("error"))
 )
-table.add(
-    "completed-anyway",
-    "task-execution-errors/failed",
+table.server("completed-anyway", "task-execution-errors/failed").does(
     "Completes a task whose call broke.",
     _got(
         lambda task: (
@@ -256,9 +219,7 @@ table.add(
         )
     ),
 )
-table.add(
-    "failed-anyway",
-    "task-execution-errors/tool-error-is-completed",
+table.server("failed-anyway", "task-execution-errors/tool-error-is-completed").does(
     "Makes a task fail whose tool failed.",
     _got(
         lambda task: (
@@ -268,96 +229,50 @@ table.add(
         )
     ),
 )
-table.add(
-    "cancelled-task",
-    "task-cancellation/acknowledged",
-    "Answers with the task.",
-    results_of("tasks/cancel", lambda result: {**result, **TASK}),
+table.server("cancelled-task", "task-cancellation/acknowledged").does(
+    "Answers with the task.", results_of("tasks/cancel", put(**TASK))
 )
-table.add(
-    "cancelled-once",
-    "task-cancellation/acknowledged",
+table.server("cancelled-once", "task-cancellation/acknowledged").does(
     "Refuses to cancel what was cancelled.",
     answers_to("tasks/cancel", lambda value: messages.error(value["id"], -32602, "it has ended")),
 )
-table.add(
-    "never-cancelled",
-    "task-cancellation/cancelled",
-    "Works on for ever.",
-    _status("cancelled", "working"),
+table.server("never-cancelled", "task-cancellation/cancelled").does(
+    "Works on for ever.", _status("cancelled", "working")
 )
-table.add(
-    "lost-answers",
-    "task-update-requests/answered",
-    "Loses what it is told.",
-    _Lossy,
+
+table.server("deaf", "task-update-requests/answered").does(
+    "Acknowledges answers and does not read them.", takes("tasks/update", COMPLETE)
 )
-table.add(
-    "deaf",
-    "task-update-requests/answered",
-    "Acknowledges answers and does not read them.",
-    takes("tasks/update", COMPLETE),
-)
-table.add(
-    "any-key",
-    "task-update-requests/unknown-keys",
-    "Takes an unknown key for a known one.",
-    _Renaming,
-)
-table.add(
-    "no-unknown-keys",
-    "task-update-requests/unknown-keys",
+
+table.server("no-unknown-keys", "task-update-requests/unknown-keys").does(
     "Refuses unknown keys.",
     answers_to("tasks/update", lambda value: messages.error(value["id"], -32602, "what is that?")),
 )
-table.add(
-    "asks-again",
-    "task-update-requests/partial",
-    "Shows requests that were answered.",
-    _Repeating,
-)
-table.add(
-    "task-first",
-    "task-creation/input-before-the-task",
+
+table.server("task-first", "task-creation/input-before-the-task").does(
     "Names a task before it is made.",
-    results_of("tools/call", lambda result: {**result, "taskId": "1"}),
+    results_of("tools/call", put(taskId="1")),
 )
-table.add(
-    "numbered",
-    "security-considerations/ids-not-guessable",
-    "Numbers its tasks.",
-    _numbered(),
+table.server("numbered", "security-considerations/ids-not-guessable").does(
+    "Numbers its tasks.", _numbered()
 )
-table.add(
-    "tasks-of-all-principals",
-    "security-considerations/other-principal",
-    "Shows a task to whoever has its id.",
-    OnePrincipal,
+table.server("tasks-of-all-principals", "security-considerations/other-principal").does(
+    "Shows a task to whoever has its id.", OnePrincipal
 )
-table.add(
-    "old-list",
-    "backwards-compatibility/nothing-of-2025-11-25",
-    "Has tasks/list.",
-    takes("tasks/list", {"tasks": [], **COMPLETE}),
+table.server("old-list", "backwards-compatibility/nothing-of-2025-11-25").does(
+    "Has tasks/list.", takes("tasks/list", {"tasks": [], **COMPLETE})
 )
-table.add(
-    "old-times",
-    "backwards-compatibility/nothing-of-2025-11-25",
-    "Has the members of old besides.",
-    _created(lambda task: {**task, "ttl": task["ttlMs"]}),
+table.server("old-times", "backwards-compatibility/nothing-of-2025-11-25").does(
+    "Has the members of old besides.", _created(lambda task: {**task, "ttl": task["ttlMs"]})
 )
-table.add(
-    "half-a-task",
-    "task-status-notifications/whole-task",
+table.server("half-a-task", "task-status-notifications/whole-task").does(
     "Tells the status alone.",
     told(
         "notifications/tasks",
         lambda params: {key: params[key] for key in ("taskId", "status", "_meta")},
     ),
 )
-table.add(
-    "never-told",
-    "task-status-notifications/whole-task",
+table.server("never-told", "task-status-notifications/whole-task").does(
     "Acknowledges and says nothing.",
-    told("notifications/tasks", lambda params: {**params, "status": "working"}),
+    told("notifications/tasks", put(status="working")),
 )

@@ -74,50 +74,35 @@ def _without_headers(refused: Refused) -> Refused:
     return Refused(refused.reason, status=refused.status)
 
 
-table.add(
-    "versions-not-named",
-    "section-4.2.1/other-version",
-    "Refuses other versions without naming its own.",
-    answers(_without_headers),
+table.server("versions-not-named", "section-4.2.1/other-version").does(
+    "Refuses other versions without naming its own.", answers(_without_headers)
 )
-table.add(
-    "any-version",
-    "section-4.2.1/other-version",
-    "Does not look at the version.",
-    opens("edit"),
+table.server("any-version", "section-4.2.1/other-version").does(
+    "Does not look at the version.", opens("edit")
 )
-table.add("any-key", "section-4.2.1/key-malformed", "Takes any key.", opens("edit"))
-table.add("unasked", "section-4.2.1/no-upgrade", "Upgrades without being asked to.", opens("edit"))
-table.add("any-method", "section-4.2.1/other-method", "Upgrades on POST, too.", opens("edit"))
-table.add(
-    "literally",
-    "section-4.2.1/upgrade-in-any-case",
+table.server("any-key", "section-4.2.1/key-malformed").does("Takes any key.", opens("edit"))
+table.server("unasked", "section-4.2.1/no-upgrade").does(
+    "Upgrades without being asked to.", opens("edit")
+)
+table.server("any-method", "section-4.2.1/other-method").does(
+    "Upgrades on POST, too.", opens("edit")
+)
+table.server("literally", "section-4.2.1/upgrade-in-any-case").does(
     "Compares the words of an opening letter by letter.",
     refuses(lambda options: options.get("edit") is not None),
 )
-table.add(
-    "chooses-for-itself",
-    "section-4.2.2/chosen-from-offered",
-    "Chooses a subprotocol that nobody has offered.",
-    shows("subprotocol", "mcp.v2"),
+table.server("chooses-for-itself", "section-4.2.2/chosen-from-offered").does(
+    "Chooses a subprotocol that nobody has offered.", shows("subprotocol", "mcp.v2")
 )
-table.add(
-    "compresses-unasked",
-    "section-9.1/no-extension-unasked",
+table.server("compresses-unasked", "section-9.1/no-extension-unasked").does(
     "Agrees on compression that nobody has offered.",
     shows("accepted", [("sec-websocket-extensions", "permessage-deflate")]),
 )
-table.add(
-    "any-origin",
-    "section-10.2/foreign-origin",
-    "Does not look at Origin.",
-    opens("headers"),
+table.server("any-origin", "section-10.2/foreign-origin").does(
+    "Does not look at Origin.", opens("headers")
 )
-table.add(
-    "origin-needed",
-    "section-10.2/no-origin",
-    "Lets nobody in who sends no Origin.",
-    refuses(lambda options: not options.get("headers"), 403),
+table.server("origin-needed", "section-10.2/no-origin").does(
+    "Lets nobody in who sends no Origin.", refuses(lambda options: not options.get("headers"), 403)
 )
 
 __all__ = ["answers", "opens", "refuses", "shows", "table"]

@@ -29,92 +29,57 @@ def _says(status: int) -> Plain:
     return Plain(status, [], whole=True)
 
 
-table.add(
-    "lf-makes-two",
-    "section-2.2/bare-lf",
-    "Makes two requests of one whose lines end in LF.",
-    pours_statuses(200, 400),
+table.server("lf-makes-two", "section-2.2/bare-lf").does(
+    "Makes two requests of one whose lines end in LF.", pours_statuses(200, 400)
 )
-table.add(
-    "no-empty-line",
-    "section-2.2/empty-line-first",
-    "Takes an empty line for a request.",
-    pours_statuses(400),
+table.server("no-empty-line", "section-2.2/empty-line-first").does(
+    "Takes an empty line for a request.", pours_statuses(400)
 )
-table.add(
-    "any-version",
-    "section-2.3/unknown-version",
+table.server("any-version", "section-2.3/unknown-version").does(
     "Takes every version of HTTP for 1.1.",
     pours_otherwise(lambda data: data.replace(b"HTTP/9.9", b"HTTP/1.1")),
 )
-table.add(
-    "waits-for-http", "section-3/no-http", "Waits for what is no HTTP to end.", pours(_stays_open)
+table.server("waits-for-http", "section-3/no-http").does(
+    "Waits for what is no HTTP to end.", pours(_stays_open)
 )
-table.add(
-    "any-method",
-    "section-3/unknown-method",
-    "Takes every method for POST.",
-    pours_otherwise(lambda data: data.replace(b"KIT ", b"POST ", 1)),
+table.server("any-method", "section-3/unknown-method").does(
+    "Takes every method for POST.", pours_otherwise(lambda data: data.replace(b"KIT ", b"POST ", 1))
 )
-table.add(
-    "long-target-500",
-    "section-3/target-too-long",
-    "Fails on a long target.",
-    pours_statuses(500),
+table.server("long-target-500", "section-3/target-too-long").does(
+    "Fails on a long target.", pours_statuses(500)
 )
-table.add(
-    "long-target-400",
-    "section-3/target-too-long",
-    "Says of a long target that it is a bad request.",
-    pours_statuses(400),
+table.server("long-target-400", "section-3/target-too-long").does(
+    "Says of a long target that it is a bad request.", pours_statuses(400)
 )
-table.add("no-host", "section-3.2/host-missing", "Does without Host.", pours_statuses(200))
-table.add(
-    "first-host",
-    "section-3.2/host-twice",
-    "Takes the first of two Hosts.",
-    pours_otherwise(_second_host_overlooked),
+table.server("no-host", "section-3.2/host-missing").does("Does without Host.", pours_statuses(200))
+table.server("first-host", "section-3.2/host-twice").does(
+    "Takes the first of two Hosts.", pours_otherwise(_second_host_overlooked)
 )
-table.add("any-host", "section-3.2/host-invalid", "Does not read Host.", pours_statuses(200))
-table.add(
-    "path-alone",
-    "section-3.2.2/absolute-form",
-    "Takes an absolute target for a path.",
-    pours_statuses(404),
+table.server("any-host", "section-3.2/host-invalid").does(
+    "Does not read Host.", pours_statuses(200)
 )
-table.add(
-    "space-forgiven",
-    "section-5.1/space-before-colon",
+table.server("path-alone", "section-3.2.2/absolute-form").does(
+    "Takes an absolute target for a path.", pours_statuses(404)
+)
+table.server("space-forgiven", "section-5.1/space-before-colon").does(
     "Passes over white space before a colon.",
     pours_otherwise(lambda data: data.replace(b" :", b":").replace(b"\t:", b":")),
 )
-table.add(
-    "fold-is-a-line",
-    "section-5.2/folded-line",
-    "Fails on a line that goes on in the next.",
-    pours_statuses(500),
+table.server("fold-is-a-line", "section-5.2/folded-line").does(
+    "Fails on a line that goes on in the next.", pours_statuses(500)
 )
-table.add(
-    "backwards",
-    "section-9.3.2/pipelined-in-order",
-    "Answers the last request first.",
-    pours(_backwards),
+table.server("backwards", "section-9.3.2/pipelined-in-order").does(
+    "Answers the last request first.", pours(_backwards)
 )
-table.add(
-    "first-of-many",
-    "section-9.3.2/pipelined-in-order",
+table.server("first-of-many", "section-9.3.2/pipelined-in-order").does(
     "Answers the first of several requests only.",
     pours(lambda _data, found: Poured(found.responses[:1], found.closed)),
 )
-table.add(
-    "serves-on",
-    "section-9.6/close-is-the-last",
+table.server("serves-on", "section-9.6/close-is-the-last").does(
     "Serves what comes behind Connection: close.",
     pours_otherwise(lambda data: data.replace(b"Connection: close\r\n", b"", 1)),
 )
-table.add(
-    "stays-open",
-    "section-9.6/close-is-the-last",
+table.server("stays-open", "section-9.6/close-is-the-last").does(
     "Keeps the connection in spite of Connection: close.",
     pours(lambda _data, found: Poured([_says(200)], closed=False)),
 )

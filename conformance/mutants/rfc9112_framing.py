@@ -21,33 +21,21 @@ def _last_length_overlooked(data: bytes) -> bytes:
     )
 
 
-table.add(
-    "length-before-coding",
-    "section-6.1/length-and-coding",
+table.server("length-before-coding", "section-6.1/length-and-coding").does(
     "Believes Content-Length where there is Transfer-Encoding.",
     pours_otherwise(lambda data: re.sub(rb"(?i)transfer-encoding ?: ?[^\r]*\r\n", b"", data)),
 )
-table.add(
-    "coding-and-stays",
-    "section-6.1/length-and-coding",
-    "Goes on with a connection on which two lengths were given.",
-    pours_statuses(200, closed=False),
+table.server("coding-and-stays", "section-6.1/length-and-coding").does(
+    "Goes on with a connection on which two lengths were given.", pours_statuses(200, closed=False)
 )
-table.add(
-    "first-length",
-    "section-6.3/lengths-differ",
-    "Believes the first of two lengths.",
-    pours_otherwise(_last_length_overlooked),
+table.server("first-length", "section-6.3/lengths-differ").does(
+    "Believes the first of two lengths.", pours_otherwise(_last_length_overlooked)
 )
-table.add(
-    "length-with-sign",
-    "section-6.3/length-invalid",
+table.server("length-with-sign", "section-6.3/length-invalid").does(
     "Reads lengths as a programming language reads integers.",
     pours_otherwise(lambda data: data.replace(b"Content-Length: +", b"Content-Length: ")),
 )
-table.add(
-    "chunked-somewhere",
-    "section-6.3/coding-not-chunked",
+table.server("chunked-somewhere", "section-6.3/coding-not-chunked").does(
     "Looks for chunked anywhere in Transfer-Encoding.",
     pours_otherwise(
         lambda data: re.sub(
@@ -55,34 +43,24 @@ table.add(
         )
     ),
 )
-table.add("no-chunks", "section-7.1/chunked-served", "Knows no chunks.", pours_statuses(501))
-table.add(
-    "no-extensions",
-    "section-7.1.1/extensions-ignored",
-    "Refuses chunks with extensions.",
-    pours_statuses(400),
+table.server("no-chunks", "section-7.1/chunked-served").does(
+    "Knows no chunks.", pours_statuses(501)
 )
-table.add(
-    "size-in-any-notation",
-    "section-7.1/size-invalid",
+table.server("no-extensions", "section-7.1.1/extensions-ignored").does(
+    "Refuses chunks with extensions.", pours_statuses(400)
+)
+table.server("size-in-any-notation", "section-7.1/size-invalid").does(
     "Keeps the connection behind a chunk whose size it cannot read.",
     pours_statuses(400, closed=False),
 )
-table.add(
-    "size-of-64-bits",
-    "section-7.1/size-overflows",
+table.server("size-of-64-bits", "section-7.1/size-overflows").does(
     "Keeps the last 16 digits of a chunk's size.",
     pours_otherwise(lambda data: re.sub(rb"(\r\n\r\n)10{14}", rb"\1", data)),
 )
-table.add(
-    "end-not-checked",
-    "section-7.1/longer-than-its-size",
-    "Does not look at what comes behind a chunk.",
-    pours_statuses(200),
+table.server("end-not-checked", "section-7.1/longer-than-its-size").does(
+    "Does not look at what comes behind a chunk.", pours_statuses(200)
 )
-table.add(
-    "lf-in-chunks",
-    "section-7.1/bare-lf-in-chunks",
+table.server("lf-in-chunks", "section-7.1/bare-lf-in-chunks").does(
     "Takes LF for the end of a chunk's size.",
     pours_otherwise(lambda data: re.sub(rb"(\r\n\r\n[0-9a-f]+)\n", rb"\1\r\n", data)),
 )

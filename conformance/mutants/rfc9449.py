@@ -14,28 +14,20 @@ _AGE = 400
 
 
 def _takes(slug: str, place: str, summary: str, test: Test) -> None:
-    table.add(slug, place, summary, status_of(proving(test), 200))
+    table.server(slug, place).does(summary, status_of(proving(test), 200))
 
 
-table.add(
-    "takes-no-proof",
-    "section-7.1/accepted",
+table.server("takes-no-proof", "section-7.1/accepted").does(
     "Refuses proofs in order.",
     refuses(
         proving(), 401, headers=[(CHALLENGE, 'Bearer, DPoP algs="ES256", error="invalid_token"')]
     ),
 )
-table.add(
-    "no-algorithms",
-    "section-7.1/algs",
-    "Does not say how proofs may be signed.",
-    header_of(requests, CHALLENGE, "Bearer, DPoP"),
+table.server("no-algorithms", "section-7.1/algs").does(
+    "Does not say how proofs may be signed.", header_of(requests, CHALLENGE, "Bearer, DPoP")
 )
-table.add(
-    "offers-none",
-    "section-11.6/asymmetric",
-    "Names the algorithm none.",
-    header_of(requests, CHALLENGE, 'Bearer, DPoP algs="ES256 none"'),
+table.server("offers-none", "section-11.6/asymmetric").does(
+    "Names the algorithm none.", header_of(requests, CHALLENGE, 'Bearer, DPoP algs="ES256 none"')
 )
 _takes(
     "proof-of-none",
@@ -49,21 +41,15 @@ _takes(
     "Takes proofs that are signed with a shared secret.",
     lambda header, _: header.get("alg") == "HS256",
 )
-table.add(
-    "bound-as-bearer",
-    "section-7.2/bound-as-bearer",
+table.server("bound-as-bearer", "section-7.2/bound-as-bearer").does(
     "Takes bound tokens without a proof.",
     status_of(bearing(lambda _, claims: "cnf" in claims, BEARER), 200),
 )
-table.add(
-    "bound-to-nothing",
-    "section-7.1/not-bound",
+table.server("bound-to-nothing", "section-7.1/not-bound").does(
     "Takes a proof for a token that is bound to nothing.",
     status_of(bearing(lambda _, claims: "cnf" not in claims, DPOP), 200),
 )
-table.add(
-    "no-proof",
-    "section-4.3/one-proof",
+table.server("no-proof", "section-4.3/one-proof").does(
     "Does without the proof.",
     status_of(lambda asked: scheme_of(asked) == DPOP and "dpop" not in asked.headers, 200),
 )
@@ -85,12 +71,9 @@ _takes(
     "Takes proofs without an id.",
     lambda _, claims: "jti" not in claims,
 )
-table.add(
-    "any-proof",
-    ("section-4.3/signature", "section-4.3/access-token", "section-11.1/replay"),
-    "Takes every proof.",
-    status_of(proving(), 200),
-)
+table.server(
+    "any-proof", "section-4.3/signature", "section-4.3/access-token", "section-11.1/replay"
+).does("Takes every proof.", status_of(proving(), 200))
 _takes(
     "any-method",
     "section-4.3/method-and-url",
@@ -121,9 +104,7 @@ _takes(
     "Takes proofs of a time to come.",
     lambda _, claims: claims.get("iat", 0) > time.time() + _AGE,
 )
-table.add(
-    "silent-about-proof",
-    "section-7.1/says-why",
+table.server("silent-about-proof", "section-7.1/says-why").does(
     "Does not say that the proof is wrong.",
     header_of(proving(lambda _, claims: claims.get("htm") == "GET"), CHALLENGE, "DPoP"),
 )
@@ -133,17 +114,13 @@ _takes(
     "Takes nonces that it did not give.",
     lambda _, claims: claims.get("nonce") == "kit-nonce",
 )
-table.add(
-    "silent-about-nonce",
-    "section-9/nonce",
+table.server("silent-about-nonce", "section-9/nonce").does(
     "Does not say that it wants a nonce.",
     header_of(
         proving(lambda _, claims: "nonce" not in claims), CHALLENGE, 'DPoP error="invalid_token"'
     ),
 )
-table.add(
-    "bound-for-others",
-    "section-7/audience",
+table.server("bound-for-others", "section-7/audience").does(
     "Takes bound tokens for other servers.",
     status_of(
         bearing(lambda _, claims: claims.get("aud") == "https://mcp.example.com/mcp", DPOP), 200

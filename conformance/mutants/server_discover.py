@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.mutants.edits import drop, put
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -19,17 +20,16 @@ DISCOVER = "server/discover"
 
 
 def _with(**members: Any) -> Any:
-    return results_of(DISCOVER, lambda found: {**found, **members})
+    return results_of(DISCOVER, put(**members))
 
 
 def _without(name: str) -> Any:
-    return results_of(
-        DISCOVER, lambda found: {key: value for key, value in found.items() if key != name}
-    )
+    return results_of(DISCOVER, drop(name))
 
 
+@table.server("not-at-first", "response/first-message")
 class _AnotherFirst(Fault):
-    """Wants something else to come first."""
+    """Does not answer it as the first message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +43,7 @@ class _AnotherFirst(Fault):
         return None
 
 
+@table.server("changes", "response/repeatable")
 class _Changing(Fault):
     """Declares something else each time."""
 
@@ -61,81 +62,39 @@ class _Changing(Fault):
         return ({**value, "result": {**value["result"], "capabilities": capabilities}},)
 
 
-table.add(
-    "not-implemented",
-    "response/answered",
-    "Does not implement server/discover.",
-    declines(asks(DISCOVER), -32601),
+table.server("not-implemented", "response/answered").does(
+    "Does not implement server/discover.", declines(asks(DISCOVER), -32601)
 )
-table.add(
-    "no-versions",
-    "response/answered",
-    "Supports no version at all.",
-    _with(supportedVersions=[]),
+table.server("no-versions", "response/answered").does(
+    "Supports no version at all.", _with(supportedVersions=[])
 )
-table.add(
-    "no-capabilities",
-    "response/answered",
-    "Leaves out its capabilities.",
-    _without("capabilities"),
+table.server("no-capabilities", "response/answered").does(
+    "Leaves out its capabilities.", _without("capabilities")
 )
-table.add(
-    "not-at-first",
-    "response/first-message",
-    "Does not answer it as the first message.",
-    _AnotherFirst,
+
+table.server("not-this-version", "discoverresult/own-version").does(
+    "Does not list the version that it speaks.", _with(supportedVersions=["2025-11-25"])
 )
-table.add(
-    "not-this-version",
-    "discoverresult/own-version",
-    "Does not list the version that it speaks.",
-    _with(supportedVersions=["2025-11-25"]),
+table.server("versions-twice", "discoverresult/versions-once").does(
+    "Lists a version twice.", _with(supportedVersions=["2026-07-28", "2026-07-28"])
 )
-table.add(
-    "versions-twice",
-    "discoverresult/versions-once",
-    "Lists a version twice.",
-    _with(supportedVersions=["2026-07-28", "2026-07-28"]),
+table.server("nameless", "discoverresult/server-info").does(
+    "Does not say who it is.", _without("_meta")
 )
-table.add(
-    "nameless",
-    "discoverresult/server-info",
-    "Does not say who it is.",
-    _without("_meta"),
+table.server("promises", "response/capabilities-served").does(
+    "Declares prompts and does not know prompts/list.", declines(asks("prompts/list"), -32601)
 )
-table.add(
-    "promises",
-    "response/capabilities-served",
-    "Declares prompts and does not know prompts/list.",
-    declines(asks("prompts/list"), -32601),
+table.server("keeps-quiet", "response/capabilities-complete").does(
+    "Has prompts and does not declare them.", silent_capability("prompts")
 )
-table.add(
-    "keeps-quiet",
-    "response/capabilities-complete",
-    "Has prompts and does not declare them.",
-    silent_capability("prompts"),
+table.server("negative-time", "response/cache-hints").does(
+    "May be kept for less than no time.", _with(ttlMs=-1)
 )
-table.add(
-    "negative-time",
-    "response/cache-hints",
-    "May be kept for less than no time.",
-    _with(ttlMs=-1),
+table.server("own-scope", "response/cache-hints").does(
+    "May be kept by somebody that nobody knows.", _with(cacheScope="shared")
 )
-table.add(
-    "own-scope",
-    "response/cache-hints",
-    "May be kept by somebody that nobody knows.",
-    _with(cacheScope="shared"),
-)
-table.add(
-    "changes",
-    "response/repeatable",
-    "Declares something else each time.",
-    _Changing,
-)
-table.add(
-    "wants-known-params",
-    "request/more-params",
+
+table.server("wants-known-params", "request/more-params").does(
     "Refuses parameters that it does not know.",
     declines(
         lambda value: asks(DISCOVER)(value) and set(value.get("params", {})) != {"_meta"}, -32602

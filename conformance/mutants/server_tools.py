@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import drop, put
 from conformance.mutants.faults import results_of
 from conformance.mutants.lists import (
     changing,
@@ -28,18 +29,13 @@ def _tools(edit: Callable[[Value], Value]) -> Any:
 def _header(rules: Value) -> Any:
     """The first tool has a property with these rules."""
     schema = {"type": "object", "properties": {"mirrored": rules}}
-    return _tools(lambda tool: {**tool, "inputSchema": schema})
+    return _tools(put(inputSchema=schema))
 
 
-table.add(
-    "undeclared",
-    "capabilities/declared",
-    "Lists tools and does not declare them.",
-    silent_capability("tools"),
+table.server("undeclared", "capabilities/declared").does(
+    "Lists tools and does not declare them.", silent_capability("tools")
 )
-table.add(
-    "declared-only",
-    "capabilities/declared",
+table.server("declared-only", "capabilities/declared").does(
     "Declares tools and does not know tools/list.",
     changing(
         "tools/list",
@@ -50,114 +46,69 @@ table.add(
         },
     ),
 )
-table.add(
-    "no-schema",
-    "listing-tools/shape",
+table.server("no-schema", "listing-tools/shape").does(
     "Lists a tool without an input schema.",
-    _tools(lambda tool: {key: value for key, value in tool.items() if key != "inputSchema"}),
+    _tools(drop("inputSchema")),
 )
-table.add(
-    "no-list",
-    "listing-tools/shape",
+table.server("no-list", "listing-tools/shape", revisions=until("2024-11-05")).does(
     "Answers tools/list with an object instead of an array.",
-    results_of("tools/list", lambda result: {**result, "tools": {}}),
-    revisions=until("2024-11-05"),
+    results_of("tools/list", put(tools={})),
 )
-table.add(
-    "bad-hint",
-    "listing-tools/shape",
+table.server("bad-hint", "listing-tools/shape", revisions=until("2025-03-26")).does(
     "Lists a tool whose readOnlyHint is a string.",
-    _tools(lambda tool: {**tool, "annotations": {"readOnlyHint": "yes"}}),
-    revisions=until("2025-03-26"),
+    _tools(put(annotations={"readOnlyHint": "yes"})),
 )
-table.add(
-    "other-tools",
-    "capabilities/list-not-per-connection",
-    "Every connection is told of one tool less.",
-    less_by_connection("tools/list", "tools"),
+table.server("other-tools", "capabilities/list-not-per-connection").does(
+    "Every connection is told of one tool less.", less_by_connection("tools/list", "tools")
 )
-table.add(
-    "fewer-tools",
-    "capabilities/list-no-side-effect",
-    "Once a tool has been called there is one tool less.",
-    less_after_calls("tools/list", "tools"),
+table.server("fewer-tools", "capabilities/list-no-side-effect").does(
+    "Once a tool has been called there is one tool less.", less_after_calls("tools/list", "tools")
 )
-table.add(
-    "other-order",
-    "capabilities/list-order",
-    "The order of tools is another one each time.",
-    turned_each_time("tools/list", "tools"),
+table.server("other-order", "capabilities/list-order").does(
+    "The order of tools is another one each time.", turned_each_time("tools/list", "tools")
 )
-table.add(
+table.server(
     "silent-change",
-    ("list-changed-notification/announced", "list-changed-notification/announced-to-listeners"),
-    "Says nothing when the tools change.",
-    quiet_about("notifications/tools/list_changed"),
+    "list-changed-notification/announced",
+    "list-changed-notification/announced-to-listeners",
+).does("Says nothing when the tools change.", quiet_about("notifications/tools/list_changed"))
+table.server("no-type", "tool/input-schema").does(
+    "A property of an input schema has a type that does not exist.", _header({"type": "text"})
 )
-table.add(
-    "no-type",
-    "tool/input-schema",
-    "A property of an input schema has a type that does not exist.",
-    _header({"type": "text"}),
+table.server("null-schema", "tool/input-schema").does(
+    "An input schema is null.", _tools(put(inputSchema=None))
 )
-table.add(
-    "null-schema",
-    "tool/input-schema",
-    "An input schema is null.",
-    _tools(lambda tool: {**tool, "inputSchema": None}),
-)
-table.add(
-    "array-schema",
-    "tool/input-schema-type",
+table.server("array-schema", "tool/input-schema-type").does(
     "An input schema is one of an array.",
-    _tools(lambda tool: {**tool, "inputSchema": {"type": "array"}}),
+    _tools(put(inputSchema={"type": "array"})),
 )
-table.add(
-    "bad-output-schema",
-    "tool/output-schema",
+table.server("bad-output-schema", "tool/output-schema").does(
     "An output schema lists its required members in a string.",
-    _tools(lambda tool: {**tool, "outputSchema": {"type": "object", "required": "all"}}),
+    _tools(put(outputSchema={"type": "object", "required": "all"})),
 )
 for slug, name in (("long-name", "x" * 129), ("empty-name", "")):
-    table.add(
-        slug,
-        "tool-names/length",
+    table.server(slug, "tool-names/length").does(
         f"A tool has a name of {len(name)} characters.",
-        _tools(lambda tool, name=name: {**tool, "name": name}),  # type: ignore[misc]
+        _tools(put(name=name)),
     )
-table.add(
-    "spaces-in-name",
-    "tool-names/characters",
-    "A tool has spaces in its name.",
-    _tools(lambda tool: {**tool, "name": "a tool"}),
+table.server("spaces-in-name", "tool-names/characters").does(
+    "A tool has spaces in its name.", _tools(put(name="a tool"))
 )
-table.add(
-    "name-twice",
-    "tool-names/unique",
+table.server("name-twice", "tool-names/unique").does(
     "Two tools have one name.",
     listed("tools/list", "tools", lambda tools: [*tools, {**tools[0], "description": "another"}]),
 )
-table.add(
-    "no-description",
-    "tool/description",
-    "A tool has no description.",
-    _tools(lambda tool: {**tool, "description": ""}),
+table.server("no-description", "tool/description").does(
+    "A tool has no description.", _tools(put(description=""))
 )
-table.add(
-    "icon-of-script",
-    "tool/icons",
-    "An icon is a script.",
-    _tools(lambda tool: {**tool, "icons": [{"src": "javascript:alert(1)"}]}),
+table.server("icon-of-script", "tool/icons").does(
+    "An icon is a script.", _tools(put(icons=[{"src": "javascript:alert(1)"}]))
 )
-table.add(
-    "header-with-space",
-    "x-mcp-header/token",
+table.server("header-with-space", "x-mcp-header/token").does(
     "A parameter is mirrored into a header with a space in its name.",
     _header({"type": "string", "x-mcp-header": "My Region"}),
 )
-table.add(
-    "header-twice",
-    "x-mcp-header/unique",
+table.server("header-twice", "x-mcp-header/unique").does(
     "Two parameters are mirrored into one header.",
     _header(
         {
@@ -169,15 +120,10 @@ table.add(
         }
     ),
 )
-table.add(
-    "header-of-number",
-    "x-mcp-header/primitive",
-    "A floating parameter is mirrored.",
-    _header({"type": "number", "x-mcp-header": "Region"}),
+table.server("header-of-number", "x-mcp-header/primitive").does(
+    "A floating parameter is mirrored.", _header({"type": "number", "x-mcp-header": "Region"})
 )
-table.add(
-    "header-of-item",
-    "x-mcp-header/reachable",
+table.server("header-of-item", "x-mcp-header/reachable").does(
     "An element of an array is mirrored.",
     _header({"type": "array", "items": {"type": "string", "x-mcp-header": "Region"}}),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import drop, over, put
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
 from conformance.mutants.lists import Entries
@@ -20,7 +21,7 @@ def _result(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 def _content(edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
-    return _result(lambda result: {**result, "content": edit(result["content"])})
+    return _result(over("content", edit))
 
 
 def _block(**members: Any) -> Callable[[], Fault]:
@@ -41,96 +42,58 @@ def _as_result(is_error: bool) -> Callable[[], Fault]:
     return takes("tools/call", {"content": [TEXT], "isError": is_error, "resultType": "complete"})
 
 
-table.add(
-    "text-alone",
-    "calling-tools/result-shape",
-    "Gives a string for the content.",
-    _result(lambda result: {**result, "content": "done"}),
+table.server("text-alone", "calling-tools/result-shape").does(
+    "Gives a string for the content.", _result(put(content="done"))
 )
-table.add(
-    "no-content",
-    "calling-tools/result-shape",
+table.server("no-content", "calling-tools/result-shape", revisions=until("2024-11-05")).does(
     "Leaves out the content.",
-    _result(lambda result: {key: each for key, each in result.items() if key != "content"}),
-    revisions=until("2024-11-05"),
+    _result(drop("content")),
 )
-table.add(
-    "unknown-block",
-    "calling-tools/result-shape",
-    "Gives a block of a type that no revision has.",
-    _block(type="video"),
-    revisions=until("2025-06-18"),
+table.server("unknown-block", "calling-tools/result-shape", revisions=until("2025-06-18")).does(
+    "Gives a block of a type that no revision has.", _block(type="video")
 )
-table.add(
-    "needs-arguments",
-    "calling-tools/no-arguments",
+table.server("needs-arguments", "calling-tools/no-arguments").does(
     "Wants the member arguments in every call.",
     declines(
         lambda value: asks("tools/call")(value) and "arguments" not in value["params"], -32602
     ),
 )
-table.add(
+table.server(
     "takes-anything",
-    (
-        "security-considerations/missing-argument",
-        "security-considerations/wrong-type",
-        "security-considerations/further-argument",
-        "security-considerations/rules-of-2020-12",
-        "error-handling/invalid-arguments-result",
-        "error-handling/unknown-tool",
-        "error-handling/no-name",
-        "error-handling/malformed-arguments",
-        "tool-names/case-sensitive",
-    ),
-    "Carries out every call, whatever it says.",
-    _as_result(False),
-)
-table.add(
-    "refuses-everything",
+    "security-considerations/missing-argument",
+    "security-considerations/wrong-type",
+    "security-considerations/further-argument",
     "security-considerations/rules-of-2020-12",
-    "Refuses every call.",
-    _as_result(True),
-)
-table.add(
-    "takes-anything-early",
-    "error-handling/invalid-arguments-error",
-    "Carries out every call, whatever it says.",
-    _as_result(False),
-)
-table.add(
-    "error-for-arguments",
     "error-handling/invalid-arguments-result",
-    "Answers invalid arguments with an error of the protocol.",
-    _as_error(-32602),
+    "error-handling/unknown-tool",
+    "error-handling/no-name",
+    "error-handling/malformed-arguments",
+    "tool-names/case-sensitive",
+).does("Carries out every call, whatever it says.", _as_result(False))
+table.server("refuses-everything", "security-considerations/rules-of-2020-12").does(
+    "Refuses every call.", _as_result(True)
 )
-table.add(
-    "result-for-arguments",
-    "error-handling/invalid-arguments-error",
-    "Answers invalid arguments with a result that has isError.",
-    _as_result(True),
+table.server("takes-anything-early", "error-handling/invalid-arguments-error").does(
+    "Carries out every call, whatever it says.", _as_result(False)
 )
-table.add(
-    "result-for-nobody",
-    ("error-handling/unknown-tool", "error-handling/no-name"),
-    "Answers for tools that it does not have with a result that has isError.",
-    _as_result(True),
+table.server("error-for-arguments", "error-handling/invalid-arguments-result").does(
+    "Answers invalid arguments with an error of the protocol.", _as_error(-32602)
 )
-table.add(
+table.server("result-for-arguments", "error-handling/invalid-arguments-error").does(
+    "Answers invalid arguments with a result that has isError.", _as_result(True)
+)
+table.server("result-for-nobody", "error-handling/unknown-tool", "error-handling/no-name").does(
+    "Answers for tools that it does not have with a result that has isError.", _as_result(True)
+)
+table.server(
     "other-code-for-nobody",
-    ("error-handling/unknown-tool", "error-handling/malformed-arguments"),
-    "Answers what it does not understand with an internal error.",
-    _as_error(-32603),
+    "error-handling/unknown-tool",
+    "error-handling/malformed-arguments",
     revisions=until("2025-03-26"),
+).does("Answers what it does not understand with an internal error.", _as_error(-32603))
+table.server("hidden-failure", "error-handling/tool-error").does(
+    "Does not say that a tool failed.", _result(put(isError=False))
 )
-table.add(
-    "hidden-failure",
-    "error-handling/tool-error",
-    "Does not say that a tool failed.",
-    _result(lambda result: {**result, "isError": False}),
-)
-table.add(
-    "thrown-failure",
-    "error-handling/tool-error",
-    "Answers for a tool that fails with an internal error.",
-    _as_error(-32603),
+table.server("thrown-failure", "error-handling/tool-error").does(
+    "Answers for a tool that fails with an internal error.", _as_error(-32603)
 )

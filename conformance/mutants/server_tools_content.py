@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import drop, over, put
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, results_of, takes
 from conformance.mutants.lists import Entries
@@ -20,7 +21,7 @@ def _result(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 def _content(edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
-    return _result(lambda result: {**result, "content": edit(result["content"])})
+    return _result(over("content", edit))
 
 
 def _block(**members: Any) -> Callable[[], Fault]:
@@ -28,61 +29,43 @@ def _block(**members: Any) -> Callable[[], Fault]:
     return _content(lambda content: [{**content[0], **members}, *content[1:]])
 
 
-table.add("empty-text", "text-content/given", "Gives no text.", _block(text=""))
-table.add("no-text", "text-content/given", "Gives no block.", _content(lambda content: []))
-table.add(
-    "raw-image",
-    "image-content/base64",
-    "Gives an image in hexadecimal digits with colons.",
-    _block(data="89:50:4e:47"),
+table.server("empty-text", "text-content/given").does("Gives no text.", _block(text=""))
+table.server("no-text", "text-content/given").does("Gives no block.", _content(lambda content: []))
+table.server("raw-image", "image-content/base64").does(
+    "Gives an image in hexadecimal digits with colons.", _block(data="89:50:4e:47")
 )
-table.add(
-    "image-of-nothing",
-    "image-content/base64",
-    "Says only that it is an image.",
-    _block(mimeType="image"),
+table.server("image-of-nothing", "image-content/base64").does(
+    "Says only that it is an image.", _block(mimeType="image")
 )
-table.add("raw-audio", "audio-content/base64", "Gives a sound that is no base64.", _block(data="§"))
-table.add(
-    "link-nowhere", "resource-links/given", "Gives a link without scheme.", _block(uri="static")
+table.server("raw-audio", "audio-content/base64").does(
+    "Gives a sound that is no base64.", _block(data="§")
 )
-table.add(
-    "link-without-name",
-    "resource-links/given",
-    "Gives a link that has a number for a name.",
-    _block(name=1),
+table.server("link-nowhere", "resource-links/given").does(
+    "Gives a link without scheme.", _block(uri="static")
 )
-table.add(
-    "early-link",
-    "tool-result/kinds-of-the-revision",
+table.server("link-without-name", "resource-links/given").does(
+    "Gives a link that has a number for a name.", _block(name=1)
+)
+table.server("early-link", "tool-result/kinds-of-the-revision").does(
     "Gives links to resources in revisions that have none.",
     takes(
         "tools/call",
         {"content": [{"type": "resource_link", "uri": "test://x", "name": "x"}]},
     ),
 )
-table.add(
-    "early-sound",
-    "tool-result/kinds-of-the-revision",
+table.server(
+    "early-sound", "tool-result/kinds-of-the-revision", revisions=until("2024-11-05")
+).does(
     "Gives sounds in a revision that has none.",
     takes("tools/call", {"content": [{"type": "audio", "data": "", "mimeType": "audio/wav"}]}),
-    revisions=until("2024-11-05"),
 )
-table.add(
-    "embedded-nothing",
-    "embedded-resources/given",
-    "Embeds a resource without text or blob.",
-    _block(resource={"uri": "test://embedded-resource"}),
+table.server("embedded-nothing", "embedded-resources/given").does(
+    "Embeds a resource without text or blob.", _block(resource={"uri": "test://embedded-resource"})
 )
-table.add(
-    "embedded-nowhere",
-    "embedded-resources/given",
-    "Embeds a resource without scheme.",
-    _block(resource={"uri": "embedded", "text": "x"}),
+table.server("embedded-nowhere", "embedded-resources/given").does(
+    "Embeds a resource without scheme.", _block(resource={"uri": "embedded", "text": "x"})
 )
-table.add(
-    "no-resources",
-    "embedded-resources/capability",
+table.server("no-resources", "embedded-resources/capability").does(
     "Embeds resources and does not know resources/list.",
     answers_to(
         "resources/list", lambda value: messages.error(value["id"], -32601, "no such method")
@@ -99,30 +82,16 @@ def _structured(edit: Callable[[Any], Any]) -> Callable[[], Fault]:
     return _result(change)
 
 
-table.add(
-    "other-output",
-    "output-schema/conforms",
-    "Gives a temperature in words.",
-    _structured(lambda value: {**value, "temperature": "warm"}),
+table.server("other-output", "output-schema/conforms").does(
+    "Gives a temperature in words.", _structured(put(temperature="warm"))
 )
-table.add(
-    "no-output",
-    "output-schema/conforms",
+table.server("no-output", "output-schema/conforms", revisions=until("2025-06-18")).does(
     "Gives no structured content.",
-    _result(
-        lambda result: {key: each for key, each in result.items() if key != "structuredContent"}
-    ),
-    revisions=until("2025-06-18"),
+    _result(drop("structuredContent")),
 )
-table.add(
-    "other-text",
-    "structured-content/as-text",
-    "Says in words what is in the structured content.",
-    _block(text="It is warm."),
+table.server("other-text", "structured-content/as-text").does(
+    "Says in words what is in the structured content.", _block(text="It is warm.")
 )
-table.add(
-    "output-in-array",
-    "structured-content/object",
-    "Gives an array of objects.",
-    _structured(lambda value: [value]),
+table.server("output-in-array", "structured-content/object").does(
+    "Gives an array of objects.", _structured(lambda value: [value])
 )

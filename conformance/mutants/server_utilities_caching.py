@@ -1,8 +1,10 @@
 """Mutants of the page server/utilities/caching."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from conformance.mutants.edits import drop, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import results_of
 from conformance.mutants.model import Table
@@ -18,30 +20,23 @@ LISTS = {
 
 
 def _without(name: str) -> Callable[[Value], Value]:
-    return lambda result: {key: each for key, each in result.items() if key != name}
+    return drop(name)
 
 
 for number, method in enumerate(("server/discover", *LISTS, "resources/read")):
     slug = method.replace("/", "-")
     missing = ("ttlMs", "cacheScope")[number % 2]
-    table.add(
-        f"{slug}-without-hint",
-        f"cacheable-results/{slug}",
-        f"Leaves {missing} out of the results of {method}.",
-        results_of(method, _without(missing)),
+    table.server(f"{slug}-without-hint", f"cacheable-results/{slug}").does(
+        f"Leaves {missing} out of the results of {method}.", results_of(method, _without(missing))
     )
 for slug, value in (("negative", -1), ("broken", 0.5), ("words", "1000")):
-    table.add(
-        f"{slug}-time",
-        "time-to-live-ttl-field/not-negative",
+    table.server(f"{slug}-time", "time-to-live-ttl-field/not-negative").does(
         f"Says that the list of prompts is fresh for {value!r}.",
-        results_of("prompts/list", lambda result, value=value: {**result, "ttlMs": value}),  # type: ignore[misc]
+        results_of("prompts/list", put(ttlMs=value)),
     )
-table.add(
-    "shared-scope",
-    "cache-scope-field/known",
+table.server("shared-scope", "cache-scope-field/known").does(
     "Gives a resource a scope that does not exist.",
-    results_of("resources/read", lambda result: {**result, "cacheScope": "shared"}),
+    results_of("resources/read", put(cacheScope="shared")),
 )
 
 
@@ -71,15 +66,10 @@ class _Pages(Fault):
 
 
 for method in LISTS:
-    table.add(
-        f"{method.replace('/', '-')}-in-two-scopes",
-        "interaction-with-pagination/same-scope",
-        f"Gives the pages of {method} different scopes.",
-        lambda method=method: _Pages(method),  # type: ignore[misc]
-    )
-table.add(
-    "fresh-question",
-    "cacheable-results/not-of-interim-results",
+    table.server(
+        f"{method.replace('/', '-')}-in-two-scopes", "interaction-with-pagination/same-scope"
+    ).does(f"Gives the pages of {method} different scopes.", partial(_Pages, method))
+table.server("fresh-question", "cacheable-results/not-of-interim-results").does(
     "Says how long a question is fresh.",
-    results_of("tools/call", lambda result: {**result, "ttlMs": 0}),
+    results_of("tools/call", put(ttlMs=0)),
 )

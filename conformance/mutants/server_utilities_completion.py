@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import over, put
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -36,7 +37,7 @@ def _ref(kind: str) -> Callable[[Any], bool]:
 
 
 def _completed(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return results_of(COMPLETE, lambda found: {**found, "completion": edit(found["completion"])})
+    return results_of(COMPLETE, over("completion", edit))
 
 
 def _odd(value: Any) -> bool:
@@ -55,90 +56,50 @@ def _untyped(value: Any, payload: bytes) -> Any:
 EMPTY: dict[str, Any] = {"completion": {"values": []}, "resultType": "complete"}
 
 
-table.add(
-    "undeclared",
-    "capabilities/declared",
-    "Completes, and does not declare it.",
-    silent_capability("completions"),
+table.server("undeclared", "capabilities/declared").does(
+    "Completes, and does not declare it.", silent_capability("completions")
 )
-table.add(
-    "values-with-labels",
-    "completion-results/shape",
+table.server("values-with-labels", "completion-results/shape").does(
     "Has objects for values.",
-    _completed(lambda found: {**found, "values": [{"label": "x", "value": "x"}]}),
+    _completed(put(values=[{"label": "x", "value": "x"}])),
 )
-table.add(
-    "total-in-words",
-    "completion-results/shape",
-    "Says in words how many there are.",
-    _completed(lambda found: {**found, "total": "many"}),
+table.server("total-in-words", "completion-results/shape").does(
+    "Says in words how many there are.", _completed(put(total="many"))
 )
-table.add(
-    "all-at-once",
-    "completion-results/at-most-a-hundred",
+table.server("all-at-once", "completion-results/at-most-a-hundred").does(
     "Sends all that it has.",
     _completed(lambda found: {"values": [str(number) for number in range(101)]}),
 )
-table.add(
-    "small-total",
-    "completion-results/has-more",
-    "Says that there are fewer than it sends.",
-    _completed(lambda found: {**found, "total": 0}),
+table.server("small-total", "completion-results/has-more").does(
+    "Says that there are fewer than it sends.", _completed(put(total=0))
 )
-table.add(
-    "never-more",
-    "completion-results/has-more",
+table.server("never-more", "completion-results/has-more").does(
     "Never says that there is more.",
-    _completed(lambda found: {**found, "total": 1000, "hasMore": False}),
+    _completed(put(total=1000, hasMore=False)),
 )
-table.add(
-    "no-prompts",
-    "reference-types/prompt",
-    "Does not complete prompts.",
-    declines(_ref("ref/prompt"), -32602),
+table.server("no-prompts", "reference-types/prompt").does(
+    "Does not complete prompts.", declines(_ref("ref/prompt"), -32602)
 )
-table.add(
-    "no-templates",
-    "reference-types/resource",
-    "Does not complete templates.",
-    declines(_ref("ref/resource"), -32602),
+table.server("no-templates", "reference-types/resource").does(
+    "Does not complete templates.", declines(_ref("ref/resource"), -32602)
 )
-table.add(
-    "no-context",
-    "requesting-completions/context",
-    "Does not know context.",
-    declines(lambda value: "context" in _params(value), -32602),
+table.server("no-context", "requesting-completions/context").does(
+    "Does not know context.", declines(lambda value: "context" in _params(value), -32602)
 )
-table.add(
-    "plain-text-only",
-    "requesting-completions/any-text",
-    "Takes nothing but ASCII.",
-    declines(_odd, -32602),
+table.server("plain-text-only", "requesting-completions/any-text").does(
+    "Takes nothing but ASCII.", declines(_odd, -32602)
 )
-table.add(
+table.server(
     "completes-anything",
-    (
-        "error-handling/unknown-prompt",
-        "error-handling/missing",
-        "security/inputs-validated",
-    ),
-    "Has nothing to propose for whatever it does not understand.",
-    takes(COMPLETE, EMPTY),
+    "error-handling/unknown-prompt",
+    "error-handling/missing",
+    "security/inputs-validated",
+).does("Has nothing to propose for whatever it does not understand.", takes(COMPLETE, EMPTY))
+table.server("all-internal", "error-handling/unknown-prompt", "error-handling/missing").does(
+    "Falls over its inputs.", code(-32602, -32603)
 )
-table.add(
-    "all-internal",
-    (
-        "error-handling/unknown-prompt",
-        "error-handling/missing",
-    ),
-    "Falls over its inputs.",
-    code(-32602, -32603),
-)
-table.add(
-    "does-not-listen",
-    "requesting-completions/typed",
-    "Proposes the same whatever was typed.",
-    misread(_untyped),
+table.server("does-not-listen", "requesting-completions/typed").does(
+    "Proposes the same whatever was typed.", misread(_untyped)
 )
 
 __all__ = ["table"]

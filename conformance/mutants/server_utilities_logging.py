@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from conformance.mutants.edits import put
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -47,16 +48,18 @@ class _Chatty(Fault):
         return (NOTE, value) if called else (value,)
 
 
+@table.server("late", "per-request-log-level/before-response")
 class _Late(Fault):
-    """Sends a log message behind every result of a call."""
+    """Logs behind the answer."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         called = self.method_of(value) == "tools/call" and "result" in value
         return (value, NOTE) if called else (value,)
 
 
+@table.server("first-level", "setting-log-level/changed")
 class _FirstLevel(Fault):
-    """Keeps the first level that is set."""
+    """Keeps the first level that was set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,6 +89,7 @@ class _OneLevel(_Chatty):
         return super().message(value) if self.level == "debug" else (value,)
 
 
+@table.server("keeps-levels", "per-request-log-level/not-kept")
 class _Keeps(Fault):
     """Keeps the level of a request for those that follow."""
 
@@ -101,8 +105,9 @@ class _Keeps(Fault):
         return misread(lambda _value, _payload: kept)().said(value, payload)
 
 
+@table.server("next-stream", "per-request-log-level/own-stream", binding=Binding.HTTP)
 class _NextStream(Fault):
-    """Sends log messages on the stream of the next request."""
+    """Sends log messages on the stream of another request."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Text) and MESSAGE.encode() in heard.data:
@@ -110,6 +115,7 @@ class _NextStream(Fault):
         return (heard,)
 
 
+@table.server("listen-stream", "per-request-log-level/not-on-listen", binding=Binding.HTTP)
 class _ListenStream(Fault):
     """Sends log messages on the stream of subscriptions/listen."""
 
@@ -130,106 +136,44 @@ def _own(**members: Any) -> Any:
     return own_messages(MESSAGE, lambda value: {**value, "params": {**value["params"], **members}})
 
 
-table.add(
-    "undeclared",
-    "capabilities/declared",
-    "Logs, and does not declare it.",
-    silent_capability("logging"),
+table.server("undeclared", "capabilities/declared").does(
+    "Logs, and does not declare it.", silent_capability("logging")
 )
-table.add(
-    "own-levels",
-    "log-levels/known",
-    "Has a level of its own.",
-    _own(level="warn"),
-)
-table.add(
-    "no-data",
-    "log-levels/known",
+table.server("own-levels", "log-levels/known").does("Has a level of its own.", _own(level="warn"))
+table.server("no-data", "log-levels/known").does(
     "Has text where data should be.",
-    own_messages(MESSAGE, lambda value: {**value, "params": {"level": "info", "text": "x"}}),
+    own_messages(MESSAGE, put(params={"level": "info", "text": "x"})),
 )
-table.add(
-    "keeps-it-to-itself",
-    "log-message-notifications/sent",
-    "Sends no log messages.",
-    own_messages(MESSAGE, lambda _value: None),
+table.server("keeps-it-to-itself", "log-message-notifications/sent").does(
+    "Sends no log messages.", own_messages(MESSAGE, lambda _value: None)
 )
-table.add(
-    "chatty",
-    ("log-levels/nothing-below", "per-request-log-level/not-asked-for"),
-    "Sends log messages whatever the level is.",
-    _Chatty,
+table.server("chatty", "log-levels/nothing-below", "per-request-log-level/not-asked-for").does(
+    "Sends log messages whatever the level is.", _Chatty
 )
-table.add(
-    "chatty-of-old",
-    "log-levels/nothing-below-the-one-set",
-    "Sends log messages whatever level was set.",
-    _Chatty,
+table.server("chatty-of-old", "log-levels/nothing-below-the-one-set").does(
+    "Sends log messages whatever level was set.", _Chatty
 )
-table.add(
-    "few-levels",
-    "setting-log-level/accepted",
+table.server("few-levels", "setting-log-level/accepted").does(
     "Has no level notice.",
     declines(
         lambda value: asks("logging/setLevel")(value) and value["params"]["level"] == "notice",
         -32602,
     ),
 )
-table.add(
-    "any-level",
-    "error-handling/invalid-level",
-    "Takes whatever it is given for a level.",
-    takes("logging/setLevel", {}),
+table.server("any-level", "error-handling/invalid-level").does(
+    "Takes whatever it is given for a level.", takes("logging/setLevel", {})
 )
-table.add(
-    "level-code",
-    ("error-handling/invalid-level", "error-handling/invalid-request-level"),
-    "Calls a wrong level an internal error.",
-    code(-32602, -32603),
+table.server(
+    "level-code", "error-handling/invalid-level", "error-handling/invalid-request-level"
+).does("Calls a wrong level an internal error.", code(-32602, -32603))
+
+table.server("one-level", "setting-log-level/of-one-client").does(
+    "Has one level for all clients.", _OneLevel
 )
-table.add(
-    "first-level",
-    "setting-log-level/changed",
-    "Keeps the first level that was set.",
-    _FirstLevel,
-)
-table.add(
-    "one-level",
-    "setting-log-level/of-one-client",
-    "Has one level for all clients.",
-    _OneLevel,
-)
-table.add(
-    "keeps-levels",
-    "per-request-log-level/not-kept",
-    "Keeps the level of a request for those that follow.",
-    _Keeps,
-)
-table.add(
-    "late",
-    "per-request-log-level/before-response",
-    "Logs behind the answer.",
-    _Late,
-)
-table.add(
-    "next-stream",
-    "per-request-log-level/own-stream",
-    "Sends log messages on the stream of another request.",
-    _NextStream,
-    binding=Binding.HTTP,
-)
-table.add(
-    "listen-stream",
-    "per-request-log-level/not-on-listen",
-    "Sends log messages on the stream of subscriptions/listen.",
-    _ListenStream,
-    binding=Binding.HTTP,
-)
-table.add(
-    "leaves-levels-out",
-    "error-handling/invalid-request-level",
-    "Takes a level that does not exist for none.",
-    misread(_known_levels),
+
+
+table.server("leaves-levels-out", "error-handling/invalid-request-level").does(
+    "Takes a level that does not exist for none.", misread(_known_levels)
 )
 
 __all__ = ["table"]

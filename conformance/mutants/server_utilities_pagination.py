@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import put
 from conformance.mutants.faults import (
     Fault,
     Value,
@@ -61,6 +62,7 @@ class _Trims(Fault):
         return payload
 
 
+@table.server("of-any-list", "implementation-guidelines/of-another-list", binding=PAGED)
 class _OfAnyList(_Trims):
     """Takes the cursor of one list for the beginning of another."""
 
@@ -70,6 +72,7 @@ class _OfAnyList(_Trims):
         return misread(_without_cursor)().said(value, payload)
 
 
+@table.server("once-per-cursor", "implementation-guidelines/stable", binding=PAGED)
 class _OncePerCursor(Fault):
     """Forgets a cursor when it was used."""
 
@@ -88,6 +91,13 @@ class _OncePerCursor(Fault):
         return payload
 
 
+@table.server(
+    "round-and-round",
+    "operations-supporting-pagination/tools",
+    "operations-supporting-pagination/resources",
+    "operations-supporting-pagination/templates",
+    "operations-supporting-pagination/prompts",
+)
 class _RoundAndRound(Fault):
     """Leads from every page to the first one."""
 
@@ -100,8 +110,9 @@ class _RoundAndRound(Fault):
         return ({**value, "result": {**value["result"], "nextCursor": "again"}},)
 
 
+@table.server("first-page-again", "request-format/pages-differ", binding=PAGED)
 class _FirstAtLast(Fault):
-    """Has the entries of the first page on the last one, too."""
+    """Has the first page for every cursor, and there an end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,98 +131,40 @@ class _FirstAtLast(Fault):
         return (value,)
 
 
-table.add(
-    "round-and-round",
-    (
-        "operations-supporting-pagination/tools",
-        "operations-supporting-pagination/resources",
-        "operations-supporting-pagination/templates",
-        "operations-supporting-pagination/prompts",
-    ),
-    "Leads from every page to the first one.",
-    _RoundAndRound,
+table.server("tools-twice", "operations-supporting-pagination/tools").does(
+    "Lists a tool twice.", _twice("tools/list")
 )
-table.add(
-    "tools-twice",
-    "operations-supporting-pagination/tools",
-    "Lists a tool twice.",
-    _twice("tools/list"),
+table.server("resources-twice", "operations-supporting-pagination/resources").does(
+    "Lists a resource twice.", _twice("resources/list")
 )
-table.add(
-    "resources-twice",
-    "operations-supporting-pagination/resources",
-    "Lists a resource twice.",
-    _twice("resources/list"),
+table.server("templates-twice", "operations-supporting-pagination/templates").does(
+    "Lists a template twice.", _twice("resources/templates/list")
 )
-table.add(
-    "templates-twice",
-    "operations-supporting-pagination/templates",
-    "Lists a template twice.",
-    _twice("resources/templates/list"),
+table.server("prompts-twice", "operations-supporting-pagination/prompts").does(
+    "Lists a prompt twice.", _twice("prompts/list")
 )
-table.add(
-    "prompts-twice",
-    "operations-supporting-pagination/prompts",
-    "Lists a prompt twice.",
-    _twice("prompts/list"),
-)
-table.add(
-    "null-cursor",
-    "response-format/next-cursor",
+table.server("null-cursor", "response-format/next-cursor").does(
     "Says null where no page follows.",
-    results_of("prompts/list", lambda found: {**found, "nextCursor": None}),
+    results_of("prompts/list", put(nextCursor=None)),
 )
-table.add(
-    "numbered-pages",
-    "response-format/next-cursor",
+table.server("numbered-pages", "response-format/next-cursor").does(
     "Has the number of the next page for a cursor.",
-    results_of("tools/list", lambda found: {**found, "nextCursor": 2}),
+    results_of("tools/list", put(nextCursor=2)),
 )
-table.add(
-    "any-cursor",
-    ("error-handling/invalid-cursor", "error-handling/cursor-type"),
-    "Does not look at the cursor.",
-    misread(_without_cursor),
+table.server("any-cursor", "error-handling/invalid-cursor", "error-handling/cursor-type").does(
+    "Does not look at the cursor.", misread(_without_cursor)
 )
-table.add(
-    "cursor-code",
-    ("error-handling/invalid-cursor", "error-handling/cursor-type"),
-    "Calls a wrong cursor an internal error.",
-    code(-32602, -32603),
+table.server("cursor-code", "error-handling/invalid-cursor", "error-handling/cursor-type").does(
+    "Calls a wrong cursor an internal error.", code(-32602, -32603)
 )
-table.add(
-    "first-page-again",
-    "request-format/pages-differ",
-    "Has the first page for every cursor, and there an end.",
-    _FirstAtLast,
-    binding=PAGED,
+
+
+table.server("trims", "implementation-guidelines/altered", binding=PAGED).does(
+    "Takes a cursor with something behind it for that cursor.", _Trims
 )
-table.add(
-    "once-per-cursor",
-    "implementation-guidelines/stable",
-    "Forgets a cursor when it was used.",
-    _OncePerCursor,
-    binding=PAGED,
-)
-table.add(
-    "trims",
-    "implementation-guidelines/altered",
-    "Takes a cursor with something behind it for that cursor.",
-    _Trims,
-    binding=PAGED,
-)
-table.add(
-    "of-any-list",
-    "implementation-guidelines/of-another-list",
-    "Takes the cursor of one list for the beginning of another.",
-    _OfAnyList,
-    binding=PAGED,
-)
-table.add(
-    "to-each-their-own",
-    "pagination-model/same-whole",
-    "Lists other tools for another client.",
-    less_by_connection("tools/list", "tools"),
+
+table.server("to-each-their-own", "pagination-model/same-whole").does(
+    "Lists other tools for another client.", less_by_connection("tools/list", "tools")
 )
 
 __all__ = ["table"]
