@@ -18,9 +18,7 @@ METHOD = "roots/list"
 class _Remembering(Fault):
     """Does not hear that roots have changed."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: Any = None
+    _known: Any = None
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tools/call" or "result" not in value:

@@ -95,6 +95,3 @@ table.server("struck-by-answer", "security-considerations/malformed-answer").doe
     "Falls silent at an answer without the members that it needs.",
     struck_by(lambda answer: answer.get("result") == {}),
 )
-
-
-__all__ = ["table", "transports"]

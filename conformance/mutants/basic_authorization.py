@@ -26,11 +26,6 @@ def _bearer(asked: Asked) -> bool:
     return (asked.headers.get("authorization") or "").lower().startswith("bearer ")
 
 
-def _named(asked: Asked) -> bool:
-    """Whether the URL of a request has a query."""
-    return "?" in (asked.target or "")
-
-
 class _Metadata(Fault):
     """Gives other metadata."""
 
@@ -91,7 +86,7 @@ table.server("any-credentials", "error-handling/malformed-credentials").does(
     "Takes whatever credentials there are.", status_of(with_header("authorization"), 200)
 )
 table.server("token-in-query", "token-requirements/not-in-the-query").does(
-    "Takes a token of the query.", status_of(_named, 200)
+    "Takes a token of the query.", status_of(lambda asked: "?" in (asked.target or ""), 200)
 )
 table.server("no-token-good", "token-requirements/in-the-header").does(
     "Refuses its own tokens.", refuses(_bearer, 401, headers=[(CHALLENGE, "Bearer")])

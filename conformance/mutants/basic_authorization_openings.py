@@ -40,19 +40,17 @@ def _claims(options: Options) -> dict[str, Any] | None:
     return None if value is None else read(value.partition(" ")[2])[1]
 
 
-def _basic(refused: Refused) -> Refused:
-    return Refused(refused.reason, status=refused.status, headers=[("www-authenticate", "Basic")])
-
-
-def _forbidden(refused: Refused) -> Refused:
-    return Refused(refused.reason, status=403, headers=refused.headers)
-
-
 table.server("opening-wants-a-password", "token-handling/opening-challenged").does(
-    "Challenges openings without a token by another scheme.", answers(_basic)
+    "Challenges openings without a token by another scheme.",
+    answers(
+        lambda refused: Refused(
+            refused.reason, status=refused.status, headers=[("www-authenticate", "Basic")]
+        )
+    ),
 )
 table.server("opening-forbidden", "token-handling/opening-challenged").does(
-    "Refuses openings without a token with 403.", answers(_forbidden)
+    "Refuses openings without a token with 403.",
+    answers(lambda refused: Refused(refused.reason, status=403, headers=refused.headers)),
 )
 _lets_in(
     "opens-to-everybody",

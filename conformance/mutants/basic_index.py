@@ -83,5 +83,3 @@ table.server("small-buffer", "messages/large-taken").does(
 table.server("wrong-content-type", "messages/content-type").does(
     "Says that its messages are plain text.", header_of(requests, "content-type", "text/plain")
 )
-
-__all__ = ["table"]

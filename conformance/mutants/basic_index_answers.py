@@ -21,14 +21,6 @@ from mcpcore_conformance.kit.model import Binding
 table = Table("basic/index")
 
 
-def _anonymous(value: Value) -> Value:
-    return {**value, "id": None} if "error" in value else value
-
-
-def _silent(value: Value) -> Value:
-    return {**value, "error": {**value["error"], "message": ""}} if "error" in value else value
-
-
 def _notification(value: Any) -> bool:
     return isinstance(value, dict) and "method" in value and "id" not in value
 
@@ -42,7 +34,8 @@ def _without(value: Value, name: str) -> Value:
 
 
 table.server("anonymous-errors", "error-responses/request-id").does(
-    "Sends errors without the id of the request.", answers_to("", _anonymous)
+    "Sends errors without the id of the request.",
+    answers_to("", lambda value: {**value, "id": None} if "error" in value else value),
 )
 table.server("code-zero", "error-responses/meaningful").does(
     "Has the code 0 for arguments that it does not take.", code(-32602, 0)
@@ -59,7 +52,13 @@ table.server("no-code", "error-responses/code-and-message").does(
     ),
 )
 table.server("no-words", "error-responses/meaningful").does(
-    "Sends errors with an empty message.", answers_to("", _silent)
+    "Sends errors with an empty message.",
+    answers_to(
+        "",
+        lambda value: (
+            {**value, "error": {**value["error"], "message": ""}} if "error" in value else value
+        ),
+    ),
 )
 table.server("all-internal", "error-codes/invalid-params").does(
     "Calls wrong params an internal error.", code(-32602, -32603)
@@ -125,5 +124,3 @@ table.server("icons-of-scripts", "icons/sources").does(
 table.server("answers-answers", "responses/not-for-clients").does(
     "Thanks for every answer.", instead(_answer, lambda value: result(value.get("id"), {}))
 )
-
-__all__ = ["table"]

@@ -82,5 +82,3 @@ table.server("still-batches", "messages/no-batches").does(
 table.server("first-of-a-batch", "messages/no-batches").does(
     "Carries out the first request of a batch.", _read(lambda batch: batch[0] if batch else batch)
 )
-
-__all__ = ["table"]

@@ -12,5 +12,3 @@ table.server("recursive", "messages/bottomless").does(
     "Ends when brackets in each other are deeper than its stack.",
     dies_of(lambda _value, payload: max(payload.count(b"["), payload.count(b"{")) > DEEP),
 )
-
-__all__ = ["table"]

@@ -76,9 +76,7 @@ class _Remembers(Fault):
 class _Guesses(Fault):
     """Has no older revision, but takes a first request without a version for one of them."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._begun = False
+    _begun = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks("initialize")(value):
@@ -150,9 +148,7 @@ class _Locked(Fault):
 class _DiscoverFirst(Fault):
     """Wants to be discovered before it serves anything."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._open = False
+    _open = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._open |= asks("server/discover")(value)
@@ -223,5 +219,3 @@ table.server("another-each-time", "statelessness/any-connection").does(
 table.server("one-client", "statelessness/several-conversations").does(
     "Serves one client on a connection.", lambda: _Locked(META_CLIENT_INFO, -32600)
 )
-
-__all__ = ["table"]

@@ -168,6 +168,3 @@ table.server("unknown-method-code", "error-responses/unknown-method").does(
 table.server("any-letters", "error-responses/method-case").does(
     "Does not tell large letters from small ones in methods.", misread(_in_small_letters)
 )
-
-
-__all__ = ["table"]

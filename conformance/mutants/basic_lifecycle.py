@@ -158,9 +158,7 @@ class _Once(Fault):
 class _ForgetsAfterSecond(Fault):
     """Forgets the conversation at a second initialize."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._openings = 0
+    _openings = 0
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._openings += asks("initialize")(value)
@@ -288,5 +286,3 @@ table.server("opens-in-batches", "initialization/not-batched").does(
     "Answers an initialize in a batch.",
     instead(lambda value: isinstance(value, list), _opens_in_batches),
 )
-
-__all__ = ["table"]

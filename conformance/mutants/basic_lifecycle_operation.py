@@ -37,9 +37,7 @@ class _OneVersion(Fault):
 
     last = ""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._mine = ""
+    _mine = ""
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks("initialize")(value):
@@ -118,5 +116,3 @@ table.server("gives-up-silently", "timeouts/unanswered-question").does(
     "Does not tell the client that it has given up a question.",
     own_messages("notifications/cancelled", lambda _value: None),
 )
-
-__all__ = ["table"]

@@ -122,9 +122,7 @@ class _Remembers(Fault):
 class _Limited(Fault):
     """Counts cancelled calls as if they still ran."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._calls = 0
+    _calls = 0
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._calls += asks("tools/call")(value)
@@ -194,5 +192,3 @@ table.server(
     "transport-specific-cancellation/notification-over-http",
     binding=Binding.HTTP,
 ).does("Fails at a cancellation that is not due over HTTP.", status_of(notifications, 500))
-
-__all__ = ["table"]

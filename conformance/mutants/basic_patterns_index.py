@@ -24,6 +24,3 @@ class _AnswersTwice(Fault):
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         return (value, value) if "error" in value else (value,)
-
-
-__all__ = ["table"]

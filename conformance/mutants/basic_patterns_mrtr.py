@@ -88,9 +88,7 @@ class _OnTheWire(Fault):
 class _Repairing(Fault):
     """Does not look at what comes back for a state."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._state: Any = None
+    _state: Any = None
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         self._state = value.get("result", {}).get("requestState", self._state)
@@ -107,9 +105,7 @@ class _Repairing(Fault):
 class _Mixing(Fault):
     """Takes the first answers for those of everybody."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: Any = None
+    _first: Any = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         params = value.get("params", {}) if isinstance(value, dict) else {}
@@ -137,9 +133,7 @@ class _Ignoring(Fault):
 class _Once(Fault):
     """Refuses a request that it has asked about before."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen = 0
+    _seen = 0
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "inputRequests" in value.get("result", {}):
@@ -285,9 +279,7 @@ table.server(
 class _Bound(Fault):
     """Takes a retry only where it has asked."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked = False
+    _asked = False
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         self._asked = self._asked or "inputRequests" in value.get("result", {})
@@ -309,6 +301,3 @@ class _Strict(Fault):
             return payload
         self.answer(messages.error(value["id"], -32602, "these answers are not good"))
         return None
-
-
-__all__ = ["asking", "retried", "table"]

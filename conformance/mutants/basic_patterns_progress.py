@@ -148,5 +148,3 @@ table.server("complains", "behavior-requirements/unknown-token").does(
     "Answers progress that it does not wait for with an error.",
     instead(asks(PROGRESS), lambda _value: error(None, -32602, "no such token")),
 )
-
-__all__ = ["table"]

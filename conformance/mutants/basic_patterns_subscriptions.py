@@ -155,6 +155,3 @@ class _Ending(Fault):
         meta = value["params"]["_meta"]
         result = {"resultType": "complete", "_meta": meta}
         return (value, messages.result(meta[SUBSCRIPTION], result))
-
-
-__all__ = ["table"]

@@ -47,9 +47,7 @@ class _Recycles(Fault):
 
     free: ClassVar[list[str]] = []
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._session: str | None = None
+    _session: str | None = None
 
     def head(self, head: Head) -> Head:
         found = header(head.headers, SESSION)

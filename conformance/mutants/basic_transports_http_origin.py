@@ -51,9 +51,7 @@ class _Everywhere(Fault):
 class _WantsOrigin(Fault):
     """Wants an Origin from everybody."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._given = False
+    _given = False
 
     def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
         self._given = any(name == "origin" for name, _ in options.get("headers") or ())

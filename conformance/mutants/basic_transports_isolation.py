@@ -62,16 +62,15 @@ def crosses(concerns: Concerns) -> Callable[[], Fault]:
     return lambda: _CrossSession(concerns, sessions)
 
 
-def _cancels(asked: Asked) -> bool:
-    return notifications(asked) and asked.value["method"] == "notifications/cancelled"
-
-
 table.server("progress-of-other-sessions", "session-management/equal-ids").does(
     "Sends the progress of one session to another one that uses its token.", progress_by_token()
 )
 
 table.server("cancels-for-others", "session-management/cancel-own-only").does(
-    "Lets any session cancel.", crosses(_cancels)
+    "Lets any session cancel.",
+    crosses(
+        lambda asked: notifications(asked) and asked.value["method"] == "notifications/cancelled"
+    ),
 )
 table.server("answers-for-others", "session-management/answer-own-only").does(
     "Lets any session answer.", crosses(responses)

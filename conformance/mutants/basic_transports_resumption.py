@@ -77,9 +77,7 @@ class _Fails(_Resumes):
 class _Forgets(Fault):
     """Forgets a response once it was replayed."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._brought = False
+    _brought = False
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if not isinstance(heard, Text) or not is_response(message(heard)):
@@ -137,10 +135,6 @@ def _cancelled(text: Text) -> Iterable[Heard]:
     return (text,)
 
 
-def _loses_progress(text: Text) -> Iterable[Heard]:
-    return () if _progress(message(text)) else (text,)
-
-
 table.server("newest-stream", "resumability-and-redelivery/ids-name-their-stream").does(
     "Picks up the stream that spoke last, whatever the id.",
     lambda: _Resumes(lambda wanted, ids: ids[-1]),
@@ -154,7 +148,8 @@ table.server("from-the-beginning", "resumability-and-redelivery/exactly-what-fol
     "Replays a stream from its first event.", lambda: _Resumes(lambda wanted, ids: ids[0])
 )
 table.server("responses-only", "resumability-and-redelivery/exactly-what-followed").does(
-    "Replays the response alone.", responses_to(resumes, text=_loses_progress)
+    "Replays the response alone.",
+    responses_to(resumes, text=lambda text: () if _progress(message(text)) else (text,)),
 )
 
 
@@ -172,5 +167,3 @@ table.server("unknown-from-the-beginning", "resumability-and-redelivery/made-up-
     "Takes an event id that it does not know for the first.",
     lambda: _Resumes(lambda wanted, ids: wanted if wanted in ids else ids[0]),
 )
-
-__all__ = ["resumes", "table"]

@@ -29,9 +29,7 @@ _numbers = count(1000)
 class _Endpoint(Fault):
     """Knows where messages have to be posted."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.endpoint = ""
+    endpoint = ""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         if isinstance(heard, Event) and heard.name == "endpoint":
@@ -119,10 +117,6 @@ class _Broadcasts(Fault):
         return (*foreign, heard)
 
 
-def _no_message(asked: Asked) -> bool:
-    return asked.method == "POST" and not isinstance(asked.value, dict)
-
-
 table.server("stream-as-text", "http-with-sse/event-stream").does(
     "Calls its event stream plain text.", header_of(gets, "content-type", "text/plain")
 )
@@ -136,7 +130,8 @@ table.server("takes-from-the-gone", "http-with-sse/end-of-the-stream").does(
     refuses(lambda asked: requests(asked) and asked.value["id"] == "kit-late", 202),
 )
 table.server("takes-malformed", "http-with-sse/malformed").does(
-    "Says that it has taken what is no message.", refuses(_no_message, 202)
+    "Says that it has taken what is no message.",
+    refuses(lambda asked: asked.method == "POST" and not isinstance(asked.value, dict), 202),
 )
 table.server("stream-at-endpoint", "http-with-sse/get-at-the-endpoint").does(
     "Opens event streams where messages are posted.",

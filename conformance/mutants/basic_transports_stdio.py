@@ -58,9 +58,7 @@ class _Logs(Fault):
 class Drops(Fault):
     """Drops what it cannot write at once, as the client does not read."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._room: int | None = None
+    _room: int | None = None
 
     def attribute(self, name: str, value: Any) -> Any:
         """See :class:`~conformance.mutants.fault.Fault`."""
@@ -80,29 +78,16 @@ class Drops(Fault):
 class _ReadsOn(Fault):
     """Reads nothing behind a line that is too long."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._deaf = False
+    _deaf = False
 
     def written(self, data: bytes) -> bytes | None:
         self._deaf = self._deaf or len(data) > 2**22
         return None if self._deaf else data
 
 
-def _split_everywhere(data: bytes) -> bytes:
-    return "\n".join([*data.decode().splitlines(), ""]).encode()
-
-
-def _as_latin(data: bytes) -> bytes:
-    return data.decode("utf-8", "replace").encode()
-
-
-def _line_of(data: bytes) -> bytes:
-    return data if data.endswith(b"\n") else data + b"\n"
-
-
 table.server("splits-at-separators", "stdio/separators-within-strings").does(
-    "Ends lines where Unicode has line separators.", reads(_split_everywhere)
+    "Ends lines where Unicode has line separators.",
+    reads(lambda data: "\n".join([*data.decode().splitlines(), ""]).encode()),
 )
 table.server("carriage-return-kept", "stdio/carriage-returns").does(
     "Takes the CR before LF for a part of the message.",
@@ -116,10 +101,12 @@ table.server("blanks-refused", "stdio/blanks-around").does(
     reads(lambda data: b"x" + data if data.startswith(b" ") else data),
 )
 table.server("read-is-a-line", "stdio/byte-by-byte").does(
-    "Takes everything that it reads at once for a message.", reads(_line_of)
+    "Takes everything that it reads at once for a message.",
+    reads(lambda data: data if data.endswith(b"\n") else data + b"\n"),
 )
 table.server("decodes-what-it-reads", "stdio/split-within-characters").does(
-    "Decodes what it reads before it has a whole line.", reads(_as_latin)
+    "Decodes what it reads before it has a whole line.",
+    reads(lambda data: data.decode("utf-8", "replace").encode()),
 )
 table.server("one-line-per-read", "stdio/several-at-once").does(
     "Takes the first line of what it reads at once.",

@@ -27,9 +27,7 @@ class _NoEnd(Fault):
 class _Drops(Fault):
     """Forgets what it was asked when the input ends."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._over = False
+    _over = False
 
     def finished(self) -> bool:
         self._over = True

@@ -181,4 +181,3 @@ table.server("broadcast", "multiple-connections/no-broadcast").does(
 table.server("progress-twice", "multiple-connections/progress-once").does(
     "Sends progress twice.", _Twice
 )
-__all__ = ["is_response", "message", "misdirects", "of", "progress_by_token", "table"]

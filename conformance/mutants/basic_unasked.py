@@ -27,9 +27,7 @@ TOKENS = "behavior-requirements/active-tokens-only"
 class _AnswersAgain(Fault):
     """Answers a list once more when the next request comes."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: Value | None = None
+    _last: Value | None = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if self._last is not None:
@@ -47,9 +45,7 @@ class _AnswersAgain(Fault):
 class _SameId(Fault):
     """Gives all its own requests one id."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._real: Any = None
+    _real: Any = None
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "method" in value and "id" in value:
@@ -208,13 +204,3 @@ logging.server("logs-unasked", "per-request-log-level/only-where-asked-for", rev
     "Logs whoever lists something.",
     also("tools/list", notification("notifications/message", {"level": "info", "data": "a list"})),
 )
-
-__all__ = [
-    "cancellation",
-    "index",
-    "lifecycle",
-    "logging",
-    "progress",
-    "resources",
-    "subscriptions",
-]

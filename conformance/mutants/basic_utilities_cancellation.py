@@ -15,9 +15,7 @@ table = Table("basic/utilities/cancellation")
 class _Obedient(Fault):
     """Cancels an initialize as well."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cancelled: Any = None
+    _cancelled: Any = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not asks(CANCELLED)(value):
@@ -35,9 +33,7 @@ class _Obedient(Fault):
 class _LateAnswer(Fault):
     """Answers a cancelled call once it hears from its client."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cancelled: Any = None
+    _cancelled: Any = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if asks(CANCELLED)(value):
@@ -45,6 +41,3 @@ class _LateAnswer(Fault):
         elif self._cancelled is not None and isinstance(value, dict) and "method" not in value:
             self.answer(error(self._cancelled, -32800, "Request cancelled"))
         return payload
-
-
-__all__ = ["table"]

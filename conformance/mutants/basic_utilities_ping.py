@@ -31,9 +31,7 @@ class _Busy(Fault):
 class _Limited(Fault):
     """Answers no more than twenty pings."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._pings = 0
+    _pings = 0
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._pings += asks("ping")(value)
@@ -69,5 +67,3 @@ table.server("pings-with-params", "overview/server-pings").does(
     "Sends params with its pings.",
     own_messages("ping", put(params={"sequence": 1})),
 )
-
-__all__ = ["table"]

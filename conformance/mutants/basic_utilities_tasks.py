@@ -107,10 +107,6 @@ def _relating(value: Value) -> Value:
     return {**value, "_meta": {RELATED: {"taskId": value.get("taskId", "1")}}}
 
 
-def _named_otherwise(params: Value) -> Value:
-    return {**params, "_meta": {RELATED: {"taskId": "another"}}}
-
-
 table.server("no-times", "creating-tasks/shape", "ttl-and-resource-management/times").does(
     "Does not say when a task was made.", _created(_without("createdAt"))
 )
@@ -227,7 +223,8 @@ table.server("nameless-question", "input-required-status/names-the-task").does(
     "Asks without saying for which task.", told("elicitation/create", _without("_meta"))
 )
 table.server("other-question", "input-required-status/names-the-task").does(
-    "Asks for another task.", told("elicitation/create", _named_otherwise)
+    "Asks for another task.",
+    told("elicitation/create", put(_meta={RELATED: {"taskId": "another"}})),
 )
 table.server("waits-and-works", "input-required-status/status").does(
     "Works on while it waits for an answer.", lambda: _Changing("working")

@@ -68,9 +68,7 @@ class _OneEra(Fault):
 class _EraOfConnection(Fault):
     """Takes every request on an initialized connection for a legacy one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._legacy = False
+    _legacy = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._legacy |= asks("initialize")(value)
@@ -84,9 +82,7 @@ class _EraOfConnection(Fault):
 class _LockedByProbe(Fault):
     """Has no initialize any more after a modern request."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._modern = False
+    _modern = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         self._modern |= META_PROTOCOL_VERSION in _meta(value)
@@ -165,6 +161,3 @@ table.server("agrees-to-the-impossible", f"{COMPATIBILITY}/initialize-answered")
 table.server("one-era", f"{COMPATIBILITY}/both-eras").does(
     "Serves clients of one era, that of the first one.", _OneEra
 )
-
-
-__all__ = ["table"]

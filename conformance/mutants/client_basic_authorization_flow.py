@@ -6,7 +6,6 @@ from typing import Any
 from conformance.mutants.client_fault import ClientFault
 from conformance.mutants.client_sign_in_faults import (
     FollowsRedirects,
-    Params,
     asks,
     having,
     keeps_first,
@@ -34,9 +33,7 @@ REFRESH = "refresh-tokens"
 class _Forgets(ClientFault):
     """Leaves its token out of one request."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._count = 0
+    _count = 0
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         if header_of(asked.headers, "authorization") is not None and asked.target == "/mcp":
@@ -105,12 +102,9 @@ class _SignsInAgain(ClientFault):
         return payload
 
 
-def _another(params: Params, request: Params, issuer: str) -> Params:
-    return {**params, "iss": "https://attacker.example"}
-
-
 table.client("no-issuer-right", f"{RESPONSE}/client-right-issuer").does(
-    "Takes every issuer for a wrong one.", returns(_another)
+    "Takes every issuer for a wrong one.",
+    returns(lambda params, request, issuer: {**params, "iss": "https://attacker.example"}),
 )
 table.client(
     "any-issuer",

@@ -14,9 +14,7 @@ table = Table("basic/authorization/index")
 class _Follows(ClientFault):
     """Takes its token wherever it is sent."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._redirected = False
+    _redirected = False
 
     def replied(self, status: int) -> None:
         self._redirected = self._redirected or status in (307, 308)

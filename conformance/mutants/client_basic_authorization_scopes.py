@@ -9,10 +9,6 @@ SELECTION = "scope-selection-strategy"
 STEP_UP = "step-up-authorization-flow"
 
 
-def _greedy(params: Params) -> Params:
-    return {**params, "scope": f"{params.get('scope', '')} kit:admin offline_access".strip()}
-
-
 def _forgets(params: Params) -> Params:
     more = "kit:write" in params.get("scope", "")
     return {**params, "scope": "kit:write"} if more else params
@@ -23,7 +19,15 @@ table.client(
     f"{SELECTION}/client-challenged-scopes",
     f"{SELECTION}/client-no-scopes",
     "refresh-tokens/client-offline-where-listed",
-).does("Asks for more scopes than anybody has named.", asks(_greedy))
+).does(
+    "Asks for more scopes than anybody has named.",
+    asks(
+        lambda params: {
+            **params,
+            "scope": f"{params.get('scope', '')} kit:admin offline_access".strip(),
+        }
+    ),
+)
 table.client(
     "listed-alone", f"{SELECTION}/client-challenge-decides", f"{STEP_UP}/client-asks-for-more"
 ).does("Asks for the same scopes always.", asks(having("scope", "kit:read")))

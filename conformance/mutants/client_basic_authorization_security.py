@@ -26,9 +26,7 @@ REDIRECTION = "open-redirection"
 class _NoState(ClientFault):
     """Sends no state."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._state = ""
+    _state = ""
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         head, mark, rest = asked.target.partition("&state=")

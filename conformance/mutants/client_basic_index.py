@@ -116,9 +116,7 @@ table.client("dies-of-strangers", "responses/client-unknown-id").does(
 class _TakesAnyAnswer(ClientFault):
     """Takes any response for the answer to its request."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._newest: Any = None
+    _newest: Any = None
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         if "method" in value and "id" in value:
@@ -137,12 +135,12 @@ table.client("list-of-arguments", "requests/client-params").does(
 )
 
 
-def _numbered(value: Value) -> Value:
-    return request("odd", value["method"], {**value.get("params", {}), "cursor": 7})
-
-
 table.client("cursor-is-a-number", "requests/client-params").does(
-    "Lists from a cursor that is a number.", adds("tools/list", _numbered)
+    "Lists from a cursor that is a number.",
+    adds(
+        "tools/list",
+        lambda value: request("odd", value["method"], {**value.get("params", {}), "cursor": 7}),
+    ),
 )
 table.client("reason-is-a-number", "notifications/client-params").does(
     "Cancels for a reason that is a number.",
@@ -200,12 +198,12 @@ table.client("no-capabilities", "_meta/client-required", "_meta/client-required-
 )
 
 
-def _bare_listen(value: Value) -> Value:
-    return request(value["id"], value["method"], {"notifications": {}})
-
-
 table.client("bare-listen", "_meta/client-required-everywhere").does(
-    "Listens without saying which protocol it speaks.", says("subscriptions/listen", _bare_listen)
+    "Listens without saying which protocol it speaks.",
+    says(
+        "subscriptions/listen",
+        lambda value: request(value["id"], value["method"], {"notifications": {}}),
+    ),
 )
 table.client("nameless", "_meta/client-info").does(
     "Does not say who it is.", params_of("", without_meta(META_CLIENT_INFO))

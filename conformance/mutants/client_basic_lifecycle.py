@@ -5,7 +5,6 @@ from typing import Any
 
 from conformance.mutants.client_faults import (
     ClientFault,
-    Value,
     adds,
     answers,
     never_says,
@@ -68,15 +67,11 @@ table.client("invented-version", "version-negotiation/client-offers-known-versio
 )
 
 
-def _takes_any_version(value: Value) -> Value:
-    return {**value, "result": {**value["result"], "protocolVersion": "2025-06-18"}}
-
-
 table.client("any-version", "version-negotiation/client-disconnects").does(
     "Goes on whatever version it is answered with.",
     repaired(
         lambda value: value.get("result", {}).get("protocolVersion") == "1999-12-31",
-        _takes_any_version,
+        lambda value: {**value, "result": {**value["result"], "protocolVersion": "2025-06-18"}},
     ),
 )
 table.client(

@@ -4,14 +4,13 @@ from typing import Any
 
 from conformance.mutants.client_faults import (
     ClientFault,
-    Value,
     adds,
     gives_up,
     never_says,
     params_of,
     reports,
 )
-from conformance.mutants.edits import over
+from conformance.mutants.edits import over, put
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Arrival
 from mcpcore_conformance.kit.heard import Done
@@ -49,10 +48,6 @@ class _AnswersCancelled(ClientFault):
         return payload
 
 
-def _names_another(params: Value) -> Value:
-    return {**params, "requestId": "another"}
-
-
 table.client(
     "silent",
     "cancellation-flow/client-notifies",
@@ -74,7 +69,10 @@ table.client("notifies-over-http", "transport-specific-cancellation/client-no-no
 )
 table.client(
     "another", "behavior-requirements/client-own-requests-only", binding=Binding.STDIO
-).does("Cancels a request that there is not.", params_of(CANCELLED, _names_another))
+).does(
+    "Cancels a request that there is not.",
+    params_of(CANCELLED, put(requestId="another")),
+)
 table.client("says-nothing-of-timeouts", "timeouts/client-cancels").does(
     "Tells its caller that the connection was closed.", reports(0, {"failure": "closed"})
 )

@@ -27,21 +27,11 @@ def _again(edit: Any) -> Any:
     return params_of("", change)
 
 
-def _trimmed(params: Value) -> Value:
-    return {"requestState": params.get("requestState", "").strip()}
-
-
-def _read_and_written(params: Value) -> Value:
-    return {"requestState": json.dumps(params.get("requestState"))}
-
-
 @table.client("same-id", f"{WORKFLOW}/client-new-id")
 class _SameId(ClientFault):
     """Asks again with the same id."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: Any = None
+    _first: Any = None
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") == "tools/call" and "inputResponses" in value["params"]:
@@ -55,9 +45,7 @@ class _SameId(ClientFault):
 class _Mixes(ClientFault):
     """Has one state for all requests."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._state: Any = None
+    _state: Any = None
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         params = value.get("params", {})
@@ -98,11 +86,15 @@ class _Obliging(ClientFault):
 
 
 table.client("trims-state", f"{WORKFLOW}/client-echoes-state").does(
-    "Trims the state.", _again(_trimmed)
+    "Trims the state.",
+    _again(lambda params: {"requestState": params.get("requestState", "").strip()}),
 )
 table.client(
     "writes-state-anew", f"{WORKFLOW}/client-echoes-state", f"{WORKFLOW}/client-state-only"
-).does("Takes the state for JSON.", _again(_read_and_written))
+).does(
+    "Takes the state for JSON.",
+    _again(lambda params: {"requestState": json.dumps(params.get("requestState"))}),
+)
 
 table.client("invents-state", f"{WORKFLOW}/client-no-state").does(
     "Sends a state where there was none.",

@@ -14,9 +14,7 @@ HUNDRED = "client-requirements-basic-workflow/client-hundred"
 class _OnePlace(ClientFault):
     """Keeps the newest state for all calls."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._state: Any = None
+    _state: Any = None
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
         if isinstance(value, dict) and "requestState" in value.get("result", {}):
@@ -59,6 +57,3 @@ class _OneId(ClientFault):
             return (value,)
         own = value["params"]["arguments"]["text"]
         return ({**value, "id": self._ids.setdefault(own, value["id"])},)
-
-
-__all__ = ["table"]

@@ -36,9 +36,7 @@ class _KeepsStreams(ClientFault):
 class _ListensOnce(ClientFault):
     """Does not subscribe again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._listened = False
+    _listened = False
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") != LISTEN:

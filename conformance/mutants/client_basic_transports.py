@@ -45,9 +45,7 @@ class _PostsAnywhere(ClientFault):
 class _OneSession(ClientFault):
     """Has one session in its life."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._opened = False
+    _opened = False
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") != "initialize":
@@ -59,9 +57,7 @@ class _OneSession(ClientFault):
 class _FailsOn405(ClientFault):
     """Takes a 405 for a failure."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen = False
+    _seen = False
 
     def replied(self, status: int) -> None:
         self._seen = self._seen or status == 405
@@ -84,12 +80,9 @@ def _never(method: str) -> Any:
     return heads(lambda asked: () if asked.method == method else (asked,))
 
 
-def _trimmed(value: str) -> str:
-    return value.partition(";")[0]
-
-
 table.client("tidies-session", "session-management/client-sends-session").does(
-    "Takes what follows a semicolon off the id of the session.", header("mcp-session-id", _trimmed)
+    "Takes what follows a semicolon off the id of the session.",
+    header("mcp-session-id", lambda value: value.partition(";")[0]),
 )
 table.client("session-in-posts-only", "session-management/client-sends-session").does(
     "Sends the id of the session with messages only.", without_header("mcp-session-id", "GET")

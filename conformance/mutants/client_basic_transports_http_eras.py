@@ -31,17 +31,13 @@ class _PostsHere(ClientFault):
         return (asked,)
 
 
-def _initialize(value: Value) -> Value:
-    return request("again", "initialize", {})
-
-
 table.client(
     "falls-back-anyway",
     "backward-compatibility/client-stays-modern",
     "backward-compatibility/client-other-statuses",
 ).does(
     "Initializes whatever the answer to its first request was.",
-    adds("server/discover", _initialize),
+    adds("server/discover", lambda value: request("again", "initialize", {})),
 )
 table.client(
     "posts-here",

@@ -14,5 +14,3 @@ table.client("gives-up-listening", ON).does(
     "Gives up a stream of changes as it gives up a request.",
     reports(0, {"failure": "timeout", "message": "it took too long"}),
 )
-
-__all__ = ["table"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.mutants.client_faults import ClientFault, Value, says
+from conformance.mutants.client_faults import ClientFault, says
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import encode
 
@@ -17,10 +17,7 @@ class _Replaces(ClientFault):
         return payload if value is not None else payload.decode("utf-8", "replace").encode()
 
 
-def _latin(value: Value) -> bytes:
-    return encode(value).decode().encode("latin-1", "replace")
-
-
 table.client("latin-1", "messages/client-writes-utf-8").does(
-    "Writes Latin-1.", says("tools/call", _latin)
+    "Writes Latin-1.",
+    says("tools/call", lambda value: encode(value).decode().encode("latin-1", "replace")),
 )

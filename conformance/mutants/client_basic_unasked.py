@@ -63,5 +63,3 @@ utilities.client("cancels-the-first", "behavior-requirements/client-leaves-initi
         lambda value: notification("notifications/cancelled", {"requestId": value["id"]}),
     ),
 )
-
-__all__ = ["cancellation", "index", "lifecycle", "progress", "utilities"]

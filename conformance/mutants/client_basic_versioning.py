@@ -31,9 +31,7 @@ class _OldVersion(ClientFault):
 class _Tireless(ClientFault):
     """Asks again and again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._times = 0
+    _times = 0
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
         if isinstance(value, dict) and refusal(value) and self._times < 5:

@@ -21,5 +21,3 @@ table.client("old-header", AGAIN).does(
         lambda value: LATEST_LEGACY.name if value == LATEST.name else value,
     ),
 )
-
-__all__ = ["table"]

@@ -128,5 +128,3 @@ sampling.client(
     "Takes everything.",
     obliges(CREATE, {"role": "assistant", "content": {"type": "text", "text": "x"}, "model": "m"}),
 )
-
-__all__ = ["elicitation", "roots", "sampling", "table"]

@@ -39,10 +39,6 @@ def _for_another(params: Params) -> Params:
     return {**params, "client_assertion": _claims(jwt, aud="https://other.example")}
 
 
-def _unsigned(params: Params) -> Params:
-    return {**params, "client_assertion": _claims(params["client_assertion"], kit=True)}
-
-
 @rfc9449.client("same-proof", "section-4.2/client-new-proof", "section-8/client-nonce")
 class _SameProof(ClientFault):
     """Makes one proof for each place, and sends it again and again."""
@@ -70,7 +66,10 @@ credentials.client("for-another", "jwt-bearer-assertions/client-assertion").does
     "Makes its assertion for another server.", redeems(_for_another)
 )
 credentials.client("badly-signed", "jwt-bearer-assertions/client-assertion").does(
-    "Signs something else.", redeems(_unsigned)
+    "Signs something else.",
+    redeems(
+        lambda params: {**params, "client_assertion": _claims(params["client_assertion"], kit=True)}
+    ),
 )
 enterprise.client("no-audience", "flow/client-exchange").does(
     "Does not say for which authorization server the ID-JAG is.",

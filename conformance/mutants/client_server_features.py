@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from conformance.mutants.client_faults import ClientFault, Value, adds, params_of, reports
-from conformance.mutants.edits import put
+from conformance.mutants.edits import drop, put
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.kit.messages import request
@@ -23,24 +23,13 @@ class _TextsOnly(ClientFault):
         return {**report, "notifications": kept}
 
 
-def _quoted(params: Value) -> Value:
-    return {**params, "uri": quote(params["uri"], safe=":/")}
-
-
-def _always_logs(params: Value) -> Value:
-    return {**params, "_meta": {**params.get("_meta", {}), META_LOG_LEVEL: "debug"}}
-
-
-def _without_context(params: Value) -> Value:
-    return {name: each for name, each in params.items() if name != "context"}
-
-
 resources.client("one-code", "error-handling/client-not-found").does(
     "Knows one code only, and takes the other for a failure of its own.",
     reports(1, {"failure": "invalid"}),
 )
 resources.client("quotes", "reading-resources/client-exact-uri").does(
-    "Quotes URIs.", params_of("resources/read", _quoted)
+    "Quotes URIs.",
+    params_of("resources/read", lambda params: {**params, "uri": quote(params["uri"], safe=":/")}),
 )
 resources.client("never-unsubscribes", "subscriptions/client-hears").does(
     "Subscribes again where it should not any more.",
@@ -50,7 +39,11 @@ logging.client("other-level", "setting-log-level/client-sets").does(
     "Sets another level.", params_of("logging/setLevel", lambda params: {"level": "debug"})
 )
 logging.client("always-logs", "per-request-log-level/client-asks").does(
-    "Asks for all messages all the time.", params_of("tools/call", _always_logs)
+    "Asks for all messages all the time.",
+    params_of(
+        "tools/call",
+        lambda params: {**params, "_meta": {**params.get("_meta", {}), META_LOG_LEVEL: "debug"}},
+    ),
 )
 logging.client("sets-level", "per-request-log-level/client-asks").does(
     "Sets the level by a request that there is no more.",
@@ -63,5 +56,8 @@ completion.client("wants-total", "implementation-considerations/client-partial")
 )
 completion.client("no-context", "requesting-completions/client-context").does(
     "Keeps to itself what it knows of other arguments.",
-    params_of("completion/complete", _without_context),
+    params_of(
+        "completion/complete",
+        drop("context"),
+    ),
 )

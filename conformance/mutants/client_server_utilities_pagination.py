@@ -10,10 +10,6 @@ table = Table("server/utilities/pagination")
 GUIDELINES = "implementation-guidelines"
 
 
-def _trimmed(params: Value) -> Value:
-    return {**params, "cursor": params["cursor"].strip()} if "cursor" in params else params
-
-
 def _first_page_only(value: Value) -> Value:
     found = {key: each for key, each in value["result"].items() if key != "nextCursor"}
     return {**value, "result": found}
@@ -23,9 +19,7 @@ def _first_page_only(value: Value) -> Value:
 class _Loops(ClientFault):
     """Follows cursors for ever."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._times = 0
+    _times = 0
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
         if isinstance(value, dict) and "nextCursor" in value.get("result", {}):
@@ -47,7 +41,13 @@ class _OneMore(ClientFault):
 
 
 table.client("trims", f"{GUIDELINES}/client-opaque").does(
-    "Trims cursors.", params_of("tools/list", _trimmed)
+    "Trims cursors.",
+    params_of(
+        "tools/list",
+        lambda params: (
+            {**params, "cursor": params["cursor"].strip()} if "cursor" in params else params
+        ),
+    ),
 )
 table.client("first-page", "pagination-model/client-page-size").does(
     "Reads one page.",

@@ -223,9 +223,7 @@ class FollowsRedirects(_Recalls):
 class Repeats(_Recalls):
     """Sends a token request that was refused once more."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._repeated = False
+    _repeated = False
 
     def headed(self, exchange: int, status: int, headers: Headers) -> Headers:
         """See ClientFault."""
@@ -238,11 +236,9 @@ class Repeats(_Recalls):
 class Insists(ClientFault):
     """Makes a call that is forbidden again and again."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._left = 12
-        self._head: Asked | None = None
-        self._call = b""
+    _left = 12
+    _head: Asked | None = None
+    _call = b""
 
     def asked(self, asked: Asked) -> Iterable[Asked]:
         """See ClientFault."""
@@ -279,24 +275,3 @@ class _Asked(ClientFault):
 def asks_anyway(concerns: Callable[[Value], bool], target: str) -> Make:
     """Send a request of its own when it is told something that concerns it."""
     return lambda: _Asked(concerns, target)
-
-
-__all__ = [
-    "FollowsRedirects",
-    "Insists",
-    "Make",
-    "Params",
-    "Repeats",
-    "_KeepsFirst",
-    "asks",
-    "asks_anyway",
-    "having",
-    "keeps_first",
-    "looks_at",
-    "overlooks",
-    "reads_in_its_place",
-    "redeems",
-    "registers",
-    "returns",
-    "without",
-]

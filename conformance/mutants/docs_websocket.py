@@ -78,9 +78,7 @@ def _lines(frame: Frame) -> bytes:
 class _Forgets(Fault):
     """Forgets the revision that was offered."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._offered = False
+    _offered = False
 
     def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
         offers = options.get("offers") or ()

@@ -67,9 +67,7 @@ def _status(before: str, after: str) -> Callable[[], Fault]:
 class _Forgetful(Fault):
     """Does not find a new task."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._looks = 0
+    _looks = 0
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) == "tasks/get":
@@ -83,9 +81,7 @@ class _Forgetful(Fault):
 class _Reviving(Fault):
     """Works again on what was completed."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ended = False
+    _ended = False
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if self.method_of(value) != "tasks/get" or "result" not in value:
@@ -110,9 +106,7 @@ class _Eager(Fault):
 class _Renaming(Fault):
     """Takes an unknown key for a known one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._key = ""
+    _key = ""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         requests = value.get("result", {}).get("inputRequests")

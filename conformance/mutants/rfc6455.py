@@ -194,5 +194,3 @@ table.server("frames-decoded-alone", "section-5.6/characters-over-fragments").do
     "Decodes each frame by itself.",
     frames(lambda frame: _mends_text(frame) if frame.opcode in (TEXT, CONTINUATION) else b""),
 )
-
-__all__ = ["Frame", "frames", "overlooks", "table"]

@@ -70,12 +70,9 @@ def answers(edit: Callable[[Refused], Refused]) -> Callable[[], Fault]:
     return lambda: _Answers(edit)
 
 
-def _without_headers(refused: Refused) -> Refused:
-    return Refused(refused.reason, status=refused.status)
-
-
 table.server("versions-not-named", "section-4.2.1/other-version").does(
-    "Refuses other versions without naming its own.", answers(_without_headers)
+    "Refuses other versions without naming its own.",
+    answers(lambda refused: Refused(refused.reason, status=refused.status)),
 )
 table.server("any-version", "section-4.2.1/other-version").does(
     "Does not look at the version.", opens("edit")
@@ -104,5 +101,3 @@ table.server("any-origin", "section-10.2/foreign-origin").does(
 table.server("origin-needed", "section-10.2/no-origin").does(
     "Lets nobody in who sends no Origin.", refuses(lambda options: not options.get("headers"), 403)
 )
-
-__all__ = ["answers", "opens", "refuses", "shows", "table"]

@@ -1,15 +1,11 @@
 """Mutants whose challenges are malformed, or that choose one of two tokens."""
 
 from conformance.mutants.basic_authorization import CHALLENGE
-from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.fault import Fault
 from conformance.mutants.http_faults import header_of, requests
 from conformance.mutants.model import Table
 
 table = Table("rfc6750")
-
-
-def _without_token(asked: Asked) -> bool:
-    return requests(asked) and "authorization" not in asked.headers
 
 
 table.server("errors-twice", "section-3/attributes").does(
@@ -25,7 +21,11 @@ table.server("quote-left-open", "section-3/attributes").does(
 )
 table.server("error-without-token", "section-3.1/no-error-without-token").does(
     "Says that the token is invalid where there is none.",
-    header_of(_without_token, CHALLENGE, 'Bearer error="invalid_token"'),
+    header_of(
+        lambda asked: requests(asked) and "authorization" not in asked.headers,
+        CHALLENGE,
+        'Bearer error="invalid_token"',
+    ),
 )
 # behind a fault, the last of two headers of a name is what reaches the server
 table.server("last-of-two-tokens", "section-3.1/one-token").does(

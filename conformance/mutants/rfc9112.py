@@ -17,14 +17,6 @@ def _second_host_overlooked(data: bytes) -> bytes:
     return head + b"\r\nHost: " + own + end + others + separator + rest
 
 
-def _stays_open(_data: bytes, _found: Poured) -> Poured:
-    return Poured([], closed=False)
-
-
-def _backwards(_data: bytes, found: Poured) -> Poured:
-    return Poured(found.responses[::-1], found.closed)
-
-
 def _says(status: int) -> Plain:
     return Plain(status, [], whole=True)
 
@@ -40,7 +32,7 @@ table.server("any-version", "section-2.3/unknown-version").does(
     pours_otherwise(lambda data: data.replace(b"HTTP/9.9", b"HTTP/1.1")),
 )
 table.server("waits-for-http", "section-3/no-http").does(
-    "Waits for what is no HTTP to end.", pours(_stays_open)
+    "Waits for what is no HTTP to end.", pours(lambda _data, _found: Poured([], closed=False))
 )
 table.server("any-method", "section-3/unknown-method").does(
     "Takes every method for POST.", pours_otherwise(lambda data: data.replace(b"KIT ", b"POST ", 1))
@@ -69,7 +61,8 @@ table.server("fold-is-a-line", "section-5.2/folded-line").does(
     "Fails on a line that goes on in the next.", pours_statuses(500)
 )
 table.server("backwards", "section-9.3.2/pipelined-in-order").does(
-    "Answers the last request first.", pours(_backwards)
+    "Answers the last request first.",
+    pours(lambda _data, found: Poured(found.responses[::-1], found.closed)),
 )
 table.server("first-of-many", "section-9.3.2/pipelined-in-order").does(
     "Answers the first of several requests only.",

@@ -31,9 +31,7 @@ def _without(name: str) -> Any:
 class _AnotherFirst(Fault):
     """Does not answer it as the first message."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._first = True
+    _first = True
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         first, self._first = self._first, False
@@ -47,9 +45,7 @@ class _AnotherFirst(Fault):
 class _Changing(Fault):
     """Declares something else each time."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._times = 0
+    _times = 0
 
     def message(self, value: Value) -> tuple[Value]:
         if self.method_of(value) != DISCOVER:
@@ -100,5 +96,3 @@ table.server("wants-known-params", "request/more-params").does(
         lambda value: asks(DISCOVER)(value) and set(value.get("params", {})) != {"_meta"}, -32602
     ),
 )
-
-__all__ = ["table"]

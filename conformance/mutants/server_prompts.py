@@ -50,10 +50,6 @@ def _refuses(code: int) -> Callable[[], Fault]:
     return answers_to("prompts/get", lambda value: messages.error(value["id"], code, "no"))
 
 
-def _is_unexpected(value: Any) -> bool:
-    return asks("prompts/get")(value) and UNKNOWN in value["params"].get("arguments", {})
-
-
 ANYTHING = takes("prompts/get", {"messages": [MESSAGE], "resultType": "complete"})
 
 table.server("undeclared", "capabilities/declared").does(
@@ -111,7 +107,13 @@ table.server(
     "implementation-considerations/argument-type",
 ).does("Answers every request that it does not like with an internal error.", _refuses(-32603))
 table.server("chokes", "implementation-considerations/further-argument").does(
-    "Falls over an argument that it does not know.", declines(_is_unexpected, -32603)
+    "Falls over an argument that it does not know.",
+    declines(
+        lambda value: (
+            asks("prompts/get")(value) and UNKNOWN in value["params"].get("arguments", {})
+        ),
+        -32603,
+    ),
 )
 table.server("raw-image", "image-content/base64").does(
     "Gives an image that is no base64.", _block(data="...")

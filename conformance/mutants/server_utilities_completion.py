@@ -101,5 +101,3 @@ table.server("all-internal", "error-handling/unknown-prompt", "error-handling/mi
 table.server("does-not-listen", "requesting-completions/typed").does(
     "Proposes the same whatever was typed.", misread(_untyped)
 )
-
-__all__ = ["table"]

@@ -61,9 +61,7 @@ class _Late(Fault):
 class _FirstLevel(Fault):
     """Keeps the first level that was set."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._set = False
+    _set = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not asks("logging/setLevel")(value):
@@ -93,9 +91,7 @@ class _OneLevel(_Chatty):
 class _Keeps(Fault):
     """Keeps the level of a request for those that follow."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._level: str | None = None
+    _level: str | None = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not asks("tools/call")(value):
@@ -175,5 +171,3 @@ table.server("one-level", "setting-log-level/of-one-client").does(
 table.server("leaves-levels-out", "error-handling/invalid-request-level").does(
     "Takes a level that does not exist for none.", misread(_known_levels)
 )
-
-__all__ = ["table"]

@@ -166,5 +166,3 @@ table.server("trims", "implementation-guidelines/altered", binding=PAGED).does(
 table.server("to-each-their-own", "pagination-model/same-whole").does(
     "Lists other tools for another client.", less_by_connection("tools/list", "tools")
 )
-
-__all__ = ["table"]
