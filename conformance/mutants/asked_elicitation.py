@@ -123,19 +123,16 @@ table.server("empty-is-nothing", "capabilities/empty-is-form").does(
     "Takes an empty capability for none.", declines(asks("tools/call"), -32021)
 )
 table.server("visit-without-mode", "url-mode-elicitation-requests/shape").does(
-    "Does not say that it is a URL.",
-    _asks(drop("mode")),
+    "Does not say that it is a URL.", _asks(drop("mode"))
 )
 table.server("visit-without-id", "url-mode-elicitation-requests/shape", revisions=LEGACY).does(
-    "Gives no elicitationId.",
-    _asks(drop("elicitationId")),
+    "Gives no elicitationId.", _asks(drop("elicitationId"))
 )
 table.server("path-for-url", "url-mode-elicitation-requests/valid-url").does(
     "Gives a path.", _asks(put(url="/sign-in"))
 )
 table.server("plain-http", "safe-url-handling/https").does(
-    "Gives a URL without TLS.",
-    _asks(put(url="http://example.com/sign-in")),
+    "Gives a URL without TLS.", _asks(put(url="http://example.com/sign-in"))
 )
 table.server("other-visit", "completion-notifications-for-url-mode-elicitation/id").does(
     "Says that another visit has ended.",

@@ -70,12 +70,10 @@ table.server("tools-without-schema", "tools-in-sampling/shape").does(
     "Offers a tool without a schema.", _asks(put(tools=[{"name": "add"}]))
 )
 table.server("choice-of-nobody", "tools-in-sampling/shape").does(
-    "Demands a choice that does not exist.",
-    _asks(put(toolChoice={"mode": "always"})),
+    "Demands a choice that does not exist.", _asks(put(toolChoice={"mode": "always"}))
 )
 table.server("all-servers", "capabilities/context").does(
-    "Wants the context of all servers.",
-    _asks(put(includeContext="allServers")),
+    "Wants the context of all servers.", _asks(put(includeContext="allServers"))
 )
 table.server("deaf-to-answers", "creating-messages/answer-used").does(
     "Refuses what the model says.", refuses_answers(METHOD, -32603)

@@ -111,8 +111,7 @@ table.server("nobody-to-ask", "authorization-server-location/authorization-serve
     "Names no authorization server.", metadata(put(authorization_servers=[]))
 )
 table.server("path-to-ask", "authorization-server-location/authorization-servers").does(
-    "Names an authorization server that is no URL.",
-    metadata(put(authorization_servers=["auth"])),
+    "Names an authorization server that is no URL.", metadata(put(authorization_servers=["auth"]))
 )
 table.server("other-resource", "authorization-server-location/resource").does(
     "Gives the metadata of another resource.",

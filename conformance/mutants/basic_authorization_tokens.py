@@ -40,12 +40,7 @@ _takes(
     "Takes tokens for what begins like its own URL.",
     lambda _, claims: str(claims.get("aud")).endswith("-of-others"),
 )
-_takes(
-    "no-audience",
-    "audience",
-    "Takes tokens for nobody.",
-    lambda _, claims: "aud" not in claims,
-)
+_takes("no-audience", "audience", "Takes tokens for nobody.", lambda _, claims: "aud" not in claims)
 _takes(
     "any-issuer",
     "issuer",

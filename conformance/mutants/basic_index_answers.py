@@ -106,8 +106,7 @@ table.server("no-result-type", "resulttype/named").does(
     results_of("tools/list", lambda found: _without(found, "resultType")),
 )
 table.server("own-result-type", "resulttype/named").does(
-    "Has a type of results that nobody declared.",
-    results_of("tools/call", put(resultType="done")),
+    "Has a type of results that nobody declared.", results_of("tools/call", put(resultType="done"))
 )
 table.server("nameless", "meta/server-info").does(
     "Says who it is in the result of server/discover only.",
@@ -115,11 +114,7 @@ table.server("nameless", "meta/server-info").does(
 )
 table.server("icons-of-scripts", "icons/sources").does(
     "Has an icon that is a script.",
-    listed(
-        "tools/list",
-        "tools",
-        first_entry(put(icons=[{"src": "javascript:alert(1)"}])),
-    ),
+    listed("tools/list", "tools", first_entry(put(icons=[{"src": "javascript:alert(1)"}]))),
 )
 table.server("answers-answers", "responses/not-for-clients").does(
     "Thanks for every answer.", instead(_answer, lambda value: result(value.get("id"), {}))

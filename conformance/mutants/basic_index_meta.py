@@ -3,15 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.faults import (
-    Fault,
-    Value,
-    answers_to,
-    asks,
-    code,
-    declines,
-    misread,
-)
+from conformance.mutants.faults import Fault, Value, answers_to, asks, code, declines, misread
 from conformance.mutants.lists import less_by_connection
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import (

@@ -154,8 +154,7 @@ table.server("lists-for-metadata", "requests/params-type", revisions=MODERN).doe
 table.server("wants-params", "requests/without-params").does(
     "Does not take a list request without params of its own.",
     declines(
-        lambda value: asks("tools/list")(value) and {*value.get("params", {})} <= {"_meta"},
-        -32602,
+        lambda value: asks("tools/list")(value) and {*value.get("params", {})} <= {"_meta"}, -32602
     ),
 )
 table.server("wants-known-members", "requests/unknown-members").does(

@@ -221,11 +221,7 @@ table.server(
 )
 
 table.server("nameless", "initialization/answered").does(
-    "Does not say who it is.",
-    results_of(
-        "initialize",
-        drop("serverInfo"),
-    ),
+    "Does not say who it is.", results_of("initialize", drop("serverInfo"))
 )
 table.server("wants-capabilities", "initialization/minimal").does(
     "Refuses clients that can do nothing.",

@@ -3,15 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from conformance.mutants.faults import (
-    Fault,
-    Value,
-    asks,
-    dies_of,
-    instead,
-    misread,
-    own_messages,
-)
+from conformance.mutants.faults import Fault, Value, asks, dies_of, instead, misread, own_messages
 from conformance.mutants.http_faults import notifications, status_of
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED, ROUNDS

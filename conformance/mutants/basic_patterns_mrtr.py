@@ -17,10 +17,7 @@ table = Table("basic/patterns/mrtr")
 
 ELICITATION = {
     "method": "elicitation/create",
-    "params": {
-        "message": "Who are you?",
-        "requestedSchema": {"type": "object", "properties": {}},
-    },
+    "params": {"message": "Who are you?", "requestedSchema": {"type": "object", "properties": {}}},
 }
 DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 ASKING = {"inputRequests": {"who": ELICITATION}, "resultType": "input_required"}
@@ -147,8 +144,7 @@ table.server("state-of-number", "inputrequiredresult/shape").does(
     "Gives a state that is a number.", asking(put(requestState=1))
 )
 table.server("requests-in-array", "inputrequiredresult/shape").does(
-    "Asks in an array.",
-    _requests(lambda found: [*found.values()]),
+    "Asks in an array.", _requests(lambda found: [*found.values()])
 )
 table.server("request-without-params", "inputrequiredresult/shape").does(
     "Asks without saying what.",

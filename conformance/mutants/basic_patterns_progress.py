@@ -4,15 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import drop, over, put
-from conformance.mutants.faults import (
-    Fault,
-    Value,
-    asks,
-    declines,
-    instead,
-    misread,
-    own_messages,
-)
+from conformance.mutants.faults import Fault, Value, asks, declines, instead, misread, own_messages
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED
 from mcpcore_conformance.cases.basic_patterns_progress import PROGRESS
@@ -128,8 +120,7 @@ table.server("in-words", "progress-flow/shape").does(
     "Reports progress in words.", _params(put(total="hundred"))
 )
 table.server("without-value", "progress-flow/shape").does(
-    "Leaves out how far it is.",
-    _params(drop("progress")),
+    "Leaves out how far it is.", _params(drop("progress"))
 )
 table.server("falls-over-tokens", "progress-flow/malformed-token").does(
     "Says that it is broken when a token is of a wrong type.",

@@ -114,8 +114,7 @@ table.server("promises-only", "acknowledgment/declared-honoured").does(
     declines(asks("subscriptions/listen"), -32601),
 )
 table.server("honours-unknown", "acknowledgment/unknown-omitted").does(
-    "Honours whatever it is asked for.",
-    _honoured(put(mcpcoreConformanceChanged=True)),
+    "Honours whatever it is asked for.", _honoured(put(mcpcoreConformanceChanged=True))
 )
 table.server("tells-all", "opening-a-stream/requested-only").does(
     "Sends changes of tools to everybody who has subscribed to anything.", lambda: _Around(TOOLS)

@@ -64,6 +64,5 @@ table.server(
 
 
 table.server("pings-with-params", "overview/server-pings").does(
-    "Sends params with its pings.",
-    own_messages("ping", put(params={"sequence": 1})),
+    "Sends params with its pings.", own_messages("ping", put(params={"sequence": 1}))
 )

@@ -121,8 +121,7 @@ table.server("result-at-once", "creating-tasks/shape").does(
     "Makes no task of a call.", results_of("tools/call", lambda result: DONE)
 )
 table.server("begins-completed", "task-status-lifecycle/begins-working").does(
-    "Says that a task has ended when it begins.",
-    _created(put(status="completed")),
+    "Says that a task has ended when it begins.", _created(put(status="completed"))
 )
 
 table.server("same-id", "task-id-requirements/unique").does(
@@ -174,8 +173,7 @@ table.server("changes-its-mind", "task-status-lifecycle/terminal-is-final").does
     "Cancels a task that was completed.", lambda: _Changing("completed", "cancelled")
 )
 table.server("cancels-later", "task-cancellation/cancelled").does(
-    "Answers before a task is cancelled.",
-    results_of("tasks/cancel", put(status="working")),
+    "Answers before a task is cancelled.", results_of("tasks/cancel", put(status="working"))
 )
 table.server("completes-anyway", "task-cancellation/cancelled").does(
     "Completes a task that was cancelled.", lambda: _Changing("completed")

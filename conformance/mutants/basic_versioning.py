@@ -42,10 +42,7 @@ def _data(edit: Callable[[Any], Any]) -> Callable[[], Fault]:
 
 
 def _capabilities(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return results_of(
-        "server/discover",
-        over("capabilities", edit),
-    )
+    return results_of("server/discover", over("capabilities", edit))
 
 
 class _OneEra(Fault):
@@ -120,17 +117,14 @@ table.server(
     "Does not say which versions it speaks.", _data(lambda data: {"requested": data["requested"]})
 )
 table.server("repeats-nothing", f"{NEGOTIATION}/requested").does(
-    "Repeats its own version instead of the one that was asked for.",
-    _data(put(requested=MODERN)),
+    "Repeats its own version instead of the one that was asked for.", _data(put(requested=MODERN))
 )
 table.server("shorter-list", f"{NEGOTIATION}/same-list").does(
-    "Names fewer versions in the error than in server/discover.",
-    _data(put(supported=[MODERN])),
+    "Names fewer versions in the error than in server/discover.", _data(put(supported=[MODERN]))
 )
 
 table.server("nameless-extension", "extension-negotiation/names").does(
-    "Has an extension without a prefix.",
-    _capabilities(put(extensions={"tasks": {}})),
+    "Has an extension without a prefix.", _capabilities(put(extensions={"tasks": {}}))
 )
 table.server("extension-without-settings", "extension-negotiation/names").does(
     "Says true where the settings of an extension should be.",

@@ -158,6 +158,5 @@ table.client("refreshes-for-any", f"{RESOURCE}/client-refresh").does(
     redeems(without("resource"), "refresh_token"),
 )
 table.client("code-alone", f"{REFRESH}/client-grant-type").does(
-    "Registers for codes alone, and refreshes.",
-    registers(put(grant_types=["authorization_code"])),
+    "Registers for codes alone, and refreshes.", registers(put(grant_types=["authorization_code"]))
 )

@@ -49,8 +49,7 @@ legacy.client("registers-never", "dynamic-client-registration/client-registers")
     ),
 )
 table.client("no-type", f"{CONSTRAINTS}/client-application-type").does(
-    "Does not say what kind of application it is.",
-    registers(drop("application_type")),
+    "Does not say what kind of application it is.", registers(drop("application_type"))
 )
 table.client("web", f"{CONSTRAINTS}/client-fitting-type").does(
     "Says that it is a web application, and listens on loopback.",

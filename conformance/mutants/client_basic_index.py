@@ -61,8 +61,7 @@ class _SilentOnBatches(ClientFault):
 
 
 table.client("float-id", "requests/client-id").does(
-    "Sends a request whose id is no integer.",
-    adds("tools/list", put(id=1.5)),
+    "Sends a request whose id is no integer.", adds("tools/list", put(id=1.5))
 )
 table.client("no-version", "messages/client-json-rpc").does(
     "Leaves jsonrpc out of a request.",
@@ -130,8 +129,7 @@ class _TakesAnyAnswer(ClientFault):
 
 
 table.client("list-of-arguments", "requests/client-params").does(
-    "Calls a tool with an array of arguments.",
-    params_of("tools/call", put(arguments=[1, 2])),
+    "Calls a tool with an array of arguments.", params_of("tools/call", put(arguments=[1, 2]))
 )
 
 
@@ -182,8 +180,7 @@ table.client("dies-of-garbage", "messages/client-survives-garbage").does(
     "Fails for good when an answer is no JSON.", gives_up(lambda value, payload: value is None)
 )
 table.client("string-ids", "responses/client-echoes-id").does(
-    "Answers with the id as a string.",
-    answers("ping", over("id", str)),
+    "Answers with the id as a string.", answers("ping", over("id", str))
 )
 table.client("silent-on-unknown", "responses/client-unknown-method").does(
     "Does not answer what it does not know.", never_says("com.example/odd")

@@ -85,16 +85,12 @@ table.client(
 table.client("obliging", "operation/client-refuses-undeclared").does(
     "Answers what it did not declare.",
     answers(
-        "roots/list",
-        lambda value: {"jsonrpc": "2.0", "id": value["id"], "result": {"roots": []}},
+        "roots/list", lambda value: {"jsonrpc": "2.0", "id": value["id"], "result": {"roots": []}}
     ),
 )
 table.client("goes-on", "error-handling/client-initialize-refused").does(
     "Says that it is ready after its initialize was refused.",
-    adds(
-        "initialize",
-        lambda value: {"jsonrpc": "2.0", "method": "notifications/initialized"},
-    ),
+    adds("initialize", lambda value: {"jsonrpc": "2.0", "method": "notifications/initialized"}),
 )
 table.client("patient-for-ever", "timeouts/client-initialize-times-out").does(
     "Reports that it is connected though initialize was never answered.",

@@ -69,10 +69,7 @@ table.client("notifies-over-http", "transport-specific-cancellation/client-no-no
 )
 table.client(
     "another", "behavior-requirements/client-own-requests-only", binding=Binding.STDIO
-).does(
-    "Cancels a request that there is not.",
-    params_of(CANCELLED, put(requestId="another")),
-)
+).does("Cancels a request that there is not.", params_of(CANCELLED, put(requestId="another")))
 table.client("says-nothing-of-timeouts", "timeouts/client-cancels").does(
     "Tells its caller that the connection was closed.", reports(0, {"failure": "closed"})
 )

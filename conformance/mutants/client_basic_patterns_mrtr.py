@@ -4,12 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
-    params_of,
-    precedes,
-)
+from conformance.mutants.client_faults import ClientFault, Value, params_of, precedes
 from conformance.mutants.edits import put
 from conformance.mutants.model import Table
 
@@ -115,8 +110,5 @@ table.client("bare-answers", f"{WORKFLOW}/client-fulfils").does(
 
 table.client("asks-again-anywhere", "supported-requests/client-refuses-elsewhere").does(
     "Makes every request again with answers.",
-    precedes(
-        "prompts/list",
-        put(id="again", params={"inputResponses": {"r": {"roots": []}}}),
-    ),
+    precedes("prompts/list", put(id="again", params={"inputResponses": {"r": {"roots": []}}})),
 )

@@ -2,12 +2,7 @@
 
 from collections.abc import Iterable
 
-from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
-    params_of,
-    reports,
-)
+from conformance.mutants.client_faults import ClientFault, Value, params_of, reports
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Arrival
 from mcpcore_conformance.kit.heard import Done

@@ -17,7 +17,6 @@ table.client("sticks-to-it", AGAIN).does(
 table.client("old-header", AGAIN).does(
     "Names the version that it remembers in what it sends by the newer era.",
     header(
-        "mcp-protocol-version",
-        lambda value: LATEST_LEGACY.name if value == LATEST.name else value,
+        "mcp-protocol-version", lambda value: LATEST_LEGACY.name if value == LATEST.name else value
     ),
 )

@@ -69,9 +69,7 @@ def refuses(method: str) -> Callable[[], ClientFault]:
 
 for each, name in ((elicitation, "elicitation"), (roots, "roots"), (sampling, "sampling")):
     each.client(
-        "declares-by-true",
-        "capabilities/client-declares",
-        "capabilities/client-declares-each-time",
+        "declares-by-true", "capabilities/client-declares", "capabilities/client-declares-each-time"
     ).does(f"Declares {name} as true.", params_of("", undeclared(name)))
 
 elicitation.client("needs-mode", "elicitation-requests/client-default-mode").does(
@@ -89,8 +87,7 @@ elicitation.client("fills-in-strings", "form-mode-security/client-validates").do
     ),
 )
 elicitation.client("gives-away", "response-actions/client-declines").does(
-    "Declines, and sends what was filled in.",
-    says_of(ELICIT, put(content={"word": "secret"})),
+    "Declines, and sends what was filled in.", says_of(ELICIT, put(content={"word": "secret"}))
 )
 elicitation.client("takes-urls", "error-handling/client-undeclared-mode").does(
     "Answers a URL that it did not say it takes.", obliges(ELICIT, {"action": "accept"})

@@ -2,11 +2,7 @@
 
 from collections.abc import Iterable
 
-from conformance.mutants.client_faults import (
-    ClientFault,
-    gives_up,
-    without_header,
-)
+from conformance.mutants.client_faults import ClientFault, gives_up, without_header
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Arrival
 from mcpcore_conformance.kit.heard import Gone, Noise, Text

@@ -32,8 +32,7 @@ resources.client("quotes", "reading-resources/client-exact-uri").does(
     params_of("resources/read", lambda params: {**params, "uri": quote(params["uri"], safe=":/")}),
 )
 resources.client("never-unsubscribes", "subscriptions/client-hears").does(
-    "Subscribes again where it should not any more.",
-    adds("resources/subscribe", put(id="again")),
+    "Subscribes again where it should not any more.", adds("resources/subscribe", put(id="again"))
 )
 logging.client("other-level", "setting-log-level/client-sets").does(
     "Sets another level.", params_of("logging/setLevel", lambda params: {"level": "debug"})
@@ -56,8 +55,5 @@ completion.client("wants-total", "implementation-considerations/client-partial")
 )
 completion.client("no-context", "requesting-completions/client-context").does(
     "Keeps to itself what it knows of other arguments.",
-    params_of(
-        "completion/complete",
-        drop("context"),
-    ),
+    params_of("completion/complete", drop("context")),
 )

@@ -73,10 +73,7 @@ _add(
         "web-page": ("Has web pages as apps.", _ui(resourceUri="https://example.com")),
         "visible-to-users": ("Has another visibility.", _ui(visibility=["user"])),
         "visibility-text": ("Has one word as visibility.", _ui(visibility="app")),
-        "flat-alone": (
-            "Has the deprecated key alone.",
-            _tools(lambda meta: {FLAT: meta[FLAT]}),
-        ),
+        "flat-alone": ("Has the deprecated key alone.", _tools(lambda meta: {FLAT: meta[FLAT]})),
         "two-apps": (
             "Has another app under the deprecated key.",
             _tools(put(**{FLAT: "ui://everything/other"})),
@@ -86,10 +83,7 @@ _add(
 _add(
     "content-requirements/document",
     {
-        "plain-html": (
-            "Reads documents of another type.",
-            _documents(put(mimeType="text/html")),
-        ),
+        "plain-html": ("Reads documents of another type.", _documents(put(mimeType="text/html"))),
         "fragment": (
             "Has a piece of HTML as document.",
             _documents(put(text="<p>It is noon.</p>")),
@@ -120,7 +114,7 @@ _add(
         "app-missing": (
             "Has no document for its tools.",
             _tools(lambda _: {"ui": {"resourceUri": "ui://everything/nowhere"}}),
-        ),
+        )
     },
 )
 _add(
@@ -129,12 +123,7 @@ _add(
 )
 _add(
     "server-behavior/meaningful-content",
-    {
-        "for-apps-alone": (
-            "Has results for apps alone.",
-            results_of("tools/call", put(content=[])),
-        ),
-    },
+    {"for-apps-alone": ("Has results for apps alone.", results_of("tools/call", put(content=[])))},
 )
 _add(
     "ui-resource-format/listed",
@@ -151,6 +140,6 @@ _add(
                     ],
                 },
             ),
-        ),
+        )
     },
 )

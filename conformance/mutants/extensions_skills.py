@@ -49,10 +49,7 @@ def _files(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]:
 
 
 def _declared(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return results_of(
-        "server/discover",
-        over("capabilities", edit),
-    )
+    return results_of("server/discover", over("capabilities", edit))
 
 
 def _contents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -62,10 +59,7 @@ def _contents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 def _children(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]:
-    return results_of(
-        "resources/directory/read",
-        over("resources", edit),
-    )
+    return results_of("resources/directory/read", over("resources", edit))
 
 
 table.server("no-resources", "capability-negotiation/with-resources").does(
@@ -124,8 +118,7 @@ table.server("size-in-characters", "integrity-and-verification/digest-and-size")
     "Counts something else than bytes.", _file(lambda file: {**file, "size": file["size"] + 1})
 )
 table.server("digest-of-something-else", "integrity-and-verification/digest-and-size").does(
-    "Has the digest of what the file was before.",
-    _file(put(digest=f"sha256:{0:064}")),
+    "Has the digest of what the file was before.", _file(put(digest=f"sha256:{0:064}"))
 )
 table.server("curated", "frontmatter/identical").does(
     "Tells name and description alone.",
@@ -168,8 +161,7 @@ table.server("another-entry", "getting-a-skill/same-entry").does(
     "Has one entry for every skill.", takes("skills/get", {**HINTS, "skill": ENTRY})
 )
 table.server("cursor", "getting-a-skill/same-entry").does(
-    "Gives an entry a cursor.",
-    results_of("skills/get", put(nextCursor="more")),
+    "Gives an entry a cursor.", results_of("skills/get", put(nextCursor="more"))
 )
 table.server("knows-every-skill", "getting-a-skill/unknown").does(
     "Has a skill at every URI.", takes("skills/get", {**HINTS, "skill": ENTRY})

@@ -182,10 +182,7 @@ table.server("knows-everything", "protocol-errors/unknown-get").does(
 )
 table.server(
     "other-code", "protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"
-).does(
-    "Has a code of its own for what it does not find.",
-    _error("", put(code=-32002)),
-)
+).does("Has a code of its own for what it does not find.", _error("", put(code=-32002)))
 table.server("result-elsewhere", "task-polling/completed").does(
     "Leaves the result out.", _got(_without("result"))
 )
@@ -244,8 +241,7 @@ table.server("no-unknown-keys", "task-update-requests/unknown-keys").does(
 )
 
 table.server("task-first", "task-creation/input-before-the-task").does(
-    "Names a task before it is made.",
-    results_of("tools/call", put(taskId="1")),
+    "Names a task before it is made.", results_of("tools/call", put(taskId="1"))
 )
 table.server("numbered", "security-considerations/ids-not-guessable").does(
     "Numbers its tasks.", _numbered()
@@ -267,6 +263,5 @@ table.server("half-a-task", "task-status-notifications/whole-task").does(
     ),
 )
 table.server("never-told", "task-status-notifications/whole-task").does(
-    "Acknowledges and says nothing.",
-    told("notifications/tasks", put(status="working")),
+    "Acknowledges and says nothing.", told("notifications/tasks", put(status="working"))
 )

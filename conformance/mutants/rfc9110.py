@@ -1,13 +1,7 @@
 """Mutants that bear too much or too little of HTTP."""
 
 from conformance.mutants.fault import Asked, Fault
-from conformance.mutants.http_faults import (
-    everything,
-    header_of,
-    pours,
-    pours_statuses,
-    refuses,
-)
+from conformance.mutants.http_faults import everything, header_of, pours, pours_statuses, refuses
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.wire import Poured
 

@@ -21,16 +21,13 @@ class _AsText(Fault):
 
 
 table.server("scopes-in-one-text", "section-2/members").does(
-    "Lists its scopes in one text.",
-    metadata(put(scopes_supported="mcp:use mcp:write")),
+    "Lists its scopes in one text.", metadata(put(scopes_supported="mcp:use mcp:write"))
 )
 table.server("no-resource", "section-2/members").does(
-    "Does not say which resource it is.",
-    metadata(drop("resource")),
+    "Does not say which resource it is.", metadata(drop("resource"))
 )
 table.server("other-method", "section-2/members").does(
-    "Takes tokens in a way that there is not.",
-    metadata(put(bearer_methods_supported=["cookie"])),
+    "Takes tokens in a way that there is not.", metadata(put(bearer_methods_supported=["cookie"]))
 )
 
 table.server("resource-without-path", "section-3.3/identical").does(

@@ -3,13 +3,7 @@
 from typing import Any
 
 from conformance.mutants.edits import drop, put
-from conformance.mutants.faults import (
-    Fault,
-    Value,
-    asks,
-    declines,
-    results_of,
-)
+from conformance.mutants.faults import Fault, Value, asks, declines, results_of
 from conformance.mutants.lists import silent_capability
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import error

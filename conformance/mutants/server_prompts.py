@@ -60,8 +60,7 @@ table.server("argument-without-name", "listing-prompts/shape").does(
     _prompts(put(arguments=[{"required": True}])),
 )
 table.server("arguments-by-name", "listing-prompts/shape", revisions=until("2024-11-05")).does(
-    "Lists arguments in an object.",
-    _prompts(put(arguments={"arg1": {"required": True}})),
+    "Lists arguments in an object.", _prompts(put(arguments={"arg1": {"required": True}}))
 )
 table.server("other-prompts", "capabilities/list-not-per-connection").does(
     "Every connection is told of one prompt less.", less_by_connection("prompts/list", "prompts")
@@ -77,8 +76,7 @@ table.server("name-twice", "prompt/name-unique").does(
     ),
 )
 table.server("argument-twice", "prompt/arguments-unique").does(
-    "A prompt has an argument twice.",
-    _prompts(put(arguments=[{"name": "a"}, {"name": "a"}])),
+    "A prompt has an argument twice.", _prompts(put(arguments=[{"name": "a"}, {"name": "a"}]))
 )
 table.server("system-message", "getting-a-prompt/shape").does(
     "Gives a message of the system.", _messages(put(role="system"))

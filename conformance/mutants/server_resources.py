@@ -68,24 +68,17 @@ table.server("undeclared", "capabilities/declared").does(
     "Lists resources and does not declare them.", silent_capability("resources")
 )
 table.server("no-name", "listing-resources/shape").does(
-    "Lists a resource without a name.",
-    _resources(drop("name")),
+    "Lists a resource without a name.", _resources(drop("name"))
 )
 table.server("great-priority", "listing-resources/shape", revisions=until("2024-11-05")).does(
-    "Lists a resource with a priority of 5.",
-    _resources(put(annotations={"priority": 5})),
+    "Lists a resource with a priority of 5.", _resources(put(annotations={"priority": 5}))
 )
 table.server("robots", "listing-resources/shape", revisions=until("2025-06-18")).does(
-    "Lists a resource for robots.",
-    _resources(put(annotations={"audience": ["robot"]})),
+    "Lists a resource for robots.", _resources(put(annotations={"audience": ["robot"]}))
 )
 table.server("template-of-number", "resource-templates/shape").does(
     "Lists a template that is a number.",
-    listed(
-        "resources/templates/list",
-        "resourceTemplates",
-        first_entry(put(uriTemplate=1)),
-    ),
+    listed("resources/templates/list", "resourceTemplates", first_entry(put(uriTemplate=1))),
 )
 table.server("other-resources", "capabilities/list-not-per-connection").does(
     "Every connection is told of one resource less.",
@@ -129,16 +122,14 @@ table.server(
     "other-uri", "text-content/text", "binary-content/blob", "resource-templates/read"
 ).does("Gives contents of another resource.", _contents(put(uri="test://other")))
 table.server("no-mime-type", "text-content/text", "binary-content/blob").does(
-    "Gives contents without a MIME type.",
-    _contents(drop("mimeType")),
+    "Gives contents without a MIME type.", _contents(drop("mimeType"))
 )
 table.server("blob-as-text", "binary-content/blob").does(
     "Gives a binary resource as a text.",
     _contents(lambda one: {**{k: v for k, v in one.items() if k != "blob"}, "text": "PNG"}),
 )
 table.server("suffix-for-type", "resource/mime-type").does(
-    "Names a suffix where the MIME type belongs.",
-    _resources(put(mimeType=".txt")),
+    "Names a suffix where the MIME type belongs.", _resources(put(mimeType=".txt"))
 )
 table.server("size-of-text", "resource/size").does(
     "Lists a size that is too large by one.",
@@ -153,16 +144,13 @@ table.server("date-in-words", "annotations/last-modified").does(
     _resources(put(annotations={"lastModified": "yesterday"})),
 )
 table.server("fixed-template", "resource-templates/read").does(
-    "Gives the same text for every URI of a template.",
-    _contents(put(text="data")),
+    "Gives the same text for every URI of a template.", _contents(put(text="data"))
 )
 table.server("not-found-modern", "error-handling/not-found").does(
-    "Uses the error of the modern era for what does not exist.",
-    _error(put(code=-32602)),
+    "Uses the error of the modern era for what does not exist.", _error(put(code=-32602))
 )
 table.server("not-found-legacy", "error-handling/not-found-invalid-params").does(
-    "Uses the error of the legacy era for what does not exist.",
-    _error(put(code=-32002)),
+    "Uses the error of the legacy era for what does not exist.", _error(put(code=-32002))
 )
 table.server(
     "nothing-for-nothing",
@@ -172,8 +160,7 @@ table.server(
     "error-handling/not-found-uri",
 ).does("Answers with empty contents for what does not exist.", _reads([]))
 table.server("nameless-error", "error-handling/not-found-uri").does(
-    "Does not say what was not found.",
-    _error(drop("data")),
+    "Does not say what was not found.", _error(drop("data"))
 )
 table.server(
     "anything-readable", "reading-resources/no-uri", "security-considerations/invalid-uri"

@@ -30,8 +30,7 @@ table.server("nameless-update", "subscriptions/updated", revisions=until("2024-1
     "Does not say which resource has changed.", told(UPDATED, lambda params: {})
 )
 table.server("other-update", "subscriptions/updated", "subscriptions/updated-to-listeners").does(
-    "Says that another resource has changed.",
-    told(UPDATED, put(uri="test://other")),
+    "Says that another resource has changed.", told(UPDATED, put(uri="test://other"))
 )
 table.server("update-of-nobody", "subscriptions/updated-to-listeners").does(
     "Does not say whose subscription an update is for.",

@@ -47,16 +47,14 @@ table.server("declared-only", "capabilities/declared").does(
     ),
 )
 table.server("no-schema", "listing-tools/shape").does(
-    "Lists a tool without an input schema.",
-    _tools(drop("inputSchema")),
+    "Lists a tool without an input schema.", _tools(drop("inputSchema"))
 )
 table.server("no-list", "listing-tools/shape", revisions=until("2024-11-05")).does(
     "Answers tools/list with an object instead of an array.",
     results_of("tools/list", put(tools={})),
 )
 table.server("bad-hint", "listing-tools/shape", revisions=until("2025-03-26")).does(
-    "Lists a tool whose readOnlyHint is a string.",
-    _tools(put(annotations={"readOnlyHint": "yes"})),
+    "Lists a tool whose readOnlyHint is a string.", _tools(put(annotations={"readOnlyHint": "yes"}))
 )
 table.server("other-tools", "capabilities/list-not-per-connection").does(
     "Every connection is told of one tool less.", less_by_connection("tools/list", "tools")
@@ -79,8 +77,7 @@ table.server("null-schema", "tool/input-schema").does(
     "An input schema is null.", _tools(put(inputSchema=None))
 )
 table.server("array-schema", "tool/input-schema-type").does(
-    "An input schema is one of an array.",
-    _tools(put(inputSchema={"type": "array"})),
+    "An input schema is one of an array.", _tools(put(inputSchema={"type": "array"}))
 )
 table.server("bad-output-schema", "tool/output-schema").does(
     "An output schema lists its required members in a string.",
@@ -88,8 +85,7 @@ table.server("bad-output-schema", "tool/output-schema").does(
 )
 for slug, name in (("long-name", "x" * 129), ("empty-name", "")):
     table.server(slug, "tool-names/length").does(
-        f"A tool has a name of {len(name)} characters.",
-        _tools(put(name=name)),
+        f"A tool has a name of {len(name)} characters.", _tools(put(name=name))
     )
 table.server("spaces-in-name", "tool-names/characters").does(
     "A tool has spaces in its name.", _tools(put(name="a tool"))

@@ -46,8 +46,7 @@ table.server("text-alone", "calling-tools/result-shape").does(
     "Gives a string for the content.", _result(put(content="done"))
 )
 table.server("no-content", "calling-tools/result-shape", revisions=until("2024-11-05")).does(
-    "Leaves out the content.",
-    _result(drop("content")),
+    "Leaves out the content.", _result(drop("content"))
 )
 table.server("unknown-block", "calling-tools/result-shape", revisions=until("2025-06-18")).does(
     "Gives a block of a type that no revision has.", _block(type="video")

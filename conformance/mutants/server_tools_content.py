@@ -48,10 +48,7 @@ table.server("link-without-name", "resource-links/given").does(
 )
 table.server("early-link", "tool-result/kinds-of-the-revision").does(
     "Gives links to resources in revisions that have none.",
-    takes(
-        "tools/call",
-        {"content": [{"type": "resource_link", "uri": "test://x", "name": "x"}]},
-    ),
+    takes("tools/call", {"content": [{"type": "resource_link", "uri": "test://x", "name": "x"}]}),
 )
 table.server(
     "early-sound", "tool-result/kinds-of-the-revision", revisions=until("2024-11-05")
@@ -86,8 +83,7 @@ table.server("other-output", "output-schema/conforms").does(
     "Gives a temperature in words.", _structured(put(temperature="warm"))
 )
 table.server("no-output", "output-schema/conforms", revisions=until("2025-06-18")).does(
-    "Gives no structured content.",
-    _result(drop("structuredContent")),
+    "Gives no structured content.", _result(drop("structuredContent"))
 )
 table.server("other-text", "structured-content/as-text").does(
     "Says in words what is in the structured content.", _block(text="It is warm.")

@@ -70,6 +70,5 @@ for method in LISTS:
         f"{method.replace('/', '-')}-in-two-scopes", "interaction-with-pagination/same-scope"
     ).does(f"Gives the pages of {method} different scopes.", partial(_Pages, method))
 table.server("fresh-question", "cacheable-results/not-of-interim-results").does(
-    "Says how long a question is fresh.",
-    results_of("tools/call", put(ttlMs=0)),
+    "Says how long a question is fresh.", results_of("tools/call", put(ttlMs=0))
 )

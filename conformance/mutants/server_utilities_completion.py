@@ -60,8 +60,7 @@ table.server("undeclared", "capabilities/declared").does(
     "Completes, and does not declare it.", silent_capability("completions")
 )
 table.server("values-with-labels", "completion-results/shape").does(
-    "Has objects for values.",
-    _completed(put(values=[{"label": "x", "value": "x"}])),
+    "Has objects for values.", _completed(put(values=[{"label": "x", "value": "x"}]))
 )
 table.server("total-in-words", "completion-results/shape").does(
     "Says in words how many there are.", _completed(put(total="many"))
@@ -74,8 +73,7 @@ table.server("small-total", "completion-results/has-more").does(
     "Says that there are fewer than it sends.", _completed(put(total=0))
 )
 table.server("never-more", "completion-results/has-more").does(
-    "Never says that there is more.",
-    _completed(put(total=1000, hasMore=False)),
+    "Never says that there is more.", _completed(put(total=1000, hasMore=False))
 )
 table.server("no-prompts", "reference-types/prompt").does(
     "Does not complete prompts.", declines(_ref("ref/prompt"), -32602)

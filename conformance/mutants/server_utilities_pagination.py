@@ -4,14 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import put
-from conformance.mutants.faults import (
-    Fault,
-    Value,
-    asks,
-    code,
-    misread,
-    results_of,
-)
+from conformance.mutants.faults import Fault, Value, asks, code, misread, results_of
 from conformance.mutants.lists import less_by_connection, listed
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.server_utilities_pagination import LISTS
@@ -144,12 +137,10 @@ table.server("prompts-twice", "operations-supporting-pagination/prompts").does(
     "Lists a prompt twice.", _twice("prompts/list")
 )
 table.server("null-cursor", "response-format/next-cursor").does(
-    "Says null where no page follows.",
-    results_of("prompts/list", put(nextCursor=None)),
+    "Says null where no page follows.", results_of("prompts/list", put(nextCursor=None))
 )
 table.server("numbered-pages", "response-format/next-cursor").does(
-    "Has the number of the next page for a cursor.",
-    results_of("tools/list", put(nextCursor=2)),
+    "Has the number of the next page for a cursor.", results_of("tools/list", put(nextCursor=2))
 )
 table.server("any-cursor", "error-handling/invalid-cursor", "error-handling/cursor-type").does(
     "Does not look at the cursor.", misread(_without_cursor)
