@@ -1,11 +1,10 @@
 """Mutants of the page client/elicitation, as a server has to follow it."""
 
 from collections.abc import Callable
-from typing import Any
 
-from conformance.mutants.edits import drop, put
+from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import answers_to, asks, declines
+from conformance.mutants.faults import answers_to, asks, declines, errors_of
 from conformance.mutants.lists import also, told
 from conformance.mutants.model import Table
 from conformance.mutants.questions import (
@@ -31,15 +30,9 @@ def _asks(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return questions(METHOD, edit)
 
 
-def _fields(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _fields(edit: Change) -> Callable[[], Fault]:
     """Edit the fields of forms."""
-
-    def change(params: Value) -> Value:
-        schema = params["requestedSchema"]
-        form = {**schema, "properties": edit(schema["properties"])}
-        return {**params, "requestedSchema": form}
-
-    return _asks(change)
+    return _asks(over("requestedSchema", over("properties", edit)))
 
 
 def _field(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -149,22 +142,14 @@ table.server(
 )
 
 
-def _required(elicitations: Any) -> Callable[[], Fault]:
-    def edit(value: Value) -> Value:
-        if "error" not in value:
-            return value
-        return {**value, "error": {**value["error"], "data": {"elicitations": elicitations}}}
-
-    return answers_to("tools/call", edit)
-
-
 for slug, found in (
     ("nothing-required", []),
     ("form-required", [{**ASKED, "mode": "form", "elicitationId": "1"}]),
     ("required-without-id", [VISIT]),
 ):
     table.server(slug, "url-elicitation-required-error/list").does(
-        "Requires something else than visits with an elicitationId.", _required(found)
+        "Requires something else than visits with an elicitationId.",
+        errors_of("tools/call", put(data={"elicitations": found})),
     )
 table.server("waits-for-ever", "error-handling/decline", "error-handling/cancel").does(
     "Does not go on when the user does not accept.", silent_after_answers(METHOD)

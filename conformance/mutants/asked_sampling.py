@@ -78,8 +78,6 @@ table.server("all-servers", "capabilities/context").does(
 table.server("deaf-to-answers", "creating-messages/answer-used").does(
     "Refuses what the model says.", refuses_answers(METHOD, -32603)
 )
-
-
 table.server("refusal-ignored", "error-handling/refusal").does(
     "Says that all went well when the user has refused.", takes_any_answer(METHOD)
 )

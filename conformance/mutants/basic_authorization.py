@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.edits import put
+from conformance.mutants.edits import over, put
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.http_faults import (
     header_of,
@@ -99,7 +99,6 @@ table.server("scheme-in-one-case", "token-requirements/in-the-header").does(
         headers=[(CHALLENGE, "Bearer")],
     ),
 )
-
 table.server("metadata-elsewhere", "protected-resource-metadata-discovery-requirements/found").does(
     "Points to where there is no metadata.",
     header_of(requests, CHALLENGE, 'Bearer resource_metadata="http://127.0.0.1:9/none"'),
@@ -119,9 +118,9 @@ table.server("other-resource", "authorization-server-location/resource").does(
 )
 table.server("shorter-resource", "authorization-server-location/resource").does(
     "Gives the metadata of a resource whose path begins like its own.",
-    metadata(lambda value: {**value, "resource": value["resource"][:-1]}),
+    metadata(over("resource", lambda uri: uri[:-1])),
 )
 table.server("shorter-port", "authorization-server-location/resource").does(
     "Gives the metadata of an origin whose port begins like its own.",
-    metadata(lambda value: {**value, "resource": value["resource"].rpartition("/")[0][:-1]}),
+    metadata(over("resource", lambda uri: uri.rpartition("/")[0][:-1])),
 )

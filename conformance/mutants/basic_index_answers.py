@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from conformance.mutants.edits import put
+from conformance.mutants.edits import drop, first, put
 from conformance.mutants.faults import (
-    Value,
     answers_to,
     code,
     declines,
     dies_of,
+    errors_of,
     ignores,
     instead,
     results_of,
 )
-from conformance.mutants.lists import first_entry, listed
+from conformance.mutants.lists import listed
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import error, result
 from mcpcore_conformance.kit.model import Binding
@@ -29,10 +29,6 @@ def _answer(value: Any) -> bool:
     return isinstance(value, dict) and "method" not in value
 
 
-def _without(value: Value, name: str) -> Value:
-    return {key: each for key, each in value.items() if key != name}
-
-
 table.server("anonymous-errors", "error-responses/request-id").does(
     "Sends errors without the id of the request.",
     answers_to("", lambda value: {**value, "id": None} if "error" in value else value),
@@ -41,24 +37,10 @@ table.server("code-zero", "error-responses/meaningful").does(
     "Has the code 0 for arguments that it does not take.", code(-32602, 0)
 )
 table.server("no-code", "error-responses/code-and-message").does(
-    "Sends a name where the code of an error should be.",
-    answers_to(
-        "",
-        lambda value: (
-            {**value, "error": {**value["error"], "code": "NotFound"}}
-            if "error" in value
-            else value
-        ),
-    ),
+    "Sends a name where the code of an error should be.", errors_of("", put(code="NotFound"))
 )
 table.server("no-words", "error-responses/meaningful").does(
-    "Sends errors with an empty message.",
-    answers_to(
-        "",
-        lambda value: (
-            {**value, "error": {**value["error"], "message": ""}} if "error" in value else value
-        ),
-    ),
+    "Sends errors with an empty message.", errors_of("", put(message=""))
 )
 table.server("all-internal", "error-codes/invalid-params").does(
     "Calls wrong params an internal error.", code(-32602, -32603)
@@ -103,18 +85,17 @@ table.server("falls-over-answers", "responses/malformed").does(
 )
 table.server("no-result-type", "resulttype/named").does(
     "Sends results as they were before they had a type.",
-    results_of("tools/list", lambda found: _without(found, "resultType")),
+    results_of("tools/list", drop("resultType")),
 )
 table.server("own-result-type", "resulttype/named").does(
     "Has a type of results that nobody declared.", results_of("tools/call", put(resultType="done"))
 )
 table.server("nameless", "meta/server-info").does(
-    "Says who it is in the result of server/discover only.",
-    results_of("tools/list", lambda found: _without(found, "_meta")),
+    "Says who it is in the result of server/discover only.", results_of("tools/list", drop("_meta"))
 )
 table.server("icons-of-scripts", "icons/sources").does(
     "Has an icon that is a script.",
-    listed("tools/list", "tools", first_entry(put(icons=[{"src": "javascript:alert(1)"}]))),
+    listed("tools/list", "tools", first(put(icons=[{"src": "javascript:alert(1)"}]))),
 )
 table.server("answers-answers", "responses/not-for-clients").does(
     "Thanks for every answer.", instead(_answer, lambda value: result(value.get("id"), {}))

@@ -75,7 +75,6 @@ table.server("by-id", "batching/duplicate-ids", binding=Binding.HTTP).does(
 table.server("twenty-at-most", "batching/many", binding=Binding.HTTP).does(
     "Reads the first twenty elements of a batch.", _read(lambda batch: batch[:20])
 )
-
 table.server("still-batches", "messages/no-batches").does(
     "Carries out batches where there are none.", instead(_batch, _all_answered)
 )

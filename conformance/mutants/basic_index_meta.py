@@ -3,7 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.faults import Fault, Value, answers_to, asks, code, declines, misread
+from conformance.mutants.edits import drop
+from conformance.mutants.faults import (
+    Fault,
+    Value,
+    asks,
+    before,
+    code,
+    declines,
+    errors_of,
+    meta_of,
+    misread,
+    together,
+)
 from conformance.mutants.lists import less_by_connection
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import (
@@ -11,17 +23,11 @@ from mcpcore.spec.types.base import (
     META_CLIENT_INFO,
     META_PROTOCOL_VERSION,
 )
-from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION, error, is_id
+from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION, error
 
 table = Table("basic/index")
 
 VERSION = "2026-07-28"
-
-
-def _meta(value: Any) -> dict[str, Any]:
-    params = value.get("params") if isinstance(value, dict) else None
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    return meta if isinstance(meta, dict) else {}
 
 
 def _request(value: Any) -> bool:
@@ -36,7 +42,7 @@ def _filled(**members: Any) -> Callable[[], Fault]:
         if not _request(value):
             return payload
         params = value.get("params", {})
-        meta = dict(_meta(value))
+        meta = dict(meta_of(value))
         for name, each in given.items():
             if not isinstance(meta.get(name), type(each)):
                 meta[name] = each
@@ -54,10 +60,10 @@ class _Remembers(Fault):
         self._known: dict[str, Any] = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not _request(value) or META_CLIENT_CAPABILITIES not in _meta(value):
+        if not _request(value) or META_CLIENT_CAPABILITIES not in meta_of(value):
             return payload
-        self._known.update(_meta(value)[META_CLIENT_CAPABILITIES])
-        added = {**_meta(value), META_CLIENT_CAPABILITIES: self._known}
+        self._known.update(meta_of(value)[META_CLIENT_CAPABILITIES])
+        added = {**meta_of(value), META_CLIENT_CAPABILITIES: self._known}
         read = misread(
             lambda told, _payload: {**told, "params": {**told["params"], "_meta": added}}
         )
@@ -75,26 +81,16 @@ class _Guesses(Fault):
             self.answer(error(value["id"], -32601, "Method not found"))
             return None
         begun, self._begun = self._begun, True
-        if begun or not _request(value) or META_PROTOCOL_VERSION in _meta(value):
+        if begun or not _request(value) or META_PROTOCOL_VERSION in meta_of(value):
             return payload
         self.answer(error(value["id"], -32601, "Method not found"))
         return None
 
 
-@table.server("meta-code", "meta/missing", "meta/version-missing", "meta/capabilities-missing")
-class _Miscalls(Fault):
-    """Has no older revision, and calls a request without the fields it needs an invalid one."""
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not asks("initialize")(value):
-            return payload
-        self.answer(error(value["id"], -32601, "Method not found"))
-        return None
-
-    def message(self, value: Value) -> tuple[Value]:
-        if value.get("error", {}).get("code") != -32602:
-            return (value,)
-        return ({**value, "error": {**value["error"], "code": -32600}},)
+table.server("meta-code", "meta/missing", "meta/version-missing", "meta/capabilities-missing").does(
+    "Has no older revision, and calls a request without the fields it needs an invalid one.",
+    together(declines(asks("initialize"), -32601), code(-32602, -32600)),
+)
 
 
 @table.server(
@@ -110,7 +106,7 @@ class _Trusts(Fault):
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not _request(value):
             return payload
-        self._known = {**self._known, **_meta(value)}
+        self._known = {**self._known, **meta_of(value)}
         params = {**value.get("params", {}), "_meta": self._known}
         read = misread(lambda told, _payload: {**told, "params": params})
         return read().said(value, payload) if self._known else payload
@@ -125,7 +121,7 @@ class _Locked(Fault):
         self._first: Any = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        found = _meta(value).get(self._key)
+        found = meta_of(value).get(self._key)
         if not _request(value) or found is None:
             return payload
         self._first = self._first or found
@@ -136,18 +132,10 @@ class _Locked(Fault):
         return None
 
 
-@table.server("discover-first", "statelessness/nothing-before")
-class _DiscoverFirst(Fault):
-    """Wants to be discovered before it serves anything."""
-
-    _open = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._open |= asks("server/discover")(value)
-        if self._open or not is_id(value.get("id")):
-            return payload
-        self.answer(error(value["id"], -32600, "server/discover comes first"))
-        return None
+table.server("discover-first", "statelessness/nothing-before").does(
+    "Wants to be discovered before it serves anything.",
+    before(asks("server/discover"), declines(_request)),
+)
 
 
 @table.server("favours", "meta/client-info-decides-nothing")
@@ -156,16 +144,10 @@ class _Favours(Fault):
 
     def message(self, value: Value) -> tuple[Value]:
         asked = self.asked.get((type(value.get("id")), value.get("id")), {})
-        name = _meta(asked).get(META_CLIENT_INFO, {}).get("name")
+        name = meta_of(asked).get(META_CLIENT_INFO, {}).get("name")
         if "result" not in value or name == "mcpcore-conformance":
             return (value,)
         return ({**value, "result": {**value["result"], "tools": []}},)
-
-
-def _without_data(value: Value) -> Value:
-    if "error" not in value:
-        return value
-    return {**value, "error": {key: each for key, each in value["error"].items() if key != "data"}}
 
 
 table.server(
@@ -178,19 +160,16 @@ table.server(
     "Fills in what a request does not say in _meta.",
     _filled(protocolVersion=VERSION, clientCapabilities={}),
 )
-
-
 table.server("wants-client-info", "meta/client-info-optional").does(
     "Refuses requests that do not say who the client is.",
-    declines(lambda value: _request(value) and META_CLIENT_INFO not in _meta(value), -32602),
+    declines(lambda value: _request(value) and META_CLIENT_INFO not in meta_of(value), -32602),
 )
-
 table.server("wants-known-keys", "meta/other-keys").does(
     "Refuses keys in _meta that it does not know.",
-    declines(lambda value: "org.example/note" in _meta(value), -32602),
+    declines(lambda value: "org.example/note" in meta_of(value), -32602),
 )
 table.server("capability-without-data", "meta/undeclared-capability").does(
-    "Does not say which capability is missing.", answers_to("tools/call", _without_data)
+    "Does not say which capability is missing.", errors_of("tools/call", drop("data"))
 )
 table.server("capability-code", "meta/undeclared-capability", "statelessness/capabilities").does(
     "Calls a missing capability an invalid request.", code(-32021, -32600)
@@ -199,12 +178,10 @@ table.server("never-capable", "meta/declared-capability").does(
     "Does not look at the capabilities that a request declares.",
     declines(asks("tools/call"), -32021),
 )
-
 table.server("remembers-versions", "statelessness/versions").does(
     "Expects the version of the first request ever after.",
     lambda: _Locked(META_PROTOCOL_VERSION, UNSUPPORTED_VERSION),
 )
-
 table.server("another-each-time", "statelessness/any-connection").does(
     "Offers each connection something else.", less_by_connection("tools/list", "tools")
 )

@@ -1,6 +1,6 @@
 """Mutants of the page basic/lifecycle: capabilities, operation, the end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -13,7 +13,7 @@ from conformance.mutants.faults import (
     instead,
     own_messages,
 )
-from conformance.mutants.lists import silent_capability
+from conformance.mutants.lists import also, silent_capability
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import error, request, result
 from mcpcore_conformance.kit.model import Binding
@@ -22,14 +22,8 @@ table = Table("basic/lifecycle")
 
 
 def _asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
-    """Asks the client, whatever it declared, and fails the call then."""
-
-    class Asks(Fault):
-        def message(self, value: Value) -> Iterable[Value | bytes]:
-            call = self.method_of(value) == "tools/call" and "method" not in value
-            return (request("anyway", method, params), value) if call else (value,)
-
-    return Asks
+    """Ask the client, whatever it declared, and fail the call then."""
+    return also("tools/call", request("anyway", method, params))
 
 
 class _OneVersion(Fault):
@@ -107,8 +101,6 @@ table.server("serves-later-methods", "operation/later-methods").does(
 table.server("one-version", "operation/two-versions").does(
     "Keeps the version of the last client for all of them.", _OneVersion
 )
-
-
 table.server("waits-for-ever", "timeouts/unanswered-question").does(
     "Never gives up a question.", answers_to("tools/call", lambda _value: None)
 )

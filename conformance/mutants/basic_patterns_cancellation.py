@@ -3,7 +3,19 @@
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from conformance.mutants.faults import Fault, Value, asks, dies_of, instead, misread, own_messages
+from conformance.mutants.edits import put
+from conformance.mutants.faults import (
+    Fault,
+    Value,
+    asks,
+    declines,
+    dies_of,
+    instead,
+    misread,
+    own_messages,
+    params_of,
+    since,
+)
 from conformance.mutants.http_faults import notifications, status_of
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED, ROUNDS
@@ -15,8 +27,7 @@ table = Table("basic/patterns/cancellation")
 
 def _named(value: Any) -> Any:
     """The id that a cancellation names."""
-    params = value.get("params") if isinstance(value, dict) else None
-    return params.get("requestId") if isinstance(params, dict) else None
+    return params_of(value).get("requestId")
 
 
 class _Confirms(Fault):
@@ -110,18 +121,10 @@ class _Remembers(Fault):
         return payload
 
 
-@table.server("counts-cancelled", "behavior-requirements/frees-resources")
-class _Limited(Fault):
-    """Counts cancelled calls as if they still ran."""
-
-    _calls = 0
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._calls += asks("tools/call")(value)
-        if self._calls < 2 * ROUNDS or not asks("tools/list")(value):
-            return payload
-        self.answer(error(value["id"], -32603, "too many requests"))
-        return None
+table.server("counts-cancelled", "behavior-requirements/frees-resources").does(
+    "Counts cancelled calls as if they still ran.",
+    since(asks("tools/call"), declines(asks("tools/list"), -32603), number=2 * ROUNDS),
+)
 
 
 @table.server("cancels-itself", "behavior-requirements/only-listen")
@@ -135,11 +138,12 @@ class _CancelsItself(Fault):
         return (value, notification(CANCELLED, params))
 
 
-def _without_cancellations(value: Any, payload: bytes) -> Any:
-    """Take the cancellation of a running call for one of something unknown."""
-    if asks(CANCELLED)(value):
-        return {**value, "params": {"requestId": "kit-somebody-else"}}
-    return payload
+WORKS_ON = misread(
+    lambda value, payload: (
+        put(params={"requestId": "kit-somebody-else"})(value) if asks(CANCELLED)(value) else payload
+    )
+)
+"""Takes the cancellation of a running call for one of something unknown."""
 
 
 table.server(
@@ -150,10 +154,8 @@ table.server("wants-a-reason", "cancellation-flow/reason-optional").does(
     lambda: _Confirms(lambda value: "reason" not in value["params"]),
 )
 table.server("works-on", "behavior-requirements/stops-work").does(
-    "Works on when a call is cancelled.", misread(_without_cancellations)
+    "Works on when a call is cancelled.", WORKS_ON
 )
-
-
 table.server(
     "complains",
     "error-handling/unknown-request",
@@ -167,15 +169,12 @@ table.server("falls-over-cancellations", "error-handling/malformed").does(
     "Ends when a cancellation names nothing.",
     dies_of(lambda value, _payload: asks(CANCELLED)(value) and _named(value) is None),
 )
-
 table.server("answers-both", "timing-considerations/races").does(
     "Answers a request and its cancellation.", _Confirms
 )
-
 table.server("sends-on", "transport-specific-cancellation/nothing-after").does(
-    "Goes on sending for what was cancelled.", misread(_without_cancellations)
+    "Goes on sending for what was cancelled.", WORKS_ON
 )
-
 table.server("ends-in-silence", "behavior-requirements/ends-listen", binding=Binding.STDIO).does(
     "Ends subscriptions without a word.", own_messages(CANCELLED, lambda _value: None)
 )

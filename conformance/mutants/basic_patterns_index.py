@@ -3,19 +3,16 @@
 from collections.abc import Iterable
 
 from conformance.mutants.faults import Fault, Value
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import request
 
 table = Table("basic/patterns/index")
 
 
-@table.server("asks", "request-and-response/no-server-requests")
-class _Asks(Fault):
-    """Sends requests while a call runs."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        called = self.method_of(value) == "tools/call" and "method" not in value
-        return (request("kit-asks", "roots/list"), value) if called else (value,)
+table.server("asks", "request-and-response/no-server-requests").does(
+    "Sends requests while a call runs.", also("tools/call", request("kit-asks", "roots/list"))
+)
 
 
 @table.server("answers-twice", "request-and-response/answered-once")

@@ -4,21 +4,28 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.edits import Change, over, put
+from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import instead, results_of, takes
+from conformance.mutants.faults import (
+    answers_to,
+    ignores,
+    instead,
+    misread,
+    params_of,
+    results_of,
+    takes,
+    together,
+)
 from conformance.mutants.http_faults import OnePrincipal
-from conformance.mutants.lists import changing
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/patterns/mrtr")
 
-ELICITATION = {
-    "method": "elicitation/create",
-    "params": {"message": "Who are you?", "requestedSchema": {"type": "object", "properties": {}}},
-}
+FORM = {"message": "Who are you?", "requestedSchema": {"type": "object", "properties": {}}}
+ELICITATION = {"method": "elicitation/create", "params": FORM}
 DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 ASKING = {"inputRequests": {"who": ELICITATION}, "resultType": "input_required"}
 
@@ -63,17 +70,13 @@ class _Doubled(Fault):
         return (text.replace(b'"inputRequests":{', b'"inputRequests":{' + key + b":{},", 1),)
 
 
-@table.server("asks-on-the-wire", "multi-round-trip-requests/no-requests-on-the-wire")
-class _OnTheWire(Fault):
-    """Sends a request of its own."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "inputRequests" not in value.get("result", {}):
-            return (value,)
-        return (messages.request("wire", "roots/list"), value)
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        return None if isinstance(value, dict) and value.get("id") == "wire" else payload
+table.server("asks-on-the-wire", "multi-round-trip-requests/no-requests-on-the-wire").does(
+    "Sends a request of its own.",
+    together(
+        also("tools/call", messages.request("wire", "roots/list")),
+        ignores(lambda value: isinstance(value, dict) and value.get("id") == "wire"),
+    ),
+)
 
 
 @table.server(
@@ -92,7 +95,7 @@ class _Repairing(Fault):
         return (value,)
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        params = value.get("params", {}) if isinstance(value, dict) else {}
+        params = params_of(value)
         if "requestState" not in params:
             return payload
         return encode({**value, "params": {**params, "requestState": self._state}})
@@ -105,25 +108,18 @@ class _Mixing(Fault):
     _first: Any = None
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        params = value.get("params", {}) if isinstance(value, dict) else {}
+        params = params_of(value)
         if "inputResponses" not in params:
             return payload
         self._first = self._first or params["inputResponses"]
         return encode({**value, "params": {**params, "inputResponses": self._first}})
 
 
-class _Ignoring(Fault):
-    """Does not see answers."""
-
-    def __init__(self, *names: str) -> None:
-        super().__init__()
-        self._names = names
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not isinstance(value, dict) or not isinstance(value.get("params"), dict):
-            return payload
-        params = {key: each for key, each in value["params"].items() if key not in self._names}
-        return encode({**value, "params": params})
+def _ignoring(*names: str) -> Callable[[], Fault]:
+    """Do not see members of params."""
+    return misread(
+        lambda value, payload: over("params", drop(*names))(value) if params_of(value) else payload
+    )
 
 
 @table.server("counts-on-retry", "server-requirements-basic-workflow/not-counted-on")
@@ -138,6 +134,34 @@ class _Once(Fault):
             if self._seen > 1:
                 return (messages.error(value["id"], -32603, "it was asked before"),)
         return (value,)
+
+
+@table.server("bound-to-connection", "basic-workflow/independent-requests")
+class _Bound(Fault):
+    """Takes no retry on another connection."""
+
+    _asked = False
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        self._asked = self._asked or "inputRequests" in value.get("result", {})
+        if not self._asked and self.method_of(value) == "tools/call" and "result" in value:
+            return (messages.error(value["id"], -32602, "nothing was asked here"),)
+        return (value,)
+
+
+class _Strict(Fault):
+    """Refuses retries with answers that it does not like."""
+
+    def __init__(self, dislikes: Callable[[Any], bool]) -> None:
+        super().__init__()
+        self._dislikes = dislikes
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        params = params_of(value)
+        if "inputResponses" not in params or not self._dislikes(params["inputResponses"]):
+            return payload
+        self.answer(messages.error(value["id"], -32602, "these answers are not good"))
+        return None
 
 
 table.server("state-of-number", "inputrequiredresult/shape").does(
@@ -158,31 +182,26 @@ table.server("asks-for-completion", "server-requirements-basic-workflow/kinds-of
     "Asks the client to complete something.",
     _requests(put(more={"method": "completion/complete", "params": {}})),
 )
-
-
 table.server("list-asks", "supported-requests/no-others").does(
     "Asks before it lists tools.",
-    changing("tools/list", lambda value: messages.result(value["id"], ASKING)),
+    answers_to("tools/list", lambda value: messages.result(value["id"], ASKING)),
 )
 table.server("discovery-asks", "supported-requests/no-others").does(
     "Asks before it says what it is.",
-    changing("server/discover", lambda value: messages.result(value["id"], ASKING)),
+    answers_to("server/discover", lambda value: messages.result(value["id"], ASKING)),
 )
 table.server("prompt-never-given", "supported-requests/prompts").does(
     "Asks again and again.", takes("prompts/get", ASKING)
 )
 table.server("prompt-never-asks", "supported-requests/prompts").does(
     "Refuses a prompt that needs input.",
-    changing("prompts/get", lambda value: messages.error(value["id"], -32603, "no input")),
+    answers_to("prompts/get", lambda value: messages.error(value["id"], -32603, "no input")),
 )
 table.server("never-enough", "basic-workflow/completed", "basic-workflow/several-rounds").does(
-    "Does not see that there are answers.", lambda: _Ignoring("inputResponses")
+    "Does not see that there are answers.", _ignoring("inputResponses")
 )
 table.server("one-round-only", "basic-workflow/several-rounds").does(
     "Carries out every retry.", retried(lambda params: True)
-)
-table.server("bound-to-connection", "basic-workflow/independent-requests").does(
-    "Takes no retry on another connection.", lambda: _Bound()
 )
 
 for capability, method in (
@@ -230,7 +249,6 @@ table.server("asks-again-for-nonsense", "error-handling/malformed-answers").does
 table.server("number-for-name", "error-handling/malformed-answer").does(
     "Takes a number for a name.", retried(lambda params: "17" in repr(params["inputResponses"]))
 )
-
 table.server("ignores-end-of-state", "server-requirements-basic-workflow/state-tampered").does(
     "Does not look at what stands behind a state.",
     retried(lambda params: str(params["requestState"]).endswith("-TAMPERED")),
@@ -239,8 +257,7 @@ table.server("state-never-good", "server-requirements-basic-workflow/state-tampe
     "Refuses its own state.", lambda: _Strict(lambda answers: True)
 )
 table.server("asks-again-for-tampered", "server-requirements-basic-workflow/state-tampered").does(
-    "Asks again if the state was tampered with.",
-    lambda: _Ignoring("requestState", "inputResponses"),
+    "Asks again if the state was tampered with.", _ignoring("requestState", "inputResponses")
 )
 table.server(
     "state-for-all-principals", "server-requirements-basic-workflow/state-of-other-principal"
@@ -270,30 +287,3 @@ table.server(
 table.server(
     "state-good-for-nothing", "server-requirements-basic-workflow/state-of-other-arguments"
 ).does("Refuses every state.", lambda: _Strict(lambda answers: True))
-
-
-class _Bound(Fault):
-    """Takes a retry only where it has asked."""
-
-    _asked = False
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        self._asked = self._asked or "inputRequests" in value.get("result", {})
-        if not self._asked and self.method_of(value) == "tools/call" and "result" in value:
-            return (messages.error(value["id"], -32602, "nothing was asked here"),)
-        return (value,)
-
-
-class _Strict(Fault):
-    """Refuses retries with answers that it does not like."""
-
-    def __init__(self, dislikes: Callable[[Any], bool]) -> None:
-        super().__init__()
-        self._dislikes = dislikes
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        params = value.get("params", {}) if isinstance(value, dict) else {}
-        if "inputResponses" not in params or not self._dislikes(params["inputResponses"]):
-            return payload
-        self.answer(messages.error(value["id"], -32602, "these answers are not good"))
-        return None

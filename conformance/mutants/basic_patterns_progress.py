@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.basic_patterns_cancellation import WORKS_ON
 from conformance.mutants.edits import drop, over, put
-from conformance.mutants.faults import Fault, Value, asks, declines, instead, misread, own_messages
+from conformance.mutants.faults import Fault, Value, asks, declines, instead, meta_of, own_messages
+from conformance.mutants.lists import told
 from conformance.mutants.model import Table
-from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED
 from mcpcore_conformance.cases.basic_patterns_progress import PROGRESS
 from mcpcore_conformance.kit.heard import Heard, Text
 from mcpcore_conformance.kit.messages import error, notification
@@ -17,13 +18,11 @@ table = Table("basic/patterns/progress")
 
 def _params(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the params of reports."""
-    return own_messages(PROGRESS, over("params", edit))
+    return told(PROGRESS, edit)
 
 
 def _token(value: Any) -> Any:
-    params = value.get("params") if isinstance(value, dict) else None
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    return meta.get("progressToken") if isinstance(meta, dict) else None
+    return meta_of(value).get("progressToken")
 
 
 @table.server("unasked", "behavior-requirements/not-asked-for")
@@ -62,17 +61,9 @@ class _Swapped(Fault):
         return (heard,)
 
 
-@table.server(
+table.server(
     "tokens-as-strings", "progress-flow/integer-token", "behavior-requirements/own-tokens"
-)
-class _OneToken(Fault):
-    """Keeps tokens as strings."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) != PROGRESS:
-            return (value,)
-        token = str(value["params"]["progressToken"])
-        return ({**value, "params": {**value["params"], "progressToken": token}},)
+).does("Keeps tokens as strings.", told(PROGRESS, over("progressToken", str)))
 
 
 @table.server("tokens-once", "implementation-notes/token-again")
@@ -94,12 +85,6 @@ class _TokensOnce(Fault):
         return payload
 
 
-def _deaf(value: Any, payload: bytes) -> Any:
-    if asks(CANCELLED)(value):
-        return {**value, "params": {"requestId": "kit-somebody-else"}}
-    return payload
-
-
 table.server("tokens-as-numbers", "progress-flow/string-token").does(
     "Takes a token that looks like a number for one.",
     _params(
@@ -108,7 +93,6 @@ table.server("tokens-as-numbers", "progress-flow/string-token").does(
         )
     ),
 )
-
 table.server("zero-is-no-token", "progress-flow/integer-token").does(
     "Takes the token 0 for none.",
     own_messages(PROGRESS, lambda value: value if value["params"]["progressToken"] else None),
@@ -129,12 +113,9 @@ table.server("falls-over-tokens", "progress-flow/malformed-token").does(
 table.server("wants-no-token", "progress-flow/any-request").does(
     "Takes tokens with calls only.", declines(lambda value: _token(value) is not None, -32602)
 )
-
-
 table.server("reports-on", "implementation-notes/ends-with-cancellation").does(
-    "Goes on reporting when the request was cancelled.", misread(_deaf)
+    "Goes on reporting when the request was cancelled.", WORKS_ON
 )
-
 table.server("complains", "behavior-requirements/unknown-token").does(
     "Answers progress that it does not wait for with an error.",
     instead(asks(PROGRESS), lambda _value: error(None, -32602, "no such token")),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.edits import over, put
+from conformance.mutants.edits import Change, over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import asks, declines, results_of, takes
 from conformance.mutants.lists import also, quiet_about, told
@@ -19,14 +19,9 @@ PROMPTS = "notifications/prompts/list_changed"
 UPDATED = "notifications/resources/updated"
 
 
-def _named(method: str, edit: Callable[[Any], Any]) -> Callable[[], Fault]:
+def _named(method: str, edit: Change) -> Callable[[], Fault]:
     """Edit the subscription id of a notification."""
-
-    def change(params: Value) -> Value:
-        meta = params["_meta"]
-        return {**params, "_meta": {**meta, SUBSCRIPTION: edit(meta[SUBSCRIPTION])}}
-
-    return told(method, change)
+    return told(method, over("_meta", over(SUBSCRIPTION, edit)))
 
 
 def _honoured(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -34,18 +29,23 @@ def _honoured(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 class _Around(Fault):
-    """Sends further notifications of the same subscription before or after an acknowledgement."""
-
-    def __init__(self, extra: str, *, before: bool = False, params: Value | None = None) -> None:
+    def __init__(self, extra: str, params: Value, meta: Change, *, before: bool) -> None:
         super().__init__()
-        self._extra, self._before, self._params = extra, before, params or {}
+        self._extra, self._params, self._meta, self._before = extra, params, meta, before
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if value.get("method") != ACKNOWLEDGED:
             return (value,)
-        meta = {"_meta": value["params"]["_meta"]}
-        extra = messages.notification(self._extra, {**self._params, **meta})
+        meta = self._meta(value["params"]["_meta"])
+        extra = messages.notification(self._extra, {**self._params, "_meta": meta})
         return (extra, value) if self._before else (value, extra)
+
+
+def around(
+    method: str, *, before: bool = False, meta: Change = lambda meta: meta, **params: Any
+) -> Callable[[], Fault]:
+    """Send one notification more of a subscription before or after its acknowledgement."""
+    return lambda: _Around(method, params, meta, before=before)
 
 
 @table.server("deaf", "cancellation/by-the-client")
@@ -64,6 +64,18 @@ class _Deaf(Fault):
         return (value,)
 
 
+@table.server("ends-at-once", "opening-a-stream/stays-open")
+class _Ending(Fault):
+    """Answers the request right after the acknowledgement."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("method") != ACKNOWLEDGED:
+            return (value,)
+        meta = value["params"]["_meta"]
+        result = {"resultType": "complete", "_meta": meta}
+        return (value, messages.result(meta[SUBSCRIPTION], result))
+
+
 table.server("no-filter", "acknowledgment/shape", "acknowledgment/subset").does(
     "Does not say what it honours.", told(ACKNOWLEDGED, lambda params: {"_meta": params["_meta"]})
 )
@@ -78,11 +90,10 @@ table.server("never-acknowledged", "acknowledgment/shape").does(
     "Says nothing.", quiet_about(ACKNOWLEDGED)
 )
 table.server("acknowledged-late", "acknowledgment/first").does(
-    "Sends a notification before the acknowledgement.", lambda: _Around(TOOLS, before=True)
+    "Sends a notification before the acknowledgement.", around(TOOLS, before=True)
 )
 table.server("acknowledged-twice", "acknowledgment/first").does(
-    "Acknowledges every subscription twice.",
-    lambda: _Around(ACKNOWLEDGED, params={"notifications": {}}),
+    "Acknowledges every subscription twice.", around(ACKNOWLEDGED, notifications={})
 )
 for slug, edit in (
     ("id-as-text", str),
@@ -117,40 +128,23 @@ table.server("honours-unknown", "acknowledgment/unknown-omitted").does(
     "Honours whatever it is asked for.", _honoured(put(mcpcoreConformanceChanged=True))
 )
 table.server("tells-all", "opening-a-stream/requested-only").does(
-    "Sends changes of tools to everybody who has subscribed to anything.", lambda: _Around(TOOLS)
+    "Sends changes of tools to everybody who has subscribed to anything.", around(TOOLS)
 )
 table.server("tells-everybody", "opening-a-stream/nothing-unasked").does(
     "Sends changes of tools to everybody, as older revisions do.",
     also("tools/call", messages.notification(TOOLS)),
 )
 table.server("tells-of-all-resources", "notification-filter/per-uri").does(
-    "Sends updates of all resources.",
-    lambda: _Around(UPDATED, params={"uri": "test://watched-resource"}),
+    "Sends updates of all resources.", around(UPDATED, uri="test://watched-resource")
 )
 table.server("one-id-for-all", "multiple-concurrent-subscriptions/told-apart").does(
     "Sends everything under the first id.", _named(PROMPTS, lambda id: id - 1)
 )
-table.server("ends-at-once", "opening-a-stream/stays-open").does(
-    "Answers the request right after the acknowledgement.", lambda: _Ending()
-)
-
 table.server("sudden-end", "graceful-closure/answered").does(
     "Ends without an answer.",
     results_of("subscriptions/listen", lambda result: {"resultType": "complete"}),
 )
 table.server("other-end", "graceful-closure/answered").does(
     "Ends another subscription.",
-    results_of(
-        "subscriptions/listen",
-        lambda result: {**result, "_meta": {**result["_meta"], SUBSCRIPTION: "another"}},
-    ),
+    results_of("subscriptions/listen", over("_meta", put(**{SUBSCRIPTION: "another"}))),
 )
-
-
-class _Ending(Fault):
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != ACKNOWLEDGED:
-            return (value,)
-        meta = value["params"]["_meta"]
-        result = {"resultType": "complete", "_meta": meta}
-        return (value, messages.result(meta[SUBSCRIPTION], result))

@@ -14,15 +14,10 @@ SESSION = "mcp-session-id"
 _clock = count(1_700_000_000_000)
 
 
-@table.server("ids-from-a-clock", "session-hijacking/ids-not-deterministic")
-class _Timed(Fault):
-    """Makes session ids from the time of day."""
-
-    def head(self, head: Head) -> Head:
-        if header(head.headers, SESSION) is not None:
-            kept = [each for each in head.headers if each[0] != SESSION]
-            head.headers = [*kept, (SESSION, f"node-7-process-4711-{next(_clock)}")]
-        return head
+table.server("ids-from-a-clock", "session-hijacking/ids-not-deterministic").does(
+    "Makes session ids from the time of day.",
+    header_of(calls("initialize"), SESSION, lambda: f"node-7-process-4711-{next(_clock)}"),
+)
 
 
 @table.server("tells-of-others", "session-hijacking/ids-not-told")
@@ -69,7 +64,6 @@ table.server("one-id", "session-hijacking/ids-not-deterministic").does(
     "Gives every client the same id.",
     header_of(calls("initialize"), SESSION, "0123456789abcdef0123456789abcdef"),
 )
-
 table.server("sessions-never-end", "session-hijacking/ids-not-given-again").does(
     "Says that it ends sessions, and does not.", refuses(deletes, 204)
 )

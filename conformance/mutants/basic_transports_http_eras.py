@@ -76,8 +76,6 @@ table.server("session-made", "earlier-streamable-http-revisions/no-session").doe
 table.server("event-id-refused", "earlier-streamable-http-revisions/event-id-ignored").does(
     "Refuses Last-Event-ID.", refuses(with_header("last-event-id"), 400)
 )
-
-
 table.server("progress-by-token", "receiving-messages/equal-ids").does(
     "Sends progress to everybody who uses its token.", progress_by_token()
 )

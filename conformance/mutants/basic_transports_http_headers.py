@@ -1,9 +1,10 @@
 """Mutants of what headers repeat of the body over Streamable HTTP."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from conformance.mutants.fault import Asked, Fault, Value
-from conformance.mutants.faults import answers_to
+from conformance.mutants.edits import drop, put
+from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.faults import answers_to, errors_of
 from conformance.mutants.http_faults import (
     Concerns,
     calls,
@@ -54,14 +55,15 @@ class _AnyVersionAtAll(_AnyVersion):
         return {name: value for name, value in headers.items() if name != VERSION}
 
 
-@table.server("mismatch-without-id", "server-validation/error-names-request")
-class _Forgets(Fault):
-    """Leaves the id out of the error of a header check."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("error", {}).get("code") == HEADER_MISMATCH:
-            value = {key: each for key, each in value.items() if key != "id"}
-        return (value,)
+table.server("mismatch-without-id", "server-validation/error-names-request").does(
+    "Leaves the id out of the error of a header check.",
+    answers_to(
+        "",
+        lambda value: (
+            drop("id")(value) if value.get("error", {}).get("code") == HEADER_MISMATCH else value
+        ),
+    ),
+)
 
 
 def _in_capitals(asked: Asked) -> bool:
@@ -78,7 +80,6 @@ table.server("version-header-overlooked", "protocol-version-header/other-than-bo
 table.server("version-of-body-overlooked", "protocol-version-header/body-other-than-header").does(
     "Believes the version of the header.", _AnyVersion
 )
-
 table.server("unknown-method-200", "protocol-version-header/unknown-method").does(
     "Answers an unknown method with status 200.", status_of(calls("kit/unknown"), 200)
 )
@@ -118,7 +119,6 @@ table.server("one-header-of-two", "server-validation/header-twice").does(
         )
     ),
 )
-
 table.server(
     "mismatch-as-invalid-request",
     "server-validation/method-other-than-body",
@@ -126,14 +126,7 @@ table.server(
     "protocol-version-header/other-than-body",
 ).does(
     "Uses the code of an invalid request where headers do not match.",
-    answers_to(
-        "",
-        lambda value: (
-            {**value, "error": {**value["error"], "code": INVALID_REQUEST}}
-            if "error" in value
-            else value
-        ),
-    ),
+    errors_of("", put(code=INVALID_REQUEST)),
 )
 table.server(
     "mismatch-200",

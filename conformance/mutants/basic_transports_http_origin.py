@@ -106,7 +106,6 @@ table.server("any-origin-of-delete", "security-endpoint/foreign-origin-delete").
 table.server("any-origin-of-notifications", "security-endpoint/foreign-origin-notification").does(
     "Does not look at the Origin of notifications.", overlooks(notifications, "origin")
 )
-
 table.server("own-origin-refused", "security-endpoint/own-origin").does(
     "Refuses every Origin.", refuses(with_header("origin"), 403)
 )

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.messages import encode
@@ -29,14 +30,9 @@ class _ReadsEscapesLiterally(Fault):
         return payload
 
 
-@table.server("asks", "messages/directions")
-class _AsksFirst(Fault):
-    """Sends requests."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) == "tools/call":
-            return (messages.request("mutant", "elicitation/create", {}), value)
-        return (value,)
+table.server("asks", "messages/directions").does(
+    "Sends requests.", also("tools/call", messages.request("mutant", "elicitation/create", {}))
+)
 
 
 @table.server("connections-mixed", "custom-transports/connections-apart")

@@ -65,7 +65,6 @@ def crosses(concerns: Concerns) -> Callable[[], Fault]:
 table.server("progress-of-other-sessions", "session-management/equal-ids").does(
     "Sends the progress of one session to another one that uses its token.", progress_by_token()
 )
-
 table.server("cancels-for-others", "session-management/cancel-own-only").does(
     "Lets any session cancel.",
     crosses(

@@ -89,15 +89,10 @@ class _Forgets(Fault):
         return () if brought else (heard,)
 
 
-@table.server("stays-open", "resumability-and-redelivery/after-the-end")
-class _StaysOpen(Fault):
-    """Does not end a stream that was picked up."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if not isinstance(heard, Done):
-            return (heard,)
-        asked = self.exchanges.get(heard.exchange)
-        return () if asked is not None and resumes(asked) else (heard,)
+table.server("stays-open", "resumability-and-redelivery/after-the-end").does(
+    "Does not end a stream that was picked up.",
+    responses_to(resumes, other=lambda heard: () if isinstance(heard, Done) else (heard,)),
+)
 
 
 @table.server("of-all-sessions", "resumability-and-redelivery/no-other-session")
@@ -151,8 +146,6 @@ table.server("responses-only", "resumability-and-redelivery/exactly-what-followe
     "Replays the response alone.",
     responses_to(resumes, text=lambda text: () if _progress(message(text)) else (text,)),
 )
-
-
 table.server(
     "cancelled-by-disconnect", "sending-messages-to-the-server/disconnect-is-no-cancellation"
 ).does(
@@ -161,8 +154,6 @@ table.server(
 table.server("of-all-streams", "resumability-and-redelivery/no-other-stream").does(
     "Replays what belongs to other streams, too.", responses_to(resumes, text=_of_another)
 )
-
-
 table.server("unknown-from-the-beginning", "resumability-and-redelivery/made-up-ids").does(
     "Takes an event id that it does not know for the first.",
     lambda: _Resumes(lambda wanted, ids: wanted if wanted in ids else ids[0]),

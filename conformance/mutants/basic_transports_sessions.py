@@ -50,15 +50,10 @@ def trusting(concerns: Concerns) -> Callable[[], Fault]:
     return lambda: _Trusting(concerns)
 
 
-@table.server("ids-in-a-row", "session-management/unpredictable")
-class _Numbered(Fault):
-    """Numbers its sessions."""
-
-    def head(self, head: Head) -> Head:
-        if header(head.headers, SESSION) is not None:
-            kept = [each for each in head.headers if each[0] != SESSION]
-            head.headers = [*kept, (SESSION, f"session-of-this-server-{next(_numbers)}")]
-        return head
+table.server("ids-in-a-row", "session-management/unpredictable").does(
+    "Numbers its sessions.",
+    header_of(_initialize, SESSION, lambda: f"session-of-this-server-{next(_numbers)}"),
+)
 
 
 class _Adopts(Fault):
@@ -116,7 +111,6 @@ table.server("id-outside-ascii", "session-management/visible-ascii").does(
     "Has letters outside ASCII in its session ids.",
     header_of(_initialize, SESSION, "s\u00e9ance-12345678901234567890"),
 )
-
 table.server("one-id", "session-management/unpredictable").does(
     "Gives every client the same id.",
     header_of(_initialize, SESSION, "0123456789abcdef0123456789abcdef"),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from conformance.mutants.basic_transports_streams import is_response, message
 from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.faults import alters
 from conformance.mutants.http_faults import (
     calls,
     gets,
@@ -51,14 +52,10 @@ class _Greets(_Endpoint):
         return (heard,)
 
 
-@table.server("points-elsewhere", "http-with-sse/endpoint-of-same-origin")
-class _PointsElsewhere(_Endpoint):
-    """Has messages posted to another origin."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Event) and heard.name == "endpoint":
-            heard.data = b"http://evil.example/messages"
-        return (heard,)
+table.server("points-elsewhere", "http-with-sse/endpoint-of-same-origin").does(
+    "Has messages posted to another origin.",
+    alters(Event, lambda event: event.name == "endpoint", data=b"http://evil.example/messages"),
+)
 
 
 @table.server("numbers", "http-with-sse/endpoints-differ")
@@ -123,8 +120,6 @@ table.server("stream-as-text", "http-with-sse/event-stream").does(
 table.server("post-500", "http-with-sse/post-accepted").does(
     "Answers POSTs that it takes with 500.", status_of(calls("ping"), 500)
 )
-
-
 table.server("takes-from-the-gone", "http-with-sse/end-of-the-stream").does(
     "Takes messages of clients that have left.",
     refuses(lambda asked: requests(asked) and asked.value["id"] == "kit-late", 202),

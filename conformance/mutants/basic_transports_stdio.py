@@ -1,10 +1,12 @@
 """Mutants of messages as lines."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.fault import Fault, Value
+from conformance.mutants.fault import Fault
+from conformance.mutants.faults import reads
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.heard import Heard, Text
 
@@ -13,22 +15,6 @@ table = Table("basic/transports/stdio")
 READER_LIMIT = 65536
 PIPE = 65536
 """Bytes that a pipe holds."""
-
-
-class _Reads(Fault):
-    """Makes something else of the bytes that it reads."""
-
-    def __init__(self, edit: Callable[[bytes], bytes | None]) -> None:
-        super().__init__()
-        self._edit_read = edit
-
-    def written(self, data: bytes) -> bytes | None:
-        return self._edit_read(data)
-
-
-def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
-    """Change what is written to the server as it is."""
-    return lambda: _Reads(edit)
 
 
 @table.server("indented", "stdio/no-embedded-newlines")
@@ -40,19 +26,6 @@ class _Indents(Fault):
             return (heard,)
         lines = json.dumps(json.loads(heard.data), indent=1).encode().splitlines()
         return [Text(line, heard.exchange, heard.event_id, heard.at) for line in lines]
-
-
-class _Logs(Fault):
-    """Logs to standard output what it does."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        self._method = method
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "result" in value and self.method_of(value) == self._method:
-            return (b"INFO: called", value)
-        return (value,)
 
 
 class Drops(Fault):
@@ -123,12 +96,11 @@ table.server("reader-limit", "stdio/large-message").does(
     "Cannot read lines of more than 64 KiB.",
     reads(lambda data: None if len(data) > READER_LIMIT else data),
 )
-
 table.server("logs-to-stdout", "stdio/nothing-but-messages").does(
-    "Logs calls to its standard output.", lambda: _Logs("tools/call")
+    "Logs calls to its standard output.", also("tools/call", b"INFO: called")
 )
 table.server("prints-to-stdout", "stdio/noise-kept-away").does(
-    "Lets handlers print between its messages.", lambda: _Logs("tools/call")
+    "Lets handlers print between its messages.", also("tools/call", b"INFO: called")
 )
 table.server("stderr-in-latin", "stdio/stderr-is-text").does(
     "Writes Latin-1 to standard error.",

@@ -5,6 +5,7 @@ from typing import Any
 
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import instead
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
 from mcpcore_conformance.kit import messages
@@ -37,14 +38,10 @@ class _Drops(Fault):
         return () if self._over else (value,)
 
 
-@table.server("writes-requests", "receiving-messages/no-requests")
-class _Asks(Fault):
-    """Writes a request before its result."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) == "tools/call" and "result" in value:
-            return (messages.request("mutant", "sampling/createMessage", {}), value)
-        return (value,)
+table.server("writes-requests", "receiving-messages/no-requests").does(
+    "Writes a request before its result.",
+    also("tools/call", messages.request("mutant", "sampling/createMessage", {})),
+)
 
 
 @table.server("answers-cancelled", "cancellation/silent-afterwards")
@@ -78,11 +75,9 @@ class _Remembers(Fault):
 table.server("hangs", "shutdown/end-of-input").does(
     "Goes on when there is nothing to read any more.", command=(*PROGRAM, "--hangs")
 )
-
 table.server("waits-for-calls", "shutdown/end-of-input-with-calls").does(
     "Waits for calls before it ends.", command=(*PROGRAM, "--hangs-in-calls")
 )
-
 table.server("ends-with-3", "shutdown/exit-status").does(
     "Ends with exit status 3.", command=(*PROGRAM, "--status", "3")
 )
@@ -92,7 +87,6 @@ table.server("leaves-children", "shutdown/nothing-left-behind").does(
 table.server("deaf-to-signals", "shutdown/terminated", "shutdown/terminated-with-calls").does(
     "Ignores SIGTERM.", command=(*PROGRAM, "--deaf-to-signals")
 )
-
 table.server("answers-responses", "sending-messages/response-does-no-harm").does(
     "Answers responses.",
     instead(

@@ -20,6 +20,7 @@ from conformance.mutants.http_faults import (
     status_of,
     with_header,
 )
+from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.headers import ACCEPT
@@ -36,14 +37,10 @@ class _AnswersTwice(Fault):
         return (value, value) if "result" in value else (value,)
 
 
-@table.server("asks-on-stream", "receiving-messages/no-requests")
-class _AsksFirst(Fault):
-    """Sends a request before its result."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "result" in value and self.method_of(value) == "tools/call":
-            return (messages.request("mutant", "roots/list"), value)
-        return (value,)
+table.server("asks-on-stream", "receiving-messages/no-requests").does(
+    "Sends a request before its result.",
+    also("tools/call", messages.request("mutant", "roots/list")),
+)
 
 
 def _cut(heard: Event | Done | Gone | Noise) -> Iterable[Heard]:
@@ -65,7 +62,6 @@ def _first_call(value: Value) -> Value:
 table.server("answers-as-html", "sending-messages/answered-as-json-or-events").does(
     "Calls its answers HTML.", header_of(requests, "content-type", "text/html")
 )
-
 table.server("notification-200", "sending-messages/notification-accepted").does(
     "Answers notifications with status 200.", status_of(notifications, 200)
 )
@@ -114,7 +110,6 @@ table.server("progress-of-another", "receiving-messages/only-related-notificatio
 table.server("buffered", "receiving-messages/no-buffering").does(
     "Lets proxies gather its event streams.", header_of(everything, "x-accel-buffering", None)
 )
-
 table.server("names-small-only", "case-sensitivity/header-names").does(
     "Knows its headers in small letters only.",
     refuses(lambda asked: any(name != name.lower() for name in asked.headers), 400),

@@ -172,8 +172,6 @@ table.server("stream-without-response", "sending-messages-to-the-server/stream-k
         text=lambda text: () if is_response(message(text)) else (text,),
     ),
 )
-
-
 table.server("broadcast", "multiple-connections/no-broadcast").does(
     "Sends notifications over every GET stream.",
     misdirects(of("notifications/tools/list_changed"), as_well=True),

@@ -1,9 +1,11 @@
 """Mutants of servers that say what nobody has asked for, on several pages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.faults import Fault, Value
+from conformance.mutants.basic_patterns_subscriptions import around
+from conformance.mutants.edits import over, put, to
+from conformance.mutants.faults import Fault, Value, meta_of, results_of, together
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import encode, error, notification, request, result
@@ -59,36 +61,27 @@ class _SameId(Fault):
         return payload
 
 
-@lifecycle.server("announces-anyway", *EITHER)
-class _Undeclared(Fault):
-    """Announces changes of tools, and has not declared that it does."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        method, found = self.method_of(value), value.get("result")
-        if "method" in value or not isinstance(found, dict):
-            return (value,)
-        if method == "initialize":
-            declared = {**found["capabilities"], "tools": {}}
-            return ({**value, "result": {**found, "capabilities": declared}},)
-        if method == "tools/list":
-            return notification("notifications/tools/list_changed"), value
-        return (value,)
-
-
-@logging.server("logs-a-list", "capabilities/declared", revisions=LEGACY)
-class _LogsUndeclared(Fault):
-    """Does not declare that it logs, and logs whoever lists something."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        method, found = self.method_of(value), value.get("result")
-        if "method" in value or not isinstance(found, dict):
-            return (value,)
-        if method == "initialize":
-            declared = {each: found["capabilities"][each] for each in ("tools", "resources")}
-            return ({**value, "result": {**found, "capabilities": declared}},)
-        if method == "tools/list":
-            return notification("notifications/message", {"level": "info", "data": "a list"}), value
-        return (value,)
+lifecycle.server("announces-anyway", *EITHER).does(
+    "Announces changes of tools, and has not declared that it does.",
+    together(
+        results_of("initialize", over("capabilities", put(tools={}))),
+        also("tools/list", notification(TOOLS)),
+    ),
+)
+logging.server("logs-a-list", "capabilities/declared", revisions=LEGACY).does(
+    "Does not declare that it logs, and logs whoever lists something.",
+    together(
+        results_of(
+            "initialize",
+            over(
+                "capabilities", lambda found: {name: found[name] for name in ("tools", "resources")}
+            ),
+        ),
+        also(
+            "tools/list", notification("notifications/message", {"level": "info", "data": "a list"})
+        ),
+    ),
+)
 
 
 @progress.server("progress-afterwards", TOKENS)
@@ -96,8 +89,7 @@ class _ReportsAfterwards(Fault):
     """Reports progress when the answer was sent."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        asked = self.asked.get((type(value.get("id")), value.get("id")))
-        meta = (asked or {}).get("params", {}).get("_meta", {})
+        meta = meta_of(self.asked.get((type(value.get("id")), value.get("id"))))
         if "method" in value or "progressToken" not in meta:
             return (value,)
         params = {"progressToken": meta["progressToken"], "progress": 1}
@@ -109,30 +101,12 @@ class _CountsDown(Fault):
     """Reports what is left to do."""
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        asked = self.asked.get((type(value.get("id")), value.get("id")))
-        meta = (asked or {}).get("params", {}).get("_meta", {})
+        meta = meta_of(self.asked.get((type(value.get("id")), value.get("id"))))
         if "method" in value or "progressToken" not in meta:
             return (value,)
         token = meta["progressToken"]
         left = ({"progressToken": token, "progress": each} for each in (2, 1))
         return *(notification("notifications/progress", each) for each in left), value
-
-
-class _Tells(Fault):
-    """Tells whoever has subscribed of a change, once: ``meta`` makes its ``_meta``."""
-
-    def __init__(
-        self, meta: Callable[[Value], Value], method: str = TOOLS, *, before: bool = False
-    ) -> None:
-        super().__init__()
-        self._meta, self._method, self._before = meta, method, before
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != "notifications/subscriptions/acknowledged":
-            return (value,)
-        meta = self._meta(value["params"]["_meta"])
-        change = notification(self._method, {"_meta": meta})
-        return (change, value) if self._before else (value, change)
 
 
 index.server("answers-nobody", "result-responses/of-a-request").does(
@@ -150,8 +124,6 @@ index.server("logs-verbosely", "notifications/params").does(
 index.server("pings-by-one-id", "requests/server-ids-differ").does(
     "Pings with one id again and again.", also("ping", request("same", "ping"), after=True)
 )
-
-
 lifecycle.server("speaks-as-a-client", *EITHER).does(
     "Says that it is initialized, as clients do.",
     also("tools/list", notification("notifications/initialized")),
@@ -170,36 +142,31 @@ progress.server("progress-of-nobody", TOKENS).does(
         notification("notifications/progress", {"progressToken": "nobody", "progress": 1}),
     ),
 )
-
-
 cancellation.server("cancels-nothing", "behavior-requirements/server-own-requests-only").does(
     "Cancels a request that it has not made.",
     also("tools/list", notification("notifications/cancelled", {"requestId": "nobody"})),
 )
 subscriptions.server("tells-without-a-stream", "opening-a-stream/nothing-without-it").does(
-    "Tells of changes whoever is there.",
-    also("tools/list", notification("notifications/tools/list_changed")),
+    "Tells of changes whoever is there.", also("tools/list", notification(TOOLS))
 )
 subscriptions.server("tells-at-once", "acknowledgment/before-changes").does(
-    "Tells of a change before it acknowledges the subscription.",
-    lambda: _Tells(lambda meta: meta, before=True),
+    "Tells of a change before it acknowledges the subscription.", around(TOOLS, before=True)
 )
 subscriptions.server("tells-namelessly", "receiving-notifications/named-by-all").does(
-    "Tells of changes as older revisions do.", lambda: _Tells(lambda meta: {})
+    "Tells of changes as older revisions do.", around(TOOLS, meta=to({}))
 )
 subscriptions.server("wraps-the-id", "receiving-notifications/named-by-all").does(
     "Names subscriptions by an object.",
-    lambda: _Tells(lambda meta: {SUBSCRIPTION: {"id": meta[SUBSCRIPTION]}}),
+    around(TOOLS, meta=lambda meta: {SUBSCRIPTION: {"id": meta[SUBSCRIPTION]}}),
 )
 subscriptions.server("tells-of-prompts", "opening-a-stream/of-the-kind").does(
     "Tells of changes of prompts whoever has subscribed to anything.",
-    lambda: _Tells(lambda meta: meta, "notifications/prompts/list_changed"),
+    around("notifications/prompts/list_changed"),
 )
 resources.server("updates-everybody", "subscriptions/nothing-without-one").does(
     "Tells of updates whoever is there.",
     also("tools/list", notification("notifications/resources/updated", {"uri": "test://other"})),
 )
-
 logging.server("logs-unasked", "per-request-log-level/only-where-asked-for", revisions=MODERN).does(
     "Logs whoever lists something.",
     also("tools/list", notification("notifications/message", {"level": "info", "data": "a list"})),

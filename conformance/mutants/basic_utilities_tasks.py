@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from conformance.mutants.edits import drop, over, put
+from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import answers_to, heads, results_of, takes
+from conformance.mutants.faults import answers_to, errors_of, heads, results_of, takes
 from conformance.mutants.http_faults import OnePrincipal
 from conformance.mutants.lists import Entries, told
 from conformance.mutants.model import Table
@@ -26,36 +26,19 @@ TASK = {
 }
 
 
-def _created(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _created(edit: Change) -> Callable[[], Fault]:
     """Edit the task that a call is answered with."""
-
-    def change(result: Value) -> Value:
-        return {**result, "task": edit(result["task"])} if "task" in result else result
-
-    return results_of("tools/call", change)
+    return results_of("tools/call", over("task", edit))
 
 
 def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return results_of("tasks/get", edit)
 
 
-def _without(name: str) -> Callable[[Value], Value]:
-    return drop(name)
-
-
 def _named(prefix: str) -> Callable[[], Fault]:
     """Make ids of tasks that follow from each other; the server keeps its own."""
     numbers = count(1)
-
-    class Renaming(Fault):
-        def message(self, value: Value) -> Iterable[Value | bytes]:
-            task = value.get("result", {}).get("task")
-            if task is None:
-                return (value,)
-            made = {**task, "taskId": f"{prefix}{next(numbers)}"}
-            return ({**value, "result": {"task": made}},)
-
-    return Renaming
+    return _created(lambda task: {**task, "taskId": f"{prefix}{next(numbers)}"})
 
 
 @table.server("meta-decides", "associating-task-related-messages/parameter-decides")
@@ -71,22 +54,13 @@ class _Related(Fault):
         return messages.encode({**value, "params": {**params, "taskId": task}})
 
 
-@table.server("created-late", "result-retrieval/created-at-once")
-class _Late(Fault):
-    """Does not say that it has made a task."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        return () if "task" in value.get("result", {}) else (value,)
-
-
-@table.server("waits-after-answers", "input-required-status/status")
-class _Stuck(Fault):
-    """Waits for input that it has."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) != "tasks/get" or "result" not in value:
-            return (value,)
-        return ({**value, "result": {**value["result"], "status": "input_required"}},)
+table.server("created-late", "result-retrieval/created-at-once").does(
+    "Does not say that it has made a task.",
+    answers_to("tools/call", lambda value: None if "task" in value.get("result", {}) else value),
+)
+table.server("waits-after-answers", "input-required-status/status").does(
+    "Waits for input that it has.", results_of("tasks/get", put(status="input_required"))
+)
 
 
 class _Changing(Fault):
@@ -108,7 +82,7 @@ def _relating(value: Value) -> Value:
 
 
 table.server("no-times", "creating-tasks/shape", "ttl-and-resource-management/times").does(
-    "Does not say when a task was made.", _created(_without("createdAt"))
+    "Does not say when a task was made.", _created(drop("createdAt"))
 )
 table.server("status-of-nobody", "creating-tasks/shape").does(
     "Has a status that nobody knows.", _created(put(status="submitted"))
@@ -123,7 +97,6 @@ table.server("result-at-once", "creating-tasks/shape").does(
 table.server("begins-completed", "task-status-lifecycle/begins-working").does(
     "Says that a task has ended when it begins.", _created(put(status="completed"))
 )
-
 table.server("same-id", "task-id-requirements/unique").does(
     "Gives all tasks one id.", _created(put(taskId="the task"))
 )
@@ -137,7 +110,7 @@ table.server("time-in-seconds", "ttl-and-resource-management/times").does(
     "Counts seconds.", _got(put(lastUpdatedAt="1764066600"))
 )
 table.server("no-ttl", "ttl-and-resource-management/ttl").does(
-    "Says nothing of the ttl.", _got(_without("ttl"))
+    "Says nothing of the ttl.", _got(drop("ttl"))
 )
 table.server("no-time-to-live", "ttl-and-resource-management/ttl").does(
     "Has a ttl that is over when it begins.", _got(put(ttl=0))
@@ -152,7 +125,7 @@ table.server("works-for-ever", "result-retrieval/waits-for-the-end").does(
     "Gives a result, and still works.", lambda: _Changing("working")
 )
 table.server("nameless-result", "related-task-metadata/of-the-result").does(
-    "Does not say whose result it is.", results_of("tasks/result", _without("_meta"))
+    "Does not say whose result it is.", results_of("tasks/result", drop("_meta"))
 )
 table.server("error-in-result", "result-retrieval/error").does(
     "Answers with a result for a call that broke.",
@@ -167,7 +140,7 @@ table.server("other-error", "result-retrieval/error").does(
     ),
 )
 table.server("failure-hidden", "task-execution-errors/failed").does(
-    "Does not say that a tool failed.", results_of("tasks/result", _without("isError"))
+    "Does not say that a tool failed.", results_of("tasks/result", drop("isError"))
 )
 table.server("changes-its-mind", "task-status-lifecycle/terminal-is-final").does(
     "Cancels a task that was completed.", lambda: _Changing("completed", "cancelled")
@@ -188,13 +161,7 @@ table.server("results-of-everything", "protocol-errors/unknown-result").does(
     "Has a result for every id.", takes("tasks/result", DONE)
 )
 table.server("other-code", "protocol-errors/unknown-get", "protocol-errors/unknown-cursor").does(
-    "Has a code of its own for what it does not find.",
-    answers_to(
-        "",
-        lambda value: (
-            {**value, "error": {**value["error"], "code": -32002}} if "error" in value else value
-        ),
-    ),
+    "Has a code of its own for what it does not find.", errors_of("", put(code=-32002))
 )
 
 
@@ -218,7 +185,7 @@ table.server("plain-call", "tool-level-negotiation/required").does(
     "Calls plainly what needs a task.", takes("tools/call", DONE)
 )
 table.server("nameless-question", "input-required-status/names-the-task").does(
-    "Asks without saying for which task.", told("elicitation/create", _without("_meta"))
+    "Asks without saying for which task.", told("elicitation/create", drop("_meta"))
 )
 table.server("other-question", "input-required-status/names-the-task").does(
     "Asks for another task.",
@@ -227,8 +194,6 @@ table.server("other-question", "input-required-status/names-the-task").does(
 table.server("waits-and-works", "input-required-status/status").does(
     "Works on while it waits for an answer.", lambda: _Changing("working")
 )
-
-
 table.server("named-twice", "associating-task-related-messages/not-in-get").does(
     "Names the task in _meta as well.", _got(_relating)
 )

@@ -1,18 +1,20 @@
 """Mutants of the page basic/versioning."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import over, put
+from conformance.mutants.edits import Change, over, put
 from conformance.mutants.faults import (
     Fault,
     Value,
-    answers_to,
     asks,
     code,
     declines,
+    errors_of,
     instead,
+    meta_of,
     results_of,
+    since,
 )
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
@@ -24,21 +26,8 @@ table = Table("basic/versioning")
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 
-def _meta(value: Any) -> dict[str, Any]:
-    params = value.get("params") if isinstance(value, dict) else None
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    return meta if isinstance(meta, dict) else {}
-
-
-def _data(edit: Callable[[Any], Any]) -> Callable[[], Fault]:
-    """Edit the data of errors."""
-
-    def change(value: Value) -> Value:
-        if "data" not in value.get("error", {}):
-            return value
-        return {**value, "error": {**value["error"], "data": edit(value["error"]["data"])}}
-
-    return answers_to("", change)
+def _data(edit: Change) -> Callable[[], Fault]:
+    return errors_of("", over("data", edit))
 
 
 def _capabilities(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -53,7 +42,7 @@ class _OneEra(Fault):
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not isinstance(value, dict) or value.get("method") != "tools/list":
             return payload
-        era = "modern" if META_PROTOCOL_VERSION in _meta(value) else "legacy"
+        era = "modern" if META_PROTOCOL_VERSION in meta_of(value) else "legacy"
         _OneEra.first = _OneEra.first or era
         if era == _OneEra.first:
             return payload
@@ -61,48 +50,30 @@ class _OneEra(Fault):
         return None
 
 
-@table.server("era-of-connection", f"{COMPATIBILITY}/both-eras-on-one-connection")
-class _EraOfConnection(Fault):
-    """Takes every request on an initialized connection for a legacy one."""
-
-    _legacy = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._legacy |= asks("initialize")(value)
-        if not self._legacy or META_PROTOCOL_VERSION not in _meta(value):
-            return payload
-        self.answer(result(value["id"], {"tools": []}))
-        return None
-
-
-@table.server("locked-by-probe", f"{COMPATIBILITY}/refused-probe")
-class _LockedByProbe(Fault):
-    """Has no initialize any more after a modern request."""
-
-    _modern = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        self._modern |= META_PROTOCOL_VERSION in _meta(value)
-        if not self._modern or not asks("initialize")(value):
-            return payload
-        self.answer(error(value["id"], -32601, "Method not found"))
-        return None
-
-
-@table.server("lists-more", f"{NEGOTIATION}/list-is-true")
-class _ListsMore(Fault):
-    """Lists versions in which it does not agree."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) == "initialize" and "result" in value:
-            return ({**value, "result": {**value["result"], "protocolVersion": LEGACY}},)
-        return (value,)
-
-
+table.server("era-of-connection", f"{COMPATIBILITY}/both-eras-on-one-connection").does(
+    "Takes every request on an initialized connection for a legacy one.",
+    since(
+        asks("initialize"),
+        instead(
+            lambda value: META_PROTOCOL_VERSION in meta_of(value),
+            lambda value: result(value["id"], {"tools": []}),
+        ),
+    ),
+)
+table.server("locked-by-probe", f"{COMPATIBILITY}/refused-probe").does(
+    "Has no initialize any more after a modern request.",
+    since(
+        lambda value: META_PROTOCOL_VERSION in meta_of(value), declines(asks("initialize"), -32601)
+    ),
+)
+table.server("lists-more", f"{NEGOTIATION}/list-is-true").does(
+    "Lists versions in which it does not agree.",
+    results_of("initialize", put(protocolVersion=LEGACY)),
+)
 table.server("any-version", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/requested").does(
     "Serves requests of whatever version.",
     instead(
-        lambda value: asks("tools/list")(value) and bool(_meta(value)),
+        lambda value: asks("tools/list")(value) and bool(meta_of(value)),
         lambda value: result(value["id"], {"tools": [], "resultType": "complete"}),
     ),
 )
@@ -122,7 +93,6 @@ table.server("repeats-nothing", f"{NEGOTIATION}/requested").does(
 table.server("shorter-list", f"{NEGOTIATION}/same-list").does(
     "Names fewer versions in the error than in server/discover.", _data(put(supported=[MODERN]))
 )
-
 table.server("nameless-extension", "extension-negotiation/names").does(
     "Has an extension without a prefix.", _capabilities(put(extensions={"tasks": {}}))
 )
@@ -132,7 +102,9 @@ table.server("extension-without-settings", "extension-negotiation/names").does(
 )
 table.server("wants-known-extensions", "extension-negotiation/unknown").does(
     "Refuses clients with an extension that it does not know.",
-    declines(lambda value: "extensions" in _meta(value).get(META_CLIENT_CAPABILITIES, {}), -32602),
+    declines(
+        lambda value: "extensions" in meta_of(value).get(META_CLIENT_CAPABILITIES, {}), -32602
+    ),
 )
 table.server("extends-unasked", "extension-negotiation/not-declared").does(
     "Answers every call with a task.",

@@ -12,9 +12,8 @@ from conformance.mutants.client_sign_in_faults import (
     redeems,
     registers,
     returns,
-    without,
 )
-from conformance.mutants.edits import put
+from conformance.mutants.edits import drop, over, put
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.heard import header as header_of
@@ -117,28 +116,24 @@ table.client(
     returns(lambda params, request, issuer: {**params, "iss": issuer}),
 )
 table.client("no-resource-asked", f"{RESOURCE}/client-both-requests").does(
-    "Leaves the resource out of the authorization request.", asks(without("resource"))
+    "Leaves the resource out of the authorization request.", asks(drop("resource"))
 )
 table.client("no-resource-redeemed", f"{RESOURCE}/client-both-requests").does(
-    "Leaves the resource out of the token request.", redeems(without("resource"))
+    "Leaves the resource out of the token request.", redeems(drop("resource"))
 )
 table.client("resource-of-another", f"{RESOURCE}/client-names-server").does(
     "Names another resource.", redeems(having("resource", "https://other.example/mcp"))
 )
 table.client("fragment", f"{CANONICAL}/client-canonical").does(
-    "Names a resource with a fragment.",
-    asks(lambda params: {**params, "resource": params["resource"] + "#tools"}),
+    "Names a resource with a fragment.", asks(over("resource", lambda uri: uri + "#tools"))
 )
 table.client("without-scheme", f"{CANONICAL}/client-canonical").does(
     "Names a resource without its scheme.",
-    asks(lambda params: {**params, "resource": params["resource"].partition("//")[2]}),
+    asks(over("resource", lambda uri: uri.partition("//")[2])),
 )
 table.client("slash", f"{CANONICAL}/client-specific").does(
-    "Puts a slash after the resource.",
-    asks(lambda params: {**params, "resource": params["resource"] + "/"}),
+    "Puts a slash after the resource.", asks(over("resource", lambda uri: uri + "/"))
 )
-
-
 table.client("old-token", f"{HANDLING}/client-own-tokens").does(
     "Sends its first token for ever.", keeps_first("authorization")
 )
@@ -148,14 +143,12 @@ table.client("follows-with-token", f"{HANDLING}/client-server-alone").does(
 table.client("shows-token", f"{HANDLING}/client-server-alone").does(
     "Shows its token to everybody.", lambda: _ShowsToken("access_token")
 )
-
-
 table.client("shows-refresh-token", f"{REFRESH}/client-confidential").does(
     "Shows its refresh token to everybody.", lambda: _ShowsToken("refresh_token")
 )
 table.client("refreshes-for-any", f"{RESOURCE}/client-refresh").does(
     "Leaves the resource out when it refreshes its token.",
-    redeems(without("resource"), "refresh_token"),
+    redeems(drop("resource"), "refresh_token"),
 )
 table.client("code-alone", f"{REFRESH}/client-grant-type").does(
     "Registers for codes alone, and refreshes.", registers(put(grant_types=["authorization_code"]))

@@ -33,7 +33,6 @@ table.client(
 table.client("other-token", "token-requirements/client-every-request").does(
     "Sends something else.", header("authorization", lambda value: "Basic a2l0")
 )
-
 table.client("carries-along", "token-handling/client-not-elsewhere").does(
     "Takes its token to another origin, too.",
     also_asks("GET", "/mcp", host="localhost", authorization="Bearer kit"),

@@ -1,6 +1,7 @@
 """Mutants of clients for the page basic/authorization/index: scopes."""
 
-from conformance.mutants.client_sign_in_faults import Insists, Params, asks, having, without
+from conformance.mutants.client_sign_in_faults import Insists, Params, asks, having
+from conformance.mutants.edits import drop
 from conformance.mutants.model import Table
 
 table = Table("basic/authorization/index")
@@ -32,7 +33,7 @@ table.client(
     "listed-alone", f"{SELECTION}/client-challenge-decides", f"{STEP_UP}/client-asks-for-more"
 ).does("Asks for the same scopes always.", asks(having("scope", "kit:read")))
 table.client("no-scope", f"{SELECTION}/client-supported-scopes").does(
-    "Asks for no scopes.", asks(without("scope"))
+    "Asks for no scopes.", asks(drop("scope"))
 )
 table.client("forgets", f"{STEP_UP}/client-keeps-scopes").does(
     "Asks for the scopes of the 403 alone.", asks(_forgets)

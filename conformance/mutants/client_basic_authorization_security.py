@@ -10,8 +10,8 @@ from conformance.mutants.client_sign_in_faults import (
     reads_in_its_place,
     redeems,
     returns,
-    without,
 )
+from conformance.mutants.edits import drop
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.heard import Headers
@@ -42,7 +42,7 @@ class _NoState(ClientFault):
 
 
 table.client("no-challenge", f"{CODE}/client-pkce").does(
-    "Sends no challenge.", asks(without("code_challenge"))
+    "Sends no challenge.", asks(drop("code_challenge"))
 )
 table.client("other-verifier", f"{CODE}/client-pkce").does(
     "Sends a verifier that does not fit.", redeems(having("code_verifier", "x" * 43))
@@ -70,7 +70,6 @@ table.client("other-redirect", f"{REDIRECTION}/client-registered-redirect").does
     "Uses a redirect URI that it has not registered.",
     asks(lambda params: {**params, "redirect_uri": params["redirect_uri"] + "/other"}),
 )
-
 table.client(
     "any-state", f"{REDIRECTION}/client-wrong-state", f"{REDIRECTION}/client-missing-state"
 ).does(

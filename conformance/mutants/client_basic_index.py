@@ -15,9 +15,10 @@ from conformance.mutants.client_faults import (
     params_of,
     repaired,
     reports,
+    responds,
     says,
 )
-from conformance.mutants.edits import over, put
+from conformance.mutants.edits import drop, over, put, to
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_CLIENT_INFO
 from mcpcore_conformance.kit.messages import (
@@ -32,24 +33,13 @@ from mcpcore_conformance.kit.messages import (
 table = Table("basic/index")
 
 
-def without_meta(name: str) -> Any:
-    """Params whose _meta lacks one member."""
-
-    def change(params: Value) -> Value:
-        meta = {key: value for key, value in params.get("_meta", {}).items() if key != name}
-        return {**params, "_meta": meta}
-
-    return change
-
-
-@table.client("answers-notifications", "notifications/client-no-answer")
-class _AnswersNotifications(ClientFault):
-    """Complains of notifications that it does not know."""
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and "odd" in str(value.get("method")) and "id" not in value:
-            self.invent(error(None, METHOD_NOT_FOUND, "what?"))
-        return payload
+table.client("answers-notifications", "notifications/client-no-answer").does(
+    "Complains of notifications that it does not know.",
+    responds(
+        lambda value: "odd" in str(value.get("method")) and "id" not in value,
+        to(error(None, METHOD_NOT_FOUND, "what?")),
+    ),
+)
 
 
 @table.client("no-batches", "batching/client-takes-requests", "batching/client-takes-responses")
@@ -64,8 +54,7 @@ table.client("float-id", "requests/client-id").does(
     "Sends a request whose id is no integer.", adds("tools/list", put(id=1.5))
 )
 table.client("no-version", "messages/client-json-rpc").does(
-    "Leaves jsonrpc out of a request.",
-    says("tools/list", lambda value: {key: value[key] for key in value if key != "jsonrpc"}),
+    "Leaves jsonrpc out of a request.", says("tools/list", drop("jsonrpc"))
 )
 table.client("list-of-params", "messages/client-json-rpc").does(
     "Sends params that are an array.", says("tools/list", put(params=[]))
@@ -131,8 +120,6 @@ class _TakesAnyAnswer(ClientFault):
 table.client("list-of-arguments", "requests/client-params").does(
     "Calls a tool with an array of arguments.", params_of("tools/call", put(arguments=[1, 2]))
 )
-
-
 table.client("cursor-is-a-number", "requests/client-params").does(
     "Lists from a cursor that is a number.",
     adds(
@@ -185,16 +172,12 @@ table.client("string-ids", "responses/client-echoes-id").does(
 table.client("silent-on-unknown", "responses/client-unknown-method").does(
     "Does not answer what it does not know.", never_says("com.example/odd")
 )
-
-
 table.client("batch-answered-twice", "batching/client-takes-requests").does(
     "Answers the requests of a batch twice.", adds_to_answers("ping", lambda value: value)
 )
 table.client("no-capabilities", "_meta/client-required", "_meta/client-required-everywhere").does(
-    "Does not say what it can.", params_of("", without_meta(META_CLIENT_CAPABILITIES))
+    "Does not say what it can.", params_of("", over("_meta", drop(META_CLIENT_CAPABILITIES)))
 )
-
-
 table.client("bare-listen", "_meta/client-required-everywhere").does(
     "Listens without saying which protocol it speaks.",
     says(
@@ -203,7 +186,7 @@ table.client("bare-listen", "_meta/client-required-everywhere").does(
     ),
 )
 table.client("nameless", "_meta/client-info").does(
-    "Does not say who it is.", params_of("", without_meta(META_CLIENT_INFO))
+    "Does not say who it is.", params_of("", over("_meta", drop(META_CLIENT_INFO)))
 )
 table.client("fetches", "ref-resolution/client-no-network").does(
     "Fetches what a schema refers to.", also_asks("GET", "/canary.json")

@@ -1,10 +1,6 @@
 """Mutants of clients for the page basic/lifecycle."""
 
-from collections.abc import Iterable
-from typing import Any
-
 from conformance.mutants.client_faults import (
-    ClientFault,
     adds,
     answers,
     never_says,
@@ -13,36 +9,17 @@ from conformance.mutants.client_faults import (
     repaired,
     reports,
     says,
+    signals,
 )
-from conformance.mutants.edits import put
+from conformance.mutants.edits import drop, put
 from conformance.mutants.model import Table
-from mcpcore_conformance.kit.client_wire import Arrival, Signal
 from mcpcore_conformance.kit.messages import encode
-
-
-class _SendsSignals(ClientFault):
-    """Ends a server by signals, without closing its input."""
-
-    def __init__(self, names: list[str]) -> None:
-        super().__init__()
-        self._names = names
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        if isinstance(arrival, Signal) and arrival.name == "EOF":
-            return [Signal(name) for name in self._names]
-        return (arrival,)
-
 
 table = Table("basic/lifecycle")
 
 
-def without(*names: str) -> Any:
-    """Params without some members."""
-    return lambda params: {name: params[name] for name in params if name not in names}
-
-
 table.client("anonymous", "initialization/client-identifies-itself").does(
-    "initialize has no clientInfo.", params_of("initialize", without("clientInfo"))
+    "initialize has no clientInfo.", params_of("initialize", drop("clientInfo"))
 )
 table.client("tools-first", "initialization/client-sends-initialized").does(
     "Lists the tools before it says that it is ready.",
@@ -65,8 +42,6 @@ table.client("invented-version", "version-negotiation/client-offers-known-versio
     "Asks for a version that nobody has published.",
     params_of("initialize", put(protocolVersion="DRAFT-2025")),
 )
-
-
 table.client("any-version", "version-negotiation/client-disconnects").does(
     "Goes on whatever version it is answered with.",
     repaired(
@@ -97,8 +72,8 @@ table.client("patient-for-ever", "timeouts/client-initialize-times-out").does(
     reports(-1, {"result": {}}),
 )
 table.client("terminates", "stdio/client-closes-input").does(
-    "Sends SIGTERM at once.", lambda: _SendsSignals(["SIGTERM"])
+    "Sends SIGTERM at once.", signals("SIGTERM")
 )
 table.client("kills", "stdio/client-uses-signals").does(
-    "Kills the server without closing its input.", lambda: _SendsSignals([])
+    "Kills the server without closing its input.", signals()
 )

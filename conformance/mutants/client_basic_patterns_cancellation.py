@@ -3,16 +3,16 @@
 from typing import Any
 
 from conformance.mutants.client_faults import (
-    ClientFault,
     adds,
+    arrives,
     gives_up,
     never_says,
     params_of,
     reports,
+    responds,
 )
-from conformance.mutants.edits import over, put
+from conformance.mutants.edits import over, put, to
 from conformance.mutants.model import Table
-from mcpcore_conformance.kit.client_wire import Arrival
 from mcpcore_conformance.kit.heard import Done
 from mcpcore_conformance.kit.messages import notification, result
 from mcpcore_conformance.kit.model import Binding
@@ -26,28 +26,20 @@ def cancels(value: Any, payload: bytes) -> bool:
     return isinstance(value, dict) and value.get("method") == CANCELLED
 
 
-@table.client("keeps-stream", "transport-specific-cancellation/client-closes-stream")
-class _KeepsStreams(ClientFault):
-    """Leaves the stream of a cancelled request open."""
-
-    def other(self, arrival: Arrival) -> tuple[Arrival, ...]:
-        return () if isinstance(arrival, Done) else (arrival,)
-
-
-@table.client(
+table.client("keeps-stream", "transport-specific-cancellation/client-closes-stream").does(
+    "Leaves the stream of a cancelled request open.", arrives(Done, to(()))
+)
+table.client(
     "answers-cancelled",
     "behavior-requirements/client-stops",
     "timing-considerations/client-late-cancellation",
+).does(
+    "Answers what was cancelled.",
+    responds(
+        lambda value: value.get("method") == CANCELLED,
+        lambda value: result(value["params"].get("requestId"), {"action": "cancel"}),
+    ),
 )
-class _AnswersCancelled(ClientFault):
-    """Answers what was cancelled."""
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        if cancels(value, payload):
-            self.invent(result(value["params"].get("requestId"), {"action": "cancel"}))
-        return payload
-
-
 table.client(
     "silent",
     "cancellation-flow/client-notifies",
@@ -62,7 +54,6 @@ table.client("string-id", "cancellation-flow/client-notifies").does(
     "Names the request that it cancels by its id as a string.",
     params_of(CANCELLED, over("requestId", str)),
 )
-
 table.client("notifies-over-http", "transport-specific-cancellation/client-no-notification").does(
     "Sends a notification where closing the stream is enough.",
     adds("tools/call", lambda value: notification(CANCELLED, {"requestId": value["id"]})),

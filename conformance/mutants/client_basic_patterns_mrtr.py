@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.client_faults import ClientFault, Value, params_of, precedes
-from conformance.mutants.edits import put
+from conformance.mutants.client_faults import ClientFault, Value, params_of, precedes, responds
+from conformance.mutants.edits import put, to
 from conformance.mutants.model import Table
+from mcpcore_conformance.kit.messages import request
 
 table = Table("basic/patterns/mrtr")
 WORKFLOW = "client-requirements-basic-workflow"
@@ -57,29 +58,26 @@ def asks(value: Value) -> bool:
     return bool(value.get("result", {}).get("resultType") == "input_required")
 
 
-@table.client("tireless", f"{WORKFLOW}/client-bounded")
-class _Tireless(ClientFault):
-    """Would ask for ever."""
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and asks(value):
-            params = {"name": "echo", "requestState": "again"}
-            again = {"jsonrpc": "2.0", "id": f"{value['id']}+", "method": "tools/call"}
-            self.invent({**again, "params": params})
-        return payload
-
-
-@table.client("answers-undeclared", "server-requirements-basic-workflow/client-refuses-undeclared")
-class _Obliging(ClientFault):
-    """Answers what it did not declare."""
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and asks(value):
-            params = {"name": "echo", "inputResponses": {"r": {"roots": []}}}
-            self.invent({"jsonrpc": "2.0", "id": "again", "method": "tools/call", "params": params})
-        return payload
-
-
+table.client("tireless", f"{WORKFLOW}/client-bounded").does(
+    "Would ask for ever.",
+    responds(
+        asks,
+        lambda value: request(
+            f"{value['id']}+", "tools/call", {"name": "echo", "requestState": "again"}
+        ),
+    ),
+)
+table.client(
+    "answers-undeclared", "server-requirements-basic-workflow/client-refuses-undeclared"
+).does(
+    "Answers what it did not declare.",
+    responds(
+        asks,
+        to(
+            request("again", "tools/call", {"name": "echo", "inputResponses": {"r": {"roots": []}}})
+        ),
+    ),
+)
 table.client("trims-state", f"{WORKFLOW}/client-echoes-state").does(
     "Trims the state.",
     _again(lambda params: {"requestState": params.get("requestState", "").strip()}),
@@ -90,7 +88,6 @@ table.client(
     "Takes the state for JSON.",
     _again(lambda params: {"requestState": json.dumps(params.get("requestState"))}),
 )
-
 table.client("invents-state", f"{WORKFLOW}/client-no-state").does(
     "Sends a state where there was none.",
     _again(lambda params: {"requestState": params.get("requestState", "")}),
@@ -98,7 +95,6 @@ table.client("invents-state", f"{WORKFLOW}/client-no-state").does(
 table.client("other-arguments", f"{WORKFLOW}/client-same-request").does(
     "Leaves the arguments out the second time.", _again(lambda params: {"arguments": {"kit": True}})
 )
-
 table.client(
     "forgets-answers", f"{WORKFLOW}/client-fulfils", "supported-requests/client-all-three"
 ).does("Asks again without the answers.", _again(lambda params: {"inputResponses": {}}))
@@ -106,8 +102,6 @@ table.client("bare-answers", f"{WORKFLOW}/client-fulfils").does(
     "Answers with nothing in it.",
     _again(lambda params: {"inputResponses": {key: {} for key in params["inputResponses"]}}),
 )
-
-
 table.client("asks-again-anywhere", "supported-requests/client-refuses-elsewhere").does(
     "Makes every request again with answers.",
     precedes("prompts/list", put(id="again", params={"inputResponses": {"r": {"roots": []}}})),

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from conformance.mutants.client_faults import ClientFault, Value, params_of, reports
+from conformance.mutants.client_faults import ClientFault, Value, once, params_of, reports
+from conformance.mutants.edits import to
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Arrival
 from mcpcore_conformance.kit.heard import Done
@@ -25,19 +26,9 @@ class _KeepsStreams(ClientFault):
         return () if isinstance(arrival, Done) else (arrival,)
 
 
-@table.client(
+table.client(
     "listens-once", "graceful-closure/client-listens-again", "graceful-closure/client-reopens"
-)
-class _ListensOnce(ClientFault):
-    """Does not subscribe again."""
-
-    _listened = False
-
-    def said(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != LISTEN:
-            return (value,)
-        again, self._listened = self._listened, True
-        return () if again else (value,)
+).does("Does not subscribe again.", once(LISTEN, to(None)))
 
 
 def _heard(*changes: Value, ended: bool = False) -> Value:
@@ -63,7 +54,6 @@ table.client("one-stream", "receiving-notifications/client-tells-apart").does(
 table.client("any-subscription", "receiving-notifications/client-unknown-subscription").does(
     "Takes what belongs to no subscription for its own.", reports(0, _heard(PROMPTS))
 )
-
 table.client("misses-the-end", "graceful-closure/client-hears-the-end").does(
     "Does not notice that the server has ended the stream.", reports(0, _heard(TOOLS))
 )

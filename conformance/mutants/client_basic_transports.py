@@ -5,15 +5,17 @@ from typing import Any
 
 from conformance.mutants.client_faults import (
     ClientFault,
-    Value,
     also_asks,
     header,
     heads,
     never_says,
+    once,
+    posts_to,
     reports,
     with_header,
     without_header,
 )
+from conformance.mutants.edits import to
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended
 from mcpcore_conformance.kit.heard import header as header_of
@@ -21,14 +23,9 @@ from mcpcore_conformance.kit.heard import header as header_of
 table = Table("basic/transports")
 
 
-@table.client("ignores-endpoint", "http-with-sse/client-posts-to-endpoint")
-class _PostsHere(ClientFault):
-    """Posts to another address than that of the endpoint event."""
-
-    def asked(self, asked: Asked) -> Iterable[Asked]:
-        if asked.method == "POST":
-            asked.target = "/sse"
-        return (asked,)
+table.client("ignores-endpoint", "http-with-sse/client-posts-to-endpoint").does(
+    "Posts to another address than that of the endpoint event.", posts_to("/sse")
+)
 
 
 @table.client("posts-anywhere", "security-warning/client-foreign-endpoint")
@@ -40,18 +37,6 @@ class _PostsAnywhere(ClientFault):
         if asked.method == "GET":
             made.append(Asked(-1000 - asked.exchange, "POST", "/messages", asked.headers))
         return made
-
-
-class _OneSession(ClientFault):
-    """Has one session in its life."""
-
-    _opened = False
-
-    def said(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != "initialize":
-            return (value,)
-        again, self._opened = self._opened, True
-        return () if again else (value,)
 
 
 class _FailsOn405(ClientFault):
@@ -91,10 +76,10 @@ table.client("invents-session", "session-management/client-without-session").doe
     "Makes up a session.", with_header("mcp-session-id", "mine")
 )
 table.client("loses-heart", "session-management/client-initializes-again").does(
-    "Does not begin a new session.", _OneSession
+    "Does not begin a new session.", once("initialize", to(None))
 )
 table.client("expects-no-stream", "session-management/client-initializes-again-by-get").does(
-    "Takes a 404 to its GET for the word that there is no stream.", _OneSession
+    "Takes a 404 to its GET for the word that there is no stream.", once("initialize", to(None))
 )
 table.client(
     "keeps-session",
@@ -141,7 +126,6 @@ table.client(
     "Comes back after the first event that it had.",
     header("last-event-id", lambda value: value.replace("2", "1")),
 )
-
 table.client("hopes", "resumability-and-redelivery/client-gives-up").does(
     "Takes a stream that could not be resumed for an empty answer.",
     reports(0, {"result": {"content": []}}),

@@ -103,8 +103,6 @@ table.client(
 table.client("raw-name", "value-encoding/client-name").does(
     "Does not encode names.", header("mcp-name", _raw)
 )
-
-
 table.client("mirrors-all", MIRRORS).does(
     "Mirrors every parameter.", with_header("mcp-param-query", "q", "POST")
 )

@@ -8,29 +8,18 @@ from conformance.mutants.client_faults import (
     Value,
     adds,
     gives_up,
+    has,
     params_of,
     reports,
     says,
+    signals,
 )
+from conformance.mutants.edits import to
 from conformance.mutants.model import Table
-from mcpcore_conformance.kit.client_wire import Arrival, Signal
 from mcpcore_conformance.kit.messages import encode, request
 
 table = Table("basic/transports/stdio")
 FRAMING = "basic-transports-stdio"
-
-
-class _SendsSignals(ClientFault):
-    """Ends a server by a signal."""
-
-    def __init__(self, names: list[str]) -> None:
-        super().__init__()
-        self._names = names
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        if isinstance(arrival, Signal) and arrival.name == "EOF":
-            return [Signal(name) for name in self._names]
-        return (arrival,)
 
 
 @table.client("does-not-probe", "backward-compatibility/client-probes")
@@ -47,27 +36,17 @@ class _Begins(ClientFault):
         return None if early else payload
 
 
-@table.client(
+table.client(
     "one-code",
     "backward-compatibility/client-falls-back",
     "backward-compatibility/client-falls-back-on-silence",
-)
-class _StaysAtIt(ClientFault):
-    """Does not go back to the older era."""
-
-    def said(self, value: Value) -> Iterable[Value | bytes]:
-        return () if value.get("method") == "initialize" else (value,)
+).does("Does not go back to the older era.", says("initialize", to(None)))
 
 
 def _without_breaks(params: Value) -> Value:
     arguments = params.get("arguments", {})
     lines = {name: " ".join(str(each).splitlines()) for name, each in arguments.items()}
     return {**params, "arguments": lines}
-
-
-def has(part: bytes) -> Any:
-    """Whether what the kit says has these bytes."""
-    return lambda value, payload: part in payload
 
 
 table.client("joins-lines", f"{FRAMING}/client-one-line").does(
@@ -100,13 +79,13 @@ table.client("one-thing-at-a-time", f"{FRAMING}/client-deaf-server").does(
     reports(1, {"failure": "timeout", "message": "no answer"}),
 )
 table.client("terminates", "shutdown/client-closes-input").does(
-    "Sends SIGTERM at once.", lambda: _SendsSignals(["SIGTERM"])
+    "Sends SIGTERM at once.", signals("SIGTERM")
 )
 table.client("terminates-as-well", "shutdown/client-closes-input").does(
-    "Does not wait for the server's end.", lambda: _SendsSignals(["EOF", "SIGTERM"])
+    "Does not wait for the server's end.", signals("EOF", "SIGTERM")
 )
 table.client("kills", "shutdown/client-uses-force").does(
-    "Kills the server without closing its input.", lambda: _SendsSignals([])
+    "Kills the server without closing its input.", signals()
 )
 table.client("waits", "unexpected-termination/client-notices").does(
     "Waits for a server that is dead.", reports(0, {"failure": "timeout"})
@@ -114,8 +93,6 @@ table.client("waits", "unexpected-termination/client-notices").does(
 table.client("gives-up", "unexpected-termination/client-restarts").does(
     "Does not start a server again.", reports(1, {"failure": "closed"})
 )
-
-
 table.client("falls-back-anyway", "backward-compatibility/client-stays-modern").does(
     "Initializes whatever the probe gave.",
     adds("server/discover", lambda value: request("again", "initialize", {})),

@@ -1,10 +1,9 @@
 """Mutants of clients for the page basic/transports/streamable-http: sending and receiving."""
 
-from typing import Any
-
 from conformance.mutants.client_faults import (
     also_asks,
     gives_up,
+    has,
     header,
     reports,
     says,
@@ -15,16 +14,6 @@ from mcpcore_conformance.kit.messages import encode
 
 table = Table("basic/transports/streamable-http")
 SENDING, RECEIVING = "sending-messages", "receiving-messages"
-
-
-def has(part: bytes) -> Any:
-    """Whether what the kit says has these bytes."""
-    return lambda value, payload: part in payload
-
-
-def answered(step: int, **outcome: Any) -> Any:
-    """A report of a call that ended otherwise."""
-    return reports(step, outcome)
 
 
 table.client("json-only", f"{SENDING}/client-accept").does(
@@ -41,30 +30,28 @@ table.client("arrays", f"{SENDING}/client-single-message").does(
 )
 table.client("no-json", f"{SENDING}/client-takes-json").does(
     "Fails when the answer to a call is JSON.",
-    gives_up(lambda value, payload: isinstance(value, dict) and "content" in _result(value)),
+    gives_up(
+        lambda value, payload: isinstance(value, dict) and "content" in value.get("result", {})
+    ),
 )
 table.client("no-stream", f"{SENDING}/client-takes-stream").does(
     "Fails when the answer to a call is a stream.",
-    gives_up(lambda value, payload: isinstance(value, dict) and "content" in _result(value)),
+    gives_up(
+        lambda value, payload: isinstance(value, dict) and "content" in value.get("result", {})
+    ),
 )
-
-
-def _result(value: Any) -> Any:
-    return value.get("result", {})
-
-
 table.client("one-framing", f"{SENDING}/client-takes-any-framing").does(
     "Takes no chunks.", gives_up(has(b"chunked"))
 )
 table.client("waits-for-more", f"{RECEIVING}/client-stream-without-answer").does(
-    "Waits although the stream has ended.", answered(0, failure="timeout")
+    "Waits although the stream has ended.", reports(0, {"failure": "timeout"})
 )
 table.client("hides-errors", f"{RECEIVING}/client-error-status").does(
     "Tells of the status and not of the error.",
-    answered(0, error={"code": 400, "message": "Bad Request"}),
+    reports(0, {"error": {"code": 400, "message": "Bad Request"}}),
 )
 table.client("hangs", f"{RECEIVING}/client-empty-status").does(
-    "Waits for an answer after a status that says no.", answered(1, failure="timeout")
+    "Waits for an answer after a status that says no.", reports(1, {"failure": "timeout"})
 )
 
 for slug, part, what in (
@@ -81,10 +68,10 @@ for slug, part, what in (
     )
 table.client("patient", f"{RECEIVING}/client-keep-alive").does(
     "Takes comments for a sign that the answer is coming, and waits on.",
-    answered(1, result={"content": [{"type": "text", "text": "8"}]}),
+    reports(1, {"result": {"content": [{"type": "text", "text": "8"}]}}),
 )
 table.client("no-keep-alive", f"{RECEIVING}/client-keep-alive").does(
-    "Takes a comment for the end of its stream.", answered(0, failure="closed")
+    "Takes a comment for the end of its stream.", reports(0, {"failure": "closed"})
 )
 table.client("no-pieces", f"{RECEIVING}/client-sse-pieces").does(
     "Takes each read for a whole event.", gives_up(lambda value, payload: payload == b"\n")

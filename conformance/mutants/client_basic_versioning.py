@@ -43,8 +43,6 @@ class _Tireless(ClientFault):
 table.client("gives-up", "protocol-version-negotiation/client-retries").does(
     "Does not hear which versions are spoken.", deaf_to(refusal)
 )
-
-
 table.client("content", "protocol-version-negotiation/client-no-common-version").does(
     "Says that all went well.", exits(0)
 )

@@ -11,7 +11,7 @@ from conformance.mutants.client_faults import (
     never_says,
     params_of,
 )
-from conformance.mutants.edits import put
+from conformance.mutants.edits import over, put
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
 from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, error, result
@@ -81,10 +81,7 @@ elicitation.client("no-defaults", "requested-schema/client-defaults").does(
 )
 elicitation.client("fills-in-strings", "form-mode-security/client-validates").does(
     "Fills in text everywhere.",
-    says_of(
-        ELICIT,
-        lambda answer: {**answer, "content": dict.fromkeys(answer.get("content", {}), "test")},
-    ),
+    says_of(ELICIT, over("content", lambda content: dict.fromkeys(content, "test"))),
 )
 elicitation.client("gives-away", "response-actions/client-declines").does(
     "Declines, and sends what was filled in.", says_of(ELICIT, put(content={"word": "secret"}))
@@ -104,7 +101,6 @@ elicitation.client(
     "Fails when something is complete that it does not know.",
     gives_up(lambda value, payload: b"elicitation/complete" in payload),
 )
-
 roots.client("web-roots", "root/client-file-uris").does(
     "Has roots in the web.",
     says_of(LIST, lambda answer: {"roots": [{"uri": "https://example.com/"}]}),
@@ -115,7 +111,6 @@ roots.client("empty-roots", "error-handling/client-without-roots").does(
 roots.client("silent", "root-list-changes/client-notifies").does(
     "Does not say that its roots have changed.", never_says("notifications/roots/list_changed")
 )
-
 sampling.client("no-model", "creating-messages/client-answers").does(
     "Does not say which model it was.", says_of(CREATE, put(model=None))
 )

@@ -14,8 +14,8 @@ from conformance.mutants.client_sign_in_faults import (
     keeps_first,
     reads_in_its_place,
     redeems,
-    without,
 )
+from conformance.mutants.edits import drop
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Asked
 from mcpcore_conformance.kit.protected import EXCHANGE, ID_JAG, JWT_BEARER
@@ -56,7 +56,7 @@ class _SameProof(ClientFault):
 
 
 credentials.client("for-any", "client-secrets/client-secret").does(
-    "Does not say for which server the token is.", redeems(without("resource"))
+    "Does not say for which server the token is.", redeems(drop("resource"))
 )
 credentials.client("no-secret", "client-secrets/client-secret").does(
     "Does not authenticate itself.",
@@ -73,7 +73,7 @@ credentials.client("badly-signed", "jwt-bearer-assertions/client-assertion").doe
 )
 enterprise.client("no-audience", "flow/client-exchange").does(
     "Does not say for which authorization server the ID-JAG is.",
-    redeems(without("audience"), EXCHANGE),
+    redeems(drop("audience"), EXCHANGE),
 )
 enterprise.client("id-token-as-assertion", "flow/client-assertion-grant").does(
     "Sends the id token in place of the ID-JAG.",
@@ -95,7 +95,6 @@ rfc9449.client(
 rfc9449.client("no-proof", "section-7/client-every-request").does(
     "Sends the token without a proof.", header("dpop", lambda value: None)
 )
-
 rfc9449.client("same-proof-for-ever", "section-9/client-server-nonce").does(
     "Sends its first proof to the server for ever.", keeps_first("dpop")
 )

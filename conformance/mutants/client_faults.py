@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.client_fault import ClientFault, Edit, Value, behind
-from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended, Signal
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
 
@@ -52,6 +52,26 @@ def adds_to_answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
     return lambda: _Said(method, edit, answers=True, place=1)
 
 
+class _Once(ClientFault):
+    _said = False
+
+    def __init__(self, method: str, edit: Edit) -> None:
+        super().__init__()
+        self._method, self._edit = method, edit
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("method") != self._method:
+            return (value,)
+        again, self._said = self._said, True
+        edited = self._edit(value) if again else value
+        return () if edited is None else (edited,)
+
+
+def once(method: str, edit: Edit) -> Callable[[], ClientFault]:
+    """Say the first message of a method as it is, and edit those that follow."""
+    return lambda: _Once(method, edit)
+
+
 def never_says(method: str) -> Callable[[], ClientFault]:
     """Leave out the client's notifications of a method, or its answers to it."""
 
@@ -90,6 +110,46 @@ def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
     return repaired(concerns, lambda value: None)
 
 
+class _Responds(ClientFault):
+    def __init__(self, concerns: Callable[[Value], bool], make: Callable[[Value], Value]) -> None:
+        super().__init__()
+        self._concerns, self._make = concerns, make
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        if isinstance(value, dict) and self._concerns(value):
+            self.invent(self._make(value))
+        return payload
+
+
+def responds(
+    concerns: Callable[[Value], bool], make: Callable[[Value], Value]
+) -> Callable[[], ClientFault]:
+    """Say something more to what the kit says."""
+    return lambda: _Responds(concerns, make)
+
+
+class _Arrives(ClientFault):
+    def __init__(self, kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> None:
+        super().__init__()
+        self._kind, self._edit_arrival = kind, edit
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        return self._edit_arrival(arrival) if isinstance(arrival, self._kind) else (arrival,)
+
+
+def arrives(kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> Callable[[], ClientFault]:
+    """Edit what the kit hears that is no message and no head: of a kind, Gone for instance."""
+    return lambda: _Arrives(kind, edit)
+
+
+def signals(*names: str) -> Callable[[], ClientFault]:
+    """End a server by signals in the place of the end of its input, ``EOF``."""
+    return arrives(
+        Signal,
+        lambda signal: [Signal(name) for name in names] if signal.name == "EOF" else (signal,),
+    )
+
+
 class _Heads(ClientFault):
     def __init__(self, edit: Callable[[Asked], Iterable[Asked]]) -> None:
         super().__init__()
@@ -114,6 +174,16 @@ def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFa
         return asked, Asked(-asked.exchange - 1000, method, target, made)
 
     return heads(add)
+
+
+def posts_to(target: str) -> Callable[[], ClientFault]:
+    """Post to another address."""
+
+    def change(asked: Asked) -> Iterable[Asked]:
+        asked.target = target if asked.method == "POST" else asked.target
+        return (asked,)
+
+    return heads(change)
 
 
 def header(
@@ -198,18 +268,14 @@ def gives_up(concerns: Callable[[Any, bytes], bool]) -> Callable[[], ClientFault
     return lambda: _GivesUp(concerns)
 
 
-class _Exits(ClientFault):
-    def __init__(self, code: int | None) -> None:
-        super().__init__()
-        self._code = code
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        return (Ended(self._code),) if isinstance(arrival, Ended) else (arrival,)
+def has(part: bytes) -> Callable[[Any, bytes], bool]:
+    """Whether what the kit says has these bytes."""
+    return lambda value, payload: part in payload
 
 
 def exits(code: int) -> Callable[[], ClientFault]:
     """End with another status."""
-    return lambda: _Exits(code)
+    return arrives(Ended, lambda ended: (Ended(code),))
 
 
 __all__ = [
@@ -220,18 +286,24 @@ __all__ = [
     "adds_to_answers",
     "also_asks",
     "answers",
+    "arrives",
     "behind",
     "deaf_to",
     "exits",
     "gives_up",
+    "has",
     "header",
     "heads",
     "never_says",
+    "once",
     "params_of",
+    "posts_to",
     "precedes",
     "repaired",
     "reports",
+    "responds",
     "says",
+    "signals",
     "with_header",
     "without_header",
 ]

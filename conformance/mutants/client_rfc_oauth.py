@@ -14,8 +14,8 @@ from conformance.mutants.client_sign_in_faults import (
     reads_in_its_place,
     redeems,
     returns,
-    without,
 )
+from conformance.mutants.edits import drop
 from conformance.mutants.model import Table
 
 rfc6749 = Table("rfc6749")
@@ -32,7 +32,7 @@ def _as_it_is(value: str) -> str:
 
 
 rfc6749.client("drops-the-query", "section-3.1/client-query-kept").does(
-    "Drops the query of the authorization endpoint.", asks(without("tenant"))
+    "Drops the query of the authorization endpoint.", asks(drop("tenant"))
 )
 rfc6749.client("implicit", "section-4.1.1/client-response-type").does(
     "Asks for a token where a code belongs.", asks(having("response_type", "token"))
@@ -55,13 +55,13 @@ rfc6749.client("not-encoded", "section-2.3.1/client-basic").does(
     "Does not encode id and secret in Basic.", header("authorization", _as_it_is)
 )
 rfc6749.client("no-secret", "section-2.3.1/client-post").does(
-    "Leaves the secret out.", redeems(without("client_secret"))
+    "Leaves the secret out.", redeems(drop("client_secret"))
 )
 rfc6749.client("both-ways", "section-2.3/client-one-method").does(
     "Has the secret in the header and in the body.", redeems(having("client_secret", "kit"))
 )
 rfc6749.client("nameless", "section-3.2.1/client-public").does(
-    "Does not name itself in the token request.", redeems(without("client_id"))
+    "Does not name itself in the token request.", redeems(drop("client_id"))
 )
 rfc7636.client("short", "section-4.1/client-verifier").does(
     "Has a verifier that is too short.", redeems(having("code_verifier", "kit"))

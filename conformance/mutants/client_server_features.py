@@ -48,8 +48,6 @@ logging.client("sets-level", "per-request-log-level/client-asks").does(
     "Sets the level by a request that there is no more.",
     adds("tools/call", lambda value: request("level", "logging/setLevel", {"level": "debug"})),
 )
-
-
 completion.client("wants-total", "implementation-considerations/client-partial").does(
     "Wants to know the total.", reports(0, {"failure": "invalid"})
 )

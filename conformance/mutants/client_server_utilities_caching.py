@@ -1,27 +1,10 @@
 """Mutants of clients for the page server/utilities/caching."""
 
-from collections.abc import Iterable
-
-from conformance.mutants.client_faults import ClientFault, Value, adds, reports
+from conformance.mutants.client_faults import Value, adds, once, reports
 from conformance.mutants.edits import put
 from conformance.mutants.model import Table
 
 table = Table("server/utilities/caching")
-
-
-class _AsksOnce(ClientFault):
-    """The kit hears of each method once: what comes later was answered out of a cache."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        self._method = method
-        self._asked = False
-
-    def said(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != self._method:
-            return (value,)
-        again, self._asked = self._asked, True
-        return ({**value, "method": "prompts/list"},) if again else (value,)
 
 
 def _contents(text: str) -> Value:
@@ -30,13 +13,13 @@ def _contents(text: str) -> Value:
 
 table.client("key-without-params", "cache-key/client-other-params").does(
     "Serves what it has of a method, whatever the parameters are.",
-    lambda: _AsksOnce("resources/read"),
+    once("resources/read", put(method="prompts/list")),
 )
 table.client("caches-input", "cache-key/client-not-after-input").does(
     "Keeps results that took input.", reports(1, _contents("one"))
 )
 table.client("shares-private", "cache-scope-field/client-private").does(
-    "Serves a private list to everybody.", lambda: _AsksOnce("tools/list")
+    "Serves a private list to everybody.", once("tools/list", put(method="prompts/list"))
 )
 table.client(
     "caches-all",
@@ -45,7 +28,7 @@ table.client(
     "time-to-live-ttl-field/client-absent",
     "freshness-calculation/client-stale",
     "interaction-with-notifications/client-forgets",
-).does("Keeps everything for ever.", lambda: _AsksOnce("tools/list"))
+).does("Keeps everything for ever.", once("tools/list", put(method="prompts/list")))
 table.client(
     "polls", "freshness-calculation/client-no-polling", "time-to-live-ttl-field/client-positive"
 ).does("Asks for lists that nobody wanted.", adds("tools/list", put(id="poll")))

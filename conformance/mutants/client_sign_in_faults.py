@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from conformance.mutants.client_fault import ClientFault, Value
 from conformance.mutants.client_faults import heads, repaired
-from conformance.mutants.edits import drop, put
+from conformance.mutants.edits import put
 from mcpcore_conformance.kit.client_wire import Arrival, Asked
 from mcpcore_conformance.kit.heard import Headers, Text, header
 from mcpcore_conformance.kit.messages import encode
@@ -57,11 +57,6 @@ class _Redeems(ClientFault):
 def redeems(edit: Callable[[Params], Params], grant: str = "") -> Make:
     """Edit the parameters of token requests, of a grant type or of all."""
     return lambda: _Redeems(edit, grant)
-
-
-def without(name: str) -> Callable[[Params], Params]:
-    """Leave out a parameter."""
-    return drop(name)
 
 
 def having(name: str, value: str) -> Callable[[Params], Params]:

@@ -5,13 +5,13 @@ from typing import Any
 
 from conformance.mutants.basic_transports_stdio import Drops
 from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import instead, loses, misread, reads
 from conformance.mutants.model import Table
 from conformance.mutants.rfc6455 import Frame, frames, overlooks
 from conformance.mutants.rfc6455_opening import answers, opens, refuses, shows
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
-from mcpcore_conformance.kit.heard import Heard, Text
-from mcpcore_conformance.kit.messages import encode
+from mcpcore_conformance.kit.heard import Text
 from mcpcore_conformance.kit.wire import Refused
 
 table = Table("docs/websocket")
@@ -29,42 +29,25 @@ def _cors(refused: Refused) -> Refused:
     return Refused(refused.reason, status=refused.status, headers=headers)
 
 
-@table.server("answers-lost", "how-it-ends/behind-the-answers")
-class _Silent(Fault):
-    """Forgets what it was asked when the connection has to end."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        before = isinstance(heard, Text) and b"kit-before" in heard.data
-        return () if before else (heard,)
-
-
-@table.server("lines-are-messages", "websocket/one-message-per-frame")
-class _Splits(Fault):
-    """Takes every line of a frame for a message."""
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        return payload.partition(b"\n")[0] if value is None else payload
-
-
-@table.server("one-session", "websocket/sessions-apart")
-class _Shares(Fault):
-    """Takes the handshake of one connection for that of all."""
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and str(value.get("method")).endswith("/list"):
-            name = str(value["method"]).partition("/")[0]
-            self.answer(encode(messages.result(value["id"], {name: []})))
-            return None
-        return payload
+table.server("answers-lost", "how-it-ends/behind-the-answers").does(
+    "Forgets what it was asked when the connection has to end.",
+    loses(Text, lambda text: b"kit-before" in text.data),
+)
+table.server("lines-are-messages", "websocket/one-message-per-frame").does(
+    "Takes every line of a frame for a message.",
+    misread(lambda value, payload: payload.partition(b"\n")[0] if value is None else payload),
+)
+table.server("one-session", "websocket/sessions-apart").does(
+    "Takes the handshake of one connection for that of all.",
+    instead(
+        lambda value: isinstance(value, dict) and str(value.get("method")).endswith("/list"),
+        lambda value: messages.result(value["id"], {value["method"].partition("/")[0]: []}),
+    ),
+)
 
 
-class _Waits(Fault):
-    """Waits for the payload of a frame before it looks at its head."""
-
-    def written(self, data: bytes) -> bytes | None:
-        if not Frame(data).size <= len(data):
-            return None
-        return data
+WAITS = reads(lambda data: data if Frame(data).size <= len(data) else None)
+"""Waits for the payload of a frame before it looks at its head."""
 
 
 def _lines(frame: Frame) -> bytes:
@@ -123,7 +106,6 @@ table.server("versions-not-known", "subprotocols/version").does(
 table.server("any-version", "subprotocols/version-unknown").does(
     "Takes every offer of a revision.", opens("offers")
 )
-
 table.server("chooses-token", "subprotocols/token-not-echoed").does(
     "Chooses the token.", shows("subprotocol", SECRET)
 )
@@ -134,12 +116,11 @@ table.server("binary-taken", "how-it-ends/binary").does(
     "Takes binary frames for text.",
     frames(lambda frame: encoded(TEXT, frame.payload) if frame.opcode == BINARY else b""),
 )
-
 table.server("waits-for-payload", "how-it-ends/too-large").does(
-    "Waits for a frame of any size.", _Waits
+    "Waits for a frame of any size.", WAITS
 )
 table.server("waits-for-frames", "how-it-ends/heads-at-once").does(
-    "Waits for a frame before it looks at its head.", _Waits
+    "Waits for a frame before it looks at its head.", WAITS
 )
 table.server("waits-for-text", "how-it-ends/text-at-the-first-byte").does(
     "Looks at text when the message has ended.",
@@ -148,7 +129,6 @@ table.server("waits-for-text", "how-it-ends/text-at-the-first-byte").does(
 table.server("drops-answers", "what-is-bounded/slow-reader").does(
     "Drops what it cannot send at once.", Drops
 )
-
 table.server("newlines-end-messages", "websocket/newlines-mean-nothing").does(
     "Ends messages at newlines.", frames(_lines)
 )

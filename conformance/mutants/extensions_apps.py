@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import put
+from conformance.mutants.edits import each, over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import misread, results_of
 from conformance.mutants.model import Table
@@ -21,29 +21,25 @@ def _tools(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
         meta = tool.get("_meta", {})
         return {**tool, "_meta": edit(meta)} if "ui" in meta else tool
 
-    return results_of(
-        "tools/list", lambda result: {**result, "tools": [*map(change, result["tools"])]}
-    )
+    return results_of("tools/list", over("tools", each(change)))
 
 
 def _ui(**members: Any) -> Callable[[], Fault]:
-    return _tools(lambda meta: {**meta, "ui": {**meta["ui"], **members}})
+    return _tools(over("ui", put(**members)))
 
 
 def _documents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the contents of each document."""
 
-    def change(each: Value) -> Value:
-        return edit(each) if each.get("mimeType") == TYPE else each
+    def change(one: Value) -> Value:
+        return edit(one) if one.get("mimeType") == TYPE else one
 
-    return results_of(
-        "resources/read", lambda result: {**result, "contents": [*map(change, result["contents"])]}
-    )
+    return results_of("resources/read", over("contents", each(change)))
 
 
 def _rules(**members: Any) -> Callable[[], Fault]:
     return _documents(
-        lambda each: {**each, "_meta": {"ui": {**each.get("_meta", {}).get("ui", {}), **members}}}
+        lambda one: {**one, "_meta": {"ui": {**one.get("_meta", {}).get("ui", {}), **members}}}
     )
 
 
@@ -132,13 +128,16 @@ _add(
             "Lists documents as another type.",
             results_of(
                 "resources/list",
-                lambda result: {
-                    **result,
-                    "resources": [
-                        {**each, "mimeType": "text/html"} if each["uri"].startswith("ui:") else each
-                        for each in result["resources"]
-                    ],
-                },
+                over(
+                    "resources",
+                    each(
+                        lambda one: (
+                            {**one, "mimeType": "text/html"}
+                            if one["uri"].startswith("ui:")
+                            else one
+                        )
+                    ),
+                ),
             ),
         )
     },

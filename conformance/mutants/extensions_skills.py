@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import drop, over, put
+from conformance.mutants.edits import Change, drop, each, first, over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import code, results_of, takes
 from conformance.mutants.model import Table
@@ -19,29 +19,17 @@ ENTRY: Value = {
 }
 
 
-def _without(name: str) -> Callable[[Value], Value]:
-    return drop(name)
+def _entries(edit: Change) -> Callable[[], Fault]:
+    return results_of("skills/list", over("skills", each(edit)))
 
 
-def _entries(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    """Edit each entry, wherever it is told."""
-    return results_of(
-        "skills/list", lambda result: {**result, "skills": [*map(edit, result["skills"])]}
-    )
-
-
-def _file(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+def _file(edit: Change) -> Callable[[], Fault]:
     """Edit the first file of each entry."""
-
-    def change(entry: Value) -> Value:
-        first, *rest = entry["resources"]
-        return {**entry, "resources": [edit(first), *rest]}
-
-    return _entries(change)
+    return _entries(over("resources", first(edit)))
 
 
 def _head(**fields: Any) -> Callable[[], Fault]:
-    return _entries(lambda entry: {**entry, "frontmatter": {**entry["frontmatter"], **fields}})
+    return _entries(over("frontmatter", put(**fields)))
 
 
 def _files(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]:
@@ -52,10 +40,8 @@ def _declared(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return results_of("server/discover", over("capabilities", edit))
 
 
-def _contents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return results_of(
-        "resources/read", lambda result: {**result, "contents": [*map(edit, result["contents"])]}
-    )
+def _contents(edit: Change) -> Callable[[], Fault]:
+    return results_of("resources/read", over("contents", each(edit)))
 
 
 def _children(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]:
@@ -63,16 +49,16 @@ def _children(edit: Callable[[list[Value]], list[Value]]) -> Callable[[], Fault]
 
 
 table.server("no-resources", "capability-negotiation/with-resources").does(
-    "Declares skills and no resources.", _declared(_without("resources"))
+    "Declares skills and no resources.", _declared(drop("resources"))
 )
 table.server("settings-true", "capability-negotiation/with-resources").does(
     "Declares skills by true.", _declared(put(extensions={SKILLS: True}))
 )
 table.server("no-hints", "listing-skills/shape").does(
-    "Does not say how long the list stays fresh.", results_of("skills/list", _without("ttlMs"))
+    "Does not say how long the list stays fresh.", results_of("skills/list", drop("ttlMs"))
 )
 table.server("no-files", "listing-skills/shape").does(
-    "Leaves out the files of its skills.", _entries(_without("resources"))
+    "Leaves out the files of its skills.", _entries(drop("resources"))
 )
 table.server("title-as-name", "resource-mapping/name-in-uri", "resource-metadata/skill-file").does(
     "Has a title where the name is.", _head(name="Greeting")
@@ -99,7 +85,7 @@ table.server("outside", "resources/complete").does(
 )
 table.server("short-digest", "resources/complete").does(
     "Has digests that say nothing of how they were made.",
-    _file(lambda file: {**file, "digest": file["digest"].removeprefix("sha256:")}),
+    _file(over("digest", lambda digest: digest.removeprefix("sha256:"))),
 )
 table.server("own-files-only", "resources/nested").does(
     "Leaves the files of nested skills out of the enclosing one.",
@@ -115,7 +101,7 @@ table.server("own-files-only", "resources/nested").does(
     ),
 )
 table.server("size-in-characters", "integrity-and-verification/digest-and-size").does(
-    "Counts something else than bytes.", _file(lambda file: {**file, "size": file["size"] + 1})
+    "Counts something else than bytes.", _file(over("size", lambda size: size + 1))
 )
 table.server("digest-of-something-else", "integrity-and-verification/digest-and-size").does(
     "Has the digest of what the file was before.", _file(put(digest=f"sha256:{0:064}"))
@@ -123,10 +109,7 @@ table.server("digest-of-something-else", "integrity-and-verification/digest-and-
 table.server("curated", "frontmatter/identical").does(
     "Tells name and description alone.",
     _entries(
-        lambda entry: {
-            **entry,
-            "frontmatter": {key: entry["frontmatter"][key] for key in ("name", "description")},
-        }
+        over("frontmatter", lambda found: {key: found[key] for key in ("name", "description")})
     ),
 )
 table.server("promises-more", "frontmatter/identical").does(
@@ -185,8 +168,7 @@ table.server("first-child", "reading-directories/children").does(
     "Lists one child of a directory.", _children(lambda found: found[:1])
 )
 table.server("directories-as-files", "reading-directories/children").does(
-    "Does not say which children are directories.",
-    _children(lambda found: [*map(_without("mimeType"), found)]),
+    "Does not say which children are directories.", _children(each(drop("mimeType")))
 )
 table.server("empty-directories", "reading-directories/no-directory").does(
     "Takes whatever it does not know for an empty directory.",

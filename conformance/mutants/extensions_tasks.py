@@ -4,9 +4,19 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from conformance.mutants.edits import drop, put
+from conformance.mutants.edits import drop, put, to
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import answers_to, instead, results_of, takes
+from conformance.mutants.faults import (
+    answers_to,
+    asks,
+    before,
+    declines,
+    errors_of,
+    instead,
+    misread,
+    results_of,
+    takes,
+)
 from conformance.mutants.http_faults import OnePrincipal
 from conformance.mutants.lists import told
 from conformance.mutants.model import Table
@@ -40,20 +50,9 @@ def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return results_of("tasks/get", edit)
 
 
-def _without(name: str) -> Callable[[Value], Value]:
-    return drop(name)
-
-
-def _error(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    def change(value: Value) -> Value:
-        return {**value, "error": edit(value["error"])} if "error" in value else value
-
-    return answers_to(method, change)
-
-
 def _numbered() -> Callable[[], Fault]:
     numbers = count(1)
-    return _created(put(taskId=str(next(numbers))))
+    return _created(lambda task: {**task, "taskId": str(next(numbers))})
 
 
 def _status(before: str, after: str) -> Callable[[], Fault]:
@@ -63,18 +62,10 @@ def _status(before: str, after: str) -> Callable[[], Fault]:
     return _got(change)
 
 
-@table.server("not-yet", "task-creation/resolves-at-once")
-class _Forgetful(Fault):
-    """Does not find a new task."""
-
-    _looks = 0
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) == "tasks/get":
-            self._looks += 1
-            if self._looks == 1:
-                return (messages.error(value["id"], -32602, "no such task yet"),)
-        return (value,)
+table.server("not-yet", "task-creation/resolves-at-once").does(
+    "Does not find a new task.",
+    before(asks("tasks/get"), declines(asks("tasks/get"), -32602), number=2),
+)
 
 
 @table.server("revives", "task-polling/every-look")
@@ -87,19 +78,14 @@ class _Reviving(Fault):
         if self.method_of(value) != "tasks/get" or "result" not in value:
             return (value,)
         if self._ended:
-            return (messages.result(value["id"], {**_without("result")(value["result"]), **WORKS}),)
+            return (messages.result(value["id"], {**drop("result")(value["result"]), **WORKS}),)
         self._ended = value["result"].get("status") == "completed"
         return (value,)
 
 
-@table.server("task-for-all", "capability-negotiation/undeclared")
-class _Eager(Fault):
-    """Makes tasks for every client."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) != "tools/call" or "result" not in value:
-            return (value,)
-        return (messages.result(value["id"], {**TASK, "resultType": "task"}),)
+table.server("task-for-all", "capability-negotiation/undeclared").does(
+    "Makes tasks for every client.", results_of("tools/call", to({**TASK, "resultType": "task"}))
+)
 
 
 @table.server("any-key", "task-update-requests/unknown-keys")
@@ -117,12 +103,10 @@ class _Renaming(Fault):
         return payload.replace(b'"mcpcore_conformance":', f'"{self._key}":'.encode())
 
 
-@table.server("lost-answers", "task-update-requests/answered")
-class _Lossy(Fault):
-    """Loses what it is told."""
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        return payload.replace(b'"confirm":true', b'"confirm":false')
+table.server("lost-answers", "task-update-requests/answered").does(
+    "Loses what it is told.",
+    misread(lambda _value, payload: payload.replace(b'"confirm":true', b'"confirm":false')),
+)
 
 
 @table.server("asks-again", "task-update-requests/partial")
@@ -146,7 +130,7 @@ def _acknowledges(value: Value) -> Value:
 
 
 table.server("no-ttl", "task-creation/shape").does(
-    "Says nothing of the ttl.", _created(_without("ttlMs"))
+    "Says nothing of the ttl.", _created(drop("ttlMs"))
 )
 table.server("task-in-task", "task-creation/shape").does(
     "Puts the task into a member, as 2025-11-25 does.",
@@ -155,8 +139,6 @@ table.server("task-in-task", "task-creation/shape").does(
 table.server("state-in-task", "task-creation/shape").does(
     "Gives a task a state.", _created(put(requestState="sealed"))
 )
-
-
 table.server("runs-anyway", "capability-negotiation/task-needed").does(
     "Runs a call plainly that needs a task.", takes("tools/call", DONE)
 )
@@ -165,7 +147,7 @@ table.server(
     "capability-negotiation/task-needed",
     "protocol-errors/undeclared-get",
     "protocol-errors/undeclared-listen",
-).does("Does not say which capability is missing.", _error("", _without("data")))
+).does("Does not say which capability is missing.", errors_of("", drop("data")))
 for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("cancel", COMPLETE)):
     table.server(f"{method}-for-all", f"protocol-errors/undeclared-{method}").does(
         f"Answers tasks/{method} of every client.", takes(f"tasks/{method}", result)
@@ -182,9 +164,9 @@ table.server("knows-everything", "protocol-errors/unknown-get").does(
 )
 table.server(
     "other-code", "protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"
-).does("Has a code of its own for what it does not find.", _error("", put(code=-32002)))
+).does("Has a code of its own for what it does not find.", errors_of("", put(code=-32002)))
 table.server("result-elsewhere", "task-polling/completed").does(
-    "Leaves the result out.", _got(_without("result"))
+    "Leaves the result out.", _got(drop("result"))
 )
 table.server("still-a-task", "task-polling/completed").does(
     "Says of every look that it is a new task.", _got(put(resultType="task"))
@@ -192,19 +174,18 @@ table.server("still-a-task", "task-polling/completed").does(
 table.server("status-of-its-own", "task-polling/every-look").does(
     "Has a word of its own for what is completed.", _status("completed", "done")
 )
-
 table.server("made-again", "task-polling/every-look").does(
     "Says of every look that the task was made just then.",
     _got(put(createdAt="2026-07-28T10:30:00Z")),
 )
 table.server("no-error", "task-execution-errors/failed").does(
-    "Does not say what went wrong.", _got(_without("error"))
+    "Does not say what went wrong.", _got(drop("error"))
 )
 table.server("completed-anyway", "task-execution-errors/failed").does(
     "Completes a task whose call broke.",
     _got(
         lambda task: (
-            {**_without("error")(task), "status": "completed", "result": DONE}
+            {**drop("error")(task), "status": "completed", "result": DONE}
             if task["status"] == "failed"
             else task
         )
@@ -230,16 +211,13 @@ table.server("cancelled-once", "task-cancellation/acknowledged").does(
 table.server("never-cancelled", "task-cancellation/cancelled").does(
     "Works on for ever.", _status("cancelled", "working")
 )
-
 table.server("deaf", "task-update-requests/answered").does(
     "Acknowledges answers and does not read them.", takes("tasks/update", COMPLETE)
 )
-
 table.server("no-unknown-keys", "task-update-requests/unknown-keys").does(
     "Refuses unknown keys.",
     answers_to("tasks/update", lambda value: messages.error(value["id"], -32602, "what is that?")),
 )
-
 table.server("task-first", "task-creation/input-before-the-task").does(
     "Names a task before it is made.", results_of("tools/call", put(taskId="1"))
 )

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from conformance.mutants.edits import over
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.faulty_wire import FaultyStage, FaultyWire
 from mcpcore_conformance.kit import messages
-from mcpcore_conformance.kit.heard import Head
+from mcpcore_conformance.kit.heard import Head, Heard
 
 Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""
@@ -35,11 +36,12 @@ def answers_to(method: str, edit: Edit) -> Callable[[], Fault]:
 
 def results_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the good results of a method."""
+    return answers_to(method, over("result", edit))
 
-    def change(value: Value) -> Value:
-        return {**value, "result": edit(value["result"])} if "result" in value else value
 
-    return answers_to(method, change)
+def errors_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    """Edit the errors that a method is answered with; an empty one means every method."""
+    return answers_to(method, over("error", edit))
 
 
 def own_messages(method: str, edit: Edit) -> Callable[[], Fault]:
@@ -89,6 +91,98 @@ def asks(method: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and value.get("method") == method
 
 
+def params_of(value: Any) -> Value:
+    """Params of what the kit says; empty if it has none, or is no message."""
+    params = value.get("params") if isinstance(value, dict) else None
+    return params if isinstance(params, dict) else {}
+
+
+def meta_of(value: Any) -> Value:
+    """``_meta`` of what the kit says; empty if it has none, or is no message."""
+    meta = params_of(value).get("_meta")
+    return meta if isinstance(meta, dict) else {}
+
+
+class _Turns(Fault):
+    """One fault until a number of messages have come, another one from the last of them on."""
+
+    def __init__(
+        self, begins: Callable[[Any], bool], number: int, first: Fault, then: Fault
+    ) -> None:
+        super().__init__()
+        self._begins, self._left, self._now, self._then = begins, number, first, then
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        self._left -= bool(self._begins(value))
+        if self._left <= 0:
+            self._now = self._then
+        reaches = self._now.said(value, payload)
+        self._answers += self._now.take_answers()
+        return reaches
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        self._now.asked = self.asked
+        return self._now.message(value)
+
+
+def since(
+    begins: Callable[[Any], bool], then: Callable[[], Fault], *, number: int = 1
+) -> Callable[[], Fault]:
+    """Break when the kit says something that ``begins`` takes, for the ``number``-th time."""
+    return lambda: _Turns(begins, number, Fault(), then())
+
+
+def before(
+    ends: Callable[[Any], bool], first: Callable[[], Fault], *, number: int = 1
+) -> Callable[[], Fault]:
+    """Be broken until the kit says something that ``ends`` takes, for the ``number``-th time."""
+    return lambda: _Turns(ends, number, first(), Fault())
+
+
+class _Together(Fault):
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__()
+        self._faults = faults
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        reaches: bytes | None = payload
+        for fault in self._faults:
+            if reaches is not None:
+                reaches = fault.said(value, reaches)
+                self._answers += fault.take_answers()
+        return reaches
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        made: list[Value | bytes] = [value]
+        for fault in self._faults:
+            fault.asked = self.asked
+            made = [
+                part
+                for each in made
+                for part in ((each,) if isinstance(each, bytes) else fault.message(each))
+            ]
+        return made
+
+
+def together(*makes: Callable[[], Fault]) -> Callable[[], Fault]:
+    """Break several things, one after the other."""
+    return lambda: _Together([make() for make in makes])
+
+
+class _Reads(Fault):
+    def __init__(self, edit: Callable[[bytes], bytes | None]) -> None:
+        super().__init__()
+        self._edit_read = edit
+
+    def written(self, data: bytes) -> bytes | None:
+        return self._edit_read(data)
+
+
+def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
+    """Change what is written to the server as it is (lines, frames); None: nothing of it."""
+    return lambda: _Reads(edit)
+
+
 class _Misread(Fault):
     def __init__(self, edit: Callable[[Any, bytes], Any]) -> None:
         super().__init__()
@@ -126,19 +220,13 @@ def dies_of(concerns: Callable[[Any, bytes], bool]) -> Callable[[], Fault]:
 
 def code(found: int, instead_of_it: int, method: str = "") -> Callable[[], Fault]:
     """Send another error code than the one that is due; perhaps for one method only."""
-
-    def change(value: Value) -> Value:
-        if value.get("error", {}).get("code") != found:
-            return value
-        return {**value, "error": {**value["error"], "code": instead_of_it}}
-
-    return answers_to(method, change)
+    return errors_of(method, over("code", lambda sent: instead_of_it if sent == found else sent))
 
 
 def takes(method: str, result: Value) -> Callable[[], Fault]:
     """Answer every request of a method with a good result, whatever it says."""
     return instead(
-        lambda value: isinstance(value, dict) and value.get("method") == method,
+        asks(method),
         lambda value: messages.result(value.get("id"), result) if "id" in value else None,
     )
 
@@ -150,6 +238,31 @@ class _Statuses(Fault):
 
     def head(self, head: Head) -> Head:
         return self._edit_head(head)
+
+
+class _Alters(Fault):
+    def __init__(self, kind: type, test: Callable[[Any], bool], members: Value | None) -> None:
+        super().__init__()
+        self._kind, self._test, self._members = kind, test, members
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if not isinstance(heard, self._kind) or not self._test(heard):
+            return (heard,)
+        for name, value in (self._members or {}).items():
+            setattr(heard, name, value)
+        return () if self._members is None else (heard,)
+
+
+def alters(
+    kind: type, test: Callable[[Any], bool] = lambda heard: True, **members: Any
+) -> Callable[[], Fault]:
+    """Set members of what is heard, of a kind: ``data`` of an Event, ``code`` of a Gone."""
+    return lambda: _Alters(kind, test, members)
+
+
+def loses(kind: type, test: Callable[[Any], bool] = lambda heard: True) -> Callable[[], Fault]:
+    """Keep what is heard, of a kind, from the kit."""
+    return lambda: _Alters(kind, test, None)
 
 
 def heads(edit: Callable[[Head], Head]) -> Callable[[], Fault]:
@@ -176,17 +289,26 @@ __all__ = [
     "FaultyStage",
     "FaultyWire",
     "Value",
+    "alters",
     "answers_to",
     "asks",
+    "before",
     "code",
     "declines",
     "dies_of",
+    "errors_of",
     "heads",
     "ignores",
     "instead",
+    "loses",
+    "meta_of",
     "misread",
     "own_messages",
+    "params_of",
+    "reads",
     "results_of",
+    "since",
     "status",
     "takes",
+    "together",
 ]

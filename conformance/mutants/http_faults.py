@@ -172,13 +172,13 @@ def status_of(concerns: Concerns, status: int) -> Make:
     return responses_to(concerns, head=edit)
 
 
-def header_of(concerns: Concerns, name: str, value: str | None) -> Make:
-    """Answer some requests with another value of a header, or without it."""
+def header_of(concerns: Concerns, name: str, value: str | Callable[[], str] | None) -> Make:
+    """Answer some requests with another value of a header, made anew or not, or without it."""
 
     def edit(head: Head) -> Head:
         head.headers = [each for each in head.headers if each[0] != name]
         if value is not None:
-            head.headers.append((name, value))
+            head.headers.append((name, value() if callable(value) else value))
         return head
 
     return responses_to(concerns, head=edit)

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import Edit, answers_to, own_messages, results_of
+from conformance.mutants.faults import answers_to, own_messages, results_of
 
 Entries = list[dict[str, Any]]
 
@@ -13,11 +13,6 @@ Entries = list[dict[str, Any]]
 def listed(method: str, member: str, edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
     """Edit the entries of a list."""
     return results_of(method, lambda result: {**result, member: edit(result[member])})
-
-
-def first_entry(edit: Callable[[Value], Value]) -> Callable[[Entries], Entries]:
-    """Edit the first entry only."""
-    return lambda entries: [edit(entries[0]), *entries[1:]]
 
 
 def less_by_connection(method: str, member: str) -> Callable[[], Fault]:
@@ -77,11 +72,6 @@ def silent_capability(path: str) -> Callable[[], Fault]:
     return answers_to("", edit)
 
 
-def changing(method: str, edit: Edit) -> Callable[[], Fault]:
-    """Edit every answer to a method."""
-    return answers_to(method, edit)
-
-
 def quiet_about(method: str) -> Callable[[], Fault]:
     """Keep the server's notifications, or requests, of a method from the client."""
     return own_messages(method, lambda value: None)
@@ -93,7 +83,7 @@ def told(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 class _Also(Fault):
-    def __init__(self, method: str, extra: Value, *, after: bool) -> None:
+    def __init__(self, method: str, extra: Value | bytes, *, after: bool) -> None:
         super().__init__()
         self._method, self._extra, self._after = method, extra, after
 
@@ -103,6 +93,6 @@ class _Also(Fault):
         return (value, self._extra) if self._after else (self._extra, value)
 
 
-def also(method: str, extra: Value, *, after: bool = False) -> Callable[[], Fault]:
+def also(method: str, extra: Value | bytes, *, after: bool = False) -> Callable[[], Fault]:
     """Send one message more with each answer to a method."""
     return lambda: _Also(method, extra, after=after)

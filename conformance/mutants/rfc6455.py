@@ -1,9 +1,10 @@
 """Mutants that read frames of WebSocket in their own way."""
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from conformance.mutants.fault import Fault
+from conformance.mutants.faults import alters, reads
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.bindings.websocket import (
     BINARY,
@@ -14,7 +15,7 @@ from mcpcore_conformance.kit.bindings.websocket import (
     TEXT,
     encoded,
 )
-from mcpcore_conformance.kit.heard import Event, Gone, Heard, Text
+from mcpcore_conformance.kit.heard import Event, Gone, Text
 
 table = Table("rfc6455")
 
@@ -74,24 +75,12 @@ def overlooks(test: Callable[[Frame], bool]) -> Callable[[], Fault]:
     return frames(lambda frame: None if test(frame) else b"")
 
 
-@table.server("empty-pongs", "section-5.5.2/ping-answered")
-class _Pongs(Fault):
-    """Answers pings with empty pongs."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Event) and heard.name == "pong":
-            heard.data = b""
-        return (heard,)
-
-
-@table.server("vanishes", "section-5.5.1/close-answered")
-class _Vanishes(Fault):
-    """Closes without a closing frame."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Gone):
-            heard.code = None
-        return (heard,)
+table.server("empty-pongs", "section-5.5.2/ping-answered").does(
+    "Answers pings with empty pongs.", alters(Event, lambda event: event.name == "pong", data=b"")
+)
+table.server("vanishes", "section-5.5.1/close-answered").does(
+    "Closes without a closing frame.", alters(Gone, code=None)
+)
 
 
 @table.server("reads-behind-close", "section-5.5.1/nothing-behind-close")
@@ -116,23 +105,13 @@ def _normal_close(frame: Frame) -> bytes:
     return encoded(CLOSE, struct.pack("!H", 1000)) if frame.opcode == CLOSE else b""
 
 
-@table.server("any-code", "section-7.4/codes-that-are-none")
-class _NotMinding(Fault):
-    """Takes every closing code."""
-
-    def written(self, data: bytes) -> bytes | None:
-        frame = Frame(data)
-        return _normal_close(frame) or data
-
-
-@table.server("continuation-overlooked", "section-5.4/continuation-of-nothing")
-class _Begins(Fault):
-    """Passes over continuations of nothing."""
-
-    def written(self, data: bytes) -> bytes | None:
-        return None if Frame(data).opcode == CONTINUATION else data
-
-
+table.server("any-code", "section-7.4/codes-that-are-none").does(
+    "Takes every closing code.", reads(lambda data: _normal_close(Frame(data)) or data)
+)
+table.server("continuation-overlooked", "section-5.4/continuation-of-nothing").does(
+    "Passes over continuations of nothing.",
+    reads(lambda data: None if Frame(data).opcode == CONTINUATION else data),
+)
 table.server("mask-not-needed", "section-5.1/unmasked").does(
     "Takes frames without mask.", frames(lambda frame: b"" if frame.masked else frame.encoded())
 )
@@ -161,7 +140,6 @@ table.server("ping-ends-message", "section-5.4/control-between-fragments").does(
     "Does not answer pings while a message comes.",
     overlooks(lambda frame: frame.opcode == PING and frame.payload == b"between"),
 )
-
 table.server("message-begins-anew", "section-5.4/message-within-message").does(
     "Forgets a message when another one begins.",
     overlooks(lambda frame: frame.opcode in (TEXT, BINARY) and not frame.fin),
@@ -174,18 +152,14 @@ table.server("long-pings-taken", "section-5.5/control-too-long").does(
     "Takes pings of any length.",
     overlooks(lambda frame: frame.opcode == PING and len(frame.payload) > 125),
 )
-
 table.server("pong-refused", "section-5.5.3/pong-unasked").does(
     "Ends the connection on a pong that it has not asked for.",
     frames(lambda frame: encoded(3, b"") if frame.opcode == PONG else b""),
 )
-
-
 table.server("half-codes-overlooked", "section-5.5.1/close-malformed").does(
     "Passes over closing frames that it cannot read.",
     overlooks(lambda frame: frame.opcode == CLOSE),
 )
-
 table.server("text-mended", "section-8.1/not-utf8").does(
     "Puts something else in the place of what is no UTF-8.",
     frames(lambda frame: _mends_text(frame) if frame.opcode == TEXT else b""),

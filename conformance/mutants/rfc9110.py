@@ -67,7 +67,6 @@ table.server("small-only", "section-8.6/large-message").does(
     "Takes a large message for a bad one.",
     refuses(lambda asked: len(asked.body or b"") > 65536, 400),
 )
-
 table.server("waits-without-end", "section-15.5.9/half-a-head").does(
     "Waits for the rest of a request without end.", _Waits
 )

@@ -1,7 +1,7 @@
 """Mutants whose metadata is wrong."""
 
 from conformance.mutants.basic_authorization import metadata
-from conformance.mutants.edits import drop, put
+from conformance.mutants.edits import drop, over, put
 from conformance.mutants.faults import Fault
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.heard import Head
@@ -29,10 +29,9 @@ table.server("no-resource", "section-2/members").does(
 table.server("other-method", "section-2/members").does(
     "Takes tokens in a way that there is not.", metadata(put(bearer_methods_supported=["cookie"]))
 )
-
 table.server("resource-without-path", "section-3.3/identical").does(
     "Names its origin as the resource.",
-    metadata(lambda value: {**value, "resource": value["resource"].removesuffix("/mcp")}),
+    metadata(over("resource", lambda uri: uri.removesuffix("/mcp"))),
 )
 table.server("other-issuer", "section-2/own-issuer").does(
     "Points to an authorization server whose tokens it does not take.",

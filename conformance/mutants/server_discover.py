@@ -1,16 +1,17 @@
 """Mutants of the page server/discover."""
 
+from itertools import count
 from typing import Any
 
-from conformance.mutants.edits import drop, put
-from conformance.mutants.faults import Fault, Value, asks, declines, results_of
+from conformance.mutants.edits import drop, over, put
+from conformance.mutants.faults import asks, before, declines, results_of
 from conformance.mutants.lists import silent_capability
 from conformance.mutants.model import Table
-from mcpcore_conformance.kit.messages import error
 
 table = Table("server/discover")
 
 DISCOVER = "server/discover"
+_times = count()
 
 
 def _with(**members: Any) -> Any:
@@ -21,37 +22,17 @@ def _without(name: str) -> Any:
     return results_of(DISCOVER, drop(name))
 
 
-@table.server("not-at-first", "response/first-message")
-class _AnotherFirst(Fault):
-    """Does not answer it as the first message."""
-
-    _first = True
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        first, self._first = self._first, False
-        if not first or not asks(DISCOVER)(value):
-            return payload
-        self.answer(error(value["id"], -32600, "initialize first"))
-        return None
-
-
-@table.server("changes", "response/repeatable")
-class _Changing(Fault):
-    """Declares something else each time."""
-
-    _times = 0
-
-    def message(self, value: Value) -> tuple[Value]:
-        if self.method_of(value) != DISCOVER:
-            return (value,)
-        self._times += 1
-        capabilities = {
-            **value["result"]["capabilities"],
-            "experimental": {"n": {"t": self._times}},
-        }
-        return ({**value, "result": {**value["result"], "capabilities": capabilities}},)
-
-
+table.server("not-at-first", "response/first-message").does(
+    "Does not answer it as the first message.",
+    before(lambda _value: True, declines(asks(DISCOVER)), number=2),
+)
+table.server("changes", "response/repeatable").does(
+    "Declares something else each time.",
+    results_of(
+        DISCOVER,
+        over("capabilities", lambda found: {**found, "experimental": {"n": {"t": next(_times)}}}),
+    ),
+)
 table.server("not-implemented", "response/answered").does(
     "Does not implement server/discover.", declines(asks(DISCOVER), -32601)
 )
@@ -61,7 +42,6 @@ table.server("no-versions", "response/answered").does(
 table.server("no-capabilities", "response/answered").does(
     "Leaves out its capabilities.", _without("capabilities")
 )
-
 table.server("not-this-version", "discoverresult/own-version").does(
     "Does not list the version that it speaks.", _with(supportedVersions=["2025-11-25"])
 )
@@ -83,7 +63,6 @@ table.server("negative-time", "response/cache-hints").does(
 table.server("own-scope", "response/cache-hints").does(
     "May be kept by somebody that nobody knows.", _with(cacheScope="shared")
 )
-
 table.server("wants-known-params", "request/more-params").does(
     "Refuses parameters that it does not know.",
     declines(

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import over, put
+from conformance.mutants.edits import Change, each, first, over, put
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
 from conformance.mutants.lists import (
-    Entries,
-    first_entry,
     less_after_calls,
     less_by_connection,
     listed,
@@ -26,24 +24,16 @@ MESSAGE = {"role": "user", "content": {"type": "text", "text": "hello"}}
 
 
 def _prompts(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return listed("prompts/list", "prompts", first_entry(edit))
+    return listed("prompts/list", "prompts", first(edit))
 
 
-def _messages(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    """Edit all messages."""
-    return results_of(
-        "prompts/get",
-        lambda result: {**result, "messages": [edit(each) for each in result["messages"]]},
-    )
+def _messages(edit: Change) -> Callable[[], Fault]:
+    return results_of("prompts/get", over("messages", each(edit)))
 
 
 def _block(**members: Any) -> Callable[[], Fault]:
     """Edit the block of the first message."""
-
-    def edit(found: Entries) -> Entries:
-        return [{**found[0], "content": {**found[0]["content"], **members}}, *found[1:]]
-
-    return results_of("prompts/get", over("messages", edit))
+    return results_of("prompts/get", over("messages", first(over("content", put(**members)))))
 
 
 def _refuses(code: int) -> Callable[[], Fault]:

@@ -4,12 +4,11 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import drop, put
+from conformance.mutants.edits import Change, drop, each, first, over, put
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, instead, results_of
+from conformance.mutants.faults import answers_to, errors_of, instead, results_of
 from conformance.mutants.lists import (
     Entries,
-    first_entry,
     less_after_calls,
     less_by_connection,
     listed,
@@ -25,31 +24,15 @@ FILE = "root:x:0:0:root:/root:/bin/sh\n"
 
 
 def _resources(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    return listed("resources/list", "resources", first_entry(edit))
+    return listed("resources/list", "resources", first(edit))
 
 
-def _template(uri: str) -> Callable[[], Fault]:
-    def edit(found: Entries) -> Entries:
-        return [{**found[0], "uriTemplate": uri}]
-
-    return listed("resources/templates/list", "resourceTemplates", edit)
+def _template(uri: Any) -> Callable[[], Fault]:
+    return listed("resources/templates/list", "resourceTemplates", first(put(uriTemplate=uri)))
 
 
-def _contents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    """Edit all contents."""
-    return results_of(
-        "resources/read",
-        lambda result: {**result, "contents": [edit(each) for each in result["contents"]]},
-    )
-
-
-def _error(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
-    """Edit errors of resources/read."""
-
-    def change(value: Value) -> Value:
-        return {**value, "error": edit(value["error"])} if "error" in value else value
-
-    return answers_to("resources/read", change)
+def _contents(edit: Change) -> Callable[[], Fault]:
+    return results_of("resources/read", over("contents", each(edit)))
 
 
 def _reads(contents: Entries, concerns: Callable[[Any], bool] = lambda uri: True) -> Any:
@@ -77,8 +60,7 @@ table.server("robots", "listing-resources/shape", revisions=until("2025-06-18"))
     "Lists a resource for robots.", _resources(put(annotations={"audience": ["robot"]}))
 )
 table.server("template-of-number", "resource-templates/shape").does(
-    "Lists a template that is a number.",
-    listed("resources/templates/list", "resourceTemplates", first_entry(put(uriTemplate=1))),
+    "Lists a template that is a number.", _template(1)
 )
 table.server("other-resources", "capabilities/list-not-per-connection").does(
     "Every connection is told of one resource less.",
@@ -125,8 +107,7 @@ table.server("no-mime-type", "text-content/text", "binary-content/blob").does(
     "Gives contents without a MIME type.", _contents(drop("mimeType"))
 )
 table.server("blob-as-text", "binary-content/blob").does(
-    "Gives a binary resource as a text.",
-    _contents(lambda one: {**{k: v for k, v in one.items() if k != "blob"}, "text": "PNG"}),
+    "Gives a binary resource as a text.", _contents(lambda one: put(text="PNG")(drop("blob")(one)))
 )
 table.server("suffix-for-type", "resource/mime-type").does(
     "Names a suffix where the MIME type belongs.", _resources(put(mimeType=".txt"))
@@ -147,10 +128,12 @@ table.server("fixed-template", "resource-templates/read").does(
     "Gives the same text for every URI of a template.", _contents(put(text="data"))
 )
 table.server("not-found-modern", "error-handling/not-found").does(
-    "Uses the error of the modern era for what does not exist.", _error(put(code=-32602))
+    "Uses the error of the modern era for what does not exist.",
+    errors_of("resources/read", put(code=-32602)),
 )
 table.server("not-found-legacy", "error-handling/not-found-invalid-params").does(
-    "Uses the error of the legacy era for what does not exist.", _error(put(code=-32002))
+    "Uses the error of the legacy era for what does not exist.",
+    errors_of("resources/read", put(code=-32002)),
 )
 table.server(
     "nothing-for-nothing",
@@ -160,7 +143,7 @@ table.server(
     "error-handling/not-found-uri",
 ).does("Answers with empty contents for what does not exist.", _reads([]))
 table.server("nameless-error", "error-handling/not-found-uri").does(
-    "Does not say what was not found.", _error(drop("data"))
+    "Does not say what was not found.", errors_of("resources/read", drop("data"))
 )
 table.server(
     "anything-readable", "reading-resources/no-uri", "security-considerations/invalid-uri"

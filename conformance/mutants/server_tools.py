@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import drop, put
-from conformance.mutants.faults import results_of
+from conformance.mutants.edits import drop, first, put
+from conformance.mutants.faults import answers_to, results_of
 from conformance.mutants.lists import (
-    changing,
-    first_entry,
     less_after_calls,
     less_by_connection,
     listed,
@@ -23,7 +21,7 @@ Value = dict[str, Any]
 
 
 def _tools(edit: Callable[[Value], Value]) -> Any:
-    return listed("tools/list", "tools", first_entry(edit))
+    return listed("tools/list", "tools", first(edit))
 
 
 def _header(rules: Value) -> Any:
@@ -37,7 +35,7 @@ table.server("undeclared", "capabilities/declared").does(
 )
 table.server("declared-only", "capabilities/declared").does(
     "Declares tools and does not know tools/list.",
-    changing(
+    answers_to(
         "tools/list",
         lambda answer: {
             "jsonrpc": "2.0",

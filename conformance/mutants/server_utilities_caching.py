@@ -1,6 +1,5 @@
 """Mutants of the page server/utilities/caching."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,15 +18,11 @@ LISTS = {
 }
 
 
-def _without(name: str) -> Callable[[Value], Value]:
-    return drop(name)
-
-
 for number, method in enumerate(("server/discover", *LISTS, "resources/read")):
     slug = method.replace("/", "-")
     missing = ("ttlMs", "cacheScope")[number % 2]
     table.server(f"{slug}-without-hint", f"cacheable-results/{slug}").does(
-        f"Leaves {missing} out of the results of {method}.", results_of(method, _without(missing))
+        f"Leaves {missing} out of the results of {method}.", results_of(method, drop(missing))
     )
 for slug, value in (("negative", -1), ("broken", 0.5), ("words", "1000")):
     table.server(f"{slug}-time", "time-to-live-ttl-field/not-negative").does(

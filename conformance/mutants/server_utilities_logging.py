@@ -3,23 +3,25 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.edits import put
+from conformance.mutants.edits import over, put
 from conformance.mutants.faults import (
     Fault,
     Value,
     asks,
     code,
     declines,
+    meta_of,
     misread,
     own_messages,
+    since,
     takes,
 )
-from conformance.mutants.lists import silent_capability
+from conformance.mutants.lists import also, silent_capability
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.cases.server_utilities_logging import LEVELS, MESSAGE
 from mcpcore_conformance.kit.heard import Heard, Text
-from mcpcore_conformance.kit.messages import notification, result
+from mcpcore_conformance.kit.messages import notification
 from mcpcore_conformance.kit.model import Binding
 
 table = Table("server/utilities/logging")
@@ -27,53 +29,23 @@ table = Table("server/utilities/logging")
 NOTE = notification(MESSAGE, {"level": "info", "data": "something happened"})
 
 
-def _meta(value: Any) -> dict[str, Any]:
-    params = value.get("params") if isinstance(value, dict) else None
-    meta = params.get("_meta") if isinstance(params, dict) else None
-    return meta if isinstance(meta, dict) else {}
-
-
 def _with_level(value: Value, level: str | None) -> Value:
-    meta = {name: each for name, each in _meta(value).items() if name != META_LOG_LEVEL}
+    meta = {name: each for name, each in meta_of(value).items() if name != META_LOG_LEVEL}
     if level is not None:
         meta[META_LOG_LEVEL] = level
     return {**value, "params": {**value["params"], "_meta": meta}}
 
 
-class _Chatty(Fault):
-    """Sends a log message with every result of a call."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        called = self.method_of(value) == "tools/call" and "result" in value
-        return (NOTE, value) if called else (value,)
-
-
-@table.server("late", "per-request-log-level/before-response")
-class _Late(Fault):
-    """Logs behind the answer."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        called = self.method_of(value) == "tools/call" and "result" in value
-        return (value, NOTE) if called else (value,)
+table.server("late", "per-request-log-level/before-response").does(
+    "Logs behind the answer.", also("tools/call", NOTE, after=True)
+)
+table.server("first-level", "setting-log-level/changed").does(
+    "Keeps the first level that was set.",
+    since(asks("logging/setLevel"), takes("logging/setLevel", {}), number=2),
+)
 
 
-@table.server("first-level", "setting-log-level/changed")
-class _FirstLevel(Fault):
-    """Keeps the first level that was set."""
-
-    _set = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if not asks("logging/setLevel")(value):
-            return payload
-        if not self._set:
-            self._set = True
-            return payload
-        self.answer(result(value["id"], {}))
-        return None
-
-
-class _OneLevel(_Chatty):
+class _OneLevel(Fault):
     """Has one level, whoever sets it."""
 
     level = "emergency"
@@ -84,7 +56,8 @@ class _OneLevel(_Chatty):
         return payload
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
-        return super().message(value) if self.level == "debug" else (value,)
+        called = self.method_of(value) == "tools/call" and "result" in value
+        return (NOTE, value) if called and self.level == "debug" else (value,)
 
 
 @table.server("keeps-levels", "per-request-log-level/not-kept")
@@ -96,7 +69,7 @@ class _Keeps(Fault):
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if not asks("tools/call")(value):
             return payload
-        self._level = _meta(value).get(META_LOG_LEVEL, self._level)
+        self._level = meta_of(value).get(META_LOG_LEVEL, self._level)
         kept = _with_level(value, self._level)
         return misread(lambda _value, _payload: kept)().said(value, payload)
 
@@ -124,12 +97,12 @@ class _ListenStream(Fault):
 
 
 def _known_levels(value: Any, payload: bytes) -> Any:
-    level = _meta(value).get(META_LOG_LEVEL, "debug")
+    level = meta_of(value).get(META_LOG_LEVEL, "debug")
     return payload if level in LEVELS else _with_level(value, None)
 
 
 def _own(**members: Any) -> Any:
-    return own_messages(MESSAGE, lambda value: {**value, "params": {**value["params"], **members}})
+    return own_messages(MESSAGE, over("params", put(**members)))
 
 
 table.server("undeclared", "capabilities/declared").does(
@@ -144,10 +117,10 @@ table.server("keeps-it-to-itself", "log-message-notifications/sent").does(
     "Sends no log messages.", own_messages(MESSAGE, lambda _value: None)
 )
 table.server("chatty", "log-levels/nothing-below", "per-request-log-level/not-asked-for").does(
-    "Sends log messages whatever the level is.", _Chatty
+    "Sends log messages whatever the level is.", also("tools/call", NOTE)
 )
 table.server("chatty-of-old", "log-levels/nothing-below-the-one-set").does(
-    "Sends log messages whatever level was set.", _Chatty
+    "Sends log messages whatever level was set.", also("tools/call", NOTE)
 )
 table.server("few-levels", "setting-log-level/accepted").does(
     "Has no level notice.",
@@ -166,8 +139,6 @@ table.server(
 table.server("one-level", "setting-log-level/of-one-client").does(
     "Has one level for all clients.", _OneLevel
 )
-
-
 table.server("leaves-levels-out", "error-handling/invalid-request-level").does(
     "Takes a level that does not exist for none.", misread(_known_levels)
 )

@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import put
-from conformance.mutants.faults import Fault, Value, asks, code, misread, results_of
+from conformance.mutants.faults import (
+    Fault,
+    Value,
+    asks,
+    code,
+    misread,
+    params_of,
+    results_of,
+    together,
+)
 from conformance.mutants.lists import less_by_connection, listed
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.server_utilities_pagination import LISTS
@@ -18,8 +27,7 @@ PAGED = Binding.HTTP
 
 
 def _cursor(value: Any) -> Any:
-    params = value.get("params") if isinstance(value, dict) else None
-    return params.get("cursor") if isinstance(params, dict) else None
+    return params_of(value).get("cursor")
 
 
 def _twice(method: str) -> Callable[[], Fault]:
@@ -84,23 +92,18 @@ class _OncePerCursor(Fault):
         return payload
 
 
-@table.server(
+table.server(
     "round-and-round",
     "operations-supporting-pagination/tools",
     "operations-supporting-pagination/resources",
     "operations-supporting-pagination/templates",
     "operations-supporting-pagination/prompts",
+).does(
+    "Leads from every page to the first one.",
+    together(
+        misread(_without_cursor), *(results_of(method, put(nextCursor="again")) for method in LISTS)
+    ),
 )
-class _RoundAndRound(Fault):
-    """Leads from every page to the first one."""
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        return misread(_without_cursor)().said(value, payload)
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) not in LISTS or "result" not in value:
-            return (value,)
-        return ({**value, "result": {**value["result"], "nextCursor": "again"}},)
 
 
 @table.server("first-page-again", "request-format/pages-differ", binding=PAGED)
@@ -148,12 +151,9 @@ table.server("any-cursor", "error-handling/invalid-cursor", "error-handling/curs
 table.server("cursor-code", "error-handling/invalid-cursor", "error-handling/cursor-type").does(
     "Calls a wrong cursor an internal error.", code(-32602, -32603)
 )
-
-
 table.server("trims", "implementation-guidelines/altered", binding=PAGED).does(
     "Takes a cursor with something behind it for that cursor.", _Trims
 )
-
 table.server("to-each-their-own", "pagination-model/same-whole").does(
     "Lists other tools for another client.", less_by_connection("tools/list", "tools")
 )
