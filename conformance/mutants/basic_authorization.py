@@ -1,10 +1,10 @@
 """Mutants of the page basic/authorization."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
-from conformance.mutants.edits import over, put
-from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.edits import Change, over, put
+from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.faults import hooked
 from conformance.mutants.http_faults import (
     header_of,
     notifications,
@@ -26,20 +26,11 @@ def _bearer(asked: Asked) -> bool:
     return (asked.headers.get("authorization") or "").lower().startswith("bearer ")
 
 
-class _Metadata(Fault):
-    """Gives other metadata."""
-
-    def __init__(self, edit: Callable[[Value], Any]) -> None:
-        super().__init__()
-        self._edit = edit
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        return (self._edit(value),) if "authorization_servers" in value else (value,)
-
-
-def metadata(edit: Callable[[Value], Any]) -> Callable[[], Fault]:
+def metadata(edit: Change) -> Callable[[], Fault]:
     """Give other metadata."""
-    return lambda: _Metadata(edit)
+    return hooked(
+        message=lambda value: (edit(value) if "authorization_servers" in value else value,)
+    )
 
 
 @table.server("metadata-nowhere", "protected-resource-metadata-discovery-requirements/found")

@@ -1,9 +1,10 @@
 """Mutants of the page basic/authorization that take tokens which they should not."""
 
 import time
+from collections.abc import Callable
 
 from conformance.mutants.credentials import Test, bearing, token_of
-from conformance.mutants.fault import Asked
+from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import deletes, refuses, requests, status_of
 from conformance.mutants.model import Table, until
 
@@ -12,74 +13,52 @@ table = Table("basic/authorization")
 _OPENINGS = ("initialize", "server/discover")
 
 
-def _takes(slug: str, section: str, summary: str, test: Test) -> None:
-    table.server(slug, f"token-handling/{section}").does(summary, status_of(bearing(test), 200))
+def _takes(test: Test) -> Callable[[], Fault]:
+    return status_of(bearing(test), 200)
 
 
-_takes(
-    "no-end",
-    "expired",
-    "Takes tokens that have expired.",
-    lambda _, claims: claims.get("exp", 0) < time.time(),
+table.server("no-end", "token-handling/expired").does(
+    "Takes tokens that have expired.", _takes(lambda _, claims: claims.get("exp", 0) < time.time())
 )
-_takes(
-    "no-beginning",
-    "not-yet-valid",
+table.server("no-beginning", "token-handling/not-yet-valid").does(
     "Takes tokens before they are valid.",
-    lambda _, claims: claims.get("nbf", 0) > time.time(),
+    _takes(lambda _, claims: claims.get("nbf", 0) > time.time()),
 )
-_takes(
-    "any-audience",
-    "audience",
-    "Takes tokens for clients.",
-    lambda _, claims: claims.get("aud") == "conformance-kit",
+table.server("any-audience", "token-handling/audience").does(
+    "Takes tokens for clients.", _takes(lambda _, claims: claims.get("aud") == "conformance-kit")
 )
-_takes(
-    "audience-begins-alike",
-    "audience",
+table.server("audience-begins-alike", "token-handling/audience").does(
     "Takes tokens for what begins like its own URL.",
-    lambda _, claims: str(claims.get("aud")).endswith("-of-others"),
+    _takes(lambda _, claims: str(claims.get("aud")).endswith("-of-others")),
 )
-_takes("no-audience", "audience", "Takes tokens for nobody.", lambda _, claims: "aud" not in claims)
-_takes(
-    "any-issuer",
-    "issuer",
+table.server("no-audience", "token-handling/audience").does(
+    "Takes tokens for nobody.", _takes(lambda _, claims: "aud" not in claims)
+)
+table.server("any-issuer", "token-handling/issuer").does(
     "Takes tokens of another issuer, if the signature holds.",
-    lambda _, claims: claims.get("iss") == "https://auth.example.com",
+    _takes(lambda _, claims: claims.get("iss") == "https://auth.example.com"),
 )
-_takes(
-    "issuer-begins-alike",
-    "issuer",
+table.server("issuer-begins-alike", "token-handling/issuer").does(
     "Takes tokens of an issuer whose name begins like the right one.",
-    lambda _, claims: str(claims.get("iss")).endswith("/tenant"),
+    _takes(lambda _, claims: str(claims.get("iss")).endswith("/tenant")),
 )
-_takes(
-    "claims-not-signed",
-    "signature",
+table.server("claims-not-signed", "token-handling/signature").does(
     "Takes claims that were changed after they were signed.",
-    lambda _, claims: claims.get("sub") == "somebody-else",
+    _takes(lambda _, claims: claims.get("sub") == "somebody-else"),
 )
 table.server("no-signature", "token-handling/signature").does(
     "Takes tokens whose signature is missing.",
     status_of(lambda asked: token_of(asked).endswith("."), 200),
 )
-_takes(
-    "algorithm-none",
-    "algorithm",
-    "Takes tokens of the algorithm none.",
-    lambda header, _: header.get("alg") == "none",
+table.server("algorithm-none", "token-handling/algorithm").does(
+    "Takes tokens of the algorithm none.", _takes(lambda header, _: header.get("alg") == "none")
 )
-_takes(
-    "public-key-as-secret",
-    "algorithm",
+table.server("public-key-as-secret", "token-handling/algorithm").does(
     "Takes the public key for the secret of HS256.",
-    lambda header, _: header.get("alg") == "HS256",
+    _takes(lambda header, _: header.get("alg") == "HS256"),
 )
-_takes(
-    "key-of-the-token",
-    "algorithm",
-    "Verifies tokens by the key that they bring.",
-    lambda header, _: "jwk" in header,
+table.server("key-of-the-token", "token-handling/algorithm").does(
+    "Verifies tokens by the key that they bring.", _takes(lambda header, _: "jwk" in header)
 )
 table.server("fails-at-odd-tokens", "token-handling/malformed").does(
     "Has an error of its own at a token of five parts.",
@@ -87,7 +66,7 @@ table.server("fails-at-odd-tokens", "token-handling/malformed").does(
 )
 table.server("token-without-algorithm", "token-handling/malformed").does(
     "Takes tokens that do not say how they are signed.",
-    status_of(bearing(lambda header, _: "alg" not in header), 200),
+    _takes(lambda header, _: "alg" not in header),
 )
 
 

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from conformance.mutants.edits import to
 from conformance.mutants.faults import (
     Fault,
     Value,
     answers_to,
     asks,
     declines,
+    hooked,
     instead,
     own_messages,
 )
@@ -59,23 +61,16 @@ class _FirstOnly(Fault):
         return payload
 
 
-@table.server(
+table.server(
     "stays",
     "stdio/end-of-input",
     "stdio/end-before-initialize",
     "stdio/terminated",
     binding=Binding.STDIO,
+).does(
+    "Ends neither with its input nor on SIGTERM.",
+    hooked(finished=lambda: False, signalled=to(False)),
 )
-class _Deaf(Fault):
-    """Ends neither with its input nor on SIGTERM."""
-
-    def finished(self) -> bool:
-        return False
-
-    def signalled(self, number: int) -> bool:
-        return False
-
-
 table.server("promises", "capability-negotiation/declared").does(
     "Declares logging and does not know logging/setLevel.",
     declines(asks("logging/setLevel"), -32601),

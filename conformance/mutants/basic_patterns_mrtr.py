@@ -16,7 +16,7 @@ from conformance.mutants.faults import (
     takes,
     together,
 )
-from conformance.mutants.http_faults import OnePrincipal
+from conformance.mutants.http_faults import one_principal
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
@@ -261,7 +261,7 @@ table.server("asks-again-for-tampered", "server-requirements-basic-workflow/stat
 )
 table.server(
     "state-for-all-principals", "server-requirements-basic-workflow/state-of-other-principal"
-).does("Takes a state from whoever has it.", OnePrincipal)
+).does("Takes a state from whoever has it.", one_principal)
 table.server(
     "state-instead-of-answers", "server-requirements-basic-workflow/state-of-other-round"
 ).does(

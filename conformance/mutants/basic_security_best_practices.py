@@ -4,7 +4,7 @@ from itertools import count
 from typing import ClassVar
 
 from conformance.mutants.fault import Asked, Fault
-from conformance.mutants.http_faults import OnePrincipal, calls, deletes, header_of, refuses
+from conformance.mutants.http_faults import calls, deletes, header_of, one_principal, refuses
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.heard import Head, header
 
@@ -68,5 +68,5 @@ table.server("sessions-never-end", "session-hijacking/ids-not-given-again").does
     "Says that it ends sessions, and does not.", refuses(deletes, 204)
 )
 table.server("sessions-of-everybody", "session-hijacking/ids-bound-to-users").does(
-    "Lets every user into every session.", OnePrincipal
+    "Lets every user into every session.", one_principal
 )

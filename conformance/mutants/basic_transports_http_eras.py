@@ -10,7 +10,9 @@ from conformance.mutants.basic_transports_streams import (
     of,
     progress_by_token,
 )
+from conformance.mutants.edits import to
 from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.faults import hooked
 from conformance.mutants.http_faults import (
     calls,
     deletes,
@@ -29,12 +31,9 @@ table = Table("basic/transports/streamable-http")
 SESSION = "mcp-session-id"
 
 
-@table.server("runs-on", "cancellation/closing-cancels")
-class _Oblivious(Fault):
-    """Runs on when its client closes the stream."""
-
-    def cutting(self, exchange: int) -> bool:
-        return False
+table.server("runs-on", "cancellation/closing-cancels").does(
+    "Runs on when its client closes the stream.", hooked(cutting=to(False))
+)
 
 
 @table.server("cancels-by-id", "cancellation/closing-spares-others")

@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import to
 from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.faults import hooked
 from conformance.mutants.http_faults import (
     Concerns,
     deletes,
@@ -39,12 +41,9 @@ def _from_browsers(concerns: Concerns) -> Concerns:
     return lambda asked: concerns(asked) and "origin" in asked.headers
 
 
-@table.server("listens-everywhere", "security-endpoint/loopback-only")
-class _Everywhere(Fault):
-    """Listens at every address of the machine."""
-
-    def reached(self, reached: bool) -> bool:
-        return True
+table.server("listens-everywhere", "security-endpoint/loopback-only").does(
+    "Listens at every address of the machine.", hooked(reached=to(True))
+)
 
 
 @table.server("origin-needed", "security-endpoint/no-origin")

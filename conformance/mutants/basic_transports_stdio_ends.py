@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import instead
+from conformance.mutants.faults import hooked, instead
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
@@ -16,12 +16,9 @@ table = Table("basic/transports/stdio")
 PROGRAM = ("-m", "conformance.mutants.programs.stdio_server")
 
 
-@table.server("waits-for-input", "shutdown/end-of-input-at-once", "shutdown/end-within-a-line")
-class _NoEnd(Fault):
-    """Does not notice that its input has ended."""
-
-    def finished(self) -> bool:
-        return False
+table.server("waits-for-input", "shutdown/end-of-input-at-once", "shutdown/end-within-a-line").does(
+    "Does not notice that its input has ended.", hooked(finished=lambda: False)
+)
 
 
 @table.server("drops-at-the-end", "shutdown/answers-before-the-end")

@@ -7,7 +7,7 @@ from typing import Any
 from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, errors_of, heads, results_of, takes
-from conformance.mutants.http_faults import OnePrincipal
+from conformance.mutants.http_faults import one_principal
 from conformance.mutants.lists import Entries, told
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
@@ -179,7 +179,7 @@ table.server("task-of-all", "tool-level-negotiation/forbidden").does(
     "Makes a task of every call.", takes("tools/call", {"task": TASK})
 )
 table.server("tasks-of-all-principals", "task-isolation-and-access-control/other-principal").does(
-    "Shows a task to whoever has its id.", OnePrincipal
+    "Shows a task to whoever has its id.", one_principal
 )
 table.server("plain-call", "tool-level-negotiation/required").does(
     "Calls plainly what needs a task.", takes("tools/call", DONE)

@@ -11,6 +11,7 @@ from conformance.mutants.client_faults import (
     also_asks,
     answers,
     gives_up,
+    hooked,
     never_says,
     params_of,
     repaired,
@@ -40,16 +41,12 @@ table.client("answers-notifications", "notifications/client-no-answer").does(
         to(error(None, METHOD_NOT_FOUND, "what?")),
     ),
 )
-
-
-@table.client("no-batches", "batching/client-takes-requests", "batching/client-takes-responses")
-class _SilentOnBatches(ClientFault):
-    """Does not take batches."""
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        return None if isinstance(value, list) else payload
-
-
+table.client(
+    "no-batches", "batching/client-takes-requests", "batching/client-takes-responses"
+).does(
+    "Does not take batches.",
+    hooked(told=lambda value, payload: None if isinstance(value, list) else payload),
+)
 table.client("float-id", "requests/client-id").does(
     "Sends a request whose id is no integer.", adds("tools/list", put(id=1.5))
 )

@@ -9,6 +9,18 @@ from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
 
 
+def hooked(**hooks: Callable[..., Any]) -> Callable[[], ClientFault]:
+    """Run functions in the place of hooks of :class:`ClientFault`, by their names."""
+
+    def make() -> ClientFault:
+        fault = ClientFault()
+        for name, hook in hooks.items():
+            setattr(fault, name, hook)
+        return fault
+
+    return make
+
+
 class _Said(ClientFault):
     def __init__(self, method: str, edit: Edit, *, answers: bool = False, place: int = 0) -> None:
         super().__init__()
@@ -88,21 +100,16 @@ def params_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Clien
     return says(method, lambda value: {**value, "params": edit({**value.get("params", {})})})
 
 
-class _Told(ClientFault):
-    def __init__(self, concerns: Callable[[Value], bool], edit: Edit) -> None:
-        super().__init__()
-        self._concerns, self._edit = concerns, edit
-
-    def told(self, value: Any, payload: bytes) -> bytes | None:
-        if not isinstance(value, dict) or not self._concerns(value):
-            return payload
-        edited = self._edit(value)
-        return edited if edited is None or isinstance(edited, bytes) else encode(edited)
-
-
 def repaired(concerns: Callable[[Value], bool], edit: Edit) -> Callable[[], ClientFault]:
     """Edit what the kit says on its way to the client, which so does not see what is wrong."""
-    return lambda: _Told(concerns, edit)
+
+    def told(value: Any, payload: bytes) -> bytes | None:
+        if not isinstance(value, dict) or not concerns(value):
+            return payload
+        edited = edit(value)
+        return edited if edited is None or isinstance(edited, bytes) else encode(edited)
+
+    return hooked(told=told)
 
 
 def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
@@ -128,18 +135,9 @@ def responds(
     return lambda: _Responds(concerns, make)
 
 
-class _Arrives(ClientFault):
-    def __init__(self, kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> None:
-        super().__init__()
-        self._kind, self._edit_arrival = kind, edit
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        return self._edit_arrival(arrival) if isinstance(arrival, self._kind) else (arrival,)
-
-
 def arrives(kind: type, edit: Callable[[Any], Iterable[Arrival]]) -> Callable[[], ClientFault]:
     """Edit what the kit hears that is no message and no head: of a kind, Gone for instance."""
-    return lambda: _Arrives(kind, edit)
+    return hooked(other=lambda found: edit(found) if isinstance(found, kind) else (found,))
 
 
 def signals(*names: str) -> Callable[[], ClientFault]:
@@ -150,18 +148,9 @@ def signals(*names: str) -> Callable[[], ClientFault]:
     )
 
 
-class _Heads(ClientFault):
-    def __init__(self, edit: Callable[[Asked], Iterable[Asked]]) -> None:
-        super().__init__()
-        self._edit_head = edit
-
-    def asked(self, asked: Asked) -> Iterable[Asked]:
-        return self._edit_head(asked)
-
-
 def heads(edit: Callable[[Asked], Iterable[Asked]]) -> Callable[[], ClientFault]:
     """Edit the heads of HTTP requests and upgrades, leave them out or add some."""
-    return lambda: _Heads(edit)
+    return hooked(asked=edit)
 
 
 def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFault]:
@@ -220,15 +209,6 @@ def with_header(name: str, value: str, method: str = "") -> Callable[[], ClientF
     return heads(change)
 
 
-class _Reports(ClientFault):
-    def __init__(self, edit: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._edit_report = edit
-
-    def report(self, report: Value) -> Value:
-        return self._edit_report(report)
-
-
 def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
     """Report another outcome of one step; -1: of connecting."""
 
@@ -239,7 +219,7 @@ def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
         steps[step : step + 1] = [outcome]
         return {**report, "steps": steps}
 
-    return lambda: _Reports(change)
+    return hooked(report=change)
 
 
 class _GivesUp(ClientFault):
@@ -294,6 +274,7 @@ __all__ = [
     "has",
     "header",
     "heads",
+    "hooked",
     "never_says",
     "once",
     "params_of",

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from conformance.mutants.client_fault import ClientFault, Value
-from conformance.mutants.client_faults import heads, repaired
+from conformance.mutants.client_faults import arrives, heads, hooked, repaired
 from conformance.mutants.edits import put
 from mcpcore_conformance.kit.client_wire import Arrival, Asked
 from mcpcore_conformance.kit.heard import Headers, Text, header
@@ -23,40 +23,28 @@ def _is_sign_in(asked: Asked) -> bool:
     return asked.method == "GET" and "response_type=" in asked.target
 
 
-class _Asks(ClientFault):
-    def __init__(self, edit: Callable[[Params], Params]) -> None:
-        super().__init__()
-        self._edit_query = edit
-
-    def asked(self, asked: Asked) -> Iterable[Asked]:
-        if _is_sign_in(asked):
-            path, _, query = asked.target.partition("?")
-            asked.target = f"{path}?{urlencode(self._edit_query(_params(query)))}"
-        return (asked,)
-
-
 def asks(edit: Callable[[Params], Params]) -> Make:
     """Edit the parameters of authorization requests."""
-    return lambda: _Asks(edit)
 
+    def asked(asked: Asked) -> Iterable[Asked]:
+        if _is_sign_in(asked):
+            path, _, query = asked.target.partition("?")
+            asked.target = f"{path}?{urlencode(edit(_params(query)))}"
+        return (asked,)
 
-class _Redeems(ClientFault):
-    def __init__(self, edit: Callable[[Params], Params], grant: str) -> None:
-        super().__init__()
-        self._edit_form, self._grant = edit, grant
-
-    def other(self, arrival: Arrival) -> Iterable[Arrival]:
-        if isinstance(arrival, Text) and b"grant_type=" in arrival.data:
-            form = _params(arrival.data.decode())
-            if self._grant in ("", form["grant_type"]):
-                made = urlencode(self._edit_form(form)).encode()
-                return (Text(made, arrival.exchange),)
-        return (arrival,)
+    return heads(asked)
 
 
 def redeems(edit: Callable[[Params], Params], grant: str = "") -> Make:
     """Edit the parameters of token requests, of a grant type or of all."""
-    return lambda: _Redeems(edit, grant)
+
+    def text(found: Text) -> Iterable[Arrival]:
+        form = _params(found.data.decode()) if b"grant_type=" in found.data else {}
+        if not form or grant not in ("", form["grant_type"]):
+            return (found,)
+        return (Text(urlencode(edit(form)).encode(), found.exchange),)
+
+    return arrives(Text, text)
 
 
 def having(name: str, value: str) -> Callable[[Params], Params]:
@@ -64,18 +52,9 @@ def having(name: str, value: str) -> Callable[[Params], Params]:
     return put(**{name: value})
 
 
-class _Registers(ClientFault):
-    def __init__(self, edit: Callable[[Value], Value]) -> None:
-        super().__init__()
-        self._edit_metadata = edit
-
-    def said(self, value: Value) -> Iterable[Value | bytes]:
-        return (self._edit_metadata(value),) if "redirect_uris" in value else (value,)
-
-
 def registers(edit: Callable[[Value], Value]) -> Make:
     """Edit the metadata of registrations."""
-    return lambda: _Registers(edit)
+    return hooked(said=lambda value: (edit(value) if "redirect_uris" in value else value,))
 
 
 def looks_at(old: str, new: str, *, end: str = "") -> Make:

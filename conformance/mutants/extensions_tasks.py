@@ -17,7 +17,7 @@ from conformance.mutants.faults import (
     results_of,
     takes,
 )
-from conformance.mutants.http_faults import OnePrincipal
+from conformance.mutants.http_faults import one_principal
 from conformance.mutants.lists import told
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
@@ -225,7 +225,7 @@ table.server("numbered", "security-considerations/ids-not-guessable").does(
     "Numbers its tasks.", _numbered()
 )
 table.server("tasks-of-all-principals", "security-considerations/other-principal").does(
-    "Shows a task to whoever has its id.", OnePrincipal
+    "Shows a task to whoever has its id.", one_principal
 )
 table.server("old-list", "backwards-compatibility/nothing-of-2025-11-25").does(
     "Has tasks/list.", takes("tasks/list", {"tasks": [], **COMPLETE})

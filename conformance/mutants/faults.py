@@ -13,6 +13,18 @@ Edit = Callable[[Value], Value | bytes | None]
 """Takes a message, returns what goes in its place; None: nothing."""
 
 
+def hooked(**hooks: Callable[..., Any]) -> Callable[[], Fault]:
+    """Run functions in the place of hooks of :class:`Fault`, by their names."""
+
+    def make() -> Fault:
+        fault = Fault()
+        for name, hook in hooks.items():
+            setattr(fault, name, hook)
+        return fault
+
+    return make
+
+
 class Edited(Fault):
     """Edits answers to a method, or the server's own messages of a method."""
 
@@ -169,28 +181,9 @@ def together(*makes: Callable[[], Fault]) -> Callable[[], Fault]:
     return lambda: _Together([make() for make in makes])
 
 
-class _Reads(Fault):
-    def __init__(self, edit: Callable[[bytes], bytes | None]) -> None:
-        super().__init__()
-        self._edit_read = edit
-
-    def written(self, data: bytes) -> bytes | None:
-        return self._edit_read(data)
-
-
 def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
     """Change what is written to the server as it is (lines, frames); None: nothing of it."""
-    return lambda: _Reads(edit)
-
-
-class _Misread(Fault):
-    def __init__(self, edit: Callable[[Any, bytes], Any]) -> None:
-        super().__init__()
-        self._edit_said = edit
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        found = self._edit_said(value, payload)
-        return found if isinstance(found, bytes) else messages.encode(found)
+    return hooked(written=edit)
 
 
 def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
@@ -198,7 +191,12 @@ def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
 
     ``edit`` gets the message (None if it is no JSON) and the bytes, and returns either.
     """
-    return lambda: _Misread(edit)
+
+    def said(value: Any, payload: bytes) -> bytes:
+        found = edit(value, payload)
+        return found if isinstance(found, bytes) else messages.encode(found)
+
+    return hooked(said=said)
 
 
 class _Dies(Fault):
@@ -231,43 +229,28 @@ def takes(method: str, result: Value) -> Callable[[], Fault]:
     )
 
 
-class _Statuses(Fault):
-    def __init__(self, edit: Callable[[Head], Head]) -> None:
-        super().__init__()
-        self._edit_head = edit
-
-    def head(self, head: Head) -> Head:
-        return self._edit_head(head)
-
-
-class _Alters(Fault):
-    def __init__(self, kind: type, test: Callable[[Any], bool], members: Value | None) -> None:
-        super().__init__()
-        self._kind, self._test, self._members = kind, test, members
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if not isinstance(heard, self._kind) or not self._test(heard):
-            return (heard,)
-        for name, value in (self._members or {}).items():
-            setattr(heard, name, value)
-        return () if self._members is None else (heard,)
-
-
 def alters(
-    kind: type, test: Callable[[Any], bool] = lambda heard: True, **members: Any
+    kind: type, test: Callable[[Any], bool] = lambda found: True, **members: Any
 ) -> Callable[[], Fault]:
     """Set members of what is heard, of a kind: ``data`` of an Event, ``code`` of a Gone."""
-    return lambda: _Alters(kind, test, members)
+
+    def heard(found: Heard) -> Iterable[Heard]:
+        if isinstance(found, kind) and test(found):
+            for name, value in members.items():
+                setattr(found, name, value)
+        return (found,)
+
+    return hooked(heard=heard)
 
 
-def loses(kind: type, test: Callable[[Any], bool] = lambda heard: True) -> Callable[[], Fault]:
+def loses(kind: type, test: Callable[[Any], bool] = lambda found: True) -> Callable[[], Fault]:
     """Keep what is heard, of a kind, from the kit."""
-    return lambda: _Alters(kind, test, None)
+    return hooked(heard=lambda found: () if isinstance(found, kind) and test(found) else (found,))
 
 
 def heads(edit: Callable[[Head], Head]) -> Callable[[], Fault]:
     """Edit response heads."""
-    return lambda: _Statuses(edit)
+    return hooked(head=edit)
 
 
 def status(found: int, instead_of_it: int) -> Callable[[], Fault]:
@@ -298,6 +281,7 @@ __all__ = [
     "dies_of",
     "errors_of",
     "heads",
+    "hooked",
     "ignores",
     "instead",
     "loses",

@@ -3,71 +3,39 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.mutants.edits import drop
 from conformance.mutants.fault import Fault
+from conformance.mutants.faults import hooked
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.wire import Refused
 
 table = Table("rfc6455")
 
 
-class _Opens(Fault):
-    """Does not look at something in the opening."""
-
-    def __init__(self, *options: str) -> None:
-        super().__init__()
-        self._options = options
-
-    def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {name: each for name, each in options.items() if name not in self._options}
-
-
 def opens(*options: str) -> Callable[[], Fault]:
     """The server sees a good opening in place of what these options make of it."""
-    return lambda: _Opens(*options)
-
-
-class _Refuses(Fault):
-    def __init__(self, test: Callable[[dict[str, Any]], bool], status: int) -> None:
-        super().__init__()
-        self._test, self._status = test, status
-
-    def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
-        if self._test(options):
-            raise Refused(f"HTTP status {self._status}", status=self._status)
-        return options
+    return hooked(connecting=drop(*options))
 
 
 def refuses(test: Callable[[dict[str, Any]], bool], status: int = 400) -> Callable[[], Fault]:
     """Openings whose options pass the test are refused."""
-    return lambda: _Refuses(test, status)
+
+    def connecting(options: dict[str, Any]) -> dict[str, Any]:
+        if test(options):
+            raise Refused(f"HTTP status {status}", status=status)
+        return options
+
+    return hooked(connecting=connecting)
 
 
-class _Shows(Fault):
-    def __init__(self, name: str, value: Any) -> None:
-        super().__init__()
-        self._name, self._value = name, value
-
-    def attribute(self, name: str, value: Any) -> Any:
-        return self._value if name == self._name else value
-
-
-def shows(name: str, value: Any) -> Callable[[], Fault]:
+def shows(name: str, shown: Any) -> Callable[[], Fault]:
     """The response to the opening has this."""
-    return lambda: _Shows(name, value)
-
-
-class _Answers(Fault):
-    def __init__(self, edit: Callable[[Refused], Refused]) -> None:
-        super().__init__()
-        self._edit_refused = edit
-
-    def refused(self, refused: Refused) -> Refused:
-        return self._edit_refused(refused)
+    return hooked(attribute=lambda found, value: shown if found == name else value)
 
 
 def answers(edit: Callable[[Refused], Refused]) -> Callable[[], Fault]:
     """Refusals are other ones."""
-    return lambda: _Answers(edit)
+    return hooked(refused=edit)
 
 
 table.server("versions-not-named", "section-4.2.1/other-version").does(
