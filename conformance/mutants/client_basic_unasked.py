@@ -52,3 +52,10 @@ utilities.client("cancels-the-first", "behavior-requirements/client-leaves-initi
         lambda value: notification("notifications/cancelled", {"requestId": value["id"]}),
     ),
 )
+utilities.client("cancels-initialize", "behavior-requirements/client-initialize").does(
+    "Cancels its initialize.",
+    adds(
+        "initialize",
+        lambda value: notification("notifications/cancelled", {"requestId": value["id"]}),
+    ),
+)

@@ -3,10 +3,19 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.client_faults import ClientFault, Value, deaf_to, exits, precedes
+from conformance.mutants.client_faults import (
+    ClientFault,
+    Value,
+    deaf_to,
+    exits,
+    header,
+    precedes,
+    reports,
+)
 from conformance.mutants.model import Table
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
-from mcpcore_conformance.kit.messages import request
+from mcpcore_conformance.kit.messages import UNSUPPORTED_VERSION, request
 
 table = Table("basic/versioning")
 
@@ -51,4 +60,20 @@ table.client(
 ).does(
     "Tries the newer era in every conversation.",
     precedes("initialize", lambda value: request("probe", "server/discover", {})),
+)
+
+
+AGAIN = "backward-compatibility-with-initialization-based-versions/client-probes-again"
+OPENED_AGAIN = 2
+"""The step that connects for the second time."""
+
+table.client("sticks-to-it", AGAIN).does(
+    "Gives up when what it remembers of a server is refused.",
+    reports(OPENED_AGAIN, {"error": {"code": UNSUPPORTED_VERSION, "message": "refused"}}),
+)
+table.client("old-header", AGAIN).does(
+    "Names the version that it remembers in what it sends by the newer era.",
+    header(
+        "mcp-protocol-version", lambda value: LATEST_LEGACY.name if value == LATEST.name else value
+    ),
 )

@@ -7,8 +7,7 @@ from conformance.mutants.basic_transports_stdio import Drops
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import instead, loses, misread, reads
 from conformance.mutants.model import Table
-from conformance.mutants.rfc6455 import Frame, frames, overlooks
-from conformance.mutants.rfc6455_opening import answers, opens, refuses, shows
+from conformance.mutants.rfc6455 import Frame, answers, frames, opens, overlooks, refuses, shows
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.bindings.websocket import BINARY, TEXT, encoded
 from mcpcore_conformance.kit.heard import Text

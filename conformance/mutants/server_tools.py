@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import drop, first, put
-from conformance.mutants.faults import answers_to, results_of
+from conformance.mutants.edits import drop, first, over, put
+from conformance.mutants.fault import Fault
+from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
 from conformance.mutants.lists import (
+    Entries,
     less_after_calls,
     less_by_connection,
     listed,
@@ -14,6 +16,7 @@ from conformance.mutants.lists import (
     turned_each_time,
 )
 from conformance.mutants.model import Table, until
+from mcpcore_conformance.kit import messages
 
 table = Table("server/tools")
 
@@ -120,4 +123,151 @@ table.server("header-of-number", "x-mcp-header/primitive").does(
 table.server("header-of-item", "x-mcp-header/reachable").does(
     "An element of an array is mirrored.",
     _header({"type": "array", "items": {"type": "string", "x-mcp-header": "Region"}}),
+)
+
+
+TEXT = {"type": "text", "text": "done"}
+
+
+def _result(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    return results_of("tools/call", edit)
+
+
+def _content(edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
+    return _result(over("content", edit))
+
+
+def _block(**members: Any) -> Callable[[], Fault]:
+    """Edit the first block."""
+    return _content(lambda content: [{**content[0], **members}, *content[1:]])
+
+
+def _said(error: Callable[[Value], Value | None]) -> Callable[[], Fault]:
+    """Make another answer of a result: ``error`` returns it, None leaves it as it is."""
+    return answers_to("tools/call", lambda value: error(value) or value)
+
+
+def _as_error(code: int) -> Callable[[], Fault]:
+    return _said(lambda value: messages.error(value["id"], code, "the tool failed"))
+
+
+def _as_result(is_error: bool) -> Callable[[], Fault]:
+    return takes("tools/call", {"content": [TEXT], "isError": is_error, "resultType": "complete"})
+
+
+table.server("text-alone", "calling-tools/result-shape").does(
+    "Gives a string for the content.", _result(put(content="done"))
+)
+table.server("no-content", "calling-tools/result-shape", revisions=until("2024-11-05")).does(
+    "Leaves out the content.", _result(drop("content"))
+)
+table.server("unknown-block", "calling-tools/result-shape", revisions=until("2025-06-18")).does(
+    "Gives a block of a type that no revision has.", _block(type="video")
+)
+table.server("needs-arguments", "calling-tools/no-arguments").does(
+    "Wants the member arguments in every call.",
+    declines(
+        lambda value: asks("tools/call")(value) and "arguments" not in value["params"], -32602
+    ),
+)
+table.server(
+    "takes-anything",
+    "security-considerations/missing-argument",
+    "security-considerations/wrong-type",
+    "security-considerations/further-argument",
+    "security-considerations/rules-of-2020-12",
+    "error-handling/invalid-arguments-result",
+    "error-handling/unknown-tool",
+    "error-handling/no-name",
+    "error-handling/malformed-arguments",
+    "tool-names/case-sensitive",
+).does("Carries out every call, whatever it says.", _as_result(False))
+table.server("refuses-everything", "security-considerations/rules-of-2020-12").does(
+    "Refuses every call.", _as_result(True)
+)
+table.server("takes-anything-early", "error-handling/invalid-arguments-error").does(
+    "Carries out every call, whatever it says.", _as_result(False)
+)
+table.server("error-for-arguments", "error-handling/invalid-arguments-result").does(
+    "Answers invalid arguments with an error of the protocol.", _as_error(-32602)
+)
+table.server("result-for-arguments", "error-handling/invalid-arguments-error").does(
+    "Answers invalid arguments with a result that has isError.", _as_result(True)
+)
+table.server("result-for-nobody", "error-handling/unknown-tool", "error-handling/no-name").does(
+    "Answers for tools that it does not have with a result that has isError.", _as_result(True)
+)
+table.server(
+    "other-code-for-nobody",
+    "error-handling/unknown-tool",
+    "error-handling/malformed-arguments",
+    revisions=until("2025-03-26"),
+).does("Answers what it does not understand with an internal error.", _as_error(-32603))
+table.server("hidden-failure", "error-handling/tool-error").does(
+    "Does not say that a tool failed.", _result(put(isError=False))
+)
+table.server("thrown-failure", "error-handling/tool-error").does(
+    "Answers for a tool that fails with an internal error.", _as_error(-32603)
+)
+table.server("empty-text", "text-content/given").does("Gives no text.", _block(text=""))
+table.server("no-text", "text-content/given").does("Gives no block.", _content(lambda content: []))
+table.server("raw-image", "image-content/base64").does(
+    "Gives an image in hexadecimal digits with colons.", _block(data="89:50:4e:47")
+)
+table.server("image-of-nothing", "image-content/base64").does(
+    "Says only that it is an image.", _block(mimeType="image")
+)
+table.server("raw-audio", "audio-content/base64").does(
+    "Gives a sound that is no base64.", _block(data="§")
+)
+table.server("link-nowhere", "resource-links/given").does(
+    "Gives a link without scheme.", _block(uri="static")
+)
+table.server("link-without-name", "resource-links/given").does(
+    "Gives a link that has a number for a name.", _block(name=1)
+)
+table.server("early-link", "tool-result/kinds-of-the-revision").does(
+    "Gives links to resources in revisions that have none.",
+    takes("tools/call", {"content": [{"type": "resource_link", "uri": "test://x", "name": "x"}]}),
+)
+table.server(
+    "early-sound", "tool-result/kinds-of-the-revision", revisions=until("2024-11-05")
+).does(
+    "Gives sounds in a revision that has none.",
+    takes("tools/call", {"content": [{"type": "audio", "data": "", "mimeType": "audio/wav"}]}),
+)
+table.server("embedded-nothing", "embedded-resources/given").does(
+    "Embeds a resource without text or blob.", _block(resource={"uri": "test://embedded-resource"})
+)
+table.server("embedded-nowhere", "embedded-resources/given").does(
+    "Embeds a resource without scheme.", _block(resource={"uri": "embedded", "text": "x"})
+)
+table.server("no-resources", "embedded-resources/capability").does(
+    "Embeds resources and does not know resources/list.",
+    answers_to(
+        "resources/list", lambda value: messages.error(value["id"], -32601, "no such method")
+    ),
+)
+
+
+def _structured(edit: Callable[[Any], Any]) -> Callable[[], Fault]:
+    def change(result: Value) -> Value:
+        if "structuredContent" not in result:
+            return result
+        return {**result, "structuredContent": edit(result["structuredContent"])}
+
+    return _result(change)
+
+
+table.server("other-output", "output-schema/conforms").does(
+    "Gives a temperature in words.", _structured(put(temperature="warm"))
+)
+table.server("no-output", "output-schema/conforms", revisions=until("2025-06-18")).does(
+    "Gives no structured content.", _result(drop("structuredContent"))
+)
+table.server("other-text", "structured-content/as-text").does(
+    "Says in words what is in the structured content.", _block(text="It is warm.")
+)
+table.server("output-in-array", "structured-content/object").does(
+    "Gives an array of objects.", _structured(lambda value: [value])
 )
