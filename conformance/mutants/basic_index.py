@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import drop, first, put
+from conformance.mutants.edits import drop, first, put, where
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
-    Fault,
-    Value,
     answers_to,
     asks,
     before,
@@ -65,7 +64,7 @@ table.server("silent-about-fragments", "error-codes/parse-error").does(
 )
 table.server("invents-ids", "error-responses/no-invented-id").does(
     "Gives errors about what it cannot read an id of its own.",
-    answers_to("", lambda value: {**value, "id": "server-error"} if "id" not in value else value),
+    answers_to("", lambda value: {"id": "server-error", **value}),
 )
 table.server("takes-nan", "messages/json-by-the-letter").does(
     "Takes NaN for a number.", misread(lambda _value, payload: payload.replace(b"NaN", b"null"))
@@ -113,7 +112,7 @@ def _answer(value: Any) -> bool:
 
 table.server("anonymous-errors", "error-responses/request-id").does(
     "Sends errors without the id of the request.",
-    answers_to("", lambda value: {**value, "id": None} if "error" in value else value),
+    answers_to("", where(lambda value: "error" in value, put(id=None))),
 )
 table.server("code-zero", "error-responses/meaningful").does(
     "Has the code 0 for arguments that it does not take.", code(-32602, 0)
@@ -515,7 +514,7 @@ table.server("empty-id", "result-responses/string-ids").does(
 )
 table.server("ids-become-numbers", "result-responses/string-ids").does(
     "Answers a string of digits with a number.",
-    answers_to("", lambda value: {**value, "id": 17} if value.get("id") == "17" else value),
+    answers_to("", where(lambda value: value.get("id") == "17", put(id=17))),
 )
 table.server(
     "rounds-ids",
@@ -556,9 +555,7 @@ table.server("lists-for-metadata", "requests/params-type", revisions=MODERN).doe
 )
 table.server("wants-params", "requests/without-params").does(
     "Does not take a list request without params of its own.",
-    declines(
-        lambda value: asks("tools/list")(value) and {*value.get("params", {})} <= {"_meta"}, -32602
-    ),
+    declines(asks("tools/list", lambda params: {*params} <= {"_meta"}), -32602),
 )
 table.server("wants-known-members", "requests/unknown-members").does(
     "Refuses requests with a member that it does not know.",

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from conformance.mutants.edits import put
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
-    Fault,
-    Value,
     asks,
     declines,
     dies_of,

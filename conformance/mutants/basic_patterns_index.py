@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from conformance.mutants.faults import Fault, Value
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import request

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.edits import Change, drop, over, put
+from conformance.mutants.edits import Change, drop, over, put, where
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
     answers_to,
+    asks,
+    fails,
     ignores,
     instead,
     misread,
@@ -32,11 +34,8 @@ ASKING = {"inputRequests": {"who": ELICITATION}, "resultType": "input_required"}
 
 def asking(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit results of calls that require input."""
-
-    def change(result: Value) -> Value:
-        return edit(result) if result.get("resultType") == "input_required" else result
-
-    return results_of("tools/call", change)
+    required = where(lambda result: result.get("resultType") == "input_required", edit)
+    return results_of("tools/call", required)
 
 
 def _requests(edit: Change) -> Callable[[], Fault]:
@@ -48,13 +47,10 @@ def retried(
 ) -> Callable[[], Fault]:
     """Carry out retries that ``concerns`` takes, by their params, whatever they bring."""
 
-    def asked(value: Any) -> bool:
-        if not isinstance(value, dict) or value.get("method") != method:
-            return False
-        params = value.get("params", {})
-        return bool({"requestState", "inputResponses"} & set(params) and concerns(params))
+    def retry(params: Value) -> bool:
+        return bool({"requestState", "inputResponses"} & {*params} and concerns(params))
 
-    return instead(asked, lambda value: messages.result(value["id"], result))
+    return instead(asks(method, retry), lambda value: messages.result(value["id"], result))
 
 
 @table.server("key-twice", "server-requirements-basic-workflow/unique-keys")
@@ -194,8 +190,7 @@ table.server("prompt-never-given", "supported-requests/prompts").does(
     "Asks again and again.", takes("prompts/get", ASKING)
 )
 table.server("prompt-never-asks", "supported-requests/prompts").does(
-    "Refuses a prompt that needs input.",
-    answers_to("prompts/get", lambda value: messages.error(value["id"], -32603, "no input")),
+    "Refuses a prompt that needs input.", fails("prompts/get", -32603)
 )
 table.server("never-enough", "basic-workflow/completed", "basic-workflow/several-rounds").does(
     "Does not see that there are answers.", _ignoring("inputResponses")

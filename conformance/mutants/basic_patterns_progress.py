@@ -5,7 +5,8 @@ from typing import Any
 
 from conformance.mutants.basic_patterns_cancellation import WORKS_ON
 from conformance.mutants.edits import drop, over, put
-from conformance.mutants.faults import Fault, Value, asks, declines, instead, meta_of, own_messages
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import asks, declines, instead, meta_of, own_messages
 from conformance.mutants.lists import told
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.basic_patterns_progress import PROGRESS
@@ -87,11 +88,7 @@ class _TokensOnce(Fault):
 
 table.server("tokens-as-numbers", "progress-flow/string-token").does(
     "Takes a token that looks like a number for one.",
-    _params(
-        lambda params: (
-            {**params, "progressToken": 17} if params["progressToken"] == "17" else params
-        )
-    ),
+    _params(over("progressToken", lambda found: 17 if found == "17" else found)),
 )
 table.server("zero-is-no-token", "progress-flow/integer-token").does(
     "Takes the token 0 for none.",

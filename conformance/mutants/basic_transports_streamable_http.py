@@ -12,16 +12,9 @@ from conformance.mutants.basic_transports import (
     of,
     progress_by_token,
 )
-from conformance.mutants.edits import drop, put, to
+from conformance.mutants.edits import drop, first, put, to, where
 from conformance.mutants.fault import Asked, Fault, Value
-from conformance.mutants.faults import (
-    answers_to,
-    errors_of,
-    hooked,
-    own_messages,
-    results_of,
-    status,
-)
+from conformance.mutants.faults import answers_to, errors_of, hooked, own_messages, status
 from conformance.mutants.http_faults import (
     Concerns,
     body_of,
@@ -42,7 +35,7 @@ from conformance.mutants.http_faults import (
     status_of,
     with_header,
 )
-from conformance.mutants.lists import also
+from conformance.mutants.lists import also, listed
 from conformance.mutants.model import Table
 from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
@@ -153,12 +146,7 @@ MISMATCH = messages.error(None, HEADER_MISMATCH, "no match")
 
 def overlooked(name: str, concerns: Concerns = lambda asked: True) -> Callable[[], Fault]:
     """The server does not look at a header: it gets the one that fits."""
-
-    def edit(asked: Asked) -> Asked:
-        asked.headers = {key: value for key, value in asked.headers.items() if key != name}
-        return asked
-
-    return rewrites(lambda asked: name in asked.headers and concerns(asked), edit)
+    return overlooks(concerns, name)
 
 
 class _AnyVersion(Fault):
@@ -183,10 +171,7 @@ class _AnyVersionAtAll(_AnyVersion):
 table.server("mismatch-without-id", "server-validation/error-names-request").does(
     "Leaves the id out of the error of a header check.",
     answers_to(
-        "",
-        lambda value: (
-            drop("id")(value) if value.get("error", {}).get("code") == HEADER_MISMATCH else value
-        ),
+        "", where(lambda value: value.get("error", {}).get("code") == HEADER_MISMATCH, drop("id"))
     ),
 )
 
@@ -406,12 +391,7 @@ table.server("claims-overlooked", "server-validation/header-without-argument").d
 
 def declared(schema: Value) -> Callable[[], Fault]:
     """The first tool has this input schema."""
-
-    def edit(result: Value) -> Value:
-        first, *rest = result["tools"]
-        return {**result, "tools": [{**first, "inputSchema": schema}, *rest]}
-
-    return results_of("tools/list", edit)
+    return listed("tools/list", "tools", first(put(inputSchema=schema)))
 
 
 def mirrors(**properties: Any) -> Value:

@@ -5,7 +5,8 @@ from typing import Any
 
 from conformance.mutants.basic_patterns_subscriptions import around
 from conformance.mutants.edits import over, put, to
-from conformance.mutants.faults import Fault, Value, meta_of, results_of, together
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import meta_of, results_of, together
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import encode, error, notification, request, result

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.faults import Fault, Value, asks
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import asks
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.basic_patterns_cancellation import CANCELLED
 from mcpcore_conformance.kit.messages import error

@@ -6,7 +6,7 @@ from typing import Any
 
 from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import answers_to, errors_of, heads, results_of, takes
+from conformance.mutants.faults import answers_to, errors_of, fails, heads, results_of, takes
 from conformance.mutants.http_faults import one_principal
 from conformance.mutants.lists import Entries, told
 from conformance.mutants.model import Table
@@ -134,10 +134,7 @@ table.server("error-in-result", "result-retrieval/error").does(
     ),
 )
 table.server("other-error", "result-retrieval/error").does(
-    "Answers with another error for a call that broke.",
-    answers_to(
-        "tasks/result", lambda value: messages.error(value["id"], -32603, "something went wrong")
-    ),
+    "Answers with another error for a call that broke.", fails("tasks/result", -32603)
 )
 table.server("failure-hidden", "task-execution-errors/failed").does(
     "Does not say that a tool failed.", results_of("tasks/result", drop("isError"))

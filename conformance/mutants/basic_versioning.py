@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import Change, over, put
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
-    Fault,
-    Value,
     asks,
     code,
     declines,
@@ -73,7 +72,7 @@ table.server("lists-more", f"{NEGOTIATION}/list-is-true").does(
 table.server("any-version", f"{NEGOTIATION}/unsupported", f"{NEGOTIATION}/requested").does(
     "Serves requests of whatever version.",
     instead(
-        lambda value: asks("tools/list")(value) and bool(meta_of(value)),
+        asks("tools/list", lambda params: bool(params.get("_meta"))),
         lambda value: result(value["id"], {"tools": [], "resultType": "complete"}),
     ),
 )

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from conformance.mutants.client_fault import ClientFault, Value
 from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
     adds,
     adds_to_answers,
     also_asks,

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.client_faults import ClientFault, Value, params_of, precedes, responds
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import params_of, precedes, responds
 from conformance.mutants.edits import put, to
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import request

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from conformance.mutants.client_faults import Value, params_of, reports
+from conformance.mutants.client_fault import Value
+from conformance.mutants.client_faults import params_of, reports
 from conformance.mutants.model import Table
 
 table = Table("basic/patterns/progress")

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from conformance.mutants.client_faults import ClientFault, Value, once, params_of, reports
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import once, params_of, reports
 from conformance.mutants.edits import to
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Arrival

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from conformance.mutants.client_fault import ClientFault
 from conformance.mutants.client_faults import (
-    ClientFault,
     also_asks,
     header,
     heads,

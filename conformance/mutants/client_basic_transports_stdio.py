@@ -3,17 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
-    adds,
-    gives_up,
-    has,
-    params_of,
-    reports,
-    says,
-    signals,
-)
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import adds, gives_up, has, params_of, reports, says, signals
 from conformance.mutants.edits import to
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import encode, request

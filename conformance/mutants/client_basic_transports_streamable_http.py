@@ -3,9 +3,8 @@
 import base64
 from typing import Any
 
+from conformance.mutants.client_fault import ClientFault, Value
 from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
     adds,
     also_asks,
     gives_up,

@@ -3,15 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
-    deaf_to,
-    exits,
-    header,
-    precedes,
-    reports,
-)
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import deaf_to, exits, header, precedes, reports
 from conformance.mutants.model import Table
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION

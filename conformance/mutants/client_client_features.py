@@ -2,15 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from conformance.mutants.client_faults import (
-    ClientFault,
-    Value,
-    also_asks,
-    answers,
-    gives_up,
-    never_says,
-    params_of,
-)
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import also_asks, answers, gives_up, never_says, params_of
 from conformance.mutants.edits import over, put
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from conformance.mutants.client_faults import Value, adds, reports
+from conformance.mutants.client_fault import Value
+from conformance.mutants.client_faults import adds, reports
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.client_extensions_skills import OTHER, ROOT, URI
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from conformance.mutants.client_fault import ClientFault, Edit, Value, behind
+from conformance.mutants.client_fault import ClientFault, Edit, Value
 from mcpcore_conformance.kit.client_wire import Arrival, Asked, Ended, Signal
 from mcpcore_conformance.kit.heard import Headers
 from mcpcore_conformance.kit.messages import encode
@@ -256,35 +256,3 @@ def has(part: bytes) -> Callable[[Any, bytes], bool]:
 def exits(code: int) -> Callable[[], ClientFault]:
     """End with another status."""
     return arrives(Ended, lambda ended: (Ended(code),))
-
-
-__all__ = [
-    "ClientFault",
-    "Edit",
-    "Value",
-    "adds",
-    "adds_to_answers",
-    "also_asks",
-    "answers",
-    "arrives",
-    "behind",
-    "deaf_to",
-    "exits",
-    "gives_up",
-    "has",
-    "header",
-    "heads",
-    "hooked",
-    "never_says",
-    "once",
-    "params_of",
-    "posts_to",
-    "precedes",
-    "repaired",
-    "reports",
-    "responds",
-    "says",
-    "signals",
-    "with_header",
-    "without_header",
-]

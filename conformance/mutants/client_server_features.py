@@ -2,7 +2,8 @@
 
 from urllib.parse import quote
 
-from conformance.mutants.client_faults import ClientFault, Value, adds, params_of, reports
+from conformance.mutants.client_fault import ClientFault, Value
+from conformance.mutants.client_faults import adds, params_of, reports
 from conformance.mutants.edits import drop, put
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL

@@ -1,6 +1,7 @@
 """Mutants of clients for the page server/tools."""
 
-from conformance.mutants.client_faults import Value, gives_up, params_of, reports
+from conformance.mutants.client_fault import Value
+from conformance.mutants.client_faults import gives_up, params_of, reports
 from conformance.mutants.model import Table
 
 table = Table("server/tools")

@@ -1,6 +1,7 @@
 """Mutants of clients for the page server/utilities/caching."""
 
-from conformance.mutants.client_faults import Value, adds, once, reports
+from conformance.mutants.client_fault import Value
+from conformance.mutants.client_faults import adds, once, reports
 from conformance.mutants.edits import put
 from conformance.mutants.model import Table
 

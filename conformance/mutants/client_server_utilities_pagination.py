@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from conformance.mutants.client_faults import ClientFault, params_of, repaired, reports, responds
+from conformance.mutants.client_fault import ClientFault
+from conformance.mutants.client_faults import params_of, repaired, reports, responds
 from conformance.mutants.edits import drop, over, to
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.messages import request

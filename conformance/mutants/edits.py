@@ -22,6 +22,11 @@ def over(name: str, change: Change) -> Change:
     return lambda value: {**value, name: change(value[name])} if name in value else value
 
 
+def where(test: Callable[[Any], bool], change: Change) -> Change:
+    """Edit the values that pass a test."""
+    return lambda value: change(value) if test(value) else value
+
+
 def each(change: Change) -> Change:
     """Edit every entry of an array."""
     return lambda value: [*map(change, value)]
@@ -35,8 +40,3 @@ def first(change: Change) -> Change:
 def to(found: Any) -> Change:
     """Put something else in the place of a value."""
     return lambda _: found
-
-
-def more(*entries: Any) -> Change:
-    """Add entries to an array, at its end."""
-    return lambda value: [*value, *entries]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import each, over, put
+from conformance.mutants.edits import each, over, put, where
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import misread, results_of
 from conformance.mutants.model import Table
@@ -16,11 +16,7 @@ table = Table("extensions/apps")
 
 def _tools(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the ``_meta`` of each tool that has an app."""
-
-    def change(tool: Value) -> Value:
-        meta = tool.get("_meta", {})
-        return {**tool, "_meta": edit(meta)} if "ui" in meta else tool
-
+    change = over("_meta", where(lambda meta: "ui" in meta, edit))
     return results_of("tools/list", over("tools", each(change)))
 
 
@@ -30,10 +26,7 @@ def _ui(**members: Any) -> Callable[[], Fault]:
 
 def _documents(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the contents of each document."""
-
-    def change(one: Value) -> Value:
-        return edit(one) if one.get("mimeType") == TYPE else one
-
+    change = where(lambda one: one.get("mimeType") == TYPE, edit)
     return results_of("resources/read", over("contents", each(change)))
 
 
@@ -131,11 +124,7 @@ _add(
                 over(
                     "resources",
                     each(
-                        lambda one: (
-                            {**one, "mimeType": "text/html"}
-                            if one["uri"].startswith("ui:")
-                            else one
-                        )
+                        where(lambda one: one["uri"].startswith("ui:"), put(mimeType="text/html"))
                     ),
                 ),
             ),

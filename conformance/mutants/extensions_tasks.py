@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from conformance.mutants.edits import drop, put, to
+from conformance.mutants.edits import drop, over, put, to, where
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
-    answers_to,
     asks,
     before,
     declines,
     errors_of,
+    fails,
     instead,
     misread,
     results_of,
@@ -39,11 +39,7 @@ DONE = {"content": [{"type": "text", "text": "done"}], **COMPLETE}
 
 def _created(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the task that a call is answered with."""
-
-    def change(result: Value) -> Value:
-        return edit(result) if result.get("resultType") == "task" else result
-
-    return results_of("tools/call", change)
+    return results_of("tools/call", where(lambda found: found.get("resultType") == "task", edit))
 
 
 def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -56,10 +52,7 @@ def _numbered() -> Callable[[], Fault]:
 
 
 def _status(before: str, after: str) -> Callable[[], Fault]:
-    def change(task: Value) -> Value:
-        return {**task, "status": after} if task["status"] == before else task
-
-    return _got(change)
+    return _got(over("status", lambda status: after if status == before else status))
 
 
 table.server("not-yet", "task-creation/resolves-at-once").does(
@@ -154,10 +147,7 @@ for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("ca
     )
 table.server("listen-for-all", "protocol-errors/undeclared-listen").does(
     "Takes subscriptions to tasks of every client.",
-    instead(
-        lambda value: isinstance(value, dict) and value.get("method") == "subscriptions/listen",
-        _acknowledges,
-    ),
+    instead(asks("subscriptions/listen"), _acknowledges),
 )
 table.server("knows-everything", "protocol-errors/unknown-get").does(
     "Has a task for every id.", takes("tasks/get", {**TASK, **COMPLETE})
@@ -194,10 +184,9 @@ table.server("completed-anyway", "task-execution-errors/failed").does(
 table.server("failed-anyway", "task-execution-errors/tool-error-is-completed").does(
     "Makes a task fail whose tool failed.",
     _got(
-        lambda task: (
-            {**task, "status": "failed", "error": {"code": 1, "message": "it failed"}}
-            if task["status"] == "completed"
-            else task
+        where(
+            lambda task: task["status"] == "completed",
+            put(status="failed", error={"code": 1, "message": "it failed"}),
         )
     ),
 )
@@ -205,8 +194,7 @@ table.server("cancelled-task", "task-cancellation/acknowledged").does(
     "Answers with the task.", results_of("tasks/cancel", put(**TASK))
 )
 table.server("cancelled-once", "task-cancellation/acknowledged").does(
-    "Refuses to cancel what was cancelled.",
-    answers_to("tasks/cancel", lambda value: messages.error(value["id"], -32602, "it has ended")),
+    "Refuses to cancel what was cancelled.", fails("tasks/cancel", -32602)
 )
 table.server("never-cancelled", "task-cancellation/cancelled").does(
     "Works on for ever.", _status("cancelled", "working")
@@ -215,8 +203,7 @@ table.server("deaf", "task-update-requests/answered").does(
     "Acknowledges answers and does not read them.", takes("tasks/update", COMPLETE)
 )
 table.server("no-unknown-keys", "task-update-requests/unknown-keys").does(
-    "Refuses unknown keys.",
-    answers_to("tasks/update", lambda value: messages.error(value["id"], -32602, "what is that?")),
+    "Refuses unknown keys.", fails("tasks/update", -32602)
 )
 table.server("task-first", "task-creation/input-before-the-task").does(
     "Names a task before it is made.", results_of("tools/call", put(taskId="1"))

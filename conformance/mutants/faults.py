@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import over
-from conformance.mutants.fault import Asked, Fault, Value
-from conformance.mutants.faulty_wire import FaultyStage, FaultyWire
+from conformance.mutants.fault import Fault, Value
 from mcpcore_conformance.kit import messages
 from mcpcore_conformance.kit.heard import Head, Heard
 
@@ -49,6 +48,11 @@ def answers_to(method: str, edit: Edit) -> Callable[[], Fault]:
 def results_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the good results of a method."""
     return answers_to(method, over("result", edit))
+
+
+def fails(method: str, code: int, message: str = "no") -> Callable[[], Fault]:
+    """Do what a method wants, and answer with an error."""
+    return answers_to(method, lambda value: messages.error(value["id"], code, message))
 
 
 def errors_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -98,9 +102,11 @@ def declines(concerns: Callable[[Any], bool], code: int = -32600) -> Callable[[]
     return instead(concerns, answer)
 
 
-def asks(method: str) -> Callable[[Any], bool]:
-    """Whether something is a message of that method."""
-    return lambda value: isinstance(value, dict) and value.get("method") == method
+def asks(method: str, test: Callable[[Value], bool] = lambda params: True) -> Callable[[Any], bool]:
+    """Whether something is a message of that method, whose params pass the test."""
+    return lambda value: (
+        isinstance(value, dict) and value.get("method") == method and test(params_of(value))
+    )
 
 
 def params_of(value: Any) -> Value:
@@ -262,37 +268,3 @@ def status(found: int, instead_of_it: int) -> Callable[[], Fault]:
         return head
 
     return heads(change)
-
-
-__all__ = [
-    "Asked",
-    "Edit",
-    "Edited",
-    "Fault",
-    "FaultyStage",
-    "FaultyWire",
-    "Value",
-    "alters",
-    "answers_to",
-    "asks",
-    "before",
-    "code",
-    "declines",
-    "dies_of",
-    "errors_of",
-    "heads",
-    "hooked",
-    "ignores",
-    "instead",
-    "loses",
-    "meta_of",
-    "misread",
-    "own_messages",
-    "params_of",
-    "reads",
-    "results_of",
-    "since",
-    "status",
-    "takes",
-    "together",
-]

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct, structs
 
 from conformance.mutants.client_fault import ClientFault
-from conformance.mutants.faults import Fault
+from conformance.mutants.fault import Fault
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Span
 from mcpcore_conformance.kit.model import ALL, Binding
 

@@ -2,7 +2,7 @@
 
 from conformance.mutants.basic_authorization import metadata
 from conformance.mutants.edits import drop, over, put
-from conformance.mutants.faults import Fault
+from conformance.mutants.fault import Fault
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.heard import Head
 

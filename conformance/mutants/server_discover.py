@@ -65,7 +65,5 @@ table.server("own-scope", "response/cache-hints").does(
 )
 table.server("wants-known-params", "request/more-params").does(
     "Refuses parameters that it does not know.",
-    declines(
-        lambda value: asks(DISCOVER)(value) and set(value.get("params", {})) != {"_meta"}, -32602
-    ),
+    declines(asks(DISCOVER, lambda params: {*params} != {"_meta"}), -32602),
 )

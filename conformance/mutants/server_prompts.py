@@ -5,7 +5,7 @@ from typing import Any
 
 from conformance.mutants.edits import Change, each, first, over, put
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
+from conformance.mutants.faults import asks, declines, fails, results_of, takes
 from conformance.mutants.lists import (
     less_after_calls,
     less_by_connection,
@@ -15,7 +15,6 @@ from conformance.mutants.lists import (
 )
 from conformance.mutants.model import Table, until
 from mcpcore_conformance.cases.server_prompts import UNKNOWN
-from mcpcore_conformance.kit import messages
 
 table = Table("server/prompts")
 
@@ -37,7 +36,7 @@ def _block(**members: Any) -> Callable[[], Fault]:
 
 
 def _refuses(code: int) -> Callable[[], Fault]:
-    return answers_to("prompts/get", lambda value: messages.error(value["id"], code, "no"))
+    return fails("prompts/get", code)
 
 
 ANYTHING = takes("prompts/get", {"messages": [MESSAGE], "resultType": "complete"})
@@ -96,12 +95,7 @@ table.server(
 ).does("Answers every request that it does not like with an internal error.", _refuses(-32603))
 table.server("chokes", "implementation-considerations/further-argument").does(
     "Falls over an argument that it does not know.",
-    declines(
-        lambda value: (
-            asks("prompts/get")(value) and UNKNOWN in value["params"].get("arguments", {})
-        ),
-        -32603,
-    ),
+    declines(asks("prompts/get", lambda params: UNKNOWN in params.get("arguments", {})), -32603),
 )
 table.server("raw-image", "image-content/base64").does(
     "Gives an image that is no base64.", _block(data="...")

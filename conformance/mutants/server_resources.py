@@ -4,9 +4,9 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import Change, drop, each, first, over, put
+from conformance.mutants.edits import Change, drop, each, first, over, put, to
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, errors_of, instead, results_of
+from conformance.mutants.faults import answers_to, asks, errors_of, fails, instead, results_of
 from conformance.mutants.lists import (
     Entries,
     also,
@@ -40,12 +40,7 @@ def _contents(edit: Change) -> Callable[[], Fault]:
 
 def _reads(contents: Entries, concerns: Callable[[Any], bool] = lambda uri: True) -> Any:
     """Answer for resources in the server's place; ``concerns`` gets the URI."""
-
-    def asked(value: Any) -> bool:
-        if not isinstance(value, dict) or value.get("method") != "resources/read":
-            return False
-        return concerns(value.get("params", {}).get("uri"))
-
+    asked = asks("resources/read", lambda params: concerns(params.get("uri")))
     result = {"contents": contents, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
     return instead(asked, lambda value: messages.result(value["id"], result))
 
@@ -96,12 +91,10 @@ table.server("contents-alone", "reading-resources/shape", revisions=until("2024-
     results_of("resources/read", lambda result: {**result, "contents": result["contents"][0]}),
 )
 table.server("nothing-readable", "reading-resources/shape").does(
-    "Refuses to read what it lists.",
-    answers_to("resources/read", lambda value: messages.error(value["id"], -32603, "no")),
+    "Refuses to read what it lists.", fails("resources/read", -32603)
 )
 table.server("raw-blob", "security-considerations/base64").does(
-    "Gives a blob as it is.",
-    _contents(lambda one: {**one, "blob": "\x89PNG\r\n"} if "blob" in one else one),
+    "Gives a blob as it is.", _contents(over("blob", to("\x89PNG\r\n")))
 )
 table.server(
     "other-uri", "text-content/text", "binary-content/blob", "resource-templates/read"
@@ -116,12 +109,10 @@ table.server("suffix-for-type", "resource/mime-type").does(
     "Names a suffix where the MIME type belongs.", _resources(put(mimeType=".txt"))
 )
 table.server("size-of-text", "resource/size").does(
-    "Lists a size that is too large by one.",
-    _resources(lambda one: {**one, "size": one["size"] + 1}),
+    "Lists a size that is too large by one.", _resources(over("size", lambda size: size + 1))
 )
 table.server("size-grows", "resource/size").does(
-    "Gives more than it has listed.",
-    _contents(lambda one: {**one, "text": "ä" + one["text"][1:]} if "text" in one else one),
+    "Gives more than it has listed.", _contents(over("text", lambda text: "ä" + text[1:]))
 )
 table.server("date-in-words", "annotations/last-modified").does(
     "Says in words when a resource was modified.",
@@ -178,10 +169,7 @@ UPDATED = "notifications/resources/updated"
 UPDATE = messages.notification(UPDATED, {"uri": "test://watched-resource"})
 
 table.server("no-subscriptions", "subscriptions/accepted").does(
-    "Declares subscriptions and does not know them.",
-    answers_to(
-        "resources/subscribe", lambda value: messages.error(value["id"], -32601, "no such method")
-    ),
+    "Declares subscriptions and does not know them.", fails("resources/subscribe", -32601)
 )
 table.server("no-way-back", "subscriptions/accepted", revisions=until("2024-11-05")).does(
     "Answers resources/unsubscribe with a word.",

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.mutants.edits import drop, first, over, put
+from conformance.mutants.edits import Change, drop, first, over, put
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, asks, declines, results_of, takes
+from conformance.mutants.faults import answers_to, asks, declines, fails, results_of, takes
 from conformance.mutants.lists import (
     Entries,
     less_after_calls,
@@ -37,15 +37,7 @@ table.server("undeclared", "capabilities/declared").does(
     "Lists tools and does not declare them.", silent_capability("tools")
 )
 table.server("declared-only", "capabilities/declared").does(
-    "Declares tools and does not know tools/list.",
-    answers_to(
-        "tools/list",
-        lambda answer: {
-            "jsonrpc": "2.0",
-            "id": answer["id"],
-            "error": {"code": -32601, "message": "no such method"},
-        },
-    ),
+    "Declares tools and does not know tools/list.", fails("tools/list", -32601)
 )
 table.server("no-schema", "listing-tools/shape").does(
     "Lists a tool without an input schema.", _tools(drop("inputSchema"))
@@ -139,7 +131,7 @@ def _content(edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
 
 def _block(**members: Any) -> Callable[[], Fault]:
     """Edit the first block."""
-    return _content(lambda content: [{**content[0], **members}, *content[1:]])
+    return _content(first(put(**members)))
 
 
 def _said(error: Callable[[Value], Value | None]) -> Callable[[], Fault]:
@@ -166,9 +158,7 @@ table.server("unknown-block", "calling-tools/result-shape", revisions=until("202
 )
 table.server("needs-arguments", "calling-tools/no-arguments").does(
     "Wants the member arguments in every call.",
-    declines(
-        lambda value: asks("tools/call")(value) and "arguments" not in value["params"], -32602
-    ),
+    declines(asks("tools/call", lambda params: "arguments" not in params), -32602),
 )
 table.server(
     "takes-anything",
@@ -243,20 +233,12 @@ table.server("embedded-nowhere", "embedded-resources/given").does(
     "Embeds a resource without scheme.", _block(resource={"uri": "embedded", "text": "x"})
 )
 table.server("no-resources", "embedded-resources/capability").does(
-    "Embeds resources and does not know resources/list.",
-    answers_to(
-        "resources/list", lambda value: messages.error(value["id"], -32601, "no such method")
-    ),
+    "Embeds resources and does not know resources/list.", fails("resources/list", -32601)
 )
 
 
-def _structured(edit: Callable[[Any], Any]) -> Callable[[], Fault]:
-    def change(result: Value) -> Value:
-        if "structuredContent" not in result:
-            return result
-        return {**result, "structuredContent": edit(result["structuredContent"])}
-
-    return _result(change)
+def _structured(edit: Change) -> Callable[[], Fault]:
+    return _result(over("structuredContent", edit))
 
 
 table.server("other-output", "output-schema/conforms").does(

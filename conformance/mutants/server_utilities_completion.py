@@ -4,16 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.mutants.edits import over, put
-from conformance.mutants.faults import (
-    Fault,
-    Value,
-    asks,
-    code,
-    declines,
-    misread,
-    results_of,
-    takes,
-)
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import asks, code, declines, misread, params_of, results_of, takes
 from conformance.mutants.lists import silent_capability
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.server_utilities_completion import COMPLETE
@@ -21,19 +13,15 @@ from mcpcore_conformance.cases.server_utilities_completion import COMPLETE
 table = Table("server/utilities/completion")
 
 
-def _params(value: Any) -> dict[str, Any]:
-    params = value.get("params") if isinstance(value, dict) else None
-    return params if isinstance(params, dict) and asks(COMPLETE)(value) else {}
+def _params(value: Any) -> Value:
+    return params_of(value) if asks(COMPLETE)(value) else {}
 
 
 def _ref(kind: str) -> Callable[[Any], bool]:
     """Whether something asks to complete a reference of that type."""
-
-    def concerns(value: Any) -> bool:
-        ref = _params(value).get("ref")
-        return isinstance(ref, dict) and ref.get("type") == kind
-
-    return concerns
+    return asks(
+        COMPLETE, lambda params: isinstance(ref := params.get("ref"), dict) and ref["type"] == kind
+    )
 
 
 def _completed(edit: Callable[[Value], Value]) -> Callable[[], Fault]:

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from conformance.mutants.edits import over, put
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
-    Fault,
-    Value,
     asks,
     code,
     declines,
@@ -124,10 +123,7 @@ table.server("chatty-of-old", "log-levels/nothing-below-the-one-set").does(
 )
 table.server("few-levels", "setting-log-level/accepted").does(
     "Has no level notice.",
-    declines(
-        lambda value: asks("logging/setLevel")(value) and value["params"]["level"] == "notice",
-        -32602,
-    ),
+    declines(asks("logging/setLevel", lambda params: params["level"] == "notice"), -32602),
 )
 table.server("any-level", "error-handling/invalid-level").does(
     "Takes whatever it is given for a level.", takes("logging/setLevel", {})

@@ -4,16 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.edits import put
-from conformance.mutants.faults import (
-    Fault,
-    Value,
-    asks,
-    code,
-    misread,
-    params_of,
-    results_of,
-    together,
-)
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import asks, code, misread, params_of, results_of, together
 from conformance.mutants.lists import less_by_connection, listed
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.server_utilities_pagination import LISTS
