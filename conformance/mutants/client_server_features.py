@@ -1,10 +1,19 @@
 """Mutants of clients for the pages server/resources, server/utilities/logging and completion."""
 
+from typing import Any
 from urllib.parse import quote
 
 from conformance.mutants.client_fault import ClientFault, Value
-from conformance.mutants.client_faults import adds, params_of, reports
-from conformance.mutants.edits import drop, put
+from conformance.mutants.client_faults import (
+    adds,
+    gives_up,
+    once,
+    params_of,
+    repaired,
+    reports,
+    responds,
+)
+from conformance.mutants.edits import drop, over, put, to
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.kit.messages import request
@@ -55,4 +64,123 @@ completion.client("wants-total", "implementation-considerations/client-partial")
 completion.client("no-context", "requesting-completions/client-context").does(
     "Keeps to itself what it knows of other arguments.",
     params_of("completion/complete", drop("context")),
+)
+
+
+tools = Table("server/tools")
+WRONG = {"city": "Oslo", "degrees": "warm"}
+
+
+def _shortened(params: Value) -> Value:
+    arguments = {name: each for name, each in params.get("arguments", {}).items() if each}
+    return {**params, "arguments": arguments}
+
+
+tools.client(
+    "trusts", "output-schema/client-validates", "output-schema/client-validates-references"
+).does(
+    "Takes every structured result.",
+    reports(1, {"result": {"content": [], "structuredContent": WRONG}}),
+)
+tools.client("loses-structure", "output-schema/client-takes-what-is-right").does(
+    "Tells its caller nothing but the text.", reports(1, {"result": {"content": []}})
+)
+tools.client("drops-empty", "calling-tools/client-exact-arguments").does(
+    "Leaves out arguments that are empty or null.", params_of("tools/call", _shortened)
+)
+tools.client("hides-tool-errors", "error-handling/client-tells-tool-errors").does(
+    "Takes a tool that failed for one that did not.",
+    reports(0, {"result": {"content": [{"type": "text", "text": "it broke"}]}}),
+)
+tools.client("hides-errors", "error-handling/client-tells-protocol-errors").does(
+    "Tells its caller of every error that it was internal.",
+    reports(0, {"error": {"code": -32603, "message": "Internal error"}}),
+)
+tools.client("known-content-only", "tool-result/client-unknown-content").does(
+    "Fails for good at content that it does not know.",
+    gives_up(lambda value, payload: b"hologram" in payload),
+)
+tools.client("old-list", "list-changed-notification/client-survives").does(
+    "Keeps the list that it has.",
+    reports(3, {"result": [{"name": "add_numbers"}, {"name": "echo"}]}),
+)
+
+
+caching = Table("server/utilities/caching")
+
+
+def _contents(text: str) -> Value:
+    return {"result": {"contents": [{"uri": "test://kit/a", "text": text}]}}
+
+
+caching.client("key-without-params", "cache-key/client-other-params").does(
+    "Serves what it has of a method, whatever the parameters are.",
+    once("resources/read", put(method="prompts/list")),
+)
+caching.client("caches-input", "cache-key/client-not-after-input").does(
+    "Keeps results that took input.", reports(1, _contents("one"))
+)
+caching.client("shares-private", "cache-scope-field/client-private").does(
+    "Serves a private list to everybody.", once("tools/list", put(method="prompts/list"))
+)
+caching.client(
+    "caches-all",
+    "time-to-live-ttl-field/client-zero",
+    "time-to-live-ttl-field/client-negative",
+    "time-to-live-ttl-field/client-absent",
+    "freshness-calculation/client-stale",
+    "interaction-with-notifications/client-forgets",
+).does("Keeps everything for ever.", once("tools/list", put(method="prompts/list")))
+caching.client(
+    "polls", "freshness-calculation/client-no-polling", "time-to-live-ttl-field/client-positive"
+).does("Asks for lists that nobody wanted.", adds("tools/list", put(id="poll")))
+caching.client("one-page", "cache-key/client-cursors").does(
+    "Takes the first page for all pages.",
+    reports(2, {"result": [{"name": "add_numbers"}, {"name": "add_numbers"}]}),
+)
+
+
+pagination = Table("server/utilities/pagination")
+GUIDELINES = "implementation-guidelines"
+
+
+@pagination.client("loops", f"{GUIDELINES}/client-loop")
+class _Loops(ClientFault):
+    """Follows cursors for ever."""
+
+    _times = 0
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        if isinstance(value, dict) and "nextCursor" in value.get("result", {}):
+            self._times += 1
+            if self._times < 2500:
+                self.invent(request(f"loop-{self._times}", "tools/list", {"cursor": "again"}))
+        return payload
+
+
+pagination.client("one-more", f"{GUIDELINES}/client-end").does(
+    "Asks for a page more than there is.",
+    responds(
+        lambda value: value.get("id") != "more" and "tools" in value.get("result", {}),
+        to(request("more", "tools/list", {"cursor": "more"})),
+    ),
+)
+pagination.client("trims", f"{GUIDELINES}/client-opaque").does(
+    "Trims cursors.", params_of("tools/list", over("cursor", str.strip))
+)
+pagination.client("first-page", "pagination-model/client-page-size").does(
+    "Reads one page.",
+    repaired(
+        lambda value: "nextCursor" in value.get("result", {}), over("result", drop("nextCursor"))
+    ),
+)
+pagination.client("empty-is-the-end", f"{GUIDELINES}/client-empty-cursor").does(
+    "Takes an empty cursor for the end.",
+    repaired(
+        lambda value: value.get("result", {}).get("nextCursor") == "",
+        over("result", drop("nextCursor")),
+    ),
+)
+pagination.client("overlooks", "error-handling/client-refused-cursor").does(
+    "Takes a page that is refused for the end.", reports(0, {"result": [{"name": "one"}]})
 )
