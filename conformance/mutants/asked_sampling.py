@@ -1,9 +1,10 @@
 """Mutants of the page client/sampling, as a server has to follow it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from conformance.mutants.edits import put
 from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import alters
 from conformance.mutants.model import Table, until
 from conformance.mutants.questions import (
     asks_anyway,
@@ -12,7 +13,7 @@ from conformance.mutants.questions import (
     struck_by,
     takes_any_answer,
 )
-from mcpcore_conformance.kit.heard import Heard, Text
+from mcpcore_conformance.kit.heard import Text
 
 table = Table("client/sampling")
 transports = Table("basic/transports")
@@ -27,18 +28,13 @@ def _asks(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     return questions(METHOD, edit)
 
 
-@transports.server(
+transports.server(
     "requests-elsewhere",
     "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
+).does(
+    "Sends requests for roots on another stream.",
+    alters(Text, lambda text: b'"roots/list"' in text.data, exchange=lambda number: number + 1000),
 )
-class _Elsewhere(Fault):
-    """Sends requests for roots on another stream."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        for each in super().heard(heard):
-            if isinstance(each, Text) and b'"roots/list"' in each.data:
-                each.exchange += 1000
-            yield each
 
 
 for slug, edit in (

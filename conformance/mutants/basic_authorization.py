@@ -11,6 +11,7 @@ from conformance.mutants.faults import hooked
 from conformance.mutants.http_faults import (
     calls,
     deletes,
+    gets,
     header_of,
     notifications,
     refuses,
@@ -62,15 +63,13 @@ table.server("open-to-notifications", "token-requirements/every-request").does(
     "Takes notifications of everybody.", refuses(notifications, 202)
 )
 table.server("open-to-delete", "token-requirements/every-request").does(
-    "Ends the sessions of everybody.", refuses(lambda asked: asked.method == "DELETE", 200)
+    "Ends the sessions of everybody.", refuses(deletes, 200)
 )
 table.server(
     "open-to-listeners", "token-requirements/every-request", revisions=until("2025-06-18")
 ).does(
     "Opens streams for everybody.",
-    refuses(
-        lambda asked: asked.method == "GET", 200, headers=[("content-type", "text/event-stream")]
-    ),
+    refuses(gets, 200, headers=[("content-type", "text/event-stream")]),
 )
 table.server(
     "any-token", "token-handling/invalid-token", "token-handling/invalid-token-error"

@@ -13,6 +13,7 @@ from conformance.mutants.faults import (
     misread,
     own_messages,
     params_of,
+    responds,
     since,
 )
 from conformance.mutants.http_faults import notifications, status_of
@@ -29,31 +30,16 @@ def _named(value: Any) -> Any:
     return params_of(value).get("requestId")
 
 
-class _Confirms(Fault):
-    """Answers calls that were cancelled, with an error."""
-
-    def __init__(self, concerns: Callable[[Any], bool] = bool) -> None:
-        super().__init__()
-        self._concerns = concerns
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if asks(CANCELLED)(value) and self._concerns(value):
-            self.answer(error(_named(value), -32800, "Request cancelled"))
-        return payload
+def _confirms(test: Callable[[Value], bool] = lambda params: True) -> Callable[[], Fault]:
+    """Answer calls that were cancelled, with an error."""
+    return responds(
+        asks(CANCELLED, test), lambda value: error(_named(value), -32800, "Request cancelled")
+    )
 
 
-@table.server("second-cancellation", "timing-considerations/twice")
-class _ConfirmsTwice(_Confirms):
-    """Answers a call at its second cancellation."""
-
-    def __init__(self) -> None:
-        seen: list[Any] = []
-
-        def again(value: Any) -> bool:
-            seen.append(_named(value))
-            return seen.count(_named(value)) > 1
-
-        super().__init__(again)
+table.server("second-cancellation", "timing-considerations/twice").does(
+    "Answers a call at its second cancellation.", since(asks(CANCELLED), _confirms(), number=2)
+)
 
 
 @table.server("cancels-all", "behavior-requirements/others-unaffected")
@@ -147,10 +133,10 @@ WORKS_ON = misread(
 
 table.server(
     "confirms", "behavior-requirements/no-response", "cancellation-flow/reason-optional"
-).does("Answers cancelled calls with an error.", _Confirms)
+).does("Answers cancelled calls with an error.", _confirms())
 table.server("wants-a-reason", "cancellation-flow/reason-optional").does(
     "Answers a call that was cancelled without a reason.",
-    lambda: _Confirms(lambda value: "reason" not in value["params"]),
+    _confirms(lambda params: "reason" not in params),
 )
 table.server("works-on", "behavior-requirements/stops-work").does(
     "Works on when a call is cancelled.", WORKS_ON
@@ -169,7 +155,7 @@ table.server("falls-over-cancellations", "error-handling/malformed").does(
     dies_of(lambda value, _payload: asks(CANCELLED)(value) and _named(value) is None),
 )
 table.server("answers-both", "timing-considerations/races").does(
-    "Answers a request and its cancellation.", _Confirms
+    "Answers a request and its cancellation.", _confirms()
 )
 table.server("sends-on", "transport-specific-cancellation/nothing-after").does(
     "Goes on sending for what was cancelled.", WORKS_ON

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.mutants.basic_patterns_cancellation import WORKS_ON
+from conformance.mutants.basic_transports import misdirects, of
 from conformance.mutants.edits import drop, over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import asks, declines, instead, meta_of, own_messages
-from conformance.mutants.lists import told
+from conformance.mutants.http_faults import calls
+from conformance.mutants.lists import also, told
 from conformance.mutants.model import Table
 from mcpcore_conformance.cases.basic_patterns_progress import PROGRESS
-from mcpcore_conformance.kit.heard import Heard, Text
 from mcpcore_conformance.kit.messages import error, notification
 from mcpcore_conformance.kit.model import Binding
 
@@ -26,15 +27,13 @@ def _token(value: Any) -> Any:
     return meta_of(value).get("progressToken")
 
 
-@table.server("unasked", "behavior-requirements/not-asked-for")
-class _Unasked(Fault):
-    """Reports progress to everybody."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if self.method_of(value) != "tools/call" or "result" not in value:
-            return (value,)
-        params = {"progressToken": value["id"], "progress": 1}
-        return (notification(PROGRESS, params), value)
+table.server("unasked", "behavior-requirements/not-asked-for").does(
+    "Reports progress to everybody.",
+    also(
+        "tools/call",
+        lambda value: notification(PROGRESS, {"progressToken": value["id"], "progress": 1}),
+    ),
+)
 
 
 @table.server("late", "implementation-notes/ends-with-response")
@@ -49,19 +48,10 @@ class _Late(Fault):
         return (value, notification(PROGRESS, params))
 
 
-@table.server("first-stream", "behavior-requirements/own-stream", binding=Binding.HTTP)
-class _Swapped(Fault):
-    """Sends all progress on the stream that was open first."""
-
-    first = 0
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Text) and b"progressToken" in heard.data:
-            self.first = self.first or heard.exchange
-            heard.exchange = self.first
-        return (heard,)
-
-
+table.server("first-stream", "behavior-requirements/own-stream", binding=Binding.HTTP).does(
+    "Sends all progress on the stream that was open first.",
+    misdirects(of(PROGRESS), calls("tools/call"), as_well=False),
+)
 table.server(
     "tokens-as-strings", "progress-flow/integer-token", "behavior-requirements/own-tokens"
 ).does("Keeps tokens as strings.", told(PROGRESS, over("progressToken", str)))

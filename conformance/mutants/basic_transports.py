@@ -80,17 +80,10 @@ def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Callable
     return lambda: _Misdirects(test, where, as_well=as_well)
 
 
-@table.server("responses-mixed", "sending-messages-to-the-server/each-on-its-own")
-class _Mixes(Fault):
-    """Sends all responses over the stream of the first call."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        first = min(
-            (n for n, asked in self.exchanges.items() if calls("tools/call")(asked)), default=0
-        )
-        if isinstance(heard, Text) and first and is_response(message(heard)):
-            heard.exchange = first
-        return (heard,)
+table.server("responses-mixed", "sending-messages-to-the-server/each-on-its-own").does(
+    "Sends all responses over the stream of the first call.",
+    misdirects(is_response, calls("tools/call"), as_well=False),
+)
 
 
 @table.server("one-at-a-time", "multiple-connections/beside-a-call")
@@ -595,16 +588,14 @@ table.server("points-elsewhere", "http-with-sse/endpoint-of-same-origin").does(
     "Has messages posted to another origin.",
     alters(Event, lambda event: event.name == "endpoint", data=b"http://evil.example/messages"),
 )
-
-
-@table.server("numbers", "http-with-sse/endpoints-differ")
-class _Numbers(_Endpoint):
-    """Numbers its clients."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Event) and heard.name == "endpoint":
-            heard.data = b"/messages?session_id=%d" % next(_numbers)
-        return (heard,)
+table.server("numbers", "http-with-sse/endpoints-differ").does(
+    "Numbers its clients.",
+    alters(
+        Event,
+        lambda event: event.name == "endpoint",
+        data=lambda _: b"/messages?session_id=%d" % next(_numbers),
+    ),
+)
 
 
 @table.server("answers-in-body", "http-with-sse/answers-on-the-stream")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import hooked, instead, reads
+from conformance.mutants.faults import asks, hooked, instead, meta_of, reads, responds
 from conformance.mutants.lists import also
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
@@ -137,17 +137,15 @@ table.server("writes-requests", "receiving-messages/no-requests").does(
     "Writes a request before its result.",
     also("tools/call", messages.request("mutant", "sampling/createMessage", {})),
 )
-
-
-@table.server("answers-cancelled", "cancellation/silent-afterwards")
-class _AnswersCancelled(Fault):
-    """Answers requests that were cancelled."""
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if isinstance(value, dict) and value.get("method") == "notifications/cancelled":
-            result = {"resultType": "complete", "content": [], "isError": True}
-            self.answer(messages.result(value["params"]["requestId"], result))
-        return payload
+table.server("answers-cancelled", "cancellation/silent-afterwards").does(
+    "Answers requests that were cancelled.",
+    responds(
+        asks("notifications/cancelled"),
+        lambda value: messages.result(
+            value["params"]["requestId"], {"resultType": "complete", "content": [], "isError": True}
+        ),
+    ),
+)
 
 
 @table.server("remembers-capabilities", "unexpected-termination/nothing-is-kept")
@@ -159,8 +157,8 @@ class _Remembers(Fault):
         self._known: Value = {}
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        meta = value.get("params", {}).get("_meta") if isinstance(value, dict) else None
-        if not isinstance(meta, dict) or META_CLIENT_CAPABILITIES not in meta:
+        meta = meta_of(value)
+        if META_CLIENT_CAPABILITIES not in meta:
             return payload
         self._known |= meta[META_CLIENT_CAPABILITIES]
         meta[META_CLIENT_CAPABILITIES] = self._known

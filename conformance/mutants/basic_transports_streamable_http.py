@@ -14,7 +14,7 @@ from conformance.mutants.basic_transports import (
 )
 from conformance.mutants.edits import drop, first, put, to, where
 from conformance.mutants.fault import Asked, Fault, Value
-from conformance.mutants.faults import answers_to, errors_of, hooked, own_messages, status
+from conformance.mutants.faults import answers_to, errors_of, hooked, meta_of, own_messages, status
 from conformance.mutants.http_faults import (
     Concerns,
     body_of,
@@ -153,11 +153,11 @@ class _AnyVersion(Fault):
     """Takes the version of the body for its own."""
 
     def said(self, value: object, payload: bytes) -> bytes | None:
-        meta = value.get("params", {}).get("_meta") if isinstance(value, dict) else None
-        if isinstance(meta, dict) and META_PROTOCOL_VERSION in meta:
-            meta[META_PROTOCOL_VERSION] = LATEST.name
-            return messages.encode(value)
-        return payload
+        meta = meta_of(value)
+        if META_PROTOCOL_VERSION not in meta:
+            return payload
+        meta[META_PROTOCOL_VERSION] = LATEST.name
+        return messages.encode(value)
 
 
 @table.server("any-version", "protocol-version-header/unsupported")

@@ -6,8 +6,8 @@ from typing import Any
 
 from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import answers_to, errors_of, fails, heads, results_of, takes
-from conformance.mutants.http_faults import one_principal
+from conformance.mutants.faults import answers_to, errors_of, fails, meta_of, results_of, takes
+from conformance.mutants.http_faults import everything, header_of, one_principal
 from conformance.mutants.lists import Entries, told
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit import messages
@@ -46,12 +46,9 @@ class _Related(Fault):
     """Looks for the task in _meta first."""
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        params = value.get("params", {}) if isinstance(value, dict) else {}
-        meta = params.get("_meta", {})
-        if not isinstance(meta, dict) or RELATED not in meta:
+        if (related := meta_of(value).get(RELATED)) is None:
             return payload
-        task = meta[RELATED]["taskId"]
-        return messages.encode({**value, "params": {**params, "taskId": task}})
+        return messages.encode(over("params", put(taskId=related["taskId"]))(value))
 
 
 table.server("created-late", "result-retrieval/created-at-once").does(
@@ -201,13 +198,7 @@ table.server("half-a-notification", "task-notifications/status").does(
     "Tells the status alone.",
     told(STATUS, lambda params: {"taskId": params["taskId"], "status": params["status"]}),
 )
-
-
-def _streamed(head: Any) -> Any:
-    head.headers = [("content-type", "text/event-stream")]
-    return head
-
-
 table.server("streamed", "input-required-status/get-not-streamed").does(
-    "Answers everything with an event stream.", heads(_streamed)
+    "Answers everything with an event stream.",
+    header_of(everything, "content-type", "text/event-stream"),
 )

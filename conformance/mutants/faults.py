@@ -205,6 +205,24 @@ def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
     return hooked(said=said)
 
 
+class _Responds(Fault):
+    def __init__(self, concerns: Callable[[Any], bool], make: Callable[[Value], Value]) -> None:
+        super().__init__()
+        self._concerns, self._make = concerns, make
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if self._concerns(value):
+            self.answer(self._make(value))
+        return payload
+
+
+def responds(
+    concerns: Callable[[Any], bool], make: Callable[[Value], Value]
+) -> Callable[[], Fault]:
+    """Say something more to what the kit says."""
+    return lambda: _Responds(concerns, make)
+
+
 class _Dies(Fault):
     def __init__(self, concerns: Callable[[Any, bytes], bool]) -> None:
         super().__init__()
@@ -238,12 +256,15 @@ def takes(method: str, result: Value) -> Callable[[], Fault]:
 def alters(
     kind: type, test: Callable[[Any], bool] = lambda found: True, **members: Any
 ) -> Callable[[], Fault]:
-    """Set members of what is heard, of a kind: ``data`` of an Event, ``code`` of a Gone."""
+    """Set members of what is heard, of a kind: ``data`` of an Event, ``code`` of a Gone.
+
+    A function in the place of a value is given what there was.
+    """
 
     def heard(found: Heard) -> Iterable[Heard]:
         if isinstance(found, kind) and test(found):
             for name, value in members.items():
-                setattr(found, name, value)
+                setattr(found, name, value(getattr(found, name)) if callable(value) else value)
         return (found,)
 
     return hooked(heard=heard)

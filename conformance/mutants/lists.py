@@ -8,6 +8,8 @@ from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, own_messages, results_of
 
 Entries = list[dict[str, Any]]
+Extra = Value | bytes | Callable[[Value], Value]
+"""A message, or what makes it of the answer that it is sent beside."""
 
 
 def listed(method: str, member: str, edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
@@ -83,16 +85,17 @@ def told(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 class _Also(Fault):
-    def __init__(self, method: str, extra: Value | bytes, *, after: bool) -> None:
+    def __init__(self, method: str, extra: Extra, *, after: bool) -> None:
         super().__init__()
         self._method, self._extra, self._after = method, extra, after
 
     def message(self, value: Value) -> Iterable[Value | bytes]:
         if "method" in value or self.method_of(value) != self._method:
             return (value,)
-        return (value, self._extra) if self._after else (self._extra, value)
+        extra = self._extra(value) if callable(self._extra) else self._extra
+        return (value, extra) if self._after else (extra, value)
 
 
-def also(method: str, extra: Value | bytes, *, after: bool = False) -> Callable[[], Fault]:
+def also(method: str, extra: Extra, *, after: bool = False) -> Callable[[], Fault]:
     """Send one message more with each answer to a method."""
     return lambda: _Also(method, extra, after=after)

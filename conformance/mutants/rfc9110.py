@@ -1,6 +1,8 @@
 """Mutants that bear too much or too little of HTTP."""
 
+from conformance.mutants.edits import to
 from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.faults import reads
 from conformance.mutants.http_faults import everything, header_of, pours, pours_statuses, refuses
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.wire import Poured
@@ -18,15 +20,8 @@ def _silent(_data: bytes, _found: Poured) -> Poured:
     return Poured([], closed=False)
 
 
-class _Waits(Fault):
-    """Neither hears nor ends what comes in halves."""
-
-    def written(self, data: bytes) -> bytes | None:
-        return None
-
-
 @table.server("starves", "section-15.5.9/half-open-others-served")
-class _Starves(_Waits):
+class _Starves(Fault):
     """Lets half requests take the places of whole ones."""
 
     halves = 0
@@ -68,5 +63,5 @@ table.server("small-only", "section-8.6/large-message").does(
     refuses(lambda asked: len(asked.body or b"") > 65536, 400),
 )
 table.server("waits-without-end", "section-15.5.9/half-a-head").does(
-    "Waits for the rest of a request without end.", _Waits
+    "Waits for the rest of a request without end.", reads(to(None))
 )

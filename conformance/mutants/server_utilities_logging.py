@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+from conformance.mutants.basic_transports import misdirects, of
 from conformance.mutants.edits import over, put
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import (
+    alters,
     asks,
     code,
     declines,
@@ -15,11 +17,12 @@ from conformance.mutants.faults import (
     since,
     takes,
 )
+from conformance.mutants.http_faults import calls
 from conformance.mutants.lists import also, silent_capability
 from conformance.mutants.model import Table
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.cases.server_utilities_logging import LEVELS, MESSAGE
-from mcpcore_conformance.kit.heard import Heard, Text
+from mcpcore_conformance.kit.heard import Text
 from mcpcore_conformance.kit.messages import notification
 from mcpcore_conformance.kit.model import Binding
 
@@ -73,26 +76,14 @@ class _Keeps(Fault):
         return misread(lambda _value, _payload: kept)().said(value, payload)
 
 
-@table.server("next-stream", "per-request-log-level/own-stream", binding=Binding.HTTP)
-class _NextStream(Fault):
-    """Sends log messages on the stream of another request."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Text) and MESSAGE.encode() in heard.data:
-            heard.exchange += 1
-        return (heard,)
-
-
-@table.server("listen-stream", "per-request-log-level/not-on-listen", binding=Binding.HTTP)
-class _ListenStream(Fault):
-    """Sends log messages on the stream of subscriptions/listen."""
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Text) and MESSAGE.encode() in heard.data:
-            for number, asked in self.exchanges.items():
-                if asks("subscriptions/listen")(asked.value):
-                    heard.exchange = number
-        return (heard,)
+table.server("next-stream", "per-request-log-level/own-stream", binding=Binding.HTTP).does(
+    "Sends log messages on the stream of another request.",
+    alters(Text, lambda text: MESSAGE.encode() in text.data, exchange=lambda number: number + 1),
+)
+table.server("listen-stream", "per-request-log-level/not-on-listen", binding=Binding.HTTP).does(
+    "Sends log messages on the stream of subscriptions/listen.",
+    misdirects(of(MESSAGE), calls("subscriptions/listen"), as_well=False),
+)
 
 
 def _known_levels(value: Any, payload: bytes) -> Any:
