@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from conformance.mutants.basic_patterns_subscriptions import around
+from conformance.mutants.basic_patterns import around
 from conformance.mutants.edits import over, put, to
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import meta_of, results_of, together
